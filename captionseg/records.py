@@ -1,0 +1,291 @@
+"""The nouns of captionseg: what one stage hands to the next, with the Arrow schemas of the files that hold it.
+
+    pairs --index--> Corpus --rule--> Supervision --loader--> Batch --model--> mask logits
+      `--regions / segment_text--> Segments --------'
+
+Everything here is data. Nothing here knows a stage, a model or a device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. Its text is one line: what, where, and what to do."""
+
+
+# ------------------------------------------------------------------------------------------------ schemas
+
+PAIRS = pa.schema(
+    [
+        ("uid", pa.string()),  # first 128 bits of sha256(url or path, caption), 32 hex digits
+        ("key", pa.string()),  # name of the sample inside its shard
+        ("url", pa.string()),  # where it came from: a URL, a path, or source:split/number
+        ("caption", pa.string()),
+        ("split", pa.string()),  # train, tune or test
+        ("status", pa.string()),  # success, or why there is no sample: failed_to_download, failed_to_resize
+        ("error_message", pa.string()),  # null on success
+        ("sha256", pa.string()),  # of the encoded image in the shard, null on failure
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+"""One row per source row of a shard, failures too (`NNNNN.parquet`, img2dataset's layout and three columns more)."""
+
+TRUTH = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("concepts", pa.list_(pa.string())),  # names of all classes in the picture
+        ("mask", pa.binary()),  # PNG, 8 bit, class index; 255 is ignored
+    ]
+)
+"""What is really there. For evaluation only: no rule and no model may read it."""
+
+IDS = pa.schema([("row", pa.int64()), ("uid", pa.string()), ("shard", pa.string()), ("key", pa.string()),
+                 ("split", pa.string()), ("fold", pa.int32())])
+"""Row number of every `.npy` of the index -> pair. `fold` is the cross-fitting fold, -1 outside train."""
+
+NEIGHBOURS = pa.schema(
+    [("row", pa.int64()), ("neighbours", pa.list_(pa.int32())), ("similarities", pa.list_(pa.float32()))]
+)
+
+CONCEPT = pa.struct(
+    [
+        ("text", pa.string()),
+        ("score", pa.float32()),  # s_c, Eq. 8 of CoCu, or what the rule puts in its place; for ranking and reading
+        ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN where a rule has none
+        ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN where a rule has none
+        ("weight", pa.float32()),  # unnormalised probability of being drawn, > 0
+        ("support", pa.int32()),  # N', how many neighbours' captions name it
+        ("cluster", pa.int32()),  # semantic cluster; -1: not clustered
+        ("rule", pa.string()),  # who put it there
+    ]
+)
+SUPERVISION = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("kept", pa.bool_()),
+        ("drop_reason", pa.string()),
+        ("concepts", pa.list_(CONCEPT)),
+    ]
+)
+"""What models learn from. Rows are marked, never deleted."""
+
+SEGMENT_TEXT = pa.struct([("text", pa.string()), ("kind", pa.string()), ("score", pa.float32())])
+SEGMENTS = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("segment_id", pa.string()),  # sha1 of uid and RLE
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("rle", pa.string()),  # COCO compressed RLE, column-major
+        ("bbox", pa.list_(pa.float32(), 4)),  # x, y, width, height in pixels
+        ("area", pa.int32()),
+        ("stability", pa.float32()),
+        ("score", pa.float32()),  # grounding score
+        ("full_image", pa.bool_()),
+        ("source", pa.string()),  # grounder+segmenter
+        ("texts", pa.list_(SEGMENT_TEXT)),
+    ]
+)
+"""One row per segment, each with all texts that name it (USE)."""
+
+
+# ------------------------------------------------------------------------------------------------ in memory
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Captioned images as rules see them: read-only and columnar, row i of each array is pair i.
+
+    Attributes:
+        uid: [N] 32 hex digits.
+        caption: [N] strings.
+        image_embedding: [N, D] float32, L2-normalised, in the space of `concept_embedding`. Rows of the training
+            split are cross-fitted: embedded by an alignment that never saw their caption.
+        neighbours: [N, K] int32 rows of this corpus, most similar first, never the row itself; -1 pads.
+        vocabulary: [C] concepts, most frequent first.
+        concept_embedding: [C, D] float32, L2-normalised embeddings of the prompted concepts t_m.
+        named: per row, sorted indices into `vocabulary` of the concepts that its caption names.
+        caption_embedding: [N, D] float32, L2-normalised.
+    """
+
+    uid: np.ndarray
+    caption: Sequence[str]
+    image_embedding: np.ndarray
+    neighbours: np.ndarray
+    vocabulary: Sequence[str]
+    concept_embedding: np.ndarray
+    named: Sequence[np.ndarray]
+    caption_embedding: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.uid)
+
+    def named_matrix(self) -> np.ndarray:
+        """[N, C] bool: does the caption of row i name concept c?"""
+        matrix = np.zeros((len(self), len(self.vocabulary)), dtype=bool)
+        for row, concepts in enumerate(self.named):
+            matrix[row, concepts] = True
+        return matrix
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One concept of one image; the fields are those of the CONCEPT schema."""
+
+    text: str
+    score: float = 1.0
+    score_a: float = float("nan")
+    score_b: float = float("nan")
+    weight: float = 1.0
+    support: int = 0
+    cluster: int = -1
+    rule: str = ""
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What models learn from, row by row of a corpus: its archive of concepts, and whether the row is used.
+
+    Attributes:
+        uid: [N] ids, in corpus order.
+        kept: [N] bool.
+        drop_reason: [N] text, empty where kept.
+        concepts: [N] tuples of Concept, highest score first.
+    """
+
+    uid: np.ndarray
+    kept: np.ndarray
+    drop_reason: Sequence[str]
+    concepts: Sequence[tuple[Concept, ...]]
+
+    @staticmethod
+    def blank(uid: np.ndarray) -> Supervision:
+        """Everything kept, no concept yet: what the first rule of a chain is given."""
+        return Supervision(uid, np.ones(len(uid), bool), [""] * len(uid), [()] * len(uid))
+
+    def __len__(self) -> int:
+        return len(self.uid)
+
+    def to_table(self) -> pa.Table:
+        """The rows as an Arrow table of schema SUPERVISION."""
+        columns = [list(self.uid), list(self.kept), [r or None for r in self.drop_reason],
+                   [[vars(c) for c in row] for row in self.concepts]]
+        return pa.table([pa.array(v, f.type) for v, f in zip(columns, SUPERVISION, strict=True)], schema=SUPERVISION)
+
+    @staticmethod
+    def from_table(table: pa.Table) -> Supervision:
+        """The inverse of `to_table`."""
+        rows = table.to_pydict()
+        return Supervision(
+            np.array(rows["uid"], dtype=object), np.array(rows["kept"], bool),
+            [r or "" for r in rows["drop_reason"]],
+            [tuple(Concept(**c) for c in row) for row in rows["concepts"]],
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model trains on. B images, S regions an image, T texts, D text and F region dimensions.
+
+    Attributes:
+        regions: [B, S, F] frozen features pooled over class-agnostic regions.
+        region_mask: [B, S] bool, False pads.
+        caption_embedding: [B, D] frozen text embeddings of the captions.
+        text_embedding: [B, L, D] frozen text embeddings of the concepts drawn for each image.
+        text_mask: [B, L] bool, False where fewer than L could be drawn.
+        caption_negative: [B, B] bool, may caption j be a negative of image i?
+        text_negative: [B, B, L] bool, may text (j, l) be a negative of image i?
+    """
+
+    regions: Any
+    region_mask: Any
+    caption_embedding: Any
+    text_embedding: Any
+    text_mask: Any
+    caption_negative: Any
+    text_negative: Any
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Names of the classes of a truth: index = position. `kind` is object or stuff."""
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...] = field(default=())
+
+
+# ------------------------------------------------------------------------------------------------ on disk
+
+
+def uid_of(location: str, caption: str) -> str:
+    """First 128 bits of sha256 over location and caption (separated by NUL), as 32 hex digits."""
+    return hashlib.sha256(f"{location}\0{caption}".encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        if part.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        part.replace(path)
+    except BaseException:
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        raise
+
+
+def write_table(table: pa.Table, path: Path | str) -> None:
+    """Write a parquet file atomically."""
+    with atomic_path(path) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def write_array(array: np.ndarray, path: Path | str) -> None:
+    """Write an `.npy` file atomically."""
+    with atomic_path(path) as part, part.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+
+
+def write_json(value: Any, path: Path | str) -> None:
+    """Write a JSON file atomically: sorted keys, indented, a newline at the end, NaN refused."""
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_tables(folder: Path | str, *, columns: list[str] | None = None) -> pa.Table:
+    """All parquet files of a folder, in name order, as one table.
+
+    Raises:
+        UserError: if there is none.
+    """
+    files = sorted(Path(folder).glob("*.parquet"))
+    if not files:
+        raise UserError(f"no parquet files in {folder}: run the stage that writes it first (`dvc repro`)")
+    return pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
+
+
+def read_arrays(folder: Path | str) -> np.ndarray:
+    """All `.npy` files of a folder, in name order, joined along the first axis (memory-mapped while reading)."""
+    files = sorted(Path(folder).glob("*.npy"))
+    if not files:
+        raise UserError(f"no npy files in {folder}: run the stage that writes it first (`dvc repro`)")
+    return np.concatenate([np.load(file, mmap_mode="r", allow_pickle=False) for file in files])
