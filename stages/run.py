@@ -1,0 +1,117 @@
+"""How every stage is run: params -> seed -> work folder -> tracker -> main() -> outputs moved into place.
+
+    python -m stages.run download --pairs data/pairs --truth data/truth
+
+`main(params, *, ...)` of a stage says by its annotations which arguments are inputs (In), outputs (Out) or words.
+It writes its outputs in a work folder named by the hash of params, inputs and code. A stage that was killed finds
+that folder again and goes on with what is in it; a stage that ends well renames it into place. DVC empties `outs`
+before it runs a stage, so unfinished work must live elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import inspect
+import json
+import logging
+import os
+import random
+import shutil
+import sys
+import typing
+from pathlib import Path
+
+import numpy as np
+
+from captionseg import tracking
+from captionseg.params import Params
+from captionseg.records import UserError
+
+In = typing.NewType("In", Path)
+Out = typing.NewType("Out", Path)
+
+STAGES = ("download", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate", "report")
+
+
+def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
+    """Run one stage; returns its metrics, as they went to the tracker.
+
+    Raises:
+        UserError: a mistake of the user's, in one line.
+    """
+    stage = importlib.import_module(f"stages.{name}")
+    arguments, kinds = parse(stage.main, name, argv)
+    params = Params(root / "params.yaml")
+    random.seed(params.seed)
+    np.random.seed(params.seed)
+    work = root / ".work" / name / work_key(params, stage.PARAMS, arguments, kinds)
+    work.mkdir(parents=True, exist_ok=True)
+    targets = {key: work / key for key, kind in kinds.items() if kind is Out}
+    words = {k: str(v) for k, v in arguments.items() if kinds[k] is str}
+    with tracking.start(name, words.get("recipe"), root=root) as tracker:
+        tracker.params({section: params.raw.get(section) for section in stage.PARAMS})
+        extra = {"tracker": tracker} if "tracker" in inspect.signature(stage.main).parameters else {}
+        metrics = stage.main(params, **{**arguments, **targets}, **extra) or {}
+        tracker.metrics(metrics)
+    for key, target in targets.items():
+        move(target, Path(arguments[key]))
+    shutil.rmtree(work, ignore_errors=True)
+    return metrics
+
+
+def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tuple[dict, dict]:
+    """Command-line arguments from the keyword arguments of a stage's main; their values and their kinds."""
+    hints = typing.get_type_hints(main)
+    kinds = {k: hints[k] for k, p in inspect.signature(main).parameters.items()
+             if p.kind is p.KEYWORD_ONLY and k != "tracker"}
+    parser = argparse.ArgumentParser(prog=f"python -m stages.run {name}", description=inspect.getdoc(main))
+    for key, kind in kinds.items():
+        parser.add_argument("--" + key.replace("_", "-"), required=True, type=str if kind is str else Path)
+    arguments = vars(parser.parse_args(argv))
+    for key, kind in kinds.items():
+        if kind is In and not arguments[key].exists():
+            raise UserError(f"{name}: input {arguments[key]} does not exist; run the stage that writes it: `dvc repro`")
+    return arguments, kinds
+
+
+def work_key(params: Params, sections: tuple[str, ...], arguments: dict, kinds: dict) -> str:
+    """Hash of everything that decides a stage's outputs: its params, its inputs' state and the code."""
+    state = [json.dumps({s: params.raw.get(s) for s in sections}, sort_keys=True)]
+    state += [f"{k}={v}" for k, v in sorted(arguments.items())]
+    roots = [arguments[k] for k, kind in kinds.items() if kind is In]
+    roots += [Path(__file__).parent, Path(__file__).parents[1] / "captionseg"]
+    for top in roots:
+        files = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file() and p.suffix != ".pyc")
+        state += [f"{p}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files]
+    return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename an output into place, over what is there. A stage that left nothing is a mistake of ours."""
+    if not source.exists():
+        raise RuntimeError(f"the stage ended without writing {target}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(source, target)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point: 0, or 1 after one line on stderr for a mistake of the user's."""
+    argv = sys.argv[1:] if argv is None else argv
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    if not argv or argv[0] not in STAGES:
+        print(f"usage: python -m stages.run {{{','.join(STAGES)}}} --input PATH ...", file=sys.stderr)
+        return 2
+    try:
+        run(argv[0], argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
