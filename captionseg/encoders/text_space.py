@@ -1,0 +1,81 @@
+"""The joint image-text space that an index was built in, loadable by later stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from captionseg.encoders.alignment import Alignment
+from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.records import UserError, atomic_path, write_json
+from captionseg.runtime import detect
+
+
+@dataclass(frozen=True)
+class TextSpace:
+    """An encoder with its alignments.
+
+    Attributes:
+        encoder: gives features and text embeddings.
+        image: pooled features -> joint space; None for an encoder that is aligned already.
+        dense: dense features -> joint space; None likewise.
+    """
+
+    encoder: Encoder
+    image: Alignment | None
+    dense: Alignment | None
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """[T, D] float32, L2-normalised."""
+        return self.encoder.text(texts)
+
+    def project_pooled(self, pooled: np.ndarray) -> np.ndarray:
+        """[.., P] -> [.., D] float32, L2-normalised."""
+        return self.image(pooled) if self.image else normalised(pooled)
+
+    def project_dense(self, dense: np.ndarray) -> np.ndarray:
+        """[.., F] -> [.., D] float32, L2-normalised."""
+        return self.dense(dense) if self.dense else normalised(dense)
+
+    def save(self, folder: Path, *, encoder: str, params: dict, precision: str) -> None:
+        """encoder.json and alignment.safetensors: all that `load` needs to build the space again.
+
+        Args:
+            folder: made if it is not there.
+            encoder: a key of ENCODERS.
+            params: the fields of its params.
+            precision: that the image tower ran in.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json({"encoder": encoder, "params": params, "precision": precision}, folder / "encoder.json")
+        tensors = {f"{head}.{name}": np.ascontiguousarray(value)
+                   for head, alignment in (("image", self.image), ("dense", self.dense)) if alignment
+                   for name, value in dataclasses.asdict(alignment).items()}
+        with atomic_path(folder / "alignment.safetensors") as part:
+            save_file(tensors, part)
+
+    @staticmethod
+    def load(folder: Path, *, device: str = "auto") -> TextSpace:
+        """The space that `save` left in a folder, on a device.
+
+        Raises:
+            UserError: if the folder does not hold one.
+        """
+        from captionseg.encoders import ENCODERS
+
+        try:
+            config = json.loads((folder / "encoder.json").read_text())
+            tensors = load_file(folder / "alignment.safetensors")
+        except OSError as error:
+            raise UserError(f"{folder}: no encoder saved there ({error.strerror}); run `dvc repro index`") from None
+        heads = {head: {k.split(".")[1]: v for k, v in tensors.items() if k.startswith(head)}
+                 for head in ("image", "dense")}
+        encoder = ENCODERS[config["encoder"]](**config["params"]).build(detect(device, config["precision"]))
+        image, dense = (Alignment(**heads[h]) if heads[h] else None for h in ("image", "dense"))
+        return TextSpace(encoder, image, dense)

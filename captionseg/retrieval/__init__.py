@@ -1,0 +1,9 @@
+"""Nearest neighbours by inner product: exact and faiss, one file each."""
+
+from captionseg.retrieval.exact import ExactIndex
+from captionseg.retrieval.faiss import FaissIndex
+from captionseg.retrieval.index import Index, neighbours
+
+INDEXES = {"exact": ExactIndex, "faiss": FaissIndex}
+
+__all__ = ["INDEXES", "ExactIndex", "FaissIndex", "Index", "neighbours"]

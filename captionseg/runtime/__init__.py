@@ -1,0 +1,5 @@
+"""Device, precision and ranks: the only package that has heard of them, beside the fit loop."""
+
+from captionseg.runtime.runtime import Runtime, detect
+
+__all__ = ["Runtime", "detect"]

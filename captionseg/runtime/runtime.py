@@ -1,0 +1,48 @@
+"""What a computation runs on. Models, losses and metrics never ask; whoever calls them prepares tensors with this."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from captionseg.records import UserError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and the precision that its matrix products run in."""
+
+    device: str = "cpu"
+    precision: Precision = "fp32"
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Mixed precision for the block, or nothing at fp32."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.split(":")[0], dtype=_DTYPES[self.precision])
+
+    def prepare(self, module: torch.nn.Module) -> torch.nn.Module:
+        """The module on the device, in evaluation mode, convolutions in the layout that is fast everywhere."""
+        return module.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def to(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor on the device."""
+        return tensor.to(self.device, non_blocking=True)
+
+
+def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
+    """The runtime for a configured device: `auto` takes a GPU where there is one.
+
+    Raises:
+        UserError: if a GPU is asked for by name and there is none.
+    """
+    available = torch.cuda.is_available()
+    if device.startswith("cuda") and not available:
+        raise UserError(f"device {device!r}: no CUDA GPU is visible; use device auto or cpu")
+    return Runtime(("cuda" if available else "cpu") if device == "auto" else device, precision)
