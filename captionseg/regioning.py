@@ -1,0 +1,91 @@
+"""Regions of all pictures of a corpus and their pooled features, shard by shard, in parallel.
+
+For shard NNNNN: labels/labels_NNNNN.npy (uint8 [n, side, side]), pooled/pooled_NNNNN.npy (float16 [n, max_regions,
+F + 7], zeros after the last region) and count/count_NNNNN.npy (uint8 [n]), rows in the order of the shard's successful
+pairs. `count` is written last: a shard that has it is finished.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from captionseg.datasets.shards import read_images, shard_names
+from captionseg.records import UserError, write_array
+from captionseg.segmenters import RegionMaker
+from captionseg.segmenters.pooling import GEOMETRY, pool_regions
+
+
+def write_regions(
+    pairs: Path, features: Path, out: Path, *, maker: RegionMaker, workers: int = 0
+) -> dict[str, float]:
+    """Make what is missing of the regions of a corpus.
+
+    Args:
+        pairs: shards of pairs.
+        features: folder with dense/dense_NNNNN.npy, [n, gh, gw, F], for each shard.
+        out: folder for the files named above; finished shards in it are kept.
+        maker: makes the regions.
+        workers: processes; 0 takes one a core, 1 stays in this one.
+
+    Returns:
+        images, and regions per image.
+
+    Raises:
+        UserError: if the features do not belong to the pairs.
+    """
+    missing = [s for s in shard_names(pairs) if not (out / "count" / f"count_{s}.npy").exists()]
+    jobs = [(pairs, features / "dense" / f"dense_{s}.npy", out, s, maker) for s in missing]
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    with tqdm(total=len(jobs), desc="regions", unit="shard") as bar:
+        if workers <= 1:
+            for job in jobs:
+                shard_regions(*job)
+                bar.update()
+        else:
+            # spawn: a fork of a process that has started BLAS or torch threads can hang
+            spawn = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=one_thread) as pool:
+                for done in as_completed([pool.submit(shard_regions, *job) for job in jobs]):
+                    done.result()
+                    bar.update()
+    counts = np.concatenate([np.load(out / "count" / f"count_{s}.npy") for s in shard_names(pairs)])
+    return {"images": float(len(counts)), "per_image": float(counts.mean()) if len(counts) else 0.0}
+
+
+def shard_regions(pairs: Path, dense: Path, out: Path, shard: str, maker: RegionMaker) -> None:
+    """Regions of one shard. See `write_regions`."""
+    if not dense.exists():
+        raise UserError(f"{dense}: no features for shard {shard}; run the stage index on these pairs first")
+    maps = np.load(dense, mmap_mode="r", allow_pickle=False)
+    labels = np.zeros((len(maps), maker.side, maker.side), np.uint8)
+    pooled = np.zeros((len(maps), maker.max_regions, maps.shape[3] + GEOMETRY), np.float16)
+    counts = np.zeros(len(maps), np.uint8)
+    row = 0
+    for row, (_, image) in enumerate(read_images(pairs, shard), start=1):
+        if row > len(maps):
+            break
+        regions = maker.regions(image)
+        count = int(regions.max()) + 1
+        labels[row - 1], counts[row - 1] = regions, count
+        pooled[row - 1, :count] = pool_regions(maps[row - 1], regions, count)
+    if row != len(maps):
+        raise UserError(
+            f"{dense}: {len(maps)} rows, but shard {shard} of {pairs} has other images; run the stage "
+            "index on these pairs again"
+        )
+    write_array(labels, out / "labels" / f"labels_{shard}.npy")
+    write_array(pooled, out / "pooled" / f"pooled_{shard}.npy")
+    write_array(counts, out / "count" / f"count_{shard}.npy")
+
+
+def one_thread() -> None:
+    """Processes are the parallelism here; threads below them would only fight for the cores."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)

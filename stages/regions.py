@@ -1,0 +1,15 @@
+"""regions: class-agnostic regions of every picture, and the frozen features pooled over them."""
+
+from __future__ import annotations
+
+from captionseg.params import Params
+from captionseg.regioning import write_regions
+from stages.run import In, Out
+
+PARAMS = ("seed", "regions")
+
+
+def main(params: Params, *, pairs: In, features: In, regions: Out) -> dict[str, float]:
+    """Regions of every picture, and the frozen features pooled over them."""
+    maker = params.regions.build()
+    return write_regions(pairs, features, regions, maker=maker, workers=params.regions.workers)
