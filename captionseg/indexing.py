@@ -86,14 +86,15 @@ def write_index(pairs: pa.Table, embedding: np.ndarray, text: np.ndarray, fold: 
                           for column in ids], schema=IDS), index / "ids.parquet")
 
 
-def write_neighbours(pairs: pa.Table, descriptor: np.ndarray, params: IndexParams, index: Path) -> None:
-    """neighbours.parquet: for every image its most similar training images, itself excluded."""
+def write_neighbours(name: str, pairs: pa.Table, queries: np.ndarray, vectors: np.ndarray, k: int,
+                     params: IndexParams, index: Path) -> None:
+    """NAME.parquet: for every row of `queries` its most similar training rows of `vectors`, itself excluded."""
     train = np.flatnonzero(np.array(pairs["split"].to_pylist()) == "train")
-    search = INDEXES[params.backend](descriptor[train], params.faiss_key)
-    near, similarity = neighbours(search, train, descriptor, min(params.neighbours, max(1, len(train) - 1)))
+    search = INDEXES[params.backend](vectors[train], params.faiss_key)
+    near, similarity = neighbours(search, train, queries, min(k, max(1, len(train) - 1)))
     columns = [pa.array(np.arange(len(pairs)), pa.int64()), pa.array(list(near), NEIGHBOURS.field(1).type),
                pa.array(list(similarity), NEIGHBOURS.field(2).type)]
-    write_table(pa.table(columns, schema=NEIGHBOURS), index / "neighbours.parquet")
+    write_table(pa.table(columns, schema=NEIGHBOURS), index / f"{name}.parquet")
 
 
 def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features: Path, index: Path,
@@ -117,5 +118,7 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
     write_index(pairs, embedding, text, fold, index)
     for name, vectors in (("image", embedding), ("text", text)):
         FaissIndex(normalised(vectors), params.faiss_key).save(index / f"{name}.index")
-    write_neighbours(pairs, read_arrays(features / "descriptor").astype(np.float32), params, index)
+    descriptor = read_arrays(features / "descriptor").astype(np.float32)
+    write_neighbours("neighbours", pairs, descriptor, descriptor, params.neighbours, params, index)
+    write_neighbours("caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index)
     return {"pairs": float(len(pairs)), "embedding_dimensions": float(embedding.shape[1])}

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.sparse import csr_array
 
 
 class UserError(Exception):
@@ -116,31 +117,24 @@ class Corpus:
         caption: [N] strings.
         image_embedding: [N, D] float32, L2-normalised, in the space of `concept_embedding`. Rows of the training
             split are cross-fitted: embedded by an alignment that never saw their caption.
-        neighbours: [N, K] int32 rows of this corpus, most similar first, never the row itself; -1 pads.
+        neighbours: [N, K] int32 rows of this corpus, most similar images first, never the row itself; -1 pads.
+        caption_neighbours: [N, K'] int32 rows whose captions are most similar to image i, never its own; -1 pads.
         vocabulary: [C] concepts, most frequent first.
         concept_embedding: [C, D] float32, L2-normalised embeddings of the prompted concepts t_m.
-        named: per row, sorted indices into `vocabulary` of the concepts that its caption names.
-        caption_embedding: [N, D] float32, L2-normalised.
+        named: [N, C] scipy CSR bool: does caption i name concept c?
     """
 
     uid: np.ndarray
     caption: Sequence[str]
     image_embedding: np.ndarray
     neighbours: np.ndarray
+    caption_neighbours: np.ndarray
     vocabulary: Sequence[str]
     concept_embedding: np.ndarray
-    named: Sequence[np.ndarray]
-    caption_embedding: np.ndarray
+    named: csr_array
 
     def __len__(self) -> int:
         return len(self.uid)
-
-    def named_matrix(self) -> np.ndarray:
-        """[N, C] bool: does the caption of row i name concept c?"""
-        matrix = np.zeros((len(self), len(self.vocabulary)), dtype=bool)
-        for row, concepts in enumerate(self.named):
-            matrix[row, concepts] = True
-        return matrix
 
 
 @dataclass(frozen=True)

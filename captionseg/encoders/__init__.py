@@ -28,7 +28,8 @@ class IndexParams:
         precision: fp32, bf16 or fp16 of the image tower.
         backend: how neighbours are searched: exact (one matrix product) or faiss.
         faiss_key: faiss factory string; null chooses by size (Flat under 100,000 rows, else HNSW32).
-        neighbours: how many neighbours a row of neighbours.parquet holds.
+        neighbours: how many similar images a row of neighbours.parquet holds.
+        caption_neighbours: how many captions that fit the image a row of caption_neighbours.parquet holds.
     """
 
     encoder: Literal["lite0_minilm", "open_clip"] = "lite0_minilm"
@@ -37,6 +38,7 @@ class IndexParams:
     backend: Literal["exact", "faiss"] = "faiss"
     faiss_key: str | None = None
     neighbours: int = 256
+    caption_neighbours: int = 16
     alignment: AlignmentParams = field(default_factory=AlignmentParams)
     lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.sam import Sam
 from captionseg.segmenters.segmenter import BoxSegmenter, RegionMaker
+from captionseg.segmenters.superpixels import Superpixels
 
 REGION_MAKERS = {"felzenszwalb": Felzenszwalb}
+SEGMENTERS = {"superpixels": Superpixels, "sam": Sam}
 
 
 @dataclass(frozen=True)
@@ -29,4 +32,13 @@ class RegionsParams:
         return getattr(self, self.maker)
 
 
-__all__ = ["REGION_MAKERS", "BoxSegmenter", "Felzenszwalb", "RegionMaker", "RegionsParams"]
+__all__ = [
+    "REGION_MAKERS",
+    "SEGMENTERS",
+    "BoxSegmenter",
+    "Felzenszwalb",
+    "RegionMaker",
+    "RegionsParams",
+    "Sam",
+    "Superpixels",
+]

@@ -1,0 +1,67 @@
+"""How good an archive is, against the concepts that are really there. For evaluation only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from captionseg.curation.sampling import draw
+from captionseg.records import Supervision
+
+
+def recall_precision(found: Sequence[set[str]], true: Sequence[set[str]]) -> tuple[float, float]:
+    """Micro-averaged recall and precision; a concept outside the known ones counts as wrong."""
+    hits = sum(len(f & t) for f, t in zip(found, true, strict=True))
+    return hits / max(1, sum(map(len, true))), hits / max(1, sum(map(len, found)))
+
+
+def measure(supervision: Supervision, true: Mapping[str, set[str]], named: Sequence[set[str]], *, sampled: int,
+            seed: int, draws: int = 8) -> dict[str, float]:
+    """Recall and precision of the archive and of what is sampled from it.
+
+    Args:
+        supervision: of one rule.
+        true: uid -> names of all classes in the picture; rows without an entry are not counted.
+        named: per row, the concepts that its own caption names.
+        sampled: L, how many concepts an image are drawn a step.
+        seed: of the draws.
+        draws: steps that are simulated.
+
+    Returns:
+        concepts_per_image; and where truth is known recall, precision, recall_unnamed (of what the caption leaves
+        out), sampled_recall (of all that `draws` steps drew), sampled_precision (of each draw).
+    """
+    archive = [{c.text for c in row} for row in supervision.concepts]
+    out = {"concepts_per_image": float(np.mean([len(a) for a in archive])) if archive else 0.0,
+           "kept": float(supervision.kept.mean()) if len(archive) else 0.0}
+    rows = [i for i, uid in enumerate(supervision.uid) if uid in true]
+    if not rows:
+        return out
+    here, truth = [archive[i] for i in rows], [true[supervision.uid[i]] for i in rows]
+    out["recall"], out["precision"] = recall_precision(here, truth)
+    missing = [t - named[i] for i, t in zip(rows, truth, strict=True)]
+    out["recall_unnamed"], _ = recall_precision(here, missing)
+    picks = [sample_texts(supervision, sampled, np.random.default_rng([seed, step])) for step in range(draws)]
+    union = [set().union(*(pick[i] for pick in picks)) for i in rows]
+    out["sampled_recall"], _ = recall_precision(union, truth)
+    out["sampled_precision"] = float(np.mean(
+        [recall_precision([pick[i] for i in rows], truth)[1] for pick in picks]))
+    return out
+
+
+def sample_texts(supervision: Supervision, count: int, rng: np.random.Generator) -> list[set[str]]:
+    """Per row the concepts of one draw."""
+    weight, cluster = arrays(supervision)
+    columns = draw(weight, cluster, count, rng)
+    return [{row[m].text for m in picks if m >= 0} for row, picks in zip(supervision.concepts, columns, strict=True)]
+
+
+def arrays(supervision: Supervision) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [N, M] (0 pads) and clusters [N, M] (-1 pads) of all archives."""
+    width = max((len(row) for row in supervision.concepts), default=0) or 1
+    weight, cluster = np.zeros((len(supervision), width)), np.full((len(supervision), width), -1)
+    for i, row in enumerate(supervision.concepts):
+        weight[i, : len(row)] = [c.weight for c in row]
+        cluster[i, : len(row)] = [c.cluster for c in row]
+    return weight, cluster

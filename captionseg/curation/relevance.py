@@ -1,0 +1,64 @@
+"""f(x, t): relevance of concepts to images, and its sums over captioned neighbours; CoCu §3.3, Eq. 6-8.
+
+All sums over neighbours are products of sparse matrices, so the cost grows linearly with the number of images.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from captionseg.records import Corpus
+
+Positive = Literal["shifted", "softplus", "clipped"]
+
+
+def positive(cosine: np.ndarray, how: Positive) -> np.ndarray:
+    """f from the cosine, made > 0 so that the ratio of Eq. 7 is defined (the paper leaves this open).
+
+    shifted: (1 + cos) / 2. softplus: log(1 + exp(10 cos)) / 10. clipped: max(cos, 1e-3).
+    """
+    if how == "shifted":
+        return np.maximum((1.0 + cosine) / 2.0, 1e-6)
+    if how == "softplus":
+        return np.logaddexp(0.0, 10.0 * cosine) / 10.0
+    return np.maximum(cosine, 1e-3)
+
+
+def relevance(corpus: Corpus, rows: np.ndarray, how: Positive) -> np.ndarray:
+    """[n, C] float32: f of `rows` with every concept of the vocabulary."""
+    return positive(corpus.image_embedding[rows] @ corpus.concept_embedding.T, how).astype(np.float32)
+
+
+def named_relevance(corpus: Corpus, how: Positive, *, chunk: int = 262_144) -> csr_array:
+    """[N, C] float64 CSR: f(x_i, t_c) where caption i names c, nothing elsewhere."""
+    rows, columns = corpus.named.nonzero()
+    values = np.empty(len(rows))
+    for start in range(0, len(rows), chunk):
+        part = slice(start, start + chunk)
+        cosine = np.einsum("nd,nd->n", corpus.image_embedding[rows[part]], corpus.concept_embedding[columns[part]])
+        values[part] = positive(cosine, how)
+    return csr_array((values, (rows, columns)), shape=corpus.named.shape)
+
+
+def adjacency(neighbours: np.ndarray, k: int, count: int) -> csr_array:
+    """[n, N] CSR of ones: which rows are the first k neighbours of which; -1 entries are skipped."""
+    near = neighbours[:, :k]
+    rows, columns = np.nonzero(near >= 0)
+    return csr_array((np.ones(len(rows)), (rows, near[rows, columns])), shape=(len(near), count))
+
+
+def score_b(f: np.ndarray, support: np.ndarray, reference_sum: np.ndarray) -> np.ndarray:
+    """Eq. 7: (1 + N') f / (f + sum of f over the N' neighbours whose captions name the concept).
+
+    Args:
+        f: [n, C] relevance to the image, > 0.
+        support: [n, C] N'.
+        reference_sum: [n, C] sum of f over those neighbours.
+
+    Returns:
+        [n, C]; exactly 1 where N' = 0: the image is compared with itself alone.
+    """
+    return (1.0 + support) * f / (f + reference_sum)

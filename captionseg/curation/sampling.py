@@ -1,0 +1,34 @@
+"""Which concepts of its archive an image learns from in one step; drawn anew each step (CoCu §3.3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def draw(weight: np.ndarray, cluster: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `count` concepts of every archive, with probability proportional to `weight`.
+
+    Where an archive is clustered, one concept is drawn from each cluster; elsewhere `count` without replacement
+    (Gumbel top-k: the largest of log weight + Gumbel noise are a weighted sample without replacement).
+
+    Args:
+        weight: [n, M] unnormalised probabilities, 0 pads.
+        cluster: [n, M] cluster numbers below `count`, -1 throughout a row that is not clustered.
+        count: L.
+        rng: the source of noise.
+
+    Returns:
+        [n, L] int columns of the archive, -1 where there was nothing to draw.
+    """
+    with np.errstate(divide="ignore"):
+        key = np.log(weight) + rng.gumbel(size=weight.shape)
+    clustered = (cluster >= 0).any(1)
+    pad = max(0, count - weight.shape[1])
+    top = np.argsort(-key, axis=1, kind="stable")[:, :count]
+    top = np.where(np.isfinite(np.take_along_axis(key, top, 1)), top, -1)
+    chosen = np.pad(top, ((0, 0), (0, pad)), constant_values=-1)
+    for number in range(count):
+        inside = np.where(cluster == number, key, -np.inf)
+        best = np.where(np.isfinite(inside.max(1)), inside.argmax(1), -1)
+        chosen[:, number] = np.where(clustered, best, chosen[:, number])
+    return chosen

@@ -1,0 +1,132 @@
+"""Box-prompted masks by Segment Anything (Kirillov et al., ICCV 2023), as USE prompts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from captionseg.records import UserError
+from captionseg.segmenters.islands import tidied
+
+if TYPE_CHECKING:
+    import torch
+
+    from captionseg.segmenters.segmenter import BoxSegmenter
+
+
+@dataclass(frozen=True)
+class Sam:
+    """The parameters of `SamSegmenter`, and where its weights are.
+
+    Attributes:
+        checkpoint: file with the released weights (`sam_vit_h_4b8939.pth`, ...).
+        arch: which of them.
+        device: auto, cpu, cuda or cuda:N.
+        multimask: three masks a box, the most stable is taken (USE); else one, which SAM's authors advise for boxes.
+        min_iou: a mask whose predicted IoU does not exceed this comes back empty.
+        offset: of the logit thresholds whose masks give the stability.
+        small_area: smaller holes are filled and smaller islands dropped, in pixels.
+        batch: boxes at once.
+    """
+
+    checkpoint: str = ""
+    arch: Literal["vit_h", "vit_l", "vit_b"] = "vit_h"
+    device: str = "auto"
+    multimask: bool = True
+    min_iou: float = 0.6
+    offset: float = 1.0
+    small_area: int = 100
+    batch: int = 16
+
+    def build(self) -> BoxSegmenter:
+        """The segmenter with its weights on the device.
+
+        Raises:
+            UserError: if the checkpoint is missing or holds something else.
+        """
+        from captionseg.runtime import detect
+
+        return SamSegmenter(load(Path(self.checkpoint), self.arch).to(detect(self.device).device), self)
+
+
+def load(checkpoint: Path, arch: str) -> Any:
+    """A released Segment Anything model; only tensors are read from the file, never objects."""
+    import torch
+    from segment_anything import sam_model_registry
+
+    if not checkpoint.is_file():
+        raise UserError(
+            f"segment_text.sam.checkpoint: no file {str(checkpoint)!r}; give the path of the {arch} weights"
+        )
+    model = sam_model_registry[arch]()
+    try:
+        model.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
+    except Exception as error:  # torch raises a type of its own for every kind of broken file
+        line = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{checkpoint}: not the weights of SAM {arch} ({line}); check segment_text.sam.arch"
+        ) from None
+    return model.eval()
+
+
+class SamSegmenter:
+    """Masks of a Segment Anything model for boxes.
+
+    Args:
+        model: a `segment_anything.modeling.Sam`.
+        params: how it is prompted and what is kept.
+    """
+
+    def __init__(self, model: Any, params: Sam) -> None:
+        from segment_anything import SamPredictor
+
+        self.predictor, self.params = SamPredictor(model), params
+
+    def masks(
+        self, image: np.ndarray, boxes: np.ndarray, *, labels: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See BoxSegmenter. The image is embedded once, however many boxes there are."""
+        import torch
+
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        found, stability = np.zeros((len(boxes), *image.shape[:2]), bool), np.zeros(len(boxes), np.float32)
+        if not len(boxes):
+            return found, stability
+        self.predictor.set_image(image)
+        given = torch.from_numpy(boxes).to(self.predictor.device)
+        prompts = self.predictor.transform.apply_boxes_torch(given, image.shape[:2])
+        for start in range(0, len(boxes), self.params.batch):
+            rows = slice(start, start + self.params.batch)
+            logits, iou, _ = self.predictor.predict_torch(
+                None, None, boxes=prompts[rows], multimask_output=self.params.multimask, return_logits=True
+            )
+            found[rows], stability[rows] = self._best(logits, iou)
+        return found, stability
+
+    def _best(self, logits: torch.Tensor, iou: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """The most stable of the masks of each box: logits [B, M, H, W] and predicted IoU [B, M] -> [B, H, W], [B]."""
+        import torch
+
+        stability = stability_of(logits, self.predictor.model.mask_threshold, self.params.offset)
+        best = torch.argmax(
+            stability + 1e-6 * iou.clamp(0, 1), dim=1
+        )  # of equals the one with the higher IoU
+        rows = torch.arange(len(best), device=best.device)
+        masks = logits[rows, best] > self.predictor.model.mask_threshold
+        masks &= (iou[rows, best] > self.params.min_iou)[:, None, None]
+        tidy = [tidied(mask, self.params.small_area) for mask in masks.cpu().numpy()]
+        kept = torch.where(masks.flatten(1).any(1), stability[rows, best], 0.0)
+        return np.stack(tidy), kept.float().cpu().numpy()
+
+
+def stability_of(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:
+    """IoU of the masks at `threshold` plus and minus `offset`: [.., H, W] -> [..]; 0 where both are empty.
+
+    It is `calculate_stability_score` of segment_anything without its NaN.
+    """
+    inner = (logits > threshold + offset).flatten(-2).sum(-1)
+    outer = (logits > threshold - offset).flatten(-2).sum(-1)
+    return inner / outer.clamp(min=1)

@@ -1,0 +1,81 @@
+"""Box-prompted masks without weights: the regions of the picture that lie mostly inside the box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.segmenter import BoxSegmenter
+
+
+@dataclass(frozen=True)
+class Superpixels:
+    """A mask is the union of the regions whose share inside the box reaches a threshold.
+
+    A region of the ground reaches far out of the box and stays out; the regions of the thing in the box come in.
+    Stability is taken over from SAM: the IoU of the masks at the threshold plus and minus an offset.
+
+    Attributes:
+        share: of a region that has to lie inside the box, 0..1.
+        offset: of the two thresholds whose masks are compared, below `share` and 1 - share.
+        maker: makes the regions where nobody has made them yet.
+    """
+
+    share: float = 0.5
+    offset: float = 0.2
+    maker: Felzenszwalb = field(default_factory=Felzenszwalb)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.offset < min(self.share, 1 - self.share):
+            raise ValueError(f"offset {self.offset} must lie below share {self.share} and below 1 - share")
+
+    def build(self) -> BoxSegmenter:
+        """Itself: nothing has to be loaded."""
+        return self
+
+    def masks(
+        self, image: np.ndarray, boxes: np.ndarray, *, labels: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See BoxSegmenter."""
+        height, width = image.shape[:2]
+        labels = self.maker.regions(image) if labels is None else labels
+        scale = np.array([labels.shape[1] / width, labels.shape[0] / height] * 2)
+        shares, area = inside(labels, np.asarray(boxes).reshape(-1, 4) * scale)
+        low, mid, high = (shares >= self.share + d for d in (-self.offset, 0.0, self.offset))
+        stability = (high @ area) / np.maximum(low @ area, 1) * mid.any(axis=1)
+        return mid[:, upscaled(labels, height, width)], stability.astype(np.float32)
+
+
+def inside(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each region lies in each box; pixels that a box cuts count in part.
+
+    Args:
+        labels: [H, W] region ids from 0.
+        boxes: [n, 4] x0 y0 x1 y1 in pixels of `labels`.
+
+    Returns:
+        [n, regions] shares in 0..1, and [regions] areas in pixels.
+    """
+    count = int(labels.max()) + 1
+    member = (labels[None] == np.arange(count)[:, None, None]).astype(np.float32)
+    area = np.bincount(labels.ravel(), minlength=count)
+    x, y = covered(boxes[:, [0, 2]], labels.shape[1]), covered(boxes[:, [1, 3]], labels.shape[0])
+    columns = np.einsum("rhw,nw->rnh", member, x, optimize=True)
+    return np.einsum("rnh,nh->nr", columns, y) / area, area
+
+
+def covered(interval: np.ndarray, length: int) -> np.ndarray:
+    """float32 [n, length]: how much of each pixel lies between the two ends of each interval [n, 2]."""
+    pixel = np.arange(length)
+    return np.clip(np.minimum(interval[:, 1:], pixel + 1) - np.maximum(interval[:, :1], pixel), 0, 1).astype(
+        np.float32
+    )
+
+
+def upscaled(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """[height, width] labels of the nearest pixel, pixel centres at halves."""
+    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.intp)
+    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.intp)
+    return labels[rows[:, None], columns]

@@ -1,0 +1,1 @@
+"""Words of captions: nouns, noun phrases, vocabularies, prompt templates."""

@@ -1,0 +1,29 @@
+"""Prompt templates, and class embeddings from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+SIMPLE = ("a photo of a {}.",)
+"""GroupViT's segmentation prompt, full stop included."""
+
+SEGMENT = ("a photo of {}", "This is a photo of {}", "There is {} in the scene", "a photo of {} in the scene")
+"""USE's four."""
+
+TEMPLATES = {"simple": SIMPLE, "segment": SEGMENT}
+
+
+def class_embeddings(names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray],
+                     templates: Sequence[str] = SIMPLE) -> np.ndarray:
+    """[C, D] float32: L2-normalised mean over templates of the embeddings of the prompted names.
+
+    Args:
+        names: [C] class names or concepts.
+        encode: texts -> [T, D] embeddings.
+        templates: each with one {}.
+    """
+    texts = [template.format(name) for name in names for template in templates]
+    mean = encode(texts).reshape(len(names), len(templates), -1).mean(1)
+    return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(np.float32)

@@ -1,0 +1,115 @@
+"""Which concepts there are, taken from the corpus itself, and which caption names which: word for word."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from captionseg.records import UserError
+from captionseg.text.nouns import nouns
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+
+
+@dataclass(frozen=True)
+class VocabularyParams:
+    """Fields of `curate.vocabulary`.
+
+    Attributes:
+        minimum: how many captions must name a concept.
+        size: at most so many, the most frequent.
+        stop: file with a word a line that is no concept; None takes captionseg/text/stop_nouns.txt.
+        file: fixed list of concepts, one a line, in place of the corpus's nouns.
+        spacy_model: path or name; None takes the pinned package.
+    """
+
+    minimum: int = 10
+    size: int = 20_000
+    stop: str | None = None
+    file: str | None = None
+    spacy_model: str | None = None
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Concepts, most frequent first, and the singular of each plural that the corpus holds."""
+
+    concepts: tuple[str, ...]
+    lemma: dict[str, str]
+
+    def named(self, captions: Sequence[str]) -> csr_array:
+        """[N, C] bool: which captions name which concepts, by whole words ("car" is not in "carpet").
+
+        A concept of several words must stand in the caption as those words in a row.
+        """
+        column = {tuple(c.split()): i for i, c in enumerate(self.concepts)}
+        longest = max((len(c) for c in column), default=0)
+        rows, columns = [], []
+        for row, caption in enumerate(captions):
+            words = [self.lemma.get(w, w) for w in tokens(caption)]
+            found = {column[gram] for n in range(1, longest + 1) for start in range(len(words) - n + 1)
+                     if (gram := tuple(words[start : start + n])) in column}
+            rows += [row] * len(found)
+            columns += sorted(found)
+        ones = np.ones(len(rows), bool)
+        return csr_array((ones, (rows, columns)), shape=(len(captions), len(self.concepts)))
+
+
+def tokens(caption: str) -> list[str]:
+    """Lower-case words; apostrophes inside a word stay."""
+    return _WORD.findall(caption.lower())
+
+
+def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
+    """The corpus's frequent nouns, by lemma, without stop words; or the list of a file.
+
+    Raises:
+        UserError: if nothing is left, or the file cannot be read.
+    """
+    if params.file is not None:
+        concepts = read_words(params.file, "curate.vocabulary.file")
+        return Vocabulary(tuple(dict.fromkeys(concepts)), plurals(concepts, captions))
+    stop = set(read_words(params.stop, "curate.vocabulary.stop") if params.stop else default_stop())
+    count: Counter[str] = Counter()
+    forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in nouns(captions, params.spacy_model):
+        count.update({lemma for _, lemma in row})
+        for word, lemma in row:
+            forms[word][lemma] += 1
+    frequent = [c for c, n in sorted(count.items(), key=lambda item: (-item[1], item[0]))
+                if n >= params.minimum and c not in stop and len(c) > 1][: params.size]
+    if not frequent:
+        raise UserError(f"curate.vocabulary: no noun stands in {params.minimum} of {len(captions)} captions; "
+                        "lower curate.vocabulary.minimum or give a file")
+    lemma = {word: lemmas.most_common(1)[0][0] for word, lemmas in forms.items()}
+    return Vocabulary(tuple(frequent), lemma)
+
+
+def plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
+    """Words of the captions that are a regular plural of a word of the concepts -> that word."""
+    single = {word for concept in concepts for word in concept.split()}
+    seen = {word for caption in captions for word in tokens(caption)} - single
+    guess = {w: next((s for s in (w[:-1], w[:-2], w[:-3] + "y") if s in single), None) for w in seen if w[-1:] == "s"}
+    return {word: s for word, s in guess.items() if s}
+
+
+def read_words(path: str, where: str) -> list[str]:
+    """Lower-case lines of a file without blanks and # comments."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{where}: {path} cannot be read: {error}") from None
+    return [line.strip().lower() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def default_stop() -> list[str]:
+    """The packaged list of nouns that name no visible thing of their own."""
+    text = (resources.files("captionseg.text") / "stop_nouns.txt").read_text()
+    return [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -1,0 +1,27 @@
+"""curate: which concepts each training image shows, by every rule of the params.
+
+Reads data/index, the encoder of data/features and, for measuring alone, data/truth; writes data/supervision and
+reports/curation.json.
+"""
+
+from __future__ import annotations
+
+from captionseg.curation.pipeline import curate
+from captionseg.datasets.shards import read_truth
+from captionseg.encoders import TextSpace
+from captionseg.params import Params
+from captionseg.records import write_json
+from stages.run import In, Out
+
+PARAMS = ("seed", "curate")
+
+
+def main(params: Params, *, index: In, encoder: In, truth: In, supervision: Out, measures: Out) -> dict[str, float]:
+    """Curate, and measure against what is known to be there."""
+    known = read_truth(truth)
+    true = {uid: set(names) for uid, names in
+            zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)}
+    result = curate(index, TextSpace.load(encoder).encode, params.curate, true=true, supervision=supervision,
+                    seed=params.seed)
+    write_json(result, measures)
+    return {f"{rule}.{name}": value for rule, row in result.items() for name, value in row.items()}
