@@ -64,7 +64,7 @@ def load(checkpoint: Path, arch: str) -> Any:
     model = sam_model_registry[arch]()
     try:
         model.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
-    except Exception as error:  # torch raises a type of its own for every kind of broken file
+    except Exception as error:  # noqa: BLE001 - torch raises a type of its own for every kind of broken file
         line = " ".join(str(error).split())[:200]
         raise UserError(
             f"{checkpoint}: not the weights of SAM {arch} ({line}); check segment_text.sam.arch"

@@ -1,0 +1,105 @@
+"""Segment Anything with tiny random weights: shapes, choice, stability, and how weights are read."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything.modeling import Sam as SamModel
+from segment_anything.utils.amg import calculate_stability_score
+
+from captionseg.records import UserError
+from captionseg.segmenters.sam import Sam, SamSegmenter, load, stability_of
+
+
+@pytest.fixture(scope="module")
+def model() -> SamModel:
+    torch.manual_seed(0)
+    encoder = ImageEncoderViT(
+        depth=1,
+        embed_dim=16,
+        img_size=64,
+        mlp_ratio=2,
+        num_heads=2,
+        patch_size=16,
+        out_chans=16,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        window_size=2,
+    )
+    prompts = PromptEncoder(
+        embed_dim=16, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=4
+    )
+    decoder = MaskDecoder(
+        transformer_dim=16,
+        num_multimask_outputs=3,
+        iou_head_hidden_dim=16,
+        transformer=TwoWayTransformer(depth=1, embedding_dim=16, mlp_dim=16, num_heads=2),
+    )
+    return SamModel(encoder, prompts, decoder).eval()
+
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
+BOXES = np.array([[2, 3, 20, 30], [10, 10, 59, 47], [0, 0, 60, 48]], np.float32)
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+def test_a_mask_and_a_stability_for_every_box(model: SamModel, multimask: bool) -> None:
+    segmenter = SamSegmenter(model, Sam(multimask=multimask, min_iou=-10.0, small_area=0))
+    masks, stability = segmenter.masks(IMAGE, BOXES)
+    assert masks.shape == (3, 48, 60) and masks.dtype == bool
+    assert ((stability >= 0) & (stability <= 1)).all()
+
+
+def test_batches_of_boxes_change_nothing(model: SamModel) -> None:
+    one, all_ = (SamSegmenter(model, Sam(min_iou=-10.0, batch=b)).masks(IMAGE, BOXES) for b in (1, 3))
+    assert (one[0] != all_[0]).mean() < 1e-3  # a logit near zero may fall to either side
+    assert one[1] == pytest.approx(all_[1], abs=1e-3)
+
+
+def test_no_box_needs_no_model() -> None:
+    class Unusable:
+        class image_encoder:
+            img_size = 64
+
+    masks, stability = SamSegmenter(Unusable(), Sam()).masks(IMAGE, np.zeros((0, 4)))
+    assert masks.shape == (0, 48, 60) and not len(stability)
+
+
+def test_the_most_stable_mask_is_chosen_and_a_poor_one_emptied(model: SamModel) -> None:
+    segmenter = SamSegmenter(model, Sam(min_iou=0.6, small_area=0))
+    logits = torch.full((2, 3, 4, 4), -9.0)
+    logits[:, 0, :, :2] = 9.0
+    logits[:, 0, :, 2] = 0.5  # at +1 out, at -1 in: stability 8/12
+    logits[:, 1, :2] = 9.0  # stability 1
+    logits[:, 2] = -0.5  # stability 0
+    masks, stability = segmenter._best(logits, torch.tensor([[0.9, 0.7, 0.9], [0.9, 0.5, 0.9]]))
+    assert np.array_equal(masks[0], (logits[0, 1] > 0).numpy()) and stability[0] == 1
+    assert not masks[1].any() and stability[1] == 0  # chosen, but its predicted IoU is only .5
+
+
+def test_stability_is_segment_anythings_with_zero_for_nan() -> None:
+    logits = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 3
+    logits[0, 0] = -5
+    theirs = calculate_stability_score(logits, 0.0, 1.0)
+    assert theirs[0, 0].isnan() and stability_of(logits, 0.0, 1.0)[0, 0] == 0
+    assert torch.allclose(stability_of(logits, 0.0, 1.0), theirs.nan_to_num(0.0))
+
+
+def test_a_missing_or_wrong_checkpoint_is_one_line(tmp_path, monkeypatch, model: SamModel) -> None:
+    import segment_anything
+
+    with pytest.raises(UserError, match="segment_text.sam.checkpoint"):
+        Sam(checkpoint=str(tmp_path / "none.pth")).build()
+    monkeypatch.setattr(segment_anything, "sam_model_registry", {"vit_b": lambda: model})
+    good, bad, evil = tmp_path / "good.pth", tmp_path / "bad.pth", tmp_path / "evil.pth"
+    torch.save(model.state_dict(), good)
+    assert load(good, "vit_b") is model
+    torch.save({"weight": torch.zeros(3)}, bad)
+    torch.save({"weight": print}, evil)  # an object, not a tensor: must not be unpickled
+    for path in (bad, evil):
+        with pytest.raises(
+            UserError, match=r"not the weights of SAM vit_b.*segment_text\.sam\.arch"
+        ) as error:
+            load(path, "vit_b")
+        assert "\n" not in str(error.value)
