@@ -1,0 +1,145 @@
+"""Boxes from an image-text encoder alone: where the cells of its dense features speak for a phrase.
+
+A map of cosines says little by itself, since some phrases are near to everything. Each phrase is therefore
+standardised by its mean and deviation over cells of the whole corpus: its score is how unusual the cell is for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from captionseg.grounding.grounder import Boxes
+
+
+class JointSpace(Protocol):
+    """What `Relevance` needs of an encoder (`captionseg.encoders.TextSpace` has it)."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """[T, D] float32, L2-normalised."""
+        ...
+
+    def project_dense(self, dense: np.ndarray) -> np.ndarray:
+        """[.., F] -> [.., D] float32, L2-normalised."""
+        ...
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """The parameters of `RelevanceGrounder`.
+
+    Attributes:
+        threshold: standard deviations above the phrase's mean that a cell must have.
+        fraction: of the phrase's peak in this picture that a cell must reach.
+        zoom: cells are interpolated to so many times their number before boxes are cut.
+        components: at most so many boxes a phrase, those of most relevance.
+        rival: a further box must have this share of the first one's relevance.
+        template: what is encoded for a phrase.
+    """
+
+    threshold: float = 1.5
+    fraction: float = 0.5
+    zoom: int = 4
+    components: int = 2
+    rival: float = 0.5
+    template: str = "a photo of {}."
+
+    def build(self, space: JointSpace, cells: np.ndarray) -> RelevanceGrounder:
+        """The grounder for a corpus; `cells` [n, F] are dense features drawn from all over it."""
+        return RelevanceGrounder(space, cells, self)
+
+
+class RelevanceGrounder:
+    """Boxes around the relevant cells of each phrase. See the module.
+
+    Args:
+        space: encodes texts and projects dense features.
+        cells: [n, F] dense features that the phrases are standardised over.
+        params: see Relevance.
+    """
+
+    def __init__(self, space: JointSpace, cells: np.ndarray, params: Relevance) -> None:
+        self.space, self.params = space, params
+        self.cells = space.project_dense(cells)
+        self.known: dict[str, int] = {}
+        self.embedding = np.zeros((0, self.cells.shape[1]), np.float32)
+        self.mean = self.deviation = np.zeros(0, np.float32)
+
+    def prepare(self, phrases: Sequence[str]) -> None:
+        """See Grounder."""
+        new = sorted(set(phrases) - self.known.keys())
+        if not new:
+            return
+        text = self.space.encode([self.params.template.format(phrase) for phrase in new])
+        typical = self.cells @ text.T
+        self.known |= {phrase: len(self.known) + i for i, phrase in enumerate(new)}
+        self.embedding = np.concatenate([self.embedding, text])
+        self.mean = np.concatenate([self.mean, typical.mean(axis=0)])
+        self.deviation = np.concatenate([self.deviation, np.maximum(typical.std(axis=0), 1e-6)])
+
+    def relevance(self, dense: np.ndarray, phrases: Sequence[str]) -> np.ndarray:
+        """[P, gh, gw] float32 maps of standardised relevance."""
+        self.prepare(phrases)
+        rows = np.array([self.known[phrase] for phrase in phrases], np.intp)
+        cosine = self.space.project_dense(dense) @ self.embedding[rows].T
+        return np.moveaxis((cosine - self.mean[rows]) / self.deviation[rows], -1, 0)
+
+    def boxes(self, image: np.ndarray, phrases: Sequence[str], *, dense: np.ndarray | None = None) -> Boxes:
+        """See Grounder. The score is the logistic of the peak above the threshold.
+
+        Raises:
+            ValueError: without dense features.
+        """
+        if dense is None:
+            raise ValueError("grounding by relevance needs the dense features of the index stage")
+        if not phrases:
+            return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+        maps = zoomed(self.relevance(dense, phrases), self.params.zoom)
+        peak = maps.max(axis=(1, 2))
+        cut = np.maximum(self.params.threshold, self.params.fraction * peak)
+        boxes, phrase = components(maps, cut, most=self.params.components, rival=self.params.rival)
+        scale = np.array([image.shape[1] / maps.shape[2], image.shape[0] / maps.shape[1]] * 2)
+        score = 1.0 / (1.0 + np.exp(self.params.threshold - peak[phrase]))
+        return Boxes((boxes * scale).astype(np.float32), phrase, score.astype(np.float32))
+
+
+def zoomed(maps: np.ndarray, zoom: int) -> np.ndarray:
+    """[P, h, w] -> [P, h * zoom, w * zoom], bilinear, cell centres at halves."""
+    from scipy.ndimage import zoom as resample
+
+    return resample(maps, (1, zoom, zoom), order=1, mode="nearest", grid_mode=True) if zoom > 1 else maps
+
+
+def components(
+    maps: np.ndarray, cut: np.ndarray, *, most: int, rival: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes around connected cells that reach their map's cut, for all maps at once.
+
+    Args:
+        maps: [P, h, w].
+        cut: [P] thresholds.
+        most: boxes a map.
+        rival: share of the largest component's relevance above the cut that further ones need.
+
+    Returns:
+        [n, 4] x0 y0 x1 y1 in cells, ends excluded, and int32 [n] numbers of their maps; by map, most relevant first.
+    """
+    from scipy.ndimage import find_objects, label
+
+    plane = np.zeros((3, 3, 3), bool)
+    plane[1] = True  # cells connect within a map, by corners too, never across maps
+    above = maps - cut[:, None, None]
+    labels, count = label(above >= 0, structure=plane)  # type: ignore[misc]
+    if not count:
+        return np.zeros((0, 4)), np.zeros(0, np.int32)
+    mass = np.bincount(labels.ravel(), weights=np.maximum(above, 1e-6).ravel(), minlength=count + 1)[1:]
+    where = [(z.start, x.start, y.start, x.stop, y.stop) for z, y, x in find_objects(labels)]
+    phrase, boxes = np.array([w[0] for w in where], np.int32), np.array([w[1:] for w in where], float)
+    order = np.lexsort((-mass, phrase))
+    phrase, boxes, mass = phrase[order], boxes[order], mass[order]
+    first = np.searchsorted(phrase, phrase)  # of each one's map, the most relevant component
+    keep = (np.arange(count) - first < most) & (mass >= rival * mass[first])
+    return boxes[keep], phrase[keep]

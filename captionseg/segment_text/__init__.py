@@ -1,0 +1,56 @@
+"""Segments with texts: phrases -> boxes -> masks -> near-duplicates merged (USE, Wang et al. 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from captionseg.grounding import JointSpace, Relevance
+from captionseg.segment_text.maker import Maker, View
+from captionseg.segment_text.phrases import Phrase
+from captionseg.segmenters import Sam, Superpixels
+
+__all__ = ["Maker", "Phrase", "SegmentTextParams", "View"]
+
+
+@dataclass(frozen=True)
+class SegmentTextParams:
+    """Section `segment_text`.
+
+    Attributes:
+        curation: whose concepts are looked for beside the caption's noun phrases.
+        concepts: at most so many an image, those of highest score.
+        split: whose images get segments.
+        grounder: which of GROUNDERS; its own section holds its parameters.
+        segmenter: which of SEGMENTERS, likewise.
+        nms_iou: masks that overlap by more are one (USE: 0.7).
+        full_image_share: a box of more of the picture is the whole picture (USE: 0.9).
+        min_stability: less stable masks are dropped (USE: 0.6, for SAM's).
+        min_area: smaller masks are dropped, in pixels.
+        cells: dense features that phrases are standardised over.
+    """
+
+    curation: str = "cocu_calibrated"
+    concepts: int = 6
+    split: Literal["train", "tune", "test"] = "train"
+    grounder: Literal["relevance"] = "relevance"
+    segmenter: Literal["superpixels", "sam"] = "superpixels"
+    nms_iou: float = 0.7
+    full_image_share: float = 0.9
+    min_stability: float = 0.3
+    min_area: int = 64
+    cells: int = 8192
+    relevance: Relevance = field(default_factory=Relevance)
+    superpixels: Superpixels = field(default_factory=Superpixels)
+    sam: Sam = field(default_factory=Sam)
+
+    def build(self, space: JointSpace, cells: np.ndarray) -> Maker:
+        """The maker of segments for a corpus with these dense features, [n, F] drawn from all over it."""
+        grounder = getattr(self, self.grounder).build(space, cells)
+        segmenter = getattr(self, self.segmenter).build()
+        return Maker(
+            grounder, segmenter, f"{self.grounder}+{self.segmenter}", nms_iou=self.nms_iou,
+            full_image_share=self.full_image_share, min_stability=self.min_stability, min_area=self.min_area,
+        )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Phrases -> boxes -> masks -> merged segments of one image: USE's data pipeline (section 3.2) without its captioner."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from captionseg.grounding import Grounder
+from captionseg.segment_text.merge import merged_texts, suppress
+from captionseg.segment_text.phrases import Phrase
+from captionseg.segment_text.rle import encode
+from captionseg.segmenters import BoxSegmenter
+
+
+@dataclass(frozen=True)
+class View:
+    """One image and what earlier stages know of it.
+
+    Attributes:
+        uid: of its pair.
+        image: uint8 [H, W, 3].
+        dense: [gh, gw, F] frozen features, or None.
+        labels: [side, side] class-agnostic regions, or None.
+    """
+
+    uid: str
+    image: np.ndarray
+    dense: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the segments of one image.
+
+    Attributes:
+        grounder: phrases -> boxes.
+        segmenter: boxes -> masks.
+        source: names both, for the record.
+        nms_iou: masks that overlap by more are one.
+        full_image_share: a box of more of the picture's area is the whole picture; no mask is asked for.
+        min_stability: less stable masks are dropped.
+        min_area: smaller masks are dropped, in pixels.
+    """
+
+    grounder: Grounder
+    segmenter: BoxSegmenter
+    source: str
+    nms_iou: float = 0.7
+    full_image_share: float = 0.9
+    min_stability: float = 0.0
+    min_area: int = 1
+
+    def segments(self, view: View, phrases: Sequence[Phrase]) -> tuple[list[dict[str, Any]], Counter[str]]:
+        """The segments of one image as rows of schema SEGMENTS, and counts of what was lost on the way."""
+        found = self.grounder.boxes(view.image, [p.text for p in phrases], dense=view.dense)
+        full = area_share(found.boxes, view.image) > self.full_image_share
+        masks, stability = self.masks(view, found.boxes, full)
+        large, stable = masks.sum(axis=(1, 2)) >= max(1, self.min_area), stability >= self.min_stability
+        good = np.flatnonzero(large & stable)
+        owner = good[suppress(masks[good], stability[good], found.score[good], iou=self.nms_iou)]
+        survivors = np.unique(owner)
+        texts = [
+            merged_texts(text_of(phrases[found.phrase[i]], found.score[i]) for i in good[owner == s])
+            for s in survivors
+        ]
+        numbers = {
+            "stability": stability[survivors],
+            "score": found.score[survivors],
+            "full_image": full[survivors],
+        }
+        count = Counter(
+            images=1, images_without_phrases=int(not phrases), images_without_segments=int(not len(survivors)),
+            phrases=len(phrases), phrases_without_box=len(phrases) - len(np.unique(found.phrase)), boxes=len(found),
+            masks_too_small=int((~large).sum()), masks_unstable=int((large & ~stable).sum()),
+            masks_merged=len(good) - len(survivors),
+        )  # fmt: skip
+        return self.rows(view, masks[survivors], texts, numbers), count
+
+    def masks(self, view: View, boxes: np.ndarray, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[n, H, W] masks and [n] stabilities; all of the picture, perfectly stable, where `full`."""
+        masks, stability = np.ones((len(boxes), *view.image.shape[:2]), bool), np.ones(len(boxes), np.float32)
+        if not full.all():
+            masks[~full], stability[~full] = self.segmenter.masks(
+                view.image, boxes[~full], labels=view.labels
+            )
+        return masks, stability
+
+    def rows(
+        self, view: View, masks: np.ndarray, texts: list[list[dict]], numbers: dict[str, np.ndarray]
+    ) -> list[dict[str, Any]]:
+        """Rows of schema SEGMENTS."""
+        height, width = view.image.shape[:2]
+        return [
+            {"uid": view.uid, "segment_id": segment_id(view.uid, rle), "width": width, "height": height, "rle": rle,
+             "bbox": box.tolist(), "area": int(area), "source": self.source, "texts": texts[i],
+             **{name: values[i].item() for name, values in numbers.items()}}
+            for i, (rle, area, box) in enumerate(zip(*encode(masks), strict=True))
+        ]  # fmt: skip
+
+
+def text_of(phrase: Phrase, score: float) -> dict[str, Any]:
+    """A phrase with its grounding score, as SEGMENT_TEXT has it."""
+    return {"text": phrase.text, "kind": phrase.kind, "score": float(score)}
+
+
+def segment_id(uid: str, rle: str) -> str:
+    """sha1 of uid and RLE, 40 hex digits: the same segment has the same name in every run."""
+    return hashlib.sha1(f"{uid}\0{rle}".encode(), usedforsecurity=False).hexdigest()
+
+
+def area_share(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """[n] how much of the picture each box x0 y0 x1 y1 covers, 0..1."""
+    size = image.shape[1::-1]
+    sides = np.clip(boxes[:, 2:], 0, size) - np.clip(boxes[:, :2], 0, size)
+    return sides.prod(axis=1) / (size[0] * size[1])

@@ -1,0 +1,147 @@
+"""pairs -> segments with all texts that name them, shard by shard. The only part of segment_text that knows shards.
+
+NNNNN.parquet of schema SEGMENTS, and NNNNN_stats.json with what was lost on the way, written last: a shard that has
+it is finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from captionseg.datasets.shards import read_images, read_pairs
+from captionseg.grounding import JointSpace
+from captionseg.records import SEGMENTS, UserError, read_tables, write_json, write_table
+from captionseg.segment_text import SegmentTextParams
+from captionseg.segment_text.maker import View
+from captionseg.segment_text.phrases import Phrase, phrases_of, read_concepts
+from captionseg.text.nouns import noun_chunks
+
+CELLS_AN_IMAGE = 16
+
+
+def segment(
+    pairs: Path,
+    params: SegmentTextParams,
+    *,
+    space: JointSpace,
+    supervision: Path,
+    features: Path,
+    regions: Path,
+    segments: Path,
+    seed: int,
+) -> dict[str, float]:
+    """The whole stage; a killed run goes on from its last finished shard.
+
+    Args:
+        pairs: shards of pairs.
+        params: section `segment_text`.
+        space: of the index; for grounders that are built on it.
+        supervision: the curate stage's; `params.curation` says whose concepts are taken.
+        features: the index stage's, with dense/dense_NNNNN.npy.
+        regions: the regions stage's, with labels/labels_NNNNN.npy.
+        segments: out.
+        seed: of the cells that phrases are standardised over.
+
+    Returns:
+        see `summary`.
+
+    Raises:
+        UserError: if there is nothing to make segments of.
+    """
+    phrases, shards = asked(pairs, params, supervision)
+    maker = params.build(space, sample_cells(features, params.cells, seed=seed))
+    maker.grounder.prepare(sorted({p.text for row in phrases.values() for p in row}))
+    with tqdm(total=len(phrases), desc="segment_text", unit="img") as bar:
+        for shard, images in shards.items():
+            if (segments / f"{shard}_stats.json").exists():
+                bar.update(images)
+                continue
+            views = (view for view in read_views(pairs, shard, features, regions) if view.uid in phrases)
+            rows, count = [], Counter[str]()
+            for view in views:
+                more, lost = maker.segments(view, phrases[view.uid])
+                rows += more
+                count.update(lost)
+                bar.update()
+            write_table(pa.Table.from_pylist(rows, schema=SEGMENTS), segments / f"{shard}.parquet")
+            write_json(dict(count), segments / f"{shard}_stats.json")
+    return summary(segments)
+
+
+def asked(
+    pairs: Path, params: SegmentTextParams, supervision: Path
+) -> tuple[dict[str, list[Phrase]], Counter[str]]:
+    """uid -> phrases of every image to be done, and shard -> how many of them it holds."""
+    concepts = read_concepts(supervision, params.curation, params.concepts)
+    columns = read_pairs(pairs).select(["uid", "caption", "split", "shard"]).to_pylist()
+    used = [row for row in columns if row["split"] == params.split and row["uid"] in concepts]
+    if not used:
+        raise UserError(
+            f"segment_text: no kept row of {params.curation!r} in split {params.split!r} of {pairs}; check "
+            "segment_text.split and segment_text.curation"
+        )
+    uids = [row["uid"] for row in used]
+    found = phrases_of([row["caption"] for row in used], [concepts[uid] for uid in uids], chunks=noun_chunks)
+    return dict(zip(uids, found, strict=True)), Counter(row["shard"] for row in used)
+
+
+def read_views(pairs: Path, shard: str, features: Path, regions: Path) -> Iterator[View]:
+    """Images of a shard with their features and regions, which earlier stages left in the same order.
+
+    Raises:
+        UserError: if those are of other images.
+    """
+    dense = np.load(features / "dense" / f"dense_{shard}.npy", mmap_mode="r", allow_pickle=False)
+    labels = np.load(regions / "labels" / f"labels_{shard}.npy", mmap_mode="r", allow_pickle=False)
+    row = -1
+    for row, (uid, image) in enumerate(read_images(pairs, shard)):
+        if row < min(len(dense), len(labels)):
+            yield View(uid, image, dense[row], labels[row])
+    if not row + 1 == len(dense) == len(labels):
+        raise UserError(
+            f"shard {shard}: {row + 1} images, {len(dense)} rows of features, {len(labels)} of regions; run "
+            "`dvc repro` to make them anew"
+        )
+
+
+def sample_cells(features: Path, count: int, *, seed: int) -> np.ndarray:
+    """[at most count, F] dense features of cells drawn evenly over the images of all shards."""
+    maps = [
+        np.load(file, mmap_mode="r", allow_pickle=False)
+        for file in sorted((features / "dense").glob("*.npy"))
+    ]
+    if not maps:
+        raise UserError(f"no dense features in {features}; run the stage index first")
+    starts = np.cumsum([0, *map(len, maps)])
+    rng = np.random.default_rng(seed)
+    images = np.linspace(0, starts[-1], min(starts[-1], -(-count // CELLS_AN_IMAGE)), endpoint=False).astype(
+        int
+    )
+    cells = []
+    for image in images:
+        shard = int(np.searchsorted(starts, image, side="right")) - 1
+        flat = maps[shard][image - starts[shard]].reshape(-1, maps[shard].shape[-1])
+        cells.append(flat[rng.choice(len(flat), min(CELLS_AN_IMAGE, len(flat)), replace=False)])
+    return np.concatenate(cells)[:count]
+
+
+def summary(segments: Path) -> dict[str, float]:
+    """Segments per image, texts per segment and share of whole-image segments; and the counts of all shards."""
+    count: Counter[str] = Counter()
+    for file in sorted(segments.glob("*_stats.json")):
+        count.update(json.loads(file.read_text()))
+    table = read_tables(segments, columns=["full_image", "texts"])
+    texts = sum(len(row) for row in table["texts"].to_pylist())
+    return {
+        "per_image": len(table) / max(1, count["images"]),
+        "texts_per_segment": texts / max(1, len(table)),
+        "full_image_share": sum(table["full_image"].to_pylist()) / max(1, len(table)),
+        **{name: float(value) for name, value in sorted(count.items())},
+    }

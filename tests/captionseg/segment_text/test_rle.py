@@ -1,0 +1,26 @@
+"""Run lengths, against COCO's definition."""
+
+import numpy as np
+
+from captionseg.segment_text.rle import areas, decode, encode
+
+
+def test_there_and_back_with_areas_and_boxes() -> None:
+    masks = np.zeros((2, 5, 7), bool)
+    masks[0, 1:3, 2:6] = True
+    masks[1, 4, 0] = masks[1, 0, 6] = True
+    rles, area, boxes = encode(masks)
+    assert np.array_equal(decode(rles, 5, 7), masks)
+    assert area.tolist() == areas(rles, [5, 5], [7, 7]).tolist() == [8, 2]
+    assert boxes.tolist() == [[2, 1, 4, 2], [0, 0, 7, 5]]
+
+
+def test_runs_go_down_columns() -> None:
+    mask = np.array([[[0, 1], [0, 1]]], bool)
+    assert encode(mask)[0] == ["22"]  # two pixels off, two on; COCO writes a count n below 16 as chr(48 + n)
+
+
+def test_none_gives_none() -> None:
+    rles, area, boxes = encode(np.zeros((0, 4, 4), bool))
+    assert rles == [] and area.shape == (0,) and boxes.shape == (0, 4)
+    assert decode([], 4, 4).shape == (0, 4, 4) and areas([], [], []).shape == (0,)
