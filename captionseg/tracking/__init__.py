@@ -4,10 +4,10 @@
         tracker.params({"epochs": 20})
         tracker.metrics({"loss": 1.2}, step=3)
 
-MLflow is a projection of the files that DVC owns, never their source: whatever goes wrong here is one line of warning
-and the stage goes on. MLflow takes 2.4 s of processor time in each process that imports it, so a stage never does: it
-hands what it has to say, as lines of JSON, to a writer of its own (`captionseg.tracking.writer`) that works beside it
-on another core, and waits for it once, at the end. `CAPTIONSEG_TRACKING=off` says nothing to nobody.
+MLflow is a projection of the files that DVC owns, never their source: whatever goes wrong here is one line
+of warning and the stage goes on. MLflow takes 2.4 s of processor time in each process that imports it, so a
+stage never does: it hands what it has to say, as lines of JSON, to a writer of its own (writer.py) that works
+beside it on another core, and waits for it once, at the end. CAPTIONSEG_TRACKING=off says nothing to nobody.
 """
 
 from __future__ import annotations
@@ -29,10 +29,16 @@ log = logging.getLogger(__name__)
 PATIENCE = 10.0  # seconds that the writer waits for a locked store before it gives up
 FAREWELL = 60.0  # seconds that a stage that is done waits for its writer
 
-# For the writer alone. Telemetry off; one line of ours instead of MLflow's many; a dead server is found out in seconds.
-ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "MLFLOW_LOGGING_LEVEL": "ERROR",
-               "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-               "MLFLOW_UV_AUTO_DETECT": "false", "OMP_NUM_THREADS": "1"}
+# For the writer alone: no telemetry, one line of ours instead of MLflow's many, a dead server found out soon.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 class Tracker(Protocol):
@@ -55,7 +61,7 @@ class Tracker(Protocol):
         ...
 
     def summary(self, values: Mapping[str, Any], paths: Sequence[Path] = ()) -> None:
-        """The reports of the whole reproduction: metrics and files of the parent run, if this stage finishes."""
+        """Reports of the whole reproduction: metrics and files of the parent run, if this stage finishes."""
         ...
 
 
@@ -82,17 +88,30 @@ class WriterTracker:
         OSError: the writer could not be started.
     """
 
-    def __init__(self, stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None
+    ) -> None:
         library = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
         # MLFLOW_RUN_ID makes every start of a run, nested or not, go on with that run (mlflow#15713).
         environ = {k: v for k, v in os.environ.items() if k != "MLFLOW_RUN_ID"}
         environ = {**ENVIRONMENT, **environ, "PYTHONPATH": path}
         self._lock = threading.Lock()
-        self._process = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "captionseg.tracking.writer"],
-                                         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environ, text=True)
-        self._send("start", stage=stage, recipe=recipe, root=str(root.resolve()), params=flatten(params or {}),
-                   patience=PATIENCE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "captionseg.tracking.writer"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=environ,
+            text=True,
+        )
+        self._send(
+            "start",
+            stage=stage,
+            recipe=recipe,
+            root=str(root.resolve()),
+            params=flatten(params or {}),
+            patience=PATIENCE,
+        )
 
     def params(self, values: Mapping[str, Any]) -> None:
         self._send("params", values=flatten(values))
@@ -119,7 +138,9 @@ class WriterTracker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            log.warning("tracking: the writer was not done after %g s; some of this run is not recorded", FAREWELL)
+            log.warning(
+                "tracking: the writer was not done after %g s; some of this run is not recorded", FAREWELL
+            )
             return
         if code not in (0, 1):  # 1: it has said why itself
             log.warning("tracking: the writer died (code %d); some of this run is not recorded", code)
@@ -133,8 +154,9 @@ class WriterTracker:
 
 
 @contextlib.contextmanager
-def start(stage: str, recipe: str | None, *, root: Path,
-          params: Mapping[str, Any] | None = None) -> Iterator[Tracker]:
+def start(
+    stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None
+) -> Iterator[Tracker]:
     """The tracker of one stage of one reproduction: a run of its own below the reproduction's run.
 
     Args:
@@ -144,7 +166,7 @@ def start(stage: str, recipe: str | None, *, root: Path,
         params: the whole of params.yaml, so that reproductions can be compared by it.
 
     Yields:
-        A tracker. The run ends FINISHED, FAILED (an exception) or KILLED (an interrupt, a signal, a lost process).
+        A tracker. The run ends FINISHED, FAILED (an exception) or KILLED (an interrupt, a signal).
     """
     if os.environ.get("CAPTIONSEG_TRACKING", "").lower() == "off":
         yield NullTracker()
@@ -179,8 +201,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """The leaves of `values` that are numbers, as floats under dotted names."""
-    found = {}
-    for key, value in flatten(values).items():
-        with contextlib.suppress(TypeError, ValueError):
-            found[key] = float(value)
-    return found
+    return {
+        key: float(value)
+        for key, value in flatten(values).items()
+        if hasattr(value, "__float__") and getattr(value, "size", 1) == 1
+    }

@@ -1,0 +1,120 @@
+"""Which reproduction a process belongs to, where its store is, and whether it still lives. Knows no MLflow.
+
+A reproduction is one `dvc repro`, one experiment of `dvc exp run`, or one run of the flow. All its stages are
+children of one parent run, found by its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What makes stages belong together.
+
+    Args:
+        key: equal for all stages of one reproduction.
+        name: how people see it.
+    """
+
+    key: str
+    name: str
+
+
+def find(environ: Mapping[str, str], ancestors: Iterable[psutil.Process]) -> Reproduction | None:
+    """The reproduction of a process with this environment and these ancestors, nearest first.
+
+    The flow names itself in CAPTIONSEG_FLOW_RUN and DVC an experiment in DVC_EXP_NAME (empty under a plain
+    `dvc repro`, which is known by its process). None: the process stands alone.
+    """
+    if flow := environ.get("CAPTIONSEG_FLOW_RUN"):
+        return Reproduction(f"flow-{flow}", f"flow {flow[:8]}")
+    if experiment := environ.get("DVC_EXP_NAME"):
+        return Reproduction(f"exp-{experiment}", f"exp {experiment}")
+    for process in ancestors:
+        if _is_dvc(process):
+            return Reproduction(f"dvc-{identity(process)}", f"dvc repro {_started(process)}")
+    return None
+
+
+def _started(process: psutil.Process) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
+
+
+def _is_dvc(process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()[:4]  # dvc repro | python dvc repro | python -m dvc repro
+    except psutil.Error:
+        return False
+    return any(Path(word).name in ("dvc", "dvc.exe") for word in words)
+
+
+def identity(process: psutil.Process) -> str:
+    """host:pid:start. A pid alone comes back after a while, and a shared store has pids of several hosts."""
+    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.1f}"
+
+
+def is_dead(owner: str) -> bool:
+    """Whether the process with this identity is surely no more. False if it is on another host."""
+    try:
+        host, pid, start = owner.rsplit(":", 2)
+        if host != socket.gethostname():
+            return False
+        started = psutil.Process(int(pid)).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.Error, ValueError):
+        return False
+    return abs(started - float(start)) > 5  # a clock that is set moves the boot time, and with it all starts
+
+
+def home(root: Path) -> Path:
+    """The repository whose store is used: `root`, or what it is a temporary copy of.
+
+    `dvc exp run --queue` and `--temp` work in copies at .dvc/tmp/exps/, which they delete.
+    """
+    parts = root.resolve().parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i])
+    return root.resolve()
+
+
+def store_uri(root: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """Absolute URI of the store: MLFLOW_TRACKING_URI, or mlflow.db in the repository."""
+    return environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home(root) / 'mlflow.db'}"
+
+
+def tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Where the code, the data and the order to run came from, as tags; what is not known is left out.
+
+    dvc.lock is the one that the stage found: it holds the stages before this one.
+    """
+    lock, commit = root / "dvc.lock", _git(root, "rev-parse", "HEAD")
+    dirty = _git(root, "status", "--porcelain", "--untracked-files=no")
+    found = {
+        "mlflow.source.git.commit": commit,
+        "git.dirty": commit and ("true" if dirty else "false"),
+        "dvc.lock": hashlib.md5(lock.read_bytes()).hexdigest() if lock.exists() else "",
+        "dvc.exp": environ.get("DVC_EXP_NAME", ""),
+        "flow.run": environ.get("CAPTIONSEG_FLOW_RUN", ""),
+    }
+    return {k: v for k, v in found.items() if v}
+
+
+def _git(root: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,280 @@
+"""Runs in MLflow: a reproduction's, its stages' below it, and what is written to them.
+
+Used by the writer process alone. MLflow is imported where it is used: a locked store is found out before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from filelock import FileLock
+
+from captionseg.tracking import reproduction, serving
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+EXPERIMENT = "captionseg"
+PARENT, OWNER, KEY = "mlflow.parentRunId", "owner", "reproduction"
+FLUSH = 5.0  # seconds that a metric may wait for others
+BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes at once
+KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 5000
+
+
+class Store:
+    """MLflow's store, one experiment of it, and a lock against the other writers of this machine.
+
+    Args:
+        root: root of the repository.
+        patience: seconds to wait for a store that is locked.
+
+    Raises:
+        Exception: of MLflow, sqlite or the lock, if the store cannot be used.
+    """
+
+    def __init__(self, root: Path, patience: float) -> None:
+        home, uri = reproduction.home(root), reproduction.store_uri(root)
+        self.root = root
+        self.lock = FileLock(home / "mlflow.db.lock", timeout=patience)
+        artifacts = (home / "mlruns").as_uri() if uri.startswith("sqlite:") else None
+        if uri.startswith("sqlite:///") and "?" not in uri:
+            probe(Path(uri.removeprefix("sqlite:///")), patience)
+            uri = f"{uri}?timeout={patience:g}"
+        from mlflow.tracking import MlflowClient
+
+        with self.lock:  # the first writer makes the schema
+            self.client: MlflowClient = MlflowClient(uri)
+            found = self.client.get_experiment_by_name(EXPERIMENT)
+            self.experiment = (
+                found.experiment_id
+                if found
+                else self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+            )
+
+    def runs(self, where: str) -> list[Run]:
+        """Runs that MLflow's filter finds, oldest first."""
+        return list(
+            self.client.search_runs(
+                [self.experiment], where, order_by=["attributes.start_time ASC"], max_results=1000
+            )
+        )
+
+    def open(self, stage: str, recipe: str | None, params: Mapping[str, Any]) -> StageRun:
+        """A new run for a stage, below the run of its reproduction, which is made if it is not there."""
+        me = psutil.Process()
+        found = reproduction.find(os.environ, me.parents())
+        tags = {**reproduction.tags(self.root), OWNER: reproduction.identity(me)}
+        with self.lock:
+            self.reap()
+            parent = None
+            if found:
+                parent = self._parent(found, tags, params)
+                tags |= {PARENT: parent, KEY: found.key}
+            tags |= {"stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
+            tags |= {"recipe": recipe} if recipe else {}
+            name = f"{stage}/{recipe}" if recipe else stage
+            run = self.client.create_run(self.experiment, tags=tags, run_name=name)
+        return StageRun(self, run.info.run_id, parent)
+
+    def _parent(
+        self, found: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]
+    ) -> str:
+        runs = self.runs(f"tags.{KEY} = '{found.key}' and tags.role = 'reproduction'")
+        if runs:
+            self.client.update_run(runs[0].info.run_id, "RUNNING")
+            return runs[0].info.run_id
+        tags = {**tags, KEY: found.key, "role": "reproduction", "mlflow.source.name": "dvc.yaml"}
+        parent = self.client.create_run(self.experiment, tags=tags, run_name=found.name).info.run_id
+        self.write_params(parent, params)
+        return parent
+
+    def reap(self) -> None:
+        """Give runs whose process is gone the status that they can no longer give themselves."""
+        parents = set()
+        for run in self.runs("attributes.status = 'RUNNING'"):
+            if reproduction.is_dead(run.data.tags.get(OWNER, "")):
+                if run.data.tags.get("role") == "reproduction":
+                    parents.add(run.info.run_id)
+                else:
+                    self.client.set_terminated(run.info.run_id, "KILLED")
+                    parents.add(run.data.tags.get(PARENT))
+        for parent in parents - {None}:
+            self.settle(parent)
+
+    def settle(self, parent: str) -> None:
+        """A reproduction is what the last runs of its stages are: running, failed, killed, else finished."""
+        latest = {
+            (run.data.tags.get("stage"), run.data.tags.get("recipe")): run.info.status
+            for run in self.runs(f"tags.`{PARENT}` = '{parent}'")
+        }
+        if "RUNNING" not in latest.values():
+            worst = [status for status in ("FAILED", "KILLED") if status in latest.values()]
+            self.client.set_terminated(parent, worst[0] if worst else "FINISHED" if latest else "KILLED")
+
+    def write_params(self, run: str, values: Mapping[str, Any]) -> None:
+        """Params, clipped to what MLflow stores."""
+        from mlflow.entities import Param
+
+        params = [Param(clean(k), _text(v)) for k, v in values.items()]
+        for batch in batches(params, BATCH["params"]):
+            self.client.log_batch(run, params=batch)
+
+    def write_metrics(self, run: str, points: Iterable[tuple[str, float, int, int]]) -> None:
+        """Metrics: (name, value, time in ms, step) each."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(clean(key), value, timestamp, step) for key, value, timestamp, step in points]
+        for batch in batches(metrics, BATCH["metrics"]):
+            self.client.log_batch(run, metrics=batch)
+
+    def write_file(self, run: str, path: Path, folder: str = "") -> None:
+        """A file, or a folder under its own name."""
+        if path.is_dir():
+            self.client.log_artifacts(run, str(path), "/".join(filter(None, [folder, path.name])))
+        else:
+            self.client.log_artifact(run, str(path), folder or None)
+
+
+class StageRun:
+    """The run of one stage. What `Tracker` offers to a stage is done here, on the other side of the pipe.
+
+    Args:
+        store: where it is written.
+        run: id of the run.
+        parent: id of the reproduction's run, or None if the stage stands alone.
+    """
+
+    def __init__(self, store: Store, run: str, parent: str | None) -> None:
+        self.store, self.run, self.parent = store, run, parent
+        self._points: list[tuple[str, float, int, int]] = []
+        self._summaries: list[tuple[dict[str, float], list[str]]] = []
+        self._flushed = time.monotonic()
+
+    def params(self, values: dict[str, Any]) -> None:
+        """Write them at once."""
+        self.store.write_params(self.run, values)
+
+    def metrics(self, values: dict[str, float], step: int, timestamp: int) -> None:
+        """Keep them until there are enough, or the oldest has waited for long."""
+        self._points += [(key, value, timestamp, step) for key, value in values.items()]
+        if len(self._points) >= BATCH["metrics"] or time.monotonic() - self._flushed > FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the metrics that wait."""
+        points, self._points, self._flushed = self._points, [], time.monotonic()
+        self.store.write_metrics(self.run, points)
+
+    def artifact(self, path: str, folder: str) -> None:
+        """Copy it at once."""
+        self.store.write_file(self.run, Path(path), folder)
+
+    def model(self, folder: str, name: str) -> None:
+        """Log it at once, with the library that can load it."""
+        log_model(self.store.client, self.store.experiment, run=self.run, folder=Path(folder), name=name)
+
+    def summary(self, values: dict[str, float], paths: list[str]) -> None:
+        """Keep it for `finish`."""
+        self._summaries.append((values, paths))
+
+    def finish(self) -> None:
+        """Write what waits, and copy the reports to the parent.
+
+        Only for a stage that ended well: else a killed run would show the scores of the run before it. A
+        stage that stands alone keeps its reports.
+        """
+        self.flush()
+        now = time.time_ns() // 1_000_000
+        for values, paths in self._summaries:
+            self.store.write_metrics(self.parent or self.run, [(k, v, now, 0) for k, v in values.items()])
+            for path in paths:
+                self.store.write_file(self.parent or self.run, Path(path))
+
+    def close(self, status: str, error: str) -> None:
+        """Give the run its last status, and its parent the one that follows."""
+        if error:
+            self.store.client.set_tag(self.run, "error", error[:TAG_LENGTH])
+        with self.store.lock:
+            self.store.client.set_terminated(self.run, status)
+            if self.parent:
+                self.store.settle(self.parent)
+
+
+def log_model(client: MlflowClient, experiment: str, *, run: str, folder: Path, name: str) -> str:
+    """Log models/RECIPE as a python_function with its signature; returns the id of the model.
+
+    As mlflow.pyfunc.log_model, without loading the model to try it (seconds of torch for each recipe).
+    """
+    import mlflow.pyfunc
+    import numpy as np
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype("uint8"), (-1, -1, 3))]),
+        Schema([TensorSpec(np.dtype("int16"), (-1, -1))]),
+        ParamSchema([ParamSpec("labels", "string", ["sky", "tree"], shape=(-1,))]),
+    )
+    example = (np.zeros((32, 32, 3), np.uint8), {"labels": ["sky", "tree"]})
+    logged = client.create_logged_model(experiment, re.sub(r"[/:.%\"']", "_", name), source_run_id=run)
+    with tempfile.TemporaryDirectory() as work:
+        target = f"{work}/model"
+        mlflow.pyfunc.save_model(
+            target,
+            loader_module=serving.__name__,
+            data_path=str(folder),
+            signature=signature,
+            input_example=example,
+            code_paths=[str(Path(__file__).parents[1])],
+            pip_requirements=serving.requirements(),
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location,
+                run_id=run,
+                model_id=logged.model_id,
+                model_uuid=logged.model_id,
+            ),
+        )
+        client.log_model_artifacts(logged.model_id, target)
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
+    return logged.model_id
+
+
+def probe(path: Path, patience: float) -> None:
+    """Open the database for writing, as MLflow would with ten retries and a page of log.
+
+    Raises:
+        sqlite3.Error: it is locked, or no database.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("SELECT count(*) FROM sqlite_master")
+        connection.execute("ROLLBACK")
+
+
+def batches(values: list[Any], size: int) -> Iterator[list[Any]]:
+    """Slices of at most `size`."""
+    for i in range(0, len(values), size):
+        yield values[i : i + size]
+
+
+def clean(key: str) -> str:
+    """A name that MLflow takes: letters, digits and _-. :/, at most 250, the end of a longer one."""
+    return re.sub(r"[^\w\-. :/]", "_", key)[-KEY_LENGTH:]
+
+
+def _text(value: Any) -> str:
+    return (value if isinstance(value, str) else json.dumps(value, default=str))[:PARAM_LENGTH]

@@ -1,0 +1,117 @@
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from captionseg.tracking import reproduction
+from captionseg.tracking.reproduction import find, home, identity, is_dead, store_uri, tags
+
+
+def process(*words, pid=7, started=1000.0) -> Any:
+    return SimpleNamespace(pid=pid, cmdline=lambda: list(words), create_time=lambda: started)
+
+
+STAGE = process("python", "-m", "stages.run", "index", pid=9)
+SHELL = process("/bin/sh", "-c", "python -m stages.run index", pid=8)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("/venv/bin/dvc", "repro"),
+        ("/venv/bin/python", "/venv/bin/dvc", "repro"),
+        ("/venv/bin/python", "-m", "dvc", "repro", "index"),
+    ],
+)
+def test_stages_below_one_dvc_process_belong_together(words):
+    first = find({}, [SHELL, process(*words)])
+    again = find({"DVC_EXP_NAME": ""}, [STAGE, process(*words)])
+    other = find({}, [SHELL, process(*words, started=2000.0)])
+    assert first and again and other
+    assert first.key == again.key
+    assert first.key != other.key, "a pid that came back is another reproduction"
+
+
+def test_the_nearest_dvc_counts():
+    found = find({}, [SHELL, process("dvc", "repro", pid=5), process("dvc", "exp", "run", pid=4)])
+    assert found and ":5:" in found.key
+
+
+def test_the_flow_counts_before_the_experiment_and_that_before_the_process():
+    ancestors = [process("dvc", "repro")]
+    flow = find({"CAPTIONSEG_FLOW_RUN": "abc", "DVC_EXP_NAME": "wide"}, ancestors)
+    experiment = find({"DVC_EXP_NAME": "wide"}, ancestors)
+    assert flow and flow.key == "flow-abc"
+    assert experiment and (experiment.key, experiment.name) == ("exp-wide", "exp wide")
+
+
+def test_a_stage_run_by_hand_stands_alone():
+    assert find({}, [STAGE, process("bash"), process("vim", "dvc.yaml")]) is None
+
+
+def test_an_ancestor_that_may_not_be_looked_at_is_passed_over():
+    def refuse():
+        raise psutil.AccessDenied(1)
+
+    hidden: Any = SimpleNamespace(pid=1, cmdline=refuse, create_time=lambda: 0.0)
+    found = find({}, [hidden, process("dvc", "repro", pid=3)])
+    assert found and ":3:" in found.key
+
+
+def test_who_lives_and_who_is_dead():
+    me = psutil.Process()
+    host, pid, started = identity(me).rsplit(":", 2)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert not is_dead(identity(me))
+    assert is_dead(f"{host}:{pid}:{float(started) - 60}"), "the pid came back to another process"
+    assert is_dead(f"{host}:{child.pid}:{started}")
+    assert not is_dead(f"elsewhere:{child.pid}:{started}"), "of other hosts we know nothing"
+    assert not is_dead("")
+    assert not is_dead("some words")
+
+
+def test_temporary_experiments_use_the_store_of_the_repository(tmp_path):
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1"
+    copy.mkdir(parents=True)
+    assert home(copy) == home(tmp_path) == tmp_path.resolve()
+    assert store_uri(copy, {}) == f"sqlite:///{tmp_path.resolve()}/mlflow.db"
+
+
+def test_the_store_is_absolute_and_the_environment_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert store_uri(Path(), {}) == f"sqlite:///{Path.cwd()}/mlflow.db"
+    assert store_uri(Path(), {"MLFLOW_TRACKING_URI": "http://here:5000"}) == "http://here:5000"
+
+
+def test_tags_name_code_data_and_orders(tmp_path):
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    environ = {"DVC_EXP_NAME": "wide", "CAPTIONSEG_FLOW_RUN": "abc"}
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t"]
+    assert "mlflow.source.git.commit" not in tags(tmp_path, environ), "no repository, no commit"
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    assert tags(tmp_path, environ) == {
+        "mlflow.source.git.commit": head,
+        "git.dirty": "false",
+        "dvc.lock": hashlib.md5(b"schema: '2.0'\n").hexdigest(),
+        "dvc.exp": "wide",
+        "flow.run": "abc",
+    }
+    (tmp_path / "dvc.lock").write_text("other\n")
+    assert tags(tmp_path, {})["git.dirty"] == "true"
+
+
+def test_without_git_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", os.devnull)
+    assert reproduction.tags(tmp_path, {}) == {}

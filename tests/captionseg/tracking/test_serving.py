@@ -1,0 +1,92 @@
+import json
+import subprocess
+import sys
+import textwrap
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from captionseg import tracking
+from captionseg.tracking import serving, store
+
+# A stand-in for captionseg.inference.predictor: labels alternate over the rows, from the folder's one on.
+PREDICTOR = """
+import pathlib, sys, types
+import numpy as np
+class Predictor:
+    def __init__(self, shift): self.shift = shift
+    @classmethod
+    def load(cls, folder): return cls(int((pathlib.Path(folder) / "shift.txt").read_text()))
+    def segment(self, image, labels):
+        assert image.dtype == np.uint8 and image.ndim == 3 and all(type(label) is str for label in labels)
+        rows = (np.arange(image.shape[0]) + self.shift) % len(labels)
+        return np.repeat(rows[:, None], image.shape[1], 1).astype(np.int16)
+"""
+
+LOAD = """
+sys.modules["captionseg.inference"] = types.ModuleType("captionseg.inference")
+sys.modules["captionseg.inference.predictor"] = types.SimpleNamespace(Predictor=Predictor)
+import mlflow, json
+model = mlflow.pyfunc.load_model(sys.argv[1])
+import captionseg
+mask = model.predict(np.zeros((4, 2, 3), np.uint8), params={"labels": ["sky", "tree", "cat"]})
+print(json.dumps({"mask": mask.tolist(), "dtype": str(mask.dtype), "code": captionseg.__file__,
+                  "signature": model.metadata.signature.to_dict(),
+                  "example": model.input_example.shape}))
+"""
+
+
+def test_requirements_are_exact_and_installed():
+    found = dict(line.split("==") for line in serving.requirements())
+    assert found["numpy"] == metadata.version("numpy")
+    assert all("+" not in version for version in found.values())
+    assert serving.requirements(("numpy", "no-such-package")) == [f"numpy=={metadata.version('numpy')}"]
+
+
+def test_predict_hands_image_and_labels_to_the_predictor(monkeypatch, tmp_path):
+    asked = []
+
+    def segment(image, labels):
+        asked.append((image.dtype, labels))
+        return np.zeros(image.shape[:2], np.int16)
+
+    stub = SimpleNamespace(Predictor=SimpleNamespace(load=lambda folder: SimpleNamespace(segment=segment)))
+    monkeypatch.setitem(sys.modules, "captionseg.inference.predictor", stub)
+    served = serving._load_pyfunc(str(tmp_path))
+    assert served.predict([[[1, 2, 3]]], {"labels": np.array(["sky", "tree"])}).shape == (1, 1)
+    assert asked == [(np.dtype("uint8"), ["sky", "tree"])]
+
+
+def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_path):
+    folder = tmp_path / "models" / "cocu-mil"
+    folder.mkdir(parents=True)
+    (folder / "shift.txt").write_text("1")
+    with tracking.start("pretrain", "cocu-mil", root=root) as tracker:
+        tracker.model(folder, "cocu-mil")
+    client = store.Store(root, 5.0).client
+    (run,) = client.search_runs(["1"], "tags.stage = 'pretrain'")
+    assert run.outputs is not None
+    (output,) = run.outputs.model_outputs
+    logged = client.get_logged_model(output.model_id)
+    assert (logged.name, logged.status.value, logged.source_run_id) == ("cocu-mil", "READY", run.info.run_id)
+    artifacts = Path(logged.artifact_location.removeprefix("file://"))
+    assert not [p for p in artifacts.rglob("*") if p.suffix in (".pkl", ".pickle", ".pyc")]
+    assert (artifacts / "requirements.txt").read_text().split() == serving.requirements()
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    program = textwrap.dedent(PREDICTOR) + LOAD
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(artifacts)],
+        cwd=elsewhere, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["mask"] == [[1, 1], [2, 2], [0, 0], [1, 1]]
+    assert found["dtype"] == "int16"
+    assert found["code"].startswith(str(artifacts)), "the copy that was logged, not the one that is installed"
+    inputs, params = (json.loads(found["signature"][key]) for key in ("inputs", "params"))
+    assert inputs[0]["tensor-spec"] == {"dtype": "uint8", "shape": [-1, -1, 3]}
+    assert [(p["name"], p["type"], p["shape"]) for p in params] == [("labels", "string", [-1])]
+    assert found["example"][2] == 3

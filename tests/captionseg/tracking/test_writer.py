@@ -1,0 +1,90 @@
+import io
+import json
+import sys
+
+import pytest
+
+from captionseg.tracking import store as stores
+from captionseg.tracking import writer
+
+
+def start(root, stage="index"):
+    return {"call": "start", "stage": stage, "recipe": None, "root": str(root), "params": {}, "patience": 5.0}
+
+
+def the_run(root):
+    (run,) = stores.Store(root, 5.0).runs("tags.stage = 'index'")
+    return run
+
+
+def hear(monkeypatch, text, **options):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    return list(writer.calls(**options))
+
+
+def test_calls_are_lines(monkeypatch):
+    said = [{"call": "params", "values": {"a": 1}}, {"call": "end", "status": "FINISHED", "error": ""}]
+    assert hear(monkeypatch, "".join(json.dumps(call) + "\n" for call in said)) == said
+
+
+def test_half_a_line_is_not_a_call(monkeypatch):
+    assert hear(monkeypatch, '{"call": "flush"}\n{"call": "par') == [{"call": "flush"}]
+
+
+def test_input_that_stays_open_after_the_stage_died_is_an_end(monkeypatch):
+    class Open:
+        def __iter__(self):
+            yield '{"call": "flush"}\n'
+            never.wait()
+
+    never, parents = writer.threading.Event(), iter([10, 10, 1])
+    monkeypatch.setattr(writer.os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(sys, "stdin", Open())
+    try:
+        assert list(writer.calls(0.01)) == [{"call": "flush"}] * 2, (
+            "what was said, one silence, then the death"
+        )
+    finally:
+        never.set()
+
+
+def test_input_that_ends_without_a_farewell_is_a_killed_run(root):
+    assert writer.serve(
+        iter([start(root), {"call": "metrics", "values": {"a": 1.0}, "step": 3, "timestamp": 5}])
+    )
+    run = the_run(root)
+    assert run.info.status == "KILLED"
+    assert run.data.metrics == {"a": 1.0}, "what was said before the death is recorded"
+
+
+def test_the_first_thing_that_goes_wrong_is_one_line_and_the_rest_is_left_out(root, capsys):
+    gone = {"call": "artifact", "path": str(root / "gone.png"), "folder": ""}
+    later = {"call": "params", "values": {"a": 1}}
+    end = {"call": "end", "status": "FINISHED", "error": ""}
+    assert not writer.serve(iter([start(root), gone, dict(gone), later, end]))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("warning: tracking: artifact: ")
+    assert "gone.png" in said
+    run = the_run(root)
+    assert run.info.status == "FINISHED", "the stage itself did finish"
+    assert run.data.tags["tracking.incomplete"].startswith("artifact: ")
+    assert run.data.params == {}
+
+
+def test_why_a_stage_failed_is_a_tag(root):
+    writer.serve(iter([start(root), {"call": "end", "status": "FAILED", "error": "ValueError: no pairs"}]))
+    assert the_run(root).data.tags["error"] == "ValueError: no pairs"
+
+
+@pytest.mark.parametrize("name", ["close", "store", "__init__"])
+def test_only_calls_of_a_tracker_are_obeyed(root, name, capsys):
+    assert not writer.serve(
+        iter([start(root), {"call": name}, {"call": "end", "status": "FINISHED", "error": ""}])
+    )
+    assert f"KeyError: '{name}'" in capsys.readouterr().err
+
+
+def test_a_stage_that_died_before_its_first_word_leaves_no_run(root):
+    assert writer.serve(iter([]))
+    assert stores.Store(root, 5.0).runs("") == []
