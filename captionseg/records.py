@@ -16,12 +16,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class UserError(Exception):
@@ -193,26 +196,46 @@ class Supervision:
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """What a model segments. B images; S regions, F features a region; fields that a model does not need may be None.
+
+    Attributes:
+        regions: [B, S, F] frozen features pooled over class-agnostic regions.
+        region_mask: [B, S] bool, False pads.
+        labels: [B, h, w] integer, which region each cell of a grid over the image belongs to.
+        size: (height, width) of the mask logits wanted, in pixels.
+    """
+
+    regions: Tensor
+    region_mask: Tensor
+    labels: Tensor
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Batch:
-    """What a model trains on. B images, S regions an image, T texts, D text and F region dimensions.
+    """What a model trains on. B images, S regions an image, L texts drawn for it, D text and F region dimensions.
+
+    Concepts are numbers of the vocabulary; who may be a negative of whom is decided from them after all ranks'
+    batches were gathered.
 
     Attributes:
         regions: [B, S, F] frozen features pooled over class-agnostic regions.
         region_mask: [B, S] bool, False pads.
         caption_embedding: [B, D] frozen text embeddings of the captions.
-        text_embedding: [B, L, D] frozen text embeddings of the concepts drawn for each image.
-        text_mask: [B, L] bool, False where fewer than L could be drawn.
-        caption_negative: [B, B] bool, may caption j be a negative of image i?
-        text_negative: [B, B, L] bool, may text (j, l) be a negative of image i?
+        caption_concepts: [B, K] int64, concepts that the caption names, -1 pads.
+        text_embedding: [B, L, D] frozen text embeddings of the concepts drawn in this step.
+        text_concept: [B, L] int64, those concepts, -1 where fewer than L could be drawn.
+        archive: [B, M] int64, concepts that image i may show: they are no negatives of it; -1 pads.
     """
 
-    regions: Any
-    region_mask: Any
-    caption_embedding: Any
-    text_embedding: Any
-    text_mask: Any
-    caption_negative: Any
-    text_negative: Any
+    regions: Tensor
+    region_mask: Tensor
+    caption_embedding: Tensor
+    caption_concepts: Tensor
+    text_embedding: Tensor
+    text_concept: Tensor
+    archive: Tensor
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,29 @@
+"""Benchmarks: what a model is scored on, and the one loop that does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from captionseg.benchmarks.held_out import HeldOut
+
+BENCHMARKS = {"held_out": HeldOut}
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """Section `evaluate` of params.yaml.
+
+    Attributes:
+        name: of the benchmark in metrics.json.
+        split: whose pictures are scored.
+        bootstrap: data sets drawn for the interval.
+        device: that the models run on.
+    """
+
+    name: str = "photo_scenes"
+    split: str = "test"
+    bootstrap: int = 1000
+    device: str = "auto"
+
+
+__all__ = ["BENCHMARKS", "EvaluateParams", "HeldOut"]

@@ -1,0 +1,50 @@
+"""What a benchmark is: pictures with exact masks, and the names of their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from captionseg.records import Inputs
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture: what the model gets, its true labels [H, W] (255 ignored), its uid."""
+
+    uid: str
+    inputs: Inputs
+    truth: np.ndarray
+
+
+class Benchmark(Protocol):
+    """Pictures with exact masks.
+
+    Attributes:
+        names: [C] class names, as they are prompted; index = label.
+        kinds: [C] object or stuff, or empty.
+        ignore: label that counts nowhere.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    ignore: int
+
+    def __len__(self) -> int: ...
+
+    def samples(self) -> Iterator[Sample]:
+        """All pictures, in a fixed order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the stages left what a benchmark over the run's own data reads."""
+
+    index: Path
+    regions: Path
+    truth: Path

@@ -1,0 +1,54 @@
+"""One loop for every model and benchmark: predict, count pixels, score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from captionseg import metrics
+from captionseg.benchmarks.benchmark import Benchmark
+from captionseg.records import Inputs
+
+Predict = Callable[[Inputs], np.ndarray]
+"""Inputs of one image -> labels [H, W]."""
+
+
+def count(benchmark: Benchmark, predict: Predict) -> np.ndarray:
+    """[n, 3, C] int64 areas of every picture; see `metrics.areas`."""
+    bar = tqdm(benchmark.samples(), total=len(benchmark), desc="evaluate", unit="img", leave=False)
+    return np.stack([metrics.areas(predict(sample.inputs), sample.truth, len(benchmark.names),
+                                   ignore=benchmark.ignore) for sample in bar])
+
+
+def scores(per_seed: Sequence[np.ndarray], *, samples: int, seed: int,
+           groups: dict[str, np.ndarray] | None = None) -> dict[str, float]:
+    """Means over seeds of dataset-wide scores, their spread, and a bootstrap interval over images.
+
+    Args:
+        per_seed: one [n, 3, C] of `count` for each trained seed.
+        samples: bootstrap data sets; the same images are drawn for every seed.
+        seed: of the bootstrap.
+        groups: name -> [C] bool; each gives `miou_NAME`.
+
+    Returns:
+        miou, miou_low, miou_high (95 %), miou_std over seeds (n - 1), pixel_accuracy, miou_NAME; all 0 to 100.
+    """
+    areas = np.stack(per_seed, axis=1)  # [n, seeds, 3, C]
+    total = areas.sum(0)
+    each = metrics.mean_iou(total)
+    low, high = metrics.interval(metrics.mean_iou(metrics.bootstrap(areas, samples=samples, seed=seed)).mean(-1))
+    out = {"miou": each.mean(), "miou_low": low, "miou_high": high,
+           "miou_std": each.std(ddof=1) if len(each) > 1 else 0.0,
+           "pixel_accuracy": metrics.pixel_accuracy(total).mean()}
+    for name, classes in (groups or {}).items():
+        out[f"miou_{name}"] = metrics.mean_iou(total, classes).mean()
+    return {name: round(100.0 * float(value), 4) for name, value in out.items()}
+
+
+def per_class(per_seed: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, float]:
+    """Class name -> IoU (0 to 100), mean over seeds; classes that occur nowhere are left out."""
+    values = np.stack([metrics.iou(areas.sum(0)) for areas in per_seed])
+    mean = 100.0 * np.nanmean(values, axis=0, where=np.isfinite(values)) if len(values) else values
+    return {name: round(float(v), 4) for name, v in zip(names, mean, strict=True) if np.isfinite(v)}

@@ -1,0 +1,51 @@
+"""One contrastive loss; Eq. 1-4 of CoCu are this function with different positives."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+MultiLabel = Literal["log_sum", "soft_target"]
+
+
+def contrastive(logits: Tensor, positive: Tensor, candidate: Tensor, form: MultiLabel = "log_sum") -> Tensor:
+    """-1/Q sum_q log( sum_{k positive} exp(logits_qk) / sum_{k candidate} exp(logits_qk) ), in float32.
+
+    Eq. 1, 2 and 4 have one positive a query. Eq. 3 has L: `log_sum` is the equation as printed (log of the summed
+    positives, as in MIL-NCE); `soft_target` is the mean over positives of the logs, what GroupViT's code computes.
+
+    Args:
+        logits: [Q, K] similarities over temperature.
+        positive: [Q, K] bool.
+        candidate: [Q, K] bool, what stands in the denominator; positives always do.
+        form: which of the two for several positives.
+
+    Returns:
+        scalar; queries without a positive do not count. 0, with gradient 0, when no query has one.
+    """
+    logits = logits.float()
+    everything = logits.masked_fill(~(candidate | positive), -torch.inf)
+    counted = positive.any(1)
+    everything = everything[counted]
+    log_denominator = torch.logsumexp(everything, 1)
+    chosen = positive[counted]
+    if form == "log_sum":
+        log_numerator = torch.logsumexp(logits[counted].masked_fill(~chosen, -torch.inf), 1)
+    else:
+        log_numerator = torch.where(chosen, logits[counted], 0.0).sum(1) / chosen.sum(1)
+    total = (log_denominator - log_numerator).sum()
+    return total / counted.sum().clamp(min=1)
+
+
+def may_be_negative(archive: Tensor, concepts: Tensor) -> Tensor:
+    """[Q, K] bool: image q may have text k as a negative, because the text names a concept outside its archive.
+
+    Args:
+        archive: [Q, M] int concepts that image q may show, -1 pads.
+        concepts: [K, N] int concepts that text k names, -1 pads. A text that names none may always be a negative.
+    """
+    inside = (archive[:, None, None, :] == concepts[None, :, :, None]).any(-1)  # [Q, K, N]
+    real = (concepts >= 0)[None]
+    return (real & ~inside).any(-1) | ~real.any(-1)

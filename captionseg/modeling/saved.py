@@ -1,0 +1,58 @@
+"""A model on disk: model.safetensors and config.json, and nothing that can run code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from captionseg.modeling import MODELS
+from captionseg.records import UserError, atomic_path, write_json
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model and what it takes to use it.
+
+    Attributes:
+        name: key of MODELS.
+        model: the module, in evaluation mode.
+        context: encoder, regions, prompts, recipe, scores: whatever was saved beside it.
+    """
+
+    name: str
+    model: Any
+    context: dict[str, Any]
+
+
+def save(folder: Path, name: str, model: torch.nn.Module, context: dict[str, Any]) -> None:
+    """Write model.safetensors, then config.json, atomically each."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    with atomic_path(folder / "model.safetensors") as part:
+        save_file(tensors, part)
+    config = dataclasses.asdict(model.config)  # type: ignore[call-overload]
+    write_json({"model": name, "config": config, "context": context}, folder / "config.json")
+
+
+def load(folder: Path) -> SavedModel:
+    """The inverse of `save`.
+
+    Raises:
+        UserError: for a folder without a model, or files that do not fit together.
+    """
+    try:
+        saved = json.loads((folder / "config.json").read_text())
+        config_class, module_class = MODELS[saved["model"]]
+        model = module_class(config_class(**saved["config"]))
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: no such file; train a model first (`dvc repro`) or name its folder") from None
+    except (json.JSONDecodeError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder}: not a model of this version of captionseg: {str(error).splitlines()[0]}") from None
+    return SavedModel(saved["model"], model.eval(), saved["context"])

@@ -1,0 +1,162 @@
+"""segment_mil: multiple-instance contrastive learning over class-agnostic regions of frozen features.
+
+An image is a bag of regions; a text fits an image as well as it fits the regions that it fits best. So the only
+supervision is captions and curated concepts, and what is learnt says which region each text means. The losses are
+Eq. 1-5 of CoCu (GroupViT's), the embedding and the query by text are USE's in small.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
+from captionseg.modeling.segmenter import Gather, alone
+from captionseg.records import Batch, Inputs
+
+
+@dataclass(frozen=True)
+class SegmentMilConfig:
+    """What defines a segment_mil.
+
+    Attributes:
+        region_width: F, features of a region; 0 takes it from the data.
+        text_width: D of the frozen text embeddings; 0 takes it from the data.
+        hidden: width of the region MLP.
+        width: of the joint space.
+        dropout: on the region features while training.
+        pool_temperature: of the softmax over regions that pools a text's similarities; 0 is the maximum.
+        temperature: initial tau of Eq. 1-4, learnt, its inverse clamped at 100.
+        multi_label: log_sum is Eq. 3 as printed, soft_target the mean of logs.
+        mask_negatives: texts that name only concepts of an image's archive are no negatives of it. False is the
+            literal Eq. 1-4.
+        caption_weight: of Eq. 1-2 beside Eq. 3-4 (Eq. 5 has 1).
+    """
+
+    region_width: int = 0
+    text_width: int = 0
+    hidden: int = 256
+    width: int = 256
+    dropout: float = 0.1
+    pool_temperature: float = 0.1
+    temperature: float = 0.07
+    multi_label: MultiLabel = "log_sum"
+    mask_negatives: bool = True
+    caption_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class SegmentMilOutputs:
+    """Embeddings, all L2-normalised: regions [B, S, W], captions [B, W], texts [B, L, W]; the rest as in Batch."""
+
+    regions: Tensor
+    region_mask: Tensor
+    captions: Tensor
+    texts: Tensor
+    caption_concepts: Tensor
+    text_concept: Tensor
+    archive: Tensor
+
+
+class SegmentMil(nn.Module):
+    """See the module's docstring."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: SegmentMilConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.zeros(config.region_width))
+        self.register_buffer("scale", torch.ones(config.region_width))
+        self.region_head = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(config.region_width, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.width),
+        )
+        self.text_head = nn.Linear(config.text_width, config.width)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
+
+    def standardise(self, regions: Tensor) -> None:
+        """Take mean and standard deviation of the features from a sample [n, F]; kept with the weights."""
+        self.mean.copy_(regions.mean(0))
+        self.scale.copy_(regions.std(0, correction=0) + 1e-3)
+
+    def forward(self, batch: Batch) -> SegmentMilOutputs:
+        """Embed regions, captions and drawn concepts."""
+        return SegmentMilOutputs(
+            self.embed_regions(batch.regions), batch.region_mask, self.embed_texts(batch.caption_embedding),
+            self.embed_texts(batch.text_embedding), batch.caption_concepts, batch.text_concept, batch.archive,
+        )
+
+    def embed_regions(self, regions: Tensor) -> Tensor:
+        """[.., F] -> [.., W], L2-normalised."""
+        return F.normalize(self.region_head((regions - self.mean) / self.scale).float(), dim=-1)
+
+    def embed_texts(self, texts: Tensor) -> Tensor:
+        """[.., D] -> [.., W], L2-normalised."""
+        return F.normalize(self.text_head(texts).float(), dim=-1)
+
+    def bag_similarity(self, regions: Tensor, mask: Tensor, texts: Tensor) -> Tensor:
+        """[B, T]: how well each text fits each image, its cosines with the regions pooled towards their maximum.
+
+        Args:
+            regions: [B, S, W], mask: [B, S] bool, texts: [T, W]; all L2-normalised.
+        """
+        cosine = (regions.flatten(0, 1) @ texts.T).unflatten(0, regions.shape[:2])  # [B, S, T]
+        hidden = cosine.masked_fill(~mask[..., None], -torch.inf)
+        if not self.config.pool_temperature:
+            return hidden.amax(1)
+        return ((hidden / self.config.pool_temperature).softmax(1) * cosine).sum(1)
+
+    def losses(self, outputs: SegmentMilOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
+        """Eq. 5 in two parts: `caption` is Eq. 1 + Eq. 2, `concept` Eq. 3 + Eq. 4, each halved as in GroupViT.
+
+        Rows are this rank's images (or texts), columns those of all ranks.
+        """
+        here = torch.arange(len(outputs.regions), device=outputs.regions.device) + rank * len(outputs.regions)
+        scale = self.logit_scale.exp().clamp(max=100.0)
+        images = gather(outputs.regions), gather(outputs.region_mask), gather(outputs.archive)
+        captions = outputs.captions, outputs.caption_concepts, here
+        texts = outputs.texts.flatten(0, 1), outputs.text_concept.flatten()[:, None]
+        texts = *texts, here.repeat_interleave(outputs.text_concept.shape[1])
+        caption = self._both_ways(outputs, images, captions, gather, scale, here)
+        concept = self._both_ways(outputs, images, texts, gather, scale, here, real=texts[1][:, 0] >= 0)
+        return {"caption": self.config.caption_weight * caption, "concept": concept}
+
+    def _both_ways(self, outputs: SegmentMilOutputs, images: tuple[Tensor, Tensor, Tensor],
+                   texts: tuple[Tensor, Tensor, Tensor], gather: Gather, scale: Tensor, here: Tensor,
+                   real: Tensor | None = None) -> Tensor:
+        """0.5 (image -> text + text -> image); texts are (embedding, concepts, number of the image they belong to)."""
+        embedding, concepts, owner = texts
+        real = torch.ones_like(owner, dtype=torch.bool) if real is None else real
+        all_embedding, all_concepts, all_owner, all_real = (gather(t) for t in (embedding, concepts, owner, real))
+        image_logits = scale * self.bag_similarity(outputs.regions, outputs.region_mask, all_embedding)
+        positive = (here[:, None] == all_owner) & all_real
+        candidate = self._candidates(outputs.archive, all_concepts) & all_real
+        to_text = contrastive(image_logits, positive, candidate, self.config.multi_label)
+        regions, mask, archive = images
+        text_logits = scale * self.bag_similarity(regions, mask, embedding).T
+        positive = (owner[:, None] == torch.arange(len(regions), device=owner.device)) & real[:, None]
+        candidate = self._candidates(archive, concepts).T
+        return 0.5 * (to_text + contrastive(text_logits, positive, candidate))
+
+    def _candidates(self, archive: Tensor, concepts: Tensor) -> Tensor:
+        """[Q, K] bool, which texts may stand in the denominators of which images."""
+        if not self.config.mask_negatives:
+            return torch.ones(len(archive), len(concepts), dtype=torch.bool, device=archive.device)
+        return may_be_negative(archive, concepts)
+
+    def region_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """[B, S, C] cosines of regions and classes."""
+        return self.embed_regions(inputs.regions) @ self.embed_texts(class_embeddings).T
+
+    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """Mask logits [B, C, height, width]: each pixel has the cosines of its region."""
+        logits = self.region_logits(inputs, class_embeddings).transpose(1, 2)  # [B, C, S]
+        labels = F.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact").long()
+        flat = labels.flatten(1)[:, None].expand(-1, logits.shape[1], -1)
+        return logits.gather(2, flat).unflatten(2, inputs.size)

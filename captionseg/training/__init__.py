@@ -1,0 +1,63 @@
+"""Training: recipes, the data of a step, the one fit loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from captionseg.modeling import SegmentMilConfig
+from captionseg.runtime.runtime import Precision
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of the comparison: a curation, a model and where they differ from their defaults.
+
+    Attributes:
+        curation: rule whose concepts are the texts.
+        archive: rule whose archive says which texts are no negatives. With another rule than `curation` this is the
+            control that separates better labels from better negatives.
+        model: member of captionseg.modeling.MODELS.
+        settings: model config fields that differ from the section of the model in `pretrain`.
+        about: what the row stands for, for the report.
+    """
+
+    curation: str
+    archive: str
+    model: Literal["segment_mil"] = "segment_mil"
+    settings: dict[str, Any] = field(default_factory=dict)
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class PretrainParams:
+    """Section `pretrain` of params.yaml: the same for every recipe.
+
+    Attributes:
+        seeds: one model each; scores are means over them.
+        epochs, batch, learning_rate, weight_decay: of AdamW with a one-cycle schedule.
+        gradient_clip: largest global norm.
+        texts: L, concepts drawn an image and step.
+        prompts: template set that makes class embeddings, here and in evaluation.
+        tune_side: side of the grid on which the tune split is scored after each epoch.
+        device, precision, devices: of the fit loop.
+        segment_mil: the model's fields.
+    """
+
+    seeds: list[int] = field(default_factory=lambda: [0])
+    epochs: int = 8
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    gradient_clip: float = 5.0
+    texts: int = 3
+    prompts: str = "simple"
+    tune_side: int = 56
+    device: str = "auto"
+    precision: Precision = "fp32"
+    devices: int = 1
+    segment_mil: SegmentMilConfig = field(default_factory=SegmentMilConfig)
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds: give at least one")

@@ -1,0 +1,69 @@
+"""The loss curve of one fit: an append-only CSV of our own.
+
+Lightning's CSVLogger forgets what was logged before a crash; this file is cut back to the checkpoint and goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+Tell = Callable[[dict[str, float], int], None]
+"""Who else wants to know: values and the step they belong to."""
+
+
+class Curve:
+    """Rows (seed, step, name, value); every row is on disk when its epoch has ended.
+
+    Args:
+        path: the CSV; made if it is not there.
+        seed: written into each row.
+        tell: is told the same, prefixed with the seed.
+    """
+
+    def __init__(self, path: Path, seed: int, tell: Tell) -> None:
+        self.path, self.seed, self.tell = path, seed, tell
+        self.rows: list[tuple[int, str, float]] = []
+        self.written = 0
+
+    def resume(self, step: int) -> None:
+        """Forget what a killed run wrote after its last checkpoint at `step`."""
+        self.rows = [(s, n, v) for s, n, v in read(self.path) if s < step or (s == step and n == "tune_miou")]
+        self._write("w", self.rows)
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Losses of one step, before its update."""
+        self.rows += [(step, name, value) for name, value in values.items()]
+        self.tell({f"seed{self.seed}.{name}": value for name, value in values.items()}, step)
+
+    def epoch(self, step: int, tune_miou: float) -> None:
+        """The end of an epoch, after `step` updates in all."""
+        if tune_miou == tune_miou:
+            self.rows.append((step, "tune_miou", tune_miou))
+            self.tell({f"seed{self.seed}.tune_miou": tune_miou}, step)
+        self._write("a", self.rows[self.written :])
+
+    def last_loss(self, share: float = 0.1) -> float:
+        """Mean loss over the last tenth of the steps."""
+        losses = [v for _, name, v in self.rows if name == "loss"]
+        tail = losses[-max(1, int(len(losses) * share)) :]
+        return sum(tail) / len(tail)
+
+    def _write(self, mode: str, rows: list[tuple[int, str, float]]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open(mode, newline="") as stream:
+            writer = csv.writer(stream)
+            if mode == "w":
+                writer.writerow(["seed", "step", "name", "value"])
+            writer.writerows([self.seed, step, name, f"{value:.6g}"] for step, name, value in rows)
+        self.written = len(self.rows)
+
+
+def read(path: Path) -> list[tuple[int, str, float]]:
+    """The (step, name, value) rows of a curve, none where there is no file; a torn last line is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as stream:
+        rows = [row for row in csv.reader(stream) if len(row) == 4 and row[0] != "seed"]
+    return [(int(step), name, float(value)) for _, step, name, value in rows]

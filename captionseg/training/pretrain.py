@@ -1,0 +1,130 @@
+"""One recipe: load, train each seed, save the models and their curves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from captionseg.encoders import TextSpace
+from captionseg.modeling import MODELS, saved
+from captionseg.records import UserError, write_json
+from captionseg.text.prompts import TEMPLATES, class_embeddings
+from captionseg.training import PretrainParams, Recipe, loader, tuning
+from captionseg.training.curve import Curve, Tell
+from captionseg.training.fit import Fitted, Score, fit
+from captionseg.training.loader import TrainingSet
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the stages left what a recipe reads."""
+
+    index: Path
+    regions: Path
+    supervision: Path
+    truth: Path
+    encoder: Path
+
+
+def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: str, context: dict[str, Any],
+             out: Path, tell: Tell) -> dict[str, float]:
+    """Train every seed of a recipe that has not been trained in `out` yet.
+
+    Args:
+        recipe: what to train, `params`: how.
+        folders: inputs.
+        name: of the recipe.
+        context: saved with each model: what it takes to prepare a picture for it.
+        out: seeds/N/{model.safetensors, config.json, curve.csv}, the seed that is best on tune again at its top,
+            train.json, README.md.
+        tell: is told every loss.
+
+    Returns:
+        loss and tune mIoU as means over seeds, and speed.
+    """
+    data = loader.load(folders.index, folders.regions, folders.supervision, curation=recipe.curation,
+                       archive=recipe.archive)
+    score = tune_score(params, folders)
+    fits = {}
+    for seed in params.seeds:
+        folder = out / "seeds" / str(seed)
+        if not (folder / "fit.json").exists():
+            fitted, model = one_seed(recipe, params, data, seed=seed, score=score, folder=folder, tell=tell)
+            saved.save(folder, recipe.model, model, {**context, "recipe": name, "seed": seed})
+            write_json({k: v for k, v in dataclasses.asdict(fitted).items() if k != "state" and v == v},
+                       folder / "fit.json")
+        fits[seed] = json.loads((folder / "fit.json").read_text())
+    best = max(fits, key=lambda s: fits[s].get("tune_miou", 0.0))
+    for file in ("model.safetensors", "config.json"):
+        shutil.copyfile(out / "seeds" / str(best) / file, out / file)
+    write_card(out / "README.md", name, recipe, params, fits, best)
+    return {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
+
+
+def one_seed(recipe: Recipe, params: PretrainParams, data: TrainingSet, *, seed: int, score: Score | None,
+             folder: Path, tell: Tell) -> tuple[Fitted, torch.nn.Module]:
+    """Train one model of a recipe; its checkpoints lie in `folder` until it is done."""
+    torch.manual_seed(seed)
+    model = build_model(recipe, params, data)
+    curve = Curve(folder / "curve.csv", seed, tell)
+    fitted = fit(model, data, params, seed=seed, score=score, curve=curve, work=folder / "checkpoints")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    model.load_state_dict(fitted.state)
+    return fitted, model
+
+
+def build_model(recipe: Recipe, params: PretrainParams, data: TrainingSet) -> torch.nn.Module:
+    """A fresh model of a recipe, its widths taken from the data, its region statistics from a sample of it.
+
+    Raises:
+        UserError: if the recipe sets a field that the model does not have.
+    """
+    config_class, module_class = MODELS[recipe.model]
+    base = getattr(params, recipe.model)
+    valid = [f.name for f in dataclasses.fields(config_class)]
+    for key in recipe.settings:
+        if key not in valid:
+            raise UserError(f"recipes: {recipe.model} has no setting {key!r} (valid: {', '.join(valid)})")
+    widths = {"region_width": data.regions.shape[2], "text_width": data.caption_embedding.shape[1]}
+    model = module_class(dataclasses.replace(base, **widths, **recipe.settings))
+    sample = data.rows[:: max(1, len(data) // 1000)]
+    mask = np.arange(data.regions.shape[1]) < data.count[sample][:, None]
+    model.standardise(torch.from_numpy(data.regions[sample].astype(np.float32)[mask]))
+    return model
+
+
+def tune_score(params: PretrainParams, folders: Folders) -> Score | None:
+    """Model -> tune mIoU, or None where the tune split has no truth."""
+    tune = tuning.load(folders.index, folders.regions, folders.truth, side=params.tune_side)
+    if tune is None:
+        return None
+    space = TextSpace.load(folders.encoder)
+    classes = torch.from_numpy(class_embeddings(tune.names, space.encode, TEMPLATES[params.prompts]))
+    return lambda model: tune.mean_iou(model, classes)  # type: ignore[arg-type]
+
+
+def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], best: int) -> None:
+    """The model card."""
+    rows = "".join(f"| {seed} | {f.get('tune_miou', float('nan')):.1f} | {f['loss']:.3f} |\n" for seed, f in fits.items())
+    path.write_text(
+        f"# {name}\n\n{recipe.about}\n\n"
+        f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, negatives masked by the "
+        f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
+        f"L = {params.texts}.\n\n| seed | tune mIoU (coarse grid) | last loss |\n|---|---|---|\n{rows}\n"
+        f"`model.safetensors` is seed {best}, the best on the tune split. Scores on the test split are in "
+        "`reports/metrics.json`. Use it:\n\n"
+        f"```\ncaptionseg segment picture.jpg --labels \"zebra, grass\" --model models/{name}\n```\n"
+    )
+
+
+def curves(model: Path) -> list[Path]:
+    """The curve files of a trained recipe, by seed."""
+    return sorted(model.glob("seeds/*/curve.csv"), key=lambda p: int(p.parent.name))

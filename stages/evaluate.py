@@ -1,0 +1,22 @@
+"""evaluate: zero-shot scores of one recipe on the test split.
+
+Reads models/RECIPE, data/index, data/regions, data/truth and the encoder; writes reports/recipes/RECIPE.json.
+"""
+
+from __future__ import annotations
+
+from captionseg.benchmarks.benchmark import Folders
+from captionseg.benchmarks.recipe import evaluate
+from captionseg.params import Params
+from captionseg.records import write_json
+from stages.run import In, Out
+
+PARAMS = ("seed", "evaluate")
+
+
+def main(params: Params, *, recipe: str, model: In, index: In, regions: In, truth: In, encoder: In,
+         scores: Out) -> dict[str, float]:
+    """Score one recipe."""
+    result, _, speed = evaluate(model, Folders(index, regions, truth), encoder, params.evaluate, seed=params.seed)
+    write_json({"recipe": recipe, "benchmark": params.evaluate.name, **result}, scores)
+    return {**result["scores"], "images_per_second": speed}

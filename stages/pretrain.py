@@ -1,0 +1,32 @@
+"""pretrain: one recipe, all its seeds.
+
+Reads data/index, data/regions, data/supervision, data/truth (tune split only, to keep the best epoch) and the encoder;
+writes models/RECIPE. Depends on reports/validation.json, so that nothing is trained on tables that failed.
+"""
+
+from __future__ import annotations
+
+import json
+
+from captionseg.params import Params
+from captionseg.records import UserError
+from captionseg.tracking import Tracker
+from captionseg.training.pretrain import Folders, pretrain
+from stages.run import In, Out
+
+PARAMS = ("seed", "regions", "pretrain", "recipes")
+
+
+def main(params: Params, *, recipe: str, index: In, regions: In, supervision: In, truth: In, encoder: In,
+         validation: In, model: Out, tracker: Tracker) -> dict[str, float]:
+    """Train one recipe."""
+    if recipe not in params.recipes:
+        raise UserError(f"recipes.{recipe}: no such recipe (valid: {', '.join(params.recipes)})")
+    if not json.loads(validation.read_text())["success"]:
+        raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
+    context = {"encoder": json.loads((encoder / "encoder.json").read_text()), "regions": params.raw["regions"],
+               "prompts": params.pretrain.prompts}
+    metrics = pretrain(params.recipes[recipe], params.pretrain, Folders(index, regions, supervision, truth, encoder),
+                       name=recipe, context=context, out=model, tell=tracker.metrics)
+    tracker.model(model, recipe)
+    return metrics
