@@ -1,0 +1,57 @@
+# `make` alone lists the targets. Every target makes .venv first when it is not there.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.done: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+venv: $(VENV)/.done ## .venv with the exact versions of requirements.lock
+
+repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 seconds when nothing changed)
+	dvc repro
+	@python -m stages.gate || true
+	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make mlflow"
+
+test: venv ## the tests: CPU, no network
+	python -m pytest
+
+check: venv ## ruff, pyright, import-linter and the tests: what CI runs
+	ruff check .
+	ruff format --check .
+	pyright
+	lint-imports
+	python -m pytest
+
+gate: venv ## reports/metrics.json against params.yaml: gate; fails on a miss
+	python -m stages.gate
+
+flow: venv ## the same DAG as a Prefect flow: retries, time-outs, logs
+	python -m flows.reproduce
+
+mlflow: venv ## the MLflow UI over all runs, on http://127.0.0.1:5000
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 \
+	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root $(CURDIR)/mlruns
+
+lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
+	rm -rf .work/lock && $(PYTHON) -m venv .work/lock
+	.work/lock/bin/python -m pip install --quiet ".[dev]"
+	.work/lock/bin/python -m pip freeze --exclude captionseg > requirements.lock.new
+	mv requirements.lock.new requirements.lock && rm -rf .work/lock
+
+clean: ## forget unfinished work, keep data, models and reports
+	rm -rf .work
+
+.PHONY: help venv repro test check gate flow mlflow lock clean
