@@ -21,9 +21,7 @@ from captionseg.segmenters import RegionMaker
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
 
 
-def write_regions(
-    pairs: Path, features: Path, out: Path, *, maker: RegionMaker, workers: int = 0
-) -> dict[str, float]:
+def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker, workers: int = 0) -> dict[str, float]:
     """Make what is missing of the regions of a corpus.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -110,12 +110,10 @@ def zoomed(maps: np.ndarray, zoom: int) -> np.ndarray:
     """[P, h, w] -> [P, h * zoom, w * zoom], bilinear, cell centres at halves."""
     from scipy.ndimage import zoom as resample
 
-    return resample(maps, (1, zoom, zoom), order=1, mode="nearest", grid_mode=True) if zoom > 1 else maps
+    return np.asarray(resample(maps, (1, zoom, zoom), order=1, mode="nearest", grid_mode=True)) if zoom > 1 else maps
 
 
-def components(
-    maps: np.ndarray, cut: np.ndarray, *, most: int, rival: float
-) -> tuple[np.ndarray, np.ndarray]:
+def components(maps: np.ndarray, cut: np.ndarray, *, most: int, rival: float) -> tuple[np.ndarray, np.ndarray]:
     """Boxes around connected cells that reach their map's cut, for all maps at once.
 
     Args:
@@ -132,7 +130,8 @@ def components(
     plane = np.zeros((3, 3, 3), bool)
     plane[1] = True  # cells connect within a map, by corners too, never across maps
     above = maps - cut[:, None, None]
-    labels, count = label(above >= 0, structure=plane)  # type: ignore[misc]
+    numbered: Any = label(above >= 0, structure=plane)
+    labels, count = numbered
     if not count:
         return np.zeros((0, 4)), np.zeros(0, np.int32)
     mass = np.bincount(labels.ravel(), weights=np.maximum(above, 1e-6).ravel(), minlength=count + 1)[1:]

@@ -1,4 +1,4 @@
-"""Phrases -> boxes -> masks -> merged segments of one image: USE's data pipeline (section 3.2) without its captioner."""
+"""Phrases -> boxes -> masks -> merged segments of one image: USE's data pipeline (section 3.2), captions given."""
 
 from __future__ import annotations
 
@@ -65,10 +65,8 @@ class Maker:
         good = np.flatnonzero(large & stable)
         owner = good[suppress(masks[good], stability[good], found.score[good], iou=self.nms_iou)]
         survivors = np.unique(owner)
-        texts = [
-            merged_texts(text_of(phrases[found.phrase[i]], found.score[i]) for i in good[owner == s])
-            for s in survivors
-        ]
+        every = [text_of(phrases[int(n)], float(score)) for n, score in zip(found.phrase, found.score, strict=True)]
+        texts = [merged_texts(every[i] for i in good[owner == s]) for s in survivors]
         numbers = {
             "stability": stability[survivors],
             "score": found.score[survivors],
@@ -86,9 +84,7 @@ class Maker:
         """[n, H, W] masks and [n] stabilities; all of the picture, perfectly stable, where `full`."""
         masks, stability = np.ones((len(boxes), *view.image.shape[:2]), bool), np.ones(len(boxes), np.float32)
         if not full.all():
-            masks[~full], stability[~full] = self.segmenter.masks(
-                view.image, boxes[~full], labels=view.labels
-            )
+            masks[~full], stability[~full] = self.segmenter.masks(view.image, boxes[~full], labels=view.labels)
         return masks, stability
 
     def rows(
@@ -106,7 +102,7 @@ class Maker:
 
 def text_of(phrase: Phrase, score: float) -> dict[str, Any]:
     """A phrase with its grounding score, as SEGMENT_TEXT has it."""
-    return {"text": phrase.text, "kind": phrase.kind, "score": float(score)}
+    return {"text": phrase.text, "kind": phrase.kind, "score": score}
 
 
 def segment_id(uid: str, rle: str) -> str:

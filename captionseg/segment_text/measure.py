@@ -67,14 +67,12 @@ def class_map(png: bytes) -> np.ndarray:
 def _compare(
     rows: list[dict], true: np.ndarray, says: dict[str, set[int]]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For one image: per true mask its best IoU, and its best with a segment called so; per naming text, is it right?"""
+    """Of one image: per true mask its best IoU, and its best with a segment called so; per naming text, is it right?"""
     classes = np.setdiff1d(np.unique(true), [IGNORED])
     masks = decode([row["rle"] for row in rows], rows[0]["height"], rows[0]["width"])
     iou = mask_iou(masks, true == classes[:, None, None])
     called = [set().union(*(says[t["text"]] for t in row["texts"])) for row in rows]
-    is_called = np.array([[c in names for c in classes.tolist()] for names in called], bool).reshape(
-        iou.shape
-    )
+    is_called = np.array([[c in names for c in classes.tolist()] for names in called], bool).reshape(iou.shape)
     counts = (masks[:, None] & (true == classes[:, None, None])).sum(axis=(2, 3))
     major = classes[counts.argmax(axis=1)]
     right = [int(m) in says[t["text"]] for row, m in zip(rows, major, strict=True) for t in row["texts"]

@@ -45,9 +45,7 @@ def phrases_of(
     """
     out = []
     for spoken, curated in zip(chunks(captions), concepts, strict=True):
-        found = [Phrase(" ".join(t.split()), "phrase") for t in spoken] + [
-            Phrase(t, "concept") for t in curated
-        ]
+        found = [Phrase(" ".join(t.split()), "phrase") for t in spoken] + [Phrase(t, "concept") for t in curated]
         unique = {}
         for phrase in found:
             if key := normalised(phrase.text):
@@ -69,15 +67,8 @@ def read_concepts(supervision: Path, curation: str, most: int) -> Mapping[str, l
     """
     files = sorted((supervision / curation).glob("*.parquet"))
     if not files:
-        has = (
-            ", ".join(sorted(p.name for p in supervision.iterdir() if any(p.glob("[0-9]*.parquet"))))
-            or "none"
-        )
-        raise UserError(
-            f"segment_text.curation: no supervision of {curation!r} in {supervision} (there: {has})"
-        )
+        has = ", ".join(sorted(p.name for p in supervision.iterdir() if any(p.glob("[0-9]*.parquet")))) or "none"
+        raise UserError(f"segment_text.curation: no supervision of {curation!r} in {supervision} (there: {has})")
     table = pa.concat_tables([pq.read_table(file, columns=["uid", "kept", "concepts"]) for file in files])
-    rows = zip(
-        table["uid"].to_pylist(), table["kept"].to_pylist(), table["concepts"].to_pylist(), strict=True
-    )
+    rows = zip(table["uid"].to_pylist(), table["kept"].to_pylist(), table["concepts"].to_pylist(), strict=True)
     return {uid: [c["text"] for c in concepts[:most]] for uid, kept, concepts in rows if kept}

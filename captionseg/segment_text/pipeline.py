@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from captionseg.arrays import ShardedArray
 from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.grounding import JointSpace
 from captionseg.records import SEGMENTS, UserError, read_tables, write_json, write_table
@@ -75,9 +76,7 @@ def segment(
     return summary(segments)
 
 
-def asked(
-    pairs: Path, params: SegmentTextParams, supervision: Path
-) -> tuple[dict[str, list[Phrase]], Counter[str]]:
+def asked(pairs: Path, params: SegmentTextParams, supervision: Path) -> tuple[dict[str, list[Phrase]], Counter[str]]:
     """uid -> phrases of every image to be done, and shard -> how many of them it holds."""
     concepts = read_concepts(supervision, params.curation, params.concepts)
     columns = read_pairs(pairs).select(["uid", "caption", "split", "shard"]).to_pylist()
@@ -113,23 +112,12 @@ def read_views(pairs: Path, shard: str, features: Path, regions: Path) -> Iterat
 
 def sample_cells(features: Path, count: int, *, seed: int) -> np.ndarray:
     """[at most count, F] dense features of cells drawn evenly over the images of all shards."""
-    maps = [
-        np.load(file, mmap_mode="r", allow_pickle=False)
-        for file in sorted((features / "dense").glob("*.npy"))
-    ]
-    if not maps:
-        raise UserError(f"no dense features in {features}; run the stage index first")
-    starts = np.cumsum([0, *map(len, maps)])
+    maps = ShardedArray.of_folder(features / "dense")
     rng = np.random.default_rng(seed)
-    images = np.linspace(0, starts[-1], min(starts[-1], -(-count // CELLS_AN_IMAGE)), endpoint=False).astype(
-        int
-    )
-    cells = []
-    for image in images:
-        shard = int(np.searchsorted(starts, image, side="right")) - 1
-        flat = maps[shard][image - starts[shard]].reshape(-1, maps[shard].shape[-1])
-        cells.append(flat[rng.choice(len(flat), min(CELLS_AN_IMAGE, len(flat)), replace=False)])
-    return np.concatenate(cells)[:count]
+    images = np.linspace(0, len(maps), min(len(maps), -(-count // CELLS_AN_IMAGE)), endpoint=False).astype(int)
+    cells = maps[images].reshape(len(images), -1, maps.shape[-1])
+    drawn = np.stack([rng.permutation(cells.shape[1])[:CELLS_AN_IMAGE] for _ in images])
+    return np.take_along_axis(cells, drawn[..., None], axis=1).reshape(-1, maps.shape[-1])[:count]
 
 
 def summary(segments: Path) -> dict[str, float]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 
 def encode(masks: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
     """[n, H, W] bool -> compressed RLEs (column-major), areas [n] in pixels and boxes [n, 4] x, y, width, height."""
-    from pycocotools import mask as coco
-
     if not len(masks):
         return [], np.zeros(0, np.int32), np.zeros((0, 4), np.float32)
+    coco = _coco()
     coded = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
     return (
         [rle["counts"].decode("ascii") for rle in coded],
@@ -23,18 +23,20 @@ def encode(masks: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 def decode(rles: Sequence[str], height: int, width: int) -> np.ndarray:
     """The inverse of `encode`: bool [n, H, W]."""
-    from pycocotools import mask as coco
-
     if not len(rles):
         return np.zeros((0, height, width), bool)
     coded = [{"size": [height, width], "counts": rle.encode("ascii")} for rle in rles]
-    return coco.decode(coded).transpose(2, 0, 1).astype(bool)
+    return _coco().decode(coded).transpose(2, 0, 1).astype(bool)
 
 
 def areas(rles: Sequence[str], heights: Sequence[int], widths: Sequence[int]) -> np.ndarray:
     """[n] pixels inside each RLE, without decoding it."""
-    from pycocotools import mask as coco
-
     sizes = zip(rles, heights, widths, strict=True)
     coded = [{"size": [h, w], "counts": rle.encode("ascii")} for rle, h, w in sizes]
-    return coco.area(coded).astype(np.int64) if coded else np.zeros(0, np.int64)
+    return _coco().area(coded).astype(np.int64) if coded else np.zeros(0, np.int64)
+
+
+def _coco() -> Any:
+    from pycocotools import mask  # its own type hints know uncompressed RLE only
+
+    return mask

@@ -62,9 +62,7 @@ def merge_smallest(labels: np.ndarray, pixels: np.ndarray, most: int) -> np.ndar
         return labels
     flat = labels.ravel()
     area = np.bincount(flat).astype(np.float64)
-    colour = np.stack(
-        [np.bincount(flat, weights=c) for c in pixels.reshape(-1, 3).T], axis=1
-    )  # sums, not means
+    colour = np.stack([np.bincount(flat, weights=c) for c in pixels.reshape(-1, 3).T], axis=1)  # sums, not means
     touching = adjacency(labels, count)
     owner = np.arange(count)
     for _ in range(count - most):

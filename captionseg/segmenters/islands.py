@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -24,7 +26,8 @@ def tidied(mask: np.ndarray, area: int) -> np.ndarray:
 def _large(mask: np.ndarray, area: int, *, keep_one: bool) -> np.ndarray:
     from scipy.ndimage import label
 
-    labels, count = label(mask, structure=np.ones((3, 3)))  # type: ignore[misc]
+    numbered: Any = label(mask, structure=np.ones((3, 3)))
+    labels, count = numbered
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     keep = sizes >= area
     keep[0] = False

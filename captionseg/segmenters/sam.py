@@ -64,11 +64,9 @@ def load(checkpoint: Path, arch: str) -> Any:
     model = sam_model_registry[arch]()
     try:
         model.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
-    except Exception as error:  # noqa: BLE001 - torch raises a type of its own for every kind of broken file
+    except Exception as error:
         line = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{checkpoint}: not the weights of SAM {arch} ({line}); check segment_text.sam.arch"
-        ) from None
+        raise UserError(f"{checkpoint}: not the weights of SAM {arch} ({line}); check segment_text.sam.arch") from None
     return model.eval()
 
 
@@ -111,9 +109,7 @@ class SamSegmenter:
         import torch
 
         stability = stability_of(logits, self.predictor.model.mask_threshold, self.params.offset)
-        best = torch.argmax(
-            stability + 1e-6 * iou.clamp(0, 1), dim=1
-        )  # of equals the one with the higher IoU
+        best = torch.argmax(stability + 1e-6 * iou.clamp(0, 1), dim=1)  # of equals the one with the higher IoU
         rows = torch.arange(len(best), device=best.device)
         masks = logits[rows, best] > self.predictor.model.mask_threshold
         masks &= (iou[rows, best] > self.params.min_iou)[:, None, None]

@@ -69,9 +69,7 @@ def inside(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def covered(interval: np.ndarray, length: int) -> np.ndarray:
     """float32 [n, length]: how much of each pixel lies between the two ends of each interval [n, 2]."""
     pixel = np.arange(length)
-    return np.clip(np.minimum(interval[:, 1:], pixel + 1) - np.maximum(interval[:, :1], pixel), 0, 1).astype(
-        np.float32
-    )
+    return np.clip(np.minimum(interval[:, 1:], pixel + 1) - np.maximum(interval[:, :1], pixel), 0, 1).astype(np.float32)
 
 
 def upscaled(labels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -42,7 +42,8 @@ def grounder() -> RelevanceGrounder:
 def test_the_box_of_a_phrase_is_where_it_is(grounder: RelevanceGrounder) -> None:
     found = grounder.boxes(IMAGE, ["a dog"], dense=scene())
     assert found.boxes == pytest.approx(np.array([[60, 20, 120, 50]]))
-    assert found.boxes.dtype == np.float32 and 0.5 <= found.score[0] <= 1
+    assert found.boxes.dtype == np.float32
+    assert 0.5 <= found.score[0] <= 1
 
 
 def test_a_phrase_without_relevance_has_no_box_and_the_others_keep_their_numbers(

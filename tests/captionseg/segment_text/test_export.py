@@ -36,7 +36,8 @@ def test_a_file_for_each_image(tmp_path: Path) -> None:
     pairs = pa.Table.from_pylist([pair, pair | {"uid": "v", "key": "000000008"}], schema=PAIRS)
     assert export_sa1b(segments, pairs, tmp_path) == 2
     read = json.loads((tmp_path / "000000007.json").read_text())
-    assert read["image"]["file_name"] == "000000007.jpg" and read["image"]["uid"] == "u"
+    assert read["image"]["file_name"] == "000000007.jpg"
+    assert read["image"]["uid"] == "u"
     assert len(read["annotations"]) == 2
     first = read["annotations"][0]
     assert coco.area(first["segmentation"]) == first["area"] == 8

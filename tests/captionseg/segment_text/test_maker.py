@@ -57,17 +57,23 @@ def test_near_duplicates_become_one_segment_with_both_texts() -> None:
     assert [t["text"] for t in first["texts"]] == ["a dog", "dog"]
     assert [t["kind"] for t in first["texts"]] == ["phrase", "concept"]
     assert first["area"] == decode([first["rle"]], 40, 40).sum() == 100
-    assert first["score"] == pytest.approx(0.9) and first["source"] == "t+f"
-    assert len(rows) == 2 and count["masks_merged"] == 1 and count["boxes"] == 3
+    assert first["score"] == pytest.approx(0.9)
+    assert first["source"] == "t+f"
+    assert len(rows) == 2
+    assert count["masks_merged"] == 1
+    assert count["boxes"] == 3
 
 
 def test_a_box_of_nearly_everything_is_the_whole_picture_and_no_mask_is_asked_for() -> None:
     segmenter = Filled()
     rows, _ = Maker(Table(), segmenter, "").segments(VIEW, phrases("grass"))
-    assert rows[0]["full_image"] and rows[0]["area"] == 1600 and rows[0]["stability"] == 1
+    assert rows[0]["full_image"]
+    assert rows[0]["area"] == 1600
+    assert rows[0]["stability"] == 1
     assert segmenter.asked == 0
     rows, _ = Maker(Table(), segmenter, "", full_image_share=0.99).segments(VIEW, phrases("grass"))
-    assert not rows[0]["full_image"] and rows[0]["area"] == 1560
+    assert not rows[0]["full_image"]
+    assert rows[0]["area"] == 1560
 
 
 def test_what_is_lost_is_counted_by_reason() -> None:
@@ -87,7 +93,8 @@ def test_what_is_lost_is_counted_by_reason() -> None:
 @pytest.mark.parametrize("texts", [(), ("ghost",)])
 def test_an_image_without_boxes_has_no_segments(texts: tuple[str, ...]) -> None:
     rows, count = Maker(Table(), Filled(), "").segments(VIEW, phrases(*texts))
-    assert rows == [] and count["images_without_segments"] == 1
+    assert rows == []
+    assert count["images_without_segments"] == 1
     assert count["images_without_phrases"] == (not texts)
 
 

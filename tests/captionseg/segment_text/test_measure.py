@@ -50,16 +50,12 @@ def test_recall_and_precision_by_hand() -> None:
             segment(
                 "u", half, "two dogs", "tall grass", "something"
             ),  # dogs is right, grass is wrong, something counts not
-            segment(
-                "u", grass, "a carpet"
-            ),  # the grass is found, but nobody calls it so; "car" is not in "carpet"
+            segment("u", grass, "a carpet"),  # the grass is found, but nobody calls it so; "car" is not in "carpet"
             segment("elsewhere", grass, "dog"),
         ],
         schema=SEGMENTS,
     )
-    truth = pa.Table.from_pylist(
-        [{"uid": "u", "concepts": ["dog", "tall grass"], "mask": png(classes)}], schema=TRUTH
-    )
+    truth = pa.Table.from_pylist([{"uid": "u", "concepts": ["dog", "tall grass"], "mask": png(classes)}], schema=TRUTH)
     assert measure(segments, truth, NAMES) == pytest.approx(
         {"recall": 1.0, "named_recall": 0.5, "mean_iou": (0.8 + 1.0) / 2, "text_precision": 0.5}
     )

@@ -14,9 +14,7 @@ def test_normalised(text: str, want: str) -> None:
 
 
 def test_caption_phrases_come_first_and_equal_texts_once() -> None:
-    found = phrases_of(
-        ["x", "y"], [["dog", "grass"], []], chunks=lambda _: [["Dog", "a  red ball", "."], ["a cat"]]
-    )
+    found = phrases_of(["x", "y"], [["dog", "grass"], []], chunks=lambda _: [["Dog", "a  red ball", "."], ["a cat"]])
     assert found == [
         [Phrase("Dog", "phrase"), Phrase("a red ball", "phrase"), Phrase("grass", "concept")],
         [Phrase("a cat", "phrase")],

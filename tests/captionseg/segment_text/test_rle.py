@@ -22,5 +22,8 @@ def test_runs_go_down_columns() -> None:
 
 def test_none_gives_none() -> None:
     rles, area, boxes = encode(np.zeros((0, 4, 4), bool))
-    assert rles == [] and area.shape == (0,) and boxes.shape == (0, 4)
-    assert decode([], 4, 4).shape == (0, 4, 4) and areas([], [], []).shape == (0,)
+    assert rles == []
+    assert area.shape == (0,)
+    assert boxes.shape == (0, 4)
+    assert decode([], 4, 4).shape == (0, 4, 4)
+    assert areas([], [], []).shape == (0,)

@@ -14,12 +14,14 @@ def test_a_square_and_its_plain_ground_are_a_region_each() -> None:
     image = np.full((224, 224, 3), 40, np.uint8)
     image[60:160, 60:160] = (250, 30, 30)
     labels = Felzenszwalb().regions(image)
-    assert labels.shape == (112, 112) and labels.dtype == np.uint8
+    assert labels.shape == (112, 112)
+    assert labels.dtype == np.uint8
     square, ground = (
         np.unique(labels[34:76, 34:76]),
         np.unique(labels[:26]),
     )  # the blurred edge between may be its own
-    assert len(square) == len(ground) == 1 and square != ground
+    assert len(square) == len(ground) == 1
+    assert square != ground
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (30, 200), (200, 30)])
@@ -31,9 +33,7 @@ def test_any_shape_of_picture_gives_the_same_grid_of_contiguous_ids(shape: tuple
 
 def test_no_more_regions_than_allowed_even_in_noise() -> None:
     maker = Felzenszwalb(scale=1.0, min_size=2, median=1, sigma=0.1, max_regions=7)
-    assert (
-        Felzenszwalb(scale=1.0, min_size=2, median=1, sigma=0.1, max_regions=255).regions(noise(1)).max() > 7
-    )
+    assert Felzenszwalb(scale=1.0, min_size=2, median=1, sigma=0.1, max_regions=255).regions(noise(1)).max() > 7
     assert maker.regions(noise(1)).max() == 6
 
 
@@ -46,12 +46,8 @@ def test_the_smallest_region_joins_its_neighbour_of_nearest_colour() -> None:
     grey = {0: 0, 1: 120, 2: 100, 3: 10}
     pixels = np.stack([np.vectorize(grey.get)(labels)] * 3, axis=-1)
     # 3 is smallest; it touches 0 (10 away), 1 (110) and 2 (90), so it joins 0. Then 1 is smallest and joins 2.
-    assert np.array_equal(
-        merge_smallest(labels, pixels, 3), [[0, 0, 1, 2, 2], [0, 0, 1, 2, 2], [0, 0, 0, 2, 2]]
-    )
-    assert np.array_equal(
-        merge_smallest(labels, pixels, 2), [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]
-    )
+    assert np.array_equal(merge_smallest(labels, pixels, 3), [[0, 0, 1, 2, 2], [0, 0, 1, 2, 2], [0, 0, 0, 2, 2]])
+    assert np.array_equal(merge_smallest(labels, pixels, 2), [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]])
     assert np.array_equal(merge_smallest(labels, pixels, 1), np.zeros((3, 5)))
 
 

@@ -11,7 +11,8 @@ def test_small_holes_are_filled_and_small_islands_dropped() -> None:
     mask[3, 3] = False  # a hole of one pixel
     mask[10, 10] = mask[11, 11] = True  # an island of two: corners connect
     tidy = tidied(mask, 3)
-    assert tidy[3, 3] and not tidy[10:, 10:].any()
+    assert tidy[3, 3]
+    assert not tidy[10:, 10:].any()
     assert tidy.sum() == 49
     assert np.array_equal(tidied(mask, 2)[10:, 10:], mask[10:, 10:])
     assert np.array_equal(tidied(mask, 0), mask)

@@ -22,7 +22,8 @@ def test_a_constant_map_stays_constant_and_an_absent_region_is_zero() -> None:
     labels = np.zeros((10, 10), np.uint8)
     labels[:, 5:] = 1
     pooled = pool_regions(np.full((3, 3, 2), 4.0, np.float16), labels, 3)
-    assert pooled.dtype == np.float32 and pooled.shape == (3, 2 + GEOMETRY)
+    assert pooled.dtype == np.float32
+    assert pooled.shape == (3, 2 + GEOMETRY)
     assert pooled[:2, :2] == pytest.approx(4.0)
     assert not pooled[2].any()
 
@@ -33,9 +34,7 @@ def test_interpolation_weights_sum_to_one() -> None:
 
 def test_geometry_by_hand() -> None:
     inside = np.zeros((2, 4, 8), bool)
-    inside[0, 0:2, 0:4] = (
-        True  # upper left quarter: 8 of 32 pixels; border: 4 above and 1 more at the left, of 20
-    )
+    inside[0, 0:2, 0:4] = True  # upper left quarter: 8 of 32 pixels; border: 4 above and 1 more at the left, of 20
     inside[1, 1, 2] = inside[1, 2, 3] = True  # a diagonal inside: fills half of its 2x2 box
     want = [[8 / 32, 2 / 8, 1 / 4, 4 / 8, 2 / 4, 5 / 20, 1.0], [2 / 32, 3 / 8, 2 / 4, 2 / 8, 2 / 4, 0.0, 0.5]]
     assert geometry(inside) == pytest.approx(np.array(want))

@@ -27,9 +27,7 @@ def model() -> SamModel:
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
         window_size=2,
     )
-    prompts = PromptEncoder(
-        embed_dim=16, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=4
-    )
+    prompts = PromptEncoder(embed_dim=16, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=4)
     decoder = MaskDecoder(
         transformer_dim=16,
         num_multimask_outputs=3,
@@ -47,7 +45,8 @@ BOXES = np.array([[2, 3, 20, 30], [10, 10, 59, 47], [0, 0, 60, 48]], np.float32)
 def test_a_mask_and_a_stability_for_every_box(model: SamModel, multimask: bool) -> None:
     segmenter = SamSegmenter(model, Sam(multimask=multimask, min_iou=-10.0, small_area=0))
     masks, stability = segmenter.masks(IMAGE, BOXES)
-    assert masks.shape == (3, 48, 60) and masks.dtype == bool
+    assert masks.shape == (3, 48, 60)
+    assert masks.dtype == bool
     assert ((stability >= 0) & (stability <= 1)).all()
 
 
@@ -63,7 +62,8 @@ def test_no_box_needs_no_model() -> None:
             img_size = 64
 
     masks, stability = SamSegmenter(Unusable(), Sam()).masks(IMAGE, np.zeros((0, 4)))
-    assert masks.shape == (0, 48, 60) and not len(stability)
+    assert masks.shape == (0, 48, 60)
+    assert not len(stability)
 
 
 def test_the_most_stable_mask_is_chosen_and_a_poor_one_emptied(model: SamModel) -> None:
@@ -74,22 +74,25 @@ def test_the_most_stable_mask_is_chosen_and_a_poor_one_emptied(model: SamModel) 
     logits[:, 1, :2] = 9.0  # stability 1
     logits[:, 2] = -0.5  # stability 0
     masks, stability = segmenter._best(logits, torch.tensor([[0.9, 0.7, 0.9], [0.9, 0.5, 0.9]]))
-    assert np.array_equal(masks[0], (logits[0, 1] > 0).numpy()) and stability[0] == 1
-    assert not masks[1].any() and stability[1] == 0  # chosen, but its predicted IoU is only .5
+    assert np.array_equal(masks[0], (logits[0, 1] > 0).numpy())
+    assert stability[0] == 1
+    assert not masks[1].any()
+    assert stability[1] == 0
 
 
 def test_stability_is_segment_anythings_with_zero_for_nan() -> None:
     logits = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 3
     logits[0, 0] = -5
     theirs = calculate_stability_score(logits, 0.0, 1.0)
-    assert theirs[0, 0].isnan() and stability_of(logits, 0.0, 1.0)[0, 0] == 0
+    assert theirs[0, 0].isnan()
+    assert stability_of(logits, 0.0, 1.0)[0, 0] == 0
     assert torch.allclose(stability_of(logits, 0.0, 1.0), theirs.nan_to_num(0.0))
 
 
 def test_a_missing_or_wrong_checkpoint_is_one_line(tmp_path, monkeypatch, model: SamModel) -> None:
     import segment_anything
 
-    with pytest.raises(UserError, match="segment_text.sam.checkpoint"):
+    with pytest.raises(UserError, match=r"segment_text\.sam\.checkpoint"):
         Sam(checkpoint=str(tmp_path / "none.pth")).build()
     monkeypatch.setattr(segment_anything, "sam_model_registry", {"vit_b": lambda: model})
     good, bad, evil = tmp_path / "good.pth", tmp_path / "bad.pth", tmp_path / "evil.pth"
@@ -98,8 +101,6 @@ def test_a_missing_or_wrong_checkpoint_is_one_line(tmp_path, monkeypatch, model:
     torch.save({"weight": torch.zeros(3)}, bad)
     torch.save({"weight": print}, evil)  # an object, not a tensor: must not be unpickled
     for path in (bad, evil):
-        with pytest.raises(
-            UserError, match=r"not the weights of SAM vit_b.*segment_text\.sam\.arch"
-        ) as error:
+        with pytest.raises(UserError, match=r"not the weights of SAM vit_b.*segment_text\.sam\.arch") as error:
             load(path, "vit_b")
         assert "\n" not in str(error.value)

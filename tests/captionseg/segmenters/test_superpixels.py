@@ -33,12 +33,14 @@ def test_stability_falls_when_a_region_is_nearly_in() -> None:
 
 def test_a_box_inside_a_larger_region_gives_an_empty_mask_of_no_stability() -> None:
     masks, stability = Superpixels().masks(IMAGE, np.array([[2, 5, 4, 7]]), labels=LABELS)
-    assert not masks.any() and stability[0] == 0
+    assert not masks.any()
+    assert stability[0] == 0
 
 
 def test_no_boxes_no_masks_and_regions_are_made_when_none_are_given() -> None:
     masks, stability = Superpixels().masks(IMAGE, np.zeros((0, 4)))
-    assert masks.shape == (0, 8, 8) and stability.shape == (0,)
+    assert masks.shape == (0, 8, 8)
+    assert stability.shape == (0,)
 
 
 def test_the_square_in_a_box_is_found_from_pixels_alone() -> None:

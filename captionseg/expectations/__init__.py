@@ -1,0 +1,37 @@
+"""Great Expectations suites, one file a table. Importing this package does not import Great Expectations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ValidateParams"]
+
+
+@dataclass(frozen=True)
+class ValidateParams:
+    """Section `validate`: what the data must look like before anything is trained on it.
+
+    Attributes:
+        min_pairs: rows of the pairs table.
+        min_success: share of source rows that became a sample.
+        min_side, max_side: of an image, in pixels.
+        max_caption: characters of a caption.
+        min_kept: share of a supervision's rows that are kept.
+        min_with_concepts: share of kept rows that have a concept.
+        max_clusters: cluster numbers lie below it.
+        min_with_segments: share of a split's images that have a segment.
+        max_segments: of one image.
+        examples: how many failing rows a report names.
+    """
+
+    min_pairs: int = 1
+    min_success: float = 0.5
+    min_side: int = 1
+    max_side: int = 16384
+    max_caption: int = 2000
+    min_kept: float = 0.5
+    min_with_concepts: float = 0.9
+    max_clusters: int = 64
+    min_with_segments: float = 0.5
+    max_segments: int = 200
+    examples: int = 5

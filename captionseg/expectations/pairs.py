@@ -1,0 +1,53 @@
+"""What is expected of the pairs: one row for each source row, failures too."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow as pa
+
+from captionseg.expectations import ValidateParams
+from captionseg.expectations.quiet import expect
+from captionseg.expectations.suite import Suite, always, not_null
+
+STATUSES = ["success", "failed_to_download", "failed_to_resize"]
+
+
+def suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
+    """Of a table of schema PAIRS."""
+    return [
+        Suite(
+            "pairs",
+            frame(table),
+            [
+                expect.ExpectTableRowCountToBeBetween(min_value=params.min_pairs),
+                *not_null("uid", "key", "url", "caption", "split", "status"),
+                expect.ExpectColumnValuesToBeUnique(column="uid"),
+                expect.ExpectColumnValuesToMatchRegex(column="uid", regex="^[0-9a-f]{32}$"),
+                expect.ExpectColumnValuesToBeUnique(column="key"),
+                expect.ExpectColumnValueLengthsToBeBetween(column="caption", min_value=1, max_value=params.max_caption),
+                expect.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "tune", "test"]),
+                expect.ExpectColumnValuesToBeInSet(column="status", value_set=STATUSES),
+                expect.ExpectColumnValuesToBeInSet(column="status", value_set=["success"], mostly=params.min_success),
+                expect.ExpectColumnValuesToBeBetween(
+                    column="width", min_value=params.min_side, max_value=params.max_side
+                ),
+                expect.ExpectColumnValuesToBeBetween(
+                    column="height", min_value=params.min_side, max_value=params.max_side
+                ),
+                expect.ExpectColumnValuesToMatchRegex(column="sha256", regex="^[0-9a-f]{64}$"),
+                *always("complete", "reason_given"),
+            ],
+        )
+    ]
+
+
+def frame(table: pa.Table) -> pd.DataFrame:
+    """The table with two columns more.
+
+    complete: a success has sha256, width and height. reason_given: a failure has an error message, a success none.
+    """
+    rows = table.to_pandas()
+    success = rows["status"] == "success"
+    rows["complete"] = ~success | rows[["sha256", "width", "height"]].notna().all(axis=1)
+    rows["reason_given"] = success != rows["error_message"].notna()
+    return rows

@@ -1,0 +1,92 @@
+"""What is expected of segments: the segments, their texts, and how many an image has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from captionseg.expectations import ValidateParams
+from captionseg.expectations.quiet import expect
+from captionseg.expectations.suite import Suite, always, exploded, not_null
+from captionseg.segment_text.rle import areas
+
+KINDS = ["phrase", "expression", "concept", "vg"]
+
+
+def suites(table: pa.Table, pairs: pa.Table, params: ValidateParams) -> list[Suite]:
+    """Of a table of schema SEGMENTS; `pairs` are the successful rows of the pairs."""
+    out = [Suite("segments per image", per_image(table, pairs), of_images(params))]
+    if len(table):
+        texts = exploded(table, "texts", keep=["uid", "segment_id"])
+        out += [
+            Suite("segments", frame(table, pairs), of_segments()),
+            Suite("texts of segments", texts, of_texts()),
+        ]
+    return out
+
+
+def frame(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
+    """The segments without their texts, and with these columns more.
+
+    texts: how many. rle_area: pixels inside the RLE. bbox_inside: the box lies in the picture and can hold the area.
+    size_of_pair: width and height are those of the successful pair of that uid. full_is_full: a segment that is
+    marked as the whole picture is.
+    """
+    rows = table.select([n for n in table.schema.names if n not in ("texts", "bbox")]).to_pandas()
+    rows["texts"] = [len(row or []) for row in table["texts"].to_pylist()]
+    rows["rle_area"] = areas(rows["rle"].fillna("").tolist(), rows["height"].tolist(), rows["width"].tolist())
+    x, y, w, h = np.array([box or [np.nan] * 4 for box in table["bbox"].to_pylist()], float).T
+    rows["bbox_inside"] = (
+        (x >= 0) & (y >= 0) & (w > 0) & (h > 0) & (x + w <= rows["width"]) & (y + h <= rows["height"])
+        & (w * h >= rows["area"])
+    )  # fmt: skip
+    given = pairs.select(["uid", "width", "height"]).to_pandas().drop_duplicates("uid").set_index("uid")
+    size = given.reindex(rows["uid"])
+    rows["size_of_pair"] = np.all(size.to_numpy() == rows[["width", "height"]].to_numpy(), axis=1)
+    rows["full_is_full"] = ~rows["full_image"].astype(bool) | (rows["area"] == rows["width"] * rows["height"])
+    return rows
+
+
+def per_image(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
+    """A row for each successful pair of the splits that have segments: uid, and how many segments."""
+    counts = table["uid"].to_pandas().value_counts()
+    images = pairs.select(["uid", "split"]).to_pandas()
+    images["segments"] = images["uid"].map(counts).fillna(0).astype(int)
+    splits = images.loc[images["segments"] > 0, "split"].unique()
+    return images[images["split"].isin(splits)] if len(splits) else images
+
+
+def of_images(params: ValidateParams) -> list[Any]:
+    """Expectations of `per_image`."""
+    return [
+        expect.ExpectColumnValuesToBeBetween(column="segments", min_value=1, mostly=params.min_with_segments),
+        expect.ExpectColumnValuesToBeBetween(column="segments", max_value=params.max_segments),
+    ]
+
+
+def of_segments() -> list[Any]:
+    """Expectations of `frame`."""
+    return [
+        *not_null("uid", "segment_id", "rle", "source", "full_image", "area", "stability", "score"),
+        expect.ExpectColumnValuesToBeUnique(column="segment_id"),
+        expect.ExpectColumnValuesToBeBetween(column="area", min_value=1),
+        expect.ExpectColumnPairValuesToBeEqual(column_A="area", column_B="rle_area"),
+        *always("bbox_inside", "size_of_pair", "full_is_full"),
+        expect.ExpectColumnValuesToBeBetween(column="stability", min_value=0, max_value=1),
+        expect.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
+        expect.ExpectColumnValuesToBeBetween(column="texts", min_value=1),
+    ]
+
+
+def of_texts() -> list[Any]:
+    """Expectations of the texts of segments, one row each."""
+    return [
+        *not_null("text", "kind", "score"),
+        expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),
+        expect.ExpectColumnValuesToBeInSet(column="kind", value_set=KINDS),
+        expect.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
+        expect.ExpectCompoundColumnsToBeUnique(column_list=["segment_id", "text"]),
+    ]

@@ -1,0 +1,77 @@
+"""What is expected of a supervision: its rows, and the concepts in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from captionseg.expectations import ValidateParams
+from captionseg.expectations.quiet import expect
+from captionseg.expectations.suite import Suite, always, exploded, not_null
+
+RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "nouns": {"score": (1.0, 1.0)},
+    "caption_retrieval": {"score": (0.0, 2.0), "score_a": (0.0, 2.0)},
+    "cocu": {"score": (0.0, 1e4), "score_a": (0.0, 2.0), "score_b": (0.0, 1e4)},
+    "cocu_calibrated": {"score": (0.0, 1.0), "score_a": (0.0, 2.0)},
+}
+"""Rule -> the scores that it gives (the others are NaN) and where they lie.
+
+f is below 2 however it is made positive (Eq. 6); Eq. 7 divides it by a mean of f, so that only finiteness is sure.
+"""
+
+FINITE = {"score": (-1e6, 1e6)}
+"""For rules that are not in RANGES."""
+
+
+def suites(rule: str, table: pa.Table, known: set[str], params: ValidateParams) -> list[Suite]:
+    """Of a rule's table of schema SUPERVISION; `known` are the uids of the successful pairs."""
+    rows, concepts = frame(table, known), exploded(table, "concepts", keep=["uid"])
+    out = [Suite(f"supervision {rule}", rows, of_rows(params))]
+    if len(concepts):
+        out.append(Suite(f"concepts {rule}", concepts, of_concepts(rule, params)))
+    return out
+
+
+def frame(table: pa.Table, known: set[str]) -> pd.DataFrame:
+    """A row for each pair.
+
+    concepts: how many. concepts_if_kept: the same, null where the row is not kept. texts_unique: no concept twice.
+    reason_given: exactly the rows that are not kept have a reason. in_pairs: the uid is a successful pair's.
+    """
+    texts = [[c["text"] for c in row or []] for row in table["concepts"].to_pylist()]
+    rows = table.select(["uid", "kept", "drop_reason"]).to_pandas()
+    rows["concepts"] = [len(row) for row in texts]
+    rows["concepts_if_kept"] = rows["concepts"].where(rows["kept"].fillna(False).astype(bool))
+    rows["texts_unique"] = [len(set(row)) == len(row) for row in texts]
+    rows["reason_given"] = rows["kept"].fillna(False).astype(bool) == rows["drop_reason"].isna()
+    rows["in_pairs"] = rows["uid"].isin(list(known))
+    return rows
+
+
+def of_rows(params: ValidateParams) -> list[Any]:
+    """Expectations of `frame`."""
+    return [
+        *not_null("uid", "kept"),
+        expect.ExpectColumnValuesToBeUnique(column="uid"),
+        *always("in_pairs", "reason_given", "texts_unique"),
+        expect.ExpectColumnValuesToBeInSet(column="kept", value_set=[True], mostly=params.min_kept),
+        expect.ExpectColumnValuesToBeBetween(column="concepts_if_kept", min_value=1, mostly=params.min_with_concepts),
+    ]
+
+
+def of_concepts(rule: str, params: ValidateParams) -> list[Any]:
+    """Expectations of the concepts of a rule, one row each."""
+    ranges = RANGES.get(rule, FINITE)
+    return [
+        *not_null("text", "weight", "support", "cluster", "rule", *ranges),
+        expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),
+        *(expect.ExpectColumnValuesToBeBetween(column=score, min_value=low, max_value=high)
+          for score, (low, high) in ranges.items()),
+        expect.ExpectColumnValuesToBeBetween(column="weight", min_value=0, strict_min=True, max_value=1e6),
+        expect.ExpectColumnValuesToBeBetween(column="support", min_value=0),
+        expect.ExpectColumnValuesToBeBetween(column="cluster", min_value=-1, max_value=params.max_clusters - 1),
+        expect.ExpectColumnValuesToBeInSet(column="rule", value_set=[rule]),
+    ]  # fmt: skip

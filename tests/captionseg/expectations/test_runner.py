@@ -1,0 +1,42 @@
+"""How outcomes of Great Expectations become a report."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from captionseg.expectations.quiet import expect
+from captionseg.expectations.runner import plain, run
+from captionseg.expectations.suite import Suite
+
+
+def test_a_report_by_hand(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"uid": ["a", "b", "b", "c"], "x": [1.0, 2.0, 9.0, float("nan")]})
+    suite = Suite(
+        "t",
+        frame,
+        [
+            expect.ExpectColumnValuesToBeUnique(column="uid"),
+            expect.ExpectColumnValuesToBeBetween(column="x", max_value=5),  # NaN counts as missing here, not as large
+            expect.ExpectColumnMeanToBeBetween(column="x", min_value=4, max_value=4),
+            expect.ExpectColumnMaxToBeBetween(column="none", min_value=0),  # cannot be computed
+        ],
+    )
+    report = run([suite], tmp_path / "docs", examples=1)
+    assert not report["success"]
+    assert report["statistics"] == {"expectations": 4, "failed": 2, "exceptions": 1}
+    unique, between, mean = report["tables"]["t"]["expectations"]
+    assert (unique["observed"], unique["examples"]) == ({"rows": 4, "unexpected": 2}, ["b"])
+    assert (between["observed"], between["examples"]) == ({"rows": 4, "unexpected": 1}, ["b"])
+    assert mean["success"]
+    assert mean["observed"] == 4.0
+    (raised,) = report["tables"]["t"]["exceptions"]
+    assert raised["column"] == "none"
+    assert raised["message"]
+    assert "\n" not in raised["message"]
+    assert (tmp_path / "docs" / "index.html").exists()
+
+
+def test_plain_values() -> None:
+    assert plain(float("nan")) == "nan"
+    assert plain(None) is None
+    assert plain(pd.Series([3])[0]) == 3

@@ -1,0 +1,170 @@
+"""Good tables pass; each poison fails the expectation that is there for it, and names the row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from captionseg.expectations import ValidateParams
+from captionseg.expectations.validate import validate
+from captionseg.records import UserError
+
+Run = Any  # of conftest.py
+NAN, INFINITE = float("nan"), float("inf")
+
+
+def check(run: Run, **params: float) -> dict[str, float]:
+    folder, out = run.folder, run.folder.parent
+    return validate(
+        folder / "pairs", ValidateParams(**params), supervision_folder=folder / "supervision",
+        segments_folder=folder / "segments", docs=out / "validation", report=out / "validation.json",
+        failed=out / "failed",
+    )  # fmt: skip
+
+
+def report_of(run: Run) -> dict[str, Any]:
+    return json.loads((run.folder.parent / "validation.json").read_text())
+
+
+def failures(run: Run) -> dict[tuple[str, str, str], list[str]]:
+    return {
+        (name, e["expectation"].removeprefix("expect_column_"), e["column"]): e["examples"]
+        for name, table in report_of(run)["tables"].items()
+        for e in table["expectations"]
+        if not e["success"]
+    }
+
+
+def test_good_tables_pass_and_leave_docs_and_a_report_that_are_the_same_each_time(run: Run) -> None:
+    def everything() -> dict[str, bytes]:
+        files = [p for p in out.glob("validation*/**/*") if p.is_file()]
+        return {str(p): p.read_bytes() for p in [*files, out / "validation.json"]}
+
+    out = run.folder.parent
+    assert check(run.write())["expectations"] > 50
+    report, first = report_of(run), everything()
+    assert report["success"]
+    assert report["statistics"]["exceptions"] == 0
+    assert {"schemas", "pairs", "supervision cocu", "concepts nouns", "texts of segments"} < set(report["tables"])
+    assert (out / "validation" / "index.html").exists()
+    assert len(list((out / "validation").rglob("*.html"))) > len(report["tables"])
+    assert not (out / "failed").exists()
+    check(run)
+    assert everything() == first
+
+
+def pairs(row: int, **change: object) -> Callable[[Run], object]:
+    return lambda run: run.pairs[row].update(change)
+
+
+def concept(row: int, rule: str = "cocu", **change: object) -> Callable[[Run], object]:
+    return lambda run: run.supervision[rule][row]["concepts"][0].update(change)
+
+
+def segment(row: int, **change: object) -> Callable[[Run], object]:
+    return lambda run: run.segments[row].update(change)
+
+
+def twice(rows: list[dict], **change: object) -> None:
+    rows.append({**rows[0], **change})
+
+
+BETWEEN, IN_SET, NOT_NULL = "values_to_be_between", "values_to_be_in_set", "values_to_not_be_null"
+POISON = {  # what is done to which row, and what must notice
+    "an image twice": (0, lambda r: twice(r.pairs, key="x"), ("pairs", "values_to_be_unique", "uid")),
+    "a strange uid": (1, lambda r: r.supervision["nouns"][1].update(uid="?"),
+                      ("supervision nouns", IN_SET, "in_pairs")),
+    "a strange status": (2, pairs(2, status="lost"), ("pairs", IN_SET, "status")),
+    "an empty caption": (3, pairs(3, caption=""), ("pairs", "value_lengths_to_be_between", "caption")),
+    "a success without size": (4, pairs(4, width=None), ("pairs", IN_SET, "complete")),
+    "a success with an error": (5, pairs(5, error_message="404"), ("pairs", IN_SET, "reason_given")),
+    "a score of NaN": (6, concept(6, score=NAN), ("concepts cocu", NOT_NULL, "score")),
+    "an infinite score": (7, concept(7, score_b=INFINITE), ("concepts cocu", BETWEEN, "score_b")),
+    "a noun with a score": (8, concept(8, "nouns", score=0.5), ("concepts nouns", BETWEEN, "score")),
+    "a weight of zero": (9, concept(9, weight=0.0), ("concepts cocu", BETWEEN, "weight")),
+    "a cluster below -1": (10, concept(10, cluster=-2), ("concepts cocu", BETWEEN, "cluster")),
+    "another rule's concept": (11, lambda r: r.supervision["cocu"][11]["concepts"][0].update(rule="nouns"),
+                               ("concepts cocu", IN_SET, "rule")),
+    "a concept twice": (12, lambda r: twice(r.supervision["cocu"][12]["concepts"]),
+                        ("supervision cocu", IN_SET, "texts_unique")),
+    "dropped for no reason": (13, lambda r: r.supervision["nouns"][13].update(kept=False),
+                              ("supervision nouns", IN_SET, "reason_given")),
+    "a wrong area": (14, segment(14, area=23), ("segments", "pair_values_to_be_equal", "area, rle_area")),
+    "a box outside": (15, segment(15, bbox=[18.0, 2, 6, 4]), ("segments", IN_SET, "bbox_inside")),
+    "another size": (16, pairs(16, width=21), ("segments", IN_SET, "size_of_pair")),
+    "a stability of NaN": (17, segment(17, stability=NAN), ("segments", NOT_NULL, "stability")),
+    "a stability above 1": (18, segment(18, stability=1.5), ("segments", BETWEEN, "stability")),
+    "no texts": (19, segment(19, texts=[]), ("segments", BETWEEN, "texts")),
+    "an empty text": (20, segment(20, texts=[{"text": "", "kind": "phrase", "score": 0.5}]),
+                      ("texts of segments", "value_lengths_to_be_between", "text")),
+    "not the whole": (21, segment(21, full_image=True), ("segments", IN_SET, "full_is_full")),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def poisoned(module_run: Run) -> Run:
+    for _, spoil, _ in POISON.values():
+        spoil(module_run)
+    with pytest.raises(UserError):
+        check(module_run.write())
+    return module_run
+
+
+@pytest.mark.parametrize("poison", POISON)
+def test_each_poison_fails_its_expectation_and_names_its_row(poisoned: Run, poison: str) -> None:
+    row, _, noticed = POISON[poison]
+    uid = "?" if poison == "a strange uid" else poisoned.uids[row]
+    assert uid in failures(poisoned)[noticed]
+
+
+def test_poison_fails_nothing_else(poisoned: Run) -> None:
+    also = {("segments", BETWEEN, "score"), ("segments", "values_to_be_unique", "segment_id")}
+    assert not also & set(failures(poisoned))
+    assert len(failures(poisoned)) <= len(POISON) + 1  # a lost pair is in no table of successes either
+
+
+def test_the_error_is_one_line_with_name_column_and_example_and_says_where_to_read(run: Run) -> None:
+    run.segments[6]["area"] = 23
+    with pytest.raises(UserError) as error:
+        check(run.write())
+    failed = run.folder.parent / "failed"
+    assert str(error.value) == (
+        "validate: segments: expect_column_pair_values_to_be_equal of area, rle_area failed in 1 of 39 rows, such as "
+        f"{run.uids[6]}; see {failed}/validation/index.html and {failed}/validation.json"
+    )
+    assert (failed / "validation" / "index.html").exists()
+    assert not json.loads((failed / "validation.json").read_text())["success"]
+
+
+def test_shares_are_thresholds(run: Run) -> None:
+    for row in run.supervision["nouns"][:10]:  # 29 of 39 are left: .74
+        row["concepts"] = []
+    run.segments = run.segments[:30]  # of 39: .77
+    check(run.write(), min_with_concepts=0.7, min_with_segments=0.7)
+    with pytest.raises(UserError, match="and 2 more"):
+        check(run, min_with_concepts=0.8, min_with_segments=0.8, min_success=0.99)
+    assert set(failures(run)) == {
+        ("pairs", IN_SET, "status"),
+        ("supervision nouns", BETWEEN, "concepts_if_kept"),
+        ("segments per image", BETWEEN, "segments"),
+    }
+
+
+def test_a_wrong_schema_is_named_and_its_table_not_read(run: Run) -> None:
+    path = run.write().folder / "segments" / "00000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["stability"]).append_column("extra", pa.array([1] * len(table))), path)
+    with pytest.raises(UserError, match=r"failed in 2 of \d+ rows, such as segments.stability, segments.extra;"):
+        check(run)
+    assert not any(name.startswith("segments") for name in report_of(run)["tables"])
+
+
+def test_a_stage_that_left_nothing_is_named(run: Run) -> None:
+    (run.write().folder / "segments" / "00000.parquet").unlink()
+    with pytest.raises(UserError, match=r"no parquet files in .*segments"):
+        check(run)
