@@ -1,0 +1,164 @@
+"""The default source: scenes composed of photographic cut-outs on photographed textures, with salient-only captions.
+
+Real photographs with exactly known masks, from three Debian packages and nothing else. A caption names the largest
+object, sometimes a second one, seldom what it stands on: the semantic gap that curation has to close. Cut-outs and
+textures are held out between train, tune and test wherever a class has more than one (scene_assets.csv: splits).
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from captionseg.datasets import scene_assets
+from captionseg.datasets.scene_assets import Asset, Assets
+from captionseg.datasets.source import SPLITS, Sample
+from captionseg.records import ClassTable
+
+ABOVE = ("sky", "brick", "wood", "hedge", "rock", "tile")
+BELOW = ("grass", "snow", "sand", "pebble", "rock", "tile", "wood")
+OPENINGS = ("a photo of {}", "{}", "a picture of {}", "{} seen from close by", "here is {}", "we saw {}")
+SMALLEST = 0.004  # share of the picture that must be visible of an object for it to count as shown
+
+
+@dataclass(frozen=True)
+class PhotoScenes:
+    """Fields of `download.photo_scenes`.
+
+    Attributes:
+        train, tune, test: pictures of each split.
+        size: side of the square pictures, pixels.
+        stuff_named: probability that a caption names one stuff region.
+        second_named: probability that a caption names a second object.
+        objects: probabilities of one, two, ... objects.
+        third_stuff: probability of a third stuff region.
+    """
+
+    train: int = 3000
+    tune: int = 300
+    test: int = 300
+    size: int = 224
+    stuff_named: float = 0.12
+    second_named: float = 0.35
+    objects: tuple[float, ...] = (0.25, 0.4, 0.25, 0.1)
+    third_stuff: float = 0.3
+
+    def prepare(self) -> None:
+        """Fetch and check the packages."""
+        scene_assets.fetch()
+
+    def splits(self) -> dict[str, int]:
+        """See Source."""
+        return {split: getattr(self, split) for split in SPLITS}
+
+    def classes(self) -> ClassTable:
+        """See Source."""
+        assets = _assets()
+        return ClassTable(assets.names, assets.kinds)
+
+    def licences(self) -> str:
+        """See Source: the asset table itself."""
+        return scene_assets.table_text()
+
+    def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
+        """See Source."""
+        return [self.compose(_assets(), split, number, seed=seed) for number in numbers]
+
+    def compose(self, assets: Assets, split: str, number: int, *, seed: int) -> Sample:
+        """One scene with its caption and its exact mask; depends on seed, split and number alone."""
+        rng = np.random.default_rng([seed, SPLITS.index(split), number])
+        canvas, mask = background(assets, split, self.size, rng, third=self.third_stuff)
+        count = 1 + int(rng.choice(len(self.objects), p=np.array(self.objects) / sum(self.objects)))
+        names = [n for n, kind in zip(assets.names, assets.kinds, strict=True) if kind == "object"]
+        shown: list[tuple[Asset, int]] = []
+        for name in rng.choice(names, size=min(count, len(names)), replace=False):
+            instances = assets.of(str(name), split)
+            asset = instances[int(rng.integers(len(instances)))]
+            paste(canvas, mask, asset, assets.names.index(asset.name), rng)
+            shown.append((asset, assets.names.index(asset.name)))
+        visible = np.bincount(mask.ravel(), minlength=len(assets.names)) / mask.size
+        present = [asset for asset, label in sorted(shown, key=lambda s: -visible[s[1]]) if visible[label] >= SMALLEST]
+        caption = self.caption(assets, present, visible, rng)
+        stream = io.BytesIO()
+        Image.fromarray(canvas.astype(np.uint8)).save(stream, "JPEG", quality=92)
+        concepts = tuple(assets.names[i] for i in np.flatnonzero(visible >= SMALLEST))
+        return Sample(f"photo_scenes:{seed}/{split}/{number}", caption, split, stream.getvalue(), self.size, self.size,
+                      concepts=concepts, mask=mask)
+
+    def caption(self, assets: Assets, present: list[Asset], visible: np.ndarray, rng: np.random.Generator) -> str:
+        """What a person would mention: the largest object, now and then a second, seldom the ground."""
+        stuff = [i for i, kind in enumerate(assets.kinds) if kind == "stuff" and visible[i] >= SMALLEST]
+        names_second, names_stuff = rng.random(2) < (self.second_named, self.stuff_named)
+        opening, place = OPENINGS[int(rng.integers(len(OPENINGS)))], int(rng.integers(max(1, len(stuff))))
+        phrase = present[0].phrase if present else "a place"
+        if names_second and len(present) > 1:
+            phrase += f" and {present[1].phrase}"
+        if (names_stuff or not present) and stuff:
+            phrase += " " + next(a.phrase for a in assets.items if a.name == assets.names[stuff[place]])
+        return opening.format(phrase)
+
+
+@functools.cache
+def _assets() -> Assets:
+    """Once a process."""
+    return scene_assets.fetch()
+
+
+def background(assets: Assets, split: str, size: int, rng: np.random.Generator, *,
+               third: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two or three textured bands with wavy borders: float32 [size, size, 3] and their labels, uint8 [size, size]."""
+    above, below = str(rng.choice(ABOVE)), str(rng.choice(BELOW))
+    bands = [above, *([str(rng.choice(BELOW))] if rng.random() < third else []), below]
+    horizon = np.sort(rng.uniform(0.3, 0.75, len(bands) - 1)) * size
+    x = np.arange(size) / size
+    level = np.zeros((size, size), int)
+    for edge in horizon:
+        wave = edge + sum(rng.uniform(0, 0.03) * size * np.sin(2 * np.pi * (f * x + rng.random())) for f in (1, 2, 5))
+        level += np.arange(size)[:, None] >= wave[None]
+    canvas, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.uint8)
+    for number, name in enumerate(bands):
+        inside = level == number
+        canvas[inside] = texture(assets.of(name, split), size, rng)[inside]
+        mask[inside] = assets.names.index(name)
+    return canvas, mask
+
+
+def texture(instances: list[Asset], size: int, rng: np.random.Generator) -> np.ndarray:
+    """float32 [size, size, 3]: a random cut of a random instance, mirrored into tiles where it is too small."""
+    image = instances[int(rng.integers(len(instances)))].pixels
+    scale = rng.uniform(0.6, 1.4) * size / 256
+    image = image.resize((max(32, int(image.width * scale)), max(32, int(image.height * scale))),
+                         Image.Resampling.BILINEAR, reducing_gap=2.0)
+    tile = np.asarray(image)
+    tile = np.concatenate([tile, tile[:, ::-1]], 1)
+    tile = np.concatenate([tile, tile[::-1]], 0)
+    repeat = [-(-2 * size // n) for n in tile.shape[:2]]
+    tile = np.tile(tile, (*repeat, 1))
+    y, x = rng.integers(tile.shape[0] - size + 1), rng.integers(tile.shape[1] - size + 1)
+    cut = tile[y : y + size, x : x + size]
+    return scene_assets.brightened(cut, rng.uniform(0.75, 1.2), rng.uniform(0.94, 1.06, 3).astype(np.float32))
+
+
+def paste(canvas: np.ndarray, mask: np.ndarray, asset: Asset, label: int, rng: np.random.Generator) -> None:
+    """Put one object somewhere, in place: scaled, mirrored, tilted, brightened; what it covers is gone from the mask."""
+    size = len(mask)
+    image = scene_assets.shrink(asset.pixels, int(size * rng.uniform(0.28, 0.62)))
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    image = image.rotate(float(rng.uniform(-12, 12)), Image.Resampling.BILINEAR, expand=True)
+    pixels = np.asarray(image)
+    alpha = pixels[..., 3:].astype(np.float32) / 255.0
+    colour = scene_assets.brightened(pixels[..., :3], rng.uniform(0.8, 1.15), rng.uniform(0.95, 1.05, 3).astype(np.float32))
+    height, width = alpha.shape[:2]
+    top = int(rng.integers(0, max(1, size - height + 1)))
+    left = int(rng.integers(0, max(1, size - width + 1)))
+    height, width = min(height, size - top), min(width, size - left)
+    here = (slice(top, top + height), slice(left, left + width))
+    alpha, colour = alpha[:height, :width], colour[:height, :width]
+    canvas[here] = canvas[here] * (1 - alpha) + colour * alpha
+    mask[here] = np.where(alpha[..., 0] > 0.5, label, mask[here])

@@ -1,0 +1,226 @@
+"""img2dataset's shards, written and read: NNNNN.tar, NNNNN.parquet with a row per source row, NNNNN_stats.json last.
+
+stats.json lacks img2dataset's durations and times of day: they would make two equal downloads differ, and with
+them everything that depends on their hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from tqdm import tqdm
+
+from captionseg.datasets.source import Sample, Source
+from captionseg.records import PAIRS, TRUTH, ClassTable, UserError, atomic_path, uid_of, write_json, write_table
+
+Job = tuple[int, str, range]  # number of the shard, its split, its rows
+
+
+def plan(splits: dict[str, int], shard_size: int) -> list[Job]:
+    """The shards of a source; a shard holds rows of one split."""
+    jobs: list[Job] = []
+    for split, count in splits.items():
+        for start in range(0, count, shard_size):
+            jobs.append((len(jobs), split, range(start, min(start + shard_size, count))))
+    return jobs
+
+
+def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, min_success: float, seed: int,
+                 workers: int = 0) -> dict[str, float]:
+    """Make all shards of a source that are not committed yet, several processes at once.
+
+    Args:
+        source: gives the samples.
+        pairs, truth: folders; a shard with NNNNN_stats.json is left as it is.
+        shard_size: source rows a shard.
+        min_success: smallest share of rows that may succeed.
+        seed: of the samples.
+        workers: processes; 0 takes one a core, 1 stays in this one.
+
+    Returns:
+        pairs, download_success.
+
+    Raises:
+        UserError: when there is no row, or too few succeed; with the counts per reason.
+    """
+    source.prepare()
+    jobs = plan(source.splits(), shard_size)
+    if not jobs:
+        raise UserError("download: the source has no rows; check its settings in params.yaml: download")
+    pairs.mkdir(parents=True, exist_ok=True)
+    truth.mkdir(parents=True, exist_ok=True)
+    todo = [job for job in jobs if not (pairs / f"{job[0]:05d}_stats.json").exists()]
+    workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
+    with tqdm(total=sum(len(rows) for _, _, rows in todo), desc="download", unit="img") as bar:
+        if workers == 1:
+            for job in todo:
+                bar.update(write_shard(source, pairs, truth, job, seed))
+        else:
+            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                futures = [pool.submit(write_shard, source, pairs, truth, job, seed) for job in todo]
+                for future in futures:
+                    bar.update(future.result())
+    classes = source.classes()
+    write_json({"names": list(classes.names), "kinds": list(classes.kinds)}, truth / "classes.json")
+    if text := source.licences():
+        with atomic_path(pairs / "licences.csv") as part:
+            part.write_text(text)
+    return summary(pairs, min_success)
+
+
+def summary(pairs: Path, min_success: float) -> dict[str, float]:
+    """Counts over all committed shards; too few successes are an error."""
+    table = pa.concat_tables([pq.read_table(file, schema=PAIRS) for file in sorted(pairs.glob("*.parquet"))])
+    status = Counter(table["status"].to_pylist())
+    share = status["success"] / max(1, len(table))
+    if not status["success"] or share < min_success:
+        reasons = Counter(f"{s}: {e}" for s, e in zip(table["status"].to_pylist(), table["error_message"].to_pylist())
+                          if s != "success")
+        listing = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
+        raise UserError(f"download: {status['success']} of {len(table)} rows succeeded, below download.min_success = "
+                        f"{min_success}: {listing}")
+    return {"pairs": float(status["success"]), "download_success": share}
+
+
+def write_shard(source: Source, pairs: Path, truth: Path, job: Job, seed: int) -> int:
+    """One shard, its stats last; returns how many source rows it has."""
+    number, split, rows = job
+    name = f"{number:05d}"
+    samples = source.samples(split, rows, seed=seed)
+    keys = [f"{name}{i:04d}" for i in range(len(samples))]
+    uids = [uid_of(s.url, s.caption) for s in samples]
+    with atomic_path(pairs / f"{name}.tar") as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, uid, sample in zip(keys, uids, samples, strict=True):
+            if sample.jpeg is not None:
+                meta = {"uid": uid, "url": sample.url, "caption": sample.caption, "split": split,
+                        "width": sample.width, "height": sample.height}
+                add(tar, f"{key}.jpg", sample.jpeg)
+                add(tar, f"{key}.txt", sample.caption.encode())
+                add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
+    write_table(pairs_table(samples, keys, uids), pairs / f"{name}.parquet")
+    write_table(truth_table(samples, uids), truth / f"{name}.parquet")
+    count = Counter(s.status for s in samples)
+    write_json({"count": len(samples), "successes": count["success"],
+                "failed_to_download": count["failed_to_download"], "failed_to_resize": count["failed_to_resize"],
+                "status_dict": dict(count)}, pairs / f"{name}_stats.json")
+    return len(samples)
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """A member without owner and time, so that equal samples make equal files."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def pairs_table(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[str]) -> pa.Table:
+    """Schema PAIRS."""
+    rows = [{"uid": uid, "key": key, "url": s.url, "caption": s.caption, "split": s.split, "status": s.status,
+             "error_message": s.error, "sha256": hashlib.sha256(s.jpeg).hexdigest() if s.jpeg is not None else None,
+             "width": s.width or None, "height": s.height or None}
+            for uid, key, s in zip(uids, keys, samples, strict=True)]
+    return pa.Table.from_pylist(rows, schema=PAIRS)
+
+
+def truth_table(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
+    """Schema TRUTH, rows with a known mask only."""
+    rows = [{"uid": uid, "concepts": list(s.concepts), "mask": encode_mask(s.mask)}
+            for uid, s in zip(uids, samples, strict=True) if s.mask is not None and s.jpeg is not None]
+    return pa.Table.from_pylist(rows, schema=TRUTH)
+
+
+def shard_names(pairs: Path) -> list[str]:
+    """Names of the committed shards, in order.
+
+    Raises:
+        UserError: if there is none.
+    """
+    names = sorted(p.name.removesuffix("_stats.json") for p in Path(pairs).glob("*_stats.json"))
+    if not names:
+        raise UserError(f"{pairs}: no finished shard; run `dvc repro download` first")
+    return names
+
+
+def read_pairs(pairs: Path) -> pa.Table:
+    """The successful rows of all shards, PAIRS and a column `shard`, in shard order."""
+    tables = []
+    for name in shard_names(pairs):
+        table = pq.read_table(pairs / f"{name}.parquet", schema=PAIRS)
+        table = table.filter(pa.array([s == "success" for s in table["status"].to_pylist()], pa.bool_()))
+        tables.append(table.append_column("shard", pa.array([name] * len(table), pa.string())))
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def read_images(pairs: Path, shard: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(uid, uint8 [H, W, 3]) of the successful rows of a shard, in row order; nothing is unpacked to disk.
+
+    Raises:
+        UserError: naming shard and key of an image that is missing, changed or cannot be decoded.
+    """
+    rows = pq.read_table(pairs / f"{shard}.parquet", schema=PAIRS).to_pylist()
+    path = pairs / f"{shard}.tar"
+    try:
+        with tarfile.open(path) as tar:
+            members = {m.name: m for m in tar.getmembers() if m.isfile()}
+            for row in rows:
+                if row["status"] != "success":
+                    continue
+                member = members.get(f"{row['key']}.jpg")
+                stream = tar.extractfile(member) if member else None
+                if stream is None:
+                    raise UserError(f"{path}: {row['key']}.jpg is missing; delete {shard}_stats.json and download again")
+                yield row["uid"], decode(stream.read(), path, row)
+    except (tarfile.TarError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete {shard}_stats.json and download again") from None
+
+
+def decode(data: bytes, path: Path, row: dict) -> np.ndarray:
+    """The pixels of one member whose hash is as recorded."""
+    if row["sha256"] and hashlib.sha256(data).hexdigest() != row["sha256"]:
+        raise UserError(f"{path}: {row['key']}.jpg is not the image that was downloaded (sha256 differs)")
+    try:
+        return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: {row['key']}.jpg does not decode: {error}") from None
+
+
+def read_truth(truth: Path) -> pa.Table:
+    """All rows of a truth folder, schema TRUTH; empty where nothing is known."""
+    files = sorted(Path(truth).glob("*.parquet"))
+    tables = [pq.read_table(file, schema=TRUTH) for file in files]
+    return pa.concat_tables(tables).combine_chunks() if tables else TRUTH.empty_table()
+
+
+def read_classes(truth: Path) -> ClassTable:
+    """The classes of a truth folder."""
+    path = Path(truth) / "classes.json"
+    try:
+        found = json.loads(path.read_text())
+        return ClassTable(tuple(found["names"]), tuple(found["kinds"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run `dvc repro download`") from None
+
+
+def encode_mask(mask: np.ndarray | None) -> bytes:
+    """PNG bytes of [H, W] uint8 labels."""
+    stream = io.BytesIO()
+    Image.fromarray(np.asarray(mask, np.uint8)).save(stream, "PNG", optimize=False, compress_level=6)
+    return stream.getvalue()
+
+
+def decode_mask(data: bytes) -> np.ndarray:
+    """[H, W] uint8 labels of PNG bytes."""
+    return np.array(Image.open(io.BytesIO(data)))

@@ -1,0 +1,64 @@
+"""The one interface of every pair source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from captionseg.records import ClassTable
+
+SPLITS = ("train", "tune", "test")
+FAILED_TO_DOWNLOAD = "failed_to_download"
+FAILED_TO_RESIZE = "failed_to_resize"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One source row: a captioned image, or why there is none.
+
+    Attributes:
+        url: where it came from.
+        caption: empty where it is missing.
+        split: one of SPLITS.
+        jpeg: the encoded image, None on failure; width and height of it.
+        status: success, or one of the FAILED_ texts with `error` saying why.
+        concepts, mask: what is really there, where known: names, and [H, W] uint8 class numbers (255 ignored).
+    """
+
+    url: str
+    caption: str
+    split: str
+    jpeg: bytes | None = None
+    width: int = 0
+    height: int = 0
+    status: str = "success"
+    error: str | None = None
+    concepts: tuple[str, ...] = ()
+    mask: np.ndarray | None = None
+
+
+class Source(Protocol):
+    """Where pairs come from. Pickled to the processes that make its samples, so it holds no open files."""
+
+    def prepare(self) -> None:
+        """Fetch what is shared by all samples, once, before any process starts."""
+        ...
+
+    def splits(self) -> dict[str, int]:
+        """How many source rows each split has, in the order of SPLITS."""
+        ...
+
+    def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
+        """Those rows of a split; the same row and seed give the same sample, whatever else is asked for."""
+        ...
+
+    def classes(self) -> ClassTable:
+        """The classes of the masks; empty where no truth is known."""
+        ...
+
+    def licences(self) -> str:
+        """CSV text: origin and licence of everything that samples are made of; may be empty."""
+        ...

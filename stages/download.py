@@ -1,0 +1,19 @@
+"""download: captioned images as img2dataset shards; what is really in them, where known, apart.
+
+Writes data/pairs and data/truth.
+"""
+
+from __future__ import annotations
+
+from captionseg.datasets.shards import write_shards
+from captionseg.params import Params
+from stages.run import Out
+
+PARAMS = ("seed", "download")
+
+
+def main(params: Params, *, pairs: Out, truth: Out) -> dict[str, float]:
+    """Make or fetch the pairs."""
+    p = params.download
+    return write_shards(p.chosen(), pairs, truth, shard_size=p.shard_size, min_success=p.min_success, seed=params.seed,
+                        workers=p.workers)
