@@ -1,0 +1,106 @@
+"""The whole of segment_text on coloured squares, whose colours are the joint space."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from captionseg.datasets.shards import read_classes, read_pairs, read_truth
+from captionseg.grounding import Relevance
+from captionseg.records import SEGMENTS, Concept, Supervision, UserError, read_tables, write_array, write_table
+from captionseg.regioning import write_regions
+from captionseg.segment_text import SegmentTextParams
+from captionseg.segment_text import pipeline as pipelines
+from captionseg.segment_text.measure import measure
+from captionseg.segmenters import Felzenszwalb, Superpixels
+
+AXES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "ground": (1, 1, 1)}
+PARAMS = SegmentTextParams(
+    "rule", relevance=Relevance(threshold=0.5), superpixels=Superpixels(maker=Felzenszwalb(side=32, min_size=20))
+)
+
+
+class Colours:
+    """Texts that name a colour point to it; dense features are colours."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return self.normalised(np.array([next(v for k, v in AXES.items() if k in text) for text in texts], np.float32))
+
+    def project_dense(self, dense: np.ndarray) -> np.ndarray:
+        return self.normalised(dense.astype(np.float32))
+
+    @staticmethod
+    def normalised(array: np.ndarray) -> np.ndarray:
+        return array / np.linalg.norm(array, axis=-1, keepdims=True)
+
+
+@pytest.fixture
+def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that the stage reads; the phrase of a caption is the caption."""
+    monkeypatch.setattr(pipelines, "noun_chunks", lambda captions: [[caption] for caption in captions])
+    write_regions(squares / "pairs", features, squares / "regions", maker=PARAMS.superpixels.maker, workers=1)
+    pairs = read_pairs(squares / "pairs").to_pylist()
+    train = [p for p in pairs if p["split"] == "train"]
+    archives = [(Concept(p["caption"].split()[1]), Concept("ground")) for p in train]
+    kept, reasons = np.array([True] * 5 + [False]), [""] * 5 + ["why"]
+    supervision = Supervision(np.array([p["uid"] for p in train], object), kept, reasons, archives)
+    write_table(supervision.to_table(), squares / "supervision" / "rule" / "00000.parquet")
+    return squares
+
+
+def run(folder: Path, out: str = "segments", params: SegmentTextParams = PARAMS) -> dict[str, float]:
+    return pipelines.segment(
+        folder / "pairs", params, space=Colours(), supervision=folder / "supervision", features=folder / "features",
+        regions=folder / "regions", segments=folder / out, seed=0,
+    )  # fmt: skip
+
+
+def test_each_kept_square_is_one_segment_with_its_phrase_and_its_concept(ready: Path) -> None:
+    result = run(ready)
+    table = read_tables(ready / "segments")
+    assert table.schema.equals(SEGMENTS)
+    kept = read_pairs(ready / "pairs")["uid"].to_pylist()[:5]
+    assert list(dict.fromkeys(table["uid"].to_pylist())) == kept  # in order; neither the dropped row nor the test split
+    squares = [r for r in table.to_pylist() if any("square" in t["text"] for t in r["texts"])]
+    assert [r["uid"] for r in squares] == kept
+    assert all({t["kind"] for t in r["texts"]} == {"phrase", "concept"} for r in squares)
+    assert result["images"] == 5
+    assert result["phrases"] == 15
+    assert result["per_image"] == len(table) / 5
+    truth, names = read_truth(ready / "truth"), read_classes(ready / "truth").names
+    scores = measure(table.filter(np.isin(table["segment_id"], [r["segment_id"] for r in squares])), truth, names)
+    assert scores["text_precision"] == 1.0
+    assert scores["named_recall"] == 0.5  # every square, no ground
+
+
+def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(ready: Path) -> None:
+    first = run(ready)
+    before = {p.name: p.read_bytes() for p in (ready / "segments").iterdir()}
+    assert set(before) == {f"0000{i}{end}" for i in (0, 1) for end in (".parquet", "_stats.json")}
+    (ready / "segments" / "00001_stats.json").unlink()
+    pq.write_table(SEGMENTS.empty_table(), ready / "segments" / "00001.parquet")
+    kept = (ready / "segments" / "00000.parquet").stat().st_mtime_ns
+    assert run(ready) == first
+    assert {p.name: p.read_bytes() for p in (ready / "segments").iterdir()} == before
+    assert (ready / "segments" / "00000.parquet").stat().st_mtime_ns == kept
+
+
+def test_nothing_to_do_says_why(ready: Path) -> None:
+    with pytest.raises(UserError, match="no kept row of 'rule' in split 'test'"):
+        run(ready, params=SegmentTextParams("rule", split="test"))
+
+
+def test_regions_of_other_pairs_are_refused(ready: Path) -> None:
+    write_array(np.zeros((3, 32, 32), np.uint8), ready / "regions" / "labels" / "labels_00000.npy")
+    with pytest.raises(UserError, match="4 images, 4 rows of features, 3 of regions"):
+        run(ready)
+
+
+def test_cells_come_from_all_shards_and_are_the_same_for_the_same_seed(ready: Path) -> None:
+    cells = pipelines.sample_cells(ready / "features", 8 * pipelines.CELLS_AN_IMAGE, seed=0)
+    assert cells.shape == (8 * pipelines.CELLS_AN_IMAGE, 3)
+    assert np.array_equal(cells, pipelines.sample_cells(ready / "features", len(cells), seed=0))
+    assert not np.array_equal(cells, pipelines.sample_cells(ready / "features", len(cells), seed=1))
+    assert len(pipelines.sample_cells(ready / "features", 10, seed=0)) == 10
