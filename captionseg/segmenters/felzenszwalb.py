@@ -1,4 +1,9 @@
-"""Class-agnostic regions without weights: graph-based segmentation (Felzenszwalb and Huttenlocher, IJCV 2004)."""
+"""Class-agnostic regions without weights: graph-based segmentation (Felzenszwalb and Huttenlocher, IJCV 2004), merged.
+
+Felzenszwalb's graph alone either cuts a thing into many pieces or lets it run into its ground, and gives any number of
+regions. So it only makes small pieces here, which are joined as Ward joins clusters: always the two neighbours whose
+union adds least to the squared deviations of colour.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +19,21 @@ class Felzenszwalb:
 
     Attributes:
         side: the picture is squashed to [side, side] pixels, so that regions lie on a grid of one size.
-        median: side of the median filter that takes grain out of photographed textures; odd, 1 is none.
+        median: side of a median filter that takes out grain; odd, 1 is none.
         sigma: of the Gaussian that smooths before edges are weighed, in pixels of the small copy.
-        scale: larger makes larger regions (k of the paper, for colours in 0..255).
-        min_size: smaller regions join a neighbour, in pixels of the small copy.
-        max_regions: while there are more, the smallest joins the neighbour that is nearest in colour.
+        scale: larger makes larger pieces (k of the paper, for colours in 0..255).
+        min_size: smaller pieces join a neighbour, in pixels of the small copy.
+        max_regions: pieces are joined until there are no more than these ...
+        min_cost: ... and no two neighbours can be joined at a lower cost, in squared units of CIELAB times pixels.
     """
 
     side: int = 112
-    median: int = 3
-    sigma: float = 0.8
-    scale: float = 150.0
-    min_size: int = 60
+    median: int = 1
+    sigma: float = 0.4
+    scale: float = 40.0
+    min_size: int = 20
     max_regions: int = 32
+    min_cost: float = 6000.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_regions <= 255:
@@ -36,49 +43,59 @@ class Felzenszwalb:
 
     def regions(self, image: np.ndarray) -> np.ndarray:
         """See RegionMaker."""
+        from skimage.color import rgb2lab
         from skimage.segmentation import felzenszwalb
 
         small = Image.fromarray(image).resize((self.side, self.side), Image.Resampling.BILINEAR)
         if self.median > 1:
             small = small.filter(ImageFilter.MedianFilter(self.median))
         pixels = np.asarray(small)
-        labels = felzenszwalb(pixels, scale=self.scale, sigma=self.sigma, min_size=self.min_size)
-        return merge_smallest(labels, pixels, self.max_regions).astype(np.uint8)
+        pieces = felzenszwalb(pixels, scale=self.scale, sigma=self.sigma, min_size=self.min_size)
+        return joined(pieces, rgb2lab(pixels), self.max_regions, self.min_cost).astype(np.uint8)
 
 
-def merge_smallest(labels: np.ndarray, pixels: np.ndarray, most: int) -> np.ndarray:
-    """Join the smallest region to its neighbour of nearest mean colour until at most `most` are left.
+def joined(labels: np.ndarray, colours: np.ndarray, most: int, cost: float) -> np.ndarray:
+    """Join the two touching regions of least cost until at most `most` are left and no cost is below `cost`.
+
+    The cost of joining regions of a and b pixels is ab / (a + b) times the squared distance of their mean colours: by
+    so much their squared deviations from the mean grow (Ward 1963).
 
     Args:
         labels: [H, W] ids from 0, without gaps.
-        pixels: [H, W, 3] colours.
+        colours: [H, W, C].
         most: at least 1.
+        cost: 0 joins no more than `most` asks for.
 
     Returns:
         [H, W] ids from 0, without gaps.
     """
     count = int(labels.max()) + 1
-    if count <= most:
-        return labels
-    flat = labels.ravel()
-    area = np.bincount(flat).astype(np.float64)
-    colour = np.stack([np.bincount(flat, weights=c) for c in pixels.reshape(-1, 3).T], axis=1)  # sums, not means
+    area = np.bincount(labels.ravel()).astype(np.float64)
+    mean = np.stack([np.bincount(labels.ravel(), weights=c) for c in colours.reshape(labels.size, -1).T], 1)
+    mean /= area[:, None]
     touching = adjacency(labels, count)
+    costs = np.stack([_costs(i, area, mean, touching) for i in range(count)])
     owner = np.arange(count)
-    for _ in range(count - most):
-        small = int(np.argmin(np.where(area > 0, area, np.inf)))
-        near = np.flatnonzero(touching[small])
-        distance = np.linalg.norm(colour[near] / area[near, None] - colour[small] / area[small], axis=1)
-        into = int(near[np.argmin(distance)])
-        owner[owner == small] = into
-        area[into] += area[small]
-        colour[into] += colour[small]
-        area[small] = 0
-        touching[into] |= touching[small]
-        touching[:, into] |= touching[:, small]
-        touching[small] = touching[:, small] = False
+    for left in range(count, 1, -1):
+        into, gone = divmod(int(costs.argmin()), count)
+        if left <= most and costs[into, gone] >= cost:
+            break
+        mean[into] = (mean[into] * area[into] + mean[gone] * area[gone]) / (area[into] + area[gone])
+        area[into] += area[gone]
+        owner[owner == gone] = into
+        touching[into] |= touching[gone]
         touching[into, into] = False
+        touching[:, into] = touching[into]
+        touching[gone] = touching[:, gone] = False
+        costs[gone] = costs[:, gone] = np.inf
+        costs[into] = costs[:, into] = _costs(into, area, mean, touching)
     return np.unique(owner, return_inverse=True)[1][labels]
+
+
+def _costs(i: int, area: np.ndarray, mean: np.ndarray, touching: np.ndarray) -> np.ndarray:
+    """[count] cost of joining region i with each other; infinite where they do not touch."""
+    distance = ((mean - mean[i]) ** 2).sum(axis=1)
+    return np.where(touching[i], distance * area * area[i] / (area + area[i]), np.inf)
 
 
 def adjacency(labels: np.ndarray, count: int) -> np.ndarray:
