@@ -88,9 +88,7 @@ class WriterTracker:
         OSError: the writer could not be started.
     """
 
-    def __init__(
-        self, stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None) -> None:
         library = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
         # MLFLOW_RUN_ID makes every start of a run, nested or not, go on with that run (mlflow#15713).
@@ -138,9 +136,7 @@ class WriterTracker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            log.warning(
-                "tracking: the writer was not done after %g s; some of this run is not recorded", FAREWELL
-            )
+            log.warning("tracking: the writer was not done after %g s; some of this run is not recorded", FAREWELL)
             return
         if code not in (0, 1):  # 1: it has said why itself
             log.warning("tracking: the writer died (code %d); some of this run is not recorded", code)
@@ -154,9 +150,7 @@ class WriterTracker:
 
 
 @contextlib.contextmanager
-def start(
-    stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None
-) -> Iterator[Tracker]:
+def start(stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None) -> Iterator[Tracker]:
     """The tracker of one stage of one reproduction: a run of its own below the reproduction's run.
 
     Args:

@@ -98,7 +98,7 @@ def store_uri(root: Path, environ: Mapping[str, str] = os.environ) -> str:
 def tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Where the code, the data and the order to run came from, as tags; what is not known is left out.
 
-    dvc.lock is the one that the stage found: it holds the stages before this one.
+    dvc.lock is the one that the stage found: it has the stages before this one.
     """
     lock, commit = root / "dvc.lock", _git(root, "rev-parse", "HEAD")
     dirty = _git(root, "status", "--porcelain", "--untracked-files=no")

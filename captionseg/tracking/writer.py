@@ -104,7 +104,8 @@ def one_line(error: BaseException) -> str:
 
 def warn(problem: str) -> str:
     """The one line that a stage's log gets; returns `problem`."""
-    print(f"warning: tracking: {problem}; the rest of this run is not recorded", file=sys.stderr, flush=True)
+    sys.stderr.write(f"warning: tracking: {problem}; the rest of this run is not recorded\n")
+    sys.stderr.flush()  # main leaves without
     return problem
 
 

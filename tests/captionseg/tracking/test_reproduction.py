@@ -33,22 +33,43 @@ def test_stages_below_one_dvc_process_belong_together(words):
     first = find({}, [SHELL, process(*words)])
     again = find({"DVC_EXP_NAME": ""}, [STAGE, process(*words)])
     other = find({}, [SHELL, process(*words, started=2000.0)])
-    assert first and again and other
     assert first.key == again.key
     assert first.key != other.key, "a pid that came back is another reproduction"
 
 
+def test_stages_of_a_real_dvc_process_find_it(tmp_path, monkeypatch):
+    for name in ("CAPTIONSEG_FLOW_RUN", "DVC_EXP_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    (tmp_path / "stage.py").write_text(
+        "import os, psutil\n"
+        "from captionseg.tracking.reproduction import find\n"
+        "print(find(os.environ, psutil.Process().parents()).key, file=open('keys', 'a'))\n"
+    )
+    stages = "".join(f"  {name}:\n    cmd: {sys.executable} stage.py\n" for name in "ab")
+    (tmp_path / "dvc.yaml").write_text(f"stages:\n{stages}")
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
+    repro = subprocess.Popen([*dvc, "repro", "-q"], cwd=tmp_path)
+    assert repro.wait() == 0
+    first, second = (tmp_path / "keys").read_text().split()
+    assert first == second
+    assert f":{repro.pid}:" in first
+
+
 def test_the_nearest_dvc_counts():
     found = find({}, [SHELL, process("dvc", "repro", pid=5), process("dvc", "exp", "run", pid=4)])
-    assert found and ":5:" in found.key
+    assert ":5:" in found.key
 
 
 def test_the_flow_counts_before_the_experiment_and_that_before_the_process():
     ancestors = [process("dvc", "repro")]
     flow = find({"CAPTIONSEG_FLOW_RUN": "abc", "DVC_EXP_NAME": "wide"}, ancestors)
     experiment = find({"DVC_EXP_NAME": "wide"}, ancestors)
-    assert flow and flow.key == "flow-abc"
-    assert experiment and (experiment.key, experiment.name) == ("exp-wide", "exp wide")
+    assert flow.key == "flow-abc"
+    assert (experiment.key, experiment.name) == ("exp-wide", "exp wide")
 
 
 def test_a_stage_run_by_hand_stands_alone():
@@ -61,7 +82,7 @@ def test_an_ancestor_that_may_not_be_looked_at_is_passed_over():
 
     hidden: Any = SimpleNamespace(pid=1, cmdline=refuse, create_time=lambda: 0.0)
     found = find({}, [hidden, process("dvc", "repro", pid=3)])
-    assert found and ":3:" in found.key
+    assert ":3:" in found.key
 
 
 def test_who_lives_and_who_is_dead():
@@ -98,9 +119,7 @@ def test_tags_name_code_data_and_orders(tmp_path):
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "x"], check=True)
-    head = subprocess.run(
-        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     assert tags(tmp_path, environ) == {
         "mlflow.source.git.commit": head,
         "git.dirty": "false",

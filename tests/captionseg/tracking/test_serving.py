@@ -1,3 +1,4 @@
+import ast
 import json
 import subprocess
 import sys
@@ -7,8 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from captionseg import tracking
 from captionseg.tracking import serving, store
 
 # A stand-in for captionseg.inference.predictor: labels alternate over the rows, from the folder's one on.
@@ -38,6 +39,34 @@ print(json.dumps({"mask": mask.tolist(), "dtype": str(mask.dtype), "code": capti
 """
 
 
+LIBRARY = Path(__file__).parents[3] / "captionseg"
+
+
+def imports(module, seen):
+    """Top names of other people's packages that `captionseg.module` imports, directly or through this library."""
+    path = LIBRARY.parent.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if module in seen or not path.exists():
+        return set()
+    seen.add(module)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in filter(None, names):
+            found |= imports(name, seen) if name.startswith("captionseg") else {name.split(".")[0]}
+    return found
+
+
+def test_requirements_cover_what_the_predictor_imports():
+    needed = imports("captionseg.inference.predictor", set()) - set(sys.stdlib_module_names)
+    assert {"numpy", "torch", "transformers"} <= needed
+    packages = {name.lower() for name in serving.PACKAGES}
+    named = metadata.packages_distributions()
+    assert [name for name in sorted(needed) if not {d.lower() for d in named.get(name, [name])} & packages] == []
+
+
 def test_requirements_are_exact_and_installed():
     found = dict(line.split("==") for line in serving.requirements())
     assert found["numpy"] == metadata.version("numpy")
@@ -59,14 +88,15 @@ def test_predict_hands_image_and_labels_to_the_predictor(monkeypatch, tmp_path):
     assert asked == [(np.dtype("uint8"), ["sky", "tree"])]
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")  # MLflow, of its own code
 def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_path):
     folder = tmp_path / "models" / "cocu-mil"
     folder.mkdir(parents=True)
     (folder / "shift.txt").write_text("1")
-    with tracking.start("pretrain", "cocu-mil", root=root) as tracker:
-        tracker.model(folder, "cocu-mil")
-    client = store.Store(root, 5.0).client
-    (run,) = client.search_runs(["1"], "tags.stage = 'pretrain'")
+    stage = store.Store(root, 5.0).open("pretrain", "cocu-mil", {})
+    stage.model(str(folder), "cocu-mil")
+    client = stage.store.client
+    run = client.get_run(stage.run)
     assert run.outputs is not None
     (output,) = run.outputs.model_outputs
     logged = client.get_logged_model(output.model_id)

@@ -1,4 +1,6 @@
 import contextlib
+import inspect
+import json
 import logging
 import os
 import signal
@@ -13,7 +15,8 @@ import numpy as np
 import pytest
 
 from captionseg import tracking
-from captionseg.tracking.store import PARENT, Store
+from captionseg.tracking.store import PARENT, StageRun, Store
+from captionseg.tracking.writer import CALLS
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -73,6 +76,22 @@ def test_importing_the_tracker_does_not_import_mlflow():
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
 
 
+def test_what_is_sent_is_what_the_writer_takes(tmp_path, monkeypatch):
+    sent = []
+    tracker = object.__new__(tracking.WriterTracker)
+    monkeypatch.setattr(tracker, "_send", lambda call, **values: sent.append((call, values)))
+    tracker.params({"a": {"b": 1}})
+    tracker.metrics({"a": {"b": 1}}, step=2)
+    tracker.artifact(tmp_path / "a.png", "plots")
+    tracker.model(Path("models/cocu-mil"), "cocu-mil")
+    tracker.summary({"a": 1}, [Path("reports/index.html")])
+    assert [call for call, _ in sent] == [call for call in CALLS if call != "flush"]
+    for call, values in sent:
+        inspect.signature(getattr(StageRun, call)).bind(None, **values)
+        json.dumps(values)
+    assert sent[3][1] == {"folder": str(Path.cwd() / "models/cocu-mil"), "name": "cocu-mil"}
+
+
 def test_off_says_nothing_to_nobody(tmp_path, monkeypatch):
     monkeypatch.setenv("CAPTIONSEG_TRACKING", "off")
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
@@ -89,15 +108,18 @@ def test_a_reproduction_with_a_failure_and_a_report(root, monkeypatch):
     monkeypatch.setenv("CAPTIONSEG_FLOW_RUN", "abc")
     monkeypatch.setenv("MLFLOW_RUN_ID", "of-somebody-else")
     (root / "curve.png").write_bytes(b"png")
-    everything = {"seed": 1, "train": {"lr": 0.1}}
-    start = tracking.start("pretrain", "cocu-mil", root=root, params=everything)
-    with pytest.raises(ValueError, match="no pairs"), start as tracker:
-        tracker.params({"train": {"lr": 0.1}})
-        for step in range(3):
-            tracker.metrics({"loss": 1.0 - step / 10}, step=step)
-        tracker.artifact(root / "curve.png", "plots")
-        tracker.summary({"miou": 1.0}, [root / "curve.png"])
-        raise ValueError("no pairs")
+
+    def pretrain():
+        with tracking.start("pretrain", "cocu-mil", root=root, params={"seed": 1, "train": {"lr": 0.1}}) as tracker:
+            tracker.params({"train": {"lr": 0.1}})
+            for step in range(3):
+                tracker.metrics({"loss": 1.0 - step / 10}, step=step)
+            tracker.artifact(root / "curve.png", "plots")
+            tracker.summary({"miou": 1.0}, [root / "curve.png"])
+            raise ValueError("no pairs")
+
+    with pytest.raises(ValueError, match="no pairs"):
+        pretrain()
     failed = runs(root)
     parent, stage = failed["flow abc"], failed["pretrain/cocu-mil"]
     assert (stage.info.status, parent.info.status) == ("FAILED", "FAILED")
@@ -177,7 +199,8 @@ def test_a_locked_store_is_one_line_and_the_stage_goes_on(root, monkeypatch, cap
             tracker.metrics({"a": 1.0})
         connection.execute("ROLLBACK")
     said = capfd.readouterr().err
-    assert said.count("\n") == 1 and "database is locked" in said
+    assert said.count("\n") == 1
+    assert "database is locked" in said
     assert runs(root) == {}
 
 
@@ -186,12 +209,11 @@ def test_a_broken_store_is_one_line_and_the_stage_goes_on(tmp_path, monkeypatch,
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "mlflow.db").write_text("not a database " * 100)
     with tracking.start("index", None, root=tmp_path) as tracker:
-        for step in range(
-            5000
-        ):  # far more than a pipe holds: a writer that is gone must not hold up the stage
+        for step in range(5000):  # far more than a pipe holds: a writer that is gone must not hold up the stage
             tracker.metrics({"a": 1.0}, step=step)
     said = capfd.readouterr().err
-    assert said.count("\n") == 1 and "file is not a database" in said
+    assert said.count("\n") == 1
+    assert "file is not a database" in said
 
 
 @pytest.mark.parametrize(

@@ -41,17 +41,13 @@ def test_input_that_stays_open_after_the_stage_died_is_an_end(monkeypatch):
     monkeypatch.setattr(writer.os, "getppid", lambda: next(parents))
     monkeypatch.setattr(sys, "stdin", Open())
     try:
-        assert list(writer.calls(0.01)) == [{"call": "flush"}] * 2, (
-            "what was said, one silence, then the death"
-        )
+        assert list(writer.calls(0.01)) == [{"call": "flush"}] * 2, "what was said, one silence, then the death"
     finally:
         never.set()
 
 
 def test_input_that_ends_without_a_farewell_is_a_killed_run(root):
-    assert writer.serve(
-        iter([start(root), {"call": "metrics", "values": {"a": 1.0}, "step": 3, "timestamp": 5}])
-    )
+    assert writer.serve(iter([start(root), {"call": "metrics", "values": {"a": 1.0}, "step": 3, "timestamp": 5}]))
     run = the_run(root)
     assert run.info.status == "KILLED"
     assert run.data.metrics == {"a": 1.0}, "what was said before the death is recorded"
@@ -79,9 +75,7 @@ def test_why_a_stage_failed_is_a_tag(root):
 
 @pytest.mark.parametrize("name", ["close", "store", "__init__"])
 def test_only_calls_of_a_tracker_are_obeyed(root, name, capsys):
-    assert not writer.serve(
-        iter([start(root), {"call": name}, {"call": "end", "status": "FINISHED", "error": ""}])
-    )
+    assert not writer.serve(iter([start(root), {"call": name}, {"call": "end", "status": "FINISHED", "error": ""}]))
     assert f"KeyError: '{name}'" in capsys.readouterr().err
 
 

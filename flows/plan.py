@@ -1,0 +1,97 @@
+"""Which stages there are, in an order in which they can run: read from DVC, never repeated.
+
+`read` asks a process of its own (this file as a program), because DVC warns, locks and changes folders as it likes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class PlanError(Exception):
+    """dvc.yaml or the targets cannot be read. One line."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as DVC addresses it, with its `meta.prefect`.
+
+    Args:
+        name: `index`, or `pretrain@cocu-mil` for one of a matrix.
+        retries: how often a stage that failed is tried again; it goes on from its unfinished work.
+        retry_delay_seconds: seconds before it is tried again.
+        timeout: seconds after which an attempt is ended, and counts as failed.
+        gpu: whether it wants a GPU: its task gets the tag `gpu`, for a concurrency limit of that name.
+    """
+
+    name: str
+    retries: int = 0
+    retry_delay_seconds: float = 0.0
+    timeout: float | None = None
+    gpu: bool = False
+
+
+def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
+    """All stages of root/dvc.yaml, or `targets` and what they need, each after what it needs.
+
+    Raises:
+        PlanError: no such target, no dvc.yaml that DVC can read, or an unknown key of `meta.prefect`.
+    """
+    # -P: this folder stays off the path, where plan.py and reproduce.py would be modules of their own.
+    command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).resolve()), *targets]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise PlanError(f"dvc.yaml in {root}: {lines[-1]}")
+    return [stage(name, options) for name, options in json.loads(done.stdout)]
+
+
+def stage(name: str, options: Mapping[str, Any]) -> Stage:
+    """A Stage from its `meta.prefect`.
+
+    Raises:
+        PlanError: a key that means nothing, or a value that is no number.
+    """
+    valid = [field.name for field in dataclasses.fields(Stage) if field.name != "name"]
+    for key, value in options.items():
+        if key not in valid:
+            raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: unknown key (valid: {', '.join(valid)})")
+        if not isinstance(value, int | float) or value < 0:
+            raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: expected a number, found {value!r}")
+    return Stage(name, **options)
+
+
+def main(targets: list[str]) -> int:
+    """Print [[name, meta.prefect], ...] in order, in the folder that this runs in."""
+    import networkx
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.stage import PipelineStage
+
+    try:
+        with Repo() as repo:
+            graph = repo.index.graph  # from a stage to what it needs
+            place = {stage: i for i, stage in enumerate(repo.index.stages)}
+            wanted = {s for target in targets for s in repo.stage.collect(target, with_deps=True)} or set(graph)
+            order = networkx.lexicographical_topological_sort(graph.reverse(), key=place.__getitem__)
+            plan = [
+                [s.addressing, (s.meta or {}).get("prefect") or {}]
+                for s in order
+                if s in wanted and isinstance(s, PipelineStage)
+            ]
+    except DvcException as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 1
+    print(json.dumps(plan))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

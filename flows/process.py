@@ -1,0 +1,106 @@
+"""A command in a process group of its own, whose output is heard line by line and which leaves nothing behind.
+
+DVC needs this: a signal to `dvc repro` alone orphans the stage, which goes on writing its outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+
+
+class TooLate(Exception):
+    """The command took longer than it may."""
+
+
+def run(
+    command: Sequence[str],
+    say: Callable[[str], None],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float | None = None,
+) -> int:
+    """Run `command` to its end; returns its exit code.
+
+    Whatever ends the wait - the command, its time-out, or any exception here, also that of a cancelled flow - ends
+    the whole process group.
+
+    Args:
+        command: program and arguments.
+        say: called with each line of its output (stdout and stderr together, without the line's end).
+        cwd: folder to run in.
+        env: the whole environment.
+        timeout: seconds, or None. A timer of our own, because Prefect's does not interrupt a thread that reads.
+
+    Raises:
+        TooLate: it was still running after `timeout` seconds, and was ended.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    late = threading.Event()
+
+    def watch() -> None:
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            late.set()
+        end_group(process)  # also what a command that ended has left: it would hold our end of the pipe open
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        for line in process.stdout:
+            say(line.rstrip())
+    except BaseException:
+        end_group(process)
+        raise
+    finally:
+        watcher.join()
+        process.stdout.close()
+    if late.is_set():
+        raise TooLate(f"not done after {timeout:g} s")
+    return process.wait()
+
+
+def end_group(process: subprocess.Popen, grace: float | None = None) -> None:
+    """End all processes of a group: SIGTERM, and SIGKILL to those that are still there `grace` seconds later."""
+    for number, seconds in ((signal.SIGTERM, GRACE if grace is None else grace), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if not members(process.pid):
+                process.wait()  # it is dead; this is its burial
+                return
+            time.sleep(0.02)
+
+
+def members(group: int) -> list[int]:
+    """Pids of a process group that still run. Dead ones that nobody has waited for are in the group, but not here."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found

@@ -1,0 +1,41 @@
+"""A server of Prefect's for all flow tests, and small DVC repositories whose stages are shell commands."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flows  # noqa: F401  telemetry off, before Prefect is imported
+
+
+@pytest.fixture(scope="session")
+def server():
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def empty_repository(tmp_path_factory):
+    root = tmp_path_factory.mktemp("empty")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, check=True)
+    (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    return root
+
+
+@pytest.fixture
+def repository(empty_repository, tmp_path, monkeypatch):
+    """Makes a repository with this dvc.yaml; its cache and state are its own."""
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+
+    def make(text: str) -> Path:
+        root = shutil.copytree(empty_repository, tmp_path / "repository")
+        (root / "dvc.yaml").write_text(text)
+        return root
+
+    return make
