@@ -1,21 +1,27 @@
 """Data Docs made self-contained: nothing is fetched from anywhere, and equal data give equal pages.
 
 As Great Expectations builds them, the pages load styles, scripts and a logo (with the time in its address) from a
-dozen hosts, hold random numbers and the time, and come with four megabytes of fonts and animations.
+dozen hosts, hold random numbers and the time, come with four megabytes of fonts and animations, and without the
+network their index is empty. What is kept is what they say.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+from html import escape
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from captionseg.records import atomic_path
 
 REMOTE = [
-    re.compile(r"<script[^>]*\bsrc=[\"']https?:[^>]*>\s*</script>", re.S),
-    re.compile(r"<link[^>]*\bhref=[\"']https?:[^>]*>", re.S),
-    re.compile(r"<img[^>]*\bsrc=[\"']https?:[^>]*>", re.S),
+    re.compile(r"<script\b.*?</script>", re.S),  # those that lie in the page need those that do not
+    re.compile(r"<link\b[^>]*>"),
+    re.compile(r"<img\b[^>]*\bsrc=[\"']https?:[^>]*>", re.S),
+    re.compile(r"background: url\('https?:[^)]*\)[^;]*;"),
+    re.compile(r"<footer>.*?</footer>", re.S),  # an invitation to a newsletter
 ]
 RANDOM = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 TIME = re.compile(r"\b(?!20000101)\d{8}T\d{6}\.\d+Z")
@@ -23,19 +29,29 @@ STYLE = """<style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1100px; padding: 1rem; color: #222; }
 table { border-collapse: collapse; width: 100%; }
 td, th { border: 1px solid #ddd; padding: .3rem .5rem; text-align: left; }
-nav ol, .breadcrumb { list-style: none; padding: 0; } .badge { background: #eee; border-radius: 3px; padding: 0 .3rem; }
-.fa-check-circle::before { content: "\\2713"; color: #080; } .fa-times::before { content: "\\2717"; color: #c00; }
-.fa-exclamation-triangle::before { content: "!"; color: #c60; } .collapse, .cooltip .top, .modal { display: none; }
+ol { list-style: none; padding: 0; }
+.badge { background: #eee; border-radius: 3px; padding: 0 .3rem; }
+.fa-check-circle::before { content: "\\2713"; color: #080; }
+.fa-times::before { content: "\\2717"; color: #c00; }
+.fa-exclamation-triangle::before { content: "!"; color: #c60; }
+.collapse:not(:target), .cooltip .top, .modal, .navbar-brand, input, label { display: none; }
 </style>
 """
 
 
-def strip(folder: Path) -> None:
-    """Take out of the pages of a site what is remote, random or timed, and what only their tutorial needs."""
+def tidy(folder: Path, tables: dict[str, Any]) -> None:
+    """Take out of the pages of a site what is remote, random or timed, and give it an index.
+
+    Args:
+        folder: that the site was built in.
+        tables: of the report that `runner.run` returns, by suite.
+    """
     shutil.rmtree(folder / "static", ignore_errors=True)
     for page in sorted(folder.rglob("*.html")):
         with atomic_path(page) as part:
             part.write_text(stripped(page.read_text(encoding="utf-8")), encoding="utf-8")
+    with atomic_path(folder / "index.html") as part:
+        part.write_text(index(folder, tables), encoding="utf-8")
 
 
 def stripped(html: str) -> str:
@@ -45,3 +61,22 @@ def stripped(html: str) -> str:
     numbers: dict[str, str] = {}
     html = RANDOM.sub(lambda m: numbers.setdefault(m.group(), f"id-{len(numbers)}"), html)
     return TIME.sub("-", html).replace("</head>", f"{STYLE}</head>", 1)
+
+
+def index(folder: Path, tables: dict[str, Any]) -> str:
+    """A page with a row for each suite: how it went, and where its page lies."""
+    rows = []
+    for name, table in tables.items():
+        page = next((folder / "validations" / name).rglob("*.html"))
+        failed = sum(not e["success"] for e in table["expectations"]) + len(table["exceptions"])
+        count = len(table["expectations"]) + len(table["exceptions"])
+        mark = "fa-times" if failed else "fa-check-circle"
+        rows.append(f'<tr><td><i class="{mark}"></i></td><td><a href="{quote(str(page.relative_to(folder)))}">'
+                    f"{escape(name)}</a></td><td>{table['rows']}</td><td>{count}</td><td>{failed}</td></tr>")  # fmt: skip
+    head = "<tr><th></th><th>Table</th><th>Rows</th><th>Expectations</th><th>Failed</th></tr>"
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>Validation</title>\n{STYLE}</head><body>\n'
+        f"<h1>Validation</h1>\n<p>What Great Expectations found in the tables of this run.</p>\n<table>\n{head}\n"
+        + "\n".join(rows)
+        + "\n</table>\n</body></html>\n"
+    )

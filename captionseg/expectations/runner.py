@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from captionseg.expectations.docs import strip
+from captionseg.expectations.docs import tidy
 from captionseg.expectations.quiet import gx, new_context
 from captionseg.expectations.suite import Suite
 
@@ -38,7 +38,7 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
     source = context.data_sources.add_pandas("captionseg")
     tables = {suite.name: check(suite, context, source, examples) for suite in suites}
     context.build_data_docs(site_names=["validation"])
-    strip(docs)
+    tidy(docs, tables)
     entries = [e for table in tables.values() for e in table["expectations"]]
     raised = sum(len(table["exceptions"]) for table in tables.values())
     failed = sum(not e["success"] for e in entries)
