@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captionseg.curation.archive import Archive, join, select, take, to_supervision
+from captionseg.curation.archive import FAINTEST, Archive, join, select, take, to_supervision
 from captionseg.curation.relevance import Positive, adjacency, relevance
 from captionseg.records import Corpus, Supervision
 
@@ -47,7 +47,7 @@ class CaptionRetrieval:
         kept = take(score, concept, np.nan)
         best = np.nanmax(np.where(concept >= 0, kept, -np.inf), axis=1, keepdims=True)
         raised = np.where(take(own, concept, False) & self.own_first, best, kept)
-        weight = np.where(concept >= 0, np.exp((raised - best) / self.temperature), 0.0)
+        weight = np.where(concept >= 0, np.exp(np.maximum((raised - best) / self.temperature, FAINTEST)), 0.0)
         nan = np.full(concept.shape, np.nan, np.float32)
         return Archive(concept, kept, kept, nan, weight, take(support, concept, 0).astype(np.int32),
                        np.full(concept.shape, -1, np.int32))

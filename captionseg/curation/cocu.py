@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from captionseg.curation.archive import Archive, join, select, take, to_supervision
+from captionseg.curation.archive import FAINTEST, Archive, join, select, take, to_supervision
 from captionseg.curation.clustering import cluster
 from captionseg.curation.relevance import Positive, adjacency, named_relevance, relevance, score_b
 from captionseg.records import Corpus, Supervision
@@ -76,7 +76,7 @@ class CoCu:
         """[n, M] exp(s / temperature), the row's best at 1; own concepts as the best when they stand first."""
         best = np.max(np.where(np.isnan(score), -np.inf, score), axis=1, keepdims=True)
         raised = np.where(own & self.own_first, best, score)
-        return np.where(np.isnan(score), 0.0, np.exp((raised - best) / self.temperature))
+        return np.where(np.isnan(score), 0.0, np.exp(np.maximum((raised - best) / self.temperature, FAINTEST)))
 
     def clusters_of(self, concept: np.ndarray, corpus: Corpus) -> np.ndarray:
         """[n, M] semantic clusters, or -1 throughout when `clusters` is 0."""

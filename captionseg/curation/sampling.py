@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from captionseg.records import UserError
+
 
 def draw(weight: np.ndarray, cluster: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw `count` concepts of every archive, with probability proportional to `weight`.
@@ -19,7 +21,13 @@ def draw(weight: np.ndarray, cluster: np.ndarray, count: int, rng: np.random.Gen
 
     Returns:
         [n, L] int columns of the archive, -1 where there was nothing to draw.
+
+    Raises:
+        UserError: if there are more clusters than draws, so that the last clusters would never be learnt from.
     """
+    if (clusters := int(cluster.max(initial=-1)) + 1) > count:
+        raise UserError(f"archives have {clusters} clusters, but {count} concepts are drawn an image and step; set "
+                        "pretrain.texts and curate.sampled to no less than curate.RULE.clusters")
     with np.errstate(divide="ignore"):
         key = np.log(weight) + rng.gumbel(size=weight.shape)
     clustered = (cluster >= 0).any(1)

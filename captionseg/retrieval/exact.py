@@ -13,12 +13,17 @@ class ExactIndex:
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See Index.search; equal similarities come in row order."""
-        score = queries @ self.vectors.T
-        k_found = min(k, score.shape[1])
-        top = np.argpartition(-score, k_found - 1, axis=1)[:, :k_found] if k_found else np.zeros((len(score), 0), int)
-        top.sort(axis=1)
+        score = np.asarray(queries, np.float32) @ self.vectors.T
+        found = min(k, score.shape[1])
+        if not found:
+            return np.full((len(score), k), -np.inf, np.float32), np.full((len(score), k), -1)
+        # The k-th best score cuts the row; of those that equal it the first rows fill what is left.
+        cut = -np.partition(-score, found - 1, axis=1)[:, found - 1 : found]
+        above, tied = score > cut, score == cut
+        first = np.cumsum(tied, 1) <= found - above.sum(1, keepdims=True)
+        top = np.nonzero(above | (tied & first))[1].reshape(len(score), found)
         order = np.argsort(-np.take_along_axis(score, top, 1), axis=1, kind="stable")
         top = np.take_along_axis(top, order, 1)
+        pad = ((0, 0), (0, k - found))
         score = np.take_along_axis(score, top, 1)
-        pad = ((0, 0), (0, k - k_found))
         return np.pad(score, pad, constant_values=-np.inf), np.pad(top, pad, constant_values=-1)

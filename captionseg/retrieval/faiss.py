@@ -31,7 +31,8 @@ class FaissIndex:
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See Index.search."""
-        return self._gpu.search(np.ascontiguousarray(queries, np.float32), k)
+        score, rows = self._gpu.search(np.ascontiguousarray(queries, np.float32), k)
+        return np.where(rows < 0, -np.inf, score), rows
 
     def save(self, path: Path) -> None:
         """Write the (CPU) index as one file that `faiss.read_index` reads."""

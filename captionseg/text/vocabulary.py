@@ -49,7 +49,7 @@ class Vocabulary:
 
         A concept of several words must stand in the caption as those words in a row.
         """
-        column = {tuple(c.split()): i for i, c in enumerate(self.concepts)}
+        column = {tuple(tokens(c)): i for i, c in enumerate(self.concepts)}
         longest = max((len(c) for c in column), default=0)
         rows, columns = [], []
         for row, caption in enumerate(captions):
@@ -75,6 +75,8 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
     """
     if params.file is not None:
         concepts = read_words(params.file, "curate.vocabulary.file")
+        if not concepts:
+            raise UserError(f"curate.vocabulary.file: {params.file} holds no concept; write one a line")
         return Vocabulary(tuple(dict.fromkeys(concepts)), plurals(concepts, captions))
     stop = set(read_words(params.stop, "curate.vocabulary.stop") if params.stop else default_stop())
     count: Counter[str] = Counter()
@@ -94,7 +96,7 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
 
 def plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
     """Words of the captions that are a regular plural of a word of the concepts -> that word."""
-    single = {word for concept in concepts for word in concept.split()}
+    single = {word for concept in concepts for word in tokens(concept)}
     seen = {word for caption in captions for word in tokens(caption)} - single
     guess = {w: next((s for s in (w[:-1], w[:-2], w[:-3] + "y") if s in single), None) for w in seen if w[-1:] == "s"}
     return {word: s for word, s in guess.items() if s}

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from captionseg.curation.measure import arrays, measure, recall_precision, sample_texts
+from captionseg.records import Concept, Supervision
+
+
+def supervision(*rows: dict[str, float]) -> Supervision:
+    concepts = [tuple(Concept(text, weight=weight) for text, weight in row.items()) for row in rows]
+    return Supervision(np.array(list("abcdef")[: len(rows)], object), np.array([bool(r) for r in rows]), [""] * len(rows), concepts)
+
+
+def test_recall_and_precision_are_of_all_concepts_together():
+    found, true = [{"dog", "cat"}, {"grass"}, set()], [{"dog"}, {"grass", "sky", "sea"}, {"dog"}]
+    assert recall_precision(found, true) == (2 / 5, 2 / 3)
+    assert recall_precision([set()], [set()]) == (0.0, 0.0)
+
+
+def test_measure_by_hand():
+    rows = supervision({"dog": 1, "grass": 1}, {"cat": 1, "car": 1, "sky": 1}, {}, {"sea": 1})
+    true = {"a": {"dog", "grass", "sky"}, "b": {"cat"}, "c": {"sky"}}  # nothing is known of d
+    named = [{"dog"}, {"cat"}, set(), set()]
+    out = measure(rows, true, named, sampled=3, seed=0)
+    assert out["concepts_per_image"] == (2 + 3 + 0 + 1) / 4
+    assert out["kept"] == 3 / 4
+    assert out["recall"] == 3 / 5  # dog, grass; cat - of five
+    assert out["precision"] == 3 / 5  # of dog, grass; cat, car, sky
+    assert out["recall_unnamed"] == 1 / 3  # grass - of grass, sky; sky
+    assert out["sampled_recall"] == 3 / 5  # L = 3 draws all of each archive
+    assert out["sampled_precision"] == 3 / 5
+
+
+def test_what_is_sampled_follows_the_weights():
+    rows = supervision({"dog": 1.0, "car": 1e-9})
+    out = measure(rows, {"a": {"dog"}}, [set()], sampled=1, seed=0)
+    assert (out["precision"], out["sampled_precision"], out["sampled_recall"]) == (0.5, 1.0, 1.0)
+
+
+def test_where_nothing_is_known_only_counts_are_given():
+    assert measure(supervision({"dog": 1}, {}), {}, [set(), set()], sampled=2, seed=0) == {
+        "concepts_per_image": 0.5, "kept": 0.5,
+    }  # fmt: skip
+    assert measure(supervision(), {}, [], sampled=2, seed=0) == {"concepts_per_image": 0.0, "kept": 0.0}
+
+
+def test_arrays_pad_with_weight_zero_and_cluster_minus_one():
+    weight, cluster = arrays(supervision({"dog": 0.5, "cat": 2}, {}))
+    assert weight.tolist() == [[0.5, 2.0], [0.0, 0.0]]
+    assert cluster.tolist() == [[-1, -1], [-1, -1]]
+
+
+def test_texts_of_one_draw():
+    picks = sample_texts(supervision({"dog": 1, "cat": 1}, {}, {"sea": 1}), 2, np.random.default_rng(0))
+    assert picks == [{"dog", "cat"}, set(), {"sea"}]
+    with pytest.raises(ValueError, match="shorter"):
+        recall_precision([set()], [])

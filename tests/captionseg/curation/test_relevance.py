@@ -1,0 +1,54 @@
+import math
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from captionseg.curation.relevance import Positive, adjacency, named_relevance, positive, relevance, score_b
+
+
+def test_positive_by_hand():
+    cosine = np.array([-1.0, -0.6, 0.0, 0.6, 1.0])
+    np.testing.assert_allclose(positive(cosine, "shifted"), [1e-6, 0.2, 0.5, 0.8, 1.0])
+    np.testing.assert_allclose(positive(cosine, "clipped"), [1e-3, 1e-3, 1e-3, 0.6, 1.0])
+    softplus = [math.log(1 + math.exp(10 * c)) / 10 for c in cosine]
+    np.testing.assert_allclose(positive(cosine, "softplus"), softplus)
+
+
+@pytest.mark.parametrize("how", get_args(Positive))
+def test_positive_is_above_zero_and_keeps_the_order(how):
+    values = positive(np.linspace(-1, 1, 201), how)
+    assert (values > 0).all()
+    assert (np.diff(values) >= 0).all()
+
+
+def test_relevance_is_the_positive_cosine(by_hand):
+    f = relevance(by_hand, np.array([0, 5]), "shifted")
+    np.testing.assert_allclose(f, [[0.8, 0.9, 0.2], [0.5, 1e-6, 0.5]], rtol=1e-6)
+
+
+def test_named_relevance_holds_what_captions_name_and_nothing_else(by_hand):
+    whole, in_parts = (named_relevance(by_hand, "shifted", chunk=c).toarray() for c in (100, 2))
+    expected = [[0.8, 0, 0], [1, 0.5, 0], [0, 1, 0], [0, 0, 0.1], [0, 0, 0], [0, 0, 0]]
+    np.testing.assert_allclose(whole, expected, atol=1e-6)
+    np.testing.assert_array_equal(whole, in_parts)
+
+
+def test_adjacency_takes_the_first_k_and_skips_padding():
+    near = np.array([[2, 1, 0], [1, -1, -1], [-1, -1, -1]], np.int32)
+    assert adjacency(near, 2, 4).toarray().tolist() == [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert adjacency(near, 9, 4).toarray().tolist() == [[1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+
+
+def test_eq_7_by_hand():
+    f = np.array([[0.8, 0.9, 0.2, 0.3]])
+    support = np.array([[1, 2, 1, 0]])
+    total = np.array([[1.0, 1.5, 0.1, 0.0]])
+    expected = [[2 * 0.8 / 1.8, 3 * 0.9 / 2.4, 2 * 0.2 / 0.3, 1.0]]
+    np.testing.assert_allclose(score_b(f, support, total), expected)
+
+
+def test_eq_7_is_exactly_one_without_support_and_for_an_image_like_its_neighbours():
+    f = np.random.default_rng(0).random((4, 5))
+    assert (score_b(f, np.zeros((4, 5)), np.zeros((4, 5))) == 1.0).all()
+    np.testing.assert_allclose(score_b(f, np.full((4, 5), 7.0), 7 * f), 1.0)

@@ -1,0 +1,119 @@
+"""What every member of RULES must keep to."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captionseg.curation import RULES, CurateParams
+from captionseg.params import Params
+from captionseg.records import Corpus, Supervision
+
+PARAMS = Params(Path(__file__).parents[3] / "params.yaml").curate
+
+
+@pytest.fixture(params=sorted(RULES))
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def rule(name):
+    """As params.yaml has it, with a neighbourhood and a support that fit a corpus of forty."""
+    small = {"neighbours": 6, "minimum_support": 1}
+    chosen = getattr(PARAMS, name)
+    return replace(chosen, **{k: v for k, v in small.items() if k in {f.name for f in fields(chosen)}})
+
+
+def run(rule, corpus: Corpus) -> Supervision:
+    return rule(corpus, Supervision.blank(corpus.uid), seed=0)
+
+
+def test_the_same_rows_in_the_same_order(rule, make_corpus):
+    corpus = make_corpus()
+    result = run(rule, corpus)
+    assert result.uid.tolist() == corpus.uid.tolist()
+    assert len(result.kept) == len(result.drop_reason) == len(result.concepts) == len(corpus)
+
+
+def test_nothing_that_it_was_given_is_changed(rule, make_corpus):
+    corpus = make_corpus()
+    before = Supervision.blank(corpus.uid)
+    kept = copy.deepcopy((corpus, before))
+    rule(corpus, before)
+    for old, new in zip(kept, (corpus, before), strict=True):
+        for field in fields(old):
+            a, b = getattr(old, field.name), getattr(new, field.name)
+            assert np.array_equal(a.toarray(), b.toarray()) if field.name == "named" else np.array_equal(a, b)
+
+
+def test_chunks_change_nothing(rule, make_corpus):
+    corpus = make_corpus()
+    same(run(rule, corpus), run(replace(rule, chunk=7), corpus))
+
+
+def test_nothing_is_random(rule, make_corpus):
+    corpus = make_corpus()
+    same(run(rule, corpus), run(rule, corpus))
+
+
+def test_the_table_holds_all_of_it(rule, make_corpus):
+    result = run(rule, make_corpus())
+    same(result, Supervision.from_table(result.to_table()))
+
+
+def test_scores_weights_and_names(rule, name, make_corpus):
+    corpus = make_corpus()
+    own = corpus.named.toarray()
+    for row, concepts in enumerate(run(rule, corpus).concepts):
+        texts = [c.text for c in concepts]
+        assert len(set(texts)) == len(texts) <= rule.limit
+        assert set(texts) <= set(corpus.vocabulary)
+        for c in concepts:
+            assert np.isfinite([c.score, c.weight]).all()
+            assert c.weight > 0
+            assert not np.isinf([c.score_a, c.score_b]).any()
+            assert (c.rule, c.support >= 0, c.cluster >= -1) == (name, True, True)
+            assert c.support > 0 or own[row, corpus.vocabulary.index(c.text)]
+
+
+def test_a_caption_that_names_nothing_is_dropped_with_a_reason(rule, make_corpus):
+    corpus = make_corpus()
+    result = run(rule, corpus)
+    assert not result.kept[-1]
+    assert result.drop_reason[-1] == "no_concept"
+    assert result.concepts[-1] == ()
+    for kept, reason, concepts in zip(result.kept, result.drop_reason, result.concepts, strict=True):
+        assert bool(kept) == (not reason) == bool(concepts)
+
+
+def test_what_was_dropped_before_stays_dropped_for_its_first_reason(rule, make_corpus):
+    corpus = make_corpus()
+    before = Supervision.blank(corpus.uid)
+    before.kept[[0, -1]], before.drop_reason[0], before.drop_reason[-1] = False, "too_small", "too_small"
+    result = rule(corpus, before)
+    assert not result.kept[[0, -1]].any()
+    assert [result.drop_reason[0], result.drop_reason[-1]] == ["too_small", "too_small"]
+
+
+def test_parameters_cannot_be_changed_behind_its_back(rule):
+    with pytest.raises(FrozenInstanceError):
+        rule.limit = 3
+
+
+def test_params_build_each_of_them(name):
+    assert type(CurateParams(rules=[name]).chosen()[name]) is RULES[name]
+    assert name in {f.name for f in fields(CurateParams)}
+
+
+def same(first: Supervision, second: Supervision) -> None:
+    assert first.kept.tolist() == second.kept.tolist()
+    assert list(first.drop_reason) == list(second.drop_reason)
+    for a, b in zip(first.concepts, second.concepts, strict=True):
+        assert [(c.text, c.support, c.cluster, c.rule) for c in a] == [(c.text, c.support, c.cluster, c.rule) for c in b]
+        for name in ("score", "score_a", "score_b", "weight"):
+            np.testing.assert_allclose([getattr(c, name) for c in a], [getattr(c, name) for c in b], rtol=1e-5)

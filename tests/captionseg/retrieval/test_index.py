@@ -1,0 +1,78 @@
+"""What every index must do, and the neighbours table."""
+
+import numpy as np
+import pytest
+
+from captionseg.encoders import normalised
+from captionseg.retrieval import INDEXES, ExactIndex, neighbours
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    return normalised(np.random.default_rng(0).normal(size=(120, 6)))
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_against_sorting_all_products(name, vectors):
+    queries = normalised(np.random.default_rng(1).normal(size=(9, 6)))
+    score, rows = INDEXES[name](vectors).search(queries, 10)
+    products = queries.astype(np.float64) @ vectors.T.astype(np.float64)
+    np.testing.assert_array_equal(rows, np.argsort(-products, axis=1)[:, :10])
+    np.testing.assert_allclose(score, -np.sort(-products, axis=1)[:, :10], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_fewer_rows_than_wanted_is_minus_one_and_minus_infinity(name, vectors):
+    score, rows = INDEXES[name](vectors[:3]).search(vectors[:2], 5)
+    assert sorted(rows[0, :3]) == [0, 1, 2]
+    assert (rows[:, 3:] == -1).all()
+    assert np.isneginf(score[:, 3:]).all()
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_neighbours_are_the_most_similar_others(name, vectors):
+    near, similarity = neighbours(INDEXES[name](vectors), np.arange(120), vectors, 7, chunk=32)
+    products = vectors @ vectors.T
+    np.fill_diagonal(products, -np.inf)
+    np.testing.assert_array_equal(near, np.argsort(-products, axis=1)[:, :7])
+    np.testing.assert_allclose(similarity, -np.sort(-products, axis=1)[:, :7], rtol=1e-5)
+    assert (near.dtype, similarity.dtype) == (np.int32, np.float32)
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_only_some_rows_are_indexed_but_all_are_queries(name, vectors):
+    rows = np.array([3, 10, 11, 50])
+    near, _ = neighbours(INDEXES[name](vectors[rows]), rows, vectors, 3)
+    assert set(near.ravel()) == set(rows)
+    assert not (near == np.arange(120)[:, None]).any()
+    assert set(near[10]) == {3, 11, 50}  # itself excluded, all others left
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_more_neighbours_than_images_are_padded(name, vectors):
+    near, similarity = neighbours(INDEXES[name](vectors[:3]), np.arange(3), vectors[:3], 5)
+    assert [set(row[:2]) for row in near] == [{1, 2}, {0, 2}, {0, 1}]
+    assert (near[:, 2:] == -1).all()
+    assert np.isneginf(similarity[:, 2:]).all()
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_an_image_that_is_twice_in_the_corpus_is_its_own_neighbour(name, vectors):
+    twice = np.concatenate([vectors[:4], vectors[:4]])
+    near, similarity = neighbours(INDEXES[name](twice), np.arange(8), twice, 1)
+    assert near[:, 0].tolist() == [4, 5, 6, 7, 0, 1, 2, 3]
+    np.testing.assert_allclose(similarity, 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_more_copies_than_neighbours_never_include_the_image_itself(name):
+    same = np.tile(np.array([[0.6, 0.8]], np.float32), (9, 1))
+    near, _ = neighbours(INDEXES[name](same), np.arange(9), same, 3)
+    assert not (near == np.arange(9)[:, None]).any()
+    assert all(len(set(row)) == 3 for row in near.tolist())
+
+
+def test_chunks_change_nothing(vectors):
+    index = ExactIndex(vectors)
+    for first, second in zip(*(neighbours(index, np.arange(120), vectors, 5, chunk=c) for c in (7, 1000)), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-6)

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from captionseg.arrays import ShardedArray
+from captionseg.records import UserError, write_array
+
+
+@pytest.fixture
+def folder(tmp_path):
+    whole = np.arange(30).reshape(10, 3)
+    for name, part in (("a_00", whole[:4]), ("a_01", whole[4:4]), ("a_02", whole[4:5]), ("a_10", whole[5:])):
+        write_array(part, tmp_path / f"{name}.npy")
+    return tmp_path, whole
+
+
+def test_rows_of_several_files_in_the_order_asked_for(folder):
+    path, whole = folder
+    sharded = ShardedArray.of_folder(path)
+    assert sharded.shape == (10, 3)
+    for rows in ([9, 0, 4, 4, 3, 5], [], range(10)):
+        rows = np.array(list(rows), int)
+        np.testing.assert_array_equal(sharded[rows], whole[rows])
+
+
+@pytest.mark.parametrize("row", [10, -1])
+def test_a_row_that_is_not_there_is_an_error(folder, row):
+    with pytest.raises(IndexError):
+        ShardedArray.of_folder(folder[0])[np.array([row])]
+
+
+def test_an_empty_folder_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no npy files"):
+        ShardedArray.of_folder(tmp_path)

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from captionseg.text.prompts import SIMPLE, TEMPLATES, class_embeddings
+
+
+def test_mean_over_templates_then_normalised():
+    table = {"a dog": [1.0, 0.0], "the dog": [0.0, 1.0], "a cat": [0.6, 0.8], "the cat": [0.6, 0.8]}
+    out = class_embeddings(["dog", "cat"], lambda texts: np.array([table[t] for t in texts]), ("a {}", "the {}"))
+    np.testing.assert_allclose(out, [[0.5**0.5, 0.5**0.5], [0.6, 0.8]], rtol=1e-6)
+    assert out.dtype == np.float32
+
+
+def test_embeddings_that_cancel_do_not_divide_by_zero():
+    out = class_embeddings(["dog"], lambda texts: np.array([[1.0], [-1.0]]), ("a {}", "b {}"))
+    assert out.tolist() == [[0.0]]
+
+
+def test_the_paper_prompt_has_its_full_stop():
+    asked = []
+    class_embeddings(["grass"], lambda texts: asked.extend(texts) or np.ones((1, 2)), SIMPLE)
+    assert asked == ["a photo of a grass."]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_each_template_has_one_gap(name):
+    assert all(template.count("{}") == 1 for template in TEMPLATES[name])

@@ -1,0 +1,88 @@
+import re
+from dataclasses import replace
+
+import pytest
+
+from captionseg.records import UserError
+from captionseg.text.vocabulary import Vocabulary, VocabularyParams, build, tokens
+
+CAPTIONS = ["a dog on the grass", "two dogs and a cat", "the dog runs", "a cat on a carpet", "a picture of a bench"]
+
+
+def named(vocabulary: Vocabulary, *captions: str) -> list[set[str]]:
+    matrix = vocabulary.named(captions)
+    assert matrix.shape == (len(captions), len(vocabulary.concepts))
+    assert matrix.dtype == bool
+    return [{c for c, here in zip(vocabulary.concepts, row, strict=True) if here} for row in matrix.toarray()]
+
+
+def test_frequent_nouns_by_lemma_most_frequent_first():
+    vocabulary = build(CAPTIONS, VocabularyParams(minimum=2))
+    assert vocabulary.concepts == ("dog", "cat")
+    assert vocabulary.lemma["dogs"] == "dog"
+
+
+def test_equally_frequent_nouns_are_in_alphabetical_order():
+    concepts = build(CAPTIONS, VocabularyParams(minimum=1)).concepts
+    assert concepts == ("dog", "cat", "bench", "carpet", "grass")  # "picture" is a stop word
+    assert build(CAPTIONS, VocabularyParams(minimum=1, size=3)).concepts == ("dog", "cat", "bench")
+
+
+def test_a_stop_list_of_ones_own(tmp_path):
+    (tmp_path / "stop.txt").write_text("# not these\ndog\n\n  CAT \n")
+    params = VocabularyParams(minimum=1, stop=str(tmp_path / "stop.txt"))
+    assert build(CAPTIONS, params).concepts == ("bench", "carpet", "grass", "picture")
+
+
+def test_nothing_frequent_enough_is_one_line():
+    with pytest.raises(UserError, match="no noun stands in 9 of 5 captions; lower curate.vocabulary.minimum"):
+        build(CAPTIONS, VocabularyParams(minimum=9))
+
+
+def test_a_concept_is_whole_words_never_part_of_one():
+    vocabulary = Vocabulary(("car", "cat"), {"cars": "car"})
+    found = named(vocabulary, "a carpet", "cattle on a scarf", "Cars!", "a cat-like car")
+    assert found == [set(), set(), {"car"}, {"car", "cat"}]
+
+
+def test_a_concept_of_several_words_stands_in_a_row():
+    vocabulary = Vocabulary(("polar bear", "bear", "stop sign post"), {"bears": "bear"})
+    assert named(vocabulary, "two polar bears", "a bear in polar ice", "polar, bear", "a stop sign post", "stop sign") == [
+        {"polar bear", "bear"}, {"bear"}, {"polar bear", "bear"}, {"stop sign post"}, set(),
+    ]  # fmt: skip
+
+
+def test_a_caption_names_a_concept_once_however_often_it_says_it():
+    assert Vocabulary(("dog",), {}).named(["dog dog dog"]).nnz == 1
+
+
+def test_no_caption_no_name():
+    assert named(Vocabulary(("dog",), {}), "") == [set()]
+
+
+def test_a_file_of_concepts_replaces_the_nouns(tmp_path):
+    file = tmp_path / "concepts.txt"
+    file.write_text("# classes\nPolar bear\nbus\ngrass\nbus\ncherry\nT-shirt\nskis\n")
+    vocabulary = build(["polar bears, buses, cherries", "a t-shirt on skis", "grass"], VocabularyParams(file=str(file)))
+    assert vocabulary.concepts == ("polar bear", "bus", "grass", "cherry", "t-shirt", "skis")
+    found = named(vocabulary, "polar bears, buses, cherries", "a T-shirt on skis", "a ski", "glass grass")
+    assert found == [{"polar bear", "bus", "cherry"}, {"t-shirt", "skis"}, set(), {"grass"}]
+
+
+@pytest.mark.parametrize("field", ["file", "stop"])
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, field):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path, reason in ((tmp_path / "nowhere", "No such file"), (tmp_path / "binary", "utf-8"), (tmp_path, "directory")):
+        with pytest.raises(UserError, match=re.escape(f"curate.vocabulary.{field}: {path} cannot be read")) as caught:
+            build(CAPTIONS, replace(VocabularyParams(), **{field: str(path)}))
+        assert reason in str(caught.value)
+
+
+def test_a_file_without_a_concept_is_one_line(tmp_path):
+    (tmp_path / "empty").write_text("# nothing yet\n")
+    with pytest.raises(UserError, match=r"curate.vocabulary.file: .*empty holds no concept"):
+        build(CAPTIONS, VocabularyParams(file=str(tmp_path / "empty")))
+
+
+def test_tokens_are_lower_case_words_with_their_apostrophes():
+    assert tokens("A Dog's T-shirt, (no. 3_b)!") == ["a", "dog's", "t", "shirt", "no", "3", "b"]
