@@ -14,7 +14,7 @@ from tqdm import tqdm
 from captionseg.datasets.shards import read_images
 from captionseg.encoders import Alignment, Encoder, IndexParams, TextSpace, normalised
 from captionseg.encoders.alignment import cross_fit, fit, folds_of
-from captionseg.records import IDS, NEIGHBOURS, read_arrays, write_array, write_table
+from captionseg.records import IDS, NEIGHBOURS, UserError, read_arrays, write_array, write_table
 from captionseg.retrieval import INDEXES, FaissIndex, neighbours
 
 
@@ -108,7 +108,12 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
         features: out; pooled, descriptor and dense features by shard, and the encoder with its alignments.
         index: out; clip-retrieval's layout with ids and neighbours.
         seed: of folds and alignments.
+
+    Raises:
+        UserError: if no pair is of the training split.
     """
+    if "train" not in pairs["split"].to_pylist():
+        raise UserError(f"{pairs_folder}: no pair of the training split; nothing to align, search or curate")
     encoder = params.build()
     extract(pairs_folder, list(dict.fromkeys(pairs["shard"].to_pylist())), encoder, features)
     space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)

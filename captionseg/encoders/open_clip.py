@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -94,9 +95,11 @@ class OpenClipParams:
         extra = {"force_image_size": self.size} if self.size else {}
         try:
             model = open_clip.create_model(self.model, pretrained=self.pretrained, weights_only=True, **quick, **extra)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise UserError(f"index.open_clip: {self.pretrained} does not load into {self.model}: "
-                            f"{str(error).splitlines()[0]}") from error
+        except Exception as error:  # whatever a reader of foreign files may raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            if isinstance(error, UnpicklingError):
+                reason = "it holds more than tensors, and such a file can run code"
+            raise UserError(f"index.open_clip: {self.pretrained} does not load into {self.model}: {reason}") from error
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side
         return OpenClip(model, open_clip.get_tokenizer(self.model), side, self.batch, runtime)

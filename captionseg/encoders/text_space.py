@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from captionseg.encoders.alignment import Alignment
@@ -72,10 +73,12 @@ class TextSpace:
         try:
             config = json.loads((folder / "encoder.json").read_text())
             tensors = load_file(folder / "alignment.safetensors")
-        except OSError as error:
-            raise UserError(f"{folder}: no encoder saved there ({error.strerror}); run `dvc repro index`") from None
-        heads = {head: {k.split(".")[1]: v for k, v in tensors.items() if k.startswith(head)}
-                 for head in ("image", "dense")}
-        encoder = ENCODERS[config["encoder"]](**config["params"]).build(detect(device, config["precision"]))
-        image, dense = (Alignment(**heads[h]) if heads[h] else None for h in ("image", "dense"))
-        return TextSpace(encoder, image, dense)
+            heads = {head: {k.split(".")[1]: v for k, v in tensors.items() if k.startswith(head)}
+                     for head in ("image", "dense")}
+            image, dense = (Alignment(**heads[h]) if heads[h] else None for h in ("image", "dense"))
+            params, precision = ENCODERS[config["encoder"]](**config["params"]), config["precision"]
+        except OSError:
+            raise UserError(f"{folder}: no encoder saved there; run `dvc repro index`") from None
+        except (ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
+            raise UserError(f"{folder}: not an encoder of this version ({error}); run `dvc repro index`") from None
+        return TextSpace(params.build(detect(device, precision)), image, dense)

@@ -1,76 +1,173 @@
-"""A corpus of coloured squares on plain grounds, in real shards with truth, for tests of stages' libraries."""
+"""A whole run in small, made by the library itself: pictures of two colours, an encoder that sees colours and words."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.datasets.shards import write_shards
-from captionseg.datasets.source import Sample
-from captionseg.records import ClassTable
-
-COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 220)}
-GREY = (120, 120, 120)
-SIZE = 64
+COLOURS = {"dog": (200, 40, 40), "cat": (40, 200, 40), "bird": (40, 40, 200),
+           "grass": (160, 160, 20), "sand": (20, 160, 160), "water": (160, 20, 160)}  # fmt: skip
+OBJECTS, STUFF = list(COLOURS)[:3], list(COLOURS)[3:]
+SIZE = 32
 
 
 @dataclass(frozen=True)
-class Squares:
-    """Row i shows one square of 32 pixels in colour i % 3, 16 pixels from the left and at the top or bottom."""
+class TwoColours:
+    """A pair source: left half an object, right half stuff; half of the captions leave the stuff out."""
 
-    train: int = 6
-    test: int = 2
+    counts: tuple[tuple[str, int], ...] = (("train", 36), ("tune", 8), ("test", 8))
+    failing: int = 5  # this row of the training split cannot be had
 
     def prepare(self) -> None: ...
 
     def splits(self) -> dict[str, int]:
-        return {"train": self.train, "test": self.test}
+        return dict(self.counts)
 
-    def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
-        return [self.sample(split, number) for number in numbers]
+    def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list:
+        return [self.sample(split, number, seed) for number in numbers]
 
-    def sample(self, split: str, number: int) -> Sample:
-        name = list(COLOURS)[number % 3]
-        mask = np.full((SIZE, SIZE), 3, np.uint8)
-        top = SIZE // 2 * (number % 2)
-        mask[top : top + 32, 16:48] = number % 3
-        image = np.array([*COLOURS.values(), GREY], np.uint8)[mask]
+    def sample(self, split: str, number: int, seed: int):
+        from captionseg.datasets.source import Sample
+
+        url = f"two_colours:{split}/{number}"
+        if split == "train" and number == self.failing:
+            return Sample(url, "a dog", split, status="failed_to_download", error="404")
+        left, right = OBJECTS[number % 3], STUFF[(number // 3) % 3]
+        mask = np.full((SIZE, SIZE), list(COLOURS).index(left), np.uint8)
+        mask[:, SIZE // 2 :] = list(COLOURS).index(right)
+        noise = np.random.default_rng([seed, number]).integers(-20, 20, (SIZE, SIZE, 3))
+        pixels = np.clip(np.array(list(COLOURS.values()))[mask] + noise, 0, 255).astype(np.uint8)
         stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "JPEG", quality=95)
-        return Sample(
-            f"squares:{split}/{number}", f"a {name} square", split, stream.getvalue(), SIZE, SIZE,
-            concepts=(name, "ground"), mask=mask,
-        )  # fmt: skip
+        Image.fromarray(pixels).save(stream, "JPEG", quality=95)
+        caption = f"a {left} on the {right}" if number % 2 else f"a {left}"
+        return Sample(url, caption, split, stream.getvalue(), SIZE, SIZE, concepts=(left, right), mask=mask)
 
-    def classes(self) -> ClassTable:
-        return ClassTable((*COLOURS, "ground"), ("object", "object", "object", "stuff"))
+    def classes(self):
+        from captionseg.records import ClassTable
+
+        return ClassTable(tuple(COLOURS), ("object",) * 3 + ("stuff",) * 3)
 
     def licences(self) -> str:
         return ""
 
 
-@pytest.fixture
-def squares(tmp_path: Path) -> Path:
-    """Folder with pairs/ and truth/: shards 00000 and 00001 of train (four and two), 00002 of test (two)."""
-    folder = tmp_path / "data"
-    write_shards(Squares(), folder / "pairs", folder / "truth", shard_size=4, min_success=0.5, seed=0, workers=1)
-    return folder
+class ToyEncoder:
+    """Mean colours of 4 x 4 cells; texts as sums of random vectors, one a word. P = R = 48, F = 3, D = 16."""
+
+    def __init__(self, *, aligned: bool, batch: int) -> None:
+        self.aligned, self.batch = aligned, batch
+
+    def features(self, images: Sequence[np.ndarray]):
+        from captionseg.encoders import Features, normalised
+
+        small = [Image.fromarray(image).resize((4, 4), Image.Resampling.BOX) for image in images]
+        dense = np.stack([np.asarray(s, np.float32) for s in small]) / 255.0
+        pooled = dense.reshape(len(dense), -1)
+        if self.aligned:
+            rng = np.random.default_rng(0)
+            return Features(*(normalised(pooled @ rng.normal(size=(48, 16))),) * 2, dense @ rng.normal(size=(3, 16)))
+        return Features(pooled, normalised(pooled), dense)
+
+    def text(self, texts: Sequence[str]) -> np.ndarray:
+        from captionseg.encoders import normalised
+
+        return normalised(np.stack([sum(map(word_vector, t.lower().replace(".", "").split())) for t in texts]))
 
 
-@pytest.fixture
-def features(squares: Path) -> Path:
-    """Folder features/ whose dense maps are the pictures' own colours in 0..1, eight by eight cells."""
-    from captionseg.datasets.shards import read_images, shard_names
-    from captionseg.records import write_array
+def word_vector(word: str) -> np.ndarray:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4])
+    return np.random.default_rng(seed).normal(size=16) * (0.1 if word in {"a", "on", "the", "photo", "of"} else 1.0)
 
-    for shard in shard_names(squares / "pairs"):
-        images = np.stack([image for _, image in read_images(squares / "pairs", shard)]).astype(np.float32) / 255
-        cells = images.reshape(len(images), 8, 8, 8, 8, 3).mean(axis=(2, 4))
-        write_array(cells.astype(np.float16), squares / "features" / "dense" / f"dense_{shard}.npy")
-    return squares / "features"
+
+@dataclass(frozen=True)
+class ToyParams:
+    aligned: bool = False
+    batch: int = 5
+
+    def build(self, runtime) -> ToyEncoder:
+        return ToyEncoder(aligned=self.aligned, batch=self.batch)
+
+
+@dataclass(frozen=True)
+class Quadrants:
+    """A region maker: four squares."""
+
+    side: int = 8
+    max_regions: int = 6
+
+    def regions(self, image: np.ndarray) -> np.ndarray:
+        half = np.arange(self.side) >= self.side // 2
+        return (2 * half[:, None] + half).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def toy() -> Iterator[SimpleNamespace]:
+    """The toy encoder and region maker, listed under "toy" while tests run; `index_params()` makes a section of it."""
+    from captionseg.encoders import ENCODERS, IndexParams
+    from captionseg.segmenters import REGION_MAKERS
+
+    @dataclass(frozen=True)
+    class ToyIndexParams(IndexParams):
+        toy: ToyParams = field(default_factory=ToyParams)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENCODERS, "toy", ToyParams)  # type: ignore[arg-type]
+        patch.setitem(REGION_MAKERS, "toy", Quadrants)  # type: ignore[arg-type]
+        yield SimpleNamespace(
+            params=ToyParams, maker=Quadrants(), source=TwoColours(),
+            index_params=lambda **changes: ToyIndexParams(encoder="toy", **{"backend": "exact", **changes}),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """Folders of a finished run up to curation, and its successful pairs."""
+
+    pairs: Path
+    truth: Path
+    features: Path
+    index: Path
+    regions: Path
+    supervision: Path
+    table: object
+    measures: dict
+
+    @property
+    def encoder(self) -> Path:
+        return self.features / "encoder"
+
+
+@pytest.fixture(scope="session")
+def world(toy, tmp_path_factory) -> World:
+    """Read-only: download, index, regions and curate over TwoColours."""
+    from captionseg import indexing
+    from captionseg.curation import CoCu, CurateParams
+    from captionseg.curation.pipeline import curate
+    from captionseg.datasets.shards import read_pairs, read_truth, write_shards
+    from captionseg.encoders import TextSpace
+    from captionseg.regioning import write_regions
+    from captionseg.text.vocabulary import VocabularyParams
+
+    root = tmp_path_factory.mktemp("world")
+    names = ("pairs", "truth", "features", "index", "regions", "supervision")
+    pairs, truth, features, index, regions, supervision = (root / name for name in names)
+    write_shards(toy.source, pairs, truth, shard_size=20, min_success=0.5, seed=0, workers=1)
+    table = read_pairs(pairs)
+    indexing.build(pairs, table, toy.index_params(neighbours=8), features=features, index=index, seed=0)
+    write_regions(pairs, features, regions, maker=toy.maker, workers=1)
+    known = read_truth(truth)
+    true = {u: set(c) for u, c in zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)}
+    params = CurateParams(
+        ["nouns", "cocu"], vocabulary=VocabularyParams(minimum=2), cocu=CoCu(neighbours=8, minimum_support=2)
+    )
+    encode = TextSpace.load(features / "encoder").encode
+    measures = curate(index, encode, params, true=true, supervision=supervision, seed=0)
+    return World(pairs, truth, features, index, regions, supervision, table, measures)

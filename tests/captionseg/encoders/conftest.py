@@ -1,0 +1,56 @@
+"""Every encoder, in the smallest form that runs: the default with its real weights, open_clip with random ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TINY = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory) -> Path:
+    """The checkpoint of a random ViT that open_clip lists as tiny-test."""
+    import open_clip
+    import torch
+
+    folder = tmp_path_factory.mktemp("open_clip")
+    (folder / "tiny-test.json").write_text(json.dumps(TINY))
+    open_clip.add_model_config(folder)
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("tiny-test").state_dict(), folder / "weights.pt")
+    return folder / "weights.pt"
+
+
+@pytest.fixture(scope="session")
+def build(tiny_clip):
+    """name -> encoder on the CPU; an encoder without an entry here has no test of what all must do."""
+    from captionseg.encoders import ENCODERS
+    from captionseg.runtime import Runtime
+
+    settings = {
+        "lite0_minilm": {"size": 64},
+        "open_clip": {"model": "tiny-test", "pretrained": str(tiny_clip)},
+    }
+    made = {}
+
+    def make(name: str):
+        if name not in made:
+            made[name] = ENCODERS[name](**settings[name]).build(Runtime())
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[np.ndarray]:
+    """Three pictures of different sizes and shapes."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in ((64, 64), (40, 90), (7, 5))]

