@@ -10,7 +10,8 @@ from torch import Tensor
 MultiLabel = Literal["log_sum", "soft_target"]
 
 
-def contrastive(logits: Tensor, positive: Tensor, candidate: Tensor, form: MultiLabel = "log_sum") -> Tensor:
+def contrastive(logits: Tensor, positive: Tensor, candidate: Tensor, form: MultiLabel = "log_sum", *,
+                count: Tensor | None = None) -> Tensor:
     """-1/Q sum_q log( sum_{k positive} exp(logits_qk) / sum_{k candidate} exp(logits_qk) ), in float32.
 
     Eq. 1, 2 and 4 have one positive a query. Eq. 3 has L: `log_sum` is the equation as printed (log of the summed
@@ -21,6 +22,8 @@ def contrastive(logits: Tensor, positive: Tensor, candidate: Tensor, form: Multi
         positive: [Q, K] bool.
         candidate: [Q, K] bool, what stands in the denominator; positives always do.
         form: which of the two for several positives.
+        count: Q, what the sum is divided by; None counts the queries with a positive. Where queries are spread over
+            ranks it is the mean of that number over the ranks: then the mean of the losses is the loss of the whole.
 
     Returns:
         scalar; queries without a positive do not count. 0, with gradient 0, when no query has one.
@@ -36,7 +39,7 @@ def contrastive(logits: Tensor, positive: Tensor, candidate: Tensor, form: Multi
     else:
         log_numerator = torch.where(chosen, logits[counted], 0.0).sum(1) / chosen.sum(1)
     total = (log_denominator - log_numerator).sum()
-    return total / counted.sum().clamp(min=1)
+    return total / (counted.sum().clamp(min=1) if count is None else count)
 
 
 def may_be_negative(archive: Tensor, concepts: Tensor) -> Tensor:

@@ -51,8 +51,10 @@ def load(folder: Path) -> SavedModel:
         config_class, module_class = MODELS[saved["model"]]
         model = module_class(config_class(**saved["config"]))
         model.load_state_dict(load_file(folder / "model.safetensors"))
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: no such file; train a model first (`dvc repro`) or name its folder") from None
-    except (json.JSONDecodeError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder}: not a model of this version of captionseg: {str(error).splitlines()[0]}") from None
-    return SavedModel(saved["model"], model.eval(), saved["context"])
+        return SavedModel(saved["model"], model.eval(), saved["context"])
+    except (FileNotFoundError, NotADirectoryError) as error:
+        missing = error.filename or folder / "model.safetensors"  # safetensors does not say which
+        raise UserError(f"{missing}: no such file; train a model first (`dvc repro`) or name its folder") from None
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{folder}: not a model of this version of captionseg: {reason}") from None

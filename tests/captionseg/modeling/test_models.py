@@ -1,0 +1,129 @@
+"""What every member of MODELS must do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from captionseg.modeling import MODELS, saved
+from captionseg.records import Inputs, UserError
+
+REGION, TEXT = 7, 6  # as make_batch and make_inputs have them
+
+
+@pytest.fixture(params=sorted(MODELS))
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def model(name):
+    """Small, without dropout, its weights seeded."""
+    config_class, module_class = MODELS[name]
+    known = {f.name for f in dataclasses.fields(config_class)}
+    sizes = {"region_width": REGION, "text_width": TEXT, "hidden": 10, "width": 8, "dropout": 0.0}
+    torch.manual_seed(0)
+    return module_class(config_class(**{k: v for k, v in sizes.items() if k in known}))
+
+
+def gradients(model, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    loss.backward()
+    return {k: p.grad.clone() for k, p in model.named_parameters()}
+
+
+def test_losses_are_finite_scalars_and_reach_every_parameter(model, make_batch):
+    losses = model.losses(model(make_batch(drawn=[3, 3, 2, 1, 0, 3, 3, 3])))
+    assert losses
+    assert all(value.ndim == 0 and torch.isfinite(value) for value in losses.values())
+    for key, gradient in gradients(model, sum(losses.values())).items():
+        assert torch.isfinite(gradient).all(), key
+        assert gradient.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("drawn", [[3] * 8, [3, 2, 1, 3, 1, 0, 1, 2], [3, 3, 3, 3, 0, 0, 0, 0]])
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_loss_of_eight_is_the_mean_over_ranks(model, make_batch, ranks, world, drawn):
+    """Values and gradients of each loss, also where one rank has fewer texts, or none."""
+    batch = make_batch(drawn=drawn)
+    alone = model.losses(model(batch))
+    for key, value in alone.items():
+        together = torch.stack([losses[key] for losses in ranks(world).losses(model, batch)]).mean()
+        torch.testing.assert_close(together, value)
+        expected = gradients(model, model.losses(model(batch))[key] * 1.0)
+        found = gradients(model, torch.stack([r[key] for r in ranks(world).losses(model, batch)]).mean())
+        assert found.keys() == expected.keys()
+        for parameter, gradient in expected.items():
+            torch.testing.assert_close(found[parameter], gradient, msg=lambda m, p=parameter, k=key: f"{k}, {p}: {m}")
+
+
+def test_order_of_images_does_not_matter(model, make_batch):
+    batch = make_batch(drawn=[3, 2, 1, 3, 3, 3, 1, 2])
+    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+    shuffled = type(batch)(**{f.name: getattr(batch, f.name)[order] for f in dataclasses.fields(batch)})
+    first, second = model.losses(model(batch)), model.losses(model(shuffled))
+    for key in first:
+        torch.testing.assert_close(first[key], second[key])
+
+
+def test_padded_regions_change_nothing(model, make_batch):
+    batch = make_batch()
+    more = torch.randn(8, 4, REGION)
+    padded = dataclasses.replace(
+        batch, regions=torch.cat([batch.regions, more], 1), region_mask=torch.cat([batch.region_mask, torch.zeros(8, 4, dtype=torch.bool)], 1)
+    )  # fmt: skip
+    first, second = model.losses(model(batch)), model.losses(model(padded))
+    for key in first:
+        torch.testing.assert_close(first[key], second[key])
+
+
+def test_training_on_one_batch_lowers_the_loss(model, make_batch):
+    batch = make_batch()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    seen = []
+    for _ in range(30):
+        loss = sum(model.losses(model(batch)).values())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        seen.append(loss.item())
+    assert seen[-1] < 0.7 * seen[0]
+
+
+def test_mask_logits_of_the_size_asked_for(model, make_inputs):
+    logits = model.eval().segment(make_inputs(images=2, size=(9, 13)), torch.randn(5, TEXT))
+    assert logits.shape == (2, 5, 9, 13)
+    assert torch.isfinite(logits).all()
+
+
+def test_an_image_does_not_know_its_batch_nor_a_class_the_others(model, make_inputs):
+    inputs, classes = make_inputs(images=3), torch.randn(5, TEXT)
+    together = model.eval().segment(inputs, classes)
+    alone = Inputs(inputs.regions[1:2], inputs.region_mask[1:2], inputs.labels[1:2], inputs.size)
+    torch.testing.assert_close(model.segment(alone, classes[2:3])[0, 0], together[1, 2])
+
+
+def test_what_is_saved_is_what_is_loaded(model, name, make_inputs, tmp_path):
+    saved.save(tmp_path, name, model, {"prompts": "simple"})
+    again = saved.load(tmp_path)
+    assert (again.name, again.context) == (name, {"prompts": "simple"})
+    assert again.model.config == model.config
+    assert not again.model.training
+    inputs, classes = make_inputs(), torch.randn(5, TEXT)
+    assert torch.equal(again.model.segment(inputs, classes), model.eval().segment(inputs, classes))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_config_that_does_not_fit_the_weights_is_one_line(model, name, tmp_path):
+    saved.save(tmp_path, name, model, {})
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    changes = ({"config": config["config"] | {"width": 9}}, {"config": {"no_such_field": 1}}, {"model": "no_such_model"})
+    for change in changes:
+        path.write_text(json.dumps(config | change))
+        with pytest.raises(UserError, match="not a model of this version of captionseg") as caught:
+            saved.load(tmp_path)
+        assert "\n" not in str(caught.value)
