@@ -41,7 +41,10 @@ def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]
         if wanted:
             download(wanted, home)
         for package in missing:
-            unpack(sorted(home.glob(f"{package}_*.deb"))[-1], home / package)
+            found = sorted(home.glob(f"{package}_*.deb"))
+            if not found:
+                raise UserError(f"download: apt-get left no {package}_VERSION.deb in {home}; put it there by hand")
+            unpack(found[-1], home / package)
     return {package: home / package for package in packages}
 
 
@@ -73,4 +76,5 @@ def unpack(deb: Path, folder: Path) -> None:
     with atomic_path(folder) as part:
         done = subprocess.run(["dpkg-deb", "-x", str(deb), str(part)], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UserError(f"{deb}: not a readable package ({done.stderr.strip()}); delete it and run again")
+            reason = (done.stderr.strip() or "no message").splitlines()[0]
+            raise UserError(f"{deb}: not a readable package ({reason}); delete it and run again")

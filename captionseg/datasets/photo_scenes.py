@@ -23,6 +23,8 @@ from captionseg.records import ClassTable
 ABOVE = ("sky", "brick", "wood", "hedge", "rock", "tile")
 BELOW = ("grass", "snow", "sand", "pebble", "rock", "tile", "wood")
 OPENINGS = ("a photo of {}", "{}", "a picture of {}", "{} seen from close by", "here is {}", "we saw {}")
+LONGEST = (0.38, 0.75)  # longer side of an object, share of the picture's side
+IGNORE = 255
 SMALLEST = 0.004  # share of the picture that must be visible of an object for it to count as shown
 
 
@@ -47,6 +49,16 @@ class PhotoScenes:
     second_named: float = 0.35
     objects: tuple[float, ...] = (0.25, 0.4, 0.25, 0.1)
     third_stuff: float = 0.3
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.tune, self.test) < 0:
+            raise ValueError("train, tune and test must not be negative")
+        if self.size < 32:
+            raise ValueError(f"size must be at least 32, found {self.size}")
+        if not all(0 <= p <= 1 for p in (self.stuff_named, self.second_named, self.third_stuff)):
+            raise ValueError("stuff_named, second_named and third_stuff are probabilities, 0 to 1")
+        if not self.objects or min(self.objects) < 0 or sum(self.objects) == 0:
+            raise ValueError("objects: give the probabilities of one, two, ... objects")
 
     def prepare(self) -> None:
         """Fetch and check the packages."""
@@ -82,6 +94,8 @@ class PhotoScenes:
             paste(canvas, mask, asset, assets.names.index(asset.name), rng)
             shown.append((asset, assets.names.index(asset.name)))
         visible = np.bincount(mask.ravel(), minlength=len(assets.names)) / mask.size
+        for label in {label for _, label in shown if visible[label] < SMALLEST}:
+            mask[mask == label] = IGNORE  # a sliver behind something else: nobody could name it
         present = [asset for asset, label in sorted(shown, key=lambda s: -visible[s[1]]) if visible[label] >= SMALLEST]
         caption = self.caption(assets, present, visible, rng)
         stream = io.BytesIO()
@@ -145,15 +159,16 @@ def texture(instances: list[Asset], size: int, rng: np.random.Generator) -> np.n
 
 
 def paste(canvas: np.ndarray, mask: np.ndarray, asset: Asset, label: int, rng: np.random.Generator) -> None:
-    """Put one object somewhere, in place: scaled, mirrored, tilted, brightened; what it covers is gone from the mask."""
+    """Put one object somewhere, in place: scaled, mirrored, tilted, brightened; the mask loses what it covers."""
     size = len(mask)
-    image = scene_assets.shrink(asset.pixels, int(size * rng.uniform(0.28, 0.62)))
+    image = scene_assets.shrink(asset.pixels, int(size * rng.uniform(*LONGEST)))
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     image = image.rotate(float(rng.uniform(-12, 12)), Image.Resampling.BILINEAR, expand=True)
     pixels = np.asarray(image)
     alpha = pixels[..., 3:].astype(np.float32) / 255.0
-    colour = scene_assets.brightened(pixels[..., :3], rng.uniform(0.8, 1.15), rng.uniform(0.95, 1.05, 3).astype(np.float32))
+    gain, tint = rng.uniform(0.8, 1.15), rng.uniform(0.95, 1.05, 3).astype(np.float32)
+    colour = scene_assets.brightened(pixels[..., :3], gain, tint)
     height, width = alpha.shape[:2]
     top = int(rng.integers(0, max(1, size - height + 1)))
     left = int(rng.integers(0, max(1, size - width + 1)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,38 @@ class SegmentMilOutputs:
     archive: Tensor
 
 
+class _Images(NamedTuple):
+    """What texts are compared with; fields as in SegmentMilOutputs."""
+
+    regions: Tensor
+    region_mask: Tensor
+    archive: Tensor
+
+
+class _Texts(NamedTuple):
+    """What images are compared with: captions, and drawn concepts in one row; owners are image numbers over all ranks."""
+
+    captions: Tensor
+    caption_concepts: Tensor
+    caption_owner: Tensor
+    texts: Tensor
+    text_concept: Tensor
+    text_owner: Tensor
+
+    @staticmethod
+    def of(outputs: SegmentMilOutputs, here: Tensor) -> _Texts:
+        """The texts of this rank; `here` are the numbers of its images."""
+        return _Texts(outputs.captions, outputs.caption_concepts, here, outputs.texts.flatten(0, 1),
+                      outputs.text_concept.flatten()[:, None],
+                      here.repeat_interleave(outputs.text_concept.shape[1]))
+
+    def part(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(concepts, owner, is it a text at all) of the captions (0) or of the drawn concepts (1)."""
+        if number == 0:
+            return self.caption_concepts, self.caption_owner, torch.ones_like(self.caption_owner, dtype=torch.bool)
+        return self.text_concept, self.text_owner, self.text_concept[:, 0] >= 0
+
+
 class SegmentMil(nn.Module):
     """See the module's docstring."""
 
@@ -106,11 +139,11 @@ class SegmentMil(nn.Module):
         Args:
             regions: [B, S, W], mask: [B, S] bool, texts: [T, W]; all L2-normalised.
         """
-        cosine = (regions.flatten(0, 1) @ texts.T).unflatten(0, regions.shape[:2])  # [B, S, T]
-        hidden = cosine.masked_fill(~mask[..., None], -torch.inf)
+        cosine = texts @ regions.transpose(1, 2)  # [B, T, S]
+        hidden = cosine.masked_fill(~mask[:, None], -torch.inf)
         if not self.config.pool_temperature:
-            return hidden.amax(1)
-        return ((hidden / self.config.pool_temperature).softmax(1) * cosine).sum(1)
+            return hidden.amax(2)
+        return ((hidden / self.config.pool_temperature).softmax(2) * cosine).sum(2)
 
     def losses(self, outputs: SegmentMilOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
         """Eq. 5 in two parts: `caption` is Eq. 1 + Eq. 2, `concept` Eq. 3 + Eq. 4, each halved as in GroupViT.
@@ -118,31 +151,36 @@ class SegmentMil(nn.Module):
         Rows are this rank's images (or texts), columns those of all ranks.
         """
         here = torch.arange(len(outputs.regions), device=outputs.regions.device) + rank * len(outputs.regions)
-        scale = self.logit_scale.exp().clamp(max=100.0)
-        images = gather(outputs.regions), gather(outputs.region_mask), gather(outputs.archive)
-        captions = outputs.captions, outputs.caption_concepts, here
-        texts = outputs.texts.flatten(0, 1), outputs.text_concept.flatten()[:, None]
-        texts = *texts, here.repeat_interleave(outputs.text_concept.shape[1])
-        caption = self._both_ways(outputs, images, captions, gather, scale, here)
-        concept = self._both_ways(outputs, images, texts, gather, scale, here, real=texts[1][:, 0] >= 0)
-        return {"caption": self.config.caption_weight * caption, "concept": concept}
+        local = _Texts.of(outputs, here)
+        every = _Texts(*(gather(value) for value in local))
+        images = _Images(outputs.regions, outputs.region_mask, outputs.archive)
+        all_images = _Images(*(gather(value) for value in images))
+        by_image = self._similarities(images, every)
+        by_text = by_image if all_images.regions is images.regions else self._similarities(all_images, local)
+        losses = {}
+        for row, name in enumerate(("caption", "concept")):
+            concepts, owner, real = local.part(row)
+            all_concepts, all_owner, all_real = every.part(row)
+            positive = (here[:, None] == all_owner) & all_real
+            to_text = contrastive(
+                by_image[row], positive, self._candidates(images.archive, all_concepts) & all_real,
+                self.config.multi_label, count=mean_over_ranks(positive.any(1), gather))
+            numbers = torch.arange(len(all_images.regions), device=here.device)
+            to_image = contrastive(by_text[row].T, (owner[:, None] == numbers) & real[:, None],
+                                   self._candidates(all_images.archive, concepts).T,
+                                   count=mean_over_ranks(real, gather))
+            losses[name] = 0.5 * (to_text + to_image)
+        return {"caption": self.config.caption_weight * losses["caption"], "concept": losses["concept"]}
 
-    def _both_ways(self, outputs: SegmentMilOutputs, images: tuple[Tensor, Tensor, Tensor],
-                   texts: tuple[Tensor, Tensor, Tensor], gather: Gather, scale: Tensor, here: Tensor,
-                   real: Tensor | None = None) -> Tensor:
-        """0.5 (image -> text + text -> image); texts are (embedding, concepts, number of the image they belong to)."""
-        embedding, concepts, owner = texts
-        real = torch.ones_like(owner, dtype=torch.bool) if real is None else real
-        all_embedding, all_concepts, all_owner, all_real = (gather(t) for t in (embedding, concepts, owner, real))
-        image_logits = scale * self.bag_similarity(outputs.regions, outputs.region_mask, all_embedding)
-        positive = (here[:, None] == all_owner) & all_real
-        candidate = self._candidates(outputs.archive, all_concepts) & all_real
-        to_text = contrastive(image_logits, positive, candidate, self.config.multi_label)
-        regions, mask, archive = images
-        text_logits = scale * self.bag_similarity(regions, mask, embedding).T
-        positive = (owner[:, None] == torch.arange(len(regions), device=owner.device)) & real[:, None]
-        candidate = self._candidates(archive, concepts).T
-        return 0.5 * (to_text + contrastive(text_logits, positive, candidate))
+    def _similarities(self, images: _Images, texts: _Texts) -> tuple[Tensor, Tensor]:
+        """Logits [B, captions] and [B, drawn concepts]; a concept that was drawn for many images is compared once."""
+        scale = self.logit_scale.exp().clamp(max=100.0)
+        numbers, inverse = texts.text_concept[:, 0].unique(return_inverse=True)
+        first = torch.full_like(numbers, len(inverse)).scatter_reduce(
+            0, inverse, torch.arange(len(inverse), device=inverse.device), "amin")
+        queries = torch.cat([texts.captions, texts.texts[first]])
+        logits = scale * self.bag_similarity(images.regions, images.region_mask, queries)
+        return logits[:, : len(texts.captions)], logits[:, len(texts.captions) :][:, inverse]
 
     def _candidates(self, archive: Tensor, concepts: Tensor) -> Tensor:
         """[Q, K] bool, which texts may stand in the denominators of which images."""
@@ -160,3 +198,9 @@ class SegmentMil(nn.Module):
         labels = F.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact").long()
         flat = labels.flatten(1)[:, None].expand(-1, logits.shape[1], -1)
         return logits.gather(2, flat).unflatten(2, inputs.size)
+
+
+def mean_over_ranks(counted: Tensor, gather: Gather) -> Tensor:
+    """How many of [n] are True on a rank, as the mean over all ranks; at least one in all."""
+    everything = gather(counted)
+    return everything.sum().clamp(min=1) * (len(counted) / len(everything))
