@@ -71,12 +71,14 @@ def index(folder: Path, tables: dict[str, Any]) -> str:
         failed = sum(not e["success"] for e in table["expectations"]) + len(table["exceptions"])
         count = len(table["expectations"]) + len(table["exceptions"])
         mark = "fa-times" if failed else "fa-check-circle"
-        rows.append(f'<tr><td><i class="{mark}"></i></td><td><a href="{quote(str(page.relative_to(folder)))}">'
-                    f"{escape(name)}</a></td><td>{table['rows']}</td><td>{count}</td><td>{failed}</td></tr>")  # fmt: skip
+        link = f'<a href="{quote(str(page.relative_to(folder)))}">{escape(name)}</a>'
+        cells = (f'<i class="{mark}"></i>', link, table["rows"], count, failed)
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "<tr><th></th><th>Table</th><th>Rows</th><th>Expectations</th><th>Failed</th></tr>"
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>Validation</title>\n{STYLE}</head><body>\n'
-        f"<h1>Validation</h1>\n<p>What Great Expectations found in the tables of this run.</p>\n<table>\n{head}\n"
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>Validation</title>\n'
+        f"{STYLE}</head><body>\n<h1>Validation</h1>\n"
+        f"<p>What Great Expectations found in the tables of this run.</p>\n<table>\n{head}\n"
         + "\n".join(rows)
         + "\n</table>\n</body></html>\n"
     )

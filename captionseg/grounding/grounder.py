@@ -34,12 +34,20 @@ class Grounder(Protocol):
         """Hear of all phrases that will be asked for, so that they can be encoded together."""
         ...
 
-    def boxes(self, image: np.ndarray, phrases: Sequence[str], *, dense: np.ndarray | None = None) -> Boxes:
+    def boxes(
+        self,
+        image: np.ndarray,
+        phrases: Sequence[str],
+        *,
+        dense: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ) -> Boxes:
         """Boxes of phrases.
 
         Args:
             image: uint8 [H, W, 3].
             phrases: noun phrases or concepts, in any order.
             dense: [gh, gw, F] frozen features of the picture, where the index stage left them.
+            labels: [side, side] its class-agnostic regions, where the regions stage left them.
         """
         ...

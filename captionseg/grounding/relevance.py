@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from captionseg.grids import indicators, interpolation, region_weights
 from captionseg.grounding.grounder import Boxes
 
 
@@ -34,18 +35,20 @@ class Relevance:
     Attributes:
         threshold: standard deviations above the phrase's mean that a cell must have.
         fraction: of the phrase's peak in this picture that a cell must reach.
-        zoom: cells are interpolated to so many times their number before boxes are cut.
+        regions: average relevance over class-agnostic regions where they are given.
+        zoom: otherwise, cells are interpolated to so many times their number before boxes are cut.
         components: at most so many boxes a phrase, those of most relevance.
         rival: a further box must have this share of the first one's relevance.
         template: what is encoded for a phrase.
     """
 
-    threshold: float = 1.5
-    fraction: float = 0.5
+    threshold: float = 0.5
+    fraction: float = 0.65
+    regions: bool = True
     zoom: int = 4
     components: int = 2
     rival: float = 0.5
-    template: str = "a photo of {}."
+    template: str = "{}"
 
     def build(self, space: JointSpace, cells: np.ndarray) -> RelevanceGrounder:
         """The grounder for a corpus; `cells` [n, F] are dense features drawn from all over it."""
@@ -87,8 +90,17 @@ class RelevanceGrounder:
         cosine = self.space.project_dense(dense) @ self.embedding[rows].T
         return np.moveaxis((cosine - self.mean[rows]) / self.deviation[rows], -1, 0)
 
-    def boxes(self, image: np.ndarray, phrases: Sequence[str], *, dense: np.ndarray | None = None) -> Boxes:
+    def boxes(
+        self,
+        image: np.ndarray,
+        phrases: Sequence[str],
+        *,
+        dense: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ) -> Boxes:
         """See Grounder. The score is the logistic of the peak above the threshold.
+
+        With regions, every pixel has the mean relevance of its region, so that boxes end where things do.
 
         Raises:
             ValueError: without dense features.
@@ -97,7 +109,9 @@ class RelevanceGrounder:
             raise ValueError("grounding by relevance needs the dense features of the index stage")
         if not phrases:
             return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-        maps = zoomed(self.relevance(dense, phrases), self.params.zoom)
+        cells = self.relevance(dense, phrases)
+        by_region = self.params.regions and labels is not None
+        maps = region_means(cells, labels) if by_region else up(cells, self.params.zoom)
         peak = maps.max(axis=(1, 2))
         cut = np.maximum(self.params.threshold, self.params.fraction * peak)
         boxes, phrase = components(maps, cut, most=self.params.components, rival=self.params.rival)
@@ -106,11 +120,16 @@ class RelevanceGrounder:
         return Boxes((boxes * scale).astype(np.float32), phrase, score.astype(np.float32))
 
 
-def zoomed(maps: np.ndarray, zoom: int) -> np.ndarray:
+def up(maps: np.ndarray, zoom: int) -> np.ndarray:
     """[P, h, w] -> [P, h * zoom, w * zoom], bilinear, cell centres at halves."""
-    from scipy.ndimage import zoom as resample
+    height, width = maps.shape[1:]
+    return interpolation(height * zoom, height) @ maps @ interpolation(width * zoom, width).T
 
-    return np.asarray(resample(maps, (1, zoom, zoom), order=1, mode="nearest", grid_mode=True)) if zoom > 1 else maps
+
+def region_means(maps: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[P, h, w] on a grid -> [P, H, W]: each pixel has the mean of its region; labels [H, W] from 0."""
+    weights = region_weights(indicators(labels, int(labels.max()) + 1), (maps.shape[1], maps.shape[2]))
+    return (maps.reshape(len(maps), -1) @ weights.T)[:, labels]
 
 
 def components(maps: np.ndarray, cut: np.ndarray, *, most: int, rival: float) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,7 @@ class Maker:
 
     def segments(self, view: View, phrases: Sequence[Phrase]) -> tuple[list[dict[str, Any]], Counter[str]]:
         """The segments of one image as rows of schema SEGMENTS, and counts of what was lost on the way."""
-        found = self.grounder.boxes(view.image, [p.text for p in phrases], dense=view.dense)
+        found = self.grounder.boxes(view.image, [p.text for p in phrases], dense=view.dense, labels=view.labels)
         full = area_share(found.boxes, view.image) > self.full_image_share
         masks, stability = self.masks(view, found.boxes, full)
         large, stable = masks.sum(axis=(1, 2)) >= max(1, self.min_area), stability >= self.min_stability

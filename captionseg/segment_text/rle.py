@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+CHUNK = 60  # pycocotools writes how many masks there are, times four, into a byte
+
 
 def encode(masks: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
     """[n, H, W] bool -> compressed RLEs (column-major), areas [n] in pixels and boxes [n, 4] x, y, width, height."""
@@ -14,11 +16,9 @@ def encode(masks: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
         return [], np.zeros(0, np.int32), np.zeros((0, 4), np.float32)
     coco = _coco()
     coded = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
-    return (
-        [rle["counts"].decode("ascii") for rle in coded],
-        coco.area(coded).astype(np.int32),
-        coco.toBbox(coded).astype(np.float32),
-    )
+    boxes = [coco.toBbox(coded[i : i + CHUNK]) for i in range(0, len(coded), CHUNK)]
+    rles = [rle["counts"].decode("ascii") for rle in coded]
+    return rles, masks.sum(axis=(1, 2)).astype(np.int32), np.concatenate(boxes).astype(np.float32)
 
 
 def decode(rles: Sequence[str], height: int, width: int) -> np.ndarray:
@@ -33,7 +33,8 @@ def areas(rles: Sequence[str], heights: Sequence[int], widths: Sequence[int]) ->
     """[n] pixels inside each RLE, without decoding it."""
     sizes = zip(rles, heights, widths, strict=True)
     coded = [{"size": [h, w], "counts": rle.encode("ascii")} for rle, h, w in sizes]
-    return _coco().area(coded).astype(np.int64) if coded else np.zeros(0, np.int64)
+    parts = [_coco().area(coded[i : i + CHUNK]) for i in range(0, len(coded), CHUNK)]
+    return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
 
 
 def _coco() -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
+
+from captionseg.grids import indicators, region_weights
 
 GEOMETRY = 7
 """Numbers that `geometry` adds to the features of a region."""
@@ -12,9 +12,6 @@ GEOMETRY = 7
 
 def pool_regions(dense: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
     """Features of regions: the mean of the bilinearly upsampled map over each, then `geometry`.
-
-    Nothing is upsampled. The mean is linear in the map, so each region's indicator is reduced to the grid by the
-    transposed interpolation matrices, and one product with the map is left.
 
     Args:
         dense: [gh, gw, F] features on a regular grid over the whole picture.
@@ -24,25 +21,10 @@ def pool_regions(dense: np.ndarray, labels: np.ndarray, count: int) -> np.ndarra
     Returns:
         float32 [count, F + 7].
     """
-    gh, gw, width = dense.shape
-    inside = labels[None] == np.arange(count, dtype=labels.dtype)[:, None, None]
-    area = np.maximum(inside.sum(axis=(1, 2)), 1)
-    columns = inside.astype(np.float32) @ interpolation(labels.shape[1], gw)  # [count, H, gw]
-    weights = interpolation(labels.shape[0], gh).T @ columns  # [count, gh, gw]
-    weights = weights.reshape(count, gh * gw) / area[:, None].astype(np.float32)
-    pooled = weights @ dense.reshape(gh * gw, width).astype(np.float32)
+    inside = indicators(labels, count)
+    weights = region_weights(inside, dense.shape[:2])
+    pooled = weights @ dense.reshape(-1, dense.shape[2]).astype(np.float32)
     return np.concatenate([pooled, geometry(inside)], axis=1)
-
-
-@lru_cache(maxsize=16)
-def interpolation(fine: int, coarse: int) -> np.ndarray:
-    """float32 [fine, coarse]: rows of weights that sum to one; bilinear with pixel centres at halves.
-
-    `interpolation(H, gh) @ map @ interpolation(W, gw).T` is what torch's `interpolate(mode="bilinear",
-    align_corners=False)` computes for upsampling.
-    """
-    position = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
-    return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(coarse))).astype(np.float32)
 
 
 def geometry(inside: np.ndarray) -> np.ndarray:

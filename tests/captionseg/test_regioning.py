@@ -1,12 +1,16 @@
 """Regions of a whole corpus: what lies where, that finished shards are kept, and that processes change nothing."""
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from captionseg.datasets.shards import read_images
-from captionseg.records import UserError, read_arrays
+from captionseg.datasets.shards import read_images, write_shards
+from captionseg.datasets.source import Sample
+from captionseg.records import ClassTable, UserError, read_arrays, write_array
 from captionseg.regioning import write_regions
 from captionseg.segmenters import Felzenszwalb
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
@@ -14,46 +18,80 @@ from captionseg.segmenters.pooling import GEOMETRY, pool_regions
 MAKER = Felzenszwalb(side=32, min_size=20, max_regions=8)
 
 
+class Noise:
+    """Pictures of four by four random colours."""
+
+    def prepare(self) -> None: ...
+
+    def splits(self) -> dict[str, int]:
+        return {"train": 6, "test": 2}
+
+    def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
+        return [self.sample(split, number) for number in numbers]
+
+    def sample(self, split: str, number: int) -> Sample:
+        colours = np.random.default_rng([number, len(split)]).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(colours.repeat(16, 0).repeat(16, 1)).save(stream, "JPEG")
+        return Sample(f"noise:{split}/{number}", "noise", split, stream.getvalue(), 64, 64)
+
+    def classes(self) -> ClassTable:
+        return ClassTable(())
+
+    def licences(self) -> str:
+        return ""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Folder with pairs/ (four, two and two) and features/ of three random numbers a cell."""
+    write_shards(Noise(), tmp_path / "pairs", tmp_path / "truth", shard_size=4, min_success=0.5, seed=0, workers=1)
+    for shard, count in (("00000", 4), ("00001", 2), ("00002", 2)):
+        dense = np.random.default_rng(count).normal(size=(count, 8, 8, 3)).astype(np.float16)
+        write_array(dense, tmp_path / "features" / "dense" / f"dense_{shard}.npy")
+    return tmp_path
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.npy"))}
 
 
-def test_files_of_every_shard_in_the_order_of_its_pairs(squares: Path, features: Path) -> None:
-    out = squares / "regions"
-    found = write_regions(squares / "pairs", features, out, maker=MAKER, workers=1)
+def test_files_of_every_shard_in_the_order_of_its_pairs(data: Path) -> None:
+    out = data / "regions"
+    found = write_regions(data / "pairs", data / "features", out, maker=MAKER, workers=1)
     labels, pooled, count = (read_arrays(out / name) for name in ("labels", "pooled", "count"))
     assert (labels.shape, labels.dtype) == ((8, 32, 32), np.uint8)
     assert (pooled.shape, pooled.dtype) == ((8, 8, 3 + GEOMETRY), np.float16)
     assert (count.shape, count.dtype) == ((8,), np.uint8)
     assert found == {"images": 8.0, "per_image": pytest.approx(count.mean())}
     assert np.array_equal(labels.max(axis=(1, 2)) + 1, count)
-    (_, image), row = list(read_images(squares / "pairs", "00001"))[1], 5
+    (_, image), row = list(read_images(data / "pairs", "00001"))[1], 5
     assert np.array_equal(labels[row], MAKER.regions(image))
-    dense = np.load(features / "dense" / "dense_00001.npy")[1]
+    dense = np.load(data / "features" / "dense" / "dense_00001.npy")[1]
     assert pooled[row, : count[row]] == pytest.approx(pool_regions(dense, labels[row], count[row]), abs=1e-3)
     assert not pooled[row, count[row] :].any()
 
 
-def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(squares: Path, features: Path) -> None:
-    whole, out = squares / "whole", squares / "regions"
-    write_regions(squares / "pairs", features, whole, maker=MAKER, workers=2)
-    write_regions(squares / "pairs", features, out, maker=MAKER, workers=1)
+def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(data: Path) -> None:
+    whole, out = data / "whole", data / "regions"
+    write_regions(data / "pairs", data / "features", whole, maker=MAKER, workers=2)
+    write_regions(data / "pairs", data / "features", out, maker=MAKER, workers=1)
     assert contents(out) == contents(whole)
     (out / "count" / "count_00001.npy").unlink()  # as if killed before the shard's last file
     kept = (out / "labels" / "labels_00000.npy").stat().st_mtime_ns
-    write_regions(squares / "pairs", features, out, maker=MAKER, workers=1)
+    write_regions(data / "pairs", data / "features", out, maker=MAKER, workers=1)
     assert contents(out) == contents(whole)
     assert (out / "labels" / "labels_00000.npy").stat().st_mtime_ns == kept
 
 
 @pytest.mark.parametrize("rows", [3, 5])
-def test_features_of_other_pairs_are_refused(squares: Path, features: Path, rows: int) -> None:
-    np.save(features / "dense" / "dense_00000.npy", np.zeros((rows, 8, 8, 3), np.float16))
+def test_features_of_other_pairs_are_refused(data: Path, rows: int) -> None:
+    np.save(data / "features" / "dense" / "dense_00000.npy", np.zeros((rows, 8, 8, 3), np.float16))
     with pytest.raises(UserError, match=r"dense_00000.npy: \d rows, but shard 00000"):
-        write_regions(squares / "pairs", features, squares / "regions", maker=MAKER, workers=1)
+        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER, workers=1)
 
 
-def test_missing_features_say_which_stage_makes_them(squares: Path, features: Path) -> None:
-    (features / "dense" / "dense_00001.npy").unlink()
+def test_missing_features_say_which_stage_makes_them(data: Path) -> None:
+    (data / "features" / "dense" / "dense_00001.npy").unlink()
     with pytest.raises(UserError, match="run the stage index"):
-        write_regions(squares / "pairs", features, squares / "regions", maker=MAKER, workers=1)
+        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER, workers=1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from captionseg.grounding.relevance import Relevance, RelevanceGrounder, components, zoomed
+from captionseg.grounding.relevance import Relevance, RelevanceGrounder, components, region_means, up
 
 WORDS = ("ground", "dog", "cat")
 
@@ -87,5 +87,20 @@ def test_components_by_hand() -> None:
 
 
 def test_zoom_interpolates_between_centres() -> None:
-    assert zoomed(np.array([[[0.0, 1.0]]]), 2)[0, 0] == pytest.approx([0, 0.25, 0.75, 1])
-    assert zoomed(np.ones((2, 3, 4)), 4).shape == (2, 12, 16)
+    assert up(np.array([[[0.0, 1.0]]]), 2)[0] == pytest.approx(np.array([[0, 0.25, 0.75, 1]] * 2))
+    assert up(np.ones((2, 3, 4)), 4).shape == (2, 12, 16)
+
+
+def test_means_of_regions_are_those_of_the_upsampled_map() -> None:
+    maps = np.array([[[0.0, 1.0]], [[2.0, 2.0]]])  # the first, upsampled: 0 .25 .75 1
+    labels = np.array([[0, 1, 1, 0], [0, 1, 1, 1]], np.uint8)
+    row = np.array([1 / 3, 0.6, 0.6, 1 / 3])  # (0 + 0 + 1) / 3 and (.25 + .75 + .25 + .75 + 1) / 5
+    assert region_means(maps, labels)[0, 0] == pytest.approx(row)
+    assert region_means(maps, labels)[1] == pytest.approx(2.0)
+
+
+def test_with_regions_the_box_ends_where_the_region_does(grounder: RelevanceGrounder) -> None:
+    labels = np.zeros((16, 16), np.uint8)
+    labels[3:11, 5:13] = 1  # the dog's region is half a cell larger than the cells that speak for it
+    found = grounder.boxes(IMAGE, ["a dog"], dense=scene(), labels=labels)
+    assert found.boxes == pytest.approx(np.array([[50, 15, 130, 55]]))

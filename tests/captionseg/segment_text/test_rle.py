@@ -27,3 +27,11 @@ def test_none_gives_none() -> None:
     assert boxes.shape == (0, 4)
     assert decode([], 4, 4).shape == (0, 4, 4)
     assert areas([], [], []).shape == (0,)
+
+
+def test_there_may_be_more_masks_than_a_byte_counts() -> None:
+    masks = np.arange(300)[:, None, None] >= np.arange(400).reshape(1, 20, 20)  # mask i has i + 1 pixels
+    rles, area, boxes = encode(masks)
+    assert area.tolist() == areas(rles, [20] * 300, [20] * 300).tolist() == list(range(1, 301))
+    assert boxes.shape == (300, 4)
+    assert np.array_equal(decode(rles, 20, 20), masks)

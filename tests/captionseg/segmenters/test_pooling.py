@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from captionseg.segmenters.pooling import GEOMETRY, geometry, interpolation, pool_regions
+from captionseg.segmenters.pooling import GEOMETRY, geometry, pool_regions
 
 
 @pytest.mark.parametrize(("grid", "size"), [((14, 14), (112, 112)), ((7, 5), (30, 41)), ((1, 1), (8, 8))])
@@ -26,10 +26,6 @@ def test_a_constant_map_stays_constant_and_an_absent_region_is_zero() -> None:
     assert pooled.shape == (3, 2 + GEOMETRY)
     assert pooled[:2, :2] == pytest.approx(4.0)
     assert not pooled[2].any()
-
-
-def test_interpolation_weights_sum_to_one() -> None:
-    assert interpolation(112, 14).sum(axis=1) == pytest.approx(1.0)
 
 
 def test_geometry_by_hand() -> None:

@@ -26,7 +26,7 @@ def test_a_mask_is_the_regions_that_lie_mostly_inside() -> None:
 
 def test_stability_falls_when_a_region_is_nearly_in() -> None:
     boxes = np.array([[0, 0, 5.6, 4]])  # of region 1 .4 is inside: below .5, but above .5 - .2
-    masks, stability = Superpixels().masks(IMAGE, boxes, labels=LABELS)
+    masks, stability = Superpixels(share=0.5, offset=0.2).masks(IMAGE, boxes, labels=LABELS)
     assert masks[0].sum() == 16
     assert stability[0] == pytest.approx(4 / 8)
 

@@ -1,0 +1,42 @@
+"""Regions of a picture on a coarser grid of features: which cells speak for which region, and by how much."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+
+def region_weights(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Weights by which a map on a grid, bilinearly upsampled, has its mean over each region.
+
+    Nothing is upsampled: the mean is linear in the map, so each region's indicator is reduced to the grid by the
+    transposed interpolation matrices.
+
+    Args:
+        inside: [n, H, W] bool indicators.
+        grid: height and width of the grid.
+
+    Returns:
+        float32 [n, grid height * grid width]; rows sum to one, those of empty regions to zero.
+    """
+    columns = inside.astype(np.float32) @ interpolation(inside.shape[2], grid[1])  # [n, H, gw]
+    weights = interpolation(inside.shape[1], grid[0]).T @ columns  # [n, gh, gw]
+    area = np.maximum(inside.sum(axis=(1, 2)), 1).astype(np.float32)
+    return weights.reshape(len(inside), grid[0] * grid[1]) / area[:, None]
+
+
+def indicators(labels: np.ndarray, count: int) -> np.ndarray:
+    """[count, H, W] bool: where labels [H, W] are 0, 1, ..."""
+    return labels[None] == np.arange(count)[:, None, None]
+
+
+@lru_cache(maxsize=16)
+def interpolation(fine: int, coarse: int) -> np.ndarray:
+    """float32 [fine, coarse]: rows of weights that sum to one; bilinear with pixel centres at halves.
+
+    `interpolation(H, gh) @ map @ interpolation(W, gw).T` is what torch's `interpolate(mode="bilinear",
+    align_corners=False)` computes for upsampling.
+    """
+    position = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
+    return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(coarse))).astype(np.float32)
