@@ -110,8 +110,8 @@ class RelevanceGrounder:
         if not phrases:
             return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
         cells = self.relevance(dense, phrases)
-        by_region = self.params.regions and labels is not None
-        maps = region_means(cells, labels) if by_region else up(cells, self.params.zoom)
+        regions = labels if self.params.regions else None
+        maps = up(cells, self.params.zoom) if regions is None else region_means(cells, regions)
         peak = maps.max(axis=(1, 2))
         cut = np.maximum(self.params.threshold, self.params.fraction * peak)
         boxes, phrase = components(maps, cut, most=self.params.components, rival=self.params.rival)
