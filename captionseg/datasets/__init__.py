@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from captionseg.datasets.folder import Folder
 from captionseg.datasets.photo_scenes import PhotoScenes
+from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.source import Source
 
-SOURCES = {"photo_scenes": PhotoScenes}
+SOURCES = {"photo_scenes": PhotoScenes, "shapes": Shapes, "folder": Folder}
 
-__all__ = ["SOURCES", "DownloadParams", "PhotoScenes", "Source"]
+__all__ = ["SOURCES", "DownloadParams", "Folder", "PhotoScenes", "Shapes", "Source"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,14 @@ class DownloadParams:
     min_success: float = 0.5
     workers: int = 0
     photo_scenes: PhotoScenes = field(default_factory=PhotoScenes)
+    shapes: Shapes = field(default_factory=Shapes)
+    folder: Folder = field(default_factory=Folder)
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1 or self.workers < 0:
+            raise ValueError("shard_size must be at least 1, workers at least 0")
+        if not 0 <= self.min_success <= 1:
+            raise ValueError(f"min_success is a share, 0 to 1, found {self.min_success}")
 
     def chosen(self) -> Source:
         """The source that `source` names."""

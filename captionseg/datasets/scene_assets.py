@@ -77,7 +77,8 @@ def load(folders: Mapping[str, Path]) -> Assets:
         path = folders[row["package"]] / inside
         try:
             if member:
-                archives.setdefault(path, zipfile.ZipFile(path))
+                if path not in archives:
+                    archives[path] = zipfile.ZipFile(path)
                 data = archives[path].read(member)
             else:
                 data = path.read_bytes()
@@ -85,7 +86,7 @@ def load(folders: Mapping[str, Path]) -> Assets:
             raise UserError(f"{path}: cannot be read ({error}); another version of {row['package']}? Delete "
                             f"{folders[row['package']]} and run again") from None
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
-            raise UserError(f"{path}: not the file that scene_assets.csv was made from (sha256 differs), so scores would "
+            raise UserError(f"{path}: not the file that scene_assets.csv was made from (sha256 differs), scores would "
                             f"not compare; install the version of {row['package']} that the table's hashes are of")
         pixels = Image.open(io.BytesIO(data)).convert("RGBA" if row["kind"] == "object" else "RGB")
         pixels = pixels.crop(pixels.getchannel("A").getbbox()) if row["kind"] == "object" else pixels

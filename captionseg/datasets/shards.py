@@ -6,13 +6,16 @@ them everything that depends on their hash.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,7 +47,8 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
 
     Args:
         source: gives the samples.
-        pairs, truth: folders; a shard with NNNNN_stats.json is left as it is.
+        pairs: folder; a shard with NNNNN_stats.json is left as it is, unless it is of other rows.
+        truth: folder beside it.
         shard_size: source rows a shard.
         min_success: smallest share of rows that may succeed.
         seed: of the samples.
@@ -62,23 +66,59 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
         raise UserError("download: the source has no rows; check its settings in params.yaml: download")
     pairs.mkdir(parents=True, exist_ok=True)
     truth.mkdir(parents=True, exist_ok=True)
-    todo = [job for job in jobs if not (pairs / f"{job[0]:05d}_stats.json").exists()]
+    stamp = hashlib.sha256(f"{source!r} {seed} {shard_size}".encode()).hexdigest()[:16]
+    done = keep_finished(pairs, truth, stamp)
+    todo = [job for job in jobs if f"{job[0]:05d}" not in done]
+    write = functools.partial(write_shard, source, pairs=pairs, truth=truth, seed=seed, stamp=stamp)
     workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
     with tqdm(total=sum(len(rows) for _, _, rows in todo), desc="download", unit="img") as bar:
-        if workers == 1:
-            for job in todo:
-                bar.update(write_shard(source, pairs, truth, job, seed))
-        else:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                futures = [pool.submit(write_shard, source, pairs, truth, job, seed) for job in todo]
-                for future in futures:
-                    bar.update(future.result())
+        for count in map(write, todo) if workers == 1 else spread(write, todo, workers):
+            bar.update(count)
     classes = source.classes()
     write_json({"names": list(classes.names), "kinds": list(classes.kinds)}, truth / "classes.json")
     if text := source.licences():
         with atomic_path(pairs / "licences.csv") as part:
             part.write_text(text)
     return summary(pairs, min_success)
+
+
+def keep_finished(pairs: Path, truth: Path, stamp: str) -> set[str]:
+    """Delete what a killed run left, and shards of other rows; the names of the shards that stay.
+
+    Without it a source whose listing changed between two runs would lose rows and have others twice.
+    """
+    done = set()
+    for file in pairs.glob("*_stats.json"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if json.loads(file.read_text()).get("source") == stamp:
+                done.add(file.name.removesuffix("_stats.json"))
+    for file in [*pairs.iterdir(), *truth.iterdir()]:
+        shard = re.fullmatch(r"(\d{5,})(\.tar|\.parquet|_stats\.json)", file.name)
+        if (shard and shard[1] not in done) or re.fullmatch(r"\..+\.part", file.name):
+            file.unlink()
+    return done
+
+
+def spread(write: Callable[[Job], int], jobs: Sequence[Job], workers: int) -> Iterator[int]:
+    """write(job) of every job, in several processes; the first failure stops the others."""
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_adopt, initargs=(write,)) as pool:
+        futures = [pool.submit(_write_adopted, job) for job in jobs]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_adopted: list[Callable[[Job], int]] = []  # of a worker process; sent once and not with each job, as listings are long
+
+
+def _adopt(write: Callable[[Job], int]) -> None:
+    _adopted[:] = [write]
+
+
+def _write_adopted(job: Job) -> int:
+    return _adopted[0](job)
 
 
 def summary(pairs: Path, min_success: float) -> dict[str, float]:
@@ -95,8 +135,8 @@ def summary(pairs: Path, min_success: float) -> dict[str, float]:
     return {"pairs": float(status["success"]), "download_success": share}
 
 
-def write_shard(source: Source, pairs: Path, truth: Path, job: Job, seed: int) -> int:
-    """One shard, its stats last; returns how many source rows it has."""
+def write_shard(source: Source, job: Job, *, pairs: Path, truth: Path, seed: int, stamp: str) -> int:
+    """One shard, its stats with the stamp of its source last; returns how many source rows it has."""
     number, split, rows = job
     name = f"{number:05d}"
     samples = source.samples(split, rows, seed=seed)
@@ -115,7 +155,7 @@ def write_shard(source: Source, pairs: Path, truth: Path, job: Job, seed: int) -
     count = Counter(s.status for s in samples)
     write_json({"count": len(samples), "successes": count["success"],
                 "failed_to_download": count["failed_to_download"], "failed_to_resize": count["failed_to_resize"],
-                "status_dict": dict(count)}, pairs / f"{name}_stats.json")
+                "status_dict": dict(count), "source": stamp}, pairs / f"{name}_stats.json")
     return len(samples)
 
 
@@ -181,7 +221,7 @@ def read_images(pairs: Path, shard: str) -> Iterator[tuple[str, np.ndarray]]:
                 member = members.get(f"{row['key']}.jpg")
                 stream = tar.extractfile(member) if member else None
                 if stream is None:
-                    raise UserError(f"{path}: {row['key']}.jpg is missing; delete {shard}_stats.json and download again")
+                    raise UserError(f"{path}: {row['key']}.jpg is missing; delete {shard}_stats.json, download again")
                 yield row["uid"], decode(stream.read(), path, row)
     except (tarfile.TarError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete {shard}_stats.json and download again") from None
@@ -193,7 +233,7 @@ def decode(data: bytes, path: Path, row: dict) -> np.ndarray:
         raise UserError(f"{path}: {row['key']}.jpg is not the image that was downloaded (sha256 differs)")
     try:
         return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: {row['key']}.jpg does not decode: {error}") from None
 
 

@@ -41,7 +41,11 @@ class Sample:
 
 
 class Source(Protocol):
-    """Where pairs come from. Pickled to the processes that make its samples, so it holds no open files."""
+    """Where pairs come from. Pickled to the processes that make its samples, so it holds no open files.
+
+    After `prepare` its repr says everything that its samples depend on beside the seed: a resumed run goes on from a
+    shard only if that is the same.
+    """
 
     def prepare(self) -> None:
         """Fetch what is shared by all samples, once, before any process starts."""

@@ -1,0 +1,323 @@
+"""img2dataset's layout: what is written, what a killed run leaves, and what a hostile or damaged tar cannot do."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from captionseg.datasets import PhotoScenes, Shapes, scene_assets
+from captionseg.datasets.shards import (
+    decode_mask,
+    encode_mask,
+    plan,
+    read_classes,
+    read_images,
+    read_pairs,
+    read_truth,
+    shard_names,
+    write_shards,
+)
+from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
+from captionseg.records import PAIRS, UserError, uid_of
+
+
+def write(source, folder: Path, *, shard_size: int = 3, min_success: float = 0.0, seed: int = 0, workers: int = 1):
+    return write_shards(source, folder / "pairs", folder / "truth", shard_size=shard_size, min_success=min_success,
+                        seed=seed, workers=workers)  # fmt: skip
+
+
+@pytest.fixture
+def shard(given, picture, tmp_path: Path) -> Path:
+    """Folder pairs/ with one shard of three good pictures, their keys 000000000 to 000000002."""
+    write(given(*(picture(i) for i in range(3))), tmp_path)
+    return tmp_path / "pairs"
+
+
+def repack(pairs: Path, change: dict[str, bytes | tarfile.TarInfo | None], *, rehash: bool = False) -> None:
+    """Rewrite the tar: a member replaced by bytes or by a special member, None leaves it out; new ones are added."""
+    path, members = pairs / "00000.tar", {}
+    with tarfile.open(path) as tar:
+        for member in tar.getmembers():
+            members[member.name] = tar.extractfile(member).read()
+    members |= change
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            if isinstance(content, tarfile.TarInfo):
+                tar.addfile(content)
+            elif content is not None:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    if rehash:
+        rows = pq.read_table(pairs / "00000.parquet").to_pylist()
+        for row in rows:
+            row["sha256"] = hashlib.sha256(members[f"{row['key']}.jpg"]).hexdigest()
+        pq.write_table(pa.Table.from_pylist(rows, schema=PAIRS), pairs / "00000.parquet")
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+# ------------------------------------------------------------------------------------------------ what is written
+
+
+def test_plan_keeps_splits_apart() -> None:
+    assert plan({"train": 5, "tune": 0, "test": 2}, 2) == [
+        (0, "train", range(0, 2)), (1, "train", range(2, 4)), (2, "train", range(4, 5)), (3, "test", range(2)),
+    ]  # fmt: skip
+
+
+def test_layout(given, picture, tmp_path: Path) -> None:
+    missing = Sample("u/9", "gone", "train", status=FAILED_TO_DOWNLOAD, error="HTTP 404")
+    mask = np.zeros((30, 40), np.uint8)
+    source = given(picture(0, mask=mask, concepts=("thing",)), missing, picture(2), picture(3), picture(4, "test"))
+    assert write(source, tmp_path) == {"pairs": 4.0, "download_success": 0.8}
+    pairs = tmp_path / "pairs"
+    assert sorted(p.name for p in pairs.iterdir()) == sorted(
+        f"{n:05d}{end}" for n in range(3) for end in (".tar", ".parquet", "_stats.json"))  # fmt: skip
+    with tarfile.open(pairs / "00000.tar") as tar:
+        members = tar.getmembers()
+        assert [m.name for m in members] == [f"{key}.{end}" for key in ("000000000", "000000002")
+                                             for end in ("jpg", "txt", "json")]  # fmt: skip
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}
+        assert tar.extractfile("000000000.jpg").read() == source.given[0].jpeg
+        assert tar.extractfile("000000002.txt").read() == b"caption 2"
+        assert json.load(tar.extractfile("000000002.json"))["uid"] == uid_of("u/2", "caption 2")
+    rows = pq.read_table(pairs / "00000.parquet").to_pylist()
+    assert [r["key"] for r in rows] == ["000000000", "000000001", "000000002"]
+    assert rows[0]["sha256"] == hashlib.sha256(source.given[0].jpeg).hexdigest()
+    assert (rows[1]["status"], rows[1]["error_message"]) == (FAILED_TO_DOWNLOAD, "HTTP 404")
+    assert (rows[1]["sha256"], rows[1]["width"], rows[1]["height"]) == (None, None, None)
+    stats = json.loads((pairs / "00000_stats.json").read_text())
+    assert (stats["count"], stats["successes"], stats["failed_to_download"], stats["failed_to_resize"]) == (3, 2, 1, 0)
+    assert stats["status_dict"] == {"success": 2, FAILED_TO_DOWNLOAD: 1}
+    assert not set(stats) & {"duration", "start_time", "end_time"}, "they would make equal downloads differ"
+    truth = read_truth(tmp_path / "truth").to_pylist()
+    assert [(r["uid"], r["concepts"]) for r in truth] == [(rows[0]["uid"], ["thing"])]
+
+
+def test_success_rows_only(given, picture, tmp_path: Path) -> None:
+    bad = Sample("u/9", "small", "train", status=FAILED_TO_RESIZE, error="too small")
+    write(given(picture(0), bad, picture(2), picture(3), picture(4, "tune")), tmp_path)
+    pairs = read_pairs(tmp_path / "pairs")
+    assert pairs.column_names == [*PAIRS.names, "shard"]
+    assert pairs["url"].to_pylist() == ["u/0", "u/2", "u/3", "u/4"]
+    assert pairs["shard"].to_pylist() == ["00000", "00000", "00001", "00002"]
+    images = dict(read_images(tmp_path / "pairs", "00000"))
+    assert list(images) == pairs["uid"].to_pylist()[:2]
+    assert all(image.shape == (30, 40, 3) and image.dtype == np.uint8 for image in images.values())
+
+
+def test_a_shard_without_any_success(given, picture, tmp_path: Path) -> None:
+    bad = [Sample(f"u/{i}", "c", "train", status=FAILED_TO_DOWNLOAD, error="404") for i in range(3)]
+    write(given(*bad, picture(4, "tune")), tmp_path)
+    assert list(read_images(tmp_path / "pairs", "00000")) == []
+    assert read_pairs(tmp_path / "pairs")["shard"].to_pylist() == ["00001"]
+
+
+def test_masks_keep_every_label() -> None:
+    mask = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    assert (decode_mask(encode_mask(mask)) == mask).all()
+    assert decode_mask(encode_mask(mask)).dtype == np.uint8
+
+
+def test_licences_lie_beside_the_pairs(given, picture, tmp_path: Path) -> None:
+    source = given(picture(0))
+    source.licences = lambda: "path,licence\nx,GPL-2\n"
+    write(source, tmp_path)
+    assert (tmp_path / "pairs" / "licences.csv").read_text() == "path,licence\nx,GPL-2\n"
+
+
+# ------------------------------------------------------------------------------------------------ errors of the user's
+
+
+def test_too_few_successes_say_why(given, picture, tmp_path: Path) -> None:
+    bad = [Sample(f"u/{i}", "c", "train", status=FAILED_TO_DOWNLOAD, error="HTTP 404") for i in range(3)]
+    bad.append(Sample("u/x", "c", "train", status=FAILED_TO_RESIZE, error="too small"))
+    with pytest.raises(UserError) as caught:
+        write(given(picture(9), *bad), tmp_path, min_success=0.5)
+    for part in ("1 of 5 rows", "min_success = 0.5", "3 x failed_to_download: HTTP 404",
+                 "1 x failed_to_resize: too small"):  # fmt: skip
+        assert part in str(caught.value)
+    assert str(caught.value).index("3 x") < str(caught.value).index("1 x failed"), "the most frequent one first"
+    assert write(given(picture(9), *bad), tmp_path, min_success=0.2)["download_success"] == 0.2
+
+
+def test_no_success_at_all_is_never_enough(given, tmp_path: Path) -> None:
+    bad = Sample("u", "c", "train", status=FAILED_TO_DOWNLOAD, error="HTTP 404")
+    with pytest.raises(UserError, match="0 of 1 rows"):
+        write(given(bad), tmp_path, min_success=0.0)
+
+
+def test_a_source_without_rows(given, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no rows"):
+        write(given(), tmp_path)
+
+
+def test_no_shards(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no finished shard"):
+        shard_names(tmp_path)
+    assert len(read_truth(tmp_path)) == 0
+    with pytest.raises(UserError, match=r"classes\.json"):
+        read_classes(tmp_path)
+    (tmp_path / "classes.json").write_text("{}")
+    with pytest.raises(UserError, match=r"classes\.json"):
+        read_classes(tmp_path)
+
+
+def test_a_shard_without_its_stats_is_not_finished(given, picture, tmp_path: Path) -> None:
+    write(given(*(picture(i) for i in range(6))), tmp_path)
+    (tmp_path / "pairs" / "00000_stats.json").unlink()
+    assert shard_names(tmp_path / "pairs") == ["00001"]
+    assert len(read_pairs(tmp_path / "pairs")) == 3
+
+
+# ------------------------------------------------------------------------------------------------ damaged and hostile
+
+
+def jpeg(colour: str = "red") -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("content", "rehash", "reason"), [
+    (jpeg(), False, "sha256 differs"),
+    (None, False, "missing"),
+    (b"\xff\xd8\xff no picture", True, "does not decode"),
+    (jpeg()[:400], True, "does not decode"),
+    (special("000000001.jpg", tarfile.SYMTYPE, "/etc/passwd"), False, "missing"),
+    (special("000000001.jpg", tarfile.LNKTYPE, "000000000.jpg"), False, "missing"),
+    (special("000000001.jpg", tarfile.CHRTYPE), False, "missing"),
+    (special("000000001.jpg", tarfile.FIFOTYPE), False, "missing"),
+    (special("000000001.jpg", tarfile.DIRTYPE), False, "missing"),
+])  # fmt: skip
+def test_a_damaged_picture_is_named(shard: Path, content, rehash: bool, reason: str) -> None:
+    repack(shard, {"000000001.jpg": content}, rehash=rehash)
+    images = read_images(shard, "00000")
+    next(images)
+    with pytest.raises(UserError, match=rf"00000\.tar: 000000001\.jpg .*{reason}") as caught:
+        next(images)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "gone", "compressed"])
+def test_a_damaged_tar_is_named(shard: Path, damage: str) -> None:
+    path = shard / "00000.tar"
+    data = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {"cut": data[:700], "garbage": b"x" * 2000, "empty": b"", "compressed": b"\x1f\x8b\x08" + data}[damage]
+        )
+    with pytest.raises(UserError, match=r"00000\.tar: "):
+        list(read_images(shard, "00000"))
+
+
+def test_a_hostile_tar_touches_nothing(shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members are looked up by name and read in memory; nothing is ever unpacked."""
+    good = [image for _, image in read_images(shard, "00000")]
+    repack(shard, {
+        "../evil.jpg": jpeg(), "/tmp/captionseg_evil.jpg": jpeg(), "x/../../../evil.txt": b"x",
+        "link": special("link", tarfile.SYMTYPE, str(tmp_path)), "link/evil.jpg": jpeg(),
+        "device": special("device", tarfile.CHRTYPE), "pipe": special("pipe", tarfile.FIFOTYPE),
+        "hard": special("hard", tarfile.LNKTYPE, "/etc/passwd"), "\udcff.jpg": jpeg(),
+    })  # fmt: skip
+    inside = tmp_path / "cwd"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    before = sorted(p for p in tmp_path.rglob("*"))
+    assert all((a == b).all() for a, (_, b) in zip(good, read_images(shard, "00000"), strict=True))
+    assert sorted(p for p in tmp_path.rglob("*")) == before
+    assert not Path("/tmp/captionseg_evil.jpg").exists()
+
+
+def test_a_picture_that_says_it_is_huge(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match=r"000000000\.jpg does not decode: .*bomb"):
+        list(read_images(shard, "00000"))
+
+
+# ------------------------------------------------------------------------------------------------ runs that go on
+
+
+SMALL = Shapes(train=5, tune=2, test=2, size=32)
+
+
+def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
+    """Killed for real, in the middle of the third shard: the next run keeps two shards and writes the same bytes."""
+    script = textwrap.dedent(f"""
+        import os, signal, sys
+        from pathlib import Path
+        from captionseg.datasets import Shapes, shards
+        add = shards.add
+        def add_or_die(tar, name, data):
+            if name.startswith("00002"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            add(tar, name, data)
+        shards.add = add_or_die
+        shards.write_shards({SMALL!r}, Path("pairs"), Path("truth"), shard_size=3, min_success=0, seed=0, workers=1)
+    """)
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root},
+                          capture_output=True, check=False)  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    pairs = tmp_path / "pairs"
+    assert shard_names(pairs) == ["00000", "00001"]
+    assert list(pairs.glob(".*.part")), "it was killed while it wrote"
+    kept = {p.name: p.stat().st_ino for p in pairs.glob("0000[01]*")}
+    write(SMALL, tmp_path)
+    write(SMALL, tmp_path / "fresh")
+    assert {p.name: p.stat().st_ino for p in pairs.glob("0000[01]*")} == kept
+    for folder in ("pairs", "truth"):
+        ours, fresh = tmp_path / folder, tmp_path / "fresh" / folder
+        assert {p.name: p.read_bytes() for p in ours.iterdir()} == {p.name: p.read_bytes() for p in fresh.iterdir()}
+
+
+@pytest.mark.parametrize("change", ["seed", "shard_size", "source"])
+def test_shards_of_other_rows_are_not_kept(change: str, tmp_path: Path) -> None:
+    other = {"seed": {"seed": 1}, "shard_size": {"shard_size": 2}, "source": {}}[change]
+    write(SMALL, tmp_path, **other) if other else write(Shapes(train=9, tune=2, test=2, size=32), tmp_path)
+    (tmp_path / "pairs" / "notes.txt").write_text("not ours")
+    write(SMALL, tmp_path)
+    write(SMALL, tmp_path / "fresh")
+    (tmp_path / "pairs" / "notes.txt").unlink()
+    for folder in ("pairs", "truth"):
+        ours, fresh = tmp_path / folder, tmp_path / "fresh" / folder
+        assert {p.name: p.read_bytes() for p in ours.iterdir()} == {p.name: p.read_bytes() for p in fresh.iterdir()}
+
+
+@pytest.mark.parametrize("stats", ["", "[]", "{}", '{"source": 3}'])
+def test_stats_that_cannot_be_trusted(stats: str, tmp_path: Path) -> None:
+    write(SMALL, tmp_path)
+    path = tmp_path / "pairs" / "00000_stats.json"
+    before = path.read_bytes()
+    path.write_text(stats)
+    write(SMALL, tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_an_error_in_a_worker_reaches_the_user(tmp_path: Path, toy_scenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers do not see the painted assets, and find no apt-get either."""
+    assert scene_assets.fetch() is toy_scenes
+    monkeypatch.setenv("CAPTIONSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="there is no apt-get"):
+        write(PhotoScenes(train=9, tune=2, test=2, size=64), tmp_path, workers=2)
+    assert not list((tmp_path / "pairs").glob("*_stats.json"))
