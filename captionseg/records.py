@@ -120,6 +120,7 @@ class Corpus:
         caption: [N] strings.
         image_embedding: [N, D] float32, L2-normalised, in the space of `concept_embedding`. Rows of the training
             split are cross-fitted: embedded by an alignment that never saw their caption.
+        image_feature: [N, P] frozen image features before any alignment with text (memory-mapped where large).
         neighbours: [N, K] int32 rows of this corpus, most similar images first, never the row itself; -1 pads.
         caption_neighbours: [N, K'] int32 rows whose captions are most similar to image i, never its own; -1 pads.
         vocabulary: [C] concepts, most frequent first.
@@ -130,6 +131,7 @@ class Corpus:
     uid: np.ndarray
     caption: Sequence[str]
     image_embedding: np.ndarray
+    image_feature: np.ndarray
     neighbours: np.ndarray
     caption_neighbours: np.ndarray
     vocabulary: Sequence[str]

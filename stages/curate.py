@@ -1,6 +1,6 @@
 """curate: which concepts each training image shows, by every rule of the params.
 
-Reads data/index, the encoder of data/features and, for measuring alone, data/truth; writes data/supervision and
+Reads data/index, data/features and, for measuring alone, data/truth; writes data/supervision and
 reports/curation.json.
 """
 
@@ -16,12 +16,12 @@ from stages.run import In, Out
 PARAMS = ("seed", "curate")
 
 
-def main(params: Params, *, index: In, encoder: In, truth: In, supervision: Out, measures: Out) -> dict[str, float]:
+def main(params: Params, *, index: In, features: In, truth: In, supervision: Out, measures: Out) -> dict[str, float]:
     """Curate, and measure against what is known to be there."""
     known = read_truth(truth)
     true = {uid: set(names) for uid, names in
             zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)}
-    result = curate(index, TextSpace.load(encoder).encode, params.curate, true=true, supervision=supervision,
+    result = curate(index, features, TextSpace.load(features / "encoder").encode, params.curate, true=true, supervision=supervision,
                     seed=params.seed)
     write_json(result, measures)
     return {f"{rule}.{name}": value for rule, row in result.items() for name, value in row.items()}

@@ -1,24 +1,28 @@
 """Our own extension of CoCu: scores calibrated per concept. It goes beyond the paper.
 
-Eq. 7 compares f(x, t) with its values at the neighbours whose captions name the concept: a local calibration by a
-handful of positives. Here every image of the corpus whose caption names the concept is a positive (Elkan & Noto 2008:
-captions label some of the images that show a concept, at random among them). The score is how far the image falls
-short of the concept's typical positive,
+Captions name some of the concepts that an image shows: positive-unlabelled data, a concept at a time. Elkan & Noto
+(2008): if captions name a concept at random among the images that show it, then
 
-    R(x, c) = exp(min(f(x, t_c) - mu_c, 0) / temperature),   mu_c = mean of f(x', t_c) over captions that name c,
+    P(c shown | x) = g(x, c) / e_c,   g(x, c) = P(c named | x),   e_c = mean of g(x', c) over captions that name c.
 
-an estimate of P(c shown) up to a factor, 1 for the caption's own concepts. Expansion stays CoCu's.
+`estimator: labels` learns g from the captions, by ridge regression on the frozen image features, leave-one-out, so
+that no image is scored by its own caption. `estimator: cosine` keeps CoCu's f and takes the log of g for it up to a
+factor: R = exp(min(f - mu_c, 0) / temperature), mu_c = mean of f over captions that name c. Eq. 7 is the local version
+of this: f over its mean at the few neighbours that name c. Expansion stays CoCu's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from captionseg.curation.archive import Archive, join, select, take, to_supervision
 from captionseg.curation.clustering import cluster
-from captionseg.curation.relevance import adjacency, named_relevance, relevance
+from captionseg.curation.labelling import LeaveOneOut
+from captionseg.curation.relevance import adjacency, relevance
 from captionseg.records import Corpus, Supervision
 
 
@@ -27,16 +31,20 @@ class CoCuCalibrated:
     """Vision-driven expansion, positive-unlabelled ranking.
 
     Attributes:
+        estimator: labels or cosine, see above.
+        strength: of the ridge of `labels`.
         neighbours: N, images whose captions fill the archive.
-        minimum_support: so many of the N captions must name a concept.
+        minimum_support: so many of the N captions must name a concept; 0 leaves every concept in.
         limit: M, at most so many concepts an image.
-        temperature: of R, in units of f.
+        temperature: of R, in units of f; `cosine` only.
         power: a concept is drawn with probability proportional to R ** power.
         minimum_score: a concept with a lower R stays out of the archive.
         clusters: L of cluster-guided sampling; 0 samples from the whole archive.
         chunk: images at once.
     """
 
+    estimator: Literal["labels", "cosine"] = "labels"
+    strength: float = 10.0
     neighbours: int = 128
     minimum_support: int = 2
     limit: int = 6
@@ -48,24 +56,25 @@ class CoCuCalibrated:
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
-        typical = self.positives(corpus)
-        rows = np.arange(len(corpus))
-        parts = [self.archive(corpus, rows[i : i + self.chunk], typical) for i in range(0, len(rows), self.chunk)]
+        rows = [np.arange(i, min(i + self.chunk, len(corpus))) for i in range(0, len(corpus), self.chunk)]
+        shown = self.estimate(corpus, rows)
+        parts = [self.archive(corpus, part, shown(part)) for part in rows]
         return to_supervision(join(parts), corpus, supervision, "cocu_calibrated")
 
-    def positives(self, corpus: Corpus) -> np.ndarray:
-        """[C] mu_c: mean f over the images whose captions name the concept; NaN where none does."""
-        count = np.asarray(corpus.named.astype(float).sum(axis=0)).ravel()
-        total = np.asarray(named_relevance(corpus, "shifted").sum(axis=0)).ravel()
-        return np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
+    def estimate(self, corpus: Corpus, chunks: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        """rows -> [n, C] R, the estimate of P(c shown | x), at most 1."""
+        if self.estimator == "cosine":
+            typical = positive_mean(lambda rows: relevance(corpus, rows, "shifted"), corpus, chunks)
+            return lambda rows: np.exp(np.minimum(relevance(corpus, rows, "shifted") - typical, 0.0) / self.temperature)
+        g = LeaveOneOut.fit(corpus.image_feature, corpus.named, self.strength).predict
+        typical = np.maximum(positive_mean(g, corpus, chunks), 1e-3)
+        return lambda rows: np.clip(g(rows) / typical, 1e-4, 1.0)
 
-    def archive(self, corpus: Corpus, rows: np.ndarray, typical: np.ndarray) -> Archive:
-        """The archives of some rows; `typical` is `positives` of the corpus."""
+    def archive(self, corpus: Corpus, rows: np.ndarray, ratio: np.ndarray) -> Archive:
+        """The archives of some rows; `ratio` [n, C] is R of them."""
         near = adjacency(corpus.neighbours[rows], self.neighbours, len(corpus))
         support = (near @ corpus.named.astype(float)).toarray()
         own = corpus.named[rows].toarray()
-        f = relevance(corpus, rows, "shifted")
-        ratio = np.exp(np.minimum(f - typical, 0.0) / self.temperature)
         score = np.where(own, 1.0, np.where(support >= self.minimum_support, ratio, -np.inf))
         score[score < self.minimum_score] = -np.inf
         concept = select(score, own, self.limit, own_first=True)
@@ -74,5 +83,15 @@ class CoCuCalibrated:
         clusters = (cluster(concept, corpus.concept_embedding, self.clusters) if self.clusters
                     else np.full(concept.shape, -1, np.int32))
         nan = np.full(concept.shape, np.nan, np.float32)
-        return Archive(concept, kept, take(f, concept, np.nan), nan, weight,
+        return Archive(concept, kept, nan, nan, weight,
                        take(support, concept, 0).astype(np.int32), clusters)
+
+
+def positive_mean(score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, chunks: list[np.ndarray]) -> np.ndarray:
+    """[C]: mean score over the images whose captions name a concept; NaN where none does."""
+    total, count = np.zeros(len(corpus.vocabulary)), np.zeros(len(corpus.vocabulary))
+    for rows in chunks:
+        named = corpus.named[rows].toarray()
+        total += np.where(named, score(rows), 0.0).sum(0)
+        count += named.sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1.0), np.nan)

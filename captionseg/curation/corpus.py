@@ -14,12 +14,12 @@ from captionseg.text.prompts import TEMPLATES, class_embeddings
 from captionseg.text.vocabulary import Vocabulary
 
 
-def load(index: Path, vocabulary: Callable[[Sequence[str]], Vocabulary],
+def load(index: Path, features: Path, vocabulary: Callable[[Sequence[str]], Vocabulary],
          encode: Callable[[Sequence[str]], np.ndarray], *, prompts: str = "simple") -> tuple[Corpus, Vocabulary]:
     """The training pairs of an index.
 
     Args:
-        index: folder that the index stage wrote.
+        index, features: folders that the index stage wrote.
         vocabulary: makes the vocabulary from the captions.
         encode: texts -> embeddings in the space of the image embeddings.
         prompts: which template set turns a concept into t_m.
@@ -39,7 +39,7 @@ def load(index: Path, vocabulary: Callable[[Sequence[str]], Vocabulary],
                            for name in ("neighbours", "caption_neighbours"))
     corpus = Corpus(
         np.array(ids["uid"].to_pylist(), object)[rows], list(captions),
-        read_arrays(index / "img_emb")[rows].astype(np.float32), near, near_captions, words.concepts,
+        read_arrays(index / "img_emb")[rows].astype(np.float32), read_arrays(features / "pooled")[rows], near, near_captions, words.concepts,
         class_embeddings(words.concepts, encode, TEMPLATES[prompts]), words.named(list(captions)),
     )
     return corpus, words

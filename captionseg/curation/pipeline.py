@@ -20,12 +20,12 @@ from captionseg.text.vocabulary import build
 log = logging.getLogger(__name__)
 
 
-def curate(index: Path, encode: Callable[[Sequence[str]], np.ndarray], params: CurateParams, *,
+def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.ndarray], params: CurateParams, *,
            true: Mapping[str, set[str]], supervision: Path, seed: int) -> dict[str, dict[str, float]]:
     """All rules of the params, one after another over the same corpus.
 
     Args:
-        index: folder of the index stage.
+        index, features: folders of the index stage.
         encode: texts -> embeddings in the index's space.
         params: section `curate`.
         true: uid -> known concepts, for the measures alone; may be empty.
@@ -35,7 +35,7 @@ def curate(index: Path, encode: Callable[[Sequence[str]], np.ndarray], params: C
     Returns:
         measures by rule.
     """
-    corpus, vocabulary = corpora.load(index, lambda captions: build(captions, params.vocabulary), encode,
+    corpus, vocabulary = corpora.load(index, features, lambda captions: build(captions, params.vocabulary), encode,
                                       prompts=params.prompts)
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
     named = [{corpus.vocabulary[c] for c in corpus.named.indices[start:end]}

@@ -169,5 +169,5 @@ def world(toy, tmp_path_factory) -> World:
         ["nouns", "cocu"], vocabulary=VocabularyParams(minimum=2), cocu=CoCu(neighbours=8, minimum_support=2)
     )
     encode = TextSpace.load(features / "encoder").encode
-    measures = curate(index, encode, params, true=true, supervision=supervision, seed=0)
+    measures = curate(index, features, encode, params, true=true, supervision=supervision, seed=0)
     return World(pairs, truth, features, index, regions, supervision, table, measures)

@@ -21,7 +21,7 @@ def corpus_of(images: np.ndarray, concepts: dict[str, list[float]], named: list[
     matrix = np.array([[name in row for name in names] for row in named])
     return Corpus(
         np.array([f"{i:032x}" for i in range(len(images))], object), [" ".join(sorted(row)) for row in named],
-        np.asarray(images, np.float32), np.array(near, np.int32), np.array(near_captions or near, np.int32), names,
+        np.asarray(images, np.float32), np.asarray(images, np.float32), np.array(near, np.int32), np.array(near_captions or near, np.int32), names,
         np.array(list(concepts.values()), np.float32), csr_array(matrix),
     )  # fmt: skip
 
@@ -62,7 +62,7 @@ def make_corpus() -> Callable[..., Corpus]:
         near[3, 4:] = near[-1] = near_captions[-1] = -1
         return Corpus(
             np.array([f"{i:032x}" for i in range(images)], object), [f"caption {i}" for i in range(images)], embedding,
-            near.astype(np.int32), near_captions.astype(np.int32), [f"concept{i}" for i in range(concepts)],
+            rng.normal(size=(images, 3)).astype(np.float16), near.astype(np.int32), near_captions.astype(np.int32), [f"concept{i}" for i in range(concepts)],
             unit(rng.normal(size=(concepts, dimensions))), csr_array(named),
         )  # fmt: skip
 

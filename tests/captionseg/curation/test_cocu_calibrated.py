@@ -3,25 +3,33 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from captionseg.curation import CoCuCalibrated
+from captionseg.curation.cocu_calibrated import positive_mean
+from captionseg.curation.labelling import LeaveOneOut
+from captionseg.curation.relevance import relevance
 from captionseg.records import Concept, Corpus, Supervision
 
-RULE = CoCuCalibrated(neighbours=3, minimum_support=1, temperature=0.1)
+RULE = CoCuCalibrated(estimator="cosine", neighbours=3, minimum_support=1, temperature=0.1)
 
 
 def curate(rule: CoCuCalibrated, corpus: Corpus) -> list[dict[str, Concept]]:
     return [{c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts]
 
 
+def f_mean(corpus: Corpus) -> np.ndarray:
+    return positive_mean(lambda rows: relevance(corpus, rows, "shifted"), corpus, [np.arange(4), np.arange(4, 6)])
+
+
 def test_mu_is_the_mean_over_the_captions_that_name_the_concept(by_hand):
     # dog: images 0 and 1; grass: 1 and 2; car: 3
-    np.testing.assert_allclose(RULE.positives(by_hand), [(0.8 + 1) / 2, (0.5 + 1) / 2, 0.1], atol=1e-6)
+    np.testing.assert_allclose(f_mean(by_hand), [(0.8 + 1) / 2, (0.5 + 1) / 2, 0.1], atol=1e-6)
 
 
 def test_mu_of_a_concept_that_nobody_names_is_unknown(by_hand):
     nobody = replace(by_hand, named=by_hand.named.multiply(np.array([[1, 1, 0]])).astype(bool).tocsr())
-    assert np.isnan(RULE.positives(nobody)).tolist() == [False, False, True]
+    assert np.isnan(f_mean(nobody)).tolist() == [False, False, True]
     assert all("car" not in row for row in curate(replace(RULE, minimum_support=0), nobody))
 
 
@@ -43,3 +51,23 @@ def test_own_concepts_are_certain_whatever_the_image_looks_like(by_hand):
 def test_minimum_support_and_minimum_score(by_hand):
     assert set(curate(replace(RULE, minimum_support=2), by_hand)[0]) == {"dog", "grass"}
     assert set(curate(replace(RULE, minimum_score=0.5), by_hand)[1]) == {"dog", "grass"}  # car: exp(-1)
+
+
+def test_labels_estimate_is_g_over_its_mean_at_the_named(make_corpus):
+    corpus = make_corpus(images=60, concepts=4)
+    rule = CoCuCalibrated(estimator="labels", strength=2.0, minimum_support=0, limit=4)
+    g = LeaveOneOut.fit(corpus.image_feature, corpus.named, 2.0).predict(np.arange(60))
+    named = corpus.named.toarray()
+    for i, row in enumerate(curate(rule, corpus)):
+        for c, text in enumerate(corpus.vocabulary):
+            expected = 1.0 if named[i, c] else np.clip(g[i, c] / max(g[named[:, c], c].mean(), 1e-3), 1e-4, 1.0)
+            assert row[text].score == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_image_is_scored_by_its_own_caption(make_corpus):
+    corpus = make_corpus(images=60, concepts=4)
+    flipped = corpus.named.toarray()
+    flipped[7] = ~flipped[7]
+    other = replace(corpus, named=csr_array(flipped))
+    here, there = (LeaveOneOut.fit(c.image_feature, c.named, 2.0).predict(np.array([7])) for c in (corpus, other))
+    np.testing.assert_allclose(here, there, atol=1e-5)

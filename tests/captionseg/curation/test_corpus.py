@@ -13,7 +13,7 @@ from captionseg.text.vocabulary import VocabularyParams, build
 @pytest.fixture(scope="module")
 def loaded(world):
     encode = TextSpace.load(world.encoder).encode
-    return corpora.load(world.index, lambda captions: build(captions, VocabularyParams(minimum=2)), encode)
+    return corpora.load(world.index, world.features, lambda captions: build(captions, VocabularyParams(minimum=2)), encode)
 
 
 def test_the_training_split_alone(world, loaded):
@@ -22,6 +22,7 @@ def test_the_training_split_alone(world, loaded):
     assert list(corpus.uid) == list(np.array(world.table["uid"].to_pylist())[train])
     assert corpus.caption == list(np.array(world.table["caption"].to_pylist())[train])
     np.testing.assert_array_equal(corpus.image_embedding, read_arrays(world.index / "img_emb")[train])
+    np.testing.assert_array_equal(corpus.image_feature, read_arrays(world.features / "pooled")[train])
     assert corpus.image_embedding.dtype == np.float32
     assert set(vocabulary.concepts) == {"dog", "cat", "bird", "grass", "sand", "water"}
 
@@ -52,9 +53,13 @@ def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
         (tmp_path / name).mkdir()
     np.save(tmp_path / "img_emb" / "img_emb_0.npy", read_arrays(world.index / "img_emb")[order])
     pq.write_table(world.table.select(["caption"]).take(pa.array(order)), tmp_path / "metadata" / "metadata_0.parquet")
+    features = tmp_path / "features"
+    (features / "pooled").mkdir(parents=True)
+    np.save(features / "pooled" / "pooled_0.npy", read_arrays(world.features / "pooled")[order])
     vocabulary = loaded[1]
-    moved, _ = corpora.load(tmp_path, lambda _: vocabulary, TextSpace.load(world.encoder).encode)
+    moved, _ = corpora.load(tmp_path, features, lambda _: vocabulary, TextSpace.load(world.encoder).encode)
     assert list(moved.uid) == list(loaded[0].uid)
+    np.testing.assert_array_equal(moved.image_feature, loaded[0].image_feature)
     np.testing.assert_array_equal(moved.neighbours, loaded[0].neighbours)
     np.testing.assert_array_equal(moved.caption_neighbours, loaded[0].caption_neighbours)
 
@@ -67,7 +72,7 @@ def test_neighbours_outside_the_training_split_become_padding(world, tmp_path, l
         pq.write_table(table.set_column(1, "neighbours", pa.array(near, NEIGHBOURS.field(1).type)), tmp_path / file)
     for name in ("img_emb", "metadata", "ids.parquet"):
         (tmp_path / name).symlink_to(world.index / name)
-    corpus, _ = corpora.load(tmp_path, lambda _: loaded[1], TextSpace.load(world.encoder).encode)
+    corpus, _ = corpora.load(tmp_path, world.features, lambda _: loaded[1], TextSpace.load(world.encoder).encode)
     assert (corpus.neighbours[:, :2] == -1).all()
     np.testing.assert_array_equal(corpus.neighbours[:, 2:], loaded[0].neighbours[:, 2:])
 
@@ -82,4 +87,4 @@ def test_no_training_pair_is_one_line(world, tmp_path):
     ids = pq.read_table(world.index / "ids.parquet")
     pq.write_table(ids.set_column(4, "split", pa.array(["test"] * len(ids))), tmp_path / "ids.parquet")
     with pytest.raises(UserError, match="nothing to curate"):
-        corpora.load(tmp_path, lambda _: None, lambda _: None)
+        corpora.load(tmp_path, world.features, lambda _: None, lambda _: None)

@@ -54,7 +54,7 @@ def test_measures_are_those_of_the_written_tables(world):
 def test_the_second_time_gives_the_same_bytes(world, tmp_path, caplog):
     encode = TextSpace.load(world.encoder).encode
     with caplog.at_level(logging.INFO, "captionseg.curation.pipeline"):
-        measures = pipeline.curate(world.index, encode, PARAMS, true={}, supervision=tmp_path, seed=0)
+        measures = pipeline.curate(world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0)
     assert measures["nouns"].keys() == {"concepts_per_image", "kept"}
     assert "nouns: kept 35 of 35" in caplog.text
     for file in sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()):

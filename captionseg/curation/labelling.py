@@ -1,0 +1,71 @@
+"""Which images would be captioned with a concept: ridge regression on frozen features, leave-one-out in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_array
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """A ridge regression that predicts each row of its own training set as if it had been fitted on all the others.
+
+    With A = (X'X + strength I)^-1 and h_i = x_i' A x_i the residual without row i is (y_i - x_i' A X'y) / (1 - h_i),
+    exactly. Columns of X are standardised and divided by sqrt(P), so that `strength` means the same for every encoder.
+
+    Attributes:
+        features: [N, P] frozen image features.
+        labels: [N, C] bool, does caption i name concept c?
+        mean, scale: [P] of the standardisation.
+        weights: [P + 1, C], the last row is the constant.
+        leverage: [N] h.
+    """
+
+    features: np.ndarray
+    labels: csr_array
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    leverage: np.ndarray
+
+    @staticmethod
+    def fit(features: np.ndarray, labels: csr_array, strength: float, *, chunk: int = 4096) -> LeaveOneOut:
+        """Fit in three passes over the rows, `chunk` at a time; the cost is linear in rows.
+
+        Args:
+            features: [N, P]; may be memory-mapped.
+            labels: [N, C].
+            strength: of the ridge, above 0.
+            chunk: rows at once.
+        """
+        parts = [slice(i, i + chunk) for i in range(0, len(features), chunk)]
+        mean = np.sum([features[p].sum(0, dtype=np.float64) for p in parts], axis=0) / len(features)
+        square = np.sum([((features[p] - mean) ** 2).sum(0) for p in parts], axis=0) / len(features)
+        scale = (np.sqrt(square) + 1e-6) * np.sqrt(features.shape[1])
+        width = features.shape[1] + 1
+        gram, moment = np.zeros((width, width)), np.zeros((width, labels.shape[1]))
+        for part in parts:
+            x = standardised(features[part], mean, scale)
+            gram += x.T @ x
+            moment += x.T @ labels[part].toarray().astype(np.float32)
+        gram[np.diag_indices(width - 1)] += strength  # the constant is not shrunk
+        factor = cho_factor(gram)
+        leverage = np.concatenate([
+            np.einsum("np,pn->n", x, cho_solve(factor, x.T))
+            for x in (standardised(features[part], mean, scale) for part in parts)])
+        return LeaveOneOut(features, labels, mean, scale, cho_solve(factor, moment).astype(np.float32), leverage)
+
+    def predict(self, rows: np.ndarray | slice) -> np.ndarray:
+        """[n, C] float32: g of some rows of the training set, each without itself."""
+        y = self.labels[rows].toarray().astype(np.float32)
+        residual = y - standardised(self.features[rows], self.mean, self.scale) @ self.weights
+        return y - residual / np.maximum(1.0 - self.leverage[rows], 1e-3)[:, None].astype(np.float32)
+
+
+def standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """[n, P + 1] float32, a column of ones last."""
+    x = ((features - mean) / scale).astype(np.float32)
+    return np.concatenate([x, np.ones((len(x), 1), np.float32)], axis=1)
