@@ -1,0 +1,7 @@
+"""python -m captionseg: the command line."""
+
+import sys
+
+from captionseg.cli import main
+
+sys.exit(main())

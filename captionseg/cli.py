@@ -1,0 +1,105 @@
+"""The command line.
+
+    captionseg segment zebra.jpg --labels "zebra, grass"
+    captionseg check-params
+
+What a command needs is imported when it runs, so that --help comes at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+MODEL = Path("models/cocu_calibrated-mil")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point: 0, or 1 after one line on stderr for a mistake of the user's."""
+    arguments = parser().parse_args(argv)
+    from captionseg.records import UserError
+
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their arguments."""
+    top = argparse.ArgumentParser(prog="captionseg", description="Captioned images into open-vocabulary segmentation.")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    one = commands.add_parser("segment", help="segment a picture with words", description=segment.__doc__)
+    one.add_argument("picture", type=Path, help="an image file")
+    one.add_argument("--labels", required=True, help='what to look for, between commas: "zebra, grass"')
+    one.add_argument("--model", type=Path, default=MODEL, help="folder of a trained recipe (default: %(default)s)")
+    one.add_argument("--out", type=Path, help="overlay to write (default: PICTURE_segments.png beside the picture)")
+    one.add_argument("--mask", type=Path, metavar="PNG", help="also write the label of each pixel, counted from 0")
+    one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    one.set_defaults(run=segment)
+    two = commands.add_parser("check-params", help="check params.yaml", description=check_params.__doc__)
+    two.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"), help="default: %(default)s")
+    two.set_defaults(run=check_params)
+    return top
+
+
+def segment(arguments: argparse.Namespace) -> None:
+    """Find the label that fits best for each pixel of a picture; write it tinted by them, print their shares."""
+    import numpy as np
+
+    from captionseg.inference import Predictor, read_image
+    from captionseg.records import UserError
+    from captionseg.reporting.overlay import check_writable, overlay, palette, shares, with_legend, write_picture
+
+    labels = read_labels(arguments.labels)
+    out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
+    check_writable(out)
+    if arguments.mask and check_writable(arguments.mask) != "PNG":
+        raise UserError(f"{arguments.mask}: labels are written as PNG; end the name with .png")
+    picture = read_image(arguments.picture)
+    found = Predictor.load(arguments.model, device=arguments.device).segment(picture, labels)
+    if arguments.mask:
+        write_picture(found.astype(np.uint8), arguments.mask)
+    colours, share = palette(len(labels)), shares(found, len(labels))
+    texts = [f"{label}  {100 * part:.0f} %" for label, part in zip(labels, share, strict=True)]
+    write_picture(with_legend(overlay(picture, found, colours), texts, colours), out)
+    width = max(map(len, labels))
+    for label, part in sorted(zip(labels, share, strict=True), key=lambda pair: -pair[1]):
+        print(f"{label:{width}}  {100 * part:5.1f} %")
+    print(out)
+
+
+def read_labels(text: str) -> list[str]:
+    """The labels of a list with commas, each once.
+
+    Raises:
+        UserError: if there is none, or more than a mask can tell apart.
+    """
+    from captionseg.records import UserError
+
+    labels = list(dict.fromkeys(" ".join(part.split()) for part in text.split(",") if part.strip()))
+    if not labels:
+        raise UserError('--labels: give at least one, for example --labels "zebra, grass"')
+    if len(labels) > 255:
+        raise UserError(f"--labels: {len(labels)} labels; a picture can be segmented with at most 255 at once")
+    return labels
+
+
+def check_params(arguments: argparse.Namespace) -> None:
+    """Read every section of params.yaml and every rule of its gate; say what does not fit and what would."""
+    from captionseg.params import Params
+    from captionseg.reporting.gate import parse
+
+    params = Params(arguments.params)
+    params.check()
+    for name, text in params.gate.items():
+        parse(name, text)
+    print(f"{arguments.params}: fine ({len(params.recipes)} recipes, {len(params.gate)} rules of the gate)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""What the stages left on disk, loaded when the report first asks for it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from captionseg.curation import RULES
+from captionseg.datasets.shards import decode, decode_mask, read_classes, read_pairs, read_truth
+from captionseg.records import ClassTable, Concept, Supervision, read_tables
+from captionseg.training import Recipe
+from captionseg.training.curve import read as read_curve
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the stages left what the report reads; `recipes` has a JSON for each, `curation`, `validation` are JSON."""
+
+    pairs: Path
+    truth: Path
+    index: Path
+    regions: Path
+    supervision: Path
+    segments: Path
+    models: Path
+    recipes: Path
+    curation: Path
+    validation: Path
+    encoder: Path
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The artifacts of one run.
+
+    Attributes:
+        folders: where they are.
+        recipes: of params.yaml, in the order in which they are shown.
+    """
+
+    folders: Folders
+    recipes: Mapping[str, Recipe]
+
+    @cached_property
+    def pairs(self) -> dict[str, dict[str, Any]]:
+        """uid -> row of PAIRS, and its shard, of every picture, in shard order."""
+        rows = read_pairs(self.folders.pairs).to_pylist()
+        return {row["uid"]: row for row in rows}
+
+    @cached_property
+    def statuses(self) -> list[str]:
+        """The status of every source row, failures too."""
+        return read_tables(self.folders.pairs, columns=["status"])["status"].to_pylist()
+
+    @cached_property
+    def classes(self) -> ClassTable:
+        """Of the truth; without names where nothing is known."""
+        return read_classes(self.folders.truth)
+
+    @cached_property
+    def truth(self) -> pa.Table:
+        """Schema TRUTH."""
+        return read_truth(self.folders.truth)
+
+    @cached_property
+    def known(self) -> dict[str, frozenset[str]]:
+        """uid -> names of all classes in the picture, where they are known."""
+        columns = self.truth["uid"].to_pylist(), self.truth["concepts"].to_pylist()
+        return {uid: frozenset(names) for uid, names in zip(*columns, strict=True)}
+
+    def masks(self, uids: Iterable[str]) -> dict[str, np.ndarray]:
+        """uid -> true labels uint8 [H, W] of those pictures whose truth is known."""
+        rows = of(self.truth, uids)
+        columns = rows["uid"].to_pylist(), rows["mask"].to_pylist()
+        return {uid: decode_mask(mask) for uid, mask in zip(*columns, strict=True) if mask}
+
+    @cached_property
+    def rules(self) -> list[str]:
+        """Curation rules that were run, as captionseg.curation lists them."""
+        return [name for name in RULES if any((self.folders.supervision / name).glob("[0-9]*.parquet"))]
+
+    def concepts(self, rule: str, uids: Iterable[str]) -> dict[str, tuple[Concept, ...]]:
+        """uid -> the archive of one rule."""
+        found = Supervision.from_table(of(read_tables(self.folders.supervision / rule), uids))
+        return dict(zip(found.uid, found.concepts, strict=True))
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """uid of every row of the index."""
+        return pq.read_table(self.folders.index / "ids.parquet", columns=["uid"])["uid"].to_pylist()
+
+    def neighbours(self, uids: Iterable[str], count: int) -> dict[str, list[str]]:
+        """uid -> uids of the pictures most like it."""
+        number = {uid: row for row, uid in enumerate(self.rows)}
+        table = pq.read_table(self.folders.index / "neighbours.parquet", columns=["neighbours"])
+        near = {uid: table["neighbours"][number[uid]].as_py() for uid in uids if uid in number}
+        return {uid: [self.rows[row] for row in rows if row >= 0][:count] for uid, rows in near.items()}
+
+    @cached_property
+    def segments(self) -> pa.Table:
+        """Schema SEGMENTS."""
+        return read_tables(self.folders.segments)
+
+    @cached_property
+    def curation(self) -> dict[str, dict[str, float]]:
+        """Measures by rule."""
+        return json.loads(self.folders.curation.read_text())
+
+    @cached_property
+    def validation(self) -> dict[str, Any]:
+        """What the expectations found."""
+        return json.loads(self.folders.validation.read_text())
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """recipe -> what its evaluation wrote, for recipes that were evaluated."""
+        files = {name: self.folders.recipes / f"{name}.json" for name in self.recipes}
+        return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+    @cached_property
+    def fits(self) -> dict[str, dict[int, dict[str, float]]]:
+        """recipe -> seed -> fit.json, for recipes that were trained."""
+        files = {name: self.of_seeds(name, "fit.json") for name in self.recipes}
+        return {
+            name: {seed: json.loads(file.read_text()) for seed, file in found.items()}
+            for name, found in files.items()
+            if found
+        }
+
+    @cached_property
+    def curves(self) -> dict[str, dict[int, list[tuple[int, str, float]]]]:
+        """recipe -> seed -> rows (step, name, value)."""
+        return {
+            name: {seed: read_curve(file) for seed, file in self.of_seeds(name, "curve.csv").items()}
+            for name in self.fits
+        }
+
+    def of_seeds(self, recipe: str, name: str) -> dict[int, Path]:
+        """seed -> a file of each of a recipe's seeds, lowest seed first."""
+        files = {int(file.parent.name): file for file in (self.folders.models / recipe).glob(f"seeds/*/{name}")}
+        return dict(sorted(files.items()))
+
+    def images(self, uids: Iterable[str]) -> dict[str, np.ndarray]:
+        """uid -> uint8 [H, W, 3]. Nothing else of their shards is decoded."""
+        rows = sorted((self.pairs[uid] for uid in set(uids)), key=lambda row: (row["shard"], row["key"]))
+        found = {}
+        for shard, here in itertools.groupby(rows, key=lambda row: row["shard"]):
+            path = self.folders.pairs / f"{shard}.tar"
+            with tarfile.open(path) as tar:
+                for row in here:
+                    stream = tar.extractfile(f"{row['key']}.jpg")
+                    found[row["uid"]] = decode(stream.read() if stream else b"", path, row)
+        return found
+
+
+def of(table: pa.Table, uids: Iterable[str]) -> pa.Table:
+    """The rows of some pictures."""
+    wanted = set(uids)
+    return table.filter(pa.array([uid in wanted for uid in table["uid"].to_pylist()], pa.bool_()))

@@ -1,0 +1,108 @@
+"""reports/index.html: everything that is known of a run on one page that needs nothing but its pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from captionseg.reporting import ReportParams
+from captionseg.reporting.artifacts import Artifacts
+from captionseg.reporting.charts import Style, signed
+from captionseg.reporting.pictures import View
+from captionseg.reporting.tables import baseline_of, control_of, difference, is_control
+
+DASH = "\N{EN DASH}"
+
+
+def render(context: Mapping[str, Any]) -> str:
+    """The page as text. A name that the context lacks is an error."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+                                     lstrip_blocks=True, keep_trailing_newline=True)  # fmt: skip
+    environment.filters |= {"num": number, "signed": signed, "breakable": breakable, "count": "{:,}".format}
+    source = (resources.files("captionseg.reporting") / "page.html").read_text(encoding="utf-8")
+    return environment.from_string(source).render(context)
+
+
+def number(value: float | None, decimals: int = 1) -> str:
+    """A number with a fixed count of decimals; a dash for none."""
+    return DASH if value is None else f"{value:.{decimals}f}"
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after each _ and -."""
+    return Markup(re.sub(r"([_-])", r"\1<wbr>", str(escape(name))))
+
+
+def results(run: Artifacts, looks: Mapping[str, Style]) -> list[View]:
+    """A row of the results table for every recipe that was trained or scored."""
+    rows = []
+    for name, recipe in run.recipes.items():
+        if name not in run.scores and name not in run.fits:
+            continue
+        scored = run.scores.get(name, {})
+        rows.append({
+            "name": name, "about": recipe.about, "control": is_control(recipe), "colour": looks[name].colour,
+            "scores": scored.get("scores"), "seeds": len(scored.get("seeds", run.fits.get(name, ()))),
+            "over_baseline": difference(run.scores, name, baseline_of(run.recipes, name)),
+            "over_control": difference(run.scores, name, control_of(run.recipes, name)),
+        })  # fmt: skip
+    return rows
+
+
+def champion(run: Artifacts) -> tuple[str, str] | None:
+    """The recipe of highest mIoU that has a baseline and is no control, and that baseline."""
+    pairs = [(name, other) for name in run.scores if not is_control(run.recipes[name])
+             if (other := baseline_of(run.recipes, name)) in run.scores]  # fmt: skip
+    found = max(pairs, key=lambda pair: run.scores[pair[0]]["scores"]["miou"], default=None)
+    return (found[0], str(found[1])) if found else None
+
+
+def class_changes(run: Artifacts, pair: tuple[str, str], most: int) -> list[tuple[str, str, float, float]]:
+    """(class, kind, IoU by the baseline, IoU by the other) of the largest gains and losses, largest gain first."""
+    after, before = (run.scores[name]["per_class"] for name in pair)
+    kind = dict(zip(run.classes.names, run.classes.kinds, strict=False))
+    rows = [(name, kind.get(name, ""), before[name], after[name]) for name in after if name in before]
+    rows.sort(key=lambda row: (row[2] - row[3], row[0]))
+    return [*rows[:most], *[row for row in rows[most:][-most:] if row[3] < row[2]]] if most else []
+
+
+def per_class(run: Artifacts) -> list[View]:
+    """IoU of every class by every recipe, classes in their own order."""
+    kind = dict(zip(run.classes.names, run.classes.kinds, strict=False))
+    names = dict.fromkeys(name for scored in run.scores.values() for name in scored["per_class"])
+    values = {name: [scored["per_class"].get(name) for scored in run.scores.values()] for name in names}
+    return [{"name": name, "kind": kind.get(name, ""), "values": row,
+             "best": max((v for v in row if v is not None), default=None)} for name, row in values.items()]  # fmt: skip
+
+
+def validation(run: Artifacts) -> list[View]:
+    """A row for every table that was validated."""
+    return [{"name": name, "rows": table["rows"], "expectations": len(table["expectations"]) + len(table["exceptions"]),
+             "failed": sum(not e["success"] for e in table["expectations"]) + len(table["exceptions"])}
+            for name, table in run.validation.get("tables", {}).items()]  # fmt: skip
+
+
+def context(run: Artifacts, params: ReportParams, *, metrics: Mapping[str, Any], verdicts: Sequence[Any],
+            looks: Mapping[str, Style], shown: Mapping[str, Any], seed: int) -> dict[str, Any]:  # fmt: skip
+    """What the template shows.
+
+    Args:
+        run: the artifacts.
+        params: section `report`.
+        metrics: of metrics.json.
+        verdicts: of its gate.
+        looks: colours of recipes.
+        shown: data, examples, segments, scenes and charts: the views whose pictures were written.
+        seed: of the run.
+    """
+    best = champion(run)
+    benchmark = next((scored["benchmark"] for scored in run.scores.values()), "")
+    return {**shown, "metrics": metrics, "verdicts": verdicts, "results": results(run, looks), "best": best,
+            "seed": seed, "curation": [(rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation],
+            "per_class": per_class(run), "scored": list(run.scores), "validation": validation(run),
+            "valid": bool(run.validation.get("success")), "split": params.split, "benchmark": benchmark}  # fmt: skip

@@ -1,0 +1,73 @@
+"""The whole report of a run, written file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captionseg.records import atomic_path, write_json
+from captionseg.reporting import ReportParams, page, pictures, predictions
+from captionseg.reporting.artifacts import Artifacts, Folders
+from captionseg.reporting.charts import Style, draw_classes, draw_curves, draw_recipes, styles
+from captionseg.reporting.tables import metrics, timings, write_plots
+from captionseg.training import Recipe
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the report goes. The page finds its pictures in a folder `pictures` beside it."""
+
+    metrics: Path
+    timings: Path
+    plots: Path
+    pictures: Path
+    page: Path
+
+
+def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Mapping[str, Recipe],
+           gate: Mapping[str, str], seed: int) -> dict[str, Any]:  # fmt: skip
+    """Numbers, plots, pictures and the page. The same bytes for the same artifacts, but for timings.json.
+
+    Args:
+        folders: what the stages left.
+        out: where it goes.
+        params: section `report`.
+        recipes: section `recipes`, in the order in which they are shown.
+        gate: rules by name.
+        seed: of which pictures are shown.
+
+    Returns:
+        what metrics.json holds.
+    """
+    run = Artifacts(folders, recipes)
+    numbers, verdicts = metrics(run, gate, measured=params.measured)
+    write_json(numbers, out.metrics)
+    write_json(timings(run), out.timings)
+    write_plots(run, out.plots)
+    looks = styles(recipes)
+    shown = {"charts": charts(run, params, out.pictures, looks),
+             "data": pictures.data(run, params, out.pictures, seed=seed),
+             "examples": pictures.curated(run, params, out.pictures, seed=seed),
+             "segments": pictures.segmented(run, params, out.pictures, seed=seed),
+             "scenes": predictions.compare(run, params, out.pictures, seed=seed)}  # fmt: skip
+    context = page.context(run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed)
+    with atomic_path(out.page) as part:
+        part.write_text(page.render(context), encoding="utf-8")
+    return numbers
+
+
+def charts(run: Artifacts, params: ReportParams, folder: Path, looks: Mapping[str, Style]) -> list[str]:
+    """Draw what there are numbers for; the names of the charts."""
+    drawn = []
+    if run.curves:
+        draw_curves(folder / "curves", run.curves, looks)
+        drawn.append("curves")
+    if run.scores:
+        draw_recipes(folder / "recipes", run.scores, looks)
+        drawn.append("recipes")
+    if (pair := page.champion(run)) and (rows := page.class_changes(run, pair, params.classes)):
+        draw_classes(folder / "classes", rows, (pair[1], pair[0]), (looks[pair[1]], looks[pair[0]]))
+        drawn.append("classes")
+    return drawn

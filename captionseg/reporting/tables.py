@@ -1,0 +1,146 @@
+"""The numbers of a run: metrics.json, timings.json, the files for `dvc plots`, and what is compared with what."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captionseg.records import atomic_path
+from captionseg.reporting.artifacts import Artifacts
+from captionseg.reporting.gate import Verdict, judge
+from captionseg.segment_text.measure import measure
+from captionseg.segment_text.pipeline import summary
+from captionseg.training import Recipe
+
+DECIMALS = 4
+SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "miou_object", "miou_stuff")
+SEGMENT_MEASURES = ("per_image", "texts_per_segment", "full_image_share", "recall", "text_precision")
+
+
+def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None) -> tuple[dict[str, Any], list[Verdict]]:
+    """reports/metrics.json, the contract with CI, and how its gate came out. The same for the same seed: no durations.
+
+    Args:
+        run: the artifacts.
+        gate: rules by name.
+        measured: pictures whose segments are compared with the truth, None for all.
+    """
+    statuses = run.statuses
+    found = summary(run.folders.segments)
+    found |= measure(run.segments, run.truth, run.classes.names, images=measured) if run.known else {}
+    out = rounded({
+        "data": {"pairs": len(run.pairs), "download_success": statuses.count("success") / max(1, len(statuses))},
+        "curation": run.curation,
+        "segments": {name: found[name] for name in SEGMENT_MEASURES if name in found},
+        "recipes": {name: _recipe(run, name) for name in run.recipes if name in run.fits or name in run.scores},
+    })  # fmt: skip
+    verdicts = judge(gate, out)
+    return {**out, "gate": {"passed": int(all(v.passed for v in verdicts))}}, verdicts
+
+
+def _recipe(run: Artifacts, name: str) -> dict[str, dict[str, float]]:
+    out = {}
+    if name in run.scores:
+        scored = run.scores[name]
+        out[scored["benchmark"]] = {key: scored["scores"][key] for key in SCORES if key in scored["scores"]}
+    if name in run.fits:
+        out["train"] = _mean(run.fits[name].values(), ("loss", "tune_miou"))
+    return out
+
+
+def _mean(rows: Iterable[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
+    """Means of those of the names that every row has."""
+    rows = list(rows)
+    return {name: float(np.mean([row[name] for row in rows])) for name in names if all(name in row for row in rows)}
+
+
+def rounded(value: Any) -> Any:
+    """Numbers to DECIMALS; a number that is not finite is left out of its mapping, since JSON has none."""
+    if isinstance(value, Mapping):
+        return {k: rounded(v) for k, v in value.items() if not (isinstance(v, float) and not math.isfinite(v))}
+    return round(value, DECIMALS) if isinstance(value, float) else value
+
+
+def timings(run: Artifacts) -> dict[str, Any]:
+    """reports/timings.json: what differs from run to run."""
+    return rounded({"recipes": {name: {"train": {
+        "seconds": sum(fit.get("seconds", 0.0) for fit in fits.values()),
+        **_mean(fits.values(), ("images_per_second",)),
+    }} for name, fits in run.fits.items()}})  # fmt: skip
+
+
+def write_plots(run: Artifacts, folder: Path) -> None:
+    """CSV files for `dvc plots`: curves.csv, miou.csv and curation.csv; .dvc/plots/ holds how they are drawn."""
+    curves = []
+    for recipe, seeds in run.curves.items():
+        for seed, rows in seeds.items():
+            score = {step: value for step, name, value in rows if name == "tune_miou"}
+            curves += [(recipe, seed, step, value, score.get(step + 1, ""))  # scored after the update of a step
+                       for step, name, value in rows if name == "loss"]  # fmt: skip
+    write_csv(folder / "curves.csv", ("recipe", "seed", "step", "loss", "tune_miou"), curves)
+    rows = [(name, *(s["scores"][key] for key in SCORES[:3])) for name, s in run.scores.items()]
+    write_csv(folder / "miou.csv", ("recipe", "miou", "low", "high"), rows)
+    rows = [(rule, *(round(m[key], DECIMALS) for key in ("recall", "precision"))) for rule, m in run.curation.items()
+            if "recall" in m]  # fmt: skip
+    write_csv(folder / "curation.csv", ("rule", "recall", "precision"), rows)
+
+
+def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file with a header line, written atomically."""
+    with atomic_path(path) as part, part.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+
+
+# ------------------------------------------------------------------------------------------------ comparisons
+
+
+def baseline_of(recipes: Mapping[str, Recipe], name: str) -> str | None:
+    """The recipe of the same model that learns from caption nouns alone; None for itself, or without one."""
+    found = (
+        other
+        for other, recipe in recipes.items()
+        if recipe.curation == recipe.archive == "nouns" and recipe.model == recipes[name].model
+    )
+    first = next(found, None)
+    return first if first != name else None
+
+
+def control_of(recipes: Mapping[str, Recipe], name: str) -> str | None:
+    """The recipe that shares everything with this one but its texts, which are the caption's nouns.
+
+    What is gained over it is the gain of better texts; the rest of the gain is that of a better negative mask.
+    """
+    recipe = recipes[name]
+    if recipe.curation == "nouns":
+        return None
+    return next(
+        (
+            other
+            for other, control in recipes.items()
+            if (control.curation, control.archive) == ("nouns", recipe.archive)
+            and (control.model, control.settings) == (recipe.model, recipe.settings)
+        ),
+        None,
+    )
+
+
+def is_control(recipe: Recipe) -> bool:
+    """Caption nouns as texts, another rule's archive as negative mask."""
+    return recipe.curation == "nouns" != recipe.archive
+
+
+def difference(scores: Mapping[str, Mapping[str, Any]], name: str, other: str | None) -> dict[str, Any] | None:
+    """mIoU of one recipe minus another's, and the same for every seed that both were trained with."""
+    if other is None or name not in scores or other not in scores:
+        return None
+    here, there = scores[name]["seeds"], scores[other]["seeds"]
+    seeds = sorted(set(here) & set(there), key=int)
+    return {"to": other, "value": scores[name]["scores"]["miou"] - scores[other]["scores"]["miou"],
+            "seeds": [here[seed] - there[seed] for seed in seeds]}  # fmt: skip

@@ -1,0 +1,48 @@
+"""What is read is what the stages wrote."""
+
+import numpy as np
+import pytest
+
+from captionseg.datasets.shards import read_images
+from captionseg.records import UserError
+from captionseg.reporting.artifacts import Artifacts
+
+
+def test_pictures_are_those_of_the_shards(recipes, folders):
+    run = Artifacts(folders, recipes)
+    all_of_them = {uid: image for shard in ("00000", "00002") for uid, image in read_images(folders.pairs, shard)}
+    found = run.images(list(run.pairs)[::-1])
+    assert set(found) == set(run.pairs) == set(all_of_them)
+    assert all(np.array_equal(found[uid], all_of_them[uid]) for uid in found)
+
+
+def test_a_picture_that_is_not_the_one_downloaded_is_an_error(recipes, folders):
+    run = Artifacts(folders, recipes)
+    uid = next(iter(run.pairs))
+    run.pairs[uid]["sha256"] = "0" * 64
+    with pytest.raises(UserError, match="sha256"):
+        run.images([uid])
+
+
+def test_rows_of_pictures_by_uid(recipes, folders):
+    run = Artifacts(folders, recipes)
+    train = [uid for uid, row in run.pairs.items() if row["split"] == "train"]
+    assert run.rules == ["nouns", "cocu"]
+    assert {c.text for c in run.concepts("cocu", train[:1])[train[0]]} >= {"grass", "boat"}
+    assert run.neighbours(train[:1], 5) == {train[0]: [run.rows[1], run.rows[2]]}  # -1 pads, and is no picture
+    assert run.neighbours(train[:1], 1) == {train[0]: [run.rows[1]]}
+    assert set(run.masks(train[:2])) == set(train[:2])
+    assert run.known[train[0]] == {"square", "grass", "sky"}
+
+
+def test_what_was_not_trained_or_scored_is_not_there(recipes, folders):
+    run = Artifacts(folders, {**recipes, "later-mil": recipes["cocu-mil"]})
+    assert set(run.fits) == set(run.scores) == set(run.curves) == set(recipes)
+    assert list(run.fits["nouns-mil"]) == [0, 1]
+
+
+def test_without_a_truth_nothing_is_known(recipes, unknown):
+    run = Artifacts(unknown, recipes)
+    assert run.known == {}
+    assert run.masks(run.pairs) == {}
+    assert run.classes.names == ()

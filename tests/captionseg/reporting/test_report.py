@@ -1,0 +1,110 @@
+"""The whole report: the same bytes twice, a page that opens, for runs with and without a truth."""
+
+import dataclasses
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from captionseg.reporting import ReportParams
+from captionseg.reporting.report import Outputs, report
+
+VOID = {"meta", "img", "br", "wbr", "source", "link", "hr", "input"}
+GATE = {"cocu beats nouns": "recipes.cocu-mil.drawn.miou - recipes.nouns-mil.drawn.miou >= 3"}
+
+
+class Page(HTMLParser):
+    """Tags that are opened and closed in order; what they point at; their text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open, self.sources, self.text, self.ids, self.links = [], [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.sources += [found[k] for k in ("src", "srcset") if k in found]
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found["href"]] if "href" in found else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def outputs(root: Path) -> Outputs:
+    return Outputs(root / "metrics.json", root / "timings.json", root / "plots", root / "pictures", root / "index.html")
+
+
+def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):
+    report(folders, outputs(root), params or ReportParams(), recipes=recipes, gate=gate, seed=seed)
+    page = Page(root / "index.html")
+    assert page.open == []
+    assert page.sources
+    assert [source for source in page.sources if not (root / source).is_file()] == []
+    assert [link for link in page.links if link.startswith("#") and link[1:] not in page.ids] == []
+    return page
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.usefixtures("fake_space")
+def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes, folders, tmp_path):
+    page = write(folders, tmp_path / "one", recipes)
+    write(folders, tmp_path / "two", recipes)
+    one, two = files(tmp_path / "one"), files(tmp_path / "two")
+    assert list(one) == list(two)
+    assert [name for name in one if one[name] != two[name]] == []
+    unused = {name for name in one if name.startswith("pictures/")} - set(page.sources)
+    assert unused == {"pictures/overlays.jpg"}  # for the README
+    assert json.loads(one["metrics.json"])["gate"] == {"passed": 1}
+    text = " ".join(page.text)
+    assert "Curated <concepts> & all." in text  # shown as written, not as tags
+    assert {"results", "scenes", "classes", "curves", "data", "curation", "segments", "validation"} <= set(page.ids)
+    assert "+6.2" in text
+
+
+@pytest.mark.usefixtures("fake_space")
+def test_another_seed_shows_other_pictures(recipes, folders, tmp_path):
+    few = ReportParams(pictures=2, examples=2, segments=2, scenes=1)
+    write(folders, tmp_path / "one", recipes, params=few)
+    write(folders, tmp_path / "two", recipes, params=few, seed=5)
+    one, two = files(tmp_path / "one"), files(tmp_path / "two")
+    assert one["metrics.json"] == two["metrics.json"]
+    assert one["index.html"] != two["index.html"]
+
+
+def test_sections_shrink_where_no_truth_is_known(recipes, unknown, tmp_path):
+    page = write(unknown, tmp_path, recipes, gate={})
+    assert {"curves", "data", "curation", "segments"} <= set(page.ids)
+    assert not {"scenes", "classes"} & set(page.ids)
+    assert not any("✗" in t or "✓" in t for t in page.text if "content" not in t)
+
+
+@pytest.mark.usefixtures("fake_space")
+@pytest.mark.parametrize("names", [["cocu-mil"], ["nouns-mil", "cocu-mil"], []])
+def test_any_set_of_recipes_makes_a_page(recipes, folders, tmp_path, names):
+    page = write(folders, tmp_path, {name: recipes[name] for name in names})
+    assert ("results" in page.ids) == bool(names)
+    assert "missed" in " ".join(page.text) or "nouns-mil" in names  # a rule over a recipe that is not there is a miss
+
+
+@pytest.mark.usefixtures("fake_space")
+def test_nothing_need_be_shown(recipes, folders, tmp_path):
+    none = {f.name: 0 for f in dataclasses.fields(ReportParams) if isinstance(f.default, int) and f.name != "measured"}
+    page = write(folders, tmp_path, recipes, params=ReportParams(**none))
+    assert "scenes" not in page.ids
+    assert not [source for source in page.sources if source.endswith(".jpg")]
+
+
+def test_negative_counts_are_refused():
+    with pytest.raises(ValueError, match="scenes"):
+        ReportParams(scenes=-1)

@@ -1,0 +1,100 @@
+"""metrics.json as the contract has it, the files for plots, and which recipe is compared with which."""
+
+import csv
+import json
+
+import pytest
+
+from captionseg.reporting.artifacts import Artifacts
+from captionseg.reporting.tables import (
+    baseline_of,
+    control_of,
+    difference,
+    is_control,
+    metrics,
+    rounded,
+    timings,
+    write_plots,
+)  # fmt: skip
+from captionseg.training import Recipe
+
+GATE = {"enough": "recipes.cocu-mil.drawn.miou - recipes.nouns-mil.drawn.miou >= 3"}
+
+
+def leaves(value):
+    return [leaf for v in value.values() for leaf in leaves(v)] if isinstance(value, dict) else [value]
+
+
+def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes, folders):
+    found, verdicts = metrics(Artifacts(folders, recipes), GATE, measured=None)
+    assert list(found) == ["data", "curation", "segments", "recipes", "gate"]
+    assert found["data"] == {"pairs": 12, "download_success": round(12 / 13, 4)}  # one source row failed
+    assert found["curation"]["nouns"]["recall"] == 0.3333
+    assert "recall" not in found["curation"]["cocu"]  # it was not measured, and nothing is made up
+    assert set(found["segments"]) == {"per_image", "texts_per_segment", "full_image_share", "recall", "text_precision"}
+    assert list(found["recipes"]) == list(recipes)
+    one = found["recipes"]["cocu-mil"]
+    assert one["drawn"]["miou"] == 33.25
+    assert set(one["drawn"]) == {
+        "miou",
+        "miou_low",
+        "miou_high",
+        "miou_std",
+        "miou_object",
+        "miou_stuff",
+        "pixel_accuracy",
+    }
+    assert one["train"] == {"loss": 4.0, "tune_miou": 23.0}  # means over seeds, and no durations
+    assert found["gate"] == {"passed": 1}
+    assert [v.name for v in verdicts] == ["enough"]
+    assert all(isinstance(leaf, int | float) for leaf in leaves(found))
+    json.dumps(found, allow_nan=False)
+
+
+def test_gate_is_missed_when_one_rule_is(recipes, folders):
+    found, _ = metrics(Artifacts(folders, recipes), {**GATE, "more": "segments.per_image > 99"}, measured=2)
+    assert found["gate"] == {"passed": 0}
+
+
+def test_without_a_truth_what_needs_one_is_left_out(recipes, unknown):
+    found, _ = metrics(Artifacts(unknown, recipes), {}, measured=None)
+    assert set(found["segments"]) == {"per_image", "texts_per_segment", "full_image_share"}
+    assert found["recipes"]["cocu-mil"] == {"train": {"loss": 4.0}}
+    assert found["gate"] == {"passed": 1}  # a gate without rules holds
+
+
+def test_durations_stand_apart(recipes, folders):
+    found = timings(Artifacts(folders, recipes))
+    assert found["recipes"]["cocu-mil"]["train"] == {"seconds": 3.0, "images_per_second": 100.5}  # a sum, a mean
+
+
+def test_rounding_leaves_out_what_json_has_not():
+    assert rounded({"a": 1 / 3, "b": {"c": float("nan"), "d": 7}}) == {"a": 0.3333, "b": {"d": 7}}
+
+
+def test_plots_have_a_row_for_each_point(recipes, folders, tmp_path):
+    write_plots(Artifacts(folders, recipes), tmp_path)
+    read = {file.stem: list(csv.DictReader(file.read_text().splitlines())) for file in tmp_path.iterdir()}
+    assert set(read) == {"curves", "miou", "curation"}
+    assert len(read["curves"]) == 3 * 2 * 6  # recipes, seeds, steps
+    first = [row for row in read["curves"] if row["recipe"] == "nouns-mil" and row["seed"] == "1"]
+    assert [row["tune_miou"] for row in first] == ["", "", "20.0", "", "", "21.0"]  # after the last step of each epoch
+    assert read["miou"][2] == {"recipe": "cocu-mil", "miou": "33.25", "low": "31.25", "high": "35.25"}
+    assert read["curation"] == [{"rule": "nouns", "recall": "0.3333", "precision": "1.0"}]
+
+
+def test_baselines_and_controls(recipes):
+    recipes |= {"other-mil": Recipe("other", "other"), "cocu_wide-mil": Recipe("cocu", "cocu", settings={"width": 9})}
+    assert [baseline_of(recipes, name) for name in recipes] == [None, *["nouns-mil"] * 4]
+    assert [control_of(recipes, name) for name in recipes] == [None, None, "cocu_control-mil", None, None]
+    assert [name for name in recipes if is_control(recipes[name])] == ["cocu_control-mil"]
+    assert baseline_of({"other-mil": recipes["other-mil"]}, "other-mil") is None
+
+
+def test_differences_are_paired_by_seed():
+    scores = {"a": {"scores": {"miou": 30.0}, "seeds": {"0": 29.0, "1": 31.0, "2": 30.0}},
+              "b": {"scores": {"miou": 27.0}, "seeds": {"1": 27.0, "0": 26.5}}}  # fmt: skip
+    assert difference(scores, "a", "b") == {"to": "b", "value": 3.0, "seeds": [2.5, 4.0]}
+    assert difference(scores, "a", None) is None
+    assert difference(scores, "a", "unscored") is None
+    assert difference(scores, "b", "a")["value"] == pytest.approx(-3.0)

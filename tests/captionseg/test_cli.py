@@ -1,0 +1,137 @@
+"""The command line: what it writes and says, and one line for each mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captionseg import cli, inference
+
+ROOT = Path(__file__).parents[2]
+
+
+class Halves:
+    """A predictor that calls the left quarter of a picture by the first label and the rest by the last."""
+
+    asked: list = []  # noqa: RUF012
+
+    @staticmethod
+    def load(folder, *, device):
+        Halves.asked.append((folder, device))
+        return Halves()
+
+    def segment(self, image, labels):
+        found = np.full(image.shape[:2], len(labels) - 1, np.int16)
+        found[:, : image.shape[1] // 4] = 0
+        return found
+
+
+@pytest.fixture
+def picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "Predictor", Halves)
+    path = tmp_path / "zebra.jpg"
+    Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(path)
+    return path
+
+
+def said(capsys):
+    out, err = capsys.readouterr()
+    return out.splitlines(), err.splitlines()
+
+
+def test_segment_writes_the_overlay_beside_the_picture_and_prints_shares(picture, capsys):
+    arguments = ["--labels", "zebra, tall  grass,zebra,", "--model", "m", "--device", "cpu"]
+    assert cli.main(["segment", str(picture), *arguments]) == 0
+    out, err = said(capsys)
+    assert out == ["tall grass   75.0 %", "zebra        25.0 %", str(picture.with_name("zebra_segments.png"))]
+    assert err == []
+    assert Halves.asked[-1] == (Path("m"), "cpu")
+    with Image.open(picture.with_name("zebra_segments.png")) as image:
+        assert image.format == "PNG"
+        assert image.width == 80
+        assert image.height > 60  # the legend is below
+        left, right = (image.getpixel((x, 30)) for x in (5, 70))
+    assert left != right
+    assert sorted(p.name for p in picture.parent.iterdir()) == ["zebra.jpg", "zebra_segments.png"]
+
+
+def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
+    mask, out = tmp_path / "labels.png", tmp_path / "deep" / "over.jpg"
+    arguments = ["--labels", "a,b,c", "--mask", str(mask), "--out", str(out)]
+    assert cli.main(["segment", str(picture), *arguments]) == 0
+    labels = np.asarray(Image.open(mask))
+    assert labels.shape == (60, 80)
+    assert np.unique(labels).tolist() == [0, 2]
+    assert (labels == 0).mean() == 0.25
+    assert out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.jpg", "--labels", "a"], "none.jpg: no such file"),
+        (["PICTURE", "--labels", " , "], "--labels: give at least one"),
+        (["PICTURE", "--labels", ",".join(map(str, range(256)))], "at most 255"),
+        (["PICTURE", "--labels", "a", "--out", "over.doc"], "over.doc: not a name for a picture"),
+        (["PICTURE", "--labels", "a", "--mask", "labels.jpg"], "labels.jpg: labels are written as PNG"),
+    ],
+)
+def test_mistakes_are_one_line(picture, capsys, arguments, message):
+    before = sorted(picture.parent.iterdir())
+    assert cli.main(["segment", *[str(picture) if a == "PICTURE" else a for a in arguments]]) == 1
+    out, err = said(capsys)
+    assert out == []
+    assert len(err) == 1
+    assert err[0].startswith("error: ")
+    assert message in err[0]
+    assert sorted(picture.parent.iterdir()) == before
+
+
+def test_a_model_that_is_not_there_is_one_line(tmp_path, capsys):
+    path = tmp_path / "zebra.jpg"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    assert cli.main(["segment", str(path), "--labels", "a", "--model", str(tmp_path / "models")]) == 1
+    assert "no such file; train a model first" in said(capsys)[1][0]
+
+
+def test_params_of_the_repository_are_fine(capsys):
+    assert cli.main(["check-params", str(ROOT / "params.yaml")]) == 0
+    assert "fine" in said(capsys)[0][0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  epochs: ", "  epoch: ", "pretrain.epoch: unknown parameter; did you mean 'epochs'?"),
+        (".miou >= 3", ".miou => 3", "gate.cocu beats nouns: "),
+    ],
+)
+def test_mistakes_in_params_are_one_line(tmp_path, capsys, old, new, message):
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    (tmp_path / "params.yaml").write_text(text.replace(old, new, 1))
+    assert cli.main(["check-params", str(tmp_path / "params.yaml")]) == 1
+    out, err = said(capsys)
+    assert (out, len(err)) == ([], 1)
+    assert message in err[0]
+
+
+def test_help_imports_nothing_heavy():
+    program = (
+        "import sys\nfrom captionseg.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "print(*(m for m in ('torch', 'numpy', 'pyarrow', 'matplotlib', 'PIL', 'yaml') if m in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "segment" in done.stdout
+    assert done.stdout.endswith("\n\n")  # and no module was named
+
+
+def test_it_runs_as_a_module():
+    command = [sys.executable, "-m", "captionseg", "segment", "none.jpg", "--labels", ","]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stderr == 'error: --labels: give at least one, for example --labels "zebra, grass"\n'

@@ -1,0 +1,57 @@
+"""The stage hands every path on, and tells the tracker what the whole reproduction reached."""
+
+from pathlib import Path
+
+import pytest
+
+from captionseg.params import Params
+from captionseg.tracking import NullTracker
+from stages import report, run
+
+DATA = ("pairs", "truth", "index", "regions", "supervision", "segments")
+INPUTS = (*DATA, "models", "recipes", "curation", "validation", "encoder")
+OUTPUTS = ("metrics", "timings", "plots", "pictures", "page")
+PARAMS = """
+seed: 7
+report: {scenes: 2}
+recipes: {a-mil: {curation: nouns, archive: nouns}}
+gate: {more: "recipes.a-mil.p.miou > 0"}
+"""
+
+
+class Listener(NullTracker):
+    def __init__(self):
+        self.told = []
+
+    def summary(self, values, paths=()):
+        self.told.append((values, list(paths)))
+
+
+@pytest.fixture
+def params(tmp_path):
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    return Params(tmp_path / "params.yaml")
+
+
+def test_paths_and_params_are_handed_on(params, monkeypatch):
+    seen = {}
+    metrics = {"gate": {"passed": 1}, "data": {"pairs": 3}}
+    monkeypatch.setattr(report, "write", lambda *args, **named: seen.update(args=args, **named) or metrics)
+    paths, tracker = {name: Path(name) for name in (*INPUTS, *OUTPUTS)}, Listener()
+    assert report.main(params, **paths, tracker=tracker) == {"gate.passed": 1.0}
+    folders, out, section = seen["args"]
+    assert vars(folders) == {name: Path(name) for name in INPUTS}
+    assert vars(out) == {name: Path(name) for name in OUTPUTS}
+    assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (2, 7, ["a-mil"], ["more"])
+    assert tracker.told == [(metrics, [Path(name) for name in ("metrics", "plots", "pictures", "page")])]
+
+
+def test_inputs_and_outputs_are_declared(tmp_path):
+    argv = [word for name in (*INPUTS, *OUTPUTS) for word in (f"--{name}", str(tmp_path))]
+    _, kinds = run.parse(report.main, "report", argv)
+    assert [name for name, kind in kinds.items() if kind is run.In] == list(INPUTS)
+    assert [name for name, kind in kinds.items() if kind is run.Out] == list(OUTPUTS)
+
+
+def test_every_section_that_is_read_is_declared():
+    assert {"seed", "report", "recipes", "gate"} == set(report.PARAMS)
