@@ -50,7 +50,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     work.mkdir(parents=True, exist_ok=True)
     targets = {key: work / key for key, kind in kinds.items() if kind is Out}
     words = {k: str(v) for k, v in arguments.items() if kinds[k] is str}
-    with tracking.start(name, words.get("recipe"), root=root) as tracker:
+    with tracking.start(name, words.get("recipe"), root=root, params=params.raw) as tracker:
         tracker.params({section: params.raw.get(section) for section in stage.PARAMS})
         extra = {"tracker": tracker} if "tracker" in inspect.signature(stage.main).parameters else {}
         metrics = stage.main(params, **{**arguments, **targets}, **extra) or {}
