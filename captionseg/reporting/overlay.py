@@ -158,9 +158,11 @@ def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], *, gap: i
     return np.asarray(page)
 
 
-def halved(picture: np.ndarray) -> np.ndarray:
-    """A picture at half its size."""
-    return np.asarray(Image.fromarray(picture).reduce(2))
+def fit(picture: np.ndarray, side: int) -> np.ndarray:
+    """A picture made smaller, if it must be, until no side is longer than `side` pixels."""
+    image = Image.fromarray(picture)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(image)
 
 
 def check_writable(path: Path) -> str:

@@ -14,13 +14,15 @@ import numpy as np
 from captionseg.records import Concept
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts, of
-from captionseg.reporting.overlay import IGNORED, halved, hexes, overlay, palette, write_picture
+from captionseg.reporting.overlay import IGNORED, fit, hexes, overlay, palette, write_picture
 from captionseg.segment_text.measure import namer
 from captionseg.segment_text.rle import decode
 from captionseg.text.vocabulary import Vocabulary, plurals
 
 View = dict[str, Any]
 """What the template shows of something; file names are of the folder of pictures."""
+
+SHOWN, THUMBNAIL = 448, 112  # longest side of a picture on the page, in pixels
 
 DATA, EXAMPLES, SEGMENTS, SCENES = range(4)  # each kind of picture has draws of its own
 
@@ -50,7 +52,7 @@ def data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> Vi
     named = names_in([run.pairs[uid]["caption"] for uid in chosen], run.classes.names)
     views = []
     for number, (uid, said) in enumerate(zip(chosen, named, strict=True), start=1):
-        write_picture(images[uid], folder / f"data_{number:02d}.jpg")
+        write_picture(fit(images[uid], SHOWN), folder / f"data_{number:02d}.jpg")
         shown = [{"text": text, "named": text in said} for text in sorted(run.known.get(uid, ()))]
         views.append({"file": f"data_{number:02d}.jpg", "caption": run.pairs[uid]["caption"],
                       "shown": sorted(shown, key=lambda s: not s["named"])})  # fmt: skip
@@ -90,7 +92,7 @@ def curated(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
     views = []
     for number, uid in enumerate(chosen, start=1):
         stem, caption, true = f"example_{number}", run.pairs[uid]["caption"], run.known.get(uid)
-        write_picture(images[uid], folder / f"{stem}.jpg")
+        write_picture(fit(images[uid], SHOWN), folder / f"{stem}.jpg")
         own = {concept.text for concept in archives.get("nouns", {}).get(uid, ())}
         views.append({
             "file": f"{stem}.jpg", "caption": list(marked(caption, own, lemma)),
@@ -119,9 +121,9 @@ def marked(caption: str, own: Collection[str], lemma: dict[str, str]) -> Iterato
 
 def thumbnails(run: Artifacts, uids: Sequence[str], images: dict[str, np.ndarray], folder: Path,
                stem: str) -> Iterator[View]:  # fmt: skip
-    """Pictures at half size."""
+    """Pictures, small."""
     for number, uid in enumerate(uids, start=1):
-        write_picture(halved(images[uid]), folder / f"{stem}_near_{number}.jpg")
+        write_picture(fit(images[uid], THUMBNAIL), folder / f"{stem}_near_{number}.jpg")
         yield {"file": f"{stem}_near_{number}.jpg", "caption": run.pairs[uid]["caption"]}
 
 
@@ -142,8 +144,9 @@ def segmented(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
         found = sorted(rows[uid], key=lambda r: (-r["area"], r["segment_id"]))
         inside = decode([r["rle"] for r in found], found[0]["height"], found[0]["width"])
         colours = palette(len(found))
-        write_picture(images[uid], folder / f"segments_{number}_picture.jpg")
-        write_picture(overlay(images[uid], painted(inside, found), colours), folder / f"segments_{number}.jpg")
+        write_picture(fit(images[uid], SHOWN), folder / f"segments_{number}_picture.jpg")
+        drawn = overlay(images[uid], painted(inside, found), colours)
+        write_picture(fit(drawn, SHOWN), folder / f"segments_{number}.jpg")
         views.append({"file": f"segments_{number}.jpg", "picture": f"segments_{number}_picture.jpg",
                       "caption": run.pairs[uid]["caption"],
                       "segments": [text_view(row, colour, mask, masks.get(uid), says) for row, colour, mask

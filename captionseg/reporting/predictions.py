@@ -16,8 +16,8 @@ from captionseg.encoders import TextSpace
 from captionseg.modeling import saved
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.overlay import IGNORED, hexes, legend, overlay, palette, shares, sheet, write_picture
-from captionseg.reporting.pictures import SCENES, View, draw
+from captionseg.reporting.overlay import IGNORED, fit, hexes, legend, overlay, palette, shares, sheet, write_picture
+from captionseg.reporting.pictures import SCENES, SHOWN, View, draw
 from captionseg.reporting.tables import is_control
 from captionseg.runtime import detect
 from captionseg.text.prompts import TEMPLATES, class_embeddings
@@ -41,6 +41,7 @@ def compare(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
     if not chosen or not run.fits:
         return []
     images, masks = run.images(chosen), run.masks(chosen)
+    small = {uid: fit(image, SHOWN) for uid, image in images.items()}
     encode = TextSpace.load(run.folders.encoder, device=params.device).encode
 
     @functools.cache
@@ -49,10 +50,11 @@ def compare(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
 
     maps = {"truth": masks, **{name: labels_of(run, name, masks, texts, params.device) for name in run.fits}}
     colours = class_colours(run)
-    drawn = {name: {uid: overlay(images[uid], labels[uid], colours) for uid in chosen} for name, labels in maps.items()}
+    drawn = {name: {uid: fit(overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
+             for name, labels in maps.items()}  # fmt: skip
     views = []
     for number, uid in enumerate(chosen, start=1):
-        write_picture(images[uid], folder / f"scene_{number}.jpg")
+        write_picture(small[uid], folder / f"scene_{number}.jpg")
         for name, pictures in drawn.items():
             write_picture(pictures[uid], folder / f"scene_{number}_{name}.jpg")
         views.append({"file": f"scene_{number}.jpg", "caption": run.pairs[uid]["caption"],
@@ -60,7 +62,7 @@ def compare(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
                                 **labels_view(labels[uid], masks[uid], run.classes.names, colours)}
                                for name, labels in maps.items()]})  # fmt: skip
     shown = ["truth", *(name for name in run.fits if not is_control(run.recipes[name]))]
-    rows = [[images[uid], *(captioned(drawn[name][uid], maps[name][uid], masks[uid], run.classes.names, colours)
+    rows = [[small[uid], *(captioned(drawn[name][uid], maps[name][uid], masks[uid], run.classes.names, colours)
                             for name in shown)] for uid in chosen[:SHEET_ROWS]]  # fmt: skip
     write_picture(sheet(["picture", *shown], rows), folder / "overlays.jpg")
     return views

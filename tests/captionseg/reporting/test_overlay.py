@@ -8,7 +8,7 @@ from captionseg.records import UserError
 from captionseg.reporting.overlay import (
     IGNORED,
     boundaries,
-    halved,
+    fit,
     hexes,
     legend,
     overlay,
@@ -72,7 +72,12 @@ def test_pictures_with_legend_and_sheets_keep_the_pictures():
     page = sheet(["one", "two"], [[picture, picture[:20]], [picture, picture]], gap=4)
     assert page.shape == (28 + 30 + 4 + 30, 60 + 4 + 60, 3)
     assert (page == 7).all(2).sum() == 3 * 30 * 60 + 20 * 60
-    assert halved(picture).shape == (15, 30, 3)
+
+
+def test_large_pictures_are_made_smaller_and_small_ones_are_left():
+    picture = np.full((30, 60, 3), 7, np.uint8)
+    assert np.array_equal(fit(picture, 20), np.full((10, 20, 3), 7))
+    assert np.array_equal(fit(picture, 100), picture)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
