@@ -64,6 +64,6 @@ def read(path: Path) -> list[tuple[int, str, float]]:
     """The (step, name, value) rows of a curve, none where there is no file; a torn last line is left out."""
     if not path.exists():
         return []
-    with path.open(newline="") as stream:
-        rows = [row for row in csv.reader(stream) if len(row) == 4 and row[0] != "seed"]
+    lines = path.read_text().splitlines(keepends=True)
+    rows = [row for row in csv.reader(line for line in lines if line.endswith("\n")) if row[0] != "seed"]
     return [(int(step), name, float(value)) for _, step, name, value in rows]

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from captionseg.modeling.segmenter import alone
-from captionseg.records import Batch
+from captionseg.records import Batch, UserError
 from captionseg.runtime import detect
 from captionseg.training import PretrainParams
 from captionseg.training.curve import Curve
@@ -54,7 +55,7 @@ class _Module(L.LightningModule):
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            raise FloatingPointError(f"loss is {total.item()} at step {self.global_step}; lower pretrain.learning_rate")
+            raise UserError(f"loss is {total.item()} at step {self.global_step}; lower pretrain.learning_rate")
         values = {k: v.item() for k, v in losses.items()}
         self.curve.step(self.global_step, {"loss": total.item(), **values})
         return total
@@ -84,6 +85,12 @@ class _KeepBest(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.batches.epoch, self.batches.rank = trainer.current_epoch, trainer.global_rank
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        # Dropout depends on seed, step and rank alone: checkpoints hold no state of the random numbers, and making an
+        # iterator of a DataLoader, which a resumed fit does at another time, draws from it.
+        place = [self.batches.seed, trainer.global_step, trainer.global_rank, 2]
+        torch.manual_seed(int(np.random.default_rng(place).integers(2**62)))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         score = float("nan")
@@ -132,10 +139,11 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
         deterministic=True, default_root_dir=work, use_distributed_sampler=False,
     )
     last = work / "epoch.ckpt"
-    curve.resume(torch.load(last, weights_only=True)["global_step"] if last.exists() else 0)
+    first = torch.load(last, weights_only=True)["global_step"] if last.exists() else 0
+    curve.resume(first)
     start = time.perf_counter()
     trainer.fit(module, DataLoader(batches, batch_size=None), ckpt_path=last if last.exists() else None,
                 weights_only=True)
     seconds = time.perf_counter() - start
-    return Fitted(module.best, module.best_score, curve.last_loss(), params.epochs * len(batches) * batches.batch
-                  / seconds, seconds)
+    images = (params.epochs * len(batches) - first) * batches.batch * params.devices
+    return Fitted(module.best, module.best_score, curve.last_loss(), images / seconds, seconds)

@@ -125,7 +125,8 @@ class Batches(IterableDataset):
         columns = draw(data.weight[rows], data.cluster[rows], self.texts, rng)
         text = np.where(columns >= 0, np.take_along_axis(data.texts[rows], np.maximum(columns, 0), 1), -1)
         count = data.count[index].astype(np.int64)
-        most = max(1, int(count.max()))  # regions are stored padded; carry no more of the padding than this batch needs
+        # Regions are stored padded. Carry no more of that than this batch needs, unless ranks have to agree about it.
+        most = max(1, int(count.max())) if self.world == 1 else data.regions.shape[1]
         return Batch(
             torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
             torch.from_numpy(np.arange(most) < count[:, None]),

@@ -16,6 +16,7 @@ import torch
 from captionseg.encoders import TextSpace
 from captionseg.modeling import MODELS, saved
 from captionseg.records import UserError, write_json
+from captionseg.runtime import detect
 from captionseg.text.prompts import TEMPLATES, class_embeddings
 from captionseg.training import PretrainParams, Recipe, loader, tuning
 from captionseg.training.curve import Curve, Tell
@@ -108,7 +109,8 @@ def tune_score(params: PretrainParams, folders: Folders) -> Score | None:
         return None
     space = TextSpace.load(folders.encoder)
     classes = torch.from_numpy(class_embeddings(tune.names, space.encode, TEMPLATES[params.prompts]))
-    return lambda model: tune.mean_iou(model, classes)  # type: ignore[arg-type]
+    device = detect(params.device).device
+    return lambda model: tune.mean_iou(model, classes, device=device)  # type: ignore[arg-type]
 
 
 def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], best: int) -> None:

@@ -1,0 +1,143 @@
+"""The fit loop: it learns, keeps its best epoch, and a killed fit ends where an uninterrupted one does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from captionseg.records import UserError
+from captionseg.training.curve import Curve, read
+from captionseg.training.fit import Fitted, fit
+
+
+@pytest.fixture
+def run(make_model, data, params, tmp_path):
+    """name, score, model, changed params -> what a fit in the folder of that name leaves."""
+
+    def run(name: str, score=None, model=None, *, seed: int = 0, **changes) -> Fitted:
+        curve = Curve(tmp_path / name / "curve.csv", seed, lambda *_: None)
+        model = model or make_model(seed)
+        return fit(model, data, replace(params, **changes), seed=seed, score=score, curve=curve, work=tmp_path / name)
+
+    return run
+
+
+def losses(path: Path) -> list[float]:
+    return [value for _, name, value in read(path) if name == "loss"]
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_the_loss_goes_down_and_every_step_is_told(run, tmp_path):
+    fitted = run("a", epochs=8)
+    seen = losses(tmp_path / "a" / "curve.csv")
+    assert len(seen) == 8 * (35 // 8)
+    assert sum(seen[-4:]) < 0.8 * sum(seen[:4])
+    assert fitted.loss == pytest.approx(sum(seen[-3:]) / 3, rel=1e-4)
+    assert fitted.tune_miou != fitted.tune_miou  # no tune split
+    assert fitted.seconds > 0
+    assert fitted.images_per_second > 0
+
+
+def test_the_same_seed_gives_the_same_weights(run):
+    first, again, other = run("a"), run("b"), run("c", seed=1)
+    assert equal(first.state, again.state)
+    assert not equal(first.state, other.state)
+
+
+def test_the_best_epoch_is_kept(run):
+    scores, states = iter([10.0, 30.0, 20.0, 30.0]), []
+
+    def score(model):
+        assert not model.training
+        states.append({k: v.clone() for k, v in model.state_dict().items()})
+        return next(scores)
+
+    fitted = run("a", score)
+    assert fitted.tune_miou == 30.0
+    assert equal(fitted.state, states[1])  # the first of equals
+    assert not equal(states[1], states[3])
+
+
+def test_without_a_score_the_last_epoch_is_kept(run, make_model):
+    model = make_model()
+    fitted = run("a", model=model)
+    assert equal(fitted.state, {k: v.cpu() for k, v in model.state_dict().items()})
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL: nothing after it runs."""
+
+
+def killer(at: int):
+    calls = []
+
+    def score(_):
+        calls.append(1)
+        if len(calls) == at:
+            raise Killed
+        return float(len(calls))
+
+    return score
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_a_killed_fit_ends_where_an_uninterrupted_one_does(run, tmp_path, epoch):
+    """Bit for bit, with dropout, order, draws, optimiser and schedule; killed before the checkpoint of that epoch."""
+    whole = run("whole", lambda _: 1.0)
+    with pytest.raises(Killed):
+        run("killed", killer(epoch))
+    torch.rand(100)  # another process has another state of the random numbers
+    again = run("killed", lambda _: 1.0)
+    curves = [(tmp_path / name / "curve.csv") for name in ("whole", "killed")]
+    assert losses(curves[0]) == losses(curves[1])
+    assert [step for step, name, _ in read(curves[1]) if name == "loss"] == list(range(16))
+
+    last = [torch.load(tmp_path / name / "epoch.ckpt", weights_only=True) for name in ("whole", "killed")]
+    assert equal(last[0]["state_dict"], last[1]["state_dict"])
+    assert again.loss == pytest.approx(whole.loss, rel=1e-5)
+
+
+def test_the_best_epoch_survives_a_kill(run):
+    def first_is_best(calls: list[int]):
+        return lambda _: calls.append(1) or 100.0 - len(calls)
+
+    whole = run("whole", first_is_best([]))
+    calls = []
+
+    def score(_):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Killed
+        return 100.0 - len(calls)
+
+    with pytest.raises(Killed):
+        run("killed", score)
+    again = run("killed", lambda _: 50.0)
+    assert again.tune_miou == whole.tune_miou == 99.0
+    assert equal(again.state, whole.state)
+
+
+def test_a_fit_that_was_done_is_not_done_again(run, tmp_path):
+    first = run("a", lambda _: 5.0)
+    before = (tmp_path / "a" / "curve.csv").read_bytes()
+    again = run("a", killer(1))
+    assert equal(first.state, again.state)
+    assert (again.tune_miou, (tmp_path / "a" / "curve.csv").read_bytes()) == (5.0, before)
+
+
+def test_a_loss_that_is_no_number_is_one_line(run, make_model):
+    model = make_model()
+    model.logit_scale.data.fill_(float("nan"))
+    with pytest.raises(UserError, match=r"loss is nan at step 0; lower pretrain.learning_rate"):
+        run("a", model=model)
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_mixed_precision(run, precision):
+    assert all(torch.isfinite(v).all() for v in run("a", precision=precision, epochs=1).state.values())

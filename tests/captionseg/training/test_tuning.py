@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from captionseg.datasets.shards import read_truth
+from captionseg.metrics import areas, mean_iou
+from captionseg.records import read_arrays, write_json
+from captionseg.training import tuning
+
+TUNE = slice(35, 43)
+
+
+def test_nearest_takes_the_centres_of_cells():
+    mask = np.arange(36).reshape(6, 6)
+    assert tuning.nearest(mask, 3).tolist() == [[7, 9, 11], [19, 21, 23], [31, 33, 35]]
+    assert tuning.nearest(mask, 6).tolist() == mask.tolist()
+    assert tuning.nearest(np.arange(8).reshape(2, 4), 4).tolist() == [[0, 1, 2, 3]] * 2 + [[4, 5, 6, 7]] * 2
+
+
+def test_the_tune_split_alone(world):
+    tune = tuning.load(world.index, world.regions, world.truth, side=8)
+    assert tune is not None
+    assert tune.truth.shape == (8, 8, 8)
+    assert tune.names == ("dog", "cat", "bird", "grass", "sand", "water")
+    np.testing.assert_array_equal(tune.inputs.regions, read_arrays(world.regions / "pooled")[TUNE].astype(np.float32))
+    np.testing.assert_array_equal(tune.inputs.labels, read_arrays(world.regions / "labels")[TUNE])
+    assert tune.inputs.region_mask.sum(1).tolist() == [4] * 8
+    assert tune.inputs.size == (8, 8)
+    for number, grid in enumerate(tune.truth):  # left half an object, right half stuff
+        assert set(grid[:, :4].ravel()) == {number % 3}
+        assert set(grid[:, 4:].ravel()) == {3 + number // 3 % 3}
+
+
+class Oracle:
+    """Says what is there: regions 0 and 2 are left, 1 and 3 right."""
+
+    def __init__(self, truth: np.ndarray, wrong: int = 0) -> None:
+        self.truth, self.at, self.wrong = truth, 0, wrong
+
+    def segment(self, inputs, classes):
+        truth = self.truth[self.at : self.at + len(inputs.regions)].copy()
+        truth[: self.wrong] = 0
+        self.at += len(truth)
+        return torch.nn.functional.one_hot(torch.from_numpy(truth).long(), len(classes)).permute(0, 3, 1, 2).float()
+
+
+def test_scores_are_percent_of_the_whole_split(world):
+    tune = tuning.load(world.index, world.regions, world.truth, side=8)
+    assert tune.mean_iou(Oracle(tune.truth), torch.zeros(6, 16), batch=3) == 100.0
+    predicted = tune.truth.copy()
+    predicted[:2] = 0
+    expected = 100 * mean_iou(sum(areas(p, t, 6) for p, t in zip(predicted, tune.truth, strict=True)))
+    assert tune.mean_iou(Oracle(tune.truth, wrong=2), torch.zeros(6, 16)) == pytest.approx(expected)
+
+
+def test_no_tune_split_or_no_truth_is_none(world, tmp_path):
+    assert tuning.load(world.index, world.regions, world.truth, side=8, split="nowhere") is None
+    write_json({"names": [], "kinds": []}, tmp_path / "classes.json")
+    assert len(read_truth(tmp_path)) == 0
+    assert tuning.load(world.index, world.regions, tmp_path, side=8) is None
