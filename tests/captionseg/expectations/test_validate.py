@@ -155,6 +155,13 @@ def test_shares_are_thresholds(run: Run) -> None:
     }
 
 
+def test_a_failure_may_lack_its_caption(run: Run) -> None:
+    """A source quarantines a picture whose caption is missing: that is no poison."""
+    failed = next(row for row in run.pairs if row["status"] != "success")
+    failed["caption"] = ""
+    check(run.write())
+
+
 def test_a_wrong_schema_is_named_and_its_table_not_read(run: Run) -> None:
     path = run.write().folder / "segments" / "00000.parquet"
     table = pq.read_table(path)
