@@ -7,6 +7,7 @@ writes models/RECIPE. Depends on reports/validation.json, so that nothing is tra
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from captionseg.params import Params
 from captionseg.records import UserError
@@ -24,7 +25,7 @@ def main(params: Params, *, recipe: str, index: In, regions: In, supervision: In
         raise UserError(f"recipes.{recipe}: no such recipe (valid: {', '.join(params.recipes)})")
     if not json.loads(validation.read_text())["success"]:
         raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
-    context = {"encoder": json.loads((encoder / "encoder.json").read_text()), "regions": params.raw["regions"],
+    context = {"encoder": json.loads((encoder / "encoder.json").read_text()), "regions": asdict(params.regions),
                "prompts": params.pretrain.prompts}
     metrics = pretrain(params.recipes[recipe], params.pretrain, Folders(index, regions, supervision, truth, encoder),
                        name=recipe, context=context, out=model, tell=tracker.metrics)

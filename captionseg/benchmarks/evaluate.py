@@ -50,5 +50,6 @@ def scores(per_seed: Sequence[np.ndarray], *, samples: int, seed: int,
 def per_class(per_seed: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, float]:
     """Class name -> IoU (0 to 100), mean over seeds; classes that occur nowhere are left out."""
     values = np.stack([metrics.iou(areas.sum(0)) for areas in per_seed])
-    mean = 100.0 * np.nanmean(values, axis=0, where=np.isfinite(values)) if len(values) else values
-    return {name: round(float(v), 4) for name, v in zip(names, mean, strict=True) if np.isfinite(v)}
+    known = np.isfinite(values)
+    mean = 100.0 * np.where(known, values, 0.0).sum(0) / np.maximum(known.sum(0), 1)
+    return {name: round(float(v), 4) for name, v, here in zip(names, mean, known.any(0), strict=True) if here}

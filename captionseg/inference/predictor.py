@@ -37,11 +37,16 @@ class Predictor:
             UserError: if the folder holds none.
         """
         found = saved.load(Path(folder))
-        encoder, regions = found.context["encoder"], found.context["regions"]
-        runtime = detect(device, encoder["precision"])
-        maker = REGION_MAKERS[regions["maker"]](**(regions.get(regions["maker"]) or {}))
-        return Predictor(found.model.to(runtime.device), ENCODERS[encoder["encoder"]](**encoder["params"]).build(runtime),
-                         maker, TEMPLATES[found.context["prompts"]], runtime.device)
+        try:
+            encoder, regions = found.context["encoder"], found.context["regions"]
+            runtime = detect(device, encoder["precision"])
+            encoder_params = ENCODERS[encoder["encoder"]](**encoder["params"])
+            maker = REGION_MAKERS[regions["maker"]](**(regions.get(regions["maker"]) or {}))
+            templates = TEMPLATES[found.context["prompts"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
+                            f"{str(error).splitlines()[0]}") from None
+        return Predictor(found.model.to(runtime.device), encoder_params.build(runtime), maker, templates, runtime.device)
 
     def segment(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[H, W] int16: for each pixel of a uint8 image [H, W, 3] the number of the label that fits best.
@@ -85,6 +90,7 @@ def read_image(path: Path | str) -> np.ndarray:
 
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged tags
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return np.array(ImageOps.exif_transpose(image).convert("RGB"))

@@ -40,9 +40,13 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
     """The runtime for a configured device: `auto` takes a GPU where there is one.
 
     Raises:
-        UserError: if a GPU is asked for by name and there is none.
+        UserError: if a GPU is asked for by name and there is none, or there is no such kind of device.
     """
     available = torch.cuda.is_available()
+    try:
+        torch.device("cpu" if device == "auto" else device)
+    except RuntimeError:
+        raise UserError(f"device {device!r}: no such device (valid: auto, cpu, cuda, cuda:N)") from None
     if device.startswith("cuda") and not available:
         raise UserError(f"device {device!r}: no CUDA GPU is visible; use device auto or cpu")
     return Runtime(("cuda" if available else "cpu") if device == "auto" else device, precision)

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+
+from captionseg.benchmarks import BENCHMARKS, EvaluateParams, HeldOut
+from captionseg.benchmarks.benchmark import Folders
+from captionseg.benchmarks.evaluate import count, scores
+from captionseg.params import build
+from captionseg.records import UserError, read_arrays
+
+
+@pytest.fixture
+def benchmark(world) -> HeldOut:
+    return HeldOut.load(Folders(world.index, world.regions, world.truth), "test")
+
+
+def test_the_pictures_of_the_split_with_their_masks(world, benchmark):
+    split = np.array(world.table["split"].to_pylist())
+    assert benchmark.uid == np.array(world.table["uid"].to_pylist())[split == "test"].tolist()
+    assert len(benchmark) == 8
+    assert benchmark.kinds == ("object",) * 3 + ("stuff",) * 3
+    for number, sample in enumerate(benchmark.samples()):
+        assert sample.truth.shape == sample.inputs.size == (32, 32)
+        assert set(sample.truth[:, :16].ravel()) == {number % 3}
+        row = np.flatnonzero(split == "test")[number]
+        np.testing.assert_array_equal(sample.inputs.regions[0], read_arrays(world.regions / "pooled")[row][:4])
+        assert sample.inputs.region_mask.all()
+
+
+def test_an_oracle_gets_everything_right(benchmark):
+    truths = iter([sample.truth for sample in benchmark.samples()])
+    out = scores([count(benchmark, lambda _: next(truths))], samples=20, seed=0)
+    assert (out["miou"], out["pixel_accuracy"]) == (100.0, 100.0)
+
+
+def test_the_best_that_regions_allow(benchmark):
+    """Quadrants follow the border between the halves: whoever names each region right is right everywhere."""
+    truths = iter([sample.truth for sample in benchmark.samples()])
+
+    def best(inputs):
+        truth = next(truths)
+        labels = torch.nn.functional.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact")
+        labels = labels[0, 0].long().numpy()
+        return np.array([np.bincount(truth[labels == r]).argmax() for r in range(4)])[labels]
+
+    assert scores([count(benchmark, best)], samples=2, seed=0)["miou"] == 100.0
+
+
+def test_a_split_without_truth_is_one_line(world):
+    with pytest.raises(UserError, match="no known masks for split 'val'; nothing to evaluate on"):
+        HeldOut.load(Folders(world.index, world.regions, world.truth), "val")
+
+
+def test_params():
+    assert build(EvaluateParams, {"split": "tune"}, "evaluate").split == "tune"
+    assert BENCHMARKS["held_out"] is HeldOut

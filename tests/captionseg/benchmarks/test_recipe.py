@@ -1,0 +1,52 @@
+"""A recipe's seeds from saved models to scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from captionseg.benchmarks import EvaluateParams
+from captionseg.benchmarks.benchmark import Folders
+from captionseg.benchmarks.evaluate import scores
+from captionseg.benchmarks.recipe import evaluate
+from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+from captionseg.records import UserError, read_arrays
+
+
+@pytest.fixture
+def folders(world) -> Folders:
+    return Folders(world.index, world.regions, world.truth)
+
+
+@pytest.fixture
+def model(world, tmp_path):
+    """Two seeds of random weights."""
+    width = read_arrays(world.regions / "pooled").shape[2]
+    for seed in (0, 10):
+        torch.manual_seed(seed)
+        net = SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4))
+        saved.save(tmp_path / "seeds" / str(seed), "segment_mil", net, {"prompts": "simple"})
+    return tmp_path
+
+
+def test_scores_of_all_seeds(world, folders, model):
+    params = EvaluateParams(bootstrap=20, device="cpu")
+    result, areas, speed = evaluate(model, folders, world.encoder, params, seed=0)
+    assert areas.shape == (2, 8, 3, 6)
+    assert areas[:, :, 2].sum() == 2 * 8 * 32 * 32  # every pixel is counted once
+    assert result["seeds"].keys() == {"0", "10"}
+    assert result["scores"]["miou"] == pytest.approx(np.mean(list(result["seeds"].values())), abs=1e-3)
+    assert {"miou_object", "miou_stuff"} <= result["scores"].keys()
+    assert set(result["per_class"]) <= {"dog", "cat", "bird", "grass", "sand", "water"}
+    assert result["scores"] == scores(list(areas), samples=20, seed=0, groups={
+        "object": np.arange(6) < 3, "stuff": np.arange(6) >= 3,
+    })  # fmt: skip
+    assert speed > 0
+    again, _, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    assert again == result
+
+
+def test_a_model_without_seeds_is_one_line(world, folders, tmp_path):
+    with pytest.raises(UserError, match="no trained seed"):
+        evaluate(tmp_path, folders, world.encoder, EvaluateParams(), seed=0)

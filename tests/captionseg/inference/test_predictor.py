@@ -1,0 +1,159 @@
+"""Picture in, labels out; and pictures that are none."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captionseg.datasets.shards import read_images
+from captionseg.inference import Predictor, read_image
+from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+from captionseg.records import UserError, read_arrays
+
+CONTEXT = {
+    "encoder": {"encoder": "toy", "params": {"batch": 1}, "precision": "fp32"},
+    "regions": {"maker": "toy", "toy": {"side": 8}},
+    "prompts": "simple",
+}
+
+
+@pytest.fixture
+def folder(toy, world, tmp_path):
+    torch.manual_seed(0)
+    width = read_arrays(world.regions / "pooled").shape[2]
+    saved.save(tmp_path, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), CONTEXT)
+    return tmp_path
+
+
+@pytest.fixture
+def predictor(folder) -> Predictor:
+    return Predictor.load(folder, device="cpu")
+
+
+def test_labels_of_the_size_of_the_picture(predictor):
+    image = np.random.default_rng(0).integers(0, 255, (40, 25, 3), dtype=np.uint8)
+    labels = predictor.segment(image, ["dog", "grass", "water"])
+    logits = predictor.logits(image, ["dog", "grass", "water"])
+    assert (labels.shape, labels.dtype) == ((40, 25), np.int16)
+    assert (logits.shape, logits.dtype) == ((3, 40, 25), np.float32)
+    np.testing.assert_array_equal(labels, logits.argmax(0))
+    assert (predictor.segment(image, ["dog"]) == 0).all()
+
+
+def test_a_picture_is_prepared_as_the_stages_prepare_it(predictor, world):
+    pooled, labels = read_arrays(world.regions / "pooled"), read_arrays(world.regions / "labels")
+    for row, (_, image) in enumerate(read_images(world.pairs, "00000")):
+        inputs = predictor.prepare(image)
+        np.testing.assert_array_equal(inputs.labels[0], labels[row])
+        np.testing.assert_allclose(inputs.regions[0], pooled[row][:4], atol=2e-3)
+        assert inputs.size == (32, 32)
+
+
+def test_a_single_pixel_is_a_picture(predictor):
+    assert predictor.segment(np.zeros((1, 1, 3), np.uint8), ["dog", "cat"]).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_what_is_no_picture_is_one_line(predictor, image):
+    with pytest.raises(UserError, match=r"image: expected uint8 \[H, W, 3\], found"):
+        predictor.segment(image, ["dog"])
+
+
+def test_no_label_is_one_line(predictor):
+    with pytest.raises(UserError, match="labels: give at least one"):
+        predictor.segment(np.zeros((4, 4, 3), np.uint8), [])
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {},
+        CONTEXT | {"encoder": {"encoder": "nobody", "params": {}, "precision": "fp32"}},
+        CONTEXT | {"encoder": {"encoder": "toy", "params": {"no": 1}, "precision": "fp32"}},
+        CONTEXT | {"regions": {}},
+        CONTEXT | {"prompts": "nobody"},
+    ],
+)
+def test_a_model_whose_context_does_not_fit_is_one_line(folder, context):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"context": context}))
+    with pytest.raises(UserError, match="not a model of this version") as caught:
+        Predictor.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------- read_image
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "YCbCr"])
+def test_pictures_of_every_mode(tmp_path, mode):
+    kind = "TIFF" if mode in {"CMYK", "YCbCr"} else "PNG"
+    base = Image.new("L", (5, 3), 255) if mode == "I;16" else Image.new("RGB", (5, 3), (255, 0, 0))
+    (tmp_path / "x").write_bytes(encoded(base.convert(mode), kind))
+    image = read_image(tmp_path / "x")
+    assert (image.shape, image.dtype) == ((3, 5, 3), np.uint8)
+    if mode in {"RGB", "P", "RGBA", "CMYK"}:
+        assert image[0, 0].tolist() == [255, 0, 0]
+
+
+def test_pictures_stand_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.new("RGB", (5, 3)).save(tmp_path / "x.jpg", exif=exif)
+    assert read_image(tmp_path / "x.jpg").shape == (5, 3, 3)
+
+
+def refused(path, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_empty_and_foreign_files(tmp_path):
+    refused(tmp_path / "nowhere.jpg", "no such file")
+    refused(tmp_path, "not an image that can be read")
+    (tmp_path / "empty.jpg").touch()
+    refused(tmp_path / "empty.jpg", "not an image that can be read")
+    (tmp_path / "text.jpg").write_text("a dog")
+    refused(tmp_path / "text.jpg", "not an image that can be read")
+
+
+def test_a_picture_that_would_fill_the_memory_is_not_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for size, pixels in (((11, 10), 110), ((30, 30), 900)):  # Pillow warns of the first and refuses the second
+        Image.new("RGB", size).save(tmp_path / "x.png")
+        assert size[0] * size[1] == pixels
+        refused(tmp_path / "x.png", "more than 100 pixels; shrink it first")
+    Image.new("RGB", (10, 10)).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png").shape == (10, 10, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_a_damaged_picture_is_read_or_refused_but_never_crashes(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    whole = encoded(Image.fromarray(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)), kind)
+    path = tmp_path / "x"
+    for trial in range(60):
+        data = bytearray(whole)
+        if trial % 2:
+            data = data[: rng.integers(1, len(data))]
+        for at in rng.integers(0, len(data), 1 + trial % 5):
+            data[at] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            assert read_image(path).shape[2] == 3
+        except UserError as error:
+            assert "\n" not in str(error)
