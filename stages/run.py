@@ -93,8 +93,10 @@ def move(source: Path, target: Path) -> None:
     if not source.exists():
         raise RuntimeError(f"the stage ended without writing {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir():
+    if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
     os.replace(source, target)
 
 

@@ -1,0 +1,259 @@
+"""How every stage is run: its arguments, its work folder, and outputs that appear only when it ended well."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from captionseg.params import Params
+from captionseg.records import UserError
+from stages import run as module
+from stages.run import In, Out
+
+ROOT = Path(__file__).parents[2]
+PARAMS_YAML = "seed: 3\nindex: {neighbours: 8}\ncurate: {rules: [nouns]}\n"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """A repository of one params.yaml and one input."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAPTIONSEG_TRACKING", "off")
+    (tmp_path / "params.yaml").write_text(PARAMS_YAML)
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "0.txt").write_text("a dog")
+    return tmp_path
+
+
+@pytest.fixture
+def stage(monkeypatch):
+    """main -> it is what `stages.toy` does."""
+
+    def stage(main, params: tuple[str, ...] = ("seed", "index")) -> None:
+        monkeypatch.setitem(sys.modules, "stages.toy", SimpleNamespace(main=main, PARAMS=params))
+        monkeypatch.setattr(module, "STAGES", (*module.STAGES, "toy"))
+
+    return stage
+
+
+def copy(params: Params, *, pairs: In, word: str, out: Out, summary: Out) -> dict[str, float]:
+    """Copies the pairs."""
+    shutil.copytree(pairs, out)
+    summary.write_text(f"{word} {params.seed} {params.index.neighbours}")
+    return {"files": 1.0}
+
+
+ARGUMENTS = ["--pairs", "pairs", "--word", "hello", "--out", "data/out", "--summary", "reports/summary.txt"]
+
+
+def test_inputs_words_and_outputs(root, stage):
+    stage(copy)
+    assert module.run("toy", ARGUMENTS) == {"files": 1.0}
+    assert (root / "data" / "out" / "0.txt").read_text() == "a dog"
+    assert (root / "reports" / "summary.txt").read_text() == "hello 3 8"
+    assert not list((root / ".work" / "toy").iterdir())
+
+
+def test_outputs_replace_what_is_there(root, stage):
+    (root / "data" / "out").mkdir(parents=True)
+    (root / "data" / "out" / "old.txt").touch()
+    (root / "reports").mkdir()
+    (root / "elsewhere").mkdir()
+    (root / "elsewhere" / "kept.txt").touch()
+    (root / "reports" / "summary.txt").symlink_to(root / "elsewhere")  # DVC may link outputs to its cache
+    stage(copy)
+    module.run("toy", ARGUMENTS)
+    assert os.listdir(root / "data" / "out") == ["0.txt"]
+    assert (root / "reports" / "summary.txt").read_text() == "hello 3 8"
+    assert os.listdir(root / "elsewhere") == ["kept.txt"]
+    shutil.rmtree(root / "data" / "out")
+    (root / "data" / "out").write_text("a file where a folder goes")
+    module.run("toy", ARGUMENTS)
+    assert os.listdir(root / "data" / "out") == ["0.txt"]
+
+
+def test_random_numbers_are_seeded(root, stage):
+    import random
+
+    drawn = []
+    stage(lambda params: drawn.append((random.random(), float(np.random.rand()))))
+    for _ in range(2):
+        module.run("toy", [])
+    assert drawn[0] == drawn[1]
+
+
+def test_a_stage_that_fails_moves_nothing_and_keeps_its_work(root, stage):
+    def fail(params, *, out: Out, summary: Out):
+        out.mkdir()
+        (out / "part").touch()
+        summary.touch()
+        raise RuntimeError("no space left")
+
+    stage(fail)
+    with pytest.raises(RuntimeError, match="no space left"):
+        module.run("toy", ["--out", "data/out", "--summary", "s.txt"])
+    assert not (root / "data").exists()
+    assert not (root / "s.txt").exists()
+    assert len(list((root / ".work" / "toy").glob("*/out/part"))) == 1
+
+
+def test_a_stage_goes_on_with_what_a_failed_run_left(root, stage):
+    made = []
+
+    def three(params, *, out: Out):
+        out.mkdir(exist_ok=True)
+        for number in range(3):
+            if not (out / str(number)).exists():
+                if number == 2 and len(made) < 3:
+                    made.append("stopped")
+                    raise KeyboardInterrupt
+                (out / str(number)).touch()
+                made.append(number)
+
+    stage(three)
+    with pytest.raises(KeyboardInterrupt):
+        module.run("toy", ["--out", "out"])
+    module.run("toy", ["--out", "out"])
+    assert made == [0, 1, "stopped", 2]
+    assert sorted(os.listdir(root / "out")) == ["0", "1", "2"]
+
+
+def test_a_stage_that_leaves_nothing_is_found_out(root, stage):
+    def nothing(params, *, out: Out): ...
+
+    stage(nothing)
+    with pytest.raises(RuntimeError, match="without writing out"):
+        module.run("toy", ["--out", "out"])
+
+
+def test_an_input_that_is_missing_is_one_line(root, stage):
+    stage(copy)
+    with pytest.raises(UserError, match="toy: input nowhere does not exist; run the stage that writes it"):
+        module.run("toy", ["--pairs", "nowhere", *ARGUMENTS[2:]])
+
+
+def key(root: Path, **arguments) -> str:
+    kinds = {"pairs": In, "word": str, "out": Out}
+    values = {"pairs": Path("pairs"), "word": "x", "out": Path("out")} | arguments
+    return module.work_key(Params(root / "params.yaml"), ("seed", "index"), values, kinds)
+
+
+def test_the_work_folder_is_of_params_inputs_and_words(root):
+    first = key(root)
+    assert key(root) == first
+    assert key(root, word="y") != first
+    assert key(root, out=Path("other")) != first
+    (root / "params.yaml").write_text(PARAMS_YAML.replace("rules: [nouns]", "rules: [cocu]"))
+    assert key(root) == first  # another stage's section
+    (root / "params.yaml").write_text(PARAMS_YAML.replace("8", "9"))
+    assert key(root) != first
+    (root / "params.yaml").write_text(PARAMS_YAML)
+    (root / "pairs" / "1.txt").touch()
+    second = key(root)
+    assert second != first
+    (root / "pairs" / "1.txt").write_text("a cat")
+    assert key(root) not in (first, second)
+
+
+def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
+    first = key(root)
+    library = root / "repository" / "stages"
+    library.mkdir(parents=True)
+    (library.parent / "captionseg").mkdir()
+    monkeypatch.setattr(module, "__file__", str(library / "run.py"))
+    (library.parent / "captionseg" / "x.py").touch()
+    second = key(root)
+    (library.parent / "captionseg" / "x.py").write_text("changed")
+    assert len({first, second, key(root)}) == 3
+
+
+# ------------------------------------------------------------------------------- as a command
+
+
+def command(root: Path, *arguments: str, **options) -> subprocess.Popen:
+    driver = "import sys, stages.run as r; r.STAGES += ('toy',); sys.exit(r.main(sys.argv[1:]))"
+    environ = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "CAPTIONSEG_TRACKING": "off"}
+    return subprocess.Popen([sys.executable, "-c", driver, *arguments], cwd=root, env=environ, text=True,
+                            stderr=subprocess.PIPE, **options)  # fmt: skip
+
+
+TOY = '''
+from __future__ import annotations
+import time
+from pathlib import Path
+from captionseg.records import UserError, write_json
+from stages.run import Out
+PARAMS = ("seed",)
+
+def main(params, *, out: Out) -> None:
+    """Five parts; waits after the third until it may go on."""
+    if Path("refuse").exists():
+        raise UserError("toy: this cannot be; do that")
+    for number in range(5):
+        if not (out / f"{number}.json").exists():
+            write_json({"made": number}, out / f"{number}.json")
+            with open("made", "a") as stream:
+                stream.write(f"{number} ")
+        while number == 2 and not Path("go").exists():
+            time.sleep(0.01)
+'''
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """A copy of stages/ with a toy in it, beside the library."""
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "captionseg").symlink_to(ROOT / "captionseg")
+    (tmp_path / "stages" / "toy.py").write_text(TOY)
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    return tmp_path
+
+
+def test_a_stage_that_is_killed_goes_on(repository):
+    process = command(repository, "toy", "--out", "out", start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not list(repository.glob(".work/toy/*/out/2.json")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (repository / "out").exists()
+
+    (repository / "go").touch()
+    again = command(repository, "toy", "--out", "out")
+    assert again.communicate() is not None
+    assert again.returncode == 0
+    assert (repository / "made").read_text() == "0 1 2 3 4 "  # each part once
+    assert sorted(p.name for p in (repository / "out").iterdir()) == [f"{n}.json" for n in range(5)]
+
+
+def test_a_mistake_of_the_users_is_one_line_and_code_1(repository):
+    (repository / "refuse").touch()
+    process = command(repository, "toy", "--out", "out")
+    _, error = process.communicate()
+    assert (process.returncode, error) == (1, "error: toy: this cannot be; do that\n")
+
+
+def test_a_stage_that_nobody_knows(capsys):
+    assert module.main(["trian"]) == 2
+    assert module.main([]) == 2
+    assert "usage: python -m stages.run {download,index," in capsys.readouterr().err
+
+
+def test_a_misspelt_parameter_is_one_line(root, stage, capsys):
+    stage(copy)
+    (root / "params.yaml").write_text(PARAMS_YAML.replace("neighbours", "neighbors"))
+    assert module.main(["toy", *ARGUMENTS]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: index.neighbors: unknown parameter; did you mean 'neighbours'? (valid: encoder, ")
+    assert error.count("\n") == 1
