@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
@@ -29,6 +29,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")  # Pillow
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
             ".heic", ".heif")  # fmt: skip
 MAGIC = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftypavif", re.DOTALL)
+TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+         8: "ROTATE_90"}  # fmt: skip
 SMALLEST_SIDE = 16  # pixels; below it no encoder sees anything
 LARGEST_PICTURE = 256 * 2**20  # bytes
 LARGEST_CAPTION = 2**20  # bytes
@@ -108,7 +110,7 @@ class Folder:
         return ClassTable((), ())
 
     def licences(self) -> str:
-        """See Source: the folder says nothing of them."""
+        """See Source: none is known."""
         return ""
 
     def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
@@ -145,9 +147,9 @@ def listing(root: str, caption_suffix: str) -> list[Row]:
         if row.error is None and (first := taken.setdefault(row.sha256, path)) != path:
             row = Row(path, row.caption, row.sha256, one_line(f"duplicate of {first}"))
         rows.append(row)
-    if not rows:
-        raise UserError(f"download.folder.root: {root!r} holds no picture; put pictures and captions there")
-    return rows
+    if rows:
+        return rows
+    raise UserError(f"download.folder.root: {root!r} holds no picture; put pictures and captions there")
 
 
 def files(top: Path, caption_suffix: str) -> Iterator[tuple[str, str, str]]:
@@ -259,8 +261,7 @@ def encode(data: bytes, longest: int) -> tuple[bytes, tuple[int, int]]:
     if min(image.size) < SMALLEST_SIDE:
         raise Refused(f"too small: {image.width} x {image.height} pixels, at least {SMALLEST_SIDE} are needed")
     image.info = {}  # comments would be written too
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=92)
+    image.save(stream := io.BytesIO(), "JPEG", quality=92)
     return stream.getvalue(), image.size
 
 
@@ -273,9 +274,10 @@ def shrunk(size: tuple[int, int], longest: int) -> tuple[int, int]:
 def upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; as it is where that cannot be read."""
     try:
-        return ImageOps.exif_transpose(image)
+        turn = TURNS.get(image.getexif().get(0x0112, 1))
     except Exception:  # metadata only: the pixels were decoded before
-        return image
+        turn = None
+    return image.transpose(Image.Transpose[turn]) if turn else image
 
 
 def opaque(image: Image.Image) -> Image.Image:
@@ -293,7 +295,6 @@ def opaque(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def one_line(text: str, longest: int = 200) -> str:
-    """Printable text for a table's cell."""
-    text = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+def one_line(text: str) -> str:
+    """Text of at most 200 characters for a table's cell."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())[:200]
