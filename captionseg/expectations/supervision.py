@@ -15,7 +15,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "nouns": {"score": (1.0, 1.0)},
     "caption_retrieval": {"score": (0.0, 2.0), "score_a": (0.0, 2.0)},
     "cocu": {"score": (0.0, 1e4), "score_a": (0.0, 2.0), "score_b": (0.0, 1e4)},
-    "cocu_calibrated": {"score": (0.0, 1.0), "score_a": (0.0, 2.0)},
+    "cocu_calibrated": {"score": (0.0, 1.0)},
 }
 """Rule -> the scores that it gives (the others are NaN) and where they lie.
 
