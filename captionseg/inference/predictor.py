@@ -46,7 +46,8 @@ class Predictor:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
                             f"{str(error).splitlines()[0]}") from None
-        return Predictor(found.model.to(runtime.device), encoder_params.build(runtime), maker, templates, runtime.device)
+        model = found.model.to(runtime.device)
+        return Predictor(model, encoder_params.build(runtime), maker, templates, runtime.device)
 
     def segment(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[H, W] int16: for each pixel of a uint8 image [H, W, 3] the number of the label that fits best.

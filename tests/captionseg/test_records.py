@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -57,14 +58,19 @@ def test_empty_supervision_round_trip():
     assert len(Supervision.from_table(empty.to_table())) == 0
 
 
+def _stop_after(write, target: Path, error: type[BaseException]) -> None:
+    with atomic_path(target) as part:
+        write(part)
+        raise error
+
+
 def test_atomic_path_leaves_all_or_nothing(tmp_path):
     target = tmp_path / "deep" / "file.txt"
     with atomic_path(target) as part:
         part.write_text("one")
         assert not target.exists()
-    with pytest.raises(RuntimeError), atomic_path(target) as part:
-        part.write_text("half of tw")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        _stop_after(lambda part: part.write_text("half of tw"), target, RuntimeError)
     assert target.read_text() == "one"
     assert os.listdir(target.parent) == ["file.txt"]
 
@@ -74,9 +80,8 @@ def test_atomic_path_replaces_folders_too(tmp_path):
         with atomic_path(tmp_path / "folder") as part:
             part.mkdir()
             (part / text).touch()
-    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "folder") as part:
-        part.mkdir()
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _stop_after(Path.mkdir, tmp_path / "folder", KeyboardInterrupt)
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["two"]
     assert os.listdir(tmp_path) == ["folder"]
 

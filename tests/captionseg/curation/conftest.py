@@ -15,15 +15,25 @@ def unit(array: np.ndarray) -> np.ndarray:
     return (array / np.linalg.norm(array, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def corpus_of(images: np.ndarray, concepts: dict[str, list[float]], named: list[set[str]], near: list[list[int]],
-              near_captions: list[list[int]] | None = None) -> Corpus:
+def corpus_of(
+    images: np.ndarray,
+    concepts: dict[str, list[float]],
+    named: list[set[str]],
+    near: list[list[int]],
+    near_captions: list[list[int]] | None = None,
+) -> Corpus:
     names = list(concepts)
-    matrix = np.array([[name in row for name in names] for row in named])
     return Corpus(
-        np.array([f"{i:032x}" for i in range(len(images))], object), [" ".join(sorted(row)) for row in named],
-        np.asarray(images, np.float32), np.asarray(images, np.float32), np.array(near, np.int32), np.array(near_captions or near, np.int32), names,
-        np.array(list(concepts.values()), np.float32), csr_array(matrix),
-    )  # fmt: skip
+        uid=np.array([f"{i:032x}" for i in range(len(images))], object),
+        caption=[" ".join(sorted(row)) for row in named],
+        image_embedding=np.asarray(images, np.float32),
+        image_feature=np.asarray(images, np.float32),
+        neighbours=np.array(near, np.int32),
+        caption_neighbours=np.array(near_captions or near, np.int32),
+        vocabulary=names,
+        concept_embedding=np.array(list(concepts.values()), np.float32),
+        named=csr_array(np.array([[name in row for name in names] for row in named])),
+    )
 
 
 @pytest.fixture
@@ -61,9 +71,15 @@ def make_corpus() -> Callable[..., Corpus]:
         )
         near[3, 4:] = near[-1] = near_captions[-1] = -1
         return Corpus(
-            np.array([f"{i:032x}" for i in range(images)], object), [f"caption {i}" for i in range(images)], embedding,
-            rng.normal(size=(images, 3)).astype(np.float16), near.astype(np.int32), near_captions.astype(np.int32), [f"concept{i}" for i in range(concepts)],
-            unit(rng.normal(size=(concepts, dimensions))), csr_array(named),
-        )  # fmt: skip
+            uid=np.array([f"{i:032x}" for i in range(images)], object),
+            caption=[f"caption {i}" for i in range(images)],
+            image_embedding=embedding,
+            image_feature=rng.normal(size=(images, 3)).astype(np.float16),
+            neighbours=near.astype(np.int32),
+            caption_neighbours=near_captions.astype(np.int32),
+            vocabulary=[f"concept{i}" for i in range(concepts)],
+            concept_embedding=unit(rng.normal(size=(concepts, dimensions))),
+            named=csr_array(named),
+        )
 
     return make

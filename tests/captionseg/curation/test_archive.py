@@ -14,7 +14,9 @@ def test_best_first_and_no_more_than_the_limit():
 
 
 def test_ties_go_to_the_more_frequent_concept():
-    assert select(np.array([[0.5, 0.7, 0.5, 0.7]]), np.zeros((1, 4), bool), 4, own_first=True).tolist() == [[1, 3, 0, 2]]
+    assert select(np.array([[0.5, 0.7, 0.5, 0.7]]), np.zeros((1, 4), bool), 4, own_first=True).tolist() == [
+        [1, 3, 0, 2]
+    ]
 
 
 def test_own_concepts_stand_first_among_themselves_by_score():
@@ -44,7 +46,10 @@ def test_supervision_by_hand(by_hand):
     after = to_supervision(Archive(*width_two), by_hand, before, "x")
     assert after.kept.tolist() == [False, False, True, True, True, False]
     assert list(after.drop_reason) == ["too_small", "too_small", "", "", "", NO_CONCEPT]
-    assert after.concepts[3] == (Concept("grass", 2.0, 0.9, 1.1, 1.0, 2, 0, "x"), Concept("dog", 1.0, 0.8, 0.2, 0.5, 1, 1, "x"))
+    assert after.concepts[3] == (
+        Concept("grass", 2.0, 0.9, 1.1, 1.0, 2, 0, "x"),
+        Concept("dog", 1.0, 0.8, 0.2, 0.5, 1, 1, "x"),
+    )
     assert [c.text for c in after.concepts[4]] == ["car"]
     assert before.kept.tolist() == [False, False, True, True, True, True]  # what it was given stays as it was
 

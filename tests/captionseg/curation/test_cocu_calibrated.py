@@ -44,7 +44,7 @@ def test_how_far_an_image_falls_short_of_a_typical_positive(by_hand):
 def test_own_concepts_are_certain_whatever_the_image_looks_like(by_hand):
     rows = curate(RULE, by_hand)
     assert rows[1]["grass"].score == 1.0  # f = .5 is far below .75
-    assert list(rows[0])[0] == "dog"
+    assert next(iter(rows[0])) == "dog"
     assert list(curate(replace(RULE, limit=1), by_hand)[3]) == ["car"]
 
 

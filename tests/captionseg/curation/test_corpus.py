@@ -13,7 +13,9 @@ from captionseg.text.vocabulary import VocabularyParams, build
 @pytest.fixture(scope="module")
 def loaded(world):
     encode = TextSpace.load(world.encoder).encode
-    return corpora.load(world.index, world.features, lambda captions: build(captions, VocabularyParams(minimum=2)), encode)
+    return corpora.load(
+        world.index, world.features, lambda captions: build(captions, VocabularyParams(minimum=2)), encode
+    )
 
 
 def test_the_training_split_alone(world, loaded):
@@ -36,7 +38,11 @@ def test_concepts_are_embedded_as_prompts(world, loaded):
 def test_captions_name_what_they_say(loaded):
     corpus, vocabulary = loaded
     for caption, row in zip(corpus.caption, corpus.named.toarray(), strict=True):
-        assert {c for c, here in zip(vocabulary.concepts, row, strict=True) if here} == set(caption.split()) - {"a", "on", "the"}
+        assert {c for c, here in zip(vocabulary.concepts, row, strict=True) if here} == set(caption.split()) - {
+            "a",
+            "on",
+            "the",
+        }
 
 
 def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
@@ -47,7 +53,9 @@ def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
         table = pq.read_table(world.index / file).take(pa.array(order))
         if file != "ids.parquet":
             near = [rank[row].tolist() for row in table["neighbours"].to_pylist()]
-            table = pa.table([table["row"], pa.array(near, NEIGHBOURS.field(1).type), table["similarities"]], schema=NEIGHBOURS)
+            table = pa.table(
+                [table["row"], pa.array(near, NEIGHBOURS.field(1).type), table["similarities"]], schema=NEIGHBOURS
+            )
         pq.write_table(table, tmp_path / file, row_group_size=7)  # several chunks, as in a large table
     for name in ("img_emb", "metadata"):
         (tmp_path / name).mkdir()

@@ -7,7 +7,9 @@ from captionseg.records import Concept, Supervision
 
 def supervision(*rows: dict[str, float]) -> Supervision:
     concepts = [tuple(Concept(text, weight=weight) for text, weight in row.items()) for row in rows]
-    return Supervision(np.array(list("abcdef")[: len(rows)], object), np.array([bool(r) for r in rows]), [""] * len(rows), concepts)
+    return Supervision(
+        np.array(list("abcdef")[: len(rows)], object), np.array([bool(r) for r in rows]), [""] * len(rows), concepts
+    )
 
 
 def test_recall_and_precision_are_of_all_concepts_together():

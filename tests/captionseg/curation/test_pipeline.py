@@ -11,11 +11,15 @@ from captionseg.encoders import TextSpace
 from captionseg.records import SUPERVISION, Supervision, read_tables
 from captionseg.text.vocabulary import VocabularyParams
 
-PARAMS = CurateParams(["nouns", "cocu"], vocabulary=VocabularyParams(minimum=2), cocu=CoCu(neighbours=8, minimum_support=2))
+PARAMS = CurateParams(
+    ["nouns", "cocu"], vocabulary=VocabularyParams(minimum=2), cocu=CoCu(neighbours=8, minimum_support=2)
+)
 
 
 def test_each_rule_has_a_table_a_shard(world):
-    train = [u for u, s in zip(world.table["uid"].to_pylist(), world.table["split"].to_pylist(), strict=True) if s == "train"]
+    train = [
+        u for u, s in zip(world.table["uid"].to_pylist(), world.table["split"].to_pylist(), strict=True) if s == "train"
+    ]
     for rule in ("nouns", "cocu"):
         files = sorted((world.supervision / rule).iterdir())
         assert [f.name for f in files] == ["00000.parquet", "00001.parquet"]
@@ -26,7 +30,11 @@ def test_each_rule_has_a_table_a_shard(world):
 def test_the_vocabulary_is_written_beside_them(world):
     folder = world.supervision / "vocabulary"
     table = pq.read_table(folder / "concepts.parquet")
-    captions = [c for c, s in zip(world.table["caption"].to_pylist(), world.table["split"].to_pylist(), strict=True) if s == "train"]
+    captions = [
+        c
+        for c, s in zip(world.table["caption"].to_pylist(), world.table["split"].to_pylist(), strict=True)
+        if s == "train"
+    ]
     for text, count in zip(*(table[name].to_pylist() for name in ("text", "captions")), strict=True):
         assert count == sum(text in caption.split() for caption in captions)
     assert table["captions"].to_pylist() == sorted(table["captions"].to_pylist(), reverse=True)

@@ -114,6 +114,8 @@ def same(first: Supervision, second: Supervision) -> None:
     assert first.kept.tolist() == second.kept.tolist()
     assert list(first.drop_reason) == list(second.drop_reason)
     for a, b in zip(first.concepts, second.concepts, strict=True):
-        assert [(c.text, c.support, c.cluster, c.rule) for c in a] == [(c.text, c.support, c.cluster, c.rule) for c in b]
+        assert [(c.text, c.support, c.cluster, c.rule) for c in a] == [
+            (c.text, c.support, c.cluster, c.rule) for c in b
+        ]
         for name in ("score", "score_a", "score_b", "weight"):
             np.testing.assert_allclose([getattr(c, name) for c in a], [getattr(c, name) for c in b], rtol=1e-5)

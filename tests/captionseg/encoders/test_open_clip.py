@@ -23,7 +23,9 @@ def refused(message: str, **params) -> None:
 def test_pooled_is_the_image_embedding(build, pictures):
     encoder = build("open_clip")
     pixels = torch.from_numpy(np.stack([squash(p, 32) for p in pictures])).permute(0, 3, 1, 2) / 255.0
-    mean, std = (torch.tensor(v)[:, None, None] for v in (encoder.model.visual.image_mean, encoder.model.visual.image_std))
+    mean, std = (
+        torch.tensor(v)[:, None, None] for v in (encoder.model.visual.image_mean, encoder.model.visual.image_std)
+    )
     with torch.inference_mode():
         expected = encoder.model.encode_image((pixels - mean) / std).numpy()
     out = encoder.features(pictures)
@@ -56,7 +58,9 @@ def test_a_safetensors_checkpoint(tiny_clip, tmp_path, build, pictures):
     state = {k: v.contiguous() for k, v in torch.load(tiny_clip, weights_only=True).items()}
     save_file(state, tmp_path / "weights.safetensors")
     encoder = OpenClipParams("tiny-test", str(tmp_path / "weights.safetensors")).build(Runtime())
-    np.testing.assert_allclose(encoder.features(pictures).pooled, build("open_clip").features(pictures).pooled, atol=1e-6)
+    np.testing.assert_allclose(
+        encoder.features(pictures).pooled, build("open_clip").features(pictures).pooled, atol=1e-6
+    )
 
 
 def test_the_section_builds_it(tiny_clip):

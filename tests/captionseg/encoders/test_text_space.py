@@ -58,7 +58,9 @@ def test_a_damaged_folder_is_one_line(space, tmp_path, damage):
     elif damage == "no weights":
         (tmp_path / "alignment.safetensors").unlink()
     else:
-        config["encoder" if damage == "unknown encoder" else "params"] = {"unknown encoder": "x"}.get(damage, {"sze": 1})
+        config["encoder" if damage == "unknown encoder" else "params"] = {"unknown encoder": "x"}.get(
+            damage, {"sze": 1}
+        )
         (tmp_path / "encoder.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="dvc repro index") as caught:
         TextSpace.load(tmp_path)

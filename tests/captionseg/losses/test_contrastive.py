@@ -62,9 +62,7 @@ def test_order_of_queries_and_texts_does_not_matter(form):
     positive, candidate = (torch.rand(4, 6, generator=generator) < p for p in (0.4, 0.7))
     rows, columns = torch.randperm(4, generator=generator), torch.randperm(6, generator=generator)
     shuffled = (t[rows][:, columns] for t in (logits, positive, candidate))
-    torch.testing.assert_close(
-        contrastive(logits, positive, candidate, form), contrastive(*shuffled, form)
-    )
+    torch.testing.assert_close(contrastive(logits, positive, candidate, form), contrastive(*shuffled, form))
 
 
 @pytest.mark.parametrize("form", ["log_sum", "soft_target"])

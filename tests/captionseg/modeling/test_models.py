@@ -72,9 +72,8 @@ def test_order_of_images_does_not_matter(model, make_batch):
 def test_padded_regions_change_nothing(model, make_batch):
     batch = make_batch()
     more = torch.randn(8, 4, REGION)
-    padded = dataclasses.replace(
-        batch, regions=torch.cat([batch.regions, more], 1), region_mask=torch.cat([batch.region_mask, torch.zeros(8, 4, dtype=torch.bool)], 1)
-    )  # fmt: skip
+    mask = torch.cat([batch.region_mask, torch.zeros(8, 4, dtype=torch.bool)], 1)
+    padded = dataclasses.replace(batch, regions=torch.cat([batch.regions, more], 1), region_mask=mask)
     first, second = model.losses(model(batch)), model.losses(model(padded))
     for key in first:
         torch.testing.assert_close(first[key], second[key])
@@ -121,7 +120,11 @@ def test_a_config_that_does_not_fit_the_weights_is_one_line(model, name, tmp_pat
     saved.save(tmp_path, name, model, {})
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
-    changes = ({"config": config["config"] | {"width": 9}}, {"config": {"no_such_field": 1}}, {"model": "no_such_model"})
+    changes = (
+        {"config": config["config"] | {"width": 9}},
+        {"config": {"no_such_field": 1}},
+        {"model": "no_such_model"},
+    )
     for change in changes:
         path.write_text(json.dumps(config | change))
         with pytest.raises(UserError, match="not a model of this version of captionseg") as caught:

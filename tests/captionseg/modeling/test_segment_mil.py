@@ -45,7 +45,9 @@ def test_a_low_temperature_is_the_maximum():
     torch.testing.assert_close(soft, hard)
 
 
-def outputs(archive: list[list[int]], text_concept: list[list[int]], caption_concepts: list[list[int]]) -> SegmentMilOutputs:
+def outputs(
+    archive: list[list[int]], text_concept: list[list[int]], caption_concepts: list[list[int]]
+) -> SegmentMilOutputs:
     count = len(text_concept[0])
     texts = torch.stack([TEXTS, TEXTS.flip(0)])[:, :count]  # image 0: text 0 then 1; image 1: text 1 then 0
     return SegmentMilOutputs(
@@ -133,5 +135,10 @@ def test_each_pixel_has_the_cosines_of_its_region():
 
 def test_regions_without_a_pixel_are_harmless():
     net = model().eval()
-    inputs = Inputs(torch.randn(1, 5, 3), torch.tensor([[True, False, False, False, False]]), torch.zeros(1, 4, 4, dtype=torch.uint8), (4, 4))
+    inputs = Inputs(
+        torch.randn(1, 5, 3),
+        torch.tensor([[True, False, False, False, False]]),
+        torch.zeros(1, 4, 4, dtype=torch.uint8),
+        (4, 4),
+    )
     assert net.segment(inputs, torch.randn(2, 4)).flatten(2).std(2).max() == 0

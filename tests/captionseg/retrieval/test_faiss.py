@@ -13,7 +13,9 @@ VECTORS = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
 
 @pytest.mark.parametrize("key", ["nonsense", "IVF300,Flat", "PQ7"])
 def test_a_key_that_cannot_be_built_is_one_line(key):
-    with pytest.raises(UserError, match=re.escape(f"index.faiss_key: faiss cannot build {key!r} over 200 rows")) as caught:
+    with pytest.raises(
+        UserError, match=re.escape(f"index.faiss_key: faiss cannot build {key!r} over 200 rows")
+    ) as caught:
         FaissIndex(VECTORS, key)
     assert "\n" not in str(caught.value)
 

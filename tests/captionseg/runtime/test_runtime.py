@@ -24,7 +24,9 @@ def test_a_device_that_nobody_knows_is_one_line():
         detect("gpu")
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
 def test_matrix_products_run_in_the_precision(precision, dtype):
     a = torch.ones(2, 2)
     with Runtime("cpu", precision).autocast():

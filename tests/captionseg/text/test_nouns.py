@@ -44,6 +44,6 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path):
 def test_the_pinned_package_is_named_when_it_is_missing(monkeypatch):
     monkeypatch.setattr("captionseg.text.nouns.MODEL_PACKAGE", "en_core_web_not_there")
     load.cache_clear()
-    with pytest.raises(UserError, match="requirements.lock"):
+    with pytest.raises(UserError, match=r"requirements\.lock"):
         load()
     load.cache_clear()

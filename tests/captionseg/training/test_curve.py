@@ -48,7 +48,9 @@ def test_a_resumed_curve_is_cut_back_to_the_checkpoint_and_goes_on(tmp_path):
     assert again.last_loss() == pytest.approx(whole.last_loss())
 
 
-@pytest.mark.parametrize("torn", ["0,", "0,5", "0,5,lo", "0,5,loss", "0,5,loss,", "0,5,loss,-", "0,5,loss,1e", "0,5,loss,4."])
+@pytest.mark.parametrize(
+    "torn", ["0,", "0,5", "0,5,lo", "0,5,loss", "0,5,loss,", "0,5,loss,-", "0,5,loss,1e", "0,5,loss,4."]
+)
 def test_a_torn_last_line_is_left_out(tmp_path, torn):
     curve = Curve(tmp_path / "curve.csv", 0, lambda *_: None)
     curve.resume(0)

@@ -32,7 +32,9 @@ def test_what_is_trained_on(world, data):
     for row in range(len(data)):
         assert [concepts[c] for c in data.texts[row] if c >= 0] == [c.text for c in cocu.concepts[row]]
         assert [concepts[c] for c in data.named[row] if c >= 0] == [c.text for c in nouns.concepts[row]]
-        assert {concepts[c] for c in data.archive[row] if c >= 0} == {c.text for c in (*cocu.concepts[row], *nouns.concepts[row])}
+        assert {concepts[c] for c in data.archive[row] if c >= 0} == {
+            c.text for c in (*cocu.concepts[row], *nouns.concepts[row])
+        }
         np.testing.assert_allclose(data.weight[row][: len(cocu.concepts[row])], [c.weight for c in cocu.concepts[row]])
 
 
@@ -43,7 +45,9 @@ def test_a_batch_is_of_the_rows_asked_for(world, data):
     pooled, count = read_arrays(world.regions / "pooled"), read_arrays(world.regions / "count")
     np.testing.assert_array_equal(batch.regions, pooled[index][:, :4].astype(np.float32))
     assert batch.region_mask.sum(1).tolist() == count[index].tolist() == [4, 4, 4]
-    np.testing.assert_array_equal(batch.caption_embedding, read_arrays(world.index / "text_emb")[index].astype(np.float32))
+    np.testing.assert_array_equal(
+        batch.caption_embedding, read_arrays(world.index / "text_emb")[index].astype(np.float32)
+    )
     np.testing.assert_array_equal(batch.caption_concepts, data.named[rows])
     np.testing.assert_array_equal(batch.archive, data.archive[rows])
     for row in range(3):
@@ -71,7 +75,9 @@ def test_order_and_draws_are_new_each_epoch_and_the_same_each_time(data):
 
 def unclustered(data: TrainingSet) -> TrainingSet:
     shape = (len(data), 6)
-    return dataclasses.replace(data, texts=np.tile(np.arange(6), (len(data), 1)), weight=np.ones(shape), cluster=np.full(shape, -1))
+    return dataclasses.replace(
+        data, texts=np.tile(np.arange(6), (len(data), 1)), weight=np.ones(shape), cluster=np.full(shape, -1)
+    )
 
 
 def test_concepts_are_drawn_anew_for_the_same_image(data):
@@ -98,7 +104,9 @@ def test_ranks_share_the_images_among_them(data, world_size):
 def test_ranks_draw_different_noise(data):
     same_rows = np.zeros(30, int)
     first, second = (
-        Batches(unclustered(data), batch=5, texts=3, seed=0, rank=rank, world=2).make(same_rows, np.random.default_rng([0, 0, rank, 1]))
+        Batches(unclustered(data), batch=5, texts=3, seed=0, rank=rank, world=2).make(
+            same_rows, np.random.default_rng([0, 0, rank, 1])
+        )
         for rank in (0, 1)
     )
     assert not torch.equal(first.text_concept, second.text_concept)

@@ -24,8 +24,8 @@ def train(recipe, params, folders):
     def train(out, **changes):
         told = []
         metrics = pretrain(
-            recipe, replace(params, **{"epochs": 2, **changes}), folders, name="cocu-mil", context={"prompts": "simple"},
-            out=out, tell=lambda values, step: told.append((values, step)),
+            recipe, replace(params, **{"epochs": 2, **changes}), folders, name="cocu-mil",
+            context={"prompts": "simple"}, out=out, tell=lambda values, step: told.append((values, step)),
         )  # fmt: skip
         return metrics, told
 
@@ -45,7 +45,9 @@ def test_each_seed_and_the_best_at_the_top(train, tmp_path):
     best = max((0, 1), key=lambda s: fits[s]["tune_miou"])
     top = saved.load(tmp_path)
     assert top.context == {"prompts": "simple", "recipe": "cocu-mil", "seed": best}
-    assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "seeds" / str(best) / "model.safetensors").read_bytes()
+    assert (tmp_path / "model.safetensors").read_bytes() == (
+        tmp_path / "seeds" / str(best) / "model.safetensors"
+    ).read_bytes()
     assert [p.parent.name for p in curves(tmp_path)] == ["0", "1"]
     assert {name.split(".")[0] for values, _ in told for name in values} == {"seed0", "seed1"}
 

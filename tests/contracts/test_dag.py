@@ -1,0 +1,170 @@
+"""dvc.yaml, params.yaml and stages/ say the same: DVC sees only what is declared."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from captionseg.params import Params
+from stages.run import STAGES
+
+ROOT = Path(__file__).parents[2]
+FILE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+DAG = {name: stage.get("do", stage) for name, stage in FILE["stages"].items()}
+# What every stage imports and no output depends on.
+UNHASHED = {
+    "captionseg/__init__.py": "the version",
+    "captionseg/params.py": "DVC hashes the params themselves; their defaults live beside what uses them",
+    "captionseg/tracking": "tells of a run, changes nothing in it",
+    "stages/__init__.py": "empty",
+    "stages/run.py": "how any stage is run",
+}
+
+
+def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
+    """PARAMS of a stage and its main's keyword arguments with their annotations; read, not imported."""
+    tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
+    params, main = set(), None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PARAMS":
+            params = set(ast.literal_eval(node.value))
+        if isinstance(node, ast.FunctionDef) and node.name == "main":
+            main = node
+    assert main is not None, f"stages/{name}.py has no main"
+    kinds = {a.arg: ast.unparse(a.annotation) for a in main.args.kwonlyargs if a.annotation and a.arg != "tracker"}
+    assert set(kinds.values()) <= {"In", "Out", "str"}
+    return params, kinds
+
+
+def covered(file: str, deps: Iterable[str]) -> bool:
+    return any(file == dep or file.startswith(f"{dep}/") for dep in deps)
+
+
+def needed(repository, stage: str) -> set[str]:
+    """Files of the library that the stage imports, however indirectly, and the data files beside them.
+
+    captionseg.params imports a section's package when the section is asked for: only those of the stage count.
+    """
+    sections, _ = stage_of(stage)
+    seen: set[str] = set()
+    todo = [f"stages/{stage}.py"]
+    while todo:
+        file = todo.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        lazily = file == "captionseg/params.py"
+        todo += [
+            f for f, function in repository.imports(file) if not (lazily and function and function not in sections)
+        ]
+    packages = {f.rsplit("/", 1)[0] for f in seen}
+    seen |= {f for f in repository.files if not f.endswith(".py") and f.rsplit("/", 1)[0] in packages}
+    return {f for f in seen if not covered(f, UNHASHED)}
+
+
+def as_deps(repository, files: set[str]) -> list[str]:
+    """The shortest list for dvc.yaml: a package in place of its files where all of them are needed."""
+    out = set()
+    for file in files:
+        folder = file.rsplit("/", 1)[0]
+        inside = {f for f in repository.files if f.startswith(f"{folder}/")}
+        out.add(folder if folder not in ("captionseg", "stages") and inside <= files else file)
+    return sorted(out)
+
+
+def listed(stage: str, *kinds: str) -> list[str]:
+    """Paths of some of a stage's lists, without their options."""
+    entries = [e for kind in kinds for e in DAG[stage].get(kind, [])]
+    return [e if isinstance(e, str) else next(iter(e)) for e in entries]
+
+
+def test_the_dag_has_every_stage_and_no_other():
+    assert set(DAG) == set(STAGES)
+    assert all((ROOT / "stages" / f"{name}.py").is_file() for name in STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_that_a_stage_imports_is_among_its_deps(repository, stage):
+    files = needed(repository, stage)
+    missing = {f for f in files if not covered(f, listed(stage, "deps"))}
+    assert not missing, (
+        f"{len(missing)} files that stage {stage} imports are not among its deps in dvc.yaml:\n"
+        + "\n".join(f"    - {dep}" for dep in as_deps(repository, missing))
+        + "\nits deps of code should be these (`python -m tests.contracts.test_dag` prints them for all stages):\n"
+        + "\n".join(f"    - {dep}" for dep in as_deps(repository, files))
+    )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_among_the_deps_is_imported(repository, stage):
+    """A dep that nothing imports runs the stage again for nothing."""
+    files = needed(repository, stage) | set(UNHASHED)
+    code = [dep for dep in listed(stage, "deps") if dep.split("/")[0] in ("captionseg", "stages")]
+    idle = [dep for dep in code if not any(covered(f, [dep]) for f in files)]
+    assert not idle, f"stage {stage} imports nothing of {', '.join(idle)}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_of_a_stage_are_those_of_the_dag(stage):
+    declared = {name.split(".")[0] for name in DAG[stage].get("params", [])}
+    assert declared == stage_of(stage)[0]
+
+
+def test_every_section_of_the_params_has_a_reader():
+    read = {section for stage in STAGES for section in stage_of(stage)[0]}
+    written = yaml.safe_load((ROOT / "params.yaml").read_text()).keys()
+    assert set(Params.SECTIONS) == read == set(written)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_command_gives_what_main_asks_for(stage):
+    words = shlex.split(DAG[stage]["cmd"])
+    assert words[:2] == ["${run}", stage]
+    given = dict(zip(words[2::2], words[3::2], strict=True))
+    kinds = stage_of(stage)[1]
+    assert set(given) == {f"--{k.replace('_', '-')}" for k in kinds}
+    deps, outs = listed(stage, "deps"), listed(stage, "outs", "metrics", "plots")
+    paths = {k: given[f"--{k.replace('_', '-')}"] for k in kinds}
+    for name, path in paths.items():
+        if kinds[name] == "Out":
+            assert path in outs, f"--{name} {path} is not among the outs of {stage}"
+        elif kinds[name] == "In":
+            inside = [dep for dep in deps if dep.startswith(f"{path}/")]  # parts of a folder are more exact
+            assert covered(path, deps) or inside, f"--{name} {path} is not among the deps of {stage}"
+    assert set(outs) == {path for name, path in paths.items() if kinds[name] == "Out"}
+
+
+def test_every_recipe_is_of_a_rule_that_is_run():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for recipe in params["recipes"].values():
+        assert {recipe["curation"], recipe["archive"]} <= set(params["curate"]["rules"])
+
+
+def test_paths_are_in_the_dag_alone(repository):
+    """Stages and library get their paths as arguments; nobody else knows where data lie."""
+    known = re.compile(r"""["'](data|models|reports)/""")
+    allowed = (
+        "captionseg/cli.py", "stages/gate.py",  # defaults of commands for people
+        "captionseg/encoders/lite0_minilm.py",  # a folder inside a package
+    )  # fmt: skip
+    found = [f for f in repository.modules("captionseg", "stages") if f not in allowed and known.search(_code(f))]
+    assert not found, f"paths of artifacts in {', '.join(found)}"
+
+
+def _code(file: str) -> str:
+    """A file without docstrings and comments, roughly."""
+    text = re.sub(r'""".*?"""', '""', (ROOT / file).read_text(), flags=re.DOTALL)
+    return "\n".join(line.split("  # ")[0] for line in text.splitlines())
+
+
+if __name__ == "__main__":
+    from tests.contracts.conftest import Repository
+
+    for name in STAGES:
+        print(name, *(f"    - {dep}" for dep in as_deps(Repository(), needed(Repository(), name))), sep="\n")  # noqa: T201

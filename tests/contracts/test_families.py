@@ -1,0 +1,75 @@
+"""A new member of a family is one file, one dict line, one test."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# package: its dicts, and the files beside the members
+FAMILIES = {
+    "curation": (["RULES"], {"archive", "clustering", "corpus", "labelling", "measure", "pipeline", "relevance", "rule",
+                             "sampling"}),
+    "datasets": (["SOURCES"], {"debian", "scene_assets", "shards", "source"}),
+    "encoders": (["ENCODERS"], {"alignment", "encoder", "text_space"}),
+    "retrieval": (["INDEXES"], {"index"}),
+    "segmenters": (["SEGMENTERS", "REGION_MAKERS"], {"islands", "pooling", "segmenter"}),
+    "grounding": (["GROUNDERS"], {"grounder"}),
+    "modeling": (["MODELS"], {"saved", "segmenter"}),
+    "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "recipe"}),
+}  # fmt: skip
+# modules whose test has another name
+TESTED_ELSEWHERE = {
+    "captionseg/__main__.py": "tests/captionseg/test_cli.py",
+    "captionseg/expectations/pairs.py": "tests/captionseg/expectations/test_validate.py",
+    "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
+    "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
+    "captionseg/expectations/supervision.py": "tests/captionseg/expectations/test_validate.py",
+}
+
+
+def members(package: str) -> set[str]:
+    """Files of a family that its dicts lead to."""
+    found = set()
+    for name in FAMILIES[package][0]:
+        for value in getattr(importlib.import_module(f"captionseg.{package}"), name).values():
+            for item in value if isinstance(value, tuple) else (value,):
+                found.add(Path(inspect.getfile(item)).stem)
+    return found
+
+
+@pytest.mark.parametrize("package", FAMILIES)
+def test_every_file_is_in_its_dict_or_known_to_stand_beside(repository, package):
+    files = {Path(f).stem for f in repository.modules("captionseg") if f.startswith(f"captionseg/{package}/")}
+    strangers = files - members(package) - FAMILIES[package][1] - {"__init__"}
+    dicts = " or ".join(FAMILIES[package][0])
+    assert not strangers, f"captionseg/{package}: {sorted(strangers)} in no dict; add a line to {dicts}"
+    assert FAMILIES[package][1] <= files
+
+
+def is_code(file: str) -> bool:
+    """Does a module do anything? Protocols, dataclasses of data and constants do not."""
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.FunctionDef):
+            body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+            if body:
+                return True
+    return False
+
+
+def test_every_module_has_its_test(repository):
+    """tests/ mirrors the library: captionseg/curation/cocu.py -> tests/captionseg/curation/test_cocu.py."""
+    missing = []
+    for file in repository.modules("captionseg"):
+        path = Path(file)
+        test = TESTED_ELSEWHERE.get(file, f"tests/{path.parent}/test_{path.name}")
+        interface = path.stem in {"rule", "encoder", "source", "segmenter", "grounder", "benchmark", "index"}
+        if path.stem == "__init__" or (interface and not (ROOT / test).is_file()) or not is_code(file):
+            continue
+        if not (ROOT / test).is_file():
+            missing.append(f"{test} for {file}")
+    assert not missing, "missing tests:\n  " + "\n  ".join(missing)
