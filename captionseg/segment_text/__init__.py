@@ -22,6 +22,7 @@ class SegmentTextParams:
     Attributes:
         curation: whose concepts are looked for beside the caption's noun phrases.
         concepts: at most so many an image, those of highest score.
+        drop_stop_nouns: leave out phrases like "a picture" (captionseg/text/stop_nouns.txt); USE keeps them.
         split: whose images get segments.
         grounder: which of GROUNDERS; its own section holds its parameters.
         segmenter: which of SEGMENTERS, likewise.
@@ -34,6 +35,7 @@ class SegmentTextParams:
 
     curation: str = "cocu_calibrated"
     concepts: int = 6
+    drop_stop_nouns: bool = True
     split: Literal["train", "tune", "test"] = "train"
     grounder: Literal["relevance"] = "relevance"
     segmenter: Literal["superpixels", "sam"] = "superpixels"

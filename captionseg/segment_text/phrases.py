@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def phrases_of(
     concepts: Sequence[Sequence[str]],
     *,
     chunks: Callable[[Sequence[str]], Iterable[Sequence[str]]],
+    stop: Collection[str] = (),
 ) -> list[list[Phrase]]:
     """Per image its phrases, those of the caption first, each normalised text once.
 
@@ -42,13 +43,15 @@ def phrases_of(
         captions: [N].
         concepts: [N] curated concepts of each image.
         chunks: captions -> noun phrases of each (`captionseg.text.nouns.noun_chunks`).
+        stop: a phrase whose last word is one of these names nothing of its own ("a picture") and is left out.
     """
     out = []
     for spoken, curated in zip(chunks(captions), concepts, strict=True):
         found = [Phrase(" ".join(t.split()), "phrase") for t in spoken] + [Phrase(t, "concept") for t in curated]
         unique = {}
         for phrase in found:
-            if key := normalised(phrase.text):
+            key = normalised(phrase.text)
+            if key and (phrase.kind == "concept" or key.split()[-1] not in stop):
                 unique.setdefault(key, phrase)
         out.append(list(unique.values()))
     return out

@@ -24,6 +24,7 @@ from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.phrases import Phrase, phrases_of, read_concepts
 from captionseg.text.nouns import noun_chunks
+from captionseg.text.vocabulary import default_stop
 
 CELLS_AN_IMAGE = 16
 
@@ -89,7 +90,9 @@ def asked(pairs: Path, params: SegmentTextParams, supervision: Path) -> tuple[di
             "segment_text.split and segment_text.curation"
         )
     uids = [row["uid"] for row in used]
-    found = phrases_of([row["caption"] for row in used], [concepts[uid] for uid in uids], chunks=noun_chunks)
+    captions, archives = [row["caption"] for row in used], [concepts[uid] for uid in uids]
+    stop = default_stop() if params.drop_stop_nouns else ()
+    found = phrases_of(captions, archives, chunks=noun_chunks, stop=stop)
     return dict(zip(uids, found, strict=True)), Counter(row["shard"] for row in used)
 
 

@@ -21,6 +21,12 @@ def test_caption_phrases_come_first_and_equal_texts_once() -> None:
     ]
 
 
+def test_a_phrase_whose_head_names_nothing_is_left_out() -> None:
+    chunks = [["A picture", "the front of a car", "the front", "a picture frame"]]
+    found = phrases_of(["x"], [["front"]], chunks=lambda _: chunks, stop={"picture", "front"})
+    assert [p.text for p in found[0]] == ["the front of a car", "a picture frame", "front"]
+
+
 def test_concepts_of_kept_rows_best_first(tmp_path: Path) -> None:
     rows = [(Concept("dog"), Concept("grass"), Concept("sky")), (Concept("cat"),), ()]
     supervision = Supervision(["a", "b", "c"], [True, False, True], ["", "duplicate", ""], rows)
