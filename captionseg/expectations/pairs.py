@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 
 from captionseg.expectations import ValidateParams
-from captionseg.expectations.quiet import expect
+from captionseg.expectations.quiet import Column, expect
 from captionseg.expectations.suite import Suite, always, not_null
 
 STATUSES = ["success", "failed_to_download", "failed_to_resize"]
@@ -28,8 +28,7 @@ def suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
                     column="caption",
                     min_value=1,
                     max_value=params.max_caption,
-                    row_condition='status=="success"',
-                    condition_parser="pandas",
+                    row_condition=Column("status") == "success",
                 ),
                 expect.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "tune", "test"]),
                 expect.ExpectColumnValuesToBeInSet(column="status", value_set=STATUSES),

@@ -10,8 +10,9 @@ import great_expectations as gx
 from great_expectations import expectations as expect
 from great_expectations.data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.expectations.row_conditions import Column
 
-__all__ = ["expect", "gx", "new_context"]
+__all__ = ["Column", "expect", "gx", "new_context"]
 
 
 def new_context() -> EphemeralDataContext:
