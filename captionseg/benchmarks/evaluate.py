@@ -51,5 +51,5 @@ def per_class(per_seed: Sequence[np.ndarray], names: Sequence[str]) -> dict[str,
     """Class name -> IoU (0 to 100), mean over seeds; classes that occur nowhere are left out."""
     values = np.stack([metrics.iou(areas.sum(0)) for areas in per_seed])
     known = np.isfinite(values)
-    mean = 100.0 * np.where(known, values, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-    return {name: round(float(v), 4) for name, v, here in zip(names, mean, known.any(0), strict=True) if here}
+    mean = np.where(known, values, 0.0).sum(0) / np.maximum(known.sum(0), 1)
+    return {names[c]: round(100.0 * float(mean[c]), 4) for c in np.flatnonzero(known.any(0))}
