@@ -63,7 +63,7 @@ class ToyEncoder:
     """Mean colours of 4 x 4 cells; texts as sums of random vectors, one a word. P = R = 48, F = 3, D = 16."""
 
     def __init__(self, *, aligned: bool, batch: int) -> None:
-        self.aligned, self.batch = aligned, batch
+        self.aligned, self.batch, self.fine = aligned, batch, 0
 
     def features(self, images: Sequence[np.ndarray]):
         from captionseg.encoders import Features, normalised

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg import indexing
+from captionseg.datasets.shards import read_images
 from captionseg.encoders import TextSpace
+from captionseg.encoders.reduction import Reduction, fit_reduction
 from captionseg.records import IDS, NEIGHBOURS, UserError, read_arrays, read_tables
 
 TRAIN = 35  # 36 rows of which one failed
@@ -37,10 +39,8 @@ def test_clip_retrieval_layout(world):
     assert ids["row"].to_pylist() == list(range(count))
 
 
-def test_features_of_each_shard_in_row_order(world, toy):
-    from captionseg.datasets.shards import read_images
-
-    encoder = toy.params().build(None)
+def test_features_of_each_shard_in_row_order(world):
+    encoder = TextSpace.load(world.encoder).encoder
     for shard in ("00000", "00003"):
         images = [image for _, image in read_images(world.pairs, shard)]
         expected = encoder.features(images)
@@ -48,6 +48,20 @@ def test_features_of_each_shard_in_row_order(world, toy):
             stored = np.load(world.features / name / f"{name}_{shard}.npy")
             assert stored.dtype == np.float16
             np.testing.assert_allclose(stored, getattr(expected, name), atol=1e-3)
+
+
+def test_dense_features_are_reduced_by_what_was_learnt_from_the_first_shard(world, toy, tmp_path):
+    params = toy.index_params(neighbours=4)
+    for width in (0, 2):
+        out = tmp_path / str(width)
+        indexing.build(world.pairs, world.table, replace(params, dense_width=width), features=out, index=out, seed=0)
+    raw, two = (np.load(tmp_path / width / "dense" / "dense_00003.npy") for width in ("0", "2"))
+    assert (raw.shape[-1], two.shape[-1]) == (3, 2)
+    assert Reduction.load(tmp_path / "0" / "encoder") is None
+    images = [image for _, image in read_images(world.pairs, "00000")]
+    reduction = fit_reduction(toy.params().build(None), images, 2)
+    np.testing.assert_allclose(two, reduction(raw.astype(np.float32)), atol=2e-3)
+    assert TextSpace.load(tmp_path / "2" / "encoder").encoder.features(images[:1]).dense.shape[-1] == 2
 
 
 def test_folds_are_of_the_training_split_alone(world):

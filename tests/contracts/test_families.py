@@ -15,7 +15,7 @@ FAMILIES = {
     "curation": (["RULES"], {"archive", "clustering", "corpus", "labelling", "measure", "pipeline", "relevance", "rule",
                              "sampling"}),
     "datasets": (["SOURCES"], {"debian", "scene_assets", "shards", "source"}),
-    "encoders": (["ENCODERS"], {"alignment", "encoder", "text_space"}),
+    "encoders": (["ENCODERS"], {"alignment", "encoder", "reduction", "text_space"}),
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS"], {"islands", "pooling", "segmenter"}),
     "grounding": (["GROUNDERS"], {"grounder"}),
@@ -29,6 +29,8 @@ TESTED_ELSEWHERE = {
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/supervision.py": "tests/captionseg/expectations/test_validate.py",
+    "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
+    "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
 }
 
 

@@ -19,6 +19,7 @@ def test_shapes_and_lengths(build, pictures, name):
     assert all(np.isfinite(a).all() for a in (out.pooled, out.descriptor, out.dense, text))
     assert len(out.pooled) == len(out.descriptor) == len(out.dense) == 3
     assert out.dense.ndim == 4
+    assert 0 <= encoder.fine < out.dense.shape[3]
     np.testing.assert_allclose(np.linalg.norm(out.descriptor, axis=1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1.0, rtol=1e-5)
     if encoder.aligned:

@@ -15,12 +15,9 @@ from captionseg.datasets.shards import read_images
 from captionseg.inference import Predictor, read_image
 from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
 from captionseg.records import UserError, read_arrays
+from captionseg.training.pretrain import copy_encoder
 
-CONTEXT = {
-    "encoder": {"encoder": "toy", "params": {"batch": 1}, "precision": "fp32"},
-    "regions": {"maker": "toy", "toy": {"side": 8}},
-    "prompts": "simple",
-}
+CONTEXT = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}
 
 
 @pytest.fixture
@@ -28,6 +25,7 @@ def folder(toy, world, tmp_path):
     torch.manual_seed(0)
     width = read_arrays(world.regions / "pooled").shape[2]
     saved.save(tmp_path, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), CONTEXT)
+    copy_encoder(world.encoder, tmp_path / "encoder")
     return tmp_path
 
 
@@ -73,20 +71,27 @@ def test_no_label_is_one_line(predictor):
         predictor.segment(np.zeros((4, 4, 3), np.uint8), [])
 
 
-@pytest.mark.parametrize(
-    "context",
-    [
-        {},
-        CONTEXT | {"encoder": {"encoder": "nobody", "params": {}, "precision": "fp32"}},
-        CONTEXT | {"encoder": {"encoder": "toy", "params": {"no": 1}, "precision": "fp32"}},
-        CONTEXT | {"regions": {}},
-        CONTEXT | {"prompts": "nobody"},
-    ],
-)
+@pytest.mark.parametrize("context", [{}, CONTEXT | {"regions": {}}, CONTEXT | {"prompts": "nobody"}])
 def test_a_model_whose_context_does_not_fit_is_one_line(folder, context):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"context": context}))
     with pytest.raises(UserError, match="not a model of this version") as caught:
+        Predictor.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("encoder.json", b"{"),
+        ("encoder.json", b'{"encoder": "nobody", "params": {}, "precision": "fp32"}'),
+        ("encoder.json", b'{"encoder": "toy", "params": {"no": 1}, "precision": "fp32"}'),
+        ("reduction.safetensors", b"torn"),
+    ],
+)
+def test_a_model_whose_encoder_is_damaged_is_one_line(folder, file, content):
+    (folder / "encoder" / file).write_bytes(content)
+    with pytest.raises(UserError, match="not an encoder of this version") as caught:
         Predictor.load(folder)
     assert "\n" not in str(caught.value)
 

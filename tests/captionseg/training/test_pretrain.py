@@ -35,7 +35,13 @@ def train(recipe, params, folders):
 def test_each_seed_and_the_best_at_the_top(train, tmp_path):
     metrics, told = train(tmp_path, seeds=[0, 1])
     assert {"loss", "tune_miou", "images_per_second", "seconds"} == metrics.keys()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors", "seeds"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "README.md",
+        "config.json",
+        "encoder",
+        "model.safetensors",
+        "seeds",
+    ]
     fits = [json.loads((tmp_path / "seeds" / s / "fit.json").read_text()) for s in ("0", "1")]
     for seed in ("0", "1"):
         assert sorted(p.name for p in (tmp_path / "seeds" / seed).iterdir()) == [
