@@ -14,6 +14,7 @@ from tqdm import tqdm
 from captionseg.datasets.shards import read_images
 from captionseg.encoders import Alignment, Encoder, IndexParams, TextSpace, normalised
 from captionseg.encoders.alignment import cross_fit, fit, folds_of
+from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.records import IDS, NEIGHBOURS, UserError, read_arrays, write_array, write_table
 from captionseg.retrieval import INDEXES, FaissIndex, neighbours
 
@@ -31,6 +32,18 @@ def extract(pairs: Path, shards: Sequence[str], encoder: Encoder, features: Path
         for name in ("pooled", "descriptor", "dense"):
             rows = np.concatenate([getattr(part, name) for part in parts]).astype(np.float16)
             write_array(rows, features / name / f"{name}_{shard}.npy")
+
+
+def reduced(encoder: Encoder, pairs: Path, shard: str, params: IndexParams, folder: Path) -> Encoder:
+    """The encoder with its dense features reduced; the reduction is fitted once, on images of the first shard."""
+    if encoder.aligned or not params.dense_width:
+        return encoder
+    reduction = Reduction.load(folder)
+    if reduction is None:
+        images = [image for _, image in itertools.islice(read_images(pairs, shard), params.dense_sample)]
+        reduction = fit_reduction(encoder, images, params.dense_width)
+        reduction.save(folder)
+    return ReducedEncoder(encoder, reduction)
 
 
 def batched(items: Iterable, size: int) -> Iterable[list]:
@@ -114,8 +127,9 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
     """
     if "train" not in pairs["split"].to_pylist():
         raise UserError(f"{pairs_folder}: no pair of the training split; nothing to align, search or curate")
-    encoder = params.build()
-    extract(pairs_folder, list(dict.fromkeys(pairs["shard"].to_pylist())), encoder, features)
+    shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
+    encoder = reduced(params.build(), pairs_folder, shards[0], params, features / "encoder")
+    extract(pairs_folder, shards, encoder, features)
     space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
     chosen = getattr(params, params.encoder)
     space.save(features / "encoder", encoder=params.encoder, params=dataclasses.asdict(chosen),

@@ -25,8 +25,7 @@ def main(params: Params, *, recipe: str, index: In, regions: In, supervision: In
         raise UserError(f"recipes.{recipe}: no such recipe (valid: {', '.join(params.recipes)})")
     if not json.loads(validation.read_text())["success"]:
         raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
-    context = {"encoder": json.loads((encoder / "encoder.json").read_text()), "regions": asdict(params.regions),
-               "prompts": params.pretrain.prompts}
+    context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts}
     metrics = pretrain(params.recipes[recipe], params.pretrain, Folders(index, regions, supervision, truth, encoder),
                        name=recipe, context=context, out=model, tell=tracker.metrics)
     tracker.model(model, recipe)

@@ -9,13 +9,14 @@ from captionseg.encoders.alignment import Alignment, AlignmentParams
 from captionseg.encoders.encoder import Encoder, Features, normalised
 from captionseg.encoders.lite0_minilm import Lite0MiniLMParams
 from captionseg.encoders.open_clip import OpenClipParams
-from captionseg.encoders.text_space import TextSpace
+from captionseg.encoders.text_space import TextSpace, load_encoder
 from captionseg.runtime import detect
 from captionseg.runtime.runtime import Precision
 
 ENCODERS = {"lite0_minilm": Lite0MiniLMParams, "open_clip": OpenClipParams}
 
-__all__ = ["ENCODERS", "Alignment", "AlignmentParams", "Encoder", "Features", "IndexParams", "TextSpace", "normalised"]
+__all__ = ["ENCODERS", "Alignment", "AlignmentParams", "Encoder", "Features", "IndexParams", "TextSpace", "load_encoder",
+           "normalised"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class IndexParams:
         faiss_key: faiss factory string; null chooses by size (Flat under 100,000 rows, else HNSW32).
         neighbours: how many similar images a row of neighbours.parquet holds.
         caption_neighbours: how many captions that fit the image a row of caption_neighbours.parquet holds.
+        dense_width: principal components that dense features are reduced to; 0 keeps all channels, and an encoder that
+            is aligned with text already keeps them always.
+        dense_sample: images that the components are taken from.
     """
 
     encoder: Literal["lite0_minilm", "open_clip"] = "lite0_minilm"
@@ -39,6 +43,8 @@ class IndexParams:
     faiss_key: str | None = None
     neighbours: int = 256
     caption_neighbours: int = 16
+    dense_width: int = 256
+    dense_sample: int = 200
     alignment: AlignmentParams = field(default_factory=AlignmentParams)
     lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)

@@ -31,10 +31,12 @@ class Encoder(Protocol):
         aligned: True where pooled and dense features are already in the space of `text` (CLIP); False where an
             Alignment has to be trained on captions (LiT).
         batch: how many images to give to `features` at once.
+        fine: how many of the last channels of dense a reduction leaves as they are.
     """
 
     aligned: bool
     batch: int
+    fine: int
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
         """Features of uint8 images [H, W, 3] of any size; each is squashed to the encoder's square."""

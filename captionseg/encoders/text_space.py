@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from captionseg.encoders.alignment import Alignment
 from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.records import UserError, atomic_path, write_json
 from captionseg.runtime import detect
 
@@ -45,7 +46,7 @@ class TextSpace:
         return self.dense(dense) if self.dense else normalised(dense)
 
     def save(self, folder: Path, *, encoder: str, params: dict, precision: str) -> None:
-        """encoder.json and alignment.safetensors: all that `load` needs to build the space again.
+        """encoder.json and alignment.safetensors: with the reduction, all that `load` needs to build the space again.
 
         Args:
             folder: made if it is not there.
@@ -68,17 +69,34 @@ class TextSpace:
         Raises:
             UserError: if the folder does not hold one.
         """
-        from captionseg.encoders import ENCODERS
-
         try:
-            config = json.loads((folder / "encoder.json").read_text())
+            encoder = load_encoder(folder, device=device)
             tensors = load_file(folder / "alignment.safetensors")
             heads = {head: {k.split(".")[1]: v for k, v in tensors.items() if k.startswith(head)}
                      for head in ("image", "dense")}
             image, dense = (Alignment(**heads[h]) if heads[h] else None for h in ("image", "dense"))
-            params, precision = ENCODERS[config["encoder"]](**config["params"]), config["precision"]
         except OSError:
             raise UserError(f"{folder}: no encoder saved there; run `dvc repro index`") from None
         except (ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
             raise UserError(f"{folder}: not an encoder of this version ({error}); run `dvc repro index`") from None
-        return TextSpace(params.build(detect(device, precision)), image, dense)
+        return TextSpace(encoder, image, dense)
+
+
+def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
+    """The encoder, with its reduction if it has one, that a folder describes.
+
+    Raises:
+        UserError: if it describes none.
+    """
+    from captionseg.encoders import ENCODERS
+
+    try:
+        config = json.loads((folder / "encoder.json").read_text())
+        params, runtime = ENCODERS[config["encoder"]](**config["params"]), detect(device, config["precision"])
+        reduction = Reduction.load(folder)
+    except OSError:
+        raise UserError(f"{folder}: no encoder saved there; run `dvc repro index`") from None
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f"{folder}: not an encoder of this version ({error}); run `dvc repro index`") from None
+    encoder = params.build(runtime)
+    return ReducedEncoder(encoder, reduction) if reduction else encoder

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from captionseg.encoders import ENCODERS, Encoder
+from captionseg.encoders import Encoder, load_encoder
 from captionseg.modeling import saved
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
@@ -38,16 +38,15 @@ class Predictor:
         """
         found = saved.load(Path(folder))
         try:
-            encoder, regions = found.context["encoder"], found.context["regions"]
-            runtime = detect(device, encoder["precision"])
-            encoder_params = ENCODERS[encoder["encoder"]](**encoder["params"])
+            regions = found.context["regions"]
             maker = REGION_MAKERS[regions["maker"]](**(regions.get(regions["maker"]) or {}))
             templates = TEMPLATES[found.context["prompts"]]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
                             f"{str(error).splitlines()[0]}") from None
-        model = found.model.to(runtime.device)
-        return Predictor(model, encoder_params.build(runtime), maker, templates, runtime.device)
+        encoder = load_encoder(Path(folder) / "encoder", device=device)
+        where = detect(device).device
+        return Predictor(found.model.to(where), encoder, maker, templates, where)
 
     def segment(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[H, W] int16: for each pixel of a uint8 image [H, W, 3] the number of the label that fits best.

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from captionseg.encoders import TextSpace
+from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.modeling import MODELS, saved
 from captionseg.records import UserError, write_json
 from captionseg.runtime import detect
@@ -44,8 +45,8 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
         folders: inputs.
         name: of the recipe.
         context: saved with each model: what it takes to prepare a picture for it.
-        out: seeds/N/{model.safetensors, config.json, curve.csv}, the seed that is best on tune again at its top,
-            train.json, README.md.
+        out: seeds/N/{model.safetensors, config.json, curve.csv, fit.json}; the seed that is best on tune again at its
+            top, with the encoder's description and README.md, so that the folder is all that a predictor needs.
         tell: is told every loss.
 
     Returns:
@@ -66,6 +67,7 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     best = max(fits, key=lambda s: fits[s].get("tune_miou", 0.0))
     for file in ("model.safetensors", "config.json"):
         shutil.copyfile(out / "seeds" / str(best) / file, out / file)
+    copy_encoder(folders.encoder, out / "encoder")
     write_card(out / "README.md", name, recipe, params, fits, best)
     return {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
 
@@ -125,6 +127,14 @@ def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fi
         "`reports/metrics.json`. Use it:\n\n"
         f"```\ncaptionseg segment picture.jpg --labels \"zebra, grass\" --model models/{name}\n```\n"
     )
+
+
+def copy_encoder(encoder: Path, out: Path) -> None:
+    """What a model needs of its encoder's folder; its alignments with text stay behind."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("encoder.json", REDUCTION):
+        if (encoder / name).exists():
+            shutil.copyfile(encoder / name, out / name)
 
 
 def curves(model: Path) -> list[Path]:

@@ -1,0 +1,91 @@
+"""Principal components of dense features, so that a corpus of dense maps stays small enough to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from captionseg.encoders.encoder import Encoder, Features
+from captionseg.records import atomic_path
+
+FILE = "reduction.safetensors"
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """[.., F] -> [.., K + F - P]: the first P channels by their K largest principal components, the rest as they are.
+
+    Attributes:
+        mean: [P], basis: [P, K], columns by decreasing variance.
+    """
+
+    mean: np.ndarray
+    basis: np.ndarray
+
+    def __call__(self, dense: np.ndarray) -> np.ndarray:
+        """Reduce dense features; float32."""
+        wide = len(self.mean)
+        # By torch, which the encoder runs on: BLAS threads of numpy's beside those of torch would fight for the cores.
+        first = torch.from_numpy(np.asarray(dense[..., :wide], np.float32)) @ torch.from_numpy(self.basis)
+        parts = [first.numpy() - self.mean @ self.basis, dense[..., wide:]]
+        return np.concatenate(parts, axis=-1).astype(np.float32)
+
+    @staticmethod
+    def fit(cells: np.ndarray, width: int) -> Reduction:
+        """The `width` largest principal components of [n, P] features, each with its largest entry positive."""
+        mean = cells.mean(0, dtype=np.float64)
+        centred = (cells - mean).astype(np.float32)
+        _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+        basis = vectors[:, ::-1][:, : min(width, cells.shape[1])]
+        basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
+        return Reduction(mean.astype(np.float32), np.ascontiguousarray(basis, np.float32))
+
+    def save(self, folder: Path) -> None:
+        """Write it into the folder of an encoder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / FILE) as part:
+            save_file({"mean": self.mean, "basis": self.basis}, part)
+
+    @staticmethod
+    def load(folder: Path) -> Reduction | None:
+        """The reduction of an encoder's folder; None where it has none."""
+        path = folder / FILE
+        return Reduction(**load_file(path)) if path.exists() else None
+
+
+class ReducedEncoder:
+    """An encoder whose dense features are reduced. See Encoder."""
+
+    def __init__(self, encoder: Encoder, reduction: Reduction) -> None:
+        self.encoder, self.reduction = encoder, reduction
+        self.aligned, self.batch, self.fine = encoder.aligned, encoder.batch, encoder.fine
+
+    def features(self, images: Sequence[np.ndarray]) -> Features:
+        """See Encoder."""
+        features = self.encoder.features(images)
+        return replace(features, dense=self.reduction(features.dense))
+
+    def text(self, texts: Sequence[str]) -> np.ndarray:
+        """See Encoder."""
+        return self.encoder.text(texts)
+
+
+def fit_reduction(encoder: Encoder, images: Sequence[np.ndarray], width: int, *, cells: int = 20_000) -> Reduction:
+    """The reduction of an encoder's dense features from a sample of images; channels after `-encoder.fine` are kept.
+
+    Args:
+        encoder: not reduced yet.
+        images: uint8 [H, W, 3].
+        width: K.
+        cells: at most so many cells, evenly spaced, are looked at.
+    """
+    batches = [images[i : i + encoder.batch] for i in range(0, len(images), encoder.batch)]
+    dense = np.concatenate([encoder.features(batch).dense.astype(np.float16) for batch in batches])
+    flat = dense.reshape(-1, dense.shape[-1])
+    flat = flat[:: max(1, len(flat) // cells), : dense.shape[-1] - encoder.fine].astype(np.float32)
+    return Reduction.fit(flat, width)
