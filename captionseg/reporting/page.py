@@ -63,12 +63,12 @@ def champion(run: Artifacts) -> tuple[str, str] | None:
 
 
 def class_changes(run: Artifacts, pair: tuple[str, str], most: int) -> list[tuple[str, str, float, float]]:
-    """(class, kind, IoU by the baseline, IoU by the other) of the largest gains and losses, largest gain first."""
+    """(class, kind, IoU by the baseline, IoU by the other) of the largest gains and of losses that show, best first."""
     after, before = (run.scores[name]["per_class"] for name in pair)
     kind = dict(zip(run.classes.names, run.classes.kinds, strict=False))
     rows = [(name, kind.get(name, ""), before[name], after[name]) for name in after if name in before]
     rows.sort(key=lambda row: (row[2] - row[3], row[0]))
-    return [*rows[:most], *[row for row in rows[most:][-most:] if row[3] < row[2]]] if most else []
+    return [*rows[:most], *[row for row in rows[most:][-most:] if row[3] < row[2] - 0.5]] if most else []
 
 
 def per_class(run: Artifacts) -> list[View]:
