@@ -53,6 +53,8 @@ def bootstrap(per_image: np.ndarray, *, samples: int, seed: int) -> np.ndarray:
 
     Args:
         per_image: [n, ..., 3, C].
+        samples: how many data sets.
+        seed: of the draws.
 
     Returns:
         [samples, ..., 3, C] float64.

@@ -21,7 +21,7 @@ def main(params: Params, *, index: In, features: In, truth: In, supervision: Out
     known = read_truth(truth)
     true = {uid: set(names) for uid, names in
             zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)}
-    result = curate(index, features, TextSpace.load(features / "encoder").encode, params.curate, true=true, supervision=supervision,
-                    seed=params.seed)
+    encode = TextSpace.load(features / "encoder").encode
+    result = curate(index, features, encode, params.curate, true=true, supervision=supervision, seed=params.seed)
     write_json(result, measures)
     return {f"{rule}.{name}": value for rule, row in result.items() for name, value in row.items()}

@@ -18,8 +18,10 @@ from stages.run import In, Out
 PARAMS = ("seed", "regions", "pretrain", "recipes")
 
 
-def main(params: Params, *, recipe: str, index: In, regions: In, supervision: In, truth: In, encoder: In,
-         validation: In, model: Out, tracker: Tracker) -> dict[str, float]:
+def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
+    params: Params, *, recipe: str, index: In, regions: In, supervision: In, truth: In, encoder: In,
+    validation: In, model: Out, tracker: Tracker,
+) -> dict[str, float]:
     """Train one recipe."""
     if recipe not in params.recipes:
         raise UserError(f"recipes.{recipe}: no such recipe (valid: {', '.join(params.recipes)})")

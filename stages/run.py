@@ -48,7 +48,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     np.random.seed(params.seed)
     work = root / ".work" / name / work_key(params, stage.PARAMS, arguments, kinds)
     work.mkdir(parents=True, exist_ok=True)
-    targets = {key: work / key for key, kind in kinds.items() if kind is Out}
+    targets = {key: work / Path(arguments[key]).name for key, kind in kinds.items() if kind is Out}
     words = {k: str(v) for k, v in arguments.items() if kinds[k] is str}
     with tracking.start(name, words.get("recipe"), root=root, params=params.raw) as tracker:
         tracker.params({section: params.raw.get(section) for section in stage.PARAMS})
@@ -116,4 +116,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # As __main__ this file is not the module that stages import In and Out from; run the one that is.
+    from stages.run import main as entry
+
+    sys.exit(entry())

@@ -43,7 +43,8 @@ def evaluate(model: Path, folders: Folders, encoder: Path, params: EvaluateParam
     result = {
         "scores": scores(areas, samples=params.bootstrap, seed=seed, groups=groups),
         "per_class": per_class(areas, benchmark.names),
-        "seeds": {folder.name: scores([a], samples=1, seed=seed)["miou"] for folder, a in zip(seeds, areas, strict=True)},
+        "seeds": {folder.name: scores([a], samples=1, seed=seed)["miou"]
+                  for folder, a in zip(seeds, areas, strict=True)},
     }
     return result, np.stack(areas), speed
 

@@ -15,6 +15,7 @@ def cluster(concept: np.ndarray, embedding: np.ndarray, count: int, *, iteration
         concept: [n, M] indices into `embedding`, best first, -1 pads (at the end of a row).
         embedding: [C, D] L2-normalised.
         count: L.
+        iterations: at most so many updates of the centres.
 
     Returns:
         [n, M] int32 cluster numbers below `count`, -1 where concept is -1.

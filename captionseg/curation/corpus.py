@@ -19,7 +19,8 @@ def load(index: Path, features: Path, vocabulary: Callable[[Sequence[str]], Voca
     """The training pairs of an index.
 
     Args:
-        index, features: folders that the index stage wrote.
+        index: folder of the index stage.
+        features: the other folder of the index stage.
         vocabulary: makes the vocabulary from the captions.
         encode: texts -> embeddings in the space of the image embeddings.
         prompts: which template set turns a concept into t_m.
@@ -39,7 +40,8 @@ def load(index: Path, features: Path, vocabulary: Callable[[Sequence[str]], Voca
                            for name in ("neighbours", "caption_neighbours"))
     corpus = Corpus(
         np.array(ids["uid"].to_pylist(), object)[rows], list(captions),
-        read_arrays(index / "img_emb")[rows].astype(np.float32), read_arrays(features / "pooled")[rows], near, near_captions, words.concepts,
+        read_arrays(index / "img_emb")[rows].astype(np.float32), read_arrays(features / "pooled")[rows],
+        near, near_captions, words.concepts,
         class_embeddings(words.concepts, encode, TEMPLATES[prompts]), words.named(list(captions)),
     )
     return corpus, words

@@ -25,7 +25,8 @@ def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.nda
     """All rules of the params, one after another over the same corpus.
 
     Args:
-        index, features: folders of the index stage.
+        index: folder of the index stage.
+        features: the other folder of the index stage.
         encode: texts -> embeddings in the index's space.
         params: section `curate`.
         true: uid -> known concepts, for the measures alone; may be empty.

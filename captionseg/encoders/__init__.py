@@ -15,8 +15,8 @@ from captionseg.runtime.runtime import Precision
 
 ENCODERS = {"lite0_minilm": Lite0MiniLMParams, "open_clip": OpenClipParams}
 
-__all__ = ["ENCODERS", "Alignment", "AlignmentParams", "Encoder", "Features", "IndexParams", "TextSpace", "load_encoder",
-           "normalised"]
+__all__ = ["ENCODERS", "Alignment", "AlignmentParams", "Encoder", "Features", "IndexParams", "TextSpace",
+           "load_encoder", "normalised"]
 
 
 @dataclass(frozen=True)

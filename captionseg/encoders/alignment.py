@@ -100,7 +100,9 @@ def cross_fit(features: np.ndarray, text: np.ndarray, fold: np.ndarray, params: 
     """[N, D] embeddings, each by the alignment that was trained on the other folds.
 
     Args:
-        features: [N, P], text: [N, D], fold: [N] as `folds_of` gives them.
+        features: [N, P].
+        text: [N, D].
+        fold: [N] as `folds_of` gives them.
         params: optimisation of each.
         seed: of each.
     """

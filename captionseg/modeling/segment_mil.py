@@ -72,7 +72,7 @@ class _Images(NamedTuple):
 
 
 class _Texts(NamedTuple):
-    """What images are compared with: captions, and drawn concepts in one row; owners are image numbers over all ranks."""
+    """What images are compared with: captions, and drawn concepts in one row; owners are image numbers of all ranks."""
 
     captions: Tensor
     caption_concepts: Tensor
@@ -137,7 +137,9 @@ class SegmentMil(nn.Module):
         """[B, T]: how well each text fits each image, its cosines with the regions pooled towards their maximum.
 
         Args:
-            regions: [B, S, W], mask: [B, S] bool, texts: [T, W]; all L2-normalised.
+            regions: [B, S, W], L2-normalised.
+            mask: [B, S] bool.
+            texts: [T, W], L2-normalised.
         """
         cosine = texts @ regions.transpose(1, 2)  # [B, T, S]
         hidden = cosine.masked_fill(~mask[:, None], -torch.inf)

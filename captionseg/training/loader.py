@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import IterableDataset
 
+from captionseg.arrays import ShardedArray
 from captionseg.curation.measure import arrays
 from captionseg.curation.sampling import draw
 from captionseg.records import Batch, Supervision, UserError, read_arrays, read_tables
-from captionseg.arrays import ShardedArray
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ def load(index: Path, regions: Path, supervision: Path, *, curation: str, archiv
     """What a recipe trains on.
 
     Args:
-        index, regions, supervision: folders of the stages of that name.
+        index: folder of the index stage.
+        regions: folder of the regions stage.
+        supervision: folder of the curate stage.
         curation: rule whose concepts are drawn.
         archive: rule whose archive masks negatives.
 

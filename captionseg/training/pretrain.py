@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,8 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     """Train every seed of a recipe that has not been trained in `out` yet.
 
     Args:
-        recipe: what to train, `params`: how.
+        recipe: what to train.
+        params: how.
         folders: inputs.
         name: of the recipe.
         context: saved with each model: what it takes to prepare a picture for it.
@@ -117,7 +117,8 @@ def tune_score(params: PretrainParams, folders: Folders) -> Score | None:
 
 def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], best: int) -> None:
     """The model card."""
-    rows = "".join(f"| {seed} | {f.get('tune_miou', float('nan')):.1f} | {f['loss']:.3f} |\n" for seed, f in fits.items())
+    rows = "".join(f"| {seed} | {f.get('tune_miou', float('nan')):.1f} | {f['loss']:.3f} |\n"
+                   for seed, f in fits.items())
     path.write_text(
         f"# {name}\n\n{recipe.about}\n\n"
         f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, negatives masked by the "

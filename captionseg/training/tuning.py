@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from captionseg.arrays import ShardedArray
 from captionseg.datasets.shards import decode_mask, read_classes, read_truth
 from captionseg.metrics import areas, mean_iou
 from captionseg.modeling.segmenter import Segmenter
 from captionseg.records import Inputs, read_arrays
-from captionseg.arrays import ShardedArray
 
 
 @dataclass(frozen=True)
