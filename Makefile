@@ -30,7 +30,6 @@ test: venv ## the tests: CPU, no network
 
 check: venv ## ruff, pyright, import-linter and the tests: what CI runs
 	ruff check .
-	ruff format --check .
 	pyright
 	lint-imports
 	python -m pytest
