@@ -15,8 +15,9 @@ from captionseg.datasets.shards import read_images
 from captionseg.encoders import Alignment, Encoder, IndexParams, TextSpace, normalised
 from captionseg.encoders.alignment import cross_fit, fit, folds_of
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
-from captionseg.records import IDS, NEIGHBOURS, UserError, read_arrays, write_array, write_table
+from captionseg.records import IDS, NEIGHBOURS, UserError
 from captionseg.retrieval import INDEXES, FaissIndex, neighbours
+from captionseg.storage import read_arrays, write_array, write_table
 
 
 def extract(pairs: Path, shards: Sequence[str], encoder: Encoder, features: Path) -> None:

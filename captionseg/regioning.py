@@ -16,9 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from captionseg.datasets.shards import read_images, shard_names
-from captionseg.records import UserError, write_array
+from captionseg.records import UserError
 from captionseg.segmenters import RegionMaker
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
+from captionseg.storage import write_array
 
 
 def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker, workers: int = 0) -> dict[str, float]:

@@ -10,8 +10,8 @@ from captionseg.curation.pipeline import curate
 from captionseg.datasets.shards import read_truth
 from captionseg.encoders import TextSpace
 from captionseg.params import Params
-from captionseg.records import write_json
-from stages.run import In, Out
+from captionseg.storage import write_json
+from stages.kinds import In, Out
 
 PARAMS = ("seed", "curate")
 

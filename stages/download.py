@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from captionseg.datasets.shards import write_shards
 from captionseg.params import Params
-from stages.run import Out
+from stages.kinds import Out
 
 PARAMS = ("seed", "download")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.params import Params
-from captionseg.records import write_json
-from stages.run import In, Out
+from captionseg.storage import write_json
+from stages.kinds import In, Out
 
 PARAMS = ("seed", "evaluate")
 

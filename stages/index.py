@@ -8,7 +8,7 @@ from __future__ import annotations
 from captionseg import indexing
 from captionseg.datasets.shards import read_pairs
 from captionseg.params import Params
-from stages.run import In, Out
+from stages.kinds import In, Out
 
 PARAMS = ("seed", "index")
 

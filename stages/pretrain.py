@@ -1,7 +1,8 @@
 """pretrain: one recipe, all its seeds.
 
 Reads data/index, data/regions, data/supervision, data/truth (tune split only, to keep the best epoch) and the encoder;
-writes models/RECIPE. Depends on reports/validation.json, so that nothing is trained on tables that failed.
+writes models/RECIPE, and reports/timings/RECIPE.json: what differs from run to run. Depends on data/verdict.json, so
+that nothing is trained on tables that failed.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from dataclasses import asdict
 
 from captionseg.params import Params
 from captionseg.records import UserError
+from captionseg.storage import write_json
 from captionseg.tracking import Tracker
 from captionseg.training.pretrain import Folders, pretrain
-from stages.run import In, Out
+from stages.kinds import In, Out
 
 PARAMS = ("seed", "regions", "pretrain", "recipes")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     params: Params, *, recipe: str, index: In, regions: In, supervision: In, truth: In, encoder: In,
-    validation: In, model: Out, tracker: Tracker,
+    validation: In, model: Out, timing: Out, tracker: Tracker,
 ) -> dict[str, float]:
     """Train one recipe."""
     if recipe not in params.recipes:
@@ -30,5 +32,6 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts}
     metrics = pretrain(params.recipes[recipe], params.pretrain, Folders(index, regions, supervision, truth, encoder),
                        name=recipe, context=context, out=model, tell=tracker.metrics)
+    write_json({key: metrics[key] for key in ("images_per_second", "seconds")}, timing)
     tracker.model(model, recipe)
     return metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from captionseg.params import Params
 from captionseg.regioning import write_regions
-from stages.run import In, Out
+from stages.kinds import In, Out
 
 PARAMS = ("seed", "regions")
 

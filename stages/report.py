@@ -1,6 +1,6 @@
 """report: metrics.json, plots, pictures and the page of a run, out of everything that the stages before it left.
 
-timings.json is all that differs between two runs of the same seed.
+All of it is the same for the same seed.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from captionseg.reporting.artifacts import Folders
 from captionseg.reporting.report import Outputs
 from captionseg.reporting.report import report as write
 from captionseg.tracking import Tracker
-from stages.run import In, Out
+from stages.kinds import In, Out
 
 PARAMS = ("seed", "report", "recipes", "gate")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     params: Params, *, pairs: In, truth: In, index: In, regions: In, supervision: In, segments: In, models: In,
-    recipes: In, curation: In, validation: In, encoder: In, metrics: Out, timings: Out, plots: Out, pictures: Out,
+    recipes: In, curation: In, validation: In, encoder: In, metrics: Out, plots: Out, pictures: Out,
     page: Out, tracker: Tracker,
 ) -> dict[str, float]:  # fmt: skip
     """Write the report; its numbers and files are those of the whole reproduction."""
     folders = Folders(pairs, truth, index, regions, supervision, segments, models, recipes, curation, validation,
                       encoder)  # fmt: skip
-    out = Outputs(metrics, timings, plots, pictures, page)
+    out = Outputs(metrics, plots, pictures, page)
     numbers = write(folders, out, params.report, recipes=params.recipes, gate=params.gate, seed=params.seed)
     tracker.summary(numbers, [metrics, plots, pictures, page])
     return {"gate.passed": float(numbers["gate"]["passed"])}

@@ -28,9 +28,7 @@ import numpy as np
 from captionseg import tracking
 from captionseg.params import Params
 from captionseg.records import UserError
-
-In = typing.NewType("In", Path)
-Out = typing.NewType("Out", Path)
+from stages.kinds import In, Out
 
 STAGES = ("download", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate", "report")
 
@@ -116,7 +114,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # As __main__ this file is not the module that stages import In and Out from; run the one that is.
-    from stages.run import main as entry
-
-    sys.exit(entry())
+    sys.exit(main())

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from captionseg.encoders import TextSpace
 from captionseg.params import Params
-from captionseg.records import write_json
 from captionseg.segment_text.pipeline import segment
-from stages.run import In, Out
+from captionseg.storage import write_json
+from stages.kinds import In, Out
 
 PARAMS = ("seed", "segment_text")
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from captionseg.records import IDS, Corpus, UserError, read_arrays, read_tables
+from captionseg.records import IDS, Corpus, UserError
+from captionseg.storage import read_arrays, read_tables
 from captionseg.text.prompts import TEMPLATES, class_embeddings
 from captionseg.text.vocabulary import Vocabulary
 

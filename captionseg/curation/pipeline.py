@@ -14,7 +14,8 @@ from tqdm import tqdm
 from captionseg.curation import CurateParams
 from captionseg.curation import corpus as corpora
 from captionseg.curation.measure import measure
-from captionseg.records import Corpus, Supervision, write_array, write_json, write_table
+from captionseg.records import Corpus, Supervision
+from captionseg.storage import write_array, write_json, write_table
 from captionseg.text.vocabulary import build
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg.datasets.source import Sample, Source
-from captionseg.records import PAIRS, TRUTH, ClassTable, UserError, atomic_path, uid_of, write_json, write_table
+from captionseg.records import PAIRS, TRUTH, ClassTable, UserError, uid_of
+from captionseg.storage import atomic_path, write_json, write_table
 
 Job = tuple[int, str, range]  # number of the shard, its split, its rows
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from captionseg.encoders.encoder import Encoder, Features
-from captionseg.records import atomic_path
+from captionseg.storage import atomic_path
 
 FILE = "reduction.safetensors"
 

@@ -15,8 +15,9 @@ from safetensors.numpy import load_file, save_file
 from captionseg.encoders.alignment import Alignment
 from captionseg.encoders.encoder import Encoder, normalised
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
-from captionseg.records import UserError, atomic_path, write_json
+from captionseg.records import UserError
 from captionseg.runtime import detect
+from captionseg.storage import atomic_path, write_json
 
 
 @dataclass(frozen=True)

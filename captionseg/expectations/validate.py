@@ -12,7 +12,8 @@ import pyarrow as pa
 from captionseg.expectations import ValidateParams, pairs, segments, supervision
 from captionseg.expectations.runner import run
 from captionseg.expectations.suite import Suite, schemas
-from captionseg.records import PAIRS, SEGMENTS, SUPERVISION, UserError, read_tables, write_json
+from captionseg.records import PAIRS, SEGMENTS, SUPERVISION, UserError
+from captionseg.storage import read_tables, write_json
 
 
 def validate(

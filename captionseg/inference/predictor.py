@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,14 @@ class Predictor:
         Raises:
             UserError: for no label, or an array that is no such image.
         """
-        return self.logits(image, labels).argmax(0).astype(np.int16)
+        return self._run(self.model.label, image, labels).cpu().numpy().astype(np.int16)
 
     def logits(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[C, H, W] float32 mask logits: cosines of pixels and labels. Raises as `segment`."""
+        return self._run(self.model.segment, image, labels).float().cpu().numpy()
+
+    def _run(self, head: Callable[[Inputs, torch.Tensor], torch.Tensor], image: np.ndarray,
+             labels: Sequence[str]) -> torch.Tensor:  # fmt: skip
         if not labels:
             raise UserError("labels: give at least one, for example --labels \"zebra, grass\"")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
@@ -65,7 +69,7 @@ class Predictor:
         classes = torch.from_numpy(class_embeddings(labels, self.encoder.text, self.templates))
         inputs = self.prepare(image)
         with torch.inference_mode():
-            return self.model.segment(inputs, classes.to(self.device))[0].float().cpu().numpy()
+            return head(inputs, classes.to(self.device))[0]
 
     def prepare(self, image: np.ndarray) -> Inputs:
         """The inputs of one image, as the stages index and regions make them."""

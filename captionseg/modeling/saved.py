@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from captionseg.modeling import MODELS
-from captionseg.records import UserError, atomic_path, write_json
+from captionseg.records import UserError
+from captionseg.storage import atomic_path, write_json
 
 
 @dataclass(frozen=True)

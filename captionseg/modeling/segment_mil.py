@@ -197,9 +197,18 @@ class SegmentMil(nn.Module):
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """Mask logits [B, C, height, width]: each pixel has the cosines of its region."""
         logits = self.region_logits(inputs, class_embeddings).transpose(1, 2)  # [B, C, S]
-        labels = F.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact").long()
-        flat = labels.flatten(1)[:, None].expand(-1, logits.shape[1], -1)
+        flat = full_size(inputs).flatten(1)[:, None].expand(-1, logits.shape[1], -1)
         return logits.gather(2, flat).unflatten(2, inputs.size)
+
+    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """See Segmenter: the best class of each region, painted; logits of pixels are never made."""
+        best = self.region_logits(inputs, class_embeddings).argmax(2)  # [B, S]
+        return best.gather(1, full_size(inputs).flatten(1)).unflatten(1, inputs.size)
+
+
+def full_size(inputs: Inputs) -> Tensor:
+    """[B, height, width] int64 region numbers of the pixels."""
+    return F.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact")[:, 0].long()
 
 
 def mean_over_ranks(counted: Tensor, gather: Gather) -> Tensor:

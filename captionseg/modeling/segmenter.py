@@ -32,3 +32,7 @@ class Segmenter(Protocol):
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """Mask logits [B, C, height, width] for frozen text embeddings [C, D] of the class prompts."""
         ...
+
+    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """[B, height, width] int64: `segment(...).argmax(1)`, by the shortest way that the model has."""
+        ...

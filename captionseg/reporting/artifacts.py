@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from captionseg.curation import RULES
 from captionseg.datasets.shards import decode, decode_mask, read_classes, read_pairs, read_truth
-from captionseg.records import ClassTable, Concept, Supervision, read_tables
+from captionseg.records import ClassTable, Concept, Supervision
+from captionseg.storage import read_tables
 from captionseg.training import Recipe
 from captionseg.training.curve import read as read_curve
 
@@ -123,9 +124,10 @@ class Artifacts:
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Any]]:
-        """recipe -> what its evaluation wrote, for recipes that were evaluated."""
+        """recipe -> what its evaluation wrote, for recipes that were scored: without a truth there are none."""
         files = {name: self.folders.recipes / f"{name}.json" for name in self.recipes}
-        return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+        found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+        return {name: evaluation for name, evaluation in found.items() if evaluation["scores"]}
 
     @cached_property
     def fits(self) -> dict[str, dict[int, dict[str, float]]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from captionseg.records import UserError, atomic_path
+from captionseg.records import UserError
+from captionseg.storage import atomic_path
 
 IGNORED = 255
 INK, FAINT, WRONG, PAPER = (38, 38, 36), (125, 125, 120), (173, 52, 38), (255, 255, 255)

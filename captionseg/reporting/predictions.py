@@ -14,6 +14,7 @@ import torch
 from captionseg.benchmarks.recipe import predictor
 from captionseg.encoders import TextSpace
 from captionseg.modeling import saved
+from captionseg.prepared import PreparedInputs
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED, fit, hexes, legend, overlay, palette, shares, sheet, write_picture
@@ -21,7 +22,6 @@ from captionseg.reporting.pictures import SCENES, SHOWN, View, draw
 from captionseg.reporting.tables import is_control
 from captionseg.runtime import detect
 from captionseg.text.prompts import TEMPLATES, class_embeddings
-from captionseg.training.tuning import load_inputs
 
 LEGEND_SHARE = 0.01  # of the picture, that a label needs to stand in a legend
 SHEET_ROWS = 3  # pictures of overlays.jpg
@@ -91,8 +91,8 @@ def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], texts:
     classes = torch.from_numpy(texts(found.context["prompts"])).to(where)
     predict = predictor(found.model.to(where), classes, where)
     number = {uid: row for row, uid in enumerate(run.rows)}
-    folders = run.folders.index, run.folders.regions
-    return {uid: predict(load_inputs(*folders, np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
+    inputs = PreparedInputs(run.folders.regions)
+    return {uid: predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
             for uid, mask in masks.items()}  # fmt: skip
 
 

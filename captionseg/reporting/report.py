@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captionseg.records import atomic_path, write_json
 from captionseg.reporting import ReportParams, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
 from captionseg.reporting.charts import Style, draw_classes, draw_curves, draw_recipes, styles
-from captionseg.reporting.tables import metrics, timings, write_plots
+from captionseg.reporting.tables import metrics, write_plots
+from captionseg.storage import atomic_path, write_json
 from captionseg.training import Recipe
 
 
@@ -20,7 +20,6 @@ class Outputs:
     """Where the report goes. The page finds its pictures in a folder `pictures` beside it."""
 
     metrics: Path
-    timings: Path
     plots: Path
     pictures: Path
     page: Path
@@ -28,7 +27,7 @@ class Outputs:
 
 def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Mapping[str, Recipe],
            gate: Mapping[str, str], seed: int) -> dict[str, Any]:  # fmt: skip
-    """Numbers, plots, pictures and the page. The same bytes for the same artifacts, but for timings.json.
+    """Numbers, plots, pictures and the page. The same bytes for the same artifacts.
 
     Args:
         folders: what the stages left.
@@ -44,7 +43,6 @@ def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Map
     run = Artifacts(folders, recipes)
     numbers, verdicts = metrics(run, gate, measured=params.measured)
     write_json(numbers, out.metrics)
-    write_json(timings(run), out.timings)
     write_plots(run, out.plots)
     looks = styles(recipes)
     shown = {"charts": charts(run, params, out.pictures, looks),

@@ -1,4 +1,4 @@
-"""The numbers of a run: metrics.json, timings.json, the files for `dvc plots`, and what is compared with what."""
+"""The numbers of a run: metrics.json, the files for `dvc plots`, and what is compared with what."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.records import atomic_path
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.gate import Verdict, judge
 from captionseg.segment_text.measure import measure
 from captionseg.segment_text.pipeline import summary
+from captionseg.storage import atomic_path
 from captionseg.training import Recipe
 
 DECIMALS = 4
@@ -64,14 +64,6 @@ def rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: rounded(v) for k, v in value.items() if not (isinstance(v, float) and not math.isfinite(v))}
     return round(value, DECIMALS) if isinstance(value, float) else value
-
-
-def timings(run: Artifacts) -> dict[str, Any]:
-    """reports/timings.json: what differs from run to run."""
-    return rounded({"recipes": {name: {"train": {
-        "seconds": sum(fit.get("seconds", 0.0) for fit in fits.values()),
-        **_mean(fits.values(), ("images_per_second",)),
-    }} for name, fits in run.fits.items()}})  # fmt: skip
 
 
 def write_plots(run: Artifacts, folder: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.records import UserError, atomic_path
+from captionseg.records import UserError
+from captionseg.storage import atomic_path
 
 FLAT_LIMIT = 100_000
 

@@ -10,13 +10,13 @@ import torch
 
 from captionseg.records import UserError
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device and the precision that its matrix products run in."""
+    """A device and the precision that its matrix products run in, never auto."""
 
     device: str = "cpu"
     precision: Precision = "fp32"
@@ -37,7 +37,11 @@ class Runtime:
 
 
 def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
-    """The runtime for a configured device: `auto` takes a GPU where there is one.
+    """The runtime for a configured device and precision.
+
+    Args:
+        device: `auto` takes a GPU where there is one.
+        precision: `auto` takes bf16 where the device has instructions for it, else fp32.
 
     Raises:
         UserError: if a GPU is asked for by name and there is none, or there is no such kind of device.
@@ -49,4 +53,13 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
         raise UserError(f"device {device!r}: no such device (valid: auto, cpu, cuda, cuda:N)") from None
     if device.startswith("cuda") and not available:
         raise UserError(f"device {device!r}: no CUDA GPU is visible; use device auto or cpu")
-    return Runtime(("cuda" if available else "cpu") if device == "auto" else device, precision)
+    chosen = ("cuda" if available else "cpu") if device == "auto" else device
+    return Runtime(chosen, ("bf16" if has_bf16(chosen) else "fp32") if precision == "auto" else precision)
+
+
+def has_bf16(device: str) -> bool:
+    """Does the device multiply bfloat16 in hardware? Emulated, it is slower than float32."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities()
+    return device == "cpu" and any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from captionseg.records import UserError, write_json
+from captionseg.records import UserError
+from captionseg.storage import write_json
 
 
 def export_sa1b(segments: pa.Table, pairs: pa.Table, folder: Path) -> int:

@@ -19,10 +19,11 @@ from tqdm import tqdm
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.grounding import JointSpace
-from captionseg.records import SEGMENTS, UserError, read_tables, write_json, write_table
+from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.phrases import Phrase, phrases_of, read_concepts
+from captionseg.storage import read_tables, write_json, write_table
 from captionseg.text.nouns import noun_chunks
 from captionseg.text.vocabulary import default_stop
 

@@ -14,7 +14,8 @@ from torch.utils.data import IterableDataset
 from captionseg.arrays import ShardedArray
 from captionseg.curation.measure import arrays
 from captionseg.curation.sampling import draw
-from captionseg.records import Batch, Supervision, UserError, read_arrays, read_tables
+from captionseg.records import Batch, Supervision, UserError
+from captionseg.storage import read_arrays, read_tables
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import torch
 from captionseg.encoders import TextSpace
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.modeling import MODELS, saved
-from captionseg.records import UserError, write_json
+from captionseg.records import UserError
 from captionseg.runtime import detect
+from captionseg.storage import write_json
 from captionseg.text.prompts import TEMPLATES, class_embeddings
 from captionseg.training import PretrainParams, Recipe, loader, tuning
 from captionseg.training.curve import Curve, Tell
@@ -46,30 +47,34 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
         name: of the recipe.
         context: saved with each model: what it takes to prepare a picture for it.
         out: seeds/N/{model.safetensors, config.json, curve.csv, fit.json}; the seed that is best on tune again at its
-            top, with the encoder's description and README.md, so that the folder is all that a predictor needs.
+            top, with the encoder's description and README.md, so that the folder is all that a predictor needs. The
+            same bytes for the same seed: how long it took is only returned.
         tell: is told every loss.
 
     Returns:
-        loss and tune mIoU as means over seeds, and speed.
+        loss and tune mIoU as means over seeds; images per second and seconds over the seeds that were trained now.
     """
     data = loader.load(folders.index, folders.regions, folders.supervision, curation=recipe.curation,
                        archive=recipe.archive)
     score = tune_score(params, folders)
-    fits = {}
+    fits, speeds = {}, []
     for seed in params.seeds:
         folder = out / "seeds" / str(seed)
         if not (folder / "fit.json").exists():
             fitted, model = one_seed(recipe, params, data, seed=seed, score=score, folder=folder, tell=tell)
             saved.save(folder, recipe.model, model, {**context, "recipe": name, "seed": seed})
-            write_json({k: v for k, v in dataclasses.asdict(fitted).items() if k != "state" and v == v},
-                       folder / "fit.json")
+            speeds.append((fitted.images_per_second, fitted.seconds))
+            scores = {"loss": fitted.loss, "tune_miou": fitted.tune_miou}
+            write_json({k: v for k, v in scores.items() if v == v}, folder / "fit.json")
         fits[seed] = json.loads((folder / "fit.json").read_text())
     best = max(fits, key=lambda s: fits[s].get("tune_miou", 0.0))
     for file in ("model.safetensors", "config.json"):
         shutil.copyfile(out / "seeds" / str(best) / file, out / file)
     copy_encoder(folders.encoder, out / "encoder")
     write_card(out / "README.md", name, recipe, params, fits, best)
-    return {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
+    means = {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
+    speed, seconds = zip(*speeds, strict=True) if speeds else ((0.0,), (0.0,))
+    return {**means, "images_per_second": float(np.mean(speed)), "seconds": float(sum(seconds))}
 
 
 def one_seed(recipe: Recipe, params: PretrainParams, data: TrainingSet, *, seed: int, score: Score | None,
@@ -136,8 +141,3 @@ def copy_encoder(encoder: Path, out: Path) -> None:
     for name in ("encoder.json", REDUCTION):
         if (encoder / name).exists():
             shutil.copyfile(encoder / name, out / name)
-
-
-def curves(model: Path) -> list[Path]:
-    """The curve files of a trained recipe, by seed."""
-    return sorted(model.glob("seeds/*/curve.csv"), key=lambda p: int(p.parent.name))

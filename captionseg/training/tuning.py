@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
-from captionseg.arrays import ShardedArray
-from captionseg.datasets.shards import decode_mask, read_classes, read_truth
+from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.metrics import areas, mean_iou
 from captionseg.modeling.segmenter import Segmenter
-from captionseg.records import Inputs, read_arrays
+from captionseg.prepared import Known, PreparedInputs
+from captionseg.records import Inputs
 
 
 @dataclass(frozen=True)
@@ -34,32 +33,18 @@ class TuneSet:
             regions, mask, labels = (t[part].to(device) for t in (given.regions, given.region_mask, given.labels))
             inputs = Inputs(regions, mask, labels, given.size)
             with torch.inference_mode():
-                predicted = model.segment(inputs, classes).argmax(1).cpu().numpy()
+                predicted = model.label(inputs, classes).cpu().numpy()
             total += areas(predicted, self.truth[part], len(self.names))
         return float(100.0 * mean_iou(total))
 
 
-def load_inputs(index: Path, regions: Path, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
-    """Model inputs of some rows of the index."""
-    count = read_arrays(regions / "count")[rows]
-    pooled = ShardedArray.of_folder(regions / "pooled")[rows].astype(np.float32)
-    labels = ShardedArray.of_folder(regions / "labels")[rows]
-    mask = np.arange(pooled.shape[1]) < count[:, None]
-    return Inputs(torch.from_numpy(pooled), torch.from_numpy(mask), torch.from_numpy(labels), size)
-
-
 def load(index: Path, regions: Path, truth: Path, *, side: int, split: str = "tune") -> TuneSet | None:
     """The tune split, or None where it is empty or its truth is not known."""
-    ids = pq.read_table(index / "ids.parquet", columns=["uid", "split"])
-    names = read_classes(truth).names
-    known = read_truth(truth)
-    masks = dict(zip(known["uid"].to_pylist(), known["mask"].to_pylist(), strict=True))
-    uid, splits = ids["uid"].to_pylist(), ids["split"].to_pylist()
-    rows = np.array([i for i, u in enumerate(uid) if splits[i] == split and u in masks], np.int64)
-    if not len(rows) or not names:
+    known, names = Known.of_split(index, truth, split), read_classes(truth).names
+    if not len(known) or not names:
         return None
-    grid = np.stack([nearest(decode_mask(masks[uid[row]]), side) for row in rows])
-    return TuneSet(load_inputs(index, regions, rows, (side, side)), grid, names)
+    grid = np.stack([nearest(decode_mask(mask), side) for mask in known.masks])
+    return TuneSet(PreparedInputs(regions)(known.rows, (side, side)), grid, names)
 
 
 def nearest(mask: np.ndarray, side: int) -> np.ndarray:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from captionseg.arrays import ShardedArray
-from captionseg.records import UserError, write_array
+from captionseg.records import UserError
+from captionseg.storage import write_array
 
 
 @pytest.fixture

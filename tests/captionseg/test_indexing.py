@@ -14,7 +14,8 @@ from captionseg import indexing
 from captionseg.datasets.shards import read_images
 from captionseg.encoders import TextSpace
 from captionseg.encoders.reduction import Reduction, fit_reduction
-from captionseg.records import IDS, NEIGHBOURS, UserError, read_arrays, read_tables
+from captionseg.records import IDS, NEIGHBOURS, UserError
+from captionseg.storage import read_arrays, read_tables
 
 TRAIN = 35  # 36 rows of which one failed
 

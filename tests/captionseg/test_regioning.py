@@ -10,10 +10,11 @@ from PIL import Image
 
 from captionseg.datasets.shards import read_images, write_shards
 from captionseg.datasets.source import Sample
-from captionseg.records import ClassTable, UserError, read_arrays, write_array
+from captionseg.records import ClassTable, UserError
 from captionseg.regioning import write_regions
 from captionseg.segmenters import Felzenszwalb
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
+from captionseg.storage import read_arrays, write_array
 
 MAKER = Felzenszwalb(side=32, min_size=20, max_regions=8)
 

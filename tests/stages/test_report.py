@@ -10,7 +10,7 @@ from stages import report, run
 
 DATA = ("pairs", "truth", "index", "regions", "supervision", "segments")
 INPUTS = (*DATA, "models", "recipes", "curation", "validation", "encoder")
-OUTPUTS = ("metrics", "timings", "plots", "pictures", "page")
+OUTPUTS = ("metrics", "plots", "pictures", "page")
 PARAMS = """
 seed: 7
 report: {scenes: 2}

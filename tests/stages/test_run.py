@@ -17,7 +17,7 @@ import pytest
 from captionseg.params import Params
 from captionseg.records import UserError
 from stages import run as module
-from stages.run import In, Out
+from stages.kinds import In, Out
 
 ROOT = Path(__file__).parents[2]
 PARAMS_YAML = "seed: 3\nindex: {neighbours: 8}\ncurate: {rules: [nouns]}\n"
@@ -190,8 +190,9 @@ TOY = '''
 from __future__ import annotations
 import time
 from pathlib import Path
-from captionseg.records import UserError, write_json
-from stages.run import Out
+from captionseg.records import UserError
+from captionseg.storage import write_json
+from stages.kinds import Out
 PARAMS = ("seed",)
 
 def main(params, *, out: Out) -> None:

@@ -11,7 +11,8 @@ from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import scores
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
-from captionseg.records import UserError, read_arrays
+from captionseg.records import UserError
+from captionseg.storage import read_arrays
 
 
 @pytest.fixture
@@ -45,6 +46,14 @@ def test_scores_of_all_seeds(world, folders, model):
     assert speed > 0
     again, _, _ = evaluate(model, folders, world.encoder, params, seed=0)
     assert again == result
+
+
+def test_without_a_truth_nothing_is_scored(world, folders, model, caplog):
+    params = EvaluateParams(split="val", device="cpu")
+    result, areas, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    assert result == {"scores": {}, "per_class": {}, "seeds": {}}
+    assert areas.shape == (2, 0, 3, 0)
+    assert "holds no masks of split 'val': nothing is scored" in caplog.text
 
 
 def test_a_model_without_seeds_is_one_line(world, folders, tmp_path):

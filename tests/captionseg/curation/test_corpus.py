@@ -5,7 +5,8 @@ import pytest
 
 from captionseg.curation import corpus as corpora
 from captionseg.encoders import TextSpace
-from captionseg.records import NEIGHBOURS, UserError, read_arrays
+from captionseg.records import NEIGHBOURS, UserError
+from captionseg.storage import read_arrays
 from captionseg.text.prompts import class_embeddings
 from captionseg.text.vocabulary import VocabularyParams, build
 

@@ -8,7 +8,8 @@ import pytest
 from captionseg.curation import CoCu, CurateParams, pipeline
 from captionseg.curation.measure import measure
 from captionseg.encoders import TextSpace
-from captionseg.records import SUPERVISION, Supervision, read_tables
+from captionseg.records import SUPERVISION, Supervision
+from captionseg.storage import read_tables
 from captionseg.text.vocabulary import VocabularyParams
 
 PARAMS = CurateParams(

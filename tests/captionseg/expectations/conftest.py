@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from captionseg.records import PAIRS, SEGMENTS, SUPERVISION, uid_of, write_table
+from captionseg.records import PAIRS, SEGMENTS, SUPERVISION, uid_of
 from captionseg.segment_text.rle import encode
+from captionseg.storage import write_table
 
 COUNT = 40
 

@@ -14,7 +14,8 @@ from PIL import Image
 from captionseg.datasets.shards import read_images
 from captionseg.inference import Predictor, read_image
 from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
-from captionseg.records import UserError, read_arrays
+from captionseg.records import UserError
+from captionseg.storage import read_arrays
 from captionseg.training.pretrain import copy_encoder
 
 CONTEXT = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}

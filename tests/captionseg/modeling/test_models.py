@@ -98,6 +98,11 @@ def test_mask_logits_of_the_size_asked_for(model, make_inputs):
     assert torch.isfinite(logits).all()
 
 
+def test_labels_are_the_classes_of_largest_logit(model, make_inputs):
+    inputs, classes = make_inputs(images=2, size=(9, 13)), torch.randn(5, TEXT)
+    assert torch.equal(model.eval().label(inputs, classes), model.segment(inputs, classes).argmax(1))
+
+
 def test_an_image_does_not_know_its_batch_nor_a_class_the_others(model, make_inputs):
     inputs, classes = make_inputs(images=3), torch.randn(5, TEXT)
     together = model.eval().segment(inputs, classes)

@@ -39,7 +39,7 @@ class Page(HTMLParser):
 
 
 def outputs(root: Path) -> Outputs:
-    return Outputs(root / "metrics.json", root / "timings.json", root / "plots", root / "pictures", root / "index.html")
+    return Outputs(root / "metrics.json", root / "plots", root / "pictures", root / "index.html")
 
 
 def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):

@@ -13,7 +13,6 @@ from captionseg.reporting.tables import (
     is_control,
     metrics,
     rounded,
-    timings,
     write_plots,
 )  # fmt: skip
 from captionseg.training import Recipe
@@ -61,11 +60,6 @@ def test_without_a_truth_what_needs_one_is_left_out(recipes, unknown):
     assert set(found["segments"]) == {"per_image", "texts_per_segment", "full_image_share"}
     assert found["recipes"]["cocu-mil"] == {"train": {"loss": 4.0}}
     assert found["gate"] == {"passed": 1}  # a gate without rules holds
-
-
-def test_durations_stand_apart(recipes, folders):
-    found = timings(Artifacts(folders, recipes))
-    assert found["recipes"]["cocu-mil"]["train"] == {"seconds": 3.0, "images_per_second": 100.5}  # a sum, a mean
 
 
 def test_rounding_leaves_out_what_json_has_not():

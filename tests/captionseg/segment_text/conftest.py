@@ -67,7 +67,7 @@ def squares(tmp_path: Path) -> Path:
 def features(squares: Path) -> Path:
     """Folder features/ whose dense maps are the pictures' own colours in 0..1, eight by eight cells."""
     from captionseg.datasets.shards import read_images, shard_names
-    from captionseg.records import write_array
+    from captionseg.storage import write_array
 
     for shard in shard_names(squares / "pairs"):
         images = np.stack([image for _, image in read_images(squares / "pairs", shard)]).astype(np.float32) / 255

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.records import SUPERVISION, Concept, Supervision, UserError, write_table
+from captionseg.records import SUPERVISION, Concept, Supervision, UserError
 from captionseg.segment_text.phrases import Phrase, normalised, phrases_of, read_concepts
+from captionseg.storage import write_table
 
 
 @pytest.mark.parametrize(("text", "want"), [("A  Dog.", "a dog"), (" the end. ", "the end"), ("...", "")])

@@ -9,12 +9,13 @@ import pytest
 
 from captionseg.datasets.shards import read_classes, read_pairs, read_truth
 from captionseg.grounding import Relevance
-from captionseg.records import SEGMENTS, Concept, Supervision, UserError, read_tables, write_array, write_table
+from captionseg.records import SEGMENTS, Concept, Supervision, UserError
 from captionseg.regioning import write_regions
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text import pipeline as pipelines
 from captionseg.segment_text.measure import measure
 from captionseg.segmenters import Felzenszwalb, Superpixels
+from captionseg.storage import read_tables, write_array, write_table
 
 AXES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "ground": (1, 1, 1)}
 PARAMS = SegmentTextParams(

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from captionseg.records import Batch, Supervision, UserError, read_arrays, read_tables, write_table
+from captionseg.records import Batch, Supervision, UserError
+from captionseg.storage import read_arrays, read_tables, write_table
 from captionseg.training import loader
 from captionseg.training.loader import Batches, TrainingSet
 

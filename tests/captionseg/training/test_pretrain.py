@@ -11,7 +11,7 @@ import torch
 from captionseg.modeling import saved
 from captionseg.records import UserError
 from captionseg.training import pretrain as module
-from captionseg.training.pretrain import Folders, curves, pretrain
+from captionseg.training.pretrain import Folders, pretrain
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def test_each_seed_and_the_best_at_the_top(train, tmp_path):
         "model.safetensors",
         "seeds",
     ]
+    assert metrics["seconds"] > 0
     fits = [json.loads((tmp_path / "seeds" / s / "fit.json").read_text()) for s in ("0", "1")]
     for seed in ("0", "1"):
         assert sorted(p.name for p in (tmp_path / "seeds" / seed).iterdir()) == [
@@ -54,7 +55,6 @@ def test_each_seed_and_the_best_at_the_top(train, tmp_path):
     assert (tmp_path / "model.safetensors").read_bytes() == (
         tmp_path / "seeds" / str(best) / "model.safetensors"
     ).read_bytes()
-    assert [p.parent.name for p in curves(tmp_path)] == ["0", "1"]
     assert {name.split(".")[0] for values, _ in told for name in values} == {"seed0", "seed1"}
 
 

@@ -1,0 +1,71 @@
+"""Files: written under another name and renamed into place, read folder by folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from captionseg.records import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        if part.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        part.replace(path)
+    except BaseException:
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        raise
+
+
+def write_table(table: pa.Table, path: Path | str) -> None:
+    """Write a parquet file atomically."""
+    with atomic_path(path) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def write_array(array: np.ndarray, path: Path | str) -> None:
+    """Write an `.npy` file atomically."""
+    with atomic_path(path) as part, part.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+
+
+def write_json(value: Any, path: Path | str) -> None:
+    """Write a JSON file atomically: sorted keys, indented, a newline at the end, NaN refused."""
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_tables(folder: Path | str, *, columns: list[str] | None = None) -> pa.Table:
+    """All parquet files of a folder, in name order, as one table.
+
+    Raises:
+        UserError: if there is none.
+    """
+    files = sorted(Path(folder).glob("*.parquet"))
+    if not files:
+        raise UserError(f"no parquet files in {folder}: run the stage that writes it first (`dvc repro`)")
+    return pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
+
+
+def read_arrays(folder: Path | str) -> np.ndarray:
+    """All `.npy` files of a folder, in name order, joined along the first axis (memory-mapped while reading)."""
+    files = sorted(Path(folder).glob("*.npy"))
+    if not files:
+        raise UserError(f"no npy files in {folder}: run the stage that writes it first (`dvc repro`)")
+    return np.concatenate([np.load(file, mmap_mode="r", allow_pickle=False) for file in files])
