@@ -1,11 +1,9 @@
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from captionseg.records import SUPERVISION, Concept, Supervision, uid_of
-from captionseg.storage import atomic_path
 
 
 def test_uid_is_128_bits_of_location_and_caption():
@@ -42,9 +40,3 @@ def test_blank_supervision_keeps_everything():
 def test_empty_supervision_round_trip():
     empty = Supervision.blank(np.array([], object))
     assert len(Supervision.from_table(empty.to_table())) == 0
-
-
-def _stop_after(write, target: Path, error: type[BaseException]) -> None:
-    with atomic_path(target) as part:
-        write(part)
-        raise error

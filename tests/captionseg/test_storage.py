@@ -62,3 +62,9 @@ def test_reading_nothing_is_one_line(tmp_path):
     for read in (read_tables, read_arrays):
         with pytest.raises(UserError, match="run the stage"):
             read(tmp_path)
+
+
+def _stop_after(write, target: Path, error: type[BaseException]) -> None:
+    with atomic_path(target) as part:
+        write(part)
+        raise error
