@@ -22,17 +22,22 @@ class Sample:
 
 
 class Benchmark(Protocol):
-    """Pictures with exact masks.
+    """Pictures with exact masks."""
 
-    Attributes:
-        names: [C] class names, as they are prompted; index = label.
-        kinds: [C] object or stuff, or empty.
-        ignore: label that counts nowhere.
-    """
+    @property
+    def names(self) -> tuple[str, ...]:
+        """[C] class names, as they are prompted; index = label."""
+        ...
 
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    ignore: int
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """[C] object or stuff, or empty."""
+        ...
+
+    @property
+    def ignore(self) -> int:
+        """Label that counts nowhere."""
+        ...
 
     def __len__(self) -> int: ...
 

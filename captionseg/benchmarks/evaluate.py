@@ -52,4 +52,4 @@ def per_class(per_seed: Sequence[np.ndarray], names: Sequence[str]) -> dict[str,
     values = np.stack([metrics.iou(areas.sum(0)) for areas in per_seed])
     known = np.isfinite(values)
     mean = np.where(known, values, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-    return {names[c]: round(100.0 * float(mean[c]), 4) for c in np.flatnonzero(known.any(0))}
+    return {names[int(c)]: round(100.0 * float(mean[c]), 4) for c in np.flatnonzero(known.any(0))}

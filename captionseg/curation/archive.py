@@ -68,7 +68,7 @@ def to_supervision(archive: Archive, corpus: Corpus, before: Supervision, rule: 
     for row in range(len(corpus)):
         here = np.flatnonzero(archive.concept[row] >= 0)
         concepts.append(tuple(
-            Concept(corpus.vocabulary[archive.concept[row, m]], float(archive.score[row, m]),
+            Concept(corpus.vocabulary[int(archive.concept[row, m])], float(archive.score[row, m]),
                     float(archive.score_a[row, m]), float(archive.score_b[row, m]), float(archive.weight[row, m]),
                     int(archive.support[row, m]), int(archive.cluster[row, m]), rule) for m in here))
         if kept[row] and not len(here):

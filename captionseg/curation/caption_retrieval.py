@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from captionseg.curation.archive import FAINTEST, Archive, join, select, take, to_supervision
-from captionseg.curation.relevance import Positive, adjacency, relevance
+from captionseg.curation.relevance import Positive, adjacency, relevance, summed
 from captionseg.records import Corpus, Supervision
 
 
@@ -39,7 +39,7 @@ class CaptionRetrieval:
 
     def _archive(self, corpus: Corpus, rows: np.ndarray) -> Archive:
         near = adjacency(corpus.caption_neighbours[rows], self.captions, len(corpus))
-        support = (near @ corpus.named.astype(float)).toarray()
+        support = summed(near, corpus.named)
         own = corpus.named[rows].toarray()
         f = relevance(corpus, rows, self.positive)
         score = np.where((support > 0) | own, f, -np.inf)

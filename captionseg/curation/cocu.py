@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from captionseg.curation.archive import FAINTEST, Archive, join, select, take, to_supervision
 from captionseg.curation.clustering import cluster
-from captionseg.curation.relevance import Positive, adjacency, named_relevance, relevance, score_b
+from captionseg.curation.relevance import Positive, adjacency, named_relevance, relevance, score_b, summed
 from captionseg.records import Corpus, Supervision
 
 
@@ -58,10 +58,10 @@ class CoCu:
     def archive(self, corpus: Corpus, rows: np.ndarray, reference: csr_array) -> Archive:
         """The archives of some rows; `reference` is `named_relevance` of the corpus."""
         near = adjacency(corpus.neighbours[rows], self.neighbours, len(corpus))
-        support = (near @ corpus.named.astype(float)).toarray()  # N', expansion
+        support = summed(near, corpus.named)  # N', expansion
         own = corpus.named[rows].toarray()
         s_a = relevance(corpus, rows, self.positive)  # Eq. 6
-        s_b = score_b(s_a, support, (near @ reference).toarray())  # Eq. 7
+        s_b = score_b(s_a, support, summed(near, reference))  # Eq. 7
         score = {"a+b": s_a + s_b, "a": s_a, "b": s_b}[self.ranking]  # Eq. 8
         score = np.where((support >= self.minimum_support) | own, score, -np.inf)
         concept = select(score, own, self.limit, own_first=self.own_first)

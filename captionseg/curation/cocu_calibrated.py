@@ -22,7 +22,7 @@ import numpy as np
 from captionseg.curation.archive import Archive, join, select, take, to_supervision
 from captionseg.curation.clustering import cluster
 from captionseg.curation.labelling import LeaveOneOut
-from captionseg.curation.relevance import adjacency, relevance
+from captionseg.curation.relevance import adjacency, relevance, summed
 from captionseg.records import Corpus, Supervision
 
 
@@ -73,7 +73,7 @@ class CoCuCalibrated:
     def archive(self, corpus: Corpus, rows: np.ndarray, ratio: np.ndarray) -> Archive:
         """The archives of some rows; `ratio` [n, C] is R of them."""
         near = adjacency(corpus.neighbours[rows], self.neighbours, len(corpus))
-        support = (near @ corpus.named.astype(float)).toarray()
+        support = summed(near, corpus.named)
         own = corpus.named[rows].toarray()
         score = np.where(own, 1.0, np.where(support >= self.minimum_support, ratio, -np.inf))
         score[score < self.minimum_score] = -np.inf

@@ -46,11 +46,11 @@ class LeaveOneOut:
         square = np.sum([((features[p] - mean) ** 2).sum(0) for p in parts], axis=0) / len(features)
         scale = (np.sqrt(square) + 1e-6) * np.sqrt(features.shape[1])
         width = features.shape[1] + 1
-        gram, moment = np.zeros((width, width)), np.zeros((width, labels.shape[1]))
+        gram, moment = np.zeros((width, width)), np.zeros(())
         for part in parts:
             x = standardised(features[part], mean, scale)
             gram += x.T @ x
-            moment += x.T @ labels[part].toarray().astype(np.float32)
+            moment = moment + x.T @ labels[part].toarray().astype(np.float32)
         gram[np.diag_indices(width - 1)] += strength  # the constant is not shrunk
         factor = cho_factor(gram)
         leverage = np.concatenate([

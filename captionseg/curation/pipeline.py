@@ -40,7 +40,7 @@ def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.nda
     corpus, vocabulary = corpora.load(index, features, lambda captions: build(captions, params.vocabulary), encode,
                                       prompts=params.prompts)
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
-    named = [{corpus.vocabulary[c] for c in corpus.named.indices[start:end]}
+    named = [{corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
              for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)]
     measures = {}
     for name, rule in tqdm(params.chosen().items(), desc="rules", unit="rule"):

@@ -50,6 +50,11 @@ def adjacency(neighbours: np.ndarray, k: int, count: int) -> csr_array:
     return csr_array((np.ones(len(rows)), (rows, near[rows, columns])), shape=(len(near), count))
 
 
+def summed(near: csr_array, values: csr_array) -> np.ndarray:
+    """[n, C]: sums of [N, C] values over the neighbours of `adjacency`."""
+    return csr_array(near @ values).toarray().astype(float)
+
+
 def score_b(f: np.ndarray, support: np.ndarray, reference_sum: np.ndarray) -> np.ndarray:
     """Eq. 7: (1 + N') f / (f + sum of f over the N' neighbours whose captions name the concept).
 

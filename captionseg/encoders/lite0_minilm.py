@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,8 @@ class Lite0MiniLM:
 
 class _ImageTower(nn.Module):
     """uint8 pixels -> (block map, head map), each [B, C, h, w]."""
+
+    net: Any
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

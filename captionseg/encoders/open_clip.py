@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from captionseg.encoders.encoder import Features, normalised
 from captionseg.encoders.lite0_minilm import squash
@@ -23,8 +24,9 @@ class OpenClip:
     aligned = True
     fine = 0
 
-    def __init__(self, model: nn.Module, tokenizer, size: int, batch: int, runtime: Runtime) -> None:  # noqa: ANN001
-        self.model, self.tokenizer = runtime.prepare(model), tokenizer
+    def __init__(self, model: Any, tokenizer: Any, size: int, batch: int, runtime: Runtime) -> None:
+        self.model: Any = runtime.prepare(model)
+        self.tokenizer = tokenizer
         self.size, self.batch, self.runtime = size, batch, runtime
         self.mean = torch.tensor(model.visual.image_mean or (0.48145466, 0.4578275, 0.40821073))
         self.std = torch.tensor(model.visual.image_std or (0.26862954, 0.26130258, 0.27577711))
@@ -92,10 +94,10 @@ class OpenClipParams:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(self.model)) or "none"
             raise UserError(f"index.open_clip.pretrained: no tag {self.pretrained!r} for {self.model} (tags: {tags}); "
                             "or give the path of a checkpoint")
-        quick = {"force_quick_gelu": True} if self.pretrained == "openai" else {}
-        extra = {"force_image_size": self.size} if self.size else {}
         try:
-            model = open_clip.create_model(self.model, pretrained=self.pretrained, weights_only=True, **quick, **extra)
+            model: Any = open_clip.create_model(self.model, pretrained=self.pretrained, weights_only=True,
+                                                force_quick_gelu=self.pretrained == "openai",
+                                                force_image_size=self.size)
         except Exception as error:  # whatever a reader of foreign files may raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             if isinstance(error, UnpicklingError):

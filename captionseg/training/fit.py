@@ -61,7 +61,7 @@ class _Module(L.LightningModule):
         return total
 
     def _gather(self, tensor: Tensor) -> Tensor:
-        gathered = self.all_gather(tensor, sync_grads=tensor.is_floating_point())
+        gathered: Any = self.all_gather(tensor, sync_grads=tensor.is_floating_point())
         return gathered.flatten(0, 1)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
