@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -196,4 +197,8 @@ def _build_scalar(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if kind is typing.Any or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
         return value
-    raise UserError(f"{where}: expected {kind.__name__}, found {value!r}")
+    hint = ""
+    if kind is float and isinstance(value, str) and re.fullmatch(r"[+-]?\d+e[+-]?\d+", value.lower()):
+        mantissa, exponent = value.lower().split("e")
+        hint = f", which is text to YAML; write {mantissa}.0e{exponent if exponent[0] in '+-' else '+' + exponent}"
+    raise UserError(f"{where}: expected {kind.__name__}, found {value!r}{hint}")

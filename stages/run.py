@@ -87,10 +87,16 @@ def work_key(params: Params, sections: tuple[str, ...], arguments: dict, kinds: 
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename an output into place, over what is there. A stage that left nothing is a mistake of ours."""
+    """Rename an output into place, over what is there; from another disk, by way of a copy beside the place.
+
+    A stage that left nothing is a mistake of ours.
+    """
     if not source.exists():
         raise RuntimeError(f"the stage ended without writing {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
+    if os.stat(source).st_dev != os.stat(target.parent).st_dev:
+        beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+        source = Path(shutil.move(source, beside))
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     else:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from captionseg.records import Corpus
+from captionseg.records import Corpus, UserError
 
 Positive = Literal["shifted", "softplus", "clipped"]
 
@@ -44,7 +44,14 @@ def named_relevance(corpus: Corpus, how: Positive, *, chunk: int = 262_144) -> c
 
 
 def adjacency(neighbours: np.ndarray, k: int, count: int) -> csr_array:
-    """[n, N] CSR of ones: which rows are the first k neighbours of which; -1 entries are skipped."""
+    """[n, N] CSR of ones: which rows are the first k neighbours of which; -1 entries are skipped.
+
+    Raises:
+        UserError: if the index holds fewer than k, though there are more pictures than that.
+    """
+    if (held := neighbours.shape[1]) < min(k, count - 1):
+        raise UserError(f"curate: {k} neighbours an image are asked for, but the index holds {held}; raise "
+                        "index.neighbours (captions: index.caption_neighbours), or lower curate.RULE.neighbours")
     near = neighbours[:, :k]
     rows, columns = np.nonzero(near >= 0)
     return csr_array((np.ones(len(rows)), (rows, near[rows, columns])), shape=(len(near), count))

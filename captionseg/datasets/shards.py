@@ -15,7 +15,7 @@ import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -205,8 +205,13 @@ def read_pairs(pairs: Path) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
-def read_images(pairs: Path, shard: str) -> Iterator[tuple[str, np.ndarray]]:
+def read_images(pairs: Path, shard: str, uids: Collection[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
     """(uid, uint8 [H, W, 3]) of the successful rows of a shard, in row order; nothing is unpacked to disk.
+
+    Args:
+        pairs: folder of shards.
+        shard: which one.
+        uids: only these are decoded; None for all.
 
     Raises:
         UserError: naming shard and key of an image that is missing, changed or cannot be decoded.
@@ -217,7 +222,7 @@ def read_images(pairs: Path, shard: str) -> Iterator[tuple[str, np.ndarray]]:
         with tarfile.open(path) as tar:
             members = {m.name: m for m in tar.getmembers() if m.isfile()}
             for row in rows:
-                if row["status"] != "success":
+                if row["status"] != "success" or (uids is not None and row["uid"] not in uids):
                     continue
                 member = members.get(f"{row['key']}.jpg")
                 stream = tar.extractfile(member) if member else None

@@ -38,7 +38,7 @@ class Lite0MiniLM:
         self._text: MiniLM | None = None
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
-        """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half (3840-d).
+        """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half, and its maximum.
 
         The descriptor joins the mean over all with medians over the upper and lower half: the mean finds images
         with the same object, the medians those with the same ground and sky. dense: the head map (1280-d, usually
@@ -50,7 +50,7 @@ class Lite0MiniLM:
         head, half = head.float(), head.shape[2] // 2
         halves = (head[:, :, :half].flatten(2), head[:, :, half:].flatten(2))
         mean = head.flatten(2).mean(2)
-        pooled = torch.cat([mean, *(h.mean(2) for h in halves)], 1).cpu().numpy()
+        pooled = torch.cat([mean, *(h.mean(2) for h in halves), head.flatten(2).amax(2)], 1).cpu().numpy()
         medians = torch.cat([h.median(2).values for h in halves], 1).cpu().numpy()
         descriptor = np.concatenate([normalised(mean.cpu().numpy()), normalised(medians)], 1) / np.sqrt(2.0)
         dense = torch.cat([head, block.float()], 1).permute(0, 2, 3, 1).cpu().numpy()

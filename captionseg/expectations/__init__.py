@@ -28,7 +28,7 @@ class ValidateParams:
     min_success: float = 0.5
     min_side: int = 1
     max_side: int = 16384
-    max_caption: int = 2000
+    max_caption: int = 50_000
     min_kept: float = 0.5
     min_with_concepts: float = 0.9
     max_clusters: int = 64

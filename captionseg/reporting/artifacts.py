@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionseg.curation import RULES
-from captionseg.datasets.shards import decode, decode_mask, read_classes, read_pairs, read_truth
+from captionseg.datasets.shards import decode_mask, read_classes, read_images, read_pairs, read_truth
 from captionseg.records import ClassTable, Concept, Supervision
 from captionseg.storage import read_tables
 from captionseg.training import Recipe
@@ -154,15 +152,9 @@ class Artifacts:
 
     def images(self, uids: Iterable[str]) -> dict[str, np.ndarray]:
         """uid -> uint8 [H, W, 3]. Nothing else of their shards is decoded."""
-        rows = sorted((self.pairs[uid] for uid in set(uids)), key=lambda row: (row["shard"], row["key"]))
-        found = {}
-        for shard, here in itertools.groupby(rows, key=lambda row: row["shard"]):
-            path = self.folders.pairs / f"{shard}.tar"
-            with tarfile.open(path) as tar:
-                for row in here:
-                    stream = tar.extractfile(f"{row['key']}.jpg")
-                    found[row["uid"]] = decode(stream.read() if stream else b"", path, row)
-        return found
+        wanted = set(uids)
+        shards = sorted({self.pairs[uid]["shard"] for uid in wanted})
+        return {uid: image for shard in shards for uid, image in read_images(self.folders.pairs, shard, wanted)}
 
 
 def of(table: pa.Table, uids: Iterable[str]) -> pa.Table:

@@ -76,6 +76,8 @@ def test_an_unknown_key_names_the_nearest_and_all_valid_ones():
         ({"size": 1, "inner": {"rate": True}}, "outer.inner.rate: expected float, found True"),
         ({"size": 1, "inner": {"rate": float("nan")}}, "outer.inner.rate: expected a number, found NaN"),
         ({"size": 1, "inner": {"rate": "fast"}}, "outer.inner.rate: expected float, found 'fast'"),
+        ({"size": 1, "inner": {"rate": "1e-3"}}, "found '1e-3', which is text to YAML; write 1.0e-3"),
+        ({"size": 1, "inner": {"rate": "5E3"}}, "found '5E3', which is text to YAML; write 5.0e+3"),
         ({"size": 1, "inner": {"key": 5}}, "outer.inner.key: expected str, found 5"),
         ({"size": 1, "free": [1]}, "outer.free: expected a mapping, found [1]"),
         ([1], "outer: expected keys"),

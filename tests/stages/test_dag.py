@@ -39,6 +39,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["download"] |= {"source": "shapes", "shard_size": 60, "workers": 1}
     params["index"] |= {"neighbours": 32, "dense_width": 64, "dense_sample": 40}
     params["curate"]["vocabulary"] = {"minimum": 3}
+    params["curate"]["cocu"]["neighbours"] = params["curate"]["cocu_calibrated"]["neighbours"] = 32
     params["pretrain"] |= {"seeds": [0], "epochs": 2, "batch": 32}
     params["recipes"] = {name: params["recipes"][name] for name in RECIPES}
     params["gate"] = {"something is learnt": "recipes.cocu-mil.photo_scenes.miou >= 1"}

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,6 +80,23 @@ def test_outputs_replace_what_is_there(root, stage):
     (root / "data" / "out").write_text("a file where a folder goes")
     module.run("toy", ARGUMENTS)
     assert os.listdir(root / "data" / "out") == ["0.txt"]
+
+
+def test_outputs_reach_another_disk(root, tmp_path):
+    other = Path("/dev/shm")
+    if not os.access(other, os.W_OK) or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    target = Path(tempfile.mkdtemp(dir=other)) / "out"
+    try:
+        for text in ("first", "second"):
+            (tmp_path / "work").mkdir()
+            (tmp_path / "work" / "0.txt").write_text(text)
+            module.move(tmp_path / "work", target)
+            assert os.listdir(target.parent) == ["out"]
+            assert (target / "0.txt").read_text() == text
+            assert not (tmp_path / "work").exists()
+    finally:
+        shutil.rmtree(target.parent)
 
 
 def test_random_numbers_are_seeded(root, stage):

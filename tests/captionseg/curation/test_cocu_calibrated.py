@@ -55,7 +55,7 @@ def test_minimum_support_and_minimum_score(by_hand):
 
 def test_labels_estimate_is_g_over_its_mean_at_the_named(make_corpus):
     corpus = make_corpus(images=60, concepts=4)
-    rule = CoCuCalibrated(estimator="labels", strength=2.0, minimum_support=0, limit=4)
+    rule = CoCuCalibrated(estimator="labels", strength=2.0, neighbours=9, minimum_support=0, limit=4)
     g = LeaveOneOut.fit(corpus.image_feature, corpus.named, 2.0).predict(np.arange(60))
     named = corpus.named.toarray()
     for i, row in enumerate(curate(rule, corpus)):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from captionseg.curation.relevance import Positive, adjacency, named_relevance, positive, relevance, score_b
+from captionseg.records import UserError
 
 
 def test_positive_by_hand():
@@ -46,6 +47,13 @@ def test_eq_7_by_hand():
     total = np.array([[1.0, 1.5, 0.1, 0.0]])
     expected = [[2 * 0.8 / 1.8, 3 * 0.9 / 2.4, 2 * 0.2 / 0.3, 1.0]]
     np.testing.assert_allclose(score_b(f, support, total), expected)
+
+
+def test_more_neighbours_than_the_index_holds_is_one_line():
+    near = np.array([[1, 2], [0, 2], [0, 1], [0, 1]])
+    assert adjacency(near[:3], 9, 3).sum() == 6  # of three pictures, each has all the others
+    with pytest.raises(UserError, match=r"3 neighbours an image are asked for, but the index holds 2; raise index\."):
+        adjacency(near, 3, 4)
 
 
 def test_eq_7_is_exactly_one_without_support_and_for_an_image_like_its_neighbours():

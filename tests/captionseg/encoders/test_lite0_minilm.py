@@ -13,10 +13,11 @@ from captionseg.records import UserError
 def test_dense_features_at_stride_16_and_pooled_parts(build, pictures):
     out = build("lite0_minilm").features(pictures[:2])
     assert out.dense.shape == (2, 4, 4, 1280 + 112)  # 64 / 16
-    assert out.pooled.shape == (2, 3 * 1280)
+    assert out.pooled.shape == (2, 4 * 1280)
     assert out.descriptor.shape == (2, 3 * 1280)
-    upper, lower = out.pooled[:, 1280:2560], out.pooled[:, 2560:]
-    np.testing.assert_allclose(out.pooled[:, :1280], (upper + lower) / 2, rtol=1e-4, atol=1e-5)  # halves of equal size
+    mean, upper, lower, highest = np.split(out.pooled, 4, axis=1)
+    np.testing.assert_allclose(mean, (upper + lower) / 2, rtol=1e-4, atol=1e-5)  # halves of equal size
+    np.testing.assert_array_equal(highest, out.dense[..., :1280].max((1, 2)))
 
 
 def test_the_tower_is_the_trained_one():
