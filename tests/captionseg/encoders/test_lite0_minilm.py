@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from timm.layers import BatchNormAct2d
+from torch import nn
 
 from captionseg.encoders import lite0_minilm
-from captionseg.encoders.lite0_minilm import load_image_tower, package_path, squash
+from captionseg.encoders.lite0_minilm import folded, load_image_tower, package_path, squash
 from captionseg.records import UserError
 
 
@@ -41,6 +43,22 @@ def test_the_tower_is_the_trained_one():
         head = tower.eval()(pixels)[-1].mean((2, 3))
         best = (head @ kernel.T + bias)[0].topk(5).indices.tolist()
     assert {409, 892} & set(best)  # analog clock, wall clock
+
+
+def test_folding_changes_nothing():
+    norm = BatchNormAct2d(4)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Conv2d(4, 5, 1, bias=False),
+                        nn.BatchNorm2d(5), nn.BatchNorm2d(5))  # fmt: skip
+    for module in (norm, net[3], net[4]):
+        nn.init.normal_(module.running_mean)
+        nn.init.uniform_(module.running_var, 0.5, 2.0)
+        nn.init.uniform_(module.weight, -1.0, 1.0)
+        nn.init.normal_(module.bias)
+    x = torch.randn(2, 3, 8, 8)
+    expected = net.eval()(x)
+    again = folded(net)
+    torch.testing.assert_close(again(x), expected)
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in again.modules()) == 1  # the last has no convolution before it
 
 
 def test_texts_of_like_meaning_are_close(build):
