@@ -97,7 +97,7 @@ def test_poisoned_tables_stop_the_run_before_training(clone):
     before = (clone / "models" / "cocu-mil" / "model.safetensors").read_bytes()
     run = [sys.executable, "-m", "stages.run", "validate", "--pairs", "data/pairs", "--supervision",
            "data/supervision", "--segments", "data/segments", "--docs", "reports/validation", "--summary",
-           "reports/validation.json"]
+           "reports/validation.json", "--verdict", "data/verdict.json"]
     done = subprocess.run(run, cwd=clone, text=True, capture_output=True, check=False,
                           env={**os.environ, "PYTHONPATH": str(clone), "CAPTIONSEG_TRACKING": "off"})
     assert done.returncode == 1
