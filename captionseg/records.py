@@ -9,7 +9,7 @@ Everything here is data. Nothing here knows a stage, a model or a device.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -193,19 +193,21 @@ class Supervision:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model segments. B images; S regions, F features a region; fields that a model does not need may be None.
+    """What a model segments. B images; S regions, F features a region.
 
     Attributes:
         regions: [B, S, F] frozen features pooled over class-agnostic regions.
         region_mask: [B, S] bool, False pads.
         labels: [B, h, w] integer, which region each cell of a grid over the image belongs to.
         size: (height, width) of the mask logits wanted, in pixels.
+        image: [B, 3, H, W] float32 pixels, normalised by ImageNet's mean and deviation; None where no model needs them.
     """
 
     regions: Tensor
     region_mask: Tensor
     labels: Tensor
     size: tuple[int, int]
+    image: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,8 @@ class Batch:
         text_embedding: [B, L, D] frozen text embeddings of the concepts drawn in this step.
         text_concept: [B, L] int64, those concepts, -1 where fewer than L could be drawn.
         archive: [B, M] int64, concepts that image i may show: they are no negatives of it; -1 pads.
+        image: [B, 3, H, W] float32 pixels, augmented and normalised; None where the model needs none.
+        caption_tokens, text_tokens: [B, T] and [B, L, T] int64 of CLIP's encoding; None where texts are frozen.
     """
 
     regions: Tensor
@@ -232,6 +236,13 @@ class Batch:
     text_embedding: Tensor
     text_concept: Tensor
     archive: Tensor
+    image: Tensor | None = None
+    caption_tokens: Tensor | None = None
+    text_tokens: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Every tensor changed alike: moved to a device, its rows chosen."""
+        return Batch(**{k: v if v is None else change(v) for k, v in vars(self).items()})
 
 
 @dataclass(frozen=True)

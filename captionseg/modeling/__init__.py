@@ -1,7 +1,8 @@
 """Segmentation models, one file each. MODELS holds (config dataclass, module)."""
 
+from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 
-MODELS = {"segment_mil": (SegmentMilConfig, SegmentMil)}
+MODELS = {"segment_mil": (SegmentMilConfig, SegmentMil), "groupvit": (GroupViTConfig, GroupViT)}
 
-__all__ = ["MODELS", "SegmentMil", "SegmentMilConfig"]
+__all__ = ["MODELS", "GroupViT", "GroupViTConfig", "SegmentMil", "SegmentMilConfig"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 import warnings
@@ -65,8 +64,7 @@ class _Module(L.LightningModule):
         return gathered.flatten(0, 1)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return Batch(**{f.name: getattr(batch, f.name).to(device, non_blocking=True)
-                        for f in dataclasses.fields(batch)})
+        return batch.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def configure_optimizers(self) -> Any:
         p = self.params_

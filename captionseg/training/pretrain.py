@@ -101,8 +101,9 @@ def build_model(recipe: Recipe, params: PretrainParams, data: TrainingSet) -> to
     for key in recipe.settings:
         if key not in valid:
             raise UserError(f"recipes: {recipe.model} has no setting {key!r} (valid: {', '.join(valid)})")
+    config = dataclasses.replace(base, **recipe.settings)
     widths = {"region_width": data.regions.shape[2], "text_width": data.caption_embedding.shape[1]}
-    model = module_class(dataclasses.replace(base, **widths, **recipe.settings))
+    model = module_class(dataclasses.replace(config, **{k: v for k, v in widths.items() if not getattr(config, k)}))
     sample = data.rows[:: max(1, len(data) // 1000)]
     mask = np.arange(data.regions.shape[1]) < data.count[sample][:, None]
     model.standardise(torch.from_numpy(data.regions[sample].astype(np.float32)[mask]))

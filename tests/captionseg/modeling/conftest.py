@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 
 import pytest
 import torch
@@ -53,7 +52,7 @@ def make_inputs() -> Callable[..., Inputs]:
 
 
 def rows(batch: Batch, part: slice) -> Batch:
-    return Batch(**{f.name: getattr(batch, f.name)[part] for f in fields(batch)})
+    return batch.map(lambda tensor: tensor[part])
 
 
 class Ranks:

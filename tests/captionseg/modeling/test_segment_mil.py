@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from captionseg.losses.contrastive import contrastive
 from captionseg.modeling import SegmentMil, SegmentMilConfig
-from captionseg.modeling.segment_mil import SegmentMilOutputs
+from captionseg.modeling.bags import Bags
 from captionseg.records import Inputs
 
 
@@ -26,32 +26,12 @@ TEXTS = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
 # cosines of the real regions; image 0: 1 and .6 with text 0, 0 and .8 with text 1; image 1: 0 and 1
 
 
-def test_the_maximum_over_regions():
-    similarity = model(pool_temperature=0.0).bag_similarity(REGIONS, MASK, TEXTS)
-    torch.testing.assert_close(similarity, torch.tensor([[1.0, 0.8], [0.0, 1.0]]))
-
-
-def test_the_soft_maximum_over_regions():
-    similarity = model(pool_temperature=0.5).bag_similarity(REGIONS, MASK, TEXTS)
-
-    def soft(first: float, second: float) -> float:
-        a, b = math.exp(first / 0.5), math.exp(second / 0.5)
-        return (a * first + b * second) / (a + b)
-
-    torch.testing.assert_close(similarity, torch.tensor([[soft(1.0, 0.6), soft(0.0, 0.8)], [0.0, 1.0]]))
-
-
-def test_a_low_temperature_is_the_maximum():
-    hard, soft = (model(pool_temperature=t).bag_similarity(REGIONS, MASK, TEXTS) for t in (0.0, 1e-3))
-    torch.testing.assert_close(soft, hard)
-
-
 def outputs(
     archive: list[list[int]], text_concept: list[list[int]], caption_concepts: list[list[int]]
-) -> SegmentMilOutputs:
+) -> Bags:
     count = len(text_concept[0])
     texts = torch.stack([TEXTS, TEXTS.flip(0)])[:, :count]  # image 0: text 0 then 1; image 1: text 1 then 0
-    return SegmentMilOutputs(
+    return Bags(
         REGIONS, MASK, TEXTS, texts, torch.tensor(caption_concepts), torch.tensor(text_concept), torch.tensor(archive)
     )
 

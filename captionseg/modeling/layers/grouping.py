@@ -1,0 +1,121 @@
+"""Grouping: tokens are assigned to groups, and groups become the mean of what was assigned to them.
+
+GroupViT (Xu et al. 2022) with the parts that its paper leaves out and its code has: a mixer over group tokens and a
+cross-attention before the assignment. `Slots` is the plain binding of OVSegmentor (Eq. 3-6).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from captionseg.modeling.layers.transformer import CrossBlock, Mlp
+
+Assign = Literal["gumbel", "soft"]
+
+
+class Grouped(NamedTuple):
+    """Groups [B, G, D] and the assignment [B, G, N] of tokens to them: rows of G sum to one at each token."""
+
+    groups: Tensor
+    soft: Tensor
+
+
+class TokenMixer(nn.Module):
+    """An MLP over the axis of tokens: [B, S, D] -> [B, G, D]."""
+
+    def __init__(self, tokens: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.mlp = Mlp(tokens, hidden, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return self.mlp(x.transpose(1, 2)).transpose(1, 2)
+
+
+def hard_assignment(logits: Tensor, *, noise: bool) -> Tensor:
+    """One-hot over groups [B, G, N] by the largest logit, with the gradient of the softmax (straight-through).
+
+    Gumbel noise (Jang et al. 2017) is drawn in float32: half precision rounds its tail away.
+    """
+    logits = logits.float()
+    if noise:
+        logits = logits - torch.empty_like(logits).exponential_().log()
+    soft = logits.softmax(1)
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
+    return hard - soft.detach() + soft
+
+
+def group_mean(assignment: Tensor, values: Tensor, eps: float) -> Tensor:
+    """[B, G, D]: the mean of the values of each group, over `eps` more tokens than it has; 0 for an empty group."""
+    return assignment @ values / (assignment.sum(2, keepdim=True) + eps)
+
+
+class Assignment(nn.Module):
+    """Tokens choose among groups by single-head attention, normalised over the groups.
+
+    Args:
+        width: D.
+        assign: gumbel is one-hot with a straight-through gradient, noise only while training; soft is the softmax.
+        eps: added to the count of a group before it divides; GroupViT has 1.
+    """
+
+    def __init__(self, width: int, *, assign: Assign = "gumbel", eps: float = 1.0) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj, self.proj = (nn.Linear(width, width) for _ in range(4))
+        self.assign, self.eps, self.scale = assign, eps, width**-0.5
+
+    def forward(self, groups: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Grouped:
+        """Groups [B, G, D], tokens [B, N, D]; tokens where `mask` [B, N] is False belong nowhere."""
+        logits = (self.q_proj(groups) @ self.k_proj(tokens).transpose(1, 2)).float() * self.scale
+        soft = logits.softmax(1)
+        chosen = soft if self.assign == "soft" else hard_assignment(logits, noise=self.training)
+        if mask is not None:
+            soft, chosen = soft * mask[:, None], chosen * mask[:, None]
+        values = self.v_proj(tokens)
+        return Grouped(self.proj(group_mean(chosen.to(values.dtype), values, self.eps)), soft)
+
+
+class Grouping(nn.Module):
+    """GroupViT's grouping block: S group tokens take in N tokens and become G groups."""
+
+    def __init__(self, width: int, heads: int, tokens: int, groups: int, *, ratio: float = 4.0,
+                 assign: Assign = "gumbel", eps: float = 1.0) -> None:  # fmt: skip
+        super().__init__()
+        self.norm_tokens, self.norm_x = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mixer, self.norm_mixed = TokenMixer(tokens, width // 2, groups), nn.LayerNorm(width)
+        self.pre_assign = CrossBlock(width, heads, ratio=ratio)
+        self.assign = Assignment(width, assign=assign, eps=eps)
+        self.norm_new, self.mlp = nn.LayerNorm(width), Mlp(width, int(ratio * width))
+
+    def forward(self, x: Tensor, group_tokens: Tensor, mask: Tensor | None = None) -> Grouped:
+        """x [B, N, D], group tokens [B, S, D] -> G groups and the assignment of x to them."""
+        x = self.norm_x(x)
+        tokens = self.pre_assign(self.norm_mixed(self.mixer(self.norm_tokens(group_tokens))), x, mask)
+        taken, soft = self.assign(tokens, x, mask)
+        new = taken + tokens
+        return Grouped(new + self.mlp(self.norm_new(new)), soft)
+
+
+class Slots(nn.Module):
+    """OVSegmentor's binding, Eq. 3-6: one step of slot attention, G = G' + W_o (mean of the tokens assigned)."""
+
+    def __init__(self, width: int, *, assign: Assign = "soft", eps: float = 1e-6) -> None:
+        super().__init__()
+        self.norm_groups, self.norm_x = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.assign = Assignment(width, assign=assign, eps=eps)
+
+    def forward(self, x: Tensor, group_tokens: Tensor, mask: Tensor | None = None) -> Grouped:
+        """x [B, N, D], group tokens [B, G, D] -> G groups and the assignment of x to them (Eq. 4)."""
+        taken, soft = self.assign(self.norm_groups(group_tokens), self.norm_x(x), mask)
+        return Grouped(group_tokens + taken, soft)
+
+
+def compose(maps: list[Tensor]) -> Tensor:
+    """Assignments stage by stage [B, G1, N], [B, G2, G1], .. -> of the first tokens to the last groups, [B, G, N]."""
+    out = maps[0]
+    for following in maps[1:]:
+        out = following @ out
+    return out

@@ -1,0 +1,45 @@
+"""CLIP's text transformer: causal, pre-norm, QuickGELU, read out at the end-of-text token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from captionseg.modeling.layers.transformer import Block
+
+
+class TextTransformer(nn.Module):
+    """Tokens of CLIP's byte-pair encoding -> one vector a text.
+
+    Args:
+        width, depth, heads: of the blocks.
+        context: longest text in tokens.
+        vocabulary: how many tokens there are; the last is the end of a text.
+    """
+
+    def __init__(self, width: int = 256, depth: int = 12, heads: int = 4, context: int = 77,
+                 vocabulary: int = 49408) -> None:  # fmt: skip
+        super().__init__()
+        self.token = nn.Embedding(vocabulary, width)
+        self.position = nn.Parameter(torch.zeros(context, width))
+        self.blocks = nn.ModuleList(Block(width, heads, causal=True, quick=True) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.initialise(width, depth)
+
+    def initialise(self, width: int, depth: int) -> None:
+        """CLIP's (Radford et al. 2021, released code)."""
+        nn.init.normal_(self.token.weight, std=0.02)
+        nn.init.normal_(self.position, std=0.01)
+        out = width**-0.5 * (2 * depth) ** -0.5
+        for block in self.blocks:
+            nn.init.normal_(block.attn.qkv.weight, std=width**-0.5)
+            nn.init.normal_(block.mlp.fc1.weight, std=(2 * width) ** -0.5)
+            for layer in (block.attn.proj, block.mlp.fc2):
+                nn.init.normal_(layer.weight, std=out)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, T] int64, ended by the largest token, zeros after it -> [B, width]; causality hides what follows."""
+        x = self.token(tokens) + self.position[: tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)[torch.arange(len(x), device=x.device), tokens.argmax(1)]

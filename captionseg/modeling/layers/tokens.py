@@ -1,0 +1,61 @@
+"""What goes into the first stage: patches of pixels, or class-agnostic regions of frozen features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PatchTokens(nn.Module):
+    """A convolution over patches, a norm, a learnt position: [B, 3, H, W] -> [B, N, D].
+
+    Positions are resized to the picture's grid (bicubic), so that any size of at least a patch goes in.
+    """
+
+    def __init__(self, width: int, size: int, patch: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(3, width, patch, patch)
+        self.norm = nn.LayerNorm(width)
+        self.side = size // patch
+        self.position = nn.Parameter(torch.zeros(1, self.side**2, width))
+        nn.init.trunc_normal_(self.position, std=0.02)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens in row-major order, and the grid (rows, columns) that they stand for."""
+        maps = self.projection(image)
+        grid = (maps.shape[2], maps.shape[3])
+        return self.norm(maps.flatten(2).transpose(1, 2)) + self.positions(grid), grid
+
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """[1, N, D] for a grid; the learnt ones where it is the one of training."""
+        if grid == (self.side, self.side):
+            return self.position
+        square = self.position.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
+        return F.interpolate(square, grid, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+
+
+class RegionTokens(nn.Module):
+    """A norm by the data's statistics and an MLP over pooled region features, which hold their geometry: [B, S, F]."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, width: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.dropout = nn.Dropout(dropout)
+        self.mlp = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
+
+    def standardise(self, regions: Tensor) -> None:
+        """Take mean and standard deviation of the features from a sample [n, F]; kept with the weights."""
+        self.mean.copy_(regions.mean(0))
+        self.scale.copy_(regions.std(0, correction=0) + 1e-3)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """[B, S, D]; while training all regions of an image lose the same features."""
+        x = (regions - self.mean) / self.scale
+        if self.training:
+            x = x * self.dropout(torch.ones_like(x[:, :1]))
+        return self.mlp(x)

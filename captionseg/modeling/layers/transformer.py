@@ -1,0 +1,117 @@
+"""Attention, MLP and pre-norm transformer blocks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, Linear over the last axis."""
+
+    def __init__(self, width: int, hidden: int, out: int | None = None, *, quick: bool = False) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.quick = nn.Linear(width, hidden), nn.Linear(hidden, out or width), quick
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., width] -> [.., out]; `quick` is OpenAI's x sigmoid(1.702 x) in place of the exact GELU."""
+        x = self.fc1(x)
+        return self.fc2(x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head scaled dot-product attention of a sequence with itself; q, k and v in one matrix product."""
+
+    def __init__(self, width: int, heads: int, *, causal: bool = False) -> None:
+        super().__init__()
+        self.heads, self.causal = heads, causal
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, N, width] -> the same; keys where `mask` [B, N] is False are not seen."""
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        seen = None if mask is None else mask[:, None, None]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=self.causal and mask is None)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries [B, M, width] over other tokens [B, N, width]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, M, width]; tokens where `mask` [B, N] is False are not seen."""
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+                   for part in (self.q(query), self.k(tokens), self.v(tokens)))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None])
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x)); both branches are dropped per sample with the same probability."""
+
+    def __init__(self, width: int, heads: int, *, ratio: float = 4.0, drop_path: float = 0.0, eps: float = 1e-5,
+                 causal: bool = False, quick: bool = False) -> None:  # fmt: skip
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
+        self.attn = SelfAttention(width, heads, causal=causal)
+        self.mlp = Mlp(width, int(ratio * width), quick=quick)
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, N, width] -> the same; `mask` as in SelfAttention."""
+        x = x + self.dropped(self.attn(self.norm1(x), mask))
+        return x + self.dropped(self.mlp(self.norm2(x)))
+
+    def dropped(self, branch: Tensor) -> Tensor:
+        """Stochastic depth (Huang et al. 2016): the branch of a sample, or nothing of it, while training."""
+        if not self.training or not self.drop_path:
+            return branch
+        keep = 1.0 - self.drop_path
+        return branch * (torch.rand(len(branch), 1, 1, device=branch.device) < keep) / keep
+
+
+class CrossBlock(nn.Module):
+    """Queries attend over tokens: residual, pre-norm MLP with residual, a norm at the end, none before attention."""
+
+    def __init__(self, width: int, heads: int, *, ratio: float = 4.0) -> None:
+        super().__init__()
+        self.attn = CrossAttention(width, heads)
+        self.norm2, self.mlp = nn.LayerNorm(width), Mlp(width, int(ratio * width))
+        self.norm_post = nn.LayerNorm(width)
+
+    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, M, width]; `mask` as in CrossAttention."""
+        x = query + self.attn(query, tokens, mask)
+        return self.norm_post(x + self.mlp(self.norm2(x)))
+
+
+Norm = Literal["batch", "layer"]
+
+
+class Projector(nn.Module):
+    """width -> hidden -> out with a norm and ReLU between: GroupViT's map into the joint space.
+
+    Batch statistics are over all vectors of a call. `layer` has none, so that an image does not know its batch.
+    """
+
+    def __init__(self, width: int, hidden: int, out: int, *, norm: Norm = "batch") -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, out)
+        self.norm = nn.BatchNorm1d(hidden) if norm == "batch" else nn.LayerNorm(hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., width] -> [.., out], not normalised.
+
+        Raises:
+            ValueError: for batch statistics of a single vector while training (torch says so).
+        """
+        hidden = self.fc1(x.flatten(0, -2))
+        return self.fc2(F.relu(self.norm(hidden))).unflatten(0, x.shape[:-1])

@@ -1,0 +1,24 @@
+"""From scores of regions to pixels: each pixel has what its region has."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from captionseg.records import Inputs
+
+
+def paint_scores(scores: Tensor, inputs: Inputs) -> Tensor:
+    """[B, C, height, width] of the scores [B, S, C] of regions."""
+    index = full_size(inputs).flatten(1)[:, None].expand(-1, scores.shape[2], -1)
+    return scores.transpose(1, 2).gather(2, index).unflatten(2, inputs.size)
+
+
+def paint_labels(scores: Tensor, inputs: Inputs) -> Tensor:
+    """[B, height, width] int64: the argmax of `paint_scores`, taken before anything is painted."""
+    return scores.argmax(2).gather(1, full_size(inputs).flatten(1)).unflatten(1, inputs.size)
+
+
+def full_size(inputs: Inputs) -> Tensor:
+    """[B, height, width] int64 region numbers of the pixels."""
+    return F.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact")[:, 0].long()

@@ -1,0 +1,70 @@
+"""From groups to pixels without a mask ever seen: GroupViT's zero-shot inference as released."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Maps = Literal["soft", "hard"]
+Score = Literal["cosine", "softmax", "product"]
+
+
+def class_scores(groups: Tensor, image: Tensor, classes: Tensor, scale: Tensor, *, top_k: int = 5,
+                 score: Score = "product") -> Tensor:  # fmt: skip
+    """[B, G, C]: how well each class fits each group.
+
+    P is the softmax over all classes. The image as a whole keeps its `top_k` classes; Q is the softmax over those. The
+    score is P Q, 0 for every other class.
+
+    Args:
+        groups: [B, G, W], L2-normalised.
+        image: [B, W], L2-normalised, the whole window.
+        classes: [C, W], L2-normalised.
+        scale: 1 / tau of the caption loss.
+        top_k: 0 keeps all classes.
+        score: product is P Q, softmax Q alone; cosine is that alone, and no class knows of the others.
+    """
+    if score == "cosine":
+        return groups @ classes.T
+    logits = scale * groups @ classes.T
+    kept = logits
+    if top_k:
+        best = (image @ classes.T).topk(min(top_k, len(classes)), 1).indices  # softmax keeps the order
+        outside = torch.ones(len(image), len(classes), dtype=torch.bool, device=logits.device).scatter_(1, best, False)
+        kept = logits.masked_fill(outside[:, None], -torch.inf)
+    restricted = kept.softmax(2)
+    return logits.softmax(2) * restricted if score == "product" else restricted
+
+
+def paint(scores: Tensor, assignment: Tensor, size: tuple[int, int], *, maps: Maps = "soft") -> Tensor:
+    """[B, C, H, W]: each pixel has the scores of its group.
+
+    Args:
+        scores: [B, G, C].
+        assignment: [B, G, h, w], how much each cell belongs to each group; composed of all stages.
+        size: (H, W); the assignment is interpolated to it before each pixel takes its largest group.
+        maps: hard makes each cell one-hot before it is interpolated.
+    """
+    if maps == "hard":
+        assignment = torch.zeros_like(assignment).scatter_(1, assignment.argmax(1, keepdim=True), 1.0)
+    group = F.interpolate(assignment.float(), size, mode="bilinear", align_corners=False).argmax(1)  # [B, H, W]
+    index = group.flatten(1)[:, None].expand(-1, scores.shape[2], -1)
+    return scores.transpose(1, 2).gather(2, index).unflatten(2, size)
+
+
+def with_background(painted: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """[B, 1 + C, H, W]: a first channel that is 1 where no class reaches the threshold.
+
+    The threshold is never above the best score of any group, so that the surest group stays in the foreground.
+
+    Args:
+        painted: [B, C, H, W] of `paint`.
+        scores: [B, G, C] of `class_scores`.
+        threshold: of the background.
+    """
+    limit = scores.flatten(1).amax(1).clamp(max=threshold)[:, None, None]
+    background = (painted.amax(1) < limit).to(painted.dtype)
+    return torch.cat([background[:, None], painted], 1)

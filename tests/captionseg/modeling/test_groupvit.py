@@ -1,0 +1,141 @@
+"""GroupViT's own parts: stages, losses, readouts. Parity with transformers is in test_groupvit_checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
+from captionseg.records import Inputs
+from tests.captionseg.modeling.conftest import REGION, TEXT
+
+BASE = {"region_width": REGION, "text_width": TEXT, "width": 8, "heads": 2, "hidden": 10, "embedding": 6,
+        "dropout": 0.0}  # fmt: skip
+
+
+def model(**changes) -> GroupViT:
+    torch.manual_seed(0)
+    return GroupViT(GroupViTConfig(**{**BASE, **changes}))
+
+
+LITERAL = {"depths": [1, 1], "group_tokens": [4, 0], "groups": [4], "binding": "groupvit", "assign": "gumbel",
+           "assign_eps": 1.0, "pool": "mean", "readout": "groups"}  # fmt: skip
+TWO_STAGES = LITERAL | {"depths": [1, 1, 1], "group_tokens": [4, 2, 0], "groups": [4, 2]}
+FORMS = {"default": {}, "literal": LITERAL, "two": TWO_STAGES, "segments": {"segment_weight": 0.5}}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_losses_of_every_form_reach_every_parameter(form, make_batch):
+    net = model(**FORMS[form])
+    losses = net.losses(net(make_batch()))
+    sum(losses.values()).backward()
+    for name, p in net.named_parameters():
+        assert p.grad is not None, name
+        assert torch.isfinite(p.grad).all(), name
+    assert set(losses) == {"caption", "concept"} | (
+        {"segment_caption", "segment_concept"} if form == "segments" else set())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_regions_that_pad_change_nothing(form, make_batch, make_inputs):
+    net = model(**FORMS[form]).eval()
+    inputs = make_inputs(images=2, regions=4)
+    wide = torch.cat([inputs.regions, torch.randn(2, 3, REGION)], 1)
+    mask = torch.arange(7).expand(2, -1) < 4
+    padded = Inputs(wide, mask, inputs.labels, inputs.size)
+    classes = torch.randn(5, TEXT)
+    torch.testing.assert_close(net.segment(padded, classes), net.segment(inputs, classes))
+
+
+def test_pooling_by_mean_is_one_vector_an_image_and_by_max_one_a_group(make_batch):
+    batch = make_batch(images=3)
+    assert model(**LITERAL)(batch).groups.vectors.shape == (3, 1, 6)
+    assert model()(batch).groups.vectors.shape == (3, 8, 6)
+
+
+def test_both_temperatures_are_learnt_apart_and_clamped(make_batch):
+    net = model().eval()
+    out = net(make_batch())
+    before = net.losses(out)
+    with torch.no_grad():
+        net.concept_scale.fill_(0.0)
+    after = net.losses(out)
+    assert after["caption"] == before["caption"]
+    assert after["concept"] != before["concept"]
+    with torch.no_grad():
+        net.caption_scale.fill_(math.log(100.0))
+        limit = net.losses(out)["caption"]
+        net.caption_scale.fill_(9.0)
+    torch.testing.assert_close(net.losses(out)["caption"], limit)
+
+
+def test_readouts(make_inputs):
+    inputs, classes = make_inputs(images=2), torch.randn(5, TEXT)
+    groups, regions, both = (model(readout=r, score="softmax").eval().segment(inputs, classes)
+                             for r in ("groups", "regions", "both"))
+    torch.testing.assert_close(both, groups + regions)
+    torch.testing.assert_close(groups.sum(1), torch.ones(2, 9, 13))  # a softmax over classes
+
+
+def test_the_noise_of_assignments_is_for_training_alone(make_batch):
+    net, batch = model(**LITERAL), make_batch()
+    first, second = (net.eval()(batch).groups.vectors for _ in range(2))
+    torch.testing.assert_close(first, second)
+    net.train()
+    assert not torch.allclose(net(batch).groups.vectors, net(batch).groups.vectors)
+
+
+def test_a_picture_without_regions_is_finite(make_batch):
+    batch = make_batch(images=2)
+    nothing = dataclasses.replace(batch, region_mask=torch.zeros_like(batch.region_mask))
+    out = model().eval()(nothing)
+    assert torch.isfinite(out.groups.vectors).all()
+
+
+PIXELS = {"tokens": "pixels", "size": 32, "text": "transformer", "text_width": 8, "text_depth": 1, "text_heads": 2,
+          **LITERAL, "norm": "batch", "mask_negatives": False}  # fmt: skip
+
+
+def test_pixels_and_tokens_of_texts(make_batch):
+    net, batch = model(**PIXELS), make_batch(images=4)
+    tokens = torch.randint(1, 49_000, (4, 4, 77))
+    tokens[:, :, 9] = 49_407
+    batch = dataclasses.replace(batch, image=torch.randn(4, 3, 32, 32), caption_tokens=tokens[:, 0],
+                                text_tokens=tokens[:, 1:])
+    losses = net.losses(net(batch))
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+    inputs = Inputs(torch.zeros(1, 0, REGION), torch.zeros(1, 0, dtype=torch.bool), torch.zeros(1, 2, 2), (40, 50),
+                    torch.randn(1, 3, 48, 32))
+    classes = net.eval().encode_text(tokens[0])
+    assert net.segment(inputs, classes).shape == (1, 4, 40, 50)
+    assert torch.equal(net.label(inputs, classes), net.segment(inputs, classes).argmax(1))
+
+
+def test_an_equal_concept_with_two_prompts_is_two_texts(make_batch):
+    """Templates are drawn anew, so a concept that two images share may have two vectors."""
+    net, batch = model(**PIXELS), make_batch(images=4)
+    batch = dataclasses.replace(batch, text_concept=torch.zeros_like(batch.text_concept))
+    tokens = torch.randint(1, 49_000, (4, 4, 77))
+    tokens[:, :, 9] = 49_407
+    image = torch.randn(4, 3, 32, 32)
+    batch = dataclasses.replace(batch, image=image, caption_tokens=tokens[:, 0], text_tokens=tokens[:, 1:])
+    loss = net.losses(net(batch))["concept"]
+    loss.backward()
+    assert (net.text.token.weight.grad[tokens[:, 1:, :9].unique()].abs().sum(1) > 0).all()  # of every text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depths": [1, 1]}, "2 depths need as many group_tokens"),
+        ({"width": 9}, "width 9 is no multiple of 2 heads"),
+        ({"tokens": "pixels", "readout": "both"}, "readout regions or both needs tokens: regions"),
+    ],
+)
+def test_what_does_not_fit_together(change, message):
+    with pytest.raises(ValueError, match=message):
+        GroupViTConfig(**{**BASE, **change})
