@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.bags import BagContrast, Bags, Scales
-from captionseg.modeling.layers.grouping import Assign, Grouping, Slots, TokenMixer, compose
+from captionseg.modeling.layers.grouping import Assign, Grouped, Grouping, Slots, TokenMixer, compose
 from captionseg.modeling.layers.text import TextTransformer
 from captionseg.modeling.layers.tokens import PatchTokens, RegionTokens
 from captionseg.modeling.layers.transformer import Block, Norm, Projector
@@ -50,7 +50,7 @@ class GroupViTConfig:
         hidden, embedding: of the projectors into the joint space.
         norm: inside the projectors; with batch statistics an image knows its batch.
         pool: mean is one vector an image, the mean of its groups; max compares a text with the group that it fits best.
-        segment_weight: of the same losses with the first tokens as bag. 0 leaves them out.
+        segment_weight: of the same losses with the members as bag (see Encoded). 0 leaves them out.
         readout: pixels have the scores of their group, of their region (tokens: regions alone), or their sum.
         temperature, multi_label, mask_negatives, caption_weight: as in SegmentMilConfig, but with one temperature each
             for captions and concepts.
@@ -113,13 +113,13 @@ class Encoded(NamedTuple):
     """An image, grouped.
 
     Attributes:
-        tokens: [B, N, D], the first stage's input.
+        members: [B, N, D] after the last norm: each first token as the only member of its group.
         groups: [B, G, D] after the last norm.
         maps: assignments stage by stage, noise-free; [B, G1, N], [B, G2, G1], ..
         grid: (rows, columns) that the first tokens stand for; None for regions.
     """
 
-    tokens: Tensor
+    members: Tensor
     groups: Tensor
     maps: list[Tensor]
     grid: tuple[int, int] | None
@@ -151,19 +151,17 @@ class Stage(nn.Module):
                 if config.binding == "groupvit" else Slots(width, assign=config.assign, eps=config.assign_eps))
         self.blocks = nn.ModuleList(Block(width, config.heads, drop_path=p) for p in drop_path)
 
-    def forward(self, x: Tensor, before: Tensor | None,
-                mask: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
-        """(x, group tokens after the blocks, assignment); `before` are the group tokens of the stage before."""
+    def forward(self, x: Tensor, before: Tensor | None, mask: Tensor | None) -> tuple[Grouped | Tensor, Tensor | None]:
+        """(groups or x, group tokens after the blocks); `before` are the group tokens of the stage before."""
         if self.group_token is None:
-            return self.through(x, mask), None, None
+            return self.through(x, mask), None
         tokens = self.group_token.expand(len(x), -1, -1)
         if self.project is not None and before is not None:
             tokens = tokens + self.project(before)
         if len(self.blocks):
             seen = None if mask is None else torch.cat([mask, mask.new_ones(tokens.shape[:2])], 1)
             x, tokens = self.through(torch.cat([x, tokens], 1), seen).split([x.shape[1], tokens.shape[1]], 1)
-        groups, soft = self.grouping(x, tokens, mask)
-        return groups, tokens, soft
+        return self.grouping(x, tokens, mask), tokens
 
     def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """All blocks."""
@@ -206,13 +204,14 @@ class GroupViT(nn.Module):
             seen = None
         else:
             x, seen = self.tokens(regions), mask
-        first, before, maps = x, None, []
+        members, before, maps = x, None, []
         for stage in self.stages:
-            x, before, soft = stage(x, before, seen)
-            if soft is not None:
-                maps.append(soft)
-                seen = None
-        return Encoded(first, self.norm(x), maps, grid)
+            x, before = stage(x, before, seen)
+            if isinstance(x, Grouped):
+                members = members if maps else self.norm(x.members)
+                maps.append(x.soft)
+                x, seen = x.groups, None
+        return Encoded(members, self.norm(x), maps, grid)
 
     def forward(self, batch: Batch) -> GroupOutputs:
         """Embed an image's groups (or their mean), its caption and the concepts drawn."""
@@ -223,7 +222,7 @@ class GroupViT(nn.Module):
         groups = Bags(self.embed(bag), torch.ones_like(bag[..., 0], dtype=torch.bool), *rest)
         if not self.config.segment_weight:
             return GroupOutputs(groups, None)
-        return GroupOutputs(groups, Bags(self.embed(self.norm(encoded.tokens)), batch.region_mask, *rest))
+        return GroupOutputs(groups, Bags(self.embed(encoded.members), batch.region_mask, *rest))
 
     def embed(self, x: Tensor) -> Tensor:
         """Image side: [.., width] -> [.., embedding], L2-normalised."""
@@ -278,7 +277,7 @@ class GroupViT(nn.Module):
         found = scores.gather(1, mine)
         if self.config.readout == "groups":
             return found
-        own = self.scores(self.embed(self.norm(encoded.tokens)), whole, classes)
+        own = self.scores(self.embed(encoded.members), whole, classes)
         return own if self.config.readout == "regions" else own + found
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:

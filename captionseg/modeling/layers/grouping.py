@@ -17,10 +17,25 @@ Assign = Literal["gumbel", "soft"]
 
 
 class Grouped(NamedTuple):
-    """Groups [B, G, D] and the assignment [B, G, N] of tokens to them: rows of G sum to one at each token."""
+    """What a grouping makes of tokens.
+
+    Attributes:
+        groups: [B, G, D].
+        soft: [B, G, N] assignment without noise, summing to one over the groups.
+        members: [B, N, D], what the group of each token would be if it had no other token: tokens where groups are.
+    """
 
     groups: Tensor
     soft: Tensor
+    members: Tensor
+
+
+class Taken(NamedTuple):
+    """What groups take from tokens [B, G, D], the assignment [B, G, N], and what each token would give [B, N, D]."""
+
+    groups: Tensor
+    soft: Tensor
+    members: Tensor
 
 
 class TokenMixer(nn.Module):
@@ -67,7 +82,7 @@ class Assignment(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.proj = (nn.Linear(width, width) for _ in range(4))
         self.assign, self.eps, self.scale = assign, eps, width**-0.5
 
-    def forward(self, groups: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Grouped:
+    def forward(self, groups: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Taken:
         """Groups [B, G, D], tokens [B, N, D]; tokens where `mask` [B, N] is False belong nowhere."""
         logits = (self.q_proj(groups) @ self.k_proj(tokens).transpose(1, 2)).float() * self.scale
         soft = logits.softmax(1)
@@ -75,7 +90,7 @@ class Assignment(nn.Module):
         if mask is not None:
             soft, chosen = soft * mask[:, None], chosen * mask[:, None]
         values = self.v_proj(tokens)
-        return Grouped(self.proj(group_mean(chosen.to(values.dtype), values, self.eps)), soft)
+        return Taken(self.proj(group_mean(chosen.to(values.dtype), values, self.eps)), soft, self.proj(values))
 
 
 class Grouping(nn.Module):
@@ -94,9 +109,10 @@ class Grouping(nn.Module):
         """x [B, N, D], group tokens [B, S, D] -> G groups and the assignment of x to them."""
         x = self.norm_x(x)
         tokens = self.pre_assign(self.norm_mixed(self.mixer(self.norm_tokens(group_tokens))), x, mask)
-        taken, soft = self.assign(tokens, x, mask)
-        new = taken + tokens
-        return Grouped(new + self.mlp(self.norm_new(new)), soft)
+        taken = self.assign(tokens, x, mask)
+        groups, members = taken.groups + tokens, taken.members + own_group(taken.soft, tokens)
+        groups, members = (y + self.mlp(self.norm_new(y)) for y in (groups, members))
+        return Grouped(groups, taken.soft, members)
 
 
 class Slots(nn.Module):
@@ -109,8 +125,14 @@ class Slots(nn.Module):
 
     def forward(self, x: Tensor, group_tokens: Tensor, mask: Tensor | None = None) -> Grouped:
         """x [B, N, D], group tokens [B, G, D] -> G groups and the assignment of x to them (Eq. 4)."""
-        taken, soft = self.assign(self.norm_groups(group_tokens), self.norm_x(x), mask)
-        return Grouped(group_tokens + taken, soft)
+        taken = self.assign(self.norm_groups(group_tokens), self.norm_x(x), mask)
+        members = taken.members + own_group(taken.soft, group_tokens)
+        return Grouped(group_tokens + taken.groups, taken.soft, members)
+
+
+def own_group(soft: Tensor, groups: Tensor) -> Tensor:
+    """[B, N, D]: for each token the vector [B, G, D] of the group that it belongs to most."""
+    return groups.gather(1, soft.argmax(1)[..., None].expand(-1, -1, groups.shape[2]))
 
 
 def compose(maps: list[Tensor]) -> Tensor:
