@@ -40,6 +40,10 @@ gate: venv ## reports/metrics.json against params.yaml: gate; fails on a miss
 flow: venv ## the same DAG as a Prefect flow: retries, time-outs, logs
 	python -m flows.reproduce
 
+groups: venv ## the group models (GroupViT on regions) beside the recipes of params.yaml, as an experiment of DVC
+	dvc exp run --name groups $(foreach rule,nouns cocu cocu_calibrated,-S \
+	  '+recipes.$(rule)-groupvit={curation:$(rule),archive:$(rule),model:groupvit}')
+
 mlflow: venv ## the MLflow UI over all runs, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 \
 	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root $(CURDIR)/mlruns
@@ -53,4 +57,4 @@ lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 clean: ## forget unfinished work, keep data, models and reports
 	rm -rf .work
 
-.PHONY: help venv repro test check gate flow mlflow lock clean
+.PHONY: help venv repro test check gate flow groups mlflow lock clean

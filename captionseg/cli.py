@@ -2,6 +2,7 @@
 
     captionseg segment zebra.jpg --labels "zebra, grass"
     captionseg check-params
+    captionseg convert nvidia-groupvit ours
 
 What a command needs is imported when it runs, so that --help comes at once.
 """
@@ -44,7 +45,19 @@ def parser() -> argparse.ArgumentParser:
     two = commands.add_parser("check-params", help="check params.yaml", description=check_params.__doc__)
     two.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"), help="default: %(default)s")
     two.set_defaults(run=check_params)
+    three = commands.add_parser("convert", help="GroupViT checkpoints of transformers into ours, and back",
+                                description=convert.__doc__)
+    three.add_argument("source", type=Path, help="folder with config.json and weights, of either layout")
+    three.add_argument("target", type=Path, help="folder to write")
+    three.set_defaults(run=convert)
     return top
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """Convert a folder with a GroupViT of transformers (config.json, model.safetensors) into one of ours, or back."""
+    from captionseg.modeling.groupvit_checkpoint import convert as run
+
+    print(run(arguments.source, arguments.target))
 
 
 def segment(arguments: argparse.Namespace) -> None:

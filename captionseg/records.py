@@ -8,6 +8,7 @@ Everything here is data. Nothing here knows a stage, a model or a device.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -242,7 +243,7 @@ class Batch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Every tensor changed alike: moved to a device, its rows chosen."""
-        return Batch(**{k: v if v is None else change(v) for k, v in vars(self).items()})
+        return dataclasses.replace(self, **{k: change(v) for k, v in vars(self).items() if v is not None})
 
 
 @dataclass(frozen=True)

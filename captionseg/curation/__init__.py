@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from captionseg.curation.caption_retrieval import CaptionRetrieval
 from captionseg.curation.cocu import CoCu
 from captionseg.curation.cocu_calibrated import CoCuCalibrated
+from captionseg.curation.entities import Entities
 from captionseg.curation.nouns import Nouns
 from captionseg.curation.rule import Rule
 from captionseg.text.vocabulary import VocabularyParams
 
-RULES = {"nouns": Nouns, "caption_retrieval": CaptionRetrieval, "cocu": CoCu, "cocu_calibrated": CoCuCalibrated}
+RULES = {"nouns": Nouns, "entities": Entities, "caption_retrieval": CaptionRetrieval, "cocu": CoCu,
+         "cocu_calibrated": CoCuCalibrated}  # fmt: skip
 
-__all__ = ["RULES", "CaptionRetrieval", "CoCu", "CoCuCalibrated", "CurateParams", "Nouns", "Rule"]
+__all__ = ["RULES", "CaptionRetrieval", "CoCu", "CoCuCalibrated", "CurateParams", "Entities", "Nouns", "Rule"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class CurateParams:
     sampled: int = 3
     vocabulary: VocabularyParams = field(default_factory=VocabularyParams)
     nouns: Nouns = field(default_factory=Nouns)
+    entities: Entities = field(default_factory=Entities)
     caption_retrieval: CaptionRetrieval = field(default_factory=CaptionRetrieval)
     cocu: CoCu = field(default_factory=CoCu)
     cocu_calibrated: CoCuCalibrated = field(default_factory=CoCuCalibrated)

@@ -73,7 +73,7 @@ class GroupViTConfig:
     binding: Literal["groupvit", "slots"] = "slots"
     assign: Assign = "soft"
     assign_eps: float = 1e-6
-    token_std: float = 0.5
+    token_std: float = 0.02
     drop_path: float = 0.0
     dropout: float = 0.5
     hidden: int = 256
@@ -153,7 +153,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, before: Tensor | None, mask: Tensor | None) -> tuple[Grouped | Tensor, Tensor | None]:
         """(groups or x, group tokens after the blocks); `before` are the group tokens of the stage before."""
-        if self.group_token is None:
+        if self.group_token is None or self.grouping is None:
             return self.through(x, mask), None
         tokens = self.group_token.expand(len(x), -1, -1)
         if self.project is not None and before is not None:
@@ -196,12 +196,11 @@ class GroupViT(nn.Module):
         if isinstance(self.tokens, RegionTokens):
             self.tokens.standardise(regions)
 
-    def encode(self, image: Tensor | None, regions: Tensor, mask: Tensor) -> Encoded:
+    def encode(self, image: Tensor | None, regions: Tensor | None = None, mask: Tensor | None = None) -> Encoded:
         """Group an image [B, 3, H, W], or regions [B, S, F] with mask [B, S]."""
-        grid = None
+        grid, seen = None, None
         if isinstance(self.tokens, PatchTokens):
             x, grid = self.tokens(image)
-            seen = None
         else:
             x, seen = self.tokens(regions), mask
         members, before, maps = x, None, []
@@ -230,7 +229,7 @@ class GroupViT(nn.Module):
 
     def embed_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Captions [B, W] and drawn concepts [B, L, W], through the projector together: its norm sees both."""
-        if self.text is None:
+        if self.text is None or batch.caption_tokens is None or batch.text_tokens is None:
             given = torch.cat([batch.caption_embedding[:, None], batch.text_embedding], 1)
         else:
             tokens = torch.cat([batch.caption_tokens[:, None], batch.text_tokens], 1)
@@ -244,6 +243,8 @@ class GroupViT(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """[T, W] of CLIP tokens [T, context], projected and not normalised: prompts of a class are averaged so."""
+        if self.text is None:
+            raise ValueError("this groupvit has no text encoder of its own (text: frozen)")
         return self.text_projector(self.text(tokens))
 
     def losses(self, outputs: GroupOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:

@@ -31,6 +31,11 @@ class Runtime:
         """The module on the device, in evaluation mode, convolutions in the layout that is fast everywhere."""
         return module.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
+    def synchronize(self) -> None:
+        """Wait for the device, so that a clock can be read."""
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+
     def to(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor on the device."""
         return tensor.to(self.device, non_blocking=True)

@@ -113,5 +113,10 @@ def read_words(path: str, where: str) -> list[str]:
 
 def default_stop() -> list[str]:
     """The packaged list of nouns that name no visible thing of their own."""
-    text = (resources.files("captionseg.text") / "stop_nouns.txt").read_text()
+    return packaged("stop_nouns.txt")
+
+
+def packaged(name: str) -> list[str]:
+    """Lines of a list that lies beside this file, without blanks and # comments."""
+    text = (resources.files("captionseg.text") / name).read_text()
     return [line for line in text.splitlines() if line and not line.startswith("#")]

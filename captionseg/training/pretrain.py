@@ -102,6 +102,9 @@ def build_model(recipe: Recipe, params: PretrainParams, data: TrainingSet) -> to
         if key not in valid:
             raise UserError(f"recipes: {recipe.model} has no setting {key!r} (valid: {', '.join(valid)})")
     config = dataclasses.replace(base, **recipe.settings)
+    if getattr(config, "tokens", "regions") == "pixels":
+        raise UserError("recipes: groupvit with tokens: pixels is not trained here yet: batches hold frozen features; "
+                        "use tokens: regions, or `captionseg convert` for a trained model")
     widths = {"region_width": data.regions.shape[2], "text_width": data.caption_embedding.shape[1]}
     model = module_class(dataclasses.replace(config, **{k: v for k, v in widths.items() if not getattr(config, k)}))
     sample = data.rows[:: max(1, len(data) // 1000)]

@@ -135,3 +135,19 @@ def test_it_runs_as_a_module():
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert done.stderr == 'error: --labels: give at least one, for example --labels "zebra, grass"\n'
+
+
+def test_convert_both_ways(tmp_path, capsys):
+    from captionseg.modeling import GroupViT, GroupViTConfig, saved
+
+    config = GroupViTConfig(tokens="pixels", size=32, text="transformer", text_width=8, text_depth=1, text_heads=2,
+                            width=8, heads=2, depths=[1, 1], group_tokens=[4, 0], groups=[4], binding="groupvit",
+                            hidden=8, embedding=4, norm="batch", readout="groups", dropout=0.0)  # fmt: skip
+    saved.save(tmp_path / "ours", "groupvit", GroupViT(config), {})
+    assert cli.main(["convert", str(tmp_path / "ours"), str(tmp_path / "theirs")]) == 0
+    assert cli.main(["convert", str(tmp_path / "theirs"), str(tmp_path / "again")]) == 0
+    assert "a groupvit of captionseg" in capsys.readouterr().out
+    again, before = (saved.load(tmp_path / name).model.state_dict() for name in ("again", "ours"))
+    assert all((again[name] == before[name]).all() for name in before)
+    assert cli.main(["convert", str(tmp_path / "nowhere"), str(tmp_path / "x")]) == 1
+    assert "cannot be read" in capsys.readouterr().err

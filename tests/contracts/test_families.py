@@ -19,7 +19,8 @@ FAMILIES = {
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS"], {"islands", "pooling", "segmenter"}),
     "grounding": (["GROUNDERS"], {"grounder"}),
-    "modeling": (["MODELS"], {"saved", "segmenter"}),
+    "modeling": (["MODELS"], {"bags", "grouping", "groupvit_checkpoint", "regions", "saved", "segmenter", "text",
+                             "tokens", "transformer", "zero_shot"}),
     "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "recipe"}),
 }  # fmt: skip
 # modules whose test has another name

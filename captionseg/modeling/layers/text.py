@@ -31,14 +31,15 @@ class TextTransformer(nn.Module):
         nn.init.normal_(self.token.weight, std=0.02)
         nn.init.normal_(self.position, std=0.01)
         out = width**-0.5 * (2 * depth) ** -0.5
-        for block in self.blocks:
-            nn.init.normal_(block.attn.qkv.weight, std=width**-0.5)
-            nn.init.normal_(block.mlp.fc1.weight, std=(2 * width) ** -0.5)
-            for layer in (block.attn.proj, block.mlp.fc2):
-                nn.init.normal_(layer.weight, std=out)
+        stds = {"attn.qkv.weight": width**-0.5, "mlp.fc1.weight": (2 * width) ** -0.5, "attn.proj.weight": out,
+                "mlp.fc2.weight": out}  # fmt: skip
+        for name, parameter in self.blocks.named_parameters():
+            if (std := stds.get(name.split(".", 1)[1])) is not None:
+                nn.init.normal_(parameter, std=std)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, T] int64, ended by the largest token, zeros after it -> [B, width]; causality hides what follows."""
+        tokens = tokens[:, : int(tokens.argmax(1).max()) + 1]  # nothing that is read out sees what follows the longest
         x = self.token(tokens) + self.position[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x)

@@ -24,7 +24,7 @@ def name(request) -> str:
 @pytest.fixture
 def rule(name):
     """As params.yaml has it, with a neighbourhood and a support that fit a corpus of forty."""
-    small = {"neighbours": 6, "minimum_support": 1}
+    small = {"neighbours": 6, "minimum_support": 1, "visible": 0.0}
     chosen = getattr(PARAMS, name)
     return replace(chosen, **{k: v for k, v in small.items() if k in {f.name for f in fields(chosen)}})
 

@@ -1,0 +1,95 @@
+"""OVSegmentor's entities (§3.1.2): frequent nouns that name a visible thing; captions without any are dropped.
+
+The paper removes abstract nouns by hand. Here a noun is an entity if the images whose captions name it can be told from
+the others by what they look like: the area under the ROC curve of a leave-one-out ridge regression of "the caption
+names it" on the frozen image features. `source: published` takes the paper's list instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import rankdata
+
+from captionseg.curation.archive import join, select, to_supervision
+from captionseg.curation.labelling import LeaveOneOut
+from captionseg.curation.nouns import uniform
+from captionseg.records import Corpus, Supervision, UserError
+from captionseg.text.entities import PUBLISHED, merged
+
+
+@dataclass(frozen=True)
+class Entities:
+    """The caption's entities, all equally likely; the CC4M rule: a row without one is dropped.
+
+    Attributes:
+        source: corpus, or the published list of 100.
+        size: the most frequent visible nouns of the corpus, so many.
+        visible: area under the ROC curve that a noun of the corpus needs; 0 takes every noun.
+        strength: of the ridge that measures it.
+        sample: rows that it is measured on, evenly spaced.
+        merge: count synonyms of the published list as one, where the vocabulary holds the one.
+        limit: at most so many an image, the most frequent first.
+        chunk: images at once.
+    """
+
+    source: Literal["corpus", "published"] = "corpus"
+    size: int = 100
+    visible: float = 0.65
+    strength: float = 30.0
+    sample: int = 20_000
+    merge: bool = True
+    limit: int = 6
+    chunk: int = 1024
+
+    def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
+        """See Rule.
+
+        Raises:
+            UserError: if the corpus names no entity at all.
+        """
+        target = self.targets(corpus)
+        if not (target >= 0).any():
+            raise UserError("curate.entities: no caption names an entity; lower curate.entities.visible, or take "
+                            "source: corpus in place of the published list")
+        parts = []
+        for start in range(0, len(corpus), self.chunk):
+            own = corpus.named[start : start + self.chunk].toarray()
+            here = np.zeros_like(own)
+            for old, new in enumerate(target):
+                if new >= 0:
+                    here[:, new] |= own[:, old]
+            parts.append(uniform(select(np.where(here, 1.0, -np.inf), here, self.limit, own_first=False)))
+        return to_supervision(join(parts), corpus, supervision, "entities")
+
+    def targets(self, corpus: Corpus) -> np.ndarray:
+        """[C] int: for each concept the entity that it counts as, -1 where it is none."""
+        number = {text: i for i, text in enumerate(corpus.vocabulary)}
+        if self.source == "published":
+            known = set(PUBLISHED)
+            chosen = [i for text, i in number.items() if text in known]
+        else:
+            seen = visibility(corpus, self.strength, self.sample) if self.visible else np.ones(len(number))
+            chosen = np.flatnonzero(seen >= self.visible)[: self.size].tolist()  # the vocabulary is by frequency
+        target = np.full(len(number), -1)
+        for i in chosen:
+            target[i] = number.get(merged(corpus.vocabulary[int(i)]), i) if self.merge else i
+        return target
+
+
+def visibility(corpus: Corpus, strength: float, sample: int) -> np.ndarray:
+    """[C] area under the ROC curve: how well pictures tell whether their captions name a concept, leave-one-out.
+
+    The probability that a picture whose caption names it is scored above one whose caption does not (Mann-Whitney,
+    ties count half). .5 where no caption, or every caption, names it.
+    """
+    rows = np.arange(0, len(corpus), max(1, -(-len(corpus) // sample)))
+    named = corpus.named[rows]
+    score = LeaveOneOut.fit(np.asarray(corpus.image_feature[rows], np.float32), named, strength).predict(slice(None))
+    label = named.toarray()
+    above = (rankdata(score, axis=0) * label).sum(0)  # sum of ranks of the named
+    yes = label.sum(0).astype(float)
+    pairs = yes * (len(rows) - yes)
+    return np.where(pairs > 0, (above - yes * (yes + 1) / 2) / np.maximum(pairs, 1), 0.5)
