@@ -228,6 +228,8 @@ class Batch:
         archive: [B, M] int64, concepts that image i may show: they are no negatives of it; -1 pads.
         image: [B, 3, H, W] float32 pixels, augmented and normalised; None where the model needs none.
         caption_tokens, text_tokens: [B, T] and [B, L, T] int64 of CLIP's encoding; None where texts are frozen.
+        masked_embedding: [B, D] frozen embeddings of the captions with their entities masked; None where the model
+            asks for none.
     """
 
     regions: Tensor
@@ -240,6 +242,7 @@ class Batch:
     image: Tensor | None = None
     caption_tokens: Tensor | None = None
     text_tokens: Tensor | None = None
+    masked_embedding: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Every tensor changed alike: moved to a device, its rows chosen."""

@@ -38,7 +38,7 @@ def clip_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
 
 def our_loss(model: GroupViT, image: Tensor, tokens: Tensor) -> Tensor:
     """Of our module."""
-    groups = model.encode(image).groups.mean(1)
+    groups = model.vision(image).groups.mean(1)
     return clip_loss(model.image_projector(groups), model.encode_text(tokens), model.caption_scale)
 
 

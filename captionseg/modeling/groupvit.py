@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -18,13 +17,13 @@ from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.bags import BagContrast, Bags, Scales
-from captionseg.modeling.layers.grouping import Assign, Grouped, Grouping, Slots, TokenMixer, compose
+from captionseg.modeling.group_encoder import GroupEncoder
+from captionseg.modeling.group_readout import read_out
+from captionseg.modeling.layers.grouping import Assign
 from captionseg.modeling.layers.text import TextTransformer
-from captionseg.modeling.layers.tokens import PatchTokens, RegionTokens
-from captionseg.modeling.layers.transformer import Block, Norm, Projector
-from captionseg.modeling.regions import paint_scores
+from captionseg.modeling.layers.transformer import Norm, Projector
 from captionseg.modeling.segmenter import Gather, alone
-from captionseg.modeling.zero_shot import Maps, Score, class_scores, paint
+from captionseg.modeling.zero_shot import Maps, Score
 from captionseg.records import Batch, Inputs
 
 
@@ -109,65 +108,11 @@ def groupvit_small() -> GroupViTConfig:
         score="product", top_k=5)
 
 
-class Encoded(NamedTuple):
-    """An image, grouped.
-
-    Attributes:
-        members: [B, N, D] after the last norm: each first token as the only member of its group.
-        groups: [B, G, D] after the last norm.
-        maps: assignments stage by stage, noise-free; [B, G1, N], [B, G2, G1], ..
-        grid: (rows, columns) that the first tokens stand for; None for regions.
-    """
-
-    members: Tensor
-    groups: Tensor
-    maps: list[Tensor]
-    grid: tuple[int, int] | None
-
-
 class GroupOutputs(NamedTuple):
     """What the losses need: the bags of pooled images or groups, and of the first tokens, or None."""
 
     groups: Bags
     segments: Bags | None
-
-
-class Stage(nn.Module):
-    """Transformer blocks over tokens and group tokens together, then grouping; without group tokens blocks alone."""
-
-    def __init__(self, config: GroupViTConfig, number: int, drop_path: list[float]) -> None:
-        super().__init__()
-        width, count = config.width, config.group_tokens[number]
-        self.group_token, self.project, self.grouping = None, None, None
-        before = config.group_tokens[number - 1] if number else 0
-        if count:
-            self.group_token = nn.Parameter(torch.zeros(1, count, width))
-            if before:
-                self.project = nn.Sequential(nn.LayerNorm(width), TokenMixer(before, width // 2, count))
-            else:
-                nn.init.trunc_normal_(self.group_token, std=config.token_std, a=-4.0, b=4.0)
-            self.grouping = (
-                Grouping(width, config.heads, count, config.groups[number], assign=config.assign, eps=config.assign_eps)
-                if config.binding == "groupvit" else Slots(width, assign=config.assign, eps=config.assign_eps))
-        self.blocks = nn.ModuleList(Block(width, config.heads, drop_path=p) for p in drop_path)
-
-    def forward(self, x: Tensor, before: Tensor | None, mask: Tensor | None) -> tuple[Grouped | Tensor, Tensor | None]:
-        """(groups or x, group tokens after the blocks); `before` are the group tokens of the stage before."""
-        if self.group_token is None or self.grouping is None:
-            return self.through(x, mask), None
-        tokens = self.group_token.expand(len(x), -1, -1)
-        if self.project is not None and before is not None:
-            tokens = tokens + self.project(before)
-        if len(self.blocks):
-            seen = None if mask is None else torch.cat([mask, mask.new_ones(tokens.shape[:2])], 1)
-            x, tokens = self.through(torch.cat([x, tokens], 1), seen).split([x.shape[1], tokens.shape[1]], 1)
-        return self.grouping(x, tokens, mask), tokens
-
-    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """All blocks."""
-        for block in self.blocks:
-            x = block(x, mask)
-        return x
 
 
 class GroupViT(nn.Module):
@@ -176,13 +121,7 @@ class GroupViT(nn.Module):
     def __init__(self, config: GroupViTConfig) -> None:
         super().__init__()
         self.config = config
-        self.tokens = (PatchTokens(config.width, config.size, config.patch) if config.tokens == "pixels"
-                       else RegionTokens(config.region_width, config.width, dropout=config.dropout))
-        rates = torch.linspace(0, config.drop_path, max(1, sum(config.depths))).tolist()
-        ends = [sum(config.depths[:n]) for n in range(len(config.depths) + 1)]
-        self.stages = nn.ModuleList(Stage(config, n, rates[a:b]) for n, (a, b) in enumerate(pairwise(ends)))
-        self.norm = nn.LayerNorm(config.width)
-        self.stages.apply(initialise)
+        self.vision = GroupEncoder(config)
         self.text = (TextTransformer(config.text_width, config.text_depth, config.text_heads)
                      if config.text == "transformer" else None)
         self.image_projector = Projector(config.width, config.hidden, config.embedding, norm=config.norm)
@@ -193,28 +132,11 @@ class GroupViT(nn.Module):
 
     def standardise(self, regions: Tensor) -> None:
         """Statistics of the region features [n, F], where there are any."""
-        if isinstance(self.tokens, RegionTokens):
-            self.tokens.standardise(regions)
-
-    def encode(self, image: Tensor | None, regions: Tensor | None = None, mask: Tensor | None = None) -> Encoded:
-        """Group an image [B, 3, H, W], or regions [B, S, F] with mask [B, S]."""
-        grid, seen = None, None
-        if isinstance(self.tokens, PatchTokens):
-            x, grid = self.tokens(image)
-        else:
-            x, seen = self.tokens(regions), mask
-        members, before, maps = x, None, []
-        for stage in self.stages:
-            x, before = stage(x, before, seen)
-            if isinstance(x, Grouped):
-                members = members if maps else self.norm(x.members)
-                maps.append(x.soft)
-                x, seen = x.groups, None
-        return Encoded(members, self.norm(x), maps, grid)
+        self.vision.standardise(regions)
 
     def forward(self, batch: Batch) -> GroupOutputs:
         """Embed an image's groups (or their mean), its caption and the concepts drawn."""
-        encoded = self.encode(batch.image, batch.regions, batch.region_mask)
+        encoded = self.vision(batch.image, batch.regions, batch.region_mask)
         captions, texts = self.embed_batch(batch)
         rest = captions, texts, batch.caption_concepts, batch.text_concept, batch.archive
         bag = encoded.groups if self.config.pool == "max" else encoded.groups.mean(1, keepdim=True)
@@ -257,37 +179,11 @@ class GroupViT(nn.Module):
         return {k: self.config.caption_weight * v if k.endswith("caption") else v for k, v in losses.items()}
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width], see captionseg.modeling.zero_shot; of one window, without background."""
-        encoded = self.encode(inputs.image, inputs.regions, inputs.region_mask)
-        classes, whole = self.embed_classes(class_embeddings), self.embed(encoded.groups.mean(1))
-        assignment = compose(encoded.maps)
-        scores = self.scores(self.embed(encoded.groups), whole, classes)
-        if encoded.grid is not None:
-            return paint(scores, assignment.unflatten(2, encoded.grid), inputs.size, maps=self.config.maps)
-        return paint_scores(self.region_scores(encoded, scores, assignment, whole, classes), inputs)
-
-    def scores(self, vectors: Tensor, whole: Tensor, classes: Tensor) -> Tensor:
-        """[B, G, C] of `class_scores` with this model's fields."""
+        """Mask logits [B, C, height, width]; of one window, without background."""
+        encoded = self.vision(inputs.image, inputs.regions, inputs.region_mask)
         scale = self.caption_scale.exp().clamp(max=100.0)
-        return class_scores(vectors, whole, classes, scale, top_k=self.config.top_k, score=self.config.score)
-
-    def region_scores(self, encoded: Encoded, scores: Tensor, assignment: Tensor, whole: Tensor,
-                      classes: Tensor) -> Tensor:  # fmt: skip
-        """[B, S, C] of regions: those of the group that a region belongs to, its own, or both."""
-        mine = assignment.argmax(1)[..., None].expand(-1, -1, scores.shape[2])  # [B, S, C]
-        found = scores.gather(1, mine)
-        if self.config.readout == "groups":
-            return found
-        own = self.scores(self.embed(encoded.members), whole, classes)
-        return own if self.config.readout == "regions" else own + found
+        return read_out(encoded, self.embed, self.embed_classes(class_embeddings), scale, self.config, inputs)
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""
         return self.segment(inputs, class_embeddings).argmax(1)
-
-
-def initialise(module: nn.Module) -> None:
-    """Weights of linear layers from a truncated normal with deviation .02, biases 0."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from captionseg.modeling import GroupViTConfig, SegmentMilConfig
+from captionseg.modeling import GroupViTConfig, OVSegmentorConfig, SegmentMilConfig
 from captionseg.runtime.runtime import Precision
 
 
@@ -24,7 +24,7 @@ class Recipe:
 
     curation: str
     archive: str
-    model: Literal["segment_mil", "groupvit"] = "segment_mil"
+    model: Literal["segment_mil", "groupvit", "ovsegmentor"] = "segment_mil"
     settings: dict[str, Any] = field(default_factory=dict)
     about: str = ""
 
@@ -41,7 +41,7 @@ class PretrainParams:
         prompts: template set that makes class embeddings, here and in evaluation.
         tune_side: side of the grid on which the tune split is scored after each epoch.
         device, precision, devices: of the fit loop.
-        segment_mil, groupvit: the models' fields.
+        segment_mil, groupvit, ovsegmentor: the models' fields.
     """
 
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -58,6 +58,7 @@ class PretrainParams:
     devices: int = 1
     segment_mil: SegmentMilConfig = field(default_factory=SegmentMilConfig)
     groupvit: GroupViTConfig = field(default_factory=GroupViTConfig)
+    ovsegmentor: OVSegmentorConfig = field(default_factory=OVSegmentorConfig)
 
     def __post_init__(self) -> None:
         if not self.seeds:

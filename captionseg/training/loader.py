@@ -16,6 +16,7 @@ from captionseg.curation.measure import arrays
 from captionseg.curation.sampling import draw
 from captionseg.records import Batch, Supervision, UserError
 from captionseg.storage import read_arrays, read_tables
+from captionseg.training.masked import Encode, Masking, masked_embeddings
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class TrainingSet:
         texts, weight, cluster: [N, M] concepts that may be drawn (-1 pads), their weights and clusters.
         archive: [N, M'] concepts that are no negatives of the image.
         named: [N, K] concepts that the caption names.
+        masked: [N, D] embeddings of the masked captions, or None where the model asks for none.
     """
 
     rows: np.ndarray
@@ -42,12 +44,14 @@ class TrainingSet:
     cluster: np.ndarray
     archive: np.ndarray
     named: np.ndarray
+    masked: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def load(index: Path, regions: Path, supervision: Path, *, curation: str, archive: str) -> TrainingSet:
+def load(index: Path, regions: Path, supervision: Path, *, curation: str, archive: str,
+         masking: Masking | None = None, encode: Encode | None = None) -> TrainingSet:  # fmt: skip
     """What a recipe trains on.
 
     Args:
@@ -56,6 +60,8 @@ def load(index: Path, regions: Path, supervision: Path, *, curation: str, archiv
         supervision: folder of the curate stage.
         curation: rule whose concepts are drawn.
         archive: rule whose archive masks negatives.
+        masking: which words of captions are masked, for models that complete masked captions.
+        encode: texts -> embeddings, for those alone.
 
     Raises:
         UserError: if a rule has not been run, or kept nothing.
@@ -72,12 +78,15 @@ def load(index: Path, regions: Path, supervision: Path, *, curation: str, archiv
     row_of = {uid: row for row, uid in enumerate(ids["uid"].to_pylist())}
     weight, cluster = arrays(drawn)
     named = numbers(nouns, number)
+    masked = None
+    if masking and encode:
+        masked = masked_embeddings(index, supervision / "vocabulary", drawn, nouns, masking, encode)[kept]
     return TrainingSet(
         np.array([row_of[uid] for uid in drawn.uid[kept]]),
         ShardedArray.of_folder(regions / "pooled"), read_arrays(regions / "count"),
         read_arrays(index / "text_emb"), np.load(supervision / "vocabulary" / "embedding.npy"),
         numbers(drawn, number)[kept], weight[kept], cluster[kept],
-        np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
+        np.concatenate([numbers(masks, number), named], 1)[kept], named[kept], masked,
     )
 
 
@@ -137,4 +146,5 @@ class Batches(IterableDataset):
             torch.from_numpy(data.named[rows]),
             torch.from_numpy(data.concept_embedding[np.maximum(text, 0)]),
             torch.from_numpy(text), torch.from_numpy(data.archive[rows]),
+            masked_embedding=None if data.masked is None else torch.from_numpy(data.masked[rows]),
         )

@@ -54,8 +54,10 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     Returns:
         loss and tune mIoU as means over seeds; images per second and seconds over the seeds that were trained now.
     """
+    masking = getattr(model_config(recipe, params), "masking", None)
     data = loader.load(folders.index, folders.regions, folders.supervision, curation=recipe.curation,
-                       archive=recipe.archive)
+                       archive=recipe.archive, masking=masking,
+                       encode=TextSpace.load(folders.encoder).encode if masking else None)
     score = tune_score(params, folders)
     fits, speeds = {}, []
     for seed in params.seeds:
@@ -93,24 +95,33 @@ def build_model(recipe: Recipe, params: PretrainParams, data: TrainingSet) -> to
     """A fresh model of a recipe, its widths taken from the data, its region statistics from a sample of it.
 
     Raises:
-        UserError: if the recipe sets a field that the model does not have.
+        UserError: if the recipe sets a field that the model does not have, or what it sets does not fit together.
     """
-    config_class, module_class = MODELS[recipe.model]
-    base = getattr(params, recipe.model)
-    valid = [f.name for f in dataclasses.fields(config_class)]
-    for key in recipe.settings:
-        if key not in valid:
-            raise UserError(f"recipes: {recipe.model} has no setting {key!r} (valid: {', '.join(valid)})")
-    config = dataclasses.replace(base, **recipe.settings)
-    if getattr(config, "tokens", "regions") == "pixels":
-        raise UserError("recipes: groupvit with tokens: pixels is not trained here yet: batches hold frozen features; "
-                        "use tokens: regions, or `captionseg convert` for a trained model")
+    config = model_config(recipe, params)
     widths = {"region_width": data.regions.shape[2], "text_width": data.caption_embedding.shape[1]}
-    model = module_class(dataclasses.replace(config, **{k: v for k, v in widths.items() if not getattr(config, k)}))
+    config = dataclasses.replace(config, **{k: v for k, v in widths.items() if not getattr(config, k)})
+    model = MODELS[recipe.model][1](config)
     sample = data.rows[:: max(1, len(data) // 1000)]
     mask = np.arange(data.regions.shape[1]) < data.count[sample][:, None]
     model.standardise(torch.from_numpy(data.regions[sample].astype(np.float32)[mask]))
     return model
+
+
+def model_config(recipe: Recipe, params: PretrainParams) -> Any:
+    """The config of a recipe's model: the model's section of the params with the recipe's settings. Raises as above."""
+    base = getattr(params, recipe.model)
+    valid = [f.name for f in dataclasses.fields(base)]
+    for key in recipe.settings:
+        if key not in valid:
+            raise UserError(f"recipes: {recipe.model} has no setting {key!r} (valid: {', '.join(valid)})")
+    try:
+        config = dataclasses.replace(base, **recipe.settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"recipes: settings of {recipe.model}: {error}") from None
+    if getattr(config, "tokens", "regions") == "pixels":
+        raise UserError("recipes: groupvit with tokens: pixels is not trained here yet: batches hold frozen features; "
+                        "use tokens: regions, or `captionseg convert` for a trained model")
+    return config
 
 
 def tune_score(params: PretrainParams, folders: Folders) -> Score | None:

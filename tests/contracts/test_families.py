@@ -19,8 +19,8 @@ FAMILIES = {
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS"], {"islands", "pooling", "segmenter"}),
     "grounding": (["GROUNDERS"], {"grounder"}),
-    "modeling": (["MODELS"], {"bags", "grouping", "groupvit_checkpoint", "regions", "saved", "segmenter", "text",
-                             "tokens", "transformer", "zero_shot"}),
+    "modeling": (["MODELS"], {"bags", "group_encoder", "group_readout", "grouping", "groupvit_checkpoint", "regions",
+                             "saved", "segmenter", "text", "tokens", "transformer", "zero_shot"}),
     "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "recipe"}),
 }  # fmt: skip
 # modules whose test has another name
@@ -30,6 +30,8 @@ TESTED_ELSEWHERE = {
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/supervision.py": "tests/captionseg/expectations/test_validate.py",
+    "captionseg/modeling/group_encoder.py": "tests/captionseg/modeling/test_groupvit.py",
+    "captionseg/modeling/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
 }

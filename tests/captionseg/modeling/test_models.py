@@ -32,7 +32,8 @@ def model(name):
 def gradients(model, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     model.zero_grad()
     loss.backward()
-    return {k: torch.zeros_like(p) if p.grad is None else p.grad.clone() for k, p in model.named_parameters()}
+    learnt = {k: p for k, p in model.named_parameters() if p.requires_grad}
+    return {k: torch.zeros_like(p) if p.grad is None else p.grad.clone() for k, p in learnt.items()}
 
 
 def test_losses_are_finite_scalars_and_reach_every_parameter(model, make_batch):

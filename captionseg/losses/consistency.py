@@ -1,0 +1,53 @@
+"""Cross-image mask consistency of OVSegmentor, Eq. 10-12: masks of one picture by its own groups and by another's."""
+
+from __future__ import annotations
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+
+def dice(target: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
+    """[..]: 1 - 2 |m and m'| / (|m| + |m'|), 0 where both are empty.
+
+    Args:
+        target: [.., N] in 0..1.
+        predicted: [.., N] in 0..1.
+        mask: [.., N] bool, which positions count.
+    """
+    target, predicted = target * mask, predicted * mask
+    total = target.sum(-1) + predicted.sum(-1)
+    return torch.where(total > 0, 1.0 - 2.0 * (target * predicted).sum(-1) / total.clamp(min=1e-6), 0.0)
+
+
+def matched(own: Tensor, other: Tensor) -> Tensor:
+    """[B, K] int64: for each mask of `own` the mask of `other` that it is matched with (Eq. 11).
+
+    The permutation of largest summed cosine, by the Hungarian algorithm on the CPU.
+
+    Args:
+        own: [B, K, N] masks, positions that do not count at 0.
+        other: likewise.
+    """
+    a, b = (torch.nn.functional.normalize(m.detach().float(), dim=2) for m in (own, other))
+    cost = -(a @ b.transpose(1, 2)).cpu().numpy()
+    return torch.stack([torch.from_numpy(linear_sum_assignment(c)[1]) for c in cost]).to(own.device)
+
+
+def mask_consistency(target: Tensor, predicted: Tensor, mask: Tensor, *, threshold: float,
+                     relative: bool = False) -> Tensor:  # fmt: skip
+    """[B]: summed dice of one direction of Eq. 12.
+
+    Args:
+        target: [B, K, N] masks by the picture's own groups, in 0..1; no gradient flows into them.
+        predicted: [B, K, N] masks by the other picture's groups.
+        mask: [B, N] bool, which tokens are there.
+        threshold: delta, above which a target is one; or the share of each mask's own maximum, where `relative`
+            (as the released code has it).
+        relative: see threshold.
+    """
+    there = mask[:, None]
+    target, seen = target.detach() * there, predicted * there
+    order = matched(target, seen)[..., None].expand_as(seen)
+    limit = threshold * target.amax(2, keepdim=True) if relative else threshold
+    return dice((target > limit).to(seen.dtype), seen.gather(1, order), there).sum(1)

@@ -1,0 +1,125 @@
+"""OVSegmentor's own parts by hand: partners, the momentum encoder, the schedule, each objective."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from captionseg.losses.consistency import mask_consistency
+from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, nearest, partners
+from captionseg.records import UserError
+from tests.captionseg.modeling.conftest import REGION, TEXT
+
+BASE = {"region_width": REGION, "text_width": TEXT, "width": 8, "heads": 2, "hidden": 10, "embedding": 6,
+        "dropout": 0.0, "group_tokens": [4, 0], "groups": [4]}  # fmt: skip
+
+
+def model(**changes) -> OVSegmentor:
+    torch.manual_seed(0)
+    return OVSegmentor(OVSegmentorConfig(**{**BASE, **changes}))
+
+
+def test_partners_are_the_next_of_the_same_concept():
+    concepts = torch.tensor([5, 2, 5, -1, 2, 5, 7, -1])
+    assert partners(concepts).tolist() == [2, 4, 5, -1, 1, 0, -1, -1]
+    assert partners(torch.tensor([-1, -1])).tolist() == [-1, -1]
+    assert partners(torch.tensor([3])).tolist() == [-1]
+
+
+def test_groups_nearest_to_an_entity():
+    groups = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]])
+    found = nearest(groups, torch.tensor([[0.0, 1.0]]), 2)
+    assert found.tolist() == [[[0.0, 1.0], [pytest.approx(0.6), pytest.approx(0.8)]]]
+
+
+@pytest.mark.parametrize(
+    ("objective", "names"),
+    [("all_entities", {"caption", "entity", "mask"}), ("single_entity", {"caption", "entity", "mask"}),
+     ("all_nouns", {"caption", "entity", "mask"}), ("multi_label", {"caption", "entity", "mask"}),
+     ("none", {"caption", "mask"})],
+)  # fmt: skip
+def test_every_objective_has_its_losses(objective, names, make_batch):
+    net = model(objective=objective)
+    losses = net.losses(net(make_batch()))
+    assert set(losses) == names
+    sum(losses.values()).backward()
+    for name, p in net.named_parameters():
+        assert (p.grad is None) == name.startswith("momentum"), name
+
+
+def test_the_baseline_is_the_caption_alone(make_batch):
+    net = model(objective="none", mask_weight=0.0)
+    assert set(net.losses(net(make_batch()))) == {"caption"}
+    assert not any(name.startswith(("momentum", "decoder", "query")) for name in net.state_dict())
+
+
+def test_completion_is_info_nce_of_answers_by_hand(make_batch):
+    net, batch = model(mask_negatives=False).eval(), make_batch(images=4)
+    out = net(batch)
+    question = out.completed.vectors[:, 0]
+    answer = F.normalize(net.embed_texts(batch.text_embedding).sum(1), dim=-1)
+    torch.testing.assert_close(out.completed.captions, answer)
+    logits = net.caption_scale.exp() * question @ answer.T
+    expected = 0.5 * (F.cross_entropy(logits, torch.arange(4)) + F.cross_entropy(logits.T, torch.arange(4)))
+    torch.testing.assert_close(net.losses(out)["entity"], expected)
+
+
+def test_mask_consistency_is_the_mean_over_pictures_with_a_partner(make_batch):
+    net, batch = model(mask_weight=1.0, ratio=0.5, threshold=0.5).eval(), make_batch(images=3)
+    concept = batch.text_concept.clone()
+    concept[:, 0] = torch.tensor([1, 4, 1])
+    batch = dataclasses.replace(batch, text_concept=concept)
+    out = net(batch)
+    cross, total = out.cross, 0.0
+    for image, partner in ((0, 2), (2, 0)):
+        own, other = (nearest(cross.target_groups[[i]], cross.entity[[image]], 2) for i in (image, partner))
+        target = torch.sigmoid(10 * own @ cross.target_tokens[[image]].transpose(1, 2))
+        predicted = torch.sigmoid(10 * other @ cross.tokens[[image]].transpose(1, 2))
+        total = total + mask_consistency(target, predicted, cross.mask[[image]], threshold=0.5).sum()
+    torch.testing.assert_close(net.losses(out)["mask"], 0.5 * total / 2)
+
+
+def test_the_momentum_encoder_follows_and_has_no_gradient(make_batch):
+    net = model(momentum=0.9).train()
+    before = [p.clone() for p in net.momentum_vision.parameters()]
+    with torch.no_grad():
+        for p in net.vision.parameters():
+            p.add_(1.0)
+    net(make_batch())
+    for old, slow, fast in zip(before, net.momentum_vision.parameters(), net.vision.parameters(), strict=True):
+        torch.testing.assert_close(slow, 0.9 * old + 0.1 * fast)
+        assert not slow.requires_grad
+    net.eval()
+    kept = [p.clone() for p in net.momentum_vision.parameters()]
+    net(make_batch())
+    assert all(torch.equal(a, b) for a, b in zip(kept, net.momentum_vision.parameters(), strict=True))
+
+
+def test_masks_count_from_the_step_that_is_set(make_batch):
+    net, batch = model(mask_from=2, mask_weight=1.0).train(), make_batch()
+    batch = dataclasses.replace(batch, text_concept=torch.zeros_like(batch.text_concept))  # all have partners
+    losses = [net.losses(net(batch))["mask"].item() for _ in range(3)]
+    assert losses[0] == 0.0
+    assert min(losses[1:]) > 0.0
+    assert net.state_dict()["steps"] == 3  # so that a resumed fit goes on with its schedule
+
+
+def test_a_batch_of_one_is_finite(make_batch):
+    net = model()
+    losses = net.losses(net(make_batch(images=1)))
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert losses["mask"] == 0.0
+
+
+def test_a_batch_without_masked_captions_is_one_line(make_batch):
+    with pytest.raises(UserError, match="no masked captions"):
+        model()(dataclasses.replace(make_batch(), masked_embedding=None))
+
+
+@pytest.mark.parametrize("change", [{"ratio": 0.0}, {"ratio": 1.5}, {"momentum": 1.0}])
+def test_what_does_not_fit(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        OVSegmentorConfig(**{**BASE, **change})
