@@ -40,9 +40,10 @@ gate: venv ## reports/metrics.json against params.yaml: gate; fails on a miss
 flow: venv ## the same DAG as a Prefect flow: retries, time-outs, logs
 	python -m flows.reproduce
 
-groups: venv ## the group models (GroupViT on regions) beside the recipes of params.yaml, as an experiment of DVC
-	dvc exp run --name groups $(foreach rule,nouns cocu cocu_calibrated,-S \
-	  '+recipes.$(rule)-groupvit={curation:$(rule),archive:$(rule),model:groupvit}')
+groups: venv ## the group models beside the recipes of params.yaml, as an experiment of DVC
+	dvc exp run -S 'curate.rules=[nouns,entities,caption_retrieval,cocu,cocu_calibrated]' \
+	  $(foreach rule,nouns cocu cocu_calibrated,-S '+recipes.$(rule)-groupvit={curation:$(rule),archive:$(rule),model:groupvit}') \
+	  $(foreach rule,entities cocu,-S '+recipes.$(rule)-ovsegmentor={curation:$(rule),archive:$(rule),model:ovsegmentor}')
 
 mlflow: venv ## the MLflow UI over all runs, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 \
