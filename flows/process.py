@@ -46,17 +46,7 @@ def run(
     Raises:
         TooLate: it was still running after `timeout` seconds, and was ended.
     """
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    process = start(command, cwd, env)
     assert process.stdout is not None
     late = threading.Event()
 
@@ -81,6 +71,12 @@ def run(
     if late.is_set():
         raise TooLate(f"not done after {timeout:g} s")
     return process.wait()
+
+
+def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """The command in a process group of its own, its output and its errors in one pipe of text."""
+    return subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)  # fmt: skip
 
 
 def end_group(process: subprocess.Popen, grace: float | None = None) -> None:
