@@ -1,10 +1,11 @@
-"""Regions of a picture on a coarser grid of features: which cells speak for which region, and by how much."""
+"""Pictures on grids: squashed to a square; which cells of a coarser grid speak for which region, and by how much."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 
 
 def region_weights(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -40,3 +41,10 @@ def interpolation(fine: int, coarse: int) -> np.ndarray:
     """
     position = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(coarse))).astype(np.float32)
+
+
+def squash(image: np.ndarray, size: int) -> np.ndarray:
+    """[size, size, 3] uint8: the whole image, its aspect ratio given up so that the grid covers all of it."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

@@ -8,10 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from captionseg.arrays import ShardedArray
+from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import read_truth
+from captionseg.grids import squash
 from captionseg.records import Inputs
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet: by what models that read pixels have them normalised."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +53,36 @@ class PreparedInputs:
 
     Args:
         regions: folder of the regions stage.
+        pictures: of the index's rows, for models that read pixels; others need none.
+        side: pictures are squashed to a square of it, so that several make a batch; 0 leaves them as they are.
     """
 
-    def __init__(self, regions: Path) -> None:
-        self.pooled, self.labels, self.count = (ShardedArray.of_folder(regions / name)
-                                                for name in ("pooled", "labels", "count"))
+    def __init__(self, regions: Path, pictures: Pictures | None = None, *, side: int = 0) -> None:
+        self.pictures, self.side = pictures, side
+        if pictures is None:
+            self.pooled, self.labels, self.count = (ShardedArray.of_folder(regions / name)
+                                                    for name in ("pooled", "labels", "count"))
 
     def __call__(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
         """Inputs of some rows; `size` is (height, width) of the masks wanted."""
+        if self.pictures is not None:
+            images = [self.pictures[int(row)] for row in rows]
+            images = [squash(image, self.side) for image in images] if self.side else images
+            return pixel_inputs(torch.stack([normalised(image) for image in images]), size)
         count = self.count[rows].astype(np.int64)
         most = max(1, int(count.max(initial=0)))
         return Inputs(torch.from_numpy(self.pooled[rows][:, :most].astype(np.float32)),
                       torch.from_numpy(np.arange(most) < count[:, None]), torch.from_numpy(self.labels[rows]), size)
+
+
+def normalised(image: np.ndarray) -> Tensor:
+    """[3, H, W] float32 of uint8 [H, W, 3], by ImageNet's mean and deviation."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255.0
+    return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+def pixel_inputs(image: Tensor, size: tuple[int, int]) -> Inputs:
+    """Inputs without regions, of pictures [B, 3, H, W]."""
+    batch = len(image)
+    return Inputs(image.new_zeros(batch, 0, 0), torch.zeros(batch, 0, dtype=torch.bool, device=image.device),
+                  torch.zeros(batch, 1, 1, dtype=torch.uint8, device=image.device), size, image)

@@ -197,7 +197,7 @@ class Inputs:
     """What a model segments. B images; S regions, F features a region.
 
     Attributes:
-        regions: [B, S, F] frozen features pooled over class-agnostic regions.
+        regions: [B, S, F] frozen features pooled over class-agnostic regions; S is 0 where a model reads pixels.
         region_mask: [B, S] bool, False pads.
         labels: [B, h, w] integer, which region each cell of a grid over the image belongs to.
         size: (height, width) of the mask logits wanted, in pixels.
@@ -210,6 +210,11 @@ class Inputs:
     size: tuple[int, int]
     image: Tensor | None = None
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """Every tensor changed alike: moved to a device, its rows chosen."""
+        changed = {k: change(v) for k, v in vars(self).items() if v is not None and k != "size"}
+        return dataclasses.replace(self, **changed)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -219,7 +224,7 @@ class Batch:
     batches were gathered.
 
     Attributes:
-        regions: [B, S, F] frozen features pooled over class-agnostic regions.
+        regions: [B, S, F] frozen features pooled over class-agnostic regions; S is 0 where the model reads pixels.
         region_mask: [B, S] bool, False pads.
         caption_embedding: [B, D] frozen text embeddings of the captions.
         caption_concepts: [B, K] int64, concepts that the caption names, -1 pads.
@@ -227,9 +232,12 @@ class Batch:
         text_concept: [B, L] int64, those concepts, -1 where fewer than L could be drawn.
         archive: [B, M] int64, concepts that image i may show: they are no negatives of it; -1 pads.
         image: [B, 3, H, W] float32 pixels, augmented and normalised; None where the model needs none.
-        caption_tokens, text_tokens: [B, T] and [B, L, T] int64 of CLIP's encoding; None where texts are frozen.
+        caption_tokens, text_tokens: [B, T] and [B, L, T'] int64 token numbers, 0 pads; None where texts are frozen.
         masked_embedding: [B, D] frozen embeddings of the captions with their entities masked; None where the model
-            asks for none.
+            asks for none, or reads tokens.
+        masked_tokens, answer_tokens: [B, T] int64 of those captions, and of a sentence with the drawn concepts.
+        masked_target: [B, T] int64 the concept behind each masked token, -1 elsewhere; of embeddings [B, K] those of a
+            caption in order.
     """
 
     regions: Tensor
@@ -243,6 +251,9 @@ class Batch:
     caption_tokens: Tensor | None = None
     text_tokens: Tensor | None = None
     masked_embedding: Tensor | None = None
+    masked_tokens: Tensor | None = None
+    answer_tokens: Tensor | None = None
+    masked_target: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Every tensor changed alike: moved to a device, its rows chosen."""

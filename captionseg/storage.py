@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -69,3 +70,16 @@ def read_arrays(folder: Path | str) -> np.ndarray:
     if not files:
         raise UserError(f"no npy files in {folder}: run the stage that writes it first (`dvc repro`)")
     return np.concatenate([np.load(file, mmap_mode="r", allow_pickle=False) for file in files])
+
+
+def package_path(package: str, inside: str) -> Path:
+    """Where a data package of PyPI keeps a file, without importing it.
+
+    Raises:
+        UserError: if the package is not installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"package {package} is not installed: "
+                        "pip install -r requirements.lock")
+    return Path(spec.submodule_search_locations[0]) / inside

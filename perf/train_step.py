@@ -38,8 +38,8 @@ def clip_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
 
 def our_loss(model: GroupViT, image: Tensor, tokens: Tensor) -> Tensor:
     """Of our module."""
-    groups = model.vision(image).groups.mean(1)
-    return clip_loss(model.image_projector(groups), model.encode_text(tokens), model.caption_scale)
+    groups = model.towers.vision(image).groups.mean(1)
+    return clip_loss(model.towers.image_projector(groups), model.encode_text(tokens), model.caption_scale)
 
 
 def their_loss(model: Any, image: Tensor, tokens: Tensor) -> Tensor:

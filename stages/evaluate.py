@@ -14,9 +14,11 @@ from stages.kinds import In, Out
 PARAMS = ("seed", "evaluate")
 
 
-def main(params: Params, *, recipe: str, model: In, index: In, regions: In, truth: In, encoder: In,
-         scores: Out) -> dict[str, float]:
+def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
+    params: Params, *, recipe: str, model: In, pairs: In, index: In, regions: In, truth: In, encoder: In, scores: Out,
+) -> dict[str, float]:
     """Score one recipe."""
-    result, _, speed = evaluate(model, Folders(index, regions, truth), encoder, params.evaluate, seed=params.seed)
+    folders = Folders(pairs, index, regions, truth)
+    result, _, speed = evaluate(model, folders, encoder, params.evaluate, seed=params.seed)
     write_json({"recipe": recipe, "benchmark": params.evaluate.name, **result}, scores)
     return {**result["scores"], "images_per_second": speed}

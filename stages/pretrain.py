@@ -1,8 +1,8 @@
 """pretrain: one recipe, all its seeds.
 
-Reads data/index, data/regions, data/supervision, data/truth (tune split only, to keep the best epoch) and the encoder;
-writes models/RECIPE, and reports/timings/RECIPE.json: what differs from run to run. Depends on data/verdict.json, so
-that nothing is trained on tables that failed.
+Reads data/pairs (models on pixels alone), data/index, data/regions, data/supervision, data/truth (tune split only, to
+keep the best epoch) and the encoder; writes models/RECIPE, and reports/timings/RECIPE.json: what differs from run to
+run. Depends on data/verdict.json, so that nothing is trained on tables that failed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.storage import write_json
 from captionseg.tracking import Tracker
-from captionseg.training.pretrain import Folders, pretrain
+from captionseg.training.loader import Folders
+from captionseg.training.pretrain import pretrain
 from stages.kinds import In, Out
 
 PARAMS = ("seed", "regions", "pretrain", "recipes")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
-    params: Params, *, recipe: str, index: In, regions: In, supervision: In, truth: In, encoder: In,
+    params: Params, *, recipe: str, pairs: In, index: In, regions: In, supervision: In, truth: In, encoder: In,
     validation: In, model: Out, timing: Out, tracker: Tracker,
 ) -> dict[str, float]:
     """Train one recipe."""
@@ -30,8 +31,9 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     if not json.loads(validation.read_text())["success"]:
         raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
     context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts}
-    metrics = pretrain(params.recipes[recipe], params.pretrain, Folders(index, regions, supervision, truth, encoder),
-                       name=recipe, context=context, out=model, tell=tracker.metrics)
+    folders = Folders(pairs, index, regions, supervision, truth, encoder)
+    metrics = pretrain(params.recipes[recipe], params.pretrain, folders, name=recipe, context=context, out=model,
+                       tell=tracker.metrics)
     write_json({key: metrics[key] for key in ("images_per_second", "seconds")}, timing)
     tracker.model(model, recipe)
     return metrics

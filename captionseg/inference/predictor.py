@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,36 @@ import numpy as np
 import torch
 
 from captionseg.encoders import Encoder, load_encoder
+from captionseg.inference.windows import WindowParams, label, mask_logits
+from captionseg.inference.words import Encode, text_encoder
 from captionseg.modeling import saved
+from captionseg.prepared import normalised, pixel_inputs
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
 from captionseg.segmenters import REGION_MAKERS, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
-from captionseg.text.prompts import TEMPLATES, class_embeddings
+from captionseg.text.prompts import class_embeddings, templates
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained model with the encoder and the region maker that it was trained on."""
+    """A trained model with what it takes to prepare a picture for it.
+
+    Attributes:
+        model: a Segmenter.
+        encode: texts -> [T, D].
+        templates: that labels are put into.
+        device: that the model runs on.
+        prepare: picture -> inputs, on that device.
+        windows: for models that read pixels.
+    """
 
     model: Any
-    encoder: Encoder
-    regions: RegionMaker
+    encode: Encode
     templates: Sequence[str]
-    device: str = "cpu"
+    device: str
+    prepare: Callable[[np.ndarray], Inputs]
+    windows: WindowParams = field(default_factory=WindowParams)
 
     @staticmethod
     def load(folder: Path | str, *, device: str = "auto") -> Predictor:
@@ -36,50 +49,73 @@ class Predictor:
         Raises:
             UserError: if the folder holds none.
         """
-        found = saved.load(Path(folder))
+        folder, where = Path(folder), detect(device).device
+        found = saved.load(folder)
+        model, reads = found.model.to(where), found.model.config.reads
+        encoder: Encoder | None = None
+        if not reads.picture or not reads.tokens:  # a model with both towers of its own needs no other
+            encoder = load_encoder(folder / "encoder", device=device)
         try:
-            regions = found.context["regions"]
-            maker = REGION_MAKERS[regions["maker"]](**(regions.get(regions["maker"]) or {}))
-            templates = TEMPLATES[found.context["prompts"]]
-        except (KeyError, TypeError, ValueError) as error:
+            prompts = templates(found.context["prompts"])
+            prepare = whole if reads.picture else of_regions(encoder, found.context["regions"])
+        except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
                             f"{str(error).splitlines()[0]}") from None
-        encoder = load_encoder(Path(folder) / "encoder", device=device)
-        where = detect(device).device
-        return Predictor(found.model.to(where), encoder, maker, templates, where)
+        encode = text_encoder(model, folder, lambda: encoder.text)  # type: ignore[union-attr]
+
+        def on_device(image: np.ndarray) -> Inputs:
+            return prepare(image).map(lambda tensor: tensor.to(where))
+
+        return Predictor(model, encode, prompts, where, on_device)
 
     def segment(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[H, W] int16: for each pixel of a uint8 image [H, W, 3] the number of the label that fits best.
 
+        -1 where a model with a background threshold finds that none does.
+
         Raises:
             UserError: for no label, or an array that is no such image.
         """
-        return self._run(self.model.label, image, labels).cpu().numpy().astype(np.int16)
+        return self._run(label, image, labels).cpu().numpy().astype(np.int16)
 
     def logits(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[C, H, W] float32 mask logits: cosines of pixels and labels. Raises as `segment`."""
-        return self._run(self.model.segment, image, labels).float().cpu().numpy()
+        return self._run(mask_logits, image, labels).float().cpu().numpy()
 
-    def _run(self, head: Callable[[Inputs, torch.Tensor], torch.Tensor], image: np.ndarray,
-             labels: Sequence[str]) -> torch.Tensor:  # fmt: skip
+    def _run(self, head: Callable[..., torch.Tensor], image: np.ndarray, labels: Sequence[str]) -> torch.Tensor:
         if not labels:
             raise UserError("labels: give at least one, for example --labels \"zebra, grass\"")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise UserError(f"image: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-        classes = torch.from_numpy(class_embeddings(labels, self.encoder.text, self.templates))
-        inputs = self.prepare(image)
+        classes = torch.from_numpy(class_embeddings(labels, self.encode, self.templates)).to(self.device)
         with torch.inference_mode():
-            return head(inputs, classes.to(self.device))[0]
+            return head(self.model, self.prepare(image), classes, self.windows)
 
-    def prepare(self, image: np.ndarray) -> Inputs:
-        """The inputs of one image, as the stages index and regions make them."""
-        dense = self.encoder.features([image]).dense[0].astype(np.float16)  # fp16 as it is stored for training
-        labels = self.regions.regions(image)
+
+def whole(image: np.ndarray) -> Inputs:
+    """The inputs of a picture for a model that reads pixels."""
+    return pixel_inputs(normalised(image)[None], (image.shape[0], image.shape[1]))
+
+
+def of_regions(encoder: Encoder | None, regions: dict[str, Any]) -> Callable[[np.ndarray], Inputs]:
+    """Picture -> inputs as the stages index and regions make them.
+
+    Args:
+        encoder: of the features.
+        regions: section `regions` of the params.
+    """
+    maker: RegionMaker = REGION_MAKERS[regions["maker"]](**(regions.get(regions["maker"]) or {}))
+    assert encoder is not None
+
+    def prepare(image: np.ndarray) -> Inputs:
+        dense = encoder.features([image]).dense[0].astype(np.float16)  # fp16 as it is stored for training
+        labels = maker.regions(image)
         count = int(labels.max()) + 1
         pooled = pool_regions(dense, labels, count).astype(np.float16).astype(np.float32)
-        tensors = (torch.from_numpy(pooled)[None], torch.ones(1, count, dtype=torch.bool),
-                   torch.from_numpy(np.ascontiguousarray(labels))[None])
-        return Inputs(*(t.to(self.device) for t in tensors), size=(image.shape[0], image.shape[1]))
+        return Inputs(torch.from_numpy(pooled)[None], torch.ones(1, count, dtype=torch.bool),
+                      torch.from_numpy(np.ascontiguousarray(labels))[None], (image.shape[0], image.shape[1]))
+
+    return prepare
 
 
 def read_image(path: Path | str) -> np.ndarray:

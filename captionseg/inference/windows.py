@@ -3,10 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from captionseg.prepared import pixel_inputs
+from captionseg.records import Inputs
+
+
+@dataclass(frozen=True)
+class WindowParams:
+    """How models that read pixels see a whole picture; GroupViT's by default (448, 448, 224 for 224).
+
+    Attributes:
+        short_side: of the picture in pixels; 0 takes twice the side of training pictures.
+        crop: side of a window; 0 takes twice the side of training pictures.
+        stride: from one window to the next; 0 takes half a window.
+        batch: windows at once; nothing depends on it but memory.
+    """
+
+    short_side: int = 0
+    crop: int = 0
+    stride: int = 0
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        if min(self.short_side, self.crop, self.stride) < 0 or self.batch < 1:
+            raise ValueError("windows: sizes must not be below 0, and batch not below 1")
+
+
+def mask_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowParams) -> Tensor:
+    """[C, height, width] of the picture of `inputs`, window by window where the model reads pixels.
+
+    Args:
+        model: a Segmenter.
+        inputs: of one picture.
+        classes: [C, D] class embeddings.
+        windows: for pixels; regions are seen at once.
+    """
+    side = model.config.reads.picture
+    if not side or inputs.image is None:
+        return model.segment(inputs, classes)[0]
+    image, crop = short_side(inputs.image[0], windows.short_side or 2 * side), windows.crop or 2 * side
+
+    def predict(part: Tensor) -> Tensor:
+        return model.segment(pixel_inputs(part, (part.shape[2], part.shape[3])), classes)
+
+    found = slide(image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch)
+    return F.interpolate(found[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
+
+
+def label(model: Any, inputs: Inputs, classes: Tensor, windows: WindowParams) -> Tensor:
+    """[height, width] int64: the best class of each pixel, -1 for background; see `mask_logits`."""
+    if not model.config.reads.picture:
+        return model.label(inputs, classes)[0]
+    found = mask_logits(model, inputs, classes, windows)
+    return found.argmax(0) - (len(found) - len(classes))
 
 
 def starts(length: int, crop: int, stride: int) -> list[int]:

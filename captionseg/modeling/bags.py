@@ -7,8 +7,9 @@ images (or texts), columns those of all ranks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +42,10 @@ class Scales(NamedTuple):
 
     caption: Tensor
     concept: Tensor
+
+
+Part = Literal["caption", "concept"]
+PARTS: tuple[Part, ...] = ("caption", "concept")
 
 
 class _Images(NamedTuple):
@@ -92,8 +97,11 @@ class BagContrast:
     mask_negatives: bool = True
     equal_texts: bool = True
 
-    def __call__(self, bags: Bags, scales: Scales, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
+    def __call__(self, bags: Bags, scales: Scales, gather: Gather = alone, *, rank: int = 0,
+                 parts: Sequence[Part] = PARTS) -> dict[str, Tensor]:  # fmt: skip
         """Eq. 5 in two parts: `caption` is Eq. 1 + Eq. 2, `concept` Eq. 3 + Eq. 4, each halved as in GroupViT."""
+        if "concept" not in parts:
+            bags = replace(bags, texts=bags.texts[:, :0], text_concept=bags.text_concept[:, :0])
         here = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(bags.vectors)
         local = _Texts.of(bags, here)
         every = _Texts(*(gather(value) for value in local))
@@ -102,7 +110,9 @@ class BagContrast:
         by_image = self._similarities(images, every, scales)
         by_text = by_image if all_images.vectors is images.vectors else self._similarities(all_images, local, scales)
         numbers, losses = torch.arange(len(all_images.vectors), device=here.device), {}
-        for row, name in enumerate(("caption", "concept")):
+        for row, name in enumerate(PARTS):
+            if name not in parts:
+                continue
             concepts, owner, real = local.part(row)
             all_concepts, all_owner, all_real = every.part(row)
             positive = (here[:, None] == all_owner) & all_real

@@ -2,28 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from captionseg.modeling.layers.grouping import Grouped, Grouping, Slots, TokenMixer
+from captionseg.modeling.layers.backbone import BackboneMaps
+from captionseg.modeling.layers.grouping import Assign, Grouped, Grouping, Slots, TokenMixer
 from captionseg.modeling.layers.tokens import PatchTokens, RegionTokens
 from captionseg.modeling.layers.transformer import Block
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What defines a GroupEncoder.
+
+    Attributes:
+        tokens: pixels (patches) or regions (pooled frozen features).
+        size, patch: of training pictures and of a patch, in pixels.
+        patch_norm: a norm after the patches, as GroupViT has it and a plain ViT has not.
+        backbone: network of timm in place of the convolution over patches; empty takes the convolution.
+        frozen: whether the backbone is not trained.
+        weights: file that training starts from, of the backbone, or of a ViT (DINO's) whose patches and blocks are
+            taken: safetensors, or a checkpoint that holds tensors alone. Empty starts from random weights.
+        region_width: F, features of a region; 0 takes it from the data.
+        width, heads: of the tokens, and of attention in blocks.
+        depths: transformer blocks a stage.
+        group_tokens: learnt tokens a stage; 0 in a stage that does not group.
+        groups: groups that leave a stage; one number less than depths, or as many.
+        binding: groupvit is the full grouping block, slots OVSegmentor's Eq. 3-6.
+        assign: gumbel (one-hot) or soft.
+        assign_eps: added to the size of a group before it divides.
+        token_std: of the learnt group tokens at the start.
+        eps: of the norms of blocks.
+        drop_path: of the last block; it rises linearly from 0. dropout: on region features.
+    """
+
+    tokens: Literal["pixels", "regions"] = "regions"
+    size: int = 224
+    patch: int = 16
+    patch_norm: bool = True
+    backbone: str = ""
+    frozen: bool = True
+    weights: str = ""
+    region_width: int = 0
+    width: int = 128
+    heads: int = 4
+    depths: list[int] = field(default_factory=lambda: [0])
+    group_tokens: list[int] = field(default_factory=lambda: [8])
+    groups: list[int] = field(default_factory=lambda: [8])
+    binding: Literal["groupvit", "slots"] = "slots"
+    assign: Assign = "soft"
+    assign_eps: float = 1e-6
+    token_std: float = 0.02
+    eps: float = 1e-5
+    drop_path: float = 0.0
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        stages = len(self.depths)
+        if len(self.group_tokens) != stages or len(self.groups) not in (stages, stages - 1):
+            raise ValueError(f"{stages} depths need as many group_tokens, and as many groups or one less")
+        if not self.group_tokens or not self.group_tokens[0]:
+            raise ValueError("the first stage must group: group_tokens begins with 0")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
+        if self.tokens == "regions" and (self.backbone or self.weights):
+            raise ValueError("backbone and weights need tokens: pixels")
+        if self.tokens == "pixels" and self.size < self.patch:
+            raise ValueError(f"size {self.size} is less than a patch of {self.patch}")
 
 
 class Encoded(NamedTuple):
     """An image, grouped.
 
     Attributes:
-        members: [B, N, D] after the last norm: each first token as the only member of its group.
+        first: what the first grouping made of the first tokens.
         groups: [B, G, D] after the last norm.
         maps: assignments stage by stage, noise-free; [B, G1, N], [B, G2, G1], ..
         grid: (rows, columns) that the first tokens stand for; None for regions.
     """
 
-    members: Tensor
+    first: Grouped
     groups: Tensor
     maps: list[Tensor]
     grid: tuple[int, int] | None
@@ -32,7 +94,7 @@ class Encoded(NamedTuple):
 class Stage(nn.Module):
     """Transformer blocks over tokens and group tokens together, then grouping; without group tokens blocks alone."""
 
-    def __init__(self, config: Any, number: int, drop_path: list[float]) -> None:
+    def __init__(self, config: EncoderConfig, number: int, drop_path: list[float]) -> None:
         super().__init__()
         width, count = config.width, config.group_tokens[number]
         self.group_token, self.project, self.grouping = None, None, None
@@ -46,7 +108,7 @@ class Stage(nn.Module):
             self.grouping = (
                 Grouping(width, config.heads, count, config.groups[number], assign=config.assign, eps=config.assign_eps)
                 if config.binding == "groupvit" else Slots(width, assign=config.assign, eps=config.assign_eps))
-        self.blocks = nn.ModuleList(Block(width, config.heads, drop_path=p) for p in drop_path)
+        self.blocks = nn.ModuleList(Block(width, config.heads, drop_path=p, eps=config.eps) for p in drop_path)
 
     def forward(self, x: Tensor, before: Tensor | None, mask: Tensor | None) -> tuple[Grouped | Tensor, Tensor | None]:
         """(groups or x, group tokens after the blocks); `before` are the group tokens of the stage before."""
@@ -68,12 +130,12 @@ class Stage(nn.Module):
 
 
 class GroupEncoder(nn.Module):
-    """Images or regions -> groups. The config has the fields of GroupViTConfig down to `dropout`."""
+    """Images or regions -> groups."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.tokens = (PatchTokens(config.width, config.size, config.patch) if config.tokens == "pixels"
-                       else RegionTokens(config.region_width, config.width, dropout=config.dropout))
+        self.config = config
+        self.tokens = first_tokens(config)
         rates = torch.linspace(0, config.drop_path, max(1, sum(config.depths))).tolist()
         ends = [sum(config.depths[:n]) for n in range(len(config.depths) + 1)]
         self.stages = nn.ModuleList(Stage(config, n, rates[a:b]) for n, (a, b) in enumerate(pairwise(ends)))
@@ -83,7 +145,7 @@ class GroupEncoder(nn.Module):
     def standardise(self, regions: Tensor) -> None:
         """Statistics of the region features [n, F], where there are any."""
         if isinstance(self.tokens, RegionTokens):
-            self.tokens.standardise(regions)
+            self.tokens.norm.standardise(regions)
 
     def forward(self, image: Tensor | None, regions: Tensor | None = None, mask: Tensor | None = None) -> Encoded:
         """Group an image [B, 3, H, W], or regions [B, S, F] with mask [B, S]."""
@@ -92,14 +154,31 @@ class GroupEncoder(nn.Module):
             x, grid = self.tokens(image)
         else:
             x, seen = self.tokens(regions), mask
-        members, before, maps = x, None, []
+        first, before, maps = None, None, []
         for stage in self.stages:
             x, before = stage(x, before, seen)
             if isinstance(x, Grouped):
-                members = members if maps else self.norm(x.members)
+                first = first or x
                 maps.append(x.soft)
                 x, seen = x.groups, None
-        return Encoded(members, self.norm(x), maps, grid)
+        assert first is not None  # the config sees to it
+        return Encoded(first, self.norm(x), maps, grid)
+
+    def members(self, encoded: Encoded) -> Tensor:
+        """[B, N, D] after the last norm: each first token as the only member of its group; tokens where groups are."""
+        grouping: Grouping | Slots = self.stages[0].grouping  # type: ignore[assignment]
+        return self.norm(grouping.members(encoded.first))
+
+
+def first_tokens(config: EncoderConfig) -> PatchTokens | RegionTokens:
+    """What goes into the first stage."""
+    if config.tokens == "regions":
+        return RegionTokens(config.region_width, config.width, dropout=config.dropout)
+    if config.backbone:
+        maps = BackboneMaps(config.backbone, config.width, size=config.size, frozen=config.frozen)
+        return PatchTokens(maps, config.width, maps.side, norm=config.patch_norm)
+    patches = nn.Conv2d(3, config.width, config.patch, config.patch)
+    return PatchTokens(patches, config.width, config.size // config.patch, norm=config.patch_norm)
 
 
 def initialise(module: nn.Module) -> None:

@@ -3,39 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from captionseg.modeling.group_encoder import Encoded
+from captionseg.modeling.group_encoder import Encoded, GroupEncoder
 from captionseg.modeling.layers.grouping import compose, own_group
-from captionseg.modeling.regions import paint_scores
-from captionseg.modeling.zero_shot import class_scores, paint
+from captionseg.modeling.regions import paint_labels, paint_scores
+from captionseg.modeling.zero_shot import ZeroShot, class_scores, nearest_group, own_scores, with_background
 from captionseg.records import Inputs
 
 
-def read_out(encoded: Encoded, embed: Callable[[Tensor], Tensor], classes: Tensor, scale: Tensor, config: Any,
-             inputs: Inputs) -> Tensor:  # fmt: skip
-    """[B, C, height, width] of one window, see captionseg.modeling.zero_shot.
+class Found(NamedTuple):
+    """Scores of classes, before anything is painted.
+
+    Attributes:
+        scores: [B, G, C] of groups, or of regions where `assignment` is None.
+        assignment: [B, G, h, w], how much each cell of a grid belongs to each group.
+        limit: [B], the score that a class needs to stand before the background; None where there is none.
+    """
+
+    scores: Tensor
+    assignment: Tensor | None
+    limit: Tensor | None
+
+
+def find(vision: GroupEncoder, encoded: Encoded, embed: Callable[[Tensor], Tensor], classes: Tensor, scale: Tensor,
+         choices: ZeroShot, *, mask: Tensor) -> Found:  # fmt: skip
+    """Which class fits each group or region of one window, see captionseg.modeling.zero_shot.
 
     Args:
-        encoded: of a GroupEncoder.
+        vision: what `encoded` comes from.
+        encoded: one window a row.
         embed: vectors of the encoder -> the joint space, L2-normalised.
         classes: [C, W], L2-normalised.
         scale: 1 / tau of the caption loss.
-        config: with the fields readout, score, top_k and maps of GroupViTConfig.
-        inputs: what was encoded.
+        choices: of the inference.
+        mask: [B, S] bool, which regions are there.
     """
     whole = embed(encoded.groups.mean(1))
 
     def scores(vectors: Tensor) -> Tensor:
-        return class_scores(embed(vectors), whole, classes, scale, top_k=config.top_k, score=config.score)
+        return class_scores(embed(vectors), whole, classes, scale, top_k=choices.top_k, score=choices.score)
 
-    assignment, of_groups = compose(encoded.maps), scores(encoded.groups)
+    assignment, found, place = compose(encoded.maps), scores(encoded.groups), None
     if encoded.grid is not None:
-        return paint(of_groups, assignment.unflatten(2, encoded.grid), inputs.size, maps=config.maps)
-    if config.readout == "groups":
-        return paint_scores(own_group(assignment, of_groups), inputs)
-    of_regions = scores(encoded.members)
-    both = config.readout == "both"
-    return paint_scores(of_regions + own_group(assignment, of_groups) if both else of_regions, inputs)
+        place = assignment.unflatten(2, encoded.grid)
+    elif choices.readout == "groups":
+        found = own_group(assignment, found)
+    else:
+        of_regions = scores(vision.members(encoded))
+        found = of_regions + own_group(assignment, found) if choices.readout == "both" else of_regions
+    if choices.background is None:
+        return Found(found, place, None)
+    there = found if place is not None else found.masked_fill(~mask[..., None], -torch.inf)
+    return Found(found, place, there.flatten(1).amax(1).clamp(max=choices.background))
+
+
+def logits(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
+    """[B, C, height, width]; with a limit, a first channel more: the background."""
+    if found.assignment is None:
+        painted = paint_scores(found.scores, inputs)
+    else:
+        painted = own_scores(found.scores, nearest_group(found.assignment, inputs.size, maps=choices.maps))
+    return painted if found.limit is None else with_background(painted, found.limit)
+
+
+def labels(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
+    """[B, height, width] int64: the class of the largest logit, -1 for background; logits of pixels are never made."""
+    scores = found.scores
+    if found.limit is not None:
+        background = (scores.amax(2) < found.limit[:, None]).to(scores.dtype)
+        scores = torch.cat([background[..., None], scores], 2)  # products of softmaxes do not exceed 1
+    if found.assignment is None:
+        best = paint_labels(scores, inputs)
+    else:
+        group = nearest_group(found.assignment, inputs.size, maps=choices.maps)
+        best = scores.argmax(2).gather(1, group.flatten(1)).unflatten(1, inputs.size)
+    return best if found.limit is None else best - 1

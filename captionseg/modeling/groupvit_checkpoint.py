@@ -21,6 +21,8 @@ from torch import Tensor
 
 from captionseg.modeling import saved
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small
+from captionseg.modeling.texts import CLIP_VOCABULARY, TextConfig
+from captionseg.modeling.towers import TowersConfig
 from captionseg.records import UserError
 from captionseg.storage import atomic_path, write_json
 
@@ -58,6 +60,7 @@ INSIDE_PROJECTORS = {"fc1": "0", "norm": "1", "fc2": "3"}
 
 def their_name(name: str) -> str:
     """The name of one of our tensors in a checkpoint of transformers; q, k and v of a block are still one: `.qkv.`."""
+    name = name.removeprefix("towers.")
     new = next(new for new in (re.sub(a, b, name) for a, b in RENAMES if re.match(a, name)))
     if re.search(r"\.layers\.\d+\.", new):
         for mine, theirs in INSIDE_BLOCKS:
@@ -110,29 +113,33 @@ def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
 def config_of(theirs: Mapping[str, Any]) -> GroupViTConfig:
     """Our config of their config.json; what it does not say has the published value."""
     base, vision, text = groupvit_small(), theirs.get("vision_config") or {}, theirs.get("text_config") or {}
-    depths = list(vision.get("depths", base.depths))
-    tokens = list(vision.get("num_group_tokens", base.group_tokens))
-    groups = list(vision.get("num_output_groups", [*base.groups, base.groups[-1]]))
-    return dataclasses.replace(
-        base, size=vision.get("image_size", base.size), patch=vision.get("patch_size", base.patch),
-        width=vision.get("hidden_size", base.width), heads=vision.get("num_attention_heads", base.heads), depths=depths,
-        group_tokens=tokens, groups=groups[: sum(t > 0 for t in tokens)], assign_eps=vision.get("assign_eps", 1.0),
-        text_width=text.get("hidden_size", 256), text_depth=text.get("num_hidden_layers", 12),
-        text_heads=text.get("num_attention_heads", 4), hidden=theirs.get("projection_intermediate_dim", base.hidden),
-        embedding=theirs.get("projection_dim", base.embedding))
+    towers = base.towers
+    given = {"size": "image_size", "patch": "patch_size", "width": "hidden_size", "heads": "num_attention_heads",
+             "depths": "depths", "group_tokens": "num_group_tokens", "assign_eps": "assign_eps"}  # fmt: skip
+    changes = {ours: vision[name] for ours, name in given.items() if name in vision}
+    tokens = changes.get("group_tokens", towers.encoder.group_tokens)
+    groups = list(vision.get("num_output_groups", [*towers.encoder.groups, towers.encoder.groups[-1]]))
+    encoder = dataclasses.replace(towers.encoder, **changes, groups=groups[: sum(t > 0 for t in tokens)])
+    words = TextConfig("clip", width=text.get("hidden_size", 256), depth=text.get("num_hidden_layers", 12),
+                       heads=text.get("num_attention_heads", 4), vocabulary=text.get("vocab_size", 49408))
+    return dataclasses.replace(base, towers=TowersConfig(
+        encoder, words, hidden=theirs.get("projection_intermediate_dim", towers.hidden),
+        embedding=theirs.get("projection_dim", towers.embedding), norm="batch"))
 
 
 def config_to(config: GroupViTConfig) -> dict[str, Any]:
     """Their config.json of our config."""
-    vision = {"hidden_size": config.width, "intermediate_size": 4 * config.width, "depths": config.depths,
-              "num_hidden_layers": sum(config.depths), "num_group_tokens": config.group_tokens,
-              "num_output_groups": [*config.groups, config.groups[-1]][: len(config.depths)],
-              "num_attention_heads": config.heads, "image_size": config.size, "patch_size": config.patch,
-              "assign_eps": config.assign_eps}  # fmt: skip
-    text = {"hidden_size": config.text_width, "intermediate_size": 4 * config.text_width,
-            "num_hidden_layers": config.text_depth, "num_attention_heads": config.text_heads}  # fmt: skip
-    return {"model_type": "groupvit", "architectures": ["GroupViTModel"], "projection_dim": config.embedding,
-            "projection_intermediate_dim": config.hidden, "vision_config": vision, "text_config": text}  # fmt: skip
+    encoder, words = config.towers.encoder, config.towers.text
+    vision = {"hidden_size": encoder.width, "intermediate_size": 4 * encoder.width, "depths": encoder.depths,
+              "num_hidden_layers": sum(encoder.depths), "num_group_tokens": encoder.group_tokens,
+              "num_output_groups": [*encoder.groups, encoder.groups[-1]][: len(encoder.depths)],
+              "num_attention_heads": encoder.heads, "image_size": encoder.size, "patch_size": encoder.patch,
+              "assign_eps": encoder.assign_eps}  # fmt: skip
+    text = {"hidden_size": words.width, "intermediate_size": 4 * words.width, "num_hidden_layers": words.depth,
+            "num_attention_heads": words.heads, "vocab_size": words.vocabulary or CLIP_VOCABULARY}  # fmt: skip
+    return {"model_type": "groupvit", "architectures": ["GroupViTModel"], "projection_dim": config.towers.embedding,
+            "projection_intermediate_dim": config.towers.hidden, "vision_config": vision,
+            "text_config": text}  # fmt: skip
 
 
 def read_theirs(folder: Path) -> GroupViT:
@@ -160,6 +167,13 @@ def read_theirs(folder: Path) -> GroupViT:
     return model.eval()
 
 
+def expressible(towers: TowersConfig) -> bool:
+    """Whether transformers has a model of this form."""
+    encoder = towers.encoder
+    form = encoder.tokens, encoder.backbone, encoder.patch_norm, encoder.binding, towers.text.kind, towers.norm
+    return form == ("pixels", "", True, "groupvit", "clip", "batch")
+
+
 def convert(source: Path, target: Path) -> str:
     """Convert a folder of either layout into the other; returns what was written.
 
@@ -175,9 +189,8 @@ def convert(source: Path, target: Path) -> str:
         return f"{target}: a groupvit of captionseg"
     found = saved.load(source)
     config = getattr(found.model, "config", None)
-    if not isinstance(config, GroupViTConfig) or (config.tokens, config.text, config.binding, config.norm) != (
-            "pixels", "transformer", "groupvit", "batch"):
-        raise UserError(f"{source}: only a groupvit on pixels with its own text encoder, binding groupvit and norm "
+    if not isinstance(config, GroupViTConfig) or not expressible(config.towers):
+        raise UserError(f"{source}: only a groupvit on patches of pixels with text: clip, binding: groupvit and norm: "
                         "batch has a counterpart in transformers")
     state = to_theirs({k: v.contiguous() for k, v in found.model.state_dict().items()})
     with atomic_path(target / "model.safetensors") as part:

@@ -1,15 +1,16 @@
 """OVSegmentor (Xu et al. 2023): tokens are bound to groups; groups complete captions whose entities are masked, and
 agree about masks across pictures that share an entity.
 
-Of frozen text embeddings, as the default run has them: a masked caption is one query of the decoder, not a sequence,
-and the prompted entities are the mean of their embeddings, not one sentence.
+With a text encoder of its own a masked caption is a sequence of tokens and the prompted entities are one sentence. Of
+frozen text embeddings, as the default run has them, a masked caption is one query of the decoder, and the prompted
+entities are the mean of their embeddings.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -18,16 +19,17 @@ from torch.nn import functional as F
 
 from captionseg.losses.consistency import mask_consistency
 from captionseg.losses.contrastive import MultiLabel
+from captionseg.modeling import group_readout
 from captionseg.modeling.bags import BagContrast, Bags, Scales, mean_over_ranks
-from captionseg.modeling.group_encoder import GroupEncoder
-from captionseg.modeling.group_readout import read_out
-from captionseg.modeling.layers.grouping import Assign
-from captionseg.modeling.layers.transformer import CrossBlock, Norm, Projector
-from captionseg.modeling.segmenter import Gather, alone
-from captionseg.modeling.zero_shot import Maps, Score
-from captionseg.records import Batch, Inputs, UserError
+from captionseg.modeling.completion import Completion, Missing, Objective, missing_loss
+from captionseg.modeling.group_encoder import EncoderConfig
+from captionseg.modeling.segmenter import Gather, Masking, Reads, alone
+from captionseg.modeling.towers import Towers, TowersConfig, bag_of
+from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.records import Batch, Inputs
 
-Objective = Literal["all_entities", "single_entity", "all_nouns", "multi_label", "none"]
+MASKED: dict[Objective, Masking] = {
+    "all_entities": "all", "single_entity": "one", "all_nouns": "nouns", "mlm_groups": "all", "mlm": "all"}
 
 
 @dataclass(frozen=True)
@@ -35,73 +37,66 @@ class OVSegmentorConfig:
     """What defines an OVSegmentor.
 
     Attributes:
-        tokens, size, patch, region_width, width, heads, depths, group_tokens, groups, binding, assign, assign_eps,
-            token_std, drop_path, dropout: of the encoder, as in GroupViTConfig. The paper has depths [6, 6].
-        text_width: D of the text embeddings; 0 takes it from the data.
-        hidden, embedding, norm: of the projectors, as in GroupViTConfig.
+        towers: both encoders and their projectors. The paper has pixels, depths [6, 6], texts by bert.
+        entities: C, concepts of the vocabulary, for the objectives that predict one; 0 takes it from the data.
         pool: as in GroupViTConfig; the paper has mean.
-        objective: of Table 4. Which words are masked in `masked_embedding`; multi_label is GroupViT's loss in its
-            place, none the baseline.
+        objective: of Table 4. Which words are masked; multi_label is GroupViT's loss in their place, mlm_groups and
+            mlm predict each masked word among the concepts, with and without groups; none is the baseline.
         entity_weight: of L_entity.
         mask_weight: lambda of L_mask; 0 leaves it out.
         mask_from: steps before L_mask begins (the schedule of two stages).
+        freeze_text: from then on the text encoder is not trained, as released.
         ratio: r, share of the groups that are nearest to the shared entity (Table 5).
         threshold: delta, above which a mask is a target; with `relative` the share of each mask's maximum, as the
             released code has it.
         mask_scale: of the cosine of tokens and groups before the sigmoid of Eq. 10.
+        mask_reduction: over pictures; sum is the released code's.
         momentum: of the second encoder.
-        temperature, multi_label, mask_negatives, readout, score, top_k, maps: as in GroupViTConfig.
+        temperature, multi_label, mask_negatives, zero_shot: as in GroupViTConfig.
     """
 
-    tokens: Literal["regions"] = "regions"
-    size: int = 224
-    patch: int = 16
-    region_width: int = 0
-    text_width: int = 0
-    width: int = 128
-    heads: int = 4
-    depths: list[int] = field(default_factory=lambda: [0, 0])
-    group_tokens: list[int] = field(default_factory=lambda: [8, 0])
-    groups: list[int] = field(default_factory=lambda: [8])
-    binding: Literal["groupvit", "slots"] = "slots"
-    assign: Assign = "soft"
-    assign_eps: float = 1e-6
-    token_std: float = 0.02
-    drop_path: float = 0.0
-    dropout: float = 0.5
-    hidden: int = 256
-    embedding: int = 256
-    norm: Norm = "layer"
+    towers: TowersConfig = field(default_factory=lambda: TowersConfig(
+        EncoderConfig(depths=[0, 0], group_tokens=[8, 0], groups=[8])))
+    entities: int = 0
     pool: Literal["mean", "max"] = "max"
     objective: Objective = "all_entities"
     entity_weight: float = 1.0
     mask_weight: float = 0.1
     mask_from: int = 0
+    freeze_text: bool = False
     ratio: float = 0.5
     threshold: float = 0.65
     relative: bool = False
     mask_scale: float = 10.0
+    mask_reduction: Literal["mean", "sum"] = "mean"
     momentum: float = 0.99
     temperature: float = 0.07
     multi_label: MultiLabel = "log_sum"
     mask_negatives: bool = True
-    readout: Literal["groups", "regions", "both"] = "both"
-    score: Score = "cosine"
-    top_k: int = 0
-    maps: Maps = "soft"
+    zero_shot: ZeroShot = field(default_factory=ZeroShot)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.ratio <= 1.0:
             raise ValueError(f"ovsegmentor: ratio {self.ratio} is not above 0 and at most 1")
         if not 0.0 <= self.momentum < 1.0:
             raise ValueError(f"ovsegmentor: momentum {self.momentum} is not from 0 to below 1")
+        if self.masking and self.towers.text.kind == "clip":
+            raise ValueError("ovsegmentor: clip has no token for a masked word; take text: {kind: bert}")
 
     @property
-    def masking(self) -> Literal["all", "one", "nouns"] | None:
+    def masking(self) -> Masking | None:
         """Which words of captions are masked for this objective."""
-        names: dict[str, Literal["all", "one", "nouns"]] = {
-            "all_entities": "all", "single_entity": "one", "all_nouns": "nouns"}
-        return names.get(self.objective)
+        return MASKED.get(self.objective)
+
+    @property
+    def reads(self) -> Reads:
+        """See Segmenter."""
+        return self.towers.reads(self.masking)
+
+    def sized(self, *, regions: int, texts: int, concepts: int) -> OVSegmentorConfig:
+        """With widths that are 0 taken from the data."""
+        return replace(self, towers=self.towers.sized(regions=regions, texts=texts),
+                       entities=self.entities or concepts)
 
 
 @dataclass(frozen=True)
@@ -127,11 +122,11 @@ class CrossImage:
 
 @dataclass(frozen=True)
 class OVSegmentorOutputs:
-    """The bags of groups; the completed captions as bags of one with the prompted entities as captions, or None; and
-    what mask consistency needs, or None."""
+    """The bags of groups; the completed captions as bags of one with the prompted entities as captions, or what masked
+    words are taken for, or None; and what mask consistency needs, or None."""
 
     groups: Bags
-    completed: Bags | None
+    completed: Bags | Missing | None
     cross: CrossImage | None
 
 
@@ -143,25 +138,21 @@ class OVSegmentor(nn.Module):
     def __init__(self, config: OVSegmentorConfig) -> None:
         super().__init__()
         self.config = config
-        self.vision = GroupEncoder(config)
-        self.image_projector = Projector(config.width, config.hidden, config.embedding, norm=config.norm)
-        self.text_projector = Projector(config.text_width, config.hidden, config.embedding, norm=config.norm)
-        if config.masking:
-            self.query = nn.Linear(config.text_width, config.width)
-            self.decoder = CrossBlock(config.width, config.heads)
-            self.bridge = Projector(config.width, config.hidden, config.embedding, norm=config.norm)
+        self.towers = Towers(config.towers)
+        self.completion = Completion(config.towers, config.objective, config.entities) if config.masking else None
         self.caption_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
-        self.contrast = BagContrast(0.0, config.multi_label, config.mask_negatives)
+        self.contrast = BagContrast(0.0, config.multi_label, config.mask_negatives,
+                                    equal_texts=config.towers.text.kind == "frozen")
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         if config.mask_weight:
-            self.momentum_vision = copy.deepcopy(self.vision).requires_grad_(False)
-            self.momentum_projector = copy.deepcopy(self.image_projector).requires_grad_(False)
+            self.momentum_vision = copy.deepcopy(self.towers.vision).requires_grad_(False)
+            self.momentum_projector = copy.deepcopy(self.towers.image_projector).requires_grad_(False)
 
-    def standardise(self, regions: Tensor) -> None:
-        """Statistics of the region features [n, F]."""
-        self.vision.standardise(regions)
+    def start(self, regions: Tensor) -> None:
+        """Before training: statistics of the region features [n, F], and the weights that the config names."""
+        self.towers.start(regions)
         if self.config.mask_weight:
-            self.momentum_vision.standardise(regions)
+            self.momentum_vision.load_state_dict(self.towers.vision.state_dict())
 
     def forward(self, batch: Batch) -> OVSegmentorOutputs:
         """Group, complete captions, and look at the picture through the momentum encoder.
@@ -171,69 +162,66 @@ class OVSegmentor(nn.Module):
         """
         if self.training:
             self.update_momentum()
-        encoded = self.vision(batch.image, batch.regions, batch.region_mask)
-        captions, texts = self.embed_texts(batch.caption_embedding), self.embed_texts(batch.text_embedding)
-        rest = captions, texts, batch.caption_concepts, batch.text_concept, batch.archive
-        bag = encoded.groups if self.config.pool == "max" else encoded.groups.mean(1, keepdim=True)
-        groups = Bags(self.embed(bag), torch.ones_like(bag[..., 0], dtype=torch.bool), *rest)
-        return OVSegmentorOutputs(groups, self.completed(batch, encoded.groups, texts),
-                                  self.cross_image(batch, self.embed(encoded.members), texts))
+        towers, config = self.towers, self.config
+        if towers.text is not None and config.freeze_text:
+            towers.text.requires_grad_(not self.begun)
+        encoded = towers.vision(batch.image, batch.regions, batch.region_mask)
+        # Sentences of an own encoder cost as much as a picture: no more of them than the losses ask for.
+        few = towers.text is not None and config.objective != "multi_label"
+        captions, texts = towers.embed_batch(batch, texts=1 if few else None)
+        bag = encoded.groups if config.pool == "max" else encoded.groups.mean(1, keepdim=True)
+        completed = self.completion(batch, encoded.groups, towers, texts) if self.completion else None
+        cross = self.cross_image(batch, texts) if config.mask_weight else None
+        if cross is not None:
+            cross = replace(cross, tokens=towers.embed(towers.vision.members(encoded)))
+        return OVSegmentorOutputs(bag_of(towers.embed(bag), captions, texts, batch), completed, cross)
 
-    def completed(self, batch: Batch, groups: Tensor, texts: Tensor) -> Bags | None:
-        """Eq. 8: masked captions ask the groups for what is missing; the answer is the mean of the drawn entities."""
-        if not self.config.masking:
-            return None
-        if batch.masked_embedding is None:
-            raise UserError("ovsegmentor: batches hold no masked captions; this is a mistake of the loader")
-        query = self.query(batch.masked_embedding)[:, None]
-        found = F.normalize(self.bridge(self.decoder(query, groups)).float(), dim=-1)  # [B, 1, W]
-        drawn = (batch.text_concept >= 0)[..., None]
-        answer = F.normalize((texts * drawn).sum(1), dim=-1)
-        return Bags(found, torch.ones_like(found[..., 0], dtype=torch.bool), answer, texts, batch.text_concept,
-                    batch.text_concept, batch.archive)
+    @property
+    def begun(self) -> bool:
+        """Whether L_mask counts yet."""
+        return bool(self.steps >= self.config.mask_from)
 
-    def cross_image(self, batch: Batch, tokens: Tensor, texts: Tensor) -> CrossImage | None:
-        """What Eq. 10-12 need, while they count."""
-        if not self.config.mask_weight:
-            return None
+    def cross_image(self, batch: Batch, texts: Tensor) -> CrossImage:
+        """What Eq. 10-12 need, by the momentum encoder alone; `tokens` are its own."""
         with torch.no_grad():
-            self.momentum_vision.eval()
-            target = self.momentum_vision(batch.image, batch.regions, batch.region_mask)
+            vision = self.momentum_vision.eval()
+            target = vision(batch.image, batch.regions, batch.region_mask)
             members, groups = (F.normalize(self.momentum_projector(x).float(), dim=-1)
-                               for x in (target.members, target.groups))
-            return CrossImage(tokens, members, groups, batch.region_mask, batch.text_concept[:, 0],
-                              texts[:, 0].detach())
+                               for x in (vision.members(target), target.groups))
+        there = batch.region_mask if target.grid is None else torch.ones_like(members[..., 0], dtype=torch.bool)
+        return CrossImage(members, members, groups, there, batch.text_concept[:, 0], texts[:, 0].detach())
 
     @torch.no_grad()
     def update_momentum(self) -> None:
         """One step of the exponential mean of the online weights."""
         self.steps += 1
         if self.config.mask_weight:
-            for slow, fast in ((self.momentum_vision, self.vision), (self.momentum_projector, self.image_projector)):
+            pairs = (self.momentum_vision, self.towers.vision), (self.momentum_projector, self.towers.image_projector)
+            for slow, fast in pairs:
                 for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
                     a.lerp_(b, 1.0 - self.config.momentum)
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Image side: [.., width] -> [.., embedding], L2-normalised."""
-        return F.normalize(self.image_projector(x).float(), dim=-1)
-
-    def embed_texts(self, texts: Tensor) -> Tensor:
-        """[.., D] -> [.., embedding], L2-normalised."""
-        return F.normalize(self.text_projector(texts).float(), dim=-1)
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """See Segmenter."""
+        return self.towers.encode_text(tokens)
 
     def losses(self, outputs: OVSegmentorOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
         """Eq. 13: `caption` (Eq. 7), `entity` (Eq. 9) and `mask` (Eq. 12) with their weights; one temperature."""
-        scale = self.caption_scale.exp().clamp(max=100.0)
-        both = self.contrast(outputs.groups, Scales(scale, scale), gather, rank=rank)
-        losses = {"caption": both["caption"]}
-        if self.config.objective == "multi_label":
-            losses["entity"] = self.config.entity_weight * both["concept"]
-        if outputs.completed is not None:
-            found = self.contrast(outputs.completed, Scales(scale, scale), gather, rank=rank)["caption"]
-            losses["entity"] = self.config.entity_weight * found
+        config, scale = self.config, self.caption_scale.exp().clamp(max=100.0)
+        scales = Scales(scale, scale)
+        if config.objective == "multi_label":
+            losses = self.contrast(outputs.groups, scales, gather, rank=rank)
+            losses["entity"] = config.entity_weight * losses.pop("concept")
+        else:
+            losses = self.contrast(outputs.groups, scales, gather, rank=rank, parts=("caption",))
+        if isinstance(outputs.completed, Bags):
+            found = self.contrast(outputs.completed, scales, gather, rank=rank, parts=("caption",))["caption"]
+            losses["entity"] = config.entity_weight * found
+        elif outputs.completed is not None:
+            losses["entity"] = config.entity_weight * missing_loss(outputs.completed, gather)
         if outputs.cross is not None:
-            begun = float(self.steps >= self.config.mask_from)
-            losses["mask"] = self.config.mask_weight * begun * self.consistency(outputs.cross, gather, rank=rank)
+            found = self.consistency(outputs.cross, gather, rank=rank)
+            losses["mask"] = config.mask_weight * float(self.begun) * found
         return losses
 
     def consistency(self, cross: CrossImage, gather: Gather, *, rank: int) -> Tensor:
@@ -244,7 +232,8 @@ class OVSegmentor(nn.Module):
         concepts, groups = gather(cross.concept), gather(cross.target_groups)
         partner = partners(concepts)[rank * len(cross.concept) :][: len(cross.concept)]
         here = partner >= 0
-        count = mean_over_ranks(here, gather)
+        ranks = len(concepts) / len(here)
+        count = mean_over_ranks(here, gather) if self.config.mask_reduction == "mean" else 1.0 / ranks
         kept = max(1, int(self.config.ratio * groups.shape[1]))
         own, other = (nearest(g, cross.entity, kept) for g in (cross.target_groups, groups[partner.clamp(min=0)]))
         scale, seen = self.config.mask_scale, cross.mask & here[:, None]
@@ -254,15 +243,18 @@ class OVSegmentor(nn.Module):
                                 relative=self.config.relative)  # fmt: skip
         return 0.5 * (each * here).sum() / count
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width] (Eq. 1 with the readout of the config)."""
-        encoded = self.vision(inputs.image, inputs.regions, inputs.region_mask)
+    def find(self, inputs: Inputs, class_embeddings: Tensor) -> group_readout.Found:
+        """Scores of classes (Eq. 1), not painted yet."""
         scale = self.caption_scale.exp().clamp(max=100.0)
-        return read_out(encoded, self.embed, self.embed_texts(class_embeddings), scale, self.config, inputs)
+        return self.towers.find(inputs, class_embeddings, scale, self.config.zero_shot)
+
+    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """Mask logits [B, C, height, width] of one window."""
+        return group_readout.logits(self.find(inputs, class_embeddings), inputs, self.config.zero_shot)
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""
-        return self.segment(inputs, class_embeddings).argmax(1)
+        return group_readout.labels(self.find(inputs, class_embeddings), inputs, self.config.zero_shot)
 
 
 def partners(concepts: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from captionseg.modeling import MODELS
 from captionseg.records import UserError
 from captionseg.storage import atomic_path, write_json
+from captionseg.typed import build
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ def load(folder: Path) -> SavedModel:
     try:
         saved = json.loads((folder / "config.json").read_text())
         config_class, module_class = MODELS[saved["model"]]
-        model = module_class(config_class(**saved["config"]))
+        if not isinstance(saved["config"], dict):
+            raise TypeError(f"config: expected a mapping, found {saved['config']!r}")
+        model = module_class(build(config_class, saved["config"], "config"))
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return SavedModel(saved["model"], model.eval(), saved["context"])
     except (FileNotFoundError, NotADirectoryError) as error:
         missing = error.filename or folder / "model.safetensors"  # safetensors does not say which
         raise UserError(f"{missing}: no such file; train a model first (`dvc repro`) or name its folder") from None
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UserError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{folder}: not a model of this version of captionseg: {reason}") from None

@@ -8,7 +8,7 @@ Eq. 1-5 of CoCu (GroupViT's), the embedding and the query by text are USE's in s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.bags import BagContrast, Bags, Scales
+from captionseg.modeling.layers.tokens import RegionNorm
 from captionseg.modeling.regions import paint_labels, paint_scores
-from captionseg.modeling.segmenter import Gather, alone
+from captionseg.modeling.segmenter import Gather, Reads, alone
 from captionseg.records import Batch, Inputs
 
 
@@ -30,8 +31,7 @@ class SegmentMilConfig:
         text_width: D of the frozen text embeddings; 0 takes it from the data.
         hidden: width of the region MLP.
         width: of the joint space.
-        dropout: on the region features while training; all regions of an image lose the same features, which costs
-            less and generalises better than a draw for each region.
+        dropout: on the region features while training.
         pool_temperature: of the softmax over regions that pools a text's similarities; 0 is the maximum.
         temperature: initial tau of Eq. 1-4, learnt, its inverse clamped at 100.
         multi_label: log_sum is Eq. 3 as printed, soft_target the mean of logs.
@@ -51,30 +51,33 @@ class SegmentMilConfig:
     mask_negatives: bool = True
     caption_weight: float = 1.0
 
+    @property
+    def reads(self) -> Reads:
+        """See Segmenter."""
+        return Reads()
+
+    def sized(self, *, regions: int, texts: int, concepts: int) -> SegmentMilConfig:
+        """With widths that are 0 taken from the data."""
+        return replace(self, region_width=self.region_width or regions, text_width=self.text_width or texts)
+
 
 class SegmentMil(nn.Module):
     """See the module's docstring."""
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, config: SegmentMilConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("mean", torch.zeros(config.region_width))
-        self.register_buffer("scale", torch.ones(config.region_width))
         self.contrast = BagContrast(config.pool_temperature, config.multi_label, config.mask_negatives)
-        self.dropout = nn.Dropout(config.dropout)
+        self.region_norm = RegionNorm(config.region_width, dropout=config.dropout)
         self.region_head = nn.Sequential(
             nn.Linear(config.region_width, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.width),
         )
         self.text_head = nn.Linear(config.text_width, config.width)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
 
-    def standardise(self, regions: Tensor) -> None:
-        """Take mean and standard deviation of the features from a sample [n, F]; kept with the weights."""
-        self.mean.copy_(regions.mean(0))
-        self.scale.copy_(regions.std(0, correction=0) + 1e-3)
+    def start(self, regions: Tensor) -> None:
+        """Before training: statistics of the region features [n, F]."""
+        self.region_norm.standardise(regions)
 
     def forward(self, batch: Batch) -> Bags:
         """Embed regions, captions and drawn concepts."""
@@ -85,10 +88,7 @@ class SegmentMil(nn.Module):
 
     def embed_regions(self, regions: Tensor) -> Tensor:
         """[B, S, F] -> [B, S, W], L2-normalised."""
-        x = (regions - self.mean) / self.scale
-        if self.training:
-            x = x * self.dropout(torch.ones_like(x[:, :1]))
-        return F.normalize(self.region_head(x).float(), dim=-1)
+        return F.normalize(self.region_head(self.region_norm(regions)).float(), dim=-1)
 
     def embed_texts(self, texts: Tensor) -> Tensor:
         """[.., D] -> [.., W], L2-normalised."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -18,8 +19,40 @@ def alone(tensor: Tensor) -> Tensor:
     return tensor
 
 
+Masking = Literal["all", "one", "nouns"]
+"""Which words of captions are masked: the entities, the first of them, or all nouns."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a model asks of a Batch and of Inputs.
+
+    Attributes:
+        picture: side of the square training pictures; 0 reads pooled features of regions in place of pixels.
+        tokens: encoding that texts come in; None takes the embeddings of a frozen encoder.
+        tokenizer: folder that it is loaded from; empty takes the packaged one.
+        context: longest text in tokens.
+        masking: which words of captions are masked; None asks for no masked captions.
+    """
+
+    picture: int = 0
+    tokens: Literal["clip", "bert"] | None = None
+    tokenizer: str = ""
+    context: int = 77
+    masking: Masking | None = None
+
+
 class Segmenter(Protocol):
-    """A trainable open-vocabulary segmentation model."""
+    """A trainable open-vocabulary segmentation model; `config.reads` says what it reads.
+
+    A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n] -> [T, D].
+    """
+
+    config: Any
+
+    def start(self, regions: Tensor) -> None:
+        """Before training: take statistics of region features [n, F], and weights that the config names."""
+        ...
 
     def __call__(self, batch: Batch) -> Any:
         """Everything that the losses need, as a dataclass of tensors."""
@@ -30,9 +63,12 @@ class Segmenter(Protocol):
         ...
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width] for frozen text embeddings [C, D] of the class prompts."""
+        """Mask logits [B, C, height, width] for embeddings [C, D] of the class prompts, frozen or of `encode_text`.
+
+        With a background threshold (see ZeroShot) there is a first channel more: the background.
+        """
         ...
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """[B, height, width] int64: `segment(...).argmax(1)`, by the shortest way that the model has."""
+        """[B, height, width] int64: the class of the largest logit, -1 for background, by the shortest way."""
         ...

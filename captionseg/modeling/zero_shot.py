@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,6 +11,26 @@ from torch.nn import functional as F
 
 Maps = Literal["soft", "hard"]
 Score = Literal["cosine", "softmax", "product"]
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """The choices of inference with groups.
+
+    Attributes:
+        readout: pixels have the scores of their group, of their region (where tokens are regions), or their sum.
+        score: product is that of two softmaxes as released, softmax the restricted one alone; cosine is that alone,
+            and no class knows of the others.
+        top_k: classes that the window as a whole keeps; 0 keeps all.
+        maps: assignments as they are, or one-hot before they are interpolated.
+        background: threshold below which a pixel is background; None knows no background.
+    """
+
+    readout: Literal["groups", "regions", "both"] = "both"
+    score: Score = "cosine"
+    top_k: int = 0
+    maps: Maps = "soft"
+    background: float | None = None
 
 
 def class_scores(groups: Tensor, image: Tensor, classes: Tensor, scale: Tensor, *, top_k: int = 5,
@@ -39,32 +60,32 @@ def class_scores(groups: Tensor, image: Tensor, classes: Tensor, scale: Tensor, 
     return logits.softmax(2) * restricted if score == "product" else restricted
 
 
-def paint(scores: Tensor, assignment: Tensor, size: tuple[int, int], *, maps: Maps = "soft") -> Tensor:
-    """[B, C, H, W]: each pixel has the scores of its group.
+def nearest_group(assignment: Tensor, size: tuple[int, int], *, maps: Maps = "soft") -> Tensor:
+    """[B, H, W] int64: the group that each pixel belongs to most.
 
     Args:
-        scores: [B, G, C].
         assignment: [B, G, h, w], how much each cell belongs to each group; composed of all stages.
         size: (H, W); the assignment is interpolated to it before each pixel takes its largest group.
         maps: hard makes each cell one-hot before it is interpolated.
     """
     if maps == "hard":
         assignment = torch.zeros_like(assignment).scatter_(1, assignment.argmax(1, keepdim=True), 1.0)
-    group = F.interpolate(assignment.float(), size, mode="bilinear", align_corners=False).argmax(1)  # [B, H, W]
+    return F.interpolate(assignment.float(), size, mode="bilinear", align_corners=False).argmax(1)
+
+
+def own_scores(scores: Tensor, group: Tensor) -> Tensor:
+    """[B, C, H, W]: each pixel has the scores [B, G, C] of its group [B, H, W]."""
     index = group.flatten(1)[:, None].expand(-1, scores.shape[2], -1)
-    return scores.transpose(1, 2).gather(2, index).unflatten(2, size)
+    return scores.transpose(1, 2).gather(2, index).unflatten(2, group.shape[1:])
 
 
-def with_background(painted: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """[B, 1 + C, H, W]: a first channel that is 1 where no class reaches the threshold.
-
-    The threshold is never above the best score of any group, so that the surest group stays in the foreground.
+def with_background(painted: Tensor, limit: Tensor) -> Tensor:
+    """[B, 1 + C, H, W]: a first channel that is 1 where no class reaches the limit.
 
     Args:
-        painted: [B, C, H, W] of `paint`.
-        scores: [B, G, C] of `class_scores`.
-        threshold: of the background.
+        painted: [B, C, H, W].
+        limit: [B], the threshold, but never above the best score of any group of the window, so that the surest group
+            stays in the foreground.
     """
-    limit = scores.flatten(1).amax(1).clamp(max=threshold)[:, None, None]
-    background = (painted.amax(1) < limit).to(painted.dtype)
+    background = (painted.amax(1) < limit[:, None, None]).to(painted.dtype)
     return torch.cat([background[:, None], painted], 1)

@@ -12,7 +12,10 @@ import numpy as np
 import torch
 
 from captionseg.benchmarks.recipe import predictor
+from captionseg.datasets.pictures import Pictures
 from captionseg.encoders import TextSpace
+from captionseg.inference.windows import WindowParams
+from captionseg.inference.words import Encode, text_encoder
 from captionseg.modeling import saved
 from captionseg.prepared import PreparedInputs
 from captionseg.reporting import ReportParams
@@ -21,18 +24,19 @@ from captionseg.reporting.overlay import IGNORED, fit, hexes, legend, overlay, p
 from captionseg.reporting.pictures import SCENES, SHOWN, View, draw
 from captionseg.reporting.tables import is_control
 from captionseg.runtime import detect
-from captionseg.text.prompts import TEMPLATES, class_embeddings
+from captionseg.text.prompts import class_embeddings, templates
 
 LEGEND_SHARE = 0.01  # of the picture, that a label needs to stand in a legend
 SHEET_ROWS = 3  # pictures of overlays.jpg
 
 
-def compare(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
+def compare(run: Artifacts, params: ReportParams, windows: WindowParams, folder: Path, *, seed: int) -> list[View]:
     """Truth and every recipe's labels on some test pictures; nothing where no truth is known.
 
     Args:
         run: the artifacts.
         params: how many pictures, of which split.
+        windows: how models that read pixels see them.
         folder: out; scene_N.jpg, scene_N_truth.jpg, scene_N_RECIPE.jpg, and overlays.jpg with the first of them.
         seed: of the draw.
     """
@@ -42,13 +46,8 @@ def compare(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
         return []
     images, masks = run.images(chosen), run.masks(chosen)
     small = {uid: fit(image, SHOWN) for uid, image in images.items()}
-    encode = TextSpace.load(run.folders.encoder, device=params.device).encode
-
-    @functools.cache
-    def texts(prompts: str) -> np.ndarray:
-        return class_embeddings(run.classes.names, encode, TEMPLATES[prompts])
-
-    maps = {"truth": masks, **{name: labels_of(run, name, masks, texts, params.device) for name in run.fits}}
+    frozen = functools.cache(lambda: TextSpace.load(run.folders.encoder, device=params.device).encode)
+    maps = {"truth": masks, **{name: labels_of(run, name, masks, frozen, windows, params.device) for name in run.fits}}
     colours = class_colours(run)
     drawn = {name: {uid: fit(overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
              for name, labels in maps.items()}  # fmt: skip
@@ -75,23 +74,27 @@ def class_colours(run: Artifacts) -> np.ndarray:
     return palette(len(rank))[[rank[name] for name in run.classes.names]]
 
 
-def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], texts: Callable[[str], np.ndarray],
-              device: str) -> dict[str, np.ndarray]:  # fmt: skip
+def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen: Callable[[], Encode],
+              windows: WindowParams, device: str) -> dict[str, np.ndarray]:  # fmt: skip
     """uid -> labels [H, W] by the recipe's best seed, of the size of the true masks.
 
     Args:
         run: the artifacts.
         name: of the recipe.
         masks: uid -> true labels.
-        texts: name of a template set -> class embeddings.
+        frozen: gives the frozen encoder of texts.
+        windows: how models that read pixels see pictures.
         device: that the model runs on.
     """
-    found = saved.load(run.folders.models / name)
-    where = detect(device).device
-    classes = torch.from_numpy(texts(found.context["prompts"])).to(where)
-    predict = predictor(found.model.to(where), classes, where)
+    folder, where = run.folders.models / name, detect(device).device
+    found = saved.load(folder)
+    model, reads = found.model.to(where), found.model.config.reads
+    names, prompts = run.classes.names, templates(found.context["prompts"])
+    classes = torch.from_numpy(class_embeddings(names, text_encoder(model, folder, frozen), prompts)).to(where)
+    predict = predictor(model, classes, where, windows)
     number = {uid: row for row, uid in enumerate(run.rows)}
-    inputs = PreparedInputs(run.folders.regions)
+    pictures = Pictures.of_index(run.folders.pairs, run.folders.index) if reads.picture else None
+    inputs = PreparedInputs(run.folders.regions, pictures)
     return {uid: predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
             for uid, mask in masks.items()}  # fmt: skip
 

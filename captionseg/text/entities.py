@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from captionseg.text.vocabulary import packaged, plurals
+from captionseg.text.vocabulary import packaged, singulars
 
 PUBLISHED = tuple(packaged("published_entities.txt"))
 """The 100 frequent entities of CC12M, in lower case ("TV" and "tv" are one here)."""
@@ -26,26 +26,46 @@ def merged(entity: str) -> str:
     return SYNONYMS.get(entity, entity)
 
 
-def mask(caption: str, entities: Collection[str], lemma: Mapping[str, str] | None = None) -> tuple[str, list[str]]:
-    """The caption with every entity replaced by MASK, and the canonical entities that were found, each once.
+class Masker:
+    """Replaces entities of captions by MASK.
 
     Words are compared whole, whatever their case, in singular and plural; everything between them stays as it is.
 
     Args:
-        caption: as written.
-        entities: single words in lower case.
+        words: single words in lower case, all that may ever be masked; synonyms of one of them are added.
         lemma: word of the corpus -> singular, as a Vocabulary has it; regular plurals are known without it.
     """
-    known, found = set(entities), []
-    regular = plurals(known, [caption])
 
-    def change(match: re.Match[str]) -> str:
-        word = match.group().lower()
-        stem = next((w for w in (word, (lemma or {}).get(word), regular.get(word), word.removesuffix("'s"))
-                     if w in known), None)  # fmt: skip
-        if stem is None:
-            return match.group()
-        found.append(merged(stem))
-        return MASK
+    def __init__(self, words: Collection[str], lemma: Mapping[str, str] | None = None) -> None:
+        known = frozenset(words)
+        self.words, self.lemma = known | {word for word, one in SYNONYMS.items() if one in known}, lemma or {}
+        self.stems: dict[str, str | None] = {}  # of the words seen so far
 
-    return _WORD.sub(change, caption), list(dict.fromkeys(found))
+    def __call__(self, caption: str, entities: Collection[str] | None = None, *,
+                 most: int | None = None) -> tuple[str, list[str]]:  # fmt: skip
+        """The masked caption, and what each MASK stands for, in order: one of `entities`, or of the words.
+
+        Args:
+            caption: as written.
+            entities: those to mask here, a synonym of one too ("man" for "people"); None takes all words.
+            most: so many at most, the first.
+        """
+        chosen = self.words if entities is None else entities
+        found: list[str] = []
+
+        def change(match: re.Match[str]) -> str:
+            stem = self.stem(match.group().lower())
+            name = next((n for n in (stem, merged(stem)) if n in chosen), None) if stem else None
+            if name is None or (most is not None and len(found) >= most):
+                return match.group()
+            found.append(name)
+            return MASK
+
+        return _WORD.sub(change, caption), found
+
+    def stem(self, word: str) -> str | None:
+        """The one of the words that a word in lower case is a form of."""
+        if word not in self.stems:
+            forms = (word, self.lemma.get(word), *singulars(word), word.removesuffix("'s"))
+            self.stems[word] = next((w for w in forms if w in self.words), None)
+        return self.stems[word]

@@ -6,13 +6,31 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from captionseg.records import UserError
+
 SIMPLE = ("a photo of a {}.",)
 """GroupViT's segmentation prompt, full stop included."""
 
 SEGMENT = ("a photo of {}", "This is a photo of {}", "There is {} in the scene", "a photo of {} in the scene")
 """USE's four."""
 
-TEMPLATES = {"simple": SIMPLE, "segment": SEGMENT}
+PROMPTS = ("simple", "segment", "imagenet")
+
+
+def templates(name: str) -> tuple[str, ...]:
+    """The templates of a set, each with one {}; `imagenet` are CLIP's 80.
+
+    Raises:
+        UserError: for a name that is not in PROMPTS.
+    """
+    if name == "imagenet":
+        from open_clip import OPENAI_IMAGENET_TEMPLATES  # seconds to import
+
+        return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+    try:
+        return {"simple": SIMPLE, "segment": SEGMENT}[name]
+    except KeyError:
+        raise UserError(f"prompts: {name!r} is not valid (valid: {', '.join(PROMPTS)})") from None
 
 
 def class_embeddings(names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray],

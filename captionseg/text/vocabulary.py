@@ -98,8 +98,13 @@ def plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
     """Words of the captions that are a regular plural of a word of the concepts -> that word."""
     single = {word for concept in concepts for word in tokens(concept)}
     seen = {word for caption in captions for word in tokens(caption)} - single
-    guess = {w: next((s for s in (w[:-1], w[:-2], w[:-3] + "y") if s in single), None) for w in seen if w[-1:] == "s"}
+    guess = {word: next((s for s in singulars(word) if s in single), None) for word in seen}
     return {word: s for word, s in guess.items() if s}
+
+
+def singulars(word: str) -> tuple[str, ...]:
+    """What a word would be the regular plural of: dogs, buses, babies."""
+    return (word[:-1], word[:-2], word[:-3] + "y") if word[-1:] == "s" else ()
 
 
 def read_words(path: str, where: str) -> list[str]:

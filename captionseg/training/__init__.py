@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from captionseg.modeling import GroupViTConfig, OVSegmentorConfig, SegmentMilConfig
 from captionseg.runtime.runtime import Precision
+from captionseg.training.augment import AugmentParams
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class PretrainParams:
         gradient_clip: largest global norm.
         texts: L, concepts drawn an image and step.
         prompts: template set that makes class embeddings, here and in evaluation.
+        text_prompts: template set that drawn concepts are put into, one at random, where a model reads tokens.
+        augment: of pictures, where a model reads pixels.
+        workers: processes that prepare batches; 0 prepares them in this one.
         tune_side: side of the grid on which the tune split is scored after each epoch.
         device, precision, devices: of the fit loop.
         segment_mil, groupvit, ovsegmentor: the models' fields.
@@ -52,6 +56,9 @@ class PretrainParams:
     gradient_clip: float = 5.0
     texts: int = 3
     prompts: str = "simple"
+    text_prompts: str = "imagenet"
+    augment: AugmentParams = field(default_factory=AugmentParams)
+    workers: int = 0
     tune_side: int = 56
     device: str = "auto"
     precision: Precision = "fp32"

@@ -17,12 +17,14 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from captionseg.modeling.segmenter import alone
+from captionseg.modeling.segmenter import Reads, alone
 from captionseg.records import Batch, UserError
 from captionseg.runtime import detect
 from captionseg.training import PretrainParams
+from captionseg.training.augment import Augmenter
+from captionseg.training.batches import Batches, Words
 from captionseg.training.curve import Curve
-from captionseg.training.loader import Batches, TrainingSet
+from captionseg.training.loader import TrainingSet
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 Score = Callable[[nn.Module], float]
@@ -126,7 +128,11 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     L.seed_everything(seed, verbose=False)
     runtime = detect(params.device, params.precision)
-    batches = Batches(data, batch=params.batch, texts=params.texts, seed=seed, world=params.devices)
+    asks: Reads = model.config.reads  # type: ignore[union-attr,assignment]
+    words = Words(data.sentences, asks, params.text_prompts) if data.sentences else None
+    augment = Augmenter(params.augment, asks.picture) if data.pictures else None
+    batches = Batches(data, batch=params.batch, texts=params.texts, seed=seed, world=params.devices, words=words,
+                      augment=augment)
     module = _Module(model, params, params.epochs * len(batches), curve)
     checkpoint = ModelCheckpoint(dirpath=work, filename="epoch", save_top_k=1, every_n_epochs=1,
                                  save_on_train_epoch_end=True, enable_version_counter=False)
@@ -140,8 +146,9 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
     first = torch.load(last, weights_only=True)["global_step"] if last.exists() else 0
     curve.resume(first)
     start = time.perf_counter()
-    trainer.fit(module, DataLoader(batches, batch_size=None), ckpt_path=last if last.exists() else None,
-                weights_only=True)
+    batches.epoch = first // len(batches)  # workers of a resumed fit start before its epoch is told
+    loader = DataLoader(batches, batch_size=None, num_workers=params.workers)
+    trainer.fit(module, loader, ckpt_path=last if last.exists() else None, weights_only=True)
     seconds = time.perf_counter() - start
     images = (params.epochs * len(batches) - first) * batches.batch * params.devices
     return Fitted(module.best, module.best_score, curve.last_loss(), images / seconds, seconds)

@@ -1,22 +1,51 @@
-"""Supervision and features -> batches. The only place where a Batch is made."""
+"""Supervision, features, pictures and texts -> what a recipe trains on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
-from torch.utils.data import IterableDataset
 
 from captionseg.arrays import ShardedArray
 from captionseg.curation.measure import arrays
-from captionseg.curation.sampling import draw
-from captionseg.records import Batch, Supervision, UserError
+from captionseg.datasets.pictures import Pictures
+from captionseg.modeling.segmenter import Reads
+from captionseg.records import Supervision, UserError
 from captionseg.storage import read_arrays, read_tables
-from captionseg.training.masked import Encode, Masking, masked_embeddings
+from captionseg.training.masked import Masked, masked_captions
+
+Encode = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the stages left what a recipe reads."""
+
+    pairs: Path
+    index: Path
+    regions: Path
+    supervision: Path
+    truth: Path
+    encoder: Path
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Texts of a training set, for models that read tokens; N pairs, C concepts.
+
+    Attributes:
+        captions: [N], and masked [N] with their entities masked, or None where the model asks for none.
+        concepts: [C].
+        masked: see captions.
+    """
+
+    captions: list[str]
+    concepts: list[str]
+    masked: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +61,9 @@ class TrainingSet:
         archive: [N, M'] concepts that are no negatives of the image.
         named: [N, K] concepts that the caption names.
         masked: [N, D] embeddings of the masked captions, or None where the model asks for none.
+        masked_target: [N, K'] concepts behind the masks, in order, -1 pads; None likewise.
+        pictures: of the index's rows, or None where the model reads regions.
+        sentences: or None where the model reads embeddings.
     """
 
     rows: np.ndarray
@@ -45,27 +77,29 @@ class TrainingSet:
     archive: np.ndarray
     named: np.ndarray
     masked: np.ndarray | None = None
+    masked_target: np.ndarray | None = None
+    pictures: Pictures | None = None
+    sentences: Sentences | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def load(index: Path, regions: Path, supervision: Path, *, curation: str, archive: str,
-         masking: Masking | None = None, encode: Encode | None = None) -> TrainingSet:  # fmt: skip
+def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None = None,
+         encode: Encode | None = None) -> TrainingSet:  # fmt: skip
     """What a recipe trains on.
 
     Args:
-        index: folder of the index stage.
-        regions: folder of the regions stage.
-        supervision: folder of the curate stage.
+        folders: of the stages before.
         curation: rule whose concepts are drawn.
         archive: rule whose archive masks negatives.
-        masking: which words of captions are masked, for models that complete masked captions.
-        encode: texts -> embeddings, for those alone.
+        reads: what the model asks for; None reads regions and embeddings.
+        encode: texts -> embeddings, for masked captions of models that read embeddings.
 
     Raises:
         UserError: if a rule has not been run, or kept nothing.
     """
+    reads, index, supervision = reads or Reads(), folders.index, folders.supervision
     concepts = pq.read_table(supervision / "vocabulary" / "concepts.parquet")["text"].to_pylist()
     number = {text: i for i, text in enumerate(concepts)}
     drawn = read_supervision(supervision, curation)
@@ -78,16 +112,32 @@ def load(index: Path, regions: Path, supervision: Path, *, curation: str, archiv
     row_of = {uid: row for row, uid in enumerate(ids["uid"].to_pylist())}
     weight, cluster = arrays(drawn)
     named = numbers(nouns, number)
-    masked = None
-    if masking and encode:
-        masked = masked_embeddings(index, supervision / "vocabulary", drawn, nouns, masking, encode)[kept]
-    return TrainingSet(
+    data = TrainingSet(
         np.array([row_of[uid] for uid in drawn.uid[kept]]),
-        ShardedArray.of_folder(regions / "pooled"), read_arrays(regions / "count"),
+        ShardedArray.of_folder(folders.regions / "pooled"), read_arrays(folders.regions / "count"),
         read_arrays(index / "text_emb"), np.load(supervision / "vocabulary" / "embedding.npy"),
         numbers(drawn, number)[kept], weight[kept], cluster[kept],
-        np.concatenate([numbers(masks, number), named], 1)[kept], named[kept], masked,
+        np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
+        pictures=Pictures.of_index(folders.pairs, index) if reads.picture else None,
     )
+    if not reads.tokens and not reads.masking:
+        return data
+    captions = read_captions(index)
+    hidden = masked_captions(captions, supervision / "vocabulary", drawn, nouns, reads.masking, number) if (
+        reads.masking) else Masked([], np.zeros((0, 0)))
+    target = hidden.target[kept] if reads.masking else None
+    if reads.tokens:
+        masked = [hidden.texts[i] for i in kept] if reads.masking else None
+        sentences = Sentences([captions[uid] for uid in drawn.uid[kept]], concepts, masked)
+        return dataclasses.replace(data, sentences=sentences, masked_target=target)
+    masked = encode(hidden.texts)[kept] if encode else None
+    return dataclasses.replace(data, masked=masked, masked_target=target)
+
+
+def read_captions(index: Path) -> dict[str, str]:
+    """uid -> caption."""
+    rows = read_tables(index / "metadata", columns=["uid", "caption"]).to_pydict()
+    return dict(zip(rows["uid"], rows["caption"], strict=True))
 
 
 def read_supervision(folder: Path, rule: str) -> Supervision:
@@ -104,47 +154,3 @@ def numbers(supervision: Supervision, number: dict[str, int]) -> np.ndarray:
     for i, row in enumerate(supervision.concepts):
         out[i, : len(row)] = [number[c.text] for c in row]
     return out
-
-
-class Batches(IterableDataset):
-    """One epoch of batches; concepts are drawn anew in each, from (seed, epoch, rank) alone.
-
-    Args:
-        data: what to train on.
-        batch: images of a batch on this rank; the last, smaller batch of an epoch is left out unless it is the only.
-        texts: L.
-        seed: of order and draws.
-        rank, world: this rank sees every world-th image of the epoch's order.
-    """
-
-    def __init__(self, data: TrainingSet, *, batch: int, texts: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        self.data, self.texts, self.seed, self.rank, self.world = data, texts, seed, rank, world
-        self.batch = min(batch, max(1, len(data) // world))
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return max(1, len(self.data) // self.world // self.batch)
-
-    def __iter__(self) -> Iterator[Batch]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))[self.rank :: self.world]
-        rng = np.random.default_rng([self.seed, self.epoch, self.rank, 1])
-        for step in range(len(self)):
-            yield self.make(order[step * self.batch : (step + 1) * self.batch], rng)
-
-    def make(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
-        """The batch of some rows of the training set."""
-        data, index = self.data, self.data.rows[rows]
-        columns = draw(data.weight[rows], data.cluster[rows], self.texts, rng)
-        text = np.where(columns >= 0, np.take_along_axis(data.texts[rows], np.maximum(columns, 0), 1), -1)
-        count = data.count[index].astype(np.int64)
-        # Regions are stored padded. Carry no more of that than this batch needs, unless ranks have to agree about it.
-        most = max(1, int(count.max())) if self.world == 1 else data.regions.shape[1]
-        return Batch(
-            torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
-            torch.from_numpy(np.arange(most) < count[:, None]),
-            torch.from_numpy(data.caption_embedding[index].astype(np.float32)),
-            torch.from_numpy(data.named[rows]),
-            torch.from_numpy(data.concept_embedding[np.maximum(text, 0)]),
-            torch.from_numpy(text), torch.from_numpy(data.archive[rows]),
-            masked_embedding=None if data.masked is None else torch.from_numpy(data.masked[rows]),
-        )

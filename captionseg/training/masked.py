@@ -1,43 +1,50 @@
-"""Captions with their entities masked, embedded: OVSegmentor's questions."""
+"""Captions with their entities masked: OVSegmentor's questions, and what is asked for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from captionseg.modeling.segmenter import Masking
 from captionseg.records import Supervision
-from captionseg.storage import read_tables
-from captionseg.text.entities import mask
-
-Masking = Literal["all", "one", "nouns"]
-Encode = Callable[[Sequence[str]], np.ndarray]
+from captionseg.text.entities import Masker
 
 
-def masked_embeddings(index: Path, vocabulary: Path, supervision: Supervision, nouns: Supervision, masking: Masking,
-                      encode: Encode) -> np.ndarray:  # fmt: skip
-    """[N, D] float32: embeddings of the masked captions of the rows of a supervision.
+@dataclass(frozen=True)
+class Masked:
+    """The masked captions of the rows of a supervision.
+
+    Attributes:
+        texts: [N] with one mask in place of each entity.
+        target: [N, K] int64 numbers of the concepts behind the masks, in order, -1 pads.
+    """
+
+    texts: list[str]
+    target: np.ndarray
+
+
+def masked_captions(captions: Mapping[str, str], vocabulary: Path, supervision: Supervision, nouns: Supervision,
+                    masking: Masking, number: Mapping[str, int]) -> Masked:  # fmt: skip
+    """Mask the caption of every row.
 
     Args:
-        index: folder of the index stage, which holds the captions.
+        captions: uid -> caption.
         vocabulary: folder with lemma.json.
         supervision: whose concepts are masked where the caption names them.
         nouns: of the same rows; all of its concepts are masked for `nouns`.
         masking: all of them, the first one alone, or the caption's nouns.
-        encode: texts -> embeddings.
+        number: concept -> its number in the vocabulary.
     """
-    rows = read_tables(index / "metadata", columns=["uid", "caption"]).to_pydict()
-    caption = dict(zip(rows["uid"], rows["caption"], strict=True))
-    lemma = json.loads((vocabulary / "lemma.json").read_text())
+    masker = Masker(number, json.loads((vocabulary / "lemma.json").read_text()))
     source = nouns if masking == "nouns" else supervision
     concepts = dict(zip(source.uid, source.concepts, strict=True))
-    texts = []
-    for uid in supervision.uid:
-        entities = [c.text for c in concepts.get(uid, ())]
-        if masking == "one":
-            entities = next(([e] for e in entities if mask(caption[uid], [e], lemma)[1]), [])
-        texts.append(mask(caption[uid], entities, lemma)[0])
-    return encode(texts)
+    most = 1 if masking == "one" else None
+    rows = [masker(captions[uid], [c.text for c in concepts.get(uid, ())], most=most) for uid in supervision.uid]
+    target = np.full((len(rows), max((len(names) for _, names in rows), default=0) or 1), -1, np.int64)
+    for row, (_, names) in enumerate(rows):
+        target[row, : len(names)] = [number[name] for name in names]
+    return Masked([text for text, _ in rows], target)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,19 @@ import torch
 
 from captionseg.encoders import TextSpace
 from captionseg.encoders.reduction import FILE as REDUCTION
+from captionseg.inference.words import TOKENIZER, text_encoder
 from captionseg.modeling import MODELS, saved
+from captionseg.modeling.segmenter import Reads
 from captionseg.records import UserError
 from captionseg.runtime import detect
 from captionseg.storage import write_json
-from captionseg.text.prompts import TEMPLATES, class_embeddings
+from captionseg.text.prompts import class_embeddings, templates
+from captionseg.text.tokenizers import tokenizer
 from captionseg.training import PretrainParams, Recipe, loader, tuning
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import Fitted, Score, fit
-from captionseg.training.loader import TrainingSet
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where the stages left what a recipe reads."""
-
-    index: Path
-    regions: Path
-    supervision: Path
-    truth: Path
-    encoder: Path
+from captionseg.training.loader import Encode, Folders, TrainingSet
+from captionseg.typed import replaced
 
 
 def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: str, context: dict[str, Any],
@@ -54,17 +47,20 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     Returns:
         loss and tune mIoU as means over seeds; images per second and seconds over the seeds that were trained now.
     """
-    masking = getattr(model_config(recipe, params), "masking", None)
-    data = loader.load(folders.index, folders.regions, folders.supervision, curation=recipe.curation,
-                       archive=recipe.archive, masking=masking,
-                       encode=TextSpace.load(folders.encoder).encode if masking else None)
-    score = tune_score(params, folders)
+    config = model_config(recipe, params, where=f"recipes.{name}.settings")
+    space = functools.cache(lambda: TextSpace.load(folders.encoder).encode)
+    asks = config.reads
+    data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
+                       encode=space() if asks.masking and not asks.tokens else None)
+    score = tune_score(params, folders, asks, space)
     fits, speeds = {}, []
     for seed in params.seeds:
         folder = out / "seeds" / str(seed)
         if not (folder / "fit.json").exists():
-            fitted, model = one_seed(recipe, params, data, seed=seed, score=score, folder=folder, tell=tell)
+            fitted, model = one_seed(recipe.model, config, params, data, seed=seed, score=score, folder=folder,
+                                     tell=tell)
             saved.save(folder, recipe.model, model, {**context, "recipe": name, "seed": seed})
+            save_tokenizer(asks, folder)
             speeds.append((fitted.images_per_second, fitted.seconds))
             scores = {"loss": fitted.loss, "tune_miou": fitted.tune_miou}
             write_json({k: v for k, v in scores.items() if v == v}, folder / "fit.json")
@@ -72,18 +68,20 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     best = max(fits, key=lambda s: fits[s].get("tune_miou", 0.0))
     for file in ("model.safetensors", "config.json"):
         shutil.copyfile(out / "seeds" / str(best) / file, out / file)
-    copy_encoder(folders.encoder, out / "encoder")
+    save_tokenizer(asks, out)
+    if not asks.picture or not asks.tokens:
+        copy_encoder(folders.encoder, out / "encoder")
     write_card(out / "README.md", name, recipe, params, fits, best)
     means = {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
     speed, seconds = zip(*speeds, strict=True) if speeds else ((0.0,), (0.0,))
     return {**means, "images_per_second": float(np.mean(speed)), "seconds": float(sum(seconds))}
 
 
-def one_seed(recipe: Recipe, params: PretrainParams, data: TrainingSet, *, seed: int, score: Score | None,
+def one_seed(name: str, config: Any, params: PretrainParams, data: TrainingSet, *, seed: int, score: Score | None,
              folder: Path, tell: Tell) -> tuple[Fitted, torch.nn.Module]:
     """Train one model of a recipe; its checkpoints lie in `folder` until it is done."""
     torch.manual_seed(seed)
-    model = build_model(recipe, params, data)
+    model = build_model(name, config, data)
     curve = Curve(folder / "curve.csv", seed, tell)
     fitted = fit(model, data, params, seed=seed, score=score, curve=curve, work=folder / "checkpoints")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -91,48 +89,55 @@ def one_seed(recipe: Recipe, params: PretrainParams, data: TrainingSet, *, seed:
     return fitted, model
 
 
-def build_model(recipe: Recipe, params: PretrainParams, data: TrainingSet) -> torch.nn.Module:
-    """A fresh model of a recipe, its widths taken from the data, its region statistics from a sample of it.
+def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
+    """A fresh model, its widths taken from the data, its region statistics from a sample of it.
+
+    Raises:
+        UserError: for weights to start from that do not fit.
+    """
+    sized = config.sized(regions=data.regions.shape[2], texts=data.caption_embedding.shape[1],
+                         concepts=len(data.concept_embedding))
+    try:
+        model: Any = MODELS[name][1](sized)
+    except ValueError as error:  # what a layer refuses, such as a backbone that nobody has
+        raise UserError(f"pretrain.{name}: {error}") from None
+    sample = data.rows[:: max(1, len(data) // 1000)]
+    mask = np.arange(data.regions.shape[1]) < data.count[sample][:, None]
+    model.start(torch.from_numpy(data.regions[sample].astype(np.float32)[mask]))
+    return model
+
+
+def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "settings") -> Any:
+    """The config of a recipe's model: the model's section of the params with the recipe's settings.
 
     Raises:
         UserError: if the recipe sets a field that the model does not have, or what it sets does not fit together.
     """
-    config = model_config(recipe, params)
-    widths = {"region_width": data.regions.shape[2], "text_width": data.caption_embedding.shape[1]}
-    config = dataclasses.replace(config, **{k: v for k, v in widths.items() if not getattr(config, k)})
-    model = MODELS[recipe.model][1](config)
-    sample = data.rows[:: max(1, len(data) // 1000)]
-    mask = np.arange(data.regions.shape[1]) < data.count[sample][:, None]
-    model.standardise(torch.from_numpy(data.regions[sample].astype(np.float32)[mask]))
-    return model
+    return replaced(getattr(params, recipe.model), recipe.settings, where)
 
 
-def model_config(recipe: Recipe, params: PretrainParams) -> Any:
-    """The config of a recipe's model: the model's section of the params with the recipe's settings. Raises as above."""
-    base = getattr(params, recipe.model)
-    valid = [f.name for f in dataclasses.fields(base)]
-    for key in recipe.settings:
-        if key not in valid:
-            raise UserError(f"recipes: {recipe.model} has no setting {key!r} (valid: {', '.join(valid)})")
-    try:
-        config = dataclasses.replace(base, **recipe.settings)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"recipes: settings of {recipe.model}: {error}") from None
-    if getattr(config, "tokens", "regions") == "pixels":
-        raise UserError("recipes: groupvit with tokens: pixels is not trained here yet: batches hold frozen features; "
-                        "use tokens: regions, or `captionseg convert` for a trained model")
-    return config
-
-
-def tune_score(params: PretrainParams, folders: Folders) -> Score | None:
+def tune_score(params: PretrainParams, folders: Folders, reads: Reads, space: Callable[[], Encode]) -> Score | None:
     """Model -> tune mIoU, or None where the tune split has no truth."""
-    tune = tuning.load(folders.index, folders.regions, folders.truth, side=params.tune_side)
+    tune = tuning.load(folders, side=params.tune_side, reads=reads)
     if tune is None:
         return None
-    space = TextSpace.load(folders.encoder)
-    classes = torch.from_numpy(class_embeddings(tune.names, space.encode, TEMPLATES[params.prompts]))
-    device = detect(params.device).device
-    return lambda model: tune.mean_iou(model, classes, device=device)  # type: ignore[arg-type]
+    device, prompts = detect(params.device).device, templates(params.prompts)
+
+    def classes(model: Any) -> torch.Tensor:
+        return torch.from_numpy(class_embeddings(tune.names, text_encoder(model, None, space), prompts))
+
+    fixed = functools.cache(lambda: torch.from_numpy(class_embeddings(tune.names, space(), prompts)))
+
+    def score(model: Any) -> float:
+        return tune.mean_iou(model, classes(model) if reads.tokens else fixed(), device=device)
+
+    return score
+
+
+def save_tokenizer(reads: Reads, folder: Path) -> None:
+    """The tokenizer of a model with a text encoder of its own, where it comes with no package."""
+    if reads.tokens and reads.tokenizer:
+        tokenizer(reads.tokens, reads.tokenizer, context=reads.context).save(folder / TOKENIZER)
 
 
 def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], best: int) -> None:

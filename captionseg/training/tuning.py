@@ -2,49 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.metrics import areas, mean_iou
-from captionseg.modeling.segmenter import Segmenter
+from captionseg.modeling.segmenter import Reads, Segmenter
 from captionseg.prepared import Known, PreparedInputs
 from captionseg.records import Inputs
+from captionseg.training.loader import Folders
 
 
 @dataclass(frozen=True)
 class TuneSet:
-    """The tune split: inputs of all its images, truth [n, side, side] uint8 and class names."""
+    """The tune split: truth [n, side, side] uint8, class names, and the inputs of a part of its images."""
 
-    inputs: Inputs
+    inputs: Callable[[slice], Inputs]
     truth: np.ndarray
     names: tuple[str, ...]
 
     def mean_iou(self, model: Segmenter, class_embeddings: torch.Tensor, *, device: str = "cpu",
                  batch: int = 50) -> float:
         """mIoU, 0 to 100, of a model that lies on `device`."""
-        total, given = np.zeros((3, len(self.names)), np.int64), self.inputs
+        total = np.zeros((3, len(self.names)), np.int64)
         classes = class_embeddings.to(device)
         for start in range(0, len(self.truth), batch):
             part = slice(start, start + batch)
-            regions, mask, labels = (t[part].to(device) for t in (given.regions, given.region_mask, given.labels))
-            inputs = Inputs(regions, mask, labels, given.size)
             with torch.inference_mode():
+                inputs = self.inputs(part).map(lambda tensor: tensor.to(device))
                 predicted = model.label(inputs, classes).cpu().numpy()
             total += areas(predicted, self.truth[part], len(self.names))
         return float(100.0 * mean_iou(total))
 
 
-def load(index: Path, regions: Path, truth: Path, *, side: int, split: str = "tune") -> TuneSet | None:
-    """The tune split, or None where it is empty or its truth is not known."""
-    known, names = Known.of_split(index, truth, split), read_classes(truth).names
+def load(folders: Folders, *, side: int, reads: Reads | None = None, split: str = "tune") -> TuneSet | None:
+    """The tune split, or None where it is empty or its truth is not known.
+
+    Args:
+        folders: of the stages before.
+        side: of the grid of truth.
+        reads: of the model. Region features are held in memory; pictures are squashed to the side that the model is
+            trained at and read anew each time.
+        split: which.
+    """
+    known, names = Known.of_split(folders.index, folders.truth, split), read_classes(folders.truth).names
     if not len(known) or not names:
         return None
-    grid = np.stack([nearest(decode_mask(mask), side) for mask in known.masks])
-    return TuneSet(PreparedInputs(regions)(known.rows, (side, side)), grid, names)
+    grid, size = np.stack([nearest(decode_mask(mask), side) for mask in known.masks]), (side, side)
+    if reads and reads.picture:
+        prepared = PreparedInputs(folders.regions, Pictures.of_index(folders.pairs, folders.index), side=reads.picture)
+        return TuneSet(lambda part: prepared(known.rows[part], size), grid, names)
+    inputs = PreparedInputs(folders.regions)(known.rows, size)
+    return TuneSet(lambda part: inputs.map(lambda tensor: tensor[part]), grid, names)
 
 
 def nearest(mask: np.ndarray, side: int) -> np.ndarray:

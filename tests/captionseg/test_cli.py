@@ -139,10 +139,13 @@ def test_it_runs_as_a_module():
 
 def test_convert_both_ways(tmp_path, capsys):
     from captionseg.modeling import GroupViT, GroupViTConfig, saved
+    from captionseg.typed import replaced
 
-    config = GroupViTConfig(tokens="pixels", size=32, text="transformer", text_width=8, text_depth=1, text_heads=2,
-                            width=8, heads=2, depths=[1, 1], group_tokens=[4, 0], groups=[4], binding="groupvit",
-                            hidden=8, embedding=4, norm="batch", readout="groups", dropout=0.0)  # fmt: skip
+    encoder = {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
+               "groups": [4], "binding": "groupvit"}  # fmt: skip
+    config = replaced(GroupViTConfig(), {"towers": {
+        "encoder": encoder, "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
+        "hidden": 8, "embedding": 4, "norm": "batch"}}, "small")  # fmt: skip
     saved.save(tmp_path / "ours", "groupvit", GroupViT(config), {})
     assert cli.main(["convert", str(tmp_path / "ours"), str(tmp_path / "theirs")]) == 0
     assert cli.main(["convert", str(tmp_path / "theirs"), str(tmp_path / "again")]) == 0

@@ -14,13 +14,14 @@ ROOT = Path(__file__).parents[2]
 FAMILIES = {
     "curation": (["RULES"], {"archive", "clustering", "corpus", "labelling", "measure", "pipeline", "relevance", "rule",
                              "sampling"}),
-    "datasets": (["SOURCES"], {"debian", "scene_assets", "shards", "source"}),
+    "datasets": (["SOURCES"], {"debian", "pictures", "scene_assets", "shards", "source"}),
     "encoders": (["ENCODERS"], {"alignment", "encoder", "reduction", "text_space"}),
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS"], {"islands", "pooling", "segmenter"}),
     "grounding": (["GROUNDERS"], {"grounder"}),
-    "modeling": (["MODELS"], {"bags", "group_encoder", "group_readout", "grouping", "groupvit_checkpoint", "regions",
-                             "saved", "segmenter", "text", "tokens", "transformer", "zero_shot"}),
+    "modeling": (["MODELS"], {"backbone", "bags", "completion", "group_encoder", "group_readout", "grouping",
+                             "groupvit_checkpoint", "pretrained", "regions", "saved", "segmenter", "text", "texts",
+                             "tokens", "towers", "transformer", "zero_shot"}),
     "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "recipe"}),
 }  # fmt: skip
 # modules whose test has another name
@@ -30,7 +31,6 @@ TESTED_ELSEWHERE = {
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/supervision.py": "tests/captionseg/expectations/test_validate.py",
-    "captionseg/modeling/group_encoder.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/modeling/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",

@@ -13,6 +13,7 @@ INPUTS = (*DATA, "models", "recipes", "curation", "validation", "encoder")
 OUTPUTS = ("metrics", "plots", "pictures", "page")
 PARAMS = """
 seed: 7
+evaluate: {windows: {crop: 5}}
 report: {scenes: 2}
 recipes: {a-mil: {curation: nouns, archive: nouns}}
 gate: {more: "recipes.a-mil.p.miou > 0"}
@@ -42,6 +43,7 @@ def test_paths_and_params_are_handed_on(params, monkeypatch):
     folders, out, section = seen["args"]
     assert vars(folders) == {name: Path(name) for name in INPUTS}
     assert vars(out) == {name: Path(name) for name in OUTPUTS}
+    assert seen["windows"].crop == 5
     assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (2, 7, ["a-mil"], ["more"])
     assert tracker.told == [(metrics, [Path(name) for name in ("metrics", "plots", "pictures", "page")])]
 
@@ -54,4 +56,4 @@ def test_inputs_and_outputs_are_declared(tmp_path):
 
 
 def test_every_section_that_is_read_is_declared():
-    assert {"seed", "report", "recipes", "gate"} == set(report.PARAMS)
+    assert {"seed", "evaluate", "report", "recipes", "gate"} == set(report.PARAMS)

@@ -22,20 +22,14 @@ class Grouped(NamedTuple):
     Attributes:
         groups: [B, G, D].
         soft: [B, G, N] assignment without noise, summing to one over the groups.
-        members: [B, N, D], what the group of each token would be if it had no other token: tokens where groups are.
+        slots: [B, G, D], the groups before they took anything in.
+        values: [B, N, D], what the groups take the mean of.
     """
 
     groups: Tensor
     soft: Tensor
-    members: Tensor
-
-
-class Taken(NamedTuple):
-    """What groups take from tokens [B, G, D], the assignment [B, G, N], and what each token would give [B, N, D]."""
-
-    groups: Tensor
-    soft: Tensor
-    members: Tensor
+    slots: Tensor
+    values: Tensor
 
 
 class TokenMixer(nn.Module):
@@ -50,15 +44,14 @@ class TokenMixer(nn.Module):
         return self.mlp(x.transpose(1, 2)).transpose(1, 2)
 
 
-def hard_assignment(logits: Tensor, *, noise: bool) -> Tensor:
-    """One-hot over groups [B, G, N] by the largest logit, with the gradient of the softmax (straight-through).
-
-    Gumbel noise (Jang et al. 2017) is drawn in float32: half precision rounds its tail away.
-    """
+def gumbel(logits: Tensor) -> Tensor:
+    """With Gumbel noise (Jang et al. 2017), in float32: half precision rounds its tail away."""
     logits = logits.float()
-    if noise:
-        logits = logits - torch.empty_like(logits).exponential_().log()
-    soft = logits.softmax(1)
+    return logits - torch.empty_like(logits).exponential_().log()
+
+
+def hard_assignment(soft: Tensor) -> Tensor:
+    """One-hot over groups, of the largest of each column of [B, G, N], with the gradient of `soft`."""
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard - soft.detach() + soft
 
@@ -82,15 +75,24 @@ class Assignment(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.proj = (nn.Linear(width, width) for _ in range(4))
         self.assign, self.eps, self.scale = assign, eps, width**-0.5
 
-    def forward(self, groups: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Taken:
-        """Groups [B, G, D], tokens [B, N, D]; tokens where `mask` [B, N] is False belong nowhere."""
+    def forward(self, slots: Tensor, groups: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Grouped:
+        """slots [B, G, D] that what is taken is added to, groups that ask [B, G, D], tokens [B, N, D].
+
+        Tokens where `mask` [B, N] is False belong nowhere.
+        """
         logits = (self.q_proj(groups) @ self.k_proj(tokens).transpose(1, 2)).float() * self.scale
         soft = logits.softmax(1)
-        chosen = soft if self.assign == "soft" else hard_assignment(logits, noise=self.training)
+        chosen = soft
+        if self.assign == "gumbel":
+            chosen = hard_assignment(gumbel(logits).softmax(1) if self.training else soft)
         if mask is not None:
             soft, chosen = soft * mask[:, None], chosen * mask[:, None]
         values = self.v_proj(tokens)
-        return Taken(self.proj(group_mean(chosen.to(values.dtype), values, self.eps)), soft, self.proj(values))
+        return Grouped(slots + self.proj(group_mean(chosen.to(values.dtype), values, self.eps)), soft, slots, values)
+
+    def members(self, found: Grouped) -> Tensor:
+        """[B, N, D]: what the group of each token would be if it had no other token; tokens where groups are."""
+        return own_group(found.soft, found.slots) + self.proj(found.values)
 
 
 class Grouping(nn.Module):
@@ -108,11 +110,17 @@ class Grouping(nn.Module):
     def forward(self, x: Tensor, group_tokens: Tensor, mask: Tensor | None = None) -> Grouped:
         """x [B, N, D], group tokens [B, S, D] -> G groups and the assignment of x to them."""
         x = self.norm_x(x)
-        tokens = self.pre_assign(self.norm_mixed(self.mixer(self.norm_tokens(group_tokens))), x, mask)
-        taken = self.assign(tokens, x, mask)
-        groups, members = taken.groups + tokens, taken.members + own_group(taken.soft, tokens)
-        groups, members = (y + self.mlp(self.norm_new(y)) for y in (groups, members))
-        return Grouped(groups, taken.soft, members)
+        slots = self.pre_assign(self.norm_mixed(self.mixer(self.norm_tokens(group_tokens))), x, mask)
+        taken = self.assign(slots, slots, x, mask)
+        return taken._replace(groups=self.mixed(taken.groups))
+
+    def members(self, found: Grouped) -> Tensor:
+        """See Assignment.members."""
+        return self.mixed(self.assign.members(found))
+
+    def mixed(self, y: Tensor) -> Tensor:
+        """y + MLP(norm(y))."""
+        return y + self.mlp(self.norm_new(y))
 
 
 class Slots(nn.Module):
@@ -125,9 +133,11 @@ class Slots(nn.Module):
 
     def forward(self, x: Tensor, group_tokens: Tensor, mask: Tensor | None = None) -> Grouped:
         """x [B, N, D], group tokens [B, G, D] -> G groups and the assignment of x to them (Eq. 4)."""
-        taken = self.assign(self.norm_groups(group_tokens), self.norm_x(x), mask)
-        members = taken.members + own_group(taken.soft, group_tokens)
-        return Grouped(group_tokens + taken.groups, taken.soft, members)
+        return self.assign(group_tokens, self.norm_groups(group_tokens), self.norm_x(x), mask)
+
+    def members(self, found: Grouped) -> Tensor:
+        """See Assignment.members."""
+        return self.assign.members(found)
 
 
 def own_group(soft: Tensor, groups: Tensor) -> Tensor:

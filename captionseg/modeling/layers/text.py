@@ -43,4 +43,4 @@ class TextTransformer(nn.Module):
         x = self.token(tokens) + self.position[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x)
-        return self.norm(x)[torch.arange(len(x), device=x.device), tokens.argmax(1)]
+        return self.norm(x[torch.arange(len(x), device=x.device), tokens.argmax(1)])

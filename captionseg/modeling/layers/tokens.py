@@ -8,17 +8,22 @@ from torch.nn import functional as F
 
 
 class PatchTokens(nn.Module):
-    """A convolution over patches, a norm, a learnt position: [B, 3, H, W] -> [B, N, D].
+    """Maps of a picture, a norm, a learnt position: [B, 3, H, W] -> [B, N, D].
 
     Positions are resized to the picture's grid (bicubic), so that any size of at least a patch goes in.
+
+    Args:
+        projection: pictures -> maps [B, D, h, w]: a convolution over patches, or a whole network.
+        width: D.
+        side: of the grid of a training picture.
+        norm: GroupViT has it, DINO's ViT has not.
     """
 
-    def __init__(self, width: int, size: int, patch: int) -> None:
+    def __init__(self, projection: nn.Module, width: int, side: int, *, norm: bool = True) -> None:
         super().__init__()
-        self.projection = nn.Conv2d(3, width, patch, patch)
-        self.norm = nn.LayerNorm(width)
-        self.side = size // patch
-        self.position = nn.Parameter(torch.zeros(1, self.side**2, width))
+        self.projection, self.side = projection, side
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.position = nn.Parameter(torch.zeros(1, side**2, width))
         nn.init.trunc_normal_(self.position, std=0.02)
 
     def forward(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -35,18 +40,20 @@ class PatchTokens(nn.Module):
         return F.interpolate(square, grid, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
 
 
-class RegionTokens(nn.Module):
-    """A norm by the data's statistics and an MLP over pooled region features, which hold their geometry: [B, S, F]."""
+class RegionNorm(nn.Module):
+    """Region features [B, S, F] by the data's mean and deviation; while training an image loses some of them.
+
+    All regions of an image lose the same: that costs less than a draw for each, and generalises better.
+    """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, features: int, width: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, features: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.dropout = nn.Dropout(dropout)
-        self.mlp = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
 
     def standardise(self, regions: Tensor) -> None:
         """Take mean and standard deviation of the features from a sample [n, F]; kept with the weights."""
@@ -54,8 +61,19 @@ class RegionTokens(nn.Module):
         self.scale.copy_(regions.std(0, correction=0) + 1e-3)
 
     def forward(self, regions: Tensor) -> Tensor:
-        """[B, S, D]; while training all regions of an image lose the same features."""
+        """See the class."""
         x = (regions - self.mean) / self.scale
-        if self.training:
-            x = x * self.dropout(torch.ones_like(x[:, :1]))
-        return self.mlp(x)
+        return x * self.dropout(torch.ones_like(x[:, :1])) if self.training else x
+
+
+class RegionTokens(nn.Module):
+    """Pooled region features, which hold their geometry, through a norm and an MLP: [B, S, F] -> [B, S, D]."""
+
+    def __init__(self, features: int, width: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm = RegionNorm(features, dropout=dropout)
+        self.mlp = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """See the class."""
+        return self.mlp(self.norm(regions))

@@ -5,13 +5,13 @@ import torch
 from captionseg.benchmarks import BENCHMARKS, EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import count, scores
-from captionseg.params import build
 from captionseg.storage import read_arrays
+from captionseg.typed import build
 
 
 @pytest.fixture
 def benchmark(world) -> HeldOut:
-    return HeldOut.load(Folders(world.index, world.regions, world.truth), "test")
+    return HeldOut.load(Folders(world.pairs, world.index, world.regions, world.truth), "test")
 
 
 def test_the_pictures_of_the_split_with_their_masks(world, benchmark):
@@ -47,7 +47,7 @@ def test_the_best_that_regions_allow(benchmark):
 
 
 def test_a_split_without_truth_has_no_pictures(world):
-    benchmark = HeldOut.load(Folders(world.index, world.regions, world.truth), "val")
+    benchmark = HeldOut.load(Folders(world.pairs, world.index, world.regions, world.truth), "val")
     assert len(benchmark) == 0
     assert not list(benchmark.samples())
 

@@ -17,7 +17,7 @@ from captionseg.storage import read_arrays
 
 @pytest.fixture
 def folders(world) -> Folders:
-    return Folders(world.index, world.regions, world.truth)
+    return Folders(world.pairs, world.index, world.regions, world.truth)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from captionseg.datasets import SOURCES, DownloadParams, debian, scene_assets
 from captionseg.datasets.shards import decode_mask, read_classes, read_images, read_pairs, read_truth, write_shards
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS
-from captionseg.params import build
 from captionseg.records import PAIRS, TRUTH, UserError, uid_of
+from captionseg.typed import build
 
 pytestmark = pytest.mark.parametrize("name", SOURCES)
 

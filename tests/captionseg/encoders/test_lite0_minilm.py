@@ -8,8 +8,10 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from captionseg.encoders import lite0_minilm
-from captionseg.encoders.lite0_minilm import folded, load_image_tower, package_path, squash
+from captionseg.encoders.lite0_minilm import folded, load_image_tower
+from captionseg.grids import squash
 from captionseg.records import UserError
+from captionseg.storage import package_path
 
 
 def test_dense_features_at_stride_16_and_pooled_parts(build, pictures):

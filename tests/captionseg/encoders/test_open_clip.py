@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from captionseg.encoders import IndexParams, normalised
-from captionseg.encoders.lite0_minilm import squash
 from captionseg.encoders.open_clip import OpenClipParams
+from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime import Runtime
 

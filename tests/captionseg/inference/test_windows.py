@@ -1,9 +1,13 @@
 """Where windows lie, and that they add up to what a whole prediction would be."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from captionseg.inference.windows import short_side, slide, starts
+from captionseg.inference.windows import WindowParams, label, mask_logits, short_side, slide, starts
+from captionseg.modeling.segmenter import Reads
+from captionseg.prepared import pixel_inputs
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,43 @@ def test_overlaps_are_averaged():
 def test_the_short_side_unless_the_long_one_is_too_long():
     assert short_side(torch.zeros(3, 100, 200), 50).shape == (3, 50, 100)
     assert short_side(torch.zeros(3, 100, 1000), 448).shape == (3, 205, 2048)
+
+
+class Mean(torch.nn.Module):
+    """One class a channel, its logit the pixel itself; says -1 where told to know a background."""
+
+    def __init__(self, picture: int, background: bool = False) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(reads=Reads(picture=picture))
+        self.background, self.seen = background, []
+
+    def segment(self, inputs, classes):
+        self.seen.append(inputs.size)
+        out = inputs.image
+        return torch.cat([torch.full_like(out[:, :1], 0.5), out], 1) if self.background else out
+
+
+def test_a_whole_picture_goes_through_windows_of_twice_the_training_side():
+    net, image = Mean(8), torch.rand(1, 3, 16, 40)
+    found = mask_logits(net, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), WindowParams())
+    assert net.seen == [(16, 16)]  # four windows of 16 with stride 8, in one batch
+    torch.testing.assert_close(found, image[0])
+    small = Mean(8)
+    mask_logits(small, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), WindowParams(crop=8, stride=8, batch=4))
+    assert small.seen == [(8, 8)] * 3  # ten windows
+
+
+def test_the_size_asked_for_and_the_background():
+    image = torch.rand(1, 3, 20, 20)
+    inputs = pixel_inputs(image, (33, 50))
+    found = label(Mean(10), inputs, torch.zeros(3, 2), WindowParams())
+    assert found.shape == (33, 50)
+    assert set(found.unique().tolist()) <= {0, 1, 2}
+    dark = pixel_inputs(torch.zeros(1, 3, 20, 20), (20, 20))
+    assert (label(Mean(10, background=True), dark, torch.zeros(3, 2), WindowParams()) == -1).all()
+
+
+@pytest.mark.parametrize("change", [{"crop": -1}, {"batch": 0}])
+def test_windows_that_are_none(change):
+    with pytest.raises(ValueError, match="windows: sizes must not be below 0"):
+        WindowParams(**change)

@@ -31,7 +31,7 @@ def make_batch() -> Callable[..., Batch]:
             torch.randn(images, regions, REGION, generator=g), torch.arange(regions) < count,
             torch.randn(images, TEXT, generator=g), concept[:, :2], table[concept.clamp(min=0)], concept,
             torch.cat([concept, torch.randint(-1, CONCEPTS, (images, 2), generator=g)], 1),
-            masked_embedding=torch.randn(images, TEXT, generator=g),
+            masked_embedding=torch.randn(images, TEXT, generator=g), masked_target=concept[:, :2],
         )  # fmt: skip
 
     return make

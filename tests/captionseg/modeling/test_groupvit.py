@@ -9,21 +9,25 @@ import pytest
 import torch
 
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
-from captionseg.records import Inputs
+from captionseg.records import Inputs, UserError
+from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import REGION, TEXT
 
-BASE = {"region_width": REGION, "text_width": TEXT, "width": 8, "heads": 2, "hidden": 10, "embedding": 6,
-        "dropout": 0.0}  # fmt: skip
+SMALL = {"towers": {"encoder": {"region_width": REGION, "width": 8, "heads": 2, "dropout": 0.0},
+                    "text": {"width": TEXT}, "hidden": 10, "embedding": 6}}  # fmt: skip
+BASE = replaced(GroupViTConfig(), SMALL, "small")
 
 
 def model(**changes) -> GroupViT:
     torch.manual_seed(0)
-    return GroupViT(GroupViTConfig(**{**BASE, **changes}))
+    return GroupViT(replaced(BASE, changes, "groupvit"))
 
 
-LITERAL = {"depths": [1, 1], "group_tokens": [4, 0], "groups": [4], "binding": "groupvit", "assign": "gumbel",
-           "assign_eps": 1.0, "pool": "mean", "readout": "groups"}  # fmt: skip
-TWO_STAGES = LITERAL | {"depths": [1, 1, 1], "group_tokens": [4, 2, 0], "groups": [4, 2]}
+PUBLISHED = {"binding": "groupvit", "assign": "gumbel", "assign_eps": 1.0}
+LITERAL = {"pool": "mean", "zero_shot": {"readout": "groups"}, "towers": {
+    "encoder": {"depths": [1, 1], "group_tokens": [4, 0], "groups": [4], **PUBLISHED}}}  # fmt: skip
+TWO_STAGES = LITERAL | {"towers": {
+    "encoder": {"depths": [1, 1, 1], "group_tokens": [4, 2, 0], "groups": [4, 2], **PUBLISHED}}}  # fmt: skip
 FORMS = {"default": {}, "literal": LITERAL, "two": TWO_STAGES, "segments": {"segment_weight": 0.5}}
 
 
@@ -74,7 +78,7 @@ def test_both_temperatures_are_learnt_apart_and_clamped(make_batch):
 
 def test_readouts(make_inputs):
     inputs, classes = make_inputs(images=2), torch.randn(5, TEXT)
-    groups, regions, both = (model(readout=r, score="softmax").eval().segment(inputs, classes)
+    groups, regions, both = (model(zero_shot={"readout": r, "score": "softmax"}).eval().segment(inputs, classes)
                              for r in ("groups", "regions", "both"))
     torch.testing.assert_close(both, groups + regions)
     torch.testing.assert_close(groups.sum(1), torch.ones(2, 9, 13))  # a softmax over classes
@@ -95,8 +99,9 @@ def test_a_picture_without_regions_is_finite(make_batch):
     assert torch.isfinite(out.groups.vectors).all()
 
 
-PIXELS = {"tokens": "pixels", "size": 32, "text": "transformer", "text_width": 8, "text_depth": 1, "text_heads": 2,
-          **LITERAL, "norm": "batch", "mask_negatives": False}  # fmt: skip
+PIXELS = LITERAL | {"mask_negatives": False, "towers": {
+    "encoder": {**LITERAL["towers"]["encoder"], "tokens": "pixels", "size": 32},
+    "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2}, "norm": "batch"}}  # fmt: skip
 
 
 def test_pixels_and_tokens_of_texts(make_batch):
@@ -125,17 +130,22 @@ def test_an_equal_concept_with_two_prompts_is_two_texts(make_batch):
     batch = dataclasses.replace(batch, image=image, caption_tokens=tokens[:, 0], text_tokens=tokens[:, 1:])
     loss = net.losses(net(batch))["concept"]
     loss.backward()
-    assert (net.text.token.weight.grad[tokens[:, 1:, :9].unique()].abs().sum(1) > 0).all()  # of every text
+    assert (net.towers.text.token.weight.grad[tokens[:, 1:, :9].unique()].abs().sum(1) > 0).all()  # of every text
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"depths": [1, 1]}, "2 depths need as many group_tokens"),
-        ({"width": 9}, "width 9 is no multiple of 2 heads"),
-        ({"tokens": "pixels", "readout": "both"}, "readout regions or both needs tokens: regions"),
+        ({"towers": {"encoder": {"depths": [1, 1]}}}, "2 depths need as many group_tokens"),
+        ({"towers": {"encoder": {"group_tokens": [0]}}}, "the first stage must group"),
+        ({"towers": {"encoder": {"width": 9}}}, "width 9 is no multiple of 2 heads"),
+        ({"towers": {"encoder": {"backbone": "resnet18"}}}, "backbone and weights need tokens: pixels"),
+        ({"towers": {"encoder": {"tokens": "pixels", "size": 8}}}, "size 8 is less than a patch of 16"),
+        ({"towers": {"text": {"kind": "clip", "width": 9}}}, "width 9 is no multiple of 4 heads"),
+        ({"towers": {"text": {"kind": "clip", "width": 8, "weights": "x"}}}, "weights need kind: bert"),
+        ({"towers": {"encoder": {"tokens": "pixels"}}, "segment_weight": 0.5}, "segment_weight needs tokens: regions"),
     ],
 )
 def test_what_does_not_fit_together(change, message):
-    with pytest.raises(ValueError, match=message):
-        GroupViTConfig(**{**BASE, **change})
+    with pytest.raises(UserError, match=message):
+        replaced(BASE, change, "groupvit")

@@ -10,9 +10,12 @@ from transformers import GroupViTConfig as TheirConfig
 from transformers import GroupViTModel
 
 from captionseg.modeling import saved
+from captionseg.modeling.group_encoder import EncoderConfig
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small
 from captionseg.modeling.groupvit_checkpoint import config_of, config_to, convert, read_theirs, to_ours, to_theirs
 from captionseg.modeling.layers.grouping import compose
+from captionseg.modeling.texts import TextConfig
+from captionseg.modeling.towers import TowersConfig
 from captionseg.records import UserError
 
 SMALL = {
@@ -56,10 +59,10 @@ def test_the_published_model_has_its_number_of_parameters():
     def count(*prefixes: str) -> int:
         return sum(p.numel() for n, p in model.named_parameters() if n.startswith(prefixes))
 
-    assert count("vision.") == 28_837_136
-    assert count("text.") == 22_145_792
-    assert count("image_projector") == 2_633_984
-    assert count("text_projector") == 2_109_696
+    assert count("towers.vision.") == 28_837_136
+    assert count("towers.text.") == 22_145_792
+    assert count("towers.image_projector") == 2_633_984
+    assert count("towers.text_projector") == 2_109_696
     assert sum(p.numel() for p in model.parameters()) == 55_726_610
 
 
@@ -72,11 +75,12 @@ def test_embeddings_and_both_assignments_are_theirs(pair):
         tokens[row, end] = 49_407
     with torch.inference_mode():
         expected = theirs(input_ids=tokens, pixel_values=image, output_attentions=True)
-        encoded = ours.vision(image)
+        encoded = ours.towers.vision(image)
         maps = expected.vision_model_output.attentions
         for mine, their in zip(encoded.maps, maps, strict=True):
             torch.testing.assert_close(mine, their, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(ours.embed(encoded.groups.mean(1)), expected.image_embeds, atol=1e-5, rtol=1e-5)
+        pooled = ours.towers.embed(encoded.groups.mean(1))
+        torch.testing.assert_close(pooled, expected.image_embeds, atol=1e-5, rtol=1e-5)
         text = torch.nn.functional.normalize(ours.encode_text(tokens), dim=-1)
         torch.testing.assert_close(text, expected.text_embeds, atol=1e-5, rtol=1e-5)
         composed = compose(encoded.maps)
@@ -99,7 +103,7 @@ def test_ours_in_theirs_and_back(pair):
 def test_other_sizes_than_that_of_training_work_in_ours(pair):
     _, ours, side = pair
     with torch.inference_mode():
-        encoded = ours.vision(torch.randn(1, 3, side + 32, 2 * side))
+        encoded = ours.towers.vision(torch.randn(1, 3, side + 32, 2 * side))
     assert encoded.grid == ((side + 32) // 16, side // 8)
     assert torch.isfinite(encoded.groups).all()
 
@@ -112,7 +116,7 @@ def test_folders_are_converted_both_ways(tmp_path):
     image = torch.randn(1, 3, 64, 64)
     expected = theirs.get_image_features(image)
     expected = getattr(expected, "pooler_output", expected)
-    torch.testing.assert_close(ours.image_projector(ours.vision(image).groups.mean(1)), expected)
+    torch.testing.assert_close(ours.towers.image_projector(ours.towers.vision(image).groups.mean(1)), expected)
     assert "GroupViTModel" in convert(tmp_path / "ours", tmp_path / "back")
     back = GroupViTModel.from_pretrained(tmp_path / "back").eval()
     for name, tensor in theirs.state_dict().items():
@@ -160,7 +164,7 @@ def test_a_folder_without_a_model_is_one_line(tmp_path):
 
 
 def test_what_transformers_cannot_express_is_one_line(tmp_path):
-    config = GroupViTConfig(region_width=5, text_width=4, width=8, heads=2, hidden=8, embedding=4)
+    config = GroupViTConfig(TowersConfig(EncoderConfig(region_width=5, width=8, heads=2), TextConfig(width=4), 8, 4))
     saved.save(tmp_path, "groupvit", GroupViT(config), {})
-    with pytest.raises(UserError, match="only a groupvit on pixels"):
+    with pytest.raises(UserError, match="only a groupvit on patches of pixels"):
         convert(tmp_path, tmp_path / "out")

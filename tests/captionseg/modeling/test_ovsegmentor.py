@@ -11,15 +11,18 @@ from torch.nn import functional as F
 from captionseg.losses.consistency import mask_consistency
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, nearest, partners
 from captionseg.records import UserError
-from tests.captionseg.modeling.conftest import REGION, TEXT
+from captionseg.typed import replaced
+from tests.captionseg.modeling.conftest import CONCEPTS, REGION, TEXT
 
-BASE = {"region_width": REGION, "text_width": TEXT, "width": 8, "heads": 2, "hidden": 10, "embedding": 6,
-        "dropout": 0.0, "group_tokens": [4, 0], "groups": [4]}  # fmt: skip
+SMALL = {"towers": {"encoder": {"region_width": REGION, "width": 8, "heads": 2, "dropout": 0.0, "group_tokens": [4, 0],
+                                "groups": [4]}, "text": {"width": TEXT}, "hidden": 10, "embedding": 6},
+         "entities": CONCEPTS}  # fmt: skip
+BASE = replaced(OVSegmentorConfig(), SMALL, "small")
 
 
 def model(**changes) -> OVSegmentor:
     torch.manual_seed(0)
-    return OVSegmentor(OVSegmentorConfig(**{**BASE, **changes}))
+    return OVSegmentor(replaced(BASE, changes, "ovsegmentor"))
 
 
 def test_partners_are_the_next_of_the_same_concept():
@@ -39,6 +42,7 @@ def test_groups_nearest_to_an_entity():
     ("objective", "names"),
     [("all_entities", {"caption", "entity", "mask"}), ("single_entity", {"caption", "entity", "mask"}),
      ("all_nouns", {"caption", "entity", "mask"}), ("multi_label", {"caption", "entity", "mask"}),
+     ("mlm_groups", {"caption", "entity", "mask"}), ("mlm", {"caption", "entity", "mask"}),
      ("none", {"caption", "mask"})],
 )  # fmt: skip
 def test_every_objective_has_its_losses(objective, names, make_batch):
@@ -53,14 +57,14 @@ def test_every_objective_has_its_losses(objective, names, make_batch):
 def test_the_baseline_is_the_caption_alone(make_batch):
     net = model(objective="none", mask_weight=0.0)
     assert set(net.losses(net(make_batch()))) == {"caption"}
-    assert not any(name.startswith(("momentum", "decoder", "query")) for name in net.state_dict())
+    assert not any(name.startswith(("momentum", "completion")) for name in net.state_dict())
 
 
 def test_completion_is_info_nce_of_answers_by_hand(make_batch):
     net, batch = model(mask_negatives=False).eval(), make_batch(images=4)
     out = net(batch)
     question = out.completed.vectors[:, 0]
-    answer = F.normalize(net.embed_texts(batch.text_embedding).sum(1), dim=-1)
+    answer = F.normalize(net.towers.embed_texts(batch.text_embedding).sum(1), dim=-1)
     torch.testing.assert_close(out.completed.captions, answer)
     logits = net.caption_scale.exp() * question @ answer.T
     expected = 0.5 * (F.cross_entropy(logits, torch.arange(4)) + F.cross_entropy(logits.T, torch.arange(4)))
@@ -86,10 +90,10 @@ def test_the_momentum_encoder_follows_and_has_no_gradient(make_batch):
     net = model(momentum=0.9).train()
     before = [p.clone() for p in net.momentum_vision.parameters()]
     with torch.no_grad():
-        for p in net.vision.parameters():
+        for p in net.towers.vision.parameters():
             p.add_(1.0)
     net(make_batch())
-    for old, slow, fast in zip(before, net.momentum_vision.parameters(), net.vision.parameters(), strict=True):
+    for old, slow, fast in zip(before, net.momentum_vision.parameters(), net.towers.vision.parameters(), strict=True):
         torch.testing.assert_close(slow, 0.9 * old + 0.1 * fast)
         assert not slow.requires_grad
     net.eval()
@@ -121,5 +125,5 @@ def test_a_batch_without_masked_captions_is_one_line(make_batch):
 
 @pytest.mark.parametrize("change", [{"ratio": 0.0}, {"ratio": 1.5}, {"momentum": 1.0}])
 def test_what_does_not_fit(change):
-    with pytest.raises(ValueError, match=next(iter(change))):
-        OVSegmentorConfig(**{**BASE, **change})
+    with pytest.raises(UserError, match=next(iter(change))):
+        model(**change)

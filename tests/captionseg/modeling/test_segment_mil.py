@@ -91,11 +91,11 @@ def test_temperature_starts_where_it_is_set_and_is_clamped():
 def test_statistics_of_the_features_are_kept_with_the_weights():
     net = model(dropout=0.0)
     sample = torch.randn(500, 3) * torch.tensor([1.0, 100.0, 0.01]) + 5
-    net.standardise(sample)
-    standard = (sample - net.mean) / net.scale
+    net.start(sample)
+    standard = (sample - net.region_norm.mean) / net.region_norm.scale
     torch.testing.assert_close(standard.mean(0), torch.zeros(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(standard[:, :2].std(0, correction=0), torch.ones(2), atol=2e-3, rtol=0)
-    assert {"mean", "scale"} <= net.state_dict().keys()
+    assert {"region_norm.mean", "region_norm.scale"} <= net.state_dict().keys()
 
 
 def test_embeddings_have_length_one():

@@ -4,11 +4,15 @@ import math
 
 import torch
 
-from captionseg.modeling.zero_shot import class_scores, paint, with_background
+from captionseg.modeling.zero_shot import class_scores, nearest_group, own_scores, with_background
 
 GROUPS = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
 CLASSES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 IMAGE = torch.tensor([[1.0, 0.0]])  # nearest to class 0, then 1
+
+
+def paint(scores: torch.Tensor, cells: torch.Tensor, size: tuple[int, int], **choices) -> torch.Tensor:
+    return own_scores(scores, nearest_group(cells, size, **choices))
 
 
 def softmax(*logits: float) -> list[float]:
@@ -55,10 +59,10 @@ def test_soft_maps_move_the_border_and_hard_maps_do_not():
     assert soft > 24  # .9 to .45 crosses one half near the right end
 
 
-def test_what_no_class_reaches_is_background_but_never_the_surest_group():
+def test_what_no_class_reaches_is_background():
     scores = torch.tensor([[[0.6, 0.1], [0.2, 0.3]]])
     painted = paint(scores, torch.eye(2)[None, :, None], (1, 2))  # pixel 0 is of group 0, pixel 1 of group 1
-    low, high = (with_background(painted, scores, t)[0, :, 0] for t in (0.25, 0.95))
+    low, high = (with_background(painted, torch.tensor([limit]))[0, :, 0] for limit in (0.25, 0.6))
     assert low[0].tolist() == [0.0, 0.0]
-    assert high[0].tolist() == [0.0, 1.0]  # the threshold sank to .6
+    assert high[0].tolist() == [0.0, 1.0]
     assert high[:, 1].argmax() == 0

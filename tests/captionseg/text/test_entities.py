@@ -2,7 +2,9 @@
 
 import pytest
 
-from captionseg.text.entities import MASK, PERSONS, PUBLISHED, SYNONYMS, mask, merged
+from captionseg.text.entities import MASK, PERSONS, PUBLISHED, SYNONYMS, Masker, merged
+
+MASKER = Masker(PUBLISHED)
 
 
 def test_the_list_and_what_is_left_when_synonyms_are_merged():
@@ -17,27 +19,38 @@ def test_the_list_and_what_is_left_when_synonyms_are_merged():
 @pytest.mark.parametrize("caption", ["A photo of a {}.", "{}, seen from above", "the '{}' on a hill", "{} {}"])
 def test_every_entity_is_masked_wherever_it_stands(entity, caption):
     for word in (entity, entity.upper(), entity.capitalize()):
-        masked, found = mask(caption.replace("{}", word), PUBLISHED)
+        masked, found = MASKER(caption.replace("{}", word))
         assert masked == caption.replace("{}", MASK)
-        assert found == [merged(entity)]
+        assert found == [entity] * caption.count("{}")
 
 
 @pytest.mark.parametrize(
     ("caption", "masked", "found"),
     [
         ("two dogs and a bus", "two [MASK] and a [MASK]", ["dog", "bus"]),
-        ("buses, sandwiches & babies", "[MASK], [MASK] & [MASK]", ["bus", "sandwich", "people"]),
+        ("buses, sandwiches & babies", "[MASK], [MASK] & [MASK]", ["bus", "sandwich", "baby"]),
         ("a carpet is no car", "a carpet is no [MASK]", ["car"]),
-        ("A man's tie; a woman", "A [MASK] [MASK]; a [MASK]", ["people", "tie"]),
+        ("A man's tie; a woman", "A [MASK] [MASK]; a [MASK]", ["man", "tie", "woman"]),
         ("nothing of the kind", "nothing of the kind", []),
         ("", "", []),
-        ("glasses on glass", "[MASK] on [MASK]", ["glass"]),
+        ("glasses on glass", "[MASK] on [MASK]", ["glass", "glass"]),
     ],
 )
 def test_words_in_their_place(caption, masked, found):
-    assert mask(caption, PUBLISHED) == (masked, found)
+    assert MASKER(caption) == (masked, found)
 
 
 def test_irregular_plurals_are_those_of_the_corpus():
-    assert mask("three mice", ["mouse"]) == ("three mice", [])
-    assert mask("three mice", ["mouse"], {"mice": "mouse"}) == ("three [MASK]", ["mouse"])
+    assert Masker(["mouse"])("three mice") == ("three mice", [])
+    assert Masker(["mouse"], {"mice": "mouse"})("three mice") == ("three [MASK]", ["mouse"])
+
+
+def test_what_is_chosen_is_masked_its_synonyms_too():
+    masker = Masker(["people", "dog", "kite"])
+    found = masker("A man, his dogs and kites", ["people", "kite"])
+    assert found == ("A [MASK], his dogs and [MASK]", ["people", "kite"])
+    assert masker("dogs", []) == ("dogs", [])
+
+
+def test_at_most_so_many_the_first():
+    assert MASKER("a dog, a cat, a dog", most=1) == ("a [MASK], a cat, a dog", ["dog"])

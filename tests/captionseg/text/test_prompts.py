@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from captionseg.text.prompts import SIMPLE, TEMPLATES, class_embeddings
+from captionseg.records import UserError
+from captionseg.text.prompts import PROMPTS, SIMPLE, class_embeddings, templates
 
 
 def test_mean_over_templates_then_normalised():
@@ -22,6 +23,13 @@ def test_the_paper_prompt_has_its_full_stop():
     assert asked == ["a photo of a grass."]
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_each_template_has_one_gap(name):
-    assert all(template.count("{}") == 1 for template in TEMPLATES[name])
+@pytest.mark.parametrize(("name", "count"), [("simple", 1), ("segment", 4), ("imagenet", 80)])
+def test_each_template_has_one_gap(name, count):
+    assert name in PROMPTS
+    assert len(set(templates(name))) == count
+    assert all(template.count("{}") == 1 for template in templates(name))
+
+
+def test_a_set_that_is_not_there_is_one_line():
+    with pytest.raises(UserError, match=r"prompts: 'simpel' is not valid \(valid: simple, segment, imagenet\)"):
+        templates("simpel")

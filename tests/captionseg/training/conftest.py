@@ -9,13 +9,18 @@ import torch
 
 from captionseg.modeling import SegmentMilConfig
 from captionseg.training import PretrainParams, Recipe, loader
-from captionseg.training.loader import TrainingSet
-from captionseg.training.pretrain import build_model
+from captionseg.training.loader import Folders, TrainingSet
+from captionseg.training.pretrain import build_model, model_config
 
 
 @pytest.fixture
-def data(world) -> TrainingSet:
-    return loader.load(world.index, world.regions, world.supervision, curation="cocu", archive="cocu")
+def folders(world) -> Folders:
+    return Folders(world.pairs, world.index, world.regions, world.supervision, world.truth, world.encoder)
+
+
+@pytest.fixture
+def data(folders) -> TrainingSet:
+    return loader.load(folders, curation="cocu", archive="cocu")
 
 
 @pytest.fixture
@@ -37,6 +42,6 @@ def make_model(recipe, params, data):
 
     def make(seed: int = 0, **changes) -> torch.nn.Module:
         torch.manual_seed(seed)
-        return build_model(replace(recipe, settings=changes), params, data)
+        return build_model(recipe.model, model_config(replace(recipe, settings=changes), params), data)
 
     return make

@@ -1,42 +1,31 @@
-"""Which words are masked, for each way of masking."""
+"""Which words are masked, for each way of masking, and what is remembered of them."""
 
 import json
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from captionseg.records import Concept, Supervision
-from captionseg.training.masked import masked_embeddings
+from captionseg.training.masked import masked_captions
+
+CAPTIONS = {"a": "Two dogs on grass, a man", "b": "nothing at all"}
+NUMBER = {"grass": 0, "dog": 1, "people": 2, "sky": 3}
 
 
-@pytest.fixture
-def folders(world, tmp_path):
+def supervision(**names) -> Supervision:
+    blank = Supervision.blank(np.array(["a", "b"], object))
+    return Supervision(blank.uid, blank.kept, blank.drop_reason,
+                       [tuple(Concept(n) for n in names.get(uid, ())) for uid in ("a", "b")])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("masking", "text", "target"),
+    [("all", "Two [MASK] on grass, a [MASK]", [1, 2]), ("one", "Two [MASK] on grass, a man", [1]),
+     ("nouns", "Two dogs on [MASK], a man", [0])],
+)  # fmt: skip
+def test_masked_captions(tmp_path, masking, text, target):
     (tmp_path / "lemma.json").write_text(json.dumps({"dogs": "dog"}))
-    uid = pq.read_table(world.index / "metadata" / "metadata_00000.parquet")["uid"].to_pylist()[:2]
-    captions = pq.read_table(world.index / "metadata" / "metadata_00000.parquet")["caption"].to_pylist()[:2]
-    return world.index, tmp_path, np.array(uid, object), captions
-
-
-def supervision(uid, *names) -> Supervision:
-    blank = Supervision.blank(uid)
-    return Supervision(uid, blank.kept, blank.drop_reason, [tuple(Concept(n) for n in names)] * len(uid))
-
-
-@pytest.mark.parametrize("masking", ["all", "one", "nouns"])
-def test_masked_captions(folders, masking):
-    index, vocabulary, uid, captions = folders
-    seen = []
-
-    def encode(texts):
-        seen.extend(texts)
-        return np.zeros((len(texts), 4), np.float32)
-
-    words = captions[0].replace(",", " ").replace(".", " ").split()
-    first, last = words[0].lower(), words[-1].lower()
-    archive = supervision(uid, "absent", last, first)
-    out = masked_embeddings(index, vocabulary, archive, supervision(uid, first), masking, encode)
-    assert out.shape == (2, 4)
-    masked = seen[0].split()
-    assert (masked[0] == "[MASK]") == (masking in ("all", "nouns"))
-    assert masked[-1].startswith("[MASK]") == (masking in ("all", "one"))
+    curated = supervision(a=("sky", "people", "dog"), b=("sky",))
+    found = masked_captions(CAPTIONS, tmp_path, curated, supervision(a=("grass",)), masking, NUMBER)
+    assert found.texts == [text, "nothing at all"]
+    assert found.target.tolist() == [target, [-1] * len(target)]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from captionseg.benchmarks import EvaluateParams
+from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
+from captionseg.benchmarks.recipe import evaluate
+from captionseg.inference import Predictor
 from captionseg.modeling import saved
 from captionseg.records import UserError
+from captionseg.text.tokenizers import tokenizer
+from captionseg.training import Recipe
 from captionseg.training import pretrain as module
-from captionseg.training.pretrain import Folders, pretrain
-
-
-@pytest.fixture
-def folders(world) -> Folders:
-    return Folders(world.index, world.regions, world.supervision, world.truth, world.encoder)
+from captionseg.training.pretrain import pretrain
 
 
 @pytest.fixture
@@ -94,10 +97,72 @@ def test_widths_and_statistics_come_from_the_data(make_model, data):
     model = make_model()
     assert (model.config.region_width, model.config.text_width) == (data.regions.shape[2], 16)
     real = torch.from_numpy(data.regions[data.rows][:, :4]).float().flatten(0, 1)
-    torch.testing.assert_close(model.mean, real.mean(0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.region_norm.mean, real.mean(0), atol=1e-4, rtol=1e-4)
 
 
 def test_settings_of_a_recipe_replace_those_of_its_model(make_model):
     assert make_model(temperature=0.5).config.temperature == 0.5
-    with pytest.raises(UserError, match=r"recipes: segment_mil has no setting 'temprature' \(valid: region_width"):
+    with pytest.raises(UserError, match=r"settings.temprature: unknown parameter; did you mean 'temperature'"):
         make_model(temprature=0.5)
+
+
+PIXELS = {"towers": {"encoder": {"tokens": "pixels", "size": 32, "patch": 8, "width": 16, "heads": 2, "depths": [1, 0],
+                                 "group_tokens": [4, 0], "groups": [4]}, "hidden": 16, "embedding": 16}}  # fmt: skip
+CLIP = {"kind": "clip", "width": 16, "depth": 1, "heads": 2}
+BERT = {"kind": "bert", "width": 16, "depth": 1, "heads": 2, "dropout": 0.0}
+
+
+def with_text(text: dict) -> dict:
+    return {"towers": {**PIXELS["towers"], "text": text}}
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "others"),
+    [
+        ("groupvit", PIXELS, {"encoder"}),
+        ("groupvit", with_text(CLIP), set()),
+        ("ovsegmentor", with_text(BERT), set()),
+        ("ovsegmentor", with_text(BERT) | {"objective": "mlm_groups"}, set()),
+    ],
+)
+def test_pixels_from_training_to_a_predictor(model, settings, others, params, folders, tmp_path):
+    """What is trained on pixels is scored while it trains, saved, evaluated, and segments a picture of any size."""
+    metrics = pretrain(
+        Recipe("cocu", "cocu", model=model, settings=settings), replace(params, epochs=1, workers=1), folders, name="x",
+        context={"prompts": "simple"}, out=tmp_path, tell=lambda *_: None,
+    )  # fmt: skip
+    assert metrics["tune_miou"] >= 0.0
+    assert {p.name for p in tmp_path.iterdir()} == {"README.md", "config.json", "model.safetensors", "seeds"} | others
+    found = Predictor.load(tmp_path, device="cpu")
+    image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
+    labels = found.segment(image, ["dog", "grass"])
+    assert labels.shape == (90, 70)
+    np.testing.assert_array_equal(labels, found.logits(image, ["dog", "grass"]).argmax(0))
+    places = BenchmarkFolders(folders.pairs, folders.index, folders.regions, folders.truth)
+    result, _, _ = evaluate(tmp_path, places, folders.encoder, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    assert result["seeds"].keys() == {"0"}
+
+
+def test_the_tokenizer_of_a_local_checkpoint_goes_with_the_model(params, folders, tmp_path):
+    from transformers import BertConfig, BertModel
+
+    checkpoint = tmp_path / "bert"
+    BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+              ).save_pretrained(checkpoint)  # fmt: skip
+    tokenizer("bert").save(checkpoint)
+    settings = with_text({"kind": "bert", "weights": str(checkpoint)})
+    recipe = Recipe("nouns", "nouns", model="groupvit", settings=settings)
+    pretrain(recipe, replace(params, epochs=1), folders, name="x", context={"prompts": "simple"}, out=tmp_path / "out",
+             tell=lambda *_: None)  # fmt: skip
+    shutil.rmtree(checkpoint)
+    assert Predictor.load(tmp_path / "out", device="cpu").segment(np.zeros((32, 32, 3), np.uint8), ["dog"]).max() == 0
+
+
+def test_weights_that_are_not_there_are_one_line(params, folders, tmp_path):
+    settings = {"towers": {**PIXELS["towers"], "encoder": {**PIXELS["towers"]["encoder"], "weights": "none.pth"}}}
+    for change, message in ((settings, "none.pth: no such file of weights"),
+                            ({"towers": {"encoder": {"tokens": "pixels", "size": 32, "backbone": "nobody"}}},
+                             "pretrain.groupvit: backbone: timm has no model 'nobody'")):  # fmt: skip
+        with pytest.raises(UserError, match=message):
+            pretrain(Recipe("nouns", "nouns", model="groupvit", settings=change), params, folders, name="x",
+                     context={}, out=tmp_path, tell=lambda *_: None)  # fmt: skip

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from captionseg.datasets.shards import read_truth
+from captionseg.datasets.shards import read_images, read_truth
+from captionseg.grids import squash
 from captionseg.metrics import areas, mean_iou
+from captionseg.modeling.segmenter import Reads
+from captionseg.prepared import normalised
 from captionseg.storage import read_arrays, write_json
 from captionseg.training import tuning
 
@@ -17,19 +22,30 @@ def test_nearest_takes_the_centres_of_cells():
     assert tuning.nearest(np.arange(8).reshape(2, 4), 4).tolist() == [[0, 1, 2, 3]] * 2 + [[4, 5, 6, 7]] * 2
 
 
-def test_the_tune_split_alone(world):
-    tune = tuning.load(world.index, world.regions, world.truth, side=8)
+def test_the_tune_split_alone(world, folders):
+    tune = tuning.load(folders, side=8)
     assert tune is not None
     assert tune.truth.shape == (8, 8, 8)
     assert tune.names == ("dog", "cat", "bird", "grass", "sand", "water")
+    inputs = tune.inputs(slice(None))
     pooled = read_arrays(world.regions / "pooled")[TUNE, :4].astype(np.float32)
-    np.testing.assert_array_equal(tune.inputs.regions, pooled)
-    np.testing.assert_array_equal(tune.inputs.labels, read_arrays(world.regions / "labels")[TUNE])
-    assert tune.inputs.region_mask.sum(1).tolist() == [4] * 8
-    assert tune.inputs.size == (8, 8)
+    np.testing.assert_array_equal(inputs.regions, pooled)
+    np.testing.assert_array_equal(inputs.labels, read_arrays(world.regions / "labels")[TUNE])
+    assert inputs.region_mask.sum(1).tolist() == [4] * 8
+    assert inputs.size == (8, 8)
     for number, grid in enumerate(tune.truth):  # left half an object, right half stuff
         assert set(grid[:, :4].ravel()) == {number % 3}
         assert set(grid[:, 4:].ravel()) == {3 + number // 3 % 3}
+
+
+def test_pictures_for_models_that_read_pixels(world, folders):
+    tune = tuning.load(folders, side=8, reads=Reads(picture=16))
+    inputs = tune.inputs(slice(2, 5))
+    images = [image for _, image in read_images(world.pairs, "00002")][2:5]
+    assert inputs.image.shape == (3, 3, 16, 16)
+    expected = torch.stack([normalised(squash(image, 16)) for image in images])
+    torch.testing.assert_close(inputs.image, expected)
+    assert inputs.regions.shape[1] == 0
 
 
 class Oracle:
@@ -45,8 +61,8 @@ class Oracle:
         return torch.from_numpy(truth).long()
 
 
-def test_scores_are_percent_of_the_whole_split(world):
-    tune = tuning.load(world.index, world.regions, world.truth, side=8)
+def test_scores_are_percent_of_the_whole_split(folders):
+    tune = tuning.load(folders, side=8)
     assert tune.mean_iou(Oracle(tune.truth), torch.zeros(6, 16), batch=3) == 100.0
     predicted = tune.truth.copy()
     predicted[:2] = 0
@@ -54,8 +70,8 @@ def test_scores_are_percent_of_the_whole_split(world):
     assert tune.mean_iou(Oracle(tune.truth, wrong=2), torch.zeros(6, 16)) == pytest.approx(expected)
 
 
-def test_no_tune_split_or_no_truth_is_none(world, tmp_path):
-    assert tuning.load(world.index, world.regions, world.truth, side=8, split="nowhere") is None
+def test_no_tune_split_or_no_truth_is_none(folders, tmp_path):
+    assert tuning.load(folders, side=8, split="nowhere") is None
     write_json({"names": [], "kinds": []}, tmp_path / "classes.json")
     assert len(read_truth(tmp_path)) == 0
-    assert tuning.load(world.index, world.regions, tmp_path, side=8) is None
+    assert tuning.load(replace(folders, truth=tmp_path), side=8) is None

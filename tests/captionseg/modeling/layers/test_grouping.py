@@ -10,20 +10,22 @@ from captionseg.modeling.layers.grouping import (
     TokenMixer,
     compose,
     group_mean,
+    gumbel,
     hard_assignment,
+    own_group,
 )
 
 LOGITS = torch.tensor([[[2.0, 0.0, 1.0], [1.0, 3.0, 0.0]]])  # two groups, three tokens
 
 
 def test_each_token_goes_to_its_largest_group():
-    assert hard_assignment(LOGITS, noise=False).tolist() == [[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]]
+    assert hard_assignment(LOGITS.softmax(1)).tolist() == [[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]]
 
 
 def test_the_gradient_of_a_hard_assignment_is_that_of_the_softmax():
     weight = torch.randn(1, 2, 3)
     gradients = []
-    for form in (lambda x: hard_assignment(x, noise=False), lambda x: x.softmax(1)):
+    for form in (lambda x: hard_assignment(x.softmax(1)), lambda x: x.softmax(1)):
         logits = LOGITS.clone().requires_grad_()
         (form(logits) * weight).sum().backward()
         gradients.append(logits.grad)
@@ -32,12 +34,12 @@ def test_the_gradient_of_a_hard_assignment_is_that_of_the_softmax():
 
 def test_gumbel_noise_draws_from_the_softmax():
     torch.manual_seed(0)
-    drawn = hard_assignment(LOGITS.expand(20_000, -1, -1), noise=True).mean(0)
+    drawn = hard_assignment(gumbel(LOGITS.expand(20_000, -1, -1)).softmax(1)).mean(0)
     torch.testing.assert_close(drawn, LOGITS[0].softmax(0), atol=0.015, rtol=0)
 
 
 def test_noise_is_float32_whatever_the_logits_are():
-    assert hard_assignment(LOGITS.bfloat16(), noise=True).dtype == torch.float32
+    assert gumbel(LOGITS.bfloat16()).dtype == torch.float32
 
 
 def test_means_of_groups_by_hand_and_an_empty_group_is_finite():
@@ -51,7 +53,8 @@ def test_means_of_groups_by_hand_and_an_empty_group_is_finite():
 @pytest.mark.parametrize("assign", ["gumbel", "soft"])
 def test_soft_assignments_sum_to_one_over_groups(assign):
     torch.manual_seed(0)
-    out = Assignment(8, assign=assign)(torch.randn(2, 3, 8), torch.randn(2, 5, 8))
+    slots = torch.randn(2, 3, 8)
+    out = Assignment(8, assign=assign)(slots, slots, torch.randn(2, 5, 8))
     torch.testing.assert_close(out.soft.sum(1), torch.ones(2, 5))
     assert out.groups.shape == (2, 3, 8)
 
@@ -96,3 +99,18 @@ def test_the_mixer_works_on_the_axis_of_tokens():
     net, x = TokenMixer(4, 6, 3), torch.randn(2, 4, 5)
     assert net(x).shape == (2, 3, 5)
     torch.testing.assert_close(net(x)[:, :, 2], net.mlp(x[:, :, 2]))
+
+
+@pytest.mark.parametrize("kind", ["grouping", "slots"])
+def test_a_member_is_the_group_that_has_no_other_token(kind):
+    """Its own assignment aside: the group takes all of it, as if it were the only one there."""
+    torch.manual_seed(0)
+    net = (Grouping(8, 2, 3, 3, assign="soft", eps=0.0) if kind == "grouping" else Slots(8, eps=0.0)).eval()
+    x, tokens = torch.randn(1, 5, 8), torch.randn(1, 3, 8)
+    found = net(x, tokens)
+    members = net.members(found)
+    assert members.shape == (1, 5, 8)
+    if kind == "slots":  # its slots do not depend on the other tokens
+        for n in range(5):
+            alone = net(x[:, n : n + 1], tokens)
+            torch.testing.assert_close(members[:, n : n + 1], own_group(alone.soft, alone.groups))

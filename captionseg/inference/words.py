@@ -1,0 +1,42 @@
+"""Names -> class embeddings, by whichever text encoder a model has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from captionseg.text.tokenizers import tokenizer
+
+Encode = Callable[[Sequence[str]], np.ndarray]
+TOKENIZER = "tokenizer"
+"""Folder beside a saved model that holds its tokenizer, where that comes with no package."""
+
+
+def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encode], *, batch: int = 256) -> Encode:
+    """texts -> [T, D]: of the model's own encoder, or the frozen one that it was trained on.
+
+    Args:
+        model: a Segmenter, on its device.
+        folder: that it was loaded from; None for one in training, whose config says where its tokenizer is.
+        frozen: gives the frozen encoder; not called where the model has its own.
+        batch: texts at once.
+    """
+    reads = model.config.reads
+    if reads.tokens is None:
+        return frozen()
+    saved = folder / TOKENIZER if folder else None
+    where = saved if saved and saved.is_dir() else reads.tokenizer if folder is None else ""
+    tokens = tokenizer(reads.tokens, where, context=reads.context)
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        device = next(model.parameters()).device
+        with torch.inference_mode():
+            rows = [model.encode_text(torch.from_numpy(tokens(texts[i : i + batch])).to(device)).float().cpu().numpy()
+                    for i in range(0, len(texts), batch)]  # fmt: skip
+        return np.concatenate(rows)
+
+    return encode

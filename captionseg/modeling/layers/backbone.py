@@ -1,0 +1,60 @@
+"""Any network of timm as the embedding of patches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class BackboneMaps(nn.Module):
+    """The last maps of a timm network, through a linear map: [B, 3, H, W] -> [B, D, h, w].
+
+    Args:
+        name: as timm lists it, such as tf_efficientnet_lite0 or vit_small_patch16_224.
+        width: D.
+        size: of training pictures; a ViT takes others too.
+        frozen: no gradient, batch norms in evaluation; the linear map is trained all the same.
+
+    Raises:
+        ValueError: for a name that timm does not know, or a network without maps.
+    """
+
+    def __init__(self, name: str, width: int, *, size: int, frozen: bool = True) -> None:
+        super().__init__()
+        import timm
+
+        if not timm.is_model(name):
+            raise ValueError(f"backbone: timm has no model {name!r}; `timm.list_models()` lists what it has")
+        kwargs = {"pretrained": False, "num_classes": 0}
+        try:
+            net: Any = timm.create_model(name, img_size=size, dynamic_img_size=True, **kwargs)
+        except TypeError:  # a network whose weights do not depend on the size of pictures
+            net = timm.create_model(name, **kwargs)
+        if not hasattr(net, "forward_intermediates"):
+            raise ValueError(f"backbone: {name} gives no maps (timm: forward_intermediates)")
+        self.net, self.frozen = net.requires_grad_(not frozen).eval(), frozen  # one picture is no batch for a norm
+        with torch.no_grad():
+            maps = self.maps(torch.zeros(1, 3, size, size))
+        self.side = maps.shape[2]
+        self.head = nn.Conv2d(maps.shape[1], width, 1)
+        self.train(self.training)
+
+    def maps(self, image: Tensor) -> Tensor:
+        """[B, C, h, w] of the last stage, after its norm where it has one."""
+        return self.net.forward_intermediates(image, indices=1, norm=True, intermediates_only=True,
+                                              output_fmt="NCHW")[-1]  # fmt: skip
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            maps = self.maps(image)
+        return self.head(maps)
+
+    def train(self, mode: bool = True) -> BackboneMaps:
+        """As of nn.Module; a frozen network stays in evaluation."""
+        super().train(mode)
+        if self.frozen:
+            self.net.eval()
+        return self

@@ -1,0 +1,129 @@
+"""Weights that training starts from: a ViT's (DINO's) for a group encoder, those of a timm network, BERT's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.modeling.group_encoder import GroupEncoder
+from captionseg.modeling.layers.backbone import BackboneMaps
+from captionseg.modeling.layers.tokens import PatchTokens
+from captionseg.records import UserError
+
+WRAPPERS = ("state_dict", "model", "teacher", "student")
+PREFIXES = re.compile(r"^(module\.|backbone\.)+")
+HEAD = ("head", "fc", "classifier", "cls_token", "dist_token", "fc_norm", "norm_pre", "num_batches_tracked")
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of a file: safetensors, or a checkpoint of torch that holds tensors alone.
+
+    Raises:
+        UserError: if it is missing or holds anything else.
+    """
+    path = Path(path)
+    try:
+        found: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(
+            path, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file of weights") from None
+    except UnpicklingError:
+        raise UserError(f"{path}: holds more than tensors, and such a file can run code; take safetensors") from None
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: not a file of weights: {str(error).splitlines()[0]}") from None
+    if not isinstance(found, Mapping):
+        raise UserError(f"{path}: not a file of weights: it holds a {type(found).__name__}, not tensors by name")
+    while (inner := next((found[w] for w in WRAPPERS if isinstance(found.get(w), Mapping)), None)) is not None:
+        found = inner
+    return {PREFIXES.sub("", k): v for k, v in found.items() if isinstance(v, Tensor)}
+
+
+def start_from(encoder: GroupEncoder) -> None:
+    """Give a fresh encoder the weights that its config names, if it names any.
+
+    Raises:
+        UserError: for weights that do not fit.
+    """
+    path = encoder.config.weights
+    if not path or not isinstance(encoder.tokens, PatchTokens):
+        return
+    given = read_weights(path)
+    if isinstance(encoder.tokens.projection, BackboneMaps):
+        fill(encoder.tokens.projection.net, resized(given, encoder.tokens.projection.net), path)
+    else:
+        fill(encoder, of_vit(given, encoder, encoder.tokens.side), path, needed=("tokens.projection", "stages"))
+
+
+def of_vit(given: Mapping[str, Tensor], encoder: GroupEncoder, side: int) -> dict[str, Tensor]:
+    """A ViT's tensors (timm's and DINO's names) under those of a group encoder: its blocks one after the other.
+
+    What groups (tokens, bindings) has no counterpart; the class token is dropped.
+    """
+    depths = encoder.config.depths
+    place = [(stage, number) for stage, depth in enumerate(depths) for number in range(depth)]
+    out = {}
+    for name, tensor in given.items():
+        if (block := re.match(r"blocks\.(\d+)\.(.+)", name)) and int(block[1]) < len(place):
+            stage, number = place[int(block[1])]
+            out[f"stages.{stage}.blocks.{number}.{block[2]}"] = tensor
+        elif name.startswith("patch_embed.proj."):
+            out[name.replace("patch_embed.proj", "tokens.projection")] = tensor
+        elif name.startswith("norm."):
+            out[name] = tensor
+        elif name == "pos_embed":
+            out["tokens.position"] = positions(tensor, side)
+    return out
+
+
+def positions(given: Tensor, side: int) -> Tensor:
+    """[1, side^2, D] of learnt positions [1, prefix + n^2, D]: prefix tokens dropped, the grid resized (bicubic)."""
+    old = int(given.shape[1] ** 0.5)
+    grid = given[:, given.shape[1] - old**2 :]
+    if old == side:
+        return grid
+    square = grid.float().unflatten(1, (old, old)).permute(0, 3, 1, 2)
+    return F.interpolate(square, (side, side), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+
+
+def resized(given: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """With the learnt positions of a ViT as many as its network has."""
+    own = dict(net.named_parameters()).get("pos_embed")
+    if own is None or "pos_embed" not in given or given["pos_embed"].shape == own.shape:
+        return given
+    side = int(own.shape[1] ** 0.5)
+    prefix = own.shape[1] - side**2
+    grid = positions(given["pos_embed"], side)
+    return given | {"pos_embed": torch.cat([given["pos_embed"][:, :prefix], grid], 1)}
+
+
+def fill(module: nn.Module, given: Mapping[str, Tensor], path: Path | str, *, needed: tuple[str, ...] = ("",)) -> None:
+    """Copy tensors into a module by name; heads of classification on either side are left alone.
+
+    Args:
+        module: takes them.
+        given: name -> tensor.
+        path: for errors.
+        needed: prefixes of the module's tensors of which those with a counterpart in a ViT must be given.
+
+    Raises:
+        UserError: naming a tensor that is missing, or has another shape.
+    """
+    own = module.state_dict()
+    ours = re.compile(r"(group_token|grouping|project\.|norm\.(mean|scale)|tokens\.norm)")
+    for name, tensor in own.items():
+        if name not in given:
+            if name.startswith(needed) and not ours.search(name) and not any(part in HEAD for part in name.split(".")):
+                raise UserError(f"{path}: does not fit this network: no tensor {name}")
+        elif given[name].shape != tensor.shape:
+            raise UserError(f"{path}: does not fit this network: {name} is {list(given[name].shape)}, expected "
+                            f"{list(tensor.shape)}")
+    module.load_state_dict({k: v for k, v in given.items() if k in own}, strict=False)

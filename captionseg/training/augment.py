@@ -1,0 +1,73 @@
+"""Augmentation of training pictures: timm's, its random numbers a function of seed, epoch and row alone."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from captionseg.prepared import MEAN, STD
+
+
+@dataclass(frozen=True)
+class AugmentParams:
+    """Section `pretrain.augment`, for models that read pixels; the defaults are GroupViT's.
+
+    Attributes:
+        smallest: share of the picture that a crop has at least.
+        randaugment: timm's description of it; empty leaves it out (OVSegmentor's second stage).
+        erase: probability that a rectangle is replaced by noise.
+    """
+
+    smallest: float = 0.08
+    randaugment: str = "rand-m9-mstd0.5-inc1"
+    erase: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.smallest <= 1.0 or not 0.0 <= self.erase <= 1.0:
+            raise ValueError("augment: smallest must be above 0, it and erase at most 1")
+
+
+class Augmenter:
+    """Pictures -> crops, flipped, augmented and normalised.
+
+    Args:
+        params: what is done.
+        size: side of the crops in pixels.
+    """
+
+    def __init__(self, params: AugmentParams, size: int) -> None:
+        from timm.data.transforms_factory import create_transform
+
+        self.transform: Any = create_transform(
+            size, is_training=True, scale=(params.smallest, 1.0), auto_augment=params.randaugment or None,
+            color_jitter=0.0, interpolation="bilinear", re_prob=params.erase, re_mode="pixel", re_count=1, mean=MEAN,
+            std=STD)
+
+    def __call__(self, image: np.ndarray, seed: Sequence[int]) -> Tensor:
+        """[3, size, size] float32 of uint8 [H, W, 3]; the same for the same seed, whatever was drawn before."""
+        with seeded(seed):
+            return self.transform(Image.fromarray(image))
+
+
+@contextlib.contextmanager
+def seeded(seed: Sequence[int]) -> Iterator[None]:
+    """All random numbers that a transform may draw come from `seed`; nobody else's are touched."""
+    number = int(np.random.default_rng(list(seed)).integers(2**31))
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.set_rng_state(kept[2])

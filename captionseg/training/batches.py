@@ -1,0 +1,145 @@
+"""A training set -> batches. The only place where a Batch is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from captionseg.curation.sampling import draw
+from captionseg.modeling.segmenter import Reads
+from captionseg.records import Batch
+from captionseg.text.prompts import templates
+from captionseg.text.tokenizers import Tokenizer, tokenizer
+from captionseg.training.augment import Augmenter
+from captionseg.training.loader import Sentences, TrainingSet
+
+
+class Words:
+    """The texts of batches as token numbers.
+
+    Args:
+        sentences: of the training set.
+        reads: which encoding.
+        prompts: template set that concepts are put into, one drawn for each.
+    """
+
+    def __init__(self, sentences: Sentences, reads: Reads, prompts: str) -> None:
+        self.sentences, self.templates = sentences, templates(prompts)
+        self.tokens: Tokenizer = tokenizer(reads.tokens or "clip", reads.tokenizer, context=reads.context)
+
+    def __call__(self, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The fields of a Batch that are token numbers.
+
+        Args:
+            rows: [B] of the training set.
+            drawn: [B, L] concepts, -1 where there is none.
+            rng: of the templates.
+        """
+        given = self.sentences
+        chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))
+        prompts = [self.templates[chosen[i, j]].format(given.concepts[concept]) if concept >= 0 else ""
+                   for i, row in enumerate(drawn) for j, concept in enumerate(row)]
+        out = {"caption_tokens": self.tokens([given.captions[row] for row in rows]),
+               "text_tokens": self.tokens(prompts).reshape(*drawn.shape, -1)}
+        if given.masked is not None:
+            answers = [self.answer(row, self.templates[chosen[i, -1]]) for i, row in enumerate(drawn)]
+            out |= {"masked_tokens": self.tokens([given.masked[row] for row in rows]),
+                    "answer_tokens": self.tokens(answers)}
+        return {name: torch.from_numpy(array) for name, array in out.items()}
+
+    def answer(self, drawn: np.ndarray, template: str) -> str:
+        """OVSegmentor's prompted entities: what stands before the gap of a template, and all of them."""
+        names = " and ".join(self.sentences.concepts[concept] for concept in drawn if concept >= 0)
+        return template[: template.index("{}")] + names
+
+    def targets(self, masked: Tensor, concepts: np.ndarray) -> Tensor:
+        """[B, T] the concept behind each masked token of [B, T], of concepts [B, K] in order; -1 elsewhere."""
+        there = masked == self.tokens.mask
+        order = (there.cumsum(1) - 1).clamp(min=0)
+        padded = np.pad(concepts, ((0, 0), (0, max(0, int(order.max()) + 1 - concepts.shape[1]))), constant_values=-1)
+        return torch.where(there, torch.from_numpy(padded).gather(1, order), -1)
+
+
+class Batches(IterableDataset):
+    """One epoch of batches; concepts are drawn anew in each, from (seed, epoch, rank) alone.
+
+    Args:
+        data: what to train on.
+        batch: images of a batch on this rank; the last, smaller batch of an epoch is left out unless it is the only.
+        texts: L.
+        seed: of order, draws and augmentation.
+        rank, world: this rank sees every world-th image of the epoch's order.
+        words: the texts as tokens, where the model reads them.
+        augment: of pictures, where it reads those.
+    """
+
+    def __init__(self, data: TrainingSet, *, batch: int, texts: int, seed: int, rank: int = 0, world: int = 1,
+                 words: Words | None = None, augment: Augmenter | None = None) -> None:  # fmt: skip
+        self.data, self.texts, self.seed, self.rank, self.world = data, texts, seed, rank, world
+        self.batch = min(batch, max(1, len(data) // world))
+        self.words, self.augment, self.epoch = words, augment, 0
+
+    def __len__(self) -> int:
+        return max(1, len(self.data) // self.world // self.batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """A worker of several makes every n-th batch, and draws for the others only their concepts."""
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))[self.rank :: self.world]
+        rng = np.random.default_rng([self.seed, self.epoch, self.rank, 1])
+        info = get_worker_info()
+        mine, workers = (info.id, info.num_workers) if info else (0, 1)
+        for step in range(len(self)):
+            rows = order[step * self.batch : (step + 1) * self.batch]
+            drawn = self.draw(rows, rng)
+            if step % workers == mine:
+                yield self.make(rows, drawn)
+
+    def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """[B, L] concepts for some rows of the training set, -1 where there is none."""
+        data = self.data
+        columns = draw(data.weight[rows], data.cluster[rows], self.texts, rng)
+        return np.where(columns >= 0, np.take_along_axis(data.texts[rows], np.maximum(columns, 0), 1), -1)
+
+    def make(self, rows: np.ndarray, drawn: np.ndarray) -> Batch:
+        """The batch of some rows of the training set with the concepts drawn for them."""
+        data, index = self.data, self.data.rows[rows]
+        regions, mask = self.regions(index)
+        batch = Batch(
+            regions, mask, torch.from_numpy(data.caption_embedding[index].astype(np.float32)),
+            torch.from_numpy(data.named[rows]), torch.from_numpy(data.concept_embedding[np.maximum(drawn, 0)]),
+            torch.from_numpy(drawn), torch.from_numpy(data.archive[rows]),
+            image=self.pictures(index),
+            masked_embedding=None if data.masked is None else torch.from_numpy(data.masked[rows]),
+            masked_target=None if data.masked_target is None else torch.from_numpy(data.masked_target[rows]),
+        )
+        if self.words is None:
+            return batch
+        rng = np.random.default_rng([self.seed, self.epoch, int(rows[0]), 3])
+        batch = dataclasses.replace(batch, **self.words(rows, drawn, rng))
+        if batch.masked_tokens is None or data.masked_target is None:
+            return batch
+        return dataclasses.replace(
+            batch, masked_target=self.words.targets(batch.masked_tokens, data.masked_target[rows]))
+
+    def regions(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Features and mask of regions of rows of the index; none where the model reads pixels."""
+        data = self.data
+        if data.pictures is not None:
+            return torch.zeros(len(index), 0, 0), torch.zeros(len(index), 0, dtype=torch.bool)
+        count = data.count[index].astype(np.int64)
+        # Regions are stored padded. Carry no more of that than this batch needs, unless ranks have to agree about it.
+        most = max(1, int(count.max())) if self.world == 1 else data.regions.shape[1]
+        return (torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
+                torch.from_numpy(np.arange(most) < count[:, None]))
+
+    def pictures(self, index: np.ndarray) -> Tensor | None:
+        """[B, 3, side, side] of rows of the index, augmented by (seed, epoch, row)."""
+        pictures, augment = self.data.pictures, self.augment
+        if pictures is None or augment is None:
+            return None
+        return torch.stack([augment(pictures[int(row)], [self.seed, self.epoch, int(row), 4]) for row in index])

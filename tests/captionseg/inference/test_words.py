@@ -1,0 +1,51 @@
+"""Names by whichever text encoder a model has."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from captionseg.inference.words import text_encoder
+from captionseg.modeling.segmenter import Reads
+from captionseg.text.tokenizers import tokenizer
+
+
+class Own(torch.nn.Module):
+    """Says how many tokens a text has, and what its last but one is."""
+
+    def __init__(self, reads: Reads) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(reads=reads)
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
+        count = (tokens != 0).sum(1)
+        return torch.stack([count, tokens.gather(1, count[:, None] - 2)[:, 0]], 1) * self.weight
+
+
+def test_frozen_texts_are_those_of_the_encoder_that_was_used():
+    frozen = lambda texts: np.zeros((len(texts), 3))  # noqa: E731
+    assert text_encoder(Own(Reads()), None, lambda: frozen) is frozen
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+@pytest.mark.parametrize("kind", ["clip", "bert"])
+def test_own_encoders_read_tokens_batch_by_batch(kind, batch):
+    def never():
+        raise AssertionError("the frozen encoder is not needed")
+
+    texts = ["a photo of a cat.", "zebra", "two dogs"]
+    found = text_encoder(Own(Reads(tokens=kind)), None, never, batch=batch)(texts)
+    tokens = tokenizer(kind)(texts)
+    count = (tokens != 0).sum(1)
+    assert found.tolist() == [[n, row[n - 2]] for n, row in zip(count, tokens, strict=True)]
+
+
+def test_a_tokenizer_beside_a_saved_model_goes_before_the_packaged_one(tmp_path):
+    first = tokenizer("bert")
+    first.encode.add_tokens(["zebracorn"])
+    first.save(tmp_path / "tokenizer")
+    reads = Reads(tokens="bert", tokenizer="/where/it/was/trained")
+    found = text_encoder(Own(reads), tmp_path, dict)(["a zebracorn"])
+    assert found.tolist() == [[4, 30522]]

@@ -1,0 +1,96 @@
+"""Weights to start from: into the right places, or one line."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from captionseg.modeling.group_encoder import EncoderConfig, GroupEncoder
+from captionseg.modeling.pretrained import positions, read_weights, start_from
+from captionseg.records import UserError
+
+VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 8, "depth": 3, "num_heads": 2, "num_classes": 0}
+
+
+def vit() -> torch.nn.Module:
+    torch.manual_seed(1)
+    net = timm.models.VisionTransformer(**VIT)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.normal_(std=0.2)
+    return net.eval()
+
+
+def encoder(**changes) -> GroupEncoder:
+    torch.manual_seed(0)
+    return GroupEncoder(EncoderConfig(**{
+        "tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [3, 0], "group_tokens": [1, 0],
+        "groups": [1], "patch_norm": False, "eps": 1e-6, **changes}))  # fmt: skip
+
+
+def test_a_vit_is_its_blocks_one_after_the_other(tmp_path):
+    """Patches, positions and blocks give what the ViT gives, where no class token and no group token take part."""
+    given, image = vit(), torch.randn(2, 3, 32, 32)
+    save_file(given.state_dict(), tmp_path / "vit.safetensors")
+    ours = encoder(weights=str(tmp_path / "vit.safetensors")).eval()
+    start_from(ours)
+    x, grid = ours.tokens(image)
+    expected = given.patch_embed(image) + given.pos_embed[:, 1:]
+    torch.testing.assert_close(x, expected)
+    for mine, theirs in zip(ours.stages[0].blocks, given.blocks, strict=True):
+        x, expected = mine(x), theirs(expected)
+    torch.testing.assert_close(ours.norm(x), torch.nn.functional.layer_norm(
+        expected, (8,), given.norm.weight, given.norm.bias, 1e-5))  # fmt: skip
+    assert grid == (2, 2)
+
+
+def test_blocks_are_shared_out_to_the_stages(tmp_path):
+    given = vit().state_dict()
+    torch.save({"teacher": {f"module.backbone.{k}": v for k, v in given.items()} | {"head.mlp": torch.ones(2)}},
+               tmp_path / "dino.pth")  # fmt: skip
+    ours = encoder(depths=[1, 2], weights=str(tmp_path / "dino.pth"))
+    start_from(ours)
+    for name, block in (("stages.0.blocks.0", "blocks.0"), ("stages.1.blocks.1", "blocks.2")):
+        for part in ("attn.qkv.weight", "mlp.fc2.bias", "norm1.weight"):
+            assert torch.equal(ours.state_dict()[f"{name}.{part}"], given[f"{block}.{part}"])
+
+
+def test_positions_are_resized_and_prefix_tokens_dropped():
+    given = torch.arange(5.0)[None, :, None]
+    assert positions(given, 2)[0, :, 0].tolist() == [1, 2, 3, 4]
+    grown = positions(torch.full((1, 5, 3), 2.0), 4)
+    torch.testing.assert_close(grown, torch.full((1, 16, 3), 2.0))
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_a_backbone_takes_its_own_weights_whatever_head_they_have(tmp_path, name):
+    given = timm.create_model(name, pretrained=False, num_classes=7)
+    save_file(given.state_dict(), tmp_path / "net.safetensors")
+    ours = encoder(backbone=name, size=64, weights=str(tmp_path / "net.safetensors"))
+    start_from(ours)
+    own, expected = ours.tokens.projection.net.state_dict(), given.state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in own.items() if k != "pos_embed")
+
+
+def test_what_does_not_fit_is_one_line(tmp_path):
+    state = vit().state_dict()
+    save_file({k: v for k, v in state.items() if not k.startswith("blocks.2")}, tmp_path / "short.safetensors")
+    save_file({k: v[:, :4].contiguous() if k == "blocks.0.attn.proj.weight" else v for k, v in state.items()},
+              tmp_path / "narrow.safetensors")  # fmt: skip
+    (tmp_path / "text.safetensors").write_text("nothing")
+    torch.save({"a": print}, tmp_path / "code.pth")
+    torch.save([torch.ones(2)], tmp_path / "list.pth")
+    for name, message in {
+        "short.safetensors": "does not fit this network: no tensor stages.0.blocks.2",
+        "narrow.safetensors": r"stages.0.blocks.0.attn.proj.weight is \[8, 4\], expected \[8, 8\]",
+        "text.safetensors": "not a file of weights",
+        "code.pth": "can run code",
+        "list.pth": "it holds a list, not tensors by name",
+        "absent.pth": "no such file of weights",
+    }.items():
+        with pytest.raises(UserError, match=message) as caught:
+            start_from(encoder(weights=str(tmp_path / name)))
+        assert "\n" not in str(caught.value)
+    assert read_weights(tmp_path / "short.safetensors").keys() < state.keys()

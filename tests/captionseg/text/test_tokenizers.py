@@ -1,0 +1,47 @@
+"""Both encodings on known texts, without a network."""
+
+import numpy as np
+import pytest
+
+from captionseg.records import UserError
+from captionseg.text.tokenizers import BertTokens, cut, tokenizer
+
+
+def test_clip_is_the_published_encoding():
+    found = tokenizer("clip")(["a photo of a cat.", ""])
+    assert found.tolist() == [[49406, 320, 1125, 539, 320, 2368, 269, 49407], [49406, 49407, 0, 0, 0, 0, 0, 0]]
+    assert found.dtype == np.int64
+
+
+def test_bert_is_the_published_encoding_with_one_token_a_mask():
+    tokens = tokenizer("bert")
+    assert tokens(["A dog on [MASK].", "x"]).tolist() == [[101, 1037, 3899, 2006, 103, 1012, 102],
+                                                          [101, 1060, 102, 0, 0, 0, 0]]  # fmt: skip
+    assert tokens.mask == 103
+
+
+@pytest.mark.parametrize("kind", ["clip", "bert"])
+def test_long_texts_are_cut_and_still_end(kind):
+    found = tokenizer(kind, context=12)(["zebra " * 3000])
+    assert found.shape == (1, 12)
+    assert found[0, -1] == {"clip": 49407, "bert": 102}[kind]
+    assert tokenizer(kind)([]).shape == (0, 1)
+
+
+def test_a_saved_tokenizer_is_the_same(tmp_path):
+    first = tokenizer("bert")
+    first.save(tmp_path)
+    assert tokenizer("bert", tmp_path)(["zebras"]).tolist() == first(["zebras"]).tolist()
+    tokenizer("clip").save(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_without_a_tokenizer_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no tokenizer that transformers can read") as caught:
+        BertTokens(tmp_path, 77)
+    assert "\n" not in str(caught.value)
+
+
+def test_padding_that_nobody_needs_is_cut():
+    assert cut(np.array([[1, 0, 0], [1, 2, 0]])).tolist() == [[1, 0], [1, 2]]
+    assert cut(np.zeros((2, 3), int)).shape == (2, 1)
