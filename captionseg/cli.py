@@ -40,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--model", type=Path, default=MODEL, help="folder of a trained recipe (default: %(default)s)")
     one.add_argument("--out", type=Path, help="overlay to write (default: PICTURE_segments.png beside the picture)")
     one.add_argument("--mask", type=Path, metavar="PNG", help="also write the label of each pixel, counted from 0")
+    one.add_argument("--background", type=float, metavar="SCORE", help="pixels where no label has this score are left "
+                     "untouched, 255 in the mask (models with groups; default: as the model was saved)")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     one.set_defaults(run=segment)
     two = commands.add_parser("check-params", help="check params.yaml", description=check_params.__doc__)
@@ -74,9 +76,10 @@ def segment(arguments: argparse.Namespace) -> None:
     if arguments.mask and check_writable(arguments.mask) != "PNG":
         raise UserError(f"{arguments.mask}: labels are written as PNG; end the name with .png")
     picture = read_image(arguments.picture)
-    found = Predictor.load(arguments.model, device=arguments.device).segment(picture, labels)
+    predictor = Predictor.load(arguments.model, device=arguments.device, background=arguments.background)
+    found = predictor.segment(picture, labels).astype(np.uint8)  # background is -1, here 255: left as it is
     if arguments.mask:
-        write_picture(found.astype(np.uint8), arguments.mask)
+        write_picture(found, arguments.mask)
     colours, share = palette(len(labels)), shares(found, len(labels))
     texts = [f"{label}  {100 * part:.0f} %" for label, part in zip(labels, share, strict=True)]
     write_picture(with_legend(overlay(picture, found, colours), texts, colours), out)

@@ -1,4 +1,4 @@
-"""Pictures on grids: squashed to a square; which cells of a coarser grid speak for which region, and by how much."""
+"""Pictures as grids: normalised, squashed to a square; which cells of a coarser grid speak for which region."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 from PIL import Image
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet: by what models that read pixels have them normalised."""
 
 
 def region_weights(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

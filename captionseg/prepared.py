@@ -13,11 +13,8 @@ from torch import Tensor
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import read_truth
-from captionseg.grids import squash
+from captionseg.grids import MEAN, STD, squash
 from captionseg.records import Inputs
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet: by what models that read pixels have them normalised."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from captionseg.benchmarks.held_out import HeldOut
 from captionseg.encoders import TextSpace
 from captionseg.inference.windows import WindowParams, label
 from captionseg.inference.words import text_encoder
-from captionseg.modeling import saved
+from captionseg.modeling import CONCEPTS, saved
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
 from captionseg.text.prompts import class_embeddings, templates
@@ -53,6 +54,7 @@ def evaluate(model: Path, folders: Folders, encoder: Path, params: EvaluateParam
         areas.append(count(benchmark.of(trained.config.reads), predict))
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
+    groups |= seen_and_unseen(model, benchmark.names)
     result = {
         "scores": scores(areas, samples=params.bootstrap, seed=seed, groups=groups),
         "per_class": per_class(areas, benchmark.names),
@@ -60,6 +62,17 @@ def evaluate(model: Path, folders: Folders, encoder: Path, params: EvaluateParam
                   for folder, a in zip(seeds, areas, strict=True)},
     }
     return result, np.stack(areas), speed
+
+
+def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Classes that the texts of training named, and those that they did not (OVSegmentor, Table 7); [C] bool each.
+
+    Nothing where all classes are of one kind.
+    """
+    path = model / CONCEPTS
+    known = set(path.read_text().splitlines()) if path.exists() else set()
+    seen = np.array([name.lower() in known for name in names])
+    return {"seen": seen, "unseen": ~seen} if seen.any() and not seen.all() else {}
 
 
 def predictor(model: Any, classes: torch.Tensor, device: str, windows: WindowParams) -> Predict:

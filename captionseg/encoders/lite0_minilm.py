@@ -92,14 +92,23 @@ def load_image_tower() -> nn.Module:
     import timm
 
     net = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=16)
+    net.load_state_dict(image_weights(net), strict=False)
+    return _ImageTower(folded(net.eval()))
+
+
+def image_weights(net: nn.Module) -> dict[str, Tensor]:
+    """The packaged weights under the names of timm's tf_efficientnet_lite0, with or without its classifier.
+
+    Raises:
+        UserError: if they do not fit.
+    """
     path = package_path(*IMAGE_WEIGHTS)
     given = torch.load(path, weights_only=True, map_location="cpu")
-    own = [k for k in net.state_dict() if not k.endswith("num_batches_tracked")]
-    values = [v for k, v in given.items() if not k.endswith("num_batches_tracked")]
-    if [net.state_dict()[k].shape for k in own] != [v.shape for v in values]:
+    own = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    values = [v for k, v in given.items() if not k.endswith("num_batches_tracked")][: len(own)]
+    if [v.shape for v in own.values()] != [v.shape for v in values]:
         raise UserError(f"{path}: not the EfficientNet-Lite0 weights that are expected; reinstall requirements.lock")
-    net.load_state_dict(dict(zip(own, values, strict=True)), strict=False)
-    return _ImageTower(folded(net.eval()))
+    return dict(zip(own, values, strict=True))
 
 
 def folded(module: nn.Module) -> nn.Module:

@@ -20,6 +20,7 @@ from captionseg.runtime import detect
 from captionseg.segmenters import REGION_MAKERS, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.text.prompts import class_embeddings, templates
+from captionseg.typed import replaced
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,24 @@ class Predictor:
     windows: WindowParams = field(default_factory=WindowParams)
 
     @staticmethod
-    def load(folder: Path | str, *, device: str = "auto") -> Predictor:
+    def load(folder: Path | str, *, device: str = "auto", background: float | None = None) -> Predictor:
         """The model of a folder such as models/cocu-mil.
 
+        Args:
+            folder: that holds it.
+            device: auto, cpu, cuda or cuda:N.
+            background: threshold of models with groups, in place of the saved one.
+
         Raises:
-            UserError: if the folder holds none.
+            UserError: if the folder holds none, or one that knows no background.
         """
         folder, where = Path(folder), detect(device).device
         found = saved.load(folder)
         model, reads = found.model.to(where), found.model.config.reads
+        if background is not None:
+            if not hasattr(model.config, "zero_shot"):
+                raise UserError(f"{folder}: a {found.name} knows no background threshold; leave --background out")
+            model.config = replaced(model.config, {"zero_shot": {"background": background}}, "config")
         encoder: Encoder | None = None
         if not reads.picture or not reads.tokens:  # a model with both towers of its own needs no other
             encoder = load_encoder(folder / "encoder", device=device)

@@ -1,10 +1,18 @@
 """Segmentation models, one file each. MODELS holds (config dataclass, module)."""
 
-from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
-from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig
+from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small, groupvit_tiny
+from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, ovsegmentor_base, ovsegmentor_released
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 
 MODELS = {"segment_mil": (SegmentMilConfig, SegmentMil), "groupvit": (GroupViTConfig, GroupViT),
           "ovsegmentor": (OVSegmentorConfig, OVSegmentor)}  # fmt: skip
 
-__all__ = ["MODELS", "GroupViT", "GroupViTConfig", "OVSegmentor", "OVSegmentorConfig", "SegmentMil", "SegmentMilConfig"]
+PRESETS = {"groupvit_small": groupvit_small, "groupvit_tiny": groupvit_tiny, "ovsegmentor_base": ovsegmentor_base,
+           "ovsegmentor_released": ovsegmentor_released}  # fmt: skip
+"""Published configurations, and smaller ones: name -> what makes it. A recipe may start from one."""
+
+CONCEPTS = "concepts.txt"
+"""Beside a saved model: the concepts that its texts named."""
+
+__all__ = ["CONCEPTS", "MODELS", "PRESETS", "GroupViT", "GroupViTConfig", "OVSegmentor", "OVSegmentorConfig",
+           "SegmentMil", "SegmentMilConfig"]

@@ -26,7 +26,8 @@ class EncoderConfig:
         backbone: network of timm in place of the convolution over patches; empty takes the convolution.
         frozen: whether the backbone is not trained.
         weights: file that training starts from, of the backbone, or of a ViT (DINO's) whose patches and blocks are
-            taken: safetensors, or a checkpoint that holds tensors alone. Empty starts from random weights.
+            taken: safetensors, or a checkpoint that holds tensors alone. `packaged` are those of the default encoder's
+            tf_efficientnet_lite0; empty starts from random weights.
         region_width: F, features of a region; 0 takes it from the data.
         width, heads: of the tokens, and of attention in blocks.
         depths: transformer blocks a stage.

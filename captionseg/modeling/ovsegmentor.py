@@ -24,6 +24,7 @@ from captionseg.modeling.bags import BagContrast, Bags, Scales, mean_over_ranks
 from captionseg.modeling.completion import Completion, Missing, Objective, missing_loss
 from captionseg.modeling.group_encoder import EncoderConfig
 from captionseg.modeling.segmenter import Gather, Masking, Reads, alone
+from captionseg.modeling.texts import TextConfig
 from captionseg.modeling.towers import Towers, TowersConfig, bag_of
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import Batch, Inputs
@@ -97,6 +98,26 @@ class OVSegmentorConfig:
         """With widths that are 0 taken from the data."""
         return replace(self, towers=self.towers.sized(regions=regions, texts=texts),
                        entities=self.entities or concepts)
+
+
+def ovsegmentor_base() -> OVSegmentorConfig:
+    """The paper's: ViT-B/16 in two halves of six blocks, 8 groups bound by Eq. 3-6, BERT-base. Name DINO's and BERT's
+    weights in towers.encoder.weights and towers.text.weights."""
+    encoder = EncoderConfig(
+        tokens="pixels", patch_norm=False, width=768, heads=12, depths=[6, 6], group_tokens=[8, 0], groups=[8],
+        binding="slots", assign="gumbel", drop_path=0.1, dropout=0.0, eps=1e-6)
+    text = TextConfig("bert", width=768, depth=12, heads=12)
+    return OVSegmentorConfig(
+        TowersConfig(encoder, text, hidden=4096, norm="batch"), pool="mean", mask_negatives=False,
+        zero_shot=ZeroShot("groups", "product", top_k=5))
+
+
+def ovsegmentor_released() -> OVSegmentorConfig:
+    """As `ovsegmentor_base`, where the released code differs: see docs/methods/ovsegmentor.md."""
+    paper = ovsegmentor_base()
+    encoder = replace(paper.towers.encoder, heads=8, group_tokens=[64, 0], binding="groupvit", assign_eps=1.0, eps=1e-5)
+    return replace(paper, towers=replace(paper.towers, encoder=encoder), relative=True, threshold=0.6,
+                   mask_reduction="sum", freeze_text=True)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.encoders.lite0_minilm import image_weights
 from captionseg.modeling.group_encoder import GroupEncoder
 from captionseg.modeling.layers.backbone import BackboneMaps
 from captionseg.modeling.layers.tokens import PatchTokens
 from captionseg.records import UserError
 
+PACKAGED = "packaged"
 WRAPPERS = ("state_dict", "model", "teacher", "student")
 PREFIXES = re.compile(r"^(module\.|backbone\.)+")
 HEAD = ("head", "fc", "classifier", "cls_token", "dist_token", "fc_norm", "norm_pre", "num_batches_tracked")
@@ -55,6 +57,12 @@ def start_from(encoder: GroupEncoder) -> None:
     """
     path = encoder.config.weights
     if not path or not isinstance(encoder.tokens, PatchTokens):
+        return
+    if path == PACKAGED:
+        if encoder.config.backbone != "tf_efficientnet_lite0":
+            raise UserError("weights: packaged are those of backbone: tf_efficientnet_lite0")
+        net = encoder.tokens.projection.net  # type: ignore[union-attr]
+        net.load_state_dict(image_weights(net), strict=False)  # type: ignore[union-attr,arg-type]
         return
     given = read_weights(path)
     if isinstance(encoder.tokens.projection, BackboneMaps):

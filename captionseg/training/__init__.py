@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from captionseg.modeling import GroupViTConfig, OVSegmentorConfig, SegmentMilConfig
+from captionseg.modeling import MODELS, PRESETS, GroupViTConfig, OVSegmentorConfig, SegmentMilConfig
 from captionseg.runtime.runtime import Precision
 from captionseg.training.augment import AugmentParams
 
@@ -19,15 +19,23 @@ class Recipe:
         archive: rule whose archive says which texts are no negatives. With another rule than `curation` this is the
             control that separates better labels from better negatives.
         model: member of captionseg.modeling.MODELS.
-        settings: model config fields that differ from the section of the model in `pretrain`.
+        preset: member of captionseg.modeling.PRESETS that the model starts from, in place of its section in `pretrain`.
+        settings: model config fields that differ from either.
         about: what the row stands for, for the report.
     """
 
     curation: str
     archive: str
     model: Literal["segment_mil", "groupvit", "ovsegmentor"] = "segment_mil"
+    preset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     about: str = ""
+
+    def __post_init__(self) -> None:
+        if self.preset and self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r} is not valid (valid: {', '.join(PRESETS)})")
+        if self.preset and not isinstance(PRESETS[self.preset](), MODELS[self.model][0]):
+            raise ValueError(f"preset {self.preset!r} is none of model {self.model}")
 
 
 @dataclass(frozen=True)

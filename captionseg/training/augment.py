@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captionseg.prepared import MEAN, STD
+from captionseg.grids import MEAN, STD
 
 
 @dataclass(frozen=True)

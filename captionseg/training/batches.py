@@ -16,20 +16,21 @@ from captionseg.records import Batch
 from captionseg.text.prompts import templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 from captionseg.training.augment import Augmenter
-from captionseg.training.loader import Sentences, TrainingSet
+from captionseg.training.loader import TrainingSet
 
 
 class Words:
     """The texts of batches as token numbers.
 
     Args:
-        sentences: of the training set.
+        data: a training set with sentences.
         reads: which encoding.
         prompts: template set that concepts are put into, one drawn for each.
     """
 
-    def __init__(self, sentences: Sentences, reads: Reads, prompts: str) -> None:
-        self.sentences, self.templates = sentences, templates(prompts)
+    def __init__(self, data: TrainingSet, reads: Reads, prompts: str) -> None:
+        assert data.sentences is not None
+        self.sentences, self.concepts, self.templates = data.sentences, data.concepts, templates(prompts)
         self.tokens: Tokenizer = tokenizer(reads.tokens or "clip", reads.tokenizer, context=reads.context)
 
     def __call__(self, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -42,7 +43,7 @@ class Words:
         """
         given = self.sentences
         chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))
-        prompts = [self.templates[chosen[i, j]].format(given.concepts[concept]) if concept >= 0 else ""
+        prompts = [self.templates[chosen[i, j]].format(self.concepts[concept]) if concept >= 0 else ""
                    for i, row in enumerate(drawn) for j, concept in enumerate(row)]
         out = {"caption_tokens": self.tokens([given.captions[row] for row in rows]),
                "text_tokens": self.tokens(prompts).reshape(*drawn.shape, -1)}
@@ -54,7 +55,7 @@ class Words:
 
     def answer(self, drawn: np.ndarray, template: str) -> str:
         """OVSegmentor's prompted entities: what stands before the gap of a template, and all of them."""
-        names = " and ".join(self.sentences.concepts[concept] for concept in drawn if concept >= 0)
+        names = " and ".join(self.concepts[concept] for concept in drawn if concept >= 0)
         return template[: template.index("{}")] + names
 
     def targets(self, masked: Tensor, concepts: np.ndarray) -> Tensor:

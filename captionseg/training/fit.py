@@ -129,7 +129,7 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
     L.seed_everything(seed, verbose=False)
     runtime = detect(params.device, params.precision)
     asks: Reads = model.config.reads  # type: ignore[union-attr,assignment]
-    words = Words(data.sentences, asks, params.text_prompts) if data.sentences else None
+    words = Words(data, asks, params.text_prompts) if data.sentences else None
     augment = Augmenter(params.augment, asks.picture) if data.pictures else None
     batches = Batches(data, batch=params.batch, texts=params.texts, seed=seed, world=params.devices, words=words,
                       augment=augment)

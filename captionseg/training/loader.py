@@ -35,16 +35,14 @@ class Folders:
 
 @dataclass(frozen=True)
 class Sentences:
-    """Texts of a training set, for models that read tokens; N pairs, C concepts.
+    """Texts of a training set, for models that read tokens; N pairs.
 
     Attributes:
         captions: [N], and masked [N] with their entities masked, or None where the model asks for none.
-        concepts: [C].
         masked: see captions.
     """
 
     captions: list[str]
-    concepts: list[str]
     masked: list[str] | None
 
 
@@ -56,7 +54,7 @@ class TrainingSet:
         rows: [N] rows of the index.
         regions: [index rows, S, F] and count [index rows]: pooled features of regions.
         caption_embedding: [index rows, D] fp16.
-        concept_embedding: [C, D].
+        concepts: [C] and concept_embedding [C, D].
         texts, weight, cluster: [N, M] concepts that may be drawn (-1 pads), their weights and clusters.
         archive: [N, M'] concepts that are no negatives of the image.
         named: [N, K] concepts that the caption names.
@@ -70,6 +68,7 @@ class TrainingSet:
     regions: ShardedArray
     count: np.ndarray
     caption_embedding: np.ndarray
+    concepts: list[str]
     concept_embedding: np.ndarray
     texts: np.ndarray
     weight: np.ndarray
@@ -115,7 +114,7 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
     data = TrainingSet(
         np.array([row_of[uid] for uid in drawn.uid[kept]]),
         ShardedArray.of_folder(folders.regions / "pooled"), read_arrays(folders.regions / "count"),
-        read_arrays(index / "text_emb"), np.load(supervision / "vocabulary" / "embedding.npy"),
+        read_arrays(index / "text_emb"), concepts, np.load(supervision / "vocabulary" / "embedding.npy"),
         numbers(drawn, number)[kept], weight[kept], cluster[kept],
         np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
         pictures=Pictures.of_index(folders.pairs, index) if reads.picture else None,
@@ -128,7 +127,7 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
     target = hidden.target[kept] if reads.masking else None
     if reads.tokens:
         masked = [hidden.texts[i] for i in kept] if reads.masking else None
-        sentences = Sentences([captions[uid] for uid in drawn.uid[kept]], concepts, masked)
+        sentences = Sentences([captions[uid] for uid in drawn.uid[kept]], masked)
         return dataclasses.replace(data, sentences=sentences, masked_target=target)
     masked = encode(hidden.texts)[kept] if encode else None
     return dataclasses.replace(data, masked=masked, masked_target=target)

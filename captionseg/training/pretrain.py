@@ -15,11 +15,11 @@ import torch
 from captionseg.encoders import TextSpace
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.words import TOKENIZER, text_encoder
-from captionseg.modeling import MODELS, saved
+from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import UserError
 from captionseg.runtime import detect
-from captionseg.storage import write_json
+from captionseg.storage import atomic_path, write_json
 from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.tokenizers import tokenizer
 from captionseg.training import PretrainParams, Recipe, loader, tuning
@@ -53,6 +53,7 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
                        encode=space() if asks.masking and not asks.tokens else None)
     score = tune_score(params, folders, asks, space)
+    write_concepts(data, out)
     fits, speeds = {}, []
     for seed in params.seeds:
         folder = out / "seeds" / str(seed)
@@ -108,12 +109,13 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
 
 
 def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "settings") -> Any:
-    """The config of a recipe's model: the model's section of the params with the recipe's settings.
+    """The config of a recipe's model: a preset, or the model's section of the params, with the recipe's settings.
 
     Raises:
         UserError: if the recipe sets a field that the model does not have, or what it sets does not fit together.
     """
-    return replaced(getattr(params, recipe.model), recipe.settings, where)
+    base = PRESETS[recipe.preset]() if recipe.preset else getattr(params, recipe.model)
+    return replaced(base, recipe.settings, where)
 
 
 def tune_score(params: PretrainParams, folders: Folders, reads: Reads, space: Callable[[], Encode]) -> Score | None:
@@ -132,6 +134,13 @@ def tune_score(params: PretrainParams, folders: Folders, reads: Reads, space: Ca
         return tune.mean_iou(model, classes(model) if reads.tokens else fixed(), device=device)
 
     return score
+
+
+def write_concepts(data: TrainingSet, folder: Path) -> None:
+    """concepts.txt: what texts of the recipe name, a line each; classes that are not among them are unseen."""
+    numbers = np.unique(data.texts[data.texts >= 0])
+    with atomic_path(folder / CONCEPTS) as part:
+        part.write_text("".join(f"{data.concepts[n]}\n" for n in numbers))
 
 
 def save_tokenizer(reads: Reads, folder: Path) -> None:

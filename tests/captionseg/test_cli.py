@@ -19,7 +19,7 @@ class Halves:
     asked: list = []  # noqa: RUF012
 
     @staticmethod
-    def load(folder, *, device):
+    def load(folder, *, device, background):
         Halves.asked.append((folder, device))
         return Halves()
 
@@ -152,5 +152,12 @@ def test_convert_both_ways(tmp_path, capsys):
     assert "a groupvit of captionseg" in capsys.readouterr().out
     again, before = (saved.load(tmp_path / name).model.state_dict() for name in ("again", "ours"))
     assert all((again[name] == before[name]).all() for name in before)
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 70, 3), dtype=np.uint8)).save(picture)
+    command = ["segment", str(picture), "--labels", "dog, cat", "--model", str(tmp_path / "again"), "--device", "cpu"]
+    for extra, left in (([], False), (["--background", "0.99"], True)):
+        mask = tmp_path / "mask.png"
+        assert cli.main([*command, "--mask", str(mask), *extra]) == 0
+        assert (np.array(Image.open(mask)) == 255).any() == left  # no trained model is that sure
     assert cli.main(["convert", str(tmp_path / "nowhere"), str(tmp_path / "x")]) == 1
     assert "cannot be read" in capsys.readouterr().err

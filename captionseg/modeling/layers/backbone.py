@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captionseg.grids import MEAN, STD
+
 
 class BackboneMaps(nn.Module):
     """The last maps of a timm network, through a linear map: [B, 3, H, W] -> [B, D, h, w].
@@ -21,6 +23,9 @@ class BackboneMaps(nn.Module):
         ValueError: for a name that timm does not know, or a network without maps.
     """
 
+    factor: Tensor
+    shift: Tensor
+
     def __init__(self, name: str, width: int, *, size: int, frozen: bool = True) -> None:
         super().__init__()
         import timm
@@ -34,6 +39,10 @@ class BackboneMaps(nn.Module):
             net = timm.create_model(name, **kwargs)
         if not hasattr(net, "forward_intermediates"):
             raise ValueError(f"backbone: {name} gives no maps (timm: forward_intermediates)")
+        given = torch.tensor((MEAN, STD))
+        wanted = torch.tensor((net.pretrained_cfg["mean"], net.pretrained_cfg["std"]))
+        self.register_buffer("factor", (given[1] / wanted[1])[:, None, None], persistent=False)
+        self.register_buffer("shift", ((given[0] - wanted[0]) / wanted[1])[:, None, None], persistent=False)
         self.net, self.frozen = net.requires_grad_(not frozen).eval(), frozen  # one picture is no batch for a norm
         with torch.no_grad():
             maps = self.maps(torch.zeros(1, 3, size, size))
@@ -42,8 +51,9 @@ class BackboneMaps(nn.Module):
         self.train(self.training)
 
     def maps(self, image: Tensor) -> Tensor:
-        """[B, C, h, w] of the last stage, after its norm where it has one."""
-        return self.net.forward_intermediates(image, indices=1, norm=True, intermediates_only=True,
+        """[B, C, h, w] of the last stage, after its norm where it has one; pictures by the network's own statistics."""
+        own = image * self.factor + self.shift
+        return self.net.forward_intermediates(own, indices=1, norm=True, intermediates_only=True,
                                               output_fmt="NCHW")[-1]  # fmt: skip
 
     def forward(self, image: Tensor) -> Tensor:

@@ -59,3 +59,14 @@ def test_without_a_truth_nothing_is_scored(world, folders, model, caplog):
 def test_a_model_without_seeds_is_one_line(world, folders, tmp_path):
     with pytest.raises(UserError, match="no trained seed"):
         evaluate(tmp_path, folders, world.encoder, EvaluateParams(), seed=0)
+
+
+def test_classes_that_no_text_of_training_named_are_scored_apart(world, folders, model):
+    params = EvaluateParams(bootstrap=5, device="cpu")
+    (model / "concepts.txt").write_text("dog\ncat\nbird\n")
+    result, _, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    assert result["scores"]["miou_seen"] == result["scores"]["miou_object"]
+    assert result["scores"]["miou_unseen"] == result["scores"]["miou_stuff"]
+    (model / "concepts.txt").write_text("\n".join(["dog", "cat", "bird", "grass", "sand", "water", "more"]))
+    result, _, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    assert not {"miou_seen", "miou_unseen"} & result["scores"].keys()

@@ -67,6 +67,11 @@ def test_what_is_no_picture_is_one_line(predictor, image):
         predictor.segment(image, ["dog"])
 
 
+def test_a_model_that_knows_no_background_is_one_line(folder):
+    with pytest.raises(UserError, match="a segment_mil knows no background threshold"):
+        Predictor.load(folder, background=0.5)
+
+
 def test_no_label_is_one_line(predictor):
     with pytest.raises(UserError, match="labels: give at least one"):
         predictor.segment(np.zeros((4, 4, 3), np.uint8), [])

@@ -9,7 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from captionseg.losses.consistency import mask_consistency
+from captionseg.modeling import PRESETS
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, nearest, partners
+from captionseg.modeling.segmenter import Reads
 from captionseg.records import UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, REGION, TEXT
@@ -127,3 +129,25 @@ def test_a_batch_without_masked_captions_is_one_line(make_batch):
 def test_what_does_not_fit(change):
     with pytest.raises(UserError, match=next(iter(change))):
         model(**change)
+
+
+@pytest.mark.parametrize(("preset", "heads", "tokens"), [("ovsegmentor_base", 12, 8), ("ovsegmentor_released", 8, 64)])
+def test_the_published_sizes(preset, heads, tokens):
+    config = PRESETS[preset]().sized(regions=0, texts=0, concepts=50)
+    with torch.device("meta"):
+        net = OVSegmentor(config)
+    vision = net.towers.vision
+    blocks = [b for stage in vision.stages for b in stage.blocks]
+    vit = sum(p.numel() for part in (vision.tokens, vision.norm, *blocks) for p in part.parameters())
+    assert vit == 85_798_656 - 2 * 768  # DINO's ViT-B/16, less its class token and that token's position
+    assert len(vision.stages[0].blocks) == len(vision.stages[1].blocks) == 6
+    assert vision.stages[0].blocks[0].attn.heads == heads
+    assert vision.stages[0].group_token.shape == (1, tokens, 768)
+    assert config.reads == Reads(224, "bert", masking="all")
+
+
+def test_dice_summed_over_pictures_as_released(make_batch):
+    batch = make_batch(images=4)
+    batch = dataclasses.replace(batch, text_concept=torch.zeros_like(batch.text_concept))  # all have partners
+    mean, total = (model(mask_weight=1.0, mask_reduction=r).eval() for r in ("mean", "sum"))
+    torch.testing.assert_close(total.losses(total(batch))["mask"], 4 * mean.losses(mean(batch))["mask"])

@@ -7,6 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from captionseg.encoders.lite0_minilm import load_image_tower
 from captionseg.modeling.group_encoder import EncoderConfig, GroupEncoder
 from captionseg.modeling.pretrained import positions, read_weights, start_from
 from captionseg.records import UserError
@@ -94,3 +95,19 @@ def test_what_does_not_fit_is_one_line(tmp_path):
             start_from(encoder(weights=str(tmp_path / name)))
         assert "\n" not in str(caught.value)
     assert read_weights(tmp_path / "short.safetensors").keys() < state.keys()
+
+
+def test_the_packaged_weights_are_the_default_encoders():
+    ours = encoder(backbone="tf_efficientnet_lite0", size=64, weights="packaged").eval()
+    start_from(ours)
+    tower = load_image_tower()
+    pixels = torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8)
+    net = ours.tokens.projection.net
+    head = net.bn2(net.conv_head(net.forward_intermediates((pixels.float() - 127.5) / 127.5, indices=1,
+                                                           intermediates_only=True)[-1]))  # fmt: skip
+    theirs = tower(pixels)[1]
+    # another stride and dilation: the same features on average
+    pooled = [m.mean((2, 3))[0] for m in (head, theirs)]
+    assert torch.nn.functional.cosine_similarity(*pooled, dim=0) > 0.8
+    with pytest.raises(UserError, match="packaged are those of backbone: tf_efficientnet_lite0"):
+        start_from(encoder(backbone="test_vit", size=64, weights="packaged"))

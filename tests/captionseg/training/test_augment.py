@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.prepared import MEAN, STD
+from captionseg.grids import MEAN, STD
 from captionseg.training.augment import Augmenter, AugmentParams, seeded
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)

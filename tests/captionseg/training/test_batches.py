@@ -131,7 +131,7 @@ def pixels(folders):
         reads = Reads(picture=16, tokens=kind, masking=masking)
         data = loader.load(folders, curation="cocu", archive="cocu", reads=reads)
         augment = Augmenter(AugmentParams(), 16)
-        return Batches(data, batch=8, texts=3, seed=0, words=Words(data.sentences, reads, "imagenet"), augment=augment,
+        return Batches(data, batch=8, texts=3, seed=0, words=Words(data, reads, "imagenet"), augment=augment,
                        **changes)  # fmt: skip
 
     return make
@@ -157,7 +157,7 @@ def test_concepts_are_prompted_anew_each_epoch(pixels):
 
     first, second = (next(iter(batches)) for batches.epoch in (0, 1))
     for texts, batch in ((said(first), first), (said(second), second)):
-        names = [batches.data.sentences.concepts[c] if c >= 0 else "" for c in batch.text_concept.flatten()]
+        names = [batches.data.concepts[c] if c >= 0 else "" for c in batch.text_concept.flatten()]
         assert all(name in text for name, text in zip(names, texts, strict=True))
         assert len({text.replace(name, "{}") for name, text in zip(names, texts, strict=True) if name}) > 5
     assert not torch.equal(first.image, second.image)
@@ -184,7 +184,7 @@ def test_augmentation_leaves_other_random_numbers_alone(pixels):
 def test_masked_captions_answers_and_what_is_behind_the_masks(pixels):
     batches = pixels("bert", "all")
     batch, words = next(iter(batches)), batches.words
-    concepts, decode = words.sentences.concepts, words.tokens.encode.decode
+    concepts, decode = words.concepts, words.tokens.encode.decode
     for row in range(8):
         masked = decode(batch.masked_tokens[row], skip_special_tokens=False)
         at = (batch.masked_tokens[row] == words.tokens.mask).nonzero()[:, 0]

@@ -17,7 +17,7 @@ from captionseg.inference import Predictor
 from captionseg.modeling import saved
 from captionseg.records import UserError
 from captionseg.text.tokenizers import tokenizer
-from captionseg.training import Recipe
+from captionseg.training import PretrainParams, Recipe
 from captionseg.training import pretrain as module
 from captionseg.training.pretrain import pretrain
 
@@ -40,6 +40,7 @@ def test_each_seed_and_the_best_at_the_top(train, tmp_path):
     assert {"loss", "tune_miou", "images_per_second", "seconds"} == metrics.keys()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "README.md",
+        "concepts.txt",
         "config.json",
         "encoder",
         "model.safetensors",
@@ -132,7 +133,8 @@ def test_pixels_from_training_to_a_predictor(model, settings, others, params, fo
         context={"prompts": "simple"}, out=tmp_path, tell=lambda *_: None,
     )  # fmt: skip
     assert metrics["tune_miou"] >= 0.0
-    assert {p.name for p in tmp_path.iterdir()} == {"README.md", "config.json", "model.safetensors", "seeds"} | others
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "README.md", "concepts.txt", "config.json", "model.safetensors", "seeds"} | others
     found = Predictor.load(tmp_path, device="cpu")
     image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
     labels = found.segment(image, ["dog", "grass"])
@@ -166,3 +168,20 @@ def test_weights_that_are_not_there_are_one_line(params, folders, tmp_path):
         with pytest.raises(UserError, match=message):
             pretrain(Recipe("nouns", "nouns", model="groupvit", settings=change), params, folders, name="x",
                      context={}, out=tmp_path, tell=lambda *_: None)  # fmt: skip
+
+
+def test_what_was_named_is_written_down(train, tmp_path, data):
+    train(tmp_path)
+    names = (tmp_path / "concepts.txt").read_text().splitlines()
+    assert names == sorted(set(names), key=data.concepts.index)
+    assert set(names) == {data.concepts[c] for c in set(data.texts.flatten().tolist()) - {-1}}
+
+
+def test_a_preset_is_where_a_recipe_starts_from():
+    recipe = Recipe("cocu", "cocu", "groupvit", "groupvit_tiny", {"towers": {"encoder": {"depths": [1, 1]}}})
+    config = module.model_config(recipe, PretrainParams())
+    assert (config.towers.encoder.depths, config.towers.encoder.size, config.pool) == ([1, 1], 112, "mean")
+    for change, message in (({"preset": "groupvit_huge"}, "preset 'groupvit_huge' is not valid"),
+                            ({"preset": "ovsegmentor_base"}, "preset 'ovsegmentor_base' is none of model groupvit")):
+        with pytest.raises(ValueError, match=message):
+            Recipe("cocu", "cocu", "groupvit", **change)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from captionseg.grids import MEAN, STD
 from captionseg.modeling.layers.backbone import BackboneMaps
 
 NAMES = {"test_resnet": 2, "test_vit": 4, "test_efficientnet": 2}  # side of the maps of 64 pixels
@@ -30,3 +31,12 @@ def test_what_is_frozen_does_not_learn_and_keeps_its_statistics(frozen):
 def test_a_name_that_nobody_has_is_an_error():
     with pytest.raises(ValueError, match="timm has no model 'no_such_net'"):
         BackboneMaps("no_such_net", 8, size=64)
+
+
+def test_a_picture_comes_to_the_network_by_its_own_statistics():
+    net, seen = BackboneMaps("tf_efficientnet_lite0", 8, size=64).eval(), []
+    net.net.conv_stem.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    pixels = torch.rand(1, 3, 64, 64)
+    net((pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])
+    inside = torch.nn.functional.pad(2 * pixels - 1, (0, 1, 0, 1))  # its own are .5 and .5; it pads as TensorFlow
+    assert any(torch.allclose(s[..., :64, :64], inside[..., :64, :64], atol=1e-5) for s in seen)
