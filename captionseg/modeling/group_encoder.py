@@ -21,7 +21,7 @@ class EncoderConfig:
 
     Attributes:
         tokens: pixels (patches) or regions (pooled frozen features).
-        size, patch: of training pictures and of a patch, in pixels.
+        size, patch: of training pictures and of a patch, in pixels; the stride of a backbone that can be told.
         patch_norm: a norm after the patches, as GroupViT has it and a plain ViT has not.
         backbone: network of timm in place of the convolution over patches; empty takes the convolution.
         frozen: whether the backbone is not trained.
@@ -176,7 +176,7 @@ def first_tokens(config: EncoderConfig) -> PatchTokens | RegionTokens:
     if config.tokens == "regions":
         return RegionTokens(config.region_width, config.width, dropout=config.dropout)
     if config.backbone:
-        maps = BackboneMaps(config.backbone, config.width, size=config.size, frozen=config.frozen)
+        maps = BackboneMaps(config.backbone, config.width, size=config.size, stride=config.patch, frozen=config.frozen)
         return PatchTokens(maps, config.width, maps.side, norm=config.patch_norm)
     patches = nn.Conv2d(3, config.width, config.patch, config.patch)
     return PatchTokens(patches, config.width, config.size // config.patch, norm=config.patch_norm)

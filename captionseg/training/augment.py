@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +50,20 @@ class Augmenter:
             size, is_training=True, scale=(params.smallest, 1.0), auto_augment=params.randaugment or None,
             color_jitter=0.0, interpolation="bilinear", re_prob=params.erase, re_mode="pixel", re_count=1, mean=MEAN,
             std=STD)
+        for step in self.transform.transforms:
+            for op in getattr(step, "ops", ()):
+                if "Posterize" in op.name:
+                    op.level_fn = keep_a_bit(op.level_fn)
 
     def __call__(self, image: np.ndarray, seed: Sequence[int]) -> Tensor:
         """[3, size, size] float32 of uint8 [H, W, 3]; the same for the same seed, whatever was drawn before."""
         with seeded(seed):
             return self.transform(Image.fromarray(image))
+
+
+def keep_a_bit(level_fn: Callable[..., tuple[int, ...]]) -> Callable[..., tuple[int, ...]]:
+    """How many bits timm's posterize leaves, but one at least: Pillow refuses the 0 of the highest magnitude."""
+    return lambda level, hparams: (max(1, level_fn(level, hparams)[0]),)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ class BackboneMaps(nn.Module):
         name: as timm lists it, such as tf_efficientnet_lite0 or vit_small_patch16_224.
         width: D.
         size: of training pictures; a ViT takes others too.
+        stride: of the maps, in pixels, where the network lets it be chosen (dilation); its own elsewhere.
         frozen: no gradient, batch norms in evaluation; the linear map is trained all the same.
 
     Raises:
@@ -26,17 +27,13 @@ class BackboneMaps(nn.Module):
     factor: Tensor
     shift: Tensor
 
-    def __init__(self, name: str, width: int, *, size: int, frozen: bool = True) -> None:
+    def __init__(self, name: str, width: int, *, size: int, stride: int = 16, frozen: bool = True) -> None:
         super().__init__()
         import timm
 
         if not timm.is_model(name):
             raise ValueError(f"backbone: timm has no model {name!r}; `timm.list_models()` lists what it has")
-        kwargs = {"pretrained": False, "num_classes": 0}
-        try:
-            net: Any = timm.create_model(name, img_size=size, dynamic_img_size=True, **kwargs)
-        except TypeError:  # a network whose weights do not depend on the size of pictures
-            net = timm.create_model(name, **kwargs)
+        net: Any = create(name, {"img_size": size, "dynamic_img_size": True}, {"output_stride": stride}, {})
         if not hasattr(net, "forward_intermediates"):
             raise ValueError(f"backbone: {name} gives no maps (timm: forward_intermediates)")
         given = torch.tensor((MEAN, STD))
@@ -68,3 +65,15 @@ class BackboneMaps(nn.Module):
         if self.frozen:
             self.net.eval()
         return self
+
+
+def create(name: str, *choices: dict[str, Any]) -> Any:
+    """The network with the first of the choices that it takes: timm's families differ in what they can be told."""
+    import timm
+
+    for choice in choices[:-1]:
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=0, **choice)
+        except (TypeError, NotImplementedError, AssertionError):
+            continue
+    return timm.create_model(name, pretrained=False, num_classes=0, **choices[-1])

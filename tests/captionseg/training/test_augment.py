@@ -33,6 +33,11 @@ def test_without_augmentation_a_crop_of_all_is_the_picture_or_its_mirror():
     assert seen == {True, False}
 
 
+def test_the_highest_magnitude_is_no_error():
+    augment = Augmenter(AugmentParams(randaugment="rand-m10-p1.0-inc1"), 16)
+    assert all(torch.isfinite(augment(IMAGE, [seed])).all() for seed in range(100))
+
+
 def test_random_numbers_of_others_go_on_where_they_were():
     torch.manual_seed(0)
     expected = torch.rand(3)[1:]

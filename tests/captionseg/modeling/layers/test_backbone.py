@@ -6,7 +6,7 @@ import torch
 from captionseg.grids import MEAN, STD
 from captionseg.modeling.layers.backbone import BackboneMaps
 
-NAMES = {"test_resnet": 2, "test_vit": 4, "test_efficientnet": 2}  # side of the maps of 64 pixels
+NAMES = {"test_resnet": 4, "test_vit": 4, "test_efficientnet": 4, "test_convnext": 4}  # side of the maps of 64 pixels
 
 
 @pytest.mark.parametrize("name", NAMES)
