@@ -2,7 +2,7 @@
 
     captionseg segment zebra.jpg --labels "zebra, grass"
     captionseg check-params
-    captionseg convert nvidia-groupvit ours
+    captionseg convert groupvit nvidia-groupvit ours
 
 What a command needs is imported when it runs, so that --help comes at once.
 """
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     two.set_defaults(run=check_params)
     three = commands.add_parser("convert", help="GroupViT checkpoints of transformers into ours, and back",
                                 description=convert.__doc__)
+    three.add_argument("kind", choices=["groupvit"], help="of model")
     three.add_argument("source", type=Path, help="folder with config.json and weights, of either layout")
     three.add_argument("target", type=Path, help="folder to write")
     three.set_defaults(run=convert)

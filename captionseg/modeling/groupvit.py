@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling import group_readout
 from captionseg.modeling.bags import BagContrast, Bags, Scales
 from captionseg.modeling.group_encoder import EncoderConfig
 from captionseg.modeling.segmenter import Gather, Reads, alone
@@ -128,15 +127,10 @@ class GroupViT(nn.Module):
             losses |= {f"segment_{k}": self.config.segment_weight * v for k, v in extra.items()}
         return {k: self.config.caption_weight * v if k.endswith("caption") else v for k, v in losses.items()}
 
-    def find(self, inputs: Inputs, class_embeddings: Tensor) -> group_readout.Found:
-        """Scores of classes, not painted yet."""
-        scale = self.caption_scale.exp().clamp(max=100.0)
-        return self.towers.find(inputs, class_embeddings, scale, self.config.zero_shot)
-
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """Mask logits [B, C, height, width] of one window."""
-        return group_readout.logits(self.find(inputs, class_embeddings), inputs, self.config.zero_shot)
+        return self.towers.segment(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""
-        return group_readout.labels(self.find(inputs, class_embeddings), inputs, self.config.zero_shot)
+        return self.towers.label(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)

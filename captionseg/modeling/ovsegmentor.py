@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from captionseg.losses.consistency import mask_consistency
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling import group_readout
 from captionseg.modeling.bags import BagContrast, Bags, Scales, mean_over_ranks
 from captionseg.modeling.completion import Completion, Missing, Objective, missing_loss
 from captionseg.modeling.group_encoder import EncoderConfig
@@ -264,18 +263,13 @@ class OVSegmentor(nn.Module):
                                 relative=self.config.relative)  # fmt: skip
         return 0.5 * (each * here).sum() / count
 
-    def find(self, inputs: Inputs, class_embeddings: Tensor) -> group_readout.Found:
-        """Scores of classes (Eq. 1), not painted yet."""
-        scale = self.caption_scale.exp().clamp(max=100.0)
-        return self.towers.find(inputs, class_embeddings, scale, self.config.zero_shot)
-
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """Mask logits [B, C, height, width] of one window."""
-        return group_readout.logits(self.find(inputs, class_embeddings), inputs, self.config.zero_shot)
+        return self.towers.segment(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""
-        return group_readout.labels(self.find(inputs, class_embeddings), inputs, self.config.zero_shot)
+        return self.towers.label(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)
 
 
 def partners(concepts: Tensor) -> Tensor:

@@ -104,9 +104,24 @@ class Towers(nn.Module):
         """[C, W], L2-normalised, of frozen embeddings [C, D], or of what `encode_text` gave for the model's own."""
         return self.embed_texts(classes) if self.text is None else F.normalize(classes.float(), dim=-1)
 
-    def find(self, inputs: Inputs, classes: Tensor, scale: Tensor, choices: ZeroShot) -> group_readout.Found:
-        """Scores of classes [C, D], see captionseg.modeling.group_readout."""
-        encoded = self.vision(inputs.image, inputs.regions, inputs.region_mask)
+    def segment(self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot) -> Tensor:
+        """Mask logits of one window for classes [C, D], see captionseg.modeling.group_readout.
+
+        Args:
+            inputs: of the window.
+            classes: [C, D], as Segmenter.segment takes them.
+            log_scale: the learnt logarithm of 1 / tau.
+            choices: of inference.
+        """
+        return group_readout.logits(self.find(inputs, classes, log_scale, choices), inputs, choices)
+
+    def label(self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot) -> Tensor:
+        """Labels of one window; arguments as of `segment`."""
+        return group_readout.labels(self.find(inputs, classes, log_scale, choices), inputs, choices)
+
+    def find(self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot) -> group_readout.Found:
+        """Scores, not painted yet; arguments as of `segment`."""
+        encoded, scale = self.vision(inputs.image, inputs.regions, inputs.region_mask), log_scale.exp().clamp(max=100.0)
         return group_readout.find(self.vision, encoded, self.embed, self.embed_classes(classes), scale, choices,
                                   mask=inputs.region_mask)
 

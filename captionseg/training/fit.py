@@ -133,6 +133,9 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
     augment = Augmenter(params.augment, asks.picture) if data.pictures else None
     batches = Batches(data, batch=params.batch, texts=params.texts, seed=seed, world=params.devices, words=words,
                       augment=augment)
+    if batches.batch * params.devices < 2:
+        raise UserError(f"pretrain.batch: a batch of one image has no negatives, so nothing is learnt; raise it (it is "
+                        f"{params.batch}) or keep more rows (curation kept {len(data)})")
     module = _Module(model, params, params.epochs * len(batches), curve)
     checkpoint = ModelCheckpoint(dirpath=work, filename="epoch", save_top_k=1, every_n_epochs=1,
                                  save_on_train_epoch_end=True, enable_version_counter=False)

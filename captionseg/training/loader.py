@@ -126,6 +126,8 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
         reads.masking) else Masked([], np.zeros((0, 0)))
     target = hidden.target[kept] if reads.masking else None
     if reads.tokens:
+        if empty := next((uid for uid in drawn.uid[kept] if not captions[uid].strip()), None):
+            raise UserError(f"{index}/metadata: the caption of {empty} is empty; drop such pairs where they come from")
         masked = [hidden.texts[i] for i in kept] if reads.masking else None
         sentences = Sentences([captions[uid] for uid in drawn.uid[kept]], masked)
         return dataclasses.replace(data, sentences=sentences, masked_target=target)

@@ -147,8 +147,8 @@ def test_convert_both_ways(tmp_path, capsys):
         "encoder": encoder, "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
         "hidden": 8, "embedding": 4, "norm": "batch"}}, "small")  # fmt: skip
     saved.save(tmp_path / "ours", "groupvit", GroupViT(config), {})
-    assert cli.main(["convert", str(tmp_path / "ours"), str(tmp_path / "theirs")]) == 0
-    assert cli.main(["convert", str(tmp_path / "theirs"), str(tmp_path / "again")]) == 0
+    assert cli.main(["convert", "groupvit", str(tmp_path / "ours"), str(tmp_path / "theirs")]) == 0
+    assert cli.main(["convert", "groupvit", str(tmp_path / "theirs"), str(tmp_path / "again")]) == 0
     assert "a groupvit of captionseg" in capsys.readouterr().out
     again, before = (saved.load(tmp_path / name).model.state_dict() for name in ("again", "ours"))
     assert all((again[name] == before[name]).all() for name in before)
@@ -159,5 +159,5 @@ def test_convert_both_ways(tmp_path, capsys):
         mask = tmp_path / "mask.png"
         assert cli.main([*command, "--mask", str(mask), *extra]) == 0
         assert (np.array(Image.open(mask)) == 255).any() == left  # no trained model is that sure
-    assert cli.main(["convert", str(tmp_path / "nowhere"), str(tmp_path / "x")]) == 1
+    assert cli.main(["convert", "groupvit", str(tmp_path / "nowhere"), str(tmp_path / "x")]) == 1
     assert "cannot be read" in capsys.readouterr().err

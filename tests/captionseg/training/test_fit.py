@@ -86,14 +86,17 @@ def killer(at: int):
     return score
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 4])
-def test_a_killed_fit_ends_where_an_uninterrupted_one_does(run, tmp_path, epoch):
-    """Bit for bit, with dropout, order, draws, optimiser and schedule; killed before the checkpoint of that epoch."""
+@pytest.mark.parametrize(("epoch", "workers"), [(1, 0), (2, 0), (4, 0), (2, 2)])
+def test_a_killed_fit_ends_where_an_uninterrupted_one_does(run, tmp_path, epoch, workers):
+    """Bit for bit, with dropout, order, draws, optimiser and schedule; killed before the checkpoint of that epoch.
+
+    Whatever number of processes prepares the batches.
+    """
     whole = run("whole", lambda _: 1.0)
     with pytest.raises(Killed):
-        run("killed", killer(epoch))
+        run("killed", killer(epoch), workers=workers)
     torch.rand(100)  # another process has another state of the random numbers
-    again = run("killed", lambda _: 1.0)
+    again = run("killed", lambda _: 1.0, workers=workers)
     curves = [(tmp_path / name / "curve.csv") for name in ("whole", "killed")]
     assert losses(curves[0]) == losses(curves[1])
     assert [step for step, name, _ in read(curves[1]) if name == "loss"] == list(range(16))
@@ -141,3 +144,8 @@ def test_a_loss_that_is_no_number_is_one_line(run, make_model):
 @pytest.mark.parametrize("precision", ["bf16"])
 def test_mixed_precision(run, precision):
     assert all(torch.isfinite(v).all() for v in run("a", precision=precision, epochs=1).state.values())
+
+
+def test_a_batch_of_one_is_one_line(run):
+    with pytest.raises(UserError, match=r"a batch of one image has no negatives.*raise it \(it is 1\)"):
+        run("a", batch=1)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from captionseg.modeling.segmenter import Reads
 from captionseg.records import Supervision, UserError
 from captionseg.storage import read_tables, write_table
 from captionseg.training import loader
@@ -61,3 +62,23 @@ def test_rows_are_those_of_the_index(world, data: TrainingSet):
     split = pq.read_table(world.index / "ids.parquet")["split"].to_pylist()
     assert {split[row] for row in data.rows} == {"train"}
     assert json.loads((world.supervision / "vocabulary" / "lemma.json").read_text())
+
+
+def test_an_empty_caption_is_one_line_for_models_that_read_words(folders, monkeypatch):
+    captions = loader.read_captions(folders.index)
+    uid = read_tables(folders.supervision / "cocu")["uid"].to_pylist()[4]
+    monkeypatch.setattr(loader, "read_captions", lambda index: captions | {uid: "  "})
+    with pytest.raises(UserError, match=f"the caption of {uid} is empty"):
+        loader.load(folders, curation="cocu", archive="cocu", reads=Reads(picture=16, tokens="clip"))
+
+
+def test_masked_captions_are_embedded_or_kept_as_words(folders):
+    seen = []
+    encode = lambda texts: seen.extend(texts) or np.ones((len(texts), 16), np.float32)  # noqa: E731
+    data = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(masking="all"), encode=encode)
+    assert data.masked.shape == (len(data), 16)
+    assert all("[MASK]" in text for text in seen)
+    assert data.sentences is None
+    words = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(tokens="bert", masking="all"))
+    assert words.sentences.masked == seen
+    np.testing.assert_array_equal(words.masked_target, data.masked_target)
