@@ -12,7 +12,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from captionseg.datasets.shards import read_images
-from captionseg.encoders import Alignment, Encoder, IndexParams, TextSpace, normalised
+from captionseg.encoders import Encoder, IndexParams, TextSpace, normalised
 from captionseg.encoders.alignment import cross_fit, fit, folds_of
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.records import IDS, NEIGHBOURS, UserError
@@ -72,17 +72,13 @@ def align(pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams
     cells = np.concatenate([np.load(file, mmap_mode="r").mean((1, 2), dtype=np.float32)
                             for file in sorted((features / "dense").glob("*.npy"))])
     image = fit(pooled[train], text[train], params.alignment, seed=seed)
-    space = TextSpace(encoder, image, fit_dense(cells[train], text[train], params, seed=seed))
+    dense = fit(cells[train], text[train], params.alignment, seed=seed)  # of single cells, trained on their means
+    space = TextSpace(encoder, image, dense)
     embedding = image(pooled)
     fold[train] = folds_of(int(train.sum()), params.alignment.folds, seed=seed)
     if params.alignment.folds > 1:
         embedding[train] = cross_fit(pooled[train], text[train], fold[train], params.alignment, seed=seed)
     return space, embedding, text, fold
-
-
-def fit_dense(cells: np.ndarray, text: np.ndarray, params: IndexParams, *, seed: int) -> Alignment:
-    """The alignment of single cells, trained on their means: [N, F] means of dense maps, [N, D] captions."""
-    return fit(cells, text, params.alignment, seed=seed)
 
 
 def write_index(pairs: pa.Table, embedding: np.ndarray, text: np.ndarray, fold: np.ndarray, index: Path) -> None:

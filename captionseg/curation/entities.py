@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
 from captionseg.curation.archive import join, select, to_supervision
@@ -54,13 +55,11 @@ class Entities:
         if not (target >= 0).any():
             raise UserError("curate.entities: no caption names an entity; lower curate.entities.visible, or take "
                             "source: corpus in place of the published list")
+        taken, size = np.flatnonzero(target >= 0), len(target)
+        merge = csr_array((np.ones(len(taken), np.int32), (taken, target[taken])), shape=(size, size))
         parts = []
         for start in range(0, len(corpus), self.chunk):
-            own = corpus.named[start : start + self.chunk].toarray()
-            here = np.zeros_like(own)
-            for old, new in enumerate(target):
-                if new >= 0:
-                    here[:, new] |= own[:, old]
+            here = (corpus.named[start : start + self.chunk].astype(np.int32) @ merge).toarray() > 0
             parts.append(uniform(select(np.where(here, 1.0, -np.inf), here, self.limit, own_first=False)))
         return to_supervision(join(parts), corpus, supervision, "entities")
 
