@@ -18,7 +18,8 @@ from captionseg.storage import atomic_path
 from captionseg.training import Recipe
 
 DECIMALS = 4
-SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "miou_object", "miou_stuff")
+SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "miou_object", "miou_stuff", "miou_seen",
+          "miou_unseen")
 SEGMENT_MEASURES = ("per_image", "texts_per_segment", "full_image_share", "recall", "text_precision")
 
 
