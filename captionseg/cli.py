@@ -42,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--mask", type=Path, metavar="PNG", help="also write the label of each pixel, counted from 0")
     one.add_argument("--background", type=float, metavar="SCORE", help="pixels where no label has this score are left "
                      "untouched, 255 in the mask (models with groups; default: as the model was saved)")
+    one.add_argument("--refine", choices=["none", "pamr", "segments"], default="none", help="masks along edges of the "
+                     "picture (PAMR), or by its class-agnostic segments (default: %(default)s)")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     one.set_defaults(run=segment)
     two = commands.add_parser("check-params", help="check params.yaml", description=check_params.__doc__)
@@ -67,7 +69,7 @@ def segment(arguments: argparse.Namespace) -> None:
     """Find the label that fits best for each pixel of a picture; write it tinted by them, print their shares."""
     import numpy as np
 
-    from captionseg.inference import Predictor, read_image
+    from captionseg.inference import Predictor, Protocol, RefineParams, read_image
     from captionseg.records import UserError
     from captionseg.reporting.overlay import check_writable, overlay, palette, shares, with_legend, write_picture
 
@@ -77,7 +79,9 @@ def segment(arguments: argparse.Namespace) -> None:
     if arguments.mask and check_writable(arguments.mask) != "PNG":
         raise UserError(f"{arguments.mask}: labels are written as PNG; end the name with .png")
     picture = read_image(arguments.picture)
-    predictor = Predictor.load(arguments.model, device=arguments.device, background=arguments.background)
+    protocol = Protocol(refine=RefineParams(arguments.refine))
+    predictor = Predictor.load(arguments.model, device=arguments.device, background=arguments.background,
+                               protocol=protocol)  # fmt: skip
     found = predictor.segment(picture, labels).astype(np.uint8)  # background is -1, here 255: left as it is
     if arguments.mask:
         write_picture(found, arguments.mask)

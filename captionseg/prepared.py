@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,30 +46,42 @@ class Known:
 
 
 class PreparedInputs:
-    """Model inputs of rows of the index, read when asked for.
+    """Model inputs of rows of the index, read when asked for: of what is given here.
 
     Args:
         regions: folder of the regions stage.
-        pictures: of the index's rows, for models that read pixels; others need none.
+        pictures: of the index's rows.
+        dense: folder of dense features.
         side: pictures are squashed to a square of it, so that several make a batch; 0 leaves them as they are.
     """
 
-    def __init__(self, regions: Path, pictures: Pictures | None = None, *, side: int = 0) -> None:
+    def __init__(self, *, regions: Path | None = None, pictures: Pictures | None = None, dense: Path | None = None,
+                 side: int = 0) -> None:  # fmt: skip
         self.pictures, self.side = pictures, side
-        if pictures is None:
-            self.pooled, self.labels, self.count = (ShardedArray.of_folder(regions / name)
-                                                    for name in ("pooled", "labels", "count"))
+        self.dense = ShardedArray.of_folder(dense) if dense else None
+        names = ("pooled", "labels", "count") if regions else ()
+        self.regions = [ShardedArray.of_folder(regions / name) for name in names] if regions else []
 
     def __call__(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
         """Inputs of some rows; `size` is (height, width) of the masks wanted."""
-        if self.pictures is not None:
-            images = [self.pictures[int(row)] for row in rows]
-            images = [squash(image, self.side) for image in images] if self.side else images
-            return pixel_inputs(torch.stack([normalised(image) for image in images]), size)
-        count = self.count[rows].astype(np.int64)
+        inputs = self.of_regions(rows, size) if self.regions else without_regions(len(rows), size)
+        image = self.images(rows) if self.pictures is not None else None
+        dense = torch.from_numpy(self.dense[rows].astype(np.float32)) if self.dense is not None else None
+        return replace(inputs, image=image, dense=dense)
+
+    def of_regions(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
+        """Features and labels of regions."""
+        pooled, labels, counts = self.regions
+        count = counts[rows].astype(np.int64)
         most = max(1, int(count.max(initial=0)))
-        return Inputs(torch.from_numpy(self.pooled[rows][:, :most].astype(np.float32)),
-                      torch.from_numpy(np.arange(most) < count[:, None]), torch.from_numpy(self.labels[rows]), size)
+        return Inputs(torch.from_numpy(pooled[rows][:, :most].astype(np.float32)),
+                      torch.from_numpy(np.arange(most) < count[:, None]), torch.from_numpy(labels[rows]), size)
+
+    def images(self, rows: np.ndarray) -> Tensor:
+        """[n, 3, H, W] normalised pictures."""
+        assert self.pictures is not None
+        images = [self.pictures[int(row)] for row in rows]
+        return torch.stack([normalised(squash(image, self.side) if self.side else image) for image in images])
 
 
 def normalised(image: np.ndarray) -> Tensor:
@@ -78,8 +90,13 @@ def normalised(image: np.ndarray) -> Tensor:
     return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
+def without_regions(count: int, size: tuple[int, int]) -> Inputs:
+    """Inputs of `count` images that hold nothing yet."""
+    return Inputs(torch.zeros(count, 0, 0), torch.zeros(count, 0, dtype=torch.bool),
+                  torch.zeros(count, 1, 1, dtype=torch.uint8), size)
+
+
 def pixel_inputs(image: Tensor, size: tuple[int, int]) -> Inputs:
-    """Inputs without regions, of pictures [B, 3, H, W]."""
-    batch = len(image)
-    return Inputs(image.new_zeros(batch, 0, 0), torch.zeros(batch, 0, dtype=torch.bool, device=image.device),
-                  torch.zeros(batch, 1, 1, dtype=torch.uint8, device=image.device), size, image)
+    """Inputs of pictures [B, 3, H, W] alone."""
+    empty = without_regions(len(image), size).map(lambda tensor: tensor.to(image.device))
+    return replace(empty, image=image)

@@ -201,7 +201,8 @@ class Inputs:
         region_mask: [B, S] bool, False pads.
         labels: [B, h, w] integer, which region each cell of a grid over the image belongs to.
         size: (height, width) of the mask logits wanted, in pixels.
-        image: [B, 3, H, W] float32 pixels, normalised by ImageNet's mean and deviation; None where no model needs them.
+        image: [B, 3, H, W] float32 pixels, normalised by ImageNet's mean and deviation; None where nobody needs them.
+        dense: [B, gh, gw, F] frozen features of a grid over the image; None where no model needs them.
     """
 
     regions: Tensor
@@ -209,6 +210,7 @@ class Inputs:
     labels: Tensor
     size: tuple[int, int]
     image: Tensor | None = None
+    dense: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """Every tensor changed alike: moved to a device, its rows chosen."""

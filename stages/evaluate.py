@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.recipe import evaluate
+from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.storage import write_json
 from stages.kinds import In, Out
@@ -15,10 +16,10 @@ PARAMS = ("seed", "evaluate")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
-    params: Params, *, recipe: str, model: In, pairs: In, index: In, regions: In, truth: In, encoder: In, scores: Out,
+    params: Params, *, recipe: str, model: In, pairs: In, index: In, regions: In, features: In, truth: In, scores: Out,
 ) -> dict[str, float]:
     """Score one recipe."""
-    folders = Folders(pairs, index, regions, truth)
-    result, _, speed = evaluate(model, folders, encoder, params.evaluate, seed=params.seed)
+    folders = Folders(Prepared(pairs, index, regions, features), truth)
+    result, _, speed = evaluate(model, folders, features / "encoder", params.evaluate, seed=params.seed)
     write_json({"recipe": recipe, "benchmark": params.evaluate.name, **result}, scores)
     return {**result["scores"], "images_per_second": speed}

@@ -16,15 +16,15 @@ PARAMS = ("seed", "evaluate", "report", "recipes", "gate")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
-    params: Params, *, pairs: In, truth: In, index: In, regions: In, supervision: In, segments: In, models: In,
-    recipes: In, curation: In, validation: In, encoder: In, metrics: Out, plots: Out, pictures: Out,
+    params: Params, *, pairs: In, truth: In, index: In, regions: In, features: In, supervision: In, segments: In,
+    models: In, recipes: In, curation: In, validation: In, metrics: Out, plots: Out, pictures: Out,
     page: Out, tracker: Tracker,
 ) -> dict[str, float]:  # fmt: skip
     """Write the report; its numbers and files are those of the whole reproduction."""
-    folders = Folders(pairs, truth, index, regions, supervision, segments, models, recipes, curation, validation,
-                      encoder)  # fmt: skip
+    folders = Folders(pairs, truth, index, regions, features, supervision, segments, models, recipes, curation,
+                      validation)  # fmt: skip
     out = Outputs(metrics, plots, pictures, page)
     numbers = write(folders, out, params.report, recipes=params.recipes, gate=params.gate,
-                    windows=params.evaluate.windows, seed=params.seed)
+                    protocol=params.evaluate.protocol, seed=params.seed)
     tracker.summary(numbers, [metrics, plots, pictures, page])
     return {"gate.passed": float(numbers["gate"]["passed"])}

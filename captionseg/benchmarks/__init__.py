@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from captionseg.benchmarks.held_out import HeldOut
-from captionseg.inference.windows import WindowParams
+from captionseg.inference.refine import RefineParams
+from captionseg.inference.windows import Protocol, WindowParams
 
 BENCHMARKS = {"held_out": HeldOut}
 
@@ -20,6 +21,7 @@ class EvaluateParams:
         bootstrap: data sets drawn for the interval.
         device: that the models run on.
         windows: how models that read pixels see a picture.
+        refine: what is done to mask logits before each pixel takes its best class.
     """
 
     name: str = "photo_scenes"
@@ -27,6 +29,12 @@ class EvaluateParams:
     bootstrap: int = 1000
     device: str = "auto"
     windows: WindowParams = field(default_factory=WindowParams)
+    refine: RefineParams = field(default_factory=RefineParams)
+
+    @property
+    def protocol(self) -> Protocol:
+        """How a whole picture is labelled."""
+        return Protocol(self.windows, self.refine)
 
 
 __all__ = ["BENCHMARKS", "EvaluateParams", "HeldOut"]

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Inputs
 
@@ -42,8 +43,8 @@ class Benchmark(Protocol):
 
     def __len__(self) -> int: ...
 
-    def of(self, reads: Reads) -> Benchmark:
-        """The same pictures, with what a model reads of them."""
+    def of(self, reads: Reads, refine: str = "none") -> Benchmark:
+        """The same pictures, with what a model and the refinement of its masks read of them."""
         ...
 
     def samples(self) -> Iterator[Sample]:
@@ -55,7 +56,5 @@ class Benchmark(Protocol):
 class Folders:
     """Where the stages left what a benchmark over the run's own data reads."""
 
-    pairs: Path
-    index: Path
-    regions: Path
+    prepared: Prepared
     truth: Path

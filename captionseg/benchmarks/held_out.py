@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from captionseg.benchmarks.benchmark import Folders, Sample
-from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.modeling.segmenter import Reads
-from captionseg.prepared import Known, PreparedInputs
+from captionseg.prepared import Known
 
 
 @dataclass(frozen=True)
@@ -22,24 +21,25 @@ class HeldOut:
     folders: Folders
     ignore: int = 255
     reads: Reads = field(default_factory=Reads)
+    refine: str = "none"
 
     @staticmethod
     def load(folders: Folders, split: str) -> HeldOut:
         """The benchmark of a split."""
         classes = read_classes(folders.truth)
-        return HeldOut(classes.names, classes.kinds, Known.of_split(folders.index, folders.truth, split), folders)
+        known = Known.of_split(folders.prepared.index, folders.truth, split)
+        return HeldOut(classes.names, classes.kinds, known, folders)
 
     def __len__(self) -> int:
         return len(self.known)
 
-    def of(self, reads: Reads) -> HeldOut:
+    def of(self, reads: Reads, refine: str = "none") -> HeldOut:
         """See Benchmark."""
-        return replace(self, reads=reads)
+        return replace(self, reads=reads, refine=refine)
 
     def samples(self) -> Iterator[Sample]:
         """See Benchmark."""
-        pictures = Pictures.of_index(self.folders.pairs, self.folders.index) if self.reads.picture else None
-        inputs = PreparedInputs(self.folders.regions, pictures)
+        inputs = self.folders.prepared.inputs(self.reads, refine=self.refine)
         for number, (uid, mask) in enumerate(zip(self.known.uid, self.known.masks, strict=True)):
             truth = decode_mask(mask)
             size = (truth.shape[0], truth.shape[1])

@@ -17,7 +17,7 @@ from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import Predict, count, per_class, scores
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.encoders import TextSpace
-from captionseg.inference.windows import WindowParams, label
+from captionseg.inference.windows import Protocol, label
 from captionseg.inference.words import text_encoder
 from captionseg.modeling import CONCEPTS, saved
 from captionseg.records import Inputs, UserError
@@ -50,8 +50,8 @@ def evaluate(model: Path, folders: Folders, encoder: Path, params: EvaluateParam
         trained = found.model.to(device)
         encode = text_encoder(trained, folder, frozen)
         classes = class_embeddings(benchmark.names, encode, templates(found.context["prompts"]))
-        predict = predictor(trained, torch.from_numpy(classes).to(device), device, params.windows)
-        areas.append(count(benchmark.of(trained.config.reads), predict))
+        predict = predictor(trained, torch.from_numpy(classes).to(device), device, params.protocol)
+        areas.append(count(benchmark.of(trained.config.reads, params.refine.method), predict))
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
@@ -75,11 +75,11 @@ def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {"seen": seen, "unseen": ~seen} if seen.any() and not seen.all() else {}
 
 
-def predictor(model: Any, classes: torch.Tensor, device: str, windows: WindowParams) -> Predict:
+def predictor(model: Any, classes: torch.Tensor, device: str, protocol: Protocol) -> Predict:
     """Inputs of one image -> labels [H, W] by the best of the classes."""
 
     def predict(inputs: Inputs) -> np.ndarray:
         with torch.inference_mode():
-            return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, windows).cpu().numpy()
+            return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, protocol).cpu().numpy()
 
     return predict

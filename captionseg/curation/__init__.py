@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from captionseg.curation.caption_retrieval import CaptionRetrieval
+from captionseg.curation.captions import Captions
 from captionseg.curation.cocu import CoCu
 from captionseg.curation.cocu_calibrated import CoCuCalibrated
 from captionseg.curation.entities import Entities
@@ -12,10 +13,11 @@ from captionseg.curation.nouns import Nouns
 from captionseg.curation.rule import Rule
 from captionseg.text.vocabulary import VocabularyParams
 
-RULES = {"nouns": Nouns, "entities": Entities, "caption_retrieval": CaptionRetrieval, "cocu": CoCu,
-         "cocu_calibrated": CoCuCalibrated}  # fmt: skip
+RULES = {"captions": Captions, "nouns": Nouns, "entities": Entities, "caption_retrieval": CaptionRetrieval,
+         "cocu": CoCu, "cocu_calibrated": CoCuCalibrated}  # fmt: skip
 
-__all__ = ["RULES", "CaptionRetrieval", "CoCu", "CoCuCalibrated", "CurateParams", "Entities", "Nouns", "Rule"]
+__all__ = ["RULES", "CaptionRetrieval", "Captions", "CoCu", "CoCuCalibrated", "CurateParams", "Entities", "Nouns",
+           "Rule"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class CurateParams:
     prompts: str = "simple"
     sampled: int = 3
     vocabulary: VocabularyParams = field(default_factory=VocabularyParams)
+    captions: Captions = field(default_factory=Captions)
     nouns: Nouns = field(default_factory=Nouns)
     entities: Entities = field(default_factory=Entities)
     caption_retrieval: CaptionRetrieval = field(default_factory=CaptionRetrieval)

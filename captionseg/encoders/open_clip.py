@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from captionseg.encoders.encoder import Features, normalised
 from captionseg.grids import squash
@@ -19,7 +20,11 @@ from captionseg.runtime import Runtime
 
 
 class OpenClip:
-    """CLIP's joint space: pooled is the image embedding, dense the patch tokens projected into the same space."""
+    """CLIP's joint space: pooled is the image embedding, dense the patches in the same space by MaskCLIP's way.
+
+    In the last block every patch attends to itself alone (Zhou et al. 2022): its value, through the output projection,
+    with the residual and the MLP kept. With attention, patches gather what the whole picture shows.
+    """
 
     aligned = True
     fine = 0
@@ -36,19 +41,9 @@ class OpenClip:
         pixels = torch.from_numpy(np.stack([squash(image, self.size) for image in images])).float() / 255.0
         pixels = self.runtime.to(((pixels - self.mean) / self.std).permute(0, 3, 1, 2))
         with torch.inference_mode(), self.runtime.autocast():
-            out = self.model.visual.forward_intermediates(
-                pixels, indices=1, normalize_intermediates=True, output_fmt="NCHW")
-            pooled = out["image_features"].float()
-            dense = self._project(out["image_intermediates"][-1]).float()
-        image = normalised(pooled.cpu().numpy())
-        return Features(image, image, dense.permute(0, 2, 3, 1).cpu().numpy())
-
-    def _project(self, maps: Tensor) -> Tensor:
-        """[B, W, h, w] tokens after the last norm -> [B, D, h, w] by the tower's own projection."""
-        projection = getattr(self.model.visual, "proj", None)
-        if projection is None:
-            return maps
-        return torch.einsum("bchw,cd->bdhw", maps, projection.to(maps.dtype))
+            pooled, dense = both(self.model.visual, pixels)
+        image = normalised(pooled.float().cpu().numpy())
+        return Features(image, image, dense.float().cpu().numpy())
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
@@ -58,6 +53,36 @@ class OpenClip:
             with torch.inference_mode(), self.runtime.autocast():
                 rows.append(self.model.encode_text(tokens).float().cpu().numpy())
         return normalised(np.concatenate(rows)) if rows else np.zeros((0, 1), np.float32)
+
+
+def dense_form(visual: Any) -> str:
+    """vit or resnet: how the dense features of a tower come into the joint space; empty where none is known."""
+    blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
+    if blocks is not None and len(blocks) > 1 and getattr(visual, "attn_pool", None) is None:
+        return "vit" if hasattr(blocks[-1].attn, "in_proj_weight") else ""
+    return "resnet" if hasattr(getattr(visual, "attnpool", None), "v_proj") else ""
+
+
+def both(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Image embeddings [B, D], and dense features [B, h, w, D] by the values of the last attention."""
+    if dense_form(visual) == "resnet":
+        out = visual.forward_intermediates(pixels, indices=1, output_fmt="NCHW")
+        maps = out["image_intermediates"][-1].permute(0, 2, 3, 1)
+        return out["image_features"], visual.attnpool.c_proj(visual.attnpool.v_proj(maps))
+    before = len(visual.transformer.resblocks) - 2
+    out = visual.forward_intermediates(pixels, indices=[before], output_fmt="NCHW")
+    tokens = value_only(visual.transformer.resblocks[-1], out["image_intermediates"][0].permute(0, 2, 3, 1))
+    tokens = visual.ln_post(tokens)
+    return out["image_features"], tokens if visual.proj is None else tokens @ visual.proj.to(tokens.dtype)
+
+
+def value_only(block: Any, x: Tensor) -> Tensor:
+    """A transformer block [.., W] -> [.., W] in which every token attends to itself alone."""
+    width = x.shape[-1]
+    bias = block.attn.in_proj_bias
+    value = F.linear(block.ln_1(x), block.attn.in_proj_weight[2 * width :], None if bias is None else bias[2 * width :])
+    x = x + block.ls_1(block.attn.out_proj(value))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
 @dataclass(frozen=True)
@@ -103,6 +128,9 @@ class OpenClipParams:
             if isinstance(error, UnpicklingError):
                 reason = "it holds more than tensors, and such a file can run code"
             raise UserError(f"index.open_clip: {self.pretrained} does not load into {self.model}: {reason}") from error
+        if not dense_form(model.visual):
+            raise UserError(f"index.open_clip.model: {self.model} has no dense features in its joint space; take a ViT "
+                            "of OpenAI's form (ViT-B-16) or a ResNet with attention pooling (RN50)")
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side
         return OpenClip(model, open_clip.get_tokenizer(self.model), side, self.batch, runtime)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from captionseg.encoders import Encoder, load_encoder
-from captionseg.inference.windows import WindowParams, label, mask_logits
+from captionseg.inference.windows import Protocol, label, mask_logits
 from captionseg.inference.words import Encode, text_encoder
 from captionseg.modeling import saved
+from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import normalised, pixel_inputs
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
@@ -33,7 +34,7 @@ class Predictor:
         templates: that labels are put into.
         device: that the model runs on.
         prepare: picture -> inputs, on that device.
-        windows: for models that read pixels.
+        protocol: how a whole picture is labelled.
     """
 
     model: Any
@@ -41,16 +42,18 @@ class Predictor:
     templates: Sequence[str]
     device: str
     prepare: Callable[[np.ndarray], Inputs]
-    windows: WindowParams = field(default_factory=WindowParams)
+    protocol: Protocol = field(default_factory=Protocol)
 
     @staticmethod
-    def load(folder: Path | str, *, device: str = "auto", background: float | None = None) -> Predictor:
+    def load(folder: Path | str, *, device: str = "auto", background: float | None = None,
+             protocol: Protocol | None = None) -> Predictor:  # fmt: skip
         """The model of a folder such as models/cocu-mil.
 
         Args:
             folder: that holds it.
             device: auto, cpu, cuda or cuda:N.
             background: threshold of models with groups, in place of the saved one.
+            protocol: how a whole picture is labelled; None takes the defaults.
 
         Raises:
             UserError: if the folder holds none, or one that knows no background.
@@ -62,21 +65,23 @@ class Predictor:
             if not hasattr(model.config, "zero_shot"):
                 raise UserError(f"{folder}: a {found.name} knows no background threshold; leave --background out")
             model.config = replaced(model.config, {"zero_shot": {"background": background}}, "config")
-        encoder: Encoder | None = None
+        protocol, encoder = protocol or Protocol(), None
         if not reads.picture or not reads.tokens:  # a model with both towers of its own needs no other
             encoder = load_encoder(folder / "encoder", device=device)
         try:
             prompts = templates(found.context["prompts"])
-            prepare = whole if reads.picture else of_regions(encoder, found.context["regions"])
+            regions = reads.regions or protocol.refine.method == "segments"
+            maker = region_maker(found.context["regions"]) if regions else None
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
                             f"{str(error).splitlines()[0]}") from None
         encode = text_encoder(model, folder, lambda: encoder.text)  # type: ignore[union-attr]
+        prepare = Preparation(reads, encoder, maker)
 
         def on_device(image: np.ndarray) -> Inputs:
             return prepare(image).map(lambda tensor: tensor.to(where))
 
-        return Predictor(model, encode, prompts, where, on_device)
+        return Predictor(model, encode, prompts, where, on_device, protocol)
 
     def segment(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[H, W] int16: for each pixel of a uint8 image [H, W, 3] the number of the label that fits best.
@@ -99,33 +104,46 @@ class Predictor:
             raise UserError(f"image: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
         classes = torch.from_numpy(class_embeddings(labels, self.encode, self.templates)).to(self.device)
         with torch.inference_mode():
-            return head(self.model, self.prepare(image), classes, self.windows)
+            return head(self.model, self.prepare(image), classes, self.protocol)
 
 
-def whole(image: np.ndarray) -> Inputs:
-    """The inputs of a picture for a model that reads pixels."""
-    return pixel_inputs(normalised(image)[None], (image.shape[0], image.shape[1]))
+def region_maker(section: dict[str, Any]) -> RegionMaker:
+    """Of the section `regions` of the params."""
+    return REGION_MAKERS[section["maker"]](**(section.get(section["maker"]) or {}))
 
 
-def of_regions(encoder: Encoder | None, regions: dict[str, Any]) -> Callable[[np.ndarray], Inputs]:
-    """Picture -> inputs as the stages index and regions make them.
+@dataclass(frozen=True)
+class Preparation:
+    """Picture -> inputs, as the stages make them.
 
-    Args:
-        encoder: of the features.
-        regions: section `regions` of the params.
+    Attributes:
+        reads: of the model.
+        encoder: of the features; None where the model needs none.
+        maker: of regions; None where nobody looks at them.
     """
-    maker: RegionMaker = REGION_MAKERS[regions["maker"]](**(regions.get(regions["maker"]) or {}))
-    assert encoder is not None
 
-    def prepare(image: np.ndarray) -> Inputs:
-        dense = encoder.features([image]).dense[0].astype(np.float16)  # fp16 as it is stored for training
-        labels = maker.regions(image)
+    reads: Reads
+    encoder: Encoder | None
+    maker: RegionMaker | None
+
+    def __call__(self, image: np.ndarray) -> Inputs:
+        """The inputs of uint8 [H, W, 3]."""
+        inputs = pixel_inputs(normalised(image)[None], (image.shape[0], image.shape[1]))
+        if self.encoder is None or self.reads.picture:
+            return replace(inputs, **self.regions(image, None))
+        dense = self.encoder.features([image]).dense[0].astype(np.float16)  # fp16 as it is stored for training
+        return replace(inputs, dense=torch.from_numpy(dense.astype(np.float32))[None], **self.regions(image, dense))
+
+    def regions(self, image: np.ndarray, dense: np.ndarray | None) -> dict[str, torch.Tensor]:
+        """Fields of Inputs: labels, and features where there are any."""
+        if self.maker is None:
+            return {}
+        labels = self.maker.regions(image)
         count = int(labels.max()) + 1
-        pooled = pool_regions(dense, labels, count).astype(np.float16).astype(np.float32)
-        return Inputs(torch.from_numpy(pooled)[None], torch.ones(1, count, dtype=torch.bool),
-                      torch.from_numpy(np.ascontiguousarray(labels))[None], (image.shape[0], image.shape[1]))
-
-    return prepare
+        pooled = np.zeros((count, 0), np.float32) if dense is None else pool_regions(dense, labels, count)
+        return {"regions": torch.from_numpy(pooled.astype(np.float16).astype(np.float32))[None],
+                "region_mask": torch.ones(1, count, dtype=torch.bool),
+                "labels": torch.from_numpy(np.ascontiguousarray(labels))[None]}
 
 
 def read_image(path: Path | str) -> np.ndarray:

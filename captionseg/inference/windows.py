@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captionseg.inference.refine import RefineParams, refined
 from captionseg.prepared import pixel_inputs
 from captionseg.records import Inputs
 
@@ -35,15 +36,33 @@ class WindowParams:
             raise ValueError("windows: sizes must not be below 0, and batch not below 1")
 
 
-def mask_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowParams) -> Tensor:
-    """[C, height, width] of the picture of `inputs`, window by window where the model reads pixels.
+@dataclass(frozen=True)
+class Protocol:
+    """How a whole picture is labelled.
+
+    Attributes:
+        windows: for models that read pixels.
+        refine: of mask logits, after any model.
+    """
+
+    windows: WindowParams = field(default_factory=WindowParams)
+    refine: RefineParams = field(default_factory=RefineParams)
+
+
+def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
+    """[C, height, width] of the picture of `inputs`, refined; window by window where the model reads pixels.
 
     Args:
         model: a Segmenter.
         inputs: of one picture.
         classes: [C, D] class embeddings.
-        windows: for pixels; regions are seen at once.
+        protocol: how; regions and dense features are seen at once.
     """
+    return refined(whole_logits(model, inputs, classes, protocol.windows), inputs, protocol.refine)
+
+
+def whole_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowParams) -> Tensor:
+    """`mask_logits`, not refined."""
     side = model.config.reads.picture
     if not side or inputs.image is None:
         return model.segment(inputs, classes)[0]
@@ -56,11 +75,11 @@ def mask_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowPara
     return F.interpolate(found[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
 
 
-def label(model: Any, inputs: Inputs, classes: Tensor, windows: WindowParams) -> Tensor:
+def label(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
     """[height, width] int64: the best class of each pixel, -1 for background; see `mask_logits`."""
-    if not model.config.reads.picture:
+    if not model.config.reads.picture and protocol.refine.method == "none":
         return model.label(inputs, classes)[0]
-    found = mask_logits(model, inputs, classes, windows)
+    found = mask_logits(model, inputs, classes, protocol)
     return found.argmax(0) - (len(found) - len(classes))
 
 

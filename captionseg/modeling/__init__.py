@@ -1,11 +1,12 @@
 """Segmentation models, one file each. MODELS holds (config dataclass, module)."""
 
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small, groupvit_tiny
+from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, ovsegmentor_base, ovsegmentor_released
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 
 MODELS = {"segment_mil": (SegmentMilConfig, SegmentMil), "groupvit": (GroupViTConfig, GroupViT),
-          "ovsegmentor": (OVSegmentorConfig, OVSegmentor)}  # fmt: skip
+          "ovsegmentor": (OVSegmentorConfig, OVSegmentor), "maskclip": (MaskClipConfig, MaskClip)}  # fmt: skip
 
 PRESETS = {"groupvit_small": groupvit_small, "groupvit_tiny": groupvit_tiny, "ovsegmentor_base": ovsegmentor_base,
            "ovsegmentor_released": ovsegmentor_released}  # fmt: skip
@@ -14,5 +15,5 @@ PRESETS = {"groupvit_small": groupvit_small, "groupvit_tiny": groupvit_tiny, "ov
 CONCEPTS = "concepts.txt"
 """Beside a saved model: the concepts that its texts named."""
 
-__all__ = ["CONCEPTS", "MODELS", "PRESETS", "GroupViT", "GroupViTConfig", "OVSegmentor", "OVSegmentorConfig",
-           "SegmentMil", "SegmentMilConfig"]
+__all__ = ["CONCEPTS", "MODELS", "PRESETS", "GroupViT", "GroupViTConfig", "MaskClip", "MaskClipConfig", "OVSegmentor",
+           "OVSegmentorConfig", "SegmentMil", "SegmentMilConfig"]

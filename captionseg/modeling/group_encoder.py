@@ -137,7 +137,8 @@ class GroupEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.tokens = first_tokens(config)
-        rates = torch.linspace(0, config.drop_path, max(1, sum(config.depths))).tolist()
+        blocks = sum(config.depths)
+        rates = [config.drop_path * number / max(1, blocks - 1) for number in range(blocks)]
         ends = [sum(config.depths[:n]) for n in range(len(config.depths) + 1)]
         self.stages = nn.ModuleList(Stage(config, n, rates[a:b]) for n, (a, b) in enumerate(pairwise(ends)))
         self.norm = nn.LayerNorm(config.width)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.bags import BagContrast, Bags, Scales
 from captionseg.modeling.group_encoder import EncoderConfig
-from captionseg.modeling.segmenter import Gather, Reads, alone
+from captionseg.modeling.segmenter import Gather, Reads, Start, alone
 from captionseg.modeling.texts import TextConfig
 from captionseg.modeling.towers import Towers, TowersConfig, bag_of
 from captionseg.modeling.zero_shot import ZeroShot
@@ -55,7 +55,7 @@ class GroupViTConfig:
         """See Segmenter."""
         return self.towers.reads()
 
-    def sized(self, *, regions: int, texts: int, concepts: int) -> GroupViTConfig:
+    def sized(self, *, regions: int, texts: int, concepts: int, dense: int = 0) -> GroupViTConfig:
         """With widths that are 0 taken from the data."""
         return replace(self, towers=self.towers.sized(regions=regions, texts=texts))
 
@@ -98,9 +98,9 @@ class GroupViT(nn.Module):
         self.contrast = BagContrast(0.0, config.multi_label, config.mask_negatives,
                                     equal_texts=config.towers.text.kind == "frozen")
 
-    def start(self, regions: Tensor) -> None:
-        """Before training: statistics of the region features [n, F], and the weights that the config names."""
-        self.towers.start(regions)
+    def start(self, given: Start) -> None:
+        """Before training: statistics of region features, and the weights that the config names."""
+        self.towers.start(given.regions)
 
     def forward(self, batch: Batch) -> GroupOutputs:
         """Embed an image's groups (or their mean), its caption and the concepts drawn."""

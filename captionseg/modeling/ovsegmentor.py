@@ -22,7 +22,7 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.bags import BagContrast, Bags, Scales, mean_over_ranks
 from captionseg.modeling.completion import Completion, Missing, Objective, missing_loss
 from captionseg.modeling.group_encoder import EncoderConfig
-from captionseg.modeling.segmenter import Gather, Masking, Reads, alone
+from captionseg.modeling.segmenter import Gather, Masking, Reads, Start, alone
 from captionseg.modeling.texts import TextConfig
 from captionseg.modeling.towers import Towers, TowersConfig, bag_of
 from captionseg.modeling.zero_shot import ZeroShot
@@ -93,7 +93,7 @@ class OVSegmentorConfig:
         """See Segmenter."""
         return self.towers.reads(self.masking)
 
-    def sized(self, *, regions: int, texts: int, concepts: int) -> OVSegmentorConfig:
+    def sized(self, *, regions: int, texts: int, concepts: int, dense: int = 0) -> OVSegmentorConfig:
         """With widths that are 0 taken from the data."""
         return replace(self, towers=self.towers.sized(regions=regions, texts=texts),
                        entities=self.entities or concepts)
@@ -168,9 +168,9 @@ class OVSegmentor(nn.Module):
             self.momentum_vision = copy.deepcopy(self.towers.vision).requires_grad_(False)
             self.momentum_projector = copy.deepcopy(self.towers.image_projector).requires_grad_(False)
 
-    def start(self, regions: Tensor) -> None:
-        """Before training: statistics of the region features [n, F], and the weights that the config names."""
-        self.towers.start(regions)
+    def start(self, given: Start) -> None:
+        """Before training: statistics of region features, and the weights that the config names."""
+        self.towers.start(given.regions)
         if self.config.mask_weight:
             self.momentum_vision.load_state_dict(self.towers.vision.state_dict())
 

@@ -18,7 +18,7 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.bags import BagContrast, Bags, Scales
 from captionseg.modeling.layers.tokens import RegionNorm
 from captionseg.modeling.regions import paint_labels, paint_scores
-from captionseg.modeling.segmenter import Gather, Reads, alone
+from captionseg.modeling.segmenter import Gather, Reads, Start, alone
 from captionseg.records import Batch, Inputs
 
 
@@ -56,7 +56,7 @@ class SegmentMilConfig:
         """See Segmenter."""
         return Reads()
 
-    def sized(self, *, regions: int, texts: int, concepts: int) -> SegmentMilConfig:
+    def sized(self, *, regions: int, texts: int, concepts: int, dense: int = 0) -> SegmentMilConfig:
         """With widths that are 0 taken from the data."""
         return replace(self, region_width=self.region_width or regions, text_width=self.text_width or texts)
 
@@ -75,9 +75,9 @@ class SegmentMil(nn.Module):
         self.text_head = nn.Linear(config.text_width, config.width)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
 
-    def start(self, regions: Tensor) -> None:
-        """Before training: statistics of the region features [n, F]."""
-        self.region_norm.standardise(regions)
+    def start(self, given: Start) -> None:
+        """Before training: statistics of the region features."""
+        self.region_norm.standardise(given.regions)
 
     def forward(self, batch: Batch) -> Bags:
         """Embed regions, captions and drawn concepts."""

@@ -28,7 +28,8 @@ class Reads:
     """What a model asks of a Batch and of Inputs.
 
     Attributes:
-        picture: side of the square training pictures; 0 reads pooled features of regions in place of pixels.
+        picture: side of the square training pictures; 0 reads no pixels.
+        dense: frozen features of a grid. Without pixels and dense features a model reads pooled features of regions.
         tokens: encoding that texts come in; None takes the embeddings of a frozen encoder.
         tokenizer: folder that it is loaded from; empty takes the packaged one.
         context: longest text in tokens.
@@ -36,10 +37,30 @@ class Reads:
     """
 
     picture: int = 0
+    dense: bool = False
     tokens: Literal["clip", "bert"] | None = None
     tokenizer: str = ""
     context: int = 77
     masking: Masking | None = None
+
+    @property
+    def regions(self) -> bool:
+        """Whether it reads pooled features of regions."""
+        return not self.picture and not self.dense
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a fresh model may take from the data.
+
+    Attributes:
+        regions: [n, F] a sample of region features.
+        alignment: linear map of dense features into the space of texts, (mean [F], scale [F], weight [F, D]); None
+            where they lie in it already.
+    """
+
+    regions: Tensor
+    alignment: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 class Segmenter(Protocol):
@@ -50,8 +71,8 @@ class Segmenter(Protocol):
 
     config: Any
 
-    def start(self, regions: Tensor) -> None:
-        """Before training: take statistics of region features [n, F], and weights that the config names."""
+    def start(self, given: Start) -> None:
+        """Before training: take what the data know, and weights that the config names."""
         ...
 
     def __call__(self, batch: Batch) -> Any:

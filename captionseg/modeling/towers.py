@@ -46,8 +46,9 @@ class TowersConfig:
         """See Segmenter."""
         own = self.text.kind
         folder = folder_of(self.text)
-        return Reads(self.encoder.size if self.encoder.tokens == "pixels" else 0, None if own == "frozen" else own,
-                     str(folder or ""), self.text.context, masking)
+        return Reads(self.encoder.size if self.encoder.tokens == "pixels" else 0,
+                     tokens=None if own == "frozen" else own, tokenizer=str(folder or ""), context=self.text.context,
+                     masking=masking)
 
 
 class Towers(nn.Module):

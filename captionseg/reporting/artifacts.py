@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from captionseg.curation import RULES
 from captionseg.datasets.shards import decode_mask, read_classes, read_images, read_pairs, read_truth
+from captionseg.inference.inputs import Prepared
 from captionseg.records import ClassTable, Concept, Supervision
 from captionseg.storage import read_tables
 from captionseg.training import Recipe
@@ -29,13 +30,23 @@ class Folders:
     truth: Path
     index: Path
     regions: Path
+    features: Path
     supervision: Path
     segments: Path
     models: Path
     recipes: Path
     curation: Path
     validation: Path
-    encoder: Path
+
+    @property
+    def encoder(self) -> Path:
+        """The encoder that features were made by."""
+        return self.features / "encoder"
+
+    @property
+    def prepared(self) -> Prepared:
+        """What models read."""
+        return Prepared(self.pairs, self.index, self.regions, self.features)
 
 
 @dataclass(frozen=True)

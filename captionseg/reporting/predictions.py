@@ -12,12 +12,10 @@ import numpy as np
 import torch
 
 from captionseg.benchmarks.recipe import predictor
-from captionseg.datasets.pictures import Pictures
 from captionseg.encoders import TextSpace
-from captionseg.inference.windows import WindowParams
+from captionseg.inference.windows import Protocol
 from captionseg.inference.words import Encode, text_encoder
 from captionseg.modeling import saved
-from captionseg.prepared import PreparedInputs
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED, fit, hexes, legend, overlay, palette, shares, sheet, write_picture
@@ -30,13 +28,13 @@ LEGEND_SHARE = 0.01  # of the picture, that a label needs to stand in a legend
 SHEET_ROWS = 3  # pictures of overlays.jpg
 
 
-def compare(run: Artifacts, params: ReportParams, windows: WindowParams, folder: Path, *, seed: int) -> list[View]:
+def compare(run: Artifacts, params: ReportParams, protocol: Protocol, folder: Path, *, seed: int) -> list[View]:
     """Truth and every recipe's labels on some test pictures; nothing where no truth is known.
 
     Args:
         run: the artifacts.
         params: how many pictures, of which split.
-        windows: how models that read pixels see them.
+        protocol: how they are labelled.
         folder: out; scene_N.jpg, scene_N_truth.jpg, scene_N_RECIPE.jpg, and overlays.jpg with the first of them.
         seed: of the draw.
     """
@@ -47,7 +45,7 @@ def compare(run: Artifacts, params: ReportParams, windows: WindowParams, folder:
     images, masks = run.images(chosen), run.masks(chosen)
     small = {uid: fit(image, SHOWN) for uid, image in images.items()}
     frozen = functools.cache(lambda: TextSpace.load(run.folders.encoder, device=params.device).encode)
-    maps = {"truth": masks, **{name: labels_of(run, name, masks, frozen, windows, params.device) for name in run.fits}}
+    maps = {"truth": masks, **{name: labels_of(run, name, masks, frozen, protocol, params.device) for name in run.fits}}
     colours = class_colours(run)
     drawn = {name: {uid: fit(overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
              for name, labels in maps.items()}  # fmt: skip
@@ -75,7 +73,7 @@ def class_colours(run: Artifacts) -> np.ndarray:
 
 
 def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen: Callable[[], Encode],
-              windows: WindowParams, device: str) -> dict[str, np.ndarray]:  # fmt: skip
+              protocol: Protocol, device: str) -> dict[str, np.ndarray]:  # fmt: skip
     """uid -> labels [H, W] by the recipe's best seed, of the size of the true masks.
 
     Args:
@@ -83,7 +81,7 @@ def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen
         name: of the recipe.
         masks: uid -> true labels.
         frozen: gives the frozen encoder of texts.
-        windows: how models that read pixels see pictures.
+        protocol: how pictures are labelled.
         device: that the model runs on.
     """
     folder, where = run.folders.models / name, detect(device).device
@@ -91,10 +89,9 @@ def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen
     model, reads = found.model.to(where), found.model.config.reads
     names, prompts = run.classes.names, templates(found.context["prompts"])
     classes = torch.from_numpy(class_embeddings(names, text_encoder(model, folder, frozen), prompts)).to(where)
-    predict = predictor(model, classes, where, windows)
+    predict = predictor(model, classes, where, protocol)
     number = {uid: row for row, uid in enumerate(run.rows)}
-    pictures = Pictures.of_index(run.folders.pairs, run.folders.index) if reads.picture else None
-    inputs = PreparedInputs(run.folders.regions, pictures)
+    inputs = run.folders.prepared.inputs(reads, refine=protocol.refine.method)
     return {uid: predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
             for uid, mask in masks.items()}  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from captionseg.modeling import MODELS, PRESETS, GroupViTConfig, OVSegmentorConfig, SegmentMilConfig
+from captionseg.modeling import MODELS, PRESETS, GroupViTConfig, MaskClipConfig, OVSegmentorConfig, SegmentMilConfig
 from captionseg.runtime.runtime import Precision
 from captionseg.training.augment import AugmentParams
 
@@ -26,7 +26,7 @@ class Recipe:
 
     curation: str
     archive: str
-    model: Literal["segment_mil", "groupvit", "ovsegmentor"] = "segment_mil"
+    model: Literal["segment_mil", "groupvit", "ovsegmentor", "maskclip"] = "segment_mil"
     preset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     about: str = ""
@@ -53,7 +53,7 @@ class PretrainParams:
         workers: processes that prepare batches; 0 prepares them in this one.
         tune_side: side of the grid on which the tune split is scored after each epoch.
         device, precision, devices: of the fit loop.
-        segment_mil, groupvit, ovsegmentor: the models' fields.
+        segment_mil, groupvit, ovsegmentor, maskclip: the models' fields.
     """
 
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -74,6 +74,7 @@ class PretrainParams:
     segment_mil: SegmentMilConfig = field(default_factory=SegmentMilConfig)
     groupvit: GroupViTConfig = field(default_factory=GroupViTConfig)
     ovsegmentor: OVSegmentorConfig = field(default_factory=OVSegmentorConfig)
+    maskclip: MaskClipConfig = field(default_factory=MaskClipConfig)
 
     def __post_init__(self) -> None:
         if not self.seeds:

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from captionseg.arrays import ShardedArray
 from captionseg.curation.measure import arrays
 from captionseg.datasets.pictures import Pictures
+from captionseg.encoders import Alignment, TextSpace
+from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Supervision, UserError
 from captionseg.storage import read_arrays, read_tables
@@ -28,9 +30,19 @@ class Folders:
     pairs: Path
     index: Path
     regions: Path
+    features: Path
     supervision: Path
     truth: Path
-    encoder: Path
+
+    @property
+    def encoder(self) -> Path:
+        """The encoder that features were made by."""
+        return self.features / "encoder"
+
+    @property
+    def prepared(self) -> Prepared:
+        """What models read."""
+        return Prepared(self.pairs, self.index, self.regions, self.features)
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,8 @@ class TrainingSet:
         named: [N, K] concepts that the caption names.
         masked: [N, D] embeddings of the masked captions, or None where the model asks for none.
         masked_target: [N, K'] concepts behind the masks, in order, -1 pads; None likewise.
+        dense_width: F of the dense features of a grid, and alignment, their map into the space of texts, if they have
+            one; for models that read them.
         pictures: of the index's rows, or None where the model reads regions.
         sentences: or None where the model reads embeddings.
     """
@@ -77,6 +91,8 @@ class TrainingSet:
     named: np.ndarray
     masked: np.ndarray | None = None
     masked_target: np.ndarray | None = None
+    dense_width: int = 0
+    alignment: Alignment | None = None
     pictures: Pictures | None = None
     sentences: Sentences | None = None
 
@@ -117,6 +133,8 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
         read_arrays(index / "text_emb"), concepts, np.load(supervision / "vocabulary" / "embedding.npy"),
         numbers(drawn, number)[kept], weight[kept], cluster[kept],
         np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
+        dense_width=ShardedArray.of_folder(folders.features / "dense").shape[3] if reads.dense else 0,
+        alignment=TextSpace.load(folders.encoder).dense if reads.dense else None,
         pictures=Pictures.of_index(folders.pairs, index) if reads.picture else None,
     )
     if not reads.tokens and not reads.masking:

@@ -16,7 +16,7 @@ from captionseg.encoders import TextSpace
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.words import TOKENIZER, text_encoder
 from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import Reads, Start
 from captionseg.records import UserError
 from captionseg.runtime import detect
 from captionseg.storage import atomic_path, write_json
@@ -80,9 +80,12 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
 
 def one_seed(name: str, config: Any, params: PretrainParams, data: TrainingSet, *, seed: int, score: Score | None,
              folder: Path, tell: Tell) -> tuple[Fitted, torch.nn.Module]:
-    """Train one model of a recipe; its checkpoints lie in `folder` until it is done."""
+    """Train one model of a recipe, if there is anything to train; its checkpoints lie in `folder` until it is done."""
     torch.manual_seed(seed)
     model = build_model(name, config, data)
+    if not any(p.requires_grad for p in model.parameters()):
+        found = score(model.eval()) if score else float("nan")
+        return Fitted(model.state_dict(), found, float("nan"), 0.0, 0.0), model
     curve = Curve(folder / "curve.csv", seed, tell)
     fitted = fit(model, data, params, seed=seed, score=score, curve=curve, work=folder / "checkpoints")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -97,14 +100,17 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
         UserError: for weights to start from that do not fit.
     """
     sized = config.sized(regions=data.regions.shape[2], texts=data.caption_embedding.shape[1],
-                         concepts=len(data.concept_embedding))
+                         concepts=len(data.concept_embedding), dense=data.dense_width)
     try:
         model: Any = MODELS[name][1](sized)
     except ValueError as error:  # what a layer refuses, such as a backbone that nobody has
         raise UserError(f"pretrain.{name}: {error}") from None
     sample = data.rows[:: max(1, len(data) // 1000)]
     mask = np.arange(data.regions.shape[1]) < data.count[sample][:, None]
-    model.start(torch.from_numpy(data.regions[sample].astype(np.float32)[mask]))
+    regions = torch.from_numpy(data.regions[sample].astype(np.float32)[mask])
+    dense = data.alignment
+    alignment = dense and (torch.from_numpy(dense.mean), torch.from_numpy(dense.scale), torch.from_numpy(dense.weight))
+    model.start(Start(regions, alignment))
     return model
 
 
@@ -151,7 +157,7 @@ def save_tokenizer(reads: Reads, folder: Path) -> None:
 
 def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], best: int) -> None:
     """The model card."""
-    rows = "".join(f"| {seed} | {f.get('tune_miou', float('nan')):.1f} | {f['loss']:.3f} |\n"
+    rows = "".join(f"| {seed} | {f.get('tune_miou', float('nan')):.1f} | {f.get('loss', float('nan')):.3f} |\n"
                    for seed, f in fits.items())
     path.write_text(
         f"# {name}\n\n{recipe.about}\n\n"

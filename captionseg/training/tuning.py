@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.metrics import areas, mean_iou
 from captionseg.modeling.segmenter import Reads, Segmenter
-from captionseg.prepared import Known, PreparedInputs
+from captionseg.prepared import Known
 from captionseg.records import Inputs
 from captionseg.training.loader import Folders
 
@@ -45,18 +44,19 @@ def load(folders: Folders, *, side: int, reads: Reads | None = None, split: str 
     Args:
         folders: of the stages before.
         side: of the grid of truth.
-        reads: of the model. Region features are held in memory; pictures are squashed to the side that the model is
-            trained at and read anew each time.
+        reads: of the model. Region features are held in memory; pictures, squashed to the side that the model is
+            trained at, and dense features are read anew each time.
         split: which.
     """
     known, names = Known.of_split(folders.index, folders.truth, split), read_classes(folders.truth).names
     if not len(known) or not names:
         return None
     grid, size = np.stack([nearest(decode_mask(mask), side) for mask in known.masks]), (side, side)
-    if reads and reads.picture:
-        prepared = PreparedInputs(folders.regions, Pictures.of_index(folders.pairs, folders.index), side=reads.picture)
+    reads = reads or Reads()
+    prepared = folders.prepared.inputs(reads, side=reads.picture)
+    if not reads.regions:
         return TuneSet(lambda part: prepared(known.rows[part], size), grid, names)
-    inputs = PreparedInputs(folders.regions)(known.rows, size)
+    inputs = prepared(known.rows, size)
     return TuneSet(lambda part: inputs.map(lambda tensor: tensor[part]), grid, names)
 
 

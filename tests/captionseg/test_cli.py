@@ -19,7 +19,7 @@ class Halves:
     asked: list = []  # noqa: RUF012
 
     @staticmethod
-    def load(folder, *, device, background):
+    def load(folder, *, device, background, protocol):
         Halves.asked.append((folder, device))
         return Halves()
 

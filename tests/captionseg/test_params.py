@@ -39,7 +39,7 @@ def test_params_name_their_file_for_mistakes_at_the_top(tmp_path):
     ("path", "value", "message"),
     [
         ("curate.cocu.neighbors", 8, "curate.cocu.neighbors: unknown parameter; did you mean 'neighbours'? (valid: "),
-        ("curate.rules", ["noun"], "curate: rules: unknown rule 'noun' (valid: nouns, "),
+        ("curate.rules", ["noun"], "curate: rules: unknown rule 'noun' (valid: captions, nouns, "),
         ("pretrain.segment_mil.multi_label", "sum", "pretrain.segment_mil.multi_label: 'sum' is not valid (valid: "),
         ("recipes.cocu-mil.archiv", "cocu", "recipes.cocu-mil.archiv: unknown parameter; did you mean 'archive'"),
         ("pretrain.seeds", [], "pretrain: seeds: give at least one"),

@@ -1,8 +1,11 @@
 """Features and masks of the run's own data, row by row, against the files themselves."""
 
 import numpy as np
+import torch
 
-from captionseg.prepared import Known, PreparedInputs
+from captionseg.datasets.pictures import Pictures
+from captionseg.grids import MEAN
+from captionseg.prepared import Known, PreparedInputs, normalised
 from captionseg.storage import read_arrays
 
 
@@ -17,9 +20,27 @@ def test_known_pictures_of_a_split_in_the_order_of_the_index(world):
 
 def test_inputs_are_those_of_the_files_in_the_order_asked_for(world):
     rows = np.array([7, 2, 40])
-    inputs = PreparedInputs(world.regions)(rows, (5, 6))
+    inputs = PreparedInputs(regions=world.regions)(rows, (5, 6))
     pooled, labels = (read_arrays(world.regions / name) for name in ("pooled", "labels"))
     np.testing.assert_array_equal(inputs.regions, pooled[rows, :4].astype(np.float32))  # of four regions each
     np.testing.assert_array_equal(inputs.labels, labels[rows])
     assert inputs.region_mask.all()
     assert inputs.size == (5, 6)
+    assert inputs.image is None
+    assert inputs.dense is None
+
+
+def test_pictures_and_dense_features_where_they_are_asked_for(world):
+    rows, pictures = np.array([30, 1]), Pictures.of_index(world.pairs, world.index)
+    inputs = PreparedInputs(pictures=pictures, dense=world.features / "dense")(rows, (5, 6))
+    np.testing.assert_array_equal(inputs.dense, read_arrays(world.features / "dense")[rows].astype(np.float32))
+    for image, row in zip(inputs.image, rows, strict=True):
+        torch.testing.assert_close(image, normalised(pictures[row]))
+    assert inputs.regions.shape == (2, 0, 0)
+    assert PreparedInputs(pictures=pictures, side=16)(rows, (5, 6)).image.shape == (2, 3, 16, 16)
+
+
+def test_a_normalised_picture_has_mean_0_and_deviation_1_where_imagenet_has_its_own():
+    level = np.tile((np.array(MEAN) * 255).round().astype(np.uint8), (4, 5, 1))
+    assert normalised(level).abs().max() < 0.01
+    assert normalised(level).shape == (3, 4, 5)

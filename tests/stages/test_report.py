@@ -8,8 +8,8 @@ from captionseg.params import Params
 from captionseg.tracking import NullTracker
 from stages import report, run
 
-DATA = ("pairs", "truth", "index", "regions", "supervision", "segments")
-INPUTS = (*DATA, "models", "recipes", "curation", "validation", "encoder")
+DATA = ("pairs", "truth", "index", "regions", "features", "supervision", "segments")
+INPUTS = (*DATA, "models", "recipes", "curation", "validation")
 OUTPUTS = ("metrics", "plots", "pictures", "page")
 PARAMS = """
 seed: 7
@@ -43,7 +43,7 @@ def test_paths_and_params_are_handed_on(params, monkeypatch):
     folders, out, section = seen["args"]
     assert vars(folders) == {name: Path(name) for name in INPUTS}
     assert vars(out) == {name: Path(name) for name in OUTPUTS}
-    assert seen["windows"].crop == 5
+    assert seen["protocol"].windows.crop == 5
     assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (2, 7, ["a-mil"], ["more"])
     assert tracker.told == [(metrics, [Path(name) for name in ("metrics", "plots", "pictures", "page")])]
 

@@ -5,13 +5,19 @@ import torch
 from captionseg.benchmarks import BENCHMARKS, EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import count, scores
+from captionseg.inference.inputs import Prepared
 from captionseg.storage import read_arrays
 from captionseg.typed import build
 
 
 @pytest.fixture
-def benchmark(world) -> HeldOut:
-    return HeldOut.load(Folders(world.pairs, world.index, world.regions, world.truth), "test")
+def folders(world) -> Folders:
+    return Folders(Prepared(world.pairs, world.index, world.regions, world.features), world.truth)
+
+
+@pytest.fixture
+def benchmark(folders) -> HeldOut:
+    return HeldOut.load(folders, "test")
 
 
 def test_the_pictures_of_the_split_with_their_masks(world, benchmark):
@@ -46,8 +52,8 @@ def test_the_best_that_regions_allow(benchmark):
     assert scores([count(benchmark, best)], samples=2, seed=0)["miou"] == 100.0
 
 
-def test_a_split_without_truth_has_no_pictures(world):
-    benchmark = HeldOut.load(Folders(world.pairs, world.index, world.regions, world.truth), "val")
+def test_a_split_without_truth_has_no_pictures(folders):
+    benchmark = HeldOut.load(folders, "val")
     assert len(benchmark) == 0
     assert not list(benchmark.samples())
 

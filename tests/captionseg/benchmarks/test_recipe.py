@@ -10,6 +10,8 @@ from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import scores
 from captionseg.benchmarks.recipe import evaluate
+from captionseg.inference import RefineParams
+from captionseg.inference.inputs import Prepared
 from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
 from captionseg.records import UserError
 from captionseg.storage import read_arrays
@@ -17,7 +19,7 @@ from captionseg.storage import read_arrays
 
 @pytest.fixture
 def folders(world) -> Folders:
-    return Folders(world.pairs, world.index, world.regions, world.truth)
+    return Folders(Prepared(world.pairs, world.index, world.regions, world.features), world.truth)
 
 
 @pytest.fixture
@@ -70,3 +72,16 @@ def test_classes_that_no_text_of_training_named_are_scored_apart(world, folders,
     (model / "concepts.txt").write_text("\n".join(["dog", "cat", "bird", "grass", "sand", "water", "more"]))
     result, _, _ = evaluate(model, folders, world.encoder, params, seed=0)
     assert not {"miou_seen", "miou_unseen"} & result["scores"].keys()
+
+
+@pytest.mark.parametrize("method", ["pamr", "segments"])
+def test_masks_are_refined_before_each_pixel_takes_its_class(world, folders, model, method):
+    """Four squares of one region each: segments change nothing, PAMR nothing but borders."""
+    params = EvaluateParams(bootstrap=5, device="cpu", refine=RefineParams(method, side=16, iterations=2))
+    plain, before, _ = evaluate(model, folders, world.encoder, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    result, after, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    assert after[:, :, 2].sum() == before[:, :, 2].sum()
+    if method == "segments":
+        assert result == plain
+    else:
+        assert not np.array_equal(before, after)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -33,20 +36,58 @@ def test_pooled_is_the_image_embedding(build, pictures):
     np.testing.assert_array_equal(out.pooled, out.descriptor)
 
 
-def test_dense_are_the_patch_tokens_in_the_joint_space(build, pictures):
-    encoder = build("open_clip")
+def pixels_of(encoder, pictures) -> torch.Tensor:
     visual = encoder.model.visual
-    pixels = torch.from_numpy(np.stack([squash(p, 32) for p in pictures])).permute(0, 3, 1, 2) / 255.0
+    pixels = torch.from_numpy(np.stack([squash(p, encoder.size) for p in pictures])).permute(0, 3, 1, 2) / 255.0
     mean, std = (torch.tensor(v)[:, None, None] for v in (visual.image_mean, visual.image_std))
-    visual.output_tokens = True
-    try:
-        with torch.inference_mode():
-            tokens = visual((pixels - mean) / std)[1] @ visual.proj
-    finally:
-        visual.output_tokens = False
+    return (pixels - mean) / std
+
+
+def test_dense_are_patches_that_attend_to_themselves_alone(build, pictures):
+    """The tower itself, its last attention masked but for the diagonal."""
+    encoder = build("open_clip")
+    visual, pixels = encoder.model.visual, pixels_of(encoder, pictures)
+    seen = []
+    hook = visual.transformer.resblocks[-1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        visual(pixels)
+        hook.remove()
+        x = seen[0]
+        mask = torch.full((x.shape[1], x.shape[1]), -torch.inf).fill_diagonal_(0.0)
+        tokens = visual.ln_post(visual.transformer.resblocks[-1](x, attn_mask=mask))[:, 1:] @ visual.proj
     dense = encoder.features(pictures).dense
     assert dense.shape == (3, 4, 4, 24)
     np.testing.assert_allclose(dense.reshape(3, 16, 24), tokens.numpy(), atol=1e-5)
+
+
+RESNET = {"embed_dim": 24, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+          "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}}  # fmt: skip
+
+
+def test_a_resnet_by_the_values_of_its_pooling(tmp_path, pictures):
+    (tmp_path / "tiny-resnet.json").write_text(json.dumps(RESNET))
+    open_clip.add_model_config(tmp_path)
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("tiny-resnet").state_dict(), tmp_path / "weights.pt")
+    encoder = OpenClipParams("tiny-resnet", str(tmp_path / "weights.pt")).build(Runtime())
+    out = encoder.features(pictures)
+    assert (out.dense.shape, out.pooled.shape) == ((3, 2, 2, 24), (3, 24))
+    pool = encoder.model.visual.attnpool
+    with torch.inference_mode():  # one cell alone, pooled without positions: it can attend to nothing else
+        maps = encoder.model.visual.forward_intermediates(pixels_of(encoder, pictures), indices=1)
+        cell = maps["image_intermediates"][-1][:, :, 1, 0]
+        alone = pool.c_proj(pool.v_proj(cell))
+    np.testing.assert_allclose(out.dense[:, 1, 0], alone.numpy(), atol=1e-5)
+
+
+def test_a_tower_without_dense_features_is_one_line(tmp_path):
+    tower = {"image_size": 64, "timm_model_name": "test_convnext", "timm_model_pretrained": False}
+    config = RESNET | {"vision_cfg": tower}
+    (tmp_path / "tiny-timm.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    torch.save(open_clip.create_model("tiny-timm").state_dict(), tmp_path / "weights.pt")
+    refused("tiny-timm has no dense features in its joint space; take a ViT", model="tiny-timm",
+            pretrained=str(tmp_path / "weights.pt"))  # fmt: skip
 
 
 def test_another_size_of_the_input(tiny_clip, pictures):

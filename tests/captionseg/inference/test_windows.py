@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from captionseg.inference.windows import WindowParams, label, mask_logits, short_side, slide, starts
+from captionseg.inference.windows import Protocol, WindowParams, label, mask_logits, short_side, slide, starts
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import pixel_inputs
 
@@ -52,22 +52,22 @@ class Mean(torch.nn.Module):
 
 def test_a_whole_picture_goes_through_windows_of_twice_the_training_side():
     net, image = Mean(8), torch.rand(1, 3, 16, 40)
-    found = mask_logits(net, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), WindowParams())
+    found = mask_logits(net, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), Protocol())
     assert net.seen == [(16, 16)]  # four windows of 16 with stride 8, in one batch
     torch.testing.assert_close(found, image[0])
-    small = Mean(8)
-    mask_logits(small, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), WindowParams(crop=8, stride=8, batch=4))
+    small, tiled = Mean(8), Protocol(WindowParams(crop=8, stride=8, batch=4))
+    mask_logits(small, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), tiled)
     assert small.seen == [(8, 8)] * 3  # ten windows
 
 
 def test_the_size_asked_for_and_the_background():
     image = torch.rand(1, 3, 20, 20)
     inputs = pixel_inputs(image, (33, 50))
-    found = label(Mean(10), inputs, torch.zeros(3, 2), WindowParams())
+    found = label(Mean(10), inputs, torch.zeros(3, 2), Protocol())
     assert found.shape == (33, 50)
     assert set(found.unique().tolist()) <= {0, 1, 2}
     dark = pixel_inputs(torch.zeros(1, 3, 20, 20), (20, 20))
-    assert (label(Mean(10, background=True), dark, torch.zeros(3, 2), WindowParams()) == -1).all()
+    assert (label(Mean(10, background=True), dark, torch.zeros(3, 2), Protocol()) == -1).all()
 
 
 @pytest.mark.parametrize("change", [{"crop": -1}, {"batch": 0}])

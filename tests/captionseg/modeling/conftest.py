@@ -13,7 +13,7 @@ from torch import Tensor
 from captionseg.modeling.segmenter import Segmenter
 from captionseg.records import Batch, Inputs
 
-REGION, TEXT, CONCEPTS = 7, 6, 12
+REGION, TEXT, CONCEPTS, DENSE = 7, 6, 12, 5
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def make_inputs() -> Callable[..., Inputs]:
         labels = torch.arange(side * side).reshape(side, side) * regions // (side * side)
         return Inputs(
             torch.randn(images, regions, REGION, generator=g), torch.ones(images, regions, dtype=torch.bool),
-            labels.to(torch.uint8).expand(images, -1, -1), size,
+            labels.to(torch.uint8).expand(images, -1, -1), size, dense=torch.randn(images, 3, 4, DENSE, generator=g),
         )  # fmt: skip
 
     return make

@@ -143,7 +143,7 @@ def test_the_published_sizes(preset, heads, tokens):
     assert len(vision.stages[0].blocks) == len(vision.stages[1].blocks) == 6
     assert vision.stages[0].blocks[0].attn.heads == heads
     assert vision.stages[0].group_token.shape == (1, tokens, 768)
-    assert config.reads == Reads(224, "bert", masking="all")
+    assert config.reads == Reads(224, tokens="bert", masking="all")
 
 
 def test_dice_summed_over_pictures_as_released(make_batch):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from captionseg.losses.contrastive import contrastive
 from captionseg.modeling import SegmentMil, SegmentMilConfig
 from captionseg.modeling.bags import Bags
+from captionseg.modeling.segmenter import Start
 from captionseg.records import Inputs
 
 
@@ -91,7 +92,7 @@ def test_temperature_starts_where_it_is_set_and_is_clamped():
 def test_statistics_of_the_features_are_kept_with_the_weights():
     net = model(dropout=0.0)
     sample = torch.randn(500, 3) * torch.tensor([1.0, 100.0, 0.01]) + 5
-    net.start(sample)
+    net.start(Start(sample))
     standard = (sample - net.region_norm.mean) / net.region_norm.scale
     torch.testing.assert_close(standard.mean(0), torch.zeros(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(standard[:, :2].std(0, correction=0), torch.ones(2), atol=2e-3, rtol=0)

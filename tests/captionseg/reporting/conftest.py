@@ -173,9 +173,9 @@ def write_scores(folders):
 def write_run(root: Path, *, known: bool = True) -> Folders:
     """All artifacts of a run under `root`."""
     data, reports = root / "data", root / "reports"
-    folders = Folders(data / "pairs", data / "truth", data / "index", data / "regions", data / "supervision",
-                      data / "segments", root / "models", reports / "recipes", reports / "curation.json",
-                      reports / "validation.json", data / "features" / "encoder")  # fmt: skip
+    folders = Folders(data / "pairs", data / "truth", data / "index", data / "regions", data / "features",
+                      data / "supervision", data / "segments", root / "models", reports / "recipes",
+                      reports / "curation.json", reports / "validation.json")  # fmt: skip
     write_shards(Drawn(known), folders.pairs, folders.truth, shard_size=20, min_success=0.0, seed=0, workers=1)
     write_index(folders)
     write_supervision(folders)

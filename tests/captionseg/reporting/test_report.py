@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.inference.windows import WindowParams
+from captionseg.inference import Protocol
 from captionseg.reporting import ReportParams
 from captionseg.reporting.report import Outputs, report
 
@@ -45,7 +45,7 @@ def outputs(root: Path) -> Outputs:
 
 def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):
     report(folders, outputs(root), params or ReportParams(), recipes=recipes, gate=gate,
-           windows=WindowParams(), seed=seed)  # fmt: skip
+           protocol=Protocol(), seed=seed)  # fmt: skip
     page = Page(root / "index.html")
     assert page.open == []
     assert page.sources

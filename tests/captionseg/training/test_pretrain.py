@@ -13,11 +13,13 @@ import torch
 from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.inference import Predictor
+from captionseg.encoders import TextSpace
+from captionseg.inference import Predictor, Protocol, RefineParams
 from captionseg.modeling import saved
 from captionseg.records import UserError
+from captionseg.text.prompts import class_embeddings
 from captionseg.text.tokenizers import tokenizer
-from captionseg.training import PretrainParams, Recipe
+from captionseg.training import PretrainParams, Recipe, tuning
 from captionseg.training import pretrain as module
 from captionseg.training.pretrain import pretrain
 
@@ -140,7 +142,7 @@ def test_pixels_from_training_to_a_predictor(model, settings, others, params, fo
     labels = found.segment(image, ["dog", "grass"])
     assert labels.shape == (90, 70)
     np.testing.assert_array_equal(labels, found.logits(image, ["dog", "grass"]).argmax(0))
-    places = BenchmarkFolders(folders.pairs, folders.index, folders.regions, folders.truth)
+    places = BenchmarkFolders(folders.prepared, folders.truth)
     result, _, _ = evaluate(tmp_path, places, folders.encoder, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert result["seeds"].keys() == {"0"}
 
@@ -185,3 +187,22 @@ def test_a_preset_is_where_a_recipe_starts_from():
                             ({"preset": "ovsegmentor_base"}, "preset 'ovsegmentor_base' is none of model groupvit")):
         with pytest.raises(ValueError, match=message):
             Recipe("cocu", "cocu", "groupvit", **change)
+
+
+def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, tmp_path):
+    told = []
+    metrics = pretrain(Recipe("nouns", "nouns", model="maskclip"), params, folders, name="none-maskclip",
+                       context={"prompts": "simple", "regions": {"maker": "toy", "toy": {"side": 8}}}, out=tmp_path,
+                       tell=lambda *_: told.append(1))  # fmt: skip
+    assert not told
+    assert metrics.keys() == {"tune_miou", "images_per_second", "seconds"}
+    net = saved.load(tmp_path).model
+    space = TextSpace.load(folders.encoder)
+    tune = tuning.load(folders, side=params.tune_side, reads=net.config.reads)
+    classes = torch.from_numpy(class_embeddings(tune.names, space.encode))
+    assert metrics["tune_miou"] == pytest.approx(tune.mean_iou(net, classes))
+    np.testing.assert_array_equal(net.weight, space.dense.weight)
+    image = np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)
+    for method in ("none", "pamr", "segments"):
+        found = Predictor.load(tmp_path, device="cpu", protocol=Protocol(refine=RefineParams(method, side=8)))
+        assert found.segment(image, ["dog", "cat"]).shape == (40, 30)

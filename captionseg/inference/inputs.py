@@ -1,0 +1,34 @@
+"""What of a prepared picture a model, and the refinement of its masks, ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from captionseg.datasets.pictures import Pictures
+from captionseg.modeling.segmenter import Reads
+from captionseg.prepared import PreparedInputs
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where the stages left pictures and what was made of them."""
+
+    pairs: Path
+    index: Path
+    regions: Path
+    features: Path
+
+    def inputs(self, reads: Reads, *, refine: str = "none", side: int = 0) -> PreparedInputs:
+        """Inputs of rows of the index, with no more than is needed.
+
+        Args:
+            reads: of the model.
+            refine: method of RefineParams; pamr looks at pixels, segments at regions.
+            side: of square pictures, see PreparedInputs.
+        """
+        pixels = reads.picture or refine == "pamr"
+        return PreparedInputs(
+            regions=self.regions if reads.regions or refine == "segments" else None,
+            pictures=Pictures.of_index(self.pairs, self.index) if pixels else None,
+            dense=self.features / "dense" if reads.dense else None, side=side)

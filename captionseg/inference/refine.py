@@ -1,0 +1,65 @@
+"""Refinement of mask logits after any model: along the edges of the picture, or by its classical segments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from captionseg.inference.pamr import DILATIONS, pamr
+from captionseg.modeling.regions import full_size
+from captionseg.records import Inputs, UserError
+
+
+@dataclass(frozen=True)
+class RefineParams:
+    """What is done to mask logits before each pixel takes its best class.
+
+    Attributes:
+        method: none; pamr (CoCu's local consistency, and what TCL and CoDe do at last); segments gives each class the
+            mean of its logits over each class-agnostic region.
+        side: PAMR works on a grid of so many cells along the short side, a quarter of the window in TCL.
+        iterations, dilations: of PAMR.
+    """
+
+    method: Literal["none", "pamr", "segments"] = "none"
+    side: int = 112
+    iterations: int = 10
+    dilations: list[int] = field(default_factory=lambda: list(DILATIONS))
+
+    def __post_init__(self) -> None:
+        if self.side < 1 or self.iterations < 0 or not self.dilations or min(self.dilations) < 1:
+            raise ValueError("refine: side and dilations must be at least 1, iterations at least 0")
+
+
+def refined(logits: Tensor, inputs: Inputs, params: RefineParams) -> Tensor:
+    """[C, H, W] of the logits [C, H, W] of one picture.
+
+    Raises:
+        UserError: if `inputs` lack what the method looks at.
+    """
+    if params.method == "none":
+        return logits
+    if params.method == "segments":
+        return snapped(logits, inputs)
+    if inputs.image is None:
+        raise UserError("refine: pamr looks at pixels, and these inputs hold none: a mistake of the caller")
+    height, width = logits.shape[1:]
+    scale = params.side / min(height, width)
+    grid = (max(1, round(height * scale)), max(1, round(width * scale)))
+    coarse = F.interpolate(logits[None].float(), grid, mode="bilinear", align_corners=False)[0]
+    out = pamr(inputs.image[0], coarse, iterations=params.iterations, dilations=params.dilations)
+    return F.interpolate(out[None], (height, width), mode="bilinear", align_corners=False)[0]
+
+
+def snapped(logits: Tensor, inputs: Inputs) -> Tensor:
+    """[C, H, W]: each pixel has the mean of its region."""
+    if not inputs.region_mask.shape[1]:
+        raise UserError("refine: segments looks at regions, and these inputs hold none: a mistake of the caller")
+    region = full_size(inputs)[0].flatten()
+    flat, count = logits.float().flatten(1), torch.bincount(region).clamp(min=1)
+    total = flat.new_zeros(len(flat), len(count)).index_add_(1, region, flat)
+    return (total / count)[:, region].view_as(logits)

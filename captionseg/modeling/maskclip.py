@@ -1,0 +1,116 @@
+"""MaskCLIP (Zhou et al. 2022): dense features of a frozen image-text encoder, compared with class embeddings.
+
+Nothing is trained. Of CLIP the dense features are the values of the last attention (captionseg.encoders.open_clip); of
+an encoder that is not aligned with text, its dense map through the linear alignment that was trained on captions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.modeling.segmenter import Gather, Reads, Start, alone
+from captionseg.records import Batch, Inputs
+
+
+@dataclass(frozen=True)
+class MaskClipConfig:
+    """What defines a MaskCLIP.
+
+    Attributes:
+        dense_width: F of the dense features; 0 takes it from the data.
+        text_width: D of the text embeddings; 0 takes it from the data.
+        scale: of cosines before the softmax over classes that both options look at.
+        prompt_denoising: classes whose probability reaches this nowhere in the picture are left out; 0 is off. The
+            released configurations of pseudo labels have .5.
+        key_smoothing: positions whose best probability is below this take the mean of all, weighted by how alike
+            their features are; 0 is off, 1 smooths everywhere. The paper's keys are those of the last attention; here
+            the dense features themselves.
+    """
+
+    dense_width: int = 0
+    text_width: int = 0
+    scale: float = 100.0
+    prompt_denoising: float = 0.0
+    key_smoothing: float = 0.0
+
+    @property
+    def reads(self) -> Reads:
+        """See Segmenter."""
+        return Reads(dense=True)
+
+    def sized(self, *, regions: int, texts: int, concepts: int, dense: int = 0) -> MaskClipConfig:
+        """With widths that are 0 taken from the data."""
+        return replace(self, dense_width=self.dense_width or dense, text_width=self.text_width or texts)
+
+
+class MaskClip(nn.Module):
+    """See the module's docstring."""
+
+    mean: Tensor
+    spread: Tensor
+    weight: Tensor
+
+    def __init__(self, config: MaskClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.zeros(config.dense_width))
+        self.register_buffer("spread", torch.ones(config.dense_width))
+        self.register_buffer("weight", torch.eye(config.dense_width, config.text_width))
+
+    def start(self, given: Start) -> None:
+        """Take the alignment of dense features, where there is one."""
+        if given.alignment is not None:
+            for own, value in zip((self.mean, self.spread, self.weight), given.alignment, strict=True):
+                own.copy_(value)
+
+    def forward(self, batch: Batch) -> None:
+        """Nothing is trained, so nothing is needed of a batch."""
+
+    def losses(self, outputs: None, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def similarity(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """[B, C, gh, gw] cosines of cells and classes, after whichever options are on."""
+        assert inputs.dense is not None
+        dense = F.normalize(((inputs.dense - self.mean) / self.spread) @ self.weight, dim=-1)
+        cosine = torch.einsum("bhwd,cd->bchw", dense, F.normalize(class_embeddings.float(), dim=-1))
+        if not self.config.prompt_denoising and not self.config.key_smoothing:
+            return cosine
+        probability = (self.config.scale * cosine).softmax(1)
+        if self.config.prompt_denoising:
+            nowhere = probability.amax((2, 3), keepdim=True) < self.config.prompt_denoising
+            out = nowhere & ~nowhere.all(1, keepdim=True)  # where all would go, none does
+            cosine = cosine.masked_fill(out, -1.0)
+            probability = (self.config.scale * cosine).softmax(1)
+        if not self.config.key_smoothing:
+            return cosine
+        return smoothed(probability, dense, self.config.key_smoothing)
+
+    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """Mask logits [B, C, height, width]: cosines, bilinearly upsampled; probabilities with key smoothing."""
+        found = self.similarity(inputs, class_embeddings)
+        return F.interpolate(found, inputs.size, mode="bilinear", align_corners=False)
+
+    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """See Segmenter."""
+        return self.segment(inputs, class_embeddings).argmax(1)
+
+
+def smoothed(probability: Tensor, dense: Tensor, threshold: float) -> Tensor:
+    """[B, C, h, w]: probabilities, where the best is below the threshold a mean over all positions.
+
+    Args:
+        probability: [B, C, h, w].
+        dense: [B, h, w, D], L2-normalised; the weights are cosines, negative ones at 0, rows summing to one.
+        threshold: see MaskClipConfig.
+    """
+    flat, keys = probability.flatten(2), dense.flatten(1, 2)
+    weights = (keys @ keys.transpose(1, 2)).clamp(min=0)
+    mean = flat @ (weights / weights.sum(2, keepdim=True)).transpose(1, 2)
+    unsure = flat.amax(1, keepdim=True) < threshold
+    return torch.where(unsure, mean, flat).view_as(probability)
