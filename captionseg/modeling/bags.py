@@ -16,6 +16,7 @@ from torch import Tensor
 
 from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
 from captionseg.modeling.segmenter import Gather, alone
+from captionseg.runtime import full_precision
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ def bag_similarity(vectors: Tensor, mask: Tensor, texts: Tensor, temperature: fl
         texts: [T, W], L2-normalised.
         temperature: of the pooling softmax; 0 is the maximum.
     """
-    cosine = texts @ vectors.transpose(1, 2)  # [B, T, S]
+    with full_precision(vectors):
+        cosine = texts.float() @ vectors.float().transpose(1, 2)  # [B, T, S]
     if vectors.shape[1] == 1:
         return cosine[:, :, 0]
     hidden = cosine.masked_fill(~mask[:, None], -torch.inf)

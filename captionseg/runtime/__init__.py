@@ -1,5 +1,5 @@
 """Device, precision and ranks: the only package that has heard of them, beside the fit loop."""
 
-from captionseg.runtime.runtime import Runtime, detect
+from captionseg.runtime.runtime import Runtime, detect, full_precision
 
-__all__ = ["Runtime", "detect"]
+__all__ = ["Runtime", "detect", "full_precision"]

@@ -62,6 +62,14 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
     return Runtime(chosen, ("bf16" if has_bf16(chosen) else "fp32") if precision == "auto" else precision)
 
 
+def full_precision(tensor: torch.Tensor) -> contextlib.AbstractContextManager[object]:
+    """Within the block matrix products of float32 tensors, on the device of `tensor`, are float32 under autocast too.
+
+    For logits that are scaled up or noised before a softmax: half precision rounds what decides.
+    """
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def has_bf16(device: str) -> bool:
     """Does the device multiply bfloat16 in hardware? Emulated, it is slower than float32."""
     if device.startswith("cuda"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from captionseg.modeling.layers.transformer import CrossBlock, Mlp
+from captionseg.runtime import full_precision
 
 Assign = Literal["gumbel", "soft"]
 
@@ -80,7 +81,9 @@ class Assignment(nn.Module):
 
         Tokens where `mask` [B, N] is False belong nowhere.
         """
-        logits = (self.q_proj(groups) @ self.k_proj(tokens).transpose(1, 2)).float() * self.scale
+        queries, keys = self.q_proj(groups).float(), self.k_proj(tokens).float()
+        with full_precision(keys):
+            logits = queries @ keys.transpose(1, 2) * self.scale
         soft = logits.softmax(1)
         chosen = soft
         if self.assign == "gumbel":

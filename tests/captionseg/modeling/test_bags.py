@@ -36,3 +36,12 @@ def test_a_bag_of_one_is_its_cosine():
     for temperature in (0.0, 0.5):
         similarity = bag_similarity(REGIONS[:, :1], MASK[:, :1], TEXTS, temperature)
         torch.testing.assert_close(similarity, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+
+
+def test_similarities_are_float32_under_mixed_precision():
+    torch.manual_seed(0)
+    vectors, texts = (torch.nn.functional.normalize(torch.randn(*shape), dim=-1) for shape in ((2, 3, 8), (4, 8)))
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    expected = bag_similarity(vectors, mask, texts, 0.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(bag_similarity(vectors, mask, texts, 0.0), expected)

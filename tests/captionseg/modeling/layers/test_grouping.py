@@ -50,6 +50,19 @@ def test_means_of_groups_by_hand_and_an_empty_group_is_finite():
     torch.testing.assert_close(exact, torch.tensor([3.0, 9.0, 0.0]), rtol=1e-5, atol=0)
 
 
+def test_logits_are_float32_under_mixed_precision():
+    """bf16 has 8 bits: products of 60 and more would be whole numbers."""
+    torch.manual_seed(0)
+    net = Assignment(8, assign="soft").requires_grad_(False)
+    slots, tokens = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = net(slots, slots, tokens)
+        queries, keys = net.q_proj(slots).float(), net.k_proj(tokens).float()
+    expected = (queries @ keys.transpose(1, 2) * 8**-0.5).softmax(1)
+    assert found.soft.dtype == torch.float32
+    torch.testing.assert_close(found.soft, expected, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("assign", ["gumbel", "soft"])
 def test_soft_assignments_sum_to_one_over_groups(assign):
     torch.manual_seed(0)
