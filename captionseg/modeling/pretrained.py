@@ -23,7 +23,6 @@ from captionseg.records import UserError
 PACKAGED = "packaged"
 WRAPPERS = ("state_dict", "model", "teacher", "student")
 PREFIXES = re.compile(r"^(module\.|backbone\.)+")
-HEAD = ("head", "fc", "classifier", "cls_token", "dist_token", "fc_norm", "norm_pre", "num_batches_tracked")
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
@@ -114,22 +113,22 @@ def resized(given: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
 
 
 def fill(module: nn.Module, given: Mapping[str, Tensor], path: Path | str, *, needed: tuple[str, ...] = ("",)) -> None:
-    """Copy tensors into a module by name; heads of classification on either side are left alone.
+    """Copy tensors into a module by name; what is given beside them, such as a classifier, is left alone.
 
     Args:
         module: takes them.
         given: name -> tensor.
         path: for errors.
-        needed: prefixes of the module's tensors of which those with a counterpart in a ViT must be given.
+        needed: prefixes of the module's tensors that must be given, but for those of groups, which no ViT has.
 
     Raises:
         UserError: naming a tensor that is missing, or has another shape.
     """
     own = module.state_dict()
-    ours = re.compile(r"(group_token|grouping|project\.|norm\.(mean|scale)|tokens\.norm)")
+    ours = re.compile(r"^(stages\.\d+\.(group_token|grouping|project)|tokens\.norm)")
     for name, tensor in own.items():
         if name not in given:
-            if name.startswith(needed) and not ours.search(name) and not any(part in HEAD for part in name.split(".")):
+            if name.startswith(needed) and not ours.search(name) and not name.endswith("num_batches_tracked"):
                 raise UserError(f"{path}: does not fit this network: no tensor {name}")
         elif given[name].shape != tensor.shape:
             raise UserError(f"{path}: does not fit this network: {name} is {list(given[name].shape)}, expected "

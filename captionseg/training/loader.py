@@ -18,7 +18,7 @@ from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Supervision, UserError
 from captionseg.storage import read_arrays, read_tables
-from captionseg.training.masked import Masked, masked_captions
+from captionseg.training.masked import masked_captions
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -139,18 +139,23 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
     )
     if not reads.tokens and not reads.masking:
         return data
-    captions = read_captions(index)
-    hidden = masked_captions(captions, supervision / "vocabulary", drawn, nouns, reads.masking, number) if (
-        reads.masking) else Masked([], np.zeros((0, 0)))
-    target = hidden.target[kept] if reads.masking else None
-    if reads.tokens:
-        if empty := next((uid for uid in drawn.uid[kept] if not captions[uid].strip()), None):
-            raise UserError(f"{index}/metadata: the caption of {empty} is empty; drop such pairs where they come from")
-        masked = [hidden.texts[i] for i in kept] if reads.masking else None
-        sentences = Sentences([captions[uid] for uid in drawn.uid[kept]], masked)
-        return dataclasses.replace(data, sentences=sentences, masked_target=target)
-    masked = encode(hidden.texts)[kept] if encode else None
-    return dataclasses.replace(data, masked=masked, masked_target=target)
+    return with_words(data, read_captions(index), drawn, nouns, supervision / "vocabulary", reads, encode)
+
+
+def with_words(data: TrainingSet, captions: dict[str, str], drawn: Supervision, nouns: Supervision, vocabulary: Path,
+               reads: Reads, encode: Encode | None) -> TrainingSet:  # fmt: skip
+    """The training set with its captions as words, and masked, as the model asks for; arguments as in `load`."""
+    kept, number = np.flatnonzero(drawn.kept), {text: i for i, text in enumerate(data.concepts)}
+    hidden = masked_captions(captions, vocabulary, drawn, nouns, reads.masking, number) if reads.masking else None
+    data = dataclasses.replace(data, masked_target=None if hidden is None else hidden.target[kept])
+    if not reads.tokens:
+        masked = encode(hidden.texts)[kept] if hidden and encode else None
+        return dataclasses.replace(data, masked=masked)
+    if empty := next((uid for uid in drawn.uid[kept] if not captions[uid].strip()), None):
+        raise UserError(f"the caption of {empty} is empty, which no model that reads words can learn from; drop such "
+                        "pairs where they come from")
+    texts = [captions[uid] for uid in drawn.uid[kept]]
+    return dataclasses.replace(data, sentences=Sentences(texts, [hidden.texts[i] for i in kept] if hidden else None))
 
 
 def read_captions(index: Path) -> dict[str, str]:
