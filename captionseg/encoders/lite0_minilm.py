@@ -6,6 +6,7 @@ al. 2022). It stands in for CLIP where no hub can be reached, and runs at tens o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,16 @@ class Lite0MiniLM:
 
     def __init__(self, size: int, batch: int, runtime: Runtime) -> None:
         self.size, self.batch, self.runtime = size, batch, runtime
-        self.image_tower = runtime.prepare(load_image_tower())
-        self._text: MiniLM | None = None
+
+    @functools.cached_property
+    def image_tower(self) -> nn.Module:
+        """Loaded with the first picture: whoever asks for texts alone is spared seconds of imports."""
+        return self.runtime.prepare(load_image_tower())
+
+    @functools.cached_property
+    def text_tower(self) -> MiniLM:
+        """Loaded with the first text."""
+        return MiniLM(package_path(*TEXT_WEIGHTS), self.runtime)
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
         """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half, and its maximum.
@@ -59,9 +68,7 @@ class Lite0MiniLM:
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder; D = 384."""
-        if self._text is None:
-            self._text = MiniLM(package_path(*TEXT_WEIGHTS), self.runtime)
-        return self._text(texts)
+        return self.text_tower(texts)
 
 
 class _ImageTower(nn.Module):
