@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from captionseg.records import UserError
@@ -70,10 +71,7 @@ def replaced(value: Any, changes: Mapping[str, Any], where: str) -> Any:
         deeper = dataclasses.is_dataclass(old) and isinstance(change, Mapping)
         path = f"{where}.{key}"
         fields[key] = replaced(old, change, path) if deeper else build(hints[key], change, path)
-    try:
-        return dataclasses.replace(value, **fields)
-    except ValueError as error:  # what a __post_init__ refuses
-        raise UserError(f"{where}: {error}") from None
+    return _made(functools.partial(dataclasses.replace, value), fields, where)
 
 
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
@@ -89,9 +87,14 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
              if f.name in value and f.default_factory is not dataclasses.MISSING}
     built = {k: replaced(inner[k], v or {}, f"{where}.{k}") if dataclasses.is_dataclass(inner.get(k))
              else build(hints[k], v, f"{where}.{k}") for k, v in value.items()}
+    return _made(kind, built, where)
+
+
+def _made(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> Any:
+    """What `make` makes of the fields; what a __post_init__ refuses is a mistake of the user's."""
     try:
-        return kind(**built)
-    except ValueError as error:  # what a __post_init__ refuses
+        return make(**fields)
+    except ValueError as error:
         raise UserError(f"{where}: {error}") from None
 
 

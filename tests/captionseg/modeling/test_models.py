@@ -25,16 +25,18 @@ def name(request) -> str:
     return request.param
 
 
-@pytest.fixture
-def trained(model, name):
+@pytest.fixture(params=TRAINED)
+def trained(request):
     """A model that learns."""
-    if name not in TRAINED:
-        pytest.skip("nothing is trained")
-    return model
+    return small_model(request.param)
 
 
 @pytest.fixture
 def model(name):
+    return small_model(name)
+
+
+def small_model(name: str):
     """Small, without dropout, its weights seeded."""
     config_class, module_class = MODELS[name]
     small: dict = {"hidden": 10, "width": 8, "dropout": 0.0} if name == "segment_mil" else {}
