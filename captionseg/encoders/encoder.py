@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from torch import Tensor
+
+from captionseg.encoders.dense_head import DenseHead
+from captionseg.encoders.text_tower import TextTower
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,24 @@ class Encoder(Protocol):
     aligned: bool
     batch: int
     fine: int
+
+    @property
+    def head(self) -> DenseHead | None:
+        """From dense features to the space of `text`; None where an Alignment has to be trained."""
+        ...
+
+    @property
+    def text_tower(self) -> TextTower:
+        """The text encoder, step by step.
+
+        Raises:
+            UserError: where it has not the form that this takes.
+        """
+        ...
+
+    def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """pooled [B, P] and dense [B, h, w, F] of float pixels [B, 3, H, W] in 0..255; gradients reach the pixels."""
+        ...
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
         """Features of uint8 images [H, W, 3] of any size; each is squashed to the encoder's square."""

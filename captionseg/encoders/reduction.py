@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 from captionseg.encoders.encoder import Encoder, Features
+from captionseg.encoders.text_tower import TextTower
 from captionseg.storage import atomic_path
 
 FILE = "reduction.safetensors"
@@ -63,7 +65,7 @@ class ReducedEncoder:
 
     def __init__(self, encoder: Encoder, reduction: Reduction) -> None:
         self.encoder, self.reduction = encoder, reduction
-        self.aligned, self.batch, self.fine = encoder.aligned, encoder.batch, encoder.fine
+        self.aligned, self.batch, self.fine, self.head = encoder.aligned, encoder.batch, encoder.fine, None
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
         """See Encoder."""
@@ -73,6 +75,18 @@ class ReducedEncoder:
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
         return self.encoder.text(texts)
+
+    @property
+    def text_tower(self) -> TextTower:
+        """See Encoder."""
+        return self.encoder.text_tower
+
+    def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """See Encoder."""
+        pooled, dense = self.encoder.towers(pixels)
+        mean, basis = (torch.from_numpy(a).to(dense) for a in (self.reduction.mean, self.reduction.basis))
+        wide = len(mean)
+        return pooled, torch.cat([(dense[..., :wide] - mean) @ basis, dense[..., wide:]], -1)
 
 
 def fit_reduction(encoder: Encoder, images: Sequence[np.ndarray], width: int, *, cells: int = 20_000) -> Reduction:

@@ -4,20 +4,52 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 from captionseg.encoders.alignment import Alignment
+from captionseg.encoders.dense_head import DenseHead, of_alignment
 from captionseg.encoders.encoder import Encoder, normalised
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
+from captionseg.grids import MEAN, STD
 from captionseg.records import UserError
 from captionseg.runtime import detect
 from captionseg.storage import atomic_path, write_json
+
+
+class Live:
+    """Pictures -> what a frozen encoder makes of them, while a model trains or runs windows.
+
+    Args:
+        towers: of the encoder.
+        image: its pooled features -> the joint space; None where they lie in it.
+    """
+
+    def __init__(self, towers: Callable[[Tensor], tuple[Tensor, Tensor]], image: DenseHead | None) -> None:
+        self.towers, self.image = towers, image
+
+    def dense(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] normalised pictures (see Inputs) -> [B, h, w, F]."""
+        with torch.no_grad():
+            return self.towers(raw(image))[1].float()
+
+    def embed(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, D], not normalised; gradients reach the picture."""
+        pooled = self.towers(raw(image))[0]
+        return pooled if self.image is None else self.image.to(pooled.device)(pooled)
+
+
+def raw(image: Tensor) -> Tensor:
+    """Pixels in 0..255 of pictures normalised by ImageNet's mean and deviation."""
+    mean, std = (torch.tensor(v, device=image.device)[:, None, None] for v in (MEAN, STD))
+    return 255.0 * (image * std + mean)
 
 
 @dataclass(frozen=True)
@@ -44,7 +76,22 @@ class TextSpace:
 
     def project_dense(self, dense: np.ndarray) -> np.ndarray:
         """[.., F] -> [.., D] float32, L2-normalised."""
-        return self.dense(dense) if self.dense else normalised(dense)
+        if self.dense:
+            return self.dense(dense)
+        with torch.inference_mode():
+            return normalised(self.head().cpu()(torch.from_numpy(np.asarray(dense, np.float32))).numpy())
+
+    def head(self) -> DenseHead:
+        """What `project_dense` does before it normalises, as a module."""
+        if self.dense:
+            return of_alignment(*(torch.from_numpy(a) for a in (self.dense.mean, self.dense.scale, self.dense.weight)))
+        assert self.encoder.head is not None, "an encoder that is not aligned has its alignment in `dense`"
+        return self.encoder.head
+
+    def live(self) -> Live:
+        """The encoder's picture side in torch, as models that read pixels take it."""
+        image = self.image and of_alignment(*(torch.from_numpy(a) for a in dataclasses.astuple(self.image)))
+        return Live(self.encoder.towers, image)
 
     def save(self, folder: Path, *, encoder: str, params: dict, precision: str) -> None:
         """encoder.json and alignment.safetensors: with the reduction, all that `load` needs to build the space again.

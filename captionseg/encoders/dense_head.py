@@ -1,0 +1,114 @@
+"""What is between dense features and the joint space, cell by cell: frozen in MaskCLIP, copied and trained in TCL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What defines a DenseHead.
+
+    Attributes:
+        width: F of the dense features; 0 takes all of this from the data.
+        out: D of the joint space.
+        hidden: of the MLP in the last block; 0 where the features need no block, but a linear map.
+        quick: QuickGELU in that MLP, as OpenAI's CLIP has it.
+    """
+
+    width: int = 0
+    out: int = 0
+    hidden: int = 0
+    quick: bool = False
+
+
+class Standardise(nn.Module):
+    """(x - mean) / scale."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., width] -> the same."""
+        return (x - self.mean) / self.scale
+
+
+class ValueBlock(nn.Module):
+    """A pre-norm transformer block in which every token attends to itself alone (MaskCLIP): its value, projected."""
+
+    def __init__(self, width: int, hidden: int, *, quick: bool = False) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.value, self.proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.fc1, self.fc2, self.quick = nn.Linear(width, hidden), nn.Linear(hidden, width), quick
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., width] -> the same."""
+        x = x + self.proj(self.value(self.norm1(x)))
+        inner = self.fc1(self.norm2(x))
+        return x + self.fc2(inner * torch.sigmoid(1.702 * inner) if self.quick else F.gelu(inner))
+
+
+class DenseHead(nn.Module):
+    """Dense features [.., F] -> the joint space [.., D], not normalised: a block, a norm, a projection."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config, width = config, config.width
+        self.block = ValueBlock(width, config.hidden, quick=config.quick) if config.hidden else Standardise(width)
+        self.norm = nn.LayerNorm(width) if config.hidden else nn.Identity()
+        self.weight = nn.Parameter(torch.eye(width, config.out))
+
+    def project(self, x: Tensor) -> Tensor:
+        """What the block gives, [.., F] -> [.., D]."""
+        return self.norm(x) @ self.weight
+
+    def forward(self, dense: Tensor) -> Tensor:
+        """See the class."""
+        return self.project(self.block(dense))
+
+
+def of_alignment(mean: Tensor, scale: Tensor, weight: Tensor) -> DenseHead:
+    """The head of an encoder that is not in the space of texts: its alignment, [F], [F] and [F, D]."""
+    head = DenseHead(HeadConfig(weight.shape[0], weight.shape[1]))
+    head.load_state_dict({"block.mean": mean, "block.scale": scale, "weight": weight})
+    return head.requires_grad_(False)
+
+
+def of_joint(width: int) -> DenseHead:
+    """The head of dense features that lie in the joint space: themselves."""
+    return DenseHead(HeadConfig(width, width)).requires_grad_(False)
+
+
+@torch.no_grad()
+def of_vit(visual: Any) -> DenseHead:
+    """The last block, norm and projection of a ViT of open_clip, for the tokens before that block."""
+    last = visual.transformer.resblocks[-1]
+    linear = [m for m in last.mlp.children() if isinstance(m, nn.Linear)]
+    quick = not any(isinstance(m, nn.GELU) for m in last.mlp.children())
+    width = linear[0].in_features
+    weight = torch.eye(width) if visual.proj is None else visual.proj
+    head = DenseHead(HeadConfig(width, weight.shape[1], linear[0].out_features, quick))
+    head.weight.copy_(weight)
+    head.norm.load_state_dict(visual.ln_post.state_dict())
+    block: Any = head.block
+    block.norm1.load_state_dict(last.ln_1.state_dict())
+    block.norm2.load_state_dict(last.ln_2.state_dict())
+    block.value.weight.copy_(last.attn.in_proj_weight[2 * width :])
+    block.value.bias.copy_(last.attn.in_proj_bias[2 * width :])
+    block.fc1.load_state_dict(linear[0].state_dict())
+    for own, given, scale in ((block.proj, last.attn.out_proj, last.ls_1), (block.fc2, linear[1], last.ls_2)):
+        gamma = getattr(scale, "gamma", torch.ones(width))  # a scale of the branch, where the model has one
+        own.weight.copy_(gamma[:, None] * given.weight)
+        own.bias.copy_(gamma * given.bias)
+    return head.requires_grad_(False)

@@ -1,0 +1,186 @@
+"""The text side of a frozen encoder, step by step, for models that learn what is between the steps.
+
+    tokens --embed--> token embeddings --states--> states of the last block --pool--> the joint space
+
+Prompts that are learnt stand among the token embeddings; what a text segmenter reads are the states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from captionseg.records import UserError
+
+
+class TextTower(Protocol):
+    """A frozen text encoder, as a torch module through which gradients flow.
+
+    Attributes:
+        width: W, of token embeddings and states.
+        out: D, of the joint space.
+        context: longest text in tokens.
+    """
+
+    width: int
+    out: int
+    context: int
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """[T, n] int64 on the CPU, zeros after the end of each text, n as the longest needs; long texts are cut."""
+        ...
+
+    def special(self, tokens: Tensor) -> Tensor:
+        """[.., n] bool: padding, and what marks the begin and the end of a text."""
+        ...
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """[T, n] -> [T, n, W] token embeddings, without positions."""
+        ...
+
+    def states(self, embedded: Tensor, tokens: Tensor) -> Tensor:
+        """[T, n, W] token embeddings -> [T, n, W] of the last block; of `tokens` it matters which are padding."""
+        ...
+
+    def pool(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """[T, n, W] states -> [T, D], not normalised."""
+        ...
+
+
+class BertTower(nn.Module):
+    """BERT (Devlin et al. 2019) with the mean over tokens as a text's embedding (Sentence-BERT).
+
+    Args:
+        weights: a checkpoint's tensors by their names in transformers.
+        config: its config.json.
+        encode: its tokenizer, of the library tokenizers.
+        context: longest text in tokens.
+
+    Raises:
+        UserError: if weights and config do not belong together.
+    """
+
+    def __init__(self, weights: dict[str, Tensor], config: dict[str, Any], encode: Any, *, context: int = 256) -> None:
+        super().__init__()
+        self.width = self.out = config["hidden_size"]
+        self.context, self.encode = context, encode
+        encode.enable_truncation(context)
+        encode.enable_padding(pad_id=config.get("pad_token_id", 0))
+        self.words = nn.Embedding(config["vocab_size"], self.width)
+        self.places = nn.Embedding(config["max_position_embeddings"], self.width)
+        self.kinds = nn.Embedding(config["type_vocab_size"], self.width)
+        self.norm = nn.LayerNorm(self.width, config["layer_norm_eps"])
+        layer = nn.TransformerEncoderLayer(
+            self.width, config["num_attention_heads"], config["intermediate_size"], dropout=0.0, activation="gelu",
+            layer_norm_eps=config["layer_norm_eps"], batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, config["num_hidden_layers"], enable_nested_tensor=False)
+        try:
+            self.load_state_dict(renamed(weights, config["num_hidden_layers"]))
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"not the weights of a BERT with this config.json: {str(error).splitlines()[0]}") from None
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """See TextTower."""
+        return torch.tensor([found.ids for found in self.encode.encode_batch(list(texts))], dtype=torch.int64)
+
+    def special(self, tokens: Tensor) -> Tensor:
+        """See TextTower: [PAD], [CLS] and [SEP]."""
+        begin, end = (self.encode.token_to_id(name) for name in ("[CLS]", "[SEP]"))
+        return (tokens == 0) | (tokens == begin) | (tokens == end)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """See TextTower."""
+        return self.words(tokens)
+
+    def states(self, embedded: Tensor, tokens: Tensor) -> Tensor:
+        """See TextTower."""
+        x = self.norm(embedded + self.kinds.weight[0] + self.places.weight[: embedded.shape[1]])
+        return self.layers(x, src_key_padding_mask=tokens == 0)
+
+    def pool(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """See TextTower."""
+        there = (tokens != 0)[..., None].to(states.dtype)
+        return (states * there).sum(1) / there.sum(1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[T, n] -> [T, D], not normalised."""
+        return self.pool(self.states(self.embed(tokens), tokens), tokens)
+
+
+_BERT = {"attention.output.dense": "self_attn.out_proj", "attention.output.LayerNorm": "norm1",
+         "intermediate.dense": "linear1", "output.dense": "linear2", "output.LayerNorm": "norm2"}  # fmt: skip
+
+
+def renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """transformers' names of BERT's tensors -> those of BertTower."""
+    given = {name.removeprefix("bert."): value for name, value in weights.items()}
+    out = {f"{own}.weight": given[f"embeddings.{name}.weight"]
+           for own, name in (("words", "word_embeddings"), ("places", "position_embeddings"),
+                             ("kinds", "token_type_embeddings"), ("norm", "LayerNorm"))}  # fmt: skip
+    out["norm.bias"] = given["embeddings.LayerNorm.bias"]
+    for n in range(layers):
+        for kind in ("weight", "bias"):
+            source, target = f"encoder.layer.{n}.", f"layers.layers.{n}."
+            out[f"{target}self_attn.in_proj_{kind}"] = torch.cat(
+                [given[f"{source}attention.self.{part}.{kind}"] for part in ("query", "key", "value")])
+            out |= {f"{target}{own}.{kind}": given[f"{source}{name}.{kind}"] for name, own in _BERT.items()}
+    return out
+
+
+class ClipTower(nn.Module):
+    """CLIP's text transformer as open_clip has it: causal, read out at the end of the text.
+
+    Args:
+        model: of open_clip.
+        encode: its tokenizer.
+
+    Raises:
+        UserError: for a text encoder of another form.
+    """
+
+    causal: Tensor
+
+    def __init__(self, model: Any, encode: Any) -> None:
+        super().__init__()
+        self.net: Any = getattr(model, "text", model)
+        mask = getattr(self.net, "attn_mask", None)
+        if mask is None or getattr(self.net, "cls_emb", None) is not None or not hasattr(self.net, "text_projection"):
+            raise UserError("index.open_clip.model: its text encoder is none of CLIP's form (causal, one vector at the "
+                            "end of the text), which this model needs; take one such as ViT-B-16")
+        self.encode, projection = encode, self.net.text_projection
+        self.width, self.context = self.net.token_embedding.weight.shape[1], len(self.net.positional_embedding)
+        weight = getattr(projection, "weight", projection)
+        self.out = weight.shape[0] if isinstance(projection, nn.Linear) else weight.shape[1]
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """See TextTower."""
+        found = self.encode(list(texts))
+        return found[:, : max(1, int((found != 0).any(0).sum()))]
+
+    def special(self, tokens: Tensor) -> Tensor:
+        """See TextTower: padding, and the two largest numbers."""
+        end = len(self.net.token_embedding.weight) - 1
+        return (tokens == 0) | (tokens >= end - 1)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """See TextTower."""
+        return self.net.token_embedding(tokens)
+
+    def states(self, embedded: Tensor, tokens: Tensor) -> Tensor:
+        """See TextTower."""
+        length = embedded.shape[1]
+        mask = self.net.attn_mask[:length, :length]
+        return self.net.transformer(embedded + self.net.positional_embedding[:length], attn_mask=mask)
+
+    def pool(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """See TextTower."""
+        x = self.net.ln_final(states[torch.arange(len(states), device=states.device), tokens.argmax(1)])
+        projection = self.net.text_projection
+        return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[T, n] -> [T, D], not normalised."""
+        return self.pool(self.states(self.embed(tokens), tokens), tokens)
