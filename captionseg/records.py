@@ -234,7 +234,10 @@ class Batch:
         text_concept: [B, L] int64, those concepts, -1 where fewer than L could be drawn.
         archive: [B, M] int64, concepts that image i may show: they are no negatives of it; -1 pads.
         image: [B, 3, H, W] float32 pixels, augmented and normalised; None where the model needs none.
+        dense: [B, gh, gw, F] frozen features of a grid over the image; None likewise.
         caption_tokens, text_tokens: [B, T] and [B, L, T'] int64 token numbers, 0 pads; None where texts are frozen.
+        name_tokens: [B, L, T''] int64 of the drawn concepts' names alone, for models that learn their prompt.
+        caption_words: [B, T] int64 the concept that each token of `caption_tokens` belongs to, -1 for none.
         masked_embedding: [B, D] frozen embeddings of the captions with their entities masked; None where the model
             asks for none, or reads tokens.
         masked_tokens, answer_tokens: [B, T] int64 of those captions, and of a sentence with the drawn concepts.
@@ -250,8 +253,11 @@ class Batch:
     text_concept: Tensor
     archive: Tensor
     image: Tensor | None = None
+    dense: Tensor | None = None
     caption_tokens: Tensor | None = None
     text_tokens: Tensor | None = None
+    name_tokens: Tensor | None = None
+    caption_words: Tensor | None = None
     masked_embedding: Tensor | None = None
     masked_tokens: Tensor | None = None
     answer_tokens: Tensor | None = None

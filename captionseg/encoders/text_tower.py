@@ -29,8 +29,11 @@ class TextTower(Protocol):
     out: int
     context: int
 
-    def tokens(self, texts: Sequence[str]) -> Tensor:
-        """[T, n] int64 on the CPU, zeros after the end of each text, n as the longest needs; long texts are cut."""
+    def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
+        """[T, n] int64 on the CPU, zeros after the end of each text, n as the longest needs.
+
+        Texts of more than `longest` tokens, or than the context, are cut; their end stays.
+        """
         ...
 
     def special(self, tokens: Tensor) -> Tensor:
@@ -67,7 +70,6 @@ class BertTower(nn.Module):
         super().__init__()
         self.width = self.out = config["hidden_size"]
         self.context, self.encode = context, encode
-        encode.enable_truncation(context)
         encode.enable_padding(pad_id=config.get("pad_token_id", 0))
         self.words = nn.Embedding(config["vocab_size"], self.width)
         self.places = nn.Embedding(config["max_position_embeddings"], self.width)
@@ -82,8 +84,9 @@ class BertTower(nn.Module):
         except (KeyError, RuntimeError) as error:
             raise UserError(f"not the weights of a BERT with this config.json: {str(error).splitlines()[0]}") from None
 
-    def tokens(self, texts: Sequence[str]) -> Tensor:
+    def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """See TextTower."""
+        self.encode.enable_truncation(min(longest or self.context, self.context))
         return torch.tensor([found.ids for found in self.encode.encode_batch(list(texts))], dtype=torch.int64)
 
     def special(self, tokens: Tensor) -> Tensor:
@@ -155,9 +158,9 @@ class ClipTower(nn.Module):
         weight = getattr(projection, "weight", projection)
         self.out = weight.shape[0] if isinstance(projection, nn.Linear) else weight.shape[1]
 
-    def tokens(self, texts: Sequence[str]) -> Tensor:
+    def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """See TextTower."""
-        found = self.encode(list(texts))
+        found = self.encode(list(texts), context_length=min(longest or self.context, self.context))
         return found[:, : max(1, int((found != 0).any(0).sum()))]
 
     def special(self, tokens: Tensor) -> Tensor:

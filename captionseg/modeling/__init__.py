@@ -1,19 +1,23 @@
 """Segmentation models, one file each. MODELS holds (config dataclass, module)."""
 
+from captionseg.modeling.code_decomposition import Code, CodeConfig, code_released
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small, groupvit_tiny
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, ovsegmentor_base, ovsegmentor_released
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+from captionseg.modeling.tcl import Tcl, TclConfig, tcl_released
 
 MODELS = {"segment_mil": (SegmentMilConfig, SegmentMil), "groupvit": (GroupViTConfig, GroupViT),
-          "ovsegmentor": (OVSegmentorConfig, OVSegmentor), "maskclip": (MaskClipConfig, MaskClip)}  # fmt: skip
+          "ovsegmentor": (OVSegmentorConfig, OVSegmentor), "maskclip": (MaskClipConfig, MaskClip),
+          "tcl": (TclConfig, Tcl), "code": (CodeConfig, Code)}  # fmt: skip
 
 PRESETS = {"groupvit_small": groupvit_small, "groupvit_tiny": groupvit_tiny, "ovsegmentor_base": ovsegmentor_base,
-           "ovsegmentor_released": ovsegmentor_released}  # fmt: skip
+           "ovsegmentor_released": ovsegmentor_released, "tcl_released": tcl_released,
+           "code_released": code_released}  # fmt: skip
 """Published configurations, and smaller ones: name -> what makes it. A recipe may start from one."""
 
 CONCEPTS = "concepts.txt"
 """Beside a saved model: the concepts that its texts named."""
 
-__all__ = ["CONCEPTS", "MODELS", "PRESETS", "GroupViT", "GroupViTConfig", "MaskClip", "MaskClipConfig", "OVSegmentor",
-           "OVSegmentorConfig", "SegmentMil", "SegmentMilConfig"]
+__all__ = ["CONCEPTS", "MODELS", "PRESETS", "Code", "CodeConfig", "GroupViT", "GroupViTConfig", "MaskClip",
+           "MaskClipConfig", "OVSegmentor", "OVSegmentorConfig", "SegmentMil", "SegmentMilConfig", "Tcl", "TclConfig"]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
+from captionseg.modeling.pairs import first_of_each
 from captionseg.modeling.segmenter import Gather, alone
 from captionseg.runtime import full_precision
 
@@ -131,9 +132,7 @@ class BagContrast:
         if not self.equal_texts:
             queries, inverse = torch.cat([texts.captions, texts.texts]), torch.arange(len(texts.texts))
             return self._scaled(images, queries, inverse.to(queries.device), len(texts.captions), scales)
-        numbers, inverse = texts.text_concept[:, 0].unique(return_inverse=True)
-        first = torch.full_like(numbers, len(inverse)).scatter_reduce(
-            0, inverse, torch.arange(len(inverse), device=inverse.device), "amin")
+        first, inverse = first_of_each(texts.text_concept[:, 0])
         queries = torch.cat([texts.captions, texts.texts[first]])
         return self._scaled(images, queries, inverse, len(texts.captions), scales)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.bags import BagContrast, Bags, Scales
 from captionseg.modeling.group_encoder import EncoderConfig
-from captionseg.modeling.segmenter import Gather, Reads, Start, alone
+from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.modeling.texts import TextConfig
 from captionseg.modeling.towers import Towers, TowersConfig, bag_of
 from captionseg.modeling.zero_shot import ZeroShot
@@ -55,9 +55,9 @@ class GroupViTConfig:
         """See Segmenter."""
         return self.towers.reads()
 
-    def sized(self, *, regions: int, texts: int, concepts: int, dense: int = 0) -> GroupViTConfig:
+    def sized(self, sizes: Sizes) -> GroupViTConfig:
         """With widths that are 0 taken from the data."""
-        return replace(self, towers=self.towers.sized(regions=regions, texts=texts))
+        return replace(self, towers=self.towers.sized(regions=sizes.regions, texts=sizes.texts))
 
 
 def groupvit_small() -> GroupViTConfig:

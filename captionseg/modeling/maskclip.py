@@ -6,13 +6,14 @@ an encoder that is not aligned with text, its dense map through the linear align
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.modeling.segmenter import Gather, Reads, Start, alone
+from captionseg.encoders.dense_head import DenseHead, HeadConfig
+from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
 
 
@@ -21,8 +22,7 @@ class MaskClipConfig:
     """What defines a MaskCLIP.
 
     Attributes:
-        dense_width: F of the dense features; 0 takes it from the data.
-        text_width: D of the text embeddings; 0 takes it from the data.
+        head: from the dense features to the space of texts.
         scale: of cosines before the softmax over classes that both options look at.
         prompt_denoising: classes whose probability reaches this nowhere in the picture are left out; 0 is off. The
             released configurations of pseudo labels have .5.
@@ -31,8 +31,7 @@ class MaskClipConfig:
             the dense features themselves.
     """
 
-    dense_width: int = 0
-    text_width: int = 0
+    head: HeadConfig = field(default_factory=HeadConfig)
     scale: float = 100.0
     prompt_denoising: float = 0.0
     key_smoothing: float = 0.0
@@ -42,30 +41,23 @@ class MaskClipConfig:
         """See Segmenter."""
         return Reads(dense=True)
 
-    def sized(self, *, regions: int, texts: int, concepts: int, dense: int = 0) -> MaskClipConfig:
+    def sized(self, sizes: Sizes) -> MaskClipConfig:
         """With widths that are 0 taken from the data."""
-        return replace(self, dense_width=self.dense_width or dense, text_width=self.text_width or texts)
+        return self if self.head.width else replace(self, head=sizes.head)
 
 
 class MaskClip(nn.Module):
     """See the module's docstring."""
 
-    mean: Tensor
-    spread: Tensor
-    weight: Tensor
-
     def __init__(self, config: MaskClipConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("mean", torch.zeros(config.dense_width))
-        self.register_buffer("spread", torch.ones(config.dense_width))
-        self.register_buffer("weight", torch.eye(config.dense_width, config.text_width))
+        self.head = DenseHead(config.head).requires_grad_(False)
 
     def start(self, given: Start) -> None:
-        """Take the alignment of dense features, where there is one."""
-        if given.alignment is not None:
-            for own, value in zip((self.mean, self.spread, self.weight), given.alignment, strict=True):
-                own.copy_(value)
+        """Take the frozen encoder's head."""
+        if given.space is not None:
+            self.head.load_state_dict(given.space.head().state_dict())
 
     def forward(self, batch: Batch) -> None:
         """Nothing is trained, so nothing is needed of a batch."""
@@ -77,7 +69,7 @@ class MaskClip(nn.Module):
     def similarity(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """[B, C, gh, gw] cosines of cells and classes, after whichever options are on."""
         assert inputs.dense is not None
-        dense = F.normalize(((inputs.dense - self.mean) / self.spread) @ self.weight, dim=-1)
+        dense = F.normalize(self.head(inputs.dense), dim=-1)
         cosine = torch.einsum("bhwd,cd->bchw", dense, F.normalize(class_embeddings.float(), dim=-1))
         if not self.config.prompt_denoising and not self.config.key_smoothing:
             return cosine

@@ -22,7 +22,7 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.bags import BagContrast, Bags, Scales, mean_over_ranks
 from captionseg.modeling.completion import Completion, Missing, Objective, missing_loss
 from captionseg.modeling.group_encoder import EncoderConfig
-from captionseg.modeling.segmenter import Gather, Masking, Reads, Start, alone
+from captionseg.modeling.segmenter import Gather, Masking, Reads, Sizes, Start, alone
 from captionseg.modeling.texts import TextConfig
 from captionseg.modeling.towers import Towers, TowersConfig, bag_of
 from captionseg.modeling.zero_shot import ZeroShot
@@ -93,10 +93,10 @@ class OVSegmentorConfig:
         """See Segmenter."""
         return self.towers.reads(self.masking)
 
-    def sized(self, *, regions: int, texts: int, concepts: int, dense: int = 0) -> OVSegmentorConfig:
+    def sized(self, sizes: Sizes) -> OVSegmentorConfig:
         """With widths that are 0 taken from the data."""
-        return replace(self, towers=self.towers.sized(regions=regions, texts=texts),
-                       entities=self.entities or concepts)
+        return replace(self, towers=self.towers.sized(regions=sizes.regions, texts=sizes.texts),
+                       entities=self.entities or sizes.concepts)
 
 
 def ovsegmentor_base() -> OVSegmentorConfig:

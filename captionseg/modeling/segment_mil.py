@@ -18,7 +18,7 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.bags import BagContrast, Bags, Scales
 from captionseg.modeling.layers.tokens import RegionNorm
 from captionseg.modeling.regions import paint_labels, paint_scores
-from captionseg.modeling.segmenter import Gather, Reads, Start, alone
+from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
 
 
@@ -56,9 +56,10 @@ class SegmentMilConfig:
         """See Segmenter."""
         return Reads()
 
-    def sized(self, *, regions: int, texts: int, concepts: int, dense: int = 0) -> SegmentMilConfig:
+    def sized(self, sizes: Sizes) -> SegmentMilConfig:
         """With widths that are 0 taken from the data."""
-        return replace(self, region_width=self.region_width or regions, text_width=self.text_width or texts)
+        return replace(self, region_width=self.region_width or sizes.regions,
+                       text_width=self.text_width or sizes.texts)
 
 
 class SegmentMil(nn.Module):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from captionseg.encoders import TextSpace
+from captionseg.encoders.dense_head import HeadConfig
 from captionseg.records import Batch, Inputs
 
 Gather = Callable[[Tensor], Tensor]
@@ -30,23 +32,56 @@ class Reads:
     Attributes:
         picture: side of the square training pictures; 0 reads no pixels.
         dense: frozen features of a grid. Without pixels and dense features a model reads pooled features of regions.
-        tokens: encoding that texts come in; None takes the embeddings of a frozen encoder.
+        live: whether the pictures go through the frozen encoder.
+        tokens: encoding that texts come in; None takes the embeddings of the frozen encoder, `frozen` its own tokens.
         tokenizer: folder that it is loaded from; empty takes the packaged one.
         context: longest text in tokens.
         masking: which words of captions are masked; None asks for no masked captions.
+        words: whether it asks which concept each token of a caption belongs to.
     """
 
     picture: int = 0
     dense: bool = False
-    tokens: Literal["clip", "bert"] | None = None
+    live: bool = False
+    tokens: Literal["clip", "bert", "frozen"] | None = None
     tokenizer: str = ""
     context: int = 77
     masking: Masking | None = None
+    words: bool = False
 
     @property
     def regions(self) -> bool:
         """Whether it reads pooled features of regions."""
         return not self.picture and not self.dense
+
+    @property
+    def attached(self) -> bool:
+        """Whether the frozen encoder is part of it: `attach` has to be called before it is used."""
+        return self.live or self.tokens == "frozen"
+
+    @property
+    def encoder(self) -> bool:
+        """Whether a frozen encoder is needed at all; not by a model with both towers of its own."""
+        return self.attached or not self.picture or self.tokens is None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a config takes from the data, where it leaves it open.
+
+    Attributes:
+        regions: F, features of a region.
+        texts: D of the text embeddings.
+        concepts: C, how many the vocabulary has.
+        words: W, of the frozen encoder's token embeddings.
+        head: of its dense features.
+    """
+
+    regions: int = 0
+    texts: int = 0
+    concepts: int = 0
+    words: int = 0
+    head: HeadConfig = field(default_factory=HeadConfig)
 
 
 @dataclass(frozen=True)
@@ -55,18 +90,19 @@ class Start:
 
     Attributes:
         regions: [n, F] a sample of region features.
-        alignment: linear map of dense features into the space of texts, (mean [F], scale [F], weight [F, D]); None
-            where they lie in it already.
+        space: the frozen encoder; None where the model reads only what was made with it.
     """
 
     regions: Tensor
-    alignment: tuple[Tensor, Tensor, Tensor] | None = None
+    space: TextSpace | None = None
 
 
 class Segmenter(Protocol):
     """A trainable open-vocabulary segmentation model; `config.reads` says what it reads.
 
-    A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n] -> [T, D].
+    A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n] -> [T, D]. One that
+    the frozen encoder is part of (`reads.attached`) has `attach(encoder)`. One of which a part begins to train later
+    has `late()`: those parameters; its config has `late_from`, the share of the steps before that.
     """
 
     config: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -44,13 +45,17 @@ class Vocabulary:
     concepts: tuple[str, ...]
     lemma: dict[str, str]
 
+    @functools.cached_property
+    def column(self) -> dict[tuple[str, ...], int]:
+        """The words of a concept -> its number."""
+        return {tuple(tokens(c)): i for i, c in enumerate(self.concepts)}
+
     def named(self, captions: Sequence[str]) -> csr_array:
         """[N, C] bool: which captions name which concepts, by whole words ("car" is not in "carpet").
 
         A concept of several words must stand in the caption as those words in a row.
         """
-        column = {tuple(tokens(c)): i for i, c in enumerate(self.concepts)}
-        longest = max((len(c) for c in column), default=0)
+        column, longest = self.column, max((len(c) for c in self.column), default=0)
         rows, columns = [], []
         for row, caption in enumerate(captions):
             words = [self.lemma.get(w, w) for w in tokens(caption)]
@@ -60,6 +65,21 @@ class Vocabulary:
             columns += sorted(found)
         ones = np.ones(len(rows), bool)
         return csr_array((ones, (rows, columns)), shape=(len(captions), len(self.concepts)))
+
+    def words(self, caption: str) -> list[tuple[str, int]]:
+        """The caption word by word, as written, with the number of the concept that each belongs to, -1 for none.
+
+        What is between words is in none of them. Of concepts that overlap the longest counts, then the first.
+        """
+        column, written = self.column, _WORD.findall(caption)
+        words: list[str] = [self.lemma.get(w.lower(), w.lower()) for w in written]
+        found, longest = np.full(len(words), -1), max((len(c) for c in column), default=0)
+        for n in range(longest, 0, -1):
+            for start in range(len(words) - n + 1):
+                part = slice(start, start + n)
+                if (number := column.get(tuple(words[part]), -1)) >= 0 and (found[part] < 0).all():
+                    found[part] = number
+        return list(zip(written, found.tolist(), strict=True))
 
 
 def tokens(caption: str) -> list[str]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from captionseg.modeling import MODELS, PRESETS, GroupViTConfig, MaskClipConfig, OVSegmentorConfig, SegmentMilConfig
+from captionseg.modeling import (
+    MODELS,
+    PRESETS,
+    CodeConfig,
+    GroupViTConfig,
+    MaskClipConfig,
+    OVSegmentorConfig,
+    SegmentMilConfig,
+    TclConfig,
+)
 from captionseg.runtime.runtime import Precision
 from captionseg.training.augment import AugmentParams
 
@@ -21,14 +30,16 @@ class Recipe:
         model: member of captionseg.modeling.MODELS.
         preset: member of captionseg.modeling.PRESETS that the model starts from, in place of its section in `pretrain`.
         settings: model config fields that differ from either.
+        training: fields of `pretrain` that differ for this recipe, such as epochs.
         about: what the row stands for, for the report.
     """
 
     curation: str
     archive: str
-    model: Literal["segment_mil", "groupvit", "ovsegmentor", "maskclip"] = "segment_mil"
+    model: Literal["segment_mil", "groupvit", "ovsegmentor", "maskclip", "tcl", "code"] = "segment_mil"
     preset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
     about: str = ""
 
     def __post_init__(self) -> None:
@@ -53,7 +64,7 @@ class PretrainParams:
         workers: processes that prepare batches; 0 prepares them in this one.
         tune_side: side of the grid on which the tune split is scored after each epoch.
         device, precision, devices: of the fit loop.
-        segment_mil, groupvit, ovsegmentor, maskclip: the models' fields.
+        segment_mil, groupvit, ovsegmentor, maskclip, tcl, code: the models' fields.
     """
 
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -75,6 +86,8 @@ class PretrainParams:
     groupvit: GroupViTConfig = field(default_factory=GroupViTConfig)
     ovsegmentor: OVSegmentorConfig = field(default_factory=OVSegmentorConfig)
     maskclip: MaskClipConfig = field(default_factory=MaskClipConfig)
+    tcl: TclConfig = field(default_factory=TclConfig)
+    code: CodeConfig = field(default_factory=CodeConfig)
 
     def __post_init__(self) -> None:
         if not self.seeds:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,12 +12,38 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from captionseg.curation.sampling import draw
+from captionseg.encoders.text_tower import TextTower
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch
 from captionseg.text.prompts import templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
+from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.augment import Augmenter
 from captionseg.training.loader import TrainingSet
+
+
+class TowerTokens:
+    """The tokenizer of a frozen text tower. See Tokenizer."""
+
+    mask = -1
+
+    def __init__(self, tower: TextTower, context: int) -> None:
+        self.tower, self.context = tower, context
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """See Tokenizer."""
+        return self.tower.tokens(texts, self.context).numpy()
+
+    def save(self, folder: Path) -> None:
+        """See Tokenizer: it comes with the encoder."""
+
+
+def encoding(reads: Reads, tower: TextTower | None) -> Tokenizer:
+    """The tokenizer that a model reads; `tower` is the frozen encoder's, where it reads that one's tokens."""
+    if reads.tokens == "clip" or reads.tokens == "bert":
+        return tokenizer(reads.tokens, reads.tokenizer, context=reads.context)
+    assert tower is not None, "no tokens are read, or the frozen encoder is missing"
+    return TowerTokens(tower, reads.context)
 
 
 class Words:
@@ -30,8 +57,10 @@ class Words:
 
     def __init__(self, data: TrainingSet, reads: Reads, prompts: str) -> None:
         assert data.sentences is not None
+        self.pieces: dict[str, list[int]] = {}  # tokens of the words seen so far
         self.sentences, self.concepts, self.templates = data.sentences, data.concepts, templates(prompts)
-        self.tokens: Tokenizer = tokenizer(reads.tokens or "clip", reads.tokenizer, context=reads.context)
+        self.tower = data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
+        self.tokens = encoding(reads, self.tower)
 
     def __call__(self, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         """The fields of a Batch that are token numbers.
@@ -45,13 +74,38 @@ class Words:
         chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))
         prompts = [self.templates[chosen[i, j]].format(self.concepts[concept]) if concept >= 0 else ""
                    for i, row in enumerate(drawn) for j, concept in enumerate(row)]
-        out = {"caption_tokens": self.tokens([given.captions[row] for row in rows]),
-               "text_tokens": self.tokens(prompts).reshape(*drawn.shape, -1)}
+        captions = [given.captions[row] for row in rows]
+        out = {"caption_tokens": self.tokens(captions), "text_tokens": self.tokens(prompts).reshape(*drawn.shape, -1)}
+        if self.tower is not None:
+            names = [self.concepts[concept] if concept >= 0 else "" for concept in drawn.flat]
+            out["name_tokens"] = self.tokens(names).reshape(*drawn.shape, -1)
+        if given.vocabulary is not None:
+            out["caption_words"] = self.belong(captions, out["caption_tokens"], given.vocabulary)
         if given.masked is not None:
             answers = [self.answer(row, self.templates[chosen[i, -1]]) for i, row in enumerate(drawn)]
             out |= {"masked_tokens": self.tokens([given.masked[row] for row in rows]),
                     "answer_tokens": self.tokens(answers)}
         return {name: torch.from_numpy(array) for name, array in out.items()}
+
+    def belong(self, captions: Sequence[str], tokens: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+        """[B, T] the concept that each token of captions belongs to, -1 for none.
+
+        Each word is found among the tokens of its caption by its own tokens, from left to right.
+        """
+        out = np.full(tokens.shape, -1, np.int64)
+        for row, caption in enumerate(captions):
+            start = 1
+            for word, concept in vocabulary.words(caption):
+                if concept < 0:
+                    continue
+                if word not in self.pieces:
+                    self.pieces[word] = self.tokens([word])[0, 1:-1].tolist()
+                piece, there = self.pieces[word], tokens[row].tolist()
+                places = (p for p in range(start, len(there)) if there[p : p + len(piece)] == piece)
+                if (place := next(places, None)) is not None:
+                    start = place + len(piece)
+                    out[row, place:start] = concept
+        return out
 
     def answer(self, drawn: np.ndarray, template: str) -> str:
         """OVSegmentor's prompted entities: what stands before the gap of a template, and all of them."""
@@ -115,6 +169,7 @@ class Batches(IterableDataset):
             torch.from_numpy(data.named[rows]), torch.from_numpy(data.concept_embedding[np.maximum(drawn, 0)]),
             torch.from_numpy(drawn), torch.from_numpy(data.archive[rows]),
             image=self.pictures(index),
+            dense=None if data.dense is None else torch.from_numpy(data.dense[index].astype(np.float32)),
             masked_embedding=None if data.masked is None else torch.from_numpy(data.masked[rows]),
             masked_target=None if data.masked_target is None else torch.from_numpy(data.masked_target[rows]),
         )
@@ -128,9 +183,9 @@ class Batches(IterableDataset):
             batch, masked_target=self.words.targets(batch.masked_tokens, data.masked_target[rows]))
 
     def regions(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Features and mask of regions of rows of the index; none where the model reads pixels."""
+        """Features and mask of regions of rows of the index; none where the model reads something else."""
         data = self.data
-        if data.pictures is not None:
+        if not data.reads.regions:
             return torch.zeros(len(index), 0, 0), torch.zeros(len(index), 0, dtype=torch.bool)
         count = data.count[index].astype(np.int64)
         # Regions are stored padded. Carry no more of that than this batch needs, unless ranks have to agree about it.

@@ -47,6 +47,8 @@ class _Module(L.LightningModule):
     def __init__(self, model: Any, params: PretrainParams, steps: int, curve: Curve) -> None:
         super().__init__()
         self.model, self.params_, self.steps, self.curve = model, params, steps, curve
+        self.late: list[nn.Parameter] = model.late() if hasattr(model, "late") else []
+        self.late_from = model.config.late_from * steps if self.late else 0.0
         self.best: dict[str, Tensor] = {}
         self.best_score, self.last_loss = float("nan"), float("nan")
 
@@ -67,6 +69,13 @@ class _Module(L.LightningModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        # Parameters that train late have gradients from the first step, which ranks average as they do all others, and
+        # which are thrown away here. Were they frozen instead, DDP, which looks for parameters once, would miss them.
+        if self.global_step < self.late_from:
+            for parameter in self.late:
+                parameter.grad = None
 
     def configure_optimizers(self) -> Any:
         p = self.params_

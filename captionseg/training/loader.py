@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ import pyarrow.parquet as pq
 from captionseg.arrays import ShardedArray
 from captionseg.curation.measure import arrays
 from captionseg.datasets.pictures import Pictures
-from captionseg.encoders import Alignment, TextSpace
+from captionseg.encoders import TextSpace
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Supervision, UserError
 from captionseg.storage import read_arrays, read_tables
+from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.masked import masked_captions
 
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -52,10 +54,12 @@ class Sentences:
     Attributes:
         captions: [N], and masked [N] with their entities masked, or None where the model asks for none.
         masked: see captions.
+        vocabulary: the concepts, where the model asks which words of captions are some; else None.
     """
 
     captions: list[str]
-    masked: list[str] | None
+    masked: list[str] | None = None
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,11 @@ class TrainingSet:
         named: [N, K] concepts that the caption names.
         masked: [N, D] embeddings of the masked captions, or None where the model asks for none.
         masked_target: [N, K'] concepts behind the masks, in order, -1 pads; None likewise.
-        dense_width: F of the dense features of a grid, and alignment, their map into the space of texts, if they have
-            one; for models that read them.
-        pictures: of the index's rows, or None where the model reads regions.
+        dense: [index rows, gh, gw, F], or None where the model does not read them.
+        pictures: of the index's rows, or None likewise.
+        space: the frozen encoder, or None where the model reads only what was made with it.
         sentences: or None where the model reads embeddings.
+        reads: what the model asks for.
     """
 
     rows: np.ndarray
@@ -91,17 +96,18 @@ class TrainingSet:
     named: np.ndarray
     masked: np.ndarray | None = None
     masked_target: np.ndarray | None = None
-    dense_width: int = 0
-    alignment: Alignment | None = None
+    dense: ShardedArray | None = None
     pictures: Pictures | None = None
+    space: TextSpace | None = None
     sentences: Sentences | None = None
+    reads: Reads = field(default_factory=Reads)
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
 def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None = None,
-         encode: Encode | None = None) -> TrainingSet:  # fmt: skip
+         encode: Encode | None = None, device: str = "auto") -> TrainingSet:  # fmt: skip
     """What a recipe trains on.
 
     Args:
@@ -110,6 +116,7 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
         archive: rule whose archive masks negatives.
         reads: what the model asks for; None reads regions and embeddings.
         encode: texts -> embeddings, for masked captions of models that read embeddings.
+        device: of the frozen encoder, where it is part of the model.
 
     Raises:
         UserError: if a rule has not been run, or kept nothing.
@@ -133,9 +140,9 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
         read_arrays(index / "text_emb"), concepts, np.load(supervision / "vocabulary" / "embedding.npy"),
         numbers(drawn, number)[kept], weight[kept], cluster[kept],
         np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
-        dense_width=ShardedArray.of_folder(folders.features / "dense").shape[3] if reads.dense else 0,
-        alignment=TextSpace.load(folders.encoder).dense if reads.dense else None,
+        dense=ShardedArray.of_folder(folders.features / "dense") if reads.dense else None,
         pictures=Pictures.of_index(folders.pairs, index) if reads.picture else None,
+        space=TextSpace.load(folders.encoder, device=device) if reads.dense or reads.attached else None, reads=reads,
     )
     if not reads.tokens and not reads.masking:
         return data
@@ -155,7 +162,11 @@ def with_words(data: TrainingSet, captions: dict[str, str], drawn: Supervision, 
         raise UserError(f"the caption of {empty} is empty, which no model that reads words can learn from; drop such "
                         "pairs where they come from")
     texts = [captions[uid] for uid in drawn.uid[kept]]
-    return dataclasses.replace(data, sentences=Sentences(texts, [hidden.texts[i] for i in kept] if hidden else None))
+    words = None
+    if reads.words:
+        words = Vocabulary(tuple(data.concepts), json.loads((vocabulary / "lemma.json").read_text()))
+    masked = [hidden.texts[i] for i in kept] if hidden else None
+    return dataclasses.replace(data, sentences=Sentences(texts, masked, words))
 
 
 def read_captions(index: Path) -> dict[str, str]:

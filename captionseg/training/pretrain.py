@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from captionseg.encoders import TextSpace
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.words import TOKENIZER, text_encoder
 from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
-from captionseg.modeling.segmenter import Reads, Start
+from captionseg.modeling.segmenter import Reads, Sizes, Start
 from captionseg.records import UserError
 from captionseg.runtime import detect
 from captionseg.storage import atomic_path, write_json
@@ -47,11 +48,12 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     Returns:
         loss and tune mIoU as means over seeds; images per second and seconds over the seeds that were trained now.
     """
+    params = replaced(params, recipe.training, f"recipes.{name}.training")
     config = model_config(recipe, params, where=f"recipes.{name}.settings")
     space = functools.cache(lambda: TextSpace.load(folders.encoder).encode)
     asks = config.reads
     data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
-                       encode=space() if asks.masking and not asks.tokens else None)
+                       encode=space() if asks.masking and not asks.tokens else None, device=params.device)
     score = tune_score(params, folders, asks, space)
     write_concepts(data, out)
     fits, speeds = {}, []
@@ -70,7 +72,7 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     for file in ("model.safetensors", "config.json"):
         shutil.copyfile(out / "seeds" / str(best) / file, out / file)
     save_tokenizer(asks, out)
-    if not asks.picture or not asks.tokens:
+    if asks.encoder:
         copy_encoder(folders.encoder, out / "encoder")
     write_card(out / "README.md", name, recipe, params, fits, best)
     means = {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
@@ -99,8 +101,12 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
     Raises:
         UserError: for weights to start from that do not fit.
     """
-    sized = config.sized(regions=data.regions.shape[2], texts=data.caption_embedding.shape[1],
-                         concepts=len(data.concept_embedding), dense=data.dense_width)
+    space = data.space
+    sizes = Sizes(data.regions.shape[2], data.caption_embedding.shape[1], len(data.concept_embedding))
+    if space is not None:
+        words = space.encoder.text_tower.width if config.reads.tokens == "frozen" else 0
+        sizes = replace(sizes, words=words, head=space.head().config)
+    sized = config.sized(sizes)
     try:
         model: Any = MODELS[name][1](sized)
     except ValueError as error:  # what a layer refuses, such as a backbone that nobody has
@@ -108,9 +114,7 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
     sample = data.rows[:: max(1, len(data) // 1000)]
     mask = np.arange(data.regions.shape[1]) < data.count[sample][:, None]
     regions = torch.from_numpy(data.regions[sample].astype(np.float32)[mask])
-    dense = data.alignment
-    alignment = dense and (torch.from_numpy(dense.mean), torch.from_numpy(dense.scale), torch.from_numpy(dense.weight))
-    model.start(Start(regions, alignment))
+    model.start(Start(regions, space))
     return model
 
 
@@ -151,7 +155,7 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
 
 def save_tokenizer(reads: Reads, folder: Path) -> None:
     """The tokenizer of a model with a text encoder of its own, where it comes with no package."""
-    if reads.tokens and reads.tokenizer:
+    if reads.tokens and reads.tokens != "frozen" and reads.tokenizer:
         tokenizer(reads.tokens, reads.tokenizer, context=reads.context).save(folder / TOKENIZER)
 
 

@@ -1,0 +1,26 @@
+"""The frozen encoder as a part of a model that is neither saved, trained nor synchronised with it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Generic, TypeVar
+
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Attached(Generic[M]):
+    """A frozen module beside its model's own; it comes to the device of whatever it is used on.
+
+    Args:
+        module: frozen here.
+        copied: a copy is held, so that the given one may be moved and trained by others.
+    """
+
+    def __init__(self, module: M, *, copied: bool = False) -> None:
+        self.module: M = (copy.deepcopy(module) if copied else module).eval().requires_grad_(False)
+
+    def on(self, tensor: Tensor) -> M:
+        """The module on the device of a tensor."""
+        return self.module.to(tensor.device)

@@ -1,0 +1,94 @@
+"""TCL's grounder: a copy of the last block, a gated upsampling decoder, a copy of the projection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.encoders.dense_head import DenseHead, HeadConfig
+
+Conv = Literal["full", "depthwise"]
+
+
+@dataclass(frozen=True)
+class GrounderConfig:
+    """What defines a Grounder; the defaults are for features of a small encoder.
+
+    Attributes:
+        head: of the frozen encoder, copied.
+        blocks: of the decoder, each `factor` times the size of the one before.
+        factor: see blocks; the paper has 2 blocks of factor 2.
+        convs: convolutions a block; TCL's released code has 2, CoDe's 1.
+        conv: full has weights between all channels.
+        adapter: hidden width of an MLP over each cell before the decoder; 0, as in the paper, has none.
+        gate: the gates' values before tanh at the start; 0, as in the paper, starts from the training-free map.
+    """
+
+    head: HeadConfig = field(default_factory=HeadConfig)
+    blocks: int = 1
+    factor: int = 1
+    convs: int = 1
+    conv: Conv = "depthwise"
+    adapter: int = 256
+    gate: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.blocks, self.adapter) < 0 or min(self.factor, self.convs) < 1:
+            raise ValueError("grounder: blocks and adapter must not be below 0, factor and convs not below 1")
+
+
+class Gated(nn.Module):
+    """x + tanh(g) f(x): with g = 0 nothing more than x."""
+
+    def __init__(self, inner: nn.Module, gate: float) -> None:
+        super().__init__()
+        self.inner, self.gate = inner, nn.Parameter(torch.tensor(gate))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..] -> the same."""
+        return x + torch.tanh(self.gate) * self.inner(x)
+
+
+class NormedConv(nn.Module):
+    """3x3 convolution of GELU of a layer norm over channels."""
+
+    def __init__(self, width: int, conv: Conv) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width if conv == "depthwise" else 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, width, h, w] -> the same."""
+        return self.conv(F.gelu(self.norm(x.movedim(1, -1)).movedim(-1, 1)))
+
+
+class Grounder(nn.Module):
+    """Dense features [B, gh, gw, F] -> features in the joint space [B, D, h, w], not normalised."""
+
+    def __init__(self, config: GrounderConfig) -> None:
+        super().__init__()
+        width, self.factor = config.head.width, config.factor
+        self.head = DenseHead(config.head)
+        mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.adapter), nn.GELU(),
+                            nn.Linear(config.adapter, width))
+        self.adapter = Gated(mlp, config.gate) if config.adapter else nn.Identity()
+        self.decoder = nn.ModuleList(
+            nn.Sequential(*(Gated(NormedConv(width, config.conv), config.gate) for _ in range(config.convs)))
+            for _ in range(config.blocks))
+
+    def start(self, head: DenseHead) -> None:
+        """Copy the frozen head."""
+        self.head.load_state_dict(head.state_dict())
+
+    def forward(self, dense: Tensor) -> Tensor:
+        """See the class."""
+        x = self.adapter(self.head.block(dense)).movedim(-1, 1)
+        for block in self.decoder:
+            if self.factor > 1:
+                x = F.interpolate(x, scale_factor=self.factor, mode="nearest")
+            x = block(x)
+        return self.head.project(x.movedim(1, -1)).movedim(-1, 1)

@@ -1,0 +1,92 @@
+"""Contrastive losses of regions and texts that come in pairs: TCL's image-level loss, Eq. 3.7 of CoDe."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
+from captionseg.modeling.segmenter import Gather
+from captionseg.runtime import full_precision
+
+
+class Texts(NamedTuple):
+    """The texts of a batch, L an image; fields [B, L, ..] of this rank, [W*B, L, ..] of all.
+
+    Attributes:
+        vectors: [B, L, D], L2-normalised.
+        concepts: [B, L, K] int64, what they name, -1 pads.
+        there: [B, L] bool, which of them are texts.
+    """
+
+    vectors: Tensor
+    concepts: Tensor
+    there: Tensor
+
+
+class Relations(NamedTuple):
+    """Who belongs to whom: B images of this rank, T = W*B*L texts of all ranks.
+
+    Attributes:
+        own: [B, T] bool, is the text one of the image's?
+        negative: [B, T] bool, may it be a negative of the image? Own texts are none.
+        there: [T] bool, which of them are texts.
+    """
+
+    own: Tensor
+    negative: Tensor
+    there: Tensor
+
+
+def relations(every: Texts, archive: Tensor, rank: int, *, mask_negatives: bool) -> Relations:
+    """The relations of images with archives [B, M] to the texts of all ranks."""
+    images, per = len(archive), every.there.shape[1]
+    there = every.there.flatten()
+    owner = torch.arange(len(there), device=there.device) // per
+    own = (owner == torch.arange(images, device=there.device)[:, None] + rank * images) & there
+    allowed = may_be_negative(archive, every.concepts.flatten(0, 1)) if mask_negatives else torch.ones_like(own)
+    return Relations(own, allowed & ~own & there, there)
+
+
+def image_contrast(cosine: Tensor, related: Relations, scale: Tensor, gather: Gather,
+                   form: MultiLabel = "log_sum") -> Tensor:  # fmt: skip
+    """InfoNCE both ways of cosines [B, T] of this rank's images with the texts of all; the same on every rank.
+
+    An image's positives are its own texts, a text's the image that it belongs to.
+    """
+    logits, own, negative = gather(scale * cosine), gather(related.own), gather(related.negative)
+    return 0.5 * (contrastive(logits, own, negative, form) + contrastive(logits.T, own.T, negative.T, form))
+
+
+def pair_contrast(regions: Tensor, texts: Tensor, related: Relations, scale: Tensor, gather: Gather, *,
+                  rank: int) -> Tensor:  # fmt: skip
+    """InfoNCE both ways of regions and texts, pair by pair; the same on every rank.
+
+    The other texts of an image are negatives of a region too: it is the region of one of them.
+
+    Args:
+        regions: [B, L, D], L2-normalised.
+        texts: [B, L, D], L2-normalised, of this rank.
+        related: of the images.
+        scale: 1 / tau.
+        gather: of all ranks.
+        rank: this one.
+    """
+    images, per = texts.shape[:2]
+    with full_precision(regions):
+        cosine = regions.flatten(0, 1).float() @ gather(texts).flatten(0, 1).float().T  # [B L, T]
+    number = torch.arange(images * per, device=cosine.device)
+    positive = (number[:, None] + rank * images * per == torch.arange(cosine.shape[1], device=cosine.device))
+    positive = positive & related.there
+    rows = (related.own | related.negative).repeat_interleave(per, 0) & positive.any(1, keepdim=True)
+    logits, positive, candidate = gather(scale * cosine), gather(positive), gather(rows)
+    return 0.5 * (contrastive(logits, positive, candidate) + contrastive(logits.T, positive.T, candidate.T))
+
+
+def first_of_each(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions [U] of the first of each different number of [T], and [T] which of them each is."""
+    values, which = numbers.unique(return_inverse=True)
+    order = torch.arange(len(which), device=which.device)
+    return torch.full_like(values, len(which)).scatter_reduce(0, which, order, "amin"), which

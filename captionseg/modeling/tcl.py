@@ -1,0 +1,313 @@
+"""TCL (Cha et al. 2023): each text is grounded in a region of each picture, and regions are compared with texts.
+
+The frozen encoder's dense features go through a grounder that starts as a copy of its last layers. Training pictures
+go through the encoder too (`picture`), as published, or their dense features are read as they were cached: then the
+masked picture of the image-level loss is the masked mean of frozen features.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.encoders import Encoder
+from captionseg.encoders.dense_head import DenseHead
+from captionseg.encoders.text_space import Live
+from captionseg.losses.contrastive import MultiLabel
+from captionseg.losses.masks import area_prior, hard, total_variation
+from captionseg.modeling.layers.grounder import Gated, Grounder, GrounderConfig
+from captionseg.modeling.pairs import Relations, Texts, first_of_each, image_contrast, pair_contrast, relations
+from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
+from captionseg.records import Batch, Inputs
+from captionseg.runtime import full_precision
+
+PROMPT_SIDE = 14  # of a region prompt over cached features
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """The choices of inference with a grounder.
+
+    Attributes:
+        knowledge: share of the frozen features' own masks in the result (KP); TCL and CoDe publish with .3. 0 leaves
+            cosines as they are.
+        background: constant score of the background, against masks in 0..1; None knows no background.
+    """
+
+    knowledge: float = 0.0
+    background: float | None = None
+
+
+@dataclass(frozen=True)
+class TclConfig:
+    """What defines a TCL.
+
+    Attributes:
+        grounder: of dense features.
+        picture: side of training pictures that go through the frozen encoder; 0 reads cached dense features.
+        texts: captions as in the paper, or the concepts drawn.
+        text_adapter: a gated linear map of texts, for a text encoder that was never trained with pictures.
+        scale, bias: w and b of a mask's logits at the start; both are learnt.
+        noise: of the hard masks' Gumbel-sigmoid.
+        image_weight, feature_weight: of the two contrastive losses.
+        positive_area, negative_area: priors; positive_weight, negative_weight of their losses.
+        negative_area, positive_weight, negative_weight: see positive_area.
+        smooth_features, smooth_masks: weights of total variation.
+        normalised: region features are means of L2-normalised cells, and so is total variation (CoDe); TCL takes them
+            as they are.
+        prompt: what is masked is filled with a learnt prompt (Eq. 3.4 of CoDe) in place of the mean.
+        temperature: of each contrastive loss at the start, learnt, its inverse clamped at 100.
+        multi_label, mask_negatives: as in SegmentMilConfig.
+        late_from: share of the steps after which the copied last block begins to train.
+        zero_shot: the choices of inference.
+    """
+
+    grounder: GrounderConfig = field(default_factory=GrounderConfig)
+    picture: int = 0
+    texts: Literal["captions", "concepts"] = "captions"
+    text_adapter: bool = True
+    scale: float = 10.0
+    bias: float = -2.5
+    noise: float = 1.0
+    image_weight: float = 0.1
+    feature_weight: float = 0.1
+    positive_area: float = 0.4
+    negative_area: float = 0.0
+    positive_weight: float = 0.4
+    negative_weight: float = 0.4
+    smooth_features: float = 1.0
+    smooth_masks: float = 1.0
+    normalised: bool = False
+    prompt: bool = False
+    temperature: float = 0.07
+    multi_label: MultiLabel = "log_sum"
+    mask_negatives: bool = True
+    late_from: float = 0.6
+    zero_shot: Grounded = field(default_factory=Grounded)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.late_from <= 1.0:
+            raise ValueError(f"tcl: late_from {self.late_from} is no share of the steps")
+
+    @property
+    def reads(self) -> Reads:
+        """See Segmenter."""
+        return Reads(picture=self.picture, dense=not self.picture, live=bool(self.picture))
+
+    def sized(self, sizes: Sizes) -> TclConfig:
+        """With widths that are 0 taken from the data."""
+        if self.grounder.head.width:
+            return self
+        return replace(self, grounder=replace(self.grounder, head=sizes.head))
+
+
+def tcl_released() -> TclConfig:
+    """The released configuration, on pictures of 224 pixels through the frozen encoder."""
+    return TclConfig(GrounderConfig(blocks=2, factor=2, convs=2, conv="full", adapter=0), picture=224,
+                     text_adapter=False, mask_negatives=False, zero_shot=Grounded(knowledge=0.3))  # fmt: skip
+
+
+class TclOutputs(NamedTuple):
+    """What the losses need: grounded features [B, D, h, w], frozen ones in the joint space [B, gh, gw, D], the
+    pictures or None, texts and archives [B, M]."""
+
+    grounded: Tensor
+    frozen: Tensor
+    image: Tensor | None
+    texts: Texts
+    archive: Tensor
+
+
+class Read(NamedTuple):
+    """Masks and what they are of: logits [B, U, h, w] for U different texts, `number` [T] which of them each text of
+    all ranks is, its relations, and the embeddings [B, L, D] of each text's own region."""
+
+    logits: Tensor
+    vectors: Tensor
+    number: Tensor
+    related: Relations
+    regions: Tensor
+
+
+class Tcl(nn.Module):
+    """See the module's docstring."""
+
+    def __init__(self, config: TclConfig) -> None:
+        super().__init__()
+        self.config, out = config, config.grounder.head.out
+        self.grounder = Grounder(config.grounder)
+        self.frozen = DenseHead(config.grounder.head).requires_grad_(False)
+        self.live: Live | None = None
+        self.scale, self.bias = (nn.Parameter(torch.tensor(v)) for v in (config.scale, config.bias))
+        start = math.log(1.0 / config.temperature)
+        self.image_scale, self.feature_scale = (nn.Parameter(torch.tensor(start)) for _ in range(2))
+        self.text = Gated(nn.Linear(out, out), config.grounder.gate) if config.text_adapter else nn.Identity()
+        side, channels = (config.picture, 3) if config.picture else (PROMPT_SIDE, out)
+        self.prompt = nn.Parameter(torch.zeros(channels, side, side)) if config.prompt else None
+
+    def start(self, given: Start) -> None:
+        """Take the frozen encoder's head, as it is and as the grounder's start."""
+        if given.space is None:
+            return
+        head = given.space.head()
+        self.frozen.load_state_dict(head.state_dict())
+        self.grounder.start(head)
+        self.live = given.space.live()
+
+    def attach(self, encoder: Encoder) -> None:
+        """See Segmenter; for pictures that go through the encoder."""
+        self.live = self.live or Live(encoder.towers, None)
+
+    def late(self) -> list[nn.Parameter]:
+        """The copied last block, where the encoder has one."""
+        return list(self.grounder.head.block.parameters())
+
+    def dense(self, image: Tensor | None, dense: Tensor | None) -> Tensor:
+        """[B, gh, gw, F] of pictures, or as they were cached."""
+        if not self.config.picture:
+            assert dense is not None
+            return dense
+        assert self.live is not None, "attach the encoder first"
+        assert image is not None
+        return self.live.dense(image)
+
+    def forward(self, batch: Batch) -> TclOutputs:
+        """Ground the pictures with their captions, or with the concepts drawn."""
+        if self.config.texts == "captions":
+            concepts = batch.caption_concepts[:, None]
+            there = torch.ones_like(concepts[..., 0], dtype=torch.bool)
+            return self.ground(batch, batch.caption_embedding[:, None], concepts, there)
+        return self.ground(batch, batch.text_embedding, batch.text_concept[..., None], batch.text_concept >= 0)
+
+    def ground(self, batch: Batch, texts: Tensor, concepts: Tensor, there: Tensor) -> TclOutputs:
+        """Ground the pictures; the rest as in Texts, vectors not normalised."""
+        dense = self.dense(batch.image, batch.dense)
+        vectors = self.embed_texts(texts)
+        return TclOutputs(self.grounder(dense).float(), self.frozen(dense).float(), batch.image,
+                          Texts(vectors, concepts, there), batch.archive)  # fmt: skip
+
+    def embed_texts(self, texts: Tensor) -> Tensor:
+        """[.., D] -> the same, L2-normalised."""
+        return F.normalize(self.text(texts).float(), dim=-1)
+
+    def read(self, outputs: TclOutputs, gather: Gather = alone, *, rank: int = 0) -> Read:
+        """Masks of the texts of all ranks on this rank's pictures; equal concepts are compared once."""
+        every = Texts(*(gather(value) for value in outputs.texts))
+        related = relations(every, outputs.archive, rank, mask_negatives=self.config.mask_negatives)
+        first, number = self.different(every)
+        vectors = every.vectors.flatten(0, 1)[first]
+        logits = self.logits(outputs.grounded, vectors)
+        images, per = outputs.texts.there.shape
+        own = number.view(-1, images, per)[rank][..., None, None].expand(-1, -1, *logits.shape[2:])
+        regions = self.highlight(hard(logits.gather(1, own), self.config.noise if self.training else 0.0), outputs)
+        return Read(logits, vectors, number, related, regions)
+
+    def different(self, every: Texts) -> tuple[Tensor, Tensor]:
+        """Positions [U] of the different texts, and [T] which of them each is; captions are all different."""
+        if self.config.texts == "captions":
+            number = torch.arange(every.there.numel(), device=every.there.device)
+            return number, number
+        return first_of_each(every.concepts.flatten())
+
+    def logits(self, grounded: Tensor, texts: Tensor) -> Tensor:
+        """[B, U, h, w]: w cos + b of features [B, D, h, w] and texts [U, D]."""
+        with full_precision(grounded):
+            return self.scale * torch.einsum("bdhw,td->bthw", F.normalize(grounded, dim=1), texts) + self.bias
+
+    def highlight(self, masks: Tensor, outputs: TclOutputs) -> Tensor:
+        """[B, L, D], L2-normalised: frozen embeddings of pictures of which a mask [B, L, h, w] shows a part.
+
+        What it hides is filled with the region prompt (Eq. 3.4 of CoDe), or with the mean colour. Of cached features
+        the picture's embedding is the sum of its cells, which is what their alignment was trained on.
+        """
+        if self.config.picture:
+            return self.highlight_pixels(masks, outputs)
+        grid = (outputs.frozen.shape[1], outputs.frozen.shape[2])
+        with full_precision(masks):
+            shown = F.adaptive_avg_pool2d(masks.float(), grid).flatten(2)  # [B, L, n]
+            found = shown @ outputs.frozen.flatten(1, 2)
+            if self.prompt is not None:
+                prompt = F.interpolate(self.prompt[None], grid, mode="bilinear", align_corners=False)[0]
+                found = found + (1.0 - shown) @ prompt.flatten(1).T
+        return F.normalize(found, dim=-1, eps=1e-2)  # a mask that shows nothing has no direction, nor a steep one
+
+    def highlight_pixels(self, masks: Tensor, outputs: TclOutputs) -> Tensor:
+        """`highlight` of pictures through the frozen encoder."""
+        image, per = outputs.image, masks.shape[1]
+        assert image is not None
+        assert self.live is not None
+        shown = F.interpolate(masks, image.shape[2:], mode="nearest")[:, :, None]  # [B, L, 1, H, W]
+        picture = image[:, None] * shown
+        if self.prompt is not None:
+            prompt = F.interpolate(self.prompt[None], image.shape[2:], mode="bilinear", align_corners=False)
+            picture = picture + prompt * (1.0 - shown)
+        return F.normalize(self.live.embed(picture.flatten(0, 1)).float(), dim=-1).unflatten(0, (-1, per))
+
+    def losses(self, outputs: TclOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
+        """Both contrastive losses, both area priors, and total variation, with their weights."""
+        return self.terms(outputs, self.read(outputs, gather, rank=rank), gather, rank=rank)
+
+    def terms(self, outputs: TclOutputs, read: Read, gather: Gather, *, rank: int) -> dict[str, Tensor]:
+        """`losses` of masks that were read."""
+        config, related, masks = self.config, read.related, read.logits.sigmoid()
+        features = F.normalize(outputs.grounded, dim=1) if config.normalised else outputs.grounded
+        cosine = pooled(masks, features, read.vectors)[:, read.number]
+        image = pair_contrast(read.regions, outputs.texts.vectors, related, inverse(self.image_scale), gather,
+                              rank=rank)
+        area = masks.mean((2, 3))[:, read.number]  # [B, T]
+        priors = {}
+        for name, pairs, prior in (("area", related.own, config.positive_area),
+                                   ("empty", related.negative, config.negative_area)):  # fmt: skip
+            priors[name] = area_prior(gather((area * pairs).sum(1)), gather(pairs.sum(1)), prior)
+        return {
+            "image": config.image_weight * image,
+            "feature": config.feature_weight * image_contrast(cosine, related, inverse(self.feature_scale), gather,
+                                                              config.multi_label),
+            "area": config.positive_weight * priors["area"], "empty": config.negative_weight * priors["empty"],
+            "smooth": config.smooth_features * total_variation(features)
+                      + config.smooth_masks * total_variation(masks),
+        }  # fmt: skip
+
+    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """Mask logits [B, C, height, width], bilinearly upsampled: cosines, or masks in 0..1 with KP or background."""
+        dense, choices = self.dense(inputs.image, inputs.dense), self.config.zero_shot
+        texts, grounded = self.embed_texts(class_embeddings), self.grounder(dense).float()
+        found = torch.einsum("bdhw,cd->bchw", F.normalize(grounded, dim=1), texts)
+        if choices.knowledge or choices.background is not None:
+            found = (self.scale * found + self.bias).sigmoid()
+        if choices.knowledge:
+            known = F.interpolate(self.known(dense, class_embeddings), found.shape[2:], mode="bilinear",
+                                  align_corners=False)  # fmt: skip
+            found = choices.knowledge * known + (1.0 - choices.knowledge) * found
+        found = F.interpolate(found, inputs.size, mode="bilinear", align_corners=False)
+        if choices.background is None:
+            return found
+        return torch.cat([torch.full_like(found[:, :1], choices.background), found], 1)
+
+    def known(self, dense: Tensor, class_embeddings: Tensor) -> Tensor:
+        """[B, C, gh, gw] in 0..1: masks of the frozen features, as released."""
+        frozen, classes = (F.normalize(x.float(), dim=-1) for x in (self.frozen(dense), class_embeddings))
+        return (10.0 * (torch.einsum("bhwd,cd->bchw", frozen, classes) - 0.25)).sigmoid()
+
+    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """See Segmenter."""
+        found = self.segment(inputs, class_embeddings)
+        return found.argmax(1) - (found.shape[1] - len(class_embeddings))
+
+
+def inverse(log_scale: Tensor) -> Tensor:
+    """1 / tau, at most 100."""
+    return log_scale.exp().clamp(max=100.0)
+
+
+def pooled(masks: Tensor, features: Tensor, texts: Tensor) -> Tensor:
+    """[B, U]: cosine of each text [U, D] with the mean of features [B, D, h, w] under its mask [B, U, h, w]."""
+    with full_precision(features):
+        weights = masks.flatten(2) / masks.flatten(2).sum(2, keepdim=True).clamp(min=1e-6)
+        vectors = F.normalize(weights @ features.flatten(2).transpose(1, 2), dim=-1, eps=1e-6)  # [B, U, D]
+        return (vectors * texts).sum(2)

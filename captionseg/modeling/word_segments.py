@@ -1,0 +1,143 @@
+"""The text side of CoDe: learnt prompts of nouns (KgCoOp), word masks (Eq. 3.2-3.3), highlighted texts (Eq. 3.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.encoders.text_tower import TextTower
+from captionseg.modeling.layers.transformer import Block
+
+Labels = Literal["own", "string"]
+
+
+@dataclass(frozen=True)
+class WordConfig:
+    """What defines WordSegments.
+
+    Attributes:
+        width: W of the frozen token embeddings; 0 takes it from the data.
+        out: D of the joint space; 0 takes it from the data.
+        context: learnt vectors before a noun; KgCoOp has 4, CoDe's released code 16.
+        blocks, heads: of the transformer on the frozen states. The paper has two attention layers, the released code
+            two whole blocks, which these are.
+        scale, bias: w and b of Eq. 3.2 at the start; both are learnt.
+        labels: own takes for each word what it is likeliest now, as in the paper; string the words that are a noun of
+            the caption, and none of the others, as released.
+        none_weight: of words of other nouns, with string.
+        prompt: whether the word prompt of Eq. 3.5 is learnt; it stays zero without.
+        positions: longest text that it is learnt for.
+    """
+
+    width: int = 0
+    out: int = 0
+    context: int = 4
+    blocks: int = 2
+    heads: int = 8
+    scale: float = 10.0
+    bias: float = 0.0
+    labels: Labels = "own"
+    none_weight: float = 0.5
+    prompt: bool = True
+    positions: int = 77
+
+    def __post_init__(self) -> None:
+        if self.context < 1 or self.blocks < 0 or self.positions < 1:
+            raise ValueError("words: context and positions must be at least 1, blocks at least 0")
+        if self.width % self.heads:
+            raise ValueError(f"words: width {self.width} is no multiple of {self.heads} heads")
+
+
+class WordSegments(nn.Module):
+    """See the module's docstring. J nouns an image, each with a sentence of T tokens."""
+
+    def __init__(self, config: WordConfig) -> None:
+        super().__init__()
+        self.config, width = config, config.width
+        self.context = nn.Parameter(0.02 * torch.randn(config.context, width))
+        self.blocks = nn.ModuleList(Block(width, config.heads, quick=True) for _ in range(config.blocks))
+        self.out = nn.Identity() if config.out == width else nn.Linear(width, config.out)
+        self.scale, self.bias = (nn.Parameter(torch.tensor(v)) for v in (config.scale, config.bias))
+        self.prompt = nn.Parameter(torch.zeros(config.positions, width), requires_grad=config.prompt)
+
+    @torch.no_grad()
+    def start(self, tower: TextTower) -> None:
+        """The context begins as the words of a prompt: "a photo of a"; a longer one is filled up with x."""
+        count = self.config.context
+        words = "a photo of a" if count == 4 else " ".join(["a photo of", *["x"] * count])
+        embedded = tower.embed(tower.tokens([words]).to(self.context.device))[0, 1:-1]
+        self.context.copy_(embedded[:count])
+
+    def nouns(self, names: Tensor, tower: TextTower) -> Tensor:
+        """[U, D], L2-normalised: nouns with the context before them, of the tokens [U, n] of their names alone."""
+        embedded, count = tower.embed(names), self.config.context
+        filled = torch.cat([embedded[:, :1], self.context.expand(len(names), -1, -1), embedded[:, 1:]], 1)
+        # Of these a tower reads which are padding and which ends the text: the first may stand for the context.
+        tokens = torch.cat([names[:, :1].expand(-1, 1 + count), names[:, 1:]], 1)
+        return F.normalize(tower.pool(tower.states(filled, tokens), tokens).float(), dim=-1)
+
+    def features(self, sentences: Tensor, tower: TextTower) -> Tensor:
+        """[B, J, T, D], L2-normalised, of sentences [B, J, T]; equal ones are encoded once."""
+        different, number = sentences.flatten(0, 1).unique(dim=0, return_inverse=True)
+        with torch.no_grad():
+            states = tower.states(tower.embed(different), different)
+        for block in self.blocks:
+            states = block(states, different != 0)
+        return F.normalize(self.out(states).float(), dim=-1)[number].unflatten(0, sentences.shape[:2])
+
+    def probabilities(self, features: Tensor, nouns: Tensor, there: Tensor) -> Tensor:
+        """[B, J, 1 + J, T]: whether each word belongs to none of the nouns, or to which (Eq. 3.2-3.3).
+
+        Args:
+            features: [B, J, T, D], L2-normalised.
+            nouns: [B, J, D], L2-normalised.
+            there: [B, J] bool, which are nouns.
+        """
+        logits = self.scale * torch.einsum("bjtd,bkd->bjkt", features, nouns) + self.bias
+        logits = logits.masked_fill(~there[:, None, :, None], -torch.inf)
+        return torch.cat([torch.zeros_like(logits[:, :, :1]), logits], 2).softmax(2)
+
+    def highlight(self, sentences: Tensor, masks: Tensor, tower: TextTower) -> Tensor:
+        """[B, J, D], L2-normalised: texts [B, J, T] of which word masks [B, J, T] show a part (Eq. 3.5).
+
+        Begin, end and padding are always shown.
+        """
+        tokens = sentences.flatten(0, 1)
+        shown = torch.where(tower.special(tokens), 1.0, masks.flatten(0, 1))[..., None]
+        embedded = shown * tower.embed(tokens) + (1.0 - shown) * self.prompt[: tokens.shape[1]]
+        found = tower.pool(tower.states(embedded, tokens), tokens)
+        return F.normalize(found.float(), dim=-1).unflatten(0, sentences.shape[:2])
+
+
+def own_masks(probabilities: Tensor) -> Tensor:
+    """[B, J, T]: of each sentence the mask of its own noun."""
+    return probabilities[:, :, 1:].diagonal(dim1=1, dim2=2).movedim(-1, 1)
+
+
+def word_targets(words: Tensor, concepts: Tensor) -> Tensor:
+    """[B, J, T] int64 by string matching: 1 + j for a word of the j-th noun, 0 for one of another noun, -1 for neither.
+
+    Args:
+        words: [B, J, T] int64 the concept that each word belongs to, -1 for none.
+        concepts: [B, J] int64 of the nouns.
+    """
+    same = words[:, :, None] == concepts[:, None, :, None]  # [B, J, J, T]
+    found = torch.where(same.any(2), 1 + same.int().argmax(2), 0)
+    return torch.where(words >= 0, found, -1)
+
+
+def word_loss(probabilities: Tensor, target: Tensor, none_weight: float) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy [B, J] of the words that have a target, and their summed weights.
+
+    Args:
+        probabilities: [B, J, 1 + J, T].
+        target: [B, J, T] int64, -1 for words that do not count.
+        none_weight: of words whose target is none.
+    """
+    chosen = probabilities.gather(2, target.clamp(min=0)[:, :, None])[:, :, 0]
+    weight = torch.where(target > 0, 1.0, none_weight) * (target >= 0)
+    return -(weight * chosen.clamp(min=1e-8).log()).sum(2), weight.sum(2)
