@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.storage import write_json
@@ -32,7 +33,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     if not json.loads(validation.read_text())["success"]:
         raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
     context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts}
-    folders = Folders(pairs, index, regions, features, supervision, truth)
+    folders = Folders(Prepared(pairs, index, regions, features), supervision, truth)
     metrics = pretrain(params.recipes[recipe], params.pretrain, folders, name=recipe, context=context, out=model,
                        tell=tracker.metrics)
     write_json({key: metrics[key] for key in ("images_per_second", "seconds")}, timing)

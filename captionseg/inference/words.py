@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
-from captionseg.text.tokenizers import tokenizer
+from captionseg.encoders import Encoder
+from captionseg.encoders.text_tower import TextTower
+from captionseg.modeling.segmenter import Reads
+from captionseg.text.prompts import class_embeddings, templates
+from captionseg.text.tokenizers import Tokenizer, tokenizer
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 TOKENIZER = "tokenizer"
 """Folder beside a saved model that holds its tokenizer, where that comes with no package."""
 
+_tokenizers: WeakKeyDictionary[torch.nn.Module, Tokenizer] = WeakKeyDictionary()  # one a model, as long as it lives
 
-def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encode], *, batch: int = 256) -> Encode:
-    """texts -> [T, D]: of the model's own encoder, or the frozen one that it was trained on.
+
+def class_vectors(model: Any, folder: Path | None, frozen: Callable[[], Encoder], names: Sequence[str],
+                  prompts: str) -> torch.Tensor:  # fmt: skip
+    """[C, D] float32 embeddings of class names, on the model's device.
+
+    Args:
+        model: see `text_encoder`.
+        folder: see `text_encoder`.
+        frozen: see `text_encoder`.
+        names: [C].
+        prompts: template set that they are put into.
+    """
+    learnt = model.config.reads.tokens == "frozen"  # such a model has its own prompt
+    found = class_embeddings(names, text_encoder(model, folder, frozen), ("{}",) if learnt else templates(prompts))
+    return torch.from_numpy(found).to(next(itertools.chain(model.parameters(), model.buffers())).device)
+
+
+def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder], *, batch: int = 256) -> Encode:
+    """texts -> [T, D]: of the model's own encoder, or the frozen one that it was trained on; that one is attached here.
 
     Args:
         model: a Segmenter, on its device.
@@ -26,11 +50,14 @@ def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encode], 
         batch: texts at once.
     """
     reads = model.config.reads
+    if reads.attached:
+        model.attach(frozen())
     if reads.tokens is None:
-        return frozen()
-    saved = folder / TOKENIZER if folder else None
-    where = saved if saved and saved.is_dir() else reads.tokenizer if folder is None else ""
-    tokens = tokenizer(reads.tokens, where, context=reads.context)
+        return frozen().text
+    if model not in _tokenizers:
+        tower = frozen().text_tower if reads.tokens == "frozen" else None
+        _tokenizers[model] = tokenizer_of(reads, folder, tower)
+    tokens = _tokenizers[model]
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         device = next(model.parameters()).device
@@ -40,3 +67,37 @@ def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encode], 
         return np.concatenate(rows)
 
     return encode
+
+
+class TowerTokens:
+    """The tokenizer of a frozen text tower. See Tokenizer."""
+
+    mask = -1
+
+    def __init__(self, tower: TextTower, context: int) -> None:
+        self.tower, self.context = tower, context
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """See Tokenizer."""
+        return self.tower.tokens(texts, self.context).numpy()
+
+    def save(self, folder: Path) -> None:
+        """See Tokenizer: it comes with the encoder."""
+
+
+def tokenizer_of(reads: Reads, folder: Path | None = None, tower: TextTower | None = None) -> Tokenizer:
+    """The tokenizer of a model that reads tokens.
+
+    Args:
+        reads: of the model.
+        folder: as in `text_encoder`.
+        tower: of the frozen encoder, where the tokens are its.
+    """
+    if reads.tokens == "clip" or reads.tokens == "bert":
+        if folder is None:
+            where: Path | str = reads.tokenizer
+        else:
+            where = folder / TOKENIZER if (folder / TOKENIZER).is_dir() else ""
+        return tokenizer(reads.tokens, where, context=reads.context)
+    assert tower is not None, "no tokens are read, or the frozen encoder is missing"
+    return TowerTokens(tower, reads.context)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,38 +11,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from captionseg.curation.sampling import draw
-from captionseg.encoders.text_tower import TextTower
+from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch
 from captionseg.text.prompts import templates
-from captionseg.text.tokenizers import Tokenizer, tokenizer
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.augment import Augmenter
 from captionseg.training.loader import TrainingSet
-
-
-class TowerTokens:
-    """The tokenizer of a frozen text tower. See Tokenizer."""
-
-    mask = -1
-
-    def __init__(self, tower: TextTower, context: int) -> None:
-        self.tower, self.context = tower, context
-
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """See Tokenizer."""
-        return self.tower.tokens(texts, self.context).numpy()
-
-    def save(self, folder: Path) -> None:
-        """See Tokenizer: it comes with the encoder."""
-
-
-def encoding(reads: Reads, tower: TextTower | None) -> Tokenizer:
-    """The tokenizer that a model reads; `tower` is the frozen encoder's, where it reads that one's tokens."""
-    if reads.tokens == "clip" or reads.tokens == "bert":
-        return tokenizer(reads.tokens, reads.tokenizer, context=reads.context)
-    assert tower is not None, "no tokens are read, or the frozen encoder is missing"
-    return TowerTokens(tower, reads.context)
 
 
 class Words:
@@ -51,7 +25,7 @@ class Words:
 
     Args:
         data: a training set with sentences.
-        reads: which encoding.
+        reads: which encoding; of a model that reads tokens.
         prompts: template set that concepts are put into, one drawn for each.
     """
 
@@ -60,7 +34,7 @@ class Words:
         self.pieces: dict[str, list[int]] = {}  # tokens of the words seen so far
         self.sentences, self.concepts, self.templates = data.sentences, data.concepts, templates(prompts)
         self.tower = data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
-        self.tokens = encoding(reads, self.tower)
+        self.tokens = tokenizer_of(reads, tower=self.tower)
 
     def __call__(self, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         """The fields of a Batch that are token numbers.

@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from captionseg.encoders import TextSpace
+from captionseg.encoders import Encoder, load_encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
-from captionseg.inference.words import TOKENIZER, text_encoder
+from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
 from captionseg.modeling.segmenter import Reads, Sizes, Start
 from captionseg.records import UserError
 from captionseg.runtime import detect
 from captionseg.storage import atomic_path, write_json
-from captionseg.text.prompts import class_embeddings, templates
-from captionseg.text.tokenizers import tokenizer
+from captionseg.text.prompts import templates
 from captionseg.training import PretrainParams, Recipe, loader, tuning
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import Fitted, Score, fit
-from captionseg.training.loader import Encode, Folders, TrainingSet
+from captionseg.training.loader import Folders, TrainingSet
 from captionseg.typed import replaced
 
 
@@ -50,11 +49,11 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     """
     params = replaced(params, recipe.training, f"recipes.{name}.training")
     config = model_config(recipe, params, where=f"recipes.{name}.settings")
-    space = functools.cache(lambda: TextSpace.load(folders.encoder).encode)
+    frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     asks = config.reads
     data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
-                       encode=space() if asks.masking and not asks.tokens else None, device=params.device)
-    score = tune_score(params, folders, asks, space)
+                       encode=frozen().text if asks.masking and not asks.tokens else None, device=params.device)
+    score = tune_score(params, folders, asks, lambda: data.space.encoder if data.space else frozen())
     write_concepts(data, out)
     fits, speeds = {}, []
     for seed in params.seeds:
@@ -73,7 +72,7 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
         shutil.copyfile(out / "seeds" / str(best) / file, out / file)
     save_tokenizer(asks, out)
     if asks.encoder:
-        copy_encoder(folders.encoder, out / "encoder")
+        copy_encoder(folders.prepared.encoder, out / "encoder")
     write_card(out / "README.md", name, recipe, params, fits, best)
     means = {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
     speed, seconds = zip(*speeds, strict=True) if speeds else ((0.0,), (0.0,))
@@ -128,20 +127,19 @@ def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "settin
     return replaced(base, recipe.settings, where)
 
 
-def tune_score(params: PretrainParams, folders: Folders, reads: Reads, space: Callable[[], Encode]) -> Score | None:
+def tune_score(params: PretrainParams, folders: Folders, reads: Reads, frozen: Callable[[], Encoder]) -> Score | None:
     """Model -> tune mIoU, or None where the tune split has no truth."""
     tune = tuning.load(folders, side=params.tune_side, reads=reads)
     if tune is None:
         return None
-    device, prompts = detect(params.device).device, templates(params.prompts)
-
-    def classes(model: Any) -> torch.Tensor:
-        return torch.from_numpy(class_embeddings(tune.names, text_encoder(model, None, space), prompts))
-
-    fixed = functools.cache(lambda: torch.from_numpy(class_embeddings(tune.names, space(), prompts)))
+    device, classes = detect(params.device).device, None
+    templates(params.prompts)  # refuses a set that nobody knows now, not after an epoch
 
     def score(model: Any) -> float:
-        return tune.mean_iou(model, classes(model) if reads.tokens else fixed(), device=device)
+        nonlocal classes
+        if classes is None or reads.tokens:
+            classes = class_vectors(model, None, frozen, tune.names, params.prompts)
+        return tune.mean_iou(model, classes, device=device)
 
     return score
 
@@ -156,7 +154,7 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
 def save_tokenizer(reads: Reads, folder: Path) -> None:
     """The tokenizer of a model with a text encoder of its own, where it comes with no package."""
     if reads.tokens and reads.tokens != "frozen" and reads.tokenizer:
-        tokenizer(reads.tokens, reads.tokenizer, context=reads.context).save(folder / TOKENIZER)
+        tokenizer_of(reads).save(folder / TOKENIZER)
 
 
 def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], best: int) -> None:
