@@ -58,8 +58,7 @@ class Vocabulary:
         column, longest = self.column, max((len(c) for c in self.column), default=0)
         rows, columns = [], []
         for row, caption in enumerate(captions):
-            lower = [w.lower() for w in written]
-        words = [self.lemma.get(w, w) for w in lower]
+            words = [self.lemma.get(w, w) for w in tokens(caption)]
             found = {column[gram] for n in range(1, longest + 1) for start in range(len(words) - n + 1)
                      if (gram := tuple(words[start : start + n])) in column}
             rows += [row] * len(found)
@@ -72,9 +71,9 @@ class Vocabulary:
 
         What is between words is in none of them. Of concepts that overlap the longest counts, then the first.
         """
-        column, written = self.column, _WORD.findall(caption)
-        lower = [w.lower() for w in written]
-        words = [self.lemma.get(w, w) for w in lower]
+        column, written = self.column, [str(w) for w in _WORD.findall(caption)]
+        lower: list[str] = [w.lower() for w in written]
+        words: list[str] = [self.lemma.get(w, w) for w in lower]
         found, longest = np.full(len(words), -1), max((len(c) for c in column), default=0)
         for n in range(longest, 0, -1):
             for start in range(len(words) - n + 1):
