@@ -20,6 +20,6 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
 ) -> dict[str, float]:
     """Score one recipe."""
     folders = Folders(Prepared(pairs, index, regions, features), truth)
-    result, _, speed = evaluate(model, folders, features / "encoder", params.evaluate, seed=params.seed)
+    result, _, speed = evaluate(model, folders, params.evaluate, seed=params.seed)
     write_json({"recipe": recipe, "benchmark": params.evaluate.name, **result}, scores)
     return {**result["scores"], "images_per_second": speed}

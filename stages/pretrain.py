@@ -2,8 +2,7 @@
 
 Reads data/pairs (models on pixels alone), data/index, data/regions, data/features (the encoder; dense features where a
 model reads them), data/supervision and data/truth (tune split only, to keep the best epoch); writes models/RECIPE, and
-reports/timings/RECIPE.json: what differs from run to run. Depends on data/verdict.json, so that nothing is trained on
-tables that failed.
+reports/timings/RECIPE.json: what differs from run to run. Depends on data/verdict.json: failed tables train nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.storage import write_json
@@ -32,7 +32,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     if not json.loads(validation.read_text())["success"]:
         raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
     context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts}
-    folders = Folders(pairs, index, regions, features, supervision, truth)
+    folders = Folders(Prepared(pairs, index, regions, features), supervision, truth)
     metrics = pretrain(params.recipes[recipe], params.pretrain, folders, name=recipe, context=context, out=model,
                        tell=tracker.metrics)
     write_json({key: metrics[key] for key in ("images_per_second", "seconds")}, timing)

@@ -5,6 +5,7 @@ All of it is the same for the same seed.
 
 from __future__ import annotations
 
+from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.reporting.artifacts import Folders
 from captionseg.reporting.report import Outputs
@@ -21,8 +22,8 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     page: Out, tracker: Tracker,
 ) -> dict[str, float]:  # fmt: skip
     """Write the report; its numbers and files are those of the whole reproduction."""
-    folders = Folders(pairs, truth, index, regions, features, supervision, segments, models, recipes, curation,
-                      validation)  # fmt: skip
+    folders = Folders(Prepared(pairs, index, regions, features), truth, supervision, segments, models, recipes,
+                      curation, validation)  # fmt: skip
     out = Outputs(metrics, plots, pictures, page)
     numbers = write(folders, out, params.report, recipes=params.recipes, gate=params.gate,
                     protocol=params.evaluate.protocol, seed=params.seed)

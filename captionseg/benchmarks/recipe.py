@@ -27,7 +27,7 @@ from captionseg.text.prompts import class_embeddings, templates
 log = logging.getLogger(__name__)
 
 
-def evaluate(model: Path, folders: Folders, encoder: Path, params: EvaluateParams, *,
+def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
              seed: int) -> tuple[dict[str, Any], np.ndarray, float]:
     """Score every seed of models/RECIPE.
 
@@ -43,7 +43,7 @@ def evaluate(model: Path, folders: Folders, encoder: Path, params: EvaluateParam
         log.warning("%s holds no masks of split %r: nothing is scored", folders.truth, params.split)
         return {"scores": {}, "per_class": {}, "seeds": {}}, np.zeros((len(seeds), 0, 3, 0), np.int64), 0.0
     device = detect(params.device).device
-    frozen = functools.cache(lambda: TextSpace.load(encoder).encode)
+    frozen = functools.cache(lambda: TextSpace.load(folders.prepared.encoder).encode)
     start, areas = time.perf_counter(), []
     for folder in seeds:
         found = saved.load(folder)

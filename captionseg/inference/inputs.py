@@ -19,6 +19,11 @@ class Prepared:
     regions: Path
     features: Path
 
+    @property
+    def encoder(self) -> Path:
+        """The encoder that features were made by."""
+        return self.features / "encoder"
+
     def inputs(self, reads: Reads, *, refine: str = "none", side: int = 0) -> PreparedInputs:
         """Inputs of rows of the index, with no more than is needed.
 

@@ -26,27 +26,14 @@ from captionseg.training.curve import read as read_curve
 class Folders:
     """Where the stages left what the report reads; `recipes` has a JSON for each, `curation`, `validation` are JSON."""
 
-    pairs: Path
+    prepared: Prepared
     truth: Path
-    index: Path
-    regions: Path
-    features: Path
     supervision: Path
     segments: Path
     models: Path
     recipes: Path
     curation: Path
     validation: Path
-
-    @property
-    def encoder(self) -> Path:
-        """The encoder that features were made by."""
-        return self.features / "encoder"
-
-    @property
-    def prepared(self) -> Prepared:
-        """What models read."""
-        return Prepared(self.pairs, self.index, self.regions, self.features)
 
 
 @dataclass(frozen=True)
@@ -64,13 +51,13 @@ class Artifacts:
     @cached_property
     def pairs(self) -> dict[str, dict[str, Any]]:
         """uid -> row of PAIRS, and its shard, of every picture, in shard order."""
-        rows = read_pairs(self.folders.pairs).to_pylist()
+        rows = read_pairs(self.folders.prepared.pairs).to_pylist()
         return {row["uid"]: row for row in rows}
 
     @cached_property
     def statuses(self) -> list[str]:
         """The status of every source row, failures too."""
-        return read_tables(self.folders.pairs, columns=["status"])["status"].to_pylist()
+        return read_tables(self.folders.prepared.pairs, columns=["status"])["status"].to_pylist()
 
     @cached_property
     def classes(self) -> ClassTable:
@@ -107,12 +94,12 @@ class Artifacts:
     @cached_property
     def rows(self) -> list[str]:
         """uid of every row of the index."""
-        return pq.read_table(self.folders.index / "ids.parquet", columns=["uid"])["uid"].to_pylist()
+        return pq.read_table(self.folders.prepared.index / "ids.parquet", columns=["uid"])["uid"].to_pylist()
 
     def neighbours(self, uids: Iterable[str], count: int) -> dict[str, list[str]]:
         """uid -> uids of the pictures most like it."""
         number = {uid: row for row, uid in enumerate(self.rows)}
-        table = pq.read_table(self.folders.index / "neighbours.parquet", columns=["neighbours"])
+        table = pq.read_table(self.folders.prepared.index / "neighbours.parquet", columns=["neighbours"])
         near = {uid: table["neighbours"][number[uid]].as_py() for uid in uids if uid in number}
         return {uid: [self.rows[row] for row in rows if row >= 0][:count] for uid, rows in near.items()}
 
@@ -165,7 +152,8 @@ class Artifacts:
         """uid -> uint8 [H, W, 3]. Nothing else of their shards is decoded."""
         wanted = set(uids)
         shards = sorted({self.pairs[uid]["shard"] for uid in wanted})
-        return {uid: image for shard in shards for uid, image in read_images(self.folders.pairs, shard, wanted)}
+        folder = self.folders.prepared.pairs
+        return {uid: image for shard in shards for uid, image in read_images(folder, shard, wanted)}
 
 
 def of(table: pa.Table, uids: Iterable[str]) -> pa.Table:

@@ -44,7 +44,7 @@ def compare(run: Artifacts, params: ReportParams, protocol: Protocol, folder: Pa
         return []
     images, masks = run.images(chosen), run.masks(chosen)
     small = {uid: fit(image, SHOWN) for uid, image in images.items()}
-    frozen = functools.cache(lambda: TextSpace.load(run.folders.encoder, device=params.device).encode)
+    frozen = functools.cache(lambda: TextSpace.load(run.folders.prepared.encoder, device=params.device).encode)
     maps = {"truth": masks, **{name: labels_of(run, name, masks, frozen, protocol, params.device) for name in run.fits}}
     colours = class_colours(run)
     drawn = {name: {uid: fit(overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}

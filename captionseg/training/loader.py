@@ -27,22 +27,9 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 class Folders:
     """Where the stages left what a recipe reads."""
 
-    pairs: Path
-    index: Path
-    regions: Path
-    features: Path
+    prepared: Prepared
     supervision: Path
     truth: Path
-
-    @property
-    def encoder(self) -> Path:
-        """The encoder that features were made by."""
-        return self.features / "encoder"
-
-    @property
-    def prepared(self) -> Prepared:
-        """What models read."""
-        return Prepared(self.pairs, self.index, self.regions, self.features)
 
 
 @dataclass(frozen=True)
@@ -114,7 +101,8 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
     Raises:
         UserError: if a rule has not been run, or kept nothing.
     """
-    reads, index, supervision = reads or Reads(), folders.index, folders.supervision
+    reads, prepared, supervision = reads or Reads(), folders.prepared, folders.supervision
+    index = prepared.index
     concepts = pq.read_table(supervision / "vocabulary" / "concepts.parquet")["text"].to_pylist()
     number = {text: i for i, text in enumerate(concepts)}
     drawn = read_supervision(supervision, curation)
@@ -129,13 +117,13 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
     named = numbers(nouns, number)
     data = TrainingSet(
         np.array([row_of[uid] for uid in drawn.uid[kept]]),
-        ShardedArray.of_folder(folders.regions / "pooled"), read_arrays(folders.regions / "count"),
+        ShardedArray.of_folder(prepared.regions / "pooled"), read_arrays(prepared.regions / "count"),
         read_arrays(index / "text_emb"), concepts, np.load(supervision / "vocabulary" / "embedding.npy"),
         numbers(drawn, number)[kept], weight[kept], cluster[kept],
         np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
-        dense_width=ShardedArray.of_folder(folders.features / "dense").shape[3] if reads.dense else 0,
-        alignment=TextSpace.load(folders.encoder).dense if reads.dense else None,
-        pictures=Pictures.of_index(folders.pairs, index) if reads.picture else None,
+        dense_width=ShardedArray.of_folder(prepared.features / "dense").shape[3] if reads.dense else 0,
+        alignment=TextSpace.load(prepared.encoder).dense if reads.dense else None,
+        pictures=Pictures.of_index(prepared.pairs, index) if reads.picture else None,
     )
     if not reads.tokens and not reads.masking:
         return data

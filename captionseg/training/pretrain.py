@@ -48,7 +48,7 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
         loss and tune mIoU as means over seeds; images per second and seconds over the seeds that were trained now.
     """
     config = model_config(recipe, params, where=f"recipes.{name}.settings")
-    space = functools.cache(lambda: TextSpace.load(folders.encoder).encode)
+    space = functools.cache(lambda: TextSpace.load(folders.prepared.encoder).encode)
     asks = config.reads
     data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
                        encode=space() if asks.masking and not asks.tokens else None)
@@ -71,7 +71,7 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
         shutil.copyfile(out / "seeds" / str(best) / file, out / file)
     save_tokenizer(asks, out)
     if not asks.picture or not asks.tokens:
-        copy_encoder(folders.encoder, out / "encoder")
+        copy_encoder(folders.prepared.encoder, out / "encoder")
     write_card(out / "README.md", name, recipe, params, fits, best)
     means = {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
     speed, seconds = zip(*speeds, strict=True) if speeds else ((0.0,), (0.0,))

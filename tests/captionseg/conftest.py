@@ -144,6 +144,12 @@ class World:
     def encoder(self) -> Path:
         return self.features / "encoder"
 
+    @property
+    def prepared(self):
+        from captionseg.inference.inputs import Prepared
+
+        return Prepared(self.pairs, self.index, self.regions, self.features)
+
 
 @pytest.fixture(scope="session")
 def world(toy, tmp_path_factory) -> World:

@@ -5,14 +5,13 @@ import torch
 from captionseg.benchmarks import BENCHMARKS, EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import count, scores
-from captionseg.inference.inputs import Prepared
 from captionseg.storage import read_arrays
 from captionseg.typed import build
 
 
 @pytest.fixture
 def folders(world) -> Folders:
-    return Folders(Prepared(world.pairs, world.index, world.regions, world.features), world.truth)
+    return Folders(world.prepared, world.truth)
 
 
 @pytest.fixture

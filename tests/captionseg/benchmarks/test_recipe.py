@@ -11,7 +11,6 @@ from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import scores
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.inference import RefineParams
-from captionseg.inference.inputs import Prepared
 from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
 from captionseg.records import UserError
 from captionseg.storage import read_arrays
@@ -19,7 +18,7 @@ from captionseg.storage import read_arrays
 
 @pytest.fixture
 def folders(world) -> Folders:
-    return Folders(Prepared(world.pairs, world.index, world.regions, world.features), world.truth)
+    return Folders(world.prepared, world.truth)
 
 
 @pytest.fixture
@@ -33,9 +32,9 @@ def model(world, tmp_path):
     return tmp_path
 
 
-def test_scores_of_all_seeds(world, folders, model):
+def test_scores_of_all_seeds(folders, model):
     params = EvaluateParams(bootstrap=20, device="cpu")
-    result, areas, speed = evaluate(model, folders, world.encoder, params, seed=0)
+    result, areas, speed = evaluate(model, folders, params, seed=0)
     assert areas.shape == (2, 8, 3, 6)
     assert areas[:, :, 2].sum() == 2 * 8 * 32 * 32  # every pixel is counted once
     assert result["seeds"].keys() == {"0", "10"}
@@ -46,40 +45,40 @@ def test_scores_of_all_seeds(world, folders, model):
         "object": np.arange(6) < 3, "stuff": np.arange(6) >= 3,
     })  # fmt: skip
     assert speed > 0
-    again, _, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    again, _, _ = evaluate(model, folders, params, seed=0)
     assert again == result
 
 
-def test_without_a_truth_nothing_is_scored(world, folders, model, caplog):
+def test_without_a_truth_nothing_is_scored(folders, model, caplog):
     params = EvaluateParams(split="val", device="cpu")
-    result, areas, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    result, areas, _ = evaluate(model, folders, params, seed=0)
     assert result == {"scores": {}, "per_class": {}, "seeds": {}}
     assert areas.shape == (2, 0, 3, 0)
     assert "holds no masks of split 'val': nothing is scored" in caplog.text
 
 
-def test_a_model_without_seeds_is_one_line(world, folders, tmp_path):
+def test_a_model_without_seeds_is_one_line(folders, tmp_path):
     with pytest.raises(UserError, match="no trained seed"):
-        evaluate(tmp_path, folders, world.encoder, EvaluateParams(), seed=0)
+        evaluate(tmp_path, folders, EvaluateParams(), seed=0)
 
 
-def test_classes_that_no_text_of_training_named_are_scored_apart(world, folders, model):
+def test_classes_that_no_text_of_training_named_are_scored_apart(folders, model):
     params = EvaluateParams(bootstrap=5, device="cpu")
     (model / "concepts.txt").write_text("dog\ncat\nbird\n")
-    result, _, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    result, _, _ = evaluate(model, folders, params, seed=0)
     assert result["scores"]["miou_seen"] == result["scores"]["miou_object"]
     assert result["scores"]["miou_unseen"] == result["scores"]["miou_stuff"]
     (model / "concepts.txt").write_text("\n".join(["dog", "cat", "bird", "grass", "sand", "water", "more"]))
-    result, _, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    result, _, _ = evaluate(model, folders, params, seed=0)
     assert not {"miou_seen", "miou_unseen"} & result["scores"].keys()
 
 
 @pytest.mark.parametrize("method", ["pamr", "segments"])
-def test_masks_are_refined_before_each_pixel_takes_its_class(world, folders, model, method):
+def test_masks_are_refined_before_each_pixel_takes_its_class(folders, model, method):
     """Four squares of one region each: segments change nothing, PAMR nothing but borders."""
     params = EvaluateParams(bootstrap=5, device="cpu", refine=RefineParams(method, side=16, iterations=2))
-    plain, before, _ = evaluate(model, folders, world.encoder, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
-    result, after, _ = evaluate(model, folders, world.encoder, params, seed=0)
+    plain, before, _ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    result, after, _ = evaluate(model, folders, params, seed=0)
     assert after[:, :, 2].sum() == before[:, :, 2].sum()
     if method == "segments":
         assert result == plain

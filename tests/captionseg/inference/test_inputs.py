@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 
 
@@ -19,6 +18,6 @@ from captionseg.modeling.segmenter import Reads
     ],
 )
 def test_what_is_read(world, reads, refine, found):
-    inputs = Prepared(world.pairs, world.index, world.regions, world.features).inputs(reads, refine=refine)
+    inputs = world.prepared.inputs(reads, refine=refine)
     batch = inputs(np.array([3]), (8, 8))
     assert (batch.region_mask.shape[1] > 0, batch.image is not None, batch.dense is not None) == found

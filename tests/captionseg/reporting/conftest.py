@@ -13,6 +13,7 @@ from PIL import Image
 
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.datasets.source import Sample
+from captionseg.inference.inputs import Prepared
 from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
 from captionseg.records import IDS, NEIGHBOURS, SEGMENTS, ClassTable, Concept, Supervision
 from captionseg.reporting import predictions
@@ -90,25 +91,25 @@ class FakeSpace:
 
 
 def write_index(folders):
-    pairs = read_pairs(folders.pairs)
+    pairs = read_pairs(folders.prepared.pairs)
     n = len(pairs)
     rng = np.random.default_rng(0)
     ids = [
         {"row": i, "fold": 0, **row} for i, row in enumerate(pairs.select(["uid", "shard", "key", "split"]).to_pylist())
     ]
-    write_table(pa.Table.from_pylist(ids, schema=IDS), folders.index / "ids.parquet")
+    write_table(pa.Table.from_pylist(ids, schema=IDS), folders.prepared.index / "ids.parquet")
     near = [[(i + 1) % n, (i + 2) % n, -1] for i in range(n)]
     rows = [{"row": i, "neighbours": found, "similarities": [0.5, 0.4, 0.0]} for i, found in enumerate(near)]
-    write_table(pa.Table.from_pylist(rows, schema=NEIGHBOURS), folders.index / "neighbours.parquet")
+    write_table(pa.Table.from_pylist(rows, schema=NEIGHBOURS), folders.prepared.index / "neighbours.parquet")
     labels = np.stack([np.repeat(np.repeat(np.arange(4).reshape(2, 2), 4, 0), 4, 1)] * n).astype(np.uint8)
-    write_array(labels, folders.regions / "labels" / "labels_00000.npy")
-    write_array(rng.normal(size=(n, 4, 6)).astype(np.float16), folders.regions / "pooled" / "pooled_00000.npy")
-    write_array(np.full(n, 4, np.uint8), folders.regions / "count" / "count_00000.npy")
-    write_json({}, folders.encoder / "encoder.json")
+    write_array(labels, folders.prepared.regions / "labels" / "labels_00000.npy")
+    write_array(rng.normal(size=(n, 4, 6)).astype(np.float16), folders.prepared.regions / "pooled" / "pooled_00000.npy")
+    write_array(np.full(n, 4, np.uint8), folders.prepared.regions / "count" / "count_00000.npy")
+    write_json({}, folders.prepared.encoder / "encoder.json")
 
 
 def write_supervision(folders):
-    train = [row for row in read_pairs(folders.pairs).to_pylist() if row["split"] == "train"]
+    train = [row for row in read_pairs(folders.prepared.pairs).to_pylist() if row["split"] == "train"]
     uid = np.array([row["uid"] for row in train], object)
     own = [NAMES[0] if "square" in row["caption"] else NAMES[1] for row in train]
     found = Concept("grass", 0.75), Concept("boat", 0.25)
@@ -126,7 +127,7 @@ def write_supervision(folders):
 
 def write_segments(folders):
     rows = []
-    for row in [r for r in read_pairs(folders.pairs).to_pylist() if r["split"] == "train"]:
+    for row in [r for r in read_pairs(folders.prepared.pairs).to_pylist() if r["split"] == "train"]:
         top = np.zeros((SIDE, SIDE), bool)
         top[: SIDE // 2] = True
         masks = np.stack([np.ones_like(top), top])
@@ -173,10 +174,10 @@ def write_scores(folders):
 def write_run(root: Path, *, known: bool = True) -> Folders:
     """All artifacts of a run under `root`."""
     data, reports = root / "data", root / "reports"
-    folders = Folders(data / "pairs", data / "truth", data / "index", data / "regions", data / "features",
-                      data / "supervision", data / "segments", root / "models", reports / "recipes",
-                      reports / "curation.json", reports / "validation.json")  # fmt: skip
-    write_shards(Drawn(known), folders.pairs, folders.truth, shard_size=20, min_success=0.0, seed=0, workers=1)
+    prepared = Prepared(*(data / name for name in ("pairs", "index", "regions", "features")))
+    folders = Folders(prepared, data / "truth", data / "supervision", data / "segments", root / "models",
+                      reports / "recipes", reports / "curation.json", reports / "validation.json")  # fmt: skip
+    write_shards(Drawn(known), folders.prepared.pairs, folders.truth, shard_size=20, min_success=0.0, seed=0, workers=1)
     write_index(folders)
     write_supervision(folders)
     write_segments(folders)

@@ -8,7 +8,8 @@ from captionseg.reporting.artifacts import Artifacts
 
 def test_pictures_are_those_of_the_shards(recipes, folders):
     run = Artifacts(folders, recipes)
-    all_of_them = {uid: image for shard in ("00000", "00002") for uid, image in read_images(folders.pairs, shard)}
+    pairs = folders.prepared.pairs
+    all_of_them = {uid: image for shard in ("00000", "00002") for uid, image in read_images(pairs, shard)}
     found = run.images(list(run.pairs)[::-1])
     assert set(found) == set(run.pairs) == set(all_of_them)
     assert all(np.array_equal(found[uid], all_of_them[uid]) for uid in found)

@@ -15,7 +15,7 @@ from captionseg.training.pretrain import build_model, model_config
 
 @pytest.fixture
 def folders(world) -> Folders:
-    return Folders(world.pairs, world.index, world.regions, world.features, world.supervision, world.truth)
+    return Folders(world.prepared, world.supervision, world.truth)
 
 
 @pytest.fixture

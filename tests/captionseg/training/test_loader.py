@@ -65,7 +65,7 @@ def test_rows_are_those_of_the_index(world, data: TrainingSet):
 
 
 def test_an_empty_caption_is_one_line_for_models_that_read_words(folders, monkeypatch):
-    captions = loader.read_captions(folders.index)
+    captions = loader.read_captions(folders.prepared.index)
     uid = read_tables(folders.supervision / "cocu")["uid"].to_pylist()[4]
     monkeypatch.setattr(loader, "read_captions", lambda index: captions | {uid: "  "})
     with pytest.raises(UserError, match=f"the caption of {uid} is empty"):

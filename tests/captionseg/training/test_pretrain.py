@@ -143,7 +143,7 @@ def test_pixels_from_training_to_a_predictor(model, settings, others, params, fo
     assert labels.shape == (90, 70)
     np.testing.assert_array_equal(labels, found.logits(image, ["dog", "grass"]).argmax(0))
     places = BenchmarkFolders(folders.prepared, folders.truth)
-    result, _, _ = evaluate(tmp_path, places, folders.encoder, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    result, _, _ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert result["seeds"].keys() == {"0"}
 
 
@@ -197,7 +197,7 @@ def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, t
     assert not told
     assert metrics.keys() == {"tune_miou", "images_per_second", "seconds"}
     net = saved.load(tmp_path).model
-    space = TextSpace.load(folders.encoder)
+    space = TextSpace.load(folders.prepared.encoder)
     tune = tuning.load(folders, side=params.tune_side, reads=net.config.reads)
     classes = torch.from_numpy(class_embeddings(tune.names, space.encode))
     assert metrics["tune_miou"] == pytest.approx(tune.mean_iou(net, classes))
