@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
 
-from captionseg.records import UserError
+from captionseg.datasets.shards import decode, opened
 
 
 class Pictures:
@@ -52,10 +49,7 @@ class Pictures:
             self.look_up(int(self.shard[row]))
         with path.open("rb") as stream:
             data = os.pread(stream.fileno(), int(self.size[row]), int(self.offset[row]))
-        try:
-            return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path}: {self.keys[row]}.jpg does not decode: {error}") from None
+        return decode(data, path, self.keys[row])
 
     def path(self, row: int) -> Path:
         """The tar of a row."""
@@ -64,16 +58,7 @@ class Pictures:
     def look_up(self, shard: int) -> None:
         """Where the pictures of a shard lie."""
         rows = np.flatnonzero(self.shard == shard)
-        path = self.path(int(rows[0]))
-        try:
-            with tarfile.open(path) as tar:
-                there = {m.name: (m.offset_data, m.size) for m in tar.getmembers() if m.isfile()}
-        except (tarfile.TarError, OSError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); delete {path.stem}_stats.json and download "
-                            "again") from None
-        for row in rows:
-            try:
-                self.offset[row], self.size[row] = there[f"{self.keys[row]}.jpg"]
-            except KeyError:
-                raise UserError(f"{path}: {self.keys[row]}.jpg is missing; delete {path.stem}_stats.json, download "
-                                "again") from None
+        with opened(self.path(int(rows[0]))) as (_, member):
+            for row in rows:
+                found = member(self.keys[row])
+                self.offset[row], self.size[row] = found.offset_data, found.size

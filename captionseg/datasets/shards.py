@@ -218,29 +218,45 @@ def read_images(pairs: Path, shard: str, uids: Collection[str] | None = None) ->
     """
     rows = pq.read_table(pairs / f"{shard}.parquet", schema=PAIRS).to_pylist()
     path = pairs / f"{shard}.tar"
+    with opened(path) as (tar, member):
+        for row in rows:
+            if row["status"] != "success" or (uids is not None and row["uid"] not in uids):
+                continue
+            stream = tar.extractfile(member(row["key"]))
+            assert stream is not None
+            data = stream.read()
+            if row["sha256"] and hashlib.sha256(data).hexdigest() != row["sha256"]:
+                raise UserError(f"{path}: {row['key']}.jpg is not the image that was downloaded (sha256 differs)")
+            yield row["uid"], decode(data, path, row["key"])
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfile.TarInfo]]]:
+    """The tar of a shard, and key of a sample -> its picture there.
+
+    Raises:
+        UserError: if the tar cannot be read, there or later, or does not hold the picture.
+    """
+
+    def member(key: str) -> tarfile.TarInfo:
+        if found := members.get(f"{key}.jpg"):
+            return found
+        raise UserError(f"{path}: {key}.jpg is missing; delete {path.stem}_stats.json, download again")
+
     try:
         with tarfile.open(path) as tar:
             members = {m.name: m for m in tar.getmembers() if m.isfile()}
-            for row in rows:
-                if row["status"] != "success" or (uids is not None and row["uid"] not in uids):
-                    continue
-                member = members.get(f"{row['key']}.jpg")
-                stream = tar.extractfile(member) if member else None
-                if stream is None:
-                    raise UserError(f"{path}: {row['key']}.jpg is missing; delete {shard}_stats.json, download again")
-                yield row["uid"], decode(stream.read(), path, row)
+            yield tar, member
     except (tarfile.TarError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete {shard}_stats.json and download again") from None
+        raise UserError(f"{path}: cannot be read ({error}); delete {path.stem}_stats.json and download again") from None
 
 
-def decode(data: bytes, path: Path, row: dict) -> np.ndarray:
-    """The pixels of one member whose hash is as recorded."""
-    if row["sha256"] and hashlib.sha256(data).hexdigest() != row["sha256"]:
-        raise UserError(f"{path}: {row['key']}.jpg is not the image that was downloaded (sha256 differs)")
+def decode(data: bytes, path: Path, key: str) -> np.ndarray:
+    """The pixels of a picture out of the tar at `path`."""
     try:
         return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: {row['key']}.jpg does not decode: {error}") from None
+        raise UserError(f"{path}: {key}.jpg does not decode: {error}") from None
 
 
 def read_truth(truth: Path) -> pa.Table:
