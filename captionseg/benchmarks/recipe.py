@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import Predict, count, per_class, scores
 from captionseg.benchmarks.held_out import HeldOut
-from captionseg.encoders import TextSpace
+from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol, label
-from captionseg.inference.words import text_encoder
+from captionseg.inference.words import class_vectors
 from captionseg.modeling import CONCEPTS, saved
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
-from captionseg.text.prompts import class_embeddings, templates
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +42,10 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
         log.warning("%s holds no masks of split %r: nothing is scored", folders.truth, params.split)
         return {"scores": {}, "per_class": {}, "seeds": {}}, np.zeros((len(seeds), 0, 3, 0), np.int64), 0.0
     device = detect(params.device).device
-    frozen = functools.cache(lambda: TextSpace.load(folders.prepared.encoder).encode)
+    frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     start, areas = time.perf_counter(), []
     for folder in seeds:
-        found = saved.load(folder)
-        trained = found.model.to(device)
-        encode = text_encoder(trained, folder, frozen)
-        classes = class_embeddings(benchmark.names, encode, templates(found.context["prompts"]))
-        predict = predictor(trained, torch.from_numpy(classes).to(device), device, params.protocol)
+        trained, predict = predictor(folder, benchmark.names, frozen, params.protocol, device)
         areas.append(count(benchmark.of(trained.config.reads, params.refine.method), predict))
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
@@ -75,11 +70,23 @@ def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {"seen": seen, "unseen": ~seen} if seen.any() and not seen.all() else {}
 
 
-def predictor(model: Any, classes: torch.Tensor, device: str, protocol: Protocol) -> Predict:
-    """Inputs of one image -> labels [H, W] by the best of the classes."""
+def predictor(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], protocol: Protocol,
+              device: str) -> tuple[Any, Predict]:  # fmt: skip
+    """The model of a folder, and inputs of one image -> labels [H, W] by the best of the classes.
+
+    Args:
+        folder: that holds it.
+        names: [C] of the classes.
+        frozen: gives the frozen encoder of texts.
+        protocol: how pictures are labelled.
+        device: that the model runs on.
+    """
+    found = saved.load(folder)
+    model = found.model.to(device)
+    classes = class_vectors(model, folder, frozen, names, found.context["prompts"])
 
     def predict(inputs: Inputs) -> np.ndarray:
         with torch.inference_mode():
             return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, protocol).cpu().numpy()
 
-    return predict
+    return model, predict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,9 +66,9 @@ class Predictor:
             if not hasattr(model.config, "zero_shot"):
                 raise UserError(f"{folder}: a {found.name} knows no background threshold; leave --background out")
             model.config = replaced(model.config, {"zero_shot": {"background": background}}, "config")
-        protocol, encoder = protocol or Protocol(), None
-        if not reads.picture or not reads.tokens:  # a model with both towers of its own needs no other
-            encoder = load_encoder(folder / "encoder", device=device)
+        protocol = protocol or Protocol()
+        frozen = functools.cache(lambda: load_encoder(folder / "encoder", device=device))
+        encoder = None if reads.picture and reads.tokens else frozen()  # who has both towers of its own needs no other
         try:
             prompts = templates(found.context["prompts"])
             regions = reads.regions or protocol.refine.method == "segments"
@@ -75,7 +76,7 @@ class Predictor:
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
                             f"{str(error).splitlines()[0]}") from None
-        encode = text_encoder(model, folder, lambda: encoder.text)  # type: ignore[union-attr]
+        encode = text_encoder(model, folder, frozen)
         prepare = Preparation(reads, encoder, maker)
 
         def on_device(image: np.ndarray) -> Inputs:

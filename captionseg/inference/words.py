@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from captionseg.encoders import Encoder
+from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.tokenizers import tokenizer
 
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -16,7 +19,22 @@ TOKENIZER = "tokenizer"
 """Folder beside a saved model that holds its tokenizer, where that comes with no package."""
 
 
-def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encode], *, batch: int = 256) -> Encode:
+def class_vectors(model: Any, folder: Path | None, frozen: Callable[[], Encoder], names: Sequence[str],
+                  prompts: str) -> torch.Tensor:  # fmt: skip
+    """[C, D] float32 embeddings of class names, on the model's device.
+
+    Args:
+        model: see `text_encoder`.
+        folder: see `text_encoder`.
+        frozen: see `text_encoder`.
+        names: [C].
+        prompts: template set that they are put into.
+    """
+    found = class_embeddings(names, text_encoder(model, folder, frozen), templates(prompts))
+    return torch.from_numpy(found).to(next(itertools.chain(model.parameters(), model.buffers())).device)
+
+
+def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder], *, batch: int = 256) -> Encode:
     """texts -> [T, D]: of the model's own encoder, or the frozen one that it was trained on.
 
     Args:
@@ -27,7 +45,7 @@ def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encode], 
     """
     reads = model.config.reads
     if reads.tokens is None:
-        return frozen()
+        return frozen().text
     saved = folder / TOKENIZER if folder else None
     where = saved if saved and saved.is_dir() else reads.tokenizer if folder is None else ""
     tokens = tokenizer(reads.tokens, where, context=reads.context)

@@ -9,20 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from captionseg.benchmarks.recipe import predictor
-from captionseg.encoders import TextSpace
+from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol
-from captionseg.inference.words import Encode, text_encoder
-from captionseg.modeling import saved
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED, fit, hexes, legend, overlay, palette, shares, sheet, write_picture
 from captionseg.reporting.pictures import SCENES, SHOWN, View, draw
 from captionseg.reporting.tables import is_control
 from captionseg.runtime import detect
-from captionseg.text.prompts import class_embeddings, templates
 
 LEGEND_SHARE = 0.01  # of the picture, that a label needs to stand in a legend
 SHEET_ROWS = 3  # pictures of overlays.jpg
@@ -44,7 +40,7 @@ def compare(run: Artifacts, params: ReportParams, protocol: Protocol, folder: Pa
         return []
     images, masks = run.images(chosen), run.masks(chosen)
     small = {uid: fit(image, SHOWN) for uid, image in images.items()}
-    frozen = functools.cache(lambda: TextSpace.load(run.folders.prepared.encoder, device=params.device).encode)
+    frozen = functools.cache(lambda: load_encoder(run.folders.prepared.encoder, device=params.device))
     maps = {"truth": masks, **{name: labels_of(run, name, masks, frozen, protocol, params.device) for name in run.fits}}
     colours = class_colours(run)
     drawn = {name: {uid: fit(overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
@@ -72,7 +68,7 @@ def class_colours(run: Artifacts) -> np.ndarray:
     return palette(len(rank))[[rank[name] for name in run.classes.names]]
 
 
-def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen: Callable[[], Encode],
+def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen: Callable[[], Encoder],
               protocol: Protocol, device: str) -> dict[str, np.ndarray]:  # fmt: skip
     """uid -> labels [H, W] by the recipe's best seed, of the size of the true masks.
 
@@ -85,13 +81,9 @@ def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen
         device: that the model runs on.
     """
     folder, where = run.folders.models / name, detect(device).device
-    found = saved.load(folder)
-    model, reads = found.model.to(where), found.model.config.reads
-    names, prompts = run.classes.names, templates(found.context["prompts"])
-    classes = torch.from_numpy(class_embeddings(names, text_encoder(model, folder, frozen), prompts)).to(where)
-    predict = predictor(model, classes, where, protocol)
+    model, predict = predictor(folder, run.classes.names, frozen, protocol, where)
     number = {uid: row for row, uid in enumerate(run.rows)}
-    inputs = run.folders.prepared.inputs(reads, refine=protocol.refine.method)
+    inputs = run.folders.prepared.inputs(model.config.reads, refine=protocol.refine.method)
     return {uid: predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
             for uid, mask in masks.items()}  # fmt: skip
 

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from captionseg.encoders import TextSpace
+from captionseg.encoders import Encoder, load_encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
-from captionseg.inference.words import TOKENIZER, text_encoder
+from captionseg.inference.words import TOKENIZER, class_vectors
 from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
 from captionseg.modeling.segmenter import Reads, Start
 from captionseg.records import UserError
 from captionseg.runtime import detect
 from captionseg.storage import atomic_path, write_json
-from captionseg.text.prompts import class_embeddings, templates
+from captionseg.text.prompts import templates
 from captionseg.text.tokenizers import tokenizer
 from captionseg.training import PretrainParams, Recipe, loader, tuning
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import Fitted, Score, fit
-from captionseg.training.loader import Encode, Folders, TrainingSet
+from captionseg.training.loader import Folders, TrainingSet
 from captionseg.typed import replaced
 
 
@@ -48,11 +48,11 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
         loss and tune mIoU as means over seeds; images per second and seconds over the seeds that were trained now.
     """
     config = model_config(recipe, params, where=f"recipes.{name}.settings")
-    space = functools.cache(lambda: TextSpace.load(folders.prepared.encoder).encode)
+    frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     asks = config.reads
     data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
-                       encode=space() if asks.masking and not asks.tokens else None)
-    score = tune_score(params, folders, asks, space)
+                       encode=frozen().text if asks.masking and not asks.tokens else None)
+    score = tune_score(params, folders, asks, frozen)
     write_concepts(data, out)
     fits, speeds = {}, []
     for seed in params.seeds:
@@ -124,20 +124,19 @@ def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "settin
     return replaced(base, recipe.settings, where)
 
 
-def tune_score(params: PretrainParams, folders: Folders, reads: Reads, space: Callable[[], Encode]) -> Score | None:
+def tune_score(params: PretrainParams, folders: Folders, reads: Reads, frozen: Callable[[], Encoder]) -> Score | None:
     """Model -> tune mIoU, or None where the tune split has no truth."""
     tune = tuning.load(folders, side=params.tune_side, reads=reads)
     if tune is None:
         return None
-    device, prompts = detect(params.device).device, templates(params.prompts)
-
-    def classes(model: Any) -> torch.Tensor:
-        return torch.from_numpy(class_embeddings(tune.names, text_encoder(model, None, space), prompts))
-
-    fixed = functools.cache(lambda: torch.from_numpy(class_embeddings(tune.names, space(), prompts)))
+    device, classes = detect(params.device).device, None
+    templates(params.prompts)  # refuses a set that nobody knows now, not after an epoch
 
     def score(model: Any) -> float:
-        return tune.mean_iou(model, classes(model) if reads.tokens else fixed(), device=device)
+        nonlocal classes
+        if classes is None or reads.tokens:
+            classes = class_vectors(model, None, frozen, tune.names, params.prompts)
+        return tune.mean_iou(model, classes, device=device)
 
     return score
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.inference.words import text_encoder
+from captionseg.inference.words import class_vectors, text_encoder
 from captionseg.modeling.segmenter import Reads
 from captionseg.text.tokenizers import tokenizer
 
@@ -25,8 +25,8 @@ class Own(torch.nn.Module):
 
 
 def test_frozen_texts_are_those_of_the_encoder_that_was_used():
-    frozen = lambda texts: np.zeros((len(texts), 3))  # noqa: E731
-    assert text_encoder(Own(Reads()), None, lambda: frozen) is frozen
+    frozen = SimpleNamespace(text=lambda texts: np.zeros((len(texts), 3)))
+    assert text_encoder(Own(Reads()), None, lambda: frozen) is frozen.text
 
 
 @pytest.mark.parametrize("batch", [1, 2, 100])
@@ -49,3 +49,14 @@ def test_a_tokenizer_beside_a_saved_model_goes_before_the_packaged_one(tmp_path)
     reads = Reads(tokens="bert", tokenizer="/where/it/was/trained")
     found = text_encoder(Own(reads), tmp_path, dict)(["a zebracorn"])
     assert found.tolist() == [[4, 30522]]
+
+
+def test_vectors_of_classes_lie_where_the_model_does():
+    frozen = SimpleNamespace(text=lambda texts: np.array([[len(text), 1.0] for text in texts]))
+    still = torch.nn.BatchNorm1d(2, affine=False)  # buffers alone
+    for model in (Own(Reads()), still):
+        model.config = SimpleNamespace(reads=Reads())
+        found = class_vectors(model, None, lambda: frozen, ["cat", "zebra"], "simple")
+        assert (found.dtype, found.device.type) == (torch.float32, "cpu")
+        torch.testing.assert_close(found[:, 0] / found[:, 1], torch.tensor([17.0, 19.0]))
+        assert class_vectors(model.to("meta"), None, lambda: frozen, ["cat"], "simple").device.type == "meta"

@@ -4,6 +4,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -79,15 +80,10 @@ def embed(texts):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-class FakeSpace:
-    """Stands for TextSpace, which would need the encoder's weights."""
-
-    encode = staticmethod(embed)
-
-    @staticmethod
-    def load(folder, *, device="auto"):
-        assert (folder / "encoder.json").exists()
-        return FakeSpace()
+def load_fake_encoder(folder, *, device="auto"):
+    """Stands for load_encoder, which would need the encoder's weights."""
+    assert (folder / "encoder.json").exists()
+    return SimpleNamespace(text=embed)
 
 
 def write_index(folders):
@@ -196,8 +192,8 @@ def recipes():
 
 
 @pytest.fixture
-def fake_space(monkeypatch):
-    monkeypatch.setattr(predictions, "TextSpace", FakeSpace)
+def fake_encoder(monkeypatch):
+    monkeypatch.setattr(predictions, "load_encoder", load_fake_encoder)
 
 
 @pytest.fixture(scope="session")

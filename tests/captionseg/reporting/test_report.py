@@ -58,7 +58,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
-@pytest.mark.usefixtures("fake_space")
+@pytest.mark.usefixtures("fake_encoder")
 def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes, folders, tmp_path):
     page = write(folders, tmp_path / "one", recipes)
     write(folders, tmp_path / "two", recipes)
@@ -74,7 +74,7 @@ def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes,
     assert "+6.2" in text
 
 
-@pytest.mark.usefixtures("fake_space")
+@pytest.mark.usefixtures("fake_encoder")
 def test_another_seed_shows_other_pictures(recipes, folders, tmp_path):
     few = ReportParams(pictures=2, examples=2, segments=2, scenes=1)
     write(folders, tmp_path / "one", recipes, params=few)
@@ -91,7 +91,7 @@ def test_sections_shrink_where_no_truth_is_known(recipes, unknown, tmp_path):
     assert not any("✗" in t or "✓" in t for t in page.text if "content" not in t)
 
 
-@pytest.mark.usefixtures("fake_space")
+@pytest.mark.usefixtures("fake_encoder")
 @pytest.mark.parametrize("names", [["cocu-mil"], ["nouns-mil", "cocu-mil"], []])
 def test_any_set_of_recipes_makes_a_page(recipes, folders, tmp_path, names):
     page = write(folders, tmp_path, {name: recipes[name] for name in names})
@@ -99,7 +99,7 @@ def test_any_set_of_recipes_makes_a_page(recipes, folders, tmp_path, names):
     assert "missed" in " ".join(page.text) or "nouns-mil" in names  # a rule over a recipe that is not there is a miss
 
 
-@pytest.mark.usefixtures("fake_space")
+@pytest.mark.usefixtures("fake_encoder")
 def test_nothing_need_be_shown(recipes, folders, tmp_path):
     none = {f.name: 0 for f in dataclasses.fields(ReportParams) if isinstance(f.default, int) and f.name != "measured"}
     page = write(folders, tmp_path, recipes, params=ReportParams(**none))

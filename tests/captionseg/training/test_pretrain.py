@@ -96,6 +96,12 @@ def test_without_truth_the_last_epoch_counts(recipe, params, folders, tmp_path):
     assert "tune_miou" not in metrics
 
 
+def test_prompts_that_nobody_knows_are_refused_before_training(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "one_seed", None)
+    with pytest.raises(UserError, match="prompts: 'nobody' is not valid"):
+        train(tmp_path, prompts="nobody")
+
+
 def test_widths_and_statistics_come_from_the_data(make_model, data):
     model = make_model()
     assert (model.config.region_width, model.config.text_width) == (data.regions.shape[2], 16)
