@@ -6,17 +6,21 @@ import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from captionseg.encoders import Encoder
+from captionseg.modeling.segmenter import Reads
 from captionseg.text.prompts import class_embeddings, templates
-from captionseg.text.tokenizers import tokenizer
+from captionseg.text.tokenizers import Tokenizer, tokenizer
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 TOKENIZER = "tokenizer"
 """Folder beside a saved model that holds its tokenizer, where that comes with no package."""
+
+_tokenizers: WeakKeyDictionary[torch.nn.Module, Tokenizer] = WeakKeyDictionary()  # one a model, as long as it lives
 
 
 def class_vectors(model: Any, folder: Path | None, frozen: Callable[[], Encoder], names: Sequence[str],
@@ -43,12 +47,11 @@ def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder],
         frozen: gives the frozen encoder; not called where the model has its own.
         batch: texts at once.
     """
-    reads = model.config.reads
-    if reads.tokens is None:
+    if model.config.reads.tokens is None:
         return frozen().text
-    saved = folder / TOKENIZER if folder else None
-    where = saved if saved and saved.is_dir() else reads.tokenizer if folder is None else ""
-    tokens = tokenizer(reads.tokens, where, context=reads.context)
+    if model not in _tokenizers:
+        _tokenizers[model] = tokenizer_of(model.config.reads, folder)
+    tokens = _tokenizers[model]
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         device = next(model.parameters()).device
@@ -58,3 +61,13 @@ def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder],
         return np.concatenate(rows)
 
     return encode
+
+
+def tokenizer_of(reads: Reads, folder: Path | None) -> Tokenizer:
+    """The tokenizer of a model that reads tokens; `folder` as in `text_encoder`."""
+    assert reads.tokens is not None
+    if folder is None:
+        where: Path | str = reads.tokenizer
+    else:
+        where = folder / TOKENIZER if (folder / TOKENIZER).is_dir() else ""
+    return tokenizer(reads.tokens, where, context=reads.context)

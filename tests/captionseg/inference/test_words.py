@@ -1,11 +1,14 @@
 """Names by whichever text encoder a model has."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from captionseg.inference import words
 from captionseg.inference.words import class_vectors, text_encoder
 from captionseg.modeling.segmenter import Reads
 from captionseg.text.tokenizers import tokenizer
@@ -60,3 +63,17 @@ def test_vectors_of_classes_lie_where_the_model_does():
         assert (found.dtype, found.device.type) == (torch.float32, "cpu")
         torch.testing.assert_close(found[:, 0] / found[:, 1], torch.tensor([17.0, 19.0]))
         assert class_vectors(model.to("meta"), None, lambda: frozen, ["cat"], "simple").device.type == "meta"
+
+
+def test_a_model_has_one_tokenizer_as_long_as_it_lives(monkeypatch):
+    made = []
+    monkeypatch.setattr(words, "tokenizer", lambda *a, **k: made.append(a) or tokenizer(*a, **k))
+    model, other = Own(Reads(tokens="clip")), Own(Reads(tokens="bert"))
+    for _ in range(3):
+        class_vectors(model, None, dict, ["cat"], "simple")
+    class_vectors(other, None, dict, ["cat"], "simple")
+    assert made == [("clip", ""), ("bert", "")]
+    seen = weakref.ref(model)
+    del model
+    gc.collect()
+    assert seen() is None
