@@ -63,7 +63,7 @@ def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder],
     return encode
 
 
-def tokenizer_of(reads: Reads, folder: Path | None) -> Tokenizer:
+def tokenizer_of(reads: Reads, folder: Path | None = None) -> Tokenizer:
     """The tokenizer of a model that reads tokens; `folder` as in `text_encoder`."""
     assert reads.tokens is not None
     if folder is None:

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from captionseg.curation.sampling import draw
+from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch
 from captionseg.text.prompts import templates
-from captionseg.text.tokenizers import Tokenizer, tokenizer
 from captionseg.training.augment import Augmenter
 from captionseg.training.loader import TrainingSet
 
@@ -24,14 +24,14 @@ class Words:
 
     Args:
         data: a training set with sentences.
-        reads: which encoding.
+        reads: which encoding; of a model that reads tokens.
         prompts: template set that concepts are put into, one drawn for each.
     """
 
     def __init__(self, data: TrainingSet, reads: Reads, prompts: str) -> None:
         assert data.sentences is not None
         self.sentences, self.concepts, self.templates = data.sentences, data.concepts, templates(prompts)
-        self.tokens: Tokenizer = tokenizer(reads.tokens or "clip", reads.tokenizer, context=reads.context)
+        self.tokens = tokenizer_of(reads)
 
     def __call__(self, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         """The fields of a Batch that are token numbers.

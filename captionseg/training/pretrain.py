@@ -14,14 +14,13 @@ import torch
 
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
-from captionseg.inference.words import TOKENIZER, class_vectors
+from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
 from captionseg.modeling.segmenter import Reads, Start
 from captionseg.records import UserError
 from captionseg.runtime import detect
 from captionseg.storage import atomic_path, write_json
 from captionseg.text.prompts import templates
-from captionseg.text.tokenizers import tokenizer
 from captionseg.training import PretrainParams, Recipe, loader, tuning
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import Fitted, Score, fit
@@ -151,7 +150,7 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
 def save_tokenizer(reads: Reads, folder: Path) -> None:
     """The tokenizer of a model with a text encoder of its own, where it comes with no package."""
     if reads.tokens and reads.tokenizer:
-        tokenizer(reads.tokens, reads.tokenizer, context=reads.context).save(folder / TOKENIZER)
+        tokenizer_of(reads).save(folder / TOKENIZER)
 
 
 def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], best: int) -> None:
