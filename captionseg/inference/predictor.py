@@ -16,7 +16,7 @@ from captionseg.inference.windows import Protocol, label, mask_logits
 from captionseg.inference.words import Encode, text_encoder
 from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
-from captionseg.prepared import normalised, pixel_inputs
+from captionseg.prepared import normalised, pixel_inputs, without_regions
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
 from captionseg.segmenters import REGION_MAKERS, RegionMaker
@@ -77,7 +77,7 @@ class Predictor:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
                             f"{str(error).splitlines()[0]}") from None
         encode = text_encoder(model, folder, frozen)
-        prepare = Preparation(reads, encoder, maker)
+        prepare = Preparation(reads, encoder, maker, bool(reads.picture) or protocol.refine.method == "pamr")
 
         def on_device(image: np.ndarray) -> Inputs:
             return prepare(image).map(lambda tensor: tensor.to(where))
@@ -121,15 +121,18 @@ class Preparation:
         reads: of the model.
         encoder: of the features; None where the model needs none.
         maker: of regions; None where nobody looks at them.
+        pixels: whether anybody looks at them.
     """
 
     reads: Reads
     encoder: Encoder | None
     maker: RegionMaker | None
+    pixels: bool
 
     def __call__(self, image: np.ndarray) -> Inputs:
         """The inputs of uint8 [H, W, 3]."""
-        inputs = pixel_inputs(normalised(image)[None], (image.shape[0], image.shape[1]))
+        size = (image.shape[0], image.shape[1])
+        inputs = pixel_inputs(normalised(image)[None], size) if self.pixels else without_regions(1, size)
         if self.encoder is None or self.reads.picture:
             return replace(inputs, **self.regions(image, None))
         dense = self.encoder.features([image]).dense[0].astype(np.float16)  # fp16 as it is stored for training

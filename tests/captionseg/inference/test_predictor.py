@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from captionseg.datasets.shards import read_images
-from captionseg.inference import Predictor, read_image
+from captionseg.inference import Predictor, Protocol, RefineParams, read_image
 from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
 from captionseg.records import UserError
 from captionseg.storage import read_arrays
@@ -52,6 +52,14 @@ def test_a_picture_is_prepared_as_the_stages_prepare_it(predictor, world):
         np.testing.assert_array_equal(inputs.labels[0], labels[row])
         np.testing.assert_allclose(inputs.regions[0], pooled[row][:4], atol=2e-3)
         assert inputs.size == (32, 32)
+
+
+@pytest.mark.parametrize(("method", "pixels"), [("none", False), ("segments", False), ("pamr", True)])
+def test_pixels_are_there_for_those_who_look_at_them(folder, method, pixels):
+    found = Predictor.load(folder, device="cpu", protocol=Protocol(refine=RefineParams(method, side=8)))
+    image = np.zeros((20, 30, 3), np.uint8)
+    assert (found.prepare(image).image is not None) == pixels
+    assert found.segment(image, ["dog", "cat"]).shape == (20, 30)
 
 
 def test_a_single_pixel_is_a_picture(predictor):
