@@ -66,12 +66,12 @@ def convert(arguments: argparse.Namespace) -> None:
 
 
 def segment(arguments: argparse.Namespace) -> None:
-    """Find the label that fits best for each pixel of a picture; write it tinted by them, print their shares."""
+    """Find the label that fits best for each pixel of a picture; write it tinted by them, print their shares of it."""
     import numpy as np
 
     from captionseg.inference import Predictor, Protocol, RefineParams, read_image
     from captionseg.records import UserError
-    from captionseg.reporting.overlay import check_writable, overlay, palette, shares, with_legend, write_picture
+    from captionseg.reporting.overlay import IGNORED, check_writable, overlay, palette, with_legend, write_picture
 
     labels = read_labels(arguments.labels)
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
@@ -85,11 +85,15 @@ def segment(arguments: argparse.Namespace) -> None:
     found = predictor.segment(picture, labels).astype(np.uint8)  # background is -1, here 255: left as it is
     if arguments.mask:
         write_picture(found, arguments.mask)
-    colours, share = palette(len(labels)), shares(found, len(labels))
+    every = np.bincount(found.ravel(), minlength=IGNORED + 1) / found.size
+    colours, share, left = palette(len(labels)), every[: len(labels)], every[IGNORED]
     texts = [f"{label}  {100 * part:.0f} %" for label, part in zip(labels, share, strict=True)]
     write_picture(with_legend(overlay(picture, found, colours), texts, colours), out)
-    width = max(map(len, labels))
-    for label, part in sorted(zip(labels, share, strict=True), key=lambda pair: -pair[1]):
+    rows = sorted(zip(labels, share, strict=True), key=lambda pair: -pair[1])
+    if left or arguments.background is not None:
+        rows.append(("(background)", left))
+    width = max(len(label) for label, _ in rows)
+    for label, part in rows:
         print(f"{label:{width}}  {100 * part:5.1f} %")
     print(out)
 

@@ -2,8 +2,7 @@
 
 Reads data/pairs (models on pixels alone), data/index, data/regions, data/features (the encoder; dense features where a
 model reads them), data/supervision and data/truth (tune split only, to keep the best epoch); writes models/RECIPE, and
-reports/timings/RECIPE.json: what differs from run to run. Depends on data/verdict.json, so that nothing is trained on
-tables that failed.
+reports/timings/RECIPE.json: what differs from run to run. Depends on data/verdict.json: failed tables train nothing.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import torch
 
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol, label, mask_logits
-from captionseg.inference.words import Encode, text_encoder
+from captionseg.inference.words import Encode, prompts_of, text_encoder
 from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import normalised, pixel_inputs, without_regions
@@ -21,7 +21,7 @@ from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
 from captionseg.segmenters import REGION_MAKERS, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
-from captionseg.text.prompts import class_embeddings, templates
+from captionseg.text.prompts import class_embeddings
 from captionseg.typed import replaced
 
 
@@ -70,7 +70,7 @@ class Predictor:
         frozen = functools.cache(lambda: load_encoder(folder / "encoder", device=device))
         encoder = frozen() if reads.encoder else None
         try:
-            prompts = templates(found.context["prompts"])
+            prompts = prompts_of(model, found.context["prompts"])
             regions = reads.regions or protocol.refine.method == "segments"
             maker = region_maker(found.context["regions"]) if regions else None
         except (KeyError, TypeError, ValueError, UserError) as error:

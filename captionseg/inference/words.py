@@ -35,9 +35,13 @@ def class_vectors(model: Any, folder: Path | None, frozen: Callable[[], Encoder]
         names: [C].
         prompts: template set that they are put into.
     """
-    learnt = model.config.reads.tokens == "frozen"  # such a model has its own prompt
-    found = class_embeddings(names, text_encoder(model, folder, frozen), ("{}",) if learnt else templates(prompts))
+    found = class_embeddings(names, text_encoder(model, folder, frozen), prompts_of(model, prompts))
     return torch.from_numpy(found).to(next(itertools.chain(model.parameters(), model.buffers())).device)
+
+
+def prompts_of(model: Any, name: str) -> tuple[str, ...]:
+    """The templates of a set; the name alone for a model that has learnt its prompt. Raises as `templates`."""
+    return ("{}",) if model.config.reads.tokens == "frozen" else templates(name)
 
 
 def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder], *, batch: int = 256) -> Encode:

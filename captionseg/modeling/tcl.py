@@ -146,7 +146,8 @@ class Tcl(nn.Module):
         self.scale, self.bias = (nn.Parameter(torch.tensor(v)) for v in (config.scale, config.bias))
         start = math.log(1.0 / config.temperature)
         self.image_scale, self.feature_scale = (nn.Parameter(torch.tensor(start)) for _ in range(2))
-        self.text = Gated(nn.Linear(out, out), config.grounder.gate) if config.text_adapter else nn.Identity()
+        linear = nn.Linear(out, out)
+        self.text = Gated(linear, linear, config.grounder.gate) if config.text_adapter else nn.Identity()
         side, channels = (config.picture, 3) if config.picture else (PROMPT_SIDE, out)
         self.prompt = nn.Parameter(torch.zeros(channels, side, side)) if config.prompt else None
 

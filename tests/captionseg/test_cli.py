@@ -14,18 +14,25 @@ ROOT = Path(__file__).parents[2]
 
 
 class Halves:
-    """A predictor that calls the left quarter of a picture by the first label and the rest by the last."""
+    """A predictor that calls the left quarter of a picture by the first label and the rest by the last.
+
+    Asked for a background, it finds that share of it at the top.
+    """
 
     asked: list = []  # noqa: RUF012
+
+    def __init__(self, background):
+        self.background = background
 
     @staticmethod
     def load(folder, *, device, background, protocol):
         Halves.asked.append((folder, device))
-        return Halves()
+        return Halves(background)
 
     def segment(self, image, labels):
         found = np.full(image.shape[:2], len(labels) - 1, np.int16)
         found[:, : image.shape[1] // 4] = 0
+        found[: round(image.shape[0] * (self.background or 0))] = -1
         return found
 
 
@@ -56,6 +63,17 @@ def test_segment_writes_the_overlay_beside_the_picture_and_prints_shares(picture
         left, right = (image.getpixel((x, 30)) for x in (5, 70))
     assert left != right
     assert sorted(p.name for p in picture.parent.iterdir()) == ["zebra.jpg", "zebra_segments.png"]
+
+
+@pytest.mark.parametrize(
+    ("background", "shares"),
+    [("0.2", ["grass          60.0 %", "zebra          20.0 %", "(background)   20.0 %"]),
+     ("0", ["grass          75.0 %", "zebra          25.0 %", "(background)    0.0 %"]),
+     ("1", ["zebra           0.0 %", "grass           0.0 %", "(background)  100.0 %"])],
+)  # fmt: skip
+def test_the_background_has_a_share_of_the_picture_too(picture, capsys, background, shares):
+    assert cli.main(["segment", str(picture), "--labels", "zebra,grass", "--background", background]) == 0
+    assert said(capsys)[0][:-1] == shares
 
 
 def test_segment_writes_the_labels_of_pixels(picture, tmp_path):

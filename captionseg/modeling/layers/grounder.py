@@ -25,7 +25,8 @@ class GrounderConfig:
         convs: convolutions a block; TCL's released code has 2, CoDe's 1.
         conv: full has weights between all channels.
         adapter: hidden width of an MLP over each cell before the decoder; 0, as in the paper, has none.
-        gate: the gates' values before tanh at the start; 0, as in the paper, starts from the training-free map.
+        gate: the gates' values before tanh at the start, 0 in the paper. Others learn faster: then the last layer
+            behind each gate is zero instead, so that every choice starts from the training-free map.
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -42,11 +43,14 @@ class GrounderConfig:
 
 
 class Gated(nn.Module):
-    """x + tanh(g) f(x): with g = 0 nothing more than x."""
+    """x + tanh(g) f(x), at the start nothing more than x: either g is 0, or the last layer of f."""
 
-    def __init__(self, inner: nn.Module, gate: float) -> None:
+    def __init__(self, inner: nn.Module, last: nn.Module, gate: float) -> None:
         super().__init__()
         self.inner, self.gate = inner, nn.Parameter(torch.tensor(gate))
+        if gate:
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..] -> the same."""
@@ -66,6 +70,12 @@ class NormedConv(nn.Module):
         return self.conv(F.gelu(self.norm(x.movedim(1, -1)).movedim(-1, 1)))
 
 
+def gated_conv(width: int, config: GrounderConfig) -> Gated:
+    """One convolution of the decoder."""
+    inner = NormedConv(width, config.conv)
+    return Gated(inner, inner.conv, config.gate)
+
+
 class Grounder(nn.Module):
     """Dense features [B, gh, gw, F] -> features in the joint space [B, D, h, w], not normalised."""
 
@@ -75,10 +85,9 @@ class Grounder(nn.Module):
         self.head = DenseHead(config.head)
         mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.adapter), nn.GELU(),
                             nn.Linear(config.adapter, width))
-        self.adapter = Gated(mlp, config.gate) if config.adapter else nn.Identity()
+        self.adapter = Gated(mlp, mlp[-1], config.gate) if config.adapter else nn.Identity()
         self.decoder = nn.ModuleList(
-            nn.Sequential(*(Gated(NormedConv(width, config.conv), config.gate) for _ in range(config.convs)))
-            for _ in range(config.blocks))
+            nn.Sequential(*(gated_conv(width, config) for _ in range(config.convs))) for _ in range(config.blocks))
 
     def start(self, head: DenseHead) -> None:
         """Copy the frozen head."""
