@@ -25,6 +25,7 @@ class GrounderConfig:
         convs: convolutions a block; TCL's released code has 2, CoDe's 1.
         conv: full has weights between all channels.
         adapter: hidden width of an MLP over each cell before the decoder; 0, as in the paper, has none.
+        dropout: of the features while training; all cells of a picture lose the same. The paper has none.
         gate: the gates' values before tanh at the start, 0 in the paper. Others learn faster: then the last layer
             behind each gate is zero instead, so that every choice starts from the training-free map.
     """
@@ -35,6 +36,7 @@ class GrounderConfig:
     convs: int = 1
     conv: Conv = "depthwise"
     adapter: int = 256
+    dropout: float = 0.0
     gate: float = 0.0
 
     def __post_init__(self) -> None:
@@ -70,6 +72,12 @@ class NormedConv(nn.Module):
         return self.conv(F.gelu(self.norm(x.movedim(1, -1)).movedim(-1, 1)))
 
 
+def gated_mlp(width: int, config: GrounderConfig) -> Gated:
+    """The MLP over each cell."""
+    last = nn.Linear(config.adapter, width)
+    return Gated(nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.adapter), nn.GELU(), last), last, config.gate)
+
+
 def gated_conv(width: int, config: GrounderConfig) -> Gated:
     """One convolution of the decoder."""
     inner = NormedConv(width, config.conv)
@@ -82,10 +90,8 @@ class Grounder(nn.Module):
     def __init__(self, config: GrounderConfig) -> None:
         super().__init__()
         width, self.factor = config.head.width, config.factor
-        self.head = DenseHead(config.head)
-        mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.adapter), nn.GELU(),
-                            nn.Linear(config.adapter, width))
-        self.adapter = Gated(mlp, mlp[-1], config.gate) if config.adapter else nn.Identity()
+        self.head, self.dropout = DenseHead(config.head), nn.Dropout(config.dropout)
+        self.adapter = gated_mlp(width, config) if config.adapter else nn.Identity()
         self.decoder = nn.ModuleList(
             nn.Sequential(*(gated_conv(width, config) for _ in range(config.convs))) for _ in range(config.blocks))
 
@@ -95,7 +101,10 @@ class Grounder(nn.Module):
 
     def forward(self, dense: Tensor) -> Tensor:
         """See the class."""
-        x = self.adapter(self.head.block(dense)).movedim(-1, 1)
+        x = self.head.block(dense)
+        if self.training and self.dropout.p:
+            x = x * self.dropout(torch.ones_like(x[:, :1, :1]))
+        x = self.adapter(x).movedim(-1, 1)
         for block in self.decoder:
             if self.factor > 1:
                 x = F.interpolate(x, scale_factor=self.factor, mode="nearest")

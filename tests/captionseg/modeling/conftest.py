@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
+from torch.nn import functional as F
+from transformers import BertConfig, BertModel
 
+from captionseg.encoders.text_tower import BertTower
 from captionseg.modeling.segmenter import Segmenter
 from captionseg.records import Batch, Inputs
 
 REGION, TEXT, CONCEPTS, DENSE = 7, 6, 12, 5
+OTHERS = ("a", "photo", "of", "with")
+FIRST = 4 + len(OTHERS)  # token of the first concept; before them the special ones
+
+
+def tiny_tower(seed: int = 0) -> BertTower:
+    """A random BERT as wide as the joint space, whose words are `w0`, `w1` .. for concepts, and OTHERS."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *OTHERS, *(f"w{c}" for c in range(CONCEPTS))]
+    encode = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    encode.pre_tokenizer = WhitespaceSplit()
+    encode.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    config = {"hidden_size": TEXT, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 12,
+              "vocab_size": len(words), "max_position_embeddings": 24, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
+    torch.manual_seed(seed)
+    weights = BertModel(BertConfig(**config), add_pooling_layer=False).state_dict()
+    return BertTower({k: 10.0 * v if "embeddings" in k else v for k, v in weights.items()}, config, encode,
+                     context=20).eval().requires_grad_(False)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tower() -> BertTower:
+    return tiny_tower()
+
+
+def named(sentences: list[str], tower: BertTower) -> Tensor:
+    """Tokens of sentences, padded to one length."""
+    return F.pad(found := tower.tokens(sentences), (0, 12 - found.shape[1]))
 
 
 @pytest.fixture
@@ -31,10 +65,22 @@ def make_batch() -> Callable[..., Batch]:
             torch.randn(images, regions, REGION, generator=g), torch.arange(regions) < count,
             torch.randn(images, TEXT, generator=g), concept[:, :2], table[concept.clamp(min=0)], concept,
             torch.cat([concept, torch.randint(-1, CONCEPTS, (images, 2), generator=g)], 1),
-            masked_embedding=torch.randn(images, TEXT, generator=g), masked_target=concept[:, :2],
+            dense=torch.randn(images, 3, 4, DENSE, generator=g),
+            **texts_of(concept), masked_embedding=torch.randn(images, TEXT, generator=g), masked_target=concept[:, :2],
         )  # fmt: skip
 
     return make
+
+
+def texts_of(concept: Tensor) -> dict[str, Tensor]:
+    """Captions that name the first two of the concepts [B, L], prompts and names of all, in tokens of `tiny_tower`."""
+    tower, words = tiny_tower(), [[f"w{c}" if c >= 0 else "" for c in row] for row in concept.tolist()]
+    captions = named([f"a {row[0]} with {row[1]}" for row in words], tower)
+    flat = list(itertools.chain.from_iterable(words))
+    prompts, names = (named([text.format(w) for w in flat], tower).unflatten(0, concept.shape)
+                      for text in ("a photo of a {}", "{}"))
+    belongs = torch.where(captions >= FIRST, captions - FIRST, -1)
+    return {"caption_tokens": captions, "text_tokens": prompts, "name_tokens": names, "caption_words": belongs}
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from captionseg.encoders.dense_head import HeadConfig, of_alignment
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig, smoothed
 from captionseg.modeling.segmenter import Start
 from captionseg.prepared import without_regions
@@ -20,17 +22,17 @@ def inputs(dense: list, size: tuple[int, int] = (1, 2)) -> Inputs:
 
 
 def test_each_cell_has_the_class_of_its_nearest_direction():
-    net = MaskClip(MaskClipConfig(2, 2))
+    net = MaskClip(MaskClipConfig(HeadConfig(2, 2)))
     found = net.segment(inputs([[[2.0, 0.0], [3.0, 4.0]]]), torch.tensor([[5.0, 0.0], [0.0, 1.0]]))
     torch.testing.assert_close(found[0, :, 0], torch.tensor([[1.0, 0.6], [0.0, 0.8]]))
     assert net.label(inputs([[[2.0, 0.0], [3.0, 4.0]]]), torch.eye(2)).tolist() == [[[0, 1]]]
 
 
 def test_the_alignment_of_an_encoder_that_is_not_in_the_space_of_texts():
-    net = MaskClip(MaskClipConfig(3, 2))
+    net = MaskClip(MaskClipConfig(HeadConfig(3, 2)))
     mean, scale = torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0, 1.0, 1.0])
     weight = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
-    net.start(Start(torch.zeros(1, 1), (mean, scale, weight)))
+    net.start(Start(torch.zeros(1, 1), SimpleNamespace(head=lambda: of_alignment(mean, scale, weight))))
     found = net.similarity(inputs([[[7.0, 5.0, 9.0]]]), torch.eye(2))  # (3, 4, 8) -> (4, 3)
     torch.testing.assert_close(found[0, :, 0, 0], torch.tensor([0.8, 0.6]))
     assert not any(p.requires_grad for p in net.parameters())
@@ -39,13 +41,13 @@ def test_the_alignment_of_an_encoder_that_is_not_in_the_space_of_texts():
 def test_prompt_denoising_leaves_out_what_is_nowhere_likely():
     dense = [[[1.0, 0.0], [0.6, 0.8]]]
     classes = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.96, -0.28]])
-    plain = MaskClip(MaskClipConfig(2, 2, scale=20.0)).similarity(inputs(dense), classes)
-    found = MaskClip(MaskClipConfig(2, 2, scale=20.0, prompt_denoising=0.6)).similarity(inputs(dense), classes)
+    plain = MaskClip(MaskClipConfig(HeadConfig(2, 2), scale=20.0)).similarity(inputs(dense), classes)
+    found = MaskClip(MaskClipConfig(HeadConfig(2, 2), scale=20.0, prompt_denoising=0.6)).similarity(inputs(dense), classes)
     probability = (20.0 * plain).softmax(1).amax((2, 3))[0]
     assert (probability < 0.6).tolist() == [False, False, True]
     assert (found[0, 2] == -1).all()
     torch.testing.assert_close(found[0, :2], plain[0, :2])
-    every = MaskClip(MaskClipConfig(2, 2, scale=0.1, prompt_denoising=0.6)).similarity(inputs(dense), classes)
+    every = MaskClip(MaskClipConfig(HeadConfig(2, 2), scale=0.1, prompt_denoising=0.6)).similarity(inputs(dense), classes)
     torch.testing.assert_close(every, plain)  # where all would go, none does
 
 
@@ -62,7 +64,7 @@ def test_key_smoothing_by_hand():
 
 @pytest.mark.parametrize("changes", [{"prompt_denoising": 0.5}, {"key_smoothing": 1.0}])
 def test_options_keep_scores_finite(changes):
-    net = MaskClip(MaskClipConfig(4, 4, **changes))
+    net = MaskClip(MaskClipConfig(HeadConfig(4, 4), **changes))
     torch.manual_seed(0)
     found = net.segment(inputs(torch.randn(3, 5, 4).tolist(), (7, 9)), torch.randn(6, 4))
     assert found.shape == (1, 6, 7, 9)

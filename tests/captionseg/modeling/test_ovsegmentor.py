@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from captionseg.losses.consistency import mask_consistency
 from captionseg.modeling import PRESETS
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, nearest, partners
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import Reads, Sizes
 from captionseg.records import UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, REGION, TEXT
@@ -133,7 +133,7 @@ def test_what_does_not_fit(change):
 
 @pytest.mark.parametrize(("preset", "heads", "tokens"), [("ovsegmentor_base", 12, 8), ("ovsegmentor_released", 8, 64)])
 def test_the_published_sizes(preset, heads, tokens):
-    config = PRESETS[preset]().sized(regions=0, texts=0, concepts=50)
+    config = PRESETS[preset]().sized(Sizes(concepts=50))
     with torch.device("meta"):
         net = OVSegmentor(config)
     vision = net.towers.vision

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from captionseg.modeling import MODELS
+from captionseg.modeling.segmenter import Sizes
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
 from captionseg.typed import replaced
@@ -25,7 +26,7 @@ def model(name: str, text: str, encoder: dict | None = None, **changes):
     torch.manual_seed(0)
     config_class, module = MODELS[name]
     return module(replaced(config_class(), {"towers": towers, **changes}, name).sized(
-        regions=0, texts=TEXT, concepts=CONCEPTS))  # fmt: skip
+        Sizes(texts=TEXT, concepts=CONCEPTS)))  # fmt: skip
 
 
 @pytest.fixture
