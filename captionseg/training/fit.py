@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from captionseg.modeling.segmenter import Reads, alone
 from captionseg.records import Batch, UserError
-from captionseg.runtime import detect
+from captionseg.runtime import detect, ranks
 from captionseg.training import PretrainParams
 from captionseg.training.augment import Augmenter
 from captionseg.training.batches import Batches, Words
@@ -54,7 +54,7 @@ class _Module(L.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         world = self.trainer.world_size
-        gather = self._gather if world > 1 else alone
+        gather = ranks.gather if world > 1 else alone
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
@@ -62,10 +62,6 @@ class _Module(L.LightningModule):
         values = {k: v.item() for k, v in losses.items()}
         self.curve.step(self.global_step, {"loss": total.item(), **values})
         return total
-
-    def _gather(self, tensor: Tensor) -> Tensor:
-        gathered: Any = self.all_gather(tensor, sync_grads=tensor.is_floating_point())
-        return gathered.flatten(0, 1)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.map(lambda tensor: tensor.to(device, non_blocking=True))

@@ -75,7 +75,8 @@ class NormedConv(nn.Module):
 def gated_mlp(width: int, config: GrounderConfig) -> Gated:
     """The MLP over each cell."""
     last = nn.Linear(config.adapter, width)
-    return Gated(nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.adapter), nn.GELU(), last), last, config.gate)
+    first = nn.Linear(width, config.adapter)
+    return Gated(nn.Sequential(nn.LayerNorm(width), first, nn.GELU(), last), last, config.gate)
 
 
 def gated_conv(width: int, config: GrounderConfig) -> Gated:

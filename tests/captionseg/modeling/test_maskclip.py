@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,8 +17,6 @@ from captionseg.records import Inputs
 
 
 def inputs(dense: list, size: tuple[int, int] = (1, 2)) -> Inputs:
-    from dataclasses import replace
-
     return replace(without_regions(1, size), dense=torch.tensor([dense]))
 
 
@@ -42,12 +41,13 @@ def test_prompt_denoising_leaves_out_what_is_nowhere_likely():
     dense = [[[1.0, 0.0], [0.6, 0.8]]]
     classes = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.96, -0.28]])
     plain = MaskClip(MaskClipConfig(HeadConfig(2, 2), scale=20.0)).similarity(inputs(dense), classes)
-    found = MaskClip(MaskClipConfig(HeadConfig(2, 2), scale=20.0, prompt_denoising=0.6)).similarity(inputs(dense), classes)
+    denoised = MaskClipConfig(HeadConfig(2, 2), scale=20.0, prompt_denoising=0.6)
+    found = MaskClip(denoised).similarity(inputs(dense), classes)
     probability = (20.0 * plain).softmax(1).amax((2, 3))[0]
     assert (probability < 0.6).tolist() == [False, False, True]
     assert (found[0, 2] == -1).all()
     torch.testing.assert_close(found[0, :2], plain[0, :2])
-    every = MaskClip(MaskClipConfig(HeadConfig(2, 2), scale=0.1, prompt_denoising=0.6)).similarity(inputs(dense), classes)
+    every = MaskClip(replace(denoised, scale=0.1)).similarity(inputs(dense), classes)
     torch.testing.assert_close(every, plain)  # where all would go, none does
 
 

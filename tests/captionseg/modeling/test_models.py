@@ -17,7 +17,8 @@ from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, REGION, TEXT, tiny_tower
 
 WIDER = {"segment_mil": {"width": 9}, "maskclip": {"head": {"width": 9}}, "groupvit": {"towers": {"embedding": 9}},
-         "ovsegmentor": {"towers": {"embedding": 9}}, "tcl": {"grounder": {"adapter": 9}}, "code": {"words": {"context": 9}}}  # fmt: skip
+         "ovsegmentor": {"towers": {"embedding": 9}}, "tcl": {"grounder": {"adapter": 9}},
+         "code": {"words": {"context": 9}}}  # fmt: skip
 
 
 TRAINED = sorted(set(MODELS) - {"maskclip"})
@@ -49,8 +50,8 @@ def small_model(name: str):
     if name in ("tcl", "code"):
         small = {"tcl": tcl, "words": {"heads": 2}} if name == "code" else tcl
     torch.manual_seed(0)
-    config = replaced(config_class(), small, "small").sized(Sizes(REGION, TEXT, CONCEPTS, TEXT, HeadConfig(DENSE, TEXT)))
-    model = module_class(config)
+    sizes = Sizes(REGION, TEXT, CONCEPTS, TEXT, HeadConfig(DENSE, TEXT))
+    model = module_class(replaced(config_class(), small, "small").sized(sizes))
     if name == "code":
         model.attach(SimpleNamespace(text_tower=tiny_tower()))
     if name in ("tcl", "code"):  # at the start gates hide what is behind them

@@ -80,7 +80,8 @@ def test_the_literal_form_is_cross_entropy_with_the_diagonal():
     logits = 5.0 * regions.flatten(0, 1) @ given.vectors.flatten(0, 1).T
     number = torch.arange(6)
     expected = 0.5 * (F.cross_entropy(logits, number) + F.cross_entropy(logits.T, number))
-    torch.testing.assert_close(pair_contrast(regions, given.vectors, related, torch.tensor(5.0), alone, rank=0), expected)
+    found = pair_contrast(regions, given.vectors, related, torch.tensor(5.0), alone, rank=0)
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_first_of_each_number():

@@ -1,4 +1,4 @@
-"""TCL by hand: masks, pooled cosines, highlighted regions, priors; where it starts from; pictures through an encoder."""
+"""TCL by hand: masks, pooled cosines, highlighted regions, priors; where it starts; pictures through an encoder."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_late_are_the_parameters_of_the_copied_block():
     assert linear.late() == []  # an alignment has no block
     assert {id(p) for p in block.late()} == {id(p) for p in block.grounder.head.block.parameters()}
     assert not any(p.requires_grad for p in block.frozen.parameters())
-    with pytest.raises(ValueError, match="late_from 2.0 is no share of the steps"):
+    with pytest.raises(ValueError, match=r"late_from 2\.0 is no share of the steps"):
         TclConfig(late_from=2.0)
 
 

@@ -33,7 +33,7 @@ def test_word_masks_by_hand():
     torch.testing.assert_close(found[0, 0, :, 0], expected)
     torch.testing.assert_close(own_masks(found)[0, :, 0], expected[1:])
     alone = net.probabilities(features, nouns, torch.tensor([[True, False]]))
-    torch.testing.assert_close(alone[0, 0, :, 0], torch.stack([1.0 / (1.0 + first), first / (1.0 + first), 0.0 * first]))
+    torch.testing.assert_close(alone[0, 0, :, 0], torch.stack([1.0 / (1.0 + first), first / (1.0 + first), 0 * first]))
 
 
 def test_masks_sum_to_at_most_one_over_nouns(tower):
