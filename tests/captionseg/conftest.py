@@ -154,6 +154,11 @@ class World:
 @pytest.fixture(scope="session")
 def world(toy, tmp_path_factory) -> World:
     """Read-only: download, index, regions and curate over TwoColours."""
+    return make_world(tmp_path_factory.mktemp("world"), toy, toy.index_params(neighbours=8))
+
+
+def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
+    """Download, index, regions and curate over TwoColours, with an encoder of one's choice."""
     from captionseg import indexing
     from captionseg.curation import CoCu, CurateParams
     from captionseg.curation.pipeline import curate
@@ -162,12 +167,11 @@ def world(toy, tmp_path_factory) -> World:
     from captionseg.regioning import write_regions
     from captionseg.text.vocabulary import VocabularyParams
 
-    root = tmp_path_factory.mktemp("world")
     names = ("pairs", "truth", "features", "index", "regions", "supervision")
     pairs, truth, features, index, regions, supervision = (root / name for name in names)
     write_shards(toy.source, pairs, truth, shard_size=20, min_success=0.5, seed=0, workers=1)
     table = read_pairs(pairs)
-    indexing.build(pairs, table, toy.index_params(neighbours=8), features=features, index=index, seed=0)
+    indexing.build(pairs, table, index_params, features=features, index=index, seed=0)
     write_regions(pairs, features, regions, maker=toy.maker, workers=1)
     known = read_truth(truth)
     true = {u: set(c) for u, c in zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)}
