@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--mask", type=Path, metavar="PNG", help="also write the label of each pixel, counted from 0")
     one.add_argument("--background", type=float, metavar="SCORE", help="pixels where no label has this score are left "
                      "untouched, 255 in the mask (models with groups; default: as the model was saved)")
-    one.add_argument("--refine", choices=["none", "pamr", "segments"], default="none", help="masks along edges of the "
+    one.add_argument("--refine", choices=["none", "pamr", "segments"], help="masks along edges of the "
                      "picture (PAMR), or by its class-agnostic segments (default: %(default)s)")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     one.set_defaults(run=segment)
@@ -79,7 +79,7 @@ def segment(arguments: argparse.Namespace) -> None:
     if arguments.mask and check_writable(arguments.mask) != "PNG":
         raise UserError(f"{arguments.mask}: labels are written as PNG; end the name with .png")
     picture = read_image(arguments.picture)
-    protocol = Protocol(refine=RefineParams(arguments.refine))
+    protocol = Protocol(refine=RefineParams(arguments.refine) if arguments.refine else None)
     predictor = Predictor.load(arguments.model, device=arguments.device, background=arguments.background,
                                protocol=protocol)  # fmt: skip
     found = predictor.segment(picture, labels).astype(np.uint8)  # background is -1, here 255: left as it is

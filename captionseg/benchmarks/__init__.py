@@ -21,7 +21,7 @@ class EvaluateParams:
         bootstrap: data sets drawn for the interval.
         device: that the models run on.
         windows: how models that read pixels see a picture.
-        refine: what is done to mask logits before each pixel takes its best class.
+        refine: what is done to mask logits before each pixel takes its best class; null takes what the recipe says.
     """
 
     name: str = "photo_scenes"
@@ -29,7 +29,7 @@ class EvaluateParams:
     bootstrap: int = 1000
     device: str = "auto"
     windows: WindowParams = field(default_factory=WindowParams)
-    refine: RefineParams = field(default_factory=RefineParams)
+    refine: RefineParams | None = None
 
     @property
     def protocol(self) -> Protocol:

@@ -20,6 +20,7 @@ from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol, label
 from captionseg.inference.words import class_vectors
 from captionseg.modeling import CONCEPTS, saved
+from captionseg.modeling.segmenter import Reads
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
 
@@ -45,8 +46,8 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     start, areas = time.perf_counter(), []
     for folder in seeds:
-        trained, predict = predictor(folder, benchmark.names, frozen, params.protocol, device)
-        areas.append(count(benchmark.of(trained.config.reads, params.refine.method), predict))
+        reads, refine, predict = predictor(folder, benchmark.names, frozen, params.protocol, device)
+        areas.append(count(benchmark.of(reads, refine), predict))
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
@@ -71,8 +72,8 @@ def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def predictor(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], protocol: Protocol,
-              device: str) -> tuple[Any, Predict]:  # fmt: skip
-    """The model of a folder, and inputs of one image -> labels [H, W] by the best of the classes.
+              device: str) -> tuple[Reads, str, Predict]:  # fmt: skip
+    """What the model of a folder reads, how its masks are refined, and inputs of one image -> labels [H, W].
 
     Args:
         folder: that holds it.
@@ -83,10 +84,12 @@ def predictor(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder],
     """
     found = saved.load(folder)
     model = found.model.to(device)
+    protocol = protocol.of(found.context)
     classes = class_vectors(model, folder, frozen, names, found.context["prompts"])
 
     def predict(inputs: Inputs) -> np.ndarray:
         with torch.inference_mode():
             return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, protocol).cpu().numpy()
 
-    return model, predict
+    assert protocol.refine is not None
+    return model.config.reads, protocol.refine.method, predict

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from captionseg.records import UserError
 
@@ -75,10 +76,9 @@ class BertTower(nn.Module):
         self.places = nn.Embedding(config["max_position_embeddings"], self.width)
         self.kinds = nn.Embedding(config["type_vocab_size"], self.width)
         self.norm = nn.LayerNorm(self.width, config["layer_norm_eps"])
-        layer = nn.TransformerEncoderLayer(
-            self.width, config["num_attention_heads"], config["intermediate_size"], dropout=0.0, activation="gelu",
-            layer_norm_eps=config["layer_norm_eps"], batch_first=True)
-        self.layers = nn.TransformerEncoder(layer, config["num_hidden_layers"], enable_nested_tensor=False)
+        self.layers = nn.ModuleList(
+            BertLayer(self.width, config["num_attention_heads"], config["intermediate_size"], config["layer_norm_eps"])
+            for _ in range(config["num_hidden_layers"]))
         try:
             self.load_state_dict(renamed(weights, config["num_hidden_layers"]))
         except (KeyError, RuntimeError) as error:
@@ -101,7 +101,10 @@ class BertTower(nn.Module):
     def states(self, embedded: Tensor, tokens: Tensor) -> Tensor:
         """See TextTower."""
         x = self.norm(embedded + self.kinds.weight[0] + self.places.weight[: embedded.shape[1]])
-        return self.layers(x, src_key_padding_mask=tokens == 0)
+        seen = (tokens != 0)[:, None, None]
+        for layer in self.layers:
+            x = layer(x, seen)
+        return x
 
     def pool(self, states: Tensor, tokens: Tensor) -> Tensor:
         """See TextTower."""
@@ -113,8 +116,26 @@ class BertTower(nn.Module):
         return self.pool(self.states(self.embed(tokens), tokens), tokens)
 
 
-_BERT = {"attention.output.dense": "self_attn.out_proj", "attention.output.LayerNorm": "norm1",
-         "intermediate.dense": "linear1", "output.dense": "linear2", "output.LayerNorm": "norm2"}  # fmt: skip
+class BertLayer(nn.Module):
+    """A post-norm transformer block. nn.TransformerEncoderLayer's fast path is slow by far in bf16 on the CPU."""
+
+    def __init__(self, width: int, heads: int, hidden: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """[T, n, W] -> the same; keys where `seen` [T, 1, 1, n] is False are not."""
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
+        x = self.norm1(x + self.proj(found))
+        return self.norm2(x + self.fc2(F.gelu(self.fc1(x))))
+
+
+_BERT = {"attention.output.dense": "proj", "attention.output.LayerNorm": "norm1", "intermediate.dense": "fc1",
+         "output.dense": "fc2", "output.LayerNorm": "norm2"}  # fmt: skip
 
 
 def renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
@@ -126,8 +147,8 @@ def renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     out["norm.bias"] = given["embeddings.LayerNorm.bias"]
     for n in range(layers):
         for kind in ("weight", "bias"):
-            source, target = f"encoder.layer.{n}.", f"layers.layers.{n}."
-            out[f"{target}self_attn.in_proj_{kind}"] = torch.cat(
+            source, target = f"encoder.layer.{n}.", f"layers.{n}."
+            out[f"{target}qkv.{kind}"] = torch.cat(
                 [given[f"{source}attention.self.{part}.{kind}"] for part in ("query", "key", "value")])
             out |= {f"{target}{own}.{kind}": given[f"{source}{name}.{kind}"] for name, own in _BERT.items()}
     return out

@@ -54,7 +54,7 @@ class Predictor:
             folder: that holds it.
             device: auto, cpu, cuda or cuda:N.
             background: threshold of models with groups, in place of the saved one.
-            protocol: how a whole picture is labelled; None takes the defaults.
+            protocol: how a whole picture is labelled; None takes what was saved with the model.
 
         Raises:
             UserError: if the folder holds none, or one that knows no background.
@@ -66,18 +66,19 @@ class Predictor:
             if not hasattr(model.config, "zero_shot"):
                 raise UserError(f"{folder}: a {found.name} knows no background threshold; leave --background out")
             model.config = replaced(model.config, {"zero_shot": {"background": background}}, "config")
-        protocol = protocol or Protocol()
         frozen = functools.cache(lambda: load_encoder(folder / "encoder", device=device))
         encoder = frozen() if reads.encoder else None
         try:
+            protocol = (protocol or Protocol()).of(found.context)
+            method = protocol.refine.method if protocol.refine else "none"
             prompts = prompts_of(model, found.context["prompts"])
-            regions = reads.regions or protocol.refine.method == "segments"
+            regions = reads.regions or method == "segments"
             maker = region_maker(found.context["regions"]) if regions else None
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
                             f"{str(error).splitlines()[0]}") from None
         encode = text_encoder(model, folder, frozen)
-        prepare = Preparation(reads, encoder, maker, bool(reads.picture) or protocol.refine.method == "pamr")
+        prepare = Preparation(reads, encoder, maker, bool(reads.picture) or method == "pamr")
 
         def on_device(image: np.ndarray) -> Inputs:
             return prepare(image).map(lambda tensor: tensor.to(where))

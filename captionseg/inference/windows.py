@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from captionseg.inference.refine import RefineParams, refined
 from captionseg.prepared import pixel_inputs
 from captionseg.records import Inputs
+from captionseg.typed import build
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,19 @@ class Protocol:
 
     Attributes:
         windows: for models that read pixels.
-        refine: of mask logits, after any model.
+        refine: of mask logits, after any model; None takes what was saved with the model.
     """
 
     windows: WindowParams = field(default_factory=WindowParams)
-    refine: RefineParams = field(default_factory=RefineParams)
+    refine: RefineParams | None = None
+
+    def of(self, context: dict[str, Any]) -> Protocol:
+        """The protocol for a model that was saved with a context; `refine` is no longer None.
+
+        Raises:
+            UserError: for a context that says nothing sensible about it.
+        """
+        return self if self.refine else replace(self, refine=build(RefineParams, context.get("refine"), "refine"))
 
 
 def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
@@ -58,7 +67,7 @@ def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol)
         classes: [C, D] class embeddings.
         protocol: how; regions and dense features are seen at once.
     """
-    return refined(whole_logits(model, inputs, classes, protocol.windows), inputs, protocol.refine)
+    return refined(whole_logits(model, inputs, classes, protocol.windows), inputs, protocol.refine or RefineParams())
 
 
 def whole_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowParams) -> Tensor:
@@ -77,7 +86,7 @@ def whole_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowPar
 
 def label(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
     """[height, width] int64: the best class of each pixel, -1 for background; see `mask_logits`."""
-    if not model.config.reads.picture and protocol.refine.method == "none":
+    if not model.config.reads.picture and (protocol.refine or RefineParams()).method == "none":
         return model.label(inputs, classes)[0]
     found = mask_logits(model, inputs, classes, protocol)
     return found.argmax(0) - (len(found) - len(classes))

@@ -43,6 +43,7 @@ class CodeConfig:
         decompose: whether the text is decomposed at all; without, TCL with prompted nouns is left.
         knowledge_weight, region_weight, word_weight, highlight_weight: lambda of Eq. 3.8: kg, seg^v, seg^t, hcl.
         temperature: of Eq. 3.7 at the start, learnt, its inverse clamped at 100.
+        zero_shot: the choices of inference, in place of tcl's.
     """
 
     tcl: TclConfig = field(default_factory=_segmenter)
@@ -54,6 +55,7 @@ class CodeConfig:
     word_weight: float = 1.0
     highlight_weight: float = 0.5
     temperature: float = 0.07
+    zero_shot: Grounded = field(default_factory=Grounded)
 
     def __post_init__(self) -> None:
         if self.nouns < 1:
@@ -72,11 +74,6 @@ class CodeConfig:
         """See Segmenter."""
         return self.tcl.late_from
 
-    @property
-    def zero_shot(self) -> Grounded:
-        """The choices of inference."""
-        return self.tcl.zero_shot
-
     def sized(self, sizes: Sizes) -> CodeConfig:
         """With widths that are 0 taken from the data."""
         words = replace(self.words, width=self.words.width or sizes.words, out=self.words.out or sizes.texts)
@@ -86,9 +83,8 @@ class CodeConfig:
 def code_released() -> CodeConfig:
     """The released configuration, on pictures of 224 pixels through the frozen encoder."""
     grounder = GrounderConfig(blocks=2, factor=2, convs=1, conv="full", adapter=0)
-    segmenter = replace(_segmenter(), grounder=grounder, picture=224, mask_negatives=False,
-                        zero_shot=Grounded(knowledge=0.3))  # fmt: skip
-    return CodeConfig(segmenter, WordConfig(context=16, labels="string"))
+    segmenter = replace(_segmenter(), grounder=grounder, picture=224, mask_negatives=False)
+    return CodeConfig(segmenter, WordConfig(context=16, labels="string"), zero_shot=Grounded(knowledge=0.3))
 
 
 class CodeOutputs(NamedTuple):
@@ -197,11 +193,11 @@ class Code(nn.Module):
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Tcl; classes are those of `encode_text`."""
-        return self.tcl.segment(inputs, class_embeddings)
+        return self.tcl.segment(inputs, class_embeddings, self.config.zero_shot)
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Tcl."""
-        return self.tcl.label(inputs, class_embeddings)
+        return self.tcl.label(inputs, class_embeddings, self.config.zero_shot)
 
 
 def mean_of_all(total: Tensor, weight: Tensor, gather: Gather) -> Tensor:

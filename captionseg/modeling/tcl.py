@@ -274,9 +274,12 @@ class Tcl(nn.Module):
                       + config.smooth_masks * total_variation(masks),
         }  # fmt: skip
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width], bilinearly upsampled: cosines, or masks in 0..1 with KP or background."""
-        dense, choices = self.dense(inputs.image, inputs.dense), self.config.zero_shot
+    def segment(self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None) -> Tensor:
+        """Mask logits [B, C, height, width], bilinearly upsampled: cosines, or masks in 0..1 with KP or background.
+
+        `choices` are in place of the config's.
+        """
+        dense, choices = self.dense(inputs.image, inputs.dense), choices or self.config.zero_shot
         texts, grounded = self.embed_texts(class_embeddings), self.grounder(dense).float()
         found = torch.einsum("bdhw,cd->bchw", F.normalize(grounded, dim=1), texts)
         if choices.knowledge or choices.background is not None:
@@ -295,9 +298,9 @@ class Tcl(nn.Module):
         frozen, classes = (F.normalize(x.float(), dim=-1) for x in (self.frozen(dense), class_embeddings))
         return (10.0 * (torch.einsum("bhwd,cd->bchw", frozen, classes) - 0.25)).sigmoid()
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter."""
-        found = self.segment(inputs, class_embeddings)
+    def label(self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None) -> Tensor:
+        """See Segmenter; `choices` as in `segment`."""
+        found = self.segment(inputs, class_embeddings, choices)
         return found.argmax(1) - (found.shape[1] - len(class_embeddings))
 
 

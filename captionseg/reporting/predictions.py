@@ -81,9 +81,9 @@ def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen
         device: that the model runs on.
     """
     folder, where = run.folders.models / name, detect(device).device
-    model, predict = predictor(folder, run.classes.names, frozen, protocol, where)
+    reads, refine, predict = predictor(folder, run.classes.names, frozen, protocol, where)
     number = {uid: row for row, uid in enumerate(run.rows)}
-    inputs = run.folders.prepared.inputs(model.config.reads, refine=protocol.refine.method)
+    inputs = run.folders.prepared.inputs(reads, refine=refine)
     return {uid: predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
             for uid, mask in masks.items()}  # fmt: skip
 

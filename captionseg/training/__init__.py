@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from captionseg.inference import RefineParams
 from captionseg.modeling import (
     MODELS,
     PRESETS,
@@ -31,6 +32,7 @@ class Recipe:
         preset: member of captionseg.modeling.PRESETS that the model starts from, in place of its section in `pretrain`.
         settings: model config fields that differ from either.
         training: fields of `pretrain` that differ for this recipe, such as epochs.
+        refine: of its masks, in evaluation and in use; None leaves them as they are.
         about: what the row stands for, for the report.
     """
 
@@ -40,6 +42,7 @@ class Recipe:
     preset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    refine: RefineParams | None = None
     about: str = ""
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     asks = config.reads
     data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
                        encode=frozen().text if asks.masking and not asks.tokens else None, device=params.device)
+    if recipe.refine:
+        context = {**context, "refine": asdict(recipe.refine)}
     score = tune_score(params, folders, asks, lambda: data.space.encoder if data.space else frozen())
     write_concepts(data, out)
     fits, speeds = {}, []
