@@ -1,0 +1,54 @@
+"""Gathering by two gloo processes: values in order, and the gradient of the mean of both losses."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+SCRIPT = """
+import json, sys
+import torch
+import torch.distributed as dist
+from captionseg.runtime import ranks
+
+rank, port = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+x = (torch.arange(6.0).view(2, 3) + 10 * rank).requires_grad_()
+every = ranks.gather(x)
+# A transposed use: the gradient that comes back is not contiguous.
+(every.T * torch.arange(12.0).view(3, 4)).sum().mul(rank + 1.0).backward()
+flags = ranks.gather(torch.tensor([rank == 1, True]))
+print(json.dumps({"every": every.tolist(), "gradient": x.grad.tolist(), "flags": flags.tolist()}))
+dist.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def both() -> list[dict]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    jobs = [subprocess.Popen([sys.executable, "-c", SCRIPT, str(rank), port], env=environment, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for rank in range(2)]  # fmt: skip
+    done = [job.communicate(timeout=120) for job in jobs]
+    assert all(job.returncode == 0 for job in jobs), done
+    return [json.loads(out) for out, _ in done]
+
+
+def test_every_rank_has_all_rows_in_the_order_of_ranks(both):
+    expected = torch.cat([torch.arange(6.0).view(2, 3), torch.arange(6.0).view(2, 3) + 10]).tolist()
+    assert [found["every"] for found in both] == [expected, expected]
+    assert both[0]["flags"] == both[1]["flags"] == [False, True, True, True]
+
+
+def test_gradients_of_all_ranks_are_summed_in_their_own_places(both):
+    weight = torch.arange(12.0).view(3, 4).T * 3.0  # the losses of rank 0 and rank 1, once and twice
+    assert both[0]["gradient"] == weight[:2].tolist()
+    assert both[1]["gradient"] == weight[2:].tolist()
