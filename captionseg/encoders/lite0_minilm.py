@@ -45,12 +45,14 @@ class Lite0MiniLM:
     @functools.cached_property
     def image_tower(self) -> nn.Module:
         """Loaded with the first picture: whoever asks for texts alone is spared seconds of imports."""
-        return self.runtime.prepare(load_image_tower())
+        with torch.inference_mode(False):  # whoever asks first: gradients go through these weights later
+            return self.runtime.prepare(load_image_tower()).requires_grad_(False)
 
     @functools.cached_property
     def text_tower(self) -> BertTower:
         """Loaded with the first text."""
-        return load_text_tower().to(self.runtime.device).eval().requires_grad_(False)
+        with torch.inference_mode(False):
+            return load_text_tower().to(self.runtime.device).eval().requires_grad_(False)
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
         """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half, and its maximum.
