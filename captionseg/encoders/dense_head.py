@@ -108,7 +108,7 @@ def of_vit(visual: Any) -> DenseHead:
     block.value.bias.copy_(last.attn.in_proj_bias[2 * width :])
     block.fc1.load_state_dict(linear[0].state_dict())
     for own, given, scale in ((block.proj, last.attn.out_proj, last.ls_1), (block.fc2, linear[1], last.ls_2)):
-        gamma = getattr(scale, "gamma", torch.ones(width))  # a scale of the branch, where the model has one
+        gamma = getattr(scale, "gamma", torch.ones_like(given.bias))  # a scale of the branch, where the model has one
         own.weight.copy_(gamma[:, None] * given.weight)
         own.bias.copy_(gamma * given.bias)
     return head.requires_grad_(False)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -46,12 +45,14 @@ class Lite0MiniLM:
     @functools.cached_property
     def image_tower(self) -> nn.Module:
         """Loaded with the first picture: whoever asks for texts alone is spared seconds of imports."""
-        return self.runtime.prepare(load_image_tower())
+        with torch.inference_mode(False):  # whoever asks first: gradients go through these weights later
+            return self.runtime.prepare(load_image_tower()).requires_grad_(False)
 
     @functools.cached_property
     def text_tower(self) -> BertTower:
         """Loaded with the first text."""
-        return load_text_tower().to(self.runtime.device).eval().requires_grad_(False)
+        with torch.inference_mode(False):
+            return load_text_tower().to(self.runtime.device).eval().requires_grad_(False)
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
         """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half, and its maximum.
@@ -170,7 +171,7 @@ def load_text_tower() -> BertTower:
         encode = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config = json.loads((folder / "config.json").read_text())
         return BertTower(load_file(folder / "model.safetensors"), config, encode)
-    except (OSError, ValueError, KeyError, SafetensorError, UserError) as error:
+    except Exception as error:  # tokenizers raises nothing narrower
         raise UserError(f"{folder}: not the MiniLM weights that are expected ({error}); reinstall "
                         "requirements.lock") from None
 

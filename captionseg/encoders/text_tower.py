@@ -82,7 +82,8 @@ class BertTower(nn.Module):
         try:
             self.load_state_dict(renamed(weights, config["num_hidden_layers"]))
         except (KeyError, RuntimeError) as error:
-            raise UserError(f"not the weights of a BERT with this config.json: {str(error).splitlines()[0]}") from None
+            reason = str(error).splitlines()[-1].strip()
+            raise UserError(f"not the weights of a BERT with this config.json: {reason}") from None
 
     def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """See TextTower."""
@@ -171,10 +172,11 @@ class ClipTower(nn.Module):
         super().__init__()
         self.net: Any = getattr(model, "text", model)
         mask = getattr(self.net, "attn_mask", None)
-        if mask is None or getattr(self.net, "cls_emb", None) is not None or not hasattr(self.net, "text_projection"):
+        projection = getattr(self.net, "text_projection", None)
+        if mask is None or getattr(self.net, "cls_emb", None) is not None or projection is None:
             raise UserError("index.open_clip.model: its text encoder is none of CLIP's form (causal, one vector at the "
                             "end of the text), which this model needs; take one such as ViT-B-16")
-        self.encode, projection = encode, self.net.text_projection
+        self.encode = encode
         self.width, self.context = self.net.token_embedding.weight.shape[1], len(self.net.positional_embedding)
         weight = getattr(projection, "weight", projection)
         self.out = weight.shape[0] if isinstance(projection, nn.Linear) else weight.shape[1]
@@ -182,7 +184,7 @@ class ClipTower(nn.Module):
     def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """See TextTower."""
         found = self.encode(list(texts), context_length=min(longest or self.context, self.context))
-        return found[:, : max(1, int((found != 0).any(0).sum()))]
+        return found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]  # 0 is "!" inside a text
 
     def special(self, tokens: Tensor) -> Tensor:
         """See TextTower: padding, and the two largest numbers."""

@@ -68,13 +68,11 @@ class Words:
         """
         out = np.full(tokens.shape, -1, np.int64)
         for row, caption in enumerate(captions):
-            start = 1
+            start, there = 1, tokens[row].tolist()
             for word, concept in vocabulary.words(caption):
-                if concept < 0:
-                    continue
                 if word not in self.pieces:
                     self.pieces[word] = self.tokens([word])[0, 1:-1].tolist()
-                piece, there = self.pieces[word], tokens[row].tolist()
+                piece = self.pieces[word]
                 places = (p for p in range(start, len(there)) if there[p : p + len(piece)] == piece)
                 if (place := next(places, None)) is not None:
                     start = place + len(piece)

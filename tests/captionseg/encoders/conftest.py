@@ -49,6 +49,25 @@ def build(tiny_clip):
     return make
 
 
+@pytest.fixture
+def other_clip(tmp_path):
+    """settings of a tiny model -> its name and the checkpoint of one, no bias zero, no norm the identity."""
+    import open_clip
+    import torch
+
+    def make(name: str, **changes) -> tuple[str, str]:
+        (tmp_path / f"{name}.json").write_text(json.dumps(TINY | changes))
+        open_clip.add_model_config(tmp_path)
+        torch.manual_seed(0)
+        model = open_clip.create_model(name)
+        for parameter in model.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        torch.save(model.state_dict(), tmp_path / f"{name}.pt")
+        return name, str(tmp_path / f"{name}.pt")
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def pictures() -> list[np.ndarray]:
     """Three pictures of different sizes and shapes."""

@@ -4,8 +4,9 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
+import torch
 
-from captionseg.encoders import ENCODERS, IndexParams
+from captionseg.encoders import ENCODERS, IndexParams, normalised
 
 NAMES = sorted(ENCODERS)
 
@@ -64,6 +65,69 @@ def test_dense_features_lie_where_the_picture_is(build, name):
     before, after = (encoder.features([picture]).dense[0] for picture in (plain, marked))
     moved = np.linalg.norm(after - before, axis=-1)
     assert np.unravel_index(moved.argmax(), moved.shape) == (0, moved.shape[1] - 1)
+
+
+def squares(size: int, count: int = 3) -> list[np.ndarray]:
+    return list(np.random.default_rng(1).integers(0, 255, (count, size, size, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_towers_see_what_features_see(build, name):
+    encoder = build(name)
+    images = squares(encoder.size)
+    expected = encoder.features(images)
+    pooled, dense = encoder.towers(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
+    np.testing.assert_allclose(normalised(pooled.numpy()), normalised(expected.pooled), atol=1e-5)
+    np.testing.assert_allclose(dense.numpy(), expected.dense, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_the_pixels_and_no_weight(build, name):
+    encoder = build(name)
+    pixels = torch.from_numpy(np.stack(squares(encoder.size, 2))).permute(0, 3, 1, 2).float().requires_grad_()
+    for part in encoder.towers(pixels):
+        (grad,) = torch.autograd.grad(part[0].square().sum(), pixels, retain_graph=True)
+        assert grad.isfinite().all()
+        assert grad[0].any()
+        assert not grad[1].any()
+    towers = (value for value in vars(encoder).values() if isinstance(value, torch.nn.Module))
+    assert not any(p.requires_grad for tower in towers for p in tower.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_head_leads_from_dense_features_to_texts_where_there_is_no_alignment_to_train(build, pictures, name):
+    encoder = build(name)
+    assert (encoder.head is None) == (not encoder.aligned)
+    if encoder.head is not None:
+        assert encoder.head.config.width == encoder.features(pictures).dense.shape[3]
+        assert encoder.head.config.out == encoder.text(["a dog"]).shape[1]
+
+
+TEXTS = ["a dog", "a photo of a very large herd of zebras that stand on dry grass"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_text_tower_step_by_step_is_the_text_encoder(build, name):
+    encoder = build(name)
+    tower = encoder.text_tower
+    tokens = tower.tokens(TEXTS)
+    embedded = tower.embed(tokens)
+    states = tower.states(embedded, tokens)
+    assert (tokens.dtype, embedded.shape, states.shape) == (torch.int64, *((*tokens.shape, tower.width),) * 2)
+    found = tower.pool(states, tokens)
+    assert found.shape == (2, tower.out)
+    np.testing.assert_allclose(normalised(found.numpy()), encoder.text(TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_the_tokens_of_a_text_neither_its_padding_nor_a_weight(build, name):
+    tower = build(name).text_tower
+    assert not any(p.requires_grad for p in tower.parameters())
+    tokens = tower.tokens(TEXTS)
+    embedded = tower.embed(tokens).requires_grad_()
+    tower.pool(tower.states(embedded, tokens), tokens).square().sum().backward()
+    assert (embedded.grad != 0).any(2).tolist() == (tokens != 0).tolist()
+    assert (tokens == 0).any()
 
 
 @pytest.mark.parametrize("name", NAMES)

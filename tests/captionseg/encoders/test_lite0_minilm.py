@@ -8,9 +8,10 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from captionseg.encoders import lite0_minilm
-from captionseg.encoders.lite0_minilm import folded, load_image_tower
+from captionseg.encoders.lite0_minilm import Lite0MiniLMParams, folded, load_image_tower
 from captionseg.grids import squash
 from captionseg.records import UserError
+from captionseg.runtime import Runtime
 from captionseg.storage import package_path
 
 
@@ -99,3 +100,10 @@ def test_pixels_are_centred_as_the_tower_was_trained():
     with torch.inference_mode():
         tower(pixels)
     assert seen[0].mean((2, 3))[0].tolist() == [-127 / 128, 0.0, 1.0]
+
+
+def test_gradients_can_go_through_towers_that_were_first_asked_for_without_any():
+    with torch.inference_mode():
+        encoder = Lite0MiniLMParams(64).build(Runtime())
+        towers = encoder.image_tower, encoder.text_tower
+    assert not any(p.is_inference() or p.requires_grad for tower in towers for p in tower.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from captionseg.encoders import IndexParams, normalised
-from captionseg.encoders.open_clip import OpenClipParams
+from captionseg.encoders.open_clip import OpenClipParams, sized
 from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime import Runtime
@@ -80,6 +81,15 @@ def test_a_resnet_by_the_values_of_its_pooling(tmp_path, pictures):
     np.testing.assert_allclose(out.dense[:, 1, 0], alone.numpy(), atol=1e-5)
 
 
+def test_a_resnet_has_no_tokens(tmp_path):
+    made = tmp_path / "tiny-resnet-tokens.json", tmp_path / "weights.pt"
+    made[0].write_text(json.dumps(RESNET))
+    open_clip.add_model_config(tmp_path)
+    torch.save(open_clip.create_model("tiny-resnet-tokens").state_dict(), made[1])
+    refused("open_clip.dense: tiny-resnet-tokens is no ViT, so it has no tokens; take joint",
+            model="tiny-resnet-tokens", pretrained=str(made[1]), dense="tokens")  # fmt: skip
+
+
 def test_a_tower_without_dense_features_is_one_line(tmp_path):
     tower = {"image_size": 64, "timm_model_name": "test_convnext", "timm_model_pretrained": False}
     config = RESNET | {"vision_cfg": tower}
@@ -93,6 +103,37 @@ def test_a_tower_without_dense_features_is_one_line(tmp_path):
 def test_another_size_of_the_input(tiny_clip, pictures):
     encoder = OpenClipParams("tiny-test", str(tiny_clip), size=48).build(Runtime())
     assert encoder.features(pictures).dense.shape == (3, 6, 6, 24)
+
+
+@pytest.mark.parametrize("dense", ["joint", "tokens"])
+@pytest.mark.parametrize(("height", "width"), [(48, 32), (64, 64), (16, 24), (44, 39)])
+def test_pictures_of_any_size_have_a_cell_a_patch(tiny_clip, dense, height, width):
+    encoder = OpenClipParams("tiny-test", str(tiny_clip), dense=dense).build(Runtime())
+    pixels = 255.0 * torch.rand(2, 3, height, width)
+    pooled, cells = encoder.towers(pixels)
+    assert (pooled.shape, cells.shape[:3]) == ((2, 24), (2, height // 8, width // 8))
+    assert pooled.isfinite().all()
+    alone = torch.cat([encoder.towers(picture[None])[1] for picture in pixels])
+    torch.testing.assert_close(alone, cells, atol=1e-5, rtol=1e-4)
+
+
+def test_a_position_that_says_its_column_says_it_in_more_rows_too(build):
+    visual = copy.deepcopy(build("open_clip").model.visual)
+    visual.positional_embedding.data[1:] = torch.arange(4.0).repeat(4)[:, None]
+    found = sized(visual, (48, 32)).positional_embedding
+    torch.testing.assert_close(found[1:], torch.arange(4.0).repeat(6)[:, None].expand(24, 32))
+    assert torch.equal(found[0], visual.positional_embedding[0])
+    assert sized(visual, (32, 32)) is visual
+
+
+def test_another_size_on_the_fly_is_what_open_clip_loads_for_that_size(tiny_clip):
+    small, large = (OpenClipParams("tiny-test", str(tiny_clip), size=size).build(Runtime()) for size in (None, 64))
+    pixels = 255.0 * torch.rand(2, 3, 64, 64)
+    before = small.model.visual.positional_embedding.clone()
+    for found, expected in zip(small.towers(pixels), large.towers(pixels), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(small.model.visual.positional_embedding, before)
+    assert (small.model.visual.grid_size, large.model.visual.grid_size) == ((4, 4), (8, 8))
 
 
 def test_a_safetensors_checkpoint(tiny_clip, tmp_path, build, pictures):

@@ -2,9 +2,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
-from captionseg.encoders import Alignment, TextSpace, normalised
+from captionseg.encoders import ENCODERS, Alignment, Encoder, TextSpace, normalised
+from captionseg.encoders.open_clip import OpenClipParams
+from captionseg.encoders.reduction import ReducedEncoder, fit_reduction
+from captionseg.encoders.text_space import raw
+from captionseg.prepared import normalised as prepared
 from captionseg.records import UserError
+from captionseg.runtime import Runtime
 
 
 @pytest.fixture
@@ -66,3 +72,73 @@ def test_a_damaged_folder_is_one_line(space, tmp_path, damage):
         TextSpace.load(tmp_path)
     assert "\n" not in str(caught.value)
     assert "None" not in str(caught.value)
+
+
+SIDES = {"lite0_minilm": 64, "open_clip": 32}  # of the encoders in conftest
+
+
+def images_of(name: str) -> list[np.ndarray]:
+    return list(np.random.default_rng(3).integers(0, 255, (3, SIDES[name], SIDES[name], 3), dtype=np.uint8))
+
+
+@pytest.fixture(params=["lite0_minilm", "open_clip", "tokens", "reduced"])
+def case(request, build, tiny_clip) -> tuple[TextSpace, list[np.ndarray]]:
+    """A space, with random alignments where its encoder needs some, and pictures of its encoder's size."""
+    name = {"tokens": "open_clip", "reduced": "lite0_minilm"}.get(request.param, request.param)
+    encoder: Encoder = build(name)
+    if request.param == "tokens":
+        encoder = OpenClipParams("tiny-test", str(tiny_clip), dense="tokens").build(Runtime())
+    if request.param == "reduced":
+        encoder = ReducedEncoder(encoder, fit_reduction(encoder, images_of(name), 5))
+    features = encoder.features(images_of(name))
+    return TextSpace(encoder, *random_alignments(encoder, features.pooled, features.dense)), images_of(name)
+
+
+def random_alignments(encoder: Encoder, *features: np.ndarray) -> list[Alignment | None]:
+    if encoder.aligned:
+        return [None] * len(features)
+    rng = np.random.default_rng(4)
+    return [Alignment(x.mean(tuple(range(x.ndim - 1))), rng.uniform(0.5, 2.0, x.shape[-1]).astype(np.float32),
+                      rng.normal(size=(x.shape[-1], 8)).astype(np.float32)) for x in features]  # fmt: skip
+
+
+def test_every_encoder_has_a_case():
+    assert SIDES.keys() == ENCODERS.keys() - {"toy"}
+
+
+def test_the_head_does_what_project_dense_does_before_it_normalises(case):
+    space, images = case
+    dense = space.encoder.features(images).dense
+    found = space.head()(torch.from_numpy(dense)).numpy()
+    np.testing.assert_allclose(normalised(found), space.project_dense(dense), atol=1e-5)
+    assert found.shape[:3] == dense.shape[:3]
+    assert found.shape[3] == (space.dense.weight.shape[1] if space.dense else space.encode(["dog"]).shape[1])
+
+
+def test_live_features_are_those_of_the_encoder(case):
+    space, images = case
+    expected, batch = space.encoder.features(images), torch.stack([prepared(image) for image in images])
+    live = space.live()
+    dense = live.dense(batch)
+    assert (dense.dtype, dense.shape) == (torch.float32, expected.dense.shape)
+    scale = np.abs(expected.dense).max()
+    np.testing.assert_allclose(dense.numpy() / scale, expected.dense / scale, atol=1e-5)
+    found = normalised(live.embed(batch).numpy())
+    np.testing.assert_allclose(found, space.project_pooled(expected.pooled), atol=1e-4)
+
+
+def test_gradients_reach_the_picture_through_embeddings_not_through_dense_features(case):
+    space, images = case
+    batch = torch.stack([prepared(image) for image in images]).requires_grad_()
+    live = space.live()
+    assert not live.dense(batch).requires_grad
+    (grad,) = torch.autograd.grad(live.embed(batch)[1].square().sum(), batch)
+    assert grad.isfinite().all()
+    assert grad.flatten(1).any(1).tolist() == [False, True, False]
+    assert live.image is None or not any(p.requires_grad for p in live.image.parameters())
+
+
+def test_raw_pixels_are_those_before_normalising():
+    image = np.random.default_rng(5).integers(0, 255, (6, 7, 3), dtype=np.uint8)
+    found = raw(prepared(image)[None])[0].permute(1, 2, 0)
+    np.testing.assert_allclose(found, image, atol=1e-3)

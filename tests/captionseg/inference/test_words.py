@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from captionseg.encoders.lite0_minilm import load_text_tower
+from captionseg.encoders.text_tower import BertTower
 from captionseg.inference import words
-from captionseg.inference.words import class_vectors, text_encoder
+from captionseg.inference.words import class_vectors, prompts_of, text_encoder, tokenizer_of
 from captionseg.modeling.segmenter import Reads
+from captionseg.text.prompts import templates
 from captionseg.text.tokenizers import tokenizer
 
 
@@ -77,3 +80,51 @@ def test_a_model_has_one_tokenizer_as_long_as_it_lives(monkeypatch):
     del model
     gc.collect()
     assert seen() is None
+
+
+@pytest.fixture(scope="module")
+def tower() -> BertTower:
+    return load_text_tower()
+
+
+def test_tokens_of_a_frozen_tower_are_those_of_its_tokenizer(tower, tmp_path):
+    texts = ["a photo of a cat.", "zebracorns", ""]
+    tokens = tokenizer_of(Reads(tokens="frozen", context=5), tower=tower)
+    expected = tokenizer("bert", context=5)(texts)  # the same word pieces, by transformers
+    found = tokens(texts)
+    assert (found.dtype, found.tolist()) == (np.int64, expected.tolist())
+    assert not (found == tokens.mask).any()
+    tokens.save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_own_tokens_need_no_tower():
+    for kind in ("clip", "bert"):
+        tokens = tokenizer_of(Reads(tokens=kind, context=4))
+        assert tokens(["a very long text"]).tolist() == tokenizer(kind, context=4)(["a very long text"]).tolist()
+    for reads in (Reads(tokens="frozen"), Reads()):
+        with pytest.raises(AssertionError, match="the frozen encoder is missing"):
+            tokenizer_of(reads)
+
+
+def test_a_model_that_has_learnt_its_prompt_takes_names_alone():
+    assert prompts_of(Own(Reads(tokens="frozen")), "simple") == ("{}",)
+    for reads in (Reads(), Reads(tokens="clip"), Reads(live=True)):
+        assert prompts_of(Own(reads), "simple") == templates("simple") != ("{}",)
+
+
+class Learnt(Own):
+    """See Own; the frozen encoder is part of it."""
+
+    def attach(self, encoder) -> None:
+        self.encoder = [encoder]
+
+
+def test_names_go_through_a_model_with_the_frozen_encoder_attached(tower):
+    frozen, model = SimpleNamespace(text_tower=tower), Learnt(Reads(tokens="frozen"))
+    names = ["cat", "zebracorn"]
+    found = class_vectors(model, None, lambda: frozen, names, "simple")
+    assert model.encoder == [frozen]
+    expected = model.encode_text(tower.tokens(names)).detach()
+    torch.testing.assert_close(found, torch.nn.functional.normalize(expected.float(), dim=1))
+    assert expected[:, 0].tolist() == [3, 5]  # [CLS] cat [SEP], [CLS] zebra ##cor ##n [SEP]

@@ -91,3 +91,38 @@ def test_a_file_without_a_concept_is_one_line(tmp_path):
 
 def test_tokens_are_lower_case_words_with_their_apostrophes():
     assert tokens("A Dog's T-shirt, (no. 3_b)!") == ["a", "dog's", "t", "shirt", "no", "3", "b"]
+
+
+def test_words_as_written_with_the_concept_that_each_belongs_to():
+    vocabulary = Vocabulary(("dog", "cat"), {"dogs": "dog"})
+    assert vocabulary.words("Two DOGS, a cat-like dog's toy!") == [
+        ("Two", -1), ("DOGS", 0), ("a", -1), ("cat", 1), ("like", -1), ("dog's", -1), ("toy", -1)]  # fmt: skip
+
+
+def test_words_of_a_concept_of_several():
+    vocabulary = Vocabulary(("polar bear", "bear"), {"bears": "bear"})
+    assert vocabulary.words("two Polar Bears, a bear") == [
+        ("two", -1), ("Polar", 0), ("Bears", 0), ("a", -1), ("bear", 1)]  # fmt: skip
+
+
+def concepts_of(vocabulary: Vocabulary, caption: str) -> list[int]:
+    return [number for _, number in vocabulary.words(caption)]
+
+
+def test_of_concepts_that_overlap_the_longest_has_the_words_then_the_first():
+    vocabulary = Vocabulary(("stop", "stop sign", "sign post", "sign post box"), {})
+    assert concepts_of(vocabulary, "stop sign") == [1, 1]
+    assert concepts_of(vocabulary, "stop sign post") == [1, 1, -1]
+    assert concepts_of(vocabulary, "stop sign post box") == [0, 3, 3, 3]
+
+
+def test_a_caption_without_words_has_none():
+    assert Vocabulary(("dog",), {}).words("") == Vocabulary(("dog",), {}).words(" ... _ !") == []
+    assert Vocabulary((), {}).words("a dog") == [("a", -1), ("dog", -1)]
+
+
+def test_words_belong_to_no_concept_that_the_caption_does_not_name():
+    vocabulary = build(CAPTIONS, VocabularyParams(minimum=1))
+    for row, caption in enumerate(CAPTIONS):
+        found = set(concepts_of(vocabulary, caption)) - {-1}
+        assert found == set(vocabulary.named(CAPTIONS).toarray()[row].nonzero()[0].tolist())

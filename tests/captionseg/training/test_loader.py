@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from captionseg.encoders import TextSpace
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Supervision, UserError
-from captionseg.storage import read_tables, write_table
+from captionseg.storage import read_arrays, read_tables, write_table
 from captionseg.training import loader
 from captionseg.training.loader import TrainingSet
 
@@ -82,3 +83,44 @@ def test_masked_captions_are_embedded_or_kept_as_words(folders):
     words = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(tokens="bert", masking="all"))
     assert words.sentences.masked == seen
     np.testing.assert_array_equal(words.masked_target, data.masked_target)
+
+
+def test_what_a_model_does_not_read_is_not_loaded(data):
+    assert data.reads == Reads()
+    assert data.dense is data.pictures is data.space is data.sentences is data.masked is None
+
+
+def test_dense_features_come_with_the_encoder_that_made_them(world, folders, data):
+    found = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(dense=True))
+    np.testing.assert_array_equal(found.dense[found.rows], read_arrays(world.features / "dense")[data.rows])
+    expected = TextSpace.load(world.encoder)
+    np.testing.assert_array_equal(found.space.dense.weight, expected.dense.weight)
+    assert (found.reads.dense, found.sentences, found.pictures) == (True, None, None)
+
+
+def test_words_of_the_frozen_encoder_come_with_it(world, folders, data):
+    reads = Reads(picture=16, tokens="frozen")
+    found = loader.load(folders, curation="cocu", archive="cocu", reads=reads)
+    uid = np.array(pq.read_table(world.index / "ids.parquet")["uid"].to_pylist())[data.rows]
+    captions = loader.read_captions(world.index)
+    assert found.sentences.captions == [captions[u] for u in uid]
+    assert found.sentences.vocabulary is found.sentences.masked is found.dense is None
+    assert found.space.encode(["dog"]).shape == (1, 16)
+    assert found.reads is reads
+
+
+def test_the_vocabulary_comes_along_where_words_of_concepts_are_asked_for(world, folders, data):
+    found = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(tokens="frozen", words=True))
+    vocabulary = found.sentences.vocabulary
+    assert list(vocabulary.concepts) == data.concepts
+    assert vocabulary.lemma == json.loads((world.supervision / "vocabulary" / "lemma.json").read_text())
+    for row, caption in enumerate(found.sentences.captions):
+        assert {c for _, c in vocabulary.words(caption)} | {-1} == set(data.named[row].tolist()) | {-1}
+
+
+@pytest.mark.parametrize(("reads", "needed"), [(Reads(picture=16, live=True), True),
+                                               (Reads(picture=16, tokens="clip"), False)])  # fmt: skip
+def test_the_encoder_is_loaded_for_models_that_run_it(folders, reads, needed):
+    found = loader.load(folders, curation="cocu", archive="cocu", reads=reads)
+    assert (found.space is not None) == needed
+    assert found.pictures is not None

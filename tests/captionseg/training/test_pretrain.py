@@ -207,7 +207,7 @@ def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, t
     tune = tuning.load(folders, side=params.tune_side, reads=net.config.reads)
     classes = torch.from_numpy(class_embeddings(tune.names, space.encode))
     assert metrics["tune_miou"] == pytest.approx(tune.mean_iou(net, classes))
-    np.testing.assert_array_equal(net.weight, space.dense.weight)
+    np.testing.assert_array_equal(net.head.weight, space.dense.weight)
     image = np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)
     for method in ("none", "pamr", "segments"):
         found = Predictor.load(tmp_path, device="cpu", protocol=Protocol(refine=RefineParams(method, side=8)))
