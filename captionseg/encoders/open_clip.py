@@ -83,10 +83,18 @@ def dense_form(visual: Any) -> str:
 
 
 def sized(visual: Any, size: Sequence[int]) -> Any:
-    """The tower for pictures of another size: its positions bicubically resized, every other weight the same."""
-    positions = getattr(visual, "positional_embedding", None)
-    if positions is None or dense_form(visual) != "vit":
+    """The tower for pictures of another size: its positions bicubically resized, every other weight the same.
+
+    Raises:
+        UserError: for a tower whose positions are elsewhere, and pictures of another size than its own.
+    """
+    if dense_form(visual) != "vit":
+        own = visual.image_size if isinstance(visual.image_size, tuple) else (visual.image_size,) * 2
+        if tuple(size) != own:
+            raise UserError(f"index.open_clip.model: this tower sees pictures of {own[0]} x {own[1]} pixels alone, not "
+                            f"{size[0]} x {size[1]}; take a ViT")
         return visual
+    positions = visual.positional_embedding
     grid = tuple(side // patch for side, patch in zip(size, visual.patch_size, strict=True))
     if grid == tuple(visual.grid_size):
         return visual

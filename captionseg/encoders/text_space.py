@@ -79,7 +79,8 @@ class TextSpace:
         if self.dense:
             return self.dense(dense)
         with torch.inference_mode():
-            return normalised(self.head().cpu()(torch.from_numpy(np.asarray(dense, np.float32))).numpy())
+            head = self.head()
+            return normalised(head(torch.from_numpy(np.asarray(dense, np.float32)).to(head.weight.device)).cpu().numpy())
 
     def head(self) -> DenseHead:
         """What `project_dense` does before it normalises, as a module."""

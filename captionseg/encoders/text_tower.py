@@ -142,6 +142,8 @@ _BERT = {"attention.output.dense": "proj", "attention.output.LayerNorm": "norm1"
 def renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     """transformers' names of BERT's tensors -> those of BertTower."""
     given = {name.removeprefix("bert."): value for name, value in weights.items()}
+    if any(name.startswith(f"encoder.layer.{layers}.") for name in given):
+        raise KeyError(f"it has more than {layers} layers")
     out = {f"{own}.weight": given[f"embeddings.{name}.weight"]
            for own, name in (("words", "word_embeddings"), ("places", "position_embeddings"),
                              ("kinds", "token_type_embeddings"), ("norm", "LayerNorm"))}  # fmt: skip
@@ -187,9 +189,9 @@ class ClipTower(nn.Module):
         return found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]  # 0 is "!" inside a text
 
     def special(self, tokens: Tensor) -> Tensor:
-        """See TextTower: padding, and the two largest numbers."""
+        """See TextTower: the two largest numbers, and all after the largest."""
         end = len(self.net.token_embedding.weight) - 1
-        return (tokens == 0) | (tokens >= end - 1)
+        return (tokens == end - 1) | ((tokens == end).cumsum(-1) > 0)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """See TextTower."""

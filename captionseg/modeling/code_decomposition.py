@@ -28,7 +28,7 @@ from captionseg.records import Batch, Inputs
 
 def _segmenter() -> TclConfig:
     """TCL as CoDe has it: nouns in place of captions, other priors, normalised features, a region prompt."""
-    return TclConfig(texts="concepts", text_adapter=False, positive_area=0.25, positive_weight=0.5,
+    return TclConfig(texts="concepts", positive_area=0.25, positive_weight=0.5,
                      negative_weight=0.05, normalised=True, prompt=True, multi_label="soft_target")  # fmt: skip
 
 
@@ -82,7 +82,7 @@ class CodeConfig:
 
 def code_released() -> CodeConfig:
     """The released configuration, on pictures of 224 pixels through the frozen encoder."""
-    grounder = GrounderConfig(blocks=2, factor=2, convs=1, conv="full", adapter=0)
+    grounder = GrounderConfig(blocks=2, factor=2, convs=1, conv="full", adapter=0, dropout=0.0, gate=0.0)
     segmenter = replace(_segmenter(), grounder=grounder, picture=224, mask_negatives=False)
     return CodeConfig(segmenter, WordConfig(context=16, labels="string"), zero_shot=Grounded(knowledge=0.3))
 

@@ -70,7 +70,7 @@ class TclConfig:
     grounder: GrounderConfig = field(default_factory=GrounderConfig)
     picture: int = 0
     texts: Literal["captions", "concepts"] = "captions"
-    text_adapter: bool = True
+    text_adapter: bool = False
     scale: float = 10.0
     bias: float = -2.5
     noise: float = 1.0
@@ -108,8 +108,8 @@ class TclConfig:
 
 def tcl_released() -> TclConfig:
     """The released configuration, on pictures of 224 pixels through the frozen encoder."""
-    return TclConfig(GrounderConfig(blocks=2, factor=2, convs=2, conv="full", adapter=0), picture=224,
-                     text_adapter=False, mask_negatives=False, zero_shot=Grounded(knowledge=0.3))  # fmt: skip
+    grounder = GrounderConfig(blocks=2, factor=2, convs=2, conv="full", adapter=0, dropout=0.0, gate=0.0)
+    return TclConfig(grounder, picture=224, mask_negatives=False, zero_shot=Grounded(knowledge=0.3))
 
 
 class TclOutputs(NamedTuple):

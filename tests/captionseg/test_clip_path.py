@@ -82,7 +82,7 @@ def test_a_vit_b_16_from_a_file(base, tmp_path, name):
     assert weights < 120e6  # the frozen towers are not saved with the model
 
 
-LIVE = {"picture": 32, "text_adapter": False, "late_from": 0.5, "grounder": DEEP | {"blocks": 2, "factor": 2}}
+LIVE = {"picture": 32, "late_from": 0.5, "grounder": DEEP | {"blocks": 2, "factor": 2}}
 
 
 @pytest.mark.parametrize("recipe", [

@@ -26,8 +26,8 @@ class GrounderConfig:
         conv: full has weights between all channels.
         adapter: hidden width of an MLP over each cell before the decoder; 0, as in the paper, has none.
         dropout: of the features while training; all cells of a picture lose the same. The paper has none.
-        gate: the gates' values before tanh at the start, 0 in the paper. Others learn faster: then the last layer
-            behind each gate is zero instead, so that every choice starts from the training-free map.
+        gate: the gates' values before tanh at the start, 0 in the paper. With any other the last layer behind each gate
+            is zero instead: that starts from the training-free map too, and moves in few steps.
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -36,8 +36,8 @@ class GrounderConfig:
     convs: int = 1
     conv: Conv = "depthwise"
     adapter: int = 256
-    dropout: float = 0.0
-    gate: float = 0.0
+    dropout: float = 0.5
+    gate: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.blocks, self.adapter) < 0 or min(self.factor, self.convs) < 1:

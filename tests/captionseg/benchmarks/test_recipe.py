@@ -49,6 +49,23 @@ def test_scores_of_all_seeds(folders, model):
     assert again == result
 
 
+def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch):
+    """Saved with the model; the params' own word comes before it."""
+    from captionseg.benchmarks import recipe
+
+    seen, real = [], recipe.label
+    monkeypatch.setattr(recipe, "label", lambda *given: seen.append(given[3].refine) or real(*given))
+    params = EvaluateParams(bootstrap=2, device="cpu")
+    evaluate(model, folders, params, seed=0)
+    net = saved.load(model / "seeds" / "0").model
+    for seed in (0, 10):
+        context = {"prompts": "simple", "refine": {"method": "segments", "side": 112}}
+        saved.save(model / "seeds" / str(seed), "segment_mil", net, context)
+    evaluate(model, folders, params, seed=0)
+    evaluate(model, folders, EvaluateParams(bootstrap=2, device="cpu", refine=RefineParams("none")), seed=0)
+    assert [given.method for given in seen[::16]] == ["none", "segments", "none"]
+
+
 def test_without_a_truth_nothing_is_scored(folders, model, caplog):
     params = EvaluateParams(split="val", device="cpu")
     result, areas, _ = evaluate(model, folders, params, seed=0)

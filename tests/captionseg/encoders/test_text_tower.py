@@ -119,7 +119,7 @@ def test_a_layer_that_the_weights_lack_is_one_line():
 
 
 def test_a_width_that_the_weights_have_not_is_one_line():
-    with pytest.raises(UserError, match=r"this config.json: size mismatch for layers.*linear") as caught:
+    with pytest.raises(UserError, match=r"this config.json: size mismatch for layers.*fc") as caught:
         small_tower(intermediate_size=25)
     assert "\n" not in str(caught.value)
 

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams, label, mask_logits, short_side, slide, starts
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import pixel_inputs
+from captionseg.records import UserError
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,12 @@ def test_the_size_asked_for_and_the_background():
 def test_windows_that_are_none(change):
     with pytest.raises(ValueError, match="windows: sizes must not be below 0"):
         WindowParams(**change)
+
+
+def test_the_protocol_of_a_saved_model():
+    saved = {"refine": {"method": "pamr", "side": 56}}
+    assert Protocol().of({}).refine == RefineParams()
+    assert Protocol().of(saved).refine == RefineParams("pamr", side=56)
+    assert Protocol(refine=RefineParams("segments")).of(saved).refine == RefineParams("segments")
+    with pytest.raises(UserError, match="metod"):
+        Protocol().of({"refine": {"metod": "pamr"}})

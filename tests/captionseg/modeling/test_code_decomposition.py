@@ -18,7 +18,7 @@ from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT, tiny_tower
 
 
 def fresh(**changes) -> Code:
-    given = {"tcl": {"noise": 0.0, "bias": 0.0}, "words": {"heads": 2}}
+    given = {"tcl": {"noise": 0.0, "bias": 0.0, "grounder": {"dropout": 0.0}}, "words": {"heads": 2}}
     config = replaced(replaced(CodeConfig(), given, "code"), changes, "code")
     torch.manual_seed(0)
     net = Code(config.sized(Sizes(texts=TEXT, concepts=CONCEPTS, words=TEXT, head=HeadConfig(DENSE, TEXT))))
@@ -127,6 +127,6 @@ def test_gradients_do_not_reach_the_frozen_tower(make_batch):
 
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(ValueError, match="texts: concepts and text_adapter: false"):
-        CodeConfig(tcl=TclConfig())
+        CodeConfig(tcl=TclConfig(texts="concepts", text_adapter=True))
     with pytest.raises(ValueError, match="nouns must be at least 1"):
         CodeConfig(nouns=0)

@@ -46,7 +46,8 @@ def small_model(name: str):
     small: dict = {"hidden": 10, "width": 8, "dropout": 0.0} if name == "segment_mil" else {}
     if name in ("groupvit", "ovsegmentor"):
         small = {"towers": {"encoder": {"width": 8, "dropout": 0.0}, "hidden": 10, "embedding": 8}}
-    tcl = {"noise": 0.0, "grounder": {"adapter": 10, "factor": 2}, "bias": 0.0}
+    tcl = {"noise": 0.0, "bias": 0.0, "text_adapter": name == "tcl",
+           "grounder": {"adapter": 10, "factor": 2, "dropout": 0.0}}  # fmt: skip
     if name in ("tcl", "code"):
         small = {"tcl": tcl, "words": {"heads": 2}} if name == "code" else tcl
     torch.manual_seed(0)

@@ -58,7 +58,7 @@ def outputs(grounded: list, frozen: list | None = None, texts: list | None = Non
 
 
 def plain(**changes) -> Tcl:
-    return Tcl(TclConfig(GrounderConfig(HeadConfig(2, 2)), texts="concepts", text_adapter=False, noise=0.0, **changes))
+    return Tcl(TclConfig(GrounderConfig(HeadConfig(2, 2)), texts="concepts", noise=0.0, **changes))
 
 
 def test_masks_are_sigmoids_of_scaled_cosines():
@@ -123,7 +123,7 @@ def test_captions_are_compared_as_they_are_and_equal_concepts_once(make_batch):
 
 def test_knowledge_and_background(make_inputs):
     inputs, classes = make_inputs(), F.normalize(torch.randn(4, TEXT), dim=1)
-    net, mixed = fresh(text_adapter=False), fresh(text_adapter=False, zero_shot=Grounded(0.3, 0.4))
+    net, mixed = fresh(), fresh(zero_shot=Grounded(0.3, 0.4))
     found = mixed.segment(inputs, classes)
     assert found.shape == (2, 5, 9, 13)
     assert (found[:, 0] == 0.4).all()

@@ -21,6 +21,7 @@ from captionseg.text.prompts import class_embeddings
 from captionseg.text.tokenizers import tokenizer
 from captionseg.training import PretrainParams, Recipe, tuning
 from captionseg.training import pretrain as module
+from captionseg.training.curve import read
 from captionseg.training.pretrain import pretrain
 
 
@@ -212,3 +213,14 @@ def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, t
     for method in ("none", "pamr", "segments"):
         found = Predictor.load(tmp_path, device="cpu", protocol=Protocol(refine=RefineParams(method, side=8)))
         assert found.segment(image, ["dog", "cat"]).shape == (40, 30)
+
+
+def test_training_settings_and_refinement_of_a_recipe(recipe, params, folders, tmp_path):
+    given = replace(recipe, training={"epochs": 1, "batch": 16}, refine=RefineParams("pamr", side=28))
+    pretrain(given, params, folders, name="r", context={"prompts": "simple"}, out=tmp_path, tell=lambda *_: None)
+    steps = {step for step, name, _ in read(tmp_path / "seeds" / "0" / "curve.csv") if name == "loss"}
+    assert len(steps) == 35 // 16
+    assert saved.load(tmp_path).context["refine"]["side"] == 28
+    with pytest.raises(UserError, match=r"recipes\.r\.training\.epoch"):
+        pretrain(replace(recipe, training={"epoch": 1}), params, folders, name="r", context={}, out=tmp_path,
+                 tell=lambda *_: None)  # fmt: skip

@@ -38,7 +38,7 @@ data = TrainingSet(
     np.ones((count, 1)), np.full((count, 1), -1), concepts, concepts,
     dense=Rows(rng.standard_normal((count, 3, 3, width)).astype(np.float16)), reads=Reads(dense=True))
 torch.manual_seed(0)
-config = TclConfig(GrounderConfig(HeadConfig(width, text, hidden=7), gate=1.0), noise=0.0, bias=0.0, late_from=0.5)
+config = TclConfig(GrounderConfig(HeadConfig(width, text, hidden=7), dropout=0.0), noise=0.0, bias=0.0, late_from=0.5)
 model = Tcl(config)
 for parameter in model.parameters():
     parameter.data += 0.1 * torch.randn_like(parameter)

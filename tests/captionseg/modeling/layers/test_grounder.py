@@ -19,7 +19,7 @@ def test_at_the_start_it_is_the_frozen_map_repeated(head, changes):
     frozen, config = DenseHead(head), GrounderConfig(head, **changes)
     for parameter in frozen.parameters():
         parameter.data.normal_()
-    net, dense = Grounder(config), torch.randn(2, 3, 4, 6)
+    net, dense = Grounder(config).eval(), torch.randn(2, 3, 4, 6)
     net.start(frozen)
     times = config.factor**config.blocks
     expected = frozen(dense).movedim(-1, 1).repeat_interleave(times, 2).repeat_interleave(times, 3)
@@ -45,6 +45,15 @@ def test_the_decoders_as_published():
     code = GrounderConfig(HeadConfig(768, 512), blocks=2, factor=2, convs=1, conv="full", adapter=0)
     assert round(parameters(tcl) / 1e6, 1) == 21.2
     assert round(parameters(code) / 1e6, 1) == 10.6
+
+
+def test_all_cells_of_a_picture_lose_the_same_features():
+    torch.manual_seed(0)
+    net = Grounder(GrounderConfig(HeadConfig(6, 6), blocks=0, adapter=0, dropout=0.5))
+    found = net(torch.ones(4, 3, 3, 6))
+    assert set(found.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(found, found[:, :, :1, :1].expand_as(found))
+    assert not torch.equal(found[0], found[1])
 
 
 @pytest.mark.parametrize("changes", [{"blocks": -1}, {"factor": 0}, {"convs": 0}])
