@@ -79,8 +79,8 @@ class TextSpace:
         if self.dense:
             return self.dense(dense)
         with torch.inference_mode():
-            head = self.head()
-            return normalised(head(torch.from_numpy(np.asarray(dense, np.float32)).to(head.weight.device)).cpu().numpy())
+            head, given = self.head(), torch.from_numpy(np.asarray(dense, np.float32))
+            return normalised(head(given.to(head.weight.device)).cpu().numpy())
 
     def head(self) -> DenseHead:
         """What `project_dense` does before it normalises, as a module."""
