@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Generic, TypeVar
 
 from torch import Tensor, nn
@@ -15,11 +14,10 @@ class Attached(Generic[M]):
 
     Args:
         module: frozen here.
-        copied: a copy is held, so that the given one may be moved and trained by others.
     """
 
-    def __init__(self, module: M, *, copied: bool = False) -> None:
-        self.module: M = (copy.deepcopy(module) if copied else module).eval().requires_grad_(False)
+    def __init__(self, module: M) -> None:
+        self.module: M = module.eval().requires_grad_(False)
 
     def on(self, tensor: Tensor) -> M:
         """The module on the device of a tensor."""

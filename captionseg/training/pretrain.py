@@ -87,7 +87,7 @@ def one_seed(name: str, config: Any, params: PretrainParams, data: TrainingSet, 
     torch.manual_seed(seed)
     model = build_model(name, config, data)
     if not any(p.requires_grad for p in model.parameters()):
-        found = score(model.eval()) if score else float("nan")
+        found = score(model.eval().to(detect(params.device).device)) if score else float("nan")
         return Fitted(model.state_dict(), found, float("nan"), 0.0, 0.0), model
     curve = Curve(folder / "curve.csv", seed, tell)
     fitted = fit(model, data, params, seed=seed, score=score, curve=curve, work=folder / "checkpoints")
