@@ -45,8 +45,14 @@ groups: venv ## the group models beside the recipes of params.yaml, as an experi
 	  $(foreach rule,nouns cocu cocu_calibrated,-S '+recipes.$(rule)-groupvit={curation:$(rule),archive:$(rule),model:groupvit}') \
 	  $(foreach rule,entities cocu,-S '+recipes.$(rule)-ovsegmentor={curation:$(rule),archive:$(rule),model:ovsegmentor}')
 
+PAMR = refine:{method:pamr}
+SHORT = training:{epochs:3,texts:2,precision:auto}
+WEIGHTS = feature_weight:1.0,image_weight:0.0
 frozen: venv ## models on the frozen encoder (MaskCLIP, TCL, CoDe) beside the recipes of params.yaml, as an experiment of DVC
-	dvc exp run -S 'curate.rules=[nouns,captions,caption_retrieval,cocu,cocu_calibrated]' $(FROZEN)
+	dvc exp run -S 'curate.rules=[nouns,captions,caption_retrieval,cocu,cocu_calibrated]' \
+	  -S '+recipes.none-maskclip={curation:captions,archive:captions,model:maskclip,training:{seeds:[0]},$(PAMR)}' \
+	  -S '+recipes.captions-tcl={curation:captions,archive:captions,model:tcl,settings:{$(WEIGHTS)},$(SHORT),$(PAMR)}' \
+	  $(foreach rule,nouns cocu cocu_calibrated,-S '+recipes.$(rule)-code={curation:$(rule),archive:$(rule),model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1},$(SHORT),$(PAMR)}')
 
 mlflow: venv ## the MLflow UI over all runs, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 \

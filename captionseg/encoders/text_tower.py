@@ -130,8 +130,12 @@ class BertLayer(nn.Module):
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """[T, n, W] -> the same; keys where `seen` [T, 1, 1, n] is False are not."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
-        x = self.norm1(x + self.proj(found))
+        if x.requires_grad:  # of short texts; the fused form is slow backward on the CPU
+            weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).masked_fill(~seen, -torch.inf).softmax(3)
+            found = weights.to(v.dtype) @ v
+        else:
+            found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        x = self.norm1(x + self.proj(found.transpose(1, 2).flatten(2)))
         return self.norm2(x + self.fc2(F.gelu(self.fc1(x))))
 
 

@@ -161,7 +161,7 @@ class Code(nn.Module):
         captions = batch.caption_tokens
         both = padded([captions, prompts.flatten(0, 1)])
         captions, prompts = both[: len(captions)], both[len(captions) :].unflatten(0, there.shape)
-        sentences = torch.where(named[..., None], captions[:, None], prompts)
+        sentences = trimmed(torch.where(named[..., None], captions[:, None], prompts))
         found = self.words.probabilities(self.words.features(sentences, tower), nouns, there)
         target = self.targets(found, batch, named, concepts).masked_fill(tower.special(sentences), -1)
         loss, weight = word_loss(found, target, 1.0 if self.config.words.labels == "own"
@@ -174,7 +174,8 @@ class Code(nn.Module):
         if self.config.words.labels == "own":
             return found.detach().argmax(2)
         assert batch.caption_words is not None
-        words = F.pad(batch.caption_words, (0, found.shape[3] - batch.caption_words.shape[1]), value=-1)
+        words = F.pad(batch.caption_words, (0, max(0, found.shape[3] - batch.caption_words.shape[1])), value=-1)
+        words = words[:, : found.shape[3]]
         return word_targets(torch.where(named[..., None], words[:, None], -1), concepts)
 
     def losses(self, outputs: CodeOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
@@ -198,6 +199,11 @@ class Code(nn.Module):
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Tcl."""
         return self.tcl.label(inputs, class_embeddings, self.config.zero_shot)
+
+
+def trimmed(tokens: Tensor) -> Tensor:
+    """Without the last columns [.., n] that hold nothing but padding."""
+    return tokens[..., : int((tokens != 0).flatten(0, -2).any(0).nonzero().max()) + 1]
 
 
 def mean_of_all(total: Tensor, weight: Tensor, gather: Gather) -> Tensor:
