@@ -46,7 +46,7 @@ groups: venv ## the group models beside the recipes of params.yaml, as an experi
 	  $(foreach rule,entities cocu,-S '+recipes.$(rule)-ovsegmentor={curation:$(rule),archive:$(rule),model:ovsegmentor}')
 
 PAMR = refine:{method:pamr}
-SHORT = training:{epochs:3,texts:2,precision:auto}
+SHORT = training:{epochs:2,texts:2,precision:auto}
 WEIGHTS = feature_weight:1.0,image_weight:0.0
 frozen: venv ## models on the frozen encoder (MaskCLIP, TCL, CoDe) beside the recipes of params.yaml, as an experiment of DVC
 	dvc exp run -S 'curate.rules=[nouns,captions,caption_retrieval,cocu,cocu_calibrated]' \
