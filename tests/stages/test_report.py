@@ -41,7 +41,8 @@ def test_paths_and_params_are_handed_on(params, monkeypatch):
     paths, tracker = {name: Path(name) for name in (*INPUTS, *OUTPUTS)}, Listener()
     assert report.main(params, **paths, tracker=tracker) == {"gate.passed": 1.0}
     folders, out, section = seen["args"]
-    assert vars(folders) == {name: Path(name) for name in INPUTS}
+    assert {**vars(folders.prepared), **vars(folders)} == {"prepared": folders.prepared, **{
+        name: Path(name) for name in INPUTS}}  # fmt: skip
     assert vars(out) == {name: Path(name) for name in OUTPUTS}
     assert seen["protocol"].windows.crop == 5
     assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (2, 7, ["a-mil"], ["more"])
