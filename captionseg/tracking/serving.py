@@ -28,6 +28,7 @@ PACKAGES = (
     "torchvision",
     "timm",
     "open_clip_torch",
+    "tokenizers",
     "transformers",
     "safetensors",
     "segment-anything",
