@@ -47,7 +47,7 @@ groups: venv ## the group models beside the recipes of params.yaml, as an experi
 
 PAMR = refine:{method:pamr}
 SHORT = training:{epochs:2,texts:2,precision:auto}
-WEIGHTS = feature_weight:1.0,image_weight:0.0
+WEIGHTS = feature_weight:1.0,image_weight:0.0,smooth_features:0.0,smooth_masks:0.0
 frozen: venv ## models on the frozen encoder (MaskCLIP, TCL, CoDe) beside the recipes of params.yaml, as an experiment of DVC
 	dvc exp run -S 'curate.rules=[nouns,captions,caption_retrieval,cocu,cocu_calibrated]' \
 	  -S '+recipes.none-maskclip={curation:captions,archive:captions,model:maskclip,training:{seeds:[0]},$(PAMR)}' \

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,8 +32,9 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
     """Score every seed of models/RECIPE.
 
     Returns:
-        {"scores", "per_class", "seeds": {N: mIoU}}; the areas [seeds, n, 3, C]; and images per second. Nothing is
-        scored, and all of it is empty, where no mask of the split is known: data of one's own rarely have any.
+        {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}}; the areas [seeds, n, 3, C]; and
+        images per second. Nothing is scored, and all of it is empty, where no mask of the split is known: data of one's
+        own rarely have any.
     """
     benchmark = HeldOut.load(folders, params.split)
     seeds = sorted((model / "seeds").iterdir(), key=lambda p: int(p.name)) if (model / "seeds").is_dir() else []
@@ -46,8 +47,8 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     start, areas = time.perf_counter(), []
     for folder in seeds:
-        reads, refine, predict = predictor(folder, benchmark.names, frozen, params.protocol, device)
-        areas.append(count(benchmark.of(reads, refine), predict))
+        loaded = load(folder, benchmark.names, frozen, params.protocol, device)
+        areas.append(count(benchmark.of(loaded.reads, loaded.refine), loaded.predict))
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
@@ -56,6 +57,7 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
         "per_class": per_class(areas, benchmark.names),
         "seeds": {folder.name: scores([a], samples=1, seed=seed)["miou"]
                   for folder, a in zip(seeds, areas, strict=True)},
+        "protocol": {"prompts": loaded.prompts, "refine": loaded.refine},
     }
     return result, np.stack(areas), speed
 
@@ -71,9 +73,18 @@ def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {"seen": seen, "unseen": ~seen} if seen.any() and not seen.all() else {}
 
 
-def predictor(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], protocol: Protocol,
-              device: str) -> tuple[Reads, str, Predict]:  # fmt: skip
-    """What the model of a folder reads, how its masks are refined, and inputs of one image -> labels [H, W].
+class Loaded(NamedTuple):
+    """A saved model ready to label: what it reads, its prompts, how its masks are refined, inputs -> labels [H, W]."""
+
+    reads: Reads
+    prompts: str
+    refine: str
+    predict: Predict
+
+
+def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], protocol: Protocol,
+         device: str) -> Loaded:  # fmt: skip
+    """The model of a folder, and inputs of one image -> labels [H, W].
 
     Args:
         folder: that holds it.
@@ -92,4 +103,5 @@ def predictor(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder],
             return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, protocol).cpu().numpy()
 
     assert protocol.refine is not None
-    return model.config.reads, protocol.refine.method, predict
+    prompts = "learnt" if model.config.reads.tokens == "frozen" else found.context["prompts"]
+    return Loaded(model.config.reads, prompts, protocol.refine.method, predict)

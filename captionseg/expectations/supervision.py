@@ -22,6 +22,9 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
 f is below 2 however it is made positive (Eq. 6); Eq. 7 divides it by a mean of f, so that only finiteness is sure.
 """
 
+EMPTY = {"captions"}
+"""Rules that give no concept at all."""
+
 FINITE = {"score": (-1e6, 1e6)}
 """For rules that are not in RANGES."""
 
@@ -29,7 +32,7 @@ FINITE = {"score": (-1e6, 1e6)}
 def suites(rule: str, table: pa.Table, known: set[str], params: ValidateParams) -> list[Suite]:
     """Of a rule's table of schema SUPERVISION; `known` are the uids of the successful pairs."""
     rows, concepts = frame(table, known), exploded(table, "concepts", keep=["uid"])
-    out = [Suite(f"supervision {rule}", rows, of_rows(params))]
+    out = [Suite(f"supervision {rule}", rows, of_rows(rule, params))]
     if len(concepts):
         out.append(Suite(f"concepts {rule}", concepts, of_concepts(rule, params)))
     return out
@@ -51,14 +54,16 @@ def frame(table: pa.Table, known: set[str]) -> pd.DataFrame:
     return rows
 
 
-def of_rows(params: ValidateParams) -> list[Any]:
+def of_rows(rule: str, params: ValidateParams) -> list[Any]:
     """Expectations of `frame`."""
+    low, high = (None, 0) if rule in EMPTY else (1, None)
     return [
         *not_null("uid", "kept"),
         expect.ExpectColumnValuesToBeUnique(column="uid"),
         *always("in_pairs", "reason_given", "texts_unique"),
         expect.ExpectColumnValuesToBeInSet(column="kept", value_set=[True], mostly=params.min_kept),
-        expect.ExpectColumnValuesToBeBetween(column="concepts_if_kept", min_value=1, mostly=params.min_with_concepts),
+        expect.ExpectColumnValuesToBeBetween(column="concepts_if_kept", min_value=low, max_value=high,
+                                             mostly=params.min_with_concepts),
     ]
 
 

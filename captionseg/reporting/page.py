@@ -28,6 +28,11 @@ def render(context: Mapping[str, Any]) -> str:
     return environment.from_string(source).render(context)
 
 
+REFINED = {"pamr": "Masks refined along the edges of the picture (PAMR).",
+           "segments": "Masks refined by class-agnostic segments."}
+"""What is said of a recipe whose masks are not scored as they are."""
+
+
 def number(value: float | None, decimals: int = 1) -> str:
     """A number with a fixed count of decimals; a dash for none."""
     return DASH if value is None else f"{value:.{decimals}f}"
@@ -47,7 +52,8 @@ def results(run: Artifacts, looks: Mapping[str, Style]) -> list[View]:
         scored = run.scores.get(name, {})
         rows.append({
             "name": name, "about": recipe.about, "control": is_control(recipe), "colour": looks[name].colour,
-            "scores": scored.get("scores"), "seeds": len(scored.get("seeds", run.fits.get(name, ()))),
+            "refined": REFINED.get(scored.get("protocol", {}).get("refine")), "scores": scored.get("scores"),
+            "seeds": len(scored.get("seeds", run.fits.get(name, ()))),
             "over_baseline": difference(run.scores, name, baseline_of(run.recipes, name)),
             "over_control": difference(run.scores, name, control_of(run.recipes, name)),
         })  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.benchmarks.recipe import predictor
+from captionseg.benchmarks.recipe import load
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol
 from captionseg.reporting import ReportParams
@@ -81,10 +81,10 @@ def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen
         device: that the model runs on.
     """
     folder, where = run.folders.models / name, detect(device).device
-    reads, refine, predict = predictor(folder, run.classes.names, frozen, protocol, where)
+    loaded = load(folder, run.classes.names, frozen, protocol, where)
     number = {uid: row for row, uid in enumerate(run.rows)}
-    inputs = run.folders.prepared.inputs(reads, refine=refine)
-    return {uid: predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
+    inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine)
+    return {uid: loaded.predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
             for uid, mask in masks.items()}  # fmt: skip
 
 

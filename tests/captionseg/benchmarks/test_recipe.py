@@ -97,6 +97,8 @@ def test_masks_are_refined_before_each_pixel_takes_its_class(folders, model, met
     plain, before, _ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     result, after, _ = evaluate(model, folders, params, seed=0)
     assert after[:, :, 2].sum() == before[:, :, 2].sum()
+    assert (plain.pop("protocol"), result.pop("protocol")) == (
+        {"prompts": "simple", "refine": "none"}, {"prompts": "simple", "refine": method})  # fmt: skip
     if method == "segments":
         assert result == plain
     else:

@@ -155,6 +155,14 @@ def test_shares_are_thresholds(run: Run) -> None:
     }
 
 
+def test_a_rule_that_gives_no_concept_must_give_none(run: Run) -> None:
+    run.supervision["captions"] = [{**row, "concepts": []} for row in run.supervision["nouns"]]
+    check(run.write())
+    run.supervision["captions"] = run.supervision["nouns"]
+    with pytest.raises(UserError, match="supervision captions: .* of concepts_if_kept"):
+        check(run.write())
+
+
 def test_a_failure_may_lack_its_caption(run: Run) -> None:
     """A source quarantines a picture whose caption is missing: that is no poison."""
     failed = next(row for row in run.pairs if row["status"] != "success")
