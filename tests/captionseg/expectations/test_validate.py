@@ -159,7 +159,7 @@ def test_a_rule_that_gives_no_concept_must_give_none(run: Run) -> None:
     run.supervision["captions"] = [{**row, "concepts": []} for row in run.supervision["nouns"]]
     check(run.write())
     run.supervision["captions"] = run.supervision["nouns"]
-    with pytest.raises(UserError, match="supervision captions: .* of concepts_if_kept"):
+    with pytest.raises(UserError, match=r"supervision captions: .* of concepts_if_kept"):
         check(run.write())
 
 
