@@ -19,6 +19,7 @@ FAMILIES = {
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS"], {"islands", "pooling", "segmenter"}),
     "grounding": (["GROUNDERS"], {"grounder"}),
+    "captioners": (["CAPTIONERS"], {"cache", "captioner"}),
     "modeling": (["MODELS"], {"attached", "backbone", "bags", "completion", "group_encoder", "group_readout",
                              "grounder", "grouping", "groupvit_checkpoint", "pairs", "pretrained", "regions", "saved",
                              "segmenter", "text", "texts", "tokens", "towers", "transformer", "word_segments",

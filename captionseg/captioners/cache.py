@@ -1,0 +1,206 @@
+"""Captions of a folder of pairs, generated once: what is on disk is not asked for again.
+
+OUT/KEY/NNNNN.parquet holds the captions of a finished shard, OUT/KEY/NNNNN.parts/ those of one in work, a file a batch;
+KEY is the captioner's. Rows of an older state are overruled by those of a newer one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from captionseg.captioners.captioner import Captioner, CaptionError, NoCaption, tidied
+from captionseg.datasets.shards import read_images, shard_names
+from captionseg.records import PAIRS, UserError
+from captionseg.storage import write_table
+
+CAPTIONS = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("caption", pa.string()),  # the original one
+        ("captioner", pa.string()),  # key of its configuration
+        ("generated", pa.string()),  # tidied; null where there is none
+        ("status", pa.string()),  # success, failed or missing (precomputed)
+        ("error_message", pa.string()),  # null on success
+    ]
+)
+"""One row per picture that was asked about, failures too."""
+
+HOPELESS = 50  # failures in a row that end a run
+
+
+@dataclass
+class _Run:
+    """What is going on: who captions into which folder, and how it went so far."""
+
+    captioner: Captioner
+    folder: Path
+    bar: tqdm
+    count: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    in_a_row: int = 0
+
+
+def caption(
+    pairs: Path, captioner: Captioner, out: Path, *, uids: Collection[str] | None = None, retry_failed: bool = True
+) -> dict[str, float]:
+    """Caption the pictures of a folder of pairs, a batch in memory at a time; a killed run goes on where it was.
+
+    Args:
+        pairs: shards of pairs.
+        captioner: who is asked.
+        out: folder of captions by all captioners; to be kept between runs.
+        uids: only these; None for all.
+        retry_failed: ask again for what failed in an earlier run.
+
+    Returns:
+        images, captioned and failed and missing (with those of earlier runs), asked (in this one), words_per_caption.
+
+    Raises:
+        UserError: if there is no caption in the end, if 50 pictures in a row failed, or the captioner cannot work.
+    """
+    with tqdm(total=total(pairs, uids), desc="caption", unit="img") as bar:
+        run = _Run(captioner, Path(out) / captioner.key, bar)
+        for shard in shard_names(pairs):
+            known = {row["uid"]: row for row in kept_rows(run.folder, shard)}
+            _shard(run, pairs, shard, known, wanted=uids, retry=retry_failed)
+    return summary(run)
+
+
+def read_captions(
+    out: Path, captioner: Captioner, uids: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """(uid, generated caption) of every success on disk, shard by shard; `uids` as in `caption`."""
+    folder = Path(out) / captioner.key
+    for shard in sorted({file.name.partition(".")[0] for file in folder.glob("[0-9]*.par*")}):
+        for row in kept_rows(folder, shard):
+            if row["status"] == "success" and (uids is None or row["uid"] in uids):
+                yield row["uid"], row["generated"]
+
+
+def total(pairs: Path, uids: Collection[str] | None) -> int:
+    """How many pictures there are to be done."""
+    if uids is not None:
+        return len(set(uids))
+    tables = (pq.read_table(pairs / f"{shard}.parquet", columns=["status"]) for shard in shard_names(pairs))
+    return sum(table["status"].to_pylist().count("success") for table in tables)
+
+
+def kept_rows(folder: Path, shard: str) -> list[dict]:
+    """Rows of a shard that earlier runs left, one a picture: the newest.
+
+    Raises:
+        UserError: for a file that cannot be read.
+    """
+    parts = sorted((folder / f"{shard}.parts").glob("[0-9]*.parquet"))
+    rows = {}
+    for file in [*([whole] if (whole := folder / f"{shard}.parquet").exists() else []), *parts]:
+        try:
+            rows.update((row["uid"], row) for row in pq.read_table(file, schema=CAPTIONS).to_pylist())
+        except (OSError, pa.ArrowException) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{file}: cannot be read ({reason}); delete it, its captions are made again") from None
+    return list(rows.values())
+
+
+def _shard(
+    run: _Run, pairs: Path, shard: str, known: dict[str, dict], *, wanted: Collection[str] | None, retry: bool
+) -> None:
+    """One shard: ask about what is not known, batch by batch, then make one file of all."""
+    rows = pq.read_table(pairs / f"{shard}.parquet", schema=PAIRS).select(["uid", "caption", "url", "status"])
+    asked = {row["uid"]: row for row in rows.to_pylist()
+             if row["status"] == "success" and (wanted is None or row["uid"] in wanted)}
+    done = {uid for uid, row in known.items() if uid in asked and row["caption"] == asked[uid]["caption"]
+            and (row["status"] == "success" or not retry)}
+    for uid in done:
+        _note(run, known[uid])
+    parts = run.folder / f"{shard}.parts"
+    number = 1 + max((int(file.stem) for file in parts.glob("[0-9]*.parquet")), default=-1)
+    new: dict[str, dict] = {}
+    images = read_images(pairs, shard, todo) if (todo := asked.keys() - done) else iter(())
+    for batch in batches(images, max(1, run.captioner.batch)):
+        batch = {uid: image for uid, image in batch.items() if uid not in new}
+        found = _ask(run, [asked[uid] for uid in batch], list(batch.values()))
+        write_table(pa.Table.from_pylist(found, schema=CAPTIONS), parts / f"{number:06d}.parquet")
+        number += 1
+        new.update((row["uid"], row) for row in found)
+    if parts.exists():
+        every = {**known, **new}
+        write_table(pa.Table.from_pylist(list(every.values()), schema=CAPTIONS), run.folder / f"{shard}.parquet")
+        gone = run.folder / f".{shard}.parts"  # out of sight at once: half a deletion would leave the older rows
+        shutil.rmtree(gone, ignore_errors=True)
+        parts.rename(gone)
+        shutil.rmtree(gone)
+
+
+def batches(images: Iterator[tuple[str, np.ndarray]], size: int) -> Iterator[dict[str, np.ndarray]]:
+    """uid -> picture, of so many at a time."""
+    batch: dict[str, np.ndarray] = {}
+    for uid, image in images:
+        batch[uid] = image
+        if len(batch) == size:
+            yield batch
+            batch = {}
+    if batch:
+        yield batch
+
+
+def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
+    """Rows of CAPTIONS; after a failure in a batch each of its pictures alone: one does not spoil the others."""
+    try:
+        answers = run.captioner.captions(images, [row["caption"] for row in rows], uids=[row["uid"] for row in rows],
+                                         urls=[row["url"] for row in rows])
+        found = [_row(run, row, tidied(text)) for row, text in zip(rows, answers, strict=True)]
+    except CaptionError as error:
+        if len(rows) > 1:
+            return [_ask(run, [row], [image])[0] for row, image in zip(rows, images, strict=True)]
+        found = [{**_row(run, rows[0], ""), "status": error.status, "error_message": str(error)}]
+    for row in found:
+        run.count["asked"] += 1
+        run.in_a_row = 0 if row["status"] == "success" else run.in_a_row + (row["status"] == "failed")
+        _note(run, row)
+    if run.in_a_row >= HOPELESS:
+        raise UserError(f"captions: {run.in_a_row} pictures in a row failed, the last of them so: "
+                        f"{found[-1]['error_message']}; mend the captioner, then what has failed is asked again")
+    return found
+
+
+def _row(run: _Run, row: dict, text: str) -> dict:
+    """One answer as a row; an empty one is a failure."""
+    return {"uid": row["uid"], "caption": row["caption"], "captioner": run.captioner.key, "generated": text or None,
+            "status": "success" if text else "failed", "error_message": None if text else "empty answer"}
+
+
+def _note(run: _Run, row: dict) -> None:
+    """Count a row that is done, now or before."""
+    run.count.update({row["status"]: 1, "words": len((row["generated"] or "").split())})
+    if row["status"] != "success":
+        # where each message names its own picture, a count of messages says nothing
+        run.reasons["no caption in the file" if row["status"] == NoCaption.status else row["error_message"]] += 1
+    run.bar.update()
+
+
+def listing(reasons: Counter[str]) -> str:
+    """The commonest reasons, in one line."""
+    return "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
+
+
+def summary(run: _Run) -> dict[str, float]:
+    """See `caption`."""
+    count = run.count
+    images = count["success"] + count["failed"] + count["missing"]
+    if not count["success"]:
+        raise UserError(f"captions: none of {images} pictures got one: {listing(run.reasons) or 'no such pictures'}")
+    return {
+        "images": float(images), "captioned": float(count["success"]), "failed": float(count["failed"]),
+        "missing": float(count["missing"]), "asked": float(count["asked"]),
+        "words_per_caption": count["words"] / count["success"],
+    }  # fmt: skip

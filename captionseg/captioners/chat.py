@@ -1,0 +1,211 @@
+"""A chat model of transformers that sees pictures (LLaVA, Qwen-VL, SmolVLM, ...), from a folder on disk.
+
+CogVLM, which USE took, is code of its own that transformers does not have; any model of the same interface stands in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from captionseg.captioners.captioner import PROMPT, CaptionError, key_of, question, seed_of
+from captionseg.records import UserError
+from captionseg.runtime.runtime import Precision
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from captionseg.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class ChatParams:
+    """Fields of `chat`.
+
+    Attributes:
+        folder: of the checkpoint: config.json, *.safetensors, tokenizer, image processor and chat template.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, fp32, bf16 or fp16 of the weights.
+        prompt: the question; {caption} in it stands for the original caption.
+        temperature, top_p, top_k: of the sampling (USE's); temperature 0 takes the likeliest word, top_k 0 is no limit.
+        max_new_tokens: at most so many an answer.
+        seed: of the sampling; each picture has a seed of its own, made of this, its pixels and the question.
+        batch: images at once.
+    """
+
+    folder: str = ""
+    device: str = "auto"
+    precision: Precision = "auto"
+    prompt: str = PROMPT
+    temperature: float = 0.8
+    top_p: float = 0.4
+    top_k: int = 5
+    max_new_tokens: int = 512
+    seed: int = 0
+    batch: int = 8
+
+    def build(self) -> ChatCaptioner:
+        """The captioner with its weights on the device.
+
+        Raises:
+            UserError: if the folder holds no such model, or needs code of its own.
+        """
+        from captionseg.runtime import detect
+
+        runtime = detect(self.device, self.precision)
+        model, processor = load(Path(self.folder), runtime)
+        names = ("precision", "prompt", "temperature", "top_p", "top_k", "max_new_tokens", "seed")
+        key = key_of("chat", content=content_of(Path(self.folder)), **{name: getattr(self, name) for name in names})
+        return ChatCaptioner(model, processor, self, runtime=runtime, key=key)
+
+
+def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
+    """Model and processor of a folder; nothing is downloaded, nothing unpickled, no code of the folder runs."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
+
+    where = f"chat.folder: {str(folder)!r}"
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise UserError(f"{where}: no config.json with *.safetensors; give the folder of a downloaded checkpoint")
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[runtime.precision]
+    known: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        processor = AutoProcessor.from_pretrained(str(folder), **known)
+        reader: Any = AutoModelForImageTextToText
+        model = reader.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **known)
+    except Exception as error:  # whatever a reader of foreign files may raise
+        reason = next(iter(str(error).split("\n")), "")[:300] or type(error).__name__
+        raise UserError(f"{where}: no chat model that transformers can load: {reason}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    if not getattr(processor, "tokenizer", None) or not getattr(processor, "chat_template", None):
+        raise UserError(f"{where}: it has no chat template with pictures, so it is no chat model; look for "
+                        "chat_template.jinja beside its config.json")
+    return model.to(runtime.device).eval().requires_grad_(False), processor
+
+
+def content_of(folder: Path) -> str:
+    """sha256 over the checkpoint's files, weights too."""
+    digest = hashlib.sha256()
+    read = {".json", ".jinja", ".safetensors", ".txt", ".model"}
+    for file in sorted(f for f in folder.iterdir() if f.suffix in read):
+        with file.open("rb") as stream:
+            digest.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+class ChatCaptioner:
+    """Asks a model about pictures.
+
+    Args:
+        model: of transformers, on the runtime's device.
+        processor: its own, with a chat template.
+        params: what is asked, and how the answer is drawn.
+        runtime: where.
+        key: see Captioner.
+    """
+
+    def __init__(self, model: Any, processor: Any, params: ChatParams, *, runtime: Runtime, key: str) -> None:
+        self.model, self.processor, self.params, self.runtime = model, processor, params, runtime
+        self.key, self.batch = key, params.batch
+        self.options = generation(model, processor.tokenizer, params.max_new_tokens)
+
+    def captions(
+        self, images: Sequence[np.ndarray], given: Sequence[str], *, uids: Sequence[str] = (), urls: Sequence[str] = ()
+    ) -> list[str]:
+        """See Captioner."""
+        import torch
+
+        asked = [question(self.params.prompt, text) for text in given]
+        seeds = [seed_of(self.params.seed, image, text) for image, text in zip(images, asked, strict=True)]
+        if not asked:
+            return []
+        try:
+            inputs = self._inputs(images, asked)
+            with torch.inference_mode():
+                tokens = self.model.generate(**inputs, generation_config=self.options,
+                                             logits_processor=[Draw(seeds, self.params)])
+            new = tokens[:, inputs["input_ids"].shape[1] :]
+            return self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+        except (ValueError, RuntimeError, LookupError, TypeError) as error:  # of one picture; out of memory too
+            raise CaptionError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
+
+    def _inputs(self, images: Sequence[np.ndarray], asked: Sequence[str]) -> Any:
+        """What the model reads: left-padded tokens, and pixels in the precision of its weights."""
+        talks = [
+            [{"role": "user", "content": [{"type": "image", "image": Image.fromarray(image)},
+                                          {"type": "text", "text": text}]}]
+            for image, text in zip(images, asked, strict=True)
+        ]  # fmt: skip
+        inputs = self.processor.apply_chat_template(
+            talks, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+            sanitize_control_tokens=True, processor_kwargs={"padding": True, "padding_side": "left"},
+        )  # fmt: skip
+        return inputs.to(self.runtime.device, dtype=self.model.dtype)
+
+
+def generation(model: Any, tokenizer: Any, most: int) -> Any:
+    """How tokens are generated: the checkpoint's ends of an answer, and nothing else of its own habits."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
+    first = ends[0] if isinstance(ends, list) else ends
+    pad = next((p for p in (tokenizer.pad_token_id, own.pad_token_id, first) if p is not None), 0)
+    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=pad, bos_token_id=own.bos_token_id)
+    return GenerationConfig(eos_token_id=ends, pad_token_id=pad, bos_token_id=own.bos_token_id, do_sample=False,
+                            max_new_tokens=most)
+
+
+class Draw:
+    """Sampling as a processor of logits: all but the drawn token get -inf, and the likeliest is taken.
+
+    transformers draws all rows from one generator, so that a caption would depend on the pictures beside it.
+
+    Args:
+        seeds: [B].
+        params: temperature, top_p, top_k.
+    """
+
+    def __init__(self, seeds: Sequence[int], params: ChatParams) -> None:
+        self.rows = [np.random.default_rng(seed) for seed in seeds]
+        self.params = params
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """[B, T] tokens so far and [B, V] logits -> [B, V]."""
+        p, uniform = self.params, scores.new_tensor([row.random() for row in self.rows])
+        chosen = drawn(scores, uniform, temperature=p.temperature, top_p=p.top_p, top_k=p.top_k)
+        return scores.new_full(scores.shape, -float("inf")).scatter(1, chosen[:, None], 0.0)
+
+
+def drawn(scores: Tensor, uniform: Tensor, *, temperature: float, top_p: float, top_k: int) -> Tensor:
+    """Tokens by inverse transform sampling: temperature, then the k likeliest, then the nucleus of mass p.
+
+    Args:
+        scores: [B, V] logits.
+        uniform: [B] in 0..1.
+        temperature: 0 takes the likeliest.
+        top_p: the fewest tokens whose probabilities reach it are left; the likeliest always is.
+        top_k: 0 leaves all.
+
+    Returns:
+        [B] int64.
+    """
+    width = scores.shape[1]
+    kept, token = scores.float().topk(1 if temperature <= 0 else min(top_k or width, width), dim=1)
+    mass = (kept / (temperature or 1.0)).softmax(1)
+    before = mass.cumsum(1) - mass
+    mass = mass * (before < max(top_p, 1e-9))  # the first has nothing before it, and stays
+    total = mass.cumsum(1)
+    place = (total <= uniform.float()[:, None] * total[:, -1:]).sum(1).clamp(max=mass.shape[1] - 1)
+    return token.gather(1, place[:, None])[:, 0]

@@ -1,0 +1,101 @@
+"""Captions that somebody has generated already: a parquet file with a column `uid` or `url`, and one with captions."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from captionseg.captioners.captioner import NoCaption, key_of
+from captionseg.records import UserError
+
+
+class PrecomputedCaptioner:
+    """Looks captions up.
+
+    Args:
+        names: [N] uids or urls, each once, sorted.
+        texts: [N] captions.
+        by: uid or url.
+        key: see Captioner.
+        where: the file, for messages.
+    """
+
+    batch = 256
+
+    def __init__(self, names: pa.Array, texts: pa.Array, *, by: str, key: str, where: str) -> None:
+        self.names, self.texts, self.by, self.key, self.where = names, texts, by, key, where
+
+    def captions(
+        self, images: Sequence[np.ndarray], given: Sequence[str], *, uids: Sequence[str] = (), urls: Sequence[str] = ()
+    ) -> list[str]:
+        """See Captioner; pictures are not looked at.
+
+        Raises:
+            NoCaption: naming the first that the file does not have.
+        """
+        asked = list(uids if self.by == "uid" else urls)
+        if len(asked) != len(images):
+            raise ValueError(f"{len(images)} pictures, {len(asked)} of {self.by}s")
+        return [self._find(name) for name in asked]
+
+    def _find(self, name: str) -> str:
+        row = bisect_left(self.names, name, key=lambda found: found.as_py())
+        if row == len(self.names) or self.names[row].as_py() != name:
+            raise NoCaption(f"no caption for {self.by} {name} in {self.where}")
+        return self.texts[row].as_py() or ""
+
+
+@dataclass(frozen=True)
+class PrecomputedParams:
+    """Fields of `precomputed`.
+
+    Attributes:
+        file: parquet with a row per picture; uid counts where it has uid and url.
+        column: which of its columns holds the captions.
+    """
+
+    file: str = ""
+    column: str = "caption"
+
+    def build(self) -> PrecomputedCaptioner:
+        """The file's captions, in memory.
+
+        Raises:
+            UserError: if it is no such file, or has two captions for one name.
+        """
+        by, table = self._read()
+        names, texts = (table.sort_by(by)[name].combine_chunks() for name in (by, "text"))
+        if names.null_count:
+            raise UserError(f"precomputed.file: {self.file} has {names.null_count} rows without {by}; remove them")
+        if (twice := pc.index(pc.equal(names[1:], names[:-1]), True).as_py()) >= 0:  # type: ignore[attr-defined]
+            raise UserError(f"precomputed.file: {self.file} has several rows for {by} {names[twice]}; keep one of each")
+        with Path(self.file).open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        key = key_of("precomputed", content=content, column=self.column)
+        return PrecomputedCaptioner(names, texts, by=by, key=key, where=self.file)
+
+    def _read(self) -> tuple[str, pa.Table]:
+        """uid or url, and a table of that and `text`, both strings."""
+        option = "precomputed.file"
+        try:
+            columns = pq.read_schema(self.file).names
+            by = next((name for name in ("uid", "url") if name in columns), None)
+            if by is None or self.column not in columns:
+                raise UserError(f"{option}: {self.file} has columns {', '.join(columns)}; wanted are uid or url, and "
+                                f"{self.column!r} (precomputed.column)")
+            table = pq.read_table(self.file, columns=[by, self.column])
+            strings = [table[name].cast(pa.large_string()) for name in (by, self.column)]
+        except FileNotFoundError:
+            raise UserError(f"{option}: no file {self.file!r}; give a parquet file of captions") from None
+        except (OSError, pa.ArrowException) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{option}: {self.file} is no parquet file of captions: {reason}") from None
+        return by, pa.table({by: strings[0], "text": strings[1]})

@@ -1,0 +1,227 @@
+"""A vision-language model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, ...), on this machine."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import ipaddress
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from PIL import Image
+
+from captionseg.captioners.captioner import PROMPT, CaptionError, key_of, question, seed_of
+from captionseg.records import UserError
+
+LARGEST_ANSWER = 1 << 20  # bytes
+BUSY = {408, 425, 429, 500, 502, 503, 504}
+THIS_PICTURE = {400, 413, 415, 422}
+LONGEST_PAUSE = 60.0  # seconds
+
+
+@dataclass(frozen=True)
+class ServerParams:
+    """Fields of `server`.
+
+    Attributes:
+        url: of the API, up to and with /v1.
+        model: name that the server knows it by; `GET URL/models` lists them.
+        prompt: the question; {caption} in it stands for the original caption.
+        temperature, top_p, top_k: of the sampling (USE's); top_k 0 is not sent, for servers that do not know it.
+        max_new_tokens: at most so many an answer.
+        seed: of the sampling; each picture has a seed of its own, made of this, its pixels and the question.
+        side: larger pictures are shrunk to it, in pixels.
+        batch: requests at once.
+        timeout: seconds that one answer may take.
+        retries: how often an overloaded or silent server is asked again.
+        backoff: seconds before the first of them; doubled each time.
+        remote: allow a server that is not on this machine. Pictures are sent there.
+    """
+
+    url: str = "http://127.0.0.1:8000/v1"
+    model: str = ""
+    prompt: str = PROMPT
+    temperature: float = 0.8
+    top_p: float = 0.4
+    top_k: int = 5
+    max_new_tokens: int = 512
+    seed: int = 0
+    side: int = 1344
+    batch: int = 8
+    timeout: float = 120.0
+    retries: int = 4
+    backoff: float = 1.0
+    remote: bool = False
+
+    def build(self) -> ServerCaptioner:
+        """The captioner; the server is not asked yet.
+
+        Raises:
+            UserError: for an address that is none, or is elsewhere.
+        """
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UserError(f"server.url: {self.url!r} is no address; give one such as {ServerParams.url}")
+        if not self.remote and not is_here(parts.hostname):
+            raise UserError(f"server.url: {parts.hostname} is another machine, and pictures would be sent there; "
+                            "set server.remote: true to allow it")
+        if not self.model:
+            raise UserError("server.model: give the name of the model as the server knows it")
+        return ServerCaptioner(self)
+
+
+def is_here(host: str) -> bool:
+    """Is it this machine, by name or number? Nothing is looked up."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer: whoever was allowed to see the pictures has not said who else is."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+class ServerCaptioner:
+    """Asks a server, several pictures at once."""
+
+    def __init__(self, params: ServerParams) -> None:
+        self.params, self.batch = params, params.batch
+        here = is_here(urlsplit(params.url).hostname or "")
+        self.opener = urllib.request.build_opener(_Stay, *([urllib.request.ProxyHandler({})] if here else []))
+        names = ("model", "prompt", "temperature", "top_p", "top_k", "max_new_tokens", "seed", "side")
+        self.key = key_of("server", **{name: getattr(params, name) for name in names})
+
+    def captions(
+        self, images: Sequence[np.ndarray], given: Sequence[str], *, uids: Sequence[str] = (), urls: Sequence[str] = ()
+    ) -> list[str]:
+        """See Captioner.
+
+        Raises:
+            CaptionError: for an answer that is none, or a picture that the server refuses.
+            UserError: if the server cannot be reached, or refuses to work.
+        """
+        with ThreadPoolExecutor(max(1, self.batch)) as pool:
+            return list(pool.map(lambda pair: self._ask(self._body(*pair)), zip(images, given, strict=True)))
+
+    def _body(self, image: np.ndarray, given: str) -> bytes:
+        """The request for one picture."""
+        p, text = self.params, question(self.params.prompt, given)
+        picture = {"type": "image_url", "image_url": {"url": data_url(image, p.side)}}
+        content = [picture, {"type": "text", "text": text}]
+        return json.dumps({
+            "model": p.model, "messages": [{"role": "user", "content": content}], "stream": False,
+            "temperature": p.temperature, "top_p": p.top_p, "max_tokens": p.max_new_tokens,
+            "seed": seed_of(p.seed, image, text) >> 32,  # 31 bits: some servers read no more
+            **({"top_k": p.top_k} if p.top_k else {}),
+        }).encode()  # fmt: skip
+
+    def _ask(self, body: bytes) -> str:
+        """The answer to one request, which may take several."""
+        for attempt in range(self.params.retries + 1):
+            last = attempt == self.params.retries
+            pause = min(self.params.backoff * 2**attempt, LONGEST_PAUSE)
+            try:
+                return content_of(self._post(body))
+            except urllib.error.HTTPError as error:
+                with error:
+                    if error.code not in BUSY or last:
+                        raise self._refused(error) from None
+                    pause = max(pause, wanted_pause(error))
+            except urllib.error.URLError as error:
+                if last:
+                    raise self._lost(error) from None
+            except (OSError, http.client.HTTPException) as error:
+                if last:
+                    reason = str(error) or type(error).__name__
+                    raise CaptionError(f"{self.params.url}: no answer ({reason})") from None
+            time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _post(self, body: bytes) -> bytes:
+        """One request, one answer; no longer than `timeout` and LARGEST_ANSWER."""
+        request = urllib.request.Request(f"{self.params.url.rstrip('/')}/chat/completions", body,
+                                         {"Content-Type": "application/json", "Accept": "application/json"})
+        until = time.monotonic() + self.params.timeout
+        found = bytearray()
+        with self.opener.open(request, timeout=self.params.timeout) as response:
+            while chunk := response.read1(1 << 16):
+                found += chunk
+                if len(found) > LARGEST_ANSWER:
+                    raise CaptionError(f"{self.params.url}: malformed answer, more than {LARGEST_ANSWER} bytes")
+                if time.monotonic() > until:
+                    raise TimeoutError("timed out")
+        return bytes(found)
+
+    def _lost(self, error: urllib.error.URLError) -> UserError:
+        """Nobody is there, or whoever is there hung up while a picture was sent."""
+        if isinstance(error.reason, BrokenPipeError | ConnectionResetError):
+            return CaptionError(f"{self.params.url}: the picture was not accepted ({error.reason})")
+        return UserError(f"{self.params.url}: cannot be reached ({error.reason}); start the server, or set server.url")
+
+    def _refused(self, error: urllib.error.HTTPError) -> UserError:
+        """The server's own words in one line."""
+        kind = CaptionError if error.code in THIS_PICTURE | {500} else UserError
+        return kind(f"{self.params.url}: HTTP {error.code}: {message_of(error)}")
+
+
+def data_url(image: np.ndarray, side: int) -> str:
+    """uint8 [H, W, 3] as a JPEG in a data URL, no side longer than `side`."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((side, side), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=95)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def content_of(answer: bytes) -> str:
+    """The text of an answer; a model that says nothing says "".
+
+    Raises:
+        CaptionError: if it is no chat completion.
+    """
+    try:
+        found = json.loads(answer)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        found = answer
+    if found is None or isinstance(found, str):
+        return found or ""
+    raise CaptionError(f"malformed answer of the server: {one_line(answer)}")
+
+
+def message_of(error: urllib.error.HTTPError) -> str:
+    """What a refusal says, in one line: error.message or message of its JSON, or its first words."""
+    try:
+        body = error.read1(1 << 16)
+    except (OSError, AttributeError, http.client.HTTPException):
+        body = b""
+    try:
+        found = json.loads(body)
+        found = found.get("error", found)
+        return one_line(str(found["message"] if isinstance(found, dict) else found).encode())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return one_line(body) or str(error.reason)
+
+
+def wanted_pause(error: urllib.error.HTTPError) -> float:
+    """Seconds that the server asks to wait, within reason."""
+    asked = str(error.headers.get("Retry-After") or "")
+    return min(float(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else 0.0
+
+
+def one_line(text: bytes) -> str:
+    """The first words of what may be anything."""
+    words = " ".join(text[:400].decode(errors="replace").split())
+    return "".join(c for c in words if c.isprintable())[:200]

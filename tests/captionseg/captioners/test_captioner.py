@@ -1,0 +1,57 @@
+"""Questions, seeds, and answers made into running text."""
+
+import numpy as np
+import pytest
+
+from captionseg.captioners.captioner import key_of, question, seed_of, tidied
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("a dog", "a dog."),
+        ("  A dog.\n", "A dog."),
+        ("A dog that\nsits.", "A dog that sits."),
+        ("A dog\n\nA cat", "A dog. A cat."),
+        ("Parts:\n- **two** ears\n* a `tail`\n1. paws", "Parts: two ears. a tail. paws."),
+        ("# Dog\n\nIt sits!", "Dog. It sits!"),
+        ("an orange-red apple, 3.5 m away", "an orange-red apple, 3.5 m away."),
+        ("5 * 3 - 2 dogs", "5 * 3 - 2 dogs."),
+        ("", ""),
+        (" \n\t\n ", ""),
+        ("**", ""),
+        ("a \x00dog\x07 \ud83d", "a dog."),
+        ("un chien à côté de l'église 🐕", "un chien à côté de l'église 🐕."),
+    ],
+)
+def test_an_answer_becomes_running_text(answer, text):
+    assert tidied(answer) == text
+    assert tidied(tidied(answer)) == tidied(answer)
+
+
+def test_a_long_answer_stays_whole():
+    assert len(tidied("word " * 3000).split()) == 3000
+
+
+def test_nothing_takes_quadratic_time():
+    for hostile in ("\n" * 100_000, "\n " * 100_000, "- " * 100_000, "**" * 100_000, "\n- " * 100_000):
+        tidied(hostile)
+
+
+def test_the_original_caption_stands_where_the_prompt_wants_it():
+    assert question("Describe.", "a dog") == "Describe."
+    assert question("More than {caption}, {x}", "a\n{caption} dog") == "More than a {caption} dog, {x}"
+
+
+def test_seeds_differ_by_picture_question_and_seed():
+    image, other = np.zeros((4, 6, 3), np.uint8), np.zeros((6, 4, 3), np.uint8)
+    seeds = [seed_of(0, image, "a"), seed_of(0, other, "a"), seed_of(0, image, "b"), seed_of(1, image, "a")]
+    assert len(set(seeds)) == 4
+    assert seed_of(0, image.copy(), "a") == seeds[0]
+    assert 0 <= min(seeds) <= max(seeds) < 2**63
+    assert seed_of(0, image.transpose(1, 0, 2), "a") == seeds[1]  # not contiguous
+
+
+def test_keys_are_of_names_and_values():
+    assert key_of("chat", a=1, b=2) == key_of("chat", b=2, a=1)
+    assert len({key_of("chat", a=1), key_of("chat", a=2), key_of("server", a=1), key_of("chat", b=1)}) == 4
