@@ -137,10 +137,10 @@ class Artifacts:
 
     @cached_property
     def curves(self) -> dict[str, dict[int, list[tuple[int, str, float]]]]:
-        """recipe -> seed -> rows (step, name, value)."""
+        """recipe -> seed -> rows (step, name, value), for recipes that learnt something."""
+        files = {name: self.of_seeds(name, "curve.csv") for name in self.fits}
         return {
-            name: {seed: read_curve(file) for seed, file in self.of_seeds(name, "curve.csv").items()}
-            for name in self.fits
+            name: {seed: read_curve(file) for seed, file in found.items()} for name, found in files.items() if found
         }
 
     def of_seeds(self, recipe: str, name: str) -> dict[int, Path]:

@@ -1,5 +1,8 @@
 """What is read is what the stages wrote."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 
 from captionseg.datasets.shards import read_images
@@ -30,6 +33,17 @@ def test_what_was_not_trained_or_scored_is_not_there(recipes, folders):
     run = Artifacts(folders, {**recipes, "later-mil": recipes["cocu-mil"]})
     assert set(run.fits) == set(run.scores) == set(run.curves) == set(recipes)
     assert list(run.fits["nouns-mil"]) == [0, 1]
+
+
+def test_a_recipe_that_learnt_nothing_has_no_curve(recipes, folders, tmp_path):
+    first, *others = recipes
+    models = tmp_path / "models"
+    shutil.copytree(folders.models, models)
+    for curve in (models / first).glob("seeds/*/curve.csv"):
+        curve.unlink()
+    run = Artifacts(replace(folders, models=models), recipes)
+    assert set(run.fits) == set(recipes)
+    assert set(run.curves) == set(others)
 
 
 def test_without_a_truth_nothing_is_known(recipes, unknown):
