@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from captionseg.grids import indicators, interpolation, region_weights
-from captionseg.grounding.grounder import Boxes
+from captionseg.grounding.grounder import Boxes, Query
 
 
 class JointSpace(Protocol):
@@ -97,8 +97,9 @@ class RelevanceGrounder:
         *,
         dense: np.ndarray | None = None,
         labels: np.ndarray | None = None,
+        query: Query | None = None,
     ) -> Boxes:
-        """See Grounder. The score is the logistic of the peak above the threshold.
+        """See Grounder. The score is the logistic of the peak above the threshold; phrases are read by themselves.
 
         With regions, every pixel has the mean relevance of its region, so that boxes end where things do.
 
