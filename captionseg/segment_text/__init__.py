@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from captionseg.grounding import JointSpace, Relevance
+from captionseg.grounding import GroundingDino, JointSpace, Relevance
 from captionseg.segment_text.maker import Maker, View
 from captionseg.segment_text.phrases import Phrase
 from captionseg.segmenters import Sam, Superpixels
@@ -37,7 +37,7 @@ class SegmentTextParams:
     concepts: int = 6
     drop_stop_nouns: bool = True
     split: Literal["train", "tune", "test"] = "train"
-    grounder: Literal["relevance"] = "relevance"
+    grounder: Literal["relevance", "grounding_dino"] = "relevance"
     segmenter: Literal["superpixels", "sam"] = "superpixels"
     nms_iou: float = 0.7
     full_image_share: float = 0.9
@@ -45,6 +45,7 @@ class SegmentTextParams:
     min_area: int = 64
     cells: int = 8192
     relevance: Relevance = field(default_factory=Relevance)
+    grounding_dino: GroundingDino = field(default_factory=GroundingDino)
     superpixels: Superpixels = field(default_factory=Superpixels)
     sam: Sam = field(default_factory=Sam)
 
