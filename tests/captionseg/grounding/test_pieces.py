@@ -4,15 +4,6 @@ import numpy as np
 import pytest
 
 from captionseg.grounding.pieces import CLS, QUESTION, SEP, STOP, closed, cuts, pieces, unfit
-from captionseg.storage import package_path
-from captionseg.text.tokenizers import DEFAULT_BERT
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(package_path(*DEFAULT_BERT)), local_files_only=True)
 
 
 def words(piece, text: str) -> list[str]:
