@@ -18,12 +18,14 @@ class Boxes:
         phrase: [n] int32, which of the given phrases the box is for; a phrase may have none, or several.
         score: [n] float32 in 0..1, comparable within one grounder.
         unassigned: boxes that were found and dropped, because what they show is none of the phrases.
+        cut: texts that were longer than the grounder reads at once, and read in pieces.
     """
 
     boxes: np.ndarray
     phrase: np.ndarray
     score: np.ndarray
     unassigned: int = 0
+    cut: int = 0
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -56,7 +58,7 @@ class Grounder(Protocol):
     """Finds what phrases speak of."""
 
     def prepare(self, phrases: Sequence[str]) -> None:
-        """Hear of all phrases that will be asked for, so that they can be encoded together."""
+        """Hear of all phrases that will be asked for next, so that they can be encoded together."""
         ...
 
     def boxes(

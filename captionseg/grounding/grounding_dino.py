@@ -187,7 +187,7 @@ class GroundingDinoGrounder:
         boxes, phrase, mention, score = boxes[mine], phrase[mine], mention[mine], score[mine]
         group = mention if self.params.nms == "mention" else np.zeros_like(mention)
         keep = suppressed(boxes, score, group, self.params.nms_iou)
-        return sorted_boxes([Boxes(boxes[keep], phrase[keep], score[keep], int((~mine).sum()))])
+        return sorted_boxes([Boxes(boxes[keep], phrase[keep], score[keep], int((~mine).sum()), int(len(parts) > 1))])
 
 
 def best_words(logits: np.ndarray, words: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -242,4 +242,5 @@ def sorted_boxes(parts: Sequence[Boxes]) -> Boxes:
     phrase = np.concatenate([np.zeros(0, np.int32), *(part.phrase for part in parts)])
     score = np.concatenate([np.zeros(0, np.float32), *(part.score for part in parts)])
     order = np.lexsort((-score, phrase))
-    return Boxes(boxes[order], phrase[order], score[order], sum(part.unassigned for part in parts))
+    unassigned, cut = sum(part.unassigned for part in parts), sum(part.cut for part in parts)
+    return Boxes(boxes[order], phrase[order], score[order], unassigned, cut)

@@ -148,6 +148,9 @@ def test_long_captions_are_asked_in_pieces_whose_words_keep_their_places(scripte
     found = grounder.ground([IMAGE], [query])[0]
     assert len(grounder.model.asked) == 2
     assert found.phrase.tolist() == [0, 2]
+    assert found.cut == 1
+    assert grounder.ground([IMAGE], [Query("A dog. A cat.", (((0, 5),), ()))])[0].cut == 0
+    assert grounder.boxes(IMAGE, ["A dog", "A cat", "A cow", "sky"], query=Query(text, (*query.spans, ()))).cut == 1
 
 
 def test_many_pictures_come_back_in_their_order(scripted):
@@ -170,6 +173,23 @@ def features(model, ids: list[int]) -> torch.Tensor:
         model(pixel_values=torch.zeros(1, 3, 64, 128), input_ids=torch.tensor([ids]))
     hook.remove()
     return seen[0]
+
+
+@pytest.mark.parametrize("shape", [(5, 10, 3), (1, 10, 3)])  # the small model itself has no room for a square
+def test_a_picture_of_ten_pixels(grounder, shape):
+    found = grounder.boxes(np.zeros(shape, np.uint8), ["A dog", "the grass"], query=QUERY)
+    assert len(found)
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 2:] <= shape[1::-1]).all()
+
+
+def test_a_caption_of_three_thousand_words(grounder):
+    caption = "A dog sits on the grass. " * 500
+    spans = tuple(tuple((25 * i + a, 25 * i + b) for i in range(500)) for a, b in ((0, 5), (14, 23)))
+    found = grounder.boxes(IMAGE, ["A dog", "the grass"], query=Query(caption, spans))
+    assert set(found.phrase.tolist()) <= {0, 1}
+    assert len(found) + found.unassigned >= 12  # of each of 14 pieces up to twelve, less those that are near others
+    assert found.cut == 1
 
 
 def test_without_a_last_period_words_would_not_see_each_other(model, tokenizer, grounder):
