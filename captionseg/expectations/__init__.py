@@ -21,6 +21,12 @@ class ValidateParams:
         max_clusters: cluster numbers lie below it.
         min_with_segments: share of a split's images that have a segment.
         max_segments: of one image.
+        min_median_segments, max_median_segments: of the images of a split (USE's COCO: a mean of 11).
+        max_texts: mean texts of a segment (USE's COCO: 4.3).
+        min_unique_texts: different texts of segments, as a share of all (USE's COCO: 0.16).
+        max_full_image: share of segments that are the whole picture.
+        max_unassigned: share of boxes that are of no phrase.
+        max_cut: captions that a grounder had to read in pieces, per image.
         examples: how many failing rows a report names.
     """
 
@@ -34,4 +40,11 @@ class ValidateParams:
     max_clusters: int = 64
     min_with_segments: float = 0.5
     max_segments: int = 200
+    min_median_segments: float = 1
+    max_median_segments: float = 50
+    max_texts: float = 20
+    min_unique_texts: float = 0.001
+    max_full_image: float = 0.5
+    max_unassigned: float = 0.9
+    max_cut: float = 0.5
     examples: int = 5

@@ -1,7 +1,8 @@
-"""What is expected of segments: the segments, their texts, and how many an image has."""
+"""What is expected of segments: the segments, their texts, how many an image has, and what was lost on the way."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,21 +12,46 @@ import pyarrow as pa
 from captionseg.expectations import ValidateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, always, exploded, not_null
+from captionseg.segment_text.phrases import normalised
 from captionseg.segment_text.rle import areas
 
 KINDS = ["phrase", "expression", "concept", "vg"]
 
 
-def suites(table: pa.Table, pairs: pa.Table, params: ValidateParams) -> list[Suite]:
-    """Of a table of schema SEGMENTS; `pairs` are the successful rows of the pairs."""
-    out = [Suite("segments per image", per_image(table, pairs), of_images(params))]
+def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: ValidateParams) -> list[Suite]:
+    """Of a table of schema SEGMENTS.
+
+    Args:
+        table: all segments.
+        pairs: the successful rows of the pairs.
+        counts: `captionseg.segment_text.counts` of all shards.
+        params: section `validate`.
+    """
+    out = [
+        Suite("making of segments", making(counts), of_making(params), key="table"),
+        Suite("segments per image", per_image(table, pairs), of_images(params)),
+    ]
     if len(table):
         texts = exploded(table, "texts", keep=["uid", "segment_id"])
+        texts["normalised"] = [normalised(text or "") for text in texts["text"]]
         out += [
-            Suite("segments", frame(table, pairs), of_segments()),
-            Suite("texts of segments", texts, of_texts()),
+            Suite("segments", frame(table, pairs), of_segments(params)),
+            Suite("texts of segments", texts, of_texts(params)),
         ]
     return out
+
+
+def making(counts: Mapping[str, int]) -> pd.DataFrame:
+    """One row of how segments were made.
+
+    images: that segments were made of. unassigned: of all boxes, the share that was of no phrase. cut: captions that
+    were read in pieces, per image.
+    """
+    images, boxes, unassigned, cut = (
+        counts.get(name, 0) for name in ("images", "boxes", "boxes_unassigned", "captions_cut")
+    )
+    shares = {"unassigned": unassigned / max(1, boxes + unassigned), "cut": cut / max(1, images)}
+    return pd.DataFrame([{"table": "segments", "images": images, **shares}])
 
 
 def frame(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
@@ -33,7 +59,7 @@ def frame(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
 
     texts: how many. rle_area: pixels inside the RLE. bbox_inside: the box lies in the picture and can hold the area.
     size_of_pair: width and height are those of the successful pair of that uid. full_is_full: a segment that is
-    marked as the whole picture is.
+    marked as the whole picture is. full: 1 for those, else 0.
     """
     rows = table.select([n for n in table.schema.names if n not in ("texts", "bbox")]).to_pandas()
     rows["texts"] = [len(row or []) for row in table["texts"].to_pylist()]
@@ -47,6 +73,7 @@ def frame(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
     size = given.reindex(rows["uid"])
     rows["size_of_pair"] = np.all(size.to_numpy() == rows[["width", "height"]].to_numpy(), axis=1)
     rows["full_is_full"] = ~rows["full_image"].astype(bool) | (rows["area"] == rows["width"] * rows["height"])
+    rows["full"] = rows["full_image"].astype(float)
     return rows
 
 
@@ -64,10 +91,22 @@ def of_images(params: ValidateParams) -> list[Any]:
     return [
         expect.ExpectColumnValuesToBeBetween(column="segments", min_value=1, mostly=params.min_with_segments),
         expect.ExpectColumnValuesToBeBetween(column="segments", max_value=params.max_segments),
+        expect.ExpectColumnMedianToBeBetween(
+            column="segments", min_value=params.min_median_segments, max_value=params.max_median_segments
+        ),
     ]
 
 
-def of_segments() -> list[Any]:
+def of_making(params: ValidateParams) -> list[Any]:
+    """Expectations of `making`."""
+    return [
+        expect.ExpectColumnValuesToBeBetween(column="images", min_value=1),
+        expect.ExpectColumnValuesToBeBetween(column="unassigned", max_value=params.max_unassigned),
+        expect.ExpectColumnValuesToBeBetween(column="cut", max_value=params.max_cut),
+    ]
+
+
+def of_segments(params: ValidateParams) -> list[Any]:
     """Expectations of `frame`."""
     return [
         *not_null("uid", "segment_id", "rle", "source", "full_image", "area", "stability", "score"),
@@ -78,15 +117,20 @@ def of_segments() -> list[Any]:
         expect.ExpectColumnValuesToBeBetween(column="stability", min_value=0, max_value=1),
         expect.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
         expect.ExpectColumnValuesToBeBetween(column="texts", min_value=1),
+        expect.ExpectColumnMeanToBeBetween(column="texts", max_value=params.max_texts),
+        expect.ExpectColumnMeanToBeBetween(column="full", max_value=params.max_full_image),
     ]
 
 
-def of_texts() -> list[Any]:
+def of_texts(params: ValidateParams) -> list[Any]:
     """Expectations of the texts of segments, one row each."""
     return [
         *not_null("text", "kind", "score"),
         expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),
         expect.ExpectColumnValuesToBeInSet(column="kind", value_set=KINDS),
         expect.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
-        expect.ExpectCompoundColumnsToBeUnique(column_list=["segment_id", "text"]),
+        expect.ExpectCompoundColumnsToBeUnique(column_list=["segment_id", "normalised"]),
+        expect.ExpectColumnProportionOfUniqueValuesToBeBetween(
+            column="normalised", min_value=params.min_unique_texts
+        ),
     ]

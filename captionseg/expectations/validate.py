@@ -13,6 +13,7 @@ from captionseg.expectations import ValidateParams, pairs, segments, supervision
 from captionseg.expectations.runner import run
 from captionseg.expectations.suite import Suite, schemas
 from captionseg.records import PAIRS, SEGMENTS, SUPERVISION, UserError
+from captionseg.segment_text.counts import read_counts
 from captionseg.storage import read_tables, write_json
 
 
@@ -76,7 +77,7 @@ def all_suites(
         if f"supervision {rule}" not in wrong:
             out += supervision.suites(rule, read_tables(supervision_folder / rule), known, params)
     if "segments" not in wrong:
-        out += segments.suites(read_tables(segments_folder), there, params)
+        out += segments.suites(read_tables(segments_folder), there, read_counts(segments_folder), params)
     return out
 
 

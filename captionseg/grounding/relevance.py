@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from captionseg.grids import indicators, interpolation, region_weights
-from captionseg.grounding.grounder import Boxes
+from captionseg.grounding.grounder import Boxes, Query
 
 
 class JointSpace(Protocol):
@@ -72,20 +72,19 @@ class RelevanceGrounder:
         self.mean = self.deviation = np.zeros(0, np.float32)
 
     def prepare(self, phrases: Sequence[str]) -> None:
-        """See Grounder."""
-        new = sorted(set(phrases) - self.known.keys())
-        if not new:
+        """See Grounder. What was prepared before is forgotten: a shard's answers depend on no other shard."""
+        if not phrases:
             return
-        text = self.space.encode([self.params.template.format(phrase) for phrase in new])
-        typical = self.cells @ text.T
-        self.known |= {phrase: len(self.known) + i for i, phrase in enumerate(new)}
-        self.embedding = np.concatenate([self.embedding, text])
-        self.mean = np.concatenate([self.mean, typical.mean(axis=0)])
-        self.deviation = np.concatenate([self.deviation, np.maximum(typical.std(axis=0), 1e-6)])
+        unique = sorted(set(phrases))
+        self.embedding = self.space.encode([self.params.template.format(phrase) for phrase in unique])
+        typical = self.cells @ self.embedding.T
+        self.known = {phrase: i for i, phrase in enumerate(unique)}
+        self.mean, self.deviation = typical.mean(axis=0), np.maximum(typical.std(axis=0), 1e-6)
 
     def relevance(self, dense: np.ndarray, phrases: Sequence[str]) -> np.ndarray:
         """[P, gh, gw] float32 maps of standardised relevance."""
-        self.prepare(phrases)
+        if not self.known.keys() >= set(phrases):
+            self.prepare(phrases)
         rows = np.array([self.known[phrase] for phrase in phrases], np.intp)
         cosine = self.space.project_dense(dense) @ self.embedding[rows].T
         return np.moveaxis((cosine - self.mean[rows]) / self.deviation[rows], -1, 0)
@@ -97,8 +96,9 @@ class RelevanceGrounder:
         *,
         dense: np.ndarray | None = None,
         labels: np.ndarray | None = None,
+        query: Query | None = None,
     ) -> Boxes:
-        """See Grounder. The score is the logistic of the peak above the threshold.
+        """See Grounder. The score is the logistic of the peak above the threshold; phrases are read by themselves.
 
         With regions, every pixel has the mean relevance of its region, so that boxes end where things do.
 

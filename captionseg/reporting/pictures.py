@@ -164,10 +164,13 @@ def painted(inside: np.ndarray, rows: Sequence[dict]) -> np.ndarray:
 
 
 def text_view(row: dict, colour: str, mask: np.ndarray, true: np.ndarray | None, says: dict[str, set[int]]) -> View:
-    """A segment's texts; one that names a class is right if most of the segment is of that class."""
+    """A segment's texts; one that names a class is right if most of the segment is of that class.
+
+    Expressions name other things too and are not judged.
+    """
     counts = np.bincount(true[mask & (true != IGNORED)], minlength=1) if true is not None else np.zeros(1)
     major = int(counts.argmax()) if counts.sum() else None
     texts = [{"text": t["text"], "kind": t["kind"],
-              "right": None if major is None or not says[t["text"]] else major in says[t["text"]]}
-             for t in row["texts"]]  # fmt: skip
+              "right": None if major is None or t["kind"] == "expression" or not says[t["text"]]
+              else major in says[t["text"]]} for t in row["texts"]]  # fmt: skip
     return {"colour": colour, "whole": row["full_image"], "texts": texts}

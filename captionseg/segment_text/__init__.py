@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from captionseg.grounding import JointSpace, Relevance
+from captionseg.grounding import GroundingDino, JointSpace, Relevance
 from captionseg.segment_text.maker import Maker, View
 from captionseg.segment_text.phrases import Phrase
 from captionseg.segmenters import Sam, Superpixels
@@ -22,6 +22,8 @@ class SegmentTextParams:
     Attributes:
         curation: whose concepts are looked for beside the caption's noun phrases.
         concepts: at most so many an image, those of highest score.
+        referring: a phrase that is found gives its segment the referring expression that it heads as a second text
+            (USE); otherwise phrases alone.
         drop_stop_nouns: leave out phrases like "a picture" (captionseg/text/stop_nouns.txt); USE keeps them.
         split: whose images get segments.
         grounder: which of GROUNDERS; its own section holds its parameters.
@@ -30,21 +32,25 @@ class SegmentTextParams:
         full_image_share: a box of more of the picture is the whole picture (USE: 0.9).
         min_stability: less stable masks are dropped (USE: 0.6, for SAM's).
         min_area: smaller masks are dropped, in pixels.
+        max_boxes: so many boxes of an image, those of highest score, become masks; time and memory grow with it.
         cells: dense features that phrases are standardised over.
     """
 
     curation: str = "cocu_calibrated"
     concepts: int = 6
+    referring: bool = True
     drop_stop_nouns: bool = True
     split: Literal["train", "tune", "test"] = "train"
-    grounder: Literal["relevance"] = "relevance"
+    grounder: Literal["relevance", "grounding_dino"] = "relevance"
     segmenter: Literal["superpixels", "sam"] = "superpixels"
     nms_iou: float = 0.7
     full_image_share: float = 0.9
     min_stability: float = 0.3
     min_area: int = 64
+    max_boxes: int = 1000
     cells: int = 8192
     relevance: Relevance = field(default_factory=Relevance)
+    grounding_dino: GroundingDino = field(default_factory=GroundingDino)
     superpixels: Superpixels = field(default_factory=Superpixels)
     sam: Sam = field(default_factory=Sam)
 
@@ -55,4 +61,5 @@ class SegmentTextParams:
         return Maker(
             grounder, segmenter, f"{self.grounder}+{self.segmenter}", nms_iou=self.nms_iou,
             full_image_share=self.full_image_share, min_stability=self.min_stability, min_area=self.min_area,
+            max_boxes=self.max_boxes,
         )  # fmt: skip

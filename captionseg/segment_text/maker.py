@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from captionseg.grounding import Grounder
+from captionseg.grounding import Boxes, Grounder, Query
 from captionseg.segment_text.merge import merged_texts, suppress
 from captionseg.segment_text.phrases import Phrase
 from captionseg.segment_text.rle import encode
@@ -46,6 +46,7 @@ class Maker:
         full_image_share: a box of more of the picture's area is the whole picture; no mask is asked for.
         min_stability: less stable masks are dropped.
         min_area: smaller masks are dropped, in pixels.
+        max_boxes: so many boxes, those of highest score, become masks.
     """
 
     grounder: Grounder
@@ -55,28 +56,42 @@ class Maker:
     full_image_share: float = 0.9
     min_stability: float = 0.0
     min_area: int = 1
+    max_boxes: int = 1000
 
-    def segments(self, view: View, phrases: Sequence[Phrase]) -> tuple[list[dict[str, Any]], Counter[str]]:
-        """The segments of one image as rows of schema SEGMENTS, and counts of what was lost on the way."""
-        found = self.grounder.boxes(view.image, [p.text for p in phrases], dense=view.dense, labels=view.labels)
+    def segments(
+        self, view: View, phrases: Sequence[Phrase], caption: str = ""
+    ) -> tuple[list[dict[str, Any]], Counter[str]]:
+        """The segments of one image as rows of schema SEGMENTS, and `captionseg.segment_text.counts` of it.
+
+        Args:
+            view: the image.
+            phrases: what to look for.
+            caption: whose characters the phrases' spans count.
+        """
+        query = Query(caption, tuple(p.spans for p in phrases)) if caption else None
+        every = self.grounder.boxes(
+            view.image, [p.text for p in phrases], dense=view.dense, labels=view.labels, query=query
+        )
+        found = best(every, self.max_boxes)
         full = area_share(found.boxes, view.image) > self.full_image_share
         masks, stability = self.masks(view, found.boxes, full)
-        large, stable = masks.sum(axis=(1, 2)) >= max(1, self.min_area), stability >= self.min_stability
+        area = masks.sum(axis=(1, 2))
+        large, stable = area >= max(1, self.min_area), stability >= self.min_stability
         good = np.flatnonzero(large & stable)
         owner = good[suppress(masks[good], stability[good], found.score[good], iou=self.nms_iou)]
         survivors = np.unique(owner)
-        every = [text_of(phrases[int(n)], float(score)) for n, score in zip(found.phrase, found.score, strict=True)]
-        texts = [merged_texts(every[i] for i in good[owner == s]) for s in survivors]
+        called = [phrases[int(n)].texts(float(score)) for n, score in zip(found.phrase, found.score, strict=True)]
+        texts = [merged_texts(text for i in good[owner == s] for text in called[i]) for s in survivors]
         numbers = {
             "stability": stability[survivors],
             "score": found.score[survivors],
             "full_image": full[survivors],
         }
-        count = Counter(
-            images=1, images_without_phrases=int(not phrases), images_without_segments=int(not len(survivors)),
-            phrases=len(phrases), phrases_without_box=len(phrases) - len(np.unique(found.phrase)), boxes=len(found),
-            masks_too_small=int((~large).sum()), masks_unstable=int((large & ~stable).sum()),
-            masks_merged=len(good) - len(survivors),
+        count = asked(phrases, every)
+        count.update(
+            boxes_beyond_limit=len(every) - len(found), masks_empty=int((area == 0).sum()),
+            masks_too_small=int(((area > 0) & ~large).sum()), masks_unstable=int((large & ~stable).sum()),
+            masks_merged=len(good) - len(survivors), images_without_segments=int(not len(survivors)),
         )  # fmt: skip
         return self.rows(view, masks[survivors], texts, numbers), count
 
@@ -100,9 +115,21 @@ class Maker:
         ]  # fmt: skip
 
 
-def text_of(phrase: Phrase, score: float) -> dict[str, Any]:
-    """A phrase with its grounding score, as SEGMENT_TEXT has it."""
-    return {"text": phrase.text, "kind": phrase.kind, "score": score}
+def asked(phrases: Sequence[Phrase], found: Boxes) -> Counter[str]:
+    """What one image was asked for, and what its grounder answered."""
+    return Counter(
+        images=1, images_without_phrases=int(not phrases),
+        images_without_boxes=int(bool(phrases) and not len(found)), phrases=len(phrases),
+        expressions=sum(bool(p.expression) for p in phrases),
+        phrases_without_box=len(phrases) - len(np.unique(found.phrase)), boxes=len(found),
+        boxes_unassigned=found.unassigned, captions_cut=found.cut,
+    )  # fmt: skip
+
+
+def best(found: Boxes, most: int) -> Boxes:
+    """At most so many boxes, those of highest score, in their order."""
+    rows = np.sort(np.argsort(-found.score, kind="stable")[:most])
+    return replace(found, boxes=found.boxes[rows], phrase=found.phrase[rows], score=found.score[rows])
 
 
 def segment_id(uid: str, rle: str) -> str:

@@ -31,6 +31,7 @@ def measure(
         recall: share of true masks (one a class and image) that a segment matches with an IoU of at least .5;
         named_recall: by a segment that is also called by its class; mean_iou: mean over true masks of the best IoU;
         text_precision: of texts that name a class, the share that name the one that most of the segment's pixels are.
+        Expressions are left out: what they say beside their phrase ("a dog on the grass") names other things too.
         Empty if no segment's image is in the truth.
     """
     uids = sorted(set(segments["uid"].to_pylist()) & set(truth["uid"].to_pylist()))
@@ -42,7 +43,7 @@ def measure(
     rows: dict[str, list[dict]] = {uid: [] for uid in uids}
     for row in segments.select(["uid", "rle", "height", "width", "texts"]).to_pylist():
         if row["uid"] in rows:
-            rows[row["uid"]].append(row)
+            rows[row["uid"]].append({**row, "texts": [t for t in row["texts"] if t["kind"] != "expression"]})
     says = namer(sorted({t["text"] for row in rows.values() for s in row for t in s["texts"]}), names)
     best, named, right = zip(*(_compare(rows[uid], class_map(masks[uid]), says) for uid in uids), strict=True)
     best, named, right = map(np.concatenate, (best, named, right))

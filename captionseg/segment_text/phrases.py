@@ -1,15 +1,19 @@
-"""What each image is asked for: the noun phrases of its caption, and the concepts that curation found."""
+"""What each image is asked for: what its caption speaks of, and the concepts that curation found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionseg.records import UserError
+
+if TYPE_CHECKING:
+    from captionseg.text.referring import Reference
 
 
 @dataclass(frozen=True)
@@ -19,10 +23,19 @@ class Phrase:
     Attributes:
         text: as written.
         kind: phrase (of the caption) or concept (curated).
+        expression: a phrase with all that its caption says of it ("a dog in the grass"); empty if that is no more.
+        spans: (start, end) characters of a phrase's mentions in its caption.
     """
 
     text: str
     kind: str
+    expression: str = ""
+    spans: tuple[tuple[int, int], ...] = ()
+
+    def texts(self, score: float) -> list[dict[str, Any]]:
+        """What it calls a segment, as SEGMENT_TEXT has it: its text, and its expression (USE stores both)."""
+        called = [(self.text, self.kind)] + [(self.expression, "expression")] * bool(self.expression)
+        return [{"text": text, "kind": kind, "score": score} for text, kind in called]
 
 
 def normalised(text: str) -> str:
@@ -34,27 +47,48 @@ def phrases_of(
     captions: Sequence[str],
     concepts: Sequence[Sequence[str]],
     *,
-    chunks: Callable[[Sequence[str]], Iterable[Sequence[str]]],
+    references: Callable[[Sequence[str]], Iterable[Sequence[Reference]]],
+    expressions: bool = True,
     stop: Collection[str] = (),
 ) -> list[list[Phrase]]:
-    """Per image its phrases, those of the caption first, each normalised text once.
+    """Per image its phrases, those of the caption first; a concept that is one of them is not asked for again.
 
     Args:
         captions: [N].
         concepts: [N] curated concepts of each image.
-        chunks: captions -> noun phrases of each (`captionseg.text.nouns.noun_chunks`).
+        references: captions -> what each speaks of (`captionseg.text.referring.referring`).
+        expressions: of phrases of equal text, those with different expressions are different; otherwise phrases have
+            none.
         stop: a phrase whose last word is one of these names nothing of its own ("a picture") and is left out.
     """
     out = []
-    for spoken, curated in zip(chunks(captions), concepts, strict=True):
-        found = [Phrase(" ".join(t.split()), "phrase") for t in spoken] + [Phrase(t, "concept") for t in curated]
-        unique = {}
-        for phrase in found:
-            key = normalised(phrase.text)
-            if key and (phrase.kind == "concept" or key.split()[-1] not in stop):
-                unique.setdefault(key, phrase)
-        out.append(list(unique.values()))
+    for spoken, curated in zip(references(captions), concepts, strict=True):
+        phrases = of_caption(spoken, expressions=expressions, stop=stop)
+        known = {normalised(phrase.text) for phrase in phrases} | {""}
+        unique: dict[str, Phrase] = {}
+        for text in curated:
+            if (key := normalised(text)) not in known:
+                unique.setdefault(key, Phrase(text, "concept"))
+        out.append([*phrases, *unique.values()])
     return out
+
+
+def of_caption(spoken: Sequence[Reference], *, expressions: bool, stop: Collection[str]) -> list[Phrase]:
+    """The phrases of one caption, each pair of normalised phrase and expression once, with all its mentions."""
+    written: dict[tuple[str, str], tuple[str, str]] = {}
+    places: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for reference in spoken:
+        phrase, whole = normalised(reference.phrase), normalised(reference.expression)
+        if not phrase or phrase.split()[-1] in stop:
+            continue
+        key = phrase, whole if expressions and whole != phrase else ""
+        written.setdefault(key, (_spaced(reference.phrase), _spaced(reference.expression) if key[1] else ""))
+        places.setdefault(key, []).extend(mention.phrase for mention in reference.mentions)
+    return [Phrase(text, "phrase", more, tuple(sorted(places[key]))) for key, (text, more) in written.items()]
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
 
 
 def read_concepts(supervision: Path, curation: str, most: int) -> Mapping[str, list[str]]:

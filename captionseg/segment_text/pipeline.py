@@ -6,10 +6,10 @@ it is finished.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +21,11 @@ from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.grounding import JointSpace
 from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text import SegmentTextParams
+from captionseg.segment_text.counts import read_counts
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.phrases import Phrase, phrases_of, read_concepts
 from captionseg.storage import read_tables, write_json, write_table
-from captionseg.text.nouns import noun_chunks
+from captionseg.text.referring import referring
 from captionseg.text.vocabulary import default_stop
 
 CELLS_AN_IMAGE = 16
@@ -59,42 +60,54 @@ def segment(
     Raises:
         UserError: if there is nothing to make segments of.
     """
-    phrases, shards = asked(pairs, params, supervision)
+    shards = to_do(pairs, params, supervision)
     maker = params.build(space, sample_cells(features, params.cells, seed=seed))
-    maker.grounder.prepare(sorted({p.text for row in phrases.values() for p in row}))
-    # products here are small: more threads than one only wait for one another (5 to 45 ms an image on busy cores)
-    with threadpool_limits(1), tqdm(total=len(phrases), desc="segment_text", unit="img") as bar:
+    with tqdm(total=sum(map(len, shards.values())), desc="segment_text", unit="img") as bar:
         for shard, images in shards.items():
             if (segments / f"{shard}_stats.json").exists():
-                bar.update(images)
+                bar.update(len(images))
                 continue
-            views = (view for view in read_views(pairs, shard, features, regions) if view.uid in phrases)
+            phrases = asked(images, params)
+            maker.grounder.prepare(sorted({p.text for _, row in phrases.values() for p in row}))
             rows, count = [], Counter[str]()
-            for view in views:
-                more, lost = maker.segments(view, phrases[view.uid])
-                rows += more
-                count.update(lost)
-                bar.update()
+            views = (view for view in read_views(pairs, shard, features, regions) if view.uid in phrases)
+            # products are small: more threads than one only wait for one another (5 to 45 ms an image on busy cores)
+            with threadpool_limits(1):
+                for view in views:
+                    caption, wanted = phrases[view.uid]
+                    more, lost = maker.segments(view, wanted, caption)
+                    rows += more
+                    count.update(lost)
+                    bar.update()
             write_table(pa.Table.from_pylist(rows, schema=SEGMENTS), segments / f"{shard}.parquet")
             write_json(dict(count), segments / f"{shard}_stats.json")
     return summary(segments)
 
 
-def asked(pairs: Path, params: SegmentTextParams, supervision: Path) -> tuple[dict[str, list[Phrase]], Counter[str]]:
-    """uid -> phrases of every image to be done, and shard -> how many of them it holds."""
+def to_do(pairs: Path, params: SegmentTextParams, supervision: Path) -> dict[str, list[dict[str, Any]]]:
+    """shard -> {uid, caption, concepts} of every image that is to have segments, in the order of the shards."""
     concepts = read_concepts(supervision, params.curation, params.concepts)
-    columns = read_pairs(pairs).select(["uid", "caption", "split", "shard"]).to_pylist()
-    used = [row for row in columns if row["split"] == params.split and row["uid"] in concepts]
-    if not used:
+    out: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in read_pairs(pairs).select(["uid", "caption", "split", "shard"]).to_pylist():
+        uid = row["uid"]
+        if row["split"] == params.split and uid in concepts:
+            out[row["shard"]].append({"uid": uid, "caption": row["caption"], "concepts": concepts[uid]})
+    if not out:
         raise UserError(
             f"segment_text: no kept row of {params.curation!r} in split {params.split!r} of {pairs}; check "
             "segment_text.split and segment_text.curation"
         )
-    uids = [row["uid"] for row in used]
-    captions, archives = [row["caption"] for row in used], [concepts[uid] for uid in uids]
-    stop = default_stop() if params.drop_stop_nouns else ()
-    found = phrases_of(captions, archives, chunks=noun_chunks, stop=stop)
-    return dict(zip(uids, found, strict=True)), Counter(row["shard"] for row in used)
+    return out
+
+
+def asked(images: Sequence[dict[str, Any]], params: SegmentTextParams) -> dict[str, tuple[str, list[Phrase]]]:
+    """uid -> caption and phrases of the images of a shard."""
+    captions = [row["caption"] for row in images]
+    found = phrases_of(
+        captions, [row["concepts"] for row in images], references=referring,
+        expressions=params.referring, stop=default_stop() if params.drop_stop_nouns else (),
+    )  # fmt: skip
+    return dict(zip((row["uid"] for row in images), zip(captions, found, strict=True), strict=True))
 
 
 def read_views(pairs: Path, shard: str, features: Path, regions: Path) -> Iterator[View]:
@@ -128,9 +141,7 @@ def sample_cells(features: Path, count: int, *, seed: int) -> np.ndarray:
 
 def summary(segments: Path) -> dict[str, float]:
     """Segments per image, texts per segment and share of whole-image segments; and the counts of all shards."""
-    count: Counter[str] = Counter()
-    for file in sorted(segments.glob("*_stats.json")):
-        count.update(json.loads(file.read_text()))
+    count = read_counts(segments)
     table = read_tables(segments, columns=["full_image", "texts"])
     texts = sum(len(row) for row in table["texts"].to_pylist())
     return {

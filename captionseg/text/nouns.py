@@ -1,4 +1,4 @@
-"""Nouns and noun phrases of captions, by spaCy."""
+"""Nouns of captions, by spaCy."""
 
 from __future__ import annotations
 
@@ -45,9 +45,3 @@ def nouns(captions: Sequence[str], model: str | None = None) -> Iterator[list[tu
     with pipeline.select_pipes(disable=["parser"]):
         for doc in pipeline.pipe(captions, batch_size=512):
             yield [(t.lower_, t.lemma_.lower()) for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
-
-
-def noun_chunks(captions: Sequence[str], model: str | None = None) -> Iterator[list[str]]:
-    """Per caption its noun phrases, as written, pronouns left out."""
-    for doc in load(model).pipe(captions, batch_size=512):
-        yield [chunk.text for chunk in doc.noun_chunks if chunk.root.pos_ != "PRON"]

@@ -18,7 +18,7 @@ FAMILIES = {
     "encoders": (["ENCODERS"], {"alignment", "dense_head", "encoder", "reduction", "text_space", "text_tower"}),
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS"], {"islands", "pooling", "segmenter"}),
-    "grounding": (["GROUNDERS"], {"grounder"}),
+    "grounding": (["GROUNDERS"], {"grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner"}),
     "modeling": (["MODELS"], {"attached", "backbone", "bags", "completion", "group_encoder", "group_readout",
                              "grounder", "grouping", "groupvit_checkpoint", "pairs", "pretrained", "regions", "saved",

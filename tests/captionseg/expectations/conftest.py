@@ -11,7 +11,7 @@ import pytest
 
 from captionseg.records import PAIRS, SEGMENTS, SUPERVISION, uid_of
 from captionseg.segment_text.rle import encode
-from captionseg.storage import write_table
+from captionseg.storage import write_json, write_table
 
 COUNT = 40
 
@@ -25,12 +25,14 @@ class Run:
     pairs: list[dict]
     supervision: dict[str, list[dict]]
     segments: list[dict]
+    counts: dict[str, int]
 
     def write(self) -> Run:
         self.save(self.pairs, PAIRS, "pairs")
         for rule, rows in self.supervision.items():
             self.save(rows, SUPERVISION, "supervision", rule)
         self.save(self.segments, SEGMENTS, "segments")
+        write_json(self.counts, self.folder / "segments" / "00000_stats.json")
         return self
 
     def save(self, rows: list[dict], schema: pa.Schema, *where: str) -> None:
@@ -74,7 +76,8 @@ def good(folder: Path) -> Run:
         for rule in ("nouns", "cocu")
     }
     supervision["cocu"][-1] |= {"kept": False, "drop_reason": "no_concept", "concepts": []}
-    return Run(folder / "data", uids, pairs, supervision, [segment(uid) for uid in uids])
+    counts = {"images": len(uids), "boxes": 60, "boxes_unassigned": 20, "captions_cut": 0}
+    return Run(folder / "data", uids, pairs, supervision, [segment(uid) for uid in uids], counts)
 
 
 @pytest.fixture
@@ -85,3 +88,8 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture(scope="module")
 def module_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return good(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def module_run_of_shares(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return good(tmp_path_factory.mktemp("shares"))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from captionseg.expectations import ValidateParams
 from captionseg.expectations.validate import validate
 from captionseg.records import UserError
+from captionseg.segment_text.rle import encode
 
 Run = Any  # of conftest.py
 NAN, INFINITE = float("nan"), float("inf")
@@ -161,6 +163,53 @@ def test_a_rule_that_gives_no_concept_must_give_none(run: Run) -> None:
     run.supervision["captions"] = run.supervision["nouns"]
     with pytest.raises(UserError, match=r"supervision captions: .* of concepts_if_kept"):
         check(run.write())
+
+
+MEDIAN, MEAN, PROPORTION = "median_to_be_between", "mean_to_be_between", "proportion_of_unique_values_to_be_between"
+SHARES = {  # what passes, what does not, and who notices
+    "boxes of no phrase: 20 of 80": ({"max_unassigned": 0.25}, {"max_unassigned": 0.24},
+                                     ("making of segments", BETWEEN, "unassigned")),
+    "captions in pieces: 13 of 39": ({"max_cut": 0.34}, {"max_cut": 0.33}, ("making of segments", BETWEEN, "cut")),
+    "too few segments an image: 1": ({"min_median_segments": 1, "max_median_segments": 1}, {"min_median_segments": 1.5},
+                                     ("segments per image", MEDIAN, "segments")),
+    "texts of a segment: 2": ({"max_texts": 2}, {"max_texts": 1.9}, ("segments", MEAN, "texts")),
+    "whole pictures: 3 of 39": ({"max_full_image": 0.08}, {"max_full_image": 0.07}, ("segments", MEAN, "full")),
+    "different texts: 2 of 78": ({"min_unique_texts": 0.025}, {"min_unique_texts": 0.026},
+                                 ("texts of segments", PROPORTION, "normalised")),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shared(module_run_of_shares: Run) -> Run:
+    run = module_run_of_shares
+    run.counts["captions_cut"] = 13
+    mask = np.ones((1, 10, 20), bool)
+    (rle,), _, (box,) = encode(mask)
+    for row in run.segments[:3]:
+        row.update(full_image=True, area=200, rle=rle, bbox=box.tolist())
+    for row in run.segments[::2]:
+        row["texts"][0]["text"] = " A  dog."  # no other text
+    return run.write()
+
+
+def test_shares_of_segments_at_their_thresholds_pass(shared: Run) -> None:
+    check(shared, **{name: value for good, _, _ in SHARES.values() for name, value in good.items()})
+
+
+def test_shares_of_segments_beyond_their_thresholds_are_noticed(shared: Run) -> None:
+    many = {"max_median_segments": 0.9}  # together with its minimum it would say nothing
+    with pytest.raises(UserError):
+        check(shared, **{name: value for _, bad, _ in SHARES.values() for name, value in bad.items()})
+    assert set(failures(shared)) == {noticed for _, _, noticed in SHARES.values()}
+    with pytest.raises(UserError):
+        check(shared, **many)
+    assert set(failures(shared)) == {("segments per image", MEDIAN, "segments")}
+
+
+def test_segments_without_their_counts_are_noticed(run: Run) -> None:
+    (run.write().folder / "segments" / "00000_stats.json").unlink()
+    with pytest.raises(UserError, match=r"making of segments: .* of images failed in 1 of 1 rows, such as segments;"):
+        check(run)
 
 
 def test_a_failure_may_lack_its_caption(run: Run) -> None:

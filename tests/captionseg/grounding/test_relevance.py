@@ -68,6 +68,19 @@ def test_each_phrase_is_encoded_once() -> None:
     assert space.asked == 2
 
 
+def test_what_is_prepared_next_takes_the_place_of_what_was_before() -> None:
+    space = Axes()
+    grounder = Relevance().build(space, np.eye(3))
+    grounder.prepare(["dog", "cat"])
+    grounder.prepare(["cat", "ground"])
+    assert set(grounder.known) == {"cat", "ground"}
+    assert space.asked == 4
+    alone = Relevance().build(space, np.eye(3))
+    assert np.array_equal(alone.relevance(scene(), ["dog"]), grounder.relevance(scene(), ["dog"]))
+    grounder.prepare([])
+    assert set(grounder.known) == {"dog"}
+
+
 def test_without_dense_features_it_says_so(grounder: RelevanceGrounder) -> None:
     with pytest.raises(ValueError, match="dense features"):
         grounder.boxes(IMAGE, ["dog"])

@@ -7,7 +7,17 @@ from captionseg.records import Concept
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED
-from captionseg.reporting.pictures import concept_gap, curated, data, draw, judged, marked, painted, segmented
+from captionseg.reporting.pictures import (
+    concept_gap,
+    curated,
+    data,
+    draw,
+    judged,
+    marked,
+    painted,
+    segmented,
+    text_view,
+)
 
 
 def test_draws_depend_on_the_seed_alone():
@@ -84,3 +94,10 @@ def test_without_a_truth_nothing_is_called_right_or_wrong(recipes, unknown, tmp_
     assert {e["shown"] for e in examples} == {None}
     texts = [t for v in segmented(run, ReportParams(), tmp_path, seed=0) for s in v["segments"] for t in s["texts"]]
     assert {t["right"] for t in texts} == {None}
+
+
+def test_expressions_are_not_judged() -> None:
+    texts = [{"text": "a cat", "kind": "phrase"}, {"text": "a cat on a mat", "kind": "expression"}]
+    row, true = {"texts": texts, "full_image": False}, np.full((2, 2), 1, np.uint8)
+    view = text_view(row, "red", np.ones((2, 2), bool), true, {"a cat": {0}, "a cat on a mat": {0, 1}})
+    assert [text["right"] for text in view["texts"]] == [False, None]

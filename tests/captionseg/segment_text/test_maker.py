@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from captionseg.grounding import Boxes
-from captionseg.segment_text.maker import Maker, View, area_share, segment_id
+from captionseg.grounding import Boxes, Query
+from captionseg.segment_text.maker import Maker, View, area_share, best, segment_id
 from captionseg.segment_text.phrases import Phrase
 from captionseg.segment_text.rle import decode
 
@@ -15,19 +15,33 @@ ANSWERS = {
     "dog": [(0, 0, 10, 9, 0.6), (20, 20, 30, 30, 0.5)],
     "grass": [(0, 0, 40, 39, 0.8)],
     "fly": [(5, 5, 6, 6, 0.7)],
+    "crumb": [(5.2, 5.2, 5.8, 5.8, 0.7)],
     "ghost": [],
 }
 
 
 class Table:
-    """Answers from ANSWERS."""
+    """Answers from ANSWERS; remembers the query."""
+
+    def __init__(self, unassigned: int = 0, cut: int = 0) -> None:
+        self.unassigned, self.cut = unassigned, cut
+        self.query: Query | None = None
 
     def prepare(self, phrases: Sequence[str]) -> None: ...
 
-    def boxes(self, image: np.ndarray, phrases: Sequence[str], *, dense: object, labels: object) -> Boxes:
+    def boxes(
+        self,
+        image: np.ndarray,
+        phrases: Sequence[str],
+        *,
+        dense: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        query: Query | None = None,
+    ) -> Boxes:
+        self.query = query
         found = [(*box, i) for i, phrase in enumerate(phrases) for box in ANSWERS[phrase]]
         rows = np.array(found, np.float32).reshape(-1, 6)
-        return Boxes(rows[:, :4], rows[:, 5].astype(np.int32), rows[:, 4])
+        return Boxes(rows[:, :4], rows[:, 5].astype(np.int32), rows[:, 4], self.unassigned, self.cut)
 
 
 class Filled:
@@ -96,6 +110,57 @@ def test_an_image_without_boxes_has_no_segments(texts: tuple[str, ...]) -> None:
     assert rows == []
     assert count["images_without_segments"] == 1
     assert count["images_without_phrases"] == (not texts)
+    assert count["images_without_boxes"] == len(texts)
+
+
+def test_a_mask_that_vanishes_is_counted_apart_from_one_that_is_too_small() -> None:
+    rows, count = Maker(Table(), Filled(), "", min_area=2).segments(VIEW, phrases("crumb", "fly"))
+    assert rows == []
+    assert {k: v for k, v in count.items() if v} == {
+        "images": 1,
+        "phrases": 2,
+        "boxes": 2,
+        "masks_empty": 1,
+        "masks_too_small": 1,
+        "images_without_segments": 1,
+    }
+
+
+@pytest.mark.parametrize(("least", "area"), [(1, 10), (11, None)])
+def test_a_picture_of_ten_pixels_is_a_segment_unless_that_is_too_small(least: int, area: int | None) -> None:
+    view = View("u", np.zeros((1, 10, 3), np.uint8))
+    rows, count = Maker(Table(), Filled(), "", min_area=least).segments(view, phrases("a dog"))
+    assert [row["area"] for row in rows] == ([area] if area else [])
+    assert all(row["full_image"] and row["bbox"] == [0, 0, 10, 1] for row in rows)
+    assert count["masks_too_small"] == count["images_without_segments"] == (area is None)
+
+
+def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_stands() -> None:
+    asked = [Phrase("a dog", "phrase", "a dog in the grass", ((4, 9), (20, 25))), Phrase("dog", "concept")]
+    grounder = Table(unassigned=3, cut=1)
+    rows, count = Maker(grounder, Filled(), "").segments(VIEW, asked, "See a dog in the grass.")
+    assert grounder.query == Query("See a dog in the grass.", (((4, 9), (20, 25)), ()))
+    assert rows[0]["bbox"] == [0, 0, 10, 10]
+    assert [(t["text"], t["kind"], round(t["score"], 2)) for t in rows[0]["texts"]] == [
+        ("a dog", "phrase", 0.9),
+        ("a dog in the grass", "expression", 0.9),
+        ("dog", "concept", 0.6),
+    ]
+    assert [t["text"] for t in rows[1]["texts"]] == ["dog"]
+    assert (count["expressions"], count["boxes_unassigned"], count["captions_cut"]) == (1, 3, 1)
+    Maker(grounder, Filled(), "").segments(VIEW, asked)
+    assert grounder.query is None
+
+
+def test_of_too_many_boxes_the_best_are_kept_in_their_order_and_the_others_counted() -> None:
+    rows, count = Maker(Table(), Filled(), "", max_boxes=2).segments(VIEW, phrases("dog", "fly", "a dog"))
+    assert count["boxes"] == 4
+    assert count["boxes_beyond_limit"] == 2  # .9 and .7 stay
+    assert [[t["text"] for t in row["texts"]] for row in rows] == [["fly"], ["a dog"]]
+    even = Boxes(np.arange(12, dtype=np.float32).reshape(3, 4), np.arange(3, dtype=np.int32), np.ones(3, np.float32), 5)
+    assert best(even, 2).phrase.tolist() == [0, 1]
+    assert best(even, 2).unassigned == 5
+    assert len(best(even, 3)) == 3
 
 
 def test_ids_are_of_image_and_mask() -> None:

@@ -62,6 +62,15 @@ def test_recall_and_precision_by_hand() -> None:
     assert measure(segments.slice(2), truth, NAMES) == {}
 
 
+def test_expressions_are_not_held_to_what_they_say_beside_their_phrase() -> None:
+    row = segment("a", np.ones((2, 2), bool), "a car", "a car beside a dog")
+    row["texts"][1]["kind"] = "expression"  # as a phrase it would name a dog, which the segment is
+    truth = [{"uid": "a", "concepts": ["dog"], "mask": png(np.zeros((2, 2)))}]
+    tables = pa.Table.from_pylist([row], schema=SEGMENTS), pa.Table.from_pylist(truth, schema=TRUTH)
+    found = measure(*tables, NAMES)
+    assert (found["recall"], found["named_recall"], found["text_precision"]) == (1, 0, 0)
+
+
 def test_images_are_spread_evenly() -> None:
     mask, classes = np.ones((2, 2), bool), np.zeros((2, 2))
     rows = [segment(f"{i}", mask, "dog" if i % 2 else "car") for i in range(10)]

@@ -7,6 +7,7 @@ import pytest
 from captionseg.records import SUPERVISION, Concept, Supervision, UserError
 from captionseg.segment_text.phrases import Phrase, normalised, phrases_of, read_concepts
 from captionseg.storage import write_table
+from captionseg.text.referring import Mention, Reference, referring
 
 
 @pytest.mark.parametrize(("text", "want"), [("A  Dog.", "a dog"), (" the end. ", "the end"), ("...", "")])
@@ -14,18 +15,59 @@ def test_normalised(text: str, want: str) -> None:
     assert normalised(text) == want
 
 
+def said(phrase: str, expression: str = "", *starts: int) -> Reference:
+    """A reference with these mentions; they end where the phrase does."""
+    whole = expression or phrase
+    return Reference(phrase, whole, tuple(Mention((s, s + len(phrase)), (s, s + len(whole))) for s in starts or (0,)))
+
+
 def test_caption_phrases_come_first_and_equal_texts_once() -> None:
-    found = phrases_of(["x", "y"], [["dog", "grass"], []], chunks=lambda _: [["Dog", "a  red ball", "."], ["a cat"]])
-    assert found == [
-        [Phrase("Dog", "phrase"), Phrase("a red ball", "phrase"), Phrase("grass", "concept")],
-        [Phrase("a cat", "phrase")],
+    spoken = [[said("Dog"), said("a  red ball"), said(".")], [said("a cat")]]
+    found = phrases_of(["x", "y"], [["dog", "Grass", "grass", ""], []], references=lambda _: spoken)
+    assert [[(p.text, p.kind) for p in row] for row in found] == [
+        [("Dog", "phrase"), ("a red ball", "phrase"), ("Grass", "concept")],
+        [("a cat", "phrase")],
     ]
 
 
+def test_equal_phrases_with_other_expressions_are_others_unless_expressions_are_off() -> None:
+    spoken = [[said("a dog", "a dog in  the grass", 0), said("A Dog", "A dog.", 40), said("A dog", "", 60)]]
+    assert phrases_of(["x"], [[]], references=lambda _: spoken) == [
+        [
+            Phrase("a dog", "phrase", "a dog in the grass", ((0, 5),)),
+            Phrase("A Dog", "phrase", "", ((40, 45), (60, 65))),
+        ]
+    ]
+    assert phrases_of(["x"], [["a dog"]], references=lambda _: spoken, expressions=False) == [
+        [Phrase("a dog", "phrase", "", ((0, 5), (40, 45), (60, 65)))]
+    ]
+
+
+def test_phrase_and_expression_are_two_texts_of_one_score() -> None:
+    assert Phrase("a dog", "phrase", "a dog in the grass").texts(0.5) == [
+        {"text": "a dog", "kind": "phrase", "score": 0.5},
+        {"text": "a dog in the grass", "kind": "expression", "score": 0.5},
+    ]
+    assert Phrase("dog", "concept").texts(0.5) == [{"text": "dog", "kind": "concept", "score": 0.5}]
+
+
+def test_mentions_are_places_in_the_caption() -> None:
+    caption = "A dog lies in the grass. It is red, and a dog sleeps."
+    (found,) = phrases_of([caption], [["dog", "tree"]], references=referring, stop={"grass"})
+    assert [p.text for p in found] == ["A dog", "dog", "tree"]  # "It" is a pronoun
+    assert [caption[a:b] for a, b in found[0].spans] == ["A dog", "a dog"]
+
+
 def test_a_phrase_whose_head_names_nothing_is_left_out() -> None:
-    chunks = [["A picture", "the front of a car", "the front", "a picture frame"]]
-    found = phrases_of(["x"], [["front"]], chunks=lambda _: chunks, stop={"picture", "front"})
-    assert [p.text for p in found[0]] == ["the front of a car", "a picture frame", "front"]
+    spoken = [
+        [
+            said("A picture", "A picture of a dog"),
+            said("the front"),
+            said("a picture frame", "a picture frame in front"),
+        ]
+    ]
+    found = phrases_of(["x"], [["front"]], references=lambda _: spoken, stop={"picture", "front"})
+    assert [p.text for p in found[0]] == ["a picture frame", "front"]
 
 
 def test_concepts_of_kept_rows_best_first(tmp_path: Path) -> None:

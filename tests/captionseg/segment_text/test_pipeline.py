@@ -1,6 +1,7 @@
 """The whole of segment_text on coloured squares, whose colours are the joint space."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,24 @@ from captionseg.records import SEGMENTS, Concept, Supervision, UserError
 from captionseg.regioning import write_regions
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text import pipeline as pipelines
+from captionseg.segment_text.maker import View
 from captionseg.segment_text.measure import measure
+from captionseg.segment_text.phrases import Phrase
 from captionseg.segmenters import Felzenszwalb, Superpixels
 from captionseg.storage import read_tables, write_array, write_table
+from captionseg.text.referring import Mention, Reference, referring
 
+COLOURS, GREY = {"red": (220, 30, 30)}, (120, 120, 120)
 AXES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "ground": (1, 1, 1)}
 PARAMS = SegmentTextParams(
     "rule", relevance=Relevance(threshold=0.5), superpixels=Superpixels(maker=Felzenszwalb(side=32, min_size=20))
 )
+
+
+def spoken(caption: str) -> Reference:
+    """The caption as a phrase, and an expression that has it."""
+    places = Mention((0, len(caption)), (0, len(caption)))
+    return Reference(caption, f"{caption} on the ground", (places,))
 
 
 class Colours:
@@ -39,8 +50,8 @@ class Colours:
 
 @pytest.fixture
 def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Everything that the stage reads; the phrase of a caption is the caption."""
-    monkeypatch.setattr(pipelines, "noun_chunks", lambda captions: [[caption] for caption in captions])
+    """Everything that the stage reads; the phrase of a caption is the caption, and the grey ground its expression."""
+    monkeypatch.setattr(pipelines, "referring", lambda captions: [[spoken(caption)] for caption in captions])
     write_regions(squares / "pairs", features, squares / "regions", maker=PARAMS.superpixels.maker, workers=1)
     pairs = read_pairs(squares / "pairs").to_pylist()
     train = [p for p in pairs if p["split"] == "train"]
@@ -66,9 +77,11 @@ def test_each_kept_square_is_one_segment_with_its_phrase_and_its_concept(ready: 
     assert list(dict.fromkeys(table["uid"].to_pylist())) == kept  # in order; neither the dropped row nor the test split
     squares = [r for r in table.to_pylist() if any("square" in t["text"] for t in r["texts"])]
     assert [r["uid"] for r in squares] == kept
-    assert all({t["kind"] for t in r["texts"]} == {"phrase", "concept"} for r in squares)
+    assert all({t["kind"] for t in r["texts"]} == {"phrase", "expression", "concept"} for r in squares)
     assert result["images"] == 5
     assert result["phrases"] == 15
+    assert result["expressions"] == 5
+    assert result["boxes_unassigned"] == result["captions_cut"] == result["boxes_beyond_limit"] == 0
     assert result["per_image"] == len(table) / 5
     truth, names = read_truth(ready / "truth"), read_classes(ready / "truth").names
     scores = measure(table.filter(np.isin(table["segment_id"], [r["segment_id"] for r in squares])), truth, names)
@@ -86,6 +99,41 @@ def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(ready: Path) -
     assert run(ready) == first
     assert {p.name: p.read_bytes() for p in (ready / "segments").iterdir()} == before
     assert (ready / "segments" / "00000.parquet").stat().st_mtime_ns == kept
+
+
+def test_without_referring_the_segments_are_the_same_and_have_no_expressions(ready: Path) -> None:
+    run(ready)
+    run(ready, "plain", replace(PARAMS, referring=False))
+    full, plain = (read_tables(ready / name).to_pylist() for name in ("segments", "plain"))
+    assert "expression" not in {t["kind"] for row in plain for t in row["texts"]}
+    for row in full:
+        row["texts"] = [t for t in row["texts"] if t["kind"] != "expression"]
+    assert full == plain
+
+
+def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines, "referring", referring)
+    caption = "A red ball lies on the ground. A green cup is beside a blue door. " * 200
+    rows = [{"uid": "u", "caption": caption, "concepts": ["red"]}]
+    assert len(caption.split()) == 3000
+    ((said, phrases),) = pipelines.asked(rows, PARAMS).values()
+    assert said == caption
+    assert {"A red ball", "the ground", "A green cup", "a blue door", "red"} <= {p.text for p in phrases}
+    assert sum(len(p.spans) for p in phrases) == 4 * 200
+    assert {caption[a:b] for p in phrases for a, b in p.spans} <= {p.text for p in phrases}
+    maker = PARAMS.build(Colours(), pipelines.sample_cells(ready / "features", 64, seed=0))
+    view = next(pipelines.read_views(ready / "pairs", "00000", ready / "features", ready / "regions"))
+    found, count = maker.segments(view, phrases, caption)
+    assert count["phrases"] == len(phrases)
+    assert len(found) < 5
+
+
+def test_a_picture_of_ten_pixels_goes_all_the_way() -> None:
+    maker = PARAMS.build(Colours(), np.array([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.5, 0.5, 0.5]]))
+    image = np.array([[COLOURS["red"]] * 5 + [GREY] * 5], np.uint8)
+    found, count = maker.segments(View("u", image, dense=image / 255.0), [Phrase("a red ball", "phrase")])
+    assert found == []
+    assert (count["images"], count["boxes"], count["masks_too_small"], count["images_without_segments"]) == (1, 1, 1, 1)
 
 
 def test_nothing_to_do_says_why(ready: Path) -> None:

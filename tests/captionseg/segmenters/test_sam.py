@@ -56,6 +56,14 @@ def test_batches_of_boxes_change_nothing(model: SamModel) -> None:
     assert one[1] == pytest.approx(all_[1], abs=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(10, 10, 3), (1, 10, 3)])
+def test_a_picture_of_ten_pixels_and_a_box_of_nothing(model: SamModel, shape: tuple[int, ...]) -> None:
+    boxes = np.array([[0, 0, 5, 1], [4, 1, 4, 1]], np.float32)
+    masks, stability = SamSegmenter(model, Sam(min_iou=-10.0)).masks(np.zeros(shape, np.uint8), boxes)
+    assert masks.shape == (2, *shape[:2])
+    assert np.isfinite(stability).all()
+
+
 def test_no_box_needs_no_model() -> None:
     class Unusable:
         class image_encoder:

@@ -4,7 +4,7 @@ import pytest
 import spacy
 
 from captionseg.records import UserError
-from captionseg.text.nouns import load, noun_chunks, nouns
+from captionseg.text.nouns import load, nouns
 
 
 def test_nouns_with_their_lemmas_in_order_and_repeated():
@@ -22,11 +22,6 @@ def test_a_verb_is_no_noun():
 
 def test_numbers_and_signs_are_no_nouns():
     assert list(nouns(["# 12 % !"])) == [[]]
-
-
-def test_noun_phrases_as_written_without_pronouns():
-    phrases = list(noun_chunks(["A red fox is drinking cold water and it looks at us.", ""]))
-    assert phrases == [["A red fox", "cold water"], []]
 
 
 def test_a_model_without_a_tagger_would_silently_find_nothing(tmp_path):

@@ -1,0 +1,126 @@
+"""Referring expressions: noun chunks, and each with what the parse hangs on it (USE, section 3.2, after Kosmos-2).
+
+"an apple at the side of the rabbit" holds the phrases "an apple", "the side", "the rabbit"; the first two are also
+the heads of longer expressions. Phrase and expression are both kept, with their places in the caption: a grounder
+that reads whole captions needs those (`captionseg.grounding.Query`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from captionseg.records import UserError
+from captionseg.text.nouns import load
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, Span, Token
+
+# children of a chunk's root that are no part of its expression: what is coordinated with it, and what has no role
+APART = frozenset({"cc", "conj", "preconj", "punct", "dep"})
+
+
+@dataclass(frozen=True)
+class Mention:
+    """One place in a caption; characters, the end excluded.
+
+    Attributes:
+        phrase: (start, end) of the noun chunk.
+        expression: (start, end) of its expression, which contains it.
+    """
+
+    phrase: tuple[int, int]
+    expression: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Something that a caption speaks of.
+
+    Attributes:
+        phrase: the noun chunk, as first written.
+        expression: the phrase with what depends on it, as first written; often the phrase itself.
+        mentions: every place that has both, in order.
+    """
+
+    phrase: str
+    expression: str
+    mentions: tuple[Mention, ...]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Phrase and expression; once where they are the same."""
+        return tuple(dict.fromkeys((self.phrase, self.expression)))
+
+
+def references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
+    """What a parsed caption speaks of, in order; pronouns are left out, and equal pairs (in lower case) are one.
+
+    Args:
+        doc: with parts of speech and dependencies.
+        skip: chunks whose root is one of these words, in lower case, are left out: "side", "photo"; USE keeps them.
+
+    Raises:
+        UserError: if the doc lacks what noun chunks are made of.
+    """
+    written: dict[tuple[str, str], tuple[str, str]] = {}
+    places: dict[tuple[str, str], list[Mention]] = {}
+    for chunk in chunks(doc):
+        if chunk.root.pos_ == "PRON" or chunk.root.lower_ in skip:
+            continue
+        whole = expression(chunk)
+        key = chunk.text.lower(), whole.text.lower()
+        written.setdefault(key, (chunk.text, whole.text))
+        mention = Mention((chunk.start_char, chunk.end_char), (whole.start_char, whole.end_char))
+        places.setdefault(key, []).append(mention)
+    return [Reference(*written[key], tuple(mentions)) for key, mentions in places.items()]
+
+
+def expression(chunk: Span) -> Span:
+    """The chunk with the subtrees of its root's children, as far as they adjoin it without a gap.
+
+    Subtrees of children in APART stay out ("two ears and a face" is not said of the ears); coordination deeper down
+    stays in. Punctuation, spaces and conjunctions at the right end are cut off, never those of the chunk.
+    """
+    doc = chunk.doc
+    members = {token.i for token in chunk}
+    for child in chunk.root.children:
+        if child.dep_ not in APART:
+            members |= {token.i for token in child.subtree}
+    start, end = chunk.start, chunk.end
+    while start - 1 in members:
+        start -= 1
+    while end in members:
+        end += 1
+    while end > chunk.end and is_loose(doc[end - 1]):
+        end -= 1
+    return doc[start:end]
+
+
+def is_loose(token: Token) -> bool:
+    """Does an expression not end with it?"""
+    return token.is_punct or token.is_space or token.dep_ == "cc"
+
+
+def chunks(doc: Doc) -> list[Span]:
+    """The noun chunks of a doc. Without parts of speech spaCy finds none and says nothing; here it is an error.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    parts = {"POS": "parts of speech (tagger and attribute_ruler)", "DEP": "dependencies (parser)"}
+    if missing := [says for name, says in parts.items() if not doc.has_annotation(name)]:
+        raise UserError(f"spaCy doc has no {' and no '.join(missing)}, so no noun chunks; use a full English pipeline")
+    try:
+        return list(doc.noun_chunks)
+    except NotImplementedError:
+        raise UserError(f"spaCy has no noun chunks for language {doc.lang_!r}; use an English pipeline") from None
+
+
+def referring(
+    captions: Sequence[str], model: str | None = None, *, skip: Collection[str] = ()
+) -> Iterator[list[Reference]]:
+    """Per caption its `references`, by the pipeline of `captionseg.text.nouns.load`."""
+    for doc in load(model).pipe(captions, batch_size=512):
+        yield references(doc, skip=skip)
