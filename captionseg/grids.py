@@ -51,9 +51,9 @@ def indicators(labels: np.ndarray, count: int) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def overlap(fine: int, coarse: int) -> np.ndarray:
-    """float32 [fine, coarse]: the share of each of `coarse` cells that each of `fine` pixels covers; columns sum to one.
+    """float32 [fine, coarse]: the share of each of `coarse` cells that each of `fine` pixels covers.
 
-    Pixels and cells divide the same length evenly; either may be the smaller.
+    Columns sum to one. Pixels and cells divide the same length evenly; either may be the smaller.
     """
     pixels, cells = np.arange(fine + 1) / fine, np.arange(coarse + 1) / coarse
     length = np.minimum(pixels[1:, None], cells[1:]) - np.maximum(pixels[:-1, None], cells[:-1])

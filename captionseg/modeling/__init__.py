@@ -21,5 +21,5 @@ CONCEPTS = "concepts.txt"
 """Beside a saved model: the concepts that its texts named."""
 
 __all__ = ["CONCEPTS", "MODELS", "PRESETS", "Code", "CodeConfig", "GroupViT", "GroupViTConfig", "MaskClip",
-           "MaskClipConfig", "OVSegmentor", "OVSegmentorConfig", "SegmentMil", "SegmentMilConfig", "Tcl", "TclConfig", "Use",
-           "UseConfig"]
+           "MaskClipConfig", "OVSegmentor", "OVSegmentorConfig", "SegmentMil", "SegmentMilConfig", "Tcl", "TclConfig",
+           "Use", "UseConfig"]

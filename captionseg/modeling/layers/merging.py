@@ -51,8 +51,8 @@ class Lln(nn.Module):
 class SegmentEncoder(nn.Module):
     """Maps of any list of towers and a vector of the picture from each -> an embedding of each segment.
 
-    z = [c_bar, c_hat, d_bar, d_hat, ..] of USE: each tower's merged map, pooled, and its [CLS], which every segment of a
-    picture shares, then a linear head.
+    z = [c_bar, c_hat, d_bar, d_hat, ..] of USE: each tower's merged map, pooled, and its [CLS], which every segment of
+    a picture shares, then a linear head.
 
     Args:
         towers: widths of the blocks of each.
