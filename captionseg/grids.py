@@ -30,9 +30,34 @@ def region_weights(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return weights.reshape(len(inside), grid[0] * grid[1]) / area[:, None]
 
 
+def shares(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """How much of each cell of a grid lies inside: areas, whatever the sizes.
+
+    Args:
+        inside: [n, H, W] bool indicators.
+        grid: height and width of the grid.
+
+    Returns:
+        float32 [n, grid height, grid width] in 0..1; their mean is the share of the picture.
+    """
+    columns = inside.astype(np.float32) @ overlap(inside.shape[2], grid[1])  # [n, H, gw]
+    return overlap(inside.shape[1], grid[0]).T @ columns
+
+
 def indicators(labels: np.ndarray, count: int) -> np.ndarray:
     """[count, H, W] bool: where labels [H, W] are 0, 1, ..."""
     return labels[None] == np.arange(count)[:, None, None]
+
+
+@lru_cache(maxsize=16)
+def overlap(fine: int, coarse: int) -> np.ndarray:
+    """float32 [fine, coarse]: the share of each of `coarse` cells that each of `fine` pixels covers.
+
+    Columns sum to one. Pixels and cells divide the same length evenly; either may be the smaller.
+    """
+    pixels, cells = np.arange(fine + 1) / fine, np.arange(coarse + 1) / coarse
+    length = np.minimum(pixels[1:, None], cells[1:]) - np.maximum(pixels[:-1, None], cells[:-1])
+    return (coarse * np.maximum(0.0, length)).astype(np.float32)
 
 
 @lru_cache(maxsize=16)

@@ -243,6 +243,11 @@ class Batch:
         masked_tokens, answer_tokens: [B, T] int64 of those captions, and of a sentence with the drawn concepts.
         masked_target: [B, T] int64 the concept behind each masked token, -1 elsewhere; of embeddings [B, K] those of a
             caption in order.
+        segment_masks: [B, S', gh, gw] how much of each cell of `dense` lies in a segment; None where the model asks for
+            no segments with texts, likewise the three below.
+        segment_embedding: [B, S', D] frozen embeddings of the text drawn for each in this step.
+        segment_text: [B, S'] int64 which text that is, equal numbers for equal texts; -1 pads.
+        segment_texts: [B, S', K'] int64 all texts that name the segment, -1 pads.
     """
 
     regions: Tensor
@@ -262,6 +267,10 @@ class Batch:
     masked_tokens: Tensor | None = None
     answer_tokens: Tensor | None = None
     masked_target: Tensor | None = None
+    segment_masks: Tensor | None = None
+    segment_embedding: Tensor | None = None
+    segment_text: Tensor | None = None
+    segment_texts: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Every tensor changed alike: moved to a device, its rows chosen."""

@@ -1,7 +1,7 @@
 """pretrain: one recipe, all its seeds.
 
-Reads data/pairs (models on pixels alone), data/index, data/regions, data/features (the encoder; dense features where a
-model reads them), data/supervision and data/truth (tune split only, to keep the best epoch); writes models/RECIPE, and
+Reads data/index, data/features (the encoder; dense features), data/regions, data/supervision, data/truth (tune split
+only, to keep the best epoch), and what a model asks for of data/pairs and data/segments; writes models/RECIPE, and
 reports/timings/RECIPE.json: what differs from run to run. Depends on data/verdict.json: failed tables train nothing.
 """
 
@@ -24,7 +24,7 @@ PARAMS = ("seed", "regions", "pretrain", "recipes")
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     params: Params, *, recipe: str, pairs: In, index: In, regions: In, features: In, supervision: In, truth: In,
-    validation: In, model: Out, timing: Out, tracker: Tracker,
+    segments: In, validation: In, model: Out, timing: Out, tracker: Tracker,
 ) -> dict[str, float]:
     """Train one recipe."""
     if recipe not in params.recipes:
@@ -32,7 +32,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     if not json.loads(validation.read_text())["success"]:
         raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
     context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts}
-    folders = Folders(Prepared(pairs, index, regions, features), supervision, truth)
+    folders = Folders(Prepared(pairs, index, regions, features), supervision, truth, segments)
     metrics = pretrain(params.recipes[recipe], params.pretrain, folders, name=recipe, context=context, out=model,
                        tell=tracker.metrics)
     write_json({key: metrics[key] for key in ("images_per_second", "seconds")}, timing)

@@ -34,6 +34,6 @@ class Prepared:
         """
         pixels = reads.picture or refine == "pamr"
         return PreparedInputs(
-            regions=self.regions if reads.regions or refine == "segments" else None,
+            regions=self.regions if reads.labels or refine == "segments" else None,
             pictures=Pictures.of_index(self.pairs, self.index) if pixels else None,
             dense=self.features / "dense" if reads.dense else None, side=side)

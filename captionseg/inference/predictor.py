@@ -72,7 +72,7 @@ class Predictor:
             protocol = (protocol or Protocol()).of(found.context)
             method = protocol.refine.method if protocol.refine else "none"
             prompts = prompts_of(model, found.context["prompts"])
-            regions = reads.regions or method == "segments"
+            regions = reads.labels or method == "segments"
             maker = region_maker(found.context["regions"]) if regions else None
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "

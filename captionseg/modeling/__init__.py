@@ -6,10 +6,11 @@ from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, ovsegmentor_base, ovsegmentor_released
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.tcl import Tcl, TclConfig, tcl_released
+from captionseg.modeling.use import Use, UseConfig
 
 MODELS = {"segment_mil": (SegmentMilConfig, SegmentMil), "groupvit": (GroupViTConfig, GroupViT),
           "ovsegmentor": (OVSegmentorConfig, OVSegmentor), "maskclip": (MaskClipConfig, MaskClip),
-          "tcl": (TclConfig, Tcl), "code": (CodeConfig, Code)}  # fmt: skip
+          "tcl": (TclConfig, Tcl), "code": (CodeConfig, Code), "use": (UseConfig, Use)}  # fmt: skip
 
 PRESETS = {"groupvit_small": groupvit_small, "groupvit_tiny": groupvit_tiny, "ovsegmentor_base": ovsegmentor_base,
            "ovsegmentor_released": ovsegmentor_released, "tcl_released": tcl_released,
@@ -20,4 +21,5 @@ CONCEPTS = "concepts.txt"
 """Beside a saved model: the concepts that its texts named."""
 
 __all__ = ["CONCEPTS", "MODELS", "PRESETS", "Code", "CodeConfig", "GroupViT", "GroupViTConfig", "MaskClip",
-           "MaskClipConfig", "OVSegmentor", "OVSegmentorConfig", "SegmentMil", "SegmentMilConfig", "Tcl", "TclConfig"]
+           "MaskClipConfig", "OVSegmentor", "OVSegmentorConfig", "SegmentMil", "SegmentMilConfig", "Tcl", "TclConfig",
+           "Use", "UseConfig"]

@@ -1,8 +1,8 @@
-"""Contrastive losses of regions and texts that come in pairs: TCL's image-level loss, Eq. 3.7 of CoDe."""
+"""Contrastive losses of regions and texts that come in pairs: TCL's image-level loss, Eq. 3.7 of CoDe, Eq. 1 of USE."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from torch import Tensor
 from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
 from captionseg.modeling.segmenter import Gather
 from captionseg.runtime import full_precision
+
+Duplicates = Literal["plain", "unique", "mask"]
+"""What equal texts of a batch are to each other, see `segment_contrast`."""
 
 
 class Texts(NamedTuple):
@@ -83,6 +86,41 @@ def pair_contrast(regions: Tensor, texts: Tensor, related: Relations, scale: Ten
     rows = (related.own | related.negative).repeat_interleave(per, 0) & positive.any(1, keepdim=True)
     logits, positive, candidate = gather(scale * cosine), gather(positive), gather(rows)
     return 0.5 * (contrastive(logits, positive, candidate) + contrastive(logits.T, positive.T, candidate.T))
+
+
+def segment_contrast(segments: Tensor, texts: Tensor, number: Tensor, known: Tensor, *, scale: float,
+                     duplicates: Duplicates = "unique") -> Tensor:  # fmt: skip
+    """InfoNCE both ways of k segments and the text drawn for each (Eq. 1 of USE).
+
+    In a batch several segments may have drawn one text, or a text that names another of them too. `plain` is the
+    equation as printed: all texts but its own are negatives of a segment. `unique` compares different texts, once each:
+    those of a batch that name a segment are all its positives, and a text's all segments that it names, with the mean
+    of the logs over several. `mask` keeps k pairs, and what names a segment is no negative of it.
+
+    Args:
+        segments: [k, D], L2-normalised.
+        texts: [k, D], L2-normalised; equal ones where `number` is equal.
+        number: [k] int, which text it is.
+        known: [k, K] int, all texts that name the segment, -1 pads; the one drawn need not be among them.
+        scale: 1 / tau.
+        duplicates: see above.
+    """
+    own = torch.eye(len(number), dtype=torch.bool, device=number.device)
+    named = number[:, None] == number
+    for column in known.T:
+        named = named | (column[:, None] == number)
+    form: MultiLabel = "log_sum"
+    if duplicates == "unique":
+        first, _ = first_of_each(number)
+        texts, form = texts[first], "soft_target"
+        positive = named[:, first]
+        candidate = torch.ones_like(positive)
+    else:
+        positive, candidate = own, torch.ones_like(own) if duplicates == "plain" else ~named
+    with full_precision(segments):
+        logits = scale * segments.float() @ texts.float().T
+    return 0.5 * (contrastive(logits, positive, candidate, form)
+                  + contrastive(logits.T, positive.T, candidate.T, form))
 
 
 def first_of_each(numbers: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,9 @@ class Reads:
         context: longest text in tokens.
         masking: which words of captions are masked; None asks for no masked captions.
         words: whether it asks which concept each token of a caption belongs to.
+        segments: at most so many segments with texts of a picture in a step, beside dense features; 0 reads none. Such
+            a model looks at where class-agnostic regions lie when it segments.
+        prompts: template set that texts of segments are put into.
     """
 
     picture: int = 0
@@ -48,11 +51,18 @@ class Reads:
     context: int = 77
     masking: Masking | None = None
     words: bool = False
+    segments: int = 0
+    prompts: str = "segment"
 
     @property
     def regions(self) -> bool:
         """Whether it reads pooled features of regions."""
         return not self.picture and not self.dense
+
+    @property
+    def labels(self) -> bool:
+        """Whether it asks where regions lie when it segments."""
+        return self.regions or self.segments > 0
 
     @property
     def attached(self) -> bool:

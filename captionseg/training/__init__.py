@@ -15,6 +15,7 @@ from captionseg.modeling import (
     OVSegmentorConfig,
     SegmentMilConfig,
     TclConfig,
+    UseConfig,
 )
 from captionseg.runtime.runtime import Precision
 from captionseg.training.augment import AugmentParams
@@ -38,7 +39,7 @@ class Recipe:
 
     curation: str
     archive: str
-    model: Literal["segment_mil", "groupvit", "ovsegmentor", "maskclip", "tcl", "code"] = "segment_mil"
+    model: Literal["segment_mil", "groupvit", "ovsegmentor", "maskclip", "tcl", "code", "use"] = "segment_mil"
     preset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class PretrainParams:
         workers: processes that prepare batches; 0 prepares them in this one.
         tune_side: side of the grid on which the tune split is scored after each epoch.
         device, precision, devices: of the fit loop.
-        segment_mil, groupvit, ovsegmentor, maskclip, tcl, code: the models' fields.
+        segment_mil, groupvit, ovsegmentor, maskclip, tcl, code, use: the models' fields.
     """
 
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -91,6 +92,7 @@ class PretrainParams:
     maskclip: MaskClipConfig = field(default_factory=MaskClipConfig)
     tcl: TclConfig = field(default_factory=TclConfig)
     code: CodeConfig = field(default_factory=CodeConfig)
+    use: UseConfig = field(default_factory=UseConfig)
 
     def __post_init__(self) -> None:
         if not self.seeds:

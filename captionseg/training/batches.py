@@ -145,6 +145,9 @@ class Batches(IterableDataset):
             masked_embedding=None if data.masked is None else torch.from_numpy(data.masked[rows]),
             masked_target=None if data.masked_target is None else torch.from_numpy(data.masked_target[rows]),
         )
+        if data.segments is not None:
+            batch = dataclasses.replace(batch, **data.segments.of_rows(
+                index, seed=self.seed, epoch=self.epoch, most=data.reads.segments, padded=self.world > 1))
         if self.words is None:
             return batch
         rng = np.random.default_rng([self.seed, self.epoch, int(rows[0]), 3])

@@ -19,8 +19,11 @@ from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Supervision, UserError
 from captionseg.storage import read_arrays, read_tables
+from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.masked import masked_captions
+from captionseg.training.segments import SegmentSet
+from captionseg.training.segments import read as read_segments
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -32,6 +35,7 @@ class Folders:
     prepared: Prepared
     supervision: Path
     truth: Path
+    segments: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class TrainingSet:
         masked_target: [N, K'] concepts behind the masks, in order, -1 pads; None likewise.
         dense: [index rows, gh, gw, F], or None where the model does not read them.
         pictures: of the index's rows, or None likewise.
+        segments: with their texts, or None likewise.
         space: the frozen encoder, or None where the model reads only what was made with it.
         sentences: or None where the model reads embeddings.
         reads: what the model asks for.
@@ -85,6 +90,7 @@ class TrainingSet:
     masked_target: np.ndarray | None = None
     dense: ShardedArray | None = None
     pictures: Pictures | None = None
+    segments: SegmentSet | None = None
     space: TextSpace | None = None
     sentences: Sentences | None = None
     reads: Reads = field(default_factory=Reads)
@@ -132,9 +138,22 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
         pictures=Pictures.of_index(prepared.pairs, index) if reads.picture else None,
         space=TextSpace.load(prepared.encoder, device=device) if reads.dense or reads.attached else None, reads=reads,
     )
+    if reads.segments:
+        rows = {uid: row_of[uid] for uid in drawn.uid[kept]}
+        data = dataclasses.replace(data, segments=with_texts(data, folders.segments, rows, len(row_of), reads))
     if not reads.tokens and not reads.masking:
         return data
     return with_words(data, read_captions(index), drawn, nouns, supervision / "vocabulary", reads, encode)
+
+
+def with_texts(data: TrainingSet, folder: Path | None, rows: dict[str, int], size: int, reads: Reads) -> SegmentSet:
+    """The segments of the pairs of a training set; arguments as in captionseg.training.segments."""
+    if folder is None:
+        raise UserError("a model that learns from segments needs the folder that segment_text writes: data/segments")
+    assert data.dense is not None
+    assert data.space is not None
+    return read_segments(folder, rows, size, grid=(data.dense.shape[1], data.dense.shape[2]),
+                         encode=data.space.encode, templates=templates(reads.prompts))
 
 
 def with_words(data: TrainingSet, captions: dict[str, str], drawn: Supervision, nouns: Supervision, vocabulary: Path,

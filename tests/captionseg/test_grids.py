@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from captionseg.grids import indicators, interpolation, region_weights
+from captionseg.grids import indicators, interpolation, overlap, region_weights, shares
 
 
 @pytest.mark.parametrize(("coarse", "fine"), [((14, 14), (112, 112)), ((7, 5), (30, 41)), ((1, 1), (8, 8))])
@@ -21,3 +21,22 @@ def test_weights_by_hand_and_nothing_for_an_empty_region() -> None:
     # two cells on four pixels: pixels 0 and 3 lie at the border and copy their cell, 1 and 2 mix them 3 : 1
     weights = region_weights(indicators(labels, 4), (1, 2))
     assert weights == pytest.approx(np.array([[0.875, 0.125], [0.25, 0.75], [0, 1], [0, 0]]))
+
+
+def test_shares_of_cells_are_torchs_means_where_pixels_divide_evenly() -> None:
+    inside = np.random.default_rng(0).random((3, 12, 20)) < 0.4
+    want = torch.nn.functional.avg_pool2d(torch.from_numpy(inside).float()[None], (4, 5))[0].numpy()
+    assert shares(inside, (3, 4)) == pytest.approx(want, abs=1e-6)
+
+
+def test_shares_by_hand_where_they_do_not() -> None:
+    inside = np.array([[[True, False, False], [True, True, False]]])  # three pixels on two cells: the middle is halved
+    assert shares(inside, (1, 2)) == pytest.approx(np.array([[[(2 + 0.5) / 3, 0.5 / 3]]]))
+    assert shares(inside, (2, 1)) == pytest.approx(np.array([[[1 / 3], [2 / 3]]]))
+    assert shares(inside, (2, 6)) == pytest.approx(inside.repeat(2, axis=2).astype(float))  # cells smaller than pixels
+
+
+@pytest.mark.parametrize(("fine", "coarse"), [(7, 3), (3, 7), (8, 8), (224, 14)])
+def test_every_cell_is_covered_once(fine: int, coarse: int) -> None:
+    assert overlap(fine, coarse).sum(0) == pytest.approx(np.ones(coarse), abs=1e-5)
+    assert overlap(fine, coarse).sum(1) == pytest.approx(np.full(fine, coarse / fine), abs=1e-5)

@@ -67,6 +67,8 @@ def make_batch() -> Callable[..., Batch]:
             torch.cat([concept, torch.randint(-1, CONCEPTS, (images, 2), generator=g)], 1),
             dense=torch.randn(images, 3, 4, DENSE, generator=g),
             **texts_of(concept), masked_embedding=torch.randn(images, TEXT, generator=g), masked_target=concept[:, :2],
+            segment_masks=torch.rand(images, texts, 3, 4, generator=g), segment_embedding=table[concept.clamp(min=0)],
+            segment_text=concept, segment_texts=torch.stack([concept, concept.roll(1, 1)], 2),
         )  # fmt: skip
 
     return make

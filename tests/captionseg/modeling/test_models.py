@@ -18,7 +18,7 @@ from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, REGION, TEXT, ti
 
 WIDER = {"segment_mil": {"width": 9}, "maskclip": {"head": {"width": 9}}, "groupvit": {"towers": {"embedding": 9}},
          "ovsegmentor": {"towers": {"embedding": 9}}, "tcl": {"grounder": {"adapter": 9}},
-         "code": {"words": {"context": 9}}}  # fmt: skip
+         "code": {"words": {"context": 9}}, "use": {"width": 9}}  # fmt: skip
 
 
 TRAINED = sorted(set(MODELS) - {"maskclip"})

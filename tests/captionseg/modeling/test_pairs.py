@@ -1,11 +1,21 @@
-"""Who belongs to whom, and both contrastive losses against loops."""
+"""Who belongs to whom, and all contrastive losses against loops."""
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from torch.nn import functional as F
 
-from captionseg.modeling.pairs import Texts, first_of_each, image_contrast, pair_contrast, relations
+from captionseg.modeling.pairs import (
+    Texts,
+    first_of_each,
+    image_contrast,
+    pair_contrast,
+    relations,
+    segment_contrast,
+)
 from captionseg.modeling.segmenter import alone
 
 THERE = torch.tensor([[True, True], [True, False], [True, True]])
@@ -88,3 +98,86 @@ def test_the_first_of_each_number():
     first, which = first_of_each(torch.tensor([7, 3, 7, -1, 3]))
     assert first.tolist() == [3, 1, 0]
     assert which.tolist() == [2, 1, 2, 0, 1]
+
+
+# five segments: 0 and 3 drew the same text, 7; text 4, which 1 drew, names 2 too
+NUMBER = torch.tensor([7, 4, 2, 7, 9])
+KNOWN = torch.tensor([[7, -1, -1], [4, 5, -1], [2, 4, 6], [1, 7, -1], [9, -1, -1]])
+NAMES = {(s, t) for s, row in enumerate(KNOWN.tolist()) for t in row if t >= 0}
+
+
+def drawn() -> tuple[torch.Tensor, torch.Tensor]:
+    """Segments, and texts that are equal where their numbers are."""
+    g = torch.Generator().manual_seed(3)
+    segments, table = (F.normalize(torch.randn(n, 4, generator=g), dim=-1) for n in (5, 10))
+    return segments, table[NUMBER]
+
+
+def found(duplicates: str, scale: float = 30.0) -> float:
+    segments, texts = drawn()
+    return segment_contrast(segments, texts, NUMBER, KNOWN, scale=scale, duplicates=duplicates).item()
+
+
+def nll(logits: list[float], at: int) -> float:
+    """-log of the softmax of one."""
+    return math.log(sum(math.exp(v - logits[at]) for v in logits))
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def test_one_segment_and_its_text_have_nothing_to_tell_apart():
+    for duplicates in ("plain", "unique", "mask"):
+        loss = segment_contrast(torch.eye(2)[:1], torch.eye(2)[:1], torch.tensor([3]), torch.tensor([[3]]), scale=30.0,
+                                duplicates=duplicates)  # fmt: skip
+        assert loss.item() == 0.0
+
+
+def test_two_pairs_by_hand():
+    """Cosines 1 and 0 at scale 2: each way log(1 + e^-2)."""
+    for duplicates in ("plain", "unique", "mask"):
+        loss = segment_contrast(torch.eye(2), torch.eye(2), torch.tensor([3, 1]), torch.tensor([[3], [1]]), scale=2.0,
+                                duplicates=duplicates)  # fmt: skip
+        assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
+
+
+def test_plain_is_the_equation_in_a_loop():
+    segments, texts = drawn()
+    s = (30.0 * segments @ texts.T).tolist()
+    terms = [nll(s[i], i) + nll([s[j][i] for j in range(5)], i) for i in range(5)]
+    assert found("plain") == pytest.approx(sum(terms) / (2 * 5), rel=1e-5)
+
+
+def test_masked_duplicates_are_no_negatives_in_a_loop():
+    segments, texts = drawn()
+    s, number = (30.0 * segments @ texts.T).tolist(), NUMBER.tolist()
+    terms = []
+    for i in range(5):
+        mine = [j for j in range(5) if j == i or (i, number[j]) not in NAMES]
+        named = [j for j in range(5) if j == i or (j, number[i]) not in NAMES]
+        terms += [nll([s[i][j] for j in mine], mine.index(i)), nll([s[j][i] for j in named], named.index(i))]
+    assert found("mask") == pytest.approx(mean(terms), rel=1e-5)
+    assert found("mask") < found("plain")
+
+
+def test_unique_texts_are_compared_once_in_a_loop():
+    segments, texts = drawn()
+    number = NUMBER.tolist()
+    different = sorted(set(number))
+    s = [[30.0 * float(segments[i] @ texts[number.index(t)]) for t in different] for i in range(5)]
+    rows = [mean([nll(s[i], u) for u, t in enumerate(different) if (i, t) in NAMES]) for i in range(5)]
+    columns = [mean([nll([s[j][u] for j in range(5)], i) for i in range(5) if (i, t) in NAMES])
+               for u, t in enumerate(different)]  # fmt: skip
+    assert len(columns) == 4
+    assert found("unique") == pytest.approx(0.5 * (mean(rows) + mean(columns)), rel=1e-5)
+
+
+@pytest.mark.parametrize("duplicates", ["plain", "unique", "mask"])
+def test_without_segments_there_is_nothing_to_lose_and_a_gradient(duplicates):
+    segments = torch.zeros(0, 4, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.long)
+    loss = segment_contrast(segments, torch.zeros(0, 4), none, none[:, None], scale=30.0, duplicates=duplicates)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert segments.grad is not None

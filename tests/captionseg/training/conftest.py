@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from captionseg.datasets.shards import read_truth
 from captionseg.modeling import SegmentMilConfig
+from captionseg.records import SEGMENTS, Supervision
+from captionseg.segment_text.rle import encode
+from captionseg.storage import read_tables, write_table
 from captionseg.training import PretrainParams, Recipe, loader
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.training.pretrain import build_model, model_config
@@ -21,6 +28,23 @@ def folders(world) -> Folders:
 @pytest.fixture
 def data(folders) -> TrainingSet:
     return loader.load(folders, curation="cocu", archive="cocu")
+
+
+@pytest.fixture(scope="session")
+def segments(world, tmp_path_factory) -> Path:
+    """Of each training picture but the last its left half, named by two texts, and its right half; in two shards."""
+    folder = tmp_path_factory.mktemp("segments")
+    truth = dict(zip(*(read_truth(world.truth)[name].to_pylist() for name in ("uid", "concepts")), strict=True))
+    uids = [u for u in Supervision.from_table(read_tables(world.supervision / "nouns")).uid if u in truth][:-1]
+    left = np.arange(32) < 16
+    rles, areas, boxes = encode(np.stack([np.tile(half, (32, 1)) for half in (left, ~left)]))
+    rows = [{"uid": uid, "segment_id": f"{uid}{i}", "width": 32, "height": 32, "rle": rles[i], "area": areas[i],
+             "bbox": boxes[i], "stability": 1.0, "score": 1.0, "full_image": False, "source": "truth",
+             "texts": [{"text": t, "kind": "phrase", "score": 1.0} for t in texts]}
+            for uid in uids for i, texts in enumerate(([truth[uid][0], f"A  {truth[uid][0]}."], [truth[uid][1]]))]
+    for shard, part in enumerate((rows[:21], rows[21:])):
+        write_table(pa.Table.from_pylist(part, schema=SEGMENTS), folder / f"{shard:05}.parquet")
+    return folder
 
 
 @pytest.fixture

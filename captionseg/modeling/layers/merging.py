@@ -1,0 +1,101 @@
+"""Feature maps of several blocks and towers in one, pooled over segments (USE, after COMM's LLN)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.runtime import full_precision
+
+
+class Lln(nn.Module):
+    """One tower: sum_i alpha_i LLN_i(c_i) over its blocks; an LLN is a layer norm, then a linear map.
+
+    What comes after the norm is linear and the weights of a pool sum to one, so pooling goes first: the result is that
+    of pooling the merged map, which is never made.
+
+    Args:
+        widths: F_i of the blocks.
+        out: of the sum.
+    """
+
+    def __init__(self, widths: Sequence[int], out: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
+        self.linears = nn.ModuleList(nn.Linear(width, out) for width in widths)
+        self.scale = nn.Parameter(torch.full((len(widths),), 1.0 / len(widths)))
+
+    def forward(self, maps: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """Means over segments.
+
+        Args:
+            maps: of the blocks, [B, h_i, w_i, F_i]; resized to the grid of the weights where theirs is another.
+            weights: [B, S, gh, gw], of each segment summing to one.
+
+        Returns:
+            [B, S, out].
+        """
+        grid = (weights.shape[2], weights.shape[3])
+        normed = (norm(resized(x, grid)).flatten(1, 2) for norm, x in zip(self.norms, maps, strict=True))
+        return self.merge([weights.flatten(2) @ x for x in normed])
+
+    def merge(self, normed: Sequence[Tensor]) -> Tensor:
+        """[.., out] of the blocks' vectors [.., F_i] after their norms."""
+        parts = [linear(x) for linear, x in zip(self.linears, normed, strict=True)]
+        return torch.einsum("i...,i->...", torch.stack(parts), self.scale)
+
+
+class SegmentEncoder(nn.Module):
+    """Maps of any list of towers and a vector of the picture from each -> an embedding of each segment.
+
+    z = [c_bar, c_hat, d_bar, d_hat, ..] of USE: each tower's merged map, pooled, and its [CLS], which every segment of
+    a picture shares, then a linear head.
+
+    Args:
+        towers: widths of the blocks of each.
+        out: D of the joint space.
+        width: of each tower's merged map; 0 takes that of its widest block.
+        cls: widths of the towers' vectors of the picture; empty has none.
+        dropout: of z while training; all segments of a picture lose the same.
+    """
+
+    def __init__(self, towers: Sequence[Sequence[int]], out: int, *, width: int = 0, cls: Sequence[int] = (),
+                 dropout: float = 0.0) -> None:  # fmt: skip
+        super().__init__()
+        widths = [width or max(blocks) for blocks in towers]
+        self.towers = nn.ModuleList(Lln(blocks, w) for blocks, w in zip(towers, widths, strict=True))
+        self.head, self.dropout = nn.Linear(sum(widths) + sum(cls), out), nn.Dropout(dropout)
+
+    def forward(self, towers: Sequence[Sequence[Tensor]], masks: Tensor, cls: Sequence[Tensor] = ()) -> Tensor:
+        """Embeddings [B, S, D], not normalised.
+
+        Args:
+            towers: maps of each tower's blocks, see Lln.
+            masks: [B, S, gh, gw] how much of each cell lies in a segment; one that is nowhere gets some vector.
+            cls: [B, C_t] of each tower.
+        """
+        with full_precision(masks):
+            weights = pool_weights(masks.float())
+            parts = []
+            for number, (lln, maps) in enumerate(zip(self.towers, towers, strict=True)):
+                parts.append(lln([x.float() for x in maps], weights))
+                parts += [c.float()[:, None].expand(-1, masks.shape[1], -1) for c in cls[number : number + 1]]
+            z = torch.cat(parts, 2)
+            if self.training:
+                z = z * self.dropout(torch.ones_like(z[:, :1]))
+            return self.head(z)
+
+
+def pool_weights(masks: Tensor) -> Tensor:
+    """[B, S, gh, gw] summing to one for each segment, of masks; all 0 where a mask is."""
+    return masks / masks.sum((2, 3), keepdim=True).clamp(min=1e-6)
+
+
+def resized(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """[B, gh, gw, F], bilinearly, of a map [B, h, w, F]; itself where it has that grid."""
+    if x.shape[1:3] == grid:
+        return x
+    return F.interpolate(x.movedim(-1, 1), grid, mode="bilinear", align_corners=False).movedim(1, -1)

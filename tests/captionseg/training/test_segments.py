@@ -1,0 +1,175 @@
+"""Segments on disk -> fields of a batch: masks on the grid, texts drawn; and a model that learns from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from captionseg.benchmarks import EvaluateParams
+from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
+from captionseg.benchmarks.recipe import evaluate
+from captionseg.datasets.shards import read_truth
+from captionseg.encoders import TextSpace
+from captionseg.grids import shares
+from captionseg.inference import Predictor
+from captionseg.modeling.segmenter import Reads
+from captionseg.records import SEGMENTS, UserError
+from captionseg.segment_text.rle import encode
+from captionseg.storage import write_table
+from captionseg.text.prompts import SEGMENT
+from captionseg.training import Recipe, loader
+from captionseg.training.batches import Batches
+from captionseg.training.loader import Folders, TrainingSet
+from captionseg.training.pretrain import pretrain
+from captionseg.training.segments import SegmentSet, read
+
+READS = Reads(dense=True, segments=3)
+
+
+@pytest.fixture
+def named(folders, segments) -> Folders:
+    return replace(folders, segments=segments)
+
+
+@pytest.fixture
+def data(named) -> TrainingSet:
+    return loader.load(named, curation="cocu", archive="cocu", reads=READS)
+
+
+@pytest.fixture
+def true(world) -> dict[int, tuple[str, str]]:
+    """Row of the index -> what is on the left and on the right."""
+    uids = pq.read_table(world.index / "ids.parquet")["uid"].to_pylist()
+    table = read_truth(world.truth).select(["uid", "concepts"]).to_pylist()
+    return {uids.index(row["uid"]): tuple(row["concepts"]) for row in table if row["uid"] in uids}
+
+
+def test_a_batch_has_the_segments_of_its_pictures(world, data, true):
+    rows = np.array([4, len(data) - 1, 9])  # the last of the training pictures has none
+    batches = Batches(data, batch=3, texts=3, seed=0)
+    batch = batches.make(rows, batches.draw(rows, np.random.default_rng(0)))
+    half = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(4, 4)
+    expected = torch.stack([torch.stack([half, 1 - half]), torch.zeros(2, 4, 4), torch.stack([half, 1 - half])])
+    assert torch.equal(batch.segment_masks, expected)
+    assert (batch.segment_text < 0).tolist() == [[False] * 2, [True] * 2, [False] * 2]
+    assert (batch.segment_texts[1] == -1).all()
+    space = TextSpace.load(world.encoder)
+    for i in (0, 2):
+        left, right = true[int(data.rows[rows[i]])]
+        assert (batch.segment_texts[i] >= 0).sum(1).tolist() == [2, 1]
+        for s, name in enumerate(({left, f"a {left}"}, {right})):
+            prompts = space.encode([t.format(n) for n in name for t in SEGMENT])
+            assert np.abs(prompts - batch.segment_embedding[i, s].numpy()).max(1).min() < 1e-3
+            assert batch.segment_text[i, s] in batch.segment_texts[i, s]
+    assert batch.dense is not None
+    assert batch.regions.shape == (3, 0, 0)
+
+
+def test_equal_texts_are_one_text_in_one_prompt(data, true):
+    found = data.segments
+    assert len(found.embedding) == 9  # three objects with and without an article, three grounds
+    assert found.embedding.shape[1:] == (4, 16)
+    batch = next(iter(Batches(data, batch=30, texts=3, seed=0)))
+    number, said = batch.segment_text.flatten(), batch.segment_embedding.flatten(0, 1)
+    assert number.unique().tolist() == [-1, *range(9)] or number.unique().tolist() == list(range(9))
+    for text in range(9):
+        assert len(said[number == text].unique(dim=0)) == 1
+
+
+def test_texts_are_drawn_from_seed_epoch_and_row_alone(data):
+    segments, rows = data.segments, data.rows[:20]
+    draw = lambda rows, **place: segments.of_rows(rows, **{"seed": 0, "epoch": 0, "most": 3, **place})  # noqa: E731
+    first = draw(rows)["segment_text"]
+    assert torch.equal(draw(rows)["segment_text"], first)
+    assert torch.equal(draw(rows[::-1])["segment_text"], first.flip(0))
+    for other in (draw(rows, epoch=1), draw(rows, seed=1)):
+        assert 0.2 < (other["segment_text"][:, 0] != first[:, 0]).float().mean() < 0.8
+        assert torch.equal(other["segment_text"][:, 1], first[:, 1])  # there is but one text
+    prompts = torch.stack([draw(rows, epoch=e)["segment_embedding"][0, 1] for e in range(12)])
+    assert len(prompts.unique(dim=0)) == 4
+
+
+def test_workers_and_ranks_change_nothing(data):
+    whole = Batches(data, batch=8, texts=3, seed=0)
+    found = list(DataLoader(Batches(data, batch=8, texts=3, seed=0), batch_size=None, num_workers=2))
+    for one, two in zip(whole, found, strict=True):
+        for name in ("masks", "embedding", "text", "texts"):
+            assert torch.equal(getattr(one, f"segment_{name}"), getattr(two, f"segment_{name}"))
+    parts = [next(iter(Batches(data, batch=4, texts=3, seed=0, rank=rank, world=2))) for rank in (0, 1)]
+    texts = torch.stack([part.segment_text for part in parts], 1).flatten(0, 1)
+    assert torch.equal(texts, next(iter(whole)).segment_text)
+
+
+def toy_set(counts: list[int]) -> SegmentSet:
+    """So many segments for each row, each with a text of its own; the mask of segment i is i everywhere."""
+    n = sum(counts)
+    number, start = np.arange(n), np.cumsum([0, *counts])
+    masks = number[:, None, None] * np.ones((1, 2, 2), np.float16)
+    return SegmentSet(start, number, masks, number[:, None], np.zeros((n, 1, 3), np.float16))
+
+
+def test_a_row_with_too_many_shows_others_each_epoch():
+    segments, seen = toy_set([10, 1]), set()
+    for epoch in range(10):
+        found = segments.of_rows([0, 1], seed=0, epoch=epoch, most=4)
+        mine = found["segment_text"][0].tolist()
+        assert len(set(mine)) == 4
+        assert found["segment_masks"][0, :, 0, 0].tolist() == mine
+        assert found["segment_text"][1].tolist() == [10, -1, -1, -1]
+        seen |= set(mine)
+    assert seen == set(range(10))
+
+
+def test_ranks_agree_about_the_shape_of_a_batch():
+    segments = toy_set([2, 7, 0])
+    for padded, widths in ((False, [2, 4, 1]), (True, [4, 4, 4])):
+        found = [segments.of_rows([row], seed=0, epoch=0, most=4, padded=padded) for row in range(3)]
+        assert [fields["segment_masks"].shape[1] for fields in found] == widths
+
+
+def test_pictures_of_several_sizes_and_rows_in_any_order(tmp_path):
+    rng, masks, rows = np.random.default_rng(0), {}, {"b": 5, "a": 2}
+    table = []
+    for uid, (height, width), count in (("a", (20, 30), 40), ("x", (9, 9), 2), ("b", (7, 11), 3)):
+        masks[uid] = rng.random((count, height, width)) < 0.5
+        rles, _, _ = encode(masks[uid])
+        table += [{"uid": uid, "height": height, "width": width, "rle": rle, "texts": [{"text": uid}]} for rle in rles]
+    write_table(pa.Table.from_pylist(table, schema=SEGMENTS), tmp_path / "0.parquet")
+    found = read(tmp_path, rows, 7, grid=(3, 4), encode=lambda t: np.ones((len(t), 2), np.float32), templates=["{}"])
+    assert found.start.tolist() == [0, 0, 0, 40, 40, 40, 43, 43]
+    assert isinstance(found.masks, np.memmap)
+    for uid, row in rows.items():
+        mine = found.order[found.start[row] : found.start[row + 1]]
+        np.testing.assert_allclose(found.masks[mine], shares(masks[uid], (3, 4)), atol=1e-3)
+
+
+def test_nothing_to_learn_from_is_one_line(named, tmp_path):
+    load = lambda folders: loader.load(folders, curation="cocu", archive="cocu", reads=READS)  # noqa: E731
+    with pytest.raises(UserError, match="no parquet files in"):
+        load(replace(named, segments=tmp_path))
+    write_table(SEGMENTS.empty_table(), tmp_path / "00000.parquet")
+    with pytest.raises(UserError, match=r"no segment of any row that is trained on; check segment_text.split"):
+        load(replace(named, segments=tmp_path))
+    with pytest.raises(UserError, match="needs the folder that segment_text writes"):
+        load(replace(named, segments=None))
+
+
+def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_path):
+    recipe = Recipe("cocu", "cocu", model="use")
+    metrics = pretrain(recipe, replace(params, epochs=40, workers=1), named, name="x", out=tmp_path,
+                       context={"prompts": "simple", "regions": {"maker": "toy"}}, tell=lambda *_: None)  # fmt: skip
+    assert metrics["tune_miou"] > 80
+    places = BenchmarkFolders(named.prepared, named.truth)
+    result, _, _ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    assert result["scores"]["miou"] > 80
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, :30], image[:, 30:] = (200, 40, 40), (20, 160, 160)
+    labels = Predictor.load(tmp_path, device="cpu").segment(image, ["dog", "cat", "sand", "water"])
+    assert (labels[:, :30] == 0).all()
+    assert (labels[:, 30:] == 2).all()
