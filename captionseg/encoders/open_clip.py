@@ -45,6 +45,8 @@ class OpenClip:
         self.std = runtime.to(torch.tensor(visual.image_std or (0.26862954, 0.26130258, 0.27577711)))
         # A copy: what is trained from it, and moved, is not the tower's.
         self.head = of_vit(visual) if dense == "tokens" else of_joint(int(visual.output_dim))
+        joint = dense == "joint" and dense_form(visual) == "vit"
+        self.last = runtime.prepare(of_vit(visual)) if joint else torch.nn.Identity()
 
     @functools.cached_property
     def text_tower(self) -> ClipTower:
@@ -62,7 +64,8 @@ class OpenClip:
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder; pictures of other sizes are seen with resized positions."""
         pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
-        return both(sized(self.model.visual, pixels.shape[2:]), pixels, tokens=self.dense == "tokens")
+        pooled, found = both(sized(self.model.visual, pixels.shape[2:]), pixels)
+        return pooled, self.last(found)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
@@ -107,10 +110,10 @@ def sized(visual: Any, size: Sequence[int]) -> Any:
     return other
 
 
-def both(visual: Any, pixels: Tensor, *, tokens: bool = False) -> tuple[Tensor, Tensor]:
-    """Image embeddings [B, D], and dense features [B, h, w, D] by the values of the last attention.
+def both(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Image embeddings [B, D], and maps [B, h, w, F]: what goes into the last block of a ViT, for `of_vit`.
 
-    With `tokens`, what goes into that last block instead, [B, h, w, W].
+    Of a ResNet, its last maps by the values of its attention pooling, which lie in the joint space.
     """
     if dense_form(visual) == "resnet":
         out = visual.forward_intermediates(pixels, indices=1, output_fmt="NCHW")
@@ -118,20 +121,7 @@ def both(visual: Any, pixels: Tensor, *, tokens: bool = False) -> tuple[Tensor, 
         return out["image_features"], visual.attnpool.c_proj(visual.attnpool.v_proj(maps))
     before = len(visual.transformer.resblocks) - 2
     out = visual.forward_intermediates(pixels, indices=[before], output_fmt="NCHW")
-    given = out["image_intermediates"][0].permute(0, 2, 3, 1)
-    if tokens:
-        return out["image_features"], given
-    found = visual.ln_post(value_only(visual.transformer.resblocks[-1], given))
-    return out["image_features"], found if visual.proj is None else found @ visual.proj.to(found.dtype)
-
-
-def value_only(block: Any, x: Tensor) -> Tensor:
-    """A transformer block [.., W] -> [.., W] in which every token attends to itself alone."""
-    width = x.shape[-1]
-    bias = block.attn.in_proj_bias
-    value = F.linear(block.ln_1(x), block.attn.in_proj_weight[2 * width :], None if bias is None else bias[2 * width :])
-    x = x + block.ls_1(block.attn.out_proj(value))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+    return out["image_features"], out["image_intermediates"][0].permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)

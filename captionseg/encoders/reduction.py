@@ -31,11 +31,14 @@ class Reduction:
 
     def __call__(self, dense: np.ndarray) -> np.ndarray:
         """Reduce dense features; float32."""
-        wide = len(self.mean)
         # By torch, which the encoder runs on: BLAS threads of numpy's beside those of torch would fight for the cores.
-        first = torch.from_numpy(np.asarray(dense[..., :wide], np.float32)) @ torch.from_numpy(self.basis)
-        parts = [first.numpy() - self.mean @ self.basis, dense[..., wide:]]
-        return np.concatenate(parts, axis=-1).astype(np.float32)
+        return self.reduced(torch.from_numpy(np.asarray(dense, np.float32))).numpy()
+
+    def reduced(self, dense: Tensor) -> Tensor:
+        """The same of a tensor, through which gradients flow."""
+        wide, basis = len(self.mean), torch.from_numpy(self.basis).to(dense)
+        offset = torch.from_numpy(self.mean @ self.basis).to(dense)
+        return torch.cat([dense[..., :wide] @ basis - offset, dense[..., wide:]], -1)
 
     @staticmethod
     def fit(cells: np.ndarray, width: int) -> Reduction:
@@ -84,9 +87,7 @@ class ReducedEncoder:
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder."""
         pooled, dense = self.encoder.towers(pixels)
-        mean, basis = (torch.from_numpy(a).to(dense) for a in (self.reduction.mean, self.reduction.basis))
-        wide = len(mean)
-        return pooled, torch.cat([(dense[..., :wide] - mean) @ basis, dense[..., wide:]], -1)
+        return pooled, self.reduction.reduced(dense)
 
 
 def fit_reduction(encoder: Encoder, images: Sequence[np.ndarray], width: int, *, cells: int = 20_000) -> Reduction:

@@ -172,8 +172,6 @@ class ClipTower(nn.Module):
         UserError: for a text encoder of another form.
     """
 
-    causal: Tensor
-
     def __init__(self, model: Any, encode: Any) -> None:
         super().__init__()
         self.net: Any = getattr(model, "text", model)

@@ -24,6 +24,9 @@ def alone(tensor: Tensor) -> Tensor:
 Masking = Literal["all", "one", "nouns"]
 """Which words of captions are masked: the entities, the first of them, or all nouns."""
 
+TextKind = Literal["phrase", "expression", "concept"]
+"""Texts of segments: noun phrases and referring expressions of captions, curated concepts."""
+
 
 @dataclass(frozen=True)
 class Reads:
@@ -40,6 +43,7 @@ class Reads:
         words: whether it asks which concept each token of a caption belongs to.
         segments: at most so many segments with texts of a picture in a step, beside dense features; 0 reads none. Such
             a model looks at where class-agnostic regions lie when it segments.
+        kinds: of texts that segments are learnt from; a segment that none of them names is left out.
         prompts: template set that texts of segments are put into.
     """
 
@@ -52,6 +56,7 @@ class Reads:
     masking: Masking | None = None
     words: bool = False
     segments: int = 0
+    kinds: tuple[TextKind, ...] = ()
     prompts: str = "segment"
 
     @property

@@ -21,6 +21,7 @@ from captionseg.encoders.text_space import Live
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.losses.masks import area_prior, hard, total_variation
 from captionseg.modeling.layers.grounder import Gated, Grounder, GrounderConfig
+from captionseg.modeling.layers.highlight import Highlight
 from captionseg.modeling.pairs import Relations, Texts, first_of_each, image_contrast, pair_contrast, relations
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
@@ -149,7 +150,7 @@ class Tcl(nn.Module):
         linear = nn.Linear(out, out)
         self.text = Gated(linear, linear, config.grounder.gate) if config.text_adapter else nn.Identity()
         side, channels = (config.picture, 3) if config.picture else (PROMPT_SIDE, out)
-        self.prompt = nn.Parameter(torch.zeros(channels, side, side)) if config.prompt else None
+        self.highlighted = Highlight(channels, side, prompt=config.prompt)
 
     def start(self, given: Start) -> None:
         """Take the frozen encoder's head, as it is and as the grounder's start."""
@@ -221,33 +222,12 @@ class Tcl(nn.Module):
             return self.scale * torch.einsum("bdhw,td->bthw", F.normalize(grounded, dim=1), texts) + self.bias
 
     def highlight(self, masks: Tensor, outputs: TclOutputs) -> Tensor:
-        """[B, L, D], L2-normalised: frozen embeddings of pictures of which a mask [B, L, h, w] shows a part.
-
-        What it hides is filled with the region prompt (Eq. 3.4 of CoDe), or with the mean colour. Of cached features
-        the picture's embedding is the sum of its cells, which is what their alignment was trained on.
-        """
-        if self.config.picture:
-            return self.highlight_pixels(masks, outputs)
-        grid = (outputs.frozen.shape[1], outputs.frozen.shape[2])
-        with full_precision(masks):
-            shown = F.adaptive_avg_pool2d(masks.float(), grid).flatten(2)  # [B, L, n]
-            found = shown @ outputs.frozen.flatten(1, 2)
-            if self.prompt is not None:
-                prompt = F.interpolate(self.prompt[None], grid, mode="bilinear", align_corners=False)[0]
-                found = found + (1.0 - shown) @ prompt.flatten(1).T
-        return F.normalize(found, dim=-1, eps=1e-2)  # a mask that shows nothing has no direction, nor a steep one
-
-    def highlight_pixels(self, masks: Tensor, outputs: TclOutputs) -> Tensor:
-        """`highlight` of pictures through the frozen encoder."""
-        image, per = outputs.image, masks.shape[1]
-        assert image is not None
+        """[B, L, D]: frozen embeddings of what masks [B, L, h, w] show, see Highlight."""
+        if not self.config.picture:
+            return self.highlighted.cells(masks, outputs.frozen)
+        assert outputs.image is not None
         assert self.live is not None
-        shown = F.interpolate(masks, image.shape[2:], mode="nearest")[:, :, None]  # [B, L, 1, H, W]
-        picture = image[:, None] * shown
-        if self.prompt is not None:
-            prompt = F.interpolate(self.prompt[None], image.shape[2:], mode="bilinear", align_corners=False)
-            picture = picture + prompt * (1.0 - shown)
-        return F.normalize(self.live.embed(picture.flatten(0, 1)).float(), dim=-1).unflatten(0, (-1, per))
+        return self.highlighted.pixels(masks, outputs.image, self.live)
 
     def losses(self, outputs: TclOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
         """Both contrastive losses, both area priors, and total variation, with their weights."""

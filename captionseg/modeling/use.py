@@ -17,7 +17,7 @@ from captionseg.grids import overlap
 from captionseg.modeling.layers.merging import SegmentEncoder
 from captionseg.modeling.pairs import Duplicates, segment_contrast
 from captionseg.modeling.regions import paint_labels, paint_scores
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, TextKind, alone
 from captionseg.records import Batch, Inputs
 
 
@@ -37,6 +37,7 @@ class UseConfig:
         duplicates: what equal texts of a batch are to each other, see `segment_contrast`; plain is Eq. 1 as printed.
         segments: at most so many of a picture in a step.
         min_cells: smaller segments, in cells of the features' grid, are not trained on.
+        kinds: of texts that are learnt from: USE's are phrases and expressions of captions.
         prompts: template set that texts are put into, one for each text and epoch.
         score: of a region for a class; softmax is over all classes, with `logit_scale`. Of regions that do not
             overlap both make the same labels.
@@ -51,19 +52,22 @@ class UseConfig:
     duplicates: Duplicates = "unique"
     segments: int = 64
     min_cells: float = 0.25
+    kinds: tuple[TextKind, ...] = ("phrase", "expression", "concept")
     prompts: str = "segment"
     score: Literal["cosine", "softmax"] = "cosine"
 
     def __post_init__(self) -> None:
         if self.segments < 1:
             raise ValueError(f"use: segments {self.segments} leaves nothing to train on; give at least 1")
+        if not self.kinds:
+            raise ValueError("use: kinds names no texts to learn from; give phrase, expression or concept")
         if self.logit_scale < 1.0:
             raise ValueError(f"use: logit_scale {self.logit_scale} is a factor of cosines; below 1 nothing is learnt")
 
     @property
     def reads(self) -> Reads:
         """See Segmenter."""
-        return Reads(dense=True, segments=self.segments, prompts=self.prompts)
+        return Reads(dense=True, segments=self.segments, kinds=self.kinds, prompts=self.prompts)
 
     def sized(self, sizes: Sizes) -> UseConfig:
         """With widths that are 0 taken from the data.

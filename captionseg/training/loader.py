@@ -153,7 +153,7 @@ def with_texts(data: TrainingSet, folder: Path | None, rows: dict[str, int], siz
     assert data.dense is not None
     assert data.space is not None
     return read_segments(folder, rows, size, grid=(data.dense.shape[1], data.dense.shape[2]),
-                         encode=data.space.encode, templates=templates(reads.prompts))
+                         encode=data.space.encode, kinds=reads.kinds, templates=templates(reads.prompts))
 
 
 def with_words(data: TrainingSet, captions: dict[str, str], drawn: Supervision, nouns: Supervision, vocabulary: Path,

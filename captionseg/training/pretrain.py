@@ -22,6 +22,7 @@ from captionseg.records import UserError
 from captionseg.runtime import detect
 from captionseg.storage import atomic_path, write_json
 from captionseg.text.prompts import templates
+from captionseg.text.vocabulary import Vocabulary, plurals
 from captionseg.training import PretrainParams, Recipe, loader, tuning
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import Fitted, Score, fit
@@ -148,9 +149,13 @@ def tune_score(params: PretrainParams, folders: Folders, reads: Reads, frozen: C
 
 def write_concepts(data: TrainingSet, folder: Path) -> None:
     """concepts.txt: what texts of the recipe name, a line each; classes that are not among them are unseen."""
-    numbers = np.unique(data.texts[data.texts >= 0])
+    if data.segments is None:
+        named = data.texts[data.texts >= 0]
+    else:
+        said = data.segments.said
+        named = Vocabulary(tuple(data.concepts), plurals(data.concepts, said)).named(said).indices
     with atomic_path(folder / CONCEPTS) as part:
-        part.write_text("".join(f"{data.concepts[n]}\n" for n in numbers))
+        part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
 
 
 def save_tokenizer(reads: Reads, folder: Path) -> None:

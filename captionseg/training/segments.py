@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -34,6 +34,7 @@ class SegmentSet:
             is gone with the process, of which a batch reads its own.
         texts: [n, K] int32 which texts name a segment, -1 pads.
         embedding: [U, T, D] float16 of the prompted texts.
+        said: [U] the texts, normalised.
     """
 
     start: np.ndarray
@@ -41,6 +42,7 @@ class SegmentSet:
     masks: np.ndarray
     texts: np.ndarray
     embedding: np.ndarray
+    said: Sequence[str] = ()
 
     def of_rows(self, rows: Sequence[int] | np.ndarray, *, seed: int, epoch: int, most: int,
                 padded: bool = False) -> dict[str, Tensor]:  # fmt: skip
@@ -80,7 +82,8 @@ class SegmentSet:
 
 
 def read(folder: Path, rows: Mapping[str, int], size: int, *, grid: tuple[int, int],
-         encode: Callable[[Sequence[str]], np.ndarray], templates: Sequence[str]) -> SegmentSet:  # fmt: skip
+         encode: Callable[[Sequence[str]], np.ndarray], kinds: Collection[str],
+         templates: Sequence[str]) -> SegmentSet:  # fmt: skip
     """The segments of some pairs, read shard by shard; masks go to a file, a few at a time.
 
     Args:
@@ -89,6 +92,7 @@ def read(folder: Path, rows: Mapping[str, int], size: int, *, grid: tuple[int, i
         size: rows of the index.
         grid: of the features, height and width.
         encode: texts -> [n, D] embeddings.
+        kinds: of texts that count; a segment that has no others is left out.
         templates: that texts are put into.
 
     Raises:
@@ -98,28 +102,32 @@ def read(folder: Path, rows: Mapping[str, int], size: int, *, grid: tuple[int, i
     texts: list[list[int]] = []
     number: dict[str, int] = {}
     with tempfile.TemporaryFile() as file:
-        for segment in segments_of(folder, rows, grid, file):
-            found = dict.fromkeys(normalised(text["text"]) for text in segment["texts"])
+        for segment in segments_of(folder, rows, grid, kinds, file):
+            found = dict.fromkeys(normalised(text) for text in segment["texts"])
             owner.append(rows[segment["uid"]])
             texts.append([number.setdefault(text, len(number)) for text in found])
         if not owner:
-            raise UserError(f"{folder}: no segment of any row that is trained on; check segment_text.split and "
-                            "segment_text.curation")
+            raise UserError(f"{folder}: no segment of any row that is trained on; check segment_text.split, "
+                            "segment_text.curation and the kinds of texts that the model learns from")
         file.flush()
         masks = np.memmap(file, np.float16, "r", shape=(len(owner), *grid))
     order = np.argsort(owner, kind="stable")
     start = np.searchsorted(np.array(owner)[order], np.arange(size + 1))
-    return SegmentSet(start, order, masks, padded(texts), embedded(list(number), encode, templates))
+    said = list(number)
+    return SegmentSet(start, order, masks, padded(texts), embedded(said, encode, templates), said)
 
 
-def segments_of(folder: Path, rows: Mapping[str, int], grid: tuple[int, int], file: IO[bytes]) -> Iterator[dict]:
-    """uid and texts of each segment of some pairs, its mask written to a file before it comes."""
+def segments_of(folder: Path, rows: Mapping[str, int], grid: tuple[int, int], kinds: Collection[str],
+                file: IO[bytes]) -> Iterator[dict]:  # fmt: skip
+    """uid and texts of each segment of some pairs, its mask written to a file before it comes; see `read`."""
     files = sorted(folder.glob("*.parquet"))
     if not files:
         raise UserError(f"no parquet files in {folder}: run the stage that writes it first (`dvc repro`)")
     for path in files:
         for part in pq.ParquetFile(path).iter_batches(ROWS, columns=["uid", "height", "width", "rle", "texts"]):
-            wanted = (row for row in part.to_pylist() if row["uid"] in rows and row["texts"])
+            mine = (row for row in part.to_pylist() if row["uid"] in rows)
+            named = ({**row, "texts": [t["text"] for t in row["texts"] if t["kind"] in kinds]} for row in mine)
+            wanted = (row for row in named if row["texts"])
             for shape, group in itertools.groupby(wanted, key=lambda row: (row["height"], row["width"])):
                 while some := list(itertools.islice(group, MASKS)):
                     inside = decode([row["rle"] for row in some], *shape)

@@ -115,7 +115,7 @@ def test_the_switches_of_table_4_2(make_batch):
     without = fresh(decompose=False)
     assert not {"word", "highlight"} & set(without.losses(without(batch)))
     assert not fresh(words={"prompt": False}).words.prompt.requires_grad
-    assert fresh(tcl={"prompt": False}).tcl.prompt is None
+    assert fresh(tcl={"prompt": False}).tcl.highlighted.prompt is None
 
 
 def test_gradients_do_not_reach_the_frozen_tower(make_batch):

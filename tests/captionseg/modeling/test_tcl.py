@@ -74,25 +74,6 @@ def test_a_text_is_compared_with_the_mean_under_its_mask():
     torch.testing.assert_close(found, torch.tensor([[2.0 / 8**0.5, 1.0]]))  # means (2, 2) / 1.5 and (0, 4)
 
 
-def test_a_hidden_part_of_a_picture_is_nothing_or_the_prompt():
-    masks, given = torch.tensor([[[[1.0, 0.0]]]]), outputs([[3.0, 0.0], [0.0, 5.0]])
-    torch.testing.assert_close(plain().highlight(masks, given), torch.tensor([[[1.0, 0.0]]]))
-    net = plain(prompt=True)
-    assert net.prompt is not None
-    torch.testing.assert_close(net.highlight(masks, given), plain().highlight(masks, given))  # it starts at zero
-    net.prompt.data[1] = 4.0
-    torch.testing.assert_close(net.highlight(masks, given), torch.tensor([[[0.6, 0.8]]]))  # (3, 0) + (0, 4)
-
-
-def test_a_mask_that_shows_nothing_has_a_gentle_gradient():
-    masks = torch.zeros(1, 1, 1, 2, requires_grad=True)
-    found = plain().highlight(masks, outputs([[3.0, 0.0], [0.0, 5.0]]))
-    assert found.abs().max().item() == 0.0
-    found.sum().backward()
-    assert torch.isfinite(masks.grad).all()
-    assert masks.grad.abs().max() < 1e3
-
-
 def test_every_term_by_hand():
     """Two texts of one image and no negatives: contrast says which region is whose, priors are of own masks alone."""
     config = {"scale": 10.0, "bias": -5.0, "image_weight": 1.0, "feature_weight": 1.0, "positive_weight": 1.0,
@@ -164,9 +145,9 @@ def test_pictures_through_the_frozen_encoder(make_batch, make_inputs, changes):
     sum(losses.values()).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert float(net.grounder.head.weight.grad.abs().sum()) > 0
-    if net.prompt is not None:
-        assert net.prompt.shape == (3, 16, 16)
-        assert float(net.prompt.grad.abs().sum()) > 0
+    if net.highlighted.prompt is not None:
+        assert net.highlighted.prompt.shape == (3, 16, 16)
+        assert float(net.highlighted.prompt.grad.abs().sum()) > 0
     inputs = dataclasses.replace(make_inputs(), dense=None, image=torch.randn(2, 3, 24, 32))
     assert net.segment(inputs, torch.randn(CONCEPTS, TEXT)).shape == (2, CONCEPTS, 9, 13)
     assert net.config.reads.attached

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +30,7 @@ from captionseg.training.loader import Folders, TrainingSet
 from captionseg.training.pretrain import pretrain
 from captionseg.training.segments import SegmentSet, read
 
-READS = Reads(dense=True, segments=3)
+READS = Reads(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
 
 
 @pytest.fixture
@@ -139,14 +140,34 @@ def test_pictures_of_several_sizes_and_rows_in_any_order(tmp_path):
     for uid, (height, width), count in (("a", (20, 30), 40), ("x", (9, 9), 2), ("b", (7, 11), 3)):
         masks[uid] = rng.random((count, height, width)) < 0.5
         rles, _, _ = encode(masks[uid])
-        table += [{"uid": uid, "height": height, "width": width, "rle": rle, "texts": [{"text": uid}]} for rle in rles]
+        texts = [{"text": uid, "kind": "phrase"}]
+        table += [{"uid": uid, "height": height, "width": width, "rle": rle, "texts": texts} for rle in rles]
     write_table(pa.Table.from_pylist(table, schema=SEGMENTS), tmp_path / "0.parquet")
-    found = read(tmp_path, rows, 7, grid=(3, 4), encode=lambda t: np.ones((len(t), 2), np.float32), templates=["{}"])
+    found = read(tmp_path, rows, 7, grid=(3, 4), encode=ones, kinds=["phrase"], templates=["{}"])
     assert found.start.tolist() == [0, 0, 0, 40, 40, 40, 43, 43]
     assert isinstance(found.masks, np.memmap)
     for uid, row in rows.items():
         mine = found.order[found.start[row] : found.start[row + 1]]
         np.testing.assert_allclose(found.masks[mine], shares(masks[uid], (3, 4)), atol=1e-3)
+
+
+def test_kinds_choose_texts_and_segments(tmp_path):
+    (rle,), _, _ = encode(np.ones((1, 2, 2), bool))
+    texts = [[("A dog.", "phrase"), ("a dog on grass", "expression"), ("dog", "concept")], [("grass", "concept")]]
+    table = [{"uid": "a", "height": 2, "width": 2, "rle": rle, "texts": [{"text": t, "kind": k} for t, k in some]}
+             for some in texts]  # fmt: skip
+    write_table(pa.Table.from_pylist(table, schema=SEGMENTS), tmp_path / "0.parquet")
+    take = functools.partial(read, tmp_path, {"a": 0}, 1, grid=(1, 1), encode=ones, templates=["{}"])
+    every = take(kinds=["phrase", "expression", "concept"])
+    assert (every.said, every.texts.tolist()) == (["a dog", "a dog on grass", "dog", "grass"], [[0, 1, 2], [3, -1, -1]])
+    captions = take(kinds=["phrase", "expression"])
+    assert (captions.said, captions.texts.tolist()) == (["a dog", "a dog on grass"], [[0, 1]])
+    with pytest.raises(UserError, match="the kinds of texts that the model learns from"):
+        take(kinds=["sound"])
+
+
+def ones(texts) -> np.ndarray:
+    return np.ones((len(texts), 2), np.float32)
 
 
 def test_nothing_to_learn_from_is_one_line(named, tmp_path):
@@ -165,6 +186,7 @@ def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_pa
     metrics = pretrain(recipe, replace(params, epochs=40, workers=1), named, name="x", out=tmp_path,
                        context={"prompts": "simple", "regions": {"maker": "toy"}}, tell=lambda *_: None)  # fmt: skip
     assert metrics["tune_miou"] > 80
+    assert set((tmp_path / "concepts.txt").read_text().split()) == {"dog", "cat", "bird", "sand", "water", "grass"}
     places = BenchmarkFolders(named.prepared, named.truth)
     result, _, _ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert result["scores"]["miou"] > 80

@@ -1,0 +1,52 @@
+"""Embeddings of parts of pictures: what a mask hides is filled with a learnt prompt (CoDe, Eq. 3.4), or left empty."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.encoders.text_space import Live
+from captionseg.runtime import full_precision
+
+
+class Highlight(nn.Module):
+    """Masked pictures through the frozen encoder, or masked sums of its cached features.
+
+    Args:
+        channels: 3 over pictures, D over features in the joint space.
+        side: of the prompt, which is resized to what it fills.
+        prompt: whether there is one; else what is hidden is zero: in pictures the mean colour.
+    """
+
+    def __init__(self, channels: int, side: int, *, prompt: bool) -> None:
+        super().__init__()
+        self.prompt = nn.Parameter(torch.zeros(channels, side, side)) if prompt else None
+
+    def filled(self, size: tuple[int, int]) -> Tensor | None:
+        """[channels, h, w] of the prompt."""
+        if self.prompt is None:
+            return None
+        return F.interpolate(self.prompt[None], size, mode="bilinear", align_corners=False)[0]
+
+    def cells(self, masks: Tensor, frozen: Tensor) -> Tensor:
+        """[B, L, D], L2-normalised, of features [B, gh, gw, D] of which masks [B, L, h, w] show a part.
+
+        The embedding of a picture is the sum of its cells, which is what their alignment was trained on.
+        """
+        grid = (frozen.shape[1], frozen.shape[2])
+        with full_precision(masks):
+            shown = F.adaptive_avg_pool2d(masks.float(), grid).flatten(2)  # [B, L, n]
+            found = shown @ frozen.flatten(1, 2)
+            if (prompt := self.filled(grid)) is not None:
+                found = found + (1.0 - shown) @ prompt.flatten(1).T
+        return F.normalize(found, dim=-1, eps=1e-2)  # a mask that shows nothing has no direction, nor a steep one
+
+    def pixels(self, masks: Tensor, image: Tensor, live: Live) -> Tensor:
+        """[B, L, D], L2-normalised, of pictures [B, 3, H, W] of which masks [B, L, h, w] show a part."""
+        size = (image.shape[2], image.shape[3])
+        shown = F.interpolate(masks, size, mode="nearest")[:, :, None]  # [B, L, 1, H, W]
+        picture = image[:, None] * shown
+        if (prompt := self.filled(size)) is not None:
+            picture = picture + prompt * (1.0 - shown)
+        return F.normalize(live.embed(picture.flatten(0, 1)).float(), dim=-1).unflatten(0, (-1, masks.shape[1]))
