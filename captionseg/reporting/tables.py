@@ -20,7 +20,7 @@ from captionseg.training import Recipe
 DECIMALS = 4
 SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "miou_object", "miou_stuff", "miou_seen",
           "miou_unseen")
-SEGMENT_MEASURES = ("per_image", "texts_per_segment", "full_image_share", "recall", "text_precision")
+SEGMENT_MEASURES = ("per_image", "texts_per_segment", "full_image_share", "recall", "named_recall", "text_precision")
 
 
 def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None) -> tuple[dict[str, Any], list[Verdict]]:
@@ -33,11 +33,15 @@ def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None) ->
     """
     statuses = run.statuses
     found = summary(run.folders.segments)
-    found |= measure(run.segments, run.truth, run.classes.names, images=measured) if run.known else {}
+    of_captions: dict[str, dict[str, float]] = {}
+    if run.known:
+        found |= measure(run.segments, run.truth, run.classes.names, images=measured)
+        said = measure(run.segments, run.truth, run.classes.names, images=measured, kinds=("phrase",))
+        of_captions["captions"] = {name: said[name] for name in SEGMENT_MEASURES if name in said}
     out = rounded({
         "data": {"pairs": len(run.pairs), "download_success": statuses.count("success") / max(1, len(statuses))},
         "curation": run.curation,
-        "segments": {name: found[name] for name in SEGMENT_MEASURES if name in found},
+        "segments": {name: found[name] for name in SEGMENT_MEASURES if name in found} | of_captions,
         "recipes": {name: _recipe(run, name) for name in run.recipes if name in run.fits or name in run.scores},
     })  # fmt: skip
     verdicts = judge(gate, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,8 @@ IGNORED = 255
 
 
 def measure(
-    segments: pa.Table, truth: pa.Table, names: Sequence[str], *, images: int | None = None
+    segments: pa.Table, truth: pa.Table, names: Sequence[str], *, images: int | None = None,
+    kinds: Collection[str] = ("phrase", "concept"),
 ) -> dict[str, float]:
     """Compare segments with true masks.
 
@@ -26,12 +27,13 @@ def measure(
         truth: of schema TRUTH.
         names: of the classes, by index.
         images: only so many, evenly spread over those that have segments; None takes all.
+        kinds: of texts that count; segments that have no others are left out. What expressions say beside their phrase
+            ("a dog on the grass") names other things too.
 
     Returns:
         recall: share of true masks (one a class and image) that a segment matches with an IoU of at least .5;
         named_recall: by a segment that is also called by its class; mean_iou: mean over true masks of the best IoU;
         text_precision: of texts that name a class, the share that name the one that most of the segment's pixels are.
-        Expressions are left out: what they say beside their phrase ("a dog on the grass") names other things too.
         Empty if no segment's image is in the truth.
     """
     uids = sorted(set(segments["uid"].to_pylist()) & set(truth["uid"].to_pylist()))
@@ -42,8 +44,8 @@ def measure(
     masks = dict(zip(truth["uid"].to_pylist(), truth["mask"].to_pylist(), strict=True))
     rows: dict[str, list[dict]] = {uid: [] for uid in uids}
     for row in segments.select(["uid", "rle", "height", "width", "texts"]).to_pylist():
-        if row["uid"] in rows:
-            rows[row["uid"]].append({**row, "texts": [t for t in row["texts"] if t["kind"] != "expression"]})
+        if row["uid"] in rows and (texts := [text for text in row["texts"] if text["kind"] in kinds]):
+            rows[row["uid"]].append({**row, "texts": texts})
     says = namer(sorted({t["text"] for row in rows.values() for s in row for t in s["texts"]}), names)
     best, named, right = zip(*(_compare(rows[uid], class_map(masks[uid]), says) for uid in uids), strict=True)
     best, named, right = map(np.concatenate, (best, named, right))
@@ -70,7 +72,7 @@ def _compare(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of one image: per true mask its best IoU, and its best with a segment called so; per naming text, is it right?"""
     classes = np.setdiff1d(np.unique(true), [IGNORED])
-    masks = decode([row["rle"] for row in rows], rows[0]["height"], rows[0]["width"])
+    masks = decode([row["rle"] for row in rows], *true.shape)
     iou = mask_iou(masks, true == classes[:, None, None])
     called = [set().union(*(says[t["text"]] for t in row["texts"])) for row in rows]
     is_called = np.array([[c in names for c in classes.tolist()] for names in called], bool).reshape(iou.shape)
@@ -78,4 +80,4 @@ def _compare(
     major = classes[counts.argmax(axis=1)]
     right = [int(m) in says[t["text"]] for row, m in zip(rows, major, strict=True) for t in row["texts"]
              if says[t["text"]]]  # fmt: skip
-    return iou.max(axis=0), (iou * is_called).max(axis=0), np.array(right, bool)
+    return iou.max(axis=0, initial=0), (iou * is_called).max(axis=0, initial=0), np.array(right, bool)

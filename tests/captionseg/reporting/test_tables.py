@@ -30,7 +30,9 @@ def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes
     assert found["data"] == {"pairs": 12, "download_success": round(12 / 13, 4)}  # one source row failed
     assert found["curation"]["nouns"]["recall"] == 0.3333
     assert "recall" not in found["curation"]["cocu"]  # it was not measured, and nothing is made up
-    assert set(found["segments"]) == {"per_image", "texts_per_segment", "full_image_share", "recall", "text_precision"}
+    measured = {"recall", "named_recall", "text_precision"}
+    assert set(found["segments"]) == {"per_image", "texts_per_segment", "full_image_share", "captions", *measured}
+    assert set(found["segments"]["captions"]) == measured
     assert list(found["recipes"]) == list(recipes)
     one = found["recipes"]["cocu-mil"]
     assert one["drawn"]["miou"] == 33.25

@@ -71,6 +71,18 @@ def test_expressions_are_not_held_to_what_they_say_beside_their_phrase() -> None
     assert (found["recall"], found["named_recall"], found["text_precision"]) == (1, 0, 0)
 
 
+def test_only_texts_of_some_kinds_and_the_segments_that_have_one() -> None:
+    dog = np.array([[True, False], [True, False]])
+    rows = [segment("a", dog, "a dog", "car"), segment("a", ~dog, "tall grass"), segment("b", dog, "tall grass")]
+    rows[0]["texts"][1]["kind"] = rows[1]["texts"][0]["kind"] = rows[2]["texts"][0]["kind"] = "concept"
+    truth = [{"uid": uid, "concepts": ["dog", "tall grass"], "mask": png(~dog)} for uid in "ab"]
+    tables = pa.Table.from_pylist(rows, schema=SEGMENTS), pa.Table.from_pylist(truth, schema=TRUTH)
+    every, captions = measure(*tables, NAMES), measure(*tables, NAMES, kinds=("phrase",))
+    assert (every["recall"], every["named_recall"], every["text_precision"]) == (0.75, 0.5, 0.5)
+    # of "b" nothing is left, and its two true masks are missed
+    assert (captions["recall"], captions["named_recall"], captions["text_precision"]) == (0.25, 0.25, 1)
+
+
 def test_images_are_spread_evenly() -> None:
     mask, classes = np.ones((2, 2), bool), np.zeros((2, 2))
     rows = [segment(f"{i}", mask, "dog" if i % 2 else "car") for i in range(10)]
