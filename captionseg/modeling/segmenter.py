@@ -38,9 +38,10 @@ class Reads:
         context: longest text in tokens.
         masking: which words of captions are masked; None asks for no masked captions.
         words: whether it asks which concept each token of a caption belongs to.
-        segments: at most so many segments with texts of a picture in a step, beside dense features; 0 reads none. Such
-            a model looks at where class-agnostic regions lie when it segments.
+        segments: at most so many segments with texts of a picture in a step, beside dense features or crops of
+            pictures; 0 reads none. Such a model looks at where class-agnostic regions lie when it segments.
         prompts: template set that texts of segments are put into.
+        cells: along the side of a crop, of the grid that masks of its segments come on.
     """
 
     picture: int = 0
@@ -53,6 +54,12 @@ class Reads:
     words: bool = False
     segments: int = 0
     prompts: str = "segment"
+    cells: int = 0
+
+    @property
+    def windows(self) -> bool:
+        """Whether it sees a large picture window by window; one that looks at segments sees it whole."""
+        return self.picture > 0 and not self.segments
 
     @property
     def regions(self) -> bool:
@@ -112,7 +119,8 @@ class Segmenter(Protocol):
 
     A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n] -> [T, D]. One that
     the frozen encoder is part of (`reads.attached`) has `attach(encoder)`. One of which a part begins to train later
-    has `late()`: those parameters; its config has `late_from`, the share of the steps before that.
+    has `late()`: those parameters; its config has `late_from`, the share of the steps before that. One that counts while
+    it trains has `counted()`: name -> number since it was last asked, which the curve tells once an epoch.
     """
 
     config: Any
