@@ -78,8 +78,8 @@ def check_packaged(where: str, name: str) -> None:
 def frozen_blocks(network: Network) -> BackboneBlocks:
     """A frozen tower with its weights; nobody's random numbers are touched.
 
-    Files hold timm's names, or those that timm knows to translate for a ViT: CLIP's of OpenAI and open_clip (the whole
-    model or its visual part), DINOv2's of Meta.
+    Files hold timm's names, or those that timm knows to translate for a ViT: a whole CLIP of OpenAI or open_clip, of
+    which the visual part is taken, or Meta's DINOv2.
 
     Raises:
         UserError: if no weights are named, or they do not fit.
@@ -108,12 +108,16 @@ def timm_names(given: dict[str, Tensor], net: Any, path: str) -> dict[str, Tenso
         return given
     from timm.models.vision_transformer import checkpoint_filter_fn
 
-    for names, own in ((("visual.conv1.weight", "patch_embed.proj.weight"), net.patch_embed.proj.weight),
-                       (("visual.positional_embedding", "pos_embed"), net.pos_embed)):  # fmt: skip
-        found = next((given[name] for name in names if name in given), own)
-        if found.numel() != own.numel():
-            raise UserError(f"{path}: does not fit this network: {names[0]} is {list(found.shape)}, expected "
-                            f"{list(own.shape)}")
+    prefix = next((p for p in ("visual.trunk.", "") if f"{p}pos_embed" in given), "")
+    clip = {"patch_embed.proj.weight": "visual.conv1.weight", "pos_embed": "visual.positional_embedding"}
+    for own, name in clip.items():
+        name = name if name in given else prefix + own
+        found, expected = given.get(name), net.get_parameter(own)
+        if found is not None and "register_tokens" in given and own == "pos_embed":
+            found = found[:, 1:]  # that of [CLS], which timm adds to it
+        if found is not None and found.numel() != expected.numel():
+            raise UserError(f"{path}: does not fit this network: {name} is {list(found.shape)}, expected "
+                            f"{list(expected.shape)}")
     return checkpoint_filter_fn(given, net)
 
 

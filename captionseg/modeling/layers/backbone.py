@@ -130,17 +130,16 @@ def probe(network: Network, side: int) -> tuple[list[int], int]:
         side: of the pictures.
 
     Raises:
-        ValueError: as BackboneBlocks, or for a network that takes no such pictures.
+        ValueError: as BackboneBlocks, or for a network that takes no such pictures or has not so many blocks.
     """
     with torch.device("meta"):
         blocks = BackboneBlocks(network)
         try:
             maps = blocks(torch.zeros(1, 3, side, side)).maps
         except (AssertionError, RuntimeError) as error:
-            raise ValueError(f"networks: {network.name} takes no pictures of {side} pixels: {error}") from None
-    if len(maps) < network.blocks:
-        raise ValueError(f"networks: {network.name} has {len(maps)} blocks, not {network.blocks}")
-    return [x.shape[3] for x in maps], -(-side // maps[-1].shape[1])
+            raise ValueError(f"networks: {network.name}, blocks: {network.blocks}, on pictures of {side} pixels: "
+                             f"{str(error).splitlines()[0]}") from None
+    return [x.shape[3] for x in maps], max(stage["reduction"] for stage in blocks.net.feature_info)
 
 
 def statistics(net: Any) -> tuple[Tensor, Tensor]:
