@@ -13,7 +13,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Window(NamedTuple):
-    """Where a picture lies in a grid, in lengths of the grid; beyond 0 and 1 it is cut away, inside them it is padded."""
+    """Where a picture lies in a grid, in lengths of the grid: beyond 0 and 1 it is cut away, the rest is padded."""
 
     top: float = 0.0
     left: float = 0.0

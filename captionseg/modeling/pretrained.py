@@ -1,4 +1,4 @@
-"""Weights that training starts from: a ViT's (DINO's) for a group encoder, those of a timm network; of frozen towers."""
+"""Weights to start from: a ViT's (DINO's) for a group encoder, those of a timm network, and of frozen towers."""
 
 from __future__ import annotations
 

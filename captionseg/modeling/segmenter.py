@@ -77,6 +77,11 @@ class Reads:
         return self.live or self.tokens == "frozen"
 
     @property
+    def space(self) -> bool:
+        """Whether it trains beside the frozen encoder, whose features or texts of segments it reads."""
+        return self.dense or self.attached or self.segments > 0
+
+    @property
     def encoder(self) -> bool:
         """Whether a frozen encoder is needed at all; not by a model with both towers of its own."""
         return self.attached or not self.picture or self.tokens is None
@@ -119,8 +124,8 @@ class Segmenter(Protocol):
 
     A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n] -> [T, D]. One that
     the frozen encoder is part of (`reads.attached`) has `attach(encoder)`. One of which a part begins to train later
-    has `late()`: those parameters; its config has `late_from`, the share of the steps before that. One that counts while
-    it trains has `counted()`: name -> number since it was last asked, which the curve tells once an epoch.
+    has `late()`: those parameters; its config has `late_from`, the share of the steps before that. One that counts
+    while it trains has `counted()`: name -> number since it was last asked, which the curve tells once an epoch.
     """
 
     config: Any

@@ -84,12 +84,13 @@ class Cropper:
     def __call__(self, image: np.ndarray, seed: Sequence[int]) -> tuple[Tensor, Window]:
         """[3, size, size] float32 of uint8 [H, W, 3], and its window; the same for the same seed."""
         rng, sides = np.random.default_rng(list(seed)), np.array(image.shape[:2])
-        scale = rng.uniform(*self.scales) * self.size / sides.min()
+        scale = rng.uniform(self.scales[0], self.scales[1]) * self.size / sides.min()
         large = np.maximum(1, np.round(sides * scale).astype(int))
         corner = rng.integers(np.maximum(0, large - self.size) + 1)
         part = np.minimum(large, self.size)
-        box = [*(corner * sides / large)[::-1], *((corner + part) * sides / large)[::-1]]
-        seen = Image.fromarray(image).resize((int(part[1]), int(part[0])), Image.Resampling.BILINEAR, box)
+        top, left, bottom, right = *(corner * sides / large), *np.minimum(sides, (corner + part) * sides / large)
+        seen = Image.fromarray(image).resize((int(part[1]), int(part[0])), Image.Resampling.BILINEAR,
+                                             (float(left), float(top), float(right), float(bottom)))  # fmt: skip
         out = torch.zeros(3, self.size, self.size)
         out[:, : part[0], : part[1]] = normalised(np.array(seen))
         return out, Window(*(-corner / self.size).tolist(), *((large - corner) / self.size).tolist())

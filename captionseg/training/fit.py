@@ -90,7 +90,7 @@ def scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, steps: i
 
 
 def poly_factor(step: int, steps: int, power: float, warmup: int = 0) -> float:
-    """(1 - t / T)^power of the learning rate in iteration t of T; before `warmup` its share (t + 1) / warmup of that."""
+    """(1 - t / T)^power of the learning rate in iteration t of T; before `warmup` the share (t + 1) / warmup of it."""
     return max(0.0, 1.0 - step / steps) ** power * min(1.0, (step + 1) / max(1, warmup))
 
 

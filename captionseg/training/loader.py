@@ -136,8 +136,7 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
         np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
         dense=ShardedArray.of_folder(prepared.features / "dense") if reads.dense else None,
         pictures=Pictures.of_index(prepared.pairs, index) if reads.picture else None,
-        space=TextSpace.load(prepared.encoder, device=device) if reads.dense or reads.attached or reads.segments else None,
-        reads=reads,
+        space=TextSpace.load(prepared.encoder, device=device) if reads.space else None, reads=reads,
     )
     if reads.segments:
         rows = {uid: row_of[uid] for uid in drawn.uid[kept]}

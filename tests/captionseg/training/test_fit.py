@@ -178,10 +178,13 @@ def test_one_cycle_is_the_default_and_torchs(params):
 
 
 def test_another_schedule_is_another_fit_and_can_be_resumed(run, tmp_path):
-    whole = run("a", schedule="poly", epochs=4)
-    assert not equal(whole.state, run("b", epochs=4).state)
-    run("c", schedule="poly", epochs=4)
-    assert equal(run("c", schedule="poly", epochs=4).state, whole.state)
+    whole = run("a", lambda _: 1.0, schedule="poly")
+    assert not equal(whole.state, run("b", lambda _: 1.0).state)
+    with pytest.raises(Killed):
+        run("c", killer(2), schedule="poly")
+    run("c", lambda _: 1.0, schedule="poly")
+    last = [torch.load(tmp_path / name / "epoch.ckpt", weights_only=True)["state_dict"] for name in ("a", "c")]
+    assert equal(*last)
 
 
 @pytest.mark.parametrize("changes", [{"power": 0.0}, {"warmup": -1}])
