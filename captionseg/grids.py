@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet: by what models that read pixels have them normalised."""
+
+
+class Window(NamedTuple):
+    """Where a picture lies in a grid, in lengths of the grid: beyond 0 and 1 it is cut away, the rest is padded."""
+
+    top: float = 0.0
+    left: float = 0.0
+    bottom: float = 1.0
+    right: float = 1.0
 
 
 def region_weights(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -30,18 +40,24 @@ def region_weights(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return weights.reshape(len(inside), grid[0] * grid[1]) / area[:, None]
 
 
-def shares(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+def shares(inside: np.ndarray, grid: tuple[int, int], window: Window | None = None) -> np.ndarray:
     """How much of each cell of a grid lies inside: areas, whatever the sizes.
 
     Args:
         inside: [n, H, W] bool indicators.
         grid: height and width of the grid.
+        window: of the picture in the grid; None fills it.
 
     Returns:
-        float32 [n, grid height, grid width] in 0..1; their mean is the share of the picture.
+        float32 [n, grid height, grid width] in 0..1; their mean is the share of the grid.
     """
-    columns = inside.astype(np.float32) @ overlap(inside.shape[2], grid[1])  # [n, H, gw]
-    return overlap(inside.shape[1], grid[0]).T @ columns
+    height, width = inside.shape[1:]
+    if window is None:
+        rows, columns = overlap(height, grid[0]), overlap(width, grid[1])
+    else:
+        rows = covered(height, grid[0], window.top, window.bottom)
+        columns = covered(width, grid[1], window.left, window.right)
+    return rows.T @ (inside.astype(np.float32) @ columns)
 
 
 def indicators(labels: np.ndarray, count: int) -> np.ndarray:
@@ -55,7 +71,12 @@ def overlap(fine: int, coarse: int) -> np.ndarray:
 
     Columns sum to one. Pixels and cells divide the same length evenly; either may be the smaller.
     """
-    pixels, cells = np.arange(fine + 1) / fine, np.arange(coarse + 1) / coarse
+    return covered(fine, coarse, 0.0, 1.0)
+
+
+def covered(fine: int, coarse: int, start: float, end: float) -> np.ndarray:
+    """`overlap` of pixels that divide what lies from `start` to `end` of the length of the cells."""
+    pixels, cells = start + (end - start) * (np.arange(fine + 1) / fine), np.arange(coarse + 1) / coarse
     length = np.minimum(pixels[1:, None], cells[1:]) - np.maximum(pixels[:-1, None], cells[:-1])
     return (coarse * np.maximum(0.0, length)).astype(np.float32)
 

@@ -73,7 +73,7 @@ def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol)
 def whole_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowParams) -> Tensor:
     """`mask_logits`, not refined."""
     side = model.config.reads.picture
-    if not side or inputs.image is None:
+    if not model.config.reads.windows or inputs.image is None:
         return model.segment(inputs, classes)[0]
     image, crop = short_side(inputs.image[0], windows.short_side or 2 * side), windows.crop or 2 * side
 
@@ -86,7 +86,7 @@ def whole_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowPar
 
 def label(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
     """[height, width] int64: the best class of each pixel, -1 for background; see `mask_logits`."""
-    if not model.config.reads.picture and (protocol.refine or RefineParams()).method == "none":
+    if not model.config.reads.windows and (protocol.refine or RefineParams()).method == "none":
         return model.label(inputs, classes)[0]
     found = mask_logits(model, inputs, classes, protocol)
     return found.argmax(0) - (len(found) - len(classes))

@@ -6,7 +6,7 @@ from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, ovsegmentor_base, ovsegmentor_released
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.tcl import Tcl, TclConfig, tcl_released
-from captionseg.modeling.use import Use, UseConfig
+from captionseg.modeling.use import Use, UseConfig, use_paper
 
 MODELS = {"segment_mil": (SegmentMilConfig, SegmentMil), "groupvit": (GroupViTConfig, GroupViT),
           "ovsegmentor": (OVSegmentorConfig, OVSegmentor), "maskclip": (MaskClipConfig, MaskClip),
@@ -14,7 +14,7 @@ MODELS = {"segment_mil": (SegmentMilConfig, SegmentMil), "groupvit": (GroupViTCo
 
 PRESETS = {"groupvit_small": groupvit_small, "groupvit_tiny": groupvit_tiny, "ovsegmentor_base": ovsegmentor_base,
            "ovsegmentor_released": ovsegmentor_released, "tcl_released": tcl_released,
-           "code_released": code_released}  # fmt: skip
+           "code_released": code_released, "use_paper": use_paper}  # fmt: skip
 """Published configurations, and smaller ones: name -> what makes it. A recipe may start from one."""
 
 CONCEPTS = "concepts.txt"

@@ -1,4 +1,4 @@
-"""Weights that training starts from: a ViT's (DINO's) for a group encoder, those of a timm network, BERT's."""
+"""Weights to start from: a ViT's (DINO's) for a group encoder, those of a timm network, and of frozen towers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from captionseg.encoders.lite0_minilm import image_weights
 from captionseg.modeling.group_encoder import GroupEncoder
-from captionseg.modeling.layers.backbone import BackboneMaps
+from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneMaps, Network
 from captionseg.modeling.layers.tokens import PatchTokens
 from captionseg.records import UserError
 
@@ -58,8 +58,7 @@ def start_from(encoder: GroupEncoder) -> None:
     if not path or not isinstance(encoder.tokens, PatchTokens):
         return
     if path == PACKAGED:
-        if encoder.config.backbone != "tf_efficientnet_lite0":
-            raise UserError("weights: packaged are those of backbone: tf_efficientnet_lite0")
+        check_packaged("backbone", encoder.config.backbone)
         net = encoder.tokens.projection.net  # type: ignore[union-attr]
         net.load_state_dict(image_weights(net), strict=False)  # type: ignore[union-attr,arg-type]
         return
@@ -68,6 +67,58 @@ def start_from(encoder: GroupEncoder) -> None:
         fill(encoder.tokens.projection.net, resized(given, encoder.tokens.projection.net), path)
     else:
         fill(encoder, of_vit(given, encoder, encoder.tokens.side), path, needed=("tokens.projection", "stages"))
+
+
+def check_packaged(where: str, name: str) -> None:
+    """Raises UserError for a network whose weights no package holds."""
+    if name != "tf_efficientnet_lite0":
+        raise UserError(f"weights: packaged are those of {where}: tf_efficientnet_lite0")
+
+
+def frozen_blocks(network: Network) -> BackboneBlocks:
+    """A frozen tower with its weights; nobody's random numbers are touched.
+
+    Files hold timm's names, or those that timm knows to translate for a ViT: a whole CLIP of OpenAI or open_clip, of
+    which the visual part is taken, or Meta's DINOv2.
+
+    Raises:
+        UserError: if no weights are named, or they do not fit.
+    """
+    path = network.weights
+    if not path:
+        raise UserError(f"networks: {network.name} has no weights; name a file (safetensors, or tensors of torch)")
+    with torch.random.fork_rng(devices=()):
+        blocks = BackboneBlocks(network)
+    if path == PACKAGED:
+        check_packaged("networks", network.name)
+        blocks.net.load_state_dict(image_weights(blocks.net), strict=False)
+    else:
+        fill(blocks.net, timm_names(read_weights(path), blocks.net, path), path)
+    return blocks
+
+
+def timm_names(given: dict[str, Tensor], net: Any, path: str) -> dict[str, Tensor]:
+    """A ViT's tensors under timm's names, by timm's own translation, which may not change what fits no patch or grid.
+
+    Raises:
+        UserError: for other patches or another grid, which timm would resample without a word.
+    """
+    foreign = "visual.class_embedding", "mask_token", "visual.trunk.pos_embed"
+    if not hasattr(net, "patch_embed") or not any(name in given for name in foreign):
+        return given
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    prefix = next((p for p in ("visual.trunk.", "") if f"{p}pos_embed" in given), "")
+    clip = {"patch_embed.proj.weight": "visual.conv1.weight", "pos_embed": "visual.positional_embedding"}
+    for own, name in clip.items():
+        name = name if name in given else prefix + own
+        found, expected = given.get(name), net.get_parameter(own)
+        if found is not None and "register_tokens" in given and own == "pos_embed":
+            found = found[:, 1:]  # that of [CLS], which timm adds to it
+        if found is not None and found.numel() != expected.numel():
+            raise UserError(f"{path}: does not fit this network: {name} is {list(found.shape)}, expected "
+                            f"{list(expected.shape)}")
+    return checkpoint_filter_fn(given, net)
 
 
 def of_vit(given: Mapping[str, Tensor], encoder: GroupEncoder, side: int) -> dict[str, Tensor]:

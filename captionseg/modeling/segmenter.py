@@ -41,10 +41,11 @@ class Reads:
         context: longest text in tokens.
         masking: which words of captions are masked; None asks for no masked captions.
         words: whether it asks which concept each token of a caption belongs to.
-        segments: at most so many segments with texts of a picture in a step, beside dense features; 0 reads none. Such
-            a model looks at where class-agnostic regions lie when it segments.
+        segments: at most so many segments with texts of a picture in a step, beside dense features or crops of
+            pictures; 0 reads none. Such a model looks at where class-agnostic regions lie when it segments.
         kinds: of texts that segments are learnt from; a segment that none of them names is left out.
         prompts: template set that texts of segments are put into.
+        cells: along the side of a crop, of the grid that masks of its segments come on.
     """
 
     picture: int = 0
@@ -58,6 +59,12 @@ class Reads:
     segments: int = 0
     kinds: tuple[TextKind, ...] = ()
     prompts: str = "segment"
+    cells: int = 0
+
+    @property
+    def windows(self) -> bool:
+        """Whether it sees a large picture window by window; one that looks at segments sees it whole."""
+        return self.picture > 0 and not self.segments
 
     @property
     def regions(self) -> bool:
@@ -73,6 +80,11 @@ class Reads:
     def attached(self) -> bool:
         """Whether the frozen encoder is part of it: `attach` has to be called before it is used."""
         return self.live or self.tokens == "frozen"
+
+    @property
+    def space(self) -> bool:
+        """Whether it trains beside the frozen encoder, whose features or texts of segments it reads."""
+        return self.dense or self.attached or self.segments > 0
 
     @property
     def encoder(self) -> bool:
@@ -117,7 +129,8 @@ class Segmenter(Protocol):
 
     A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n] -> [T, D]. One that
     the frozen encoder is part of (`reads.attached`) has `attach(encoder)`. One of which a part begins to train later
-    has `late()`: those parameters; its config has `late_from`, the share of the steps before that.
+    has `late()`: those parameters; its config has `late_from`, the share of the steps before that. One that counts
+    while it trains has `counted()`: name -> number since it was last asked, which the curve tells once an epoch.
     """
 
     config: Any

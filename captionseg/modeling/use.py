@@ -1,7 +1,8 @@
 """USE (Wang et al. 2024): embeddings of segments, trained on segments and the texts that name them.
 
-Feature maps of frozen towers are merged, pooled over each segment and mapped to the space of texts. Dense features are
-read as they were cached; in them blocks and towers, where there are several, are consecutive channels.
+Feature maps of frozen towers are merged, pooled over each segment and mapped to the space of texts. Pictures go through
+the towers (`networks`), as published, or dense features are read as they were cached; in them blocks and towers, where
+there are several, are consecutive channels.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.grids import overlap
+from captionseg.grids import covered
+from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.layers.merging import SegmentEncoder
+from captionseg.modeling.live import LiveTowers, fitted
 from captionseg.modeling.pairs import Duplicates, segment_contrast
 from captionseg.modeling.regions import paint_labels, paint_scores
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, TextKind, alone
 from captionseg.records import Batch, Inputs
+
+PICTURES = 8
+"""How many go through the towers at a time where nothing is learnt."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,16 @@ class UseConfig:
     """What defines a USE.
 
     Attributes:
+        networks: towers that pictures go through; empty reads cached dense features.
+        crop: side of training pictures, in pixels.
+        cell: side of the cells that maps come to and masks of segments are reduced to; a patch of the towers.
+        short_side: of whole pictures, in pixels; 0 takes that of the crop.
         towers: widths of the blocks of each tower, in the order of the channels of dense features; empty takes them all
             as the one block of one tower.
         text_width: D of the frozen text embeddings; 0 takes it from the data.
         width: of each tower's merged map; 0 takes that of its widest block.
-        cls: a vector of the whole picture beside each tower's pooled one: the mean of its last block's map, normalised,
-            in place of a [CLS] that cached features do not hold.
+        cls: a vector of the whole picture beside each tower's pooled one: its [CLS] after the final norm; where there
+            is none, as in cached features, the mean of its last block's map, normalised.
         dropout: of the pooled vectors while training; the paper has none.
         logit_scale: of cosines, not learnt: tau = 30 of the paper, read as a factor (divided by 30 nothing is learnt).
         duplicates: what equal texts of a batch are to each other, see `segment_contrast`; plain is Eq. 1 as printed.
@@ -43,6 +53,10 @@ class UseConfig:
             overlap both make the same labels.
     """
 
+    networks: tuple[Network, ...] = ()
+    crop: int = 560
+    cell: int = 14
+    short_side: int = 0
     towers: tuple[tuple[int, ...], ...] = ()
     text_width: int = 0
     width: int = 0
@@ -63,11 +77,18 @@ class UseConfig:
             raise ValueError("use: kinds names no texts to learn from; give phrase, expression or concept")
         if self.logit_scale < 1.0:
             raise ValueError(f"use: logit_scale {self.logit_scale} is a factor of cosines; below 1 nothing is learnt")
+        if self.networks and self.towers:
+            raise ValueError("use: towers are channels of cached features, and networks read none; give one of both")
+        if self.cell < 1 or self.crop < 1 or self.crop % self.cell or self.short_side < 0:
+            raise ValueError(f"use: crop {self.crop} must be a multiple of cell {self.cell}, short_side not below 0")
 
     @property
     def reads(self) -> Reads:
         """See Segmenter."""
-        return Reads(dense=True, segments=self.segments, kinds=self.kinds, prompts=self.prompts)
+        reads = Reads(segments=self.segments, kinds=self.kinds, prompts=self.prompts)
+        if not self.networks:
+            return replace(reads, dense=True)
+        return replace(reads, picture=self.crop, cells=self.crop // self.cell)
 
     def sized(self, sizes: Sizes) -> UseConfig:
         """With widths that are 0 taken from the data.
@@ -75,10 +96,18 @@ class UseConfig:
         Raises:
             ValueError: if the towers' blocks are not all of the dense features.
         """
+        if self.networks:
+            return replace(self, text_width=self.text_width or sizes.texts)
         towers, given = self.towers or ((sizes.head.width,),), sizes.head.width
         if given and sum(map(sum, towers)) != given:
             raise ValueError(f"use: blocks of {sum(map(sum, towers))} channels, dense features of {given}")
         return replace(self, towers=towers, text_width=self.text_width or sizes.texts)
+
+
+def use_paper() -> UseConfig:
+    """The published configuration; files of weights are left to be named (`networks`)."""
+    return UseConfig((Network("vit_large_patch14_clip_quickgelu_336"), Network("vit_large_patch14_dinov2", blocks=6)),
+                     duplicates="plain", score="softmax")  # fmt: skip
 
 
 class UseOutputs(NamedTuple):
@@ -97,37 +126,76 @@ class Use(nn.Module):
     def __init__(self, config: UseConfig) -> None:
         super().__init__()
         self.config = config
-        cls = [blocks[-1] for blocks in config.towers] if config.cls else []
-        self.encoder = SegmentEncoder(config.towers, config.text_width, width=config.width, cls=cls,
-                                      dropout=config.dropout)  # fmt: skip
+        self.live = LiveTowers(config.networks, crop=config.crop, cell=config.cell) if config.networks else None
+        widths = self.live.widths if self.live else config.towers
+        cls = [blocks[-1] for blocks in widths] if config.cls else []
+        self.encoder = SegmentEncoder(widths, config.text_width, width=config.width, cls=cls, dropout=config.dropout)
+        self.counts = torch.zeros(2, dtype=torch.long)
 
     def start(self, given: Start) -> None:
-        """Nothing is taken from the data."""
+        """Nothing is taken from the data; the towers read their weights.
+
+        Raises:
+            UserError: for weights that are missing or do not fit.
+        """
+        if self.live:
+            self.live.load()
 
     def forward(self, batch: Batch) -> UseOutputs:
         """Embed the segments; those that hardly touch the grid have no text."""
-        assert batch.dense is not None
         assert batch.segment_masks is not None
         assert batch.segment_embedding is not None
         assert batch.segment_text is not None
         assert batch.segment_texts is not None
-        large = batch.segment_masks.sum((2, 3)) >= self.config.min_cells
+        there, large = batch.segment_text >= 0, batch.segment_masks.sum((2, 3)) >= self.config.min_cells
+        if self.training and self.live:
+            self.counts = self.counts.to(there.device) + torch.stack([there.sum(), (there & ~large).sum()])
         return UseOutputs(
-            self.embed(batch.dense, batch.segment_masks), F.normalize(batch.segment_embedding.float(), dim=-1),
+            self.embed(seen_of(self, batch), batch.segment_masks), F.normalize(batch.segment_embedding.float(), dim=-1),
             torch.where(large, batch.segment_text, -1), batch.segment_texts,
         )
 
-    def embed(self, dense: Tensor, masks: Tensor) -> Tensor:
+    def counted(self) -> dict[str, float]:
+        """See Segmenter: segments of crops, and those of them that the crop left too little of to be trained on."""
+        every, gone = self.counts.tolist()
+        self.counts = torch.zeros(2, dtype=torch.long)
+        return {"segments": float(every), "segments_vanished": float(gone)} if self.live else {}
+
+    def embed(self, seen: Tensor, masks: Tensor) -> Tensor:
         """[B, S, D], L2-normalised, of segments.
 
         Args:
-            dense: [B, gh, gw, F].
+            seen: dense features [B, gh, gw, F], or with `networks` pictures [B, 3, H, W] that their patches divide.
             masks: [B, S, gh, gw] how much of each cell lies in a segment.
         """
+        towers, cls = self.look(seen)
+        return F.normalize(self.encoder(towers, masks, cls if self.config.cls else ()), dim=-1)
+
+    def look(self, dense: Tensor) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """Maps of each tower's blocks, and its vector of the picture; `dense` is `seen` of `embed`."""
+        if self.live:
+            found = self.live(dense)
+            return [tower.maps for tower in found], [tower.cls for tower in found]
         blocks = iter(dense.float().split([width for tower in self.config.towers for width in tower], 3))
         towers = [[next(blocks) for _ in tower] for tower in self.config.towers]
-        cls = [F.layer_norm(mean := maps[-1].mean((1, 2)), mean.shape[1:]) for maps in towers]
-        return F.normalize(self.encoder(towers, masks, cls if self.config.cls else ()), dim=-1)
+        return towers, [F.layer_norm(mean := maps[-1].mean((1, 2)), mean.shape[1:]) for maps in towers]
+
+    def embed_inputs(self, inputs: Inputs, masks: Tensor) -> Tensor:
+        """[B, S, D], L2-normalised, of segments of pictures.
+
+        Args:
+            inputs: of B pictures, as the model reads them.
+            masks: [B, S, h, w] bool, or shares of cells, on any grid that covers the whole pictures; they may overlap.
+                An empty one gets some vector.
+        """
+        seen = seen_of(self, inputs)
+        if not self.live:
+            return self.embed(seen, cell_shares(masks, (seen.shape[1], seen.shape[2])))
+        config = self.config
+        seen, there = fitted(seen, config.short_side or config.crop, self.live.multiple)
+        grid, parts = (seen.shape[2] // config.cell, seen.shape[3] // config.cell), range(0, len(seen), PICTURES)
+        return torch.cat([self.embed(seen[i : i + PICTURES], cell_shares(masks[i : i + PICTURES], grid, there))
+                          for i in parts])  # fmt: skip
 
     def losses(self, outputs: UseOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
         """Eq. 1 over the segments of all ranks; the same on every rank."""
@@ -138,10 +206,8 @@ class Use(nn.Module):
 
     def region_scores(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """[B, S, C] of class-agnostic regions and classes: cosines, or probabilities."""
-        assert inputs.dense is not None
-        grid = (inputs.dense.shape[1], inputs.dense.shape[2])
-        regions = self.embed(inputs.dense, region_shares(inputs.labels, inputs.region_mask.shape[1], grid))
-        cosine = regions @ F.normalize(class_embeddings.float(), dim=-1).T
+        masks = region_masks(inputs.labels, inputs.region_mask.shape[1])
+        cosine = self.embed_inputs(inputs, masks) @ F.normalize(class_embeddings.float(), dim=-1).T
         return cosine if self.config.score == "cosine" else (self.config.logit_scale * cosine).softmax(2)
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
@@ -153,9 +219,26 @@ class Use(nn.Module):
         return paint_labels(self.region_scores(inputs, class_embeddings), inputs)
 
 
-def region_shares(labels: Tensor, count: int, grid: tuple[int, int]) -> Tensor:
-    """[B, count, gh, gw]: how much of each cell of a grid lies in each region of labels [B, h, w]."""
-    inside = (labels[:, None] == torch.arange(count, device=labels.device)[:, None, None]).float()
-    rows, columns = (torch.from_numpy(overlap(fine, coarse)).to(labels.device)
-                     for fine, coarse in zip(labels.shape[1:], grid, strict=True))
-    return rows.T @ (inside @ columns)
+def region_masks(labels: Tensor, count: int) -> Tensor:
+    """[B, count, h, w] bool: where labels [B, h, w] are 0, 1, .."""
+    return labels[:, None] == torch.arange(count, device=labels.device)[:, None, None]
+
+
+def seen_of(model: Use, given: Batch | Inputs) -> Tensor:
+    """What a model looks at: pictures, or cached dense features."""
+    seen = given.image if model.live else given.dense
+    assert seen is not None
+    return seen
+
+
+def cell_shares(masks: Tensor, grid: tuple[int, int], there: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """[B, S, gh, gw]: how much of each cell of a grid lies in masks [B, S, h, w].
+
+    Args:
+        masks: of pictures, bool or shares.
+        grid: height and width.
+        there: shares of both that are picture; right and below it is padded.
+    """
+    rows, columns = (torch.from_numpy(covered(fine, coarse, 0.0, end)).to(masks.device)
+                     for fine, coarse, end in zip(masks.shape[2:], grid, there, strict=True))
+    return rows.T @ (masks.float() @ columns)

@@ -59,7 +59,10 @@ class PretrainParams:
 
     Attributes:
         seeds: one model each; scores are means over them.
-        epochs, batch, learning_rate, weight_decay: of AdamW with a one-cycle schedule.
+        epochs, batch, learning_rate, weight_decay: of AdamW.
+        schedule: of the learning rate: one_cycle, or poly: (1 - t / T)^power, to 0 over the T steps.
+        power: of poly.
+        warmup: steps over which poly comes up to the learning rate.
         gradient_clip: largest global norm.
         texts: L, concepts drawn an image and step.
         prompts: template set that makes class embeddings, here and in evaluation.
@@ -76,6 +79,9 @@ class PretrainParams:
     batch: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
+    schedule: Literal["one_cycle", "poly"] = "one_cycle"
+    power: float = 0.9
+    warmup: int = 0
     gradient_clip: float = 5.0
     texts: int = 3
     prompts: str = "simple"
@@ -97,3 +103,5 @@ class PretrainParams:
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("seeds: give at least one")
+        if self.power <= 0.0 or self.warmup < 0:
+            raise ValueError("schedule: power must be above 0, warmup not below 0")

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captionseg.grids import MEAN, STD
+from captionseg.grids import MEAN, STD, Window
+from captionseg.prepared import normalised
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,20 @@ class AugmentParams:
         smallest: share of the picture that a crop has at least.
         randaugment: timm's description of it; empty leaves it out (OVSegmentor's second stage).
         erase: probability that a rectangle is replaced by noise.
+        scales: of models that read segments, whose crops have nothing of the above (USE): least and most times the
+            size at which a picture's short side is that of the crop.
     """
 
     smallest: float = 0.08
     randaugment: str = "rand-m9-mstd0.5-inc1"
     erase: float = 0.25
+    scales: tuple[float, ...] = (0.5, 2.0)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.smallest <= 1.0 or not 0.0 <= self.erase <= 1.0:
             raise ValueError("augment: smallest must be above 0, it and erase at most 1")
+        if len(self.scales) != 2 or not 0.0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(f"augment: scales {list(self.scales)} must be two, above 0, the smaller first")
 
 
 class Augmenter:
@@ -59,6 +65,35 @@ class Augmenter:
         """[3, size, size] float32 of uint8 [H, W, 3]; the same for the same seed, whatever was drawn before."""
         with seeded(seed):
             return self.transform(Image.fromarray(image))
+
+
+class Cropper:
+    """Pictures -> resized crops, normalised, and where the picture lies in them.
+
+    Never flipped: texts of segments know left and right. What a small picture leaves, right and below, has the mean
+    colour.
+
+    Args:
+        params: `scales`.
+        size: side of the crops in pixels.
+    """
+
+    def __init__(self, params: AugmentParams, size: int) -> None:
+        self.scales, self.size = params.scales, size
+
+    def __call__(self, image: np.ndarray, seed: Sequence[int]) -> tuple[Tensor, Window]:
+        """[3, size, size] float32 of uint8 [H, W, 3], and its window; the same for the same seed."""
+        rng, sides = np.random.default_rng(list(seed)), np.array(image.shape[:2])
+        scale = rng.uniform(self.scales[0], self.scales[1]) * self.size / sides.min()
+        large = np.maximum(1, np.round(sides * scale).astype(int))
+        corner = rng.integers(np.maximum(0, large - self.size) + 1)
+        part = np.minimum(large, self.size)
+        top, left, bottom, right = *(corner * sides / large), *np.minimum(sides, (corner + part) * sides / large)
+        seen = Image.fromarray(image).resize((int(part[1]), int(part[0])), Image.Resampling.BILINEAR,
+                                             (float(left), float(top), float(right), float(bottom)))  # fmt: skip
+        out = torch.zeros(3, self.size, self.size)
+        out[:, : part[0], : part[1]] = normalised(np.array(seen))
+        return out, Window(*(-corner / self.size).tolist(), *((large - corner) / self.size).tolist())
 
 
 def keep_a_bit(level_fn: Callable[..., tuple[int, ...]]) -> Callable[..., tuple[int, ...]]:

@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from captionseg.curation.sampling import draw
+from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary
-from captionseg.training.augment import Augmenter
+from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.loader import TrainingSet
 
 
@@ -106,7 +107,7 @@ class Batches(IterableDataset):
     """
 
     def __init__(self, data: TrainingSet, *, batch: int, texts: int, seed: int, rank: int = 0, world: int = 1,
-                 words: Words | None = None, augment: Augmenter | None = None) -> None:  # fmt: skip
+                 words: Words | None = None, augment: Augmenter | Cropper | None = None) -> None:  # fmt: skip
         self.data, self.texts, self.seed, self.rank, self.world = data, texts, seed, rank, world
         self.batch = min(batch, max(1, len(data) // world))
         self.words, self.augment, self.epoch = words, augment, 0
@@ -135,19 +136,20 @@ class Batches(IterableDataset):
     def make(self, rows: np.ndarray, drawn: np.ndarray) -> Batch:
         """The batch of some rows of the training set with the concepts drawn for them."""
         data, index = self.data, self.data.rows[rows]
-        regions, mask = self.regions(index)
+        (regions, mask), (image, windows) = self.regions(index), self.pictures(index)
         batch = Batch(
             regions, mask, torch.from_numpy(data.caption_embedding[index].astype(np.float32)),
             torch.from_numpy(data.named[rows]), torch.from_numpy(data.concept_embedding[np.maximum(drawn, 0)]),
             torch.from_numpy(drawn), torch.from_numpy(data.archive[rows]),
-            image=self.pictures(index),
+            image=image,
             dense=None if data.dense is None else torch.from_numpy(data.dense[index].astype(np.float32)),
             masked_embedding=None if data.masked is None else torch.from_numpy(data.masked[rows]),
             masked_target=None if data.masked_target is None else torch.from_numpy(data.masked_target[rows]),
         )
         if data.segments is not None:
             batch = dataclasses.replace(batch, **data.segments.of_rows(
-                index, seed=self.seed, epoch=self.epoch, most=data.reads.segments, padded=self.world > 1))
+                index, seed=self.seed, epoch=self.epoch, most=data.reads.segments, padded=self.world > 1,
+                windows=windows))
         if self.words is None:
             return batch
         rng = np.random.default_rng([self.seed, self.epoch, int(rows[0]), 3])
@@ -168,9 +170,13 @@ class Batches(IterableDataset):
         return (torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
                 torch.from_numpy(np.arange(most) < count[:, None]))
 
-    def pictures(self, index: np.ndarray) -> Tensor | None:
-        """[B, 3, side, side] of rows of the index, augmented by (seed, epoch, row)."""
+    def pictures(self, index: np.ndarray) -> tuple[Tensor | None, list[Window] | None]:
+        """[B, 3, side, side] of rows of the index, augmented by (seed, epoch, row), and where they lie in crops."""
         pictures, augment = self.data.pictures, self.augment
         if pictures is None or augment is None:
-            return None
-        return torch.stack([augment(pictures[int(row)], [self.seed, self.epoch, int(row), 4]) for row in index])
+            return None, None
+        places = [(pictures[int(row)], [self.seed, self.epoch, int(row), 4]) for row in index]
+        if isinstance(augment, Augmenter):
+            return torch.stack([augment(*place) for place in places]), None
+        crops, windows = zip(*(augment(*place) for place in places), strict=True)
+        return torch.stack(crops), list(windows)

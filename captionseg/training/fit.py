@@ -21,7 +21,7 @@ from captionseg.modeling.segmenter import Reads, alone
 from captionseg.records import Batch, UserError
 from captionseg.runtime import detect, ranks
 from captionseg.training import PretrainParams
-from captionseg.training.augment import Augmenter
+from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.batches import Batches, Words
 from captionseg.training.curve import Curve
 from captionseg.training.loader import TrainingSet
@@ -78,8 +78,20 @@ class _Module(L.LightningModule):
         groups = [{"params": [w for w in self.model.parameters() if (w.ndim > 1) is decayed],
                    "weight_decay": p.weight_decay if decayed else 0.0} for decayed in (True, False)]
         optimiser = torch.optim.AdamW(groups, lr=p.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, p.learning_rate, total_steps=self.steps)
+        schedule = scheduler(optimiser, p, self.steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, steps: int) -> Any:
+    """The learning rate of each of `steps` iterations; see `poly_factor` for the second kind."""
+    if params.schedule == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimiser, params.learning_rate, total_steps=steps)
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda t: poly_factor(t, steps, params.power, params.warmup))
+
+
+def poly_factor(step: int, steps: int, power: float, warmup: int = 0) -> float:
+    """(1 - t / T)^power of the learning rate in iteration t of T; before `warmup` the share (t + 1) / warmup of it."""
+    return max(0.0, 1.0 - step / steps) ** power * min(1.0, (step + 1) / max(1, warmup))
 
 
 class _KeepBest(Callback):
@@ -99,6 +111,8 @@ class _KeepBest(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         score = float("nan")
+        if (counted := getattr(pl_module.model, "counted", dict)()):
+            pl_module.curve.step(trainer.global_step - 1, counted)
         if self.score is not None:
             pl_module.model.eval()
             score = self.score(pl_module.model)
@@ -135,7 +149,7 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
     runtime = detect(params.device, params.precision)
     asks: Reads = model.config.reads  # type: ignore[union-attr,assignment]
     words = Words(data, asks, params.text_prompts) if data.sentences else None
-    augment = Augmenter(params.augment, asks.picture) if data.pictures else None
+    augment = (Cropper if asks.segments else Augmenter)(params.augment, asks.picture) if data.pictures else None
     batches = Batches(data, batch=params.batch, texts=params.texts, seed=seed, world=params.devices, words=words,
                       augment=augment)
     if batches.batch * params.devices < 2:

@@ -136,7 +136,7 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
         np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
         dense=ShardedArray.of_folder(prepared.features / "dense") if reads.dense else None,
         pictures=Pictures.of_index(prepared.pairs, index) if reads.picture else None,
-        space=TextSpace.load(prepared.encoder, device=device) if reads.dense or reads.attached else None, reads=reads,
+        space=TextSpace.load(prepared.encoder, device=device) if reads.space else None, reads=reads,
     )
     if reads.segments:
         rows = {uid: row_of[uid] for uid in drawn.uid[kept]}
@@ -150,10 +150,10 @@ def with_texts(data: TrainingSet, folder: Path | None, rows: dict[str, int], siz
     """The segments of the pairs of a training set; arguments as in captionseg.training.segments."""
     if folder is None:
         raise UserError("a model that learns from segments needs the folder that segment_text writes: data/segments")
-    assert data.dense is not None
     assert data.space is not None
-    return read_segments(folder, rows, size, grid=(data.dense.shape[1], data.dense.shape[2]),
-                         encode=data.space.encode, kinds=reads.kinds, templates=templates(reads.prompts))
+    grid = (reads.cells, reads.cells) if data.dense is None else (data.dense.shape[1], data.dense.shape[2])
+    return read_segments(folder, rows, size, grid=grid, encode=data.space.encode, kinds=reads.kinds,
+                         templates=templates(reads.prompts), coded=data.dense is None)
 
 
 def with_words(data: TrainingSet, captions: dict[str, str], drawn: Supervision, nouns: Supervision, vocabulary: Path,

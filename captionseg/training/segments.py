@@ -5,22 +5,46 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from captionseg.grids import shares
+from captionseg.grids import Window, shares
 from captionseg.records import UserError
 from captionseg.segment_text.phrases import normalised
 from captionseg.segment_text.rle import decode
 
 ROWS, MASKS, TEXTS = 1024, 32, 1024
 """How many are read, decoded and embedded at a time."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Masks of n segments as run lengths, for models that see another part of a picture each time.
+
+    Attributes:
+        grid: height and width, that masks are reduced to.
+        data: bytes of all run lengths; a temporary file, see SegmentSet.
+        end: [n] int64 where those of a segment end in it.
+        size: [n, 2] int32 height and width of its picture.
+    """
+
+    grid: tuple[int, int]
+    data: np.ndarray
+    end: np.ndarray
+    size: np.ndarray
+
+    def shares(self, numbers: np.ndarray, window: Window | None = None) -> np.ndarray:
+        """[k, gh, gw] float32: how much of each cell lies in segments of one picture, which lies in a window."""
+        parts = [np.zeros((0, *self.grid), np.float32)]
+        for some in np.split(numbers, range(MASKS, len(numbers), MASKS)) if len(numbers) else ():
+            rles = [bytes(self.data[self.end[i - 1] if i else 0 : self.end[i]]).decode("ascii") for i in some]
+            parts.append(shares(decode(rles, *self.size[some[0]].tolist()), self.grid, window))
+        return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -31,7 +55,7 @@ class SegmentSet:
         start: [index rows + 1]; those of row i of the index are `order[start[i]:start[i + 1]]`.
         order: [n] numbers of segments.
         masks: [n, gh, gw] float16, how much of each cell of the features' grid lies in a segment; a temporary file that
-            is gone with the process, of which a batch reads its own.
+            is gone with the process, of which a batch reads its own. Or their run lengths, where pictures are cropped.
         texts: [n, K] int32 which texts name a segment, -1 pads.
         embedding: [U, T, D] float16 of the prompted texts.
         said: [U] the texts, normalised.
@@ -39,13 +63,13 @@ class SegmentSet:
 
     start: np.ndarray
     order: np.ndarray
-    masks: np.ndarray
+    masks: np.ndarray | Coded
     texts: np.ndarray
     embedding: np.ndarray
     said: Sequence[str] = ()
 
-    def of_rows(self, rows: Sequence[int] | np.ndarray, *, seed: int, epoch: int, most: int,
-                padded: bool = False) -> dict[str, Tensor]:  # fmt: skip
+    def of_rows(self, rows: Sequence[int] | np.ndarray, *, seed: int, epoch: int, most: int, padded: bool = False,
+                windows: Sequence[Window] | None = None) -> dict[str, Tensor]:  # fmt: skip
         """The fields of a Batch that are segments, of rows of the index.
 
         Which segments where a row has more than `most`, and one text of each, are drawn from (seed, epoch, row); the
@@ -57,17 +81,21 @@ class SegmentSet:
             epoch: likewise.
             most: segments of a picture.
             padded: as wide as any batch may be, for ranks that have to agree about it.
+            windows: [B] where the pictures lie in what is seen of them, for coded masks; None sees all.
         """
         drawn = [self.draw(int(row), np.random.default_rng([seed, epoch, int(row), 5]), most) for row in rows]
         widest = min(most, int(np.diff(self.start).max())) if padded else max(len(mine) for mine, _ in drawn)
         wide = max(1, widest)
         which = np.random.default_rng([seed, epoch, 6]).integers(self.embedding.shape[1], size=len(self.embedding))
-        masks = np.zeros((len(rows), wide, *self.masks.shape[1:]), np.float32)
+        grid = self.masks.grid if isinstance(self.masks, Coded) else self.masks.shape[1:]
+        masks = np.zeros((len(rows), wide, *grid), np.float32)
         number = np.full((len(rows), wide), -1, np.int64)
         known = np.full((len(rows), wide, self.texts.shape[1]), -1, np.int64)
         for i, (mine, text) in enumerate(drawn):
             here = np.s_[i, : len(mine)]
-            masks[here], number[here], known[here] = self.masks[mine], text, self.texts[mine]
+            number[here], known[here] = text, self.texts[mine]
+            masks[here] = (self.masks.shares(mine, windows[i] if windows else None) if isinstance(self.masks, Coded)
+                           else self.masks[mine])
         said = self.embedding[np.maximum(number, 0), which[np.maximum(number, 0)]].astype(np.float32)
         arrays = {"masks": masks, "embedding": said, "text": number, "texts": known}
         return {f"segment_{name}": torch.from_numpy(array) for name, array in arrays.items()}
@@ -81,9 +109,42 @@ class SegmentSet:
         return mine, self.texts[mine, column]
 
 
+@dataclass
+class Store:
+    """Masks on their way to a file, a few at a time.
+
+    Attributes:
+        grid: height and width, that they are reduced to, then or later.
+        coded: whether run lengths are kept.
+        ends: see Coded, likewise sizes.
+        sizes: see ends.
+    """
+
+    grid: tuple[int, int]
+    coded: bool
+    ends: list[int] = field(default_factory=lambda: [0])
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+
+    def bytes_of(self, rles: Sequence[str], shape: tuple[int, int]) -> bytes:
+        """What a file gets of masks of one picture size."""
+        if not self.coded:
+            return shares(decode(rles, *shape), self.grid).astype(np.float16).tobytes()
+        for rle in rles:
+            self.ends.append(self.ends[-1] + len(rle))
+            self.sizes.append(shape)
+        return "".join(rles).encode("ascii")
+
+    def opened(self, file: object, count: int) -> np.ndarray | Coded:
+        """The masks of a file that all were written to."""
+        if not self.coded:
+            return np.memmap(file, np.float16, "r", shape=(count, *self.grid))  # type: ignore[call-overload]
+        data = np.memmap(file, np.uint8, "r")  # type: ignore[call-overload]
+        return Coded(self.grid, data, np.array(self.ends[1:]), np.array(self.sizes, np.int32))
+
+
 def read(folder: Path, rows: Mapping[str, int], size: int, *, grid: tuple[int, int],
-         encode: Callable[[Sequence[str]], np.ndarray], kinds: Collection[str],
-         templates: Sequence[str]) -> SegmentSet:  # fmt: skip
+         encode: Callable[[Sequence[str]], np.ndarray], kinds: Collection[str], templates: Sequence[str],
+         coded: bool = False) -> SegmentSet:  # fmt: skip
     """The segments of some pairs, read shard by shard; masks go to a file, a few at a time.
 
     Args:
@@ -94,6 +155,7 @@ def read(folder: Path, rows: Mapping[str, int], size: int, *, grid: tuple[int, i
         encode: texts -> [n, D] embeddings.
         kinds: of texts that count; a segment that has no others is left out.
         templates: that texts are put into.
+        coded: keeps masks as run lengths, for pictures that are cropped.
 
     Raises:
         UserError: if none of the pairs has a segment.
@@ -101,25 +163,29 @@ def read(folder: Path, rows: Mapping[str, int], size: int, *, grid: tuple[int, i
     owner: list[int] = []
     texts: list[list[int]] = []
     number: dict[str, int] = {}
+    store = Store(grid, coded)
     with tempfile.TemporaryFile() as file:
-        for segment in segments_of(folder, rows, grid, kinds, file):
-            found = dict.fromkeys(normalised(text) for text in segment["texts"])
-            owner.append(rows[segment["uid"]])
-            texts.append([number.setdefault(text, len(number)) for text in found])
+        for shape, some in segments_of(folder, rows, kinds):
+            file.write(store.bytes_of([segment["rle"] for segment in some], shape))
+            for segment in some:
+                found = dict.fromkeys(normalised(text) for text in segment["texts"])
+                owner.append(rows[segment["uid"]])
+                texts.append([number.setdefault(text, len(number)) for text in found])
         if not owner:
             raise UserError(f"{folder}: no segment of any row that is trained on; check segment_text.split, "
                             "segment_text.curation and the kinds of texts that the model learns from")
         file.flush()
-        masks = np.memmap(file, np.float16, "r", shape=(len(owner), *grid))
+        masks = store.opened(file, len(owner))
     order = np.argsort(owner, kind="stable")
     start = np.searchsorted(np.array(owner)[order], np.arange(size + 1))
     said = list(number)
     return SegmentSet(start, order, masks, padded(texts), embedded(said, encode, templates), said)
 
 
-def segments_of(folder: Path, rows: Mapping[str, int], grid: tuple[int, int], kinds: Collection[str],
-                file: IO[bytes]) -> Iterator[dict]:  # fmt: skip
-    """uid and texts of each segment of some pairs, its mask written to a file before it comes; see `read`."""
+def segments_of(folder: Path, rows: Mapping[str, int],
+                kinds: Collection[str]) -> Iterator[tuple[tuple[int, int], list[dict]]]:  # fmt: skip
+    """Segments of some pairs that have texts of some kinds, a few of one picture size at a time: height and width, and
+    rows."""
     files = sorted(folder.glob("*.parquet"))
     if not files:
         raise UserError(f"no parquet files in {folder}: run the stage that writes it first (`dvc repro`)")
@@ -130,9 +196,7 @@ def segments_of(folder: Path, rows: Mapping[str, int], grid: tuple[int, int], ki
             wanted = (row for row in named if row["texts"])
             for shape, group in itertools.groupby(wanted, key=lambda row: (row["height"], row["width"])):
                 while some := list(itertools.islice(group, MASKS)):
-                    inside = decode([row["rle"] for row in some], *shape)
-                    file.write(shares(inside, grid).astype(np.float16).tobytes())
-                    yield from some
+                    yield shape, some
 
 
 def padded(lists: Sequence[Sequence[int]]) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from captionseg.grids import indicators, interpolation, overlap, region_weights, shares
+from captionseg.grids import Window, covered, indicators, interpolation, overlap, region_weights, shares
 
 
 @pytest.mark.parametrize(("coarse", "fine"), [((14, 14), (112, 112)), ((7, 5), (30, 41)), ((1, 1), (8, 8))])
@@ -40,3 +40,18 @@ def test_shares_by_hand_where_they_do_not() -> None:
 def test_every_cell_is_covered_once(fine: int, coarse: int) -> None:
     assert overlap(fine, coarse).sum(0) == pytest.approx(np.ones(coarse), abs=1e-5)
     assert overlap(fine, coarse).sum(1) == pytest.approx(np.full(fine, coarse / fine), abs=1e-5)
+
+
+def test_a_window_cuts_and_pads() -> None:
+    """Four columns from -1/2 to 3/2 of two cells: the middle two fill them. Two rows on the upper half of two cells."""
+    inside = np.array([[[True, True, False, False], [False, True, True, True]]])
+    found = shares(inside, (2, 2), Window(0.0, -0.5, 0.5, 1.5))
+    assert found == pytest.approx(np.array([[[1.0, 0.5], [0.0, 0.0]]]))
+    assert shares(inside, (2, 2), Window()) == pytest.approx(shares(inside, (2, 2)))
+    assert not shares(inside, (2, 2), Window(1.0, 0.0, 2.0, 1.0)).any()
+
+
+@pytest.mark.parametrize(("start", "end"), [(-0.3, 0.6), (0.0, 0.35), (0.2, 1.7)])
+def test_pixels_of_a_part_cover_no_more_than_that(start: float, end: float) -> None:
+    seen = max(0.0, min(end, 1.0) - max(start, 0.0))
+    assert covered(7, 5, start, end).mean(1).sum() == pytest.approx(seen, abs=1e-6)

@@ -1,11 +1,13 @@
-"""Any network of timm as the embedding of patches."""
+"""Any network of timm: as the embedding of patches, or the maps of its blocks."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from captionseg.grids import MEAN, STD
 
@@ -29,17 +31,9 @@ class BackboneMaps(nn.Module):
 
     def __init__(self, name: str, width: int, *, size: int, stride: int = 16, frozen: bool = True) -> None:
         super().__init__()
-        import timm
-
-        if not timm.is_model(name):
-            raise ValueError(f"backbone: timm has no model {name!r}; `timm.list_models()` lists what it has")
-        net: Any = create(name, {"img_size": size, "dynamic_img_size": True}, {"output_stride": stride}, {})
-        if not hasattr(net, "forward_intermediates"):
-            raise ValueError(f"backbone: {name} gives no maps (timm: forward_intermediates)")
-        given = torch.tensor((MEAN, STD))
-        wanted = torch.tensor((net.pretrained_cfg["mean"], net.pretrained_cfg["std"]))
-        self.register_buffer("factor", (given[1] / wanted[1])[:, None, None], persistent=False)
-        self.register_buffer("shift", ((given[0] - wanted[0]) / wanted[1])[:, None, None], persistent=False)
+        net = create(name, {"img_size": size, "dynamic_img_size": True}, {"output_stride": stride}, {})
+        for buffer, value in zip(("factor", "shift"), statistics(net), strict=True):
+            self.register_buffer(buffer, value, persistent=False)
         self.net, self.frozen = net.requires_grad_(not frozen).eval(), frozen  # one picture is no batch for a norm
         with torch.no_grad():
             maps = self.maps(torch.zeros(1, 3, size, size))
@@ -67,13 +61,112 @@ class BackboneMaps(nn.Module):
         return self
 
 
+@dataclass(frozen=True)
+class Network:
+    """A frozen tower.
+
+    Attributes:
+        name: as timm lists it, such as vit_large_patch14_dinov2 or tf_efficientnet_lite0.
+        weights: file of its weights; `packaged` takes those that come with tf_efficientnet_lite0.
+        blocks: so many of the last are taken, of a network that is no transformer its stages; 0 takes all.
+    """
+
+    name: str
+    weights: str = ""
+    blocks: int = 0
+
+    def __post_init__(self) -> None:
+        if self.blocks < 0:
+            raise ValueError(f"networks: {self.name}: blocks {self.blocks} must not be below 0")
+
+
+class Seen(NamedTuple):
+    """Of pictures: maps [B, h_i, w_i, F_i] of blocks, the last one last, and a vector [B, C] of each picture."""
+
+    maps: list[Tensor]
+    cls: Tensor
+
+
+class BackboneBlocks(nn.Module):
+    """A frozen timm network -> what its last blocks see of pictures of any size that its patches divide.
+
+    The vector of a picture is the last block's [CLS] after the network's final norm, or, where there is none, the mean
+    of its last map, normalised.
+
+    Args:
+        network: which. Its weights are not read here: see captionseg.modeling.pretrained.
+
+    Raises:
+        ValueError: for a name that timm does not know, a network without maps, or with fewer blocks.
+    """
+
+    factor: Tensor
+    shift: Tensor
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.net = create(network.name, {"dynamic_img_size": True}, {}).requires_grad_(False).eval()
+        self.blocks, self.token = network.blocks or None, getattr(self.net, "cls_token", None) is not None
+        for name, value in zip(("factor", "shift"), statistics(self.net), strict=True):
+            self.register_buffer(name, value, persistent=False)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> Seen:
+        """Of [B, 3, H, W], normalised by ImageNet's mean and deviation."""
+        own = image * self.factor + self.shift
+        last, maps = self.net.forward_intermediates(own, indices=self.blocks, output_fmt="NCHW")
+        maps = [x.movedim(1, -1) for x in maps]
+        if self.token:
+            return Seen(maps, last[:, 0])
+        mean = maps[-1].float().mean((1, 2))
+        return Seen(maps, F.layer_norm(mean, mean.shape[1:]))
+
+
+def probe(network: Network, side: int) -> tuple[list[int], int]:
+    """Widths of the blocks of a network, and pixels along a cell of its last map; nothing is computed.
+
+    Args:
+        network: which.
+        side: of the pictures.
+
+    Raises:
+        ValueError: as BackboneBlocks, or for a network that takes no such pictures or has not so many blocks.
+    """
+    with torch.device("meta"):
+        blocks = BackboneBlocks(network)
+        try:
+            maps = blocks(torch.zeros(1, 3, side, side)).maps
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(f"networks: {network.name}, blocks: {network.blocks}, on pictures of {side} pixels: "
+                             f"{str(error).splitlines()[0]}") from None
+    return [x.shape[3] for x in maps], max(stage["reduction"] for stage in blocks.net.feature_info)
+
+
+def statistics(net: Any) -> tuple[Tensor, Tensor]:
+    """Factor and shift, [3, 1, 1] each, from pictures normalised by ImageNet's statistics to the network's own."""
+    given = torch.tensor((MEAN, STD))
+    wanted = torch.tensor((net.pretrained_cfg["mean"], net.pretrained_cfg["std"]))
+    return (given[1] / wanted[1])[:, None, None], ((given[0] - wanted[0]) / wanted[1])[:, None, None]
+
+
 def create(name: str, *choices: dict[str, Any]) -> Any:
-    """The network with the first of the choices that it takes: timm's families differ in what they can be told."""
+    """The network with the first of the choices that it takes: timm's families differ in what they can be told.
+
+    Raises:
+        ValueError: for a name that timm does not know, or a network without maps.
+    """
     import timm
 
-    for choice in choices[:-1]:
+    if not timm.is_model(name):
+        raise ValueError(f"backbone: timm has no model {name!r}; `timm.list_models()` lists what it has")
+    net: Any = None
+    for choice in choices:
         try:
-            return timm.create_model(name, pretrained=False, num_classes=0, **choice)
+            net = timm.create_model(name, pretrained=False, num_classes=0, **choice)
+            break
         except (TypeError, NotImplementedError, AssertionError):
-            continue
-    return timm.create_model(name, pretrained=False, num_classes=0, **choices[-1])
+            if choice is choices[-1]:
+                raise
+    if not hasattr(net, "forward_intermediates"):
+        raise ValueError(f"backbone: {name} gives no maps (timm: forward_intermediates)")
+    return net

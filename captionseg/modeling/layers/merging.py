@@ -95,7 +95,8 @@ def pool_weights(masks: Tensor) -> Tensor:
 
 
 def resized(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """[B, gh, gw, F], bilinearly, of a map [B, h, w, F]; itself where it has that grid."""
+    """[B, gh, gw, F], bilinearly, of a map [B, h, w, F]; itself where it has that grid. Finer ones are averaged."""
     if x.shape[1:3] == grid:
         return x
-    return F.interpolate(x.movedim(-1, 1), grid, mode="bilinear", align_corners=False).movedim(1, -1)
+    finer = x.shape[1] > grid[0] or x.shape[2] > grid[1]
+    return F.interpolate(x.movedim(-1, 1), grid, mode="bilinear", align_corners=False, antialias=finer).movedim(1, -1)

@@ -62,6 +62,15 @@ def test_a_whole_picture_goes_through_windows_of_twice_the_training_side():
     assert small.seen == [(8, 8)] * 3  # ten windows
 
 
+def test_a_model_that_looks_at_segments_sees_the_whole_picture_at_once():
+    net, inputs = Mean(8), pixel_inputs(torch.rand(1, 3, 16, 40), (16, 40))
+    net.config.reads = Reads(picture=8, segments=4)
+    torch.testing.assert_close(mask_logits(net, inputs, torch.zeros(3, 2), Protocol()), inputs.image[0])
+    assert net.seen == [(16, 40)]
+    net.label = lambda inputs, classes: torch.full((1, *inputs.size), 2)
+    assert (label(net, inputs, torch.zeros(3, 2), Protocol(refine=RefineParams())) == 2).all()
+
+
 def test_the_size_asked_for_and_the_background():
     image = torch.rand(1, 3, 20, 20)
     inputs = pixel_inputs(image, (33, 50))

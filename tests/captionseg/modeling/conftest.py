@@ -8,7 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -18,6 +20,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from captionseg.encoders.text_tower import BertTower
+from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.segmenter import Segmenter
 from captionseg.records import Batch, Inputs
 
@@ -38,6 +41,17 @@ def tiny_tower(seed: int = 0) -> BertTower:
     weights = BertModel(BertConfig(**config), add_pooling_layer=False).state_dict()
     return BertTower({k: 10.0 * v if "embeddings" in k else v for k, v in weights.items()}, config, encode,
                      context=20).eval().requires_grad_(False)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory) -> tuple[Network, ...]:
+    """A ViT of patches of 16 pixels and a convolutional network of cells of 32, random weights in files."""
+    folder = tmp_path_factory.mktemp("towers")
+    torch.manual_seed(0)
+    for name in ("test_vit", "test_resnet"):
+        save_file(timm.create_model(name, pretrained=False).state_dict(), folder / f"{name}.safetensors")
+    return tuple(Network(name, str(folder / f"{name}.safetensors"), blocks)
+                 for name, blocks in (("test_vit", 3), ("test_resnet", 2)))  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +83,7 @@ def make_batch() -> Callable[..., Batch]:
             **texts_of(concept), masked_embedding=torch.randn(images, TEXT, generator=g), masked_target=concept[:, :2],
             segment_masks=torch.rand(images, texts, 3, 4, generator=g), segment_embedding=table[concept.clamp(min=0)],
             segment_text=concept, segment_texts=torch.stack([concept, concept.roll(1, 1)], 2),
+            image=torch.randn(images, 3, 48, 64, generator=g),
         )  # fmt: skip
 
     return make
@@ -95,6 +110,7 @@ def make_inputs() -> Callable[..., Inputs]:
         return Inputs(
             torch.randn(images, regions, REGION, generator=g), torch.ones(images, regions, dtype=torch.bool),
             labels.to(torch.uint8).expand(images, -1, -1), size, dense=torch.randn(images, 3, 4, DENSE, generator=g),
+            image=torch.randn(images, 3, 48, 64, generator=g),
         )  # fmt: skip
 
     return make

@@ -21,27 +21,36 @@ WIDER = {"segment_mil": {"width": 9}, "maskclip": {"head": {"width": 9}}, "group
          "code": {"words": {"context": 9}}, "use": {"width": 9}}  # fmt: skip
 
 
-TRAINED = sorted(set(MODELS) - {"maskclip"})
+LIVE = "use, live"
+"""The model `use` with towers of its own."""
+
+TRAINED = sorted({*MODELS, LIVE} - {"maskclip"})
 
 
-@pytest.fixture(params=sorted(MODELS))
-def name(request) -> str:
+@pytest.fixture(params=sorted({*MODELS, LIVE}))
+def variant(request) -> str:
     return request.param
 
 
+@pytest.fixture
+def name(variant) -> str:
+    return variant.split(",")[0]
+
+
 @pytest.fixture(params=TRAINED)
-def trained(request):
+def trained(request, networks):
     """A model that learns."""
-    return small_model(request.param)
+    return small_model(request.param, networks)
 
 
 @pytest.fixture
-def model(name):
-    return small_model(name)
+def model(variant, networks):
+    return small_model(variant, networks)
 
 
-def small_model(name: str):
+def small_model(variant: str, networks):
     """Small, without dropout, its weights seeded."""
+    name = variant.split(",")[0]
     config_class, module_class = MODELS[name]
     small: dict = {"hidden": 10, "width": 8, "dropout": 0.0} if name == "segment_mil" else {}
     if name in ("groupvit", "ovsegmentor"):
@@ -50,6 +59,8 @@ def small_model(name: str):
            "grounder": {"adapter": 10, "factor": 2, "dropout": 0.0}}  # fmt: skip
     if name in ("tcl", "code"):
         small = {"tcl": tcl, "words": {"heads": 2}} if name == "code" else tcl
+    if variant == LIVE:
+        small = {"networks": [vars(network) for network in networks], "crop": 64, "cell": 16}
     torch.manual_seed(0)
     sizes = Sizes(REGION, TEXT, CONCEPTS, TEXT, HeadConfig(DENSE, TEXT))
     model = module_class(replaced(config_class(), small, "small").sized(sizes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import open_clip
 import pytest
 import timm
 import torch
@@ -9,7 +10,8 @@ from safetensors.torch import save_file
 
 from captionseg.encoders.lite0_minilm import load_image_tower
 from captionseg.modeling.group_encoder import EncoderConfig, GroupEncoder
-from captionseg.modeling.pretrained import positions, read_weights, start_from
+from captionseg.modeling.layers.backbone import Network
+from captionseg.modeling.pretrained import fill, frozen_blocks, positions, read_weights, start_from, timm_names
 from captionseg.records import UserError
 
 VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 8, "depth": 3, "num_heads": 2, "num_classes": 0}
@@ -111,3 +113,65 @@ def test_the_packaged_weights_are_the_default_encoders():
     assert torch.nn.functional.cosine_similarity(*pooled, dim=0) > 0.8
     with pytest.raises(UserError, match="packaged are those of backbone: tf_efficientnet_lite0"):
         start_from(encoder(backbone="test_vit", size=64, weights="packaged"))
+
+
+def clip(patch: int = 32, side: int = 64) -> torch.nn.Module:
+    """A small CLIP of open_clip."""
+    torch.manual_seed(2)
+    vision = {"layers": 2, "width": 64, "head_width": 32, "patch_size": patch, "image_size": side}
+    text = {"layers": 1, "width": 8, "heads": 1, "vocab_size": 9, "context_length": 4}
+    return open_clip.CLIP(8, vision, text, quick_gelu=True).eval()  # type: ignore[arg-type]
+
+
+def clip_vit() -> torch.nn.Module:
+    """The same ViT as timm has it."""
+    return timm.create_model("vit_base_patch32_clip_quickgelu_224", pretrained=False, num_classes=0, img_size=64,
+                             embed_dim=64, depth=2, num_heads=2).eval()  # fmt: skip
+
+
+def test_a_tower_of_clip_reads_the_files_of_clip(tmp_path):
+    """Its [CLS] after the final norm, projected, is the embedding that open_clip makes."""
+    given, net, image = clip(), clip_vit(), torch.randn(2, 3, 64, 64)
+    path = tmp_path / "open_clip.safetensors"
+    save_file(given.state_dict(), path)
+    fill(net, timm_names(read_weights(path), net, str(path)), path)
+    with torch.no_grad():
+        expected, found = given.visual(image), net.forward_features(image)[:, 0] @ given.visual.proj
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"patch": 16}, r"visual.conv1.weight is \[64, 3, 16, 16\], expected \[64, 3, 32, 32\]"),
+    ({"side": 96}, r"visual.positional_embedding is \[10, 64\], expected \[1, 5, 64\]"),
+])  # fmt: skip
+def test_what_timm_would_resample_without_a_word_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        timm_names(clip(**changes).state_dict(), clip_vit(), "a.safetensors")
+
+
+def test_a_tower_refuses_the_weights_of_another(tmp_path):
+    path = str(tmp_path / "net.safetensors")
+    save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), path)
+    with pytest.raises(UserError, match="does not fit this network: no tensor cls_token"):
+        frozen_blocks(Network("test_vit", path))
+    with pytest.raises(UserError, match="no such file of weights"):
+        frozen_blocks(Network("test_vit", str(tmp_path / "none.safetensors")))
+
+
+def test_files_of_dinov2_have_a_mask_token_more(tmp_path):
+    given = timm.create_model("test_vit", pretrained=False).state_dict()
+    save_file(given | {"mask_token": torch.zeros(1, 64)}, tmp_path / "dino.safetensors")
+    found = frozen_blocks(Network("test_vit", str(tmp_path / "dino.safetensors"))).net.state_dict()
+    assert all(torch.equal(v, given[k]) for k, v in found.items())
+
+
+def test_files_of_dinov2_with_registers_have_the_position_of_cls():
+    net = timm.create_model("vit_small_patch14_reg4_dinov2", pretrained=False, num_classes=0, img_size=28, embed_dim=64,
+                            depth=1, num_heads=1)  # fmt: skip
+    given = {k: torch.randn_like(v) for k, v in net.state_dict().items()}
+    meta = {k: v for k, v in given.items() if k not in ("reg_token", "pos_embed")}
+    meta |= {"mask_token": torch.zeros(1, 64), "register_tokens": given["reg_token"],
+             "pos_embed": torch.cat([torch.ones(1, 1, 64), given["pos_embed"]], 1)}  # fmt: skip
+    fill(net, timm_names(meta, net, "a.pth"), "a.pth")
+    expected = given | {"cls_token": given["cls_token"] + 1.0}
+    assert all(torch.equal(v, expected[k]) for k, v in net.state_dict().items())

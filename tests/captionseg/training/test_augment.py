@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.grids import MEAN, STD
-from captionseg.training.augment import Augmenter, AugmentParams, seeded
+from captionseg.grids import MEAN, STD, Window, shares
+from captionseg.training.augment import Augmenter, AugmentParams, Cropper, seeded
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
 
@@ -52,3 +52,59 @@ def test_random_numbers_of_others_go_on_where_they_were():
 def test_what_does_not_fit(change):
     with pytest.raises(ValueError, match="augment: smallest must be above 0"):
         AugmentParams(**change)
+
+
+def test_a_crop_and_its_window_by_hand():
+    """40 x 60 at half and at twice the size, in crops of 40."""
+    crop, window = Cropper(AugmentParams(scales=(0.5, 0.5)), 40)(IMAGE, [0])
+    assert window == Window(0.0, 0.0, 0.5, 0.75)
+    assert (crop[:, 20:] == 0).all()
+    assert (crop[:, :, 30:] == 0).all()
+    assert crop[:, :20, :30].abs().min() > 0
+    same, window = Cropper(AugmentParams(scales=(1.0, 1.0)), 60)(np.ascontiguousarray(IMAGE[:, :40]), [0])
+    assert window == Window(0.0, 0.0, 1.0, 1.0)
+    assert same.shape == (3, 60, 60)
+    crop, window = Cropper(AugmentParams(scales=(1.0, 1.0)), 40)(IMAGE, [3])
+    left = round(-40 * window.left)
+    assert 0 < left < 20
+    assert window == Window(0.0, -left / 40, 1.0, (60 - left) / 40)
+    pixels = (torch.from_numpy(IMAGE[:, left : left + 40] / 255.0).float() - torch.tensor(MEAN)) / torch.tensor(STD)
+    torch.testing.assert_close(crop.permute(1, 2, 0), pixels)
+
+
+@pytest.mark.parametrize("scales", [(0.5, 2.0), (2.0, 2.0), (0.3, 0.9)])
+def test_masks_follow_the_crop(scales):
+    """A white shape drawn on black: what of each cell of the crop is white is the share of its mask."""
+    mask = np.zeros((90, 120), bool)
+    mask[10:50, 20:45], mask[60:80, 70:118] = True, True
+    image = np.repeat(255 * mask[..., None], 3, 2).astype(np.uint8)
+    augment = Cropper(AugmentParams(scales=scales), 96)
+    for seed in range(20):
+        crop, window = augment(image, [seed])
+        grey = (crop * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None])[0]
+        inside = torch.from_numpy(shares(np.ones((1, 90, 120), bool), (96, 96), window))[0] > 0.99
+        white = torch.nn.functional.avg_pool2d((grey * inside)[None], 16)[0]
+        found = shares(mask[None], (6, 6), window)[0]
+        assert np.abs(found - white.numpy()).max() < 0.06
+
+
+def test_crops_depend_on_their_seed_alone_and_reach_everywhere():
+    augment, windows = Cropper(AugmentParams(), 16), set()
+    for seed in range(40):
+        crop, window = augment(IMAGE, [seed])
+        torch.rand(3)
+        again = augment(IMAGE, [seed])
+        assert torch.equal(crop, again[0])
+        assert window == again[1]
+        assert -1e-9 <= -window.top <= max(0.0, window.bottom - window.top - 1) + 1e-9
+        windows.add(window)
+    sizes = [w.bottom - w.top for w in windows]
+    assert len(windows) > 35
+    assert min(sizes) < 0.7
+    assert max(sizes) > 1.8
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (2.0, 1.0), (0.0, 1.0)])
+def test_scales_that_make_no_sense_are_refused(scales):
+    with pytest.raises(ValueError, match="must be two, above 0, the smaller first"):
+        AugmentParams(scales=scales)

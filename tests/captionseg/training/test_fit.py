@@ -10,7 +10,7 @@ import torch
 
 from captionseg.records import UserError
 from captionseg.training.curve import Curve, read
-from captionseg.training.fit import Fitted, fit
+from captionseg.training.fit import Fitted, fit, poly_factor, scheduler
 
 
 @pytest.fixture
@@ -149,3 +149,45 @@ def test_mixed_precision(run, precision):
 def test_a_batch_of_one_is_one_line(run):
     with pytest.raises(UserError, match=r"a batch of one image has no negatives.*raise it \(it is 1\)"):
         run("a", batch=1)
+
+
+def rates(steps: int, params) -> list[float]:
+    optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))], lr=params.learning_rate)
+    schedule, seen = scheduler(optimiser, params, steps), []
+    for _ in range(steps):
+        seen.append(schedule.get_last_lr()[0])
+        optimiser.step()
+        schedule.step()
+    return seen
+
+
+def test_poly_falls_by_its_formula_to_zero(params):
+    """Power .9 in each iteration (USE); a warm-up multiplies the first steps."""
+    poly = replace(params, schedule="poly", learning_rate=0.001)
+    assert rates(10, poly) == pytest.approx([0.001 * (1 - t / 10) ** 0.9 for t in range(10)])
+    assert poly_factor(10, 10, 0.9) == 0.0
+    linear = rates(8, replace(poly, power=1.0, warmup=4))
+    assert linear == pytest.approx([1e-3 * f for f in (1 / 4, 7 / 16, 9 / 16, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8)])
+
+
+def test_one_cycle_is_the_default_and_torchs(params):
+    seen = rates(20, params)
+    assert seen[0] == pytest.approx(params.learning_rate / 25)
+    assert max(seen) == pytest.approx(params.learning_rate, rel=0.01)
+    assert seen[-1] < 1e-6
+
+
+def test_another_schedule_is_another_fit_and_can_be_resumed(run, tmp_path):
+    whole = run("a", lambda _: 1.0, schedule="poly")
+    assert not equal(whole.state, run("b", lambda _: 1.0).state)
+    with pytest.raises(Killed):
+        run("c", killer(2), schedule="poly")
+    run("c", lambda _: 1.0, schedule="poly")
+    last = [torch.load(tmp_path / name / "epoch.ckpt", weights_only=True)["state_dict"] for name in ("a", "c")]
+    assert equal(*last)
+
+
+@pytest.mark.parametrize("changes", [{"power": 0.0}, {"warmup": -1}])
+def test_a_schedule_that_makes_no_sense_is_refused(params, changes):
+    with pytest.raises(ValueError, match="power must be above 0, warmup not below 0"):
+        replace(params, **changes)
