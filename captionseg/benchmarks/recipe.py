@@ -16,6 +16,7 @@ from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import Predict, count, per_class, scores
 from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.segment_retrieval import retrieval
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol, label
 from captionseg.inference.words import class_vectors
@@ -34,7 +35,7 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
     Returns:
         {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}}; the areas [seeds, n, 3, C]; and
         images per second. Nothing is scored, and all of it is empty, where no mask of the split is known: data of one's
-        own rarely have any.
+        own rarely have any. For models that embed segments scores hold `retrieval`, see segment_retrieval.
     """
     benchmark = HeldOut.load(folders, params.split)
     seeds = sorted((model / "seeds").iterdir(), key=lambda p: int(p.name)) if (model / "seeds").is_dir() else []
@@ -59,6 +60,8 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
                   for folder, a in zip(seeds, areas, strict=True)},
         "protocol": {"prompts": loaded.prompts, "refine": loaded.refine},
     }
+    if loaded.reads.segments and (found := retrieval(seeds, benchmark, folders, frozen, device=device)):
+        result["scores"]["retrieval"] = found
     return result, np.stack(areas), speed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,11 +171,15 @@ def check_writable(path: Path) -> str:
     """The image format that a file name says.
 
     Raises:
-        UserError: for a name that says none that can be written.
+        UserError: for a name that says none that can be written, or a place where nothing can be.
     """
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in ("PNG", "JPEG", "WEBP"):
         raise UserError(f"{path}: not a name for a picture; end it with .png, .jpg or .webp")
+    there = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK):
+        reason = "it is a folder" if path.is_dir() else f"{there} is no folder that can be written to"
+        raise UserError(f"{path}: cannot be written ({reason}); name another file")
     return kind
 
 

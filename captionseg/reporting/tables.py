@@ -19,7 +19,7 @@ from captionseg.training import Recipe
 
 DECIMALS = 4
 SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "miou_object", "miou_stuff", "miou_seen",
-          "miou_unseen")
+          "miou_unseen", "retrieval")
 SEGMENT_MEASURES = ("per_image", "texts_per_segment", "full_image_share", "recall", "named_recall", "text_precision")
 
 

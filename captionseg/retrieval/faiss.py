@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,25 @@ class FaissIndex:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(f"index.faiss_key: faiss cannot build {key!r} over {len(vectors)} rows: {reason}") from None
         self.index.add(vectors)
-        self._gpu = faiss.index_cpu_to_all_gpus(self.index) if getattr(faiss, "get_num_gpus", int)() else self.index
+        self._gpu = on_gpus(self.index)
+
+    @classmethod
+    def load(cls, path: Path) -> FaissIndex:
+        """The index that `save` wrote.
+
+        Raises:
+            UserError: if the file holds none.
+        """
+        import faiss
+
+        found = cls.__new__(cls)
+        try:
+            found.index = faiss.read_index(str(path))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"{path}: faiss cannot read it; delete it, it is made again: {reason}") from None
+        found._gpu = on_gpus(found.index)
+        return found
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See Index.search."""
@@ -41,3 +60,10 @@ class FaissIndex:
 
         with atomic_path(path) as part:
             faiss.write_index(self.index, str(part))
+
+
+def on_gpus(index: Any) -> Any:
+    """A faiss index on all GPUs, where faiss has any."""
+    import faiss
+
+    return faiss.index_cpu_to_all_gpus(index) if getattr(faiss, "get_num_gpus", int)() else index

@@ -181,3 +181,69 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
     encode = TextSpace.load(features / "encoder").encode
     measures = curate(index, features, encode, params, true=true, supervision=supervision, seed=0)
     return World(pairs, truth, features, index, regions, supervision, table, measures)
+
+
+@pytest.fixture(scope="session")
+def searchable(world, tmp_path_factory) -> SimpleNamespace:
+    """Read-only: `data`, the folders of a run with segments beside them, and `model`, a `use` that tells colours apart.
+
+    Segments are the true halves of all pictures but the last, in shards 00000 and 00002; 00001 is empty. Which class
+    row n of them shows is `classes[n]`.
+    """
+    import shutil
+
+    import pyarrow as pa
+
+    from captionseg.datasets.shards import decode_mask, read_truth
+    from captionseg.records import SEGMENTS
+    from captionseg.segment_text.rle import encode
+    from captionseg.storage import write_table
+
+    root = tmp_path_factory.mktemp("searchable")
+    for name in ("pairs", "truth", "features", "index", "regions"):
+        (root / name).symlink_to(getattr(world, name))
+    truth, names, rows = read_truth(world.truth).to_pylist()[:-1], list(COLOURS), []
+    for known in truth:
+        classes = [names.index(concept) for concept in known["concepts"]]
+        rles, areas, boxes = encode(decode_mask(known["mask"]) == np.array(classes)[:, None, None])
+        rows += [{"uid": known["uid"], "segment_id": f"{known['uid']}-{c}", "width": SIZE, "height": SIZE, "rle": rle,
+                  "area": area, "bbox": box, "stability": 1.0, "score": 1.0, "full_image": False, "source": "truth",
+                  "texts": [{"text": text, "kind": "phrase", "score": score}
+                            for text, score in (("something", 0.5), (f"a {names[c]}", 0.9))]}
+                 for c, rle, area, box in zip(classes, rles, areas, boxes, strict=True)]  # fmt: skip
+    for shard, part in (("00000", rows[:45]), ("00001", []), ("00002", rows[45:])):
+        write_table(pa.Table.from_pylist(part, schema=SEGMENTS), root / "segments" / f"{shard}.parquet")
+    save_colour_model(root / "use", world.encoder)
+    shutil.copytree(world.encoder, root / "use" / "encoder")
+    classes = [names.index(concept) for known in truth for concept in known["concepts"]]
+    return SimpleNamespace(data=root, segments=root / "segments", model=root / "use", prepared=world.prepared,
+                           classes=classes)  # fmt: skip
+
+
+def save_colour_model(folder: Path, encoder: Path) -> None:
+    """A `use` whose head alone was fitted, to the features of plain colours and their words."""
+    import torch
+    from torch.nn import functional as F
+
+    from captionseg.encoders import load_encoder
+    from captionseg.modeling import Use, UseConfig, saved
+    from captionseg.text.prompts import SEGMENT, class_embeddings
+
+    torch.manual_seed(0)
+    model = Use(UseConfig(towers=((3,),), text_width=16, cls=False))
+    frozen = load_encoder(encoder)
+    plain = frozen.features([np.full((4, 4, 3), colour, np.uint8) for colour in COLOURS.values()]).dense[:, 0, 0]
+    colours = F.layer_norm(torch.from_numpy(plain), (3,))
+    words = torch.from_numpy(class_embeddings(list(COLOURS), frozen.text, SEGMENT))
+    with torch.no_grad():
+        model.encoder.towers[0].linears[0].weight.copy_(torch.eye(3))  # type: ignore[index,union-attr]
+        model.encoder.towers[0].linears[0].bias.zero_()  # type: ignore[index,union-attr]
+    optimiser = torch.optim.Adam(model.encoder.head.parameters(), 0.05)
+    for _ in range(200):
+        cosine = F.normalize(model.encoder.head(colours), dim=1) @ words.T
+        loss = F.cross_entropy(30 * cosine, torch.arange(6)) + F.cross_entropy(30 * cosine.T, torch.arange(6))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.5, loss
+    saved.save(folder, "use", model, {"prompts": "simple", "regions": {"maker": "toy"}})

@@ -24,7 +24,7 @@ FAMILIES = {
                              "grounder", "grouping", "groupvit_checkpoint", "highlight", "live", "merging", "pairs",
                              "pretrained", "regions", "saved", "segmenter", "text", "texts", "tokens", "towers",
                              "transformer", "word_segments", "zero_shot"}),
-    "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "recipe"}),
+    "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "recipe", "segment_retrieval"}),
 }  # fmt: skip
 # modules whose test has another name
 TESTED_ELSEWHERE = {

@@ -52,6 +52,15 @@ def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes
     json.dumps(found, allow_nan=False)
 
 
+def test_retrieval_of_models_of_segments_is_among_the_scores(recipes, folders):
+    run = Artifacts(folders, recipes)
+    run.scores["cocu-mil"]["scores"]["retrieval"] = {"r1": 20.53, "queries": 151.0}
+    found, verdicts = metrics(run, {"found": "recipes.cocu-mil.drawn.retrieval.r1 >= 20"}, measured=2)
+    assert found["recipes"]["cocu-mil"]["drawn"]["retrieval"] == {"r1": 20.53, "queries": 151.0}
+    assert "retrieval" not in found["recipes"]["nouns-mil"]["drawn"]
+    assert [v.passed for v in verdicts] == [True]
+
+
 def test_gate_is_missed_when_one_rule_is(recipes, folders):
     found, _ = metrics(Artifacts(folders, recipes), {**GATE, "more": "segments.per_image > 99"}, measured=2)
     assert found["gate"] == {"passed": 0}

@@ -208,7 +208,8 @@ def test_run_lengths_are_decoded_for_the_part_that_is_seen(tmp_path):
     masks = {"a": rng.random((40, 20, 30)) < 0.5, "b": rng.random((3, 8, 16)) < 0.5}
     for uid, given in masks.items():
         size = dict(zip(("height", "width"), given.shape[1:], strict=True))
-        table += [{"uid": uid, "rle": rle, "texts": [{"text": uid, "kind": "phrase"}], **size} for rle in encode(given)[0]]
+        texts = [{"text": uid, "kind": "phrase"}]
+        table += [{"uid": uid, "rle": rle, "texts": texts, **size} for rle in encode(given)[0]]
     write_table(pa.Table.from_pylist(table, schema=SEGMENTS), tmp_path / "0.parquet")
     found = read(tmp_path, {"b": 0, "a": 1}, 2, grid=(4, 4), encode=ones, kinds=["phrase"], templates=["{}"],
                  coded=True)  # fmt: skip

@@ -1,0 +1,145 @@
+"""Are segments found by text? Expressions of held-out captions against the true masks of their pictures (USE).
+
+USE claims this use and gives no protocol; this is ours. The gallery holds each class of each picture whose exact mask
+is known, as one segment. Queries are the different referring expressions of the captions of those pictures, whose
+phrase names a class that is there: of "a dog on the grass" it is "a dog". A phrase without more is a query itself.
+
+Relevant to a query are the segments of the named class in the pictures whose caption says it. Whether a dog of another
+picture lies on grass as well is not known; it counts as wrong, the stricter reading. By class, a segment of the named
+class in any picture is right.
+
+Chance of finding one of R relevant among the first k of G, drawn at random: 1 - C(G - R, k) / C(G, k), about k R / G.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from captionseg.benchmarks.benchmark import Folders
+from captionseg.benchmarks.held_out import HeldOut
+from captionseg.datasets.shards import decode_mask, read_pairs
+from captionseg.encoders import Encoder
+from captionseg.inference.segment_index import SegmentModel
+from captionseg.segment_text.measure import namer
+from captionseg.segment_text.phrases import normalised
+from captionseg.text.referring import Reference, referring
+
+AT = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What is looked for in a gallery of G segments.
+
+    Attributes:
+        texts: [Q], all different.
+        relevant: [Q, G] bool.
+        of_class: [Q, G] bool, which contains it.
+    """
+
+    texts: list[str]
+    relevant: np.ndarray
+    of_class: np.ndarray
+
+
+def retrieval(seeds: Sequence[Path], benchmark: HeldOut, folders: Folders, frozen: Callable[[], Encoder], *,
+              device: str) -> dict[str, float]:  # fmt: skip
+    """Means over seeds of `measures`, with how many queries and segments there are; empty if there is no query.
+
+    Args:
+        seeds: folders of saved models.
+        benchmark: pictures with exact masks.
+        folders: of the stages before.
+        frozen: gives the frozen encoder of texts.
+        device: that models run on.
+    """
+    known = benchmark.known
+    rows = read_pairs(folders.prepared.pairs).select(["uid", "caption"]).to_pydict()
+    captions = dict(zip(rows["uid"], rows["caption"], strict=True))
+    picture, label = gallery(known.masks, ignore=benchmark.ignore)
+    spoken = list(referring([captions[uid] for uid in known.uid]))
+    queries = queries_of(spoken, benchmark.names, picture, label)
+    if not queries.texts:
+        return {}
+    found = []
+    for folder in seeds:
+        model = SegmentModel.load(folder, device=device, frozen=frozen)
+        segments = embed(model, benchmark, folders, picture, label)
+        found.append(measures(model.texts(queries.texts) @ segments.T, queries))
+    means = {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}
+    return {**means, "queries": float(len(queries.texts)), "gallery": float(len(picture))}
+
+
+def gallery(masks: Sequence[bytes], *, ignore: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picture [G] and class [G] of each segment: every class of every true mask, PNG."""
+    present = [np.setdiff1d(np.unique(decode_mask(mask)), [ignore]).astype(np.int64) for mask in masks]
+    picture = np.repeat(np.arange(len(present)), [len(classes) for classes in present])
+    return picture, np.concatenate([np.zeros(0, np.int64), *present])
+
+
+def queries_of(spoken: Sequence[Sequence[Reference]], names: Sequence[str], picture: np.ndarray,
+               label: np.ndarray) -> Queries:  # fmt: skip
+    """The queries of captions.
+
+    Args:
+        spoken: of each picture, what its caption speaks of.
+        names: of the classes.
+        picture: [G] of each segment of the gallery.
+        label: [G] its class.
+    """
+    says = namer(sorted({reference.phrase for row in spoken for reference in row}), names)
+    place = {pair: g for g, pair in enumerate(zip(picture.tolist(), label.tolist(), strict=True))}
+    relevant: dict[str, set[int]] = {}
+    for number, row in enumerate(spoken):
+        for reference in row:
+            here = {place[number, c] for c in says[reference.phrase] if (number, c) in place}
+            if here:
+                relevant.setdefault(normalised(reference.expression), set()).update(here)
+    shape = (len(relevant), len(picture))
+    mine, alike = np.zeros(shape, bool), np.zeros(shape, bool)
+    for q, segments in enumerate(relevant.values()):
+        mine[q, sorted(segments)] = True
+        alike[q] = np.isin(label, label[mine[q]])
+    return Queries(list(relevant), mine, alike)
+
+
+def embed(model: SegmentModel, benchmark: HeldOut, folders: Folders, picture: np.ndarray,
+          label: np.ndarray) -> np.ndarray:  # fmt: skip
+    """[G, D] of the segments of the gallery, picture by picture."""
+    inputs, known, parts = model.inputs(folders.prepared), benchmark.known, []
+    for number, mask in enumerate(tqdm(known.masks, desc="segments", unit="img", leave=False)):
+        classes = label[picture == number]
+        if len(classes):
+            inside = decode_mask(mask) == classes[:, None, None]
+            parts.append(model.segments(inputs, known.rows[number : number + 1], inside[None])[0])
+    return np.concatenate(parts)
+
+
+def measures(scores: np.ndarray, queries: Queries) -> dict[str, float]:
+    """How well scores [Q, G] rank what is right.
+
+    Returns:
+        r1, r5, r10: % of queries with a relevant segment among the first so many; median_rank of the best relevant
+        one, from 1; class_r1, class_r5, class_r10: the first three with any segment of the class as right.
+    """
+    own, alike = ranks(scores, queries.relevant), ranks(scores, queries.of_class)
+    return {**{f"r{k}": 100.0 * float((own <= k).mean()) for k in AT}, "median_rank": float(np.median(own)),
+            **{f"class_r{k}": 100.0 * float((alike <= k).mean()) for k in AT}}  # fmt: skip
+
+
+def ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """[Q] int: the place of the best right segment, from 1, in an exact search over all.
+
+    A wrong segment with an equal score stands before it: who embeds everything alike finds nothing.
+
+    Args:
+        scores: [Q, G].
+        right: [Q, G] bool, at least one in each row.
+    """
+    best = np.where(right, scores, -np.inf).max(1, keepdims=True)
+    return 1 + ((scores >= best) & ~right).sum(1)

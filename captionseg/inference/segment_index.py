@@ -1,0 +1,287 @@
+"""Segments by text: all segments of a folder, embedded by a trained model and searched by inner product (USE).
+
+The folder of an index holds, for shard NNNNN of the segments, embeddings_NNNNN.npy (float16 [n, D], L2-normalised) and
+embeddings_NNNNN.json, written after it, with the digests of what it was made of: a shard that has these is finished.
+Over all of them are ids.parquet (row, uid, segment_id, shard), index.faiss and, written last, index.json with the same
+digests, dims and count. What was made of other weights, features or segments is made anew, shard by shard.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tqdm import tqdm
+
+from captionseg.encoders import Encoder, load_encoder, normalised
+from captionseg.inference.inputs import Prepared
+from captionseg.inference.words import class_vectors
+from captionseg.modeling import saved
+from captionseg.prepared import PreparedInputs
+from captionseg.records import UserError
+from captionseg.retrieval import FaissIndex, Index
+from captionseg.runtime import detect
+from captionseg.segment_text.rle import decode
+from captionseg.storage import write_array, write_json, write_table
+
+PICTURES, PIXELS = 16, 1 << 26  # at once: pictures, and pixels of all their masks
+COLUMNS = ["uid", "segment_id", "height", "width", "rle"]
+IDS = pa.schema([("row", pa.int64()), ("uid", pa.string()), ("segment_id", pa.string()), ("shard", pa.string())])
+
+
+@dataclass(frozen=True)
+class SegmentModel:
+    """A trained model that embeds segments and the texts that name them in one space.
+
+    Attributes:
+        model: with `embed_inputs`, on `device`.
+        folder: that it was loaded from.
+        frozen: gives the frozen encoder of texts.
+        device: that it runs on.
+    """
+
+    model: Any
+    folder: Path
+    frozen: Callable[[], Encoder]
+    device: str
+
+    @staticmethod
+    def load(folder: Path, *, device: str = "auto", frozen: Callable[[], Encoder] | None = None) -> SegmentModel:
+        """The model of a folder such as models/cocu-use; `frozen` is by default the encoder beside it.
+
+        Raises:
+            UserError: if the folder holds no model, or one that embeds no segments.
+        """
+        where, found = detect(device).device, saved.load(folder)
+        if not hasattr(found.model, "embed_inputs"):
+            raise UserError(f"{folder}: a {found.name} embeds no segments; name a model of a recipe with `model: use`")
+        frozen = functools.cache(frozen or (lambda: load_encoder(folder / "encoder", device=device)))
+        model = found.model.to(where)
+        if model.config.reads.attached:
+            model.attach(frozen())
+        return SegmentModel(model, folder, frozen, where)
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """[T, D] float32: L2-normalised means over the templates that the model was trained with."""
+        prompts = self.model.config.reads.prompts
+        return class_vectors(self.model, self.folder, self.frozen, texts, prompts).float().cpu().numpy()
+
+    def inputs(self, prepared: Prepared) -> PreparedInputs:
+        """Rows of the index as the model reads them; segments are given, so nobody looks at regions."""
+        return prepared.inputs(replace(self.model.config.reads, segments=0))
+
+    def segments(self, inputs: PreparedInputs, rows: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """[B, S, D] float32, L2-normalised, of masks bool [B, S, H, W] of pictures that are `rows` [B] of the index."""
+        given = inputs(rows, (masks.shape[2], masks.shape[3])).map(lambda tensor: tensor.to(self.device))
+        with torch.inference_mode():
+            found = self.model.embed_inputs(given, torch.from_numpy(masks).to(self.device))
+        return found.float().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A segment that was found.
+
+    Attributes:
+        rank: from 1.
+        score: cosine of text and segment.
+        segment: its row of schema SEGMENTS.
+    """
+
+    rank: int
+    score: float
+    segment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SegmentIndex:
+    """Segments that can be searched.
+
+    Attributes:
+        index: of their embeddings.
+        ids: row, uid, segment_id and shard of each; see the module's docstring.
+        folder: of the segments.
+    """
+
+    index: Index
+    ids: pa.Table
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def search(self, query: np.ndarray, k: int, *, min_score: float = -np.inf) -> list[Hit]:
+        """The k best segments for an embedded text [D], best first, equal scores in row order; none below min_score."""
+        score, rows = (found[0] for found in self.index.search(query[None], min(k, len(self))))
+        best = [i for i in np.lexsort((rows, -score)) if rows[i] >= 0 and score[i] >= min_score]
+        segments = self.segments(rows[best])
+        return [Hit(n, float(score[i]), row) for n, (i, row) in enumerate(zip(best, segments, strict=True), 1)]
+
+    def segments(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """Rows of schema SEGMENTS."""
+        names, first = np.unique(self.ids["shard"].to_numpy(zero_copy_only=False), return_index=True)
+        start = dict(zip(names, first.tolist(), strict=True))
+        tables = functools.cache(lambda shard: pq.read_table(self.folder / f"{shard}.parquet"))
+        shards = (self.ids["shard"][int(row)].as_py() for row in rows)
+        return [tables(s).slice(int(row) - start[s], 1).to_pylist()[0] for s, row in zip(shards, rows, strict=True)]
+
+
+def open_index(folder: Path, segments: Path, model: SegmentModel, prepared: Prepared) -> SegmentIndex:
+    """The index of all segments of a folder; what is missing of it or stale is made first.
+
+    Args:
+        folder: of the index.
+        segments: shards of schema SEGMENTS.
+        model: that embeds them.
+        prepared: their pictures, as earlier stages left them.
+
+    Raises:
+        UserError: if there are no segments, or their pictures are not in the index of pictures.
+    """
+    shards = segment_shards(segments)
+    source = {"model": digest([model.folder / "model.safetensors", model.folder / "config.json"]),
+              "features": digest([prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))])}  # fmt: skip
+    made_of = {shard: {**source, "segments": digest([file])} for shard, file in shards.items()}
+    state = {**source, "segments": {shard: made["segments"] for shard, made in made_of.items()},
+             "count": sum(map(rows_of, shards.values())), "dims": model.model.config.text_width}  # fmt: skip
+    if not (has(folder / "index.json", state) and all((folder / f).exists() for f in ("ids.parquet", "index.faiss"))):
+        sweep(folder, set(shards))
+        embed_shards(folder, shards, made_of, model, prepared)
+        assemble(folder, shards, state)
+    return SegmentIndex(FaissIndex.load(folder / "index.faiss"), pq.read_table(folder / "ids.parquet"), segments)
+
+
+def embed_shards(folder: Path, shards: dict[str, Path], made_of: dict[str, dict[str, str]], model: SegmentModel,
+                 prepared: Prepared) -> None:  # fmt: skip
+    """Embeddings of all shards that are not finished; one shard is in memory at a time."""
+    uids = pq.read_table(prepared.index / "ids.parquet", columns=["uid"])["uid"].to_pylist()
+    row_of, inputs = {uid: row for row, uid in enumerate(uids)}, model.inputs(prepared)
+    with tqdm(total=sum(map(rows_of, shards.values())), desc="segment index", unit="seg") as bar:
+        for shard, file in shards.items():
+            mark = folder / f"embeddings_{shard}.json"
+            if has(mark, made_of[shard]) and mark.with_suffix(".npy").exists():
+                bar.update(rows_of(file))
+                continue
+            mark.unlink(missing_ok=True)
+            write_array(embedded(file, model, inputs, row_of, bar), mark.with_suffix(".npy"))
+            write_json(made_of[shard], mark)
+
+
+def embedded(file: Path, model: SegmentModel, inputs: PreparedInputs, row_of: dict[str, int], bar: tqdm) -> np.ndarray:
+    """[n, D] float16 embeddings of the segments of a shard."""
+    table = pq.read_table(file, columns=COLUMNS).to_pydict()
+    sizes = list(zip(table["height"], table["width"], strict=True))
+    out = np.zeros((len(sizes), model.model.config.text_width), np.float16)
+    for batch in batches(table["uid"], sizes):
+        height, width = sizes[batch[0][0]]
+        masks = np.zeros((len(batch), max(stop - start for start, stop in batch), height, width), bool)
+        for mine, (start, stop) in zip(masks, batch, strict=True):
+            mine[: stop - start] = decode(table["rle"][start:stop], height, width)
+        asked = [table["uid"][start] for start, _ in batch]
+        if strange := next((uid for uid in asked if uid not in row_of), None):
+            raise UserError(f"{file}: picture {strange} is not among those of the index; run `dvc repro segment_text`")
+        found = model.segments(inputs, np.array([row_of[uid] for uid in asked]), masks)
+        for mine, (start, stop) in zip(found, batch, strict=True):
+            out[start:stop] = mine[: stop - start]
+            bar.update(stop - start)
+    return out
+
+
+def batches(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """(start, stop) of segments that are embedded at once, one a picture; pictures of a batch have the same size."""
+    batch: list[tuple[int, int]] = []
+    for start, stop in spans(uids, sizes):
+        area, widest = sizes[start][0] * sizes[start][1], max(b - a for a, b in [*batch, (start, stop)])
+        full = len(batch) == PICTURES or (len(batch) + 1) * widest * area > PIXELS
+        if batch and (full or sizes[batch[0][0]] != sizes[start]):
+            yield batch
+            batch = []
+        batch.append((start, stop))
+    if batch:
+        yield batch
+
+
+def spans(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """(start, stop) of successive segments of one picture, no more than PIXELS allow."""
+    start = 0
+    for stop in range(1, len(uids) + 1):
+        most = max(1, PIXELS // (sizes[start][0] * sizes[start][1]))
+        if stop == len(uids) or uids[stop] != uids[start] or stop - start == most:
+            yield start, stop
+            start = stop
+
+
+def assemble(folder: Path, shards: dict[str, Path], state: dict[str, Any]) -> None:
+    """ids.parquet, index.faiss and index.json out of the embeddings of all shards."""
+    (folder / "index.json").unlink(missing_ok=True)
+    tables = [pq.read_table(file, columns=["uid", "segment_id"]) for file in shards.values()]
+    names = np.repeat(np.array(list(shards)), [len(table) for table in tables])
+    ids = pa.concat_tables(tables)
+    columns = [np.arange(len(ids)), ids["uid"], ids["segment_id"], names.tolist()]
+    write_table(pa.table(columns, schema=IDS), folder / "ids.parquet")
+    parts = [np.load(folder / f"embeddings_{shard}.npy", mmap_mode="r", allow_pickle=False) for shard in shards]
+    FaissIndex(normalised(np.concatenate(parts))).save(folder / "index.faiss")
+    write_json(state, folder / "index.json")
+
+
+def segment_shards(segments: Path) -> dict[str, Path]:
+    """Name -> file of each shard of segments, in order.
+
+    Raises:
+        UserError: if there are no segments, or files of another kind.
+    """
+    shards = {file.stem: file for file in sorted(segments.glob("*.parquet"))}
+    if not shards or not any(map(rows_of, shards.values())):
+        raise UserError(f"{segments}: no segments; run `dvc repro segment_text`, or name the folder that it wrote")
+    for file in shards.values():
+        if missing := set(COLUMNS) - set(pq.read_schema(file).names):
+            raise UserError(f"{file}: not a shard of segments (no {', '.join(sorted(missing))})")
+    return shards
+
+
+def rows_of(file: Path) -> int:
+    """Rows of a parquet file, by its footer."""
+    try:
+        return pq.read_metadata(file).num_rows
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{file}: cannot be read ({str(error).splitlines()[0]}); make it anew") from None
+
+
+def digest(files: Sequence[Path]) -> str:
+    """sha256, as hex digits, over names and contents of files.
+
+    Raises:
+        UserError: if one is missing.
+    """
+    total = hashlib.sha256()
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                total.update(f"{file.name}\0".encode() + hashlib.file_digest(stream, "sha256").digest())
+        except OSError:
+            raise UserError(f"{file}: no such file; run the stage that writes it first (`dvc repro`)") from None
+    return total.hexdigest()
+
+
+def has(file: Path, value: dict[str, Any]) -> bool:
+    """Does a JSON file hold this?"""
+    try:
+        return json.loads(file.read_text()) == value
+    except (OSError, ValueError):
+        return False
+
+
+def sweep(folder: Path, shards: set[str]) -> None:
+    """Remove what a killed run left half written, and embeddings of shards that are no more."""
+    for file in [*folder.glob(".*.part"), *folder.glob("embeddings_*.*")]:
+        if file.suffix == ".part" or file.stem.removeprefix("embeddings_") not in shards:
+            file.unlink()

@@ -1,0 +1,142 @@
+"""What a query of segments has found: a table for the terminal and a sheet of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image, ImageDraw
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from captionseg.datasets.pictures import Pictures
+from captionseg.inference.inputs import Prepared
+from captionseg.inference.segment_index import Hit
+from captionseg.reporting.overlay import FAINT, INK, PAPER, font
+from captionseg.segment_text.rle import decode
+
+SIDE, GAP, LINE = 224, 8, 20  # of a picture, between pictures, and of a line of letters, in pixels
+MARGIN = 0.15  # of a segment's box, shown around it
+SMALLEST = 32  # side of the smallest part of a picture that is shown by itself, in pixels
+
+
+@dataclass(frozen=True)
+class Found:
+    """A hit and its picture.
+
+    Attributes:
+        hit: what was found.
+        image: uint8 [H, W, 3].
+        place: tar and key of the picture.
+    """
+
+    hit: Hit
+    image: np.ndarray
+    place: str
+
+    @property
+    def texts(self) -> list[str]:
+        """What names the segment, the best grounded first."""
+        ordered = sorted(self.hit.segment["texts"], key=lambda text: -text["score"])
+        return list(dict.fromkeys(text["text"] for text in ordered))
+
+    @property
+    def mask(self) -> np.ndarray:
+        """[H, W] bool."""
+        return decode([self.hit.segment["rle"]], *self.image.shape[:2])[0]
+
+
+def with_pictures(hits: Sequence[Hit], prepared: Prepared) -> list[Found]:
+    """The hits, each with its picture."""
+    ids = pq.read_table(prepared.index / "ids.parquet", columns=["uid", "shard", "key"]).to_pydict()
+    row_of = {uid: row for row, uid in enumerate(ids["uid"])}
+    pictures, rows = Pictures(prepared.pairs, ids["shard"], ids["key"]), [row_of[hit.segment["uid"]] for hit in hits]
+    return [Found(hit, pictures[row], f"{pictures.path(row)}:{ids['key'][row]}.jpg")
+            for hit, row in zip(hits, rows, strict=True)]  # fmt: skip
+
+
+def table(found: Sequence[Found]) -> Iterator[str]:
+    """Lines: rank, score, picture, uid, box (x, y, width, height in pixels) and texts."""
+    rows = [("rank", "score", "picture", "uid", "x,y,w,h", "texts")]
+    for one in found:
+        box = ",".join(f"{value:.0f}" for value in one.hit.segment["bbox"])
+        rows.append((str(one.hit.rank), f"{one.hit.score:.3f}", one.place, one.hit.segment["uid"], box,
+                     " | ".join(one.texts)))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.rjust(w) if n < 2 else cell.ljust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        yield "  ".join(cells).rstrip()
+
+
+def contact_sheet(title: str, found: Sequence[Found]) -> np.ndarray:
+    """uint8 [H, W, 3]: a tile for each hit, best first, row by row; a page somewhat wider than high."""
+    tiles = [tile(one) for one in found]
+    height, width = tiles[0].shape[0] + GAP, tiles[0].shape[1] + 2 * GAP
+    columns = min(len(tiles), max(1, round((1.4 * len(tiles) * height / width) ** 0.5)))
+    rows, top = -(-len(tiles) // columns), 2 * LINE
+    page = Image.new("RGB", (columns * width, top + rows * height), PAPER)
+    face = font(17)
+    ImageDraw.Draw(page).text((GAP, top / 2), shortened(title, face, page.width - 2 * GAP), INK, face, anchor="lm")
+    for number, one in enumerate(tiles):
+        page.paste(Image.fromarray(one), (GAP + number % columns * width, top + number // columns * height))
+    return np.asarray(page)
+
+
+def tile(one: Found) -> np.ndarray:
+    """The picture, pale outside of the segment, and beside it the part around the segment; below, what it is."""
+    mask = one.mask
+    x, y, w, h = around(one.hit.segment["bbox"], one.image.shape[1], one.image.shape[0])
+    part = np.s_[y : y + h, x : x + w]
+    page = Image.new("RGB", (2 * SIDE + GAP // 2, SIDE + 2 * LINE), PAPER)
+    for place, image, inside, pale in ((0, one.image, mask, 0.6), (1, one.image[part], mask[part], 0.0)):
+        drawn = Image.fromarray(outlined(image, inside, pale))
+        left = place * (SIDE + GAP // 2)
+        page.paste(drawn, (left + (SIDE - drawn.width) // 2, (SIDE - drawn.height) // 2))
+    draw, face, small = ImageDraw.Draw(page), font(14), font(12)
+    head, texts = f"{one.hit.rank}   {one.hit.score:.3f}   ", one.texts or [""]
+    draw.text((0, SIDE + LINE / 2 + 1), head, FAINT, face, anchor="lm")
+    at = face.getlength(head)
+    draw.text((at, SIDE + LINE / 2 + 1), shortened(texts[0], face, page.width - at), INK, face, anchor="lm")
+    draw.text((0, SIDE + 1.4 * LINE), shortened(one.place, small, page.width), FAINT, small, anchor="lm")
+    return np.asarray(page)
+
+
+def outlined(image: np.ndarray, inside: np.ndarray, pale: float) -> np.ndarray:
+    """uint8: a picture as large as a tile allows, a segment in it with an outline that is seen on any colour.
+
+    No tint: a red segment has to look red.
+
+    Args:
+        image: uint8 [H, W, 3].
+        inside: bool [H, W] of the segment.
+        pale: how far what is outside fades to white, 0 to 1.
+    """
+    scale = SIDE / max(inside.shape)
+    size = (max(1, round(inside.shape[1] * scale)), max(1, round(inside.shape[0] * scale)))
+    drawn = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), np.float32)
+    large = np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.NEAREST))
+    drawn[~large] += pale * (255 - drawn[~large])
+    drawn[np.logical_and(binary_dilation(large), ~large)] = 255
+    drawn[np.greater(large, binary_erosion(large))] = INK  # where the picture ends too
+    return drawn.round().astype(np.uint8)
+
+
+def around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
+    """x, y, width and height of the square around a box with some margin, inside a picture of this size."""
+    x, y, w, h = box
+    side = max(SMALLEST, round((1 + 2 * MARGIN) * max(w, h)))
+    sides = min(side, width), min(side, height)
+    left = np.clip(round(x + (w - sides[0]) / 2), 0, width - sides[0])
+    top = np.clip(round(y + (h - sides[1]) / 2), 0, height - sides[1])
+    return int(left), int(top), *sides
+
+
+def shortened(text: str, face: object, width: float) -> str:
+    """A text that is no longer than `width` pixels in a font."""
+    if face.getlength(text) <= width:  # type: ignore[attr-defined]
+        return text
+    kept = len(text)
+    while kept and face.getlength(text[:kept].rstrip() + "...") > width:  # type: ignore[attr-defined]
+        kept -= 1
+    return text[:kept].rstrip() + "..."
