@@ -21,7 +21,7 @@ FAMILIES = {
     "grounding": (["GROUNDERS"], {"grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner"}),
     "modeling": (["MODELS"], {"attached", "backbone", "bags", "completion", "group_encoder", "group_readout",
-                             "grounder", "grouping", "groupvit_checkpoint", "merging", "pairs", "pretrained",
+                             "grounder", "grouping", "groupvit_checkpoint", "live", "merging", "pairs", "pretrained",
                              "regions", "saved", "segmenter", "text", "texts", "tokens", "towers", "transformer",
                              "word_segments", "zero_shot"}),
     "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "recipe"}),
