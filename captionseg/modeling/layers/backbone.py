@@ -105,7 +105,8 @@ class BackboneBlocks(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.net = create(network.name, {"dynamic_img_size": True}, {}).requires_grad_(False).eval()
+        net = create(network.name, {"dynamic_img_size": True, "weight_init": "skip"}, {"dynamic_img_size": True}, {})
+        self.net = net.requires_grad_(False).eval()
         self.blocks, self.token = network.blocks or None, getattr(self.net, "cls_token", None) is not None
         for name, value in zip(("factor", "shift"), statistics(self.net), strict=True):
             self.register_buffer(name, value, persistent=False)
