@@ -22,8 +22,7 @@ from captionseg.regioning import write_regions
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
 from captionseg.segmenters import Felzenszwalb, Superpixels
-from captionseg.storage import package_path, read_tables, write_array, write_table
-from captionseg.text.tokenizers import DEFAULT_BERT
+from captionseg.storage import read_tables, write_array, write_table
 
 RED, GREY = (220, 30, 30), (120, 120, 120)
 LONG = "A red ball lies on the ground. A green cup is beside a blue door. " * 200
@@ -211,33 +210,14 @@ def test_all_of_them_together_are_counted_as_they_are_apart(tmp_path: Path) -> N
 # -------------------------------------------------------------------------------- Grounding DINO
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Grounding DINO of small random weights on disk."""
-    import torch
-    from transformers import (
-        AutoTokenizer,
-        BertConfig,
-        GroundingDinoConfig,
-        GroundingDinoForObjectDetection,
-        GroundingDinoImageProcessor,
-        SwinConfig,
-    )
+@pytest.fixture
+def checkpoint(tmp_path: Path, grounding_dino) -> str:
+    """The small Grounding DINO on disk."""
+    from transformers import GroundingDinoImageProcessor
 
-    torch.manual_seed(0)
-    bert = BertConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
-    swin = SwinConfig(image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
-                      out_indices=[2, 3, 4])  # fmt: skip
-    config = GroundingDinoConfig(
-        backbone_config=swin, text_config=bert, num_queries=12, d_model=32, encoder_layers=1, decoder_layers=2,
-        encoder_ffn_dim=16, decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("grounding_dino")
-    tokenizer = AutoTokenizer.from_pretrained(str(package_path(*DEFAULT_BERT)), local_files_only=True)
-    processor = GroundingDinoImageProcessor(size={"shortest_edge": 96, "longest_edge": 160})
-    for part in (GroundingDinoForObjectDetection(config), tokenizer, processor):
-        part.save_pretrained(folder)
-    return str(folder)
+    for part in (*grounding_dino, GroundingDinoImageProcessor(size={"shortest_edge": 96, "longest_edge": 160})):
+        part.save_pretrained(tmp_path / "grounding_dino")
+    return str(tmp_path / "grounding_dino")
 
 
 def test_grounding_dino_reads_long_empty_and_pointless_captions_of_all_pictures(tmp_path: Path, checkpoint) -> None:

@@ -198,7 +198,7 @@ def test_the_best_boxes_are_those_of_all_captions_together() -> None:
     assert [[t["text"] for t in row["texts"]] for row in rows] == [["fly"], ["a dog"]]
 
 
-@pytest.mark.parametrize(("caption", "said"), [("", False), (" .,!? \n…", False), ("é", True), ("3", True), ("..a", True)])
+@pytest.mark.parametrize(("caption", "said"), [("", False), (" .,! \n…", False), ("é", True), ("3", True)])
 def test_captions_that_say_nothing(caption: str, said: bool) -> None:
     assert is_said(caption) == said
 
