@@ -4,6 +4,7 @@
     captionseg check-params
     captionseg convert groupvit nvidia-groupvit ours
     captionseg query-segments "a red apple" -k 20
+    captionseg export-segments sa1b
 
 What a command needs is imported when it runs, so that --help comes at once.
 """
@@ -50,6 +51,13 @@ def parser() -> argparse.ArgumentParser:
     two = commands.add_parser("check-params", help="check params.yaml", description=check_params.__doc__)
     two.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"), help="default: %(default)s")
     two.set_defaults(run=check_params)
+    export = commands.add_parser("export-segments", help="segments with their texts as SA-1B's JSON, a file an image",
+                                 description=export_segments.__doc__)
+    export.add_argument("out", type=Path, help="folder to write; it must be empty")
+    export.add_argument("--segments", type=Path, default=Path("data/segments"), help="default: %(default)s")
+    export.add_argument("--pairs", type=Path, default=Path("data/pairs"), help="that they were made of (default: "
+                        "%(default)s)")
+    export.set_defaults(run=export_segments)
     three = commands.add_parser("convert", help="GroupViT checkpoints of transformers into ours, and back",
                                 description=convert.__doc__)
     three.add_argument("kind", choices=["groupvit"], help="of model")
@@ -116,6 +124,13 @@ def convert(arguments: argparse.Namespace) -> None:
     from captionseg.modeling.groupvit_checkpoint import convert as run
 
     print(run(arguments.source, arguments.target))
+
+
+def export_segments(arguments: argparse.Namespace) -> None:
+    """Write the segments of stage segment_text as SA-1B has them, OUT/KEY.json, with a key `texts` more."""
+    from captionseg.segment_text.export import export_sa1b
+
+    print(f"{export_sa1b(arguments.segments, arguments.pairs, arguments.out)} files in {arguments.out}")
 
 
 def segment(arguments: argparse.Namespace) -> None:

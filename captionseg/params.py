@@ -16,6 +16,7 @@ from captionseg.typed import build, check_keys
 
 if TYPE_CHECKING:
     from captionseg.benchmarks import EvaluateParams
+    from captionseg.captioners import CaptionParams
     from captionseg.curation import CurateParams
     from captionseg.datasets import DownloadParams
     from captionseg.encoders import IndexParams
@@ -36,8 +37,8 @@ class Params:
         UserError: naming the file and the path of the key, for anything that does not fit.
     """
 
-    SECTIONS = ("seed", "download", "index", "regions", "curate", "segment_text", "validate", "pretrain", "recipes",
-                "evaluate", "report", "gate")
+    SECTIONS = ("seed", "download", "caption", "index", "regions", "curate", "segment_text", "validate", "pretrain",
+                "recipes", "evaluate", "report", "gate")
 
     def __init__(self, path: Path | str = "params.yaml") -> None:
         self.path = Path(path)
@@ -63,6 +64,12 @@ class Params:
         from captionseg.datasets import DownloadParams
 
         return self._section("download", DownloadParams)
+
+    @cached_property
+    def caption(self) -> CaptionParams:
+        from captionseg.captioners import CaptionParams
+
+        return self._section("caption", CaptionParams)
 
     @cached_property
     def index(self) -> IndexParams:

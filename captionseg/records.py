@@ -26,6 +26,12 @@ class UserError(Exception):
     """A mistake that the user can mend. Its text is one line: what, where, and what to do."""
 
 
+def one_line(text: object, most: int = 200) -> str:
+    """What others wrote (an exception, a name of a file, an answer) as one line of printable characters."""
+    whole = str(text).encode("utf-8", "backslashreplace").decode()  # names of files may be no valid text
+    return "".join(c for c in " ".join(whole.split()) if c.isprintable())[:most]
+
+
 # ------------------------------------------------------------------------------------------------ schemas
 
 PAIRS = pa.schema(
@@ -61,6 +67,18 @@ NEIGHBOURS = pa.schema(
     [("row", pa.int64()), ("neighbours", pa.list_(pa.int32())), ("similarities", pa.list_(pa.float32()))]
 )
 
+CAPTIONS = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("caption", pa.string()),  # the original one
+        ("captioner", pa.string()),  # key of its configuration
+        ("generated", pa.string()),  # tidied; null where there is none
+        ("status", pa.string()),  # success, failed or missing (precomputed)
+        ("error_message", pa.string()),  # null on success
+    ]
+)
+"""Generated captions: one row per picture that was asked about, failures too."""
+
 CONCEPT = pa.struct(
     [
         ("text", pa.string()),
@@ -83,7 +101,15 @@ SUPERVISION = pa.schema(
 )
 """What models learn from. Rows are marked, never deleted."""
 
-SEGMENT_TEXT = pa.struct([("text", pa.string()), ("kind", pa.string()), ("score", pa.float32())])
+SEGMENT_TEXT = pa.struct(
+    [
+        ("text", pa.string()),
+        ("kind", pa.string()),  # phrase or expression (of a caption), concept (curated)
+        ("score", pa.float32()),  # of the best of its boxes
+        ("caption", pa.int8()),  # whose text it is there: 0 the original caption, 1 the generated one, -1 of none
+        ("count", pa.int32()),  # how many boxes gave the segment this text
+    ]
+)
 SEGMENTS = pa.schema(
     [
         ("uid", pa.string()),

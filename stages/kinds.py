@@ -1,4 +1,8 @@
-"""What the keyword arguments of a stage's main are annotated with, beside str: paths that it reads or writes."""
+"""What the keyword arguments of a stage's main are annotated with, beside str: paths that it reads or writes.
+
+Out is written in the work folder and moved into place at the end. Kept is written in place and never emptied (`persist`
+in dvc.yaml): for what is too dear to make twice, by stages that say there themselves what is finished.
+"""
 
 from __future__ import annotations
 
@@ -7,3 +11,4 @@ from typing import NewType
 
 In = NewType("In", Path)
 Out = NewType("Out", Path)
+Kept = NewType("Kept", Path)

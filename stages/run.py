@@ -2,7 +2,7 @@
 
     python -m stages.run download --pairs data/pairs --truth data/truth
 
-`main(params, *, ...)` of a stage says by its annotations which arguments are inputs (In), outputs (Out) or words.
+`main(params, *, ...)` of a stage says by its annotations which arguments are inputs (In), outputs (Out, Kept) or words.
 It writes its outputs in a work folder named by the hash of params, inputs and code. A stage that was killed finds
 that folder again and goes on with what is in it; a stage that ends well renames it into place. DVC empties `outs`
 before it runs a stage, so unfinished work must live elsewhere.
@@ -30,7 +30,8 @@ from captionseg.params import Params
 from captionseg.records import UserError
 from stages.kinds import In, Out
 
-STAGES = ("download", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate", "report")
+STAGES = ("download", "caption", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate",
+          "report")
 
 
 def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:

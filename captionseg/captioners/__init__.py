@@ -5,32 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from captionseg.captioners.cache import caption, read_captions
-from captionseg.captioners.captioner import Captioner, CaptionError, NoCaption
+from captionseg.captioners.cache import caption, kept_rows
+from captionseg.captioners.captioner import Captioner, CaptionError, Decoding, NoCaption
 from captionseg.captioners.chat import ChatParams
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.captioners.server import ServerParams
+from captionseg.records import UserError
 
 CAPTIONERS = {"chat": ChatParams, "server": ServerParams, "precomputed": PrecomputedParams}
 
-__all__ = ["CAPTIONERS", "CaptionError", "CaptionParams", "Captioner", "NoCaption", "caption", "read_captions"]
+__all__ = ["CAPTIONERS", "CaptionError", "CaptionParams", "Captioner", "Decoding", "NoCaption", "caption", "kept_rows"]
 
 
 @dataclass(frozen=True)
 class CaptionParams:
-    """Who captions pictures, and how.
+    """Section `caption`: who captions pictures that have a caption already, and how.
 
     Attributes:
-        captioner: which of CAPTIONERS; its own section holds its parameters.
+        captioner: which of CAPTIONERS; its own section holds its parameters. none: pictures keep their one caption.
+        split: whose pictures.
         retry_failed: ask again for what failed in an earlier run.
     """
 
-    captioner: Literal["chat", "server", "precomputed"] = "chat"
+    captioner: Literal["none", "chat", "server", "precomputed"] = "none"
+    split: Literal["train", "tune", "test"] = "train"
     retry_failed: bool = True
     chat: ChatParams = field(default_factory=ChatParams)
     server: ServerParams = field(default_factory=ServerParams)
     precomputed: PrecomputedParams = field(default_factory=PrecomputedParams)
 
     def build(self) -> Captioner:
-        """The chosen captioner."""
+        """The chosen captioner.
+
+        Raises:
+            UserError: if it cannot work, or if there is none.
+        """
+        if self.captioner == "none":
+            raise UserError(f"caption.captioner: none is chosen; take one of {', '.join(CAPTIONERS)}")
         return getattr(self, self.captioner).build()

@@ -19,31 +19,20 @@ from tqdm import tqdm
 
 from captionseg.captioners.captioner import Captioner, CaptionError, NoCaption, tidied
 from captionseg.datasets.shards import read_images, shard_names
-from captionseg.records import PAIRS, UserError
+from captionseg.records import CAPTIONS, PAIRS, UserError, one_line
 from captionseg.storage import write_table
-
-CAPTIONS = pa.schema(
-    [
-        ("uid", pa.string()),
-        ("caption", pa.string()),  # the original one
-        ("captioner", pa.string()),  # key of its configuration
-        ("generated", pa.string()),  # tidied; null where there is none
-        ("status", pa.string()),  # success, failed or missing (precomputed)
-        ("error_message", pa.string()),  # null on success
-    ]
-)
-"""One row per picture that was asked about, failures too."""
 
 HOPELESS = 50  # failures in a row that end a run
 
 
 @dataclass
 class _Run:
-    """What is going on: who captions into which folder, and how it went so far."""
+    """What is going on: who captions into which folder, and how it went so far. `home`: uid -> shard on disk."""
 
     captioner: Captioner
     folder: Path
     bar: tqdm
+    home: dict[str, str] = field(default_factory=dict)
     count: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     in_a_row: int = 0
@@ -69,21 +58,11 @@ def caption(
     """
     with tqdm(total=total(pairs, uids), desc="caption", unit="img") as bar:
         run = _Run(captioner, Path(out) / captioner.key, bar)
+        for shard in sorted({file.name.partition(".")[0] for file in run.folder.glob("[0-9]*.par*")}):
+            run.home.update((row["uid"], shard) for row in kept_rows(run.folder, shard))
         for shard in shard_names(pairs):
-            known = {row["uid"]: row for row in kept_rows(run.folder, shard)}
-            _shard(run, pairs, shard, known, wanted=uids, retry=retry_failed)
+            _shard(run, pairs, shard, wanted=uids, retry=retry_failed)
     return summary(run)
-
-
-def read_captions(
-    out: Path, captioner: Captioner, uids: Collection[str] | None = None
-) -> Iterator[tuple[str, str]]:
-    """(uid, generated caption) of every success on disk, shard by shard; `uids` as in `caption`."""
-    folder = Path(out) / captioner.key
-    for shard in sorted({file.name.partition(".")[0] for file in folder.glob("[0-9]*.par*")}):
-        for row in kept_rows(folder, shard):
-            if row["status"] == "success" and (uids is None or row["uid"] in uids):
-                yield row["uid"], row["generated"]
 
 
 def total(pairs: Path, uids: Collection[str] | None) -> int:
@@ -97,6 +76,10 @@ def total(pairs: Path, uids: Collection[str] | None) -> int:
 def kept_rows(folder: Path, shard: str) -> list[dict]:
     """Rows of a shard that earlier runs left, one a picture: the newest.
 
+    Args:
+        folder: of one configuration, OUT/KEY.
+        shard: which one.
+
     Raises:
         UserError: for a file that cannot be read.
     """
@@ -106,18 +89,25 @@ def kept_rows(folder: Path, shard: str) -> list[dict]:
         try:
             rows.update((row["uid"], row) for row in pq.read_table(file, schema=CAPTIONS).to_pylist())
         except (OSError, pa.ArrowException) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = one_line(error) or type(error).__name__
             raise UserError(f"{file}: cannot be read ({reason}); delete it, its captions are made again") from None
     return list(rows.values())
 
 
-def _shard(
-    run: _Run, pairs: Path, shard: str, known: dict[str, dict], *, wanted: Collection[str] | None, retry: bool
-) -> None:
+def _moved(run: _Run, uids: Collection[str]) -> dict[str, dict]:
+    """Rows of pictures that were in other shards when they were captioned."""
+    homes = sorted({run.home[uid] for uid in uids if uid in run.home})
+    return {row["uid"]: row for home in homes for row in kept_rows(run.folder, home) if row["uid"] in uids}
+
+
+def _shard(run: _Run, pairs: Path, shard: str, *, wanted: Collection[str] | None, retry: bool) -> None:
     """One shard: ask about what is not known, batch by batch, then make one file of all."""
     rows = pq.read_table(pairs / f"{shard}.parquet", schema=PAIRS).select(["uid", "caption", "url", "status"])
     asked = {row["uid"]: row for row in rows.to_pylist()
              if row["status"] == "success" and (wanted is None or row["uid"] in wanted)}
+    known = {row["uid"]: row for row in kept_rows(run.folder, shard)}
+    moved = _moved(run, asked.keys() - known.keys())
+    known |= moved
     done = {uid for uid, row in known.items() if uid in asked and row["caption"] == asked[uid]["caption"]
             and (row["status"] == "success" or not retry)}
     for uid in done:
@@ -132,9 +122,10 @@ def _shard(
         write_table(pa.Table.from_pylist(found, schema=CAPTIONS), parts / f"{number:06d}.parquet")
         number += 1
         new.update((row["uid"], row) for row in found)
-    if parts.exists():
+    if moved or parts.exists():
         every = {**known, **new}
         write_table(pa.Table.from_pylist(list(every.values()), schema=CAPTIONS), run.folder / f"{shard}.parquet")
+    if parts.exists():
         gone = run.folder / f".{shard}.parts"  # out of sight at once: half a deletion would leave the older rows
         shutil.rmtree(gone, ignore_errors=True)
         parts.rename(gone)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,27 @@ from captionseg.records import UserError
 PROMPT = ("Describe this image in detail. In your description, specifically mention ALL VISIBLE parts of each object "
           "in the image.")
 """USE's, section 3.1. Its baseline is "Describe the image in detail."."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What a model is asked, and how its answer is drawn (section 3.1 of USE): captions depend on all of it.
+
+    Attributes:
+        prompt: the question; {caption} in it stands for the original caption.
+        temperature: of the sampling; 0 takes the likeliest word.
+        top_p: the fewest words whose probabilities reach it are drawn from.
+        top_k: at most so many; 0 is no limit.
+        max_new_tokens: at most so many an answer.
+        seed: of the sampling; each picture has a seed of its own, made of this, its pixels and the question.
+    """
+
+    prompt: str = PROMPT
+    temperature: float = 0.8
+    top_p: float = 0.4
+    top_k: int = 5
+    max_new_tokens: int = 512
+    seed: int = 0
 
 
 class CaptionError(UserError):

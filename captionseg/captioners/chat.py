@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from captionseg.captioners.captioner import PROMPT, CaptionError, key_of, question, seed_of
-from captionseg.records import UserError
-from captionseg.runtime.runtime import Precision
+from captionseg.captioners.captioner import CaptionError, Decoding, key_of, question, seed_of
+from captionseg.records import UserError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,22 +31,14 @@ class ChatParams:
         folder: of the checkpoint: config.json, *.safetensors, tokenizer, image processor and chat template.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32, bf16 or fp16 of the weights.
-        prompt: the question; {caption} in it stands for the original caption.
-        temperature, top_p, top_k: of the sampling (USE's); temperature 0 takes the likeliest word, top_k 0 is no limit.
-        max_new_tokens: at most so many an answer.
-        seed: of the sampling; each picture has a seed of its own, made of this, its pixels and the question.
+        decoding: what is asked, and how the answer is drawn.
         batch: images at once.
     """
 
     folder: str = ""
     device: str = "auto"
-    precision: Precision = "auto"
-    prompt: str = PROMPT
-    temperature: float = 0.8
-    top_p: float = 0.4
-    top_k: int = 5
-    max_new_tokens: int = 512
-    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # not runtime's: that imports torch
+    decoding: Decoding = field(default_factory=Decoding)
     batch: int = 8
 
     def build(self) -> ChatCaptioner:
@@ -60,8 +51,8 @@ class ChatParams:
 
         runtime = detect(self.device, self.precision)
         model, processor = load(Path(self.folder), runtime)
-        names = ("precision", "prompt", "temperature", "top_p", "top_k", "max_new_tokens", "seed")
-        key = key_of("chat", content=content_of(Path(self.folder)), **{name: getattr(self, name) for name in names})
+        content = content_of(Path(self.folder))
+        key = key_of("chat", content=content, precision=self.precision, **asdict(self.decoding))
         return ChatCaptioner(model, processor, self, runtime=runtime, key=key)
 
 
@@ -83,7 +74,7 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
         reader: Any = AutoModelForImageTextToText
         model = reader.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **known)
     except Exception as error:  # whatever a reader of foreign files may raise
-        reason = next(iter(str(error).split("\n")), "")[:300] or type(error).__name__
+        reason = one_line(next(iter(str(error).split("\n")), ""), 300) or type(error).__name__
         raise UserError(f"{where}: no chat model that transformers can load: {reason}") from error
     finally:
         if shown:
@@ -118,7 +109,7 @@ class ChatCaptioner:
     def __init__(self, model: Any, processor: Any, params: ChatParams, *, runtime: Runtime, key: str) -> None:
         self.model, self.processor, self.params, self.runtime = model, processor, params, runtime
         self.key, self.batch = key, params.batch
-        self.options = generation(model, processor.tokenizer, params.max_new_tokens)
+        self.options = generation(model, processor.tokenizer, params.decoding.max_new_tokens)
 
     def captions(
         self, images: Sequence[np.ndarray], given: Sequence[str], *, uids: Sequence[str] = (), urls: Sequence[str] = ()
@@ -126,19 +117,20 @@ class ChatCaptioner:
         """See Captioner."""
         import torch
 
-        asked = [question(self.params.prompt, text) for text in given]
-        seeds = [seed_of(self.params.seed, image, text) for image, text in zip(images, asked, strict=True)]
+        decoding = self.params.decoding
+        asked = [question(decoding.prompt, text) for text in given]
+        seeds = [seed_of(decoding.seed, image, text) for image, text in zip(images, asked, strict=True)]
         if not asked:
             return []
         try:
             inputs = self._inputs(images, asked)
             with torch.inference_mode():
                 tokens = self.model.generate(**inputs, generation_config=self.options,
-                                             logits_processor=[Draw(seeds, self.params)])
+                                             logits_processor=[Draw(seeds, decoding)])
             new = tokens[:, inputs["input_ids"].shape[1] :]
             return self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         except (ValueError, RuntimeError, LookupError, TypeError) as error:  # of one picture; out of memory too
-            raise CaptionError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
+            raise CaptionError(one_line(f"{type(error).__name__}: {error}", 300)) from error
 
     def _inputs(self, images: Sequence[np.ndarray], asked: Sequence[str]) -> Any:
         """What the model reads: left-padded tokens, and pixels in the precision of its weights."""
@@ -174,16 +166,16 @@ class Draw:
 
     Args:
         seeds: [B].
-        params: temperature, top_p, top_k.
+        decoding: temperature, top_p, top_k.
     """
 
-    def __init__(self, seeds: Sequence[int], params: ChatParams) -> None:
+    def __init__(self, seeds: Sequence[int], decoding: Decoding) -> None:
         self.rows = [np.random.default_rng(seed) for seed in seeds]
-        self.params = params
+        self.decoding = decoding
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """[B, T] tokens so far and [B, V] logits -> [B, V]."""
-        p, uniform = self.params, scores.new_tensor([row.random() for row in self.rows])
+        p, uniform = self.decoding, scores.new_tensor([row.random() for row in self.rows])
         chosen = drawn(scores, uniform, temperature=p.temperature, top_p=p.top_p, top_k=p.top_k)
         return scores.new_full(scores.shape, -float("inf")).scatter(1, chosen[:, None], 0.0)
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from captionseg.captioners.captioner import NoCaption, key_of
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 
 
 class PrecomputedCaptioner:
@@ -96,6 +96,6 @@ class PrecomputedParams:
         except FileNotFoundError:
             raise UserError(f"{option}: no file {self.file!r}; give a parquet file of captions") from None
         except (OSError, pa.ArrowException) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = one_line(error) or type(error).__name__
             raise UserError(f"{option}: {self.file} is no parquet file of captions: {reason}") from None
         return by, pa.table({by: strings[0], "text": strings[1]})

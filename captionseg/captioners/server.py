@@ -12,15 +12,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
 
-from captionseg.captioners.captioner import PROMPT, CaptionError, key_of, question, seed_of
-from captionseg.records import UserError
+from captionseg.captioners.captioner import CaptionError, Decoding, key_of, question, seed_of
+from captionseg.records import UserError, one_line
 
 LARGEST_ANSWER = 1 << 20  # bytes
 BUSY = {408, 425, 429, 500, 502, 503, 504}
@@ -35,10 +35,7 @@ class ServerParams:
     Attributes:
         url: of the API, up to and with /v1.
         model: name that the server knows it by; `GET URL/models` lists them.
-        prompt: the question; {caption} in it stands for the original caption.
-        temperature, top_p, top_k: of the sampling (USE's); top_k 0 is not sent, for servers that do not know it.
-        max_new_tokens: at most so many an answer.
-        seed: of the sampling; each picture has a seed of its own, made of this, its pixels and the question.
+        decoding: what is asked, and how the answer is drawn; top_k 0 is not sent, for servers that do not know it.
         side: larger pictures are shrunk to it, in pixels.
         batch: requests at once.
         timeout: seconds that one answer may take.
@@ -49,12 +46,7 @@ class ServerParams:
 
     url: str = "http://127.0.0.1:8000/v1"
     model: str = ""
-    prompt: str = PROMPT
-    temperature: float = 0.8
-    top_p: float = 0.4
-    top_k: int = 5
-    max_new_tokens: int = 512
-    seed: int = 0
+    decoding: Decoding = field(default_factory=Decoding)
     side: int = 1344
     batch: int = 8
     timeout: float = 120.0
@@ -101,8 +93,7 @@ class ServerCaptioner:
         self.params, self.batch = params, params.batch
         here = is_here(urlsplit(params.url).hostname or "")
         self.opener = urllib.request.build_opener(_Stay, *([urllib.request.ProxyHandler({})] if here else []))
-        names = ("model", "prompt", "temperature", "top_p", "top_k", "max_new_tokens", "seed", "side")
-        self.key = key_of("server", **{name: getattr(params, name) for name in names})
+        self.key = key_of("server", model=params.model, side=params.side, **asdict(params.decoding))
 
     def captions(
         self, images: Sequence[np.ndarray], given: Sequence[str], *, uids: Sequence[str] = (), urls: Sequence[str] = ()
@@ -118,11 +109,11 @@ class ServerCaptioner:
 
     def _body(self, image: np.ndarray, given: str) -> bytes:
         """The request for one picture."""
-        p, text = self.params, question(self.params.prompt, given)
-        picture = {"type": "image_url", "image_url": {"url": data_url(image, p.side)}}
+        p, text = self.params.decoding, question(self.params.decoding.prompt, given)
+        picture = {"type": "image_url", "image_url": {"url": data_url(image, self.params.side)}}
         content = [picture, {"type": "text", "text": text}]
         return json.dumps({
-            "model": p.model, "messages": [{"role": "user", "content": content}], "stream": False,
+            "model": self.params.model, "messages": [{"role": "user", "content": content}], "stream": False,
             "temperature": p.temperature, "top_p": p.top_p, "max_tokens": p.max_new_tokens,
             "seed": seed_of(p.seed, image, text) >> 32,  # 31 bits: some servers read no more
             **({"top_k": p.top_k} if p.top_k else {}),
@@ -198,7 +189,7 @@ def content_of(answer: bytes) -> str:
         found = answer
     if found is None or isinstance(found, str):
         return found or ""
-    raise CaptionError(f"malformed answer of the server: {one_line(answer)}")
+    raise CaptionError(f"malformed answer of the server: {one_line(start(answer))}")
 
 
 def message_of(error: urllib.error.HTTPError) -> str:
@@ -210,9 +201,9 @@ def message_of(error: urllib.error.HTTPError) -> str:
     try:
         found = json.loads(body)
         found = found.get("error", found)
-        return one_line(str(found["message"] if isinstance(found, dict) else found).encode())
+        return one_line(found["message"] if isinstance(found, dict) else found)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return one_line(body) or str(error.reason)
+        return one_line(start(body)) or str(error.reason)
 
 
 def wanted_pause(error: urllib.error.HTTPError) -> float:
@@ -221,7 +212,6 @@ def wanted_pause(error: urllib.error.HTTPError) -> float:
     return min(float(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else 0.0
 
 
-def one_line(text: bytes) -> str:
+def start(text: bytes) -> str:
     """The first words of what may be anything."""
-    words = " ".join(text[:400].decode(errors="replace").split())
-    return "".join(c for c in words if c.isprintable())[:200]
+    return text[:400].decode(errors="replace")

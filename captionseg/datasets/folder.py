@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
-from captionseg.records import ClassTable, UserError
+from captionseg.records import ClassTable, UserError, one_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")  # Pillow has decoders that start programs
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
@@ -293,8 +293,3 @@ def opaque(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def one_line(text: str) -> str:
-    """Text of at most 200 characters for a table's cell."""
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())[:200]

@@ -26,7 +26,8 @@ class ValidateParams:
         min_unique_texts: different texts of segments, as a share of all (USE's COCO: 0.16).
         max_full_image: share of segments that are the whole picture.
         max_unassigned: share of boxes that are of no phrase.
-        max_cut: captions that a grounder had to read in pieces, per image.
+        max_cut: captions that a grounder had to read in pieces, as a share of all.
+        max_uncaptioned: images whose captioning failed or is missing, as a share of those that were to be captioned.
         examples: how many failing rows a report names.
     """
 
@@ -47,4 +48,5 @@ class ValidateParams:
     max_full_image: float = 0.5
     max_unassigned: float = 0.9
     max_cut: float = 0.5
+    max_uncaptioned: float = 0.1
     examples: int = 5

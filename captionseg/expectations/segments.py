@@ -16,6 +16,7 @@ from captionseg.segment_text.phrases import normalised
 from captionseg.segment_text.rle import areas
 
 KINDS = ["phrase", "expression", "concept", "vg"]
+OF_NO_CAPTION = ["concept", "vg"]
 
 
 def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: ValidateParams) -> list[Suite]:
@@ -34,6 +35,7 @@ def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: 
     if len(table):
         texts = exploded(table, "texts", keep=["uid", "segment_id"])
         texts["normalised"] = [normalised(text or "") for text in texts["text"]]
+        texts["of_caption"] = (texts["caption"] == -1) == texts["kind"].isin(OF_NO_CAPTION)
         out += [
             Suite("segments", frame(table, pairs), of_segments(params)),
             Suite("texts of segments", texts, of_texts(params)),
@@ -44,14 +46,19 @@ def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: 
 def making(counts: Mapping[str, int]) -> pd.DataFrame:
     """One row of how segments were made.
 
-    images: that segments were made of. unassigned: of all boxes, the share that was of no phrase. cut: captions that
-    were read in pieces, per image.
+    images: that segments were made of. unassigned: of all boxes, the share that was of no phrase. cut: of all captions,
+    the share that was read in pieces. uncaptioned: of the images that were to be captioned, the share that was not.
     """
-    images, boxes, unassigned, cut = (
-        counts.get(name, 0) for name in ("images", "boxes", "boxes_unassigned", "captions_cut")
-    )
-    shares = {"unassigned": unassigned / max(1, boxes + unassigned), "cut": cut / max(1, images)}
-    return pd.DataFrame([{"table": "segments", "images": images, **shares}])
+    boxes, unassigned, lost, generated = (
+        sum(counts.get(name, 0) for name in names) for names in (
+            ["boxes"], ["boxes_unassigned"], ["captions_failed", "captions_missing"], ["captions_generated"])
+    )  # fmt: skip
+    shares = {
+        "unassigned": unassigned / max(1, boxes + unassigned),
+        "cut": counts.get("captions_cut", 0) / max(1, counts.get("captions", 0)),
+        "uncaptioned": lost / max(1, lost + generated),
+    }
+    return pd.DataFrame([{"table": "segments", "images": counts.get("images", 0), **shares}])
 
 
 def frame(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
@@ -103,6 +110,7 @@ def of_making(params: ValidateParams) -> list[Any]:
         expect.ExpectColumnValuesToBeBetween(column="images", min_value=1),
         expect.ExpectColumnValuesToBeBetween(column="unassigned", max_value=params.max_unassigned),
         expect.ExpectColumnValuesToBeBetween(column="cut", max_value=params.max_cut),
+        expect.ExpectColumnValuesToBeBetween(column="uncaptioned", max_value=params.max_uncaptioned),
     ]
 
 
@@ -123,11 +131,14 @@ def of_segments(params: ValidateParams) -> list[Any]:
 
 
 def of_texts(params: ValidateParams) -> list[Any]:
-    """Expectations of the texts of segments, one row each."""
+    """Expectations of the texts of segments, one row each; of_caption: it is of a caption if its kind says so."""
     return [
-        *not_null("text", "kind", "score"),
+        *not_null("text", "kind", "score", "caption", "count"),
         expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),
         expect.ExpectColumnValuesToBeInSet(column="kind", value_set=KINDS),
+        expect.ExpectColumnValuesToBeBetween(column="caption", min_value=-1, max_value=1),
+        *always("of_caption"),
+        expect.ExpectColumnValuesToBeBetween(column="count", min_value=1),
         expect.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
         expect.ExpectCompoundColumnsToBeUnique(column_list=["segment_id", "normalised"]),
         expect.ExpectColumnProportionOfUniqueValuesToBeBetween(

@@ -1,6 +1,6 @@
 """Boxes for phrases, one grounder a file."""
 
-from captionseg.grounding.grounder import Boxes, Grounder, Query
+from captionseg.grounding.grounder import Boxes, Grounder, Query, joined
 from captionseg.grounding.grounding_dino import GroundingDino, GroundingDinoGrounder
 from captionseg.grounding.relevance import JointSpace, Relevance, RelevanceGrounder
 
@@ -16,4 +16,5 @@ __all__ = [
     "Query",
     "Relevance",
     "RelevanceGrounder",
+    "joined",
 ]

@@ -31,6 +31,16 @@ class Boxes:
         return len(self.boxes)
 
 
+def joined(parts: Sequence[Boxes]) -> Boxes:
+    """All in one: by phrase, best first."""
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(part.boxes for part in parts)])
+    phrase = np.concatenate([np.zeros(0, np.int32), *(part.phrase for part in parts)])
+    score = np.concatenate([np.zeros(0, np.float32), *(part.score for part in parts)])
+    order = np.lexsort((-score, phrase))
+    unassigned, cut = sum(part.unassigned for part in parts), sum(part.cut for part in parts)
+    return Boxes(boxes[order], phrase[order], score[order], unassigned, cut)
+
+
 @dataclass(frozen=True)
 class Query:
     """A text that is grounded as a whole, for grounders that read whole captions.

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from captionseg.grounding.grounder import Boxes, Query
+from captionseg.grounding.grounder import Boxes, Query, joined
 from captionseg.grounding.pieces import Piece, pieces, unfit
 from captionseg.records import UserError
 
@@ -125,7 +125,7 @@ class GroundingDinoGrounder:
             raise ValueError(f"query with spans of {len(spoken)} phrases for {len(phrases)}")
         rest = Query.of(["" if spans else phrase for phrase, spans in zip(phrases, spoken, strict=True)])
         queries = [q for q in (query, rest) if q and any(q.spans)]
-        return sorted_boxes(self.ground([image] * len(queries), queries))
+        return joined(self.ground([image] * len(queries), queries))
 
     def ground(self, images: Sequence[np.ndarray], queries: Sequence[Query]) -> list[Boxes]:
         """Boxes for many pictures and their captions.
@@ -187,7 +187,7 @@ class GroundingDinoGrounder:
         boxes, phrase, mention, score = boxes[mine], phrase[mine], mention[mine], score[mine]
         group = mention if self.params.nms == "mention" else np.zeros_like(mention)
         keep = suppressed(boxes, score, group, self.params.nms_iou)
-        return sorted_boxes([Boxes(boxes[keep], phrase[keep], score[keep], int((~mine).sum()), int(len(parts) > 1))])
+        return joined([Boxes(boxes[keep], phrase[keep], score[keep], int((~mine).sum()), int(len(parts) > 1))])
 
 
 def best_words(logits: np.ndarray, words: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -234,13 +234,3 @@ def suppressed(boxes: np.ndarray, score: np.ndarray, group: np.ndarray, iou: flo
     from torchvision.ops import batched_nms
 
     return batched_nms(torch.from_numpy(boxes), torch.from_numpy(score), torch.from_numpy(group), iou).numpy()
-
-
-def sorted_boxes(parts: Sequence[Boxes]) -> Boxes:
-    """All in one: by phrase, best first."""
-    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(part.boxes for part in parts)])
-    phrase = np.concatenate([np.zeros(0, np.int32), *(part.phrase for part in parts)])
-    score = np.concatenate([np.zeros(0, np.float32), *(part.score for part in parts)])
-    order = np.lexsort((-score, phrase))
-    unassigned, cut = sum(part.unassigned for part in parts), sum(part.cut for part in parts)
-    return Boxes(boxes[order], phrase[order], score[order], unassigned, cut)

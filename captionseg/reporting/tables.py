@@ -12,8 +12,8 @@ import numpy as np
 
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.gate import Verdict, judge
+from captionseg.segment_text.counts import summary
 from captionseg.segment_text.measure import measure
-from captionseg.segment_text.pipeline import summary
 from captionseg.storage import atomic_path
 from captionseg.training import Recipe
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from captionseg.grounding import GroundingDino, JointSpace, Relevance
 from captionseg.segment_text.maker import Maker, View
-from captionseg.segment_text.phrases import Phrase
+from captionseg.segment_text.phrases import Phrase, Spoken
 from captionseg.segmenters import Sam, Superpixels
 
-__all__ = ["Maker", "Phrase", "SegmentTextParams", "View"]
+__all__ = ["Maker", "Phrase", "SegmentTextParams", "Spoken", "View"]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 images, and of them images_without_phrases (nothing to ask), images_without_boxes (asked, but nothing was grounded),
 images_without_segments (no mask is left, for whatever reason);
+captions, and of them captions_generated, captions_empty (no word in them) and captions_cut (longer than the grounder
+reads at once); of generated ones that should be there captions_failed and captions_missing: those images have only
+their original caption;
 phrases, and of them phrases_without_box; expressions, those that some phrases have beside their own text;
-boxes, and beside them boxes_unassigned (what they show is none of the phrases) and boxes_beyond_limit; captions_cut,
-texts longer than the grounder reads at once;
+boxes, and beside them boxes_unassigned (what they show is none of the phrases) and boxes_beyond_limit;
 of the masks of boxes: masks_empty, masks_too_small, masks_unstable, and masks_merged, which gave their texts away.
 """
 
@@ -14,6 +16,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from captionseg.storage import read_tables
+
 
 def read_counts(segments: Path) -> Counter[str]:
     """The counts of all finished shards of a folder; empty if there is none."""
@@ -21,3 +25,16 @@ def read_counts(segments: Path) -> Counter[str]:
     for file in sorted(segments.glob("*_stats.json")):
         count.update(json.loads(file.read_text()))
     return count
+
+
+def summary(segments: Path) -> dict[str, float]:
+    """Segments per image, texts per segment and share of whole-image segments; and the counts of all shards."""
+    count = read_counts(segments)
+    table = read_tables(segments, columns=["full_image", "texts"])
+    texts = sum(len(row) for row in table["texts"].to_pylist())
+    return {
+        "per_image": len(table) / max(1, count["images"]),
+        "texts_per_segment": texts / max(1, len(table)),
+        "full_image_share": sum(table["full_image"].to_pylist()) / max(1, len(table)),
+        **{name: float(value) for name, value in sorted(count.items())},
+    }

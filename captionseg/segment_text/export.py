@@ -2,43 +2,90 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
 
-from captionseg.records import UserError
+from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.storage import write_json
 
+ROWS = 512  # of segments in memory at once, beside those of one image
 
-def export_sa1b(segments: pa.Table, pairs: pa.Table, folder: Path) -> int:
-    """Write KEY.json for every image that has segments.
+
+def export_sa1b(segments: Path, pairs: Path, out: Path) -> int:
+    """Write OUT/KEY.json for every image that has segments; of each shard, few rows are in memory at once.
 
     SA-1B's keys that say how its masks were prompted (`point_coords`, `crop_box`, `predicted_iou`) are left out,
     since nothing here corresponds to them.
 
     Args:
-        segments: of schema SEGMENTS.
-        pairs: rows of schema PAIRS, for keys.
-        folder: out.
+        segments: the segment_text stage's, NNNNN.parquet of schema SEGMENTS, the rows of an image in succession.
+        pairs: shards of the same pairs, for keys.
+        out: an empty folder, or one that is not there yet.
 
     Returns:
         how many files.
 
     Raises:
-        UserError: if a segment's image is not among the pairs.
+        UserError: if there are no segments, a segment's image is not among the pairs, or `out` holds anything.
     """
-    keys = dict(zip(pairs["uid"].to_pylist(), pairs["key"].to_pylist(), strict=True))
+    files = sorted(segments.glob("[0-9]*.parquet"))
+    if not files:
+        raise UserError(f"{segments}: no segments; make them first: `dvc repro segment_text`")
+    with usable(out):
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise UserError(f"{out} is not empty, and nothing is mixed into what is there; give another folder")
     written = 0
-    for uid, rows in groupby(segments.sort_by("uid").to_pylist(), key=lambda row: row["uid"]):
-        if uid not in keys:
-            raise UserError(
-                f"segments name image {uid}, which is not among the pairs; export them with their own pairs"
-            )
-        write_json(annotated(keys[uid], list(rows), number=written), folder / f"{keys[uid]}.json")
-        written += 1
+    with tqdm(total=sum(rows_of(file) for file in files), desc="export", unit="segment") as bar:
+        for file in files:
+            keys = keys_of(pairs / file.name)
+            for uid, group in groupby(read_rows(file), key=lambda row: row["uid"]):
+                if uid not in keys:
+                    raise UserError(f"{file}: image {uid} is not in {pairs / file.name}; give the pairs that these "
+                                    "segments were made of")
+                rows = list(group)
+                write_json(annotated(keys[uid], rows, number=written), out / f"{keys[uid]}.json")
+                written += 1
+                bar.update(len(rows))
     return written
+
+
+def keys_of(shard: Path) -> dict[str, str]:
+    """uid -> key of a shard of pairs."""
+    with usable(shard):
+        table = pq.read_table(shard, columns=["uid", "key"])
+    return dict(zip(table["uid"].to_pylist(), table["key"].to_pylist(), strict=True))
+
+
+def rows_of(file: Path) -> int:
+    """How many segments a file holds."""
+    with usable(file), pq.ParquetFile(file) as found:
+        if not found.schema_arrow.equals(SEGMENTS):
+            raise UserError(f"{file}: not segments of this version; make them anew: `dvc repro segment_text`")
+        return found.metadata.num_rows
+
+
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The segments of a file."""
+    with pq.ParquetFile(file) as found:
+        for batch in found.iter_batches(ROWS):
+            yield from batch.to_pylist()
+
+
+@contextlib.contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """What is wrong with a path in one line: it is missing, no parquet, no folder, not for us to write to."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be used: {one_line(error)}") from None
 
 
 def annotated(key: str, rows: list[dict[str, Any]], *, number: int) -> dict[str, Any]:

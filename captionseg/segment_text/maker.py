@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.grounding import Boxes, Grounder, Query
+from captionseg.grounding import Boxes, Grounder, Query, joined
 from captionseg.segment_text.merge import merged_texts, suppress
-from captionseg.segment_text.phrases import Phrase
+from captionseg.segment_text.phrases import Spoken
 from captionseg.segment_text.rle import encode
 from captionseg.segmenters import BoxSegmenter
 
@@ -58,20 +58,15 @@ class Maker:
     min_area: int = 1
     max_boxes: int = 1000
 
-    def segments(
-        self, view: View, phrases: Sequence[Phrase], caption: str = ""
-    ) -> tuple[list[dict[str, Any]], Counter[str]]:
+    def segments(self, view: View, captions: Sequence[Spoken]) -> tuple[list[dict[str, Any]], Counter[str]]:
         """The segments of one image as rows of schema SEGMENTS, and `captionseg.segment_text.counts` of it.
 
         Args:
             view: the image.
-            phrases: what to look for.
-            caption: whose characters the phrases' spans count.
+            captions: all of its captions. Each is grounded by itself; what is found is merged over all of them.
         """
-        query = Query(caption, tuple(p.spans for p in phrases)) if caption else None
-        every = self.grounder.boxes(
-            view.image, [p.text for p in phrases], dense=view.dense, labels=view.labels, query=query
-        )
+        phrases = [phrase for caption in captions for phrase in caption.phrases]
+        every = self.boxes(view, captions)
         found = best(every, self.max_boxes)
         full = area_share(found.boxes, view.image) > self.full_image_share
         masks, stability = self.masks(view, found.boxes, full)
@@ -87,13 +82,25 @@ class Maker:
             "score": found.score[survivors],
             "full_image": full[survivors],
         }
-        count = asked(phrases, every)
+        count = asked(captions, every)
         count.update(
             boxes_beyond_limit=len(every) - len(found), masks_empty=int((area == 0).sum()),
             masks_too_small=int(((area > 0) & ~large).sum()), masks_unstable=int((large & ~stable).sum()),
             masks_merged=len(good) - len(survivors), images_without_segments=int(not len(survivors)),
         )  # fmt: skip
         return self.rows(view, masks[survivors], texts, numbers), count
+
+    def boxes(self, view: View, captions: Sequence[Spoken]) -> Boxes:
+        """The boxes of all captions; their phrases are numbered on from one caption to the next."""
+        found, number = [], 0
+        for caption in captions:
+            query = Query(caption.text, tuple(p.spans for p in caption.phrases)) if caption.text else None
+            part = self.grounder.boxes(
+                view.image, [p.text for p in caption.phrases], dense=view.dense, labels=view.labels, query=query
+            )
+            found.append(replace(part, phrase=part.phrase + np.int32(number)))
+            number += len(caption.phrases)
+        return joined(found)
 
     def masks(self, view: View, boxes: np.ndarray, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[n, H, W] masks and [n] stabilities; all of the picture, perfectly stable, where `full`."""
@@ -115,15 +122,22 @@ class Maker:
         ]  # fmt: skip
 
 
-def asked(phrases: Sequence[Phrase], found: Boxes) -> Counter[str]:
+def asked(captions: Sequence[Spoken], found: Boxes) -> Counter[str]:
     """What one image was asked for, and what its grounder answered."""
+    phrases = [phrase for caption in captions for phrase in caption.phrases]
     return Counter(
-        images=1, images_without_phrases=int(not phrases),
+        images=1, captions=len(captions), captions_empty=sum(not is_said(caption.text) for caption in captions),
+        images_without_phrases=int(not phrases),
         images_without_boxes=int(bool(phrases) and not len(found)), phrases=len(phrases),
         expressions=sum(bool(p.expression) for p in phrases),
         phrases_without_box=len(phrases) - len(np.unique(found.phrase)), boxes=len(found),
         boxes_unassigned=found.unassigned, captions_cut=found.cut,
     )  # fmt: skip
+
+
+def is_said(caption: str) -> bool:
+    """Is there anything in it beside spaces and punctuation?"""
+    return any(character.isalnum() for character in caption)
 
 
 def best(found: Boxes, most: int) -> Boxes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -52,10 +53,16 @@ def mask_iou(masks: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
 
 
 def merged_texts(texts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Texts {text, kind, score} of one segment: each normalised text once, with its best score, best first."""
+    """Texts of one segment, as SEGMENT_TEXT has them: each normalised text once, as in its best box, best first.
+
+    Of equal scores the first counts: the original caption before the generated one. `count` adds up.
+    """
     best: dict[str, dict[str, Any]] = {}
+    count: Counter[str] = Counter()
     for text in texts:
         key = normalised(text["text"])
+        count[key] += text["count"]
         if key not in best or text["score"] > best[key]["score"]:
             best[key] = text
-    return sorted(best.values(), key=lambda t: (-t["score"], t["text"]))
+    found = [{**text, "count": count[key]} for key, text in best.items()]
+    return sorted(found, key=lambda t: (-t["score"], t["text"]))

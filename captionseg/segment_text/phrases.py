@@ -25,17 +25,33 @@ class Phrase:
         kind: phrase (of the caption) or concept (curated).
         expression: a phrase with all that its caption says of it ("a dog in the grass"); empty if that is no more.
         spans: (start, end) characters of a phrase's mentions in its caption.
+        caption: which caption of its image it is of: 0 the original, 1 the generated one, -1 none.
     """
 
     text: str
     kind: str
     expression: str = ""
     spans: tuple[tuple[int, int], ...] = ()
+    caption: int = 0
 
     def texts(self, score: float) -> list[dict[str, Any]]:
-        """What it calls a segment, as SEGMENT_TEXT has it: its text, and its expression (USE stores both)."""
+        """What it calls the segment of one box, as SEGMENT_TEXT has it: text, and expression (USE stores both)."""
         called = [(self.text, self.kind)] + [(self.expression, "expression")] * bool(self.expression)
-        return [{"text": text, "kind": kind, "score": score} for text, kind in called]
+        same = {"score": score, "caption": self.caption, "count": 1}
+        return [{"text": text, "kind": kind, **same} for text, kind in called]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A caption of an image, and what to look for there.
+
+    Attributes:
+        text: as written; the phrases' spans count its characters.
+        phrases: those of the caption; beside the first caption the curated concepts too.
+    """
+
+    text: str
+    phrases: tuple[Phrase, ...]
 
 
 def normalised(text: str) -> str:
@@ -44,37 +60,38 @@ def normalised(text: str) -> str:
 
 
 def phrases_of(
-    captions: Sequence[str],
+    captions: Sequence[Sequence[str]],
     concepts: Sequence[Sequence[str]],
     *,
     references: Callable[[Sequence[str]], Iterable[Sequence[Reference]]],
     expressions: bool = True,
     stop: Collection[str] = (),
-) -> list[list[Phrase]]:
-    """Per image its phrases, those of the caption first; a concept that is one of them is not asked for again.
+) -> list[list[Spoken]]:
+    """Per image its captions with their phrases; a concept that is a phrase of any is not asked for again.
 
     Args:
-        captions: [N].
+        captions: [N] captions of each image, at least one, the original one first.
         concepts: [N] curated concepts of each image.
         references: captions -> what each speaks of (`captionseg.text.referring.referring`).
         expressions: of phrases of equal text, those with different expressions are different; otherwise phrases have
             none.
         stop: a phrase whose last word is one of these names nothing of its own ("a picture") and is left out.
     """
-    out = []
-    for spoken, curated in zip(references(captions), concepts, strict=True):
-        phrases = of_caption(spoken, expressions=expressions, stop=stop)
-        known = {normalised(phrase.text) for phrase in phrases} | {""}
+    out, found = [], iter(references([text for row in captions for text in row]))
+    for texts, curated in zip(captions, concepts, strict=True):
+        rows = [of_caption(next(found), number, expressions=expressions, stop=stop) for number in range(len(texts))]
+        known = {normalised(phrase.text) for row in rows for phrase in row} | {""}
         unique: dict[str, Phrase] = {}
         for text in curated:
             if (key := normalised(text)) not in known:
-                unique.setdefault(key, Phrase(text, "concept"))
-        out.append([*phrases, *unique.values()])
+                unique.setdefault(key, Phrase(text, "concept", caption=-1))
+        rows[0] += unique.values()
+        out.append([Spoken(text, tuple(row)) for text, row in zip(texts, rows, strict=True)])
     return out
 
 
-def of_caption(spoken: Sequence[Reference], *, expressions: bool, stop: Collection[str]) -> list[Phrase]:
-    """The phrases of one caption, each pair of normalised phrase and expression once, with all its mentions."""
+def of_caption(spoken: Sequence[Reference], number: int, *, expressions: bool, stop: Collection[str]) -> list[Phrase]:
+    """The phrases of caption `number`, each pair of normalised phrase and expression once, with all its mentions."""
     written: dict[tuple[str, str], tuple[str, str]] = {}
     places: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for reference in spoken:
@@ -84,7 +101,7 @@ def of_caption(spoken: Sequence[Reference], *, expressions: bool, stop: Collecti
         key = phrase, whole if expressions and whole != phrase else ""
         written.setdefault(key, (_spaced(reference.phrase), _spaced(reference.expression) if key[1] else ""))
         places.setdefault(key, []).extend(mention.phrase for mention in reference.mentions)
-    return [Phrase(text, "phrase", more, tuple(sorted(places[key]))) for key, (text, more) in written.items()]
+    return [Phrase(text, "phrase", more, tuple(sorted(places[key])), number) for key, (text, more) in written.items()]
 
 
 def _spaced(text: str) -> str:

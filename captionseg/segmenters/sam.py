@@ -109,7 +109,8 @@ class SamSegmenter:
         import torch
 
         stability = stability_of(logits, self.predictor.model.mask_threshold, self.params.offset)
-        best = torch.argmax(stability + 1e-6 * iou.clamp(0, 1), dim=1)  # of equals the one with the higher IoU
+        stable = stability == stability.amax(dim=1, keepdim=True)
+        best = torch.where(stable, iou, -torch.inf).argmax(dim=1)  # of equals the one with the higher IoU
         rows = torch.arange(len(best), device=best.device)
         masks = logits[rows, best] > self.predictor.model.mask_threshold
         masks &= (iou[rows, best] > self.params.min_iou)[:, None, None]

@@ -247,3 +247,30 @@ def save_colour_model(folder: Path, encoder: Path) -> None:
         optimiser.step()
     assert loss < 0.5, loss
     saved.save(folder, "use", model, {"prompts": "simple", "regions": {"maker": "toy"}})
+
+
+@pytest.fixture(scope="session")
+def grounding_dino():
+    """A Grounding DINO of half a million random weights, and the packaged word pieces of BERT."""
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        BertConfig,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        SwinConfig,
+    )
+
+    from captionseg.storage import package_path
+    from captionseg.text.tokenizers import DEFAULT_BERT
+
+    torch.manual_seed(0)
+    bert = BertConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+    swin = SwinConfig(image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
+                      out_indices=[2, 3, 4])  # fmt: skip
+    config = GroundingDinoConfig(
+        backbone_config=swin, text_config=bert, num_queries=12, d_model=32, encoder_layers=1, decoder_layers=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2,
+    )  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(str(package_path(*DEFAULT_BERT)), local_files_only=True)
+    return GroundingDinoForObjectDetection(config).eval(), tokenizer

@@ -40,7 +40,7 @@ def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
             main = node
     assert main is not None, f"stages/{name}.py has no main"
     kinds = {a.arg: ast.unparse(a.annotation) for a in main.args.kwonlyargs if a.annotation and a.arg != "tracker"}
-    assert set(kinds.values()) <= {"In", "Out", "str"}
+    assert set(kinds.values()) <= {"In", "Out", "Kept", "str"}
     return params, kinds
 
 
@@ -134,12 +134,16 @@ def test_the_command_gives_what_main_asks_for(stage):
     deps, outs = listed(stage, "deps"), listed(stage, "outs", "metrics", "plots")
     paths = {k: given[f"--{k.replace('_', '-')}"] for k in kinds}
     for name, path in paths.items():
-        if kinds[name] == "Out":
+        if kinds[name] in ("Out", "Kept"):
             assert path in outs, f"--{name} {path} is not among the outs of {stage}"
         elif kinds[name] == "In":
             inside = [dep for dep in deps if dep.startswith(f"{path}/")]  # parts of a folder are more exact
             assert covered(path, deps) or inside, f"--{name} {path} is not among the deps of {stage}"
-    assert set(outs) == {path for name, path in paths.items() if kinds[name] == "Out"}
+    assert set(outs) == {path for name, path in paths.items() if kinds[name] in ("Out", "Kept")}
+    kept = {path for name, path in paths.items() if kinds[name] == "Kept"}
+    entries = [e for kind in ("outs", "metrics", "plots") for e in DAG[stage].get(kind, []) if isinstance(e, dict)]
+    persisting = {path for e in entries for path, options in e.items() if options.get("persist")}
+    assert persisting == kept, f"{stage}: what DVC is not to empty (persist: true) is Kept in its main, nothing else"
 
 
 def test_every_recipe_is_of_a_rule_that_is_run():

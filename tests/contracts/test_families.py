@@ -19,7 +19,7 @@ FAMILIES = {
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS"], {"islands", "pooling", "segmenter"}),
     "grounding": (["GROUNDERS"], {"grounder", "pieces"}),
-    "captioners": (["CAPTIONERS"], {"cache", "captioner"}),
+    "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus"}),
     "modeling": (["MODELS"], {"attached", "backbone", "bags", "completion", "group_encoder", "group_readout",
                              "grounder", "grouping", "groupvit_checkpoint", "highlight", "live", "merging", "pairs",
                              "pretrained", "regions", "saved", "segmenter", "text", "texts", "tokens", "towers",

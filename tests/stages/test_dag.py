@@ -78,6 +78,26 @@ def test_a_second_time_nothing_runs(clone):
     assert "up to date" in done.stdout
 
 
+def test_captions_outlive_what_empties_outs(clone):
+    """A change of segment_text does not touch them, and one of caption runs it on what is there."""
+    path = clone / "params.yaml"
+    before = path.read_text()
+    params = yaml.safe_load(before)
+    path.write_text(yaml.safe_dump(params | {"segment_text": {**params["segment_text"], "nms_iou": 0.6}}))
+    planned = dvc(clone, "repro", "--dry", "segment_text").stdout
+    assert "Running stage 'segment_text'" in planned
+    assert "Running stage 'caption'" not in planned
+    dear = clone / "data" / "captions" / "0123456789abcdef" / "00000.parquet"
+    dear.parent.mkdir()
+    dear.write_bytes(b"hours of a GPU")
+    path.write_text(yaml.safe_dump(params | {"caption": {"captioner": "none", "split": "tune"}}))
+    done = dvc(clone, "repro", "-s", "caption")
+    assert "Running stage 'caption'" in done.stdout, done.stdout + done.stderr
+    assert dear.read_bytes() == b"hours of a GPU"
+    assert json.loads((clone / "data" / "captions" / "captions.json").read_text())["captioner"] == "none"
+    path.write_text(before)
+
+
 def test_a_trained_model_segments_a_picture(clone):
     from captionseg.datasets.shards import read_images
     from captionseg.inference import Predictor

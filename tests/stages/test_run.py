@@ -18,7 +18,7 @@ import pytest
 from captionseg.params import Params
 from captionseg.records import UserError
 from stages import run as module
-from stages.kinds import In, Out
+from stages.kinds import In, Kept, Out
 
 ROOT = Path(__file__).parents[2]
 PARAMS_YAML = "seed: 3\nindex: {neighbours: 8}\ncurate: {rules: [nouns]}\n"
@@ -145,6 +145,34 @@ def test_a_stage_goes_on_with_what_a_failed_run_left(root, stage):
     assert sorted(os.listdir(root / "out")) == ["0", "1", "2"]
 
 
+def test_what_is_kept_is_written_in_place_and_never_emptied(root, stage):
+    def add(params, *, pairs: In, kept: Kept, out: Out):
+        kept.mkdir(exist_ok=True)
+        number = len(os.listdir(kept))
+        (kept / str(number)).touch()
+        out.touch()
+        if number == 1:
+            raise KeyboardInterrupt
+
+    stage(add)
+    arguments = ["--pairs", "pairs", "--kept", "kept", "--out", "out"]
+    module.run("toy", arguments)
+    with pytest.raises(KeyboardInterrupt):
+        module.run("toy", arguments)
+    assert len(list((root / ".work" / "toy").iterdir())) == 1
+    (root / "params.yaml").write_text(PARAMS_YAML.replace("8", "9"))
+    module.run("toy", arguments)
+    assert sorted(os.listdir(root / "kept")) == ["0", "1", "2"]
+
+
+def test_what_is_kept_is_no_part_of_the_work_folders_name(root):
+    kinds, values = {"kept": Kept}, {"kept": Path("kept")}
+    before = module.work_key(Params(root / "params.yaml"), ("seed",), values, kinds)
+    (root / "kept").mkdir()
+    (root / "kept" / "0").touch()
+    assert module.work_key(Params(root / "params.yaml"), ("seed",), values, kinds) == before
+
+
 def test_a_stage_that_leaves_nothing_is_found_out(root, stage):
     def nothing(params, *, out: Out): ...
 
@@ -266,7 +294,7 @@ def test_a_mistake_of_the_users_is_one_line_and_code_1(repository):
 def test_a_stage_that_nobody_knows(capsys):
     assert module.main(["trian"]) == 2
     assert module.main([]) == 2
-    assert "usage: python -m stages.run {download,index," in capsys.readouterr().err
+    assert "usage: python -m stages.run {download,caption,index," in capsys.readouterr().err
 
 
 def test_a_misspelt_parameter_is_one_line(root, stage, capsys):

@@ -12,11 +12,11 @@ def test_the_space_is_the_index_stages_and_measures_are_written(tmp_path: Path, 
     seen = {}
     monkeypatch.setattr(segment_text.TextSpace, "load", lambda folder: f"space of {folder.name}")
     monkeypatch.setattr(segment_text, "segment", lambda *args, **kwargs: seen.update(args=args, **kwargs) or {"n": 1.0})
-    names = ("pairs", "features", "regions", "supervision", "segments", "measures")
+    names = ("pairs", "captions", "features", "regions", "supervision", "segments", "measures")
     paths = {name: tmp_path / name for name in names}
     assert segment_text.main(Params(tmp_path / "params.yaml"), **paths) == {"n": 1.0}
     assert json.loads((tmp_path / "measures").read_text()) == {"n": 1.0}
-    pairs, params = seen.pop("args")
-    assert (pairs, params.curation, params.superpixels.share) == (paths["pairs"], "nouns", 0.6)
-    assert seen.pop("space") == "space of encoder"
-    assert seen == {"seed": 7, **{name: paths[name] for name in ("supervision", "features", "regions", "segments")}}
+    inputs, params = seen.pop("args")
+    assert vars(inputs) == {name: paths[name] for name in ("pairs", "captions", "supervision", "features", "regions")}
+    assert (params.curation, params.superpixels.share) == ("nouns", 0.6)
+    assert seen == {"seed": 7, "space": "space of encoder", "segments": paths["segments"]}

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from captionseg.captioners import CaptionError, CaptionParams, NoCaption, caption, read_captions
-from captionseg.captioners.cache import CAPTIONS, HOPELESS
+from captionseg.captioners import CaptionError, CaptionParams, Decoding, NoCaption, caption, kept_rows
+from captionseg.captioners.cache import HOPELESS
 from captionseg.captioners.chat import ChatParams
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.datasets.source import Sample
-from captionseg.records import ClassTable, UserError
+from captionseg.records import CAPTIONS, ClassTable, UserError
 
 
 class Drawn:
@@ -79,6 +79,12 @@ def pairs(tmp_path_factory):
     root = tmp_path_factory.mktemp("drawn")
     write_shards(Drawn(), root / "pairs", root / "truth", shard_size=5, min_success=0.5, seed=0, workers=1)
     return root / "pairs"
+
+
+def read_captions(out, captioner, uids=None) -> list[tuple[str, str]]:
+    """(uid, generated caption) of every success on disk."""
+    rows = [row for number in range(3) for row in kept_rows(out / captioner.key, f"0000{number}")]
+    return [(r["uid"], r["generated"]) for r in rows if r["status"] == "success" and (not uids or r["uid"] in uids)]
 
 
 def uid_of_number(pairs) -> dict[int, str]:
@@ -257,7 +263,8 @@ def test_a_file_of_captions_of_other_pictures(pairs, tmp_path):
 
 
 def test_a_chat_model_over_pairs(pairs, checkpoint, tmp_path):
-    params = CaptionParams(chat=ChatParams(str(checkpoint), "cpu", "fp32", top_k=0, top_p=1.0, max_new_tokens=4))
+    decoding = Decoding(top_k=0, top_p=1.0, max_new_tokens=4)
+    params = CaptionParams("chat", chat=ChatParams(str(checkpoint), "cpu", "fp32", decoding))
     uids = list(uid_of_number(pairs).values())[:3]
     measures = caption(pairs, params.build(), tmp_path, uids=uids)
     assert measures["images"] == 3

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from captionseg.captioners import CaptionError, CaptionParams
+from captionseg.captioners import CaptionError, CaptionParams, Decoding
 from captionseg.captioners.captioner import PROMPT
 from captionseg.captioners.chat import ChatParams, drawn
 from captionseg.records import UserError
@@ -19,12 +19,14 @@ GIVEN = ["a dog", "a dog on the grass with brown ears", "dog", ""]
 
 
 def build(checkpoint, **changes):
+    """Of changes, those of Decoding go there."""
     options = {"device": "cpu", "precision": "fp32", "max_new_tokens": 8, "top_p": 1.0, "top_k": 0, **changes}
-    return CaptionParams(captioner="chat", chat=ChatParams(str(checkpoint), **options)).build()
+    decoding = Decoding(**{k: options.pop(k) for k in Decoding.__dataclass_fields__ if k in options})
+    return CaptionParams(captioner="chat", chat=ChatParams(str(checkpoint), decoding=decoding, **options)).build()
 
 
 def test_the_defaults_are_the_papers():
-    params = ChatParams()
+    params = ChatParams().decoding
     assert (params.temperature, params.top_p, params.top_k) == (0.8, 0.4, 5)
     assert params.prompt == PROMPT
     assert PROMPT.endswith("specifically mention ALL VISIBLE parts of each object in the image.")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.captioners import CaptionError, CaptionParams
+from captionseg.captioners import CaptionError, CaptionParams, Decoding
 from captionseg.captioners import server as module
 from captionseg.captioners.captioner import PROMPT
 from captionseg.captioners.server import ServerParams, data_url
@@ -25,9 +25,15 @@ def completion(text):
     return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
 
 
+def params_of(**changes) -> ServerParams:
+    """Of changes, those of Decoding go there."""
+    decoding = Decoding(**{k: changes.pop(k) for k in Decoding.__dataclass_fields__ if k in changes})
+    return ServerParams(decoding=decoding, **changes)
+
+
 def ask(server, images=(IMAGE,), given=("a dog",), **changes):
     options = {"url": server.url, "model": "m", "timeout": 10.0, "retries": 2, "backoff": 0.001, **changes}
-    params = CaptionParams(captioner="server", server=ServerParams(**options))
+    params = CaptionParams(captioner="server", server=params_of(**options))
     return params.build().captions(images, given)
 
 
@@ -223,4 +229,4 @@ def test_the_key_is_of_what_is_asked_and_not_of_where():
     key = ServerParams(model="m").build().key
     assert key == ServerParams(model="m", url="http://localhost:1/v1", batch=1, timeout=1.0, retries=0).build().key
     for change in ({"model": "n"}, {"prompt": "p"}, {"temperature": 0.0}, {"seed": 1}, {"side": 100}, {"top_k": 0}):
-        assert ServerParams(**{"model": "m", **change}).build().key != key
+        assert params_of(**{"model": "m", **change}).build().key != key

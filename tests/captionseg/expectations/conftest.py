@@ -59,7 +59,8 @@ def segment(uid: str) -> dict:
     mask = np.zeros((1, 10, 20), bool)
     mask[0, 2:6, 3:9] = True
     (rle,), (area,), (box,) = encode(mask)
-    texts = [{"text": "a dog", "kind": "phrase", "score": 0.8}, {"text": "dog", "kind": "concept", "score": 0.7}]
+    texts = [{"text": "a dog", "kind": "phrase", "score": 0.8, "caption": 1, "count": 2},
+             {"text": "dog", "kind": "concept", "score": 0.7, "caption": -1, "count": 1}]  # fmt: skip
     return {
         "uid": uid, "segment_id": f"s{uid}", "width": 20, "height": 10, "rle": rle, "bbox": box.tolist(),
         "area": int(area), "stability": 0.9, "score": 0.8, "full_image": False, "source": "t+f", "texts": texts,
@@ -76,7 +77,8 @@ def good(folder: Path) -> Run:
         for rule in ("nouns", "cocu")
     }
     supervision["cocu"][-1] |= {"kept": False, "drop_reason": "no_concept", "concepts": []}
-    counts = {"images": len(uids), "boxes": 60, "boxes_unassigned": 20, "captions_cut": 0}
+    counts = {"images": len(uids), "captions": 78, "captions_cut": 0, "captions_generated": 38, "captions_failed": 1,
+              "captions_missing": 1, "boxes": 60, "boxes_unassigned": 20}  # fmt: skip
     return Run(folder / "data", uids, pairs, supervision, [segment(uid) for uid in uids], counts)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from captionseg.grounding import Boxes, Query
-from captionseg.segment_text.maker import Maker, View, area_share, best, segment_id
-from captionseg.segment_text.phrases import Phrase
+from captionseg.segment_text.maker import Maker, View, area_share, best, is_said, segment_id
+from captionseg.segment_text.phrases import Phrase, Spoken
 from captionseg.segment_text.rle import decode
 
 ANSWERS = {
@@ -26,6 +26,7 @@ class Table:
     def __init__(self, unassigned: int = 0, cut: int = 0) -> None:
         self.unassigned, self.cut = unassigned, cut
         self.query: Query | None = None
+        self.queries: list[tuple[list[str], Query | None]] = []
 
     def prepare(self, phrases: Sequence[str]) -> None: ...
 
@@ -39,6 +40,7 @@ class Table:
         query: Query | None = None,
     ) -> Boxes:
         self.query = query
+        self.queries.append((list(phrases), query))
         found = [(*box, i) for i, phrase in enumerate(phrases) for box in ANSWERS[phrase]]
         rows = np.array(found, np.float32).reshape(-1, 6)
         return Boxes(rows[:, :4], rows[:, 5].astype(np.int32), rows[:, 4], self.unassigned, self.cut)
@@ -61,8 +63,9 @@ class Filled:
 VIEW = View("u", np.zeros((40, 40, 3), np.uint8))
 
 
-def phrases(*texts: str) -> list[Phrase]:
-    return [Phrase(text, "phrase" if " " in text else "concept") for text in texts]
+def phrases(*texts: str) -> list[Spoken]:
+    """Texts to look for in an image without a caption."""
+    return [Spoken("", tuple(Phrase(text, "phrase" if " " in text else "concept") for text in texts))]
 
 
 def test_near_duplicates_become_one_segment_with_both_texts() -> None:
@@ -96,6 +99,8 @@ def test_what_is_lost_is_counted_by_reason() -> None:
     assert len(rows) == 1
     assert {k: v for k, v in count.items() if v} == {
         "images": 1,
+        "captions": 1,
+        "captions_empty": 1,
         "phrases": 3,
         "boxes": 3,
         "phrases_without_box": 1,
@@ -118,6 +123,8 @@ def test_a_mask_that_vanishes_is_counted_apart_from_one_that_is_too_small() -> N
     assert rows == []
     assert {k: v for k, v in count.items() if v} == {
         "images": 1,
+        "captions": 1,
+        "captions_empty": 1,
         "phrases": 2,
         "boxes": 2,
         "masks_empty": 1,
@@ -138,7 +145,7 @@ def test_a_picture_of_ten_pixels_is_a_segment_unless_that_is_too_small(least: in
 def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_stands() -> None:
     asked = [Phrase("a dog", "phrase", "a dog in the grass", ((4, 9), (20, 25))), Phrase("dog", "concept")]
     grounder = Table(unassigned=3, cut=1)
-    rows, count = Maker(grounder, Filled(), "").segments(VIEW, asked, "See a dog in the grass.")
+    rows, count = Maker(grounder, Filled(), "").segments(VIEW, [Spoken("See a dog in the grass.", tuple(asked))])
     assert grounder.query == Query("See a dog in the grass.", (((4, 9), (20, 25)), ()))
     assert rows[0]["bbox"] == [0, 0, 10, 10]
     assert [(t["text"], t["kind"], round(t["score"], 2)) for t in rows[0]["texts"]] == [
@@ -148,8 +155,69 @@ def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_sta
     ]
     assert [t["text"] for t in rows[1]["texts"]] == ["dog"]
     assert (count["expressions"], count["boxes_unassigned"], count["captions_cut"]) == (1, 3, 1)
-    Maker(grounder, Filled(), "").segments(VIEW, asked)
+    Maker(grounder, Filled(), "").segments(VIEW, [Spoken("", tuple(asked))])
     assert grounder.query is None
+
+
+def test_each_caption_is_grounded_against_itself_and_what_is_found_is_merged_over_all() -> None:
+    first = Spoken("A dog.", (Phrase("a dog", "phrase", spans=((0, 5),)), Phrase("fly", "concept", caption=-1)))
+    second = Spoken(
+        "Grass, and a dog.",
+        (
+            Phrase("grass", "phrase", spans=((0, 5),), caption=1),
+            Phrase("dog", "phrase", spans=((13, 16),), caption=1),
+            Phrase("a dog", "phrase", "a dog and", spans=((11, 16),), caption=1),
+        ),
+    )
+    grounder = Table(unassigned=2, cut=1)
+    rows, count = Maker(grounder, Filled(), "").segments(VIEW, [first, second, Spoken("?!", ())])
+    assert grounder.queries == [
+        (["a dog", "fly"], Query("A dog.", (((0, 5),), ()))),
+        (["grass", "dog", "a dog"], Query("Grass, and a dog.", (((0, 5),), ((13, 16),), ((11, 16),)))),
+        ([], Query("?!", ())),
+    ]
+    dog = next(row for row in rows if row["bbox"] == [0, 0, 10, 10])
+    assert [(t["text"], t["kind"], t["caption"], t["count"]) for t in dog["texts"]] == [
+        ("a dog", "phrase", 0, 2),  # of both captions with the same score: the original one's
+        ("a dog and", "expression", 1, 1),
+        ("dog", "phrase", 1, 1),
+    ]
+    assert [[t["text"] for t in row["texts"]] for row in rows if row is not dog] == [["fly"], ["grass"], ["dog"]]
+    assert next(row for row in rows if row["full_image"])["texts"][0]["caption"] == 1
+    assert next(t for row in rows for t in row["texts"] if t["kind"] == "concept")["caption"] == -1
+    assert {name: count[name] for name in ("images", "captions", "captions_empty", "phrases", "boxes")} == {
+        "images": 1, "captions": 3, "captions_empty": 1, "phrases": 5, "boxes": 6,
+    }  # fmt: skip
+    assert (count["boxes_unassigned"], count["captions_cut"], count["masks_merged"]) == (6, 3, 2)
+
+
+def test_the_best_boxes_are_those_of_all_captions_together() -> None:
+    captions = [*phrases("dog"), *phrases("fly", "a dog")]
+    rows, count = Maker(Table(), Filled(), "", max_boxes=2).segments(VIEW, captions)
+    assert (count["boxes"], count["boxes_beyond_limit"]) == (4, 2)
+    assert [[t["text"] for t in row["texts"]] for row in rows] == [["fly"], ["a dog"]]
+
+
+@pytest.mark.parametrize(("caption", "said"), [("", False), (" .,! \n…", False), ("é", True), ("3", True)])
+def test_captions_that_say_nothing(caption: str, said: bool) -> None:
+    assert is_said(caption) == said
+
+
+def test_stability_at_the_threshold_is_enough_and_area_too() -> None:
+    rows, _ = Maker(Table(), Filled(), "", min_stability=0.9, min_area=90).segments(VIEW, phrases("dog"))
+    assert [row["bbox"] for row in rows] == [[0, 0, 10, 9], [20, 20, 10, 10]]
+    rows, _ = Maker(Table(), Filled(), "", min_stability=0.91, min_area=90).segments(VIEW, phrases("dog"))
+    assert [row["bbox"] for row in rows] == [[20, 20, 10, 10]]
+    rows, _ = Maker(Table(), Filled(), "", min_area=91).segments(VIEW, phrases("dog"))
+    assert [row["bbox"] for row in rows] == [[20, 20, 10, 10]]
+
+
+@pytest.mark.parametrize(("width", "whole"), [(36.0, False), (36.01, True)])
+def test_exactly_the_share_of_a_whole_picture_is_not_the_whole(width: float, whole: bool, monkeypatch) -> None:
+    monkeypatch.setitem(ANSWERS, "ghost", [(-5, -5, width, 80, 0.5)])  # what lies outside does not count: .9 at 36
+    segmenter = Filled()
+    rows, _ = Maker(Table(), segmenter, "").segments(VIEW, phrases("ghost"))
+    assert (rows[0]["full_image"], segmenter.asked) == (whole, int(not whole))
 
 
 def test_of_too_many_boxes_the_best_are_kept_in_their_order_and_the_others_counted() -> None:

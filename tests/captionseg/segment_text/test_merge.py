@@ -47,10 +47,13 @@ def test_a_mask_that_overlaps_no_survivor_survives_though_it_overlaps_what_was_m
     assert suppress(bars(7, 8, 10), np.array([0.9, 0.8, 0.7]), np.zeros(3), iou=0.75).tolist() == [0, 0, 2]
 
 
-def test_texts_are_kept_once_with_their_best_score() -> None:
+def test_texts_are_kept_once_with_their_best_score_and_counted() -> None:
     texts = [
-        {"text": "A dog.", "kind": "phrase", "score": 0.3},
-        {"text": "cat", "kind": "concept", "score": 0.5},
-        {"text": "a  Dog", "kind": "phrase", "score": 0.9},
+        {"text": "A dog.", "kind": "phrase", "score": 0.3, "caption": 0, "count": 1},
+        {"text": "cat", "kind": "concept", "score": 0.5, "caption": -1, "count": 2},
+        {"text": "a  Dog", "kind": "expression", "score": 0.9, "caption": 1, "count": 1},
+        {"text": "a dog", "kind": "phrase", "score": 0.9, "caption": 0, "count": 1},
     ]
-    assert merged_texts(texts) == [texts[2], texts[1]]
+    assert merged_texts(texts) == [{**texts[2], "count": 3}, texts[1]]
+    assert merged_texts(texts[::-1]) == [{**texts[3], "count": 3}, texts[1]]  # the first of equals
+    assert [text["count"] for text in texts] == [1, 2, 1, 1]

@@ -5,9 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from captionseg.captioners import CaptionParams
+from captionseg.captioners.corpus import write_captions
+from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.datasets.shards import read_classes, read_pairs, read_truth
 from captionseg.grounding import Relevance
 from captionseg.records import SEGMENTS, Concept, Supervision, UserError
@@ -16,7 +20,7 @@ from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text import pipeline as pipelines
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.measure import measure
-from captionseg.segment_text.phrases import Phrase
+from captionseg.segment_text.phrases import Phrase, Spoken
 from captionseg.segmenters import Felzenszwalb, Superpixels
 from captionseg.storage import read_tables, write_array, write_table
 from captionseg.text.referring import Mention, Reference, referring
@@ -59,14 +63,17 @@ def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     kept, reasons = np.array([True] * 5 + [False]), [""] * 5 + ["why"]
     supervision = Supervision(np.array([p["uid"] for p in train], object), kept, reasons, archives)
     write_table(supervision.to_table(), squares / "supervision" / "rule" / "00000.parquet")
+    write_captions(squares / "pairs", CaptionParams(), squares / "captions")
     return squares
 
 
 def run(folder: Path, out: str = "segments", params: SegmentTextParams = PARAMS) -> dict[str, float]:
-    return pipelines.segment(
-        folder / "pairs", params, space=Colours(), supervision=folder / "supervision", features=folder / "features",
-        regions=folder / "regions", segments=folder / out, seed=0,
-    )  # fmt: skip
+    inputs = inputs_of(folder)
+    return pipelines.segment(inputs, params, space=Colours(), segments=folder / out, seed=0)
+
+
+def inputs_of(folder: Path) -> pipelines.Inputs:
+    return pipelines.Inputs(*(folder / name for name in ("pairs", "captions", "supervision", "features", "regions")))
 
 
 def test_each_kept_square_is_one_segment_with_its_phrase_and_its_concept(ready: Path) -> None:
@@ -82,11 +89,77 @@ def test_each_kept_square_is_one_segment_with_its_phrase_and_its_concept(ready: 
     assert result["phrases"] == 15
     assert result["expressions"] == 5
     assert result["boxes_unassigned"] == result["captions_cut"] == result["boxes_beyond_limit"] == 0
+    assert {name: n for name, n in result.items() if name.startswith("captions")} == {
+        "captions": 5, "captions_generated": 0, "captions_failed": 0, "captions_missing": 0, "captions_empty": 0,
+        "captions_cut": 0,
+    }  # fmt: skip
+    for row in squares:
+        assert {(t["kind"], t["caption"]) for t in row["texts"]} == {("phrase", 0), ("expression", 0), ("concept", -1)}
+        assert {t["count"] for t in row["texts"]} == {1}
     assert result["per_image"] == len(table) / 5
     truth, names = read_truth(ready / "truth"), read_classes(ready / "truth").names
     scores = measure(table.filter(np.isin(table["segment_id"], [r["segment_id"] for r in squares])), truth, names)
     assert scores["text_precision"] == 1.0
     assert scores["named_recall"] == 0.5  # every square, no ground
+
+
+def caption_all_but_two(folder: Path) -> Path:
+    """Generated captions of the squares, in other words: the second is empty and the third is not there."""
+    train = [p for p in read_pairs(folder / "pairs").to_pylist() if p["split"] == "train"]
+    texts = {p["uid"]: f"{p['caption'].split()[1]} paint" for p in train}
+    texts[train[1]["uid"]] = " "
+    del texts[train[2]["uid"]]
+    file = folder / "generated.parquet"
+    pq.write_table(pa.table({"uid": list(texts), "caption": list(texts.values())}), file)
+    params = CaptionParams("precomputed", precomputed=PrecomputedParams(str(file)))
+    write_captions(folder / "pairs", params, folder / "captions")
+    return file
+
+
+def test_generated_captions_are_grounded_beside_the_original_and_what_lacks_one_keeps_its_own(ready: Path) -> None:
+    run(ready)
+    file = caption_all_but_two(ready)
+    result = run(ready, "both")
+    assert {name: n for name, n in result.items() if name.startswith("captions")} == {
+        "captions": 8, "captions_generated": 3, "captions_failed": 1, "captions_missing": 1, "captions_empty": 0,
+        "captions_cut": 0,
+    }  # fmt: skip
+    plain, both = (read_tables(ready / name).to_pylist() for name in ("segments", "both"))
+    kept = read_pairs(ready / "pairs")["uid"].to_pylist()[:5]
+    for number, uid in enumerate(kept):
+        alone, more = ([row for row in rows if row["uid"] == uid] for rows in (plain, both))
+        texts = [t for row in more for t in row["texts"] if t["caption"] == 1]
+        if number in (1, 2):
+            assert alone == more
+        else:
+            assert {(t["text"].split(" on ")[0], t["kind"]) for t in texts} == {
+                (f"{list(AXES)[number % 3]} paint.", kind) for kind in ("phrase", "expression")
+            }
+            for row in more:
+                row["texts"] = [t for t in row["texts"] if t["caption"] != 1]
+            assert alone == more  # the same segments, merged with what the other caption calls them
+    file.unlink()  # the captioner is not needed any more
+    assert run(ready, "apart", replace(PARAMS, nms_iou=0.99))["captions_generated"] == 3
+
+
+def test_equal_texts_of_two_captions_are_counted_together(ready: Path) -> None:
+    train = [p for p in read_pairs(ready / "pairs").to_pylist() if p["split"] == "train"]
+    file = ready / "same.parquet"
+    texts = [p["caption"].replace("a ", "A  ") for p in train]
+    pq.write_table(pa.table({"uid": [p["uid"] for p in train], "caption": texts}), file)
+    params = CaptionParams("precomputed", precomputed=PrecomputedParams(str(file)))
+    write_captions(ready / "pairs", params, ready / "captions")
+    run(ready)
+    said = [t for row in read_tables(ready / "segments").to_pylist() for t in row["texts"] if t["kind"] == "phrase"]
+    assert {(t["text"], t["caption"], t["count"]) for t in said} == {
+        (f"a {name} square", 0, 2) for name in ("red", "green", "blue")
+    }
+
+
+def test_unfinished_captions_are_refused(ready: Path) -> None:
+    (ready / "captions" / "captions.json").unlink()
+    with pytest.raises(UserError, match=r"unfinished.*dvc repro caption"):
+        run(ready)
 
 
 def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(ready: Path) -> None:
@@ -116,14 +189,15 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
     caption = "A red ball lies on the ground. A green cup is beside a blue door. " * 200
     rows = [{"uid": "u", "caption": caption, "concepts": ["red"]}]
     assert len(caption.split()) == 3000
-    ((said, phrases),) = pipelines.asked(rows, PARAMS).values()
-    assert said == caption
+    ((said,),) = pipelines.spoken(rows, [[caption]], PARAMS)
+    phrases = said.phrases
+    assert said.text == caption
     assert {"A red ball", "the ground", "A green cup", "a blue door", "red"} <= {p.text for p in phrases}
     assert sum(len(p.spans) for p in phrases) == 4 * 200
     assert {caption[a:b] for p in phrases for a, b in p.spans} <= {p.text for p in phrases}
     maker = PARAMS.build(Colours(), pipelines.sample_cells(ready / "features", 64, seed=0))
-    view = next(pipelines.read_views(ready / "pairs", "00000", ready / "features", ready / "regions"))
-    found, count = maker.segments(view, phrases, caption)
+    view = next(pipelines.read_views(inputs_of(ready), "00000"))
+    found, count = maker.segments(view, [said])
     assert count["phrases"] == len(phrases)
     assert len(found) < 5
 
@@ -131,7 +205,8 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
 def test_a_picture_of_ten_pixels_goes_all_the_way() -> None:
     maker = PARAMS.build(Colours(), np.array([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.5, 0.5, 0.5]]))
     image = np.array([[COLOURS["red"]] * 5 + [GREY] * 5], np.uint8)
-    found, count = maker.segments(View("u", image, dense=image / 255.0), [Phrase("a red ball", "phrase")])
+    said = Spoken("", (Phrase("a red ball", "phrase"),))
+    found, count = maker.segments(View("u", image, dense=image / 255.0), [said])
     assert found == []
     assert (count["images"], count["boxes"], count["masks_too_small"], count["images_without_segments"]) == (1, 1, 1, 1)
 

@@ -88,6 +88,69 @@ def test_the_most_stable_mask_is_chosen_and_a_poor_one_emptied(model: SamModel) 
     assert stability[1] == 0
 
 
+def test_of_equally_stable_masks_the_one_with_the_higher_predicted_iou_is_chosen(model: SamModel) -> None:
+    logits = torch.full((3, 3, 4, 4), -9.0)
+    for mask in range(3):
+        logits[:, mask, :, : mask + 1] = 9.0  # all of stability 1; mask i is i + 1 columns wide
+    iou = torch.tensor([[0.7, 0.9, 0.8], [0.90, 0.90, 0.91], [0.9, 0.9, 0.9]])
+    masks, stability = SamSegmenter(model, Sam(small_area=0))._best(logits, iou)
+    assert masks.sum(axis=(1, 2)).tolist() == [8, 12, 4]
+    assert stability.tolist() == [1, 1, 1]
+
+
+def test_any_difference_in_stability_counts_more_than_predicted_iou(model: SamModel) -> None:
+    logits = torch.full((1, 3, 2000, 2000), 9.0)
+    logits[0, 0, 0, 0] = 0.5  # one pixel of four million: stability .99999975
+    logits[0, 2] = -9.0
+    masks, stability = SamSegmenter(model, Sam(small_area=0))._best(logits, torch.tensor([[1.0, 0.61, 1.0]]))
+    assert stability[0] == 1
+    assert masks.all()
+
+
+def test_predicted_iou_must_exceed_its_threshold_and_is_asked_of_the_chosen_mask_alone(model: SamModel) -> None:
+    logits = torch.full((3, 3, 4, 4), 9.0)
+    logits[:, 1:, 0] = 0.5  # less stable, and well predicted
+    iou = torch.tensor([[0.5, 0.99, 0.99], [0.625, 0.1, 0.1], [0.75, 0.1, 0.1]])  # .625 is exact in float32
+    masks, stability = SamSegmenter(model, Sam(min_iou=0.625, small_area=0))._best(logits, iou)
+    assert masks.any(axis=(1, 2)).tolist() == [False, False, True]
+    assert stability.tolist() == [0, 0, 1]
+
+
+def test_the_chosen_mask_is_tidied_and_its_stability_is_of_its_logits(model: SamModel) -> None:
+    logits = torch.full((1, 3, 12, 12), -9.0)
+    logits[0, 0, 1:8, 1:8] = 9.0
+    logits[0, 0, 3, 3] = -9.0  # a hole of one pixel
+    logits[0, 0, 10, 10] = 0.5  # an island of one, which is the only unstable pixel
+    logits[0, 1:, :, :6] = 0.5  # of stability 0
+    scores = torch.full((1, 3), 0.9)
+    masks, stability = SamSegmenter(model, Sam(small_area=2))._best(logits, scores)
+    assert np.array_equal(np.argwhere(masks[0]), [[y, x] for y in range(1, 8) for x in range(1, 8)])
+    assert stability[0] == pytest.approx(48 / 49)
+    raw, same = SamSegmenter(model, Sam(small_area=0))._best(logits, scores)
+    assert np.array_equal(raw[0], (logits[0, 0] > 0).numpy())
+    assert same[0] == stability[0]
+
+
+def test_with_one_mask_a_box_there_is_nothing_to_choose(model: SamModel) -> None:
+    logits = torch.full((2, 1, 4, 4), -9.0)
+    logits[0, 0, :2] = 9.0
+    masks, stability = SamSegmenter(model, Sam(multimask=False, small_area=0))._best(logits, torch.full((2, 1), 0.9))
+    assert masks.sum(axis=(1, 2)).tolist() == [8, 0]
+    assert stability.tolist() == [1, 0]
+
+
+def test_all_boxes_of_a_batch_are_asked_at_once_and_the_picture_is_embedded_once(model: SamModel, monkeypatch) -> None:
+    asked, embedded = [], []
+    segmenter = SamSegmenter(model, Sam(min_iou=-10.0, batch=2))
+    predict, embed = segmenter.predictor.predict_torch, segmenter.predictor.set_image
+    monkeypatch.setattr(segmenter.predictor, "set_image", lambda image: embedded.append(1) or embed(image))
+    monkeypatch.setattr(
+        segmenter.predictor, "predict_torch", lambda *a, **k: asked.append(len(k["boxes"])) or predict(*a, **k)
+    )
+    segmenter.masks(IMAGE, BOXES)
+    assert (asked, embedded) == ([2, 1], [1])
+
+
 def test_stability_is_segment_anythings_with_zero_for_nan() -> None:
     logits = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 3
     logits[0, 0] = -5

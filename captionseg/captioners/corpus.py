@@ -1,0 +1,75 @@
+"""The captions of a corpus: how the caption stage leaves them, and how segment_text finds them.
+
+FOLDER/KEY/NNNNN.parquet are those of one configuration; those of earlier ones stay beside them, they are dear.
+FOLDER/captions.json, written last, says which of them count, and how it went. A folder without it is unfinished.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captionseg.captioners import CaptionParams
+from captionseg.captioners.cache import caption, kept_rows
+from captionseg.datasets.shards import read_pairs
+from captionseg.records import UserError
+from captionseg.storage import write_json
+
+SIGN = "captions.json"
+
+
+def write_captions(pairs: Path, params: CaptionParams, captions: Path) -> dict[str, float]:
+    """The whole stage: caption the pictures of a split, or nothing at all.
+
+    Args:
+        pairs: shards of pairs.
+        params: section `caption`.
+        captions: folder that was kept from earlier runs; what is there and still holds is not asked for again.
+
+    Returns:
+        images, captioned, failed, missing, words_per_caption; and asked, in this run. Empty without a captioner.
+
+    Raises:
+        UserError: see `captionseg.captioners.caption`.
+    """
+    (captions / SIGN).unlink(missing_ok=True)
+    key, found = "", {}
+    if params.captioner != "none":
+        captioner = params.build()
+        rows = read_pairs(pairs).select(["uid", "split"]).to_pylist()
+        wanted = {row["uid"] for row in rows if row["split"] == params.split}
+        found = caption(pairs, captioner, captions, uids=wanted, retry_failed=params.retry_failed)
+        key = captioner.key
+    lasting = {name: value for name, value in found.items() if name != "asked"}  # which depends on earlier runs
+    write_json({"captioner": params.captioner, "key": key, **lasting}, captions / SIGN)
+    return found
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Generated captions on disk.
+
+    Attributes:
+        folder: FOLDER/KEY; None where nobody generated any.
+    """
+
+    folder: Path | None = None
+
+    @classmethod
+    def load(cls, captions: Path) -> Captions:
+        """Those of a folder that count.
+
+        Raises:
+            UserError: if it is unfinished.
+        """
+        try:
+            key = json.loads((captions / SIGN).read_text())["key"]
+        except (OSError, ValueError, LookupError, TypeError):
+            raise UserError(f"{captions}: unfinished, it has no {SIGN}; run `dvc repro caption`") from None
+        return cls(captions / key if key else None)
+
+    def rows(self, shard: str) -> dict[str, dict[str, Any]] | None:
+        """uid -> row of CAPTIONS, of the pictures of a shard; None where nobody generated any."""
+        return None if self.folder is None else {row["uid"]: row for row in kept_rows(self.folder, shard)}
