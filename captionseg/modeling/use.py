@@ -125,6 +125,17 @@ class Use(nn.Module):
         cls = [F.layer_norm(mean := maps[-1].mean((1, 2)), mean.shape[1:]) for maps in towers]
         return F.normalize(self.encoder(towers, masks, cls if self.config.cls else ()), dim=-1)
 
+    def embed_inputs(self, inputs: Inputs, masks: Tensor) -> Tensor:
+        """[B, S, D], L2-normalised, of segments of pictures.
+
+        Args:
+            inputs: of B pictures, as the model reads them.
+            masks: [B, S, h, w] bool, or shares of cells, on any grid that covers the whole pictures; they may overlap.
+                An empty one gets some vector.
+        """
+        assert inputs.dense is not None
+        return self.embed(inputs.dense, cell_shares(masks, (inputs.dense.shape[1], inputs.dense.shape[2])))
+
     def losses(self, outputs: UseOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
         """Eq. 1 over the segments of all ranks; the same on every rank."""
         every = UseOutputs(*(gather(value).flatten(0, 1) for value in outputs))
@@ -134,10 +145,8 @@ class Use(nn.Module):
 
     def region_scores(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """[B, S, C] of class-agnostic regions and classes: cosines, or probabilities."""
-        assert inputs.dense is not None
-        grid = (inputs.dense.shape[1], inputs.dense.shape[2])
-        regions = self.embed(inputs.dense, region_shares(inputs.labels, inputs.region_mask.shape[1], grid))
-        cosine = regions @ F.normalize(class_embeddings.float(), dim=-1).T
+        masks = region_masks(inputs.labels, inputs.region_mask.shape[1])
+        cosine = self.embed_inputs(inputs, masks) @ F.normalize(class_embeddings.float(), dim=-1).T
         return cosine if self.config.score == "cosine" else (self.config.logit_scale * cosine).softmax(2)
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
@@ -149,9 +158,13 @@ class Use(nn.Module):
         return paint_labels(self.region_scores(inputs, class_embeddings), inputs)
 
 
-def region_shares(labels: Tensor, count: int, grid: tuple[int, int]) -> Tensor:
-    """[B, count, gh, gw]: how much of each cell of a grid lies in each region of labels [B, h, w]."""
-    inside = (labels[:, None] == torch.arange(count, device=labels.device)[:, None, None]).float()
-    rows, columns = (torch.from_numpy(overlap(fine, coarse)).to(labels.device)
-                     for fine, coarse in zip(labels.shape[1:], grid, strict=True))
-    return rows.T @ (inside @ columns)
+def region_masks(labels: Tensor, count: int) -> Tensor:
+    """[B, count, h, w] bool: where labels [B, h, w] are 0, 1, .."""
+    return labels[:, None] == torch.arange(count, device=labels.device)[:, None, None]
+
+
+def cell_shares(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """[B, S, gh, gw]: how much of each cell of a grid lies in masks [B, S, h, w]."""
+    rows, columns = (torch.from_numpy(overlap(fine, coarse)).to(masks.device)
+                     for fine, coarse in zip(masks.shape[2:], grid, strict=True))
+    return rows.T @ (masks.float() @ columns)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.modeling.segmenter import Sizes
-from captionseg.modeling.use import Use, UseConfig, region_shares
+from captionseg.modeling.use import Use, UseConfig, cell_shares, region_masks
 from tests.captionseg.modeling.conftest import DENSE, TEXT
 
 SIZES = Sizes(texts=TEXT, head=HeadConfig(DENSE, TEXT))
@@ -24,7 +24,7 @@ def fresh(**changes) -> Use:
 
 def test_shares_of_regions_by_hand():
     labels = torch.tensor([[[0, 0, 1], [0, 2, 1]]], dtype=torch.uint8)
-    shares = region_shares(labels, 4, (1, 2))
+    shares = cell_shares(region_masks(labels, 4), (1, 2))
     expected = torch.tensor([[[[5 / 6, 0.0]], [[0.0, 4 / 6]], [[1 / 6, 1 / 6]], [[0.0, 0.0]]]])
     expected[0, 0, 0, 1] = 1 / 6
     torch.testing.assert_close(shares, expected)
@@ -91,13 +91,25 @@ def test_the_loss_of_one_pair_is_zero_and_of_two_is_by_hand(make_batch):
 
 def test_a_region_is_embedded_as_a_segment_of_the_same_pixels_is(make_inputs):
     net, inputs, classes = fresh(), make_inputs(size=(6, 6)), torch.randn(5, TEXT)
-    masks = region_shares(inputs.labels, 4, (3, 4))
+    masks = cell_shares(region_masks(inputs.labels, 4), (3, 4))
     expected = net.embed(inputs.dense, masks) @ F.normalize(classes, dim=1).T
     painted = net.segment(inputs, classes)
     for row in range(6):
         for column in range(6):
             region = int(inputs.labels[0, row, column])
             torch.testing.assert_close(painted[:, :, row, column], expected[:, region])
+
+
+def test_masks_of_inputs_may_overlap_and_have_any_grid(make_inputs):
+    net, inputs = fresh(), make_inputs()
+    masks = torch.zeros(2, 3, 6, 8, dtype=torch.bool)
+    masks[:, 0, :4], masks[:, 1, 2:], masks[:, 2, 1, 3] = True, True, True
+    found = net.embed_inputs(inputs, masks)
+    torch.testing.assert_close(found.norm(dim=2), torch.ones(2, 3))
+    small = F.avg_pool2d(masks.float(), 2)
+    torch.testing.assert_close(found, net.embed(inputs.dense, small))
+    finer = masks.float().repeat_interleave(3, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(net.embed_inputs(inputs, finer), found)
 
 
 def test_probabilities_make_the_same_labels(make_inputs):
