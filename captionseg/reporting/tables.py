@@ -19,7 +19,7 @@ from captionseg.training import Recipe
 
 DECIMALS = 4
 SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "miou_object", "miou_stuff", "miou_seen",
-          "miou_unseen")
+          "miou_unseen", "mask_map", "mask_map_50", "mask_map_75", "mask_coverage")
 SEGMENT_MEASURES = ("per_image", "texts_per_segment", "full_image_share", "recall", "text_precision")
 
 
