@@ -50,11 +50,11 @@ class MaskPrecision:
         """
         there = detections.masks.any((1, 2))
         number, (height, width) = len(self.pictures), masks.shape[1:]
-        found = annotations(detections.masks[there], detections.classes[there], number, len(self.found))
+        found = coco_rows(detections.masks[there], detections.classes[there], number, len(self.found))
         for row, score in zip(found, detections.scores[there].tolist(), strict=True):
             row["score"] = score
         self.found += found
-        self.true += annotations(masks, classes, number, len(self.true))
+        self.true += coco_rows(masks, classes, number, len(self.true))
         self.pictures.append({"id": number, "height": height, "width": width})
 
     def precision(self) -> np.ndarray:
@@ -76,14 +76,14 @@ class MaskPrecision:
         """A COCO data set of annotations, in memory."""
         from pycocotools.coco import COCO
 
-        table = COCO()
+        table: Any = COCO()  # its type hints ask for more than it reads
         table.dataset = {"images": self.pictures, "annotations": rows,
                          "categories": [{"id": number} for number in range(self.classes)]}  # fmt: skip
         table.createIndex()
         return table
 
 
-def annotations(masks: np.ndarray, classes: np.ndarray, picture: int, before: int) -> list[dict[str, Any]]:
+def coco_rows(masks: np.ndarray, classes: np.ndarray, picture: int, before: int) -> list[dict[str, Any]]:
     """COCO's annotations of masks [n, H, W] of one picture, of which there are `before` in others."""
     size = list(masks.shape[1:])
     return [{"id": before + row + 1, "image_id": picture, "category_id": int(classes[row]), "area": int(area),
@@ -94,7 +94,8 @@ def annotations(masks: np.ndarray, classes: np.ndarray, picture: int, before: in
 class MaskScores:
     """Masks of things, found by a recipe whose model reads segments: COCO's precision, each seed by itself.
 
-    The truth has one mask for each thing's class in a picture; the classes of stuff are background (USE, section 4.3).
+    The truth has one mask for each thing's class in a picture; the classes of stuff are background (USE's part
+    segmentation).
 
     Args:
         benchmark: whose classes have kinds; nothing is scored where none is an object.

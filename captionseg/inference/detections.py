@@ -1,4 +1,4 @@
-"""Detections: class-agnostic masks that look like what is asked for; parts of things, as USE finds them (section 4.3).
+"""Detections: class-agnostic masks that look like what is asked for; parts of things (part segmentation of USE).
 
 A mask is compared with all classes, those that are wanted and those that are only there to catch the rest. The paper's
 parts of PartImageNet are asked for among COCO-Stuff's classes and the super-categories of the things themselves.

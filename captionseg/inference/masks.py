@@ -1,4 +1,4 @@
-"""From masks that may overlap to pixels: each has the scores of all masks that it is in (USE, section 3.4)."""
+"""From masks that may overlap to pixels: each has the scores of all masks that it is in (inference of USE)."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class RegionsParams:
 
 @dataclass(frozen=True)
 class MasksParams:
-    """The segments of a picture that a model which reads segments gives classes to (USE, section 3.4).
+    """The segments of a picture that a model which reads segments gives classes to (inference of USE).
 
     Attributes:
         maker: regions are those that models are trained with (section `regions`), which do not overlap; else which of

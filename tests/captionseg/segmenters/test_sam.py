@@ -9,7 +9,6 @@ from segment_anything.utils.amg import calculate_stability_score
 from captionseg.records import UserError
 from captionseg.segmenters.sam import Sam, SamSegmenter, load, stability_of
 
-
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
 BOXES = np.array([[2, 3, 20, 30], [10, 10, 59, 47], [0, 0, 60, 48]], np.float32)
 
