@@ -37,7 +37,7 @@ class Hierarchy:
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high or self.max_masks < 1:
-            raise ValueError(f"hierarchy: 0 < low {self.low} < high {self.high} and 1 <= max_masks {self.max_masks}")
+            raise ValueError("hierarchy: low must be above 0 and below high, max_masks at least 1")
 
     def build(self) -> MaskMaker:
         """Itself: nothing has to be loaded."""

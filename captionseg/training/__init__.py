@@ -56,7 +56,7 @@ class Recipe:
         if self.preset and not isinstance(PRESETS[self.preset](), MODELS[self.model][0]):
             raise ValueError(f"preset {self.preset!r} is none of model {self.model}")
         if self.masks and not hasattr(MODELS[self.model][1], "mask_scores"):
-            raise ValueError(f"masks: model {self.model} reads no segments; take masks out, or use as model")
+            raise ValueError(f"masks: model {self.model} reads no segments; leave masks out, or take model use")
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_same_picture_same_masks() -> None:
 
 @pytest.mark.parametrize("field", [{"low": 0.0}, {"low": 5.0, "high": 5.0}, {"max_masks": 0}])
 def test_parameters_that_make_no_sense_are_refused(field: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="hierarchy: 0 < low"):
+    with pytest.raises(ValueError, match="hierarchy: low must be above 0 and below high"):
         Hierarchy(**field)
 
 
