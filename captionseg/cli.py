@@ -45,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--background", type=float, metavar="SCORE", help="pixels where no label has this score are left "
                      "untouched, 255 in the mask (models with groups; default: as the model was saved)")
     one.add_argument("--refine", choices=["none", "pamr", "segments"], help="masks along edges of the "
-                     "picture (PAMR), or by its class-agnostic segments (default: %(default)s)")
+                     "picture (PAMR), or by its class-agnostic segments (default: as the model was saved)")
+    one.add_argument("--masks", choices=["regions", "hierarchy"], help="what is given labels, where the model reads "
+                     "segments: regions, or masks that overlap (default: as the model was saved)")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     one.set_defaults(run=segment)
     two = commands.add_parser("check-params", help="check params.yaml", description=check_params.__doc__)
@@ -140,6 +142,7 @@ def segment(arguments: argparse.Namespace) -> None:
     from captionseg.inference import Predictor, Protocol, RefineParams, read_image
     from captionseg.records import UserError
     from captionseg.reporting.overlay import IGNORED, check_writable, overlay, palette, with_legend, write_picture
+    from captionseg.segmenters import MasksParams
 
     labels = read_labels(arguments.labels)
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
@@ -147,7 +150,8 @@ def segment(arguments: argparse.Namespace) -> None:
     if arguments.mask and check_writable(arguments.mask) != "PNG":
         raise UserError(f"{arguments.mask}: labels are written as PNG; end the name with .png")
     picture = read_image(arguments.picture)
-    protocol = Protocol(refine=RefineParams(arguments.refine) if arguments.refine else None)
+    protocol = Protocol(refine=RefineParams(arguments.refine) if arguments.refine else None,
+                        masks=MasksParams(arguments.masks) if arguments.masks else None)  # fmt: skip
     predictor = Predictor.load(arguments.model, device=arguments.device, background=arguments.background,
                                protocol=protocol)  # fmt: skip
     found = predictor.segment(picture, labels).astype(np.uint8)  # background is -1, here 255: left as it is

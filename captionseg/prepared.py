@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import read_truth
 from captionseg.grids import MEAN, STD, squash
 from captionseg.records import Inputs
+from captionseg.segmenters import MaskMaker
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,13 @@ class PreparedInputs:
         pictures: of the index's rows.
         dense: folder of dense features.
         side: pictures are squashed to a square of it, so that several make a batch; 0 leaves them as they are.
+        masks: makes masks of pictures. Those of one batch have to lie on grids of one size.
+        pixels: whether the pictures themselves are given, not only what is made of them.
     """
 
     def __init__(self, *, regions: Path | None = None, pictures: Pictures | None = None, dense: Path | None = None,
-                 side: int = 0) -> None:  # fmt: skip
-        self.pictures, self.side = pictures, side
+                 side: int = 0, masks: MaskMaker | None = None, pixels: bool = True) -> None:  # fmt: skip
+        self.pictures, self.side, self.masks, self.pixels = pictures, side, masks, pixels
         self.dense = ShardedArray.of_folder(dense) if dense else None
         names = ("pooled", "labels", "count") if regions else ()
         self.regions = [ShardedArray.of_folder(regions / name) for name in names] if regions else []
@@ -65,9 +70,9 @@ class PreparedInputs:
     def __call__(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
         """Inputs of some rows; `size` is (height, width) of the masks wanted."""
         inputs = self.of_regions(rows, size) if self.regions else without_regions(len(rows), size)
-        image = self.images(rows) if self.pictures is not None else None
+        image = self.images(rows) if self.pictures is not None and self.pixels else None
         dense = torch.from_numpy(self.dense[rows].astype(np.float32)) if self.dense is not None else None
-        return replace(inputs, image=image, dense=dense)
+        return replace(inputs, image=image, dense=dense, masks=self.of_masks(rows))
 
     def of_regions(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
         """Features and labels of regions."""
@@ -77,11 +82,23 @@ class PreparedInputs:
         return Inputs(torch.from_numpy(pooled[rows][:, :most].astype(np.float32)),
                       torch.from_numpy(np.arange(most) < count[:, None]), torch.from_numpy(labels[rows]), size)
 
+    def of_masks(self, rows: np.ndarray) -> Tensor | None:
+        """[n, M, h, w] bool, if anybody makes them."""
+        if self.masks is None or self.pictures is None:
+            return None
+        return stacked([self.masks.masks(self.pictures[int(row)])[0] for row in rows])
+
     def images(self, rows: np.ndarray) -> Tensor:
         """[n, 3, H, W] normalised pictures."""
         assert self.pictures is not None
         images = [self.pictures[int(row)] for row in rows]
         return torch.stack([normalised(squash(image, self.side) if self.side else image) for image in images])
+
+
+def stacked(masks: Sequence[np.ndarray]) -> Tensor:
+    """[n, M, h, w] of the masks [m, h, w] of pictures, on grids of one size; empty ones pad."""
+    most = max(len(found) for found in masks)
+    return torch.stack([F.pad(torch.from_numpy(found), (0, 0, 0, 0, 0, most - len(found))) for found in masks])
 
 
 def normalised(image: np.ndarray) -> Tensor:

@@ -229,6 +229,8 @@ class Inputs:
         size: (height, width) of the mask logits wanted, in pixels.
         image: [B, 3, H, W] float32 pixels, normalised by ImageNet's mean and deviation; None where nobody needs them.
         dense: [B, gh, gw, F] frozen features of a grid over the image; None where no model needs them.
+        masks: [B, M, h, w] bool class-agnostic masks on a grid over the image, which may overlap; empty ones pad. None
+            where regions take their part.
     """
 
     regions: Tensor
@@ -237,6 +239,7 @@ class Inputs:
     size: tuple[int, int]
     image: Tensor | None = None
     dense: Tensor | None = None
+    masks: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """Every tensor changed alike: moved to a device, its rows chosen."""

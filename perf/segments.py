@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +29,7 @@ from captionseg.encoders import TextSpace
 from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
 from captionseg.runtime import detect
-from captionseg.segment_text.pipeline import asked, read_views, sample_cells, to_do
+from captionseg.segment_text.pipeline import Inputs, read_views, sample_cells, spoken, to_do
 
 BLOCKS, WIDTH, GRID, SEGMENTS, OUT = (24, 6), 1024, 40, 11, 768
 
@@ -75,7 +75,7 @@ def embedding(rounds: int, device: str) -> float:
 class Clocked:
     """An object of which the calls of one method are timed."""
 
-    def __init__(self, inner: Any, name: str, seconds: Counter[str], step: str) -> None:
+    def __init__(self, inner: Any, name: str, seconds: dict[str, float], step: str) -> None:
         self.inner, self.name, self.seconds, self.step = inner, name, seconds, step
 
     def __getattr__(self, name: str) -> Any:
@@ -91,33 +91,35 @@ class Clocked:
 
 
 @contextmanager
-def clock(seconds: Counter[str], step: str) -> Iterator[None]:
+def clock(seconds: dict[str, float], step: str) -> Iterator[None]:
     """Seconds of what is inside are added to those of a step."""
     start = time.perf_counter()
     yield
     seconds[step] += time.perf_counter() - start
 
 
-def steps(data: Path, images: int) -> Counter[str]:
+def steps(data: Path, images: int) -> dict[str, float]:
     """Seconds of each step of segment_text over so many images."""
     params, features = Params(Path("params.yaml")).segment_text, data / "features"
-    todo = [(shard, row) for shard, rows in to_do(data / "pairs", params, data / "supervision").items() for row in rows]
-    seconds: Counter[str] = Counter()
+    inputs = Inputs(data / "pairs", data / "captions", data / "supervision", features, data / "regions")
+    todo = [(shard, row) for shard, rows in to_do(inputs.pairs, params, inputs.supervision).items() for row in rows]
+    seconds: dict[str, float] = defaultdict(float)
     maker = params.build(TextSpace.load(features / "encoder"), sample_cells(features, params.cells, seed=0))
     maker = replace(maker, grounder=Clocked(maker.grounder, "boxes", seconds, "boxes"),
                     segmenter=Clocked(maker.segmenter, "masks", seconds, "masks"))  # fmt: skip
-    asked([row for _, row in todo[:1]], params)  # whatever is loaded with the first call
+    rows = [row for _, row in todo[:images]]
+    captions = [[row["caption"]] for row in rows]
+    spoken(rows[:1], captions[:1], params)  # whatever is loaded with the first call
     with clock(seconds, "phrases"):
-        phrases = asked([row for _, row in todo[:images]], params)
+        asked = dict(zip((row["uid"] for row in rows), spoken(rows, captions, params), strict=True))
     with clock(seconds, "prepare"):
-        maker.grounder.prepare(sorted({p.text for _, row in phrases.values() for p in row}))
+        maker.grounder.prepare(sorted({p.text for row in asked.values() for said in row for p in said.phrases}))
     shards = dict.fromkeys(shard for shard, _ in todo)
-    every = (view for shard in shards for view in read_views(data / "pairs", shard, features, data / "regions"))
+    every = (view for shard in shards for view in read_views(inputs, shard))
     with threadpool_limits(1):
-        for view in islice((view for view in every if view.uid in phrases), images):
+        for view in islice((view for view in every if view.uid in asked), images):
             with clock(seconds, "all of an image"):
-                caption, wanted = phrases[view.uid]
-                maker.segments(view, wanted, caption)
+                maker.segments(view, asked[view.uid])
     seconds["merge, RLE"] = seconds.pop("all of an image") - seconds["boxes"] - seconds["masks"]
     return seconds
 

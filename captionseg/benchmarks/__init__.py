@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
+from captionseg.segmenters import MasksParams
 
 BENCHMARKS = {"held_out": HeldOut}
 
@@ -22,6 +23,8 @@ class EvaluateParams:
         device: that the models run on.
         windows: how models that read pixels see a picture.
         refine: what is done to mask logits before each pixel takes its best class; null takes what the recipe says.
+        masks: the segments that models which read segments give classes to; null takes what the recipe says.
+        max_detections: of a picture and a class, in the precision of masks.
     """
 
     name: str = "photo_scenes"
@@ -30,11 +33,17 @@ class EvaluateParams:
     device: str = "auto"
     windows: WindowParams = field(default_factory=WindowParams)
     refine: RefineParams | None = None
+    masks: MasksParams | None = None
+    max_detections: int = 100
+
+    def __post_init__(self) -> None:
+        if self.max_detections < 1:
+            raise ValueError(f"max_detections must be at least 1, not {self.max_detections}")
 
     @property
     def protocol(self) -> Protocol:
         """How a whole picture is labelled."""
-        return Protocol(self.windows, self.refine)
+        return Protocol(self.windows, self.refine, self.masks)
 
 
 __all__ = ["BENCHMARKS", "EvaluateParams", "HeldOut"]

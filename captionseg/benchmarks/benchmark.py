@@ -12,6 +12,7 @@ import numpy as np
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Inputs
+from captionseg.segmenters import MaskMaker
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Benchmark(Protocol):
 
     def __len__(self) -> int: ...
 
-    def of(self, reads: Reads, refine: str = "none") -> Benchmark:
-        """The same pictures, with what a model and the refinement of its masks read of them."""
+    def of(self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None) -> Benchmark:
+        """The same pictures, with what a model and the refinement of its masks read of them; see Prepared.inputs."""
         ...
 
     def samples(self) -> Iterator[Sample]:

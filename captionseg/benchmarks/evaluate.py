@@ -8,18 +8,22 @@ import numpy as np
 from tqdm import tqdm
 
 from captionseg import metrics
-from captionseg.benchmarks.benchmark import Benchmark
+from captionseg.benchmarks.benchmark import Benchmark, Sample
 from captionseg.records import Inputs
 
 Predict = Callable[[Inputs], np.ndarray]
 """Inputs of one image -> labels [H, W]."""
 
 
-def count(benchmark: Benchmark, predict: Predict) -> np.ndarray:
-    """[n, 3, C] int64 areas of every picture; see `metrics.areas`."""
+def count(benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None] | None = None) -> np.ndarray:
+    """[n, 3, C] int64 areas of every picture; see `metrics.areas`. `look` is shown every picture as well."""
     bar = tqdm(benchmark.samples(), total=len(benchmark), desc="evaluate", unit="img", leave=False)
-    return np.stack([metrics.areas(predict(sample.inputs), sample.truth, len(benchmark.names),
-                                   ignore=benchmark.ignore) for sample in bar])
+    areas = []
+    for sample in bar:
+        areas.append(metrics.areas(predict(sample.inputs), sample.truth, len(benchmark.names), ignore=benchmark.ignore))
+        if look is not None:
+            look(sample)
+    return np.stack(areas)
 
 
 def scores(per_seed: Sequence[np.ndarray], *, samples: int, seed: int,

@@ -9,6 +9,7 @@ from captionseg.benchmarks.benchmark import Folders, Sample
 from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import Known
+from captionseg.segmenters import MaskMaker
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class HeldOut:
     ignore: int = 255
     reads: Reads = field(default_factory=Reads)
     refine: str = "none"
+    masks: MaskMaker | None = None
 
     @staticmethod
     def load(folders: Folders, split: str) -> HeldOut:
@@ -33,13 +35,13 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.known)
 
-    def of(self, reads: Reads, refine: str = "none") -> HeldOut:
+    def of(self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None) -> HeldOut:
         """See Benchmark."""
-        return replace(self, reads=reads, refine=refine)
+        return replace(self, reads=reads, refine=refine, masks=masks)
 
     def samples(self) -> Iterator[Sample]:
         """See Benchmark."""
-        inputs = self.folders.prepared.inputs(self.reads, refine=self.refine)
+        inputs = self.folders.prepared.inputs(self.reads, refine=self.refine, masks=self.masks)
         for number, (uid, mask) in enumerate(zip(self.known.uid, self.known.masks, strict=True)):
             truth = decode_mask(mask)
             size = (truth.shape[0], truth.shape[1])

@@ -16,14 +16,17 @@ from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import Predict, count, per_class, scores
 from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.mask_precision import Detect, MaskScores
 from captionseg.benchmarks.segment_retrieval import retrieval
 from captionseg.encoders import Encoder, load_encoder
+from captionseg.inference.detections import Detections, detected
 from captionseg.inference.windows import Protocol, label
 from captionseg.inference.words import class_vectors
 from captionseg.modeling import CONCEPTS, saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
+from captionseg.segmenters import MaskMaker, MasksParams
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,8 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
     Returns:
         {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}}; the areas [seeds, n, 3, C]; and
         images per second. Nothing is scored, and all of it is empty, where no mask of the split is known: data of one's
-        own rarely have any. For models that embed segments scores hold `retrieval`, see segment_retrieval.
+        own rarely have any. Of models that read segments also what `MaskScores` adds, and `retrieval` among the scores,
+        see segment_retrieval.
     """
     benchmark = HeldOut.load(folders, params.split)
     seeds = sorted((model / "seeds").iterdir(), key=lambda p: int(p.name)) if (model / "seeds").is_dir() else []
@@ -46,10 +50,11 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
         return {"scores": {}, "per_class": {}, "seeds": {}}, np.zeros((len(seeds), 0, 3, 0), np.int64), 0.0
     device = detect(params.device).device
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
-    start, areas = time.perf_counter(), []
+    start, areas, masks = time.perf_counter(), [], MaskScores(benchmark, params.max_detections)
     for folder in seeds:
         loaded = load(folder, benchmark.names, frozen, params.protocol, device)
-        areas.append(count(benchmark.of(loaded.reads, loaded.refine), loaded.predict))
+        pictures = benchmark.of(loaded.reads, loaded.refine, loaded.masks)
+        areas.append(count(pictures, loaded.predict, masks.seed(loaded.detect)))
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
@@ -60,6 +65,7 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
                   for folder, a in zip(seeds, areas, strict=True)},
         "protocol": {"prompts": loaded.prompts, "refine": loaded.refine},
     }
+    masks.add_to(result, loaded.segments)
     if loaded.reads.segments and (found := retrieval(seeds, benchmark, folders, frozen, device=device)):
         result["scores"]["retrieval"] = found
     return result, np.stack(areas), speed
@@ -77,23 +83,36 @@ def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 class Loaded(NamedTuple):
-    """A saved model ready to label: what it reads, its prompts, how its masks are refined, inputs -> labels [H, W]."""
+    """A saved model ready to label.
+
+    Attributes:
+        reads: of the model.
+        prompts: template set of the classes' names.
+        refine: how mask logits are refined.
+        predict: inputs of one image -> labels [H, W].
+        segments: what is given classes; None for a model that reads no segments, likewise the two below.
+        masks: makes them, where they are not the regions.
+        detect: inputs of one image and which classes are wanted [C] -> what is found of them.
+    """
 
     reads: Reads
     prompts: str
     refine: str
     predict: Predict
+    segments: MasksParams | None = None
+    masks: MaskMaker | None = None
+    detect: Detect | None = None
 
 
 def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], protocol: Protocol,
          device: str) -> Loaded:  # fmt: skip
-    """The model of a folder, and inputs of one image -> labels [H, W].
+    """The model of a folder, ready to label.
 
     Args:
         folder: that holds it.
         names: [C] of the classes.
         frozen: gives the frozen encoder of texts.
-        protocol: how pictures are labelled.
+        protocol: how pictures are labelled; `masks` mean nothing to a model that reads no segments.
         device: that the model runs on.
     """
     found = saved.load(folder)
@@ -105,6 +124,15 @@ def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], prot
         with torch.inference_mode():
             return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, protocol).cpu().numpy()
 
+    def find(inputs: Inputs, wanted: np.ndarray) -> Detections:
+        with torch.inference_mode():
+            moved = inputs.map(lambda tensor: tensor.to(device))
+            return detected(model, moved, classes, torch.from_numpy(wanted).to(device))
+
     assert protocol.refine is not None
+    assert protocol.masks is not None
     prompts = "learnt" if model.config.reads.tokens == "frozen" else found.context["prompts"]
-    return Loaded(model.config.reads, prompts, protocol.refine.method, predict)
+    loaded = Loaded(model.config.reads, prompts, protocol.refine.method, predict)
+    if not hasattr(model, "mask_scores"):
+        return loaded
+    return loaded._replace(segments=protocol.masks, masks=protocol.masks.build(), detect=find)

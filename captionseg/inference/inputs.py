@@ -8,6 +8,7 @@ from pathlib import Path
 from captionseg.datasets.pictures import Pictures
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import PreparedInputs
+from captionseg.segmenters import MaskMaker
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,19 @@ class Prepared:
         """The encoder that features were made by."""
         return self.features / "encoder"
 
-    def inputs(self, reads: Reads, *, refine: str = "none", side: int = 0) -> PreparedInputs:
+    def inputs(self, reads: Reads, *, refine: str = "none", side: int = 0,
+               masks: MaskMaker | None = None) -> PreparedInputs:  # fmt: skip
         """Inputs of rows of the index, with no more than is needed.
 
         Args:
             reads: of the model.
             refine: method of RefineParams; pamr looks at pixels, segments at regions.
             side: of square pictures, see PreparedInputs.
+            masks: makes masks that take the part of regions.
         """
-        pixels = reads.picture or refine == "pamr"
+        pixels = bool(reads.picture) or refine == "pamr"
+        regions = (reads.labels and masks is None) or refine == "segments"
         return PreparedInputs(
-            regions=self.regions if reads.labels or refine == "segments" else None,
-            pictures=Pictures.of_index(self.pairs, self.index) if pixels else None,
-            dense=self.features / "dense" if reads.dense else None, side=side)
+            regions=self.regions if regions else None,
+            pictures=Pictures.of_index(self.pairs, self.index) if pixels or masks else None,
+            dense=self.features / "dense" if reads.dense else None, side=side, masks=masks, pixels=pixels)

@@ -6,23 +6,26 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from captionseg.encoders import Encoder, load_encoder
+from captionseg.inference.detections import Detections, detected
 from captionseg.inference.windows import Protocol, label, mask_logits
 from captionseg.inference.words import Encode, prompts_of, text_encoder
 from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
-from captionseg.prepared import normalised, pixel_inputs, without_regions
+from captionseg.prepared import normalised, pixel_inputs, stacked, without_regions
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
-from captionseg.segmenters import REGION_MAKERS, RegionMaker
+from captionseg.segmenters import REGION_MAKERS, MaskMaker, MasksParams, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.text.prompts import class_embeddings
 from captionseg.typed import replaced
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,17 @@ class Predictor:
         try:
             protocol = (protocol or Protocol()).of(found.context)
             method = protocol.refine.method if protocol.refine else "none"
+            masks = protocol.masks or MasksParams()
             prompts = prompts_of(model, found.context["prompts"])
-            regions = reads.labels or method == "segments"
+            regions = (reads.labels and masks.maker == "regions") or method == "segments"
             maker = region_maker(found.context["regions"]) if regions else None
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
                             f"{str(error).splitlines()[0]}") from None
+        if masks.maker != "regions":
+            check_segments(model, f"{folder}: a {found.name}")
         encode = text_encoder(model, folder, frozen)
-        prepare = Preparation(reads, encoder, maker, bool(reads.picture) or method == "pamr")
+        prepare = Preparation(reads, encoder, maker, bool(reads.picture) or method == "pamr", masks.build())
 
         def on_device(image: np.ndarray) -> Inputs:
             return prepare(image).map(lambda tensor: tensor.to(where))
@@ -99,7 +105,26 @@ class Predictor:
         """[C, H, W] float32 mask logits: cosines of pixels and labels. Raises as `segment`."""
         return self._run(mask_logits, image, labels).float().cpu().numpy()
 
-    def _run(self, head: Callable[..., torch.Tensor], image: np.ndarray, labels: Sequence[str]) -> torch.Tensor:
+    def detect(self, image: np.ndarray, labels: Sequence[str], background: Sequence[str] = ()) -> Detections:
+        """Masks that look like one of the labels, such as parts of things, more than like any of the background.
+
+        Args:
+            image: uint8 [H, W, 3].
+            labels: what to look for; `classes` are their numbers.
+            background: what else there may be: other things, stuff, the whole of which labels are parts.
+
+        Raises:
+            UserError: as `segment`, and for a model that reads no segments.
+        """
+        check_segments(self.model, "this model")
+        wanted = torch.arange(len(labels) + len(background), device=self.device) < len(labels)
+
+        def head(model: Any, inputs: Inputs, classes: torch.Tensor, _: Protocol) -> Detections:
+            return detected(model, inputs, classes, wanted)
+
+        return self._run(head, image, [*labels, *background] if labels else [])
+
+    def _run(self, head: Callable[..., T], image: np.ndarray, labels: Sequence[str]) -> T:
         if not labels:
             raise UserError("labels: give at least one, for example --labels \"zebra, grass\"")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
@@ -107,6 +132,16 @@ class Predictor:
         classes = torch.from_numpy(class_embeddings(labels, self.encode, self.templates)).to(self.device)
         with torch.inference_mode():
             return head(self.model, self.prepare(image), classes, self.protocol)
+
+
+def check_segments(model: Any, what: str) -> None:
+    """Refuses masks for a model that can do nothing with them.
+
+    Raises:
+        UserError: that begins with `what`.
+    """
+    if not hasattr(model, "mask_scores"):
+        raise UserError(f"{what} reads no segments; leave masks out, or take a model such as use")
 
 
 def region_maker(section: dict[str, Any]) -> RegionMaker:
@@ -123,17 +158,21 @@ class Preparation:
         encoder: of the features; None where the model needs none.
         maker: of regions; None where nobody looks at them.
         pixels: whether anybody looks at them.
+        masks: makes masks that take the part of regions, if anything does.
     """
 
     reads: Reads
     encoder: Encoder | None
     maker: RegionMaker | None
     pixels: bool
+    masks: MaskMaker | None = None
 
     def __call__(self, image: np.ndarray) -> Inputs:
         """The inputs of uint8 [H, W, 3]."""
         size = (image.shape[0], image.shape[1])
         inputs = pixel_inputs(normalised(image)[None], size) if self.pixels else without_regions(1, size)
+        if self.masks is not None:
+            inputs = replace(inputs, masks=stacked([self.masks.masks(image)[0]]))
         if self.encoder is None or self.reads.picture:
             return replace(inputs, **self.regions(image, None))
         dense = self.encoder.features([image]).dense[0].astype(np.float16)  # fp16 as it is stored for training

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captionseg.inference.masks import mask_labels, mask_pixels
 from captionseg.inference.refine import RefineParams, refined
 from captionseg.prepared import pixel_inputs
 from captionseg.records import Inputs
+from captionseg.segmenters import MasksParams
 from captionseg.typed import build
 
 
@@ -44,18 +46,21 @@ class Protocol:
     Attributes:
         windows: for models that read pixels.
         refine: of mask logits, after any model; None takes what was saved with the model.
+        masks: for models that read segments; None takes what was saved with the model.
     """
 
     windows: WindowParams = field(default_factory=WindowParams)
     refine: RefineParams | None = None
+    masks: MasksParams | None = None
 
     def of(self, context: dict[str, Any]) -> Protocol:
-        """The protocol for a model that was saved with a context; `refine` is no longer None.
+        """The protocol for a model that was saved with a context; nothing of it is None any more.
 
         Raises:
             UserError: for a context that says nothing sensible about it.
         """
-        return self if self.refine else replace(self, refine=build(RefineParams, context.get("refine"), "refine"))
+        refine = self.refine or build(RefineParams, context.get("refine"), "refine")
+        return replace(self, refine=refine, masks=self.masks or build(MasksParams, context.get("masks"), "masks"))
 
 
 def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
@@ -67,12 +72,14 @@ def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol)
         classes: [C, D] class embeddings.
         protocol: how; regions and dense features are seen at once.
     """
-    return refined(whole_logits(model, inputs, classes, protocol.windows), inputs, protocol.refine or RefineParams())
+    return refined(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine or RefineParams())
 
 
-def whole_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowParams) -> Tensor:
+def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
     """`mask_logits`, not refined."""
-    side = model.config.reads.picture
+    if inputs.masks is not None:
+        return mask_pixels(model, inputs, classes, protocol.masks or MasksParams())
+    side, windows = model.config.reads.picture, protocol.windows
     if not model.config.reads.windows or inputs.image is None:
         return model.segment(inputs, classes)[0]
     image, crop = short_side(inputs.image[0], windows.short_side or 2 * side), windows.crop or 2 * side
@@ -87,6 +94,8 @@ def whole_logits(model: Any, inputs: Inputs, classes: Tensor, windows: WindowPar
 def label(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
     """[height, width] int64: the best class of each pixel, -1 for background; see `mask_logits`."""
     if not model.config.reads.windows and (protocol.refine or RefineParams()).method == "none":
+        if inputs.masks is not None:
+            return mask_labels(model, inputs, classes, protocol.masks or MasksParams())
         return model.label(inputs, classes)[0]
     found = mask_logits(model, inputs, classes, protocol)
     return found.argmax(0) - (len(found) - len(classes))

@@ -1,7 +1,8 @@
-"""From scores of regions to pixels: each pixel has what its region has."""
+"""From scores of regions to pixels: each pixel has what its region has; regions and masks in one form."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,3 +23,13 @@ def paint_labels(scores: Tensor, inputs: Inputs) -> Tensor:
 def full_size(inputs: Inputs) -> Tensor:
     """[B, height, width] int64 region numbers of the pixels."""
     return F.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact")[:, 0].long()
+
+
+def masks_of(inputs: Inputs) -> Tensor:
+    """[B, M, h, w] bool: the masks of pictures, or their regions where they have none."""
+    return region_masks(inputs.labels, inputs.region_mask.shape[1]) if inputs.masks is None else inputs.masks
+
+
+def region_masks(labels: Tensor, count: int) -> Tensor:
+    """[B, count, h, w] bool: where labels [B, h, w] are 0, 1, .."""
+    return labels[:, None] == torch.arange(count, device=labels.device)[:, None, None]

@@ -130,7 +130,10 @@ class Segmenter(Protocol):
     A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n] -> [T, D]. One that
     the frozen encoder is part of (`reads.attached`) has `attach(encoder)`. One of which a part begins to train later
     has `late()`: those parameters; its config has `late_from`, the share of the steps before that. One that counts
-    while it trains has `counted()`: name -> number since it was last asked, which the curve tells once an epoch.
+    while it trains has `counted()`: name -> number since it was last asked, which the curve tells once an epoch. One
+    that reads segments (`reads.segments`) has `mask_scores`: inputs and class embeddings [C, D] -> [B, M, C]
+    probabilities of the classes for each of `inputs.masks`, or for each region where there are none; and
+    `embed_inputs`: inputs and masks [B, M, h, w] -> [B, M, D], L2-normalised.
     """
 
     config: Any

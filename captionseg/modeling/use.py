@@ -19,7 +19,7 @@ from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.layers.merging import SegmentEncoder
 from captionseg.modeling.live import LiveTowers, fitted
 from captionseg.modeling.pairs import Duplicates, segment_contrast
-from captionseg.modeling.regions import paint_labels, paint_scores
+from captionseg.modeling.regions import masks_of, paint_labels, paint_scores, region_masks
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, TextKind, alone
 from captionseg.records import Batch, Inputs
 
@@ -210,6 +210,11 @@ class Use(nn.Module):
         cosine = self.embed_inputs(inputs, masks) @ F.normalize(class_embeddings.float(), dim=-1).T
         return cosine if self.config.score == "cosine" else (self.config.logit_scale * cosine).softmax(2)
 
+    def mask_scores(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """See Segmenter: softmax over all classes of cosines times `logit_scale`."""
+        cosine = self.embed_inputs(inputs, masks_of(inputs)) @ F.normalize(class_embeddings.float(), dim=-1).T
+        return (self.config.logit_scale * cosine).softmax(2)
+
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """Mask logits [B, C, height, width]: each pixel has the scores of its region."""
         return paint_scores(self.region_scores(inputs, class_embeddings), inputs)
@@ -217,11 +222,6 @@ class Use(nn.Module):
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter: the best class of each region, painted."""
         return paint_labels(self.region_scores(inputs, class_embeddings), inputs)
-
-
-def region_masks(labels: Tensor, count: int) -> Tensor:
-    """[B, count, h, w] bool: where labels [B, h, w] are 0, 1, .."""
-    return labels[:, None] == torch.arange(count, device=labels.device)[:, None, None]
 
 
 def seen_of(model: Use, given: Batch | Inputs) -> Tensor:

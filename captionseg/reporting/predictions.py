@@ -83,7 +83,7 @@ def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen
     folder, where = run.folders.models / name, detect(device).device
     loaded = load(folder, run.classes.names, frozen, protocol, where)
     number = {uid: row for row, uid in enumerate(run.rows)}
-    inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine)
+    inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine, masks=loaded.masks)
     return {uid: loaded.predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
             for uid, mask in masks.items()}  # fmt: skip
 

@@ -19,7 +19,7 @@ from captionseg.training import Recipe
 
 DECIMALS = 4
 SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "miou_object", "miou_stuff", "miou_seen",
-          "miou_unseen", "retrieval")
+          "miou_unseen", "mask_map", "mask_map_50", "mask_map_75", "mask_coverage", "retrieval")
 SEGMENT_MEASURES = ("per_image", "texts_per_segment", "full_image_share", "recall", "named_recall", "text_precision")
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from captionseg.segment_text.merge import mask_iou
 from captionseg.segment_text.rle import decode
+from captionseg.segmenters.overlap import mask_iou
 from captionseg.text.vocabulary import Vocabulary, plurals
 
 IGNORED = 255

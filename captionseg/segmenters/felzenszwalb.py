@@ -7,6 +7,7 @@ union adds least to the squared deviations of colour.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,10 @@ class Felzenszwalb:
 
     def regions(self, image: np.ndarray) -> np.ndarray:
         """See RegionMaker."""
+        return joined(*self.pieces(image), self.max_regions, self.min_cost).astype(np.uint8)
+
+    def pieces(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is joined: [side, side] ids from 0 without gaps, and the CIELAB colours [side, side, 3] below them."""
         from skimage.color import rgb2lab
         from skimage.segmentation import felzenszwalb
 
@@ -50,15 +55,11 @@ class Felzenszwalb:
         if self.median > 1:
             small = small.filter(ImageFilter.MedianFilter(self.median))
         pixels = np.asarray(small)
-        pieces = felzenszwalb(pixels, scale=self.scale, sigma=self.sigma, min_size=self.min_size)
-        return joined(pieces, rgb2lab(pixels), self.max_regions, self.min_cost).astype(np.uint8)
+        return felzenszwalb(pixels, scale=self.scale, sigma=self.sigma, min_size=self.min_size), rgb2lab(pixels)
 
 
 def joined(labels: np.ndarray, colours: np.ndarray, most: int, cost: float) -> np.ndarray:
     """Join the two touching regions of least cost until at most `most` are left and no cost is below `cost`.
-
-    The cost of joining regions of a and b pixels is ab / (a + b) times the squared distance of their mean colours: by
-    so much their squared deviations from the mean grow (Ward 1963).
 
     Args:
         labels: [H, W] ids from 0, without gaps.
@@ -69,27 +70,41 @@ def joined(labels: np.ndarray, colours: np.ndarray, most: int, cost: float) -> n
     Returns:
         [H, W] ids from 0, without gaps.
     """
+    owner = np.arange(int(labels.max()) + 1)
+    for left, (into, gone, next_cost) in zip(range(len(owner), 1, -1), merges(labels, colours), strict=True):
+        if left <= most and next_cost >= cost:
+            break
+        owner[owner == gone] = into
+    return np.unique(owner, return_inverse=True)[1][labels]
+
+
+def merges(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, float]]:
+    """One join after another, until one region is left: the region that stays, the one that goes into it, the cost.
+
+    The cost of joining regions of a and b pixels is ab / (a + b) times the squared distance of their mean colours: by
+    so much their squared deviations from the mean grow (Ward 1963).
+
+    Args:
+        labels: [H, W] ids from 0, without gaps.
+        colours: [H, W, C].
+    """
     count = int(labels.max()) + 1
     area = np.bincount(labels.ravel()).astype(np.float64)
     mean = np.stack([np.bincount(labels.ravel(), weights=c) for c in colours.reshape(labels.size, -1).T], 1)
     mean /= area[:, None]
     touching = adjacency(labels, count)
     costs = np.stack([_costs(i, area, mean, touching) for i in range(count)])
-    owner = np.arange(count)
-    for left in range(count, 1, -1):
+    for _ in range(count - 1):
         into, gone = divmod(int(costs.argmin()), count)
-        if left <= most and costs[into, gone] >= cost:
-            break
+        yield into, gone, float(costs[into, gone])
         mean[into] = (mean[into] * area[into] + mean[gone] * area[gone]) / (area[into] + area[gone])
         area[into] += area[gone]
-        owner[owner == gone] = into
         touching[into] |= touching[gone]
         touching[into, into] = False
         touching[:, into] = touching[into]
         touching[gone] = touching[:, gone] = False
         costs[gone] = costs[:, gone] = np.inf
         costs[into] = costs[:, into] = _costs(into, area, mean, touching)
-    return np.unique(owner, return_inverse=True)[1][labels]
 
 
 def _costs(i: int, area: np.ndarray, mean: np.ndarray, touching: np.ndarray) -> np.ndarray:

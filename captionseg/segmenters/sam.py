@@ -52,21 +52,28 @@ class Sam:
         return SamSegmenter(load(Path(self.checkpoint), self.arch).to(detect(self.device).device), self)
 
 
-def load(checkpoint: Path, arch: str) -> Any:
-    """A released Segment Anything model; only tensors are read from the file, never objects."""
+def load(checkpoint: Path, arch: str, where: str = "segment_text.sam") -> Any:
+    """A released Segment Anything model; only tensors are read from the file, never objects.
+
+    Args:
+        checkpoint: the file.
+        arch: which of `sam_model_registry`.
+        where: section of the params that both are from.
+
+    Raises:
+        UserError: if the file is missing or holds something else.
+    """
     import torch
     from segment_anything import sam_model_registry
 
     if not checkpoint.is_file():
-        raise UserError(
-            f"segment_text.sam.checkpoint: no file {str(checkpoint)!r}; give the path of the {arch} weights"
-        )
+        raise UserError(f"{where}.checkpoint: no file {str(checkpoint)!r}; give the path of the {arch} weights")
     model = sam_model_registry[arch]()
     try:
         model.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
     except Exception as error:
         line = " ".join(str(error).split())[:200]
-        raise UserError(f"{checkpoint}: not the weights of SAM {arch} ({line}); check segment_text.sam.arch") from None
+        raise UserError(f"{checkpoint}: not the weights of SAM {arch} ({line}); check {where}.arch") from None
     return model.eval()
 
 

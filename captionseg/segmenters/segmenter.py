@@ -1,4 +1,4 @@
-"""The two interfaces of this package: regions of a whole picture, and masks for boxes."""
+"""The interfaces of this package: regions of a whole picture, masks of it that may overlap, and masks for boxes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,22 @@ class RegionMaker(Protocol):
 
     def regions(self, image: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] -> uint8 [side, side]: contiguous region ids from 0. Deterministic."""
+        ...
+
+
+class MaskMaker(Protocol):
+    """Class-agnostic masks of a picture. They may overlap, and some pixels may be in none."""
+
+    def masks(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Masks of whatever there is to see; deterministic.
+
+        Args:
+            image: uint8 [H, W, 3].
+
+        Returns:
+            bool [n, h, w] on a grid over the whole picture, of its own size or coarser, and float32 [n] stability in
+            0..1: how little a mask depends on a threshold. There may be none.
+        """
         ...
 
 

@@ -18,6 +18,7 @@ from captionseg.modeling import (
     UseConfig,
 )
 from captionseg.runtime.runtime import Precision
+from captionseg.segmenters import MasksParams
 from captionseg.training.augment import AugmentParams
 
 
@@ -34,6 +35,8 @@ class Recipe:
         settings: model config fields that differ from either.
         training: fields of `pretrain` that differ for this recipe, such as epochs.
         refine: of its masks, in evaluation and in use; None leaves them as they are.
+        masks: the segments that its model gives classes to, in evaluation and in use, if it reads segments; None is the
+            regions that it was trained with.
         about: what the row stands for, for the report.
     """
 
@@ -44,6 +47,7 @@ class Recipe:
     settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     refine: RefineParams | None = None
+    masks: MasksParams | None = None
     about: str = ""
 
     def __post_init__(self) -> None:
@@ -51,6 +55,8 @@ class Recipe:
             raise ValueError(f"preset {self.preset!r} is not valid (valid: {', '.join(PRESETS)})")
         if self.preset and not isinstance(PRESETS[self.preset](), MODELS[self.model][0]):
             raise ValueError(f"preset {self.preset!r} is none of model {self.model}")
+        if self.masks and not hasattr(MODELS[self.model][1], "mask_scores"):
+            raise ValueError(f"masks: model {self.model} reads no segments; leave masks out, or take model use")
 
 
 @dataclass(frozen=True)

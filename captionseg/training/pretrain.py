@@ -56,6 +56,8 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
                        encode=frozen().text if asks.masking and not asks.tokens else None, device=params.device)
     if recipe.refine:
         context = {**context, "refine": asdict(recipe.refine)}
+    if recipe.masks:
+        context = {**context, "masks": asdict(recipe.masks)}
     score = tune_score(params, folders, asks, lambda: data.space.encoder if data.space else frozen())
     write_concepts(data, out)
     fits, speeds = {}, []

@@ -20,6 +20,7 @@ class Halves:
     """
 
     asked: list = []  # noqa: RUF012
+    protocol = None
 
     def __init__(self, background):
         self.background = background
@@ -27,6 +28,7 @@ class Halves:
     @staticmethod
     def load(folder, *, device, background, protocol):
         Halves.asked.append((folder, device))
+        Halves.protocol = protocol
         return Halves(background)
 
     def segment(self, image, labels):
@@ -74,6 +76,15 @@ def test_segment_writes_the_overlay_beside_the_picture_and_prints_shares(picture
 def test_the_background_has_a_share_of_the_picture_too(picture, capsys, background, shares):
     assert cli.main(["segment", str(picture), "--labels", "zebra,grass", "--background", background]) == 0
     assert said(capsys)[0][:-1] == shares
+
+
+@pytest.mark.parametrize(("arguments", "refine", "masks"), [
+    ([], None, None), (["--refine", "pamr"], "pamr", None), (["--masks", "hierarchy"], None, "hierarchy"),
+])  # fmt: skip
+def test_what_is_not_asked_for_is_as_the_model_was_saved(picture, arguments, refine, masks):
+    assert cli.main(["segment", str(picture), "--labels", "zebra", *arguments]) == 0
+    protocol = Halves.protocol
+    assert (protocol.refine and protocol.refine.method, protocol.masks and protocol.masks.maker) == (refine, masks)
 
 
 def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
@@ -177,6 +188,8 @@ def test_convert_both_ways(tmp_path, capsys):
         mask = tmp_path / "mask.png"
         assert cli.main([*command, "--mask", str(mask), *extra]) == 0
         assert (np.array(Image.open(mask)) == 255).any() == left  # no trained model is that sure
+    assert cli.main([*command, "--masks", "hierarchy"]) == 1
+    assert "a groupvit reads no segments; leave masks out" in capsys.readouterr().err
     assert cli.main(["convert", "groupvit", str(tmp_path / "nowhere"), str(tmp_path / "x")]) == 1
     assert "cannot be read" in capsys.readouterr().err
 

@@ -44,3 +44,20 @@ def test_a_normalised_picture_has_mean_0_and_deviation_1_where_imagenet_has_its_
     level = np.tile((np.array(MEAN) * 255).round().astype(np.uint8), (4, 5, 1))
     assert normalised(level).abs().max() < 0.01
     assert normalised(level).shape == (3, 4, 5)
+
+
+def test_masks_of_several_pictures_are_padded_with_empty_ones(world):
+    class Maker:
+        def masks(self, image):
+            count = 1 + int(image[0, 0, 0]) % 3
+            return np.ones((count, 4, 5), bool), np.ones(count, np.float32)
+
+    rows, pictures = np.arange(12), Pictures.of_index(world.pairs, world.index)
+    inputs = PreparedInputs(pictures=pictures, masks=Maker(), pixels=False)(rows, (5, 6))
+    counts = [1 + int(pictures[row][0, 0, 0]) % 3 for row in rows]
+    assert len(set(counts)) > 1
+    assert inputs.masks.shape == (12, max(counts), 4, 5)
+    assert inputs.masks.dtype == torch.bool
+    assert inputs.masks.all((2, 3)).sum(1).tolist() == counts
+    assert inputs.masks.any((2, 3)).sum(1).tolist() == counts
+    assert inputs.image is None

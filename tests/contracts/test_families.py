@@ -17,14 +17,14 @@ FAMILIES = {
     "datasets": (["SOURCES"], {"debian", "pictures", "scene_assets", "shards", "source"}),
     "encoders": (["ENCODERS"], {"alignment", "dense_head", "encoder", "reduction", "text_space", "text_tower"}),
     "retrieval": (["INDEXES"], {"index"}),
-    "segmenters": (["SEGMENTERS", "REGION_MAKERS"], {"islands", "pooling", "segmenter"}),
+    "segmenters": (["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"], {"islands", "overlap", "pooling", "segmenter"}),
     "grounding": (["GROUNDERS"], {"grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus"}),
     "modeling": (["MODELS"], {"attached", "backbone", "bags", "completion", "group_encoder", "group_readout",
                              "grounder", "grouping", "groupvit_checkpoint", "highlight", "live", "merging", "pairs",
                              "pretrained", "regions", "saved", "segmenter", "text", "texts", "tokens", "towers",
                              "transformer", "word_segments", "zero_shot"}),
-    "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "recipe", "segment_retrieval"}),
+    "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "mask_precision", "recipe", "segment_retrieval"}),
 }  # fmt: skip
 # modules whose test has another name
 TESTED_ELSEWHERE = {

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from captionseg.benchmarks import EvaluateParams
+from captionseg.benchmarks import EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import scores
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.inference import RefineParams
-from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
 from captionseg.records import UserError
+from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
 from captionseg.storage import read_arrays
 
 
@@ -103,3 +106,58 @@ def test_masks_are_refined_before_each_pixel_takes_its_class(folders, model, met
         assert result == plain
     else:
         assert not np.array_equal(before, after)
+
+
+@pytest.fixture
+def use(world, tmp_path):
+    """A seed of random weights that reads segments."""
+    torch.manual_seed(0)
+    net = Use(UseConfig(towers=((3,),), text_width=16))
+    saved.save(tmp_path / "use" / "seeds" / "0", "use", net, {"prompts": "simple"})
+    return tmp_path / "use"
+
+
+def test_masks_of_things_are_scored_where_a_model_reads_segments(folders, use, model):
+    params = EvaluateParams(bootstrap=5, device="cpu")
+    plain, areas, _ = evaluate(use, folders, params, seed=0)
+    assert {"mask_map", "mask_map_50", "mask_map_75"} <= plain["scores"].keys()
+    assert plain["mask_ap"].keys() == {"dog", "cat", "bird"}
+    assert plain["scores"]["mask_coverage"] == 100.0
+    assert plain["protocol"] == {"prompts": "simple", "refine": "none", "masks": "regions", "aggregate": "sum",
+                                 "max_detections": 100}  # fmt: skip
+    hierarchy = MasksParams("hierarchy", hierarchy=Hierarchy(maker=Felzenszwalb(side=16, min_size=4)))
+    asked = replace(params, masks=hierarchy, max_detections=7)
+    result, others, _ = evaluate(use, folders, asked, seed=0)
+    assert (result["protocol"]["masks"], result["protocol"]["max_detections"]) == ("hierarchy", 7)
+    assert others[:, :, 2].sum() == areas[:, :, 2].sum()
+    assert result["mask_ap"] != plain["mask_ap"]
+    assert evaluate(use, folders, asked, seed=0)[0] == result
+    mil, mil_asked = (evaluate(model, folders, p, seed=0)[0] for p in (params, asked))
+    assert mil == mil_asked
+    assert mil.keys() == {"scores", "per_class", "seeds", "protocol"}
+    assert not [key for key in mil["scores"] if key.startswith("mask")]
+
+
+def test_masks_that_name_everything_right_are_all_right(folders, use, monkeypatch):
+    """Halves of the picture, each an object or stuff: the hierarchy finds them, an oracle names them."""
+    from captionseg.inference.detections import Detections
+
+    params = EvaluateParams(bootstrap=2, device="cpu", masks=MasksParams("hierarchy"))
+    truths = iter(benchmark_truths(folders))
+
+    def oracle(model, inputs, classes, wanted):
+        truth = next(truths)
+        masks = torch.nn.functional.interpolate(inputs.masks.float(), inputs.size, mode="nearest-exact")[0].bool()
+        left = torch.from_numpy(truth == truth[0, 0])
+        overlap = (masks & left).flatten(1).sum(1) / (masks | left).flatten(1).sum(1)
+        best = int(overlap.argmax())
+        return Detections(masks[[best]].numpy(), truth[:1, 0].astype(int), np.ones(1, np.float32))
+
+    monkeypatch.setattr("captionseg.benchmarks.recipe.detected", oracle)
+    result, _, _ = evaluate(use, folders, params, seed=0)
+    assert result["scores"]["mask_map_75"] == 100.0
+    assert result["scores"]["mask_coverage"] == 100.0
+
+
+def benchmark_truths(folders: Folders) -> list[np.ndarray]:
+    return [sample.truth for sample in HeldOut.load(folders, "test").samples()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 
@@ -13,8 +14,9 @@ from PIL import Image
 
 from captionseg.datasets.shards import read_images
 from captionseg.inference import Predictor, Protocol, RefineParams, read_image
-from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
 from captionseg.records import UserError
+from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
 from captionseg.storage import read_arrays
 from captionseg.training.pretrain import copy_encoder
 
@@ -60,6 +62,64 @@ def test_pixels_are_there_for_those_who_look_at_them(folder, method, pixels):
     image = np.zeros((20, 30, 3), np.uint8)
     assert (found.prepare(image).image is not None) == pixels
     assert found.segment(image, ["dog", "cat"]).shape == (20, 30)
+
+
+@pytest.fixture
+def use(toy, world, tmp_path):
+    """A folder with a model that reads segments."""
+    torch.manual_seed(0)
+    saved.save(tmp_path / "use", "use", Use(UseConfig(towers=((3,),), text_width=16)), CONTEXT)
+    copy_encoder(world.encoder, tmp_path / "use" / "encoder")
+    return tmp_path / "use"
+
+
+HIERARCHY = MasksParams("hierarchy", hierarchy=Hierarchy(maker=Felzenszwalb(side=16)))
+SQUARE = np.full((40, 30, 3), 30, np.uint8)
+SQUARE[10:30, 5:20] = (220, 60, 30)
+
+
+def test_masks_are_there_for_models_that_read_segments(use):
+    plain = Predictor.load(use, device="cpu")
+    assert plain.prepare(SQUARE).masks is None
+    found = Predictor.load(use, device="cpu", protocol=Protocol(masks=HIERARCHY))
+    inputs = found.prepare(SQUARE)
+    np.testing.assert_array_equal(inputs.masks[0], HIERARCHY.build().masks(SQUARE)[0])
+    assert inputs.region_mask.shape[1] == 0
+    labels = found.segment(SQUARE, ["dog", "cat", "grass"])
+    assert labels.shape == (40, 30)
+    np.testing.assert_array_equal(labels, found.logits(SQUARE, ["dog", "cat", "grass"]).argmax(0))
+
+
+def test_masks_saved_with_a_model(use):
+    config = json.loads((use / "config.json").read_text())
+    config["context"]["masks"] = dataclasses.asdict(HIERARCHY)
+    (use / "config.json").write_text(json.dumps(config))
+    assert Predictor.load(use, device="cpu").protocol.masks == HIERARCHY
+    assert Predictor.load(use, device="cpu").prepare(SQUARE).masks is not None
+    again = Predictor.load(use, device="cpu", protocol=Protocol(masks=MasksParams()))
+    assert again.prepare(SQUARE).masks is None
+
+
+def test_what_looks_like_background_is_not_detected(use):
+    found = Predictor.load(use, device="cpu", protocol=Protocol(masks=HIERARCHY))
+    every = found.detect(SQUARE, ["dog", "cat", "grass"])
+    assert len(every.masks) == found.prepare(SQUARE).masks.shape[1]
+    assert every.masks.shape[1:] == (40, 30)
+    split = found.detect(SQUARE, ["dog", "cat"], ["grass"]), found.detect(SQUARE, ["grass"], ["cat", "dog"])
+    assert sum(len(part.masks) for part in split) == len(every.masks)
+    kept = every.classes < 2
+    np.testing.assert_array_equal(split[0].masks, every.masks[kept])
+    np.testing.assert_allclose(split[0].scores, every.scores[kept], rtol=1e-5)
+    assert (split[1].classes == 0).all()
+    with pytest.raises(UserError, match="give at least one"):
+        found.detect(SQUARE, [], ["grass"])
+
+
+def test_masks_of_a_model_that_reads_none_are_one_line(folder, predictor):
+    with pytest.raises(UserError, match="a segment_mil reads no segments; leave masks out"):
+        Predictor.load(folder, device="cpu", protocol=Protocol(masks=HIERARCHY))
+    with pytest.raises(UserError, match="this model reads no segments"):
+        predictor.detect(SQUARE, ["dog"])
 
 
 def test_a_single_pixel_is_a_picture(predictor):

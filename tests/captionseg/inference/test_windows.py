@@ -10,6 +10,7 @@ from captionseg.inference.windows import Protocol, WindowParams, label, mask_log
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
+from captionseg.segmenters import Hierarchy, MasksParams
 
 
 @pytest.mark.parametrize(
@@ -94,3 +95,7 @@ def test_the_protocol_of_a_saved_model():
     assert Protocol(refine=RefineParams("segments")).of(saved).refine == RefineParams("segments")
     with pytest.raises(UserError, match="metod"):
         Protocol().of({"refine": {"metod": "pamr"}})
+    asked = {"masks": {"maker": "hierarchy", "hierarchy": {"max_masks": 9}}}
+    assert Protocol().of({}).masks == MasksParams()
+    assert Protocol().of(asked).masks == MasksParams("hierarchy", hierarchy=Hierarchy(max_masks=9))
+    assert Protocol(masks=MasksParams(aggregate="max")).of(asked).masks == MasksParams(aggregate="max")

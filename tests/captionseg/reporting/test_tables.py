@@ -61,6 +61,15 @@ def test_retrieval_of_models_of_segments_is_among_the_scores(recipes, folders):
     assert [v.passed for v in verdicts] == [True]
 
 
+def test_precision_of_masks_is_there_for_models_that_read_segments(recipes, folders):
+    run = Artifacts(folders, recipes)
+    run.scores["cocu-mil"]["scores"] |= {"mask_map": 7.5, "mask_map_50": 12.0, "mask_coverage": 100.0}
+    found, _ = metrics(run, {}, measured=None)
+    assert {k: v for k, v in found["recipes"]["cocu-mil"]["drawn"].items() if k.startswith("mask")} == {
+        "mask_map": 7.5, "mask_map_50": 12.0, "mask_coverage": 100.0}  # fmt: skip
+    assert not [key for key in found["recipes"]["nouns-mil"]["drawn"] if key.startswith("mask")]
+
+
 def test_gate_is_missed_when_one_rule_is(recipes, folders):
     found, _ = metrics(Artifacts(folders, recipes), {**GATE, "more": "segments.per_image > 99"}, measured=2)
     assert found["gate"] == {"passed": 0}

@@ -21,10 +21,12 @@ from captionseg.benchmarks.recipe import evaluate
 from captionseg.datasets.shards import read_truth
 from captionseg.encoders import TextSpace
 from captionseg.grids import Window, shares
-from captionseg.inference import Predictor
+from captionseg.inference import Predictor, Protocol
+from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text.rle import encode
+from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
 from captionseg.storage import write_table
 from captionseg.text.prompts import SEGMENT
 from captionseg.training import PretrainParams, Recipe, loader
@@ -36,6 +38,7 @@ from captionseg.training.pretrain import model_config, pretrain
 from captionseg.training.segments import Coded, SegmentSet, read
 
 READS = Reads(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
+MASKS = MasksParams("hierarchy", hierarchy=Hierarchy(high=50000, maker=Felzenszwalb(side=16, sigma=0.0, min_size=8)))
 
 
 @pytest.fixture
@@ -197,9 +200,30 @@ def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_pa
     assert result["scores"]["miou"] > 80
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, :30], image[:, 30:] = (200, 40, 40), (20, 160, 160)
-    labels = Predictor.load(tmp_path, device="cpu").segment(image, ["dog", "cat", "sand", "water"])
-    assert (labels[:, :30] == 0).all()
-    assert (labels[:, 30:] == 2).all()
+    for asked in (MasksParams(), MASKS):
+        found = Predictor.load(tmp_path, device="cpu", protocol=Protocol(masks=asked))
+        labels = found.segment(image, ["dog", "cat", "sand", "water"])
+        assert (labels[:, :30] == 0).all()
+        assert (labels[:, 30:] == 2).all()
+    found = found.detect(image, ["dog", "cat"], ["sand", "water"])
+    assert found.classes.tolist() == [0]
+    assert np.array_equal(found.masks[0], np.tile(np.arange(60) < 30, (40, 1)))
+    masks, _, _ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu", masks=MASKS), seed=0)
+    assert masks["scores"]["miou"] > 80
+    assert masks["scores"]["mask_map"] > 80  # a region is half a thing, a mask of the hierarchy all of it
+    assert result["scores"]["mask_map"] < 10
+
+
+def test_masks_of_a_recipe_are_saved_with_its_model(named, params, tmp_path):
+    given = Recipe("cocu", "cocu", model="use", masks=MASKS)
+    with pytest.raises(ValueError, match="masks: model segment_mil reads no segments"):
+        replace(given, model="segment_mil")
+    pretrain(given, replace(params, epochs=1, workers=1), named, name="r", context={"prompts": "simple"}, out=tmp_path,
+             tell=lambda *_: None)  # fmt: skip
+    assert saved.load(tmp_path).context["masks"]["maker"] == "hierarchy"
+    found = Predictor.load(tmp_path, device="cpu")  # no regions are asked for: the context names no maker of them
+    assert found.protocol.masks == MASKS
+    assert found.segment(np.zeros((20, 30, 3), np.uint8), ["dog", "cat"]).shape == (20, 30)
 
 
 def test_run_lengths_are_decoded_for_the_part_that_is_seen(tmp_path):

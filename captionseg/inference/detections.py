@@ -1,0 +1,49 @@
+"""Detections: class-agnostic masks that look like what is asked for; parts of things (part segmentation of USE).
+
+A mask is compared with all classes, those that are wanted and those that are only there to catch the rest. The paper's
+parts of PartImageNet are asked for among COCO-Stuff's classes and the super-categories of the things themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captionseg.inference.masks import full_size
+from captionseg.modeling.regions import masks_of
+from captionseg.records import Inputs
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one picture.
+
+    Attributes:
+        masks: [n, H, W] bool; they may overlap.
+        classes: [n] int64, numbers of the classes that were asked for.
+        scores: [n] float32 in 0..1.
+    """
+
+    masks: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+
+
+def detected(model: Any, inputs: Inputs, classes: Tensor, wanted: Tensor) -> Detections:
+    """The masks of one picture whose best class, of all, is wanted; the score is its probability.
+
+    Args:
+        model: a Segmenter that reads segments.
+        inputs: of one picture; its masks, or its regions where it has none.
+        classes: [C, D] class embeddings, of the background's classes too.
+        wanted: [C] bool.
+    """
+    masks = masks_of(inputs)[0]
+    score, best = model.mask_scores(inputs, classes)[0].float().max(1)
+    kept = (wanted[best] & masks.flatten(1).any(1)).nonzero()[:, 0]
+    large = full_size(masks[kept].to(torch.uint8), inputs.size) if len(kept) else masks.new_zeros(0, *inputs.size)
+    return Detections(large.bool().cpu().numpy(), best[kept].cpu().numpy(), score[kept].cpu().numpy())

@@ -1,0 +1,67 @@
+"""From masks that may overlap to pixels: each has the scores of all masks that it is in (inference of USE)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from captionseg.records import Inputs
+from captionseg.segmenters import MasksParams
+
+BLOCK = 1 << 16  # pixels at once where only the best class of each is asked for
+
+
+def mask_pixels(model: Any, inputs: Inputs, classes: Tensor, params: MasksParams) -> Tensor:
+    """[C, height, width] scores of the pixels of one picture.
+
+    Args:
+        model: a Segmenter that reads segments.
+        inputs: of one picture, with masks.
+        classes: [C, D] class embeddings.
+        params: how scores are aggregated. Pixels in no mask have those of the picture as one segment.
+    """
+    masks, scores, whole = scored(model, inputs, classes)
+    found = aggregated(masks.flatten(1), scores, whole, params.aggregate)
+    return full_size(found.unflatten(1, masks.shape[1:]), inputs.size)
+
+
+def mask_labels(model: Any, inputs: Inputs, classes: Tensor, params: MasksParams) -> Tensor:
+    """[height, width] int64: the argmax of `mask_pixels`, without holding all scores."""
+    masks, scores, whole = scored(model, inputs, classes)
+    best = [aggregated(part, scores, whole, params.aggregate).argmax(0) for part in masks.flatten(1).split(BLOCK, 1)]
+    return full_size(torch.cat(best).view(1, *masks.shape[1:]).float(), inputs.size)[0].long()
+
+
+def scored(model: Any, inputs: Inputs, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Masks [M, h, w] of one picture, their probabilities [M, C], and those [C] of the whole picture."""
+    assert inputs.masks is not None
+    everything = inputs.masks.new_ones(1, 1, *inputs.masks.shape[2:])
+    scores = model.mask_scores(replace(inputs, masks=torch.cat([inputs.masks, everything], 1)), classes)[0].float()
+    return inputs.masks[0], scores[:-1], scores[-1]
+
+
+def aggregated(masks: Tensor, scores: Tensor, whole: Tensor, how: str) -> Tensor:
+    """[C, P] of masks [M, P] with scores [M, C] of 0 or more, and of [C] where a pixel is in none.
+
+    Args:
+        masks: bool.
+        scores: of the masks.
+        whole: of the picture.
+        how: see MasksParams.
+    """
+    if how == "sum":
+        found = scores.T @ masks.float()
+    else:
+        found = scores.new_zeros(scores.shape[1], masks.shape[1])
+        for mask, score in zip(masks, scores, strict=True):
+            found[:, mask] = torch.maximum(found[:, mask], score[:, None])
+    return torch.where(masks.any(0), found, whole[:, None])
+
+
+def full_size(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """[n, height, width] of values [n, h, w], each pixel that of its cell."""
+    return F.interpolate(values[None], size, mode="nearest-exact")[0]

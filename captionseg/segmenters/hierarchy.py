@@ -1,0 +1,86 @@
+"""Class-agnostic masks without weights: the regions of a tree of joins, so that small ones lie inside large ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from captionseg.segmenters.felzenszwalb import Felzenszwalb, merges
+from captionseg.segmenters.overlap import survivors
+from captionseg.segmenters.segmenter import MaskMaker
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Pieces of the picture are joined two by two until one is left; every region on the way may be a mask.
+
+    A region exists from the cost of the join that made it to the cost of the join that takes it in. Its stability is
+    the share of the range from `low` to `high` (of logarithms) in which it exists: a thing that is unlike all around it
+    stays what it is over a wide range. At each cost the regions that exist cover the picture; the masks need not, as
+    there are no more than `max_masks`.
+
+    Attributes:
+        low, high: costs between which regions are looked for, in squared units of CIELAB times pixels.
+        max_masks: no picture has more; the most stable are kept.
+        min_area: smaller regions are left out, in pixels of the small copy.
+        nms_iou: of regions that overlap by more the most stable is kept, of equals the larger.
+        maker: makes the pieces; `max_regions` and `min_cost` play no part.
+    """
+
+    low: float = 6000.0
+    high: float = 300000.0
+    max_masks: int = 64
+    min_area: int = 20
+    nms_iou: float = 0.8
+    maker: Felzenszwalb = field(default_factory=Felzenszwalb)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high or self.max_masks < 1:
+            raise ValueError("hierarchy: low must be above 0 and below high, max_masks at least 1")
+
+    def build(self) -> MaskMaker:
+        """Itself: nothing has to be loaded."""
+        return self
+
+    def masks(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See MaskMaker; masks lie on the small copy, [side, side]."""
+        pieces, colours = self.maker.pieces(image)
+        member, born, gone = tree(pieces, colours)
+        size = np.bincount(pieces.ravel())
+        area = member @ size
+        lifetime = np.log(np.clip(gone, self.low, self.high) / np.clip(born, self.low, self.high))
+        stability = (lifetime / np.log(self.high / self.low)).astype(np.float32)
+        good = np.flatnonzero((stability > 0) & (area >= self.min_area))
+        good = good[np.lexsort((-area[good], -stability[good]))]
+        both = (member[good] * size) @ member[good].T.astype(np.float64)
+        overlap = both / (area[good][:, None] + area[good] - both)
+        owner = survivors(overlap, np.arange(len(good)), self.nms_iou)
+        kept = good[np.unique(owner)[: self.max_masks]]
+        return member[kept][:, pieces], stability[kept]
+
+
+def tree(labels: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All regions of the joins of `merges`, the pieces first, then in the order in which they are made.
+
+    Args:
+        labels: [H, W] ids of P pieces from 0, without gaps.
+        colours: [H, W, C].
+
+    Returns:
+        [2P - 1, P] bool which pieces each holds; [2P - 1] the costs at which it is made, 0 for pieces, and at which it
+        is taken in, infinite for the whole picture. Costs never fall on the way up: a join that a costlier one made
+        possible counts as much as that one.
+    """
+    count = int(labels.max()) + 1
+    member = np.zeros((2 * count - 1, count), bool)
+    member[:count] = np.eye(count, dtype=bool)
+    made, taken = np.zeros(2 * count - 1), np.full(2 * count - 1, np.inf)
+    now, level = np.arange(count), 0.0  # the region that stands for each piece which stayed in its joins
+    for number, (into, gone, cost) in enumerate(merges(labels, colours), start=count):
+        level = max(level, cost)
+        parts = [now[into], now[gone]]
+        member[number] = member[parts].any(axis=0)
+        made[number] = taken[parts] = level
+        now[into] = number
+    return member, made, taken

@@ -1,0 +1,100 @@
+"""Class-agnostic masks by Segment Anything (Kirillov et al., ICCV 2023) asked with a grid of points, as USE labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from captionseg.segmenters.islands import tidied
+from captionseg.segmenters.sam import load
+from captionseg.segmenters.segmenter import MaskMaker
+
+
+@dataclass(frozen=True)
+class SamAuto:
+    """The parameters of `SamMasks`, and where its weights are.
+
+    Attributes:
+        checkpoint: file with the released weights.
+        arch: which of them.
+        device: auto, cpu, cuda or cuda:N.
+        points: along each side of the grid that SAM is asked with.
+        batch: points at once.
+        min_iou, min_stability: masks below are dropped; USE lowers both to 0.6 for its data, SAM's are .88 and .95.
+        nms_iou: of two masks whose boxes overlap by more one is dropped.
+        crop_layers: also asks inside 4 ^ i crops, i = 1, .., of the picture.
+        small_area: smaller holes are filled and smaller islands dropped, in pixels.
+        max_masks: no picture has more; the most stable are kept.
+        longest: a longer side is shrunk to it first; SAM itself looks at 1024 pixels.
+    """
+
+    checkpoint: str = ""
+    arch: Literal["vit_h", "vit_l", "vit_b"] = "vit_h"
+    device: str = "auto"
+    points: int = 32
+    batch: int = 64
+    min_iou: float = 0.6
+    min_stability: float = 0.6
+    nms_iou: float = 0.7
+    crop_layers: int = 0
+    small_area: int = 100
+    max_masks: int = 256
+    longest: int = 1024
+
+    def __post_init__(self) -> None:
+        if min(self.points, self.batch, self.max_masks, self.longest) < 1:
+            raise ValueError("sam_auto: points, batch, max_masks and longest must be at least 1")
+
+    def build(self) -> MaskMaker:
+        """The maker with its weights on the device.
+
+        Raises:
+            UserError: if the checkpoint is missing or holds something else.
+        """
+        from captionseg.runtime import detect
+
+        return SamMasks(load(Path(self.checkpoint), self.arch, "masks.sam_auto").to(detect(self.device).device), self)
+
+
+class SamMasks:
+    """Masks of a Segment Anything model for a grid of points. See MaskMaker.
+
+    Args:
+        model: a `segment_anything.modeling.Sam`.
+        params: how it is asked and what is kept.
+    """
+
+    def __init__(self, model: Any, params: SamAuto) -> None:
+        from segment_anything import SamAutomaticMaskGenerator
+
+        self.params = params
+        # Its own way to tidy masks needs OpenCV; `tidied` is the same.
+        self.generator = SamAutomaticMaskGenerator(
+            model, points_per_side=params.points, points_per_batch=params.batch, pred_iou_thresh=params.min_iou,
+            stability_score_thresh=params.min_stability, box_nms_thresh=params.nms_iou,
+            crop_n_layers=params.crop_layers, min_mask_region_area=0,
+        )  # fmt: skip
+
+    def masks(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See MaskMaker; masks have the size of the picture, or `longest`."""
+        small = shrunk(image, self.params.longest)
+        found = sorted(self.generator.generate(small), key=lambda mask: -mask["stability_score"])
+        kept = [mask for mask in found if mask["segmentation"].any()][: self.params.max_masks]
+        masks = np.zeros((len(kept), *small.shape[:2]), bool)
+        for row, mask in enumerate(kept):
+            masks[row] = tidied(mask["segmentation"], self.params.small_area)
+        return masks, np.array([mask["stability_score"] for mask in kept], np.float32)
+
+
+def shrunk(image: np.ndarray, longest: int) -> np.ndarray:
+    """uint8 [h, w, 3]: itself where no side is longer."""
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
