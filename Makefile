@@ -55,6 +55,13 @@ frozen: venv ## models on the frozen encoder (MaskCLIP, TCL, CoDe) beside the re
 	  -S '+recipes.cocu-code={curation:cocu,archive:cocu,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1,nouns:3},training:{epochs:2,texts:3,precision:auto},$(PAMR)}' \
 	  -S '+recipes.nouns-code={curation:nouns,archive:nouns,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1},$(SHORT),$(PAMR)}'
 
+USE = logit_scale:10,dropout:0.5
+segments: venv ## model of segments (USE), on phrases of captions and with curated concepts too, as an experiment of DVC
+	dvc exp run -S segment_text.curation=cocu \
+	  -S '+recipes.segments-use={curation:cocu,archive:cocu,model:use,settings:{$(USE),kinds:[phrase,expression]}}' \
+	  -S '+recipes.cocu-use={curation:cocu,archive:cocu,model:use,settings:{$(USE)}}' \
+	  -S '+recipes.cocu_masks-use={curation:cocu,archive:cocu,model:use,settings:{$(USE)},masks:{maker:hierarchy}}'
+
 mlflow: venv ## the MLflow UI over all runs, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 \
 	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root $(CURDIR)/mlruns
@@ -68,4 +75,4 @@ lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 clean: ## forget unfinished work, keep data, models and reports
 	rm -rf .work
 
-.PHONY: help venv repro test check gate flow groups frozen mlflow lock clean
+.PHONY: help venv repro test check gate flow groups frozen segments mlflow lock clean

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from captionseg.encoders.lite0_minilm import image_weights
 from captionseg.modeling.group_encoder import GroupEncoder
 from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneMaps, Network
+from captionseg.modeling.layers.clip_tower import ClipTower
 from captionseg.modeling.layers.tokens import PatchTokens
 from captionseg.records import UserError
 
@@ -78,8 +79,8 @@ def check_packaged(where: str, name: str) -> None:
 def frozen_blocks(network: Network) -> BackboneBlocks:
     """A frozen tower with its weights; nobody's random numbers are touched.
 
-    Files hold timm's names, or those that timm knows to translate for a ViT: a whole CLIP of OpenAI or open_clip, of
-    which the visual part is taken, or Meta's DINOv2.
+    Files hold timm's names, or those that timm knows to translate for a ViT: a whole CLIP of open_clip, of which the
+    visual part is taken, or Meta's DINOv2. Those of `open_clip:NAME` are a whole CLIP of open_clip.
 
     Raises:
         UserError: if no weights are named, or they do not fit.
@@ -92,6 +93,8 @@ def frozen_blocks(network: Network) -> BackboneBlocks:
     if path == PACKAGED:
         check_packaged("networks", network.name)
         blocks.net.load_state_dict(image_weights(blocks.net), strict=False)
+    elif isinstance(blocks.net, ClipTower):
+        fill(blocks.net, read_weights(path), path)
     else:
         fill(blocks.net, timm_names(read_weights(path), blocks.net, path), path)
     return blocks

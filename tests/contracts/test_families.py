@@ -20,10 +20,10 @@ FAMILIES = {
     "segmenters": (["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"], {"islands", "overlap", "pooling", "segmenter"}),
     "grounding": (["GROUNDERS"], {"grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus"}),
-    "modeling": (["MODELS"], {"attached", "backbone", "bags", "completion", "group_encoder", "group_readout",
-                             "grounder", "grouping", "groupvit_checkpoint", "highlight", "live", "merging", "pairs",
-                             "pretrained", "regions", "saved", "segmenter", "text", "texts", "tokens", "towers",
-                             "transformer", "word_segments", "zero_shot"}),
+    "modeling": (["MODELS"], {"attached", "backbone", "bags", "clip_tower", "completion", "group_encoder",
+                              "group_readout", "grounder", "grouping", "groupvit_checkpoint", "highlight", "live",
+                              "merging", "pairs", "pretrained", "regions", "saved", "segmenter", "text", "texts",
+                              "tokens", "towers", "transformer", "word_segments", "zero_shot"}),
     "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "mask_precision", "recipe", "segment_retrieval"}),
 }  # fmt: skip
 # modules whose test has another name

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.grids import MEAN, STD
+from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
 
 
 class BackboneMaps(nn.Module):
@@ -66,7 +67,8 @@ class Network:
     """A frozen tower.
 
     Attributes:
-        name: as timm lists it, such as vit_large_patch14_dinov2 or tf_efficientnet_lite0.
+        name: as timm lists it, such as vit_large_patch14_dinov2 or tf_efficientnet_lite0; or open_clip:NAME, a ViT as
+            open_clip lists it, such as open_clip:ViT-L-14-336-quickgelu.
         weights: file of its weights; `packaged` takes those that come with tf_efficientnet_lite0.
         blocks: so many of the last are taken, of a network that is no transformer its stages; 0 takes all.
     """
@@ -88,7 +90,7 @@ class Seen(NamedTuple):
 
 
 class BackboneBlocks(nn.Module):
-    """A frozen timm network -> what its last blocks see of pictures of any size that its patches divide.
+    """A frozen network -> what its last blocks see of pictures of any size that its patches divide.
 
     The vector of a picture is the last block's [CLS] after the network's final norm, or, where there is none, the mean
     of its last map, normalised.
@@ -97,7 +99,7 @@ class BackboneBlocks(nn.Module):
         network: which. Its weights are not read here: see captionseg.modeling.pretrained.
 
     Raises:
-        ValueError: for a name that timm does not know, a network without maps, or with fewer blocks.
+        ValueError: for a name that nobody knows, or a network without maps.
     """
 
     factor: Tensor
@@ -105,7 +107,11 @@ class BackboneBlocks(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        net = create(network.name, {"dynamic_img_size": True, "weight_init": "skip"}, {"dynamic_img_size": True}, {})
+        if network.name.startswith(PREFIX):
+            net: Any = ClipTower(network.name.removeprefix(PREFIX))
+        else:
+            sizes = {"dynamic_img_size": True}
+            net = create(network.name, {**sizes, "weight_init": "skip"}, sizes, {})
         self.net = net.requires_grad_(False).eval()
         self.blocks, self.token = network.blocks or None, getattr(self.net, "cls_token", None) is not None
         for name, value in zip(("factor", "shift"), statistics(self.net), strict=True):

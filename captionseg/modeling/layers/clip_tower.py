@@ -1,0 +1,52 @@
+"""A CLIP's visual tower as open_clip has it, with timm's interface of intermediate maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from captionseg.encoders.open_clip import dense_form, sized
+
+PREFIX = "open_clip:"
+"""Before the names of open_clip's models, among those of timm's."""
+_NO_TEXT = {"layers": 1, "width": 64, "heads": 1, "vocab_size": 8, "context_length": 8}  # built, and thrown away
+
+
+class ClipTower(nn.Module):
+    """A ViT of open_clip, on pictures of any size that its patches divide.
+
+    Args:
+        name: as open_clip lists it, such as ViT-L-14-336-quickgelu.
+
+    Raises:
+        ValueError: for a name that it does not know, or a tower of another form.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        import open_clip
+
+        config: Any = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+        if config is None:
+            raise ValueError(f"networks: open_clip has no {name!r}; `open_clip.list_models()` lists what it has")
+        quick = config.get("quick_gelu", False)
+        self.visual: Any = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], _NO_TEXT, quick_gelu=quick).visual  # type: ignore[arg-type]
+        if dense_form(self.visual) != "vit":
+            raise ValueError(f"networks: the tower of open_clip's {name} is no ViT of CLIP's form; name timm's network")
+        given = config.get("preprocess_cfg", {})
+        self.pretrained_cfg = {"mean": given.get("mean", open_clip.OPENAI_DATASET_MEAN),
+                               "std": given.get("std", open_clip.OPENAI_DATASET_STD)}  # fmt: skip
+        self.feature_info = [{"reduction": max(self.visual.patch_size)}]
+
+    @property
+    def cls_token(self) -> Tensor:
+        """Where a network of timm has its own."""
+        return self.visual.class_embedding
+
+    def forward_intermediates(self, image: Tensor, *, indices: int | None = None,
+                              output_fmt: str = "NCHW") -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+        """Of [B, 3, H, W]: [B, 1, F] the last [CLS] after the final norm, and maps [B, F, h, w] of the last blocks."""
+        visual = sized(self.visual, image.shape[2:])
+        found = visual.forward_intermediates(image, indices=indices, output_fmt=output_fmt, output_extra_tokens=True)
+        return visual.ln_post(found["image_intermediates_prefix"][-1]), found["image_intermediates"]
