@@ -21,7 +21,7 @@ from captionseg.benchmarks.segment_retrieval import retrieval
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.detections import Detections, detected
 from captionseg.inference.windows import Protocol, label
-from captionseg.inference.words import class_vectors
+from captionseg.inference.words import class_vectors, prompt_name
 from captionseg.modeling import CONCEPTS, saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Inputs, UserError
@@ -117,22 +117,20 @@ def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], prot
     """
     found = saved.load(folder)
     model = found.model.to(device)
-    protocol = protocol.of(found.context)
+    settled = protocol.of(found.context)
     classes = class_vectors(model, folder, frozen, names, found.context["prompts"])
 
     def predict(inputs: Inputs) -> np.ndarray:
         with torch.inference_mode():
-            return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, protocol).cpu().numpy()
+            return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, settled).cpu().numpy()
 
     def find(inputs: Inputs, wanted: np.ndarray) -> Detections:
         with torch.inference_mode():
             moved = inputs.map(lambda tensor: tensor.to(device))
             return detected(model, moved, classes, torch.from_numpy(wanted).to(device))
 
-    assert protocol.refine is not None
-    assert protocol.masks is not None
-    prompts = "learnt" if model.config.reads.tokens == "frozen" else found.context["prompts"]
-    loaded = Loaded(model.config.reads, prompts, protocol.refine.method, predict)
+    prompts = prompt_name(model, found.context["prompts"])
+    loaded = Loaded(model.config.reads, prompts, settled.refine.method, predict)
     if not hasattr(model, "mask_scores"):
         return loaded
-    return loaded._replace(segments=protocol.masks, masks=protocol.masks.build(), detect=find)
+    return loaded._replace(segments=settled.masks, masks=settled.masks.build(), detect=find)

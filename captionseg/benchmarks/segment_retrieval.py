@@ -62,7 +62,7 @@ def retrieval(seeds: Sequence[Path], benchmark: HeldOut, folders: Folders, froze
     rows = read_pairs(folders.prepared.pairs).select(["uid", "caption"]).to_pydict()
     captions = dict(zip(rows["uid"], rows["caption"], strict=True))
     picture, label = gallery(known.masks, ignore=benchmark.ignore)
-    spoken = list(referring([captions[uid] for uid in known.uid]))
+    spoken = list(referring([captions[uid] or "" for uid in known.uid]))
     queries = queries_of(spoken, benchmark.names, picture, label)
     if not queries.texts:
         return {}

@@ -13,14 +13,14 @@ import torch
 
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.detections import Detections, detected
-from captionseg.inference.windows import Protocol, label, mask_logits
+from captionseg.inference.windows import Protocol, Settled, label, mask_logits
 from captionseg.inference.words import Encode, prompts_of, text_encoder
 from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import normalised, pixel_inputs, stacked, without_regions
 from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
-from captionseg.segmenters import REGION_MAKERS, MaskMaker, MasksParams, RegionMaker
+from captionseg.segmenters import REGION_MAKERS, MaskMaker, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.text.prompts import class_embeddings
 from captionseg.typed import replaced
@@ -46,7 +46,7 @@ class Predictor:
     templates: Sequence[str]
     device: str
     prepare: Callable[[np.ndarray], Inputs]
-    protocol: Protocol = field(default_factory=Protocol)
+    protocol: Settled = field(default_factory=Settled)
 
     @staticmethod
     def load(folder: Path | str, *, device: str = "auto", background: float | None = None,
@@ -72,9 +72,8 @@ class Predictor:
         frozen = functools.cache(lambda: load_encoder(folder / "encoder", device=device))
         encoder = frozen() if reads.encoder else None
         try:
-            protocol = (protocol or Protocol()).of(found.context)
-            method = protocol.refine.method if protocol.refine else "none"
-            masks = protocol.masks or MasksParams()
+            settled = (protocol or Protocol()).of(found.context)
+            method, masks = settled.refine.method, settled.masks
             prompts = prompts_of(model, found.context["prompts"])
             regions = (reads.labels and masks.maker == "regions") or method == "segments"
             maker = region_maker(found.context["regions"]) if regions else None
@@ -89,7 +88,7 @@ class Predictor:
         def on_device(image: np.ndarray) -> Inputs:
             return prepare(image).map(lambda tensor: tensor.to(where))
 
-        return Predictor(model, encode, prompts, where, on_device, protocol)
+        return Predictor(model, encode, prompts, where, on_device, settled)
 
     def segment(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[H, W] int16: for each pixel of a uint8 image [H, W, 3] the number of the label that fits best.
@@ -119,7 +118,7 @@ class Predictor:
         check_segments(self.model, "this model")
         wanted = torch.arange(len(labels) + len(background), device=self.device) < len(labels)
 
-        def head(model: Any, inputs: Inputs, classes: torch.Tensor, _: Protocol) -> Detections:
+        def head(model: Any, inputs: Inputs, classes: torch.Tensor, _: Settled) -> Detections:
             return detected(model, inputs, classes, wanted)
 
         return self._run(head, image, [*labels, *background] if labels else [])

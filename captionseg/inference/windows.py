@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -53,17 +53,26 @@ class Protocol:
     refine: RefineParams | None = None
     masks: MasksParams | None = None
 
-    def of(self, context: dict[str, Any]) -> Protocol:
-        """The protocol for a model that was saved with a context; nothing of it is None any more.
+    def of(self, context: dict[str, Any]) -> Settled:
+        """The protocol for a model that was saved with a context.
 
         Raises:
             UserError: for a context that says nothing sensible about it.
         """
-        refine = self.refine or build(RefineParams, context.get("refine"), "refine")
-        return replace(self, refine=refine, masks=self.masks or build(MasksParams, context.get("masks"), "masks"))
+        return Settled(self.windows, self.refine or build(RefineParams, context.get("refine"), "refine"),
+                       self.masks or build(MasksParams, context.get("masks"), "masks"))
 
 
-def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
+@dataclass(frozen=True)
+class Settled:
+    """A Protocol for one model; see there."""
+
+    windows: WindowParams = field(default_factory=WindowParams)
+    refine: RefineParams = field(default_factory=RefineParams)
+    masks: MasksParams = field(default_factory=MasksParams)
+
+
+def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) -> Tensor:
     """[C, height, width] of the picture of `inputs`, refined; window by window where the model reads pixels.
 
     Args:
@@ -72,13 +81,13 @@ def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol)
         classes: [C, D] class embeddings.
         protocol: how; regions and dense features are seen at once.
     """
-    return refined(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine or RefineParams())
+    return refined(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine)
 
 
-def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
+def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) -> Tensor:
     """`mask_logits`, not refined."""
     if inputs.masks is not None:
-        return mask_pixels(model, inputs, classes, protocol.masks or MasksParams())
+        return mask_pixels(model, inputs, classes, protocol.masks)
     side, windows = model.config.reads.picture, protocol.windows
     if not model.config.reads.windows or inputs.image is None:
         return model.segment(inputs, classes)[0]
@@ -91,11 +100,11 @@ def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol
     return F.interpolate(found[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
 
 
-def label(model: Any, inputs: Inputs, classes: Tensor, protocol: Protocol) -> Tensor:
+def label(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) -> Tensor:
     """[height, width] int64: the best class of each pixel, -1 for background; see `mask_logits`."""
-    if not model.config.reads.windows and (protocol.refine or RefineParams()).method == "none":
+    if not model.config.reads.windows and protocol.refine.method == "none":
         if inputs.masks is not None:
-            return mask_labels(model, inputs, classes, protocol.masks or MasksParams())
+            return mask_labels(model, inputs, classes, protocol.masks)
         return model.label(inputs, classes)[0]
     found = mask_logits(model, inputs, classes, protocol)
     return found.argmax(0) - (len(found) - len(classes))

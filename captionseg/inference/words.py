@@ -18,6 +18,7 @@ from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 
 Encode = Callable[[Sequence[str]], np.ndarray]
+LEARNT = "learnt"
 TOKENIZER = "tokenizer"
 """Folder beside a saved model that holds its tokenizer, where that comes with no package."""
 
@@ -41,7 +42,12 @@ def class_vectors(model: Any, folder: Path | None, frozen: Callable[[], Encoder]
 
 def prompts_of(model: Any, name: str) -> tuple[str, ...]:
     """The templates of a set; the name alone for a model that has learnt its prompt. Raises as `templates`."""
-    return ("{}",) if model.config.reads.tokens == "frozen" else templates(name)
+    return ("{}",) if prompt_name(model, name) == LEARNT else templates(name)
+
+
+def prompt_name(model: Any, name: str) -> str:
+    """What prompts a model's classes are put into: a template set, or LEARNT."""
+    return LEARNT if model.config.reads.tokens == "frozen" else name
 
 
 def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder], *, batch: int = 256) -> Encode:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import Protocol, WindowParams, label, mask_logits, short_side, slide, starts
+from captionseg.inference.windows import Protocol, Settled, WindowParams, label, mask_logits, short_side, slide, starts
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
@@ -55,10 +55,10 @@ class Mean(torch.nn.Module):
 
 def test_a_whole_picture_goes_through_windows_of_twice_the_training_side():
     net, image = Mean(8), torch.rand(1, 3, 16, 40)
-    found = mask_logits(net, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), Protocol())
+    found = mask_logits(net, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), Settled())
     assert net.seen == [(16, 16)]  # four windows of 16 with stride 8, in one batch
     torch.testing.assert_close(found, image[0])
-    small, tiled = Mean(8), Protocol(WindowParams(crop=8, stride=8, batch=4))
+    small, tiled = Mean(8), Settled(WindowParams(crop=8, stride=8, batch=4))
     mask_logits(small, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), tiled)
     assert small.seen == [(8, 8)] * 3  # ten windows
 
@@ -66,20 +66,20 @@ def test_a_whole_picture_goes_through_windows_of_twice_the_training_side():
 def test_a_model_that_looks_at_segments_sees_the_whole_picture_at_once():
     net, inputs = Mean(8), pixel_inputs(torch.rand(1, 3, 16, 40), (16, 40))
     net.config.reads = Reads(picture=8, segments=4)
-    torch.testing.assert_close(mask_logits(net, inputs, torch.zeros(3, 2), Protocol()), inputs.image[0])
+    torch.testing.assert_close(mask_logits(net, inputs, torch.zeros(3, 2), Settled()), inputs.image[0])
     assert net.seen == [(16, 40)]
     net.label = lambda inputs, classes: torch.full((1, *inputs.size), 2)
-    assert (label(net, inputs, torch.zeros(3, 2), Protocol(refine=RefineParams())) == 2).all()
+    assert (label(net, inputs, torch.zeros(3, 2), Settled(refine=RefineParams())) == 2).all()
 
 
 def test_the_size_asked_for_and_the_background():
     image = torch.rand(1, 3, 20, 20)
     inputs = pixel_inputs(image, (33, 50))
-    found = label(Mean(10), inputs, torch.zeros(3, 2), Protocol())
+    found = label(Mean(10), inputs, torch.zeros(3, 2), Settled())
     assert found.shape == (33, 50)
     assert set(found.unique().tolist()) <= {0, 1, 2}
     dark = pixel_inputs(torch.zeros(1, 3, 20, 20), (20, 20))
-    assert (label(Mean(10, background=True), dark, torch.zeros(3, 2), Protocol()) == -1).all()
+    assert (label(Mean(10, background=True), dark, torch.zeros(3, 2), Settled()) == -1).all()
 
 
 @pytest.mark.parametrize("change", [{"crop": -1}, {"batch": 0}])
