@@ -24,6 +24,7 @@ class SegmentTextParams:
         concepts: at most so many an image, those of highest score.
         referring: a phrase that is found gives its segment the referring expression that it heads as a second text
             (USE); otherwise phrases alone.
+        spacy_model: path or name of the pipeline that parses captions; None takes the pinned package.
         drop_stop_nouns: leave out phrases like "a picture" (captionseg/text/stop_nouns.txt); USE keeps them.
         split: whose images get segments.
         grounder: which of GROUNDERS; its own section holds its parameters.
@@ -39,6 +40,7 @@ class SegmentTextParams:
     curation: str = "cocu_calibrated"
     concepts: int = 6
     referring: bool = True
+    spacy_model: str | None = None
     drop_stop_nouns: bool = True
     split: Literal["train", "tune", "test"] = "train"
     grounder: Literal["relevance", "grounding_dino"] = "relevance"

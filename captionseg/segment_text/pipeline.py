@@ -6,6 +6,7 @@ it is finished.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,8 +139,9 @@ def spoken(
     images: Sequence[dict[str, Any]], captions: Sequence[Sequence[str]], params: SegmentTextParams
 ) -> list[list[Spoken]]:
     """The captions of each image with what to look for."""
+    parse = functools.partial(referring, model=params.spacy_model)
     return phrases_of(
-        captions, [row["concepts"] for row in images], references=referring,
+        captions, [row["concepts"] for row in images], references=parse,
         expressions=params.referring, stop=default_stop() if params.drop_stop_nouns else (),
     )  # fmt: skip
 

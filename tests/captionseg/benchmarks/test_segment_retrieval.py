@@ -104,7 +104,7 @@ def test_a_model_that_tells_colours_apart_finds_their_words(folders, searchable)
 def test_no_query_no_scores(folders, searchable, monkeypatch):
     from captionseg.benchmarks import segment_retrieval as module
 
-    monkeypatch.setattr(module, "referring", lambda captions: ([] for _ in captions))
+    monkeypatch.setattr(module, "referring", lambda captions, model=None: ([] for _ in captions))
     benchmark = HeldOut.load(folders, "test")
     assert retrieval([searchable.model], benchmark, folders, lambda: None, device="cpu") == {}  # type: ignore[arg-type]
 

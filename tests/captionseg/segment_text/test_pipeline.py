@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import spacy
 
 from captionseg.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
@@ -55,7 +56,7 @@ class Colours:
 @pytest.fixture
 def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Everything that the stage reads; the phrase of a caption is the caption, and the grey ground its expression."""
-    monkeypatch.setattr(pipelines, "referring", lambda captions: [[spoken(caption)] for caption in captions])
+    monkeypatch.setattr(pipelines, "referring", lambda captions, model=None: [[spoken(c)] for c in captions])
     write_regions(squares / "pairs", features, squares / "regions", maker=PARAMS.superpixels.maker, workers=1)
     pairs = read_pairs(squares / "pairs").to_pylist()
     train = [p for p in pairs if p["split"] == "train"]
@@ -200,6 +201,13 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
     found, count = maker.segments(view, [said])
     assert count["phrases"] == len(phrases)
     assert len(found) < 5
+
+
+def test_another_parser_is_asked_for_by_its_path(ready: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pipelines, "referring", referring)
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    with pytest.raises(UserError, match=r"blank' lacks attribute_ruler, lemmatizer, parser, tagger"):
+        run(ready, "segments", replace(PARAMS, spacy_model=str(tmp_path / "blank")))
 
 
 def test_a_picture_of_ten_pixels_goes_all_the_way() -> None:
