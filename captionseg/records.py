@@ -106,7 +106,7 @@ SEGMENT_TEXT = pa.struct(
         ("text", pa.string()),
         ("kind", pa.string()),  # phrase or expression (of a caption), concept (curated)
         ("score", pa.float32()),  # of the best of its boxes
-        ("caption", pa.int8()),  # whose text it is there: 0 the original caption, 1 the generated one, -1 of none
+        ("caption", pa.int16()),  # whose text it is there: number of the caption, the generated one last; -1 of none
         ("count", pa.int32()),  # how many boxes gave the segment this text
     ]
 )

@@ -108,7 +108,7 @@ def steps(data: Path, images: int) -> dict[str, float]:
     maker = replace(maker, grounder=Clocked(maker.grounder, "boxes", seconds, "boxes"),
                     segmenter=Clocked(maker.segmenter, "masks", seconds, "masks"))  # fmt: skip
     rows = [row for _, row in todo[:images]]
-    captions = [[row["caption"]] for row in rows]
+    captions = [row["captions"] for row in rows]
     spoken(rows[:1], captions[:1], params)  # whatever is loaded with the first call
     with clock(seconds, "phrases"):
         asked = dict(zip((row["uid"] for row in rows), spoken(rows, captions, params), strict=True))

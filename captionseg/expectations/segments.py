@@ -136,7 +136,7 @@ def of_texts(params: ValidateParams) -> list[Any]:
         *not_null("text", "kind", "score", "caption", "count"),
         expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),
         expect.ExpectColumnValuesToBeInSet(column="kind", value_set=KINDS),
-        expect.ExpectColumnValuesToBeBetween(column="caption", min_value=-1, max_value=1),
+        expect.ExpectColumnValuesToBeBetween(column="caption", min_value=-1),
         *always("of_caption"),
         expect.ExpectColumnValuesToBeBetween(column="count", min_value=1),
         expect.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),

@@ -1,7 +1,8 @@
 """What was met and what was lost on the way to segments: NNNNN_stats.json of each shard, added up.
 
 images, and of them images_without_phrases (nothing to ask), images_without_boxes (asked, but nothing was grounded),
-images_without_segments (no mask is left, for whatever reason);
+images_without_segments (no mask is left, for whatever reason); pairs_joined, beside them: pairs of a picture that an
+earlier pair has too;
 captions, and of them captions_generated, captions_empty (no word in them) and captions_cut (longer than the grounder
 reads at once); of generated ones that should be there captions_failed and captions_missing: those images have only
 their original caption;

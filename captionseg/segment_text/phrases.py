@@ -25,7 +25,7 @@ class Phrase:
         kind: phrase (of the caption) or concept (curated).
         expression: a phrase with all that its caption says of it ("a dog in the grass"); empty if that is no more.
         spans: (start, end) characters of a phrase's mentions in its caption.
-        caption: which caption of its image it is of: 0 the original, 1 the generated one, -1 none.
+        caption: which caption of its image it is of, the generated one last; -1 none.
     """
 
     text: str
@@ -70,7 +70,7 @@ def phrases_of(
     """Per image its captions with their phrases; a concept that is a phrase of any is not asked for again.
 
     Args:
-        captions: [N] captions of each image, at least one, the original one first.
+        captions: [N] captions of each image, at least one, the original ones first.
         concepts: [N] curated concepts of each image.
         references: captions -> what each speaks of (`captionseg.text.referring.referring`).
         expressions: of phrases of equal text, those with different expressions are different; otherwise phrases have

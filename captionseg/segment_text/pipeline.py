@@ -97,13 +97,24 @@ def segment(
 
 
 def to_do(pairs: Path, params: SegmentTextParams, supervision: Path) -> dict[str, list[dict[str, Any]]]:
-    """shard -> {uid, caption, concepts} of every image that is to have segments, in the order of the shards."""
+    """shard -> {uid, captions, concepts} of every image that is to have segments, in the order of the shards.
+
+    Pairs of a shard that have the same picture are one image, under the uid of the first: with the captions of all, and
+    the concepts of all.
+    """
     concepts = read_concepts(supervision, params.curation, params.concepts)
     out: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in read_pairs(pairs).select(["uid", "caption", "split", "shard"]).to_pylist():
+    known: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in read_pairs(pairs).select(["uid", "caption", "split", "shard", "sha256"]).to_pylist():
         uid = row["uid"]
-        if row["split"] == params.split and uid in concepts:
-            out[row["shard"]].append({"uid": uid, "caption": row["caption"] or "", "concepts": concepts[uid]})
+        if row["split"] != params.split or uid not in concepts:
+            continue
+        picture = row["shard"], row["sha256"] or uid
+        if picture not in known:
+            known[picture] = {"uid": uid, "captions": [], "concepts": []}
+            out[row["shard"]].append(known[picture])
+        known[picture]["captions"].append(row["caption"] or "")
+        known[picture]["concepts"] += concepts[uid]
     if not out:
         raise UserError(
             f"segment_text: no kept row of {params.curation!r} in split {params.split!r} of {pairs}; check "
@@ -115,14 +126,15 @@ def to_do(pairs: Path, params: SegmentTextParams, supervision: Path) -> dict[str
 def captions_of(
     images: Sequence[dict[str, Any]], generated: Mapping[str, dict[str, Any]] | None
 ) -> tuple[list[list[str]], Counter[str]]:
-    """The captions of each image, the original one first, and what is to be counted of the generated ones.
+    """The captions of each image, the original ones first, and what is to be counted of the generated ones.
 
     Args:
         images: of a shard, as `to_do` has them.
         generated: uid -> row of CAPTIONS; None where nobody generated any.
     """
-    captions = [[row["caption"]] for row in images]
-    count = Counter(captions_generated=0, captions_failed=0, captions_missing=0)
+    captions = [list(row["captions"]) for row in images]
+    joined = sum(len(row["captions"]) - 1 for row in images)
+    count = Counter(pairs_joined=joined, captions_generated=0, captions_failed=0, captions_missing=0)
     if generated is None:
         return captions, count
     for row, texts in zip(images, captions, strict=True):

@@ -38,8 +38,9 @@ def square(height: int = 64, width: int = 64) -> np.ndarray:
     return image
 
 
-SCENES = {  # name: picture, caption
+SCENES = {  # name: picture, caption; what is after a comma is another pair of the same picture
     "plain": (square(), "a red square"),
+    "plain, again": (square(), "red paint on a blue door"),
     "nothing grounded": (square(), "a blue door"),
     "empty": (square(), ""),
     "punctuation": (square(), " ?! ... "),
@@ -71,7 +72,8 @@ class Scenes:
     def sample(self, split: str, name: str) -> Sample:
         image, caption = SCENES[name]
         stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "JPEG", quality=98, subsampling=0)
+        comment = name.partition(", ")[0].encode()  # so that files of two scenes are not the same picture
+        Image.fromarray(image).save(stream, "JPEG", quality=98, subsampling=0, comment=comment)
         return Sample(f"scene:{name}", caption, split, stream.getvalue(), image.shape[1], image.shape[0])
 
     def classes(self) -> ClassTable:
@@ -134,6 +136,18 @@ def texts(folder: Path) -> list[tuple[str, int]]:
 def test_a_plain_picture_to_compare_with(tmp_path: Path) -> None:
     assert counted(tmp_path, ["plain"]) == {"images": 1, "captions": 1, "phrases": 1, "boxes": 1}
     assert texts(tmp_path) == [("a red square", 1)]
+
+
+def test_pairs_of_one_picture_are_one_image_with_both_captions(tmp_path: Path) -> None:
+    concepts = [Concept("red")]
+    assert counted(tmp_path, ["plain", "plain, again"], concepts=concepts) == {
+        "images": 1, "pairs_joined": 1, "captions": 2, "phrases": 4, "phrases_without_box": 1, "expressions": 1,
+        "boxes": 3, "masks_merged": 2,
+    }  # fmt: skip
+    (row,) = read_tables(tmp_path / "segments").to_pylist()
+    assert row["uid"] == read_pairs(tmp_path / "pairs")["uid"][0].as_py()
+    assert {(text["text"], text["caption"], text["count"]) for text in row["texts"]} == {
+        ("a red square", 0, 1), ("red paint", 1, 1), ("red paint on a blue door", 1, 1), ("red", -1, 1)}  # fmt: skip
 
 
 def test_a_picture_that_no_phrase_grounds(tmp_path: Path) -> None:
@@ -201,7 +215,7 @@ def test_a_mask_that_vanishes(tmp_path: Path) -> None:
 def test_all_of_them_together_are_counted_as_they_are_apart(tmp_path: Path) -> None:
     """The grounder hears of a whole shard's phrases at once; nothing else connects pictures."""
     count = counted(tmp_path, list(SCENES))
-    assert (count["images"], count["captions"], count["captions_empty"]) == (9, 9, 2)
+    assert (count["images"], count["captions"], count["captions_empty"]) == (9, 10, 2)
     assert count["images_without_phrases"] == 2
     uids = read_tables(tmp_path / "segments")["uid"].to_pylist()
     assert len(set(uids)) == 9 - count["images_without_segments"]
