@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,8 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
     for folder in seeds:
         loaded = load(folder, benchmark.names, frozen, params.protocol, device)
         pictures = benchmark.of(loaded.reads, loaded.refine, loaded.masks)
-        areas.append(count(pictures, loaded.predict, masks.seed(loaded.detect)))
+        with threads(1 if loaded.reads.regions else torch.get_num_threads()):
+            areas.append(count(pictures, loaded.predict, masks.seed(loaded.detect)))
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
@@ -69,6 +71,18 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
     if loaded.reads.segments and (found := retrieval(seeds, benchmark, folders, frozen, device=device)):
         result["scores"]["retrieval"] = found
     return result, np.stack(areas), speed
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    """So many threads of torch on the CPU. Products of a few regions are too small for more than one: they only wait
+    for one another, and where something else runs on the cores, long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:

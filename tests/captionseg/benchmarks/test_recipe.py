@@ -11,7 +11,7 @@ import torch
 from captionseg.benchmarks import EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import scores
-from captionseg.benchmarks.recipe import evaluate
+from captionseg.benchmarks.recipe import evaluate, threads
 from captionseg.inference import RefineParams
 from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
 from captionseg.records import UserError
@@ -67,6 +67,15 @@ def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch)
     evaluate(model, folders, params, seed=0)
     evaluate(model, folders, EvaluateParams(bootstrap=2, device="cpu", refine=RefineParams("none")), seed=0)
     assert [given.method for given in seen[::16]] == ["none", "segments", "none"]
+
+
+def test_a_thread_for_regions_and_as_many_as_before_after_it():
+    before = torch.get_num_threads()
+    with threads(1):
+        assert torch.get_num_threads() == 1
+    with pytest.raises(KeyError), threads(1):
+        raise KeyError
+    assert torch.get_num_threads() == before
 
 
 def test_without_a_truth_nothing_is_scored(folders, model, caplog):
