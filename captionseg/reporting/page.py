@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -52,12 +52,26 @@ def results(run: Artifacts, looks: Mapping[str, Style]) -> list[View]:
         scored = run.scores.get(name, {})
         rows.append({
             "name": name, "about": recipe.about, "control": is_control(recipe), "colour": looks[name].colour,
-            "refined": REFINED.get(scored.get("protocol", {}).get("refine")), "scores": scored.get("scores"),
+            "remarks": list(remarks(scored)), "scores": scored.get("scores"),
             "seeds": len(scored.get("seeds", run.fits.get(name, ()))),
             "over_baseline": difference(run.scores, name, baseline_of(run.recipes, name)),
             "over_control": difference(run.scores, name, control_of(run.recipes, name)),
         })  # fmt: skip
     return rows
+
+
+def remarks(scored: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on how a recipe was scored where that is not as usual, and on scores that only some models have."""
+    protocol, scores = scored.get("protocol", {}), scored.get("scores", {})
+    if text := REFINED.get(protocol.get("refine")):
+        yield text
+    if protocol.get("masks", "regions") != "regions":
+        yield f"Masks may overlap (made by {protocol['masks']})."
+    if "mask_map" in scores:
+        yield f"Masks of things: mAP {scores['mask_map']:.1f}, {scores['mask_map_50']:.1f} at an IoU of one half."
+    if found := scores.get("retrieval"):
+        yield (f"Of {found['queries']:,.0f} expressions of captions, {found['r1']:.1f} % find their segment first "
+               f"among {found['gallery']:,.0f}, {found['r10']:.1f} % among the first ten.")
 
 
 def champion(run: Artifacts) -> tuple[str, str] | None:
