@@ -10,9 +10,8 @@ neighbours. Peak memory is what a fresh process grows by while it runs the form.
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 
 from captionseg.inference.pamr import DILATIONS, STEPS, pamr
 from captionseg.runtime import detect
+from perf.clock import compare
 
 
 def dense(image: Tensor, masks: Tensor) -> Tensor:
@@ -90,16 +90,8 @@ def main() -> None:
     arguments = parser.parse_args()
     runtime = detect(arguments.device)
     image, masks = inputs(arguments.classes, arguments.side, runtime.device)
-    seconds: dict[str, list[float]] = {name: [] for name in FORMS}
-    results = {}
-    with torch.inference_mode():
-        for _ in range(arguments.rounds + 1):
-            for name, form in FORMS.items():
-                start = time.perf_counter()
-                results[name] = form(image, masks)
-                runtime.synchronize()
-                seconds[name].append(time.perf_counter() - start)
-    median = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    forms = {name: functools.partial(form, image, masks) for name, form in FORMS.items()}
+    median, results = compare(forms, arguments.rounds, runtime)
     used = {name: memory(name, arguments.classes, arguments.side) for name in FORMS}
     print(f"{arguments.classes} masks of {arguments.side} x {arguments.side}, {arguments.device}, "
           f"{torch.get_num_threads()} threads; largest difference "

@@ -11,7 +11,6 @@ of N and of 2 N: that they take twice as long says that cost is linear.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
 from captionseg.runtime import detect
 from captionseg.segment_text.pipeline import Inputs, read_views, sample_cells, spoken, to_do
+from perf.clock import compare
 
 BLOCKS, WIDTH, GRID, SEGMENTS, OUT = (24, 6), 1024, 40, 11, 768
 
@@ -54,16 +54,7 @@ def embedding(rounds: int, device: str) -> float:
     cls = [torch.randn(1, WIDTH, device=runtime.device) for _ in BLOCKS]
     masks = (torch.rand(1, SEGMENTS, GRID, GRID, device=runtime.device) < 0.2).float()
     forms = {"captionseg": lambda: net(towers, masks, cls), "naive": lambda: naive(net, towers, masks, cls)}
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
-    found = {}
-    with torch.inference_mode():
-        for _ in range(rounds + 1):
-            for name, form in forms.items():
-                start = time.perf_counter()
-                found[name] = form()
-                runtime.synchronize()
-                seconds[name].append(time.perf_counter() - start)
-    median = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    median, found = compare(forms, rounds, runtime)
     difference = (found["captionseg"] - found["naive"]).abs().max()
     print(f"embeddings of {SEGMENTS} segments, {sum(BLOCKS)} blocks, {runtime.device}; "
           f"largest difference {difference:.1e}")
