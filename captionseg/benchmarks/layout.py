@@ -181,7 +181,7 @@ def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
 
         try:
             found = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
-        except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        except Exception as error:  # on damaged bytes scipy's reader raises anything
             raise UserError(f"{path}: no .mat file with LabelMap: {one_line(error)}") from None
     else:
         found = _png(path, rgb=rgb)
