@@ -35,6 +35,7 @@ class FolderBenchmark:
         prepare: picture -> inputs, see `of`.
         encoder: gives the frozen encoder that `of` makes features with.
         maker: of regions.
+        kinds: see Benchmark; nobody says.
     """
 
     layout: Layout

@@ -88,7 +88,7 @@ def predictor(model: Any, classes: torch.Tensor, protocol: Settled, background: 
     def predict(inputs: Inputs) -> np.ndarray:
         moved = inputs.map(lambda tensor: tensor.to(device))
         with torch.inference_mode():
-            if background.policy == "constant":
+            if background.policy == "constant" and background.score is not None:
                 best, found = mask_logits(model, moved, classes, protocol).max(0)
                 found = found.masked_fill(best < background.score, -1)
             else:
