@@ -5,6 +5,7 @@
     captionseg convert groupvit nvidia-groupvit ours
     captionseg query-segments "a red apple" -k 20
     captionseg export-segments sa1b
+    captionseg evaluate --benchmark voc --root /data
 
 What a command needs is imported when it runs, so that --help comes at once.
 """
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("target", type=Path, help="folder to write")
     three.set_defaults(run=convert)
     add_query(commands)
+    add_evaluate(commands)
     return top
 
 
@@ -87,6 +89,57 @@ def add_query(commands: argparse._SubParsersAction) -> None:
                      "(default: %(default)s)")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     one.set_defaults(run=query_segments)
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    """The arguments of `evaluate`."""
+    one = commands.add_parser("evaluate", help="score a model on a published benchmark, or a folder of your own",
+                              description=evaluate.__doc__)
+    one.add_argument("--benchmark", required=True, metavar="NAME", help="which one; a wrong name lists them all")
+    one.add_argument("--root", type=Path, required=True, help="folder that its archives were unpacked in")
+    one.add_argument("--model", type=Path, default=MODEL, help="folder of a trained recipe (default: %(default)s)")
+    one.add_argument("--limit", type=int, default=0, metavar="N", help="only N pictures, spread evenly (default: all)")
+    one.add_argument("--background", metavar="SCORE", help="of the background, where it is a class: a number, or "
+                     "`published` for GroupViT's of this benchmark (default: as the model was saved, else the word)")
+    one.add_argument("--windows", metavar="SHORT,CROP,STRIDE", help="in pixels, for models that see pictures window by "
+                     "window (default: as published for this benchmark)")
+    one.add_argument("--refine", choices=["none", "pamr", "segments"], help="as in `segment`")
+    one.add_argument("--masks", choices=["regions", "hierarchy"], help="as in `segment`")
+    one.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="data sets drawn for the interval "
+                     "(default: %(default)s)")
+    one.add_argument("--out", type=Path, metavar="JSON", help="also write all scores and the protocol")
+    one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    one.set_defaults(run=evaluate)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Score a model on a benchmark as unpacked from its archives: mIoU with a 95 % interval over pictures, pixel
+    accuracy, worst and best classes, pictures a second, and the protocol."""
+    from captionseg.benchmarks.folder_benchmark import FolderBenchmark
+    from captionseg.benchmarks.outside import evaluate_folder, summary
+    from captionseg.benchmarks.published import background_of, published, windows_of
+    from captionseg.inference import Protocol, RefineParams
+    from captionseg.records import UserError
+    from captionseg.segmenters import MasksParams
+    from captionseg.storage import write_json
+
+    if arguments.limit < 0 or arguments.bootstrap < 1:
+        raise UserError("--limit must not be below 0, and --bootstrap not below 1")
+    if arguments.out and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
+        raise UserError(f"{arguments.out}: no file can be written there; name one in a folder that exists")
+    layout = published(arguments.benchmark)
+    protocol = Protocol(windows_of(layout, arguments.windows),
+                        RefineParams(arguments.refine) if arguments.refine else None,
+                        MasksParams(arguments.masks) if arguments.masks else None)  # fmt: skip
+    benchmark = FolderBenchmark.open(layout, arguments.root, limit=arguments.limit)
+    result = evaluate_folder(arguments.model, benchmark, protocol, device=arguments.device,
+                             background=background_of(layout, arguments.background), bootstrap=arguments.bootstrap)
+    print(f"{layout.title}, {len(benchmark.names)} classes, by {arguments.model.resolve().name}")
+    for line in summary(result):
+        print(line)
+    if arguments.out:
+        write_json({"benchmark": arguments.benchmark, "model": arguments.model.resolve().name, **result}, arguments.out)
+        print(arguments.out)
 
 
 def query_segments(arguments: argparse.Namespace) -> None:

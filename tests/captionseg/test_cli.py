@@ -1,5 +1,6 @@
 """The command line: what it writes and says, and one line for each mistake."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -253,3 +254,38 @@ def test_mistakes_of_a_query_are_one_line(searchable, tmp_path, capsys, monkeypa
     assert err[0].startswith("error: ")
     assert message in err[0]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_evaluate(tmp_path, capsys, monkeypatch):
+    """Small VOC, as unpacked; half of the pixels are right. Other words for the rest are checked in benchmarks/."""
+    from captionseg.benchmarks import outside
+    from tests.captionseg.benchmarks.trees import write_tree
+
+    asked = []
+
+    def fake(folder, benchmark, protocol, *, device, background, bootstrap):
+        asked.append((folder, len(benchmark), protocol, device, background, bootstrap))
+        return {"scores": {"miou": 25.0, "miou_low": 24.0, "miou_high": 26.0, "pixel_accuracy": 50.0},
+                "per_class": {"dog": 25.0}, "pictures": {"scored": len(benchmark), "of": benchmark.total},
+                "images_per_second": 2.0, "protocol": {"prompts": "simple", "refine": "none", "windows": None,
+                "masks": None, "background": {"policy": "word", "score": None}}}  # fmt: skip
+
+    monkeypatch.setattr(outside, "evaluate_folder", fake)
+    root, out = write_tree(tmp_path, "voc", [np.zeros((4, 5), int)] * 3), tmp_path / "scores.json"
+    command = ["evaluate", "--benchmark", "voc", "--root", str(root), "--model", "m/x", "--device", "cpu"]
+    assert cli.main([*command, "--limit", "2", "--out", str(out), "--background", "published", "--bootstrap", "7"]) == 0
+    lines, err = said(capsys)
+    assert lines[:2] == ["Pascal VOC 2012, 21 classes, by x", "mIoU             25.00  (95 % 24.00 to 26.00)"]
+    assert lines[-1] == str(out)
+    assert err == []
+    folder, number, protocol, device, background, bootstrap = asked[-1]
+    assert (folder, number, device, background, bootstrap) == (Path("m/x"), 2, "cpu", 0.95, 7)
+    assert (protocol.windows.short_side, protocol.refine, protocol.masks) == (448, None, None)
+    assert json.loads(out.read_text())["scores"]["miou"] == 25.0
+    for extra, words in ((["--limit", "-1"], "--limit must not be below 0"), ([], "where the split has 1449"),
+                         (["--out", str(tmp_path)], "no file can be written there"),
+                         (["--windows", "3"], "is not SHORT,CROP,STRIDE")):  # fmt: skip
+        assert cli.main([*command, *extra]) == 1
+        lines, err = said(capsys)
+        assert (lines, len(err)) == ([], 1)
+        assert words in err[0]

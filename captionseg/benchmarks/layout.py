@@ -1,0 +1,205 @@
+"""How a published benchmark lies on disk, as unpacked from its archives, and what its mask files mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from captionseg.inference.windows import WindowParams
+from captionseg.records import UserError, one_line
+
+BACKGROUND = "background"
+NAMES = Path(__file__).with_name("names")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+RAW = 2**16  # values of a mask file lie below
+
+
+class Item(NamedTuple):
+    """One picture: its name, and the files that hold it and its mask."""
+
+    uid: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A benchmark as data. Paths are relative to its home; {} stands for the name of a picture.
+
+    Attributes:
+        title: what people call it.
+        home: where its archives unpack to below the root that a user names; any tail of it may be left out.
+        images: where a picture lies; a suffix `.*` takes any of SUFFIXES.
+        masks: where its mask lies: index or palette PNG, or a .mat with `LabelMap`.
+        names: of the classes but the background, one a line: a file of captionseg/benchmarks/names, or of home where it
+            is not one of those. Leading numbers such as `12: ` are passed over.
+        fetch: archives to unpack, in words.
+        source: where layout, classes and sizes come from.
+        split: file of home that lists the names of the pictures; empty takes all masks.
+        count: how many pictures the split has; 0 where nobody knows.
+        background: whether the background is a class, the first.
+        ids: raw value in mask files of each class, the background first where it is one (-1: no value of its own);
+            empty counts classes from 0.
+        void: raw values that count nowhere.
+        rest: what any other raw value is: a mistake (`refused`), not counted (`ignored`), or background.
+        rgb: masks are RGB with the raw value in R + 256 G.
+        ignore: label that counts nowhere, once raw values are labels.
+        threshold: of the background, as published for GroupViT's scores; None where none was.
+        windows: how models that read pixels see a picture.
+    """
+
+    title: str
+    home: str
+    images: str
+    masks: str
+    names: str
+    fetch: str
+    source: str
+    split: str = ""
+    count: int = 0
+    background: bool = False
+    ids: tuple[int, ...] = ()
+    void: tuple[int, ...] = (255,)
+    rest: Literal["refused", "ignored", "background"] = "refused"
+    rgb: bool = False
+    ignore: int = 255
+    threshold: float | None = None
+    windows: WindowParams = field(default_factory=lambda: WindowParams(448, 448, 224))
+
+    @property
+    def expected(self) -> list[str]:
+        """Paths below the root that have to be there, with * for names of pictures."""
+        inside = [self.images, self.masks, self.split, "" if (NAMES / self.names).is_file() else self.names]
+        return [f"{self.home}/{path}".lstrip("/").replace("{}", "*") for path in inside if path]
+
+    def found(self, root: Path) -> Path:
+        """Its home below a root that may lie inside the home.
+
+        Raises:
+            UserError: if masks or pictures are not where they should be; it says what to fetch.
+        """
+        parts = [part for part in self.home.split("/") if part]
+        folders = [parent(self.masks), parent(self.images)]
+        for first in range(len(parts) + 1):
+            home = root.joinpath(*parts[first:])
+            if all((home / folder).is_dir() for folder in folders):
+                return home
+        missing = next(f for f in folders if not root.joinpath(*parts, f).is_dir())
+        where = "/".join([*parts, missing]).rstrip("/.")
+        raise UserError(self.advice(root, f"no folder {where}" if root.is_dir() else "no such folder"))
+
+    def advice(self, root: Path, problem: str) -> str:
+        """One line: what is wrong below a root, what to fetch, and what should lie where."""
+        return f"{self.title}: {root}: {problem}; {self.fetch}, so that {root} holds {', '.join(self.expected)}"
+
+    def classes(self, home: Path) -> tuple[str, ...]:
+        """Names of all classes; index = label.
+
+        Raises:
+            UserError: for a file that is missing, empty, or names a class twice.
+        """
+        path = NAMES / self.names if (NAMES / self.names).is_file() else home / self.names
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read: {one_line(error)}; it should name one class a line") from None
+        listed = [re.sub(r"^\s*\d+\s*:\s*", "", line).strip() for line in lines]
+        names = [*([BACKGROUND] if self.background else []), *filter(None, listed)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice or not names:
+            raise UserError(f"{path}: " + (f"names {twice[0]!r} twice" if twice else "names no class; one a line"))
+        return tuple(names)
+
+    def labels(self, classes: int) -> np.ndarray:
+        """[RAW] int32: label of each raw value, -1 where it is refused.
+
+        Raises:
+            UserError: if ids and classes do not fit together.
+        """
+        ids = np.array(self.ids or range(classes))
+        if len(ids) != classes or classes > RAW:
+            raise UserError(f"{self.title}: {classes} classes are named, {len(ids)} are expected")
+        table = np.full(RAW, {"refused": -1, "ignored": self.ignore, "background": 0}[self.rest], np.int32)
+        table[list(self.void)] = self.ignore
+        table[ids[ids >= 0]] = np.flatnonzero(ids >= 0)
+        return table
+
+    def items(self, home: Path, root: Path) -> list[Item]:
+        """All pictures with their masks, in the order of the split's list, or of names.
+
+        Raises:
+            UserError: if the list, a picture or a mask is missing, or there is none at all; it says what to fetch.
+        """
+        if self.split:
+            if not (home / self.split).is_file():
+                raise UserError(self.advice(root, f"no file {self.split}"))
+            uids = [line.split()[0] for line in (home / self.split).read_text().splitlines() if line.strip()]
+            masks = {uid: home / self.masks.format(uid) for uid in uids}
+        else:
+            masks = dict(listed(home, self.masks))
+        if not masks:
+            raise UserError(self.advice(root, f"no mask {self.masks.replace('{}', '*')}"))
+        images = dict(listed(home, self.images))
+        for what, gone in (("picture", [uid for uid in masks if uid not in images]),
+                           ("mask", [uid for uid, path in masks.items() if not path.is_file()])):  # fmt: skip
+            if gone:
+                raise UserError(self.advice(root, f"{len(gone)} of {len(masks)} {what}s missing, such as of {gone[0]}"))
+        return [Item(uid, images[uid], mask) for uid, mask in masks.items()]
+
+
+def parent(pattern: str) -> str:
+    """The folder that all files of a pattern lie in, or below."""
+    return pattern.split("{}")[0].rstrip("/")
+
+
+def listed(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
+    """(name, file) of every file that a pattern fits, by name; hidden ones are passed over."""
+    folder, after = home / parent(pattern), pattern.split("{}")[1]
+    for path in sorted(folder.rglob(f"*{'' if after == '.*' else after}")):
+        name = path.relative_to(folder).as_posix()
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if after != ".*":
+            yield name.removesuffix(after), path
+        elif path.suffix.lower() in SUFFIXES:
+            yield name[: -len(path.suffix)], path
+
+
+def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
+    """[H, W] integer raw values of a mask file: index or palette PNG, RGB with R + 256 G, or .mat with `LabelMap`.
+
+    Raises:
+        UserError: for a file that is none of them.
+    """
+    if path.suffix == ".mat":
+        from scipy.io import loadmat
+
+        try:
+            found = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
+        except Exception as error:  # on damaged bytes scipy's reader raises anything
+            raise UserError(f"{path}: no .mat file with LabelMap: {one_line(error)}") from None
+    else:
+        found = _png(path, rgb=rgb)
+    if found.ndim != 2 or found.dtype.kind not in "iu" or (found.size and not 0 <= found.min() <= found.max() < RAW):
+        raise UserError(f"{path}: a mask holds one whole number from 0 to {RAW - 1} a pixel, this one does not")
+    return found
+
+
+def _png(path: Path, *, rgb: bool) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            mode, found = image.mode, np.array(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not an image that can be read: {one_line(error)}") from None
+    wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I")
+    if mode not in wanted:
+        raise UserError(f"{path}: colours ({mode}) where class numbers are expected; save it as "
+                        + ("RGB with the number in R + 256 G" if rgb else "index or palette PNG"))  # fmt: skip
+    return found[..., 0] + 256 * found[..., 1].astype(np.int32) if rgb else found.astype(np.int32)
