@@ -47,11 +47,13 @@ class Protocol:
         windows: for models that read pixels.
         refine: of mask logits, after any model; None takes what was saved with the model.
         masks: for models that read segments; None takes what was saved with the model.
+        name: of PROTOCOLS, where prompts and scores of groups are a paper's too; empty for none.
     """
 
     windows: WindowParams = field(default_factory=WindowParams)
     refine: RefineParams | None = None
     masks: MasksParams | None = None
+    name: str = ""
 
     def of(self, context: dict[str, Any]) -> Settled:
         """The protocol for a model that was saved with a context.
