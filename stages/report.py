@@ -26,6 +26,6 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
                       curation, validation)  # fmt: skip
     out = Outputs(metrics, plots, pictures, page)
     numbers = write(folders, out, params.report, recipes=params.recipes, gate=params.gate,
-                    protocol=params.evaluate.protocol, seed=params.seed)
+                    protocol=params.evaluate.asked, seed=params.seed)
     tracker.summary(numbers, [metrics, plots, pictures, page])
     return {"gate.passed": float(numbers["gate"]["passed"])}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from captionseg.benchmarks.held_out import HeldOut
+from captionseg.inference.protocols import resolved
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.segmenters import MasksParams
@@ -25,6 +27,8 @@ class EvaluateParams:
         refine: what is done to mask logits before each pixel takes its best class; null takes what the recipe says.
         masks: the segments that models which read segments give classes to; null takes what the recipe says.
         max_detections: of a picture and a class, in the precision of masks.
+        protocol: of a paper, by its name in captionseg.inference.protocols; windows, refine and masks that are given
+            come before its own. null takes prompts and inference that were saved with each model.
     """
 
     name: str = "photo_scenes"
@@ -35,15 +39,17 @@ class EvaluateParams:
     refine: RefineParams | None = None
     masks: MasksParams | None = None
     max_detections: int = 100
+    protocol: Literal["groupvit", "tcl", "use"] | None = None
 
     def __post_init__(self) -> None:
         if self.max_detections < 1:
             raise ValueError(f"max_detections must be at least 1, not {self.max_detections}")
 
     @property
-    def protocol(self) -> Protocol:
+    def asked(self) -> Protocol:
         """How a whole picture is labelled."""
-        return Protocol(self.windows, self.refine, self.masks)
+        asked = Protocol(self.windows, self.refine, self.masks)
+        return resolved(self.protocol, asked) if self.protocol else asked
 
 
 __all__ = ["BENCHMARKS", "EvaluateParams", "HeldOut"]

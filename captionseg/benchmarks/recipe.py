@@ -6,8 +6,9 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from captionseg.benchmarks.mask_precision import Detect, MaskScores
 from captionseg.benchmarks.segment_retrieval import retrieval
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.detections import Detections, detected
+from captionseg.inference.protocols import PROTOCOLS, applied
 from captionseg.inference.windows import Protocol, label
 from captionseg.inference.words import class_vectors, prompt_name
 from captionseg.modeling import CONCEPTS, saved
@@ -37,7 +39,8 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
     """Score every seed of models/RECIPE.
 
     Returns:
-        {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}}; the areas [seeds, n, 3, C]; and
+        {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}, with a paper's protocol
+        also {"name", "source", "skipped"}}; the areas [seeds, n, 3, C]; and
         images per second. Nothing is scored, and all of it is empty, where no mask of the split is known: data of one's
         own rarely have any. Of models that read segments also what `MaskScores` adds, and `retrieval` among the scores,
         see segment_retrieval.
@@ -53,7 +56,7 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     start, areas, masks = time.perf_counter(), [], MaskScores(benchmark, params.max_detections)
     for folder in seeds:
-        loaded = load(folder, benchmark.names, frozen, params.protocol, device)
+        loaded = load(folder, benchmark.names, frozen, params.asked, device)
         pictures = benchmark.of(loaded.reads, loaded.refine, loaded.masks)
         with threads(1 if loaded.reads.regions else torch.get_num_threads()):
             areas.append(count(pictures, loaded.predict, masks.seed(loaded.detect)))
@@ -65,7 +68,7 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
         "per_class": per_class(areas, benchmark.names),
         "seeds": {folder.name: scores([a], samples=1, seed=seed)["miou"]
                   for folder, a in zip(seeds, areas, strict=True)},
-        "protocol": {"prompts": loaded.prompts, "refine": loaded.refine},
+        "protocol": {"prompts": loaded.prompts, "refine": loaded.refine, **loaded.said},
     }
     masks.add_to(result, loaded.segments)
     if loaded.reads.segments and (found := retrieval(seeds, benchmark, folders, frozen, device=device)):
@@ -107,6 +110,7 @@ class Loaded(NamedTuple):
         segments: what is given classes; None for a model that reads no segments, likewise the two below.
         masks: makes them, where they are not the regions.
         detect: inputs of one image and which classes are wanted [C] -> what is found of them.
+        said: what a paper's protocol adds to that of the result.
     """
 
     reads: Reads
@@ -116,6 +120,7 @@ class Loaded(NamedTuple):
     segments: MasksParams | None = None
     masks: MaskMaker | None = None
     detect: Detect | None = None
+    said: Mapping[str, Any] = MappingProxyType({})
 
 
 def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], protocol: Protocol,
@@ -132,7 +137,11 @@ def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], prot
     found = saved.load(folder)
     model = found.model.to(device)
     settled = protocol.of(found.context)
-    classes = class_vectors(model, folder, frozen, names, found.context["prompts"])
+    prompts, said = found.context["prompts"], {}
+    if protocol.name:
+        prompts, skipped = applied(model, protocol.name, prompts, background="background" in names)
+        said = {"name": protocol.name, "source": PROTOCOLS[protocol.name].source, "skipped": skipped}
+    classes = class_vectors(model, folder, frozen, names, prompts)
 
     def predict(inputs: Inputs) -> np.ndarray:
         with torch.inference_mode():
@@ -143,8 +152,7 @@ def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], prot
             moved = inputs.map(lambda tensor: tensor.to(device))
             return detected(model, moved, classes, torch.from_numpy(wanted).to(device))
 
-    prompts = prompt_name(model, found.context["prompts"])
-    loaded = Loaded(model.config.reads, prompts, settled.refine.method, predict)
+    loaded = Loaded(model.config.reads, prompt_name(model, prompts), settled.refine.method, predict, said=said)
     if not hasattr(model, "mask_scores"):
         return loaded
     return loaded._replace(segments=settled.masks, masks=settled.masks.build(), detect=find)

@@ -47,11 +47,13 @@ class Protocol:
         windows: for models that read pixels.
         refine: of mask logits, after any model; None takes what was saved with the model.
         masks: for models that read segments; None takes what was saved with the model.
+        name: of PROTOCOLS, where prompts and scores of groups are a paper's too; empty for none.
     """
 
     windows: WindowParams = field(default_factory=WindowParams)
     refine: RefineParams | None = None
     masks: MasksParams | None = None
+    name: str = ""
 
     def of(self, context: dict[str, Any]) -> Settled:
         """The protocol for a model that was saved with a context.
@@ -107,7 +109,7 @@ def label(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) -> Ten
             return mask_labels(model, inputs, classes, protocol.masks)
         return model.label(inputs, classes)[0]
     found = mask_logits(model, inputs, classes, protocol)
-    return found.argmax(0) - (len(found) - len(classes))
+    return found.max(0).indices - (len(found) - len(classes))  # argmax is slower on the CPU
 
 
 def starts(length: int, crop: int, stride: int) -> list[int]:
@@ -139,7 +141,7 @@ def slide(image: Tensor, predict: Callable[[Tensor], Tensor], *, crop: int, stri
             total[:, y : y + h, x : x + w] += scores
             count[:, y : y + h, x : x + w] += 1
     assert total is not None
-    return total / count
+    return total.div_(count)
 
 
 def short_side(image: Tensor, side: int, *, longest: int = 2048) -> Tensor:

@@ -63,19 +63,20 @@ def find(vision: GroupEncoder, encoded: Encoded, embed: Callable[[Tensor], Tenso
 
 def logits(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
     """[B, C, height, width]; with a limit, a first channel more: the background."""
+    scores = before_background(found)
     if found.assignment is None:
-        painted = paint_scores(found.scores, inputs)
-    else:
-        painted = own_scores(found.scores, nearest_group(found.assignment, inputs.size, maps=choices.maps))
-    return painted if found.limit is None else with_background(painted, found.limit)
+        return paint_scores(scores, inputs)
+    return own_scores(scores, nearest_group(found.assignment, inputs.size, maps=choices.maps))
+
+
+def before_background(found: Found) -> Tensor:
+    """[B, G, C] scores; with a limit [B, G, 1 + C], see `with_background`: pixels have what their group has."""
+    return found.scores if found.limit is None else with_background(found.scores, found.limit)
 
 
 def labels(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
     """[B, height, width] int64: the class of the largest logit, -1 for background; logits of pixels are never made."""
-    scores = found.scores
-    if found.limit is not None:
-        background = (scores.amax(2) < found.limit[:, None]).to(scores.dtype)
-        scores = torch.cat([background[..., None], scores], 2)  # products of softmaxes do not exceed 1
+    scores = before_background(found)  # products of softmaxes do not exceed 1
     if found.assignment is None:
         best = paint_labels(scores, inputs)
     else:

@@ -14,7 +14,11 @@ SIMPLE = ("a photo of a {}.",)
 SEGMENT = ("a photo of {}", "This is a photo of {}", "There is {} in the scene", "a photo of {} in the scene")
 """USE's four."""
 
-PROMPTS = ("simple", "segment", "imagenet")
+TCL = ("itap of a {}.", "a bad photo of a {}.", "a origami {}.", "a photo of the large {}.", "a {} in a video game.",
+       "art of the {}.", "a photo of the small {}.", "a photo of many {}.", "a photo of {}s.")  # fmt: skip
+"""TCL's nine: seven of CLIP's, and two plurals."""
+
+PROMPTS = ("simple", "segment", "tcl", "imagenet")
 
 
 def templates(name: str) -> tuple[str, ...]:
@@ -28,7 +32,7 @@ def templates(name: str) -> tuple[str, ...]:
 
         return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
     try:
-        return {"simple": SIMPLE, "segment": SEGMENT}[name]
+        return {"simple": SIMPLE, "segment": SEGMENT, "tcl": TCL}[name]
     except KeyError:
         raise UserError(f"prompts: {name!r} is not valid (valid: {', '.join(PROMPTS)})") from None
 

@@ -1,9 +1,24 @@
 import numpy as np
 import pytest
 import torch
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_confusion_matrix,
+    multiclass_jaccard_index,
+)
 
-from captionseg.metrics import areas, bootstrap, interval, iou, mean_iou, pixel_accuracy
+from captionseg.metrics import (
+    areas,
+    bootstrap,
+    boundary,
+    boundary_f,
+    boundary_matches,
+    interval,
+    iou,
+    mean_iou,
+    paired,
+    pixel_accuracy,
+)
 
 CLASSES = 5
 
@@ -104,3 +119,108 @@ def test_bootstrap_of_equal_images_has_no_spread():
 def test_interval_is_of_percentiles():
     assert interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
     assert interval(np.arange(101.0), 0.5) == pytest.approx((25.0, 75.0))
+
+
+def test_miou_against_torchmetrics_confusion_matrix(labels):
+    predicted, true = labels
+    p, t = torch.from_numpy(predicted), torch.from_numpy(true.astype(np.int64))
+    table = multiclass_confusion_matrix(p, t, CLASSES, ignore_index=255).numpy()
+    expected = np.stack([np.diag(table), table.sum(0), table.sum(1)])
+    assert np.array_equal(totals(predicted, true).sum(0), expected)
+    shares = np.diag(table) / (table.sum(0) + table.sum(1) - np.diag(table))
+    assert mean_iou(expected) == pytest.approx(shares.mean())
+
+
+def noisy(count: int, right: float, rng: np.random.Generator) -> np.ndarray:
+    """[n, 1, 3, 2] of pictures of 50 pixels of two classes; each picture has its own share that is right."""
+    share = np.clip(rng.normal(right, 0.15, (count, 2)), 0, 1)
+    good = np.round(50 * share).astype(int)
+    true = np.full((count, 2), 50)
+    return np.stack([good, good + (50 - good)[:, ::-1], true], 1)[:, None]
+
+
+def test_the_interval_of_miou_covers_what_is_true():
+    rng = np.random.default_rng(0)
+    truth = float(mean_iou(noisy(50_000, 0.6, rng)[:, 0].sum(0)))
+    hits = 0
+    for seed in range(200):
+        drawn = bootstrap(noisy(60, 0.6, rng)[:, 0], samples=200, seed=seed)
+        low, high = interval(mean_iou(drawn))
+        hits += low <= truth <= high
+    assert 0.89 <= hits / 200 <= 0.98  # three standard errors about .94; percentiles of 60 pictures are a little narrow
+
+
+def test_the_interval_of_a_difference_covers_what_is_true():
+    """Both recipes err on the same pictures: unpaired intervals would be far too wide."""
+    rng = np.random.default_rng(1)
+
+    def both(count: int) -> tuple[np.ndarray, np.ndarray]:
+        a = noisy(count, 0.6, rng)
+        worse = a.copy()
+        lost = rng.binomial(worse[:, :, 0], 0.05)
+        worse[:, :, 0] -= lost
+        worse[:, :, 1] = worse[:, :, 1] - lost + lost[..., ::-1]
+        return a, worse
+
+    large = both(50_000)
+    truth = float(mean_iou(large[0].sum(0))[0] - mean_iou(large[1].sum(0))[0])
+    found = [paired(*both(60), samples=200, seed=seed) for seed in range(200)]
+    assert 0.89 <= np.mean([d.low <= truth <= d.high for d in found]) <= 0.985
+    assert np.mean([d.better for d in found]) > 0.99
+    assert np.mean([d.high - d.low for d in found]) < 0.02
+
+
+def test_a_recipe_against_itself_and_against_another():
+    rng = np.random.default_rng(2)
+    a, b = noisy(20, 0.7, rng), noisy(20, 0.5, rng)
+    assert paired(a, a, samples=50, seed=0) == (0.0, 0.0, 0.0, 0.5)
+    forth, back = paired(a, b, samples=50, seed=0), paired(b, a, samples=50, seed=0)
+    assert forth == paired(a, b, samples=50, seed=0)
+    assert forth.better + back.better == pytest.approx(1.0)
+    assert (forth.mean, forth.low) == pytest.approx((-back.mean, -back.high))
+    assert forth.mean == pytest.approx(float(mean_iou(a.sum(0))[0] - mean_iou(b.sum(0))[0]))
+    thrice = paired(np.concatenate([a] * 3, 1), b, samples=50, seed=0)  # other numbers of seeds
+    assert thrice == pytest.approx(forth)
+    with pytest.raises(ValueError, match="not of the same images"):
+        paired(a, b[:-1], samples=5, seed=0)
+
+
+def test_boundaries_by_hand():
+    mask = np.zeros((5, 5), bool)
+    mask[1:4, 1:5] = True  # touches the right side of the picture
+    assert boundary(mask)[2].tolist() == [False, True, False, False, False]
+    assert boundary(mask)[[1, 3], 1:].all()
+    assert not boundary(np.ones((4, 4), bool)).any()
+
+
+def test_boundary_f_by_hand():
+    """Two halves; the border is 3 pixels off, and the band of a diagonal of 50 is 1 pixel."""
+    true = np.zeros((30, 40), int)
+    true[:, 20:] = 1
+    shifted = np.roll(true, 3, axis=1)
+    shifted[:, :3] = 0
+    exact = boundary_matches(true, true, 3)
+    assert exact[:, 0].tolist() == [30] * 4
+    np.testing.assert_array_equal(boundary_f(exact), [1.0, 1.0, np.nan])
+    assert boundary_f(boundary_matches(shifted, true, 3))[:2].tolist() == [0.0, 0.0]
+    assert boundary_f(boundary_matches(shifted, true, 3, band=0.05))[:2].tolist() == [1.0, 1.0]  # 2.5 -> 3 pixels
+    half = np.array([[30], [30], [60], [30]])  # all that is predicted is right, half of what is true is found
+    assert boundary_f(half)[0] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("band", [0.0075, 0.1, 0.2])
+def test_boundary_matches_against_all_distances(band):
+    rng = np.random.default_rng(5)
+    true, predicted = (np.kron(rng.integers(0, 3, (4, 5)), np.ones((3, 3), int)) for _ in range(2))
+    true[4:6, 2:9] = 255
+    reach, valid = np.ceil(band * np.hypot(*true.shape)), true != 255
+    found = boundary_matches(predicted, true, 4, band=band)
+    for c in range(4):
+        points = []
+        for labels in (predicted, np.where(valid, true, predicted)):
+            points.append([(y, x) for y in range(12) for x in range(15) if valid[y, x] and labels[y, x] == c and any(
+                labels[v, u] != c for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
+                if 0 <= v < 12 and 0 <= u < 15)])  # fmt: skip
+        near = [sum(any(np.hypot(y - v, x - u) <= reach for v, u in others) for y, x in own)
+                for own, others in (points, points[::-1])]  # fmt: skip
+        assert found[:, c].tolist() == [len(points[0]), near[0], len(points[1]), near[1]]

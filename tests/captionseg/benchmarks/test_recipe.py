@@ -13,6 +13,7 @@ from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import scores
 from captionseg.benchmarks.recipe import evaluate, threads
 from captionseg.inference import RefineParams
+from captionseg.inference.protocols import PROTOCOLS
 from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
 from captionseg.records import UserError
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
@@ -117,6 +118,23 @@ def test_masks_are_refined_before_each_pixel_takes_its_class(folders, model, met
         assert not np.array_equal(before, after)
 
 
+@pytest.mark.parametrize(("name", "prompts", "refine"), [
+    ("groupvit", "simple", "none"), ("tcl", "tcl", "pamr"), ("use", "imagenet", "none")])  # fmt: skip
+def test_any_model_under_any_protocol(folders, model, name, prompts, refine):
+    """A model on regions has no pixels, groups or segments; prompts and refinement are the protocol's."""
+    result, areas, _ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu", protocol=name), seed=0)
+    said = result["protocol"]
+    assert (said["name"], said["prompts"], said["refine"]) == (name, prompts, refine)
+    assert said["source"] == PROTOCOLS[name].source
+    whole, background = "windows: it sees a picture whole, as features", "background: none of the classes"
+    assert said["skipped"] == {
+        "groupvit": [whole, "product of softmaxes over the likeliest classes: it has no groups", background],
+        "tcl": [whole, background], "use": ["masks: it reads no segments"]}[name]  # fmt: skip
+    plain, before, _ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    assert "name" not in plain["protocol"]
+    assert np.array_equal(areas, before) == (name == "groupvit")  # other prompts or PAMR change some pixel
+
+
 @pytest.fixture
 def use(world, tmp_path):
     """A seed of random weights that reads segments."""
@@ -170,3 +188,8 @@ def test_masks_that_name_everything_right_are_all_right(folders, use, monkeypatc
 
 def benchmark_truths(folders: Folders) -> list[np.ndarray]:
     return [sample.truth for sample in HeldOut.load(folders, "test").samples()]
+
+
+def test_a_model_on_segments_under_the_protocol_of_its_paper(folders, use):
+    result, _, _ = evaluate(use, folders, EvaluateParams(bootstrap=5, device="cpu", protocol="use"), seed=0)
+    assert (result["protocol"]["masks"], result["protocol"]["skipped"]) == ("hierarchy", [])

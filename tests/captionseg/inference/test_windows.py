@@ -1,5 +1,6 @@
 """Where windows lie, and that they add up to what a whole prediction would be."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, Settled, WindowParams, label, mask_logits, short_side, slide, starts
+from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
 from captionseg.segmenters import Hierarchy, MasksParams
@@ -80,6 +83,30 @@ def test_the_size_asked_for_and_the_background():
     assert set(found.unique().tolist()) <= {0, 1, 2}
     dark = pixel_inputs(torch.zeros(1, 3, 20, 20), (20, 20))
     assert (label(Mean(10, background=True), dark, torch.zeros(3, 2), Settled()) == -1).all()
+
+
+@pytest.mark.parametrize("background", [None, 0.1])
+def test_labels_do_not_depend_on_how_many_windows_are_a_batch(background):
+    """Groups of a model of random weights, large enough that they differ."""
+    torch.manual_seed(0)
+    preset = groupvit_tiny()
+    encoder = replace(preset.towers.encoder, size=32, width=48, depths=[1, 1])
+    config = replace(preset, towers=replace(preset.towers, encoder=encoder),
+                     zero_shot=ZeroShot("groups", "product", top_k=3, background=background))  # fmt: skip
+    net = GroupViT(config).eval()
+    with torch.no_grad():
+        for weight in net.towers.vision.parameters():
+            weight.mul_(6.0 if weight.ndim > 1 else 1.0)
+    classes = torch.nn.functional.normalize(torch.randn(7, preset.towers.embedding), dim=1)
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 7, 9), (70, 93), mode="bicubic")
+    with torch.inference_mode():
+        found = {batch: (label(net, inputs, classes, asked), mask_logits(net, inputs, classes, asked))
+                 for batch in (1, 3, 8, 100) for inputs in [pixel_inputs(image, (70, 93))]
+                 for asked in [Settled(WindowParams(64, 32, 16, batch))]}  # fmt: skip
+    assert found[1][0].unique().numel() > 1
+    for labels, logits in found.values():
+        assert torch.equal(labels, found[1][0])
+        torch.testing.assert_close(logits, found[1][1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", [{"crop": -1}, {"batch": 0}])

@@ -61,8 +61,8 @@ def test_soft_maps_move_the_border_and_hard_maps_do_not():
 
 def test_what_no_class_reaches_is_background():
     scores = torch.tensor([[[0.6, 0.1], [0.2, 0.3]]])
-    painted = paint(scores, torch.eye(2)[None, :, None], (1, 2))  # pixel 0 is of group 0, pixel 1 of group 1
-    low, high = (with_background(painted, torch.tensor([limit]))[0, :, 0] for limit in (0.25, 0.6))
+    cells = torch.eye(2)[None, :, None]  # pixel 0 is of group 0, pixel 1 of group 1
+    low, high = (paint(with_background(scores, torch.tensor([limit])), cells, (1, 2))[0, :, 0] for limit in (0.25, 0.6))
     assert low[0].tolist() == [0.0, 0.0]
     assert high[0].tolist() == [0.0, 1.0]
     assert high[:, 1].argmax() == 0

@@ -23,7 +23,7 @@ def test_the_paper_prompt_has_its_full_stop():
     assert asked == ["a photo of a grass."]
 
 
-@pytest.mark.parametrize(("name", "count"), [("simple", 1), ("segment", 4), ("imagenet", 80)])
+@pytest.mark.parametrize(("name", "count"), [("simple", 1), ("segment", 4), ("tcl", 9), ("imagenet", 80)])
 def test_each_template_has_one_gap(name, count):
     assert name in PROMPTS
     assert len(set(templates(name))) == count
@@ -31,5 +31,5 @@ def test_each_template_has_one_gap(name, count):
 
 
 def test_a_set_that_is_not_there_is_one_line():
-    with pytest.raises(UserError, match=r"prompts: 'simpel' is not valid \(valid: simple, segment, imagenet\)"):
+    with pytest.raises(UserError, match=r"prompts: 'simpel' is not valid \(valid: simple, segment, tcl, imagenet\)"):
         templates("simpel")
