@@ -32,31 +32,25 @@ def one_line(text: object, most: int = 200) -> str:
     return "".join(c for c in " ".join(whole.split()) if c.isprintable())[:most]
 
 
-# ------------------------------------------------------------------------------------------------ schemas
-
-PAIRS = pa.schema(
-    [
-        ("uid", pa.string()),  # first 128 bits of sha256(url or path, caption), 32 hex digits
-        ("key", pa.string()),  # name of the sample inside its shard
-        ("url", pa.string()),  # where it came from: a URL, a path, or source:split/number
-        ("caption", pa.string()),
-        ("split", pa.string()),  # train, tune or test
-        ("status", pa.string()),  # success, or why there is no sample: failed_to_download, failed_to_resize
-        ("error_message", pa.string()),  # null on success
-        ("sha256", pa.string()),  # of the encoded image in the shard, null on failure
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-    ]
-)
+PAIRS = pa.schema([
+    ("uid", pa.string()),  # first 128 bits of sha256(url or path, caption), 32 hex digits
+    ("key", pa.string()),  # name of the sample inside its shard
+    ("url", pa.string()),  # where it came from: a URL, a path, or source:split/number
+    ("caption", pa.string()),
+    ("split", pa.string()),  # train, tune or test
+    ("status", pa.string()),  # success, or why there is no sample: failed_to_download, failed_to_resize
+    ("error_message", pa.string()),  # null on success
+    ("sha256", pa.string()),  # of the encoded image in the shard, null on failure
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+])  # fmt: skip
 """One row per source row of a shard, failures too (`NNNNN.parquet`, img2dataset's layout and three columns more)."""
 
-TRUTH = pa.schema(
-    [
-        ("uid", pa.string()),
-        ("concepts", pa.list_(pa.string())),  # names of all classes in the picture
-        ("mask", pa.binary()),  # PNG, 8 bit, class index; 255 is ignored
-    ]
-)
+TRUTH = pa.schema([
+    ("uid", pa.string()),
+    ("concepts", pa.list_(pa.string())),  # names of all classes in the picture
+    ("mask", pa.binary()),  # PNG, 8 bit, class index; 255 is ignored
+])  # fmt: skip
 """What is really there. For evaluation only: no rule and no model may read it."""
 
 IDS = pa.schema([("row", pa.int64()), ("uid", pa.string()), ("shard", pa.string()), ("key", pa.string()),
@@ -67,69 +61,56 @@ NEIGHBOURS = pa.schema(
     [("row", pa.int64()), ("neighbours", pa.list_(pa.int32())), ("similarities", pa.list_(pa.float32()))]
 )
 
-CAPTIONS = pa.schema(
-    [
-        ("uid", pa.string()),
-        ("caption", pa.string()),  # the original one
-        ("captioner", pa.string()),  # key of its configuration
-        ("generated", pa.string()),  # tidied; null where there is none
-        ("status", pa.string()),  # success, failed or missing (precomputed)
-        ("error_message", pa.string()),  # null on success
-    ]
-)
+CAPTIONS = pa.schema([
+    ("uid", pa.string()),
+    ("caption", pa.string()),  # the original one
+    ("captioner", pa.string()),  # key of its configuration
+    ("generated", pa.string()),  # tidied; null where there is none
+    ("status", pa.string()),  # success, failed or missing (precomputed)
+    ("error_message", pa.string()),  # null on success
+])  # fmt: skip
 """Generated captions: one row per picture that was asked about, failures too."""
 
-CONCEPT = pa.struct(
-    [
-        ("text", pa.string()),
-        ("score", pa.float32()),  # s_c, Eq. 8 of CoCu, or what the rule puts in its place; for ranking and reading
-        ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN where a rule has none
-        ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN where a rule has none
-        ("weight", pa.float32()),  # unnormalised probability of being drawn, > 0
-        ("support", pa.int32()),  # N', how many neighbours' captions name it
-        ("cluster", pa.int32()),  # semantic cluster; -1: not clustered
-        ("rule", pa.string()),  # who put it there
-    ]
-)
-SUPERVISION = pa.schema(
-    [
-        ("uid", pa.string()),
-        ("kept", pa.bool_()),
-        ("drop_reason", pa.string()),
-        ("concepts", pa.list_(CONCEPT)),
-    ]
-)
+CONCEPT = pa.struct([
+    ("text", pa.string()),
+    ("score", pa.float32()),  # s_c, Eq. 8 of CoCu, or what the rule puts in its place; for ranking and reading
+    ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN where a rule has none
+    ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN where a rule has none
+    ("weight", pa.float32()),  # unnormalised probability of being drawn, > 0
+    ("support", pa.int32()),  # N', how many neighbours' captions name it
+    ("cluster", pa.int32()),  # semantic cluster; -1: not clustered
+    ("rule", pa.string()),  # who put it there
+])  # fmt: skip
+SUPERVISION = pa.schema([
+    ("uid", pa.string()),
+    ("kept", pa.bool_()),
+    ("drop_reason", pa.string()),
+    ("concepts", pa.list_(CONCEPT)),
+])  # fmt: skip
 """What models learn from. Rows are marked, never deleted."""
 
-SEGMENT_TEXT = pa.struct(
-    [
-        ("text", pa.string()),
-        ("kind", pa.string()),  # phrase or expression (of a caption), concept (curated)
-        ("score", pa.float32()),  # of the best of its boxes
-        ("caption", pa.int16()),  # whose text it is there: number of the caption, the generated one last; -1 of none
-        ("count", pa.int32()),  # how many boxes gave the segment this text
-    ]
-)
-SEGMENTS = pa.schema(
-    [
-        ("uid", pa.string()),
-        ("segment_id", pa.string()),  # sha1 of uid and RLE
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("rle", pa.string()),  # COCO compressed RLE, column-major
-        ("bbox", pa.list_(pa.float32(), 4)),  # x, y, width, height in pixels
-        ("area", pa.int32()),
-        ("stability", pa.float32()),
-        ("score", pa.float32()),  # grounding score
-        ("full_image", pa.bool_()),
-        ("source", pa.string()),  # grounder+segmenter
-        ("texts", pa.list_(SEGMENT_TEXT)),
-    ]
-)
+SEGMENT_TEXT = pa.struct([
+    ("text", pa.string()),
+    ("kind", pa.string()),  # phrase or expression (of a caption), concept (curated)
+    ("score", pa.float32()),  # of the best of its boxes
+    ("caption", pa.int16()),  # whose text it is there: number of the caption, the generated one last; -1 of none
+    ("count", pa.int32()),  # how many boxes gave the segment this text
+])  # fmt: skip
+SEGMENTS = pa.schema([
+    ("uid", pa.string()),
+    ("segment_id", pa.string()),  # sha1 of uid and RLE
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("rle", pa.string()),  # COCO compressed RLE, column-major
+    ("bbox", pa.list_(pa.float32(), 4)),  # x, y, width, height in pixels
+    ("area", pa.int32()),
+    ("stability", pa.float32()),
+    ("score", pa.float32()),  # grounding score
+    ("full_image", pa.bool_()),
+    ("source", pa.string()),  # grounder+segmenter
+    ("texts", pa.list_(SEGMENT_TEXT)),
+])  # fmt: skip
 """One row per segment, each with all texts that name it (USE)."""
-
-
-# ------------------------------------------------------------------------------------------------ in memory
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from captionseg.datasets.pictures import Pictures
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import PreparedInputs
@@ -25,6 +27,15 @@ class Prepared:
         """The encoder that features were made by."""
         return self.features / "encoder"
 
+    def row_of(self) -> dict[str, int]:
+        """uid -> row of the index, in the order of the rows."""
+        uids = pq.read_table(self.index / "ids.parquet", columns=["uid"])["uid"].to_pylist()
+        return {uid: row for row, uid in enumerate(uids)}
+
+    def pictures(self) -> Pictures:
+        """Of the rows of the index."""
+        return Pictures.of_index(self.pairs, self.index)
+
     def inputs(self, reads: Reads, *, refine: str = "none", side: int = 0,
                masks: MaskMaker | None = None) -> PreparedInputs:  # fmt: skip
         """Inputs of rows of the index, with no more than is needed.
@@ -39,5 +50,5 @@ class Prepared:
         regions = (reads.labels and masks is None) or refine == "segments"
         return PreparedInputs(
             regions=self.regions if regions else None,
-            pictures=Pictures.of_index(self.pairs, self.index) if pixels or masks else None,
+            pictures=self.pictures() if pixels or masks else None,
             dense=self.features / "dense" if reads.dense else None, side=side, masks=masks, pixels=pixels)

@@ -18,7 +18,7 @@ from captionseg.inference.words import Encode, prompts_of, text_encoder
 from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import normalised, pixel_inputs, stacked, without_regions
-from captionseg.records import Inputs, UserError
+from captionseg.records import Inputs, UserError, one_line
 from captionseg.runtime import detect
 from captionseg.segmenters import REGION_MAKERS, MaskMaker, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
@@ -79,7 +79,7 @@ class Predictor:
             maker = region_maker(found.context["regions"]) if regions else None
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: "
-                            f"{str(error).splitlines()[0]}") from None
+                            f"{one_line(error)}") from None
         if masks.maker != "regions":
             check_segments(model, f"{folder}: a {found.name}")
         encode = text_encoder(model, folder, frozen)

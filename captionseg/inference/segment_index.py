@@ -27,7 +27,7 @@ from captionseg.inference.inputs import Prepared
 from captionseg.inference.words import class_vectors
 from captionseg.modeling import saved
 from captionseg.prepared import PreparedInputs
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 from captionseg.retrieval import FaissIndex, Index
 from captionseg.runtime import detect
 from captionseg.segment_text.rle import decode
@@ -163,8 +163,7 @@ def open_index(folder: Path, segments: Path, model: SegmentModel, prepared: Prep
 def embed_shards(folder: Path, shards: dict[str, Path], made_of: dict[str, dict[str, str]], model: SegmentModel,
                  prepared: Prepared) -> None:  # fmt: skip
     """Embeddings of all shards that are not finished; one shard is in memory at a time."""
-    uids = pq.read_table(prepared.index / "ids.parquet", columns=["uid"])["uid"].to_pylist()
-    row_of, inputs = {uid: row for row, uid in enumerate(uids)}, model.inputs(prepared)
+    row_of, inputs = prepared.row_of(), model.inputs(prepared)
     with tqdm(total=sum(map(rows_of, shards.values())), desc="segment index", unit="seg") as bar:
         for shard, file in shards.items():
             mark = folder / f"embeddings_{shard}.json"
@@ -253,7 +252,7 @@ def rows_of(file: Path) -> int:
     try:
         return pq.read_metadata(file).num_rows
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{file}: cannot be read ({str(error).splitlines()[0]}); make it anew") from None
+        raise UserError(f"{file}: cannot be read ({one_line(error)}); make it anew") from None
 
 
 def digest(files: Sequence[Path]) -> str:

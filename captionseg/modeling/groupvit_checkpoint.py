@@ -23,7 +23,7 @@ from captionseg.modeling import saved
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small
 from captionseg.modeling.texts import CLIP_VOCABULARY, TextConfig
 from captionseg.modeling.towers import TowersConfig
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 from captionseg.storage import atomic_path, write_json
 
 STAGE = "vision_model.encoder.stages"
@@ -161,7 +161,7 @@ def read_theirs(folder: Path) -> GroupViT:
     except UnpicklingError:
         raise UserError(f"{binary}: holds more than tensors, and such a file can run code") from None
     except (ValueError, TypeError, AttributeError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{folder}: not a checkpoint of GroupViT: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{folder}: not a checkpoint of GroupViT: {one_line(error)}") from None
     except UserError as error:
         raise UserError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from None
     return model.eval()

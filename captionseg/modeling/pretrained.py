@@ -19,7 +19,7 @@ from captionseg.modeling.group_encoder import GroupEncoder
 from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneMaps, Network
 from captionseg.modeling.layers.clip_tower import ClipTower
 from captionseg.modeling.layers.tokens import PatchTokens
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 
 PACKAGED = "packaged"
 WRAPPERS = ("state_dict", "model", "teacher", "student")
@@ -41,7 +41,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     except UnpicklingError:
         raise UserError(f"{path}: holds more than tensors, and such a file can run code; take safetensors") from None
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: not a file of weights: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: not a file of weights: {one_line(error)}") from None
     if not isinstance(found, Mapping):
         raise UserError(f"{path}: not a file of weights: it holds a {type(found).__name__}, not tensors by name")
     while (inner := next((found[w] for w in WRAPPERS if isinstance(found.get(w), Mapping)), None)) is not None:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from captionseg.modeling.layers.text import TextTransformer
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 from captionseg.storage import package_path
 from captionseg.text.tokenizers import DEFAULT_BERT
 
@@ -115,7 +115,7 @@ class BertText(nn.Module):
                                               add_pooling_layer=False)  # fmt: skip
             self.net.load_state_dict(given.state_dict())
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"{folder}: not a checkpoint of bert: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{folder}: not a checkpoint of bert: {one_line(error)}") from None
 
 
 def text_encoder(config: TextConfig) -> TextTransformer | BertText | None:

@@ -94,7 +94,7 @@ class Artifacts:
     @cached_property
     def rows(self) -> list[str]:
         """uid of every row of the index."""
-        return pq.read_table(self.folders.prepared.index / "ids.parquet", columns=["uid"])["uid"].to_pylist()
+        return list(self.folders.prepared.row_of())
 
     def neighbours(self, uids: Iterable[str], count: int) -> dict[str, list[str]]:
         """uid -> uids of the pictures most like it."""

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from captionseg.datasets.pictures import Pictures
 from captionseg.inference.inputs import Prepared
 from captionseg.inference.segment_index import Hit
 from captionseg.reporting.overlay import FAINT, INK, PAPER, font
@@ -49,10 +47,9 @@ class Found:
 
 def with_pictures(hits: Sequence[Hit], prepared: Prepared) -> list[Found]:
     """The hits, each with its picture."""
-    ids = pq.read_table(prepared.index / "ids.parquet", columns=["uid", "shard", "key"]).to_pydict()
-    row_of = {uid: row for row, uid in enumerate(ids["uid"])}
-    pictures, rows = Pictures(prepared.pairs, ids["shard"], ids["key"]), [row_of[hit.segment["uid"]] for hit in hits]
-    return [Found(hit, pictures[row], f"{pictures.path(row)}:{ids['key'][row]}.jpg")
+    row_of, pictures = prepared.row_of(), prepared.pictures()
+    rows = [row_of[hit.segment["uid"]] for hit in hits]
+    return [Found(hit, pictures[row], f"{pictures.path(row)}:{pictures.keys[row]}.jpg")
             for hit, row in zip(hits, rows, strict=True)]  # fmt: skip
 
 

