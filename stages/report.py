@@ -18,14 +18,14 @@ PARAMS = ("seed", "evaluate", "report", "recipes", "gate")
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     params: Params, *, pairs: In, truth: In, index: In, regions: In, features: In, supervision: In, segments: In,
-    models: In, recipes: In, curation: In, validation: In, metrics: Out, plots: Out, pictures: Out,
+    models: In, recipes: In, areas: In, curation: In, validation: In, metrics: Out, plots: Out, pictures: Out,
     page: Out, tracker: Tracker,
 ) -> dict[str, float]:  # fmt: skip
     """Write the report; its numbers and files are those of the whole reproduction."""
     folders = Folders(Prepared(pairs, index, regions, features), truth, supervision, segments, models, recipes,
-                      curation, validation)  # fmt: skip
+                      areas, curation, validation)  # fmt: skip
     out = Outputs(metrics, plots, pictures, page)
     numbers = write(folders, out, params.report, recipes=params.recipes, gate=params.gate,
-                    protocol=params.evaluate.asked, seed=params.seed)
+                    scored=params.evaluate, seed=params.seed)
     tracker.summary(numbers, [metrics, plots, pictures, page])
     return {"gate.passed": float(numbers["gate"]["passed"])}

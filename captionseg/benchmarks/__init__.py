@@ -11,6 +11,7 @@ from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.segmenters import MasksParams
 
+PaperProtocol = Literal["groupvit", "tcl", "use"]
 BENCHMARKS = {"held_out": HeldOut}
 
 
@@ -29,6 +30,7 @@ class EvaluateParams:
         max_detections: of a picture and a class, in the precision of masks.
         protocol: of a paper, by its name in captionseg.inference.protocols; windows, refine and masks that are given
             come before its own. null takes prompts and inference that were saved with each model.
+        also: protocols of papers that every model is scored by as well, each by itself and as published.
     """
 
     name: str = "photo_scenes"
@@ -39,7 +41,8 @@ class EvaluateParams:
     refine: RefineParams | None = None
     masks: MasksParams | None = None
     max_detections: int = 100
-    protocol: Literal["groupvit", "tcl", "use"] | None = None
+    protocol: PaperProtocol | None = None
+    also: tuple[PaperProtocol, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_detections < 1:
@@ -50,6 +53,12 @@ class EvaluateParams:
         """How a whole picture is labelled."""
         asked = Protocol(self.windows, self.refine, self.masks)
         return resolved(self.protocol, asked) if self.protocol else asked
+
+    @property
+    def others(self) -> dict[str, Protocol]:
+        """Those of `also`, by name."""
+        blank = Protocol(WindowParams(batch=self.windows.batch), None, None)
+        return {name: resolved(name, blank) for name in self.also}
 
 
 __all__ = ["BENCHMARKS", "EvaluateParams", "HeldOut"]

@@ -11,19 +11,24 @@ from captionseg import metrics
 from captionseg.benchmarks.benchmark import Benchmark, Sample
 from captionseg.records import Inputs
 
+AREAS = 3
+"""So many rows of a picture's counts are areas; those after them are of boundaries."""
 Predict = Callable[[Inputs], np.ndarray]
 """Inputs of one image -> labels [H, W]."""
 
 
 def count(benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None] | None = None) -> np.ndarray:
-    """[n, 3, C] int64 areas of every picture; see `metrics.areas`. `look` is shown every picture as well."""
+    """[n, 7, C] int64 of every picture: `metrics.areas`, then `metrics.boundary_matches`. `look` is shown every picture
+    as well."""
     bar = tqdm(benchmark.samples(), total=len(benchmark), desc="evaluate", unit="img", leave=False)
-    areas = []
+    classes, counts = len(benchmark.names), []
     for sample in bar:
-        areas.append(metrics.areas(predict(sample.inputs), sample.truth, len(benchmark.names), ignore=benchmark.ignore))
+        labels = predict(sample.inputs)
+        counts.append(np.concatenate([measure(labels, sample.truth, classes, ignore=benchmark.ignore)
+                                      for measure in (metrics.areas, metrics.boundary_matches)]))  # fmt: skip
         if look is not None:
             look(sample)
-    return np.stack(areas)
+    return np.stack(counts)
 
 
 def scores(per_seed: Sequence[np.ndarray], *, samples: int, seed: int,
@@ -31,21 +36,24 @@ def scores(per_seed: Sequence[np.ndarray], *, samples: int, seed: int,
     """Means over seeds of dataset-wide scores, their spread, and a bootstrap interval over images.
 
     Args:
-        per_seed: one [n, 3, C] of `count` for each trained seed.
+        per_seed: one [n, 7, C] of `count` for each trained seed, or [n, 3, C] of areas alone.
         samples: bootstrap data sets; the same images are drawn for every seed.
         seed: of the bootstrap.
         groups: name -> [C] bool; each gives `miou_NAME`.
 
     Returns:
-        miou, miou_low, miou_high (95 %), miou_std over seeds (n - 1), pixel_accuracy, miou_NAME; all 0 to 100.
+        miou, miou_low, miou_high (95 %), miou_std over seeds (n - 1), pixel_accuracy, boundary_f (where there are
+        boundaries; the mean over classes that occur), miou_NAME; all 0 to 100.
     """
-    areas = np.stack(per_seed, axis=1)  # [n, seeds, 3, C]
-    total = areas.sum(0)
+    counts = np.stack(per_seed, axis=1)  # [n, seeds, 7, C]
+    areas, total = counts[:, :, :AREAS], counts.sum(0)
     each = metrics.mean_iou(total)
     low, high = metrics.interval(metrics.mean_iou(metrics.bootstrap(areas, samples=samples, seed=seed)).mean(-1))
     out = {"miou": each.mean(), "miou_low": low, "miou_high": high,
            "miou_std": each.std(ddof=1) if len(each) > 1 else 0.0,
            "pixel_accuracy": metrics.pixel_accuracy(total).mean()}
+    if total.shape[1] > AREAS:
+        out["boundary_f"] = metrics.mean_known(metrics.boundary_f(total[:, AREAS:])).mean()
     for name, classes in (groups or {}).items():
         out[f"miou_{name}"] = metrics.mean_iou(total, classes).mean()
     return {name: round(100.0 * float(value), 4) for name, value in out.items()}
@@ -53,7 +61,7 @@ def scores(per_seed: Sequence[np.ndarray], *, samples: int, seed: int,
 
 def per_class(per_seed: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, float]:
     """Class name -> IoU (0 to 100), mean over seeds; classes that occur nowhere are left out."""
-    values = np.stack([metrics.iou(areas.sum(0)) for areas in per_seed])
+    values = np.stack([metrics.iou(counts.sum(0)) for counts in per_seed])
     known = np.isfinite(values)
     mean = np.where(known, values, 0.0).sum(0) / np.maximum(known.sum(0), 1)
     return {names[int(c)]: round(100.0 * float(mean[c]), 4) for c in np.flatnonzero(known.any(0))}

@@ -16,13 +16,14 @@ import torch
 
 from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders
-from captionseg.benchmarks.evaluate import Predict, count, per_class, scores
+from captionseg.benchmarks.evaluate import AREAS, Predict, count, per_class, scores
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.mask_precision import Detect, MaskScores
-from captionseg.benchmarks.segment_retrieval import retrieval
+from captionseg.benchmarks.segment_retrieval import Retrieval
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.detections import Detections, detected
 from captionseg.inference.protocols import PROTOCOLS, applied
+from captionseg.inference.segment_index import SegmentModel
 from captionseg.inference.windows import Protocol, label
 from captionseg.inference.words import class_vectors, prompt_name
 from captionseg.modeling import CONCEPTS, saved
@@ -34,46 +35,85 @@ from captionseg.segmenters import MaskMaker, MasksParams
 log = logging.getLogger(__name__)
 
 
-def evaluate(model: Path, folders: Folders, params: EvaluateParams, *,
-             seed: int) -> tuple[dict[str, Any], np.ndarray, float]:
+class Evaluated(NamedTuple):
+    """What became of a recipe.
+
+    Attributes:
+        result: {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}, with a paper's protocol
+            also {"name", "source", "skipped"}}. Of models that read segments also what `MaskScores` and `Retrieval`
+            add; with `EvaluateParams.also` the same by each of its protocols, in "also".
+        areas: [n, seeds, 3, C].
+        uids: [n] of the pictures.
+        seeds: that the models were trained with.
+        images_per_second: by its own protocol.
+    """
+
+    result: dict[str, Any]
+    areas: np.ndarray
+    uids: list[str]
+    seeds: list[int]
+    images_per_second: float
+
+
+def evaluate(model: Path, folders: Folders, params: EvaluateParams, *, seed: int) -> Evaluated:
     """Score every seed of models/RECIPE.
 
-    Returns:
-        {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}, with a paper's protocol
-        also {"name", "source", "skipped"}}; the areas [seeds, n, 3, C]; and
-        images per second. Nothing is scored, and all of it is empty, where no mask of the split is known: data of one's
-        own rarely have any. Of models that read segments also what `MaskScores` adds, and `retrieval` among the scores,
-        see segment_retrieval.
+    Nothing is scored, and all is empty, where no mask of the split is known: data of one's own rarely have any.
     """
-    benchmark = HeldOut.load(folders, params.split)
-    seeds = sorted((model / "seeds").iterdir(), key=lambda p: int(p.name)) if (model / "seeds").is_dir() else []
-    if not seeds:
-        raise UserError(f"{model}: no trained seed; run `dvc repro pretrain`")
+    benchmark, seeds = HeldOut.load(folders, params.split), seeds_of(model)
     if not len(benchmark):
         log.warning("%s holds no masks of split %r: nothing is scored", folders.truth, params.split)
-        return {"scores": {}, "per_class": {}, "seeds": {}}, np.zeros((len(seeds), 0, 3, 0), np.int64), 0.0
-    device = detect(params.device).device
+        return Evaluated({"scores": {}, "per_class": {}, "seeds": {}}, np.zeros((0, len(seeds), 3, 0), np.int64), [],
+                         list(seeds), 0.0)  # fmt: skip
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
-    start, areas, masks = time.perf_counter(), [], MaskScores(benchmark, params.max_detections)
-    for folder in seeds:
-        loaded = load(folder, benchmark.names, frozen, params.asked, device)
+    start = time.perf_counter()
+    result, counts = by_protocol(model, folders, benchmark, params, params.asked, frozen, seed=seed)
+    speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
+    others = {name: by_protocol(model, folders, benchmark, params, asked, frozen, seed=seed)[0]
+              for name, asked in params.others.items()}  # fmt: skip
+    areas = np.stack(counts, axis=1)[:, :, :AREAS]
+    return Evaluated(result | ({"also": others} if others else {}), areas, benchmark.known.uid, list(seeds), speed)
+
+
+def seeds_of(model: Path) -> dict[int, Path]:
+    """seed -> folder of each of a recipe's models, lowest first.
+
+    Raises:
+        UserError: if there is none.
+    """
+    found = {int(p.name): p for p in (model / "seeds").glob("*") if p.name.isdecimal()}
+    if not found:
+        raise UserError(f"{model}: no trained seed; run `dvc repro pretrain`")
+    return dict(sorted(found.items()))
+
+
+def by_protocol(model: Path, folders: Folders, benchmark: HeldOut, params: EvaluateParams, protocol: Protocol,
+                frozen: Callable[[], Encoder], *, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:  # fmt: skip
+    """Score every seed of a recipe by one protocol.
+
+    Returns:
+        the result, see Evaluated, and `count` of each seed.
+    """
+    seeds, device, counts = seeds_of(model), detect(params.device).device, []
+    masks, found = MaskScores(benchmark, params.max_detections), Retrieval(benchmark, folders)
+    for folder in seeds.values():
+        loaded = load(folder, benchmark.names, frozen, protocol, device)
         pictures = benchmark.of(loaded.reads, loaded.refine, loaded.masks)
         with threads(1 if loaded.reads.regions else torch.get_num_threads()):
-            areas.append(count(pictures, loaded.predict, masks.seed(loaded.detect)))
-    speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
+            counts.append(count(pictures, loaded.predict, masks.seed(loaded.detect)))
+        found.seed(loaded.embeds)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
     result = {
-        "scores": scores(areas, samples=params.bootstrap, seed=seed, groups=groups),
-        "per_class": per_class(areas, benchmark.names),
-        "seeds": {folder.name: scores([a], samples=1, seed=seed)["miou"]
-                  for folder, a in zip(seeds, areas, strict=True)},
+        "scores": scores(counts, samples=params.bootstrap, seed=seed, groups=groups),
+        "per_class": per_class(counts, benchmark.names),
+        "seeds": {str(number): scores([one], samples=1, seed=seed)["miou"]
+                  for number, one in zip(seeds, counts, strict=True)},
         "protocol": {"prompts": loaded.prompts, "refine": loaded.refine, **loaded.said},
     }
     masks.add_to(result, loaded.segments)
-    if loaded.reads.segments and (found := retrieval(seeds, benchmark, folders, frozen, device=device)):
-        result["scores"]["retrieval"] = found
-    return result, np.stack(areas), speed
+    found.add_to(result)
+    return result, counts
 
 
 @contextlib.contextmanager
@@ -110,6 +150,7 @@ class Loaded(NamedTuple):
         segments: what is given classes; None for a model that reads no segments, likewise the two below.
         masks: makes them, where they are not the regions.
         detect: inputs of one image and which classes are wanted [C] -> what is found of them.
+        embeds: it again, as what embeds segments and texts.
         said: what a paper's protocol adds to that of the result.
     """
 
@@ -120,6 +161,7 @@ class Loaded(NamedTuple):
     segments: MasksParams | None = None
     masks: MaskMaker | None = None
     detect: Detect | None = None
+    embeds: SegmentModel | None = None
     said: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -155,4 +197,5 @@ def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], prot
     loaded = Loaded(model.config.reads, prompt_name(model, prompts), settled.refine.method, predict, said=said)
     if not hasattr(model, "mask_scores"):
         return loaded
-    return loaded._replace(segments=settled.masks, masks=settled.masks.build(), detect=find)
+    return loaded._replace(segments=settled.masks, masks=settled.masks.build(), detect=find,
+                           embeds=SegmentModel(model, folder, frozen, device))  # fmt: skip

@@ -13,9 +13,10 @@ Chance of finding one of R relevant among the first k of G, drawn at random: 1 -
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -23,7 +24,6 @@ from tqdm import tqdm
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.datasets.shards import decode_mask, read_pairs
-from captionseg.encoders import Encoder
 from captionseg.inference.segment_index import SegmentModel
 from captionseg.segment_text.measure import namer
 from captionseg.segment_text.phrases import normalised
@@ -47,32 +47,44 @@ class Queries:
     of_class: np.ndarray
 
 
-def retrieval(seeds: Sequence[Path], benchmark: HeldOut, folders: Folders, frozen: Callable[[], Encoder], *,
-              device: str) -> dict[str, float]:  # fmt: skip
-    """Means over seeds of `measures`, with how many queries and segments there are; empty if there is no query.
+class Retrieval:
+    """What a recipe's models find, each seed by itself.
 
     Args:
-        seeds: folders of saved models.
         benchmark: pictures with exact masks.
         folders: of the stages before.
-        frozen: gives the frozen encoder of texts.
-        device: that models run on.
     """
-    known = benchmark.known
-    rows = read_pairs(folders.prepared.pairs).select(["uid", "caption"]).to_pydict()
-    captions = dict(zip(rows["uid"], rows["caption"], strict=True))
-    picture, label = gallery(known.masks, ignore=benchmark.ignore)
-    spoken = list(referring([captions[uid] or "" for uid in known.uid]))
-    queries = queries_of(spoken, benchmark.names, picture, label)
-    if not queries.texts:
-        return {}
-    found = []
-    for folder in seeds:
-        model = SegmentModel.load(folder, device=device, frozen=frozen)
-        segments = embed(model, benchmark, folders, picture, label)
-        found.append(measures(model.texts(queries.texts) @ segments.T, queries))
-    means = {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}
-    return {**means, "queries": float(len(queries.texts)), "gallery": float(len(picture))}
+
+    def __init__(self, benchmark: HeldOut, folders: Folders) -> None:
+        self.benchmark, self.folders = benchmark, folders
+        self.each: list[dict[str, float]] = []
+
+    @cached_property
+    def asked(self) -> tuple[Queries, np.ndarray, np.ndarray]:
+        """The queries, and picture [G] and class [G] of the gallery."""
+        known = self.benchmark.known
+        rows = read_pairs(self.folders.prepared.pairs).select(["uid", "caption"]).to_pydict()
+        captions = dict(zip(rows["uid"], rows["caption"], strict=True))
+        picture, label = gallery(known.masks, ignore=self.benchmark.ignore)
+        spoken = list(referring([captions[uid] or "" for uid in known.uid]))
+        return queries_of(spoken, self.benchmark.names, picture, label), picture, label
+
+    def seed(self, model: SegmentModel | None) -> None:
+        """One seed more; None where the model embeds no segments."""
+        if model is None or not self.asked[0].texts:
+            return
+        queries, picture, label = self.asked
+        segments = embed(model, self.benchmark, self.folders, picture, label)
+        self.each.append(measures(model.texts(queries.texts) @ segments.T, queries))
+
+    def add_to(self, result: dict[str, Any]) -> None:
+        """Put `retrieval` into the scores of a recipe: means over seeds of `measures`, and how many queries and
+        segments there are; nothing where there is no query, or no model that embeds segments."""
+        if self.each:
+            means = {name: round(float(np.mean([one[name] for one in self.each])), 4) for name in self.each[0]}
+            queries, picture, _ = self.asked
+            counts = {"queries": float(len(queries.texts)), "gallery": float(len(picture))}
+            result["scores"]["retrieval"] = means | counts
 
 
 def gallery(masks: Sequence[bytes], *, ignore: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from captionseg.benchmarks.areas import read as read_areas
 from captionseg.curation import RULES
 from captionseg.datasets.shards import decode_mask, read_classes, read_images, read_pairs, read_truth
 from captionseg.inference.inputs import Prepared
@@ -24,7 +25,8 @@ from captionseg.training.curve import read as read_curve
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stages left what the report reads; `recipes` has a JSON for each, `curation`, `validation` are JSON."""
+    """Where the stages left what the report reads; `recipes` has a JSON for each, `areas` a table, `curation`,
+    `validation` are JSON."""
 
     prepared: Prepared
     truth: Path
@@ -32,6 +34,7 @@ class Folders:
     segments: Path
     models: Path
     recipes: Path
+    areas: Path
     curation: Path
     validation: Path
 
@@ -124,6 +127,12 @@ class Artifacts:
         files = {name: self.folders.recipes / f"{name}.json" for name in self.recipes}
         found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
         return {name: evaluation for name, evaluation in found.items() if evaluation["scores"]}
+
+    @cached_property
+    def areas(self) -> dict[str, np.ndarray]:
+        """recipe -> areas [n, seeds, 3, C] of the pictures that were scored, in the same order for all."""
+        files = [self.folders.areas / f"{name}.parquet" for name in self.scores]
+        return dict(zip(self.scores, read_areas(files, len(self.classes.names)), strict=True))
 
     @cached_property
     def fits(self) -> dict[str, dict[int, dict[str, float]]]:

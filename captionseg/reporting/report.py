@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captionseg.inference.windows import Protocol
+from captionseg.benchmarks import EvaluateParams
 from captionseg.reporting import ReportParams, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
 from captionseg.reporting.charts import Style, draw_classes, draw_curves, draw_recipes, styles
@@ -27,7 +27,7 @@ class Outputs:
 
 
 def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Mapping[str, Recipe],
-           gate: Mapping[str, str], protocol: Protocol, seed: int) -> dict[str, Any]:  # fmt: skip
+           gate: Mapping[str, str], scored: EvaluateParams, seed: int) -> dict[str, Any]:  # fmt: skip
     """Numbers, plots, pictures and the page. The same bytes for the same artifacts.
 
     Args:
@@ -36,14 +36,14 @@ def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Map
         params: section `report`.
         recipes: section `recipes`, in the order in which they are shown.
         gate: rules by name.
-        protocol: how pictures are labelled, as they were scored.
+        scored: section `evaluate`: how pictures are labelled, and how intervals are drawn.
         seed: of which pictures are shown.
 
     Returns:
         what metrics.json holds.
     """
     run = Artifacts(folders, recipes)
-    numbers, verdicts = metrics(run, gate, measured=params.measured)
+    numbers, verdicts = metrics(run, gate, measured=params.measured, bootstrap=scored.bootstrap, seed=seed)
     write_json(numbers, out.metrics)
     write_plots(run, out.plots)
     looks = styles(recipes)
@@ -51,7 +51,7 @@ def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Map
              "data": pictures.data(run, params, out.pictures, seed=seed),
              "examples": pictures.curated(run, params, out.pictures, seed=seed),
              "segments": pictures.segmented(run, params, out.pictures, seed=seed),
-             "scenes": predictions.compare(run, params, protocol, out.pictures, seed=seed)}  # fmt: skip
+             "scenes": predictions.compare(run, params, scored.asked, out.pictures, seed=seed)}  # fmt: skip
     context = page.context(run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed)
     with atomic_path(out.page) as part:
         part.write_text(page.render(context), encoding="utf-8")

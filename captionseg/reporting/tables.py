@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from captionseg.metrics import paired
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.gate import Verdict, judge
 from captionseg.segment_text.counts import summary
@@ -18,18 +19,21 @@ from captionseg.storage import atomic_path
 from captionseg.training import Recipe
 
 DECIMALS = 4
-SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "miou_object", "miou_stuff", "miou_seen",
-          "miou_unseen", "mask_map", "mask_map_50", "mask_map_75", "mask_coverage", "retrieval")
+SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "boundary_f", "miou_object", "miou_stuff",
+          "miou_seen", "miou_unseen", "mask_map", "mask_map_50", "mask_map_75", "mask_coverage", "retrieval")
 SEGMENT_MEASURES = ("per_image", "texts_per_segment", "full_image_share", "recall", "named_recall", "text_precision")
 
 
-def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None) -> tuple[dict[str, Any], list[Verdict]]:
+def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None, bootstrap: int = 1000,
+            seed: int = 0) -> tuple[dict[str, Any], list[Verdict]]:  # fmt: skip
     """reports/metrics.json, the contract with CI, and how its gate came out. The same for the same seed: no durations.
 
     Args:
         run: the artifacts.
         gate: rules by name.
         measured: pictures whose segments are compared with the truth, None for all.
+        bootstrap: data sets drawn for intervals of differences.
+        seed: of the draws.
     """
     statuses = run.statuses
     found = summary(run.folders.segments)
@@ -42,19 +46,39 @@ def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None) ->
         "data": {"pairs": len(run.pairs), "download_success": statuses.count("success") / max(1, len(statuses))},
         "curation": run.curation,
         "segments": {name: found[name] for name in SEGMENT_MEASURES if name in found} | of_captions,
-        "recipes": {name: _recipe(run, name) for name in run.recipes if name in run.fits or name in run.scores},
+        "recipes": {name: _recipe(run, name, bootstrap, seed) for name in run.recipes
+                    if name in run.fits or name in run.scores},
     })  # fmt: skip
     verdicts = judge(gate, out)
     return {**out, "gate": {"passed": int(all(v.passed for v in verdicts))}}, verdicts
 
 
-def _recipe(run: Artifacts, name: str) -> dict[str, dict[str, float]]:
-    out = {}
+def _recipe(run: Artifacts, name: str, bootstrap: int, seed: int) -> dict[str, dict[str, Any]]:
+    out: dict[str, dict[str, Any]] = {}
     if name in run.scores:
         scored = run.scores[name]
-        out[scored["benchmark"]] = {key: scored["scores"][key] for key in SCORES if key in scored["scores"]}
+        out[scored["benchmark"]] = _scores(scored) | gains(run, name, bootstrap=bootstrap, seed=seed)
+        out |= {f"{scored['benchmark']}@{by}": _scores(other) for by, other in scored.get("also", {}).items()}
     if name in run.fits:
         out["train"] = _mean(run.fits[name].values(), ("loss", "tune_miou"))
+    return out
+
+
+def _scores(scored: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: scored["scores"][key] for key in SCORES if key in scored["scores"]}
+
+
+def gains(run: Artifacts, name: str, *, bootstrap: int, seed: int) -> dict[str, dict[str, float]]:
+    """over_baseline and over_control: mIoU of a recipe less that of another, 0 to 100, by a paired bootstrap over the
+    pictures of the test split: miou, its 95 % interval low to high, and better, the share of data sets in which it is
+    above the other."""
+    out = {}
+    for key, other in {"over_baseline": baseline_of(run.recipes, name),
+                       "over_control": control_of(run.recipes, name)}.items():  # fmt: skip
+        if other in run.scores:
+            found = paired(run.areas[name], run.areas[other], samples=bootstrap, seed=seed)
+            out[key] = {"miou": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high,
+                        "better": found.better}  # fmt: skip
     return out
 
 

@@ -58,7 +58,7 @@ def run(world: World, recipe: Recipe, out: Path, **changes) -> dict:
                      name="recipe", context={"prompts": "simple", "regions": {"maker": "toy"}}, out=out,
                      tell=lambda *_: None)  # fmt: skip
     assert np.isfinite(found["tune_miou"])
-    scored, _, _ = evaluate(out, BenchmarkFolders(world.prepared, world.truth), EvaluateParams(bootstrap=2), seed=0)
+    scored = evaluate(out, BenchmarkFolders(world.prepared, world.truth), EvaluateParams(bootstrap=2), seed=0).result
     assert 0 <= scored["scores"]["miou"] <= 100
     predictor = Predictor.load(out, device="cpu")
     picture = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)

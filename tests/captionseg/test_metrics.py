@@ -188,8 +188,9 @@ def test_a_recipe_against_itself_and_against_another():
 def test_boundaries_by_hand():
     mask = np.zeros((5, 5), bool)
     mask[1:4, 1:5] = True  # touches the right side of the picture
-    assert boundary(mask)[2].tolist() == [False, True, False, False, False]
-    assert boundary(mask)[[1, 3], 1:].all()
+    assert boundary(mask)[2].tolist() == [True, True, False, False, False]
+    assert (boundary(mask) & mask)[[1, 3], 1:].all()
+    assert not boundary(mask)[[0, 4], 0].any()  # a corner is no neighbour
     assert not boundary(np.ones((4, 4), bool)).any()
 
 

@@ -24,8 +24,8 @@ FAMILIES = {
                               "group_readout", "grounder", "grouping", "groupvit_checkpoint", "highlight", "live",
                               "merging", "pairs", "pretrained", "regions", "saved", "segmenter", "text", "texts",
                               "tokens", "towers", "transformer", "word_segments", "zero_shot"}),
-    "benchmarks": (["BENCHMARKS"], {"benchmark", "evaluate", "folder_benchmark", "layout", "mask_precision", "outside",
-                                    "published", "recipe", "segment_retrieval"}),
+    "benchmarks": (["BENCHMARKS"], {"areas", "benchmark", "evaluate", "folder_benchmark", "layout", "mask_precision",
+                                    "outside", "published", "recipe", "segment_retrieval"}),
 }  # fmt: skip
 # modules whose test has another name
 TESTED_ELSEWHERE = {

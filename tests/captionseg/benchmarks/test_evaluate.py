@@ -36,16 +36,17 @@ def test_an_oracle_gets_everything_right():
     areas = count(Pictures(TRUTHS), lambda number: np.where(np.array(TRUTHS[number]) == 255, 0, TRUTHS[number]))
     out = scores([areas], samples=50, seed=0, groups={"object": np.array([True, False, True])})
     assert out == {"miou": 100.0, "miou_low": 100.0, "miou_high": 100.0, "miou_std": 0.0, "pixel_accuracy": 100.0,
-                   "miou_object": 100.0}  # fmt: skip
+                   "boundary_f": 100.0, "miou_object": 100.0}  # fmt: skip
 
 
 def test_scores_by_hand():
     areas = count(Pictures(TRUTHS), lambda _: np.zeros((1, 4), int))  # all dog
-    assert areas[0].tolist() == [[2, 0, 0], [3, 0, 0], [2, 1, 0]]
+    assert areas[0].tolist() == [[2, 0, 0], [3, 0, 0], [2, 1, 0], *[[0, 0, 0]] * 2, [1, 1, 0], [0, 0, 0]]
+    assert areas[2, 5].tolist() == [2, 2, 0]  # each pixel of dog, grass, dog, grass is at a border
     out = scores([areas], samples=200, seed=0, groups={"stuff": np.array([False, True, False])})
     assert out["miou"] == pytest.approx(100 * (4 / 11 + 0 / 7) / 2, abs=1e-3)  # 4 of 11 pixels are dog
     assert out["pixel_accuracy"] == pytest.approx(100 * 4 / 11, abs=1e-3)
-    assert out["miou_stuff"] == 0.0
+    assert out["miou_stuff"] == out["boundary_f"] == 0.0
     assert out["miou_low"] < out["miou"] < out["miou_high"]
     assert per_class([areas], Pictures(TRUTHS).names) == {"dog": pytest.approx(100 * 4 / 11, abs=1e-3), "grass": 0.0}
 

@@ -97,7 +97,8 @@ def test_windows_and_threshold(groups, tmp_path):
     assert set(np.unique(seen)) >= {0, 1} or set(np.unique(seen)) >= {0, 2}
     assert result["protocol"]["background"] == {"policy": "threshold", "score": 0.9}
     assert result["protocol"]["windows"]["crop"] == 32
-    assert set(result["scores"]) == {"miou", "miou_low", "miou_high", "pixel_accuracy", "miou_foreground"}
+    assert set(result["scores"]) == {"miou", "miou_low", "miou_high", "pixel_accuracy", "boundary_f",
+                                     "miou_foreground"}  # fmt: skip
     rest = [result["per_class"].get(name) for name in ("cat", "grass")]
     assert result["scores"]["miou_foreground"] == pytest.approx(np.mean(rest), abs=1e-3)
 

@@ -18,6 +18,7 @@ from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, sa
 from captionseg.records import UserError
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
 from captionseg.storage import read_arrays
+from captionseg.typed import build
 
 
 @pytest.fixture
@@ -38,19 +39,22 @@ def model(world, tmp_path):
 
 def test_scores_of_all_seeds(folders, model):
     params = EvaluateParams(bootstrap=20, device="cpu")
-    result, areas, speed = evaluate(model, folders, params, seed=0)
-    assert areas.shape == (2, 8, 3, 6)
+    found = evaluate(model, folders, params, seed=0)
+    result, areas = found.result, found.areas
+    assert areas.shape == (8, 2, 3, 6)
     assert areas[:, :, 2].sum() == 2 * 8 * 32 * 32  # every pixel is counted once
+    assert (found.seeds, len(found.uids)) == ([0, 10], 8)
     assert result["seeds"].keys() == {"0", "10"}
     assert result["scores"]["miou"] == pytest.approx(np.mean(list(result["seeds"].values())), abs=1e-3)
     assert {"miou_object", "miou_stuff"} <= result["scores"].keys()
     assert set(result["per_class"]) <= {"dog", "cat", "bird", "grass", "sand", "water"}
-    assert result["scores"] == scores(list(areas), samples=20, seed=0, groups={
+    same = scores(list(areas.swapaxes(0, 1)), samples=20, seed=0, groups={
         "object": np.arange(6) < 3, "stuff": np.arange(6) >= 3,
     })  # fmt: skip
-    assert speed > 0
-    again, _, _ = evaluate(model, folders, params, seed=0)
-    assert again == result
+    assert result["scores"] == same | {"boundary_f": result["scores"]["boundary_f"]}
+    assert 0 < result["scores"]["boundary_f"] < 100
+    assert found.images_per_second > 0
+    assert evaluate(model, folders, params, seed=0).result == result
 
 
 def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch):
@@ -81,9 +85,9 @@ def test_a_thread_for_regions_and_as_many_as_before_after_it():
 
 def test_without_a_truth_nothing_is_scored(folders, model, caplog):
     params = EvaluateParams(split="val", device="cpu")
-    result, areas, _ = evaluate(model, folders, params, seed=0)
-    assert result == {"scores": {}, "per_class": {}, "seeds": {}}
-    assert areas.shape == (2, 0, 3, 0)
+    found = evaluate(model, folders, params, seed=0)
+    assert found.result == {"scores": {}, "per_class": {}, "seeds": {}}
+    assert found.areas.shape == (0, 2, 3, 0)
     assert "holds no masks of split 'val': nothing is scored" in caplog.text
 
 
@@ -95,11 +99,11 @@ def test_a_model_without_seeds_is_one_line(folders, tmp_path):
 def test_classes_that_no_text_of_training_named_are_scored_apart(folders, model):
     params = EvaluateParams(bootstrap=5, device="cpu")
     (model / "concepts.txt").write_text("dog\ncat\nbird\n")
-    result, _, _ = evaluate(model, folders, params, seed=0)
+    result = evaluate(model, folders, params, seed=0).result
     assert result["scores"]["miou_seen"] == result["scores"]["miou_object"]
     assert result["scores"]["miou_unseen"] == result["scores"]["miou_stuff"]
     (model / "concepts.txt").write_text("\n".join(["dog", "cat", "bird", "grass", "sand", "water", "more"]))
-    result, _, _ = evaluate(model, folders, params, seed=0)
+    result = evaluate(model, folders, params, seed=0).result
     assert not {"miou_seen", "miou_unseen"} & result["scores"].keys()
 
 
@@ -107,8 +111,8 @@ def test_classes_that_no_text_of_training_named_are_scored_apart(folders, model)
 def test_masks_are_refined_before_each_pixel_takes_its_class(folders, model, method):
     """Four squares of one region each: segments change nothing, PAMR nothing but borders."""
     params = EvaluateParams(bootstrap=5, device="cpu", refine=RefineParams(method, side=16, iterations=2))
-    plain, before, _ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
-    result, after, _ = evaluate(model, folders, params, seed=0)
+    plain, before, *_ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    result, after, *_ = evaluate(model, folders, params, seed=0)
     assert after[:, :, 2].sum() == before[:, :, 2].sum()
     assert (plain.pop("protocol"), result.pop("protocol")) == (
         {"prompts": "simple", "refine": "none"}, {"prompts": "simple", "refine": method})  # fmt: skip
@@ -122,7 +126,7 @@ def test_masks_are_refined_before_each_pixel_takes_its_class(folders, model, met
     ("groupvit", "simple", "none"), ("tcl", "tcl", "pamr"), ("use", "imagenet", "none")])  # fmt: skip
 def test_any_model_under_any_protocol(folders, model, name, prompts, refine):
     """A model on regions has no pixels, groups or segments; prompts and refinement are the protocol's."""
-    result, areas, _ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu", protocol=name), seed=0)
+    result, areas, *_ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu", protocol=name), seed=0)
     said = result["protocol"]
     assert (said["name"], said["prompts"], said["refine"]) == (name, prompts, refine)
     assert said["source"] == PROTOCOLS[name].source
@@ -130,9 +134,23 @@ def test_any_model_under_any_protocol(folders, model, name, prompts, refine):
     assert said["skipped"] == {
         "groupvit": [whole, "product of softmaxes over the likeliest classes: it has no groups", background],
         "tcl": [whole, background], "use": ["masks: it reads no segments"]}[name]  # fmt: skip
-    plain, before, _ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    plain, before, *_ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert "name" not in plain["protocol"]
     assert np.array_equal(areas, before) == (name == "groupvit")  # other prompts or PAMR change some pixel
+
+
+def test_by_its_own_protocol_and_by_those_of_papers_beside_it(folders, model):
+    params = EvaluateParams(bootstrap=5, device="cpu", also=("use", "tcl"))
+    found = evaluate(model, folders, params, seed=0)
+    plain = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    np.testing.assert_array_equal(found.areas, plain.areas)
+    also = found.result.pop("also")
+    assert found.result == plain.result
+    for name in ("use", "tcl"):
+        alone = EvaluateParams(bootstrap=5, device="cpu", protocol=name)
+        assert also[name] == evaluate(model, folders, alone, seed=0).result
+    with pytest.raises(UserError, match=r"evaluate.also.0: 'coco' is not valid \(valid: groupvit, tcl, use\)"):
+        build(EvaluateParams, {"also": ["coco"]}, "evaluate")
 
 
 @pytest.fixture
@@ -146,7 +164,7 @@ def use(world, tmp_path):
 
 def test_masks_of_things_are_scored_where_a_model_reads_segments(folders, use, model):
     params = EvaluateParams(bootstrap=5, device="cpu")
-    plain, areas, _ = evaluate(use, folders, params, seed=0)
+    plain, areas, *_ = evaluate(use, folders, params, seed=0)
     assert {"mask_map", "mask_map_50", "mask_map_75"} <= plain["scores"].keys()
     assert plain["mask_ap"].keys() == {"dog", "cat", "bird"}
     assert plain["scores"]["mask_coverage"] == 100.0
@@ -154,12 +172,12 @@ def test_masks_of_things_are_scored_where_a_model_reads_segments(folders, use, m
                                  "max_detections": 100}  # fmt: skip
     hierarchy = MasksParams("hierarchy", hierarchy=Hierarchy(maker=Felzenszwalb(side=16, min_size=4)))
     asked = replace(params, masks=hierarchy, max_detections=7)
-    result, others, _ = evaluate(use, folders, asked, seed=0)
+    result, others, *_ = evaluate(use, folders, asked, seed=0)
     assert (result["protocol"]["masks"], result["protocol"]["max_detections"]) == ("hierarchy", 7)
     assert others[:, :, 2].sum() == areas[:, :, 2].sum()
     assert result["mask_ap"] != plain["mask_ap"]
-    assert evaluate(use, folders, asked, seed=0)[0] == result
-    mil, mil_asked = (evaluate(model, folders, p, seed=0)[0] for p in (params, asked))
+    assert evaluate(use, folders, asked, seed=0).result == result
+    mil, mil_asked = (evaluate(model, folders, p, seed=0).result for p in (params, asked))
     assert mil == mil_asked
     assert mil.keys() == {"scores", "per_class", "seeds", "protocol"}
     assert not [key for key in mil["scores"] if key.startswith("mask")]
@@ -181,7 +199,7 @@ def test_masks_that_name_everything_right_are_all_right(folders, use, monkeypatc
         return Detections(masks[[best]].numpy(), truth[:1, 0].astype(int), np.ones(1, np.float32))
 
     monkeypatch.setattr("captionseg.benchmarks.recipe.detected", oracle)
-    result, _, _ = evaluate(use, folders, params, seed=0)
+    result = evaluate(use, folders, params, seed=0).result
     assert result["scores"]["mask_map_75"] == 100.0
     assert result["scores"]["mask_coverage"] == 100.0
 
@@ -191,5 +209,5 @@ def benchmark_truths(folders: Folders) -> list[np.ndarray]:
 
 
 def test_a_model_on_segments_under_the_protocol_of_its_paper(folders, use):
-    result, _, _ = evaluate(use, folders, EvaluateParams(bootstrap=5, device="cpu", protocol="use"), seed=0)
+    result, _, *_ = evaluate(use, folders, EvaluateParams(bootstrap=5, device="cpu", protocol="use"), seed=0)
     assert (result["protocol"]["masks"], result["protocol"]["skipped"]) == ("hierarchy", [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from math import comb
 
 import numpy as np
@@ -11,9 +10,10 @@ import pytest
 from captionseg.benchmarks import EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.benchmarks.segment_retrieval import Queries, gallery, measures, queries_of, ranks, retrieval
+from captionseg.benchmarks.segment_retrieval import Queries, Retrieval, gallery, measures, queries_of, ranks
 from captionseg.datasets.shards import encode_mask
 from captionseg.encoders import load_encoder
+from captionseg.inference.segment_index import SegmentModel
 from captionseg.text.referring import Mention, Reference
 
 NAMES = ("dog", "cat", "grass", "sand")
@@ -93,25 +93,33 @@ def folders(world) -> Folders:
 
 def test_a_model_that_tells_colours_apart_finds_their_words(folders, searchable):
     """8 pictures of two halves, with captions: an object, on its ground in every second; two say "a dog"."""
-    benchmark, frozen = HeldOut.load(folders, "test"), functools.cache(lambda: load_encoder(folders.prepared.encoder))
-    one = retrieval([searchable.model], benchmark, folders, frozen, device="cpu")
-    assert (one["queries"], one["gallery"]) == (10.0, 16.0)  # 3 objects, 4 on some ground, 3 grounds
-    assert one["class_r1"] > 60
-    assert one["class_r1"] >= one["r1"]
-    assert retrieval([searchable.model] * 2, benchmark, folders, frozen, device="cpu") == one
+    model = SegmentModel.load(searchable.model, device="cpu", frozen=lambda: load_encoder(folders.prepared.encoder))
+    once, twice = (found(folders, model, times) for times in (1, 2))
+    assert (once["queries"], once["gallery"]) == (10.0, 16.0)  # 3 objects, 4 on some ground, 3 grounds
+    assert once["class_r1"] > 60
+    assert once["class_r1"] >= once["r1"]
+    assert twice == once
 
 
-def test_no_query_no_scores(folders, searchable, monkeypatch):
+def found(folders: Folders, model: SegmentModel | None, times: int) -> dict:
+    retrieval, result = Retrieval(HeldOut.load(folders, "test"), folders), {"scores": {}}
+    for _ in range(times):
+        retrieval.seed(model)
+    retrieval.add_to(result)
+    return result["scores"].get("retrieval", {})
+
+
+def test_no_query_or_no_model_no_scores(folders, monkeypatch):
     from captionseg.benchmarks import segment_retrieval as module
 
+    assert found(folders, None, 1) == {}
     monkeypatch.setattr(module, "referring", lambda captions, model=None: ([] for _ in captions))
-    benchmark = HeldOut.load(folders, "test")
-    assert retrieval([searchable.model], benchmark, folders, lambda: None, device="cpu") == {}  # type: ignore[arg-type]
+    assert found(folders, object(), 1) == {}  # type: ignore[arg-type]
 
 
 def test_evaluate_has_it_for_models_of_segments(folders, searchable, tmp_path):
     (tmp_path / "seeds").mkdir()
     (tmp_path / "seeds" / "0").symlink_to(searchable.model)
-    result, _, _ = evaluate(tmp_path, folders, EvaluateParams(bootstrap=2, device="cpu"), seed=0)
+    result, *_ = evaluate(tmp_path, folders, EvaluateParams(bootstrap=2, device="cpu"), seed=0)
     assert result["scores"]["retrieval"].keys() == {
         "r1", "r5", "r10", "median_rank", "class_r1", "class_r5", "class_r10", "queries", "gallery"}  # fmt: skip

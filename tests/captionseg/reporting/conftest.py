@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from captionseg.benchmarks import areas
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.datasets.source import Sample
 from captionseg.inference.inputs import Prepared
@@ -165,6 +166,9 @@ def write_scores(folders):
         per_class = {n: miou + (-1) ** i * i * (miou - 26) for i, n in enumerate(NAMES)}
         write_json({"recipe": name, "benchmark": "drawn", "scores": scores, "per_class": per_class,
                     "seeds": {"0": miou - 0.5, "1": miou + 0.5}}, folders.recipes / f"{name}.json")  # fmt: skip
+        right = np.array([[[8, 8, 8, 8]] * 3] * 3) * int(miou)  # every picture alike, wrong pixels only in the truth
+        right[:, 2] += 800 - right[:, 2]
+        areas.write(np.stack([right] * 2, 1), ["a", "b", "c"], [0, 1], folders.areas / f"{name}.parquet")
 
 
 def write_run(root: Path, *, known: bool = True) -> Folders:
@@ -172,7 +176,8 @@ def write_run(root: Path, *, known: bool = True) -> Folders:
     data, reports = root / "data", root / "reports"
     prepared = Prepared(*(data / name for name in ("pairs", "index", "regions", "features")))
     folders = Folders(prepared, data / "truth", data / "supervision", data / "segments", root / "models",
-                      reports / "recipes", reports / "curation.json", reports / "validation.json")  # fmt: skip
+                      reports / "recipes", reports / "areas", reports / "curation.json",
+                      reports / "validation.json")  # fmt: skip
     write_shards(Drawn(known), folders.prepared.pairs, folders.truth, shard_size=20, min_success=0.0, seed=0, workers=1)
     write_index(folders)
     write_supervision(folders)

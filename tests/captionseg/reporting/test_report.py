@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.inference import Protocol
+from captionseg.benchmarks import EvaluateParams
 from captionseg.reporting import ReportParams
 from captionseg.reporting.page import remarks
 from captionseg.reporting.report import Outputs, report
@@ -46,7 +46,7 @@ def outputs(root: Path) -> Outputs:
 
 def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):
     report(folders, outputs(root), params or ReportParams(), recipes=recipes, gate=gate,
-           protocol=Protocol(), seed=seed)  # fmt: skip
+           scored=EvaluateParams(bootstrap=50), seed=seed)  # fmt: skip
     page = Page(root / "index.html")
     assert page.open == []
     assert page.sources

@@ -44,7 +44,13 @@ def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes
         "miou_object",
         "miou_stuff",
         "pixel_accuracy",
+        "over_baseline",
+        "over_control",
     }
+    # of each class int(miou) % of the pixels are right in every picture: 33, 27 and 29
+    assert one["drawn"]["over_baseline"] == {"miou": 6.0, "low": 6.0, "high": 6.0, "better": 1.0}
+    assert one["drawn"]["over_control"]["miou"] == 4.0
+    assert "over_baseline" not in found["recipes"]["nouns-mil"]["drawn"]
     assert one["train"] == {"loss": 4.0, "tune_miou": 23.0}  # means over seeds, and no durations
     assert found["gate"] == {"passed": 1}
     assert [v.name for v in verdicts] == ["enough"]

@@ -150,7 +150,7 @@ def test_pixels_from_training_to_a_predictor(model, settings, others, params, fo
     assert labels.shape == (90, 70)
     np.testing.assert_array_equal(labels, found.logits(image, ["dog", "grass"]).argmax(0))
     places = BenchmarkFolders(folders.prepared, folders.truth)
-    result, _, _ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    result, *_ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert result["seeds"].keys() == {"0"}
 
 

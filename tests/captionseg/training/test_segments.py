@@ -196,7 +196,7 @@ def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_pa
     assert metrics["tune_miou"] > 80
     assert set((tmp_path / "concepts.txt").read_text().split()) == {"dog", "cat", "bird", "sand", "water", "grass"}
     places = BenchmarkFolders(named.prepared, named.truth)
-    result, _, _ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    result, *_ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert result["scores"]["miou"] > 80
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, :30], image[:, 30:] = (200, 40, 40), (20, 160, 160)
@@ -208,7 +208,7 @@ def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_pa
     found = found.detect(image, ["dog", "cat"], ["sand", "water"])
     assert found.classes.tolist() == [0]
     assert np.array_equal(found.masks[0], np.tile(np.arange(60) < 30, (40, 1)))
-    masks, _, _ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu", masks=MASKS), seed=0)
+    masks, *_ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu", masks=MASKS), seed=0)
     assert masks["scores"]["miou"] > 80
     assert masks["scores"]["mask_map"] > 80  # a region is half a thing, a mask of the hierarchy all of it
     assert result["scores"]["mask_map"] < 10
@@ -294,7 +294,7 @@ def test_a_recipe_learns_from_crops_and_labels_whole_pictures(named, params, liv
     assert metrics["tune_miou"] > 60
     assert (tmp_path / "model" / "model.safetensors").stat().st_size < 400_000
     places = BenchmarkFolders(named.prepared, named.truth)
-    result, _, _ = evaluate(tmp_path / "model", places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    result, *_ = evaluate(tmp_path / "model", places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert result["scores"]["miou"] > 60
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, :30], image[:, 30:] = (200, 40, 40), (20, 160, 160)

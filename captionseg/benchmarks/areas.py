@@ -1,0 +1,54 @@
+"""Areas of every picture, seed and class as a table: what is compared picture by picture once models are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from captionseg.storage import write_table
+
+SCHEMA = pa.schema([("uid", pa.string()), ("seed", pa.int32()), ("class", pa.int32()), ("intersection", pa.int32()),
+                    ("predicted", pa.int32()), ("true", pa.int32())])  # fmt: skip
+"""A row for each class that is predicted or true in a picture."""
+COUNTS = SCHEMA.names[3:]
+
+
+def write(areas: np.ndarray, uids: Sequence[str], seeds: Sequence[int], path: Path) -> None:
+    """The areas of a recipe.
+
+    Args:
+        areas: [n, seeds, 3, C] of `metrics.areas`.
+        uids: [n] of the pictures.
+        seeds: that the models were trained with.
+        path: of the parquet file.
+    """
+    n, s, c = np.nonzero(areas[:, :, 1:].any(2))
+    names = pa.array(list(uids), pa.string()).take(pa.array(n))
+    columns = [names, np.array(seeds, np.int32)[s], c, *(areas[n, s, row, c] for row in range(len(COUNTS)))]
+    write_table(pa.table([pa.array(v).cast(f.type) for v, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA), path)
+
+
+def read(files: Sequence[Path], classes: int) -> list[np.ndarray]:
+    """[n, seeds, 3, C] int64 of each file; n the pictures that are in any of them, in the same order for all.
+
+    A picture or class that a file lacks has zeros; seeds stand in the order of their numbers.
+    """
+    tables = [pq.read_table(file, schema=SCHEMA) for file in files]
+    uids = pa.chunked_array([table["uid"].chunk(i) for table in tables for i in range(table["uid"].num_chunks)],
+                            pa.string()).unique()  # fmt: skip
+    return [dense(table, uids, classes) for table in tables]
+
+
+def dense(table: pa.Table, uids: pa.Array, classes: int) -> np.ndarray:
+    """[n, seeds, 3, C] int64 of rows of SCHEMA; n of `uids`."""
+    place = {uid: number for number, uid in enumerate(uids.to_pylist())}
+    row = np.array([place[uid] for uid in table["uid"].to_pylist()], np.int64)
+    seeds, seed = np.unique(table["seed"].to_numpy(), return_inverse=True)
+    out = np.zeros((len(uids), len(seeds), len(COUNTS), classes), np.int64)
+    for number, name in enumerate(COUNTS):
+        out[row, seed, number, table["class"].to_numpy()] = table[name].to_numpy()
+    return out
