@@ -40,10 +40,12 @@ gate: venv ## reports/metrics.json against params.yaml: gate; fails on a miss
 flow: venv ## the same DAG as a Prefect flow: retries, time-outs, logs
 	python -m flows.reproduce
 
+KEEP = @python -m stages.keep
 groups: venv ## the group models beside the recipes of params.yaml, as an experiment of DVC
 	dvc exp run -S 'curate.rules=[nouns,entities,caption_retrieval,cocu,cocu_calibrated]' \
 	  $(foreach rule,nouns cocu cocu_calibrated,-S '+recipes.$(rule)-groupvit={curation:$(rule),archive:$(rule),model:groupvit}') \
 	  $(foreach rule,entities cocu,-S '+recipes.$(rule)-ovsegmentor={curation:$(rule),archive:$(rule),model:ovsegmentor}')
+	$(KEEP) groups --about "Models that group pixels (GroupViT, OVSegmentor), with and without curated concepts."
 
 PAMR = refine:{method:pamr}
 SHORT = training:{epochs:2,texts:2,precision:auto}
@@ -54,6 +56,7 @@ frozen: venv ## models on the frozen encoder (MaskCLIP, TCL, CoDe) beside the re
 	  -S '+recipes.captions-tcl={curation:captions,archive:captions,model:tcl,settings:{$(WEIGHTS)},$(SHORT),$(PAMR)}' \
 	  -S '+recipes.cocu-code={curation:cocu,archive:cocu,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1,nouns:3},training:{epochs:2,texts:3,precision:auto},$(PAMR)}' \
 	  -S '+recipes.nouns-code={curation:nouns,archive:nouns,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1},$(SHORT),$(PAMR)}'
+	$(KEEP) frozen --about "Models on the frozen encoder: MaskCLIP, TCL, CoDe."
 
 USE = logit_scale:10,dropout:0.5
 segments: venv ## model of segments (USE), on phrases of captions and with curated concepts too, as an experiment of DVC
@@ -61,6 +64,16 @@ segments: venv ## model of segments (USE), on phrases of captions and with curat
 	  -S '+recipes.segments-use={curation:cocu,archive:cocu,model:use,settings:{$(USE),kinds:[phrase,expression]}}' \
 	  -S '+recipes.cocu-use={curation:cocu,archive:cocu,model:use,settings:{$(USE)}}' \
 	  -S '+recipes.cocu_masks-use={curation:cocu,archive:cocu,model:use,settings:{$(USE)},masks:{maker:hierarchy}}'
+	$(KEEP) segments --about "USE, the model of segments, on phrases of captions and with curated concepts too."
+
+ablation: venv ## CoCu's Table 3 in five rows, each a part of CoCu more than the last, as an experiment of DVC
+	dvc exp run -S 'curate.rules=[nouns,caption_retrieval,cocu,cocu_calibrated,cocu_naive,cocu_ranked]' \
+	  -S '+curate.variants={cocu_naive:{rule:cocu,ranking:a,clusters:0},cocu_ranked:{rule:cocu,clusters:0}}' \
+	  -S '+recipes.caption_retrieval-mil={curation:caption_retrieval,archive:caption_retrieval,about:"Table 3, row 1: concepts of the captions that fit the picture best."}' \
+	  -S '+recipes.cocu_naive-mil={curation:cocu_naive,archive:cocu_naive,about:"Table 3, row 2: concepts of similar pictures, ranked by relevance alone."}' \
+	  -S '+recipes.cocu_ranked-mil={curation:cocu_ranked,archive:cocu_ranked,about:"Table 3, row 3: ranked by Eq. 6 to 8, sampled without clusters."}'
+	$(KEEP) ablation --about "The parts of CoCu one by one: rows of its Table 3." \
+	  --recipes nouns-mil caption_retrieval-mil cocu_naive-mil cocu_ranked-mil cocu-mil
 
 mlflow: venv ## the MLflow UI over all runs, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 \
@@ -75,4 +88,4 @@ lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 clean: ## forget unfinished work, keep data, models and reports
 	rm -rf .work
 
-.PHONY: help venv repro test check gate flow groups frozen segments mlflow lock clean
+.PHONY: help venv repro test check gate flow groups frozen segments ablation mlflow lock clean

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from captionseg.curation import CurateParams
+from captionseg.curation import RULES, CurateParams
 from captionseg.curation import corpus as corpora
 from captionseg.curation.measure import measure
 from captionseg.records import Corpus, Supervision
@@ -44,7 +45,7 @@ def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.nda
              for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)]
     measures = {}
     for name, rule in tqdm(params.chosen().items(), desc="rules", unit="rule"):
-        result = rule(corpus, Supervision.blank(corpus.uid), seed=seed)
+        result = called(name, rule(corpus, Supervision.blank(corpus.uid), seed=seed))
         check_rows(name, corpus, result)
         dropped = Counter(r for r in result.drop_reason if r)
         log.info("%s: kept %d of %d%s", name, result.kept.sum(), len(corpus),
@@ -54,6 +55,13 @@ def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.nda
             write_table(table.take(pa.array(rows)), supervision / name / f"{shard}.parquet")
         measures[name] = measure(result, true, named, sampled=params.sampled, seed=seed)
     return measures
+
+
+def called(name: str, result: Supervision) -> Supervision:
+    """The same with every concept said to be of the rule `name`: a rule does not know that it runs as a variant."""
+    if name in RULES:
+        return result
+    return replace(result, concepts=[tuple(replace(c, rule=name) for c in row) for row in result.concepts])
 
 
 def check_rows(name: str, corpus: Corpus, result: Supervision) -> None:

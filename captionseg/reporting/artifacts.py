@@ -86,8 +86,9 @@ class Artifacts:
 
     @cached_property
     def rules(self) -> list[str]:
-        """Curation rules that were run, as captionseg.curation lists them."""
-        return [name for name in RULES if any((self.folders.supervision / name).glob("[0-9]*.parquet"))]
+        """Curation rules that were run, as captionseg.curation lists them; variants after them, by name."""
+        found = {file.parent.name for file in self.folders.supervision.glob("*/[0-9]*.parquet")}
+        return [*(name for name in RULES if name in found), *sorted(found - set(RULES))]
 
     def concepts(self, rule: str, uids: Iterable[str]) -> dict[str, tuple[Concept, ...]]:
         """uid -> the archive of one rule."""

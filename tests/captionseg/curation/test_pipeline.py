@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -68,6 +69,20 @@ def test_the_second_time_gives_the_same_bytes(world, tmp_path, caplog):
     assert "nouns: kept 35 of 35" in caplog.text
     for file in sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()):
         assert (tmp_path / file).read_bytes() == (world.supervision / file).read_bytes(), file
+
+
+def test_a_variant_is_written_under_its_own_name(world, tmp_path):
+    params = replace(PARAMS, rules=["flat"], variants={"flat": {"rule": "cocu", "clusters": 0}})
+    encode = TextSpace.load(world.encoder).encode
+    measures = pipeline.curate(world.index, world.features, encode, params, true={}, supervision=tmp_path, seed=0)
+    folders = tmp_path / "flat", world.supervision / "cocu"
+    flat, full = (Supervision.from_table(read_tables(folder)) for folder in folders)
+    assert set(measures) == {"flat"}
+    assert {c.rule for row in flat.concepts for c in row} == {"flat"}
+    assert {c.cluster for row in flat.concepts for c in row} == {-1}
+    assert [[replace(c, rule="cocu", cluster=0) for c in row] for row in flat.concepts] == [
+        [replace(c, cluster=0) for c in row] for row in full.concepts]  # fmt: skip
+    assert pipeline.called("cocu", full) is full
 
 
 def test_a_rule_that_loses_rows_is_found_out(by_hand):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captionseg.curation import RULES, CurateParams
+from captionseg.curation import RULES, CoCu, CurateParams
 from captionseg.params import Params
 from captionseg.records import Corpus, Supervision
 
@@ -112,6 +112,14 @@ def test_parameters_cannot_be_changed_behind_its_back(rule):
 def test_params_build_each_of_them(name):
     assert type(CurateParams(rules=[name]).chosen()[name]) is RULES[name]
     assert name in {f.name for f in fields(CurateParams)}
+
+
+def test_a_variant_is_its_rule_with_other_fields(make_corpus):
+    section = CoCu(neighbours=6, minimum_support=1, limit=4, temperature=0.5)
+    params = CurateParams(["cocu", "naive"], {"naive": {"rule": "cocu", "ranking": "a", "clusters": 0}}, cocu=section)
+    assert params.chosen() == {"cocu": section, "naive": replace(section, ranking="a", clusters=0)}
+    assert list(params.chosen()) == ["cocu", "naive"]
+    assert CurateParams(["cocu"], {"naive": {"rule": "cocu", "limit": 2}}, cocu=section).chosen() == {"cocu": section}
 
 
 def same(first: Supervision, second: Supervision) -> None:

@@ -29,6 +29,15 @@ def test_rows_of_pictures_by_uid(recipes, folders):
     assert run.known[train[0]] == {"square", "grass", "sky"}
 
 
+def test_variants_of_rules_stand_after_the_rules(recipes, folders, tmp_path):
+    supervision = tmp_path / "supervision"
+    shutil.copytree(folders.supervision, supervision)
+    for name in ("zero", "a_variant", "cocu_calibrated"):
+        shutil.copytree(folders.supervision / "cocu", supervision / name)
+    run = Artifacts(replace(folders, supervision=supervision), recipes)
+    assert run.rules == ["nouns", "cocu", "cocu_calibrated", "a_variant", "zero"]
+
+
 def test_what_was_not_trained_or_scored_is_not_there(recipes, folders):
     run = Artifacts(folders, {**recipes, "later-mil": recipes["cocu-mil"]})
     assert set(run.fits) == set(run.scores) == set(run.curves) == set(recipes)
