@@ -134,6 +134,10 @@ class Code(nn.Module):
         """[T, D] of the tokens of names alone, without any prompt; see Segmenter."""
         return self.words.nouns(tokens, self.frozen(tokens))
 
+    def embed_texts(self, texts: Tensor) -> Tensor:
+        """See Tcl."""
+        return self.tcl.embed_texts(texts)
+
     def forward(self, batch: Batch) -> CodeOutputs:
         """Ground J nouns of each picture, and segment its caption for them."""
         assert batch.text_tokens is not None

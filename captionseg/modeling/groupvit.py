@@ -134,3 +134,7 @@ class GroupViT(nn.Module):
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""
         return self.towers.label(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)
+
+    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """See Segmenter."""
+        return self.towers.image_logits(inputs, class_embeddings, self.config.pool)

@@ -271,6 +271,10 @@ class OVSegmentor(nn.Module):
         """See Segmenter."""
         return self.towers.label(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)
 
+    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """See Segmenter."""
+        return self.towers.image_logits(inputs, class_embeddings, self.config.pool)
+
 
 def partners(concepts: Tensor) -> Tensor:
     """[n] int64: for each picture the next one, cyclically, whose concept is the same; -1 where there is none.

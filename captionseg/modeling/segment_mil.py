@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling.bags import BagContrast, Bags, Scales
+from captionseg.modeling.bags import BagContrast, Bags, Scales, bag_similarity
 from captionseg.modeling.layers.tokens import RegionNorm
 from captionseg.modeling.regions import paint_labels, paint_scores
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
@@ -112,3 +112,8 @@ class SegmentMil(nn.Module):
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter: the best class of each region, painted; logits of pixels are never made."""
         return paint_labels(self.region_logits(inputs, class_embeddings), inputs)
+
+    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """See Segmenter: as a text is compared with a bag of regions in training."""
+        return bag_similarity(self.embed_regions(inputs.regions), inputs.region_mask,
+                              self.embed_texts(class_embeddings), self.config.pool_temperature)  # fmt: skip

@@ -133,7 +133,8 @@ class Segmenter(Protocol):
     while it trains has `counted()`: name -> number since it was last asked, which the curve tells once an epoch. One
     that reads segments (`reads.segments`) has `mask_scores`: inputs and class embeddings [C, D] -> [B, M, C]
     probabilities of the classes for each of `inputs.masks`, or for each region where there are none; and
-    `embed_inputs`: inputs and masks [B, M, h, w] -> [B, M, D], L2-normalised.
+    `embed_inputs`: inputs and masks [B, M, h, w] -> [B, M, D], L2-normalised. One that embeds whole pictures itself has
+    `image_logits`: inputs and class embeddings [C, D] -> cosines [B, C]; see captionseg.inference.classify.
     """
 
     config: Any

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.modeling import group_readout, pretrained
-from captionseg.modeling.bags import Bags
+from captionseg.modeling.bags import Bags, bag_similarity
 from captionseg.modeling.group_encoder import EncoderConfig, GroupEncoder
 from captionseg.modeling.layers.transformer import Norm, Projector
 from captionseg.modeling.segmenter import Masking, Reads
@@ -119,6 +120,13 @@ class Towers(nn.Module):
     def label(self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot) -> Tensor:
         """Labels of one window; arguments as of `segment`."""
         return group_readout.labels(self.find(inputs, classes, log_scale, choices), inputs, choices)
+
+    def image_logits(self, inputs: Inputs, classes: Tensor, pool: Literal["mean", "max"]) -> Tensor:
+        """[B, C] cosines of whole pictures and classes [C, D]: with the mean of the groups, or the best of them, as
+        captions were compared with pictures in training."""
+        groups = self.vision(inputs.image, inputs.regions, inputs.region_mask).groups
+        bag = self.embed(groups if pool == "max" else groups.mean(1, keepdim=True))
+        return bag_similarity(bag, torch.ones_like(bag[..., 0], dtype=torch.bool), self.embed_classes(classes), 0.0)
 
     def find(self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot) -> group_readout.Found:
         """Scores, not painted yet; arguments as of `segment`."""

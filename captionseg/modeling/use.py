@@ -223,6 +223,11 @@ class Use(nn.Module):
         """See Segmenter: the best class of each region, painted."""
         return paint_labels(self.region_scores(inputs, class_embeddings), inputs)
 
+    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """See Segmenter: cosines of the picture as one segment."""
+        everything = class_embeddings.new_ones(len(inputs.region_mask), 1, 1, 1)
+        return self.embed_inputs(inputs, everything)[:, 0] @ F.normalize(class_embeddings.float(), dim=-1).T
+
 
 def seen_of(model: Use, given: Batch | Inputs) -> Tensor:
     """What a model looks at: pictures, or cached dense features."""

@@ -1,0 +1,52 @@
+"""Zero-shot classification of whole pictures, by any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from captionseg.encoders import Encoder
+from captionseg.records import Inputs
+
+
+def classify(model: Any, inputs: Inputs, classes: Tensor, whole: Tensor | None = None) -> Tensor:
+    """[B, C]: how well each class fits each picture; only the order within a picture means anything.
+
+    A model that embeds whole pictures is asked for its cosines (`image_logits`): groups as captions saw them in
+    training, the bag of regions, the picture as one segment. Of a model on frozen features it is the embedding that its
+    encoder has of the picture. Where there is neither, a class has the mean of its mask logits over the picture; where
+    these are cosines that is its product with the mean of the cells.
+
+    Args:
+        model: a Segmenter.
+        inputs: of the pictures.
+        classes: [C, D] class embeddings.
+        whole: [B, D] embeddings of the pictures by the frozen encoder, see `embedded`.
+    """
+    if hasattr(model, "image_logits"):
+        return model.image_logits(inputs, classes)
+    if whole is None:
+        return model.segment(inputs, classes)[:, -len(classes) :].float().mean((2, 3))
+    embed: Callable[[Tensor], Tensor] = getattr(model, "embed_texts", unit)
+    return unit(whole) @ embed(classes).T
+
+
+def embedded(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | None:
+    """`whole` of `classify` for one picture, uint8 [H, W, 3]: [1, D] on the CPU, by the encoder that a model stands on.
+
+    None for a model that embeds pictures itself, and for an encoder whose pooled features are not in the space of texts
+    (their alignment is not saved with models).
+    """
+    if hasattr(model, "image_logits") or not encoder.aligned:
+        return None
+    return torch.from_numpy(encoder.features([image]).pooled.astype(np.float32))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """[.., D] of length one."""
+    return F.normalize(vectors.float(), dim=-1)
