@@ -138,4 +138,5 @@ def context(run: Artifacts, params: ReportParams, *, metrics: Mapping[str, Any],
     return {**shown, "metrics": metrics, "verdicts": verdicts, "results": results(run, looks), "best": best,
             "seed": seed, "curation": [(rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation],
             "per_class": per_class(run), "extremes": extremes(run), "scored": list(run.scores),
-            "validation": validation(run), "valid": bool(run.validation.get("success")), "split": params.split, "benchmark": benchmark}  # fmt: skip
+            "validation": validation(run), "valid": bool(run.validation.get("success")), "split": params.split,
+            "benchmark": benchmark}  # fmt: skip
