@@ -24,7 +24,7 @@ from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.detections import Detections, detected
 from captionseg.inference.protocols import PROTOCOLS, applied
 from captionseg.inference.segment_index import SegmentModel
-from captionseg.inference.windows import Protocol, label
+from captionseg.inference.windows import Protocol, label, mask_logits
 from captionseg.inference.words import class_vectors, prompt_name
 from captionseg.modeling import CONCEPTS, saved
 from captionseg.modeling.segmenter import Reads
@@ -147,6 +147,7 @@ class Loaded(NamedTuple):
         prompts: template set of the classes' names.
         refine: how mask logits are refined.
         predict: inputs of one image -> labels [H, W].
+        logits: inputs of one image -> mask logits [C or more, H, W] float32; classes are the last C.
         segments: what is given classes; None for a model that reads no segments, likewise the two below.
         masks: makes them, where they are not the regions.
         detect: inputs of one image and which classes are wanted [C] -> what is found of them.
@@ -158,6 +159,7 @@ class Loaded(NamedTuple):
     prompts: str
     refine: str
     predict: Predict
+    logits: Callable[[Inputs], np.ndarray]
     segments: MasksParams | None = None
     masks: MaskMaker | None = None
     detect: Detect | None = None
@@ -189,12 +191,17 @@ def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], prot
         with torch.inference_mode():
             return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, settled).cpu().numpy()
 
+    def logits(inputs: Inputs) -> np.ndarray:
+        with torch.inference_mode():
+            moved = inputs.map(lambda tensor: tensor.to(device))
+            return mask_logits(model, moved, classes, settled).float().cpu().numpy()
+
     def find(inputs: Inputs, wanted: np.ndarray) -> Detections:
         with torch.inference_mode():
             moved = inputs.map(lambda tensor: tensor.to(device))
             return detected(model, moved, classes, torch.from_numpy(wanted).to(device))
 
-    loaded = Loaded(model.config.reads, prompt_name(model, prompts), settled.refine.method, predict, said=said)
+    loaded = Loaded(model.config.reads, prompt_name(model, prompts), settled.refine.method, predict, logits, said=said)
     if not hasattr(model, "mask_scores"):
         return loaded
     return loaded._replace(segments=settled.masks, masks=settled.masks.build(), detect=find,

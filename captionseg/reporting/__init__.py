@@ -18,6 +18,7 @@ class ReportParams:
         segments: pictures with their segments and texts.
         split: whose pictures all recipes are compared on.
         scenes: how many of those.
+        heat: pictures with maps of a concept that the caption does not name.
         classes: largest gains and losses of IoU by class.
         measured: training pictures whose segments are compared with the truth, evenly spread; null takes all.
         device: that the recipes' models run on.
@@ -29,11 +30,12 @@ class ReportParams:
     segments: int = 6
     split: str = "test"
     scenes: int = 6
+    heat: int = 3
     classes: int = 12
     measured: int | None = 600
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("pictures", "examples", "neighbours", "segments", "scenes", "classes"):
+        for name in ("pictures", "examples", "neighbours", "segments", "scenes", "heat", "classes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected 0 or more, found {getattr(self, name)}")

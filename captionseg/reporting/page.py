@@ -28,6 +28,9 @@ def render(context: Mapping[str, Any]) -> str:
     return environment.from_string(source).render(context)
 
 
+EXTREMES = 5
+"""Classes of a recipe that are named as its best, and as its worst."""
+
 REFINED = {"pamr": "Masks refined along the edges of the picture (PAMR).",
            "segments": "Masks refined by class-agnostic segments."}
 """What is said of a recipe whose masks are not scored as they are."""
@@ -100,6 +103,16 @@ def per_class(run: Artifacts) -> list[View]:
              "best": max((v for v in row if v is not None), default=None)} for name, row in values.items()]  # fmt: skip
 
 
+def extremes(run: Artifacts, most: int = EXTREMES) -> list[View]:
+    """The classes of highest and of lowest IoU by each recipe, none of them twice."""
+    rows = []
+    for name, scored in run.scores.items():
+        order = sorted(scored["per_class"].items(), key=lambda item: (-item[1], item[0]))
+        few = min(most, len(order) // 2)
+        rows.append({"name": name, "best": order[:few], "worst": order[len(order) - few :][::-1]})
+    return rows
+
+
 def validation(run: Artifacts) -> list[View]:
     """A row for every table that was validated."""
     return [{"name": name, "rows": table["rows"], "expectations": len(table["expectations"]) + len(table["exceptions"]),
@@ -117,12 +130,13 @@ def context(run: Artifacts, params: ReportParams, *, metrics: Mapping[str, Any],
         metrics: of metrics.json.
         verdicts: of its gate.
         looks: colours of recipes.
-        shown: data, examples, segments, scenes and charts: the views whose pictures were written.
+        shown: data, examples, segments, scenes, heat and charts: the views whose pictures were written.
         seed: of the run.
     """
     best = champion(run)
     benchmark = next((scored["benchmark"] for scored in run.scores.values()), "")
     return {**shown, "metrics": metrics, "verdicts": verdicts, "results": results(run, looks), "best": best,
             "seed": seed, "curation": [(rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation],
-            "per_class": per_class(run), "scored": list(run.scores), "validation": validation(run),
-            "valid": bool(run.validation.get("success")), "split": params.split, "benchmark": benchmark}  # fmt: skip
+            "per_class": per_class(run), "extremes": extremes(run), "scored": list(run.scores),
+            "validation": validation(run), "valid": bool(run.validation.get("success")), "split": params.split,
+            "benchmark": benchmark}  # fmt: skip

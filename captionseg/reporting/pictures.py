@@ -24,7 +24,7 @@ View = dict[str, Any]
 
 SHOWN, THUMBNAIL = 448, 112  # longest side of a picture on the page, in pixels
 
-DATA, EXAMPLES, SEGMENTS, SCENES = range(4)  # each kind of picture has draws of its own
+DATA, EXAMPLES, SEGMENTS, SCENES, HEAT = range(5)  # each kind of picture has draws of its own
 
 
 def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.benchmarks import EvaluateParams
-from captionseg.reporting import ReportParams, page, pictures, predictions
+from captionseg.reporting import ReportParams, heat, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
 from captionseg.reporting.charts import Style, draw_classes, draw_curves, draw_recipes, styles
 from captionseg.reporting.tables import metrics, write_plots
@@ -51,7 +51,8 @@ def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Map
              "data": pictures.data(run, params, out.pictures, seed=seed),
              "examples": pictures.curated(run, params, out.pictures, seed=seed),
              "segments": pictures.segmented(run, params, out.pictures, seed=seed),
-             "scenes": predictions.compare(run, params, scored.asked, out.pictures, seed=seed)}  # fmt: skip
+             "scenes": predictions.compare(run, params, scored.asked, out.pictures, seed=seed),
+             "heat": heat.compare(run, page.champion(run), params, scored.asked, out.pictures, seed=seed)}  # fmt: skip
     context = page.context(run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed)
     with atomic_path(out.page) as part:
         part.write_text(page.render(context), encoding="utf-8")

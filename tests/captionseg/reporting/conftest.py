@@ -18,7 +18,7 @@ from captionseg.datasets.source import Sample
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
 from captionseg.records import IDS, NEIGHBOURS, SEGMENTS, ClassTable, Concept, Supervision
-from captionseg.reporting import predictions
+from captionseg.reporting import heat, predictions
 from captionseg.reporting.artifacts import Folders
 from captionseg.segment_text.rle import encode as encode_masks
 from captionseg.storage import write_array, write_json, write_table
@@ -198,7 +198,8 @@ def recipes():
 
 @pytest.fixture
 def fake_encoder(monkeypatch):
-    monkeypatch.setattr(predictions, "load_encoder", load_fake_encoder)
+    for module in (predictions, heat):
+        monkeypatch.setattr(module, "load_encoder", load_fake_encoder)
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,13 @@ import dataclasses
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from captionseg.benchmarks import EvaluateParams
 from captionseg.reporting import ReportParams
-from captionseg.reporting.page import remarks
+from captionseg.reporting.page import extremes, remarks
 from captionseg.reporting.report import Outputs, report
 
 VOID = {"meta", "img", "br", "wbr", "source", "link", "hr", "input"}
@@ -67,11 +68,12 @@ def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes,
     assert list(one) == list(two)
     assert [name for name in one if one[name] != two[name]] == []
     unused = {name for name in one if name.startswith("pictures/")} - set(page.sources)
-    assert unused == {"pictures/overlays.jpg"}  # for the README
+    assert unused == {"pictures/overlays.jpg", "pictures/heat.jpg"}  # for the README and other documents
     assert json.loads(one["metrics.json"])["gate"] == {"passed": 1}
     text = " ".join(page.text)
     assert "Curated <concepts> & all." in text  # shown as written, not as tags
-    assert {"results", "scenes", "classes", "curves", "data", "curation", "segments", "validation"} <= set(page.ids)
+    sections = {"results", "scenes", "heat", "classes", "curves", "data", "curation", "segments", "validation"}
+    assert sections <= set(page.ids)
     assert "+6.2" in text
 
 
@@ -88,7 +90,7 @@ def test_another_seed_shows_other_pictures(recipes, folders, tmp_path):
 def test_sections_shrink_where_no_truth_is_known(recipes, unknown, tmp_path):
     page = write(unknown, tmp_path, recipes, gate={})
     assert {"curves", "data", "curation", "segments"} <= set(page.ids)
-    assert not {"scenes", "classes"} & set(page.ids)
+    assert not {"scenes", "heat", "classes"} & set(page.ids)
     assert not any("✗" in t or "✓" in t for t in page.text if "content" not in t)
 
 
@@ -111,6 +113,15 @@ def test_nothing_need_be_shown(recipes, folders, tmp_path):
 def test_negative_counts_are_refused():
     with pytest.raises(ValueError, match="scenes"):
         ReportParams(scenes=-1)
+
+
+def test_best_and_worst_classes():
+    scores = {"a": {"per_class": {"x": 5.0, "y": 70.0, "z": 5.0, "w": 30.0, "v": 0.0}}, "b": {"per_class": {"x": 1.0}}}
+    assert extremes(SimpleNamespace(scores=scores), 2) == [
+        {"name": "a", "best": [("y", 70.0), ("w", 30.0)], "worst": [("v", 0.0), ("z", 5.0)]},
+        {"name": "b", "best": [], "worst": []},
+    ]
+    assert [len(row["best"]) for row in extremes(SimpleNamespace(scores=scores))] == [2, 0]  # none of them twice
 
 
 def test_what_is_said_of_a_recipe_beside_its_row():

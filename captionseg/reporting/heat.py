@@ -1,0 +1,170 @@
+"""Where two models find what a caption leaves out: maps of single concepts (CoCu, Fig. 3b and 4)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image, ImageDraw
+
+from captionseg.benchmarks.recipe import load
+from captionseg.encoders import Encoder, load_encoder
+from captionseg.inference.windows import Protocol
+from captionseg.reporting import ReportParams
+from captionseg.reporting.artifacts import Artifacts
+from captionseg.reporting.overlay import IGNORED, INK, PAPER, boundaries, fit, font, hexes, sheet, write_picture
+from captionseg.reporting.pictures import HEAT, SHOWN, View, draw, names_in
+from captionseg.runtime import detect
+
+COLOURS = "viridis"  # even in lightness, and the same to the colour-blind
+TOP = 5.0
+"""Standard deviations at which the scale of colours ends, below a class that stands out from a hundred others."""
+
+
+def compare(run: Artifacts, pair: tuple[str, str] | None, params: ReportParams, protocol: Protocol, folder: Path, *,
+            seed: int) -> View:  # fmt: skip
+    """Maps of the largest unnamed concept of some pictures by two recipes; nothing without two, or without a truth.
+
+    Args:
+        run: the artifacts.
+        pair: a curated recipe and its baseline.
+        params: how many pictures, of which split. Which ones, and which concepts, no score decides.
+        protocol: how pictures are labelled; its refinement too.
+        folder: out; heat_N.jpg (the picture), heat_N_RECIPE.jpg, and heat.jpg with all of them.
+        seed: of the draw.
+
+    Returns:
+        rows, stops (colours of the scale, low to high) and top (where it ends); empty where there is nothing to show.
+    """
+    left_out = {uid: names for uid, names in unnamed(run, params.split).items() if names}
+    chosen = draw(left_out, params.heat, seed=seed, stream=HEAT)
+    if pair is None or not chosen:
+        return {}
+    shown = concepts(run.masks(chosen), {uid: left_out[uid] for uid in chosen}, run.classes.names)
+    recipes, images = (pair[1], pair[0]), run.images(shown)
+    frozen = functools.cache(lambda: load_encoder(run.folders.prepared.encoder, device=params.device))
+    found = {name: activations(run, name, shown, frozen, protocol, params.device) for name in recipes}
+    top, views, rows = scale_end(len(run.classes.names)), [], []
+    for number, (uid, (concept, true)) in enumerate(shown.items(), start=1):
+        text, title = run.classes.names[concept], f"heat_{number}"
+        drawn = {"": outlined(images[uid], true), **{name: tinted(images[uid], found[name][uid] / top, true)
+                                                     for name in recipes}}  # fmt: skip
+        files = {name: f"{title}_{name}.jpg" if name else f"{title}.jpg" for name in drawn}
+        small = {name: fit(picture, SHOWN) for name, picture in drawn.items()}
+        for name, picture in small.items():
+            write_picture(picture, folder / files[name])
+        maps = [{"name": name, "file": files[name], **means(found[name][uid], true)} for name in recipes]
+        views.append({"file": files[""], "caption": run.pairs[uid]["caption"], "concept": text, "maps": maps})
+        says = [text, *(f"inside {m['inside']:.1f}, outside {m['outside']:.1f}" for m in maps)]
+        rows.append([lettered(picture, says[i]) for i, picture in enumerate(small.values())])
+    bar = [scale_bar(rows[0][1].shape[1], top) for _ in recipes]
+    write_picture(sheet(["unnamed concept", *recipes], [*rows, [np.full_like(bar[0], 255), *bar]]), folder / "heat.jpg")
+    return {"rows": views, "stops": hexes(colours(np.linspace(0.0, 1.0, 9))), "top": top}
+
+
+# ------------------------------------------------------------------------------------------------ what is shown
+
+
+def unnamed(run: Artifacts, split: str) -> dict[str, set[str]]:
+    """uid -> known concepts that the caption does not name, of the pictures of a split."""
+    uids = [uid for uid, row in run.pairs.items() if row["split"] == split and uid in run.known]
+    said = names_in([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
+    return {uid: set(run.known[uid]) - names for uid, names in zip(uids, said, strict=True)}
+
+
+def concepts(masks: Mapping[str, np.ndarray], left_out: Mapping[str, set[str]],
+             names: Sequence[str]) -> dict[str, tuple[int, np.ndarray]]:  # fmt: skip
+    """uid -> the concept that is left out of most pixels, and where it is.
+
+    One that an earlier picture shows is taken only where there is no other. Pictures without a pixel of any have none.
+    """
+    shown: dict[str, tuple[int, np.ndarray]] = {}
+    for uid, mask in masks.items():
+        area = np.bincount(mask[mask != IGNORED].ravel(), minlength=len(names))
+        there = [c for c, name in enumerate(names) if name in left_out[uid] and area[c]]
+        before = {concept for concept, _ in shown.values()}
+        if there:
+            best = max(there, key=lambda c: (c not in before, area[c], -c))
+            shown[uid] = (best, mask == best)
+    return shown
+
+
+def activations(run: Artifacts, name: str, shown: Mapping[str, tuple[int, np.ndarray]], frozen: Callable[[], Encoder],
+                protocol: Protocol, device: str) -> dict[str, np.ndarray]:  # fmt: skip
+    """uid -> `standing` [H, W] of its concept by the recipe's best seed; see `compare`."""
+    names = run.classes.names
+    loaded = load(run.folders.models / name, names, frozen, protocol, detect(device).device)
+    inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine, masks=loaded.masks)
+    number, out = {uid: row for row, uid in enumerate(run.rows)}, {}
+    for uid, (concept, true) in shown.items():
+        logits = loaded.logits(inputs(np.array([number[uid]]), (true.shape[0], true.shape[1])))
+        out[uid] = standing(logits[-len(names) :], concept)  # a model with a background has it before the classes
+    return out
+
+
+def standing(logits: np.ndarray, concept: int) -> np.ndarray:
+    """How far a class stands out at each pixel: (its score - the mean of all classes) / their standard deviation.
+
+    Scores of different models are of different sizes; this has no size, so that two models share one scale.
+
+    Args:
+        logits: [C, H, W] scores of all classes.
+        concept: the class.
+
+    Returns:
+        [H, W], between -sqrt(C - 1) and sqrt(C - 1); 0 where all classes have the same score.
+    """
+    spread = logits.std(0)
+    return np.where(spread > 0, (logits[concept] - logits.mean(0)) / np.where(spread > 0, spread, 1.0), 0.0)
+
+
+def means(values: np.ndarray, true: np.ndarray) -> View:
+    """Mean value inside the concept's true mask and outside of it."""
+    outside = float(values[~true].mean()) if not true.all() else 0.0
+    return {"inside": float(values[true].mean()), "outside": outside}
+
+
+def scale_end(classes: int) -> float:
+    """Where the scale of colours ends: TOP, or what is the most that a class can stand out from so few others."""
+    return min(TOP, math.sqrt(max(1, classes - 1)))
+
+
+# ------------------------------------------------------------------------------------------------ how it is drawn
+
+
+def colours(values: np.ndarray) -> np.ndarray:
+    """[..., 3] uint8 of values, 0 to 1; what lies outside takes the nearer end."""
+    found = mpl.colormaps[COLOURS](np.clip(values, 0.0, 1.0))[..., :3]
+    return np.round(255 * found).astype(np.uint8)
+
+
+def tinted(image: np.ndarray, values: np.ndarray, true: np.ndarray, *, opacity: float = 0.72) -> np.ndarray:
+    """A grey picture under the colours of values [H, W], with the outline of a mask."""
+    grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    mixed = opacity * colours(values) + (1 - opacity) * grey[..., None]
+    return outlined(np.round(mixed).astype(np.uint8), true)
+
+
+def outlined(picture: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """A picture with the outline of a mask: white, with a dark edge to be seen on white too."""
+    width, out = max(1, round(min(true.shape) / 220)), picture.copy()
+    out[boundaries(true, width=3 * width)] = (20, 20, 20)
+    out[boundaries(true, width=width)] = (255, 255, 255)
+    return out
+
+
+def lettered(picture: np.ndarray, text: str, *, size: int = 13) -> np.ndarray:
+    """A picture with a line of text below."""
+    strip = Image.new("RGB", (picture.shape[1], 2 * size), PAPER)
+    ImageDraw.Draw(strip).text((0, size), text, fill=INK, font=font(size), anchor="lm")
+    return np.concatenate([picture, np.asarray(strip)])
+
+
+def scale_bar(width: int, top: float) -> np.ndarray:
+    """The scale of colours as a strip, with its ends in words."""
+    strip = np.broadcast_to(colours(np.linspace(0.0, 1.0, width)), (12, width, 3))
+    return lettered(strip, f"0 to {top:.1f}")
