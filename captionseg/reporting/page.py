@@ -14,7 +14,7 @@ from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.charts import Style, signed
 from captionseg.reporting.pictures import View
-from captionseg.reporting.tables import baseline_of, control_of, difference, is_control
+from captionseg.reporting.tables import baseline_of, control_of, is_control
 
 DASH = "\N{EN DASH}"
 
@@ -46,21 +46,27 @@ def breakable(name: str) -> Markup:
     return Markup(re.sub(r"([_-])", r"\1<wbr>", str(escape(name))))
 
 
-def results(run: Artifacts, looks: Mapping[str, Style]) -> list[View]:
+def results(run: Artifacts, looks: Mapping[str, Style], metrics: Mapping[str, Any]) -> list[View]:
     """A row of the results table for every recipe that was trained or scored."""
     rows = []
     for name, recipe in run.recipes.items():
         if name not in run.scores and name not in run.fits:
             continue
         scored = run.scores.get(name, {})
+        gained = metrics["recipes"][name].get(scored.get("benchmark"), {})
         rows.append({
             "name": name, "about": recipe.about, "control": is_control(recipe), "colour": looks[name].colour,
             "remarks": list(remarks(scored)), "scores": scored.get("scores"),
             "seeds": len(scored.get("seeds", run.fits.get(name, ()))),
-            "over_baseline": difference(run.scores, name, baseline_of(run.recipes, name)),
-            "over_control": difference(run.scores, name, control_of(run.recipes, name)),
+            "over_baseline": versus(gained.get("over_baseline"), baseline_of(run.recipes, name)),
+            "over_control": versus(gained.get("over_control"), control_of(run.recipes, name)),
         })  # fmt: skip
     return rows
+
+
+def versus(found: Mapping[str, float] | None, other: str | None) -> View | None:
+    """A difference of metrics.json, and from which recipe; None where there is none."""
+    return {**found, "to": other} if found else None
 
 
 def remarks(scored: Mapping[str, Any]) -> Iterator[str]:
@@ -70,6 +76,8 @@ def remarks(scored: Mapping[str, Any]) -> Iterator[str]:
         yield text
     if protocol.get("masks", "regions") != "regions":
         yield f"Masks may overlap (made by {protocol['masks']})."
+    for paper, other in scored.get("also", {}).items():
+        yield f"By the protocol of {paper}: mIoU {other['scores']['miou']:.1f}."
     if "mask_map" in scores:
         yield f"Masks of things: mAP {scores['mask_map']:.1f}, {scores['mask_map_50']:.1f} at an IoU of one half."
     if found := scores.get("retrieval"):
@@ -135,7 +143,7 @@ def context(run: Artifacts, params: ReportParams, *, metrics: Mapping[str, Any],
     """
     best = champion(run)
     benchmark = next((scored["benchmark"] for scored in run.scores.values()), "")
-    return {**shown, "metrics": metrics, "verdicts": verdicts, "results": results(run, looks), "best": best,
+    return {**shown, "metrics": metrics, "verdicts": verdicts, "results": results(run, looks, metrics), "best": best,
             "seed": seed, "curation": [(rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation],
             "per_class": per_class(run), "extremes": extremes(run), "scored": list(run.scores),
             "validation": validation(run), "valid": bool(run.validation.get("success")), "split": params.split,

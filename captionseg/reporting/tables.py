@@ -155,13 +155,3 @@ def control_of(recipes: Mapping[str, Recipe], name: str) -> str | None:
 def is_control(recipe: Recipe) -> bool:
     """Caption nouns as texts, another rule's archive as negative mask."""
     return recipe.curation == "nouns" != recipe.archive
-
-
-def difference(scores: Mapping[str, Mapping[str, Any]], name: str, other: str | None) -> dict[str, Any] | None:
-    """mIoU of one recipe minus another's, and the same for every seed that both were trained with."""
-    if other is None or name not in scores or other not in scores:
-        return None
-    here, there = scores[name]["seeds"], scores[other]["seeds"]
-    seeds = sorted(set(here) & set(there), key=int)
-    return {"to": other, "value": scores[name]["scores"]["miou"] - scores[other]["scores"]["miou"],
-            "seeds": [here[seed] - there[seed] for seed in seeds]}  # fmt: skip

@@ -74,7 +74,7 @@ def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes,
     assert "Curated <concepts> & all." in text  # shown as written, not as tags
     sections = {"results", "scenes", "heat", "classes", "curves", "data", "curation", "segments", "validation"}
     assert sections <= set(page.ids)
-    assert "+6.2" in text
+    assert "+6.0" in text
 
 
 @pytest.mark.usefixtures("fake_encoder")
@@ -126,6 +126,7 @@ def test_best_and_worst_classes():
 
 def test_what_is_said_of_a_recipe_beside_its_row():
     assert list(remarks({})) == list(remarks({"protocol": {"refine": "none", "masks": "regions"}, "scores": {}})) == []
+    assert list(remarks({"also": {"tcl": {"scores": {"miou": 25.36}}}})) == ["By the protocol of tcl: mIoU 25.4."]
     found = {"queries": 1510.0, "gallery": 1312.0, "r1": 27.59, "r10": 70.0}
     scores = {"mask_map": 5.01, "mask_map_50": 11.0, "retrieval": found}
     assert list(remarks({"protocol": {"refine": "pamr", "masks": "hierarchy"}, "scores": scores})) == [

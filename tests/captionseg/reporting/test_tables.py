@@ -3,13 +3,10 @@
 import csv
 import json
 
-import pytest
-
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.tables import (
     baseline_of,
     control_of,
-    difference,
     is_control,
     metrics,
     rounded,
@@ -109,12 +106,3 @@ def test_baselines_and_controls(recipes):
     assert [control_of(recipes, name) for name in recipes] == [None, None, "cocu_control-mil", None, None]
     assert [name for name in recipes if is_control(recipes[name])] == ["cocu_control-mil"]
     assert baseline_of({"other-mil": recipes["other-mil"]}, "other-mil") is None
-
-
-def test_differences_are_paired_by_seed():
-    scores = {"a": {"scores": {"miou": 30.0}, "seeds": {"0": 29.0, "1": 31.0, "2": 30.0}},
-              "b": {"scores": {"miou": 27.0}, "seeds": {"1": 27.0, "0": 26.5}}}  # fmt: skip
-    assert difference(scores, "a", "b") == {"to": "b", "value": 3.0, "seeds": [2.5, 4.0]}
-    assert difference(scores, "a", None) is None
-    assert difference(scores, "a", "unscored") is None
-    assert difference(scores, "b", "a")["value"] == pytest.approx(-3.0)
