@@ -44,7 +44,8 @@ KEEP = @python -m stages.keep
 groups: venv ## the group models beside the recipes of params.yaml, as an experiment of DVC
 	dvc exp run -S 'curate.rules=[nouns,entities,caption_retrieval,cocu,cocu_calibrated]' \
 	  $(foreach rule,nouns cocu cocu_calibrated,-S '+recipes.$(rule)-groupvit={curation:$(rule),archive:$(rule),model:groupvit}') \
-	  $(foreach rule,entities cocu,-S '+recipes.$(rule)-ovsegmentor={curation:$(rule),archive:$(rule),model:ovsegmentor}')
+	  $(foreach rule,entities cocu,-S '+recipes.$(rule)-ovsegmentor={curation:$(rule),archive:$(rule),model:ovsegmentor}') \
+	  -S '+evaluate.also={nouns-groupvit:[groupvit],cocu-groupvit:[groupvit],cocu_calibrated-groupvit:[groupvit]}'
 	$(KEEP) groups --about "Models that group pixels (GroupViT, OVSegmentor), with and without curated concepts."
 
 PAMR = refine:{method:pamr}
@@ -55,7 +56,8 @@ frozen: venv ## models on the frozen encoder (MaskCLIP, TCL, CoDe) beside the re
 	  -S '+recipes.none-maskclip={curation:captions,archive:captions,model:maskclip,training:{seeds:[0]},$(PAMR)}' \
 	  -S '+recipes.captions-tcl={curation:captions,archive:captions,model:tcl,settings:{$(WEIGHTS)},$(SHORT),$(PAMR)}' \
 	  -S '+recipes.cocu-code={curation:cocu,archive:cocu,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1,nouns:3},training:{epochs:2,texts:3,precision:auto},$(PAMR)}' \
-	  -S '+recipes.nouns-code={curation:nouns,archive:nouns,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1},$(SHORT),$(PAMR)}'
+	  -S '+recipes.nouns-code={curation:nouns,archive:nouns,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1},$(SHORT),$(PAMR)}' \
+	  -S '+evaluate.also={none-maskclip:[tcl],captions-tcl:[tcl],cocu-code:[tcl],nouns-code:[tcl]}'
 	$(KEEP) frozen --about "Models on the frozen encoder: MaskCLIP, TCL, CoDe."
 
 USE = logit_scale:10,dropout:0.5
@@ -63,7 +65,8 @@ segments: venv ## model of segments (USE), on phrases of captions and with curat
 	dvc exp run -S segment_text.curation=cocu \
 	  -S '+recipes.segments-use={curation:cocu,archive:cocu,model:use,settings:{$(USE),kinds:[phrase,expression]}}' \
 	  -S '+recipes.cocu-use={curation:cocu,archive:cocu,model:use,settings:{$(USE)}}' \
-	  -S '+recipes.cocu_masks-use={curation:cocu,archive:cocu,model:use,settings:{$(USE)},masks:{maker:hierarchy}}'
+	  -S '+recipes.cocu_masks-use={curation:cocu,archive:cocu,model:use,settings:{$(USE)},masks:{maker:hierarchy}}' \
+	  -S '+evaluate.also={segments-use:[use],cocu-use:[use]}'
 	$(KEEP) segments --about "USE, the model of segments, on phrases of captions and with curated concepts too."
 
 ablation: venv ## CoCu's Table 3 in five rows, each a part of CoCu more than the last, as an experiment of DVC

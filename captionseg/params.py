@@ -133,3 +133,4 @@ class Params:
         """Build every section, so that a mistake anywhere is found before any work starts."""
         for name in self.SECTIONS:
             getattr(self, name)
+        check_keys(self.evaluate.also, self.recipes, "evaluate.also")

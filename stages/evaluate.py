@@ -23,7 +23,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
 ) -> dict[str, float]:
     """Score one recipe."""
     folders = Folders(Prepared(pairs, index, regions, features), truth)
-    found = evaluate(model, folders, params.evaluate, seed=params.seed)
+    found = evaluate(model, folders, params.evaluate, seed=params.seed, recipe=recipe)
     write_json({"recipe": recipe, "benchmark": params.evaluate.name, **found.result}, scores)
     table.write(found.areas, found.uids, found.seeds, areas)
     return {**found.result["scores"], "images_per_second": found.images_per_second}

@@ -30,7 +30,7 @@ class EvaluateParams:
         max_detections: of a picture and a class, in the precision of masks.
         protocol: of a paper, by its name in captionseg.inference.protocols; windows, refine and masks that are given
             come before its own. null takes prompts and inference that were saved with each model.
-        also: protocols of papers that every model is scored by as well, each by itself and as published.
+        also: recipe -> protocols of papers that its models are scored by as well, each by itself and as published.
     """
 
     name: str = "photo_scenes"
@@ -42,7 +42,7 @@ class EvaluateParams:
     masks: MasksParams | None = None
     max_detections: int = 100
     protocol: PaperProtocol | None = None
-    also: tuple[PaperProtocol, ...] = ()
+    also: dict[str, tuple[PaperProtocol, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.max_detections < 1:
@@ -54,11 +54,10 @@ class EvaluateParams:
         asked = Protocol(self.windows, self.refine, self.masks)
         return resolved(self.protocol, asked) if self.protocol else asked
 
-    @property
-    def others(self) -> dict[str, Protocol]:
+    def others(self, recipe: str) -> dict[str, Protocol]:
         """Those of `also`, by name."""
         blank = Protocol(WindowParams(batch=self.windows.batch), None, None)
-        return {name: resolved(name, blank) for name in self.also}
+        return {name: resolved(name, blank) for name in self.also.get(recipe, ())}
 
 
 __all__ = ["BENCHMARKS", "EvaluateParams", "HeldOut"]

@@ -55,8 +55,8 @@ class Evaluated(NamedTuple):
     images_per_second: float
 
 
-def evaluate(model: Path, folders: Folders, params: EvaluateParams, *, seed: int) -> Evaluated:
-    """Score every seed of models/RECIPE.
+def evaluate(model: Path, folders: Folders, params: EvaluateParams, *, seed: int, recipe: str = "") -> Evaluated:
+    """Score every seed of models/RECIPE; `recipe` is its name in params.yaml.
 
     Nothing is scored, and all is empty, where no mask of the split is known: data of one's own rarely have any.
     """
@@ -70,7 +70,7 @@ def evaluate(model: Path, folders: Folders, params: EvaluateParams, *, seed: int
     result, counts = by_protocol(model, folders, benchmark, params, params.asked, frozen, seed=seed)
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     others = {name: by_protocol(model, folders, benchmark, params, asked, frozen, seed=seed)[0]
-              for name, asked in params.others.items()}  # fmt: skip
+              for name, asked in params.others(recipe).items()}  # fmt: skip
     areas = np.stack(counts, axis=1)[:, :, :AREAS]
     return Evaluated(result | ({"also": others} if others else {}), areas, benchmark.known.uid, list(seeds), speed)
 

@@ -140,8 +140,8 @@ def test_any_model_under_any_protocol(folders, model, name, prompts, refine):
 
 
 def test_by_its_own_protocol_and_by_those_of_papers_beside_it(folders, model):
-    params = EvaluateParams(bootstrap=5, device="cpu", also=("use", "tcl"))
-    found = evaluate(model, folders, params, seed=0)
+    params = EvaluateParams(bootstrap=5, device="cpu", also={"mine": ("use", "tcl"), "other": ("groupvit",)})
+    found = evaluate(model, folders, params, seed=0, recipe="mine")
     plain = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     np.testing.assert_array_equal(found.areas, plain.areas)
     also = found.result.pop("also")
@@ -149,8 +149,8 @@ def test_by_its_own_protocol_and_by_those_of_papers_beside_it(folders, model):
     for name in ("use", "tcl"):
         alone = EvaluateParams(bootstrap=5, device="cpu", protocol=name)
         assert also[name] == evaluate(model, folders, alone, seed=0).result
-    with pytest.raises(UserError, match=r"evaluate.also.0: 'coco' is not valid \(valid: groupvit, tcl, use\)"):
-        build(EvaluateParams, {"also": ["coco"]}, "evaluate")
+    with pytest.raises(UserError, match=r"evaluate.also.mine.0: 'coco' is not valid \(valid: groupvit, tcl, use\)"):
+        build(EvaluateParams, {"also": {"mine": ["coco"]}}, "evaluate")
 
 
 @pytest.fixture
