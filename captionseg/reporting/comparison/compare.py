@@ -1,0 +1,163 @@
+"""The comparison of all recipes, of all runs, with the papers: one page in two forms, its charts, files for plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captionseg.reporting.charts import draw_curves, draw_recipes, styles
+from captionseg.reporting.comparison import beside, sections
+from captionseg.reporting.comparison.document import Block, Code, Document, Figure, Link, Listing, Section, Text
+from captionseg.reporting.comparison.document import html as as_html
+from captionseg.reporting.comparison.document import markdown as as_markdown
+from captionseg.reporting.comparison.inputs import DEFAULT, OWN, Comparison, Folders, Result, Run, read
+from captionseg.reporting.comparison.papers import TABLES
+from captionseg.reporting.tables import DECIMALS, write_csv
+from captionseg.storage import atomic_path
+from captionseg.training import Recipe
+
+AGAIN = """\
+make repro                              # the default run: data, training, reports/index.html, this page
+make groups                             # GroupViT and OVSegmentor, kept as reports/experiments/groups
+make frozen                             # MaskCLIP, TCL and CoDe, likewise
+make segments                           # USE, likewise
+make ablation                           # the five rows of CoCu's Table 3
+captionseg evaluate --recipe cocu-mil --benchmark voc --root /data    # a published benchmark
+dvc repro compare                       # this page again, with whatever is there
+dvc plots show                          # the same numbers as interactive plots
+make mlflow                             # and beside every other run
+"""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the comparison goes: both forms of the page, and a folder beside them for charts and CSV files."""
+
+    markdown: Path
+    page: Path
+    charts: Path
+
+
+def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) -> dict[str, int]:
+    """Read, draw, write. The same bytes for the same inputs.
+
+    Args:
+        folders: what is read.
+        out: what is written.
+        recipes: section `recipes` of params.yaml.
+
+    Returns:
+        how many results, experiments, published benchmarks and gaps there are.
+
+    Raises:
+        UserError: naming the file that is broken, half-written or missing.
+    """
+    data = Comparison(read(folders, recipes))
+    out.charts.mkdir(parents=True, exist_ok=True)
+    tables, gaps = beside.blocks(data)
+    page = document(data, tables, converged(data, out.charts), pictures(folders.pictures, out),
+                    overview(data, out.charts))  # fmt: skip
+    for path, text in ((out.markdown, as_markdown(page)), (out.page, as_html(page))):
+        with atomic_path(path) as part:
+            part.write_text(text, encoding="utf-8")
+    write_plots(data, out.charts)
+    return {"results": len(data.results), "experiments": len(data.runs) - 1,
+            "benchmarks": len({r.benchmark for r in data.results}), "not_run": len(gaps)}  # fmt: skip
+
+
+def document(data: Comparison, tables: Iterable[Block], curves: Iterable[Block], seen: Iterable[Block],
+             chart: Iterable[Block]) -> Document:  # fmt: skip
+    """The page as data."""
+    warning = ("Numbers of the papers are marked theirs and stand in grey rows or columns of their own. They come from other "
+               "pictures, millions of captions and larger models: they say what a method brings there, and are not to be "
+               "compared with ours digit by digit.")  # fmt: skip
+    more = Text(("Everything about the default run: ", Link("index.html", "index.html"), ". The numbers: ",
+                 Link("metrics.json", "metrics.json"), "."), small=True)  # fmt: skip
+    return Document(
+        "Recipes, benchmarks and the tables of the papers", sections.compared(data),
+        (
+            Section("scores", "Our recipes", [*chart, *sections.scores(data), more]),
+            Section("papers", "Beside the papers", [Text((warning,)), *tables]),
+            Section("classes", "Best and worst classes", sections.classes(data)),
+            Section("convergence", "Convergence", list(curves)),
+            Section("pictures", "Side by side", list(seen)),
+            Section("again", "Run it again", [Listing(AGAIN)]),
+        ),
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ charts and pictures
+
+
+def overview(data: Comparison, folder: Path) -> list[Block]:
+    """A bar for every recipe on the runs' own pictures, by its own protocol."""
+    found = [r for r in data.results if (r.benchmark, r.protocol) == (data.home, OWN) and "miou_low" in r.scores]
+    if not found:
+        return []
+    looks = styles({name: r for run in data.runs for name, r in run.recipes.items()})
+    rows = {data.name(r): {"scores": r.scores, "seeds": r.seeds} for r in found}
+    draw_recipes(folder / "recipes", rows, {data.name(r): looks[r.recipe] for r in found})
+    return [_figure(folder, "recipes", "mIoU of every recipe with its 95 % interval")]
+
+
+def converged(data: Comparison, folder: Path) -> list[Block]:
+    """Losses and tune mIoU of baselines and their curated twins, of the default run and of experiments."""
+    out: list[Block] = [Text((
+        "Recipes and their baselines, without controls; CoCu shows such curves in its Fig. 3a. Thick: mean over seeds; thin: single "
+        "seeds. The loss is a running mean. Recipes have other texts and so other losses: courses compare, levels do not. The tune "
+        "mIoU is measured on a coarse grid.",), small=True)]  # fmt: skip
+    for run in data.runs:
+        curves = sections.shown_curves(data, run)
+        if curves:
+            name = f"curves_{run.name}" if run.name else "curves"
+            looks = styles({**{r: run.recipes[r] for r in curves if r in run.recipes}})
+            known = {recipe: seeds for recipe, seeds in curves.items() if recipe in looks}
+            draw_curves(folder / name, known, looks)
+            title = f"loss and tune mIoU over steps, {run.name or 'default run'}"
+            out += [_figure(folder, name, title), sections.convergence(run, known)]
+    return out if len(out) > 1 else [Text(("No curves were kept.",))]
+
+
+def _figure(folder: Path, name: str, alt: str) -> Figure:
+    return Figure(f"{folder.name}/{name}.png", alt, f"{folder.name}/{name}_dark.png")
+
+
+def pictures(folder: Path, out: Outputs) -> list[Block]:
+    """Overlays and heat maps that the report left, as far as they are there."""
+    blocks: list[Block] = []
+    for file, text, alt in (
+        ("overlays.jpg", "The same test pictures by every recipe of the default run, drawn at random.", "test pictures by recipe"),
+        ("heat.jpg", "Activation for concepts that the caption leaves out (CoCu's Figs. 3b and 4).", "heat maps by recipe"),
+    ):  # fmt: skip
+        if (folder / file).exists():
+            blocks += [Text((text,)), Figure(f"{folder.name}/{file}", alt)]
+        else:
+            blocks.append(Text((f"{text.split('.')[0]}: {beside.NOT_RUN}; ", Code("dvc repro report"), " draws it.")))
+    return blocks
+
+
+# ------------------------------------------------------------------------------------------------ dvc plots
+
+
+def write_plots(data: Comparison, folder: Path) -> None:
+    """scores.csv, differences.csv and ablation.csv for `dvc plots`."""
+    own = [r for r in data.results if "miou" in r.scores]
+    names = ("run", "recipe", "benchmark", "protocol", "miou", "low", "high", "sd", "pixel_accuracy", "boundary_f")
+    keys = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "boundary_f")
+    write_csv(folder / "scores.csv", names, [
+        (r.run or "default", r.recipe, r.benchmark, r.protocol, *(r.scores.get(k, "") for k in keys)) for r in own])
+    home = [r for r in own if (r.benchmark, r.protocol) == (data.home, OWN)]
+    write_csv(folder / "differences.csv", ("recipe", "difference", "low", "high"), [
+        (data.name(r), *_ends(r.baseline.value, r.baseline.low, r.baseline.high)) for r in home if r.baseline])
+    table = next(table for table in TABLES if table.run)
+    found = ((row, data.of(recipe, data.home, first=table.run)) for recipe, row in zip(table.recipes, table.rows))
+    write_csv(folder / "ablation.csv", ("recipe", "miou", "low", "high", "theirs"), [
+        (f"{row['model']}: {r.recipe}", *_ends(*(r.scores.get(k) for k in keys[:3])), row["average"])
+        for row, r in found if r])  # fmt: skip
+
+
+def _ends(value: float | None, low: float | None, high: float | None) -> tuple[Any, Any, Any]:
+    """A value and its interval, which is the value itself where it is not known."""
+    return tuple(round(v, DECIMALS) for v in (value or 0.0, *(value or 0.0 if v is None else v for v in (low, high))))
