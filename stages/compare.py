@@ -12,8 +12,10 @@ from stages.kinds import In, Out
 PARAMS = ("recipes",)
 
 
-def main(params: Params, *, metrics: In, recipes: In, plots: In, pictures: In, experiments: In, benchmarks: In,
-         markdown: Out, page: Out, charts: Out, tracker: Tracker) -> dict[str, float]:  # fmt: skip
+def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
+    params: Params, *, metrics: In, recipes: In, plots: In, pictures: In, experiments: In, benchmarks: In,
+    markdown: Out, page: Out, charts: Out, tracker: Tracker,
+) -> dict[str, float]:  # fmt: skip
     """Write the comparison; its counts and files are those of the whole reproduction."""
     folders = Folders(metrics, recipes, plots, pictures, experiments, benchmarks)
     counts = write(folders, Outputs(markdown, page, charts), recipes=params.recipes)

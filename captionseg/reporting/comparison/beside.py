@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from captionseg.reporting.comparison.document import Block, Cell, Heading, Listing, Row, Table, Text
+from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, Table, Text
 from captionseg.reporting.comparison.inputs import OWN, Comparison
 from captionseg.reporting.comparison.papers import AVERAGE, COMMANDS, EVALUATE, HOME, TABLES, Column, PaperTable
+from captionseg.reporting.comparison.sections import gain
 from captionseg.reporting.page import DASH, number
 
 NOT_RUN = "not run"
@@ -29,7 +30,7 @@ def blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
     for paper in TABLES:
         table, missing = (paired if paper.pairs else stacked)(paper, data)
         notes = " ".join([f"{paper.metric}, %.", *paper.notes])
-        out += [Heading(f"{paper.paper}, Table {paper.number}: {paper.about}"), table, Text((notes,), small=True)]
+        out += [table, Text((notes,), small=True)]
         if missing:
             out += [Text((f"Where it says {NOT_RUN}, this fills the cell:",), small=True), Listing(commands(missing))]
         gaps |= set(missing)
@@ -38,9 +39,9 @@ def blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
 
 def stacked(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
     """The paper's rows, then ours; benchmarks of the paper and columns of our own pictures side by side."""
-    words, columns = paper.words, {**paper.columns, **{f"own {i}": c for i, c in enumerate(paper.own)}}
-    head = [words[0], "whose", *words[1:], *(own(c, data) if c in paper.own else c.title for c in columns.values())]
-    rows = [Row([Cell(row[words[0]]), Cell("theirs", kind="text"), *(Cell(row[w] or DASH, kind="text") for w in words[1:]),
+    first, columns = paper.words[0], {**paper.columns, **{f"own {i}": c for i, c in enumerate(paper.own)}}
+    head = [first, "whose", *(f"{own(c, data)} (ours)" if c in paper.own else c.title for c in columns.values())]
+    rows = [Row([Cell(row[first], described(paper, row)), Cell("theirs", kind="text"),
                  *(Cell(row.get(name) or DASH) for name in columns)], theirs=True) for row in paper.rows]  # fmt: skip
     missing: list[Missing] = []
     for recipe in paper.recipes:
@@ -49,8 +50,19 @@ def stacked(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
             cells = [mean if c is AVERAGE else value(data, recipe, protocol, c, run=paper.run, missing=missing)
                      for c in columns.values()]  # fmt: skip
             name = recipe if protocol == OWN else f"{recipe}, {protocol}"
-            rows.append(Row([Cell(name), Cell("ours", kind="text"), *(Cell(DASH, kind="text") for _ in words[1:]), *cells]))
-    return Table(f"{paper.paper}, Table {paper.number}: their rows, then ours", head, rows), missing
+            rows.append(Row([Cell(name), Cell("ours", kind="text"), *cells]))
+    return Table(f"{paper.paper}, Table {paper.number}: {paper.about}. Their rows, then ours", head, rows), missing
+
+
+def described(paper: PaperTable, row: Mapping[str, str]) -> str:
+    """What a paper says of a row beside its name: a thing that it has by its column, others by their value."""
+    words = []
+    for name in paper.words[1:]:
+        if row[name] == "yes":
+            words.append(name)
+        elif row[name] not in ("", "no"):
+            words.append(f"{name} {row[name]}" if row[name].isdigit() else row[name])
+    return "; ".join(words)
 
 
 def paired(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
@@ -64,7 +76,8 @@ def paired(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
         rows.append(Row([Cell(row[words[0]]), *(Cell(row[w] or DASH, kind="text") for w in words[1:]),
                          *(Cell(row[name] or DASH) for name in columns), Cell(recipe, kind="text"), *ours]))
     grey = frozenset(range(len(words), len(words) + len(columns)))
-    return Table(f"{paper.paper}, Table {paper.number}: their numbers, then ours", head, rows, grey), missing
+    title = f"{paper.paper}, Table {paper.number}: {paper.about}. Their numbers, then ours"
+    return Table(title, head, rows, grey), missing
 
 
 def own(column: Column, data: Comparison) -> str:
@@ -79,9 +92,13 @@ def value(data: Comparison, recipe: str, protocol: str, column: Column, *, run: 
         return Cell(DASH)
     result = data.of(recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run)
     if result is None:
+        if column.benchmark and column.score.startswith("miou_"):  # which `captionseg evaluate` does not give
+            return Cell(DASH)
         if protocol == OWN:
             missing.append(Missing(recipe, column.benchmark))
         return Cell(NOT_RUN, kind="absent")
+    if column.score == "gain":
+        return gain(result.baseline)
     if column.score not in result.scores:
         return Cell(DASH)
     return Cell(number(result.scores[column.score]), result.interval if column.score == "miou" else "")
@@ -111,5 +128,6 @@ def commands(missing: Iterable[Missing]) -> str:
         if len(scored) == 1 and " " not in recipes:
             lines.append(EVALUATE.format(recipes, benchmarks))
         else:
-            lines.append(f"for r in {recipes}; do for b in {benchmarks}; do {EVALUATE.format('$r', '$b')}; done; done")
+            inner = f"  for b in {benchmarks}; do {EVALUATE.format('$r', '$b')}; done"
+            lines += [f"for r in {recipes}; do", inner, "done"]
     return "\n".join(lines)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from captionseg.reporting.charts import draw_curves, draw_recipes, styles
 from captionseg.reporting.comparison import beside, sections
 from captionseg.reporting.comparison.document import Block, Code, Document, Figure, Link, Listing, Section, Text
 from captionseg.reporting.comparison.document import html as as_html
 from captionseg.reporting.comparison.document import markdown as as_markdown
-from captionseg.reporting.comparison.inputs import DEFAULT, OWN, Comparison, Folders, Result, Run, read
+from captionseg.reporting.comparison.inputs import OWN, Comparison, Folders, read
 from captionseg.reporting.comparison.papers import TABLES
 from captionseg.reporting.tables import DECIMALS, write_csv
 from captionseg.storage import atomic_path
@@ -70,15 +69,16 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
 def document(data: Comparison, tables: Iterable[Block], curves: Iterable[Block], seen: Iterable[Block],
              chart: Iterable[Block]) -> Document:  # fmt: skip
     """The page as data."""
-    warning = ("Numbers of the papers are marked theirs and stand in grey rows or columns of their own. They come from other "
-               "pictures, millions of captions and larger models: they say what a method brings there, and are not to be "
-               "compared with ours digit by digit.")  # fmt: skip
+    warning = ("Numbers of the papers are marked theirs and stand in grey rows or columns of their own. They come from "
+               "other pictures, millions of captions and larger models: they say what a method brings there, and are "
+               "not to be compared with ours digit by digit.")  # fmt: skip
     more = Text(("Everything about the default run: ", Link("index.html", "index.html"), ". The numbers: ",
                  Link("metrics.json", "metrics.json"), "."), small=True)  # fmt: skip
+    lede, how = sections.compared(data)
     return Document(
-        "Recipes, benchmarks and the tables of the papers", sections.compared(data),
+        "Recipes, benchmarks and the tables of the papers", lede,
         (
-            Section("scores", "Our recipes", [*chart, *sections.scores(data), more]),
+            Section("scores", "Our recipes", [how, *chart, *sections.scores(data), more]),
             Section("papers", "Beside the papers", [Text((warning,)), *tables]),
             Section("classes", "Best and worst classes", sections.classes(data)),
             Section("convergence", "Convergence", list(curves)),
@@ -105,9 +105,9 @@ def overview(data: Comparison, folder: Path) -> list[Block]:
 def converged(data: Comparison, folder: Path) -> list[Block]:
     """Losses and tune mIoU of baselines and their curated twins, of the default run and of experiments."""
     out: list[Block] = [Text((
-        "Recipes and their baselines, without controls; CoCu shows such curves in its Fig. 3a. Thick: mean over seeds; thin: single "
-        "seeds. The loss is a running mean. Recipes have other texts and so other losses: courses compare, levels do not. The tune "
-        "mIoU is measured on a coarse grid.",), small=True)]  # fmt: skip
+        "Recipes and their baselines, without controls; CoCu shows such curves in its Fig. 3a. Thick: mean over seeds; "
+        "thin: single seeds. The loss is a running mean. Recipes have other texts and so other losses: courses "
+        "compare, levels do not. The tune mIoU is measured on a coarse grid.",), small=True)]  # fmt: skip
     for run in data.runs:
         curves = sections.shown_curves(data, run)
         if curves:
@@ -127,14 +127,12 @@ def _figure(folder: Path, name: str, alt: str) -> Figure:
 def pictures(folder: Path, out: Outputs) -> list[Block]:
     """Overlays and heat maps that the report left, as far as they are there."""
     blocks: list[Block] = []
-    for file, text, alt in (
-        ("overlays.jpg", "The same test pictures by every recipe of the default run, drawn at random.", "test pictures by recipe"),
-        ("heat.jpg", "Activation for concepts that the caption leaves out (CoCu's Figs. 3b and 4).", "heat maps by recipe"),
-    ):  # fmt: skip
+    for file, text in (("overlays.jpg", "The same test pictures, labelled by every recipe of the default run"),
+                       ("heat.jpg", "Heat maps of concepts that the caption leaves out, as in CoCu's Figs. 3b and 4")):
         if (folder / file).exists():
-            blocks += [Text((text,)), Figure(f"{folder.name}/{file}", alt)]
+            blocks += [Text((f"{text}.",)), Figure(f"{folder.name}/{file}", text)]
         else:
-            blocks.append(Text((f"{text.split('.')[0]}: {beside.NOT_RUN}; ", Code("dvc repro report"), " draws it.")))
+            blocks.append(Text((f"{text}: {beside.NOT_RUN}; ", Code("dvc repro report"), " draws it.")))
     return blocks
 
 
@@ -158,6 +156,6 @@ def write_plots(data: Comparison, folder: Path) -> None:
         for row, r in found if r])  # fmt: skip
 
 
-def _ends(value: float | None, low: float | None, high: float | None) -> tuple[Any, Any, Any]:
+def _ends(value: float | None, low: float | None, high: float | None) -> tuple[float, ...]:
     """A value and its interval, which is the value itself where it is not known."""
     return tuple(round(v, DECIMALS) for v in (value or 0.0, *(value or 0.0 if v is None else v for v in (low, high))))

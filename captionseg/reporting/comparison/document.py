@@ -64,19 +64,23 @@ class Table:
         head: names of the columns.
         rows: as many cells each as the head has.
         theirs: columns whose numbers are a paper's in every row.
-        open: whether it is shown at once, not behind its caption.
     """
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Row]
     theirs: frozenset[int] = frozenset()
-    open: bool = True
 
     def __post_init__(self) -> None:
         wrong = [row for row in self.rows if len(row.cells) != len(self.head)]
         if wrong:
             raise ValueError(f"{self.caption}: {len(self.head)} columns, but a row has {len(wrong[0].cells)} cells")
+
+    @property
+    def words(self) -> frozenset[int]:
+        """Columns that hold words, not numbers: they start at the left."""
+        texts = {i for row in self.rows for i, cell in enumerate(row.cells) if cell.kind == "text"}
+        return frozenset({0} | texts)
 
 
 @dataclass(frozen=True)
@@ -89,20 +93,13 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Heading:
-    """Of a part of a section."""
-
-    text: str
-
-
-@dataclass(frozen=True)
 class Listing:
     """Lines for a terminal."""
 
     text: str
 
 
-Block = Text | Table | Figure | Heading | Listing
+Block = Text | Table | Figure | Listing
 
 
 @dataclass(frozen=True)
@@ -131,9 +128,8 @@ def html(document: Document) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                      lstrip_blocks=True, keep_trailing_newline=True)  # fmt: skip
     environment.filters |= {"breakable": breakable}
-    environment.tests |= {kind.__name__.lower(): _is(kind) for kind in (Text, Table, Figure, Heading, Listing,
-                                                                        Code, Link)}  # fmt: skip
-    source = (resources.files(__package__) / "comparison.html").read_text(encoding="utf-8")
+    environment.tests |= {kind.__name__.lower(): _is(kind) for kind in (Text, Table, Figure, Code, Link)}
+    source = (resources.files("captionseg.reporting.comparison") / "comparison.html").read_text(encoding="utf-8")
     return environment.from_string(source).render(document=document, style=_style())
 
 
@@ -167,11 +163,9 @@ def _block(block: Block) -> str:
     if isinstance(block, Text):
         return "".join(_inline(part) for part in block.parts)
     if isinstance(block, Table):
-        return "\n".join([f"**{escaped(block.caption)}**", "", *_table(block)])
+        return "\n".join([f"### {escaped(block.caption)}", "", *_table(block)])
     if isinstance(block, Figure):
         return f"![{escaped(block.alt)}]({block.path})"
-    if isinstance(block, Heading):
-        return f"### {escaped(block.text)}"
     return f"```\n{block.text.rstrip()}\n```"
 
 
@@ -182,7 +176,8 @@ def _inline(part: str | Code | Link) -> str:
 
 
 def _table(table: Table) -> list[str]:
-    lines = [[escaped(name) or " " for name in table.head], ["---", *["---:"] * (len(table.head) - 1)]]
+    lines = [[escaped(name) or " " for name in table.head],
+             ["---" if i in table.words else "---:" for i in range(len(table.head))]]
     for row in table.rows:
         lines.append([_cell(cell, row.theirs or i in table.theirs) for i, cell in enumerate(row.cells)])
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -57,8 +57,9 @@ class Difference:
         """Interval and share, where they are known."""
         if self.low is None or self.high is None:
             return f"over {self.to}"
-        share = "" if self.better is None else f", {100 * self.better:.0f} %"
-        return f"{signed(self.low)} to {signed(self.high)}{share}"
+        words = [f"{signed(self.low)} to {signed(self.high)}"]
+        words += [] if self.better is None else [f"{100 * self.better:.0f} % over"]
+        return ", ".join(word.replace(" ", "\N{NO-BREAK SPACE}") for word in words) + f" {self.to}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Result:
         seeds: mIoU by seed.
         said: how it was labelled, as its evaluation wrote it.
         pictures: how many were scored, where that is known.
+        title: of the benchmark.
         baseline, control: what it gains over them.
     """
 
@@ -87,6 +89,7 @@ class Result:
     seeds: Mapping[str, float] = field(default_factory=dict)
     said: Mapping[str, Any] = field(default_factory=dict)
     pictures: int | None = None
+    title: str = ""
     baseline: Difference | None = None
     control: Difference | None = None
 
@@ -190,7 +193,8 @@ def _result(key: tuple[str, str, str, str], scores: Mapping[str, Any], said: Map
     """A result out of its scores and of what its evaluation wrote beside them."""
     pictures = said.get("pictures")
     return Result(*key, _numbers(scores), _numbers(said.get("per_class", {})), _numbers(said.get("seeds", {})),
-                  said.get("protocol", {}), pictures.get("scored") if isinstance(pictures, dict) else pictures)
+                  said.get("protocol", {}), pictures.get("scored") if isinstance(pictures, dict) else pictures,
+                  one_line(said.get("title") or key[2].replace("_", " ")))
 
 
 def _compared(result: Result, results: list[Result], recipes: Mapping[str, Recipe],
@@ -202,7 +206,8 @@ def _compared(result: Result, results: list[Result], recipes: Mapping[str, Recip
               if (r.benchmark, r.protocol) == (result.benchmark, result.protocol) and "miou" in r.scores}  # fmt: skip
     key = result.benchmark if result.protocol == OWN else f"{result.benchmark}@{result.protocol}"
     found: list[Difference | None] = []
-    for name, other in (("baseline", baseline_of(recipes, result.recipe)), ("control", control_of(recipes, result.recipe))):
+    for name, relation in (("baseline", baseline_of), ("control", control_of)):
+        other = relation(recipes, result.recipe)
         paired = written[result.recipe][key].get(f"over_{name}")
         plain = difference(beside, result.recipe, other)
         if isinstance(paired, dict) and other and "miou" in paired:
@@ -256,11 +261,10 @@ class Comparison:
     def results(self) -> list[Result]:
         """Of all runs, without those that an experiment only repeats."""
         out: list[Result] = []
-        for run in self.runs:
-            for result in run.results:
-                same = (r for r in out if self.key(r) == self.key(result) and r.scores.get("miou") == result.scores.get("miou"))
-                if next(same, None) is None:
-                    out.append(result)
+        for result in (result for run in self.runs for result in run.results):
+            twins = (r.scores for r in out if self.key(r) == self.key(result))
+            if not any(s.get("miou", s) == result.scores.get("miou", result.scores) for s in twins):
+                out.append(result)
         return out
 
     @staticmethod

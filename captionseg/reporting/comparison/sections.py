@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from captionseg.reporting.charts import signed
-from captionseg.reporting.comparison.document import Block, Cell, Code, Heading, Row, Table, Text
+from captionseg.reporting.comparison.document import Block, Cell, Code, Row, Table, Text
 from captionseg.reporting.comparison.inputs import OWN, Comparison, Curves, Difference, Result, Run
 from captionseg.reporting.page import DASH, number
 from captionseg.reporting.tables import baseline_of, is_control
@@ -19,29 +19,32 @@ EXTRA = {"acc1": "acc@1", "acc5": "acc@5", "map": "mAP", "map_50": "mAP at .5", 
          "mask_map": "mask mAP", "mask_map_50": "mask mAP at .5", "mask_map_75": "mask mAP at .75"}  # fmt: skip
 
 
-def compared(data: Comparison) -> Text:
-    """What was compared on what."""
+def compared(data: Comparison) -> tuple[Text, Text]:
+    """What was compared on what: in a sentence, and how."""
     default, home = data.runs[0], data.home.replace("_", " ")
     scored = [r for r in data.results if "miou" in r.scores]
     seeds = sorted({len(r.seeds) for r in scored if r.seeds})
     experiments = [run.name for run in data.runs[1:]]
-    benchmarks = sorted({r.benchmark for r in data.results} - {data.home})
+    benchmarks = sorted({r.title for r in data.results if r.benchmark != data.home})
     protocols = sorted({r.protocol for r in data.results} - {OWN})
     pictures = sorted({r.pictures for r in scored if r.benchmark == data.home and r.pictures})
     count = f"{default.pairs:,} captioned pictures" if default.pairs else "captioned pictures"
-    parts = [
+    first = [
         f"{len({r.recipe for r in data.results})} recipes, trained on {count} ({home}) and never on a mask",
         f", each with {_span(seeds)} seeds" if seeds else "",
         f", scored on {_span(pictures)} test pictures" if pictures else ", scored on the test split",
-        f" and on {', '.join(benchmarks)}" if benchmarks else "",
-        f". Experiments beside the default run: {', '.join(experiments)}." if experiments
-        else ". No experiment was kept beside the default run.",
+        f" and on {', '.join(benchmarks)}" if benchmarks else "", "; with the papers' tables beside them.",
+    ]  # fmt: skip
+    more = [
+        f"Experiments beside the default run: {', '.join(experiments)}." if experiments
+        else "No experiment was kept beside the default run.",
         f" Protocols beside each recipe's own: {', '.join(protocols)}." if protocols
         else " Every recipe is scored by its own protocol alone.",
         " Every mIoU is of the whole data set (one confusion matrix), a mean over seeds; intervals are bootstraps over "
-        "test pictures, models fixed. Epochs and thresholds are chosen on the tune split; the test split is only reported.",
+        "test pictures, models fixed. Epochs and thresholds are chosen on the tune split; the test split is only "
+        "reported.",
     ]  # fmt: skip
-    return Text(("".join(parts),))
+    return Text(("".join(first),)), Text(("".join(more),))
 
 
 def _span(values: Sequence[int]) -> str:
@@ -56,21 +59,21 @@ def scores(data: Comparison) -> list[Block]:
     out: list[Block] = []
     for run in data.runs:
         results = [r for r in data.results if r.run == run.name and "miou" in r.scores]
-        if run.name:
-            out.append(Heading(f"Experiment {run.name}"))
-            out += [Text((run.about,), small=True)] if run.about else []
+        title = f"Experiment {run.name}{': ' + run.about if run.about else ''}" if run.name else "The default run"
         if results:
             best = {key: max(r.scores["miou"] for r in results if (r.benchmark, r.protocol) == key)
                     for key in {(r.benchmark, r.protocol) for r in results}}  # fmt: skip
             rows = [_row(data, run, r, r.scores["miou"] == best[r.benchmark, r.protocol]) for r in results]
-            out.append(Table(f"mIoU of {f'experiment {run.name}' if run.name else 'the default run'}", HEAD, rows))
+            out.append(Table(title, HEAD, rows))
+        elif run.name:
+            out.append(Text((f"{title} Nothing but what the default run has.",)))
         else:
-            again = "Nothing but what the default run has, or nothing at all." if run.name else "No recipe was scored: "
-            out.append(Text((again,) if run.name else (again, Code("dvc repro"), " scores them.")))
+            out.append(Text(("No recipe was scored: ", Code("dvc repro"), " scores them.")))
     if data.results:
-        out.append(Text(("mIoU with its 95 % interval, % throughout. Differences are in points of mIoU, with the 95 % interval "
-                         "of a bootstrap of the same test pictures for both and the share of its data sets in which the "
-                         "recipe is ahead. Bold: the highest of a table's benchmark and protocol.",), small=True))
+        out.append(Text(("mIoU with its 95 % interval, % throughout. Differences are in points of mIoU, with the 95 % "
+                         "interval of a bootstrap of the same test pictures for both and the share of its data sets in "
+                         "which the recipe is ahead. Bold: the highest of a table's benchmark and protocol.",),
+                        small=True))
     return [*out, *_others(data)]
 
 
@@ -83,7 +86,8 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
     seeds = f"{len(result.seeds)} seed{'s' * (len(result.seeds) != 1)}" if result.seeds else ""
     protocol = Cell("its own" if result.protocol == OWN else result.protocol, said(result.said), "text")
     spread = s.get("miou_std") if len(result.seeds) != 1 else None
-    return Row([Cell(data.name(result), about), Cell(result.benchmark.replace("_", " "), kind="text"), protocol,
+    first = (result.benchmark, result.protocol) == (data.home, OWN)
+    return Row([Cell(data.name(result), about if first else ""), Cell(result.title, kind="text"), protocol,
                 Cell(number(s["miou"]), result.interval, "best" if best else ""), Cell(number(spread, 2), seeds),
                 Cell(number(s.get("pixel_accuracy"))), Cell(number(s.get("boundary_f"))),
                 gain(result.baseline), gain(result.control)])  # fmt: skip
@@ -117,9 +121,9 @@ def _others(data: Comparison) -> Iterator[Block]:
     found = [r for r in data.results if set(EXTRA) & set(r.scores)]
     names = [name for name in EXTRA if any(name in r.scores for r in found)]
     if found:
-        yield Heading("Classification, parts and masks")
-        yield Table("Scores other than mIoU", ("recipe", "benchmark", "protocol", *(EXTRA[n] for n in names)), [
-            Row([Cell(data.name(r)), Cell(r.benchmark.replace("_", " "), kind="text"),
+        head = ("recipe", "benchmark", "protocol", *(EXTRA[n] for n in names))
+        yield Table("Classification, parts and masks: scores other than mIoU", head, [
+            Row([Cell(data.name(r)), Cell(r.title, kind="text"),
                  Cell("its own" if r.protocol == OWN else r.protocol, kind="text"),
                  *(Cell(number(r.scores.get(n))) for n in names)]) for r in found])  # fmt: skip
 
@@ -136,7 +140,7 @@ def classes(data: Comparison) -> list[Block]:
     for result in found:
         order = sorted(result.per_class.items(), key=lambda pair: (-pair[1], pair[0]))
         zero = sum(value < 1 for _, value in order)
-        rows.append(Row([Cell(data.name(result)), Cell(result.benchmark.replace("_", " "), kind="text"),
+        rows.append(Row([Cell(data.name(result)), Cell(result.title, kind="text"),
                          Cell(_listed(order[:SHOWN]), kind="text"), Cell(_listed(order[::-1][:SHOWN]), kind="text"),
                          Cell(f"{zero} of {len(order)}")]))  # fmt: skip
     head = ("recipe", "benchmark", f"{SHOWN} best", f"{SHOWN} worst, worst first", "below 1 % IoU")
@@ -168,13 +172,14 @@ def convergence(run: Run, curves: Curves) -> Table:
         base = baseline_of(run.recipes, name) if name in run.recipes else None
         aim = _mean(run.curves[base], "tune_miou") if base in run.curves else []
         reached = next((step for step, value in tuned if aim and value >= aim[-1][1]), None)
-        rows.append(Row([
-            Cell(name), Cell(number(steps[0][1] if steps else None, 2)), Cell(number(last, 2)),
-            Cell(number(tuned[0][1] if tuned else None)), Cell(number(tuned[-1][1] if tuned else None)),
-            Cell(DASH) if not aim else Cell("never" if reached is None else f"{reached + 1:,}",
-                                            f"of {steps[-1][0] + 1:,}; {base} ends at {number(aim[-1][1])}")]))  # fmt: skip
+        soon = Cell(DASH)
+        if aim and steps:
+            soon = Cell("never" if reached is None else f"{reached + 1:,}",
+                        f"of {steps[-1][0] + 1:,}; {base} ends at {number(aim[-1][1])}")  # fmt: skip
+        rows.append(Row([Cell(name), Cell(number(steps[0][1] if steps else None, 2)), Cell(number(last, 2)),
+                         *(Cell(number(tuned[i][1] if tuned else None)) for i in (0, -1)), soon]))
     head = ("recipe", "first loss", "last loss", "first tune mIoU", "last tune mIoU", "steps until its baseline's last")
-    return Table(f"Convergence of {f'experiment {run.name}' if run.name else 'the default run'}", head, rows)
+    return Table(f"Experiment {run.name}" if run.name else "The default run", head, rows)
 
 
 def _mean(seeds: Mapping[int, Sequence[tuple[int, str, float]]], name: str) -> list[tuple[int, float]]:
