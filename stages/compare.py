@@ -16,8 +16,8 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     params: Params, *, metrics: In, recipes: In, plots: In, pictures: In, experiments: In, benchmarks: In,
     markdown: Out, page: Out, charts: Out, tracker: Tracker,
 ) -> dict[str, float]:  # fmt: skip
-    """Write the comparison; its counts and files are those of the whole reproduction."""
+    """Write the comparison; its numbers and files are those of the whole reproduction."""
     folders = Folders(metrics, recipes, plots, pictures, experiments, benchmarks)
-    counts = write(folders, Outputs(markdown, page, charts), recipes=params.recipes)
-    tracker.summary({"comparison": counts}, [markdown, page, charts])
-    return {name: float(value) for name, value in counts.items()}
+    numbers = write(folders, Outputs(markdown, page, charts), recipes=params.recipes)
+    tracker.summary({"comparison": numbers}, [markdown, page, charts])
+    return {name: float(value) for name, value in numbers.items() if isinstance(value, int)}

@@ -50,7 +50,8 @@ def stacked(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
             cells = [mean if c is AVERAGE else value(data, recipe, protocol, c, run=paper.run, missing=missing)
                      for c in columns.values()]  # fmt: skip
             name = recipe if protocol == OWN else f"{recipe}, {protocol}"
-            rows.append(Row([Cell(name), Cell("ours", kind="text"), *cells]))
+            if protocol == OWN or any(cell.text != DASH for cell in cells):
+                rows.append(Row([Cell(name), Cell("ours", kind="text"), *cells]))
     return Table(f"{paper.paper}, Table {paper.number}: {paper.about}. Their rows, then ours", head, rows), missing
 
 
@@ -87,15 +88,14 @@ def own(column: Column, data: Comparison) -> str:
 
 def value(data: Comparison, recipe: str, protocol: str, column: Column, *, run: str,
           missing: list[Missing]) -> Cell:  # fmt: skip
-    """Our number for a column; what has not been run is noted in `missing`, under a recipe's own protocol."""
+    """Our number for a column; what a recipe has not been run on, by its own protocol, is noted in `missing`."""
     if column.benchmark is None:
         return Cell(DASH)
     result = data.of(recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run)
     if result is None:
-        if column.benchmark and column.score.startswith("miou_"):  # which `captionseg evaluate` does not give
-            return Cell(DASH)
-        if protocol == OWN:
-            missing.append(Missing(recipe, column.benchmark))
+        if protocol != OWN or (column.benchmark and column.score.startswith("miou_")):
+            return Cell(DASH)  # no command that is shown here would fill it
+        missing.append(Missing(recipe, column.benchmark))
         return Cell(NOT_RUN, kind="absent")
     if column.score == "gain":
         return gain(result.baseline)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from captionseg.reporting.charts import draw_curves, draw_recipes, styles
 from captionseg.reporting.comparison import beside, sections
@@ -39,7 +41,7 @@ class Outputs:
     charts: Path
 
 
-def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) -> dict[str, int]:
+def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
     """Read, draw, write. The same bytes for the same inputs.
 
     Args:
@@ -48,7 +50,8 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
         recipes: section `recipes` of params.yaml.
 
     Returns:
-        how many results, experiments, published benchmarks and gaps there are.
+        for the tracker: how many results, experiments, benchmarks and gaps there are; `gain` over the baseline by recipe
+        and `ablation`, mIoU by recipe, on the runs' own pictures.
 
     Raises:
         UserError: naming the file that is broken, half-written or missing.
@@ -61,9 +64,13 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
     for path, text in ((out.markdown, as_markdown(page)), (out.page, as_html(page))):
         with atomic_path(path) as part:
             part.write_text(text, encoding="utf-8")
-    write_plots(data, out.charts)
+    home = [r for r in data.results if (r.benchmark, r.protocol) == (data.home, OWN) and "miou" in r.scores]
+    steps = ablation(data)
+    write_plots(data, out.charts, home, steps)
     return {"results": len(data.results), "experiments": len(data.runs) - 1,
-            "benchmarks": len({r.benchmark for r in data.results}), "not_run": len(gaps)}  # fmt: skip
+            "benchmarks": len({r.benchmark for r in data.results}), "not_run": len(gaps),
+            "gain": {data.name(r): r.baseline.value for r in home if r.baseline},
+            "ablation": {r.recipe: r.scores["miou"] for _, r in steps}}  # fmt: skip
 
 
 def document(data: Comparison, tables: Iterable[Block], curves: Iterable[Block], seen: Iterable[Block],
@@ -111,12 +118,10 @@ def converged(data: Comparison, folder: Path) -> list[Block]:
     for run in data.runs:
         curves = sections.shown_curves(data, run)
         if curves:
-            name = f"curves_{run.name}" if run.name else "curves"
-            looks = styles({**{r: run.recipes[r] for r in curves if r in run.recipes}})
-            known = {recipe: seeds for recipe, seeds in curves.items() if recipe in looks}
-            draw_curves(folder / name, known, looks)
+            name = f"curves_{re.sub(r'[^A-Za-z0-9_-]', '_', run.name)}" if run.name else "curves"
+            draw_curves(folder / name, curves, styles({recipe: run.recipes[recipe] for recipe in curves}))
             title = f"loss and tune mIoU over steps, {run.name or 'default run'}"
-            out += [_figure(folder, name, title), sections.convergence(run, known)]
+            out += [_figure(folder, name, title), sections.convergence(run, curves)]
     return out if len(out) > 1 else [Text(("No curves were kept.",))]
 
 
@@ -139,21 +144,28 @@ def pictures(folder: Path, out: Outputs) -> list[Block]:
 # ------------------------------------------------------------------------------------------------ dvc plots
 
 
-def write_plots(data: Comparison, folder: Path) -> None:
+def ablation(data: Comparison) -> list[tuple[Mapping[str, str], Result]]:
+    """Rows of CoCu's Table 3 with our result for each, where there is one."""
+    table = next(table for table in TABLES if table.run)
+    found = ((row, data.of(recipe, data.home, first=table.run))
+             for recipe, row in zip(table.recipes, table.rows, strict=True))  # fmt: skip
+    return [(row, result) for row, result in found if result and "miou" in result.scores]
+
+
+def write_plots(data: Comparison, folder: Path, home: Iterable[Result],
+                steps: Iterable[tuple[Mapping[str, str], Result]]) -> None:  # fmt: skip
     """scores.csv, differences.csv and ablation.csv for `dvc plots`."""
     own = [r for r in data.results if "miou" in r.scores]
-    names = ("run", "recipe", "benchmark", "protocol", "miou", "low", "high", "sd", "pixel_accuracy", "boundary_f")
     keys = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "boundary_f")
+    names = ("name", "run", "recipe", "benchmark", "protocol", "miou", "low", "high", "sd", *keys[4:])
     write_csv(folder / "scores.csv", names, [
-        (r.run or "default", r.recipe, r.benchmark, r.protocol, *(r.scores.get(k, "") for k in keys)) for r in own])
-    home = [r for r in own if (r.benchmark, r.protocol) == (data.home, OWN)]
+        (data.label(r), r.run or "default", r.recipe, r.benchmark, r.protocol, *(r.scores.get(k, "") for k in keys))
+        for r in own])  # fmt: skip
     write_csv(folder / "differences.csv", ("recipe", "difference", "low", "high"), [
         (data.name(r), *_ends(r.baseline.value, r.baseline.low, r.baseline.high)) for r in home if r.baseline])
-    table = next(table for table in TABLES if table.run)
-    found = ((row, data.of(recipe, data.home, first=table.run)) for recipe, row in zip(table.recipes, table.rows))
     write_csv(folder / "ablation.csv", ("recipe", "miou", "low", "high", "theirs"), [
         (f"{row['model']}: {r.recipe}", *_ends(*(r.scores.get(k) for k in keys[:3])), row["average"])
-        for row, r in found if r])  # fmt: skip
+        for row, r in steps])  # fmt: skip
 
 
 def _ends(value: float | None, low: float | None, high: float | None) -> tuple[float, ...]:

@@ -156,7 +156,7 @@ def markdown(document: Document) -> str:
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it stands, on one line, also in a table."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", re.sub(r"\s+", " ", text))
 
 
 def _block(block: Block) -> str:

@@ -176,24 +176,27 @@ def _run(name: str, about: str, recipes: Mapping[str, Recipe], *, metrics: Path,
     of_recipes = mapping(numbers.get("recipes", {}), metrics, "recipes")
     results = []
     for recipe in [*(r for r in recipes if r in of_recipes), *(r for r in of_recipes if r not in recipes)]:
-        more = read_json(scores / f"{recipe}.json") if (scores / f"{recipe}.json").exists() else {}
+        file = scores / f"{recipe}.json"
+        more = read_json(file) if file.exists() else {}
+        also = mapping(more.get("also", {}), file, "also")
         for key, values in mapping(of_recipes[recipe], metrics, f"recipes.{recipe}").items():
             if key != "train":
                 benchmark, _, protocol = key.partition("@")
                 written = mapping(values, metrics, f"recipes.{recipe}.{key}")
-                said = more if not protocol else mapping(more.get("also", {}), metrics, "also").get(protocol, {})
-                results.append(_result((name, recipe, benchmark, protocol or OWN), written, said))
+                said = mapping(also.get(protocol, {}), file, f"also.{protocol}") if protocol else more
+                results.append(_result((name, recipe, benchmark, protocol or OWN), written, said, file))
     results = [_compared(result, results, recipes, of_recipes) for result in results]
     pairs = mapping(numbers.get("data", {}), metrics, "data").get("pairs")
     home = next((result.benchmark for result in results), "")
     return Run(name, about, recipes, results, read_curves(curves) if curves.exists() else {}, home, pairs)
 
 
-def _result(key: tuple[str, str, str, str], scores: Mapping[str, Any], said: Mapping[str, Any]) -> Result:
-    """A result out of its scores and of what its evaluation wrote beside them."""
+def _result(key: tuple[str, str, str, str], scores: Mapping[str, Any], said: Mapping[str, Any], file: Path) -> Result:
+    """A result out of its scores and of what its evaluation wrote beside them in `file`."""
     pictures = said.get("pictures")
-    return Result(*key, _numbers(scores), _numbers(said.get("per_class", {})), _numbers(said.get("seeds", {})),
-                  said.get("protocol", {}), pictures.get("scored") if isinstance(pictures, dict) else pictures,
+    per_class, seeds, protocol = (mapping(said.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol"))
+    return Result(*key, _numbers(scores), _numbers(per_class), _numbers(seeds), protocol,
+                  pictures.get("scored") if isinstance(pictures, dict) else pictures,
                   one_line(said.get("title") or key[2].replace("_", " ")))
 
 
@@ -209,8 +212,9 @@ def _compared(result: Result, results: list[Result], recipes: Mapping[str, Recip
     for name, relation in (("baseline", baseline_of), ("control", control_of)):
         other = relation(recipes, result.recipe)
         paired = written[result.recipe][key].get(f"over_{name}")
+        paired = _numbers(paired) if isinstance(paired, dict) else {}
         plain = difference(beside, result.recipe, other)
-        if isinstance(paired, dict) and other and "miou" in paired:
+        if other and "miou" in paired:
             found.append(Difference(other, paired["miou"], *(paired.get(k) for k in ("low", "high", "better"))))
         else:
             found.append(Difference(plain["to"], plain["value"]) if plain else None)
@@ -223,9 +227,7 @@ def _outside(folder: Path) -> Iterator[Result]:
         said = read_json(file)
         scores = mapping(said.get("scores"), file, "scores")
         benchmark, _, protocol = file.stem.partition("@")
-        for part in ("per_class", "seeds", "protocol"):
-            mapping(said.get(part, {}), file, part)
-        yield _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said)
+        yield _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file)
 
 
 def read_curves(file: Path) -> Curves:
@@ -238,9 +240,10 @@ def read_curves(file: Path) -> Curves:
     with file.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             try:
-                values = [(int(row["step"]), name, float(row[name])) for name in ("loss", "tune_miou") if row[name]]
+                step, loss, tuned = int(row["step"]), float(row["loss"]), row["tune_miou"].strip()
+                values = [(step, "loss", loss), *([(step, "tune_miou", float(tuned))] if tuned else [])]
                 out.setdefault(row["recipe"], {}).setdefault(int(row["seed"]), []).extend(values)
-            except (KeyError, TypeError, ValueError):
+            except (AttributeError, KeyError, TypeError, ValueError):
                 raise UserError(f"{file}: not a row of curves: {one_line(row)}; run what writes it again, or "
                                 "delete it") from None  # fmt: skip
     return out
@@ -283,6 +286,11 @@ class Comparison:
         """Those by which a recipe was scored on anything, its own first."""
         names = dict.fromkeys(r.protocol for r in self.results if r.recipe == recipe)
         return sorted(names, key=lambda name: (name != OWN, name))
+
+    def label(self, result: Result) -> str:
+        """A name that no other result has: with benchmark and protocol where they are not the usual ones."""
+        more = [result.title] if result.benchmark != self.home else []
+        return ", ".join([self.name(result), *more, *([result.protocol] if result.protocol != OWN else [])])
 
     def name(self, result: Result) -> str:
         """A recipe's name, with its experiment's where another run has a recipe of that name too."""

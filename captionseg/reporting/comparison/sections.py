@@ -148,18 +148,19 @@ def classes(data: Comparison) -> list[Block]:
 
 
 def _listed(rows: Iterable[tuple[str, float]]) -> str:
-    return ", ".join(f"{name} {number(value)}" for name, value in rows)
+    return ", ".join(f"{name}\N{NO-BREAK SPACE}{number(value)}" for name, value in rows)
 
 
 # ------------------------------------------------------------------------------------------------ convergence
 
 
 def shown_curves(data: Comparison, run: Run) -> Curves:
-    """Of the recipes of a run that are no controls; an experiment's only where the default run has not the same."""
-    default = data.runs[0].curves
-    return {name: seeds for name, seeds in run.curves.items()
-            if not (name in run.recipes and is_control(run.recipes[name]))
-            and (run is data.runs[0] or default.get(name) != seeds)}  # fmt: skip
+    """Of the recipes of a run that are no controls; of an experiment's those whose model has curves that are new."""
+    default = {} if run is data.runs[0] else data.runs[0].curves
+    known = {name: seeds for name, seeds in run.curves.items() if name in run.recipes}
+    models = {run.recipes[name].model for name, seeds in known.items() if default.get(name) != seeds}
+    return {name: seeds for name, seeds in known.items()
+            if run.recipes[name].model in models and not is_control(run.recipes[name])}  # fmt: skip
 
 
 def convergence(run: Run, curves: Curves) -> Table:
