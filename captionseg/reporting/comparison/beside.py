@@ -9,7 +9,17 @@ import numpy as np
 
 from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, Table, Text
 from captionseg.reporting.comparison.inputs import OWN, Comparison
-from captionseg.reporting.comparison.papers import AVERAGE, COMMANDS, EVALUATE, HOME, TABLES, Column, PaperTable
+from captionseg.reporting.comparison.papers import (
+    AVERAGE,
+    COMMANDS,
+    EVALUATE,
+    HOME,
+    KEEP,
+    OF_CLASS,
+    TABLES,
+    Column,
+    PaperTable,
+)
 from captionseg.reporting.comparison.sections import gain
 from captionseg.reporting.page import DASH, number
 
@@ -99,9 +109,9 @@ def value(data: Comparison, recipe: str, protocol: str, column: Column, *, run: 
         return Cell(NOT_RUN, kind="absent")
     if column.score == "gain":
         return gain(result.baseline)
-    if column.score not in result.scores:
-        return Cell(DASH)
-    return Cell(number(result.scores[column.score]), result.interval if column.score == "miou" else "")
+    if column.score.startswith(OF_CLASS):
+        return Cell(number(result.per_class.get(column.score.removeprefix(OF_CLASS))))
+    return Cell(number(result.scores.get(column.score)), result.interval(column.score))
 
 
 def average(data: Comparison, recipe: str, protocol: str, columns: Iterable[Column]) -> Cell:
@@ -122,7 +132,9 @@ def commands(missing: Iterable[Missing]) -> str:
             trained.setdefault(COMMANDS[recipe], []).append(recipe)
         else:
             scored.setdefault(benchmark, []).append(recipe)
-    lines = [command if len(command) > 60 else f"{command}  # {', '.join(names)}" for command, names in trained.items()]
+    lines = [command if "+recipes." in command else f"{command}  # {', '.join(names)}"
+             for command, names in trained.items()]  # fmt: skip
+    lines += [f"{KEEP}  # what they found, for this page"] if any("+recipes." in command for command in trained) else []
     if scored:
         benchmarks, recipes = " ".join(scored), " ".join(dict.fromkeys(r for names in scored.values() for r in names))
         if len(scored) == 1 and " " not in recipes:

@@ -13,7 +13,7 @@ from captionseg.reporting.comparison import beside, sections
 from captionseg.reporting.comparison.document import Block, Code, Document, Figure, Link, Listing, Section, Text
 from captionseg.reporting.comparison.document import html as as_html
 from captionseg.reporting.comparison.document import markdown as as_markdown
-from captionseg.reporting.comparison.inputs import OWN, Comparison, Folders, read
+from captionseg.reporting.comparison.inputs import OWN, Comparison, Folders, Result, read
 from captionseg.reporting.comparison.papers import TABLES
 from captionseg.reporting.tables import DECIMALS, write_csv
 from captionseg.storage import atomic_path
@@ -25,6 +25,7 @@ make groups                             # GroupViT and OVSegmentor, kept as repo
 make frozen                             # MaskCLIP, TCL and CoDe, likewise
 make segments                           # USE, likewise
 make ablation                           # the five rows of CoCu's Table 3
+python -m stages.keep NAME --about TEXT # keeps any other `dvc exp run` likewise
 captionseg evaluate --recipe cocu-mil --benchmark voc --root /data    # a published benchmark
 dvc repro compare                       # this page again, with whatever is there
 dvc plots show                          # the same numbers as interactive plots
@@ -50,8 +51,8 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
         recipes: section `recipes` of params.yaml.
 
     Returns:
-        for the tracker: how many results, experiments, benchmarks and gaps there are; `gain` over the baseline by recipe
-        and `ablation`, mIoU by recipe, on the runs' own pictures.
+        for the tracker: how many results, experiments, benchmarks and gaps there are; `gain` over the baseline by
+        recipe, and `ablation`, mIoU by recipe, on the runs' own pictures.
 
     Raises:
         UserError: naming the file that is broken, half-written or missing.
@@ -132,7 +133,7 @@ def _figure(folder: Path, name: str, alt: str) -> Figure:
 def pictures(folder: Path, out: Outputs) -> list[Block]:
     """Overlays and heat maps that the report left, as far as they are there."""
     blocks: list[Block] = []
-    for file, text in (("overlays.jpg", "The same test pictures, labelled by every recipe of the default run"),
+    for file, text in (("overlays.jpg", "The same test pictures, labelled by the recipes of the default run"),
                        ("heat.jpg", "Heat maps of concepts that the caption leaves out, as in CoCu's Figs. 3b and 4")):
         if (folder / file).exists():
             blocks += [Text((f"{text}.",)), Figure(f"{folder.name}/{file}", text)]

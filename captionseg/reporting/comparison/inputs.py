@@ -93,10 +93,9 @@ class Result:
     baseline: Difference | None = None
     control: Difference | None = None
 
-    @property
-    def interval(self) -> str:
-        """Of mIoU, empty where it is not known."""
-        low, high = self.scores.get("miou_low"), self.scores.get("miou_high")
+    def interval(self, score: str = "miou") -> str:
+        """Of a score, empty where it is not known."""
+        low, high = self.scores.get(f"{score}_low"), self.scores.get(f"{score}_high")
         return "" if low is None or high is None else f"{number(low)} \N{EN DASH} {number(high)}"
 
 
@@ -133,7 +132,7 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
                  curves=folders.plots / "curves.csv")  # fmt: skip
     found.results.extend(_outside(folders.benchmarks))
     runs = [found]
-    for folder in sorted(path for path in folders.experiments.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in folders.experiments.glob("[!.]*/")):
         file = folder / "experiment.json"
         said = read_json(file)
         own = {name: build(Recipe, value, f"{file}: recipes.{name}")

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 HOME = ""
 """In place of a benchmark: the run's own test pictures."""
+OF_CLASS = "class: "
+"""Begins the name of a score that is of a single class."""
 
 
 class Column(NamedTuple):
@@ -18,7 +20,7 @@ class Column(NamedTuple):
     Attributes:
         title: heading.
         benchmark: HOME, a name of `captionseg evaluate`, or None where we have nothing of the kind.
-        score: its name in `scores`.
+        score: its name in `scores`, or OF_CLASS and a class.
     """
 
     title: str
@@ -32,14 +34,15 @@ COLUMNS = {
     "coco_object": Column("COCO-Object", "coco_object"),
     "imagenet_s50": Column("ImageNet-S-50", "imagenet_s50"), "imagenet_s300": Column("ImageNet-S-300", "imagenet_s300"),
     "cityscapes": Column("Cityscapes", "cityscapes"), "ade20k": Column("ADE20K", "ade20k"),
-    "coco_stuff": Column("COCO-Stuff", "coco_stuff"), "ade847": Column("ADE-847", "ade847"),
+    "coco_stuff": Column("COCO-Stuff", "coco_stuff"), "ade847": Column("ADE-847", "ade20k_full"),
     "context59": Column("Context-59", "context59"), "context459": Column("Context-459", "context459"),
     "average": AVERAGE, "gain": Column("gain", None),
-    "acc1": Column("acc@1", "imagenet1k", "acc1"), "acc5": Column("acc@5", "imagenet1k", "acc5"),
+    "acc1": Column("acc@1", "imagenet", "acc1"), "acc5": Column("acc@5", "imagenet", "acc5"),
     **{f"{name}_{kind}": Column(f"{title}, {kind}", name, f"miou_{kind}") for kind in ("seen", "unseen")
        for name, title in (("voc", "VOC"), ("coco_object", "COCO"), ("context", "Context"), ("ade20k", "ADE20K"))},
-    "all": Column("all 40 parts", "part_imagenet", "map"), "head": Column("quadruped's head", None),
-    "body": Column("body", None), "foot": Column("foot", None), "tail": Column("tail", None),
+    "all": Column("all 40 parts", "part_imagenet", "map"),
+    **{part: Column(f"quadruped's {part}" if part == "head" else part, "part_imagenet", f"{OF_CLASS}quadruped {part}")
+       for part in ("head", "body", "foot", "tail")},
 }  # fmt: skip
 """Columns of the files that hold numbers; all others are words about a row."""
 
@@ -152,4 +155,6 @@ COMMANDS: Mapping[str, str] = {
     _CODES[2]: _CODE.format(_CODES[2], "words:{prompt:true}", "false"),
 }  # fmt: skip
 """What scores each of the recipes above on the run's own pictures."""
+KEEP = "python -m stages.keep NAME --about TEXT"
+"""What keeps the result of an experiment that no target of the Makefile runs."""
 EVALUATE = "captionseg evaluate --recipe {} --benchmark {} --root /data"

@@ -88,7 +88,7 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
     spread = s.get("miou_std") if len(result.seeds) != 1 else None
     first = (result.benchmark, result.protocol) == (data.home, OWN)
     return Row([Cell(data.name(result), about if first else ""), Cell(result.title, kind="text"), protocol,
-                Cell(number(s["miou"]), result.interval, "best" if best else ""), Cell(number(spread, 2), seeds),
+                Cell(number(s["miou"]), result.interval(), "best" if best else ""), Cell(number(spread, 2), seeds),
                 Cell(number(s.get("pixel_accuracy"))), Cell(number(s.get("boundary_f"))),
                 gain(result.baseline), gain(result.control)])  # fmt: skip
 
@@ -125,14 +125,14 @@ def _others(data: Comparison) -> Iterator[Block]:
         yield Table("Classification, parts and masks: scores other than mIoU", head, [
             Row([Cell(data.name(r)), Cell(r.title, kind="text"),
                  Cell("its own" if r.protocol == OWN else r.protocol, kind="text"),
-                 *(Cell(number(r.scores.get(n))) for n in names)]) for r in found])  # fmt: skip
+                 *(Cell(number(r.scores.get(n)), r.interval(n)) for n in names)]) for r in found])  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ classes
 
 
 def classes(data: Comparison) -> list[Block]:
-    """The best and the worst classes of every recipe, by its own protocol."""
+    """The best and the worst classes of every recipe, by its own protocol, in whatever a benchmark measures."""
     found = [r for r in data.results if r.per_class and r.protocol == OWN]
     if not found:
         return [Text(("No IoU by class was kept.",))]
@@ -143,8 +143,8 @@ def classes(data: Comparison) -> list[Block]:
         rows.append(Row([Cell(data.name(result)), Cell(result.title, kind="text"),
                          Cell(_listed(order[:SHOWN]), kind="text"), Cell(_listed(order[::-1][:SHOWN]), kind="text"),
                          Cell(f"{zero} of {len(order)}")]))  # fmt: skip
-    head = ("recipe", "benchmark", f"{SHOWN} best", f"{SHOWN} worst, worst first", "below 1 % IoU")
-    return [Table("IoU of single classes, mean over seeds", head, rows)]
+    head = ("recipe", "benchmark", f"{SHOWN} best", f"{SHOWN} worst, worst first", "below 1 %")
+    return [Table("Single classes, mean over seeds: IoU, or what else a benchmark measures", head, rows)]
 
 
 def _listed(rows: Iterable[tuple[str, float]]) -> str:

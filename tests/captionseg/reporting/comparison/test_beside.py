@@ -76,11 +76,28 @@ def test_an_ablation_pairs_their_rows_with_our_recipes_in_columns_of_their_own(d
 def test_classification_and_seen_classes_have_columns(data):
     acc = ours(stacked(TABLES["cocu_4"], data)[0])
     assert texts(acc["cocu-mil"]) == ["cocu-mil", "ours", "2.5", "7.2"]
+    assert acc["cocu-mil"].cells[2].more == "2.2 \N{EN DASH} 2.8"
     assert "cocu-mil, tcl" not in acc  # nothing of it would be shown
     seen, missing = stacked(TABLES["ovsegmentor_7"], data)
     assert texts(ours(seen)["cocu-mil"])[2:] == [*[DASH] * 8, "24.0", "11.0"]
     assert texts(ours(seen)["nouns-mil"])[2:] == [DASH] * 10  # scored, without unseen classes
     assert {m.benchmark for m in missing} == {papers.HOME}  # no command would fill the others
+
+
+def test_parts_are_classes_of_their_benchmark(reports, recipes):
+    folder = reports.benchmarks / "cocu-use"
+    folder.mkdir()
+    (folder / "part_imagenet.json").write_text('{"scores": {"map": 6.25}, "per_class": {"quadruped head": 8.75}}')
+    table, missing = stacked(TABLES["use_3"], Comparison(read(reports, recipes)))
+    assert texts(ours(table)["cocu-use"])[2:] == ["6.2", "8.8", DASH, DASH, DASH, *["not run"] * 3]
+    assert texts(ours(table)["segments-use"])[2:] == ["not run"] * 8
+    assert [m for m in missing if m.recipe == "cocu-use"] == [Missing("cocu-use", papers.HOME)] * 3
+
+
+def test_an_experiment_that_no_target_runs_is_to_be_kept():
+    lines = commands([Missing("nouns_whole-code", ""), Missing("nouns_plain-code", "")]).splitlines()
+    assert [line.split()[0] for line in lines] == ["dvc", "dvc", "python"]
+    assert "stages.keep" in lines[2]
 
 
 def test_commands_are_given_once_and_say_what_to_run():

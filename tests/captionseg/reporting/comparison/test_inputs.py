@@ -15,7 +15,7 @@ def test_every_result_of_every_run_is_there_once(reports, recipes):
     assert found == [
         ("", "nouns-mil", "own", OWN), ("", "nouns-mil", "own", "tcl"), ("", "cocu_control-mil", "own", OWN),
         ("", "cocu-mil", "own", OWN), ("", "cocu-mil", "own", "tcl"),
-        ("", "cocu-mil", "imagenet1k", OWN), ("", "cocu-mil", "voc", OWN),
+        ("", "cocu-mil", "imagenet", OWN), ("", "cocu-mil", "voc", OWN),
         ("ablation", "cocu_naive-mil", "own", OWN), ("ablation", "cocu-mil", "own", OWN),  # nouns-mil is the same again
         ("groups", "nouns-groupvit", "own", OWN), ("groups", "cocu-groupvit", "own", OWN),
     ]  # fmt: skip
