@@ -57,9 +57,9 @@ class Difference:
         """Interval and share, where they are known."""
         if self.low is None or self.high is None:
             return f"over {self.to}"
-        words = [f"{signed(self.low)} to {signed(self.high)}"]
-        words += [] if self.better is None else [f"{100 * self.better:.0f} % over"]
-        return ", ".join(word.replace(" ", "\N{NO-BREAK SPACE}") for word in words) + f" {self.to}"
+        share = "" if self.better is None else f", ahead in {100 * self.better:.0f}\N{NO-BREAK SPACE}%"
+        ends = f"{signed(self.low)} to {signed(self.high)}".replace(" ", "\N{NO-BREAK SPACE}")
+        return f"{ends} over {self.to}{share}"
 
 
 @dataclass(frozen=True)
