@@ -31,7 +31,7 @@ from captionseg.records import UserError
 from stages.kinds import In, Out
 
 STAGES = ("download", "caption", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate",
-          "report")
+          "report", "compare")
 
 
 def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:

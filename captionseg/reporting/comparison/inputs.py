@@ -1,0 +1,298 @@
+"""What the stages and the experiments left of scores and curves, read from JSON and CSV under one roof."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from captionseg.records import UserError, one_line
+from captionseg.reporting.charts import signed
+from captionseg.reporting.page import number
+from captionseg.reporting.tables import baseline_of, control_of
+from captionseg.training import Recipe
+from captionseg.typed import build
+
+DEFAULT, OWN = "", "own"
+"""The run that is no experiment; the protocol that was saved with a model."""
+
+Curves = dict[str, dict[int, list[tuple[int, str, float]]]]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What the comparison reads; all of it may be empty but metrics.json."""
+
+    metrics: Path
+    recipes: Path
+    plots: Path
+    pictures: Path
+    experiments: Path
+    benchmarks: Path
+
+
+@dataclass(frozen=True)
+class Difference:
+    """mIoU of a recipe less another's, in points.
+
+    Attributes:
+        to: the other.
+        value: the difference.
+        low, high: 95 % interval, by a bootstrap of test pictures that both were scored on.
+        better: share of those data sets in which it is above 0.
+    """
+
+    to: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    better: float | None = None
+
+    @property
+    def more(self) -> str:
+        """Interval and share, where they are known."""
+        if self.low is None or self.high is None:
+            return f"over {self.to}"
+        share = "" if self.better is None else f", ahead in {100 * self.better:.0f}\N{NO-BREAK SPACE}%"
+        ends = f"{signed(self.low)} to {signed(self.high)}".replace(" ", "\N{NO-BREAK SPACE}")
+        return f"{ends} over {self.to}{share}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One recipe on one benchmark by one protocol.
+
+    Attributes:
+        run: DEFAULT or the name of an experiment.
+        recipe: its name.
+        benchmark: its name.
+        protocol: OWN or the name of a paper's.
+        scores: numbers by name.
+        per_class: IoU by class.
+        seeds: mIoU by seed.
+        said: how it was labelled, as its evaluation wrote it.
+        pictures: how many were scored, where that is known.
+        title: of the benchmark.
+        baseline, control: what it gains over them.
+    """
+
+    run: str
+    recipe: str
+    benchmark: str
+    protocol: str
+    scores: Mapping[str, float]
+    per_class: Mapping[str, float] = field(default_factory=dict)
+    seeds: Mapping[str, float] = field(default_factory=dict)
+    said: Mapping[str, Any] = field(default_factory=dict)
+    pictures: int | None = None
+    title: str = ""
+    baseline: Difference | None = None
+    control: Difference | None = None
+
+    def interval(self, score: str = "miou") -> str:
+        """Of a score, empty where it is not known."""
+        low, high = self.scores.get(f"{score}_low"), self.scores.get(f"{score}_high")
+        return "" if low is None or high is None else f"{number(low)} \N{EN DASH} {number(high)}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the pipeline: the default one, or an experiment that was kept.
+
+    Attributes:
+        name: DEFAULT, or the experiment's.
+        about: what the experiment is for.
+        recipes: of params.yaml, or of experiment.json.
+        results: by protocol and benchmark.
+        curves: of its recipes.
+        home: benchmark of its own pictures; empty where none was scored.
+        pairs: captioned pictures, where metrics.json says so.
+    """
+
+    name: str
+    about: str
+    recipes: Mapping[str, Recipe]
+    results: list[Result]
+    curves: Curves
+    home: str = ""
+    pairs: int | None = None
+
+
+def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
+    """The default run and every experiment, in the order of their names; published benchmarks go with the default.
+
+    Raises:
+        UserError: naming the file that is broken, half-written or missing.
+    """
+    found = _run(DEFAULT, "", recipes, metrics=folders.metrics, scores=folders.recipes,
+                 curves=folders.plots / "curves.csv")  # fmt: skip
+    found.results.extend(_outside(folders.benchmarks))
+    runs = [found]
+    for folder in sorted(path for path in folders.experiments.glob("[!.]*/")):
+        file = folder / "experiment.json"
+        said = read_json(file)
+        own = {name: build(Recipe, value, f"{file}: recipes.{name}")
+               for name, value in mapping(said.get("recipes"), file, "recipes").items()}  # fmt: skip
+        about = one_line(said.get("about", ""), 400)
+        runs.append(_run(folder.name, about, own, metrics=folder / "metrics.json", scores=folder / "recipes",
+                         curves=folder / "curves.csv"))  # fmt: skip
+    return runs
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UserError: for a file that is missing, no JSON, or JSON of another kind.
+    """
+    try:
+        return mapping(json.loads(file.read_text(encoding="utf-8")), file, "the file")
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; run what writes it again, or delete {file.parent}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not JSON ({one_line(error)}); run what writes it again, or delete it") from None
+
+
+def mapping(value: Any, file: Path, what: str) -> dict[str, Any]:
+    """A value of a JSON file that must be an object."""
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: {what} should be an object, not {one_line(repr(value), 60)}; "
+                        "run what writes it again, or delete it")  # fmt: skip
+    return value
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(v) for key, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _run(name: str, about: str, recipes: Mapping[str, Recipe], *, metrics: Path, scores: Path, curves: Path) -> Run:
+    """One run out of its metrics.json, the JSON of its recipes, and its curves."""
+    numbers = read_json(metrics)
+    of_recipes = mapping(numbers.get("recipes", {}), metrics, "recipes")
+    results = []
+    for recipe in [*(r for r in recipes if r in of_recipes), *(r for r in of_recipes if r not in recipes)]:
+        file = scores / f"{recipe}.json"
+        more = read_json(file) if file.exists() else {}
+        also = mapping(more.get("also", {}), file, "also")
+        for key, values in mapping(of_recipes[recipe], metrics, f"recipes.{recipe}").items():
+            if key != "train":
+                benchmark, _, protocol = key.partition("@")
+                written = mapping(values, metrics, f"recipes.{recipe}.{key}")
+                said = mapping(also.get(protocol, {}), file, f"also.{protocol}") if protocol else more
+                results.append(_result((name, recipe, benchmark, protocol or OWN), written, said, file))
+    results = [_compared(result, results, recipes, of_recipes) for result in results]
+    pairs = mapping(numbers.get("data", {}), metrics, "data").get("pairs")
+    home = next((result.benchmark for result in results), "")
+    return Run(name, about, recipes, results, read_curves(curves) if curves.exists() else {}, home, pairs)
+
+
+def _result(key: tuple[str, str, str, str], scores: Mapping[str, Any], said: Mapping[str, Any], file: Path) -> Result:
+    """A result out of its scores and of what its evaluation wrote beside them in `file`."""
+    pictures = said.get("pictures")
+    per_class, seeds, protocol = (mapping(said.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol"))
+    return Result(*key, _numbers(scores), _numbers(per_class), _numbers(seeds), protocol,
+                  pictures.get("scored") if isinstance(pictures, dict) else pictures,
+                  one_line(said.get("title") or key[2].replace("_", " ")))
+
+
+def _compared(result: Result, results: list[Result], recipes: Mapping[str, Recipe],
+              written: Mapping[str, Any]) -> Result:  # fmt: skip
+    """With differences to baseline and control: those of metrics.json with their intervals, else plain ones."""
+    if result.recipe not in recipes:
+        return result
+    beside = {r.recipe: r.scores["miou"] for r in results
+              if (r.benchmark, r.protocol) == (result.benchmark, result.protocol) and "miou" in r.scores}  # fmt: skip
+    key = result.benchmark if result.protocol == OWN else f"{result.benchmark}@{result.protocol}"
+    found: list[Difference | None] = []
+    for name, relation in (("baseline", baseline_of), ("control", control_of)):
+        other = relation(recipes, result.recipe)
+        paired = written[result.recipe][key].get(f"over_{name}")
+        paired = _numbers(paired) if isinstance(paired, dict) else {}
+        if other and "miou" in paired:
+            found.append(Difference(other, paired["miou"], *(paired.get(k) for k in ("low", "high", "better"))))
+        elif other in beside and result.recipe in beside:
+            found.append(Difference(other, beside[result.recipe] - beside[other]))
+        else:
+            found.append(None)
+    return Result(**{**vars(result), "baseline": found[0], "control": found[1]})
+
+
+def _outside(folder: Path) -> Iterator[Result]:
+    """Results on published benchmarks: RECIPE/BENCHMARK[@PROTOCOL].json."""
+    for file in sorted(folder.glob("*/*.json")):
+        said = read_json(file)
+        scores = mapping(said.get("scores"), file, "scores")
+        benchmark, _, protocol = file.stem.partition("@")
+        yield _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file)
+
+
+def read_curves(file: Path) -> Curves:
+    """recipe -> seed -> (step, name, value) of curves.csv, as `dvc plots` has it.
+
+    Raises:
+        UserError: for a row that is none.
+    """
+    out: Curves = {}
+    with file.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            try:
+                step, loss, tuned = int(row["step"]), float(row["loss"]), row["tune_miou"].strip()
+                values = [(step, "loss", loss), *([(step, "tune_miou", float(tuned))] if tuned else [])]
+                out.setdefault(row["recipe"], {}).setdefault(int(row["seed"]), []).extend(values)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                raise UserError(f"{file}: not a row of curves: {one_line(row)}; run what writes it again, or "
+                                "delete it") from None  # fmt: skip
+    return out
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs, and what is asked of them."""
+
+    runs: list[Run]
+
+    @cached_property
+    def home(self) -> str:
+        """The benchmark of the runs' own pictures: the first that a recipe was scored on in the pipeline."""
+        return next((run.home for run in self.runs if run.home), "own pictures")
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """Of all runs, without those that an experiment only repeats."""
+        out: list[Result] = []
+        for result in (result for run in self.runs for result in run.results):
+            twins = (r.scores for r in out if self.key(r) == self.key(result))
+            if not any(s.get("miou", s) == result.scores.get("miou", result.scores) for s in twins):
+                out.append(result)
+        return out
+
+    @staticmethod
+    def key(result: Result) -> tuple[str, str, str]:
+        """What makes two results comparable."""
+        return result.recipe, result.benchmark, result.protocol
+
+    def of(self, recipe: str, benchmark: str, protocol: str = OWN, *, first: str = DEFAULT) -> Result | None:
+        """The result of a recipe, of the run named `first` before any other."""
+        found = [r for r in self.results if self.key(r) == (recipe, benchmark, protocol)]
+        own = [r for run in self.runs if run.name == first for r in run.results
+               if self.key(r) == (recipe, benchmark, protocol)]  # fmt: skip
+        return next(iter([*own, *found]), None)
+
+    def protocols(self, recipe: str) -> list[str]:
+        """Those by which a recipe was scored on anything, its own first."""
+        names = dict.fromkeys(r.protocol for r in self.results if r.recipe == recipe)
+        return sorted(names, key=lambda name: (name != OWN, name))
+
+    def label(self, result: Result) -> str:
+        """A name that no other result has: with benchmark and protocol where they are not the usual ones."""
+        more = [result.title] if result.benchmark != self.home else []
+        return ", ".join([self.name(result), *more, *([result.protocol] if result.protocol != OWN else [])])
+
+    def name(self, result: Result) -> str:
+        """A recipe's name, with its experiment's where another run has a recipe of that name too."""
+        twin = any(r.run != result.run for r in self.results if self.key(r) == self.key(result))
+        return f"{result.recipe} ({result.run})" if twin and result.run else result.recipe

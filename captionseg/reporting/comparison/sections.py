@@ -1,0 +1,190 @@
+"""The sections of the comparison that are about our own runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from captionseg.reporting.charts import signed
+from captionseg.reporting.comparison.document import Block, Cell, Code, Row, Table, Text
+from captionseg.reporting.comparison.inputs import OWN, Comparison, Curves, Difference, Result, Run
+from captionseg.reporting.page import DASH, number
+from captionseg.reporting.tables import baseline_of, is_control
+
+SHOWN = 5  # best and worst classes of a recipe
+LAST = 0.1  # share of the steps whose mean loss is the last loss
+EXTRA = {"acc1": "acc@1", "acc5": "acc@5", "map": "mAP", "map_50": "mAP at .5", "map_75": "mAP at .75",
+         "mask_map": "mask mAP", "mask_map_50": "mask mAP at .5", "mask_map_75": "mask mAP at .75"}  # fmt: skip
+
+
+def compared(data: Comparison) -> tuple[Text, Text]:
+    """What was compared on what: in a sentence, and how."""
+    default, home = data.runs[0], data.home.replace("_", " ")
+    scored = [r for r in data.results if "miou" in r.scores]
+    seeds = sorted({len(r.seeds) for r in scored if r.seeds})
+    experiments = [run.name for run in data.runs[1:]]
+    benchmarks = sorted({r.title for r in data.results if r.benchmark != data.home})
+    protocols = sorted({r.protocol for r in data.results} - {OWN})
+    pictures = sorted({r.pictures for r in scored if r.benchmark == data.home and r.pictures})
+    count = f"{default.pairs:,} captioned pictures" if default.pairs else "captioned pictures"
+    first = [
+        f"{len({r.recipe for r in data.results})} recipes, trained on {count} ({home}) and never on a mask",
+        f", each with {_span(seeds)} seeds" if seeds else "",
+        f", scored on {_span(pictures)} test pictures" if pictures else ", scored on the test split",
+        f" and on {', '.join(benchmarks)}" if benchmarks else "", "; with the papers' tables beside them.",
+    ]  # fmt: skip
+    more = [
+        f"Experiments beside the default run: {', '.join(experiments)}." if experiments
+        else "No experiment was kept beside the default run.",
+        f" Protocols beside each recipe's own: {', '.join(protocols)}." if protocols
+        else " Every recipe is scored by its own protocol alone.",
+        " Every mIoU is of the whole data set (one confusion matrix), a mean over seeds; intervals are bootstraps over "
+        "test pictures, models fixed. Epochs and thresholds are chosen on the tune split; the test split is only "
+        "reported.",
+    ]  # fmt: skip
+    return Text(("".join(first),)), Text(("".join(more),))
+
+
+def _span(values: Sequence[int]) -> str:
+    return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
+
+
+# ------------------------------------------------------------------------------------------------ scores
+
+
+def scores(data: Comparison) -> list[Block]:
+    """A table for each run, and one of scores other than mIoU."""
+    out: list[Block] = []
+    for run in data.runs:
+        results = [r for r in data.results if r.run == run.name and "miou" in r.scores]
+        title = f"Experiment {run.name}{': ' + run.about if run.about else ''}" if run.name else "The default run"
+        if results:
+            best = {key: max(r.scores["miou"] for r in results if (r.benchmark, r.protocol) == key)
+                    for key in {(r.benchmark, r.protocol) for r in results}}  # fmt: skip
+            rows = [_row(data, run, r, r.scores["miou"] == best[r.benchmark, r.protocol]) for r in results]
+            out.append(Table(title, HEAD, rows))
+        elif run.name:
+            out.append(Text((f"{title} Nothing but what the default run has.",)))
+        else:
+            out.append(Text(("No recipe was scored: ", Code("dvc repro"), " scores them.")))
+    if data.results:
+        out.append(Text(("mIoU with its 95 % interval, % throughout. Differences are in points of mIoU, with the 95 % "
+                         "interval of a bootstrap of the same test pictures for both and the share of its data sets in "
+                         "which the recipe is ahead. Bold: the highest of a table's benchmark and protocol.",),
+                        small=True))
+    return [*out, *_others(data)]
+
+
+HEAD = ("recipe", "benchmark", "protocol", "mIoU", "sd over seeds", "pixel accuracy", "boundary F", "over its baseline",
+        "over its control")  # fmt: skip
+
+
+def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
+    s, about = result.scores, run.recipes[result.recipe].about if result.recipe in run.recipes else ""
+    seeds = f"{len(result.seeds)} seed{'s' * (len(result.seeds) != 1)}" if result.seeds else ""
+    protocol = Cell("its own" if result.protocol == OWN else result.protocol, said(result.said), "text")
+    spread = s.get("miou_std") if len(result.seeds) != 1 else None
+    first = (result.benchmark, result.protocol) == (data.home, OWN)
+    return Row([Cell(data.name(result), about if first else ""), Cell(result.title, kind="text"), protocol,
+                Cell(number(s["miou"]), result.interval(), "best" if best else ""), Cell(number(spread, 2), seeds),
+                Cell(number(s.get("pixel_accuracy"))), Cell(number(s.get("boundary_f"))),
+                gain(result.baseline), gain(result.control)])  # fmt: skip
+
+
+def gain(found: Difference | None) -> Cell:
+    """A difference with its sign and interval."""
+    if found is None:
+        return Cell(DASH)
+    return Cell(signed(found.value), found.more, "up" if found.value >= 0 else "down")
+
+
+def said(protocol: Mapping[str, Any]) -> str:
+    """A protocol in a few words, whatever keys an evaluation wrote."""
+    words = []
+    for key in ("prompts", "refine", "masks", "classes"):
+        if protocol.get(key) not in (None, "", "none", "regions"):
+            words.append(f"{key} {protocol[key]}")
+    background, windows = protocol.get("background"), protocol.get("windows")
+    if isinstance(background, dict) and background.get("policy") not in (None, "none"):
+        words.append(f"background by {background['policy']}")
+    if isinstance(windows, dict):
+        words.append("windows " + ", ".join(str(windows.get(k)) for k in ("short_side", "crop", "stride")))
+    if skipped := protocol.get("skipped"):
+        words.append("not done: " + "; ".join(str(line).split(":")[0] for line in skipped))
+    return ", ".join(words)
+
+
+def _others(data: Comparison) -> Iterator[Block]:
+    """Accuracy of classification and precision of masks, where there are any."""
+    found = [r for r in data.results if set(EXTRA) & set(r.scores)]
+    names = [name for name in EXTRA if any(name in r.scores for r in found)]
+    if found:
+        head = ("recipe", "benchmark", "protocol", *(EXTRA[n] for n in names))
+        yield Table("Classification, parts and masks: scores other than mIoU", head, [
+            Row([Cell(data.name(r)), Cell(r.title, kind="text"),
+                 Cell("its own" if r.protocol == OWN else r.protocol, kind="text"),
+                 *(Cell(number(r.scores.get(n)), r.interval(n)) for n in names)]) for r in found])  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ classes
+
+
+def classes(data: Comparison) -> list[Block]:
+    """The best and the worst classes of every recipe, by its own protocol, in whatever a benchmark measures."""
+    found = [r for r in data.results if r.per_class and r.protocol == OWN]
+    if not found:
+        return [Text(("No IoU by class was kept.",))]
+    rows = []
+    for result in found:
+        order = sorted(result.per_class.items(), key=lambda pair: (-pair[1], pair[0]))
+        zero = sum(value < 1 for _, value in order)
+        rows.append(Row([Cell(data.name(result)), Cell(result.title, kind="text"),
+                         Cell(_listed(order[:SHOWN]), kind="text"), Cell(_listed(order[::-1][:SHOWN]), kind="text"),
+                         Cell(f"{zero} of {len(order)}")]))  # fmt: skip
+    head = ("recipe", "benchmark", f"{SHOWN} best", f"{SHOWN} worst, worst first", "below 1 %")
+    return [Table("Single classes, mean over seeds: IoU, or what else a benchmark measures", head, rows)]
+
+
+def _listed(rows: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{name}\N{NO-BREAK SPACE}{number(value)}" for name, value in rows)
+
+
+# ------------------------------------------------------------------------------------------------ convergence
+
+
+def shown_curves(data: Comparison, run: Run) -> Curves:
+    """Of the recipes of a run that are no controls; of an experiment's those whose model has curves that are new."""
+    default = {} if run is data.runs[0] else data.runs[0].curves
+    known = {name: seeds for name, seeds in run.curves.items() if name in run.recipes}
+    models = {run.recipes[name].model for name, seeds in known.items() if default.get(name) != seeds}
+    return {name: seeds for name, seeds in known.items()
+            if run.recipes[name].model in models and not is_control(run.recipes[name])}  # fmt: skip
+
+
+def convergence(run: Run, curves: Curves) -> Table:
+    """Losses, tune mIoU, and how soon a recipe is where its baseline ends."""
+    rows = []
+    for name, seeds in curves.items():
+        steps, tuned = _mean(seeds, "loss"), _mean(seeds, "tune_miou")
+        tail = max(1, round(LAST * len(steps))) if steps else 1
+        last = float(np.mean([value for _, value in steps[-tail:]])) if steps else None
+        base = baseline_of(run.recipes, name) if name in run.recipes else None
+        aim = _mean(run.curves[base], "tune_miou") if base in run.curves else []
+        reached = next((step for step, value in tuned if aim and value >= aim[-1][1]), None)
+        soon = Cell(DASH)
+        if aim and steps:
+            soon = Cell("never" if reached is None else f"{reached + 1:,}",
+                        f"of {steps[-1][0] + 1:,}; {base} ends at {number(aim[-1][1])}")  # fmt: skip
+        rows.append(Row([Cell(name), Cell(number(steps[0][1] if steps else None, 2)), Cell(number(last, 2)),
+                         *(Cell(number(tuned[i][1] if tuned else None)) for i in (0, -1)), soon]))
+    head = ("recipe", "first loss", "last loss", "first tune mIoU", "last tune mIoU", "steps until its baseline's last")
+    return Table(f"Experiment {run.name}" if run.name else "The default run", head, rows)
+
+
+def _mean(seeds: Mapping[int, Sequence[tuple[int, str, float]]], name: str) -> list[tuple[int, float]]:
+    """(step, mean over seeds) at steps that every seed has."""
+    values = [{step: v for step, n, v in rows if n == name} for rows in seeds.values()]
+    steps = sorted(set.intersection(*(set(v) for v in values))) if values else []
+    return [(step, float(np.mean([v[step] for v in values]))) for step in steps]

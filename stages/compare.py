@@ -1,0 +1,23 @@
+"""compare: every recipe on every benchmark beside the tables of the papers, out of what report and experiments left."""
+
+from __future__ import annotations
+
+from captionseg.params import Params
+from captionseg.reporting.comparison.compare import Outputs
+from captionseg.reporting.comparison.compare import compare as write
+from captionseg.reporting.comparison.inputs import Folders
+from captionseg.tracking import Tracker
+from stages.kinds import In, Out
+
+PARAMS = ("recipes",)
+
+
+def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
+    params: Params, *, metrics: In, recipes: In, plots: In, pictures: In, experiments: In, benchmarks: In,
+    markdown: Out, page: Out, charts: Out, tracker: Tracker,
+) -> dict[str, float]:  # fmt: skip
+    """Write the comparison; its numbers and files are those of the whole reproduction."""
+    folders = Folders(metrics, recipes, plots, pictures, experiments, benchmarks)
+    numbers = write(folders, Outputs(markdown, page, charts), recipes=params.recipes)
+    tracker.summary({"comparison": numbers}, [markdown, page, charts])
+    return {name: float(value) for name, value in numbers.items() if isinstance(value, int)}
