@@ -17,7 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-MODEL, SEGMENT_MODEL = Path("models/cocu_calibrated-mil"), Path("models/cocu-use")
+MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
+MODEL, SEGMENT_MODEL = MODELS / "cocu_calibrated-mil", MODELS / "cocu-use"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,12 +129,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from captionseg.benchmarks.published import opened, published
     from captionseg.storage import write_json
 
-    out = result_path(arguments)
+    out = result_path(arguments, RESULTS)
     spec = published(arguments.benchmark, own_name(arguments.root))
     asked = asked_of(arguments, spec)
     benchmark, total = opened(spec, arguments.root, limit=arguments.limit)
     if arguments.recipe:
-        home, what = Path("models") / arguments.recipe, {"recipe": arguments.recipe}
+        home, what = MODELS / arguments.recipe, {"recipe": arguments.recipe}
         folders = outside.seeds_of(home)
     else:
         home, what = arguments.model, {"model": arguments.model.resolve().name}

@@ -13,8 +13,12 @@ from captionseg.records import UserError
 from captionseg.segmenters import MasksParams
 
 
-def result_path(arguments: argparse.Namespace) -> Path | None:
+def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
     """Where the result of `evaluate` is written, if anywhere.
+
+    Args:
+        arguments: of the command.
+        folder: of the results of recipes; a part of a benchmark never takes the place of the whole there.
 
     Raises:
         UserError: for arguments that mean nothing, and a file that cannot be.
@@ -27,7 +31,7 @@ def result_path(arguments: argparse.Namespace) -> Path | None:
     if out or not arguments.recipe or arguments.limit:
         return out
     protocol = f"@{arguments.protocol}" if arguments.protocol else ""
-    return Path("reports/benchmarks") / arguments.recipe / f"{arguments.benchmark}{protocol}.json"
+    return folder / arguments.recipe / f"{arguments.benchmark}{protocol}.json"
 
 
 def asked_of(arguments: argparse.Namespace, spec: Spec) -> Asked:

@@ -45,10 +45,10 @@ def seeds_of(recipe: Path) -> dict[str, Path]:
         UserError: if there is none.
     """
     folder = recipe / "seeds"
-    found = sorted(folder.iterdir(), key=lambda path: int(path.name)) if folder.is_dir() else []
+    found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
     if not found:
         raise UserError(f"{recipe}: no trained seed; train it first (`dvc repro`), or name one model with --model")
-    return {path.name: path for path in found}
+    return {path.name: path for path in sorted(found, key=lambda path: int(path.name))}
 
 
 def evaluate(folders: Mapping[str, Path], encoder: Path, benchmark: Opened, asked: Asked) -> Found:
