@@ -106,7 +106,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     one.add_argument("--protocol", choices=["groupvit", "tcl", "use"], help="prompts, windows, refinement, scores and "
                      "background as a paper has them (default: as the model was saved)")
     one.add_argument("--prompts", choices=["simple", "subset", "segment", "tcl", "imagenet"], help="templates of the "
-                     "classes' names (default: the protocol's, or as saved; subset for ImageNet)")
+                     "classes' names (default: subset for ImageNet, else the protocol's, or as saved)")
     one.add_argument("--limit", type=int, default=0, metavar="N", help="only N pictures, spread evenly (default: all)")
     one.add_argument("--background", metavar="SCORE", help="of the background, where it is a class: a number, or "
                      "`published` for GroupViT's of this benchmark (default: the protocol's, as saved, else the word)")

@@ -14,7 +14,7 @@ LAYOUTS = {
         source="Zhou et al., CVPR 2017, scene parsing benchmark: 150 classes from 1, 0 is what none of them names",
     ),
     "ade20k_full": Layout(
-        title="ADE20K, 847 classes", home="ADE20K_2021_17_01",
+        title="ADE20K, full annotation", home="ADE20K_2021_17_01",
         images="images_detectron2/validation/{}.jpg", masks="annotations_detectron2/validation/{}.tif", count=2000,
         names="ade20k_full.txt", void=(65535,), ignore=65535, windows=WindowParams(512, 224, 112),
         fetch="fetch ADE20K_2021_17_01.zip (groups.csail.mit.edu/vision/datasets/ADE20K), unpack it there and run "

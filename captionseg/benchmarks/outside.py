@@ -124,7 +124,7 @@ MEASURES: dict[type, tuple[Callable[..., Any], Callable[..., tuple[dict[str, flo
     Parts: (parts.precision_of, parts.summed_precision, ""),
 }  # fmt: skip
 """Kind of benchmark -> what measures one model, what sums up all seeds (the first score is the main one), and the
-template set where nobody names one; empty for the one saved with the model."""
+template set of its own, if it has one."""
 
 
 def listed(rows: Sequence[tuple[str, float]]) -> str:

@@ -38,7 +38,8 @@ class Asked:
 
     Attributes:
         protocol: how pictures are labelled; its `name` is of PROTOCOLS or empty. Windows are taken as they are.
-        prompts: template set of the classes' names; empty takes the protocol's, or the one saved with each model.
+        prompts: template set of the classes' names; empty takes the benchmark's, the protocol's, or the one saved with
+            each model, whichever there is first.
         background: score of the background; None takes the protocol's, or the model's own.
         threshold: of the background that was published for this benchmark, for the scores of the protocol `groupvit`.
         device: auto, cpu, cuda or cuda:N.
@@ -113,7 +114,8 @@ def ready(folder: Path, encoder: Path, names: Sequence[str], asked: Asked, *, de
         encoder: folder of the frozen encoder that it was trained on.
         names: [C] of the classes; the first may be the background.
         asked: how it is to be scored.
-        default: template set where `asked` and its protocol name none; empty takes the one saved with the model.
+        default: template set of the benchmark, where `asked` names none; empty takes the protocol's, or the one saved
+            with the model.
 
     Raises:
         UserError: for a folder without a model.
@@ -136,7 +138,7 @@ def ready(folder: Path, encoder: Path, names: Sequence[str], asked: Asked, *, de
     wanted = bool(names) and names[0] == BACKGROUND
     if asked.protocol.name:
         its, skipped = applied(model, asked.protocol.name, prompts, background=wanted)
-        prompts = asked.prompts or its
+        prompts = asked.prompts or default or its
         if wanted and score is None:
             score, missing = published_background(model, asked)
             skipped += missing

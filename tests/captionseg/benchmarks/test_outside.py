@@ -19,6 +19,7 @@ from captionseg.benchmarks.outside import evaluate, predictor, seeds_of, summary
 from captionseg.benchmarks.published import PUBLISHED, opened
 from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.inference import Predictor, Protocol, RefineParams, WindowParams, read_image
+from captionseg.inference.protocols import resolved
 from captionseg.inference.windows import Settled
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import without_regions
@@ -145,6 +146,22 @@ def test_other_measures_of_a_recipe(recipe, tmp_path, name, main, keys):
     assert result["scores"][main] == pytest.approx(np.mean(list(result["seeds"].values())), abs=1e-3)
     assert result["protocol"]["prompts"] == ("subset" if name == "imagenet" else "simple")
     assert summary({**result, "pictures": {"scored": 2, "of": 2}}, 1.0)
+
+
+@pytest.mark.parametrize("protocol", ["", "use"])
+@pytest.mark.parametrize("name", ["folder", "imagenet", "part_imagenet"])
+def test_a_model_on_segments(searchable, tmp_path, name, protocol):
+    """Regions as it was saved, overlapping masks under the protocol of its paper."""
+    root = {"folder": lambda: write_tree(tmp_path, name, [RAW]), "imagenet": lambda: write_imagenet(tmp_path, [0]),
+            "part_imagenet": lambda: write_parts(tmp_path)}[name]()  # fmt: skip
+    pictures, _ = opened(PUBLISHED[name], root, limit=1)
+    asked = Asked(resolved("use", Protocol()) if protocol else Protocol(), device="cpu", bootstrap=2)
+    result, _ = evaluate({"": searchable.model}, searchable.model / "encoder", pictures, asked)
+    said = result["protocol"]
+    assert said["masks"] == ("hierarchy" if protocol else "regions")
+    assert said["prompts"] == ("subset" if name == "imagenet" else "imagenet" if protocol else "simple")
+    assert said.get("skipped", []) == []
+    assert said.get("detections", "masks") == "masks"
 
 
 def test_no_seed_is_one_line(tmp_path):
