@@ -24,18 +24,21 @@ class PartImageNet:
     Attributes:
         title: what people call it.
         split: of the pictures that are scored.
+        count: pictures of the split; another release divides them otherwise.
         fetch: archives to unpack, in words.
         source: where layout, classes and the choice of the others come from.
     """
 
     title: str = "PartImageNet"
     split: str = "val"
+    count: int = 2957
     fetch: str = "fetch PartImageNet (github.com/TACJu/PartImageNet) and unpack it there"
-    source: str = ("He et al., ECCV 2022; parts are prompted by the names of the file in lower case, its `tier` as "
-                   "tire, among 11 super-categories and COCO-Stuff's 91 kinds of stuff as in USE")  # fmt: skip
+    source: str = ("He et al., ECCV 2022, split and classes as in USE, sections 4.1 and 4.4; parts are prompted by the names of the file in lower case, its `tier` as "
+                   "tire, among 11 super-categories and COCO-Stuff's 91 kinds of stuff")  # fmt: skip
 
     def open(self, root: Path, *, limit: int = 0) -> tuple[Parts, int]:
-        """The pictures, of which `limit` are spread evenly over all (0 takes all), and how many there are.
+        """The pictures, of which `limit` are spread evenly over all (0 takes all, and wants all there are), and how
+        many there are.
 
         Raises:
             UserError: for a folder that is missing or half unpacked.
@@ -46,6 +49,9 @@ class PartImageNet:
         if file is None:
             raise UserError(self.advice(root, f"no file annotations/{self.split}.json"))
         given, pictures = read_instances(file)
+        if not limit and len(pictures) != self.count:
+            raise UserError(self.advice(root, f"{len(pictures)} pictures where the split has {self.count}, which "
+                                        "--limit may be given for"))  # fmt: skip
         home = next(home for home in (root / "PartImageNet", root) if home in file.parents)
         items = [Item(self.picture(home, picture, root), picture.instances) for picture in pictures]
         parts = tuple(name.lower().replace("tier", "tire") for name in given)

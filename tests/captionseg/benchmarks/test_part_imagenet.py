@@ -18,7 +18,7 @@ def root(tmp_path):
 
 def test_parts_among_things_and_stuff(root):
     for place in (root, root.parent):
-        found, total = PartImageNet().open(place)
+        found, total = PartImageNet(count=2).open(place)
         assert (len(found), total, found.wanted) == (2, 2, 3)
         assert found.names[:5] == ("quadruped head", "quadruped body", "car tire", "quadruped", "biped")
         assert len(found.names) == 3 + 11 + 91
@@ -32,7 +32,7 @@ def test_other_places(root):
     (root / "images" / "val" / "n01").mkdir()
     (root / "images" / "val" / "n01_0.JPEG").rename(root / "images" / "val" / "n01" / "n01_0.JPEG")
     (root / "images" / "val" / "n01_1.JPEG").rename(root / "images" / "n01_1.JPEG")
-    found, _ = PartImageNet().open(root)
+    found, _ = PartImageNet(count=2).open(root)
     assert [item.image.parent.name for item in found.items] == ["n01", "images"]
 
 
@@ -44,12 +44,12 @@ def test_names_that_lead_elsewhere_are_no_pictures(root, name):
     (root.parent / "secret.JPEG").write_text("")
     path.write_text(json.dumps(table))
     with pytest.raises(UserError, match="no picture images/val/"):
-        PartImageNet().open(root)
+        PartImageNet(count=2).open(root)
 
 
 def test_half_unpacked_is_one_line(root):
     (root / "images" / "val" / "n01_1.JPEG").unlink()
     with pytest.raises(UserError, match=r"no picture images/val/n01_1.JPEG; fetch PartImageNet .*, so that .* holds"):
-        PartImageNet().open(root)
+        PartImageNet(count=2).open(root)
     with pytest.raises(UserError, match=r"no file annotations/val.json; fetch PartImageNet"):
         PartImageNet().open(root / "images")

@@ -166,7 +166,7 @@ def test_a_value_that_is_no_class_is_a_mistake(tmp_path, name):
         list(with_masks(tmp_path, name, [raw]).samples())
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED.keys() - {"folder", "held_out", "part_imagenet"}))
+@pytest.mark.parametrize("name", sorted(PUBLISHED.keys() - {"folder", "held_out"}))
 def test_half_of_the_pictures_is_not_the_benchmark(tmp_path, name, world):
     with pytest.raises(UserError, match=r"2 pictures.* where the split has \d+, which --limit may .*; (fetch|make) .*"):
         opened(PUBLISHED[name], tree(tmp_path, name, world))
