@@ -34,7 +34,8 @@ class PartImageNet:
     count: int = 2957
     fetch: str = "fetch PartImageNet (github.com/TACJu/PartImageNet) and unpack it there"
     source: str = ("He et al., ECCV 2022, split and classes as in USE, sections 4.1 and 4.4; parts are prompted by the "
-                   "names of the file in lower case, its `tier` as tire, among 11 super-categories and COCO-Stuff's 91 kinds of stuff")  # fmt: skip
+                   "names of the file in lower case, its `tier` as tire, "
+                   "among 11 super-categories and COCO-Stuff's 91 kinds of stuff")  # fmt: skip
 
     def open(self, root: Path, *, limit: int = 0) -> tuple[Parts, int]:
         """The pictures, of which `limit` are spread evenly over all (0 takes all, and wants all there are), and how
