@@ -5,7 +5,7 @@
     captionseg convert groupvit nvidia-groupvit ours
     captionseg query-segments "a red apple" -k 20
     captionseg export-segments sa1b
-    captionseg evaluate --benchmark voc --root /data
+    captionseg evaluate --benchmark voc --root /data --recipe cocu-mil
 
 What a command needs is imported when it runs, so that --help comes at once.
 """
@@ -17,7 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-MODEL, SEGMENT_MODEL = Path("models/cocu_calibrated-mil"), Path("models/cocu-use")
+MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
+MODEL, SEGMENT_MODEL = MODELS / "cocu_calibrated-mil", MODELS / "cocu-use"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,53 +94,71 @@ def add_query(commands: argparse._SubParsersAction) -> None:
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """The arguments of `evaluate`."""
-    one = commands.add_parser("evaluate", help="score a model on a published benchmark, or a folder of your own",
+    one = commands.add_parser("evaluate", help="score models on a published benchmark, or a folder of your own",
                               description=evaluate.__doc__)
     one.add_argument("--benchmark", required=True, metavar="NAME", help="which one; a wrong name lists them all")
-    one.add_argument("--root", type=Path, required=True, help="folder that its archives were unpacked in")
-    one.add_argument("--model", type=Path, default=MODEL, help="folder of a trained recipe (default: %(default)s)")
+    one.add_argument("--root", type=Path, default=Path(), help="folder that its archives were unpacked in; of one's "
+                     "own data, the checkout (default: here)")
+    what = one.add_mutually_exclusive_group()
+    what.add_argument("--recipe", metavar="NAME", help="all trained seeds of models/NAME; writes "
+                      "reports/benchmarks/NAME/BENCHMARK[@PROTOCOL].json, unless --limit leaves pictures out")
+    what.add_argument("--model", type=Path, default=MODEL, help="folder of one model (default: %(default)s)")
+    one.add_argument("--protocol", choices=["groupvit", "tcl", "use"], help="prompts, windows, refinement, scores and "
+                     "background as a paper has them (default: as the model was saved)")
+    one.add_argument("--prompts", choices=["simple", "subset", "segment", "tcl", "imagenet"], help="templates of the "
+                     "classes' names (default: subset for ImageNet, else the protocol's, or as saved)")
     one.add_argument("--limit", type=int, default=0, metavar="N", help="only N pictures, spread evenly (default: all)")
     one.add_argument("--background", metavar="SCORE", help="of the background, where it is a class: a number, or "
-                     "`published` for GroupViT's of this benchmark (default: as the model was saved, else the word)")
+                     "`published` for GroupViT's of this benchmark (default: the protocol's, as saved, else the word)")
     one.add_argument("--windows", metavar="SHORT,CROP,STRIDE", help="in pixels, for models that see pictures window by "
-                     "window (default: as published for this benchmark)")
+                     "window (default: the protocol's, or as published for this benchmark)")
     one.add_argument("--refine", choices=["none", "pamr", "segments"], help="as in `segment`")
     one.add_argument("--masks", choices=["regions", "hierarchy"], help="as in `segment`")
     one.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="data sets drawn for the interval "
                      "(default: %(default)s)")
-    one.add_argument("--out", type=Path, metavar="JSON", help="also write all scores and the protocol")
+    one.add_argument("--out", type=Path, metavar="JSON", help="where to write all scores and the protocol")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     one.set_defaults(run=evaluate)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Score a model on a benchmark as unpacked from its archives: mIoU with a 95 % interval over pictures, pixel
-    accuracy, worst and best classes, pictures a second, and the protocol."""
-    from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-    from captionseg.benchmarks.outside import evaluate_folder, summary
-    from captionseg.benchmarks.published import background_of, published, windows_of
-    from captionseg.inference import Protocol, RefineParams
-    from captionseg.records import UserError
-    from captionseg.segmenters import MasksParams
+    """Score a model, or all seeds of a recipe, on a benchmark as unpacked from its archives: mIoU (accuracy, mask mAP)
+    with a 95 % interval over pictures, worst and best classes, pictures a second, and the protocol."""
+    from captionseg.benchmarks import outside
+    from captionseg.benchmarks.command import asked_of, result_path
+    from captionseg.benchmarks.published import opened, published
     from captionseg.storage import write_json
 
-    if arguments.limit < 0 or arguments.bootstrap < 1:
-        raise UserError("--limit must not be below 0, and --bootstrap not below 1")
-    if arguments.out and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
-        raise UserError(f"{arguments.out}: no file can be written there; name one in a folder that exists")
-    layout = published(arguments.benchmark)
-    protocol = Protocol(windows_of(layout, arguments.windows),
-                        RefineParams(arguments.refine) if arguments.refine else None,
-                        MasksParams(arguments.masks) if arguments.masks else None)  # fmt: skip
-    benchmark = FolderBenchmark.open(layout, arguments.root, limit=arguments.limit)
-    result = evaluate_folder(arguments.model, benchmark, protocol, device=arguments.device,
-                             background=background_of(layout, arguments.background), bootstrap=arguments.bootstrap)
-    print(f"{layout.title}, {len(benchmark.names)} classes, by {arguments.model.resolve().name}")
-    for line in summary(result):
+    out = result_path(arguments, RESULTS)
+    spec = published(arguments.benchmark, own_name(arguments.root))
+    asked = asked_of(arguments, spec)
+    benchmark, total = opened(spec, arguments.root, limit=arguments.limit)
+    if arguments.recipe:
+        home, what = MODELS / arguments.recipe, {"recipe": arguments.recipe}
+        folders = outside.seeds_of(home)
+    else:
+        home, what = arguments.model, {"model": arguments.model.resolve().name}
+        folders = {"": home}
+    found, speed = outside.evaluate(folders, home / "encoder", benchmark, asked)
+    seeds = found.pop("seeds") if arguments.recipe else {}
+    result = {**what, "benchmark": arguments.benchmark, "title": spec.title, **found, "seeds": seeds,
+              "source": spec.source, "pictures": {"scored": len(benchmark), "of": total}}  # fmt: skip
+    print(f"{spec.title}, {len(benchmark.names)} classes, by {home.resolve().name}"
+          + (f", {len(seeds)} seed{'s' * (len(seeds) > 1)}" if seeds else ""))  # fmt: skip
+    for line in outside.summary(result, speed):
         print(line)
-    if arguments.out:
-        write_json({"benchmark": arguments.benchmark, "model": arguments.model.resolve().name, **result}, arguments.out)
-        print(arguments.out)
+    if out:
+        write_json(result, out)
+        print(out)
+
+
+def own_name(root: Path) -> str:
+    """What the params.yaml of a checkout calls its own data; empty where there is none."""
+    if not (root / "params.yaml").is_file():
+        return ""
+    from captionseg.params import Params
+
+    return Params(root / "params.yaml").evaluate.name
 
 
 def query_segments(arguments: argparse.Namespace) -> None:

@@ -59,3 +59,9 @@ class Folders:
 
     prepared: Prepared
     truth: Path
+
+
+def spread(count: int, limit: int) -> np.ndarray:
+    """Which of `count` things are kept where at most `limit` are wanted, evenly over all; 0 wants all."""
+    few = min(limit or count, count)
+    return np.linspace(0, count - 1, few).round().astype(int)

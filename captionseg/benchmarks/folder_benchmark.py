@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.benchmarks.benchmark import Sample
+from captionseg.benchmarks.benchmark import Sample, spread
 from captionseg.benchmarks.layout import BACKGROUND, Item, Layout, read_mask
 from captionseg.encoders import Encoder
 from captionseg.inference.predictor import Preparation, read_image
@@ -21,6 +21,15 @@ from captionseg.segmenters import MaskMaker, RegionMaker
 def sizes_only(image: np.ndarray) -> Inputs:
     """Inputs that hold nothing but the size of uint8 [H, W, 3]: what a predictor gets that reads nothing."""
     return without_regions(1, (image.shape[0], image.shape[1]))
+
+
+def preparation(reads: Reads, refine: str, masks: MaskMaker | None, *, encoder: Callable[[], Encoder] | None,
+                maker: RegionMaker | None) -> Preparation:  # fmt: skip
+    """Picture -> what a model and the refinement of its masks read of it; see Benchmark.of."""
+    regions = (reads.labels and masks is None) or refine == "segments"
+    pixels = bool(reads.picture) or refine == "pamr"
+    frozen = encoder() if encoder is not None and reads.encoder else None
+    return Preparation(reads, frozen, maker if regions else None, pixels, masks)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class FolderBenchmark:
         if not limit and layout.count and len(items) != layout.count:
             raise UserError(layout.advice(root, f"{len(items)} pictures with masks where the split has {layout.count}, "
                                           "which --limit may be given for"))  # fmt: skip
-        kept = np.linspace(0, len(items) - 1, min(limit or len(items), len(items))).round().astype(int)
+        kept = spread(len(items), limit)
         return FolderBenchmark(layout, names, tuple(items[number] for number in kept), len(items))
 
     @property
@@ -83,10 +92,7 @@ class FolderBenchmark:
 
     def of(self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None) -> FolderBenchmark:
         """See Benchmark; `encoder` and `maker` have to be there where the model asks for what they make."""
-        regions = (reads.labels and masks is None) or refine == "segments"
-        encoder = self.encoder() if self.encoder is not None and reads.encoder else None
-        pixels = bool(reads.picture) or refine == "pamr"
-        return replace(self, prepare=Preparation(reads, encoder, self.maker if regions else None, pixels, masks))
+        return replace(self, prepare=preparation(reads, refine, masks, encoder=self.encoder, maker=self.maker))
 
     def samples(self) -> Iterator[Sample]:
         """See Benchmark.

@@ -1,177 +1,162 @@
-"""Score a saved model on a benchmark that lies in a folder, outside any run."""
+"""Score saved models on benchmarks outside any run: every seed, by whichever measure the benchmark has."""
 
 from __future__ import annotations
 
-import functools
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from captionseg.benchmarks import classification, parts
+from captionseg.benchmarks.classification import Labelled
 from captionseg.benchmarks.evaluate import Predict, count, per_class, scores
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
+from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import BACKGROUND
+from captionseg.benchmarks.parts import Parts
+from captionseg.benchmarks.ready import Asked, Ready, ready
 from captionseg.benchmarks.recipe import threads
-from captionseg.encoders import load_encoder
-from captionseg.inference.predictor import region_maker
-from captionseg.inference.windows import Protocol, Settled, label, mask_logits
-from captionseg.inference.words import class_vectors, prompt_name
-from captionseg.modeling import saved
+from captionseg.inference.windows import label, mask_logits
 from captionseg.records import Inputs, UserError
-from captionseg.runtime import detect
-from captionseg.typed import replaced
 
-Policy = Literal["none", "threshold", "constant", "word"]
+Opened = FolderBenchmark | HeldOut | Labelled | Parts
 
 
-@dataclass(frozen=True)
-class Background:
-    """How pixels become background.
+class Found(NamedTuple):
+    """What the seeds of a recipe came to.
 
     Attributes:
-        policy: none where it is no class; threshold of a model that knows one; constant, a class more with the same
-            logit everywhere, for any other model; word, the class named background like any other.
-        score: of the two in between.
+        result: scores, per_class, seeds, protocol; the same for the same models, pictures and arguments.
+        speed: pictures per second, from the first picture read to the last one counted.
     """
 
-    policy: Policy = "none"
-    score: float | None = None
-
-    @property
-    def prompted(self) -> bool:
-        """Whether the first class of a benchmark is prompted like the others."""
-        return self.policy in ("none", "word")
+    result: dict[str, Any]
+    speed: float
 
 
-def settle(model: Any, wanted: bool, score: float | None) -> Background:
-    """The policy for a model, whose own threshold is set, or unset where the background is no class.
-
-    Args:
-        model: a Segmenter.
-        wanted: whether the benchmark has a background class.
-        score: that the user gave; None takes the model's, if it has one.
+def seeds_of(recipe: Path) -> dict[str, Path]:
+    """Number -> folder of every trained seed of models/RECIPE.
 
     Raises:
-        UserError: for a score where there is no background.
+        UserError: if there is none.
     """
-    choices = getattr(model.config, "zero_shot", None)
-    if not wanted:
-        if score is not None:
-            raise UserError("--background: this benchmark has no background class; leave it out")
-        if choices is not None:
-            model.config = replaced(model.config, {"zero_shot": {"background": None}}, "config")
-        return Background()
-    if choices is None:
-        return Background("word") if score is None else Background("constant", score)
-    score = choices.background if score is None else score
-    if score is None:
-        return Background("word")
-    model.config = replaced(model.config, {"zero_shot": {"background": score}}, "config")
-    return Background("threshold", score)
+    folder = recipe / "seeds"
+    found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    if not found:
+        raise UserError(f"{recipe}: no trained seed; train it first (`dvc repro`), or name one model with --model")
+    return {path.name: path for path in sorted(found, key=lambda path: int(path.name))}
 
 
-def predictor(model: Any, classes: torch.Tensor, protocol: Settled, background: Background,
-              device: str) -> Predict:  # fmt: skip
-    """Inputs of one picture -> labels [H, W] of a benchmark.
+def evaluate(folders: Mapping[str, Path], encoder: Path, benchmark: Opened, asked: Asked) -> Found:
+    """Score the models of a recipe, or one.
 
     Args:
-        model: a Segmenter, on its device.
-        classes: [C, D] embeddings of the classes that are prompted.
-        protocol: how a picture is labelled.
-        background: its first label is then 0, and the prompted classes count from 1, unless it is prompted itself.
-        device: that the model runs on.
+        folders: seed -> folder of its model.
+        encoder: folder of the frozen encoder that they were trained on.
+        benchmark: whose inputs are made here.
+        asked: how.
+
+    Returns:
+        result: {"scores", "per_class", "seeds": {N: the first of the scores}, "protocol"}.
+
+    Raises:
+        UserError: for a folder without a model, and what the benchmark says.
     """
+    run, summed, prompts = MEASURES[type(benchmark)]
+    seconds, found, said = 0.0, {}, {}
+    for seed, folder in folders.items():
+        model = ready(folder, encoder, benchmark.names, asked, default=prompts)
+        start = time.perf_counter()
+        with threads(1 if model.reads.regions else torch.get_num_threads()):
+            found[seed] = run(model, benchmark, asked)
+        seconds, said = seconds + time.perf_counter() - start, model.said
+    measured, classes = summed(list(found.values()), benchmark, asked)
+    main = next(iter(measured))
+    each = {seed: summed([one], benchmark, replace(asked, bootstrap=1))[0][main] for seed, one in found.items()}
+    result = {"scores": measured, "per_class": classes, "seeds": each, "protocol": said}
+    return Found(result, len(folders) * len(benchmark) / seconds)
+
+
+def areas_of(model: Ready, benchmark: FolderBenchmark | HeldOut, asked: Asked) -> np.ndarray:
+    """[n, 3, C] int64 areas of every picture."""
+    if isinstance(benchmark, FolderBenchmark):
+        benchmark = replace(benchmark, encoder=model.frozen, maker=model.maker)
+    pictures = benchmark.of(model.reads, model.settled.refine.method, model.settled.masks.build())
+    return count(pictures, predictor(model))
+
+
+def predictor(model: Ready) -> Predict:
+    """Inputs of one picture -> labels [H, W] of a benchmark.
+
+    Where the background is not prompted its label is 0, and the prompted classes count from 1.
+    """
+    background = model.background
 
     def predict(inputs: Inputs) -> np.ndarray:
-        moved = inputs.map(lambda tensor: tensor.to(device))
+        moved = inputs.map(lambda tensor: tensor.to(model.device))
         with torch.inference_mode():
             if background.policy == "constant" and background.score is not None:
-                best, found = mask_logits(model, moved, classes, protocol).max(0)
+                best, found = mask_logits(model.model, moved, model.classes, model.settled).max(0)
                 found = found.masked_fill(best < background.score, -1)
             else:
-                found = label(model, moved, classes, protocol)
+                found = label(model.model, moved, model.classes, model.settled)
         return found.cpu().numpy() + (0 if background.prompted else 1)
 
     return predict
 
 
-def evaluate_folder(folder: Path, benchmark: FolderBenchmark, protocol: Protocol, *, device: str = "auto",
-                    background: float | None = None, bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Score the model of a folder such as models/cocu-mil.
-
-    Args:
-        folder: that holds it.
-        benchmark: whose inputs are made here.
-        protocol: how pictures are labelled; windows are taken as they are.
-        device: auto, cpu, cuda or cuda:N.
-        background: see `settle`.
-        bootstrap: data sets drawn for the interval.
-        seed: of the bootstrap.
-
-    Returns:
-        {"scores", "per_class", "protocol", "pictures", "images_per_second"}; the clock runs from the first picture read
-        to the last one counted.
-
-    Raises:
-        UserError: for a folder without a model, and what the benchmark says.
-    """
-    where, found = detect(device).device, saved.load(folder)
-    model, reads, context = found.model.to(where), found.model.config.reads, found.context
-    frozen = functools.cache(lambda: load_encoder(folder / "encoder", device=device))
-    chosen = settle(model, benchmark.background, background)
-    try:
-        settled, prompts = protocol.of(context), prompt_name(model, context["prompts"])
-        masks = settled.masks.build()
-        regions = (reads.labels and masks is None) or settled.refine.method == "segments"
-        maker = region_maker(context["regions"]) if regions else None
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: {error}") from None
-    names = benchmark.names if chosen.prompted else benchmark.names[1:]
-    classes = class_vectors(model, folder, frozen, names, context["prompts"])
-    pictures = replace(benchmark, encoder=frozen, maker=maker).of(reads, settled.refine.method, masks)
-    start = time.perf_counter()
-    with threads(1 if reads.regions else torch.get_num_threads()):
-        areas = count(pictures, predictor(model, classes, settled, chosen, where))
-    speed = len(pictures) / (time.perf_counter() - start)
-    said = {"prompts": prompts, "refine": settled.refine.method, "background": asdict(chosen),
-            "windows": asdict(settled.windows) if reads.windows else None,
-            "masks": settled.masks.maker if reads.segments else None, "ignore": benchmark.ignore,
-            "classes": benchmark.layout.names, "source": benchmark.layout.source}
-    return {"scores": groups([areas], benchmark, bootstrap, seed), "per_class": per_class([areas], benchmark.names),
-            "protocol": said, "pictures": {"scored": len(pictures), "of": benchmark.total}, "images_per_second": speed}
+def summed_areas(runs: Sequence[np.ndarray], benchmark: FolderBenchmark | HeldOut,
+                 asked: Asked) -> tuple[dict[str, float], dict[str, float]]:  # fmt: skip
+    """`scores` and `per_class` of the areas of every seed; means by kinds of classes, and without the background."""
+    groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
+    if benchmark.names[0] == BACKGROUND:
+        groups["foreground"] = np.array([name != BACKGROUND for name in benchmark.names])
+    return (scores(runs, samples=asked.bootstrap, seed=asked.seed, groups=groups), per_class(runs, benchmark.names))
 
 
-def groups(areas: list[np.ndarray], benchmark: FolderBenchmark, bootstrap: int, seed: int) -> dict[str, float]:
-    """`scores` of a model, and the mean without the background where that is a class."""
-    apart = {"foreground": np.array([name != BACKGROUND for name in benchmark.names])} if benchmark.background else {}
-    return {key: value for key, value in scores(areas, samples=bootstrap, seed=seed, groups=apart).items()
-            if key != "miou_std"}  # fmt: skip
+MEASURES: dict[type, tuple[Callable[..., Any], Callable[..., tuple[dict[str, float], dict[str, float]]], str]] = {
+    FolderBenchmark: (areas_of, summed_areas, ""), HeldOut: (areas_of, summed_areas, ""),
+    Labelled: (classification.ranks_of, classification.summed_ranks, classification.PROMPTS),
+    Parts: (parts.precision_of, parts.summed_precision, ""),
+}  # fmt: skip
+"""Kind of benchmark -> what measures one model, what sums up all seeds (the first score is the main one), and the
+template set of its own, if it has one."""
 
 
-def listed(rows: list[tuple[str, float]]) -> str:
-    """Classes with their IoU, on one line."""
+def listed(rows: Sequence[tuple[str, float]]) -> str:
+    """Classes with their scores, on one line."""
     return ", ".join(f"{name} {value:.1f}" for name, value in rows)
 
 
-def summary(result: dict[str, Any], *, most: int = 5) -> list[str]:
+NAMES = {"miou": "mIoU", "acc1": "accuracy", "map": "mask mAP"}
+MORE = {"miou_std": "  sd over seeds", "miou_foreground": "  foreground", "pixel_accuracy": "pixel accuracy",
+        "acc1_std": "  sd over seeds", "acc5": "  among five", "map_std": "  sd over seeds", "map_50": "  at IoU .5",
+        "map_75": "  at IoU .75"}  # fmt: skip
+
+
+def summary(result: Mapping[str, Any], speed: float, *, most: int = 5) -> list[str]:
     """Lines for a terminal: scores, worst and best classes, speed and protocol."""
     found, pictures, said = result["scores"], result["pictures"], result["protocol"]
+    main, several = next(iter(found)), len(result["seeds"]) > 1
+    low, high = (found.get(f"{main}_{end}") for end in ("low", "high"))
+    interval = f"  (95 % {low:.2f} to {high:.2f})" if low is not None else ""
+    lines = [f"{NAMES[main]:15} {found[main]:6.2f}{interval}"]
+    lines += [f"{text:15} {found[key]:6.2f}" for key, text in MORE.items()
+              if key in found and (several or not key.endswith("_std"))]  # fmt: skip
     order = sorted(result["per_class"].items(), key=lambda pair: (pair[1], pair[0]))
     some = "" if pictures["scored"] == pictures["of"] else f" of {pictures['of']}"
     background, windows = said["background"], said["windows"]
-    lines = [f"mIoU            {found['miou']:6.2f}  (95 % {found['miou_low']:.2f} to {found['miou_high']:.2f})"]
-    if "miou_foreground" in found:
-        lines.append(f"  foreground    {found['miou_foreground']:6.2f}")
-    how = [f"prompts {said['prompts']}", f"refine {said['refine']}", f"background {background['policy']}"
+    how = [*([said["name"]] if "name" in said else []), f"prompts {said['prompts']}", f"refine {said['refine']}",
+           f"background {background['policy']}"
            + (f" {background['score']:g}" if background["score"] is not None else "")]  # fmt: skip
     if windows:
         how.append("windows {short_side}, {crop}, {stride}".format(**windows))
     if said["masks"]:
         how.append(f"masks {said['masks']}")
-    return [*lines, f"pixel accuracy  {found['pixel_accuracy']:6.2f}", f"worst classes   {listed(order[:most])}",
-            f"best classes    {listed(order[::-1][:most])}",
-            f"pictures        {pictures['scored']}{some}, {result['images_per_second']:.2f} a second",
-            f"protocol        {'; '.join(how)}"]
+    return [*lines, f"worst classes   {listed(order[:most])}", f"best classes    {listed(order[::-1][:most])}",
+            f"pictures        {pictures['scored']}{some}, {speed:.2f} a second", f"protocol        {'; '.join(how)}",
+            *(f"  not done      {line}" for line in said.get("skipped", []))]  # fmt: skip

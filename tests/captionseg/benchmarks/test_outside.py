@@ -1,8 +1,7 @@
-"""Saved models on folders: the same labels as Predictor's, and every policy of the background."""
+"""Saved models on benchmarks: the same labels as Predictor's, the same scores as the stage's, all seeds of a recipe."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,54 +10,39 @@ import pytest
 import torch
 
 from captionseg import metrics
+from captionseg.benchmarks import EvaluateParams, HeldOut
+from captionseg.benchmarks import recipe as stage
+from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-from captionseg.benchmarks.layout import read_mask
-from captionseg.benchmarks.outside import Background, evaluate_folder, predictor, settle, summary
-from captionseg.benchmarks.published import PUBLISHED
+from captionseg.benchmarks.layout import Layout, read_mask
+from captionseg.benchmarks.outside import evaluate, predictor, seeds_of, summary
+from captionseg.benchmarks.published import PUBLISHED, opened
+from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.inference import Predictor, Protocol, RefineParams, WindowParams, read_image
+from captionseg.inference.protocols import resolved
 from captionseg.inference.windows import Settled
-from captionseg.modeling import GroupViT, GroupViTConfig, SegmentMil, SegmentMilConfig, saved
 from captionseg.modeling.segmenter import Reads
-from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.prepared import without_regions
 from captionseg.records import UserError
-from captionseg.storage import read_arrays
-from captionseg.training.pretrain import copy_encoder
-from captionseg.typed import replaced
-from tests.captionseg.benchmarks.trees import write_tree
+from tests.captionseg.benchmarks.trees import write_imagenet, write_own, write_parts, write_tree
 
 RAW = np.repeat(np.arange(3), 8)[None].repeat(20, 0)
-GROUPS = {"towers": {
-    "encoder": {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
-                "groups": [4], "binding": "groupvit"},
-    "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
-    "hidden": 8, "embedding": 4, "norm": "batch"}, "zero_shot": {"readout": "groups", "score": "product"}}  # fmt: skip
 WINDOWS = WindowParams(40, 32, 16)
-
-
-@pytest.fixture
-def regions(toy, world, tmp_path) -> Path:
-    """A model that reads regions, of random weights."""
-    torch.manual_seed(0)
-    width = read_arrays(world.regions / "pooled").shape[2]
-    context = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}
-    saved.save(tmp_path / "m", "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), context)
-    copy_encoder(world.encoder, tmp_path / "m" / "encoder")
-    return tmp_path / "m"
-
-
-@pytest.fixture
-def groups(tmp_path) -> Path:
-    """One that reads pixels and knows a background, likewise."""
-    torch.manual_seed(0)
-    saved.save(tmp_path / "g", "groupvit", GroupViT(replaced(GroupViTConfig(), GROUPS, "small")), {"prompts": "simple"})
-    return tmp_path / "g"
 
 
 def benchmark(tmp_path, classes: str = "dog cat grass") -> FolderBenchmark:
     root = write_tree(tmp_path / "tree", "folder", [RAW, RAW[:, ::-1]])
     (root / "classes.txt").write_text(classes.replace(" ", "\n"))
-    return FolderBenchmark.open(PUBLISHED["folder"], root)
+    layout = PUBLISHED["folder"]
+    assert isinstance(layout, Layout)
+    return FolderBenchmark.open(layout, root)
+
+
+def score(folder: Path, pictures: FolderBenchmark, asked: Asked) -> dict:
+    """What a single model comes to; its only seed has the score of all."""
+    result = evaluate({"": folder}, folder / "encoder", pictures, asked).result
+    assert result["seeds"] == {"": result["scores"]["miou"]}
+    return result
 
 
 def by_hand(pictures: FolderBenchmark, predict) -> float:
@@ -72,11 +56,10 @@ def by_hand(pictures: FolderBenchmark, predict) -> float:
 def test_the_same_labels_as_the_predictor(regions, tmp_path, refine):
     pictures = benchmark(tmp_path)
     protocol = Protocol(refine=refine)
-    result = evaluate_folder(regions, pictures, protocol, device="cpu", bootstrap=10)
+    result = score(regions, pictures, Asked(protocol, device="cpu", bootstrap=10))
     own = Predictor.load(regions, device="cpu", protocol=protocol)
     assert result["scores"]["miou"] == by_hand(pictures, lambda image: own.segment(image, pictures.names))
     assert result["scores"]["miou_low"] <= result["scores"]["miou"] <= result["scores"]["miou_high"] <= 100
-    assert result["pictures"] == {"scored": 2, "of": 2}
     assert result["protocol"]["refine"] == (refine.method if refine else "none")
     assert result["protocol"]["windows"] is None
     assert "miou_foreground" not in result["scores"]
@@ -85,7 +68,7 @@ def test_the_same_labels_as_the_predictor(regions, tmp_path, refine):
 def test_windows_and_threshold(groups, tmp_path):
     """Some pixels fall below the threshold; those of the surest group never do."""
     pictures, protocol = benchmark(tmp_path, "background cat grass"), Protocol(WINDOWS)
-    result = evaluate_folder(groups, pictures, protocol, device="cpu", background=0.9, bootstrap=5)
+    result = score(groups, pictures, Asked(protocol, background=0.9, device="cpu", bootstrap=5))
     own = Predictor.load(groups, device="cpu", background=0.9, protocol=protocol)
     seen = []
 
@@ -97,45 +80,18 @@ def test_windows_and_threshold(groups, tmp_path):
     assert set(np.unique(seen)) >= {0, 1} or set(np.unique(seen)) >= {0, 2}
     assert result["protocol"]["background"] == {"policy": "threshold", "score": 0.9}
     assert result["protocol"]["windows"]["crop"] == 32
-    assert set(result["scores"]) == {"miou", "miou_low", "miou_high", "pixel_accuracy", "boundary_f",
-                                     "miou_foreground"}  # fmt: skip
+    assert set(result["scores"]) == {
+        "miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "boundary_f", "miou_foreground"}
     rest = [result["per_class"].get(name) for name in ("cat", "grass")]
     assert result["scores"]["miou_foreground"] == pytest.approx(np.mean(rest), abs=1e-3)
 
 
 def test_without_threshold_the_word_is_a_class(groups, tmp_path):
     pictures, protocol = benchmark(tmp_path, "background cat grass"), Protocol(WINDOWS)
-    result = evaluate_folder(groups, pictures, protocol, device="cpu", bootstrap=5)
+    result = score(groups, pictures, Asked(protocol, device="cpu", bootstrap=5))
     own = Predictor.load(groups, device="cpu", protocol=protocol)
     assert result["protocol"]["background"] == {"policy": "word", "score": None}
     assert result["scores"]["miou"] == by_hand(pictures, lambda image: own.segment(image, pictures.names))
-
-
-@dataclass(frozen=True)
-class Config:
-    zero_shot: ZeroShot = field(default_factory=ZeroShot)
-
-
-@pytest.mark.parametrize(("saved_score", "wanted", "given", "policy", "left"), [
-    (None, True, None, Background("word"), None),
-    (0.4, True, None, Background("threshold", 0.4), 0.4),
-    (0.4, True, 0.9, Background("threshold", 0.9), 0.9),
-    (0.4, False, None, Background("none"), None),  # a model's threshold means nothing where no class is background
-    (0.0, True, None, Background("threshold", 0.0), 0.0),
-])  # fmt: skip
-def test_policies_of_models_with_a_threshold(saved_score, wanted, given, policy, left):
-    model = SimpleNamespace(config=Config(ZeroShot(background=saved_score)))
-    assert settle(model, wanted, given) == policy
-    assert model.config.zero_shot.background == left
-
-
-def test_policies_of_models_without():
-    model = SimpleNamespace(config=SimpleNamespace())
-    assert settle(model, True, None) == Background("word")
-    assert settle(model, True, 0.2) == Background("constant", 0.2)
-    assert settle(model, False, None) == Background()
-    with pytest.raises(UserError, match="--background: this benchmark has no background class"):
-        settle(model, False, 0.2)
 
 
 def test_a_constant_background_takes_what_is_below_it():
@@ -145,30 +101,89 @@ def test_a_constant_background_takes_what_is_below_it():
     inputs, classes = without_regions(1, (1, 3)), torch.zeros(2, 4)
     for policy, labels in ((Background("constant", 0.4), [[0, 1, 2]]), (Background("constant", 0.7), [[0, 0, 0]]),
                            (Background("word"), [[1, 0, 1]]), (Background("threshold", 0.4), [[2, 1, 2]])):
-        assert predictor(model, classes, Settled(), policy, "cpu")(inputs).tolist() == labels
+        ready = Ready(model, classes, Settled(), policy, lambda: None, None, "cpu", {})  # type: ignore[arg-type]
+        assert predictor(ready)(inputs).tolist() == labels
 
 
-def test_a_folder_without_a_model_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="no such file; train a model first"):
-        evaluate_folder(tmp_path / "none", benchmark(tmp_path), Protocol(), device="cpu")
+def test_all_seeds_of_a_recipe(recipe, world, tmp_path):
+    """The mean over seeds, their deviation, and each by itself; the same bytes each time."""
+    pictures, _ = opened(PUBLISHED["held_out"], write_own(tmp_path / "root", world), limit=5)
+    asked = Asked(device="cpu", bootstrap=20)
+    folders = seeds_of(recipe)
+    assert list(folders) == ["0", "2", "10"]
+    result, speed = evaluate(folders, recipe / "encoder", pictures, asked)
+    alone = {seed: evaluate({seed: folder}, recipe / "encoder", pictures, asked).result["scores"]["miou"]
+             for seed, folder in folders.items()}  # fmt: skip
+    assert result["seeds"] == alone
+    assert len(set(alone.values())) > 1
+    assert result["scores"]["miou"] == pytest.approx(np.mean(list(alone.values())), abs=1e-3)
+    assert result["scores"]["miou_std"] == pytest.approx(np.std(list(alone.values()), ddof=1), abs=1e-3)
+    assert evaluate(folders, recipe / "encoder", pictures, asked).result == result
+    assert speed > 0
 
 
-def test_a_model_that_was_saved_without_its_regions_is_one_line(regions, tmp_path):
-    config = regions / "config.json"
-    config.write_text(config.read_text().replace('"maker": "toy"', '"maker": "lost"'))
-    with pytest.raises(UserError, match=r"not a model of this version of captionseg: config.json, context: 'lost'"):
-        evaluate_folder(regions, benchmark(tmp_path), Protocol(), device="cpu")
+def test_the_runs_own_data_score_as_in_the_stage(recipe, world, tmp_path):
+    """Also the means of things and of stuff."""
+    own, _ = opened(PUBLISHED["held_out"], write_own(tmp_path / "root", world))
+    assert isinstance(own, HeldOut)
+    result, _ = evaluate(seeds_of(recipe), recipe / "encoder", own, Asked(device="cpu", bootstrap=9, seed=3))
+    params = EvaluateParams(bootstrap=9, device="cpu")
+    want, _, _ = stage.evaluate(recipe, Folders(world.prepared, world.truth), params, seed=3)
+    assert result["scores"] == {key: value for key, value in want["scores"].items() if key in result["scores"]}
+    assert {"miou", "miou_object", "miou_stuff"} <= result["scores"].keys()
+    assert (result["per_class"], result["seeds"]) == (want["per_class"], want["seeds"])
+
+
+@pytest.mark.parametrize(("name", "main", "keys"), [
+    ("imagenet", "acc1", {"acc1_low", "acc1_high", "acc1_std", "acc5", "acc5_low", "acc5_high"}),
+    ("part_imagenet", "map", {"map_50", "map_75", "map_std"})])  # fmt: skip
+def test_other_measures_of_a_recipe(recipe, tmp_path, name, main, keys):
+    root = write_imagenet(tmp_path / "r", [0, 3]) if name == "imagenet" else write_parts(tmp_path / "r")
+    pictures, _ = opened(PUBLISHED[name], root, limit=2)
+    result, _ = evaluate(seeds_of(recipe), recipe / "encoder", pictures, Asked(device="cpu", bootstrap=3))
+    assert result["scores"].keys() == {main} | keys
+    assert result["seeds"].keys() == {"0", "2", "10"}
+    assert result["scores"][main] == pytest.approx(np.mean(list(result["seeds"].values())), abs=1e-3)
+    assert result["protocol"]["prompts"] == ("subset" if name == "imagenet" else "simple")
+    assert summary({**result, "pictures": {"scored": 2, "of": 2}}, 1.0)
+
+
+@pytest.mark.parametrize("protocol", ["", "use"])
+@pytest.mark.parametrize("name", ["folder", "imagenet", "part_imagenet"])
+def test_a_model_on_segments(searchable, tmp_path, name, protocol):
+    """Regions as it was saved, overlapping masks under the protocol of its paper."""
+    root = {"folder": lambda: write_tree(tmp_path, name, [RAW]), "imagenet": lambda: write_imagenet(tmp_path, [0]),
+            "part_imagenet": lambda: write_parts(tmp_path)}[name]()  # fmt: skip
+    pictures, _ = opened(PUBLISHED[name], root, limit=1)
+    asked = Asked(resolved("use", Protocol()) if protocol else Protocol(), device="cpu", bootstrap=2)
+    result, _ = evaluate({"": searchable.model}, searchable.model / "encoder", pictures, asked)
+    said = result["protocol"]
+    assert said["masks"] == ("hierarchy" if protocol else "regions")
+    assert said["prompts"] == ("subset" if name == "imagenet" else "imagenet" if protocol else "simple")
+    assert said.get("skipped", []) == []
+    assert said.get("detections", "masks") == "masks"
+
+
+def test_no_seed_is_one_line(tmp_path):
+    (tmp_path / "seeds" / "notes").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(UserError, match="no trained seed; train it first"):
+            seeds_of(folder)
 
 
 def test_summary():
-    result = {"scores": {"miou": 25.0, "miou_low": 20.0, "miou_high": 31.5, "pixel_accuracy": 50.0,
+    result = {"scores": {"miou": 25.0, "miou_low": 20.0, "miou_high": 31.5, "miou_std": 1.25, "pixel_accuracy": 50.0,
                          "miou_foreground": 12.5},
               "per_class": {"a": 10.0, "b": 90.0, "c": 0.0}, "pictures": {"scored": 3, "of": 7},
-              "images_per_second": 1.5, "protocol": {
+              "seeds": {"0": 24.0, "1": 26.0}, "protocol": {
+                  "name": "tcl", "skipped": ["windows: none"],
                   "prompts": "simple", "refine": "pamr", "background": {"policy": "constant", "score": 0.4},
                   "windows": {"short_side": 448, "crop": 448, "stride": 224, "batch": 8}, "masks": None}}  # fmt: skip
-    assert summary(result, most=2) == [
-        "mIoU             25.00  (95 % 20.00 to 31.50)", "  foreground     12.50", "pixel accuracy   50.00",
-        "worst classes   c 0.0, a 10.0", "best classes    b 90.0, a 10.0",
+    assert summary(result, 1.5, most=2) == [
+        "mIoU             25.00  (95 % 20.00 to 31.50)", "  sd over seeds   1.25", "  foreground     12.50",
+        "pixel accuracy   50.00", "worst classes   c 0.0, a 10.0", "best classes    b 90.0, a 10.0",
         "pictures        3 of 7, 1.50 a second",
-        "protocol        prompts simple; refine pamr; background constant 0.4; windows 448, 448, 224"]  # fmt: skip
+        "protocol        tcl; prompts simple; refine pamr; background constant 0.4; windows 448, 448, 224",
+        "  not done      windows: none"]  # fmt: skip
+    result["seeds"] = {"": 25.0}
+    assert "  sd over seeds   1.25" not in summary(result, 1.5)

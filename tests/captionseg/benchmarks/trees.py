@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco
 from scipy.io import savemat
 
 SIZE = (12, 16)  # height, width of every picture
@@ -19,12 +21,14 @@ def picture(path: Path, size: tuple[int, int] = SIZE) -> None:
 
 
 def mask(path: Path, raw: np.ndarray, how: str = "P") -> None:
-    """A mask file: palette (P) or index (L) PNG, R + 256 G (RGB), or .mat."""
+    """A mask file: palette (P) or index (L) PNG, R + 256 G (RGB), 16 bits (tif), or .mat."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if how == "mat":
         savemat(path, {"LabelMap": raw.astype(np.uint16)})
     elif how == "RGB":
         Image.fromarray(np.stack([raw % 256, raw // 256, 0 * raw], -1).astype(np.uint8)).save(path)
+    elif how == "tif":
+        Image.fromarray(raw.astype(np.uint16)).save(path)
     else:
         image = Image.fromarray(raw.astype(np.uint8))
         if how == "P":
@@ -39,6 +43,8 @@ FILES = {
     "coco_stuff": (COCO, "images/val2017/{}.jpg", "annotations/val2017/{}.png", "L", ""),
     "cityscapes": ("", "leftImg8bit/val/bonn/{}_leftImg8bit.png", "gtFine/val/bonn/{}_gtFine_labelIds.png", "L", ""),
     "ade20k": ("ADEChallengeData2016", "images/validation/{}.jpg", "annotations/validation/{}.png", "L", ""),
+    "ade20k_full": ("ADE20K_2021_17_01", "images_detectron2/validation/{}.jpg",
+                    "annotations_detectron2/validation/{}.tif", "tif", ""),
     "imagenet_s50": ("ImageNetS50", "validation/n01/{}.JPEG", "validation-segmentation/n01/{}.png", "RGB", ""),
     "imagenet_s300": ("ImageNetS300", "validation/n01/{}.JPEG", "validation-segmentation/n01/{}.png", "RGB", ""),
     "folder": ("", "images/{}.webp", "masks/{}.png", "P", ""),
@@ -60,4 +66,55 @@ def write_tree(root: Path, name: str, raws: list[np.ndarray]) -> Path:
         (root / home / "labels.txt").write_text("".join(f"{n}: thing {n}\n" for n in range(1, 460)))
     if name == "folder":
         (root / "classes.txt").write_text("dog\ncat\ngrass\n")
+    return root
+
+
+def write_imagenet(root: Path, labels: list[int]) -> Path:
+    """1000 folders of classes, and a picture for each label."""
+    for number in range(1000):
+        (root / "val" / f"n{number:08d}").mkdir(parents=True)
+    for number, label in enumerate(labels):
+        picture(root / "val" / f"n{label:08d}" / f"ILSVRC2012_val_{number:08d}.JPEG")
+    return root
+
+
+def write_coco(path: Path, names: list[str], pictures: list[list[tuple[int, object]]]) -> None:
+    """COCO's JSON: names of categories, and of each picture the category and segmentation of its instances."""
+    annotations = [{"id": 1, "image_id": image, "category_id": category, "segmentation": segmentation, "iscrowd": 0}
+                   for image, rows in enumerate(pictures) for category, segmentation in rows]  # fmt: skip
+    height, width = SIZE
+    images = [{"id": n, "file_name": f"n01_{n}.JPEG", "height": height, "width": width} for n in range(len(pictures))]
+    categories = [{"id": n, "name": name, "supercategory": name.split()[0]} for n, name in enumerate(names)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+
+
+def rle(mask: np.ndarray, *, compressed: bool = True) -> dict:
+    """Run lengths of bool [H, W]."""
+    if compressed:
+        found = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        return {"size": [int(n) for n in found["size"]], "counts": found["counts"].decode()}
+    flat = np.concatenate([[False], mask.T.ravel(), [not mask.T.ravel()[-1]]])
+    edges = np.flatnonzero(np.diff(flat))
+    return {"size": list(mask.shape), "counts": np.diff(np.concatenate([[0], edges])).tolist()}
+
+
+def write_parts(root: Path) -> Path:
+    """Two pictures: left half a quadruped's head, right half its body, as run lengths of both kinds and polygons."""
+    height, width = SIZE
+    left = np.zeros(SIZE, bool)
+    left[:, : width // 2] = True
+    box = [width // 2, 0, width, 0, width, height, width // 2, height]
+    write_coco(root / "annotations" / "val" / "val.json", ["Quadruped Head", "Quadruped Body", "Car Tier"],
+               [[(0, rle(left)), (1, [box])], [(0, rle(left, compressed=False)), (1, rle(~left))]])  # fmt: skip
+    for number in range(2):
+        picture(root / "images" / "val" / f"n01_{number}.JPEG")
+    return root
+
+
+def write_own(root: Path, world) -> Path:
+    """The data of a run, where a checkout has them."""
+    (root / "data").mkdir(parents=True)
+    for name in ("pairs", "truth", "features", "index", "regions"):
+        (root / "data" / name).symlink_to(getattr(world, name))
     return root

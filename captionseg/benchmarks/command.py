@@ -1,0 +1,48 @@
+"""What the command `captionseg evaluate` is asked, as a benchmark and its models take it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from captionseg.benchmarks.published import Spec, background_of, threshold_of, windows_of
+from captionseg.benchmarks.ready import Asked
+from captionseg.inference import Protocol, RefineParams
+from captionseg.inference.protocols import resolved
+from captionseg.records import UserError
+from captionseg.segmenters import MasksParams
+
+
+def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
+    """Where the result of `evaluate` is written, if anywhere.
+
+    Args:
+        arguments: of the command.
+        folder: of the results of recipes; a part of a benchmark never takes the place of the whole there.
+
+    Raises:
+        UserError: for arguments that mean nothing, and a file that cannot be.
+    """
+    if arguments.limit < 0 or arguments.bootstrap < 1:
+        raise UserError("--limit must not be below 0, and --bootstrap not below 1")
+    out = arguments.out
+    if out and (out.is_dir() or not out.parent.is_dir()):
+        raise UserError(f"{out}: no file can be written there; name one in a folder that exists")
+    if out or not arguments.recipe or arguments.limit:
+        return out
+    protocol = f"@{arguments.protocol}" if arguments.protocol else ""
+    return folder / arguments.recipe / f"{arguments.benchmark}{protocol}.json"
+
+
+def asked_of(arguments: argparse.Namespace, spec: Spec) -> Asked:
+    """How models are scored on a benchmark.
+
+    Raises:
+        UserError: for what the benchmark does not have.
+    """
+    name = arguments.protocol
+    protocol = Protocol(windows_of(spec, arguments.windows, name),
+                        RefineParams(arguments.refine) if arguments.refine else None,
+                        MasksParams(arguments.masks) if arguments.masks else None)  # fmt: skip
+    return Asked(resolved(name, protocol) if name else protocol, arguments.prompts or "",
+                 background_of(spec, arguments.background), threshold_of(spec), arguments.device, arguments.bootstrap)

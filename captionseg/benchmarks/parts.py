@@ -1,0 +1,134 @@
+"""Parts of things: precision of masks that are detected among the whole things and what is around them (USE)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from tqdm import tqdm
+
+from captionseg.benchmarks.coco_json import Instance, mask_of
+from captionseg.benchmarks.folder_benchmark import preparation
+from captionseg.benchmarks.mask_precision import IOU, MaskPrecision
+from captionseg.benchmarks.ready import Asked, Ready
+from captionseg.inference.detections import Detections, detected
+from captionseg.inference.predictor import read_image
+from captionseg.inference.windows import mask_logits
+from captionseg.records import Inputs, UserError, one_line
+
+
+class Item(NamedTuple):
+    """One picture and what is in it."""
+
+    image: Path
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Pictures with masks of things or parts, which may overlap.
+
+    Attributes:
+        names: [C]; first the `wanted` ones, of which masks are known, then those that only catch the rest.
+        wanted: how many.
+        items: the pictures.
+        file: that the masks come from.
+    """
+
+    names: tuple[str, ...]
+    wanted: int
+    items: tuple[Item, ...]
+    file: Path
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def truths(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Picture uint8 [H, W, 3], its masks [m, H, W] bool, none empty, and their classes [m].
+
+        Raises:
+            UserError: for a picture that cannot be read, and a mask that is none, or of another size.
+        """
+        for item in self.items:
+            image, masks = read_image(item.image), []
+            size = (image.shape[0], image.shape[1])
+            for instance in item.instances:
+                try:
+                    masks.append(mask_of(instance.segmentation, size))
+                except (ValueError, TypeError, KeyError) as error:
+                    raise UserError(f"{self.file}: a mask of {item.image.name} is {one_line(error)}") from None
+            stack = np.stack(masks) if masks else np.zeros((0, *size), bool)
+            there = stack.any((1, 2))
+            labels = np.array([instance.label for instance in item.instances], np.int64)
+            yield image, stack[there], labels[there]
+
+
+def finder(model: Ready, wanted: np.ndarray, most: int) -> Callable[[Inputs], Detections]:
+    """Inputs of one picture -> what is found of the classes that are wanted, bool [C].
+
+    By a model that reads segments, its masks; by any other, connected pieces of its label map, `most` of a class.
+    """
+    device = model.device
+
+    def find(inputs: Inputs) -> Detections:
+        moved = inputs.map(lambda tensor: tensor.to(device))
+        with torch.inference_mode():
+            if hasattr(model.model, "mask_scores"):
+                return detected(model.model, moved, model.classes, torch.from_numpy(wanted).to(device))
+            logits = mask_logits(model.model, moved, model.classes, model.settled).float()
+            best, labels = logits.max(0)
+            return connected(labels.cpu().numpy(), best.cpu().numpy(), wanted, most=most)
+
+    return find
+
+
+def connected(labels: np.ndarray, scores: np.ndarray, wanted: np.ndarray, *, most: int = 100) -> Detections:
+    """Connected pieces (4 neighbours) of the wanted classes of a label map, each with the mean of its scores.
+
+    Args:
+        labels: [H, W].
+        scores: [H, W], of the label of each pixel.
+        wanted: [C] bool.
+        most: pieces of a class, those of highest score.
+    """
+    masks, classes, means = [], [], []
+    for c in np.unique(labels[wanted[labels]]):
+        piece = np.asarray(ndimage.label(labels == c)[0])  # type: ignore[index]
+        mean = np.bincount(piece.ravel(), scores.ravel())[1:] / np.bincount(piece.ravel())[1:]
+        best = np.argsort(-mean, kind="stable")[:most]
+        masks += [piece == 1 + number for number in best]
+        classes += [int(c)] * len(best)
+        means += mean[best].tolist()
+    stack = np.stack(masks) if masks else np.zeros((0, *labels.shape), bool)
+    return Detections(stack, np.array(classes, np.int64), np.array(means, np.float32))
+
+
+def precision_of(model: Ready, benchmark: Parts, asked: Asked) -> MaskPrecision:
+    """Detections and truth of every picture."""
+    masks, refine = model.settled.masks.build(), model.settled.refine.method
+    prepare = preparation(model.reads, refine, masks, encoder=model.frozen, maker=model.maker)
+    wanted = np.arange(len(benchmark.names)) < benchmark.wanted
+    find, precision = finder(model, wanted, asked.most), MaskPrecision(benchmark.wanted, most=asked.most)
+    how = "masks" if hasattr(model.model, "mask_scores") else "connected pieces of the label map"
+    model.said.update(detections=how, max_detections=asked.most)
+    for image, truth, classes in tqdm(benchmark.truths(), total=len(benchmark), desc="parts", unit="img", leave=False):
+        precision.add(find(prepare(image)), truth, classes)
+    return precision
+
+
+def summed_precision(runs: Sequence[MaskPrecision], benchmark: Parts,
+                     asked: Asked) -> tuple[dict[str, float], dict[str, float]]:  # fmt: skip
+    """map, map_50, map_75 (COCO's, 0 to 100), means over seeds, map_std over them (n - 1), and AP of each class."""
+    each = np.stack([100.0 * run.precision() for run in runs])  # [seeds, 10, C]; one truth for all
+    there = np.flatnonzero(np.isfinite(each[0, 0]))
+    rows: dict[str, Any] = {"map": slice(None), "map_50": [IOU.index(0.5)], "map_75": [IOU.index(0.75)]}
+    out = {name: float(each[:, row][..., there].mean()) if len(there) else 0.0 for name, row in rows.items()}
+    seeds = each[..., there].mean((1, 2)) if len(there) else np.zeros(len(each))
+    out["map_std"] = float(seeds.std(ddof=1)) if len(each) > 1 else 0.0
+    classes = {benchmark.names[c]: round(float(each[:, :, c].mean()), 4) for c in there}
+    return {name: round(value, 4) for name, value in out.items()}, classes

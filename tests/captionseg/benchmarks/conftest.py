@@ -1,0 +1,53 @@
+"""Saved models of random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from captionseg.modeling import GroupViT, GroupViTConfig, SegmentMil, SegmentMilConfig, saved
+from captionseg.storage import read_arrays
+from captionseg.training.pretrain import copy_encoder
+from captionseg.typed import replaced
+
+GROUPS = {"towers": {
+    "encoder": {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
+                "groups": [4], "binding": "groupvit"},
+    "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
+    "hidden": 8, "embedding": 4, "norm": "batch"}, "zero_shot": {"readout": "groups", "score": "product"}}  # fmt: skip
+
+
+def save_regions(folder: Path, world, seed: int = 0) -> None:
+    """A model that reads regions."""
+    torch.manual_seed(seed)
+    width = read_arrays(world.regions / "pooled").shape[2]
+    context = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}
+    saved.save(folder, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), context)
+
+
+@pytest.fixture
+def regions(toy, world, tmp_path) -> Path:
+    """A model that reads regions."""
+    save_regions(tmp_path / "m", world)
+    copy_encoder(world.encoder, tmp_path / "m" / "encoder")
+    return tmp_path / "m"
+
+
+@pytest.fixture
+def recipe(toy, world, tmp_path) -> Path:
+    """Three seeds of one, as a recipe leaves them."""
+    home = tmp_path / "models" / "cocu-mil"
+    for seed in (2, 0, 10):
+        save_regions(home / "seeds" / str(seed), world, seed)
+    copy_encoder(world.encoder, home / "encoder")
+    return home
+
+
+@pytest.fixture
+def groups(tmp_path) -> Path:
+    """One that reads pixels and knows a background."""
+    torch.manual_seed(0)
+    saved.save(tmp_path / "g", "groupvit", GroupViT(replaced(GroupViTConfig(), GROUPS, "small")), {"prompts": "simple"})
+    return tmp_path / "g"
