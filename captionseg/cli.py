@@ -127,6 +127,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from captionseg.benchmarks import outside
     from captionseg.benchmarks.command import asked_of, result_path
     from captionseg.benchmarks.published import opened, published
+    from captionseg.benchmarks.recipe import seeds_of
     from captionseg.storage import write_json
 
     out = result_path(arguments, RESULTS)
@@ -135,7 +136,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     benchmark, total = opened(spec, arguments.root, limit=arguments.limit)
     if arguments.recipe:
         home, what = MODELS / arguments.recipe, {"recipe": arguments.recipe}
-        folders = outside.seeds_of(home)
+        folders = seeds_of(home)
     else:
         home, what = arguments.model, {"model": arguments.model.resolve().name}
         folders = {"": home}

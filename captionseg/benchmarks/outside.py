@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,15 +14,15 @@ import torch
 
 from captionseg.benchmarks import classification, parts
 from captionseg.benchmarks.classification import Labelled
-from captionseg.benchmarks.evaluate import Predict, count, per_class, scores
+from captionseg.benchmarks.evaluate import count, per_class, scores
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import BACKGROUND
 from captionseg.benchmarks.parts import Parts
 from captionseg.benchmarks.ready import Asked, Ready, ready
 from captionseg.benchmarks.recipe import threads
-from captionseg.inference.windows import label, mask_logits
-from captionseg.records import Inputs, UserError
+from captionseg.encoders import load_encoder
+from captionseg.inference.predictor import check_segments
 
 Opened = FolderBenchmark | HeldOut | Labelled | Parts
 
@@ -38,24 +39,11 @@ class Found(NamedTuple):
     speed: float
 
 
-def seeds_of(recipe: Path) -> dict[str, Path]:
-    """Number -> folder of every trained seed of models/RECIPE.
-
-    Raises:
-        UserError: if there is none.
-    """
-    folder = recipe / "seeds"
-    found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
-    if not found:
-        raise UserError(f"{recipe}: no trained seed; train it first (`dvc repro`), or name one model with --model")
-    return {path.name: path for path in sorted(found, key=lambda path: int(path.name))}
-
-
-def evaluate(folders: Mapping[str, Path], encoder: Path, benchmark: Opened, asked: Asked) -> Found:
+def evaluate(folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, asked: Asked) -> Found:
     """Score the models of a recipe, or one.
 
     Args:
-        folders: seed -> folder of its model.
+        folders: seed (or any one key) -> folder of its model.
         encoder: folder of the frozen encoder that they were trained on.
         benchmark: whose inputs are made here.
         asked: how.
@@ -68,11 +56,15 @@ def evaluate(folders: Mapping[str, Path], encoder: Path, benchmark: Opened, aske
     """
     run, summed, prompts = MEASURES[type(benchmark)]
     seconds, found, said = 0.0, {}, {}
+    frozen = functools.cache(lambda: load_encoder(encoder, device=asked.device))
     for seed, folder in folders.items():
-        model = ready(folder, encoder, benchmark.names, asked, default=prompts)
+        model = ready(folder, frozen, benchmark.names, asked, default=prompts,
+                      regions=not isinstance(benchmark, HeldOut))  # fmt: skip
+        if asked.protocol.masks and not asked.protocol.name and asked.protocol.masks.maker != "regions":
+            check_segments(model.model, f"{folder}: its model")
         start = time.perf_counter()
         with threads(1 if model.reads.regions else torch.get_num_threads()):
-            found[seed] = run(model, benchmark, asked)
+            found[str(seed)] = run(model, benchmark, asked)
         seconds, said = seconds + time.perf_counter() - start, model.said
     measured, classes = summed(list(found.values()), benchmark, asked)
     main = next(iter(measured))
@@ -85,28 +77,7 @@ def areas_of(model: Ready, benchmark: FolderBenchmark | HeldOut, asked: Asked) -
     """[n, 3, C] int64 areas of every picture."""
     if isinstance(benchmark, FolderBenchmark):
         benchmark = replace(benchmark, encoder=model.frozen, maker=model.maker)
-    pictures = benchmark.of(model.reads, model.settled.refine.method, model.settled.masks.build())
-    return count(pictures, predictor(model))
-
-
-def predictor(model: Ready) -> Predict:
-    """Inputs of one picture -> labels [H, W] of a benchmark.
-
-    Where the background is not prompted its label is 0, and the prompted classes count from 1.
-    """
-    background = model.background
-
-    def predict(inputs: Inputs) -> np.ndarray:
-        moved = inputs.map(lambda tensor: tensor.to(model.device))
-        with torch.inference_mode():
-            if background.policy == "constant" and background.score is not None:
-                best, found = mask_logits(model.model, moved, model.classes, model.settled).max(0)
-                found = found.masked_fill(best < background.score, -1)
-            else:
-                found = label(model.model, moved, model.classes, model.settled)
-        return found.cpu().numpy() + (0 if background.prompted else 1)
-
-    return predict
+    return count(benchmark.of(model.reads, model.refine, model.masks), model.predict)
 
 
 def summed_areas(runs: Sequence[np.ndarray], benchmark: FolderBenchmark | HeldOut,
@@ -134,8 +105,8 @@ def listed(rows: Sequence[tuple[str, float]]) -> str:
 
 NAMES = {"miou": "mIoU", "acc1": "accuracy", "map": "mask mAP"}
 MORE = {"miou_std": "  sd over seeds", "miou_foreground": "  foreground", "pixel_accuracy": "pixel accuracy",
-        "acc1_std": "  sd over seeds", "acc5": "  among five", "map_std": "  sd over seeds", "map_50": "  at IoU .5",
-        "map_75": "  at IoU .75"}  # fmt: skip
+        "boundary_f": "boundary F", "acc1_std": "  sd over seeds", "acc5": "  among five",
+        "map_std": "  sd over seeds", "map_50": "  at IoU .5", "map_75": "  at IoU .75"}  # fmt: skip
 
 
 def summary(result: Mapping[str, Any], speed: float, *, most: int = 5) -> list[str]:
@@ -149,14 +120,14 @@ def summary(result: Mapping[str, Any], speed: float, *, most: int = 5) -> list[s
               if key in found and (several or not key.endswith("_std"))]  # fmt: skip
     order = sorted(result["per_class"].items(), key=lambda pair: (pair[1], pair[0]))
     some = "" if pictures["scored"] == pictures["of"] else f" of {pictures['of']}"
-    background, windows = said["background"], said["windows"]
-    how = [*([said["name"]] if "name" in said else []), f"prompts {said['prompts']}", f"refine {said['refine']}",
-           f"background {background['policy']}"
-           + (f" {background['score']:g}" if background["score"] is not None else "")]  # fmt: skip
-    if windows:
+    how = [*([said["name"]] if "name" in said else []), f"prompts {said['prompts']}", f"refine {said['refine']}"]
+    if background := said.get("background"):
+        score = "" if background["score"] is None else f" {background['score']:g}"
+        how.append(f"background {background['policy']}{score}")
+    if windows := said.get("windows"):
         how.append("windows {short_side}, {crop}, {stride}".format(**windows))
-    if said["masks"]:
-        how.append(f"masks {said['masks']}")
+    if masks := said.get("masks"):
+        how.append(f"masks {masks}")
     return [*lines, f"worst classes   {listed(order[:most])}", f"best classes    {listed(order[::-1][:most])}",
             f"pictures        {pictures['scored']}{some}, {speed:.2f} a second", f"protocol        {'; '.join(how)}",
             *(f"  not done      {line}" for line in said.get("skipped", []))]  # fmt: skip

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from scipy import ndimage
 from tqdm import tqdm
 
@@ -16,9 +15,8 @@ from captionseg.benchmarks.coco_json import Instance, mask_of
 from captionseg.benchmarks.folder_benchmark import preparation
 from captionseg.benchmarks.mask_precision import IOU, MaskPrecision
 from captionseg.benchmarks.ready import Asked, Ready
-from captionseg.inference.detections import Detections, detected
+from captionseg.inference.detections import Detections
 from captionseg.inference.predictor import read_image
-from captionseg.inference.windows import mask_logits
 from captionseg.records import Inputs, UserError, one_line
 
 
@@ -73,16 +71,12 @@ def finder(model: Ready, wanted: np.ndarray, most: int) -> Callable[[Inputs], De
 
     By a model that reads segments, its masks; by any other, connected pieces of its label map, `most` of a class.
     """
-    device = model.device
 
     def find(inputs: Inputs) -> Detections:
-        moved = inputs.map(lambda tensor: tensor.to(device))
-        with torch.inference_mode():
-            if hasattr(model.model, "mask_scores"):
-                return detected(model.model, moved, model.classes, torch.from_numpy(wanted).to(device))
-            logits = mask_logits(model.model, moved, model.classes, model.settled).float()
-            best, labels = logits.max(0)
-            return connected(labels.cpu().numpy(), best.cpu().numpy(), wanted, most=most)
+        if model.segments:
+            return model.detect(inputs, wanted)
+        logits = model.logits(inputs)
+        return connected(logits.argmax(0), logits.max(0), wanted, most=most)
 
     return find
 
@@ -110,11 +104,10 @@ def connected(labels: np.ndarray, scores: np.ndarray, wanted: np.ndarray, *, mos
 
 def precision_of(model: Ready, benchmark: Parts, asked: Asked) -> MaskPrecision:
     """Detections and truth of every picture."""
-    masks, refine = model.settled.masks.build(), model.settled.refine.method
-    prepare = preparation(model.reads, refine, masks, encoder=model.frozen, maker=model.maker)
+    prepare = preparation(model.reads, model.refine, model.masks, encoder=model.frozen, maker=model.maker)
     wanted = np.arange(len(benchmark.names)) < benchmark.wanted
     find, precision = finder(model, wanted, asked.most), MaskPrecision(benchmark.wanted, most=asked.most)
-    how = "masks" if hasattr(model.model, "mask_scores") else "connected pieces of the label map"
+    how = "masks" if model.segments else "connected pieces of the label map"
     model.said.update(detections=how, max_detections=asked.most)
     for image, truth, classes in tqdm(benchmark.truths(), total=len(benchmark), desc="parts", unit="img", leave=False):
         precision.add(find(prepare(image)), truth, classes)

@@ -1,27 +1,29 @@
-"""A saved model made ready for a benchmark outside any run: protocol, prompts, background, inputs."""
+"""A saved model made ready for a benchmark: protocol, prompts, background, and what of a picture it reads."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 
 from captionseg.benchmarks.layout import BACKGROUND
-from captionseg.encoders import Encoder, load_encoder
-from captionseg.inference.predictor import check_segments, region_maker
+from captionseg.encoders import Encoder
+from captionseg.inference.detections import Detections, detected
+from captionseg.inference.predictor import region_maker
 from captionseg.inference.protocols import PROTOCOLS, applied
-from captionseg.inference.windows import Protocol, Settled
+from captionseg.inference.segment_index import SegmentModel
+from captionseg.inference.windows import Protocol, Settled, label, mask_logits
 from captionseg.inference.words import LEARNT, class_vectors, prompt_name, text_encoder
 from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.modeling.zero_shot import ZeroShot
-from captionseg.records import UserError
+from captionseg.records import Inputs, UserError
 from captionseg.runtime import detect
-from captionseg.segmenters import MasksParams, RegionMaker
+from captionseg.segmenters import MaskMaker, MasksParams, RegionMaker
 from captionseg.text.prompts import TCL, class_embeddings
 from captionseg.typed import replaced
 
@@ -86,9 +88,11 @@ class Ready(NamedTuple):
         settled: how a picture is labelled.
         background: see Background.
         frozen: gives the frozen encoder, where the model needs one.
-        maker: of regions; None where nobody looks at them.
+        maker: of regions; None where nobody makes any.
         device: that the model runs on.
-        said: the protocol in words and numbers.
+        said: the protocol in words and numbers: prompts and refine, and where there are any background, windows, masks,
+            and of a paper's name, source and what of it the model cannot do (skipped).
+        folder: that holds the model.
     """
 
     model: Any
@@ -99,39 +103,83 @@ class Ready(NamedTuple):
     maker: RegionMaker | None
     device: str
     said: dict[str, Any]
+    folder: Path = Path()
 
     @property
     def reads(self) -> Reads:
         """Of the model."""
         return self.model.config.reads
 
+    @property
+    def refine(self) -> str:
+        """How mask logits are refined."""
+        return self.settled.refine.method
 
-def ready(folder: Path, encoder: Path, names: Sequence[str], asked: Asked, *, default: str = "") -> Ready:
+    @property
+    def segments(self) -> MasksParams | None:
+        """What is given classes; None for a model that reads no segments."""
+        return self.settled.masks if hasattr(self.model, "mask_scores") else None
+
+    @property
+    def masks(self) -> MaskMaker | None:
+        """Makes the segments, where they are not the regions."""
+        return self.segments.build() if self.segments else None
+
+    @property
+    def embeds(self) -> SegmentModel | None:
+        """The model as what embeds segments and texts; None for one that reads no segments."""
+        return SegmentModel(self.model, self.folder, self.frozen, self.device) if self.segments else None
+
+    def predict(self, inputs: Inputs) -> np.ndarray:
+        """Labels [H, W] of one picture; where the background is not prompted its label is 0, and the prompted classes
+        count from 1."""
+        with torch.inference_mode():
+            if self.background.policy == "constant" and self.background.score is not None:
+                best, found = mask_logits(self.model, self._moved(inputs), self.classes, self.settled).max(0)
+                found = found.masked_fill(best < self.background.score, -1)
+            else:
+                found = label(self.model, self._moved(inputs), self.classes, self.settled)
+        return found.cpu().numpy() + (0 if self.background.prompted else 1)
+
+    def logits(self, inputs: Inputs) -> np.ndarray:
+        """Mask logits [C or more, H, W] float32 of one picture; the prompted classes are the last C."""
+        with torch.inference_mode():
+            return mask_logits(self.model, self._moved(inputs), self.classes, self.settled).float().cpu().numpy()
+
+    def detect(self, inputs: Inputs, wanted: np.ndarray) -> Detections:
+        """What is found of the wanted classes, bool [C], in one picture, by a model that reads segments."""
+        with torch.inference_mode():
+            return detected(self.model, self._moved(inputs), self.classes, torch.from_numpy(wanted).to(self.device))
+
+    def _moved(self, inputs: Inputs) -> Inputs:
+        return inputs.map(lambda tensor: tensor.to(self.device))
+
+
+def ready(folder: Path, frozen: Callable[[], Encoder], names: Sequence[str], asked: Asked, *, default: str = "",
+          regions: bool = True) -> Ready:  # fmt: skip
     """The model of a folder.
 
     Args:
         folder: that holds it.
-        encoder: folder of the frozen encoder that it was trained on.
+        frozen: gives the frozen encoder that it was trained on; not called where nobody needs it.
         names: [C] of the classes; the first may be the background.
         asked: how it is to be scored.
         default: template set of the benchmark, where `asked` names none; empty takes the protocol's, or the one saved
             with the model.
+        regions: whether they are to be made of pictures; not where an earlier stage left them.
 
     Raises:
         UserError: for a folder without a model.
     """
     device, found = detect(asked.device).device, saved.load(folder)
     model, context = found.model.to(device), found.context
-    frozen = functools.cache(lambda: load_encoder(encoder, device=asked.device))
     try:
         settled, prompts = asked.protocol.of(context), asked.prompts or default or context["prompts"]
-        if settled.masks.maker != "regions" and not hasattr(model, "mask_scores"):
-            if not asked.protocol.name:
-                check_segments(model, f"{folder}: a {found.name}")
+        if not hasattr(model, "mask_scores"):
             settled = replace(settled, masks=MasksParams())
         reads = model.config.reads
-        regions = (reads.labels and settled.masks.maker == "regions") or settled.refine.method == "segments"
-        maker = region_maker(context["regions"]) if regions else None
+        seen = (reads.labels and settled.masks.maker == "regions") or settled.refine.method == "segments"
+        maker = region_maker(context["regions"]) if seen and regions else None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: not a model of this version of captionseg: config.json, context: {error}") from None
     said, score = {}, asked.background
@@ -145,10 +193,12 @@ def ready(folder: Path, encoder: Path, names: Sequence[str], asked: Asked, *, de
         said = {"name": asked.protocol.name, "source": PROTOCOLS[asked.protocol.name].source, "skipped": skipped}
     background = settle(model, wanted, score)
     classes = vectors(model, folder, frozen, names if background.prompted else names[1:], prompts)
-    said |= {"prompts": prompt_name(model, prompts), "refine": settled.refine.method, "background": asdict(background),
+    parts = {"background": asdict(background) if wanted else None,
              "windows": asdict(settled.windows) if reads.windows else None,
              "masks": settled.masks.maker if reads.segments else None}  # fmt: skip
-    return Ready(model, classes, settled, background, frozen, maker, device, said)
+    said = {"prompts": prompt_name(model, prompts), "refine": settled.refine.method,
+            **{key: value for key, value in parts.items() if value is not None}, **said}  # fmt: skip
+    return Ready(model, classes, settled, background, frozen, maker, device, said, folder)
 
 
 def published_background(model: Any, asked: Asked) -> tuple[float | None, list[str]]:

@@ -6,9 +6,8 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,21 +15,15 @@ import torch
 
 from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders
-from captionseg.benchmarks.evaluate import AREAS, Predict, count, per_class, scores
+from captionseg.benchmarks.evaluate import AREAS, count, per_class, scores
 from captionseg.benchmarks.held_out import HeldOut
-from captionseg.benchmarks.mask_precision import Detect, MaskScores
+from captionseg.benchmarks.mask_precision import MaskScores
+from captionseg.benchmarks.ready import Asked, ready
 from captionseg.benchmarks.segment_retrieval import Retrieval
 from captionseg.encoders import Encoder, load_encoder
-from captionseg.inference.detections import Detections, detected
-from captionseg.inference.protocols import PROTOCOLS, applied
-from captionseg.inference.segment_index import SegmentModel
-from captionseg.inference.windows import Protocol, label, mask_logits
-from captionseg.inference.words import class_vectors, prompt_name
-from captionseg.modeling import CONCEPTS, saved
-from captionseg.modeling.segmenter import Reads
-from captionseg.records import Inputs, UserError
-from captionseg.runtime import detect
-from captionseg.segmenters import MaskMaker, MasksParams
+from captionseg.inference.windows import Protocol
+from captionseg.modeling import CONCEPTS
+from captionseg.records import UserError
 
 log = logging.getLogger(__name__)
 
@@ -94,13 +87,13 @@ def by_protocol(model: Path, folders: Folders, benchmark: HeldOut, params: Evalu
     Returns:
         the result, see Evaluated, and `count` of each seed.
     """
-    seeds, device, counts = seeds_of(model), detect(params.device).device, []
+    seeds, asked, counts = seeds_of(model), Asked(protocol, device=params.device), []
     masks, found = MaskScores(benchmark, params.max_detections), Retrieval(benchmark, folders)
     for folder in seeds.values():
-        loaded = load(folder, benchmark.names, frozen, protocol, device)
+        loaded = ready(folder, frozen, benchmark.names, asked, regions=False)
         pictures = benchmark.of(loaded.reads, loaded.refine, loaded.masks)
         with threads(1 if loaded.reads.regions else torch.get_num_threads()):
-            counts.append(count(pictures, loaded.predict, masks.seed(loaded.detect)))
+            counts.append(count(pictures, loaded.predict, masks.seed(loaded.detect if loaded.segments else None)))
         found.seed(loaded.embeds)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
@@ -109,7 +102,7 @@ def by_protocol(model: Path, folders: Folders, benchmark: HeldOut, params: Evalu
         "per_class": per_class(counts, benchmark.names),
         "seeds": {str(number): scores([one], samples=1, seed=seed)["miou"]
                   for number, one in zip(seeds, counts, strict=True)},
-        "protocol": {"prompts": loaded.prompts, "refine": loaded.refine, **loaded.said},
+        "protocol": loaded.said,
     }
     masks.add_to(result, loaded.segments)
     found.add_to(result)
@@ -137,72 +130,3 @@ def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     known = set(path.read_text().splitlines()) if path.exists() else set()
     seen = np.array([name.lower() in known for name in names])
     return {"seen": seen, "unseen": ~seen} if seen.any() and not seen.all() else {}
-
-
-class Loaded(NamedTuple):
-    """A saved model ready to label.
-
-    Attributes:
-        reads: of the model.
-        prompts: template set of the classes' names.
-        refine: how mask logits are refined.
-        predict: inputs of one image -> labels [H, W].
-        logits: inputs of one image -> mask logits [C or more, H, W] float32; classes are the last C.
-        segments: what is given classes; None for a model that reads no segments, likewise the two below.
-        masks: makes them, where they are not the regions.
-        detect: inputs of one image and which classes are wanted [C] -> what is found of them.
-        embeds: it again, as what embeds segments and texts.
-        said: what a paper's protocol adds to that of the result.
-    """
-
-    reads: Reads
-    prompts: str
-    refine: str
-    predict: Predict
-    logits: Callable[[Inputs], np.ndarray]
-    segments: MasksParams | None = None
-    masks: MaskMaker | None = None
-    detect: Detect | None = None
-    embeds: SegmentModel | None = None
-    said: Mapping[str, Any] = MappingProxyType({})
-
-
-def load(folder: Path, names: Sequence[str], frozen: Callable[[], Encoder], protocol: Protocol,
-         device: str) -> Loaded:  # fmt: skip
-    """The model of a folder, ready to label.
-
-    Args:
-        folder: that holds it.
-        names: [C] of the classes.
-        frozen: gives the frozen encoder of texts.
-        protocol: how pictures are labelled; `masks` mean nothing to a model that reads no segments.
-        device: that the model runs on.
-    """
-    found = saved.load(folder)
-    model = found.model.to(device)
-    settled = protocol.of(found.context)
-    prompts, said = found.context["prompts"], {}
-    if protocol.name:
-        prompts, skipped = applied(model, protocol.name, prompts, background="background" in names)
-        said = {"name": protocol.name, "source": PROTOCOLS[protocol.name].source, "skipped": skipped}
-    classes = class_vectors(model, folder, frozen, names, prompts)
-
-    def predict(inputs: Inputs) -> np.ndarray:
-        with torch.inference_mode():
-            return label(model, inputs.map(lambda tensor: tensor.to(device)), classes, settled).cpu().numpy()
-
-    def logits(inputs: Inputs) -> np.ndarray:
-        with torch.inference_mode():
-            moved = inputs.map(lambda tensor: tensor.to(device))
-            return mask_logits(model, moved, classes, settled).float().cpu().numpy()
-
-    def find(inputs: Inputs, wanted: np.ndarray) -> Detections:
-        with torch.inference_mode():
-            moved = inputs.map(lambda tensor: tensor.to(device))
-            return detected(model, moved, classes, torch.from_numpy(wanted).to(device))
-
-    loaded = Loaded(model.config.reads, prompt_name(model, prompts), settled.refine.method, predict, logits, said=said)
-    if not hasattr(model, "mask_scores"):
-        return loaded
-    return loaded._replace(segments=settled.masks, masks=settled.masks.build(), detect=find,
-                           embeds=SegmentModel(model, folder, frozen, device))  # fmt: skip

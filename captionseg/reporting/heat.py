@@ -11,14 +11,13 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw
 
-from captionseg.benchmarks.recipe import load
+from captionseg.benchmarks.ready import Asked, ready
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED, INK, PAPER, boundaries, fit, font, hexes, sheet, write_picture
 from captionseg.reporting.pictures import HEAT, SHOWN, View, draw, names_in
-from captionseg.runtime import detect
 
 COLOURS = "viridis"  # even in lightness, and the same to the colour-blind
 TOP = 5.0
@@ -97,7 +96,7 @@ def activations(run: Artifacts, name: str, shown: Mapping[str, tuple[int, np.nda
                 protocol: Protocol, device: str) -> dict[str, np.ndarray]:  # fmt: skip
     """uid -> `standing` [H, W] of its concept by the recipe's best seed; see `compare`."""
     names = run.classes.names
-    loaded = load(run.folders.models / name, names, frozen, protocol, detect(device).device)
+    loaded = ready(run.folders.models / name, frozen, names, Asked(protocol, device=device), regions=False)
     inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine, masks=loaded.masks)
     number, out = {uid: row for row, uid in enumerate(run.rows)}, {}
     for uid, (concept, true) in shown.items():

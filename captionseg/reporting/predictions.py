@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.benchmarks.recipe import load
+from captionseg.benchmarks.ready import Asked, ready
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol
 from captionseg.reporting import ReportParams
@@ -18,7 +18,6 @@ from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED, fit, hexes, legend, overlay, palette, shares, sheet, write_picture
 from captionseg.reporting.pictures import SCENES, SHOWN, View, draw
 from captionseg.reporting.tables import is_control
-from captionseg.runtime import detect
 
 LEGEND_SHARE = 0.01  # of the picture, that a label needs to stand in a legend
 SHEET_ROWS = 3  # pictures of overlays.jpg
@@ -80,8 +79,8 @@ def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen
         protocol: how pictures are labelled.
         device: that the model runs on.
     """
-    folder, where = run.folders.models / name, detect(device).device
-    loaded = load(folder, run.classes.names, frozen, protocol, where)
+    asked = Asked(protocol, device=device)
+    loaded = ready(run.folders.models / name, frozen, run.classes.names, asked, regions=False)
     number = {uid: row for row, uid in enumerate(run.rows)}
     inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine, masks=loaded.masks)
     return {uid: loaded.predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))

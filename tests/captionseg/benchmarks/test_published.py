@@ -103,7 +103,7 @@ class Oracle:
         elif isinstance(benchmark, Parts):
             self.mask_scores = None
             self.truths = iter([truth[1:] for truth in benchmark.truths()])
-            patch.setattr("captionseg.benchmarks.parts.detected", self.detected)
+            patch.setattr("captionseg.benchmarks.ready.detected", self.detected)
         else:
             self.truths = iter([sample.truth for sample in benchmark.samples()])
 

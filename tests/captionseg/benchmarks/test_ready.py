@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 
 from captionseg.benchmarks.ready import SETS, Asked, Background, published_background, ready, settle
+from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference import Protocol, WindowParams
 from captionseg.inference.protocols import PROTOCOLS, resolved
 from captionseg.modeling.tcl import Grounded
@@ -62,21 +66,24 @@ def test_the_threshold_of_a_protocol(name, threshold, choices, score):
 NAMES = ("background", "cat", "grass")
 
 
+def encoder(folder: Path) -> Callable[[], Encoder]:
+    return functools.cache(lambda: load_encoder(folder / "encoder", device="cpu"))
+
+
 def test_as_saved(regions, toy):
-    found = ready(regions, regions / "encoder", NAMES, Asked(device="cpu"))
-    assert found.said == {"prompts": "simple", "refine": "none", "background": {"policy": "word", "score": None},
-                          "windows": None, "masks": None}  # fmt: skip
+    found = ready(regions, encoder(regions), NAMES, Asked(device="cpu"))
+    assert found.said == {"prompts": "simple", "refine": "none", "background": {"policy": "word", "score": None}}
     assert found.classes.shape == (3, 16)
     assert found.maker == toy.maker
 
 
 def test_seven_templates(regions):
-    found = ready(regions, regions / "encoder", NAMES, Asked(device="cpu"), default="subset")
+    found = ready(regions, encoder(regions), NAMES, Asked(device="cpu"), default="subset")
     assert found.said["prompts"] == "subset"
     assert len(SETS["subset"]) == 7
     want = class_embeddings(NAMES, found.frozen().text, SETS["subset"])
     np.testing.assert_allclose(found.classes.numpy(), want, atol=1e-6)
-    other = ready(regions, regions / "encoder", NAMES, Asked(device="cpu", prompts="segment"), default="subset")
+    other = ready(regions, encoder(regions), NAMES, Asked(device="cpu", prompts="segment"), default="subset")
     assert other.said["prompts"] == "segment"
     assert not torch.equal(other.classes, found.classes)
 
@@ -85,7 +92,7 @@ def test_seven_templates(regions):
 def test_protocols_of_models_with_groups(groups, name):
     """The background is not prompted where a threshold makes it."""
     asked = Asked(resolved(name, Protocol()), threshold=0.75, device="cpu")
-    found = ready(groups, groups / "encoder", NAMES, asked)
+    found = ready(groups, encoder(groups), NAMES, asked)
     assert found.said["name"] == name
     assert found.said["source"] == PROTOCOLS[name].source
     assert found.said["background"] == {"groupvit": {"policy": "threshold", "score": 0.75},
@@ -100,23 +107,29 @@ def test_protocols_of_models_with_groups(groups, name):
 
 def test_what_is_asked_comes_before_the_protocol(groups):
     asked = Asked(resolved("tcl", Protocol(WindowParams(9, 8, 7))), "simple", 0.1, device="cpu")
-    found = ready(groups, groups / "encoder", NAMES, asked)
+    found = ready(groups, encoder(groups), NAMES, asked)
     assert found.said["background"] == {"policy": "threshold", "score": 0.1}
     assert (found.said["prompts"], found.said["windows"]["crop"]) == ("simple", 8)
 
 
-def test_masks_for_a_model_that_reads_none_are_one_line(groups):
-    with pytest.raises(UserError, match="a groupvit reads no segments"):
-        ready(groups, groups / "encoder", NAMES, Asked(Protocol(masks=MasksParams("hierarchy")), device="cpu"))
+def test_masks_mean_nothing_to_a_model_that_reads_none(groups):
+    found = ready(groups, encoder(groups), NAMES, Asked(Protocol(masks=MasksParams("hierarchy")), device="cpu"))
+    assert (found.segments, found.masks, found.embeds) == (None, None, None)
+    assert found.settled.masks == MasksParams()
+
+
+def test_regions_are_made_only_where_nobody_left_them(regions):
+    asked = Asked(device="cpu")
+    assert ready(regions, encoder(regions), NAMES, asked, regions=False).maker is None
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no such file; train a model first"):
-        ready(tmp_path / "none", tmp_path, NAMES, Asked(device="cpu"))
+        ready(tmp_path / "none", encoder(tmp_path), NAMES, Asked(device="cpu"))
 
 
 def test_a_model_that_was_saved_without_its_regions_is_one_line(regions):
     config = regions / "config.json"
     config.write_text(config.read_text().replace('"maker": "toy"', '"maker": "lost"'))
     with pytest.raises(UserError, match=r"not a model of this version of captionseg: config.json, context: 'lost'"):
-        ready(regions, regions / "encoder", NAMES, Asked(device="cpu"))
+        ready(regions, encoder(regions), NAMES, Asked(device="cpu"))
