@@ -25,14 +25,15 @@ repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 
 	@python -m stages.gate || true
 	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make mlflow"
 
+PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4
 test: venv ## the tests: CPU, no network
-	python -m pytest
+	$(PYTEST)
 
 check: venv ## ruff, pyright, import-linter and the tests: what CI runs
 	ruff check .
 	pyright
 	lint-imports
-	python -m pytest
+	$(PYTEST)
 
 gate: venv ## reports/metrics.json against params.yaml: gate; fails on a miss
 	python -m stages.gate
