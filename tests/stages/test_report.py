@@ -9,7 +9,7 @@ from captionseg.tracking import NullTracker
 from stages import report, run
 
 DATA = ("pairs", "truth", "index", "regions", "features", "supervision", "segments")
-INPUTS = (*DATA, "models", "recipes", "curation", "validation")
+INPUTS = (*DATA, "models", "recipes", "areas", "curation", "validation")
 OUTPUTS = ("metrics", "plots", "pictures", "page")
 PARAMS = """
 seed: 7
@@ -44,7 +44,7 @@ def test_paths_and_params_are_handed_on(params, monkeypatch):
     assert {**vars(folders.prepared), **vars(folders)} == {"prepared": folders.prepared, **{
         name: Path(name) for name in INPUTS}}  # fmt: skip
     assert vars(out) == {name: Path(name) for name in OUTPUTS}
-    assert seen["protocol"].windows.crop == 5
+    assert seen["scored"].windows.crop == 5
     assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (2, 7, ["a-mil"], ["more"])
     assert tracker.told == [(metrics, [Path(name) for name in ("metrics", "plots", "pictures", "page")])]
 
