@@ -58,7 +58,7 @@ frozen: venv ## models on the frozen encoder (MaskCLIP, TCL, CoDe) beside the re
 	  -S '+recipes.captions-tcl={curation:captions,archive:captions,model:tcl,settings:{$(WEIGHTS)},$(SHORT),$(PAMR)}' \
 	  -S '+recipes.cocu-code={curation:cocu,archive:cocu,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1,nouns:3},training:{epochs:2,texts:3,precision:auto},$(PAMR)}' \
 	  -S '+recipes.nouns-code={curation:nouns,archive:nouns,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1},$(SHORT),$(PAMR)}' \
-	  -S '+evaluate.also={none-maskclip:[tcl],captions-tcl:[tcl],cocu-code:[tcl],nouns-code:[tcl]}'
+	  -S '+evaluate.also={captions-tcl:[tcl]}'
 	$(KEEP) frozen --about "Models on the frozen encoder: MaskCLIP, TCL, CoDe."
 
 USE = logit_scale:10,dropout:0.5
