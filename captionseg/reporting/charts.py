@@ -20,6 +20,8 @@ from captionseg.training import Recipe
 
 HUES = ("#2f6fde", "#d9542b", "#159a72", "#a347c9", "#c98a00", "#0e96b0", "#d13b7c", "#6d8a12")
 GREY = "#8a8a85"
+GREYS = ("-", ":", "-.", "--")
+"""Dashes of baselines, in their order."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,16 @@ class Style:
 
 
 def styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
-    """Grey for baselines, a colour for each other recipe, the same one for its control."""
+    """Grey for baselines, told apart by their dashes; a colour for each other recipe, the same one for its control."""
     out: dict[str, Style] = {}
     own = [name for name, recipe in recipes.items() if baseline_of(recipes, name) and not is_control(recipe)]
     for number, name in enumerate(own):
         out[name] = Style(HUES[number % len(HUES)], "-", 1.0)
         if control := control_of(recipes, name):
             out[control] = Style(HUES[number % len(HUES)], (0, (4, 2)), 0.55)  # type: ignore[arg-type]
-    return {name: out.get(name, Style(GREY, "-", 1.0)) for name in recipes}
+    for number, name in enumerate(name for name in recipes if name not in out):
+        out[name] = Style(GREY, GREYS[number % len(GREYS)], 1.0)
+    return {name: out[name] for name in recipes}
 
 
 def signed(value: float, decimals: int = 1) -> str:

@@ -122,7 +122,7 @@ def converged(data: Comparison, folder: Path) -> list[Block]:
             name = f"curves_{re.sub(r'[^A-Za-z0-9_-]', '_', run.name)}" if run.name else "curves"
             draw_curves(folder / name, curves, styles({recipe: run.recipes[recipe] for recipe in curves}))
             title = f"loss and tune mIoU over steps, {run.name or 'default run'}"
-            out += [_figure(folder, name, title), sections.convergence(run, curves)]
+            out += [sections.convergence(run, curves), _figure(folder, name, title)]
     return out if len(out) > 1 else [Text(("No curves were kept.",))]
 
 
