@@ -20,7 +20,8 @@ from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.reporting.keep import Workspace, keep, lines, subjects
 
-BACK = "git add {kept} && git checkout -- params.yaml dvc.lock reports && git clean -fdq reports && dvc checkout"
+BACK = ("git checkout HEAD -- params.yaml dvc.lock reports && git clean -fdq -e experiments -e benchmarks reports && "
+        "dvc checkout")  # fmt: skip
 
 
 def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
         return 1
     kept = Path("reports") / "experiments" / arguments.name
     print(*lines(metrics), f"kept: {kept}    the workspace holds the experiment; back to the committed run with:",
-          f"  {BACK.format(kept=kept)}", sep="\n")  # fmt: skip
+          f"  {BACK}", sep="\n")  # fmt: skip
     return 0
 
 

@@ -48,7 +48,8 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[Annotated, ...]]:
                                    tuple(things[row["id"]])) for row in table["images"])  # fmt: skip
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+            OverflowError) as error:
         raise UserError(f"{path}: not COCO's JSON of images, annotations and categories: {one_line(error)}") from None
     if not names or not pictures:
         raise UserError(f"{path}: names no {'categories' if not names else 'images'}")

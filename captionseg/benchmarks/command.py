@@ -18,7 +18,8 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
 
     Args:
         arguments: of the command.
-        folder: of the results of recipes; a part of a benchmark never takes the place of the whole there.
+        folder: of the results of recipes; neither a part of a benchmark nor what was scored in a way of one's own takes
+            the place of the whole there.
 
     Raises:
         UserError: for arguments that mean nothing, and a file that cannot be.
@@ -28,7 +29,8 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
     out = arguments.out
     if out and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f"{out}: no file can be written there; name one in a folder that exists")
-    if out or not arguments.recipe or arguments.limit:
+    own = any(getattr(arguments, name) is not None for name in ("prompts", "background", "windows", "refine", "masks"))
+    if out or not arguments.recipe or arguments.limit or own:
         return out
     protocol = f"@{arguments.protocol}" if arguments.protocol else ""
     return folder / arguments.recipe / f"{arguments.benchmark}{protocol}.json"

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from captionseg import metrics
 from captionseg.benchmarks.benchmark import Benchmark, Sample
+from captionseg.benchmarks.boundaries import edges
 from captionseg.records import Inputs
 
 AREAS = 3
@@ -18,14 +19,14 @@ Predict = Callable[[Inputs], np.ndarray]
 
 
 def count(benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None] | None = None) -> np.ndarray:
-    """[n, 7, C] int64 of every picture: `metrics.areas`, then `metrics.boundary_matches`. `look` is shown every picture
+    """[n, 7, C] int64 of every picture: `metrics.areas`, then `boundaries.edges`. `look` is shown every picture
     as well."""
     bar = tqdm(benchmark.samples(), total=len(benchmark), desc="evaluate", unit="img", leave=False)
     classes, counts = len(benchmark.names), []
     for sample in bar:
         labels = predict(sample.inputs)
-        counts.append(np.concatenate([measure(labels, sample.truth, classes, ignore=benchmark.ignore)
-                                      for measure in (metrics.areas, metrics.boundary_matches)]))  # fmt: skip
+        areas = metrics.areas(labels, sample.truth, classes, ignore=benchmark.ignore)
+        counts.append(np.concatenate([areas, edges(labels, sample.truth, classes, ignore=benchmark.ignore)]))
         if look is not None:
             look(sample)
     return np.stack(counts)
@@ -52,8 +53,8 @@ def scores(per_seed: Sequence[np.ndarray], *, samples: int, seed: int,
     out = {"miou": each.mean(), "miou_low": low, "miou_high": high,
            "miou_std": each.std(ddof=1) if len(each) > 1 else 0.0,
            "pixel_accuracy": metrics.pixel_accuracy(total).mean()}
-    if total.shape[1] > AREAS:
-        out["boundary_f"] = metrics.mean_known(metrics.boundary_f(total[:, AREAS:])).mean()
+    if total.shape[1] > AREAS and np.isfinite(found := metrics.boundary_f(total[:, AREAS:])).any():
+        out["boundary_f"] = metrics.mean_known(found).mean()
     for name, classes in (groups or {}).items():
         out[f"miou_{name}"] = metrics.mean_iou(total, classes).mean()
     return {name: round(100.0 * float(value), 4) for name, value in out.items()}

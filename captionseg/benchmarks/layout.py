@@ -17,6 +17,7 @@ BACKGROUND = "background"
 NAMES = Path(__file__).with_name("names")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 RAW = 2**16  # values of a mask file lie below
+NUMBER = r"^\s*(\d+)\s*:\s*"
 
 
 class Item(NamedTuple):
@@ -108,12 +109,29 @@ class Layout:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read: {one_line(error)}; it should name one class a line") from None
-        listed = [re.sub(r"^\s*\d+\s*:\s*", "", line).strip() for line in lines]
+        self.check_numbers(path, lines)
+        listed = [re.sub(NUMBER, "", line).strip() for line in lines]
         names = [*([BACKGROUND] if self.background else []), *filter(None, listed)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice or not names:
             raise UserError(f"{path}: " + (f"names {twice[0]!r} twice" if twice else "names no class; one a line"))
         return tuple(names)
+
+    def check_numbers(self, path: Path, lines: list[str]) -> None:
+        """Refuses a file of names whose lines are not where their numbers, or the lines before them, say.
+
+        Raises:
+            UserError: naming the line.
+        """
+        last = max((number for number, line in enumerate(lines) if line.strip()), default=-1)
+        start = None
+        for number, line in enumerate(lines[: last + 1]):
+            given = re.match(NUMBER, line)
+            start = int(given[1]) - number if given and start is None else start
+            if not line.strip() or (given and (int(given[1]) - number != start or (not self.ids and start))):
+                order = "" if self.ids else ", from 0"
+                raise UserError(f"{path}: line {number + 1} is {line.strip() or 'empty'!r}; name one class a line in "
+                                f"the order of their numbers{order}")  # fmt: skip
 
     def labels(self, classes: int) -> np.ndarray:
         """[RAW] int32: label of each raw value, -1 where it is refused.
@@ -138,13 +156,21 @@ class Layout:
         if self.split:
             if not (home / self.split).is_file():
                 raise UserError(self.advice(root, f"no file {self.split}"))
-            uids = [line.split()[0] for line in (home / self.split).read_text().splitlines() if line.strip()]
+            try:
+                lines = (home / self.split).read_text(encoding="utf-8-sig").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise UserError(f"{home / self.split}: cannot be read: {one_line(error)}") from None
+            uids = [line.split()[0] for line in lines if line.strip()]
             masks = {uid: home / self.masks.format(uid) for uid in uids}
         else:
             masks = dict(listed(home, self.masks))
         if not masks:
             raise UserError(self.advice(root, f"no mask {self.masks.replace('{}', '*')}"))
-        images = dict(listed(home, self.images))
+        images: dict[str, Path] = {}
+        for uid, path in listed(home, self.images):
+            if uid in images and uid in masks:
+                raise UserError(f"{path}: beside {images[uid].name}; leave one picture of that name")
+            images[uid] = path
         for what, gone in (("picture", [uid for uid in masks if uid not in images]),
                            ("mask", [uid for uid, path in masks.items() if not path.is_file()])):  # fmt: skip
             if gone:

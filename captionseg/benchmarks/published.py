@@ -8,6 +8,7 @@ aeroplane -> airplane in Pascal Context only). TCL and CoDe keep MMSegmentation'
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from captionseg.benchmarks import ade20k, any_folder, cityscapes, coco, context, imagenet_s, voc
@@ -80,10 +81,11 @@ def windows_of(spec: Spec, text: str | None, protocol: str | None = None) -> Win
         return own if protocol in (None, "groupvit") else WindowParams()
     try:
         short_side, crop, stride = (int(part) for part in text.split(","))
-        if min(short_side, crop, stride) < 1:
+        if min(short_side, crop, stride) < 1 or stride > crop:
             raise ValueError
     except ValueError:
-        raise UserError(f"--windows: {text!r} is not SHORT,CROP,STRIDE in pixels, such as 448,448,224") from None
+        raise UserError(f"--windows: {text!r} is not SHORT,CROP,STRIDE in pixels, STRIDE no more than CROP, such as "
+                        "448,448,224") from None
     return WindowParams(short_side, crop, stride)
 
 
@@ -105,6 +107,9 @@ def background_of(spec: Spec, text: str | None) -> float | None:
             raise UserError(f"--background published: none was for {spec.title}; give a number, or leave it out")
         return threshold_of(spec)
     try:
-        return float(text)
+        score = float(text)
     except ValueError:
-        raise UserError(f"--background: {text!r} is neither a number nor `published`") from None
+        score = math.nan
+    if not math.isfinite(score):
+        raise UserError(f"--background: {text!r} is neither a number nor `published`")
+    return score

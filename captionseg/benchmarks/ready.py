@@ -189,6 +189,8 @@ def ready(folder: Path, frozen: Callable[[], Encoder], names: Sequence[str], ask
         prompts = asked.prompts or default or its
         if wanted and score is None:
             score, missing = published_background(model, asked)
+            if missing and getattr(model.config, "zero_shot", None) is not None:
+                model.config = replaced(model.config, {"zero_shot": {"background": None}}, "config")
             skipped += missing
         said = {"name": asked.protocol.name, "source": PROTOCOLS[asked.protocol.name].source, "skipped": skipped}
     background = settle(model, wanted, score)

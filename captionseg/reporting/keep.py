@@ -100,7 +100,16 @@ def fresh(space: Workspace) -> None:
     Raises:
         UserError: naming the first that does not.
     """
-    for stage, entry in space.lock.get("stages", {}).items():
+    stages = space.lock.get("stages", {})
+    written = {out["path"]: (stage, out.get("md5")) for stage, entry in stages.items() for out in entry.get("outs", ())}
+    for stage, entry in stages.items():
+        member = stage.partition("@")[2]
+        for dep in entry.get("deps", ()) if not member or member in space.params["recipes"] else ():
+            source, now = written.get(dep["path"], ("", dep.get("md5")))
+            if now != dep.get("md5"):
+                raise UserError(f"{dep['path']}: stage {source} wrote it anew after stage {stage} read it: the reports "
+                                "are older; run `dvc exp run` to its end first")  # fmt: skip
+    for stage, entry in stages.items():
         member = stage.partition("@")[2]
         if member and member not in space.params["recipes"]:
             continue  # a recipe that was there once
@@ -141,10 +150,12 @@ def thinned(rows: Sequence[list[str]]) -> list[list[str]]:
 
 
 def spaced(items: Sequence[int], most: int) -> list[int]:
-    """At most so many of the items, evenly spaced, the last one among them."""
+    """At most so many of the items, evenly spaced, the first and the last among them."""
     if len(items) <= most:
         return list(items)
-    return [items[(i + 1) * len(items) // most - 1] for i in range(most)]
+    if most < 2:
+        return list(items[-most:]) if most else []
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def lines(metrics: Mapping[str, Any]) -> list[str]:

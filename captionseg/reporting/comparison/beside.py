@@ -55,7 +55,7 @@ def stacked(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
                  *(Cell(row.get(name) or DASH) for name in columns)], theirs=True) for row in paper.rows]  # fmt: skip
     missing: list[Missing] = []
     for recipe in paper.recipes:
-        for protocol in data.protocols(recipe) or [OWN]:
+        for protocol in dict.fromkeys([OWN, *data.protocols(recipe)]):
             mean = average(data, recipe, protocol, columns.values())
             cells = [mean if c is AVERAGE else value(data, recipe, protocol, c, run=paper.run, missing=missing)
                      for c in columns.values()]  # fmt: skip

@@ -120,8 +120,9 @@ TABLES = (
     PaperTable("ovsegmentor_7", "OVSegmentor", "7", "seen and unseen classes", (
         "nouns-mil", "cocu-mil", "nouns-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"),
         own=(Column("own pictures, seen", HOME, "miou_seen"), Column("own pictures, unseen", HOME, "miou_unseen")),
-        notes=("Seen are classes that the texts of training name. ? could not be read in our copy of the paper. Of "
-               "published benchmarks our evaluation does not tell the two apart.",)),
+        notes=("Seen are classes that the texts of training name: on our pictures all but very few (for nouns-mil and "
+               "cocu-mil all but toucan), so that our unseen column is of single classes. ? could not be read in our "
+               "copy of the paper. Of published benchmarks our evaluation does not tell the two apart.",)),
     PaperTable("code_1", "CoDe", "4.1", "text-supervised methods", (
         "none-maskclip", "captions-tcl", "nouns-code", "cocu-code", "cocu-mil")),
     PaperTable("code_2", "CoDe", "4.2", "ablation of parts", _CODES, pairs=True,

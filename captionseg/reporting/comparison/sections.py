@@ -28,7 +28,7 @@ def compared(data: Comparison) -> tuple[Text, Text]:
     benchmarks = sorted({r.title for r in data.results if r.benchmark != data.home})
     protocols = sorted({r.protocol for r in data.results} - {OWN})
     pictures = sorted({r.pictures for r in scored if r.benchmark == data.home and r.pictures})
-    count = f"{default.pairs:,} captioned pictures" if default.pairs else "captioned pictures"
+    count = f"the training split of {default.pairs:,} captioned pictures" if default.pairs else "captioned pictures"
     first = [
         f"{len({r.recipe for r in data.results})} recipes, trained on {count} ({home}) and never on a mask",
         f", each with {_span(seeds)} seeds" if seeds else "",

@@ -111,10 +111,12 @@ def test_own_folders_take_pictures_of_any_suffix(tmp_path):
 
 def test_names_of_classes(tmp_path):
     path = tmp_path / "classes.txt"
-    path.write_bytes(b"\xef\xbb\xbf 1: dog \r\n\r\ntall  grass\r\n")
+    path.write_bytes(b"\xef\xbb\xbf 0: dog \r\ntall  grass\r\n\r\n")
     assert OWN.classes(tmp_path) == ("dog", "tall  grass")
     assert replace(OWN, background=True).classes(tmp_path)[0] == "background"
-    for data, said in ((b"dog\ncat\ndog\n", "names 'dog' twice"), (b"\n\n", "names no class"), (b"\xff", "cannot be")):
+    for data, said in ((b"dog\ncat\ndog\n", "names 'dog' twice"), (b"\n\n", "names no class"), (b"\xff", "cannot be"),
+                       (b"cat\n\ndog\n", "line 2 is 'empty'"), (b"1: cat\n2: dog\n", "line 1 is '1: cat'"),
+                       (b"0: cat\n5: dog\n", "line 2 is '5: dog'; name one class a line in the order")):  # fmt: skip
         path.write_bytes(data)
         with pytest.raises(UserError, match=said):
             OWN.classes(tmp_path)

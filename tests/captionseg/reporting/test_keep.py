@@ -115,7 +115,7 @@ def test_what_an_experiment_is_about():
 
 
 def test_rows_are_thinned_evenly_and_scores_stay():
-    assert spaced(range(10), 5) == [1, 3, 5, 7, 9]
+    assert spaced(range(10), 5) == [0, 2, 4, 7, 9]
     assert spaced(range(3), 5) == [0, 1, 2]
     assert spaced(range(3), 0) == []
     rows = [["r", "0", str(i), "1.0", "20.0" if i % 25 == 24 else ""] for i in range(1000)]

@@ -80,7 +80,8 @@ def test_convergence_says_when_the_baseline_is_reached(data):
 def test_what_was_compared(data, least, recipes):
     first, more = sections.compared(data)
     assert first.parts[0].startswith(
-        "6 recipes, trained on 3,600 captioned pictures (own) and never on a mask, each with 2 seeds, scored on the "
+        "6 recipes, trained on the training split of "
+        "3,600 captioned pictures (own) and never on a mask, each with 2 seeds, scored on the "
         "test split and on ImageNet-1k, Pascal VOC 2012")  # fmt: skip
     assert "ablation, groups. Protocols beside each recipe's own: tcl." in more.parts[0]
     empty = sections.compared(Comparison(read(least, recipes)))
