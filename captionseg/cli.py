@@ -70,14 +70,7 @@ def parser() -> argparse.ArgumentParser:
     three.set_defaults(run=convert)
     add_query(commands)
     add_evaluate(commands)
-    two_of = commands.add_parser("difference", help="is one recipe better than another?",
-                                 description=difference.__doc__)
-    two_of.add_argument("recipe", help="of params.yaml")
-    two_of.add_argument("other", help="that it is compared with")
-    two_of.add_argument("--areas", type=Path, default=Path("reports/areas"), help="default: %(default)s")
-    two_of.add_argument("--bootstrap", type=int, default=10_000, metavar="N", help="data sets drawn (default: "
-                        "%(default)s)")
-    two_of.set_defaults(run=difference)
+    add_difference(commands)
     return top
 
 
@@ -127,6 +120,17 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     one.add_argument("--out", type=Path, metavar="JSON", help="where to write all scores and the protocol")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     one.set_defaults(run=evaluate)
+
+
+def add_difference(commands: argparse._SubParsersAction) -> None:
+    """The arguments of `difference`."""
+    one = commands.add_parser("difference", help="is one recipe better than another?", description=difference.__doc__)
+    one.add_argument("recipe", help="of params.yaml")
+    one.add_argument("other", help="that it is compared with")
+    one.add_argument("--areas", type=Path, default=Path("reports/areas"), help="default: %(default)s")
+    one.add_argument("--bootstrap", type=int, default=10_000, metavar="N", help="data sets drawn (default: "
+                     "%(default)s)")
+    one.set_defaults(run=difference)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
