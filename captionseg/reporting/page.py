@@ -19,13 +19,22 @@ from captionseg.reporting.tables import baseline_of, control_of, is_control
 DASH = "\N{EN DASH}"
 
 
+def environment() -> jinja2.Environment:
+    """What pages are rendered in: all that others wrote is escaped, a name that the context lacks is an error."""
+    found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+                               lstrip_blocks=True, keep_trailing_newline=True)  # fmt: skip
+    found.filters |= {"num": number, "signed": signed, "breakable": breakable, "count": "{:,}".format}
+    return found
+
+
+def template() -> str:
+    """The report's page before it is rendered; its style sheet serves other pages too."""
+    return (resources.files("captionseg.reporting") / "page.html").read_text(encoding="utf-8")
+
+
 def render(context: Mapping[str, Any]) -> str:
     """The page as text. A name that the context lacks is an error."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True, keep_trailing_newline=True)  # fmt: skip
-    environment.filters |= {"num": number, "signed": signed, "breakable": breakable, "count": "{:,}".format}
-    source = (resources.files("captionseg.reporting") / "page.html").read_text(encoding="utf-8")
-    return environment.from_string(source).render(context)
+    return environment().from_string(template()).render(context)
 
 
 EXTREMES = 5

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
-import jinja2
-
-from captionseg.reporting.page import breakable
+from captionseg.reporting.page import environment, template
 
 Kind = Literal["", "text", "best", "up", "down", "absent"]
 
@@ -125,12 +123,10 @@ class Document:
 
 def html(document: Document) -> str:
     """The page for a browser: light and dark, without scripts; all that others wrote is escaped."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True, keep_trailing_newline=True)  # fmt: skip
-    environment.filters |= {"breakable": breakable}
-    environment.tests |= {kind.__name__.lower(): _is(kind) for kind in (Text, Table, Figure, Code, Link)}
+    pages = environment()
+    pages.tests |= {kind.__name__.lower(): _is(kind) for kind in (Text, Table, Figure, Code, Link)}
     source = (resources.files("captionseg.reporting.comparison") / "comparison.html").read_text(encoding="utf-8")
-    return environment.from_string(source).render(document=document, style=_style())
+    return pages.from_string(source).render(document=document, style=_style())
 
 
 def _is(kind: type) -> Callable[[object], bool]:
@@ -139,8 +135,7 @@ def _is(kind: type) -> Callable[[object], bool]:
 
 def _style() -> str:
     """The style sheet of the report's page, so that both look alike."""
-    page = (resources.files("captionseg.reporting") / "page.html").read_text(encoding="utf-8")
-    return page.split("<style>", 1)[1].split("</style>", 1)[0]
+    return template().split("<style>", 1)[1].split("</style>", 1)[0]
 
 
 # ------------------------------------------------------------------------------------------------ Markdown
