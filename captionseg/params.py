@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from captionseg.encoders import IndexParams
     from captionseg.expectations import ValidateParams
     from captionseg.reporting import ReportParams
+    from captionseg.runtime import RuntimeParams
     from captionseg.segment_text import SegmentTextParams
     from captionseg.segmenters import RegionsParams
     from captionseg.training import PretrainParams, Recipe
@@ -37,8 +38,8 @@ class Params:
         UserError: naming the file and the path of the key, for anything that does not fit.
     """
 
-    SECTIONS = ("seed", "download", "caption", "index", "regions", "curate", "segment_text", "validate", "pretrain",
-                "recipes", "evaluate", "report", "gate")
+    SECTIONS = ("seed", "runtime", "download", "caption", "index", "regions", "curate", "segment_text", "validate",
+                "pretrain", "recipes", "evaluate", "report", "gate")
 
     def __init__(self, path: Path | str = "params.yaml") -> None:
         self.path = Path(path)
@@ -58,6 +59,12 @@ class Params:
     @cached_property
     def seed(self) -> int:
         return self._section("seed", int)
+
+    @cached_property
+    def runtime(self) -> RuntimeParams:
+        from captionseg.runtime import RuntimeParams
+
+        return build(RuntimeParams, self.raw.get("runtime", {}), "runtime")
 
     @cached_property
     def download(self) -> DownloadParams:

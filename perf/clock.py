@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from captionseg.runtime import Runtime
+from captionseg.runtime.device import Runtime
 
 
 def compare(forms: Mapping[str, Callable[[], Tensor]], rounds: int,

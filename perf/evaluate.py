@@ -24,7 +24,7 @@ from captionseg.inference.windows import Settled, WindowParams, label, starts
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.prepared import pixel_inputs
-from captionseg.runtime import Runtime, detect
+from captionseg.runtime.device import Runtime, detect
 
 
 def model(device: str) -> GroupViT:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.inference.pamr import DILATIONS, STEPS, pamr
-from captionseg.runtime import detect
+from captionseg.runtime.device import detect
 from perf.clock import compare
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from captionseg.encoders import TextSpace
 from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
-from captionseg.runtime import detect
+from captionseg.runtime.device import detect
 from captionseg.segment_text.pipeline import Inputs, read_views, sample_cells, spoken, to_do
 from perf.clock import compare
 

@@ -24,7 +24,7 @@ from transformers.utils import logging
 
 from captionseg.modeling.groupvit import GroupViT, groupvit_small
 from captionseg.modeling.groupvit_checkpoint import config_to, to_theirs
-from captionseg.runtime import Runtime, detect
+from captionseg.runtime.device import Runtime, detect
 
 TEXTS = 4  # the caption and three prompts
 

@@ -22,7 +22,7 @@ from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import Inputs, UserError
-from captionseg.runtime import detect
+from captionseg.runtime.device import detect
 from captionseg.segmenters import MaskMaker, MasksParams, RegionMaker
 from captionseg.text.prompts import TCL, class_embeddings
 from captionseg.typed import replaced

@@ -20,7 +20,7 @@ from captionseg.records import UserError, one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from captionseg.runtime import Runtime
+    from captionseg.runtime.device import Runtime
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ChatParams:
         Raises:
             UserError: if the folder holds no such model, or needs code of its own.
         """
-        from captionseg.runtime import detect
+        from captionseg.runtime.device import detect
 
         runtime = detect(self.device, self.precision)
         model, processor = load(Path(self.folder), runtime)

@@ -10,8 +10,8 @@ from captionseg.encoders.encoder import Encoder, Features, normalised
 from captionseg.encoders.lite0_minilm import Lite0MiniLMParams
 from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.encoders.text_space import TextSpace, load_encoder
-from captionseg.runtime import detect
-from captionseg.runtime.runtime import Precision
+from captionseg.runtime import Precision
+from captionseg.runtime.device import detect
 
 ENCODERS = {"lite0_minilm": Lite0MiniLMParams, "open_clip": OpenClipParams}
 

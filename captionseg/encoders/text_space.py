@@ -20,7 +20,7 @@ from captionseg.encoders.encoder import Encoder, normalised
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.grids import MEAN, STD
 from captionseg.records import UserError
-from captionseg.runtime import detect
+from captionseg.runtime.device import detect
 from captionseg.storage import atomic_path, write_json
 
 

@@ -52,7 +52,7 @@ class GroundingDino:
         Raises:
             UserError: if the checkpoint is missing or holds something else.
         """
-        from captionseg.runtime import detect
+        from captionseg.runtime.device import detect
 
         model, tokenizer, processor = load(Path(self.checkpoint))
         return GroundingDinoGrounder(model.to(detect(self.device).device), tokenizer, processor, self)

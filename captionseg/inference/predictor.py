@@ -19,7 +19,7 @@ from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import normalised, pixel_inputs, stacked, without_regions
 from captionseg.records import Inputs, UserError, one_line
-from captionseg.runtime import detect
+from captionseg.runtime.device import detect
 from captionseg.segmenters import REGION_MAKERS, MaskMaker, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.text.prompts import class_embeddings

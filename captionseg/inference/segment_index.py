@@ -29,7 +29,7 @@ from captionseg.modeling import saved
 from captionseg.prepared import PreparedInputs
 from captionseg.records import UserError, one_line
 from captionseg.retrieval import FaissIndex, Index
-from captionseg.runtime import detect
+from captionseg.runtime.device import detect
 from captionseg.segment_text.rle import decode
 from captionseg.storage import write_array, write_json, write_table
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
 from captionseg.modeling.segmenter import Gather
-from captionseg.runtime import full_precision
+from captionseg.runtime.device import full_precision
 
 Duplicates = Literal["plain", "unique", "mask"]
 """What equal texts of a batch are to each other, see `segment_contrast`."""

@@ -25,7 +25,7 @@ from captionseg.modeling.layers.highlight import Highlight
 from captionseg.modeling.pairs import Relations, Texts, first_of_each, image_contrast, pair_contrast, relations
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
-from captionseg.runtime import full_precision
+from captionseg.runtime.device import full_precision
 
 PROMPT_SIDE = 14  # of a region prompt over cached features
 

@@ -1,5 +1,45 @@
-"""Device, precision and ranks: the only package that has heard of them, beside the fit loop."""
+"""Where a computation runs: devices and precision (device.py), ranks, processes and machines. Torch-free by itself."""
 
-from captionseg.runtime.runtime import Runtime, detect, full_precision
+from __future__ import annotations
 
-__all__ = ["Runtime", "detect", "full_precision"]
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class RuntimeParams:
+    """Section `runtime` of params.yaml. Only `precision` decides what comes out; the rest decides where and how fast.
+
+    Attributes:
+        devices: processes (a GPU each, where there are any) of one machine that train one model together.
+        nodes: machines that do; each is started by torchrun or a cluster.
+        strategy: auto is one process or ddp; fsdp shards the parameters over GPUs.
+        precision: of training.
+        compile: torch.compile of the model in training.
+        checkpoint_steps: steps of training between checkpoints, beside one at the end of each epoch; 0 is none.
+        fan_out: what spreads shards: processes of this machine, or ray.
+        workers: processes that shards are spread over; 0 takes one a core, 1 stays in the stage's own.
+        ray: address of a Ray cluster; empty starts one on this machine.
+        gpu_share: share of a GPU that each of ray's tasks takes where a stage wants one.
+    """
+
+    devices: int = 1
+    nodes: int = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Precision = "fp32"
+    compile: bool = False
+    checkpoint_steps: int = 0
+    fan_out: Literal["processes", "ray"] = "processes"
+    workers: int = 0
+    ray: str = ""
+    gpu_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.devices < 1 or self.nodes < 1:
+            raise ValueError("devices and nodes must be at least 1")
+        if self.workers < 0 or self.checkpoint_steps < 0:
+            raise ValueError("workers and checkpoint_steps must not be negative")
+        if not 0.0 <= self.gpu_share <= 1.0:
+            raise ValueError(f"gpu_share is a share of a GPU, 0 to 1, found {self.gpu_share}")

@@ -47,7 +47,7 @@ class Sam:
         Raises:
             UserError: if the checkpoint is missing or holds something else.
         """
-        from captionseg.runtime import detect
+        from captionseg.runtime.device import detect
 
         return SamSegmenter(load(Path(self.checkpoint), self.arch).to(detect(self.device).device), self)
 

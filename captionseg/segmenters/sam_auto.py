@@ -55,7 +55,7 @@ class SamAuto:
         Raises:
             UserError: if the checkpoint is missing or holds something else.
         """
-        from captionseg.runtime import detect
+        from captionseg.runtime.device import detect
 
         return SamMasks(load(Path(self.checkpoint), self.arch, "masks.sam_auto").to(detect(self.device).device), self)
 

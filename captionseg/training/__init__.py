@@ -17,7 +17,7 @@ from captionseg.modeling import (
     TclConfig,
     UseConfig,
 )
-from captionseg.runtime.runtime import Precision
+from captionseg.runtime import Precision
 from captionseg.segmenters import MasksParams
 from captionseg.training.augment import AugmentParams
 

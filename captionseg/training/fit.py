@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 
 from captionseg.modeling.segmenter import Reads, alone
 from captionseg.records import Batch, UserError
-from captionseg.runtime import detect, ranks
+from captionseg.runtime import ranks
+from captionseg.runtime.device import detect
 from captionseg.training import PretrainParams
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.batches import Batches, Words

@@ -19,7 +19,7 @@ from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
 from captionseg.modeling.segmenter import Reads, Sizes, Start
 from captionseg.records import UserError
-from captionseg.runtime import detect
+from captionseg.runtime.device import detect
 from captionseg.storage import atomic_path, write_json
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary, plurals

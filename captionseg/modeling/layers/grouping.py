@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from captionseg.modeling.layers.transformer import CrossBlock, Mlp
-from captionseg.runtime import full_precision
+from captionseg.runtime.device import full_precision
 
 Assign = Literal["gumbel", "soft"]
 

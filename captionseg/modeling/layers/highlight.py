@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders.text_space import Live
-from captionseg.runtime import full_precision
+from captionseg.runtime.device import full_precision
 
 
 class Highlight(nn.Module):

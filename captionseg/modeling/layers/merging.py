@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.runtime import full_precision
+from captionseg.runtime.device import full_precision
 
 
 class Lln(nn.Module):

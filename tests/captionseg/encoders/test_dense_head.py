@@ -8,7 +8,7 @@ import torch
 
 from captionseg.encoders.dense_head import HeadConfig, of_alignment, of_joint, of_vit
 from captionseg.encoders.open_clip import OpenClip, OpenClipParams
-from captionseg.runtime import Runtime
+from captionseg.runtime.device import Runtime
 
 VIT = {"image_size": 32, "layers": 3, "width": 32, "head_width": 16, "patch_size": 8}
 

@@ -11,7 +11,7 @@ from captionseg.encoders import lite0_minilm
 from captionseg.encoders.lite0_minilm import Lite0MiniLMParams, folded, load_image_tower
 from captionseg.grids import squash
 from captionseg.records import UserError
-from captionseg.runtime import Runtime
+from captionseg.runtime.device import Runtime
 from captionseg.storage import package_path
 
 

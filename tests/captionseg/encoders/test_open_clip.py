@@ -15,7 +15,7 @@ from captionseg.encoders import IndexParams, normalised
 from captionseg.encoders.open_clip import OpenClipParams, sized
 from captionseg.grids import squash
 from captionseg.records import UserError
-from captionseg.runtime import Runtime
+from captionseg.runtime.device import Runtime
 
 
 def refused(message: str, **params) -> None:

@@ -10,7 +10,7 @@ from captionseg.encoders.reduction import ReducedEncoder, fit_reduction
 from captionseg.encoders.text_space import raw
 from captionseg.prepared import normalised as prepared
 from captionseg.records import UserError
-from captionseg.runtime import Runtime
+from captionseg.runtime.device import Runtime
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from captionseg.records import UserError
-from captionseg.runtime import Runtime, detect
+from captionseg.runtime.device import Runtime, detect
 
 
 def test_auto_takes_what_there_is(monkeypatch):
