@@ -25,7 +25,7 @@ repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 
 	@python -m stages.gate || true
 	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make mlflow"
 
-PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4
+PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 test: venv ## the tests: CPU, no network
 	$(PYTEST)
 
@@ -35,8 +35,8 @@ check: venv ## ruff, pyright, import-linter and the tests: what CI runs
 	lint-imports
 	$(PYTEST)
 
-gate: venv ## reports/metrics.json against params.yaml: gate; fails on a miss
-	python -m stages.gate
+gate: venv ## thresholds, no regression against the base branch, dvc.lock of this code; fails on a miss; needs no data
+	python -m stages.gate $(ARGS)
 
 flow: venv ## the same DAG as a Prefect flow: retries, time-outs, logs
 	python -m flows.reproduce

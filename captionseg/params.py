@@ -39,7 +39,7 @@ class Params:
     """
 
     SECTIONS = ("seed", "runtime", "download", "caption", "index", "regions", "curate", "segment_text", "validate",
-                "pretrain", "recipes", "evaluate", "report", "gate")
+                "pretrain", "recipes", "evaluate", "report", "gate", "regression")
 
     def __init__(self, path: Path | str = "params.yaml") -> None:
         self.path = Path(path)
@@ -135,6 +135,10 @@ class Params:
     @cached_property
     def gate(self) -> dict[str, str]:
         return self._section("gate", dict[str, str])
+
+    @cached_property
+    def regression(self) -> dict[str, float]:
+        return build(dict[str, float], self.raw.get("regression", {}), "regression")
 
     def check(self) -> None:
         """Build every section, so that a mistake anywhere is found before any work starts."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from captionseg.records import UserError
+from captionseg.reporting.gate_table import Line, Part, number
 
 OPERATORS = ("+", "-", "*")
 COMPARISONS: dict[str, Callable[[float, float], float]] = {
@@ -56,10 +57,23 @@ class Verdict:
     margin: float | None = None
     reason: str = ""
 
-    def __str__(self) -> str:
-        """One line for people."""
-        found = self.reason or f"value {self.value:.7g}, margin {self.margin:+.7g}"
-        return f"{'PASS' if self.passed else 'MISS'}  {self.name}: {found}   ({self.text})"
+
+def table(rules: Mapping[str, str], metrics: Mapping[str, Any], about: str) -> Part:
+    """The rules as a part of the gate; `about` says where they stand.
+
+    Raises:
+        UserError: for a rule that cannot be read.
+    """
+    lines = [Line("PASS" if one.passed else "MISS",
+                  (one.name, number(one.value), bound(one.text), number(one.margin, "+"), one.reason or one.text))
+             for one in judge(rules, metrics)]  # fmt: skip
+    return Part("Thresholds", about, ("rule", "value", "bound", "margin", "in full"), lines)
+
+
+def bound(text: str) -> str:
+    """A rule from its comparison on."""
+    words = text.split()
+    return " ".join(words[next(i for i, word in enumerate(words) if word in COMPARISONS) :])
 
 
 def judge(rules: Mapping[str, str], metrics: Mapping[str, Any]) -> list[Verdict]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.records import UserError
+from captionseg.reporting.gate_lock import outdated
 from captionseg.reporting.tables import write_csv
 from captionseg.storage import atomic_path, write_json
 
@@ -100,16 +101,10 @@ def fresh(space: Workspace) -> None:
     Raises:
         UserError: naming the first that does not.
     """
-    stages = space.lock.get("stages", {})
-    written = {out["path"]: (stage, out.get("md5")) for stage, entry in stages.items() for out in entry.get("outs", ())}
-    for stage, entry in stages.items():
-        member = stage.partition("@")[2]
-        for dep in entry.get("deps", ()) if not member or member in space.params["recipes"] else ():
-            source, now = written.get(dep["path"], ("", dep.get("md5")))
-            if now != dep.get("md5"):
-                raise UserError(f"{dep['path']}: stage {source} wrote it anew after stage {stage} read it: the reports "
-                                "are older; run `dvc exp run` to its end first")  # fmt: skip
-    for stage, entry in stages.items():
+    for source, path, stage in outdated(space.lock, space.params["recipes"]):
+        raise UserError(f"{path}: stage {source} wrote it anew after stage {stage} read it: the reports are older; run "
+                        "`dvc exp run` to its end first")  # fmt: skip
+    for stage, entry in space.lock.get("stages", {}).items():
         member = stage.partition("@")[2]
         if member and member not in space.params["recipes"]:
             continue  # a recipe that was there once

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
+from captionseg.reporting.markdown import escaped
+from captionseg.reporting.markdown import table as lines
 from captionseg.reporting.page import environment, template
 
 Kind = Literal["", "text", "best", "up", "down", "absent"]
@@ -149,11 +150,6 @@ def markdown(document: Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it stands, on one line, also in a table."""
-    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", re.sub(r"\s+", " ", text))
-
-
 def _block(block: Block) -> str:
     if isinstance(block, Text):
         return "".join(_inline(part) for part in block.parts)
@@ -171,17 +167,14 @@ def _inline(part: str | Code | Link) -> str:
 
 
 def _table(table: Table) -> list[str]:
-    lines = [[escaped(name) or " " for name in table.head],
-             ["---" if i in table.words else "---:" for i in range(len(table.head))]]
-    for row in table.rows:
-        lines.append([_cell(cell, row.theirs or i in table.theirs) for i, cell in enumerate(row.cells)])
-    return [f"| {' | '.join(line)} |" for line in lines]
+    rows = [[_cell(cell, row.theirs or i in table.theirs) for i, cell in enumerate(row.cells)] for row in table.rows]
+    return lines([escaped(name) for name in table.head], rows, table.words)
 
 
 def _cell(cell: Cell, theirs: bool) -> str:
     text = escaped(f"{cell.text} ({cell.more})" if cell.more else cell.text)
     if not text:
-        return " "
+        return ""
     if theirs:
         return f"*{text}*"
     return f"**{text}**" if cell.kind == "best" else text
