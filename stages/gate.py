@@ -72,8 +72,8 @@ def look(arguments: argparse.Namespace, root: Path) -> tuple[list[Part], list[Pa
         parts.append(regression)
     if "lock" in arguments.only:
         lock = root / "dvc.lock"
-        recorded = yaml.safe_load(lock.read_text()) if lock.exists() else None
-        parts.append(gate_lock.part(gate_repository.status(root), recorded or {}, params.raw, {arguments.metrics: path}))
+        known = (yaml.safe_load(lock.read_text()) if lock.exists() else None) or {}
+        parts.append(gate_lock.part(gate_repository.status(root), known, params.raw, {arguments.metrics: path}))
     return parts, extra
 
 

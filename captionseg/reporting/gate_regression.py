@@ -57,7 +57,8 @@ def changes(allowed: Mapping[str, float], now: Mapping[str, Any], base: Mapping[
 
     Args:
         allowed: pattern -> how far a number may fall, in its own unit.
-        now, base: metrics.json here and there.
+        now: metrics.json here.
+        base: metrics.json there.
         params: params.yaml here: a number that it no longer asks for may go.
 
     Raises:
@@ -129,8 +130,8 @@ def numbers(values: Mapping[str, Any]) -> Iterator[tuple[Keys, float]]:
 
 
 def leaves(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Path and value of everything in mappings that is no mapping itself, or an empty one."""
-    if isinstance(values, Mapping) and values:
+    """Path and value of everything in mappings that is no mapping itself, or an empty one inside."""
+    if isinstance(values, Mapping) and (values or not keys):
         for key, value in values.items():
             yield from leaves(value, (*keys, str(key)))
     else:

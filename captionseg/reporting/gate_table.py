@@ -46,8 +46,9 @@ class Part:
 
     def rows(self, outcomes: Sequence[Outcome] = ("PASS", "MISS", "NOTE")) -> list[list[str]]:
         """The lines as rows of text, the outcome in front."""
-        width = len(self.head)
-        return [[line.outcome, *(*line.cells, *[""] * width)[:width]] for line in self.lines if line.outcome in outcomes]
+        blank = [""] * len(self.head)
+        return [[line.outcome, *line.cells, *blank[len(line.cells) :]] for line in self.lines
+                if line.outcome in outcomes]  # fmt: skip
 
 
 def verdict(parts: Sequence[Part]) -> tuple[bool, str]:

@@ -1,56 +1,19 @@
-"""The whole DAG, by DVC, on drawn shapes, in a clone of this repository: one run, looked at from several sides."""
+"""The whole DAG on drawn shapes (conftest.py runs it once), looked at from several sides."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
 RECIPES = ("nouns-mil", "cocu-mil")
 
-
-def dvc(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # A process group of its own lets nothing of it outlive a test that is interrupted.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_"))}
-    environment |= {"DVC_NO_ANALYTICS": "1", "CAPTIONSEG_TRACKING": "off", "OMP_NUM_THREADS": "1",
-                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=clone, env=environment, text=True,
-                          capture_output=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tracked files of this checkout as a repository of their own, set to shapes, and `dvc repro` run in it."""
-    folder = tmp_path_factory.mktemp("clone") / "captionseg"
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    for name in filter(None, names):
-        made = name.startswith("reports/") and Path(name).name != "README.md"
-        if not made and not name.startswith(("dvc.lock", "tests/")) and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["download"] |= {"source": "shapes", "shard_size": 60, "workers": 1}
-    params["index"] |= {"neighbours": 32, "dense_width": 64, "dense_sample": 40}
-    params["curate"]["vocabulary"] = {"minimum": 3}
-    params["curate"]["cocu"]["neighbours"] = params["curate"]["cocu_calibrated"]["neighbours"] = 32
-    params["pretrain"] |= {"seeds": [0], "epochs": 2, "batch": 32}
-    params["recipes"] = {name: params["recipes"][name] for name in RECIPES}
-    params["gate"] = {"something is learnt": "recipes.cocu-mil.photo_scenes.miou >= 1"}
-    params["validate"] = {"min_with_concepts": 0.5}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    subprocess.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm t", shell=True,
-                   cwd=folder, check=True)
-    done = dvc(folder, "repro")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return folder
+pytestmark = pytest.mark.xdist_group("dag")  # one process of the tests has the run
 
 
 def test_metrics_are_complete(clone):
@@ -74,27 +37,27 @@ def test_every_artifact_is_where_the_design_says(clone):
     assert len(table) == 60
 
 
-def test_a_second_time_nothing_runs(clone):
-    done = dvc(clone, "repro")
+def test_a_second_time_nothing_runs(run):
+    done = run.dvc("repro")
     assert done.returncode == 0
     assert "Running stage" not in done.stdout
     assert "up to date" in done.stdout
 
 
-def test_captions_outlive_what_empties_outs(clone):
+def test_captions_outlive_what_empties_outs(run, clone):
     """A change of segment_text does not touch them, and one of caption runs it on what is there."""
     path = clone / "params.yaml"
     before = path.read_text()
     params = yaml.safe_load(before)
     path.write_text(yaml.safe_dump(params | {"segment_text": {**params["segment_text"], "nms_iou": 0.6}}))
-    planned = dvc(clone, "repro", "--dry", "segment_text").stdout
+    planned = run.dvc("repro", "--dry", "segment_text").stdout
     assert "Running stage 'segment_text'" in planned
     assert "Running stage 'caption'" not in planned
     dear = clone / "data" / "captions" / "0123456789abcdef" / "00000.parquet"
     dear.parent.mkdir()
     dear.write_bytes(b"hours of a GPU")
     path.write_text(yaml.safe_dump(params | {"caption": {"captioner": "none", "split": "tune"}}))
-    done = dvc(clone, "repro", "-s", "caption")
+    done = run.dvc("repro", "-s", "caption")
     assert "Running stage 'caption'" in done.stdout, done.stdout + done.stderr
     assert dear.read_bytes() == b"hours of a GPU"
     assert json.loads((clone / "data" / "captions" / "captions.json").read_text())["captioner"] == "none"
@@ -118,10 +81,10 @@ def test_poisoned_tables_stop_the_run_before_training(clone):
     path.unlink()  # DVC may have linked it
     pq.write_table(table.set_column(0, table.schema.field(0), [[uid[1], *uid[1:]]]), path)
     before = (clone / "models" / "cocu-mil" / "model.safetensors").read_bytes()
-    run = [sys.executable, "-m", "stages.run", "validate", "--pairs", "data/pairs", "--supervision",
-           "data/supervision", "--segments", "data/segments", "--docs", "reports/validation", "--summary",
-           "reports/validation.json", "--verdict", "data/verdict.json"]
-    done = subprocess.run(run, cwd=clone, text=True, capture_output=True, check=False,
+    words = [sys.executable, "-m", "stages.run", "validate", "--pairs", "data/pairs", "--supervision",
+             "data/supervision", "--segments", "data/segments", "--docs", "reports/validation", "--summary",
+             "reports/validation.json", "--verdict", "data/verdict.json"]
+    done = subprocess.run(words, cwd=clone, text=True, capture_output=True, check=False,
                           env={**os.environ, "PYTHONPATH": str(clone), "CAPTIONSEG_TRACKING": "off"})
     assert done.returncode == 1
     assert "unique" in done.stderr.splitlines()[-1]

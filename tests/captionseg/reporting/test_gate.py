@@ -3,7 +3,7 @@
 import pytest
 
 from captionseg.records import UserError
-from captionseg.reporting.gate import judge, lookup, parse
+from captionseg.reporting.gate import judge, lookup, parse, table
 
 METRICS = {"recipes": {"cocu-mil": {"photo_scenes": {"miou": 32.3}}, "nouns-mil": {"photo_scenes": {"miou": 29.3}}},
            "curation": {"cocu": {"recall": 0.6}, "nouns": {"recall": 0.3}}, "gate": {"passed": True}}  # fmt: skip
@@ -54,7 +54,8 @@ def test_a_path_that_leads_nowhere_is_a_miss_that_says_where_it_ends(path, said)
     assert not verdict.passed
     assert verdict.value is None
     assert said in verdict.reason
-    assert str(verdict).startswith("MISS  rule: ")
+    (line,) = table({"rule": f"{path} <= 1000"}, METRICS, "").lines
+    assert (line.outcome, line.cells) == ("MISS", ("rule", "", "<= 1000", "", verdict.reason))
 
 
 def test_a_number_that_is_none_passes_nothing():
@@ -71,3 +72,8 @@ def test_what_is_no_rule_is_refused_with_its_name(text):
 def test_nothing_is_evaluated():
     with pytest.raises(LookupError):
         lookup({}, "__import__('os').getcwd()")
+
+
+def test_as_a_part_each_rule_has_value_bound_and_margin():
+    (line,) = table({"more": f"{COCU} - {NOUNS} >= 2 * 1"}, METRICS, "").lines
+    assert (line.outcome, line.cells[:4]) == ("PASS", ("more", "3", ">= 2 * 1", "+1"))
