@@ -85,6 +85,8 @@ def compared(params: Params, metrics: dict[str, Any], base: gate_repository.Base
     about = f"against {base.commit[:9]}, {base.about}"
     if (old := gate_repository.read(root, base.commit, names.metrics)) is None:
         return [gate_regression.part([], f"{about}, has no {names.metrics}: nothing to compare with")]
+    if not params.regression:
+        return [gate_regression.part([], f"{about}: {names.params} has no section regression, so nothing is compared")]
     before = loaded(old, f"{base.about}:{names.metrics}")
     found = gate_regression.changes(params.regression, metrics, before, params.raw)
     earlier = yaml.safe_load(gate_repository.read(root, base.commit, names.params) or "") or {}

@@ -98,7 +98,8 @@ def git(root: Path, *words: str) -> tuple[int, str, str]:
         UserError: there is no git.
     """
     try:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", errors="replace",
+                              check=False)  # fmt: skip
     except FileNotFoundError:
         raise UserError("git: no such program; install it, or take `--only thresholds`") from None
     return done.returncode, done.stdout.strip(), (done.stderr.strip().splitlines() or [""])[-1]

@@ -161,6 +161,13 @@ def test_the_base_may_be_named_or_absent(call, clone, monkeypatch):
     assert (code, "has no reports/metrics.json: nothing to compare with" in out) == (0, True)
 
 
+def test_without_patterns_it_says_that_nothing_is_compared(call, clone):
+    (clone / "params.yaml").write_text("gate: {}")
+    code, lines, out, _ = call("--only", "regression")
+    assert (code, lines) == (0, [])
+    assert "params.yaml has no section regression, so nothing is compared)" in out
+
+
 def test_the_comment_is_written_whatever_comes_out(call, clone, tmp_path):
     file = tmp_path / "made" / "gate.md"
     (clone / "reports" / "metrics.json").write_text(scores(20.5, 27.0))
