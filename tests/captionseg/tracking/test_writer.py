@@ -50,7 +50,7 @@ def test_input_that_ends_without_a_farewell_is_a_killed_run(root):
     assert writer.serve(iter([start(root), {"call": "metrics", "values": {"a": 1.0}, "step": 3, "timestamp": 5}]))
     run = the_run(root)
     assert run.info.status == "KILLED"
-    assert run.data.metrics == {"a": 1.0}, "what was said before the death is recorded"
+    assert run.data.metrics["a"] == 1.0, "what was said before the death is recorded"
 
 
 def test_the_first_thing_that_goes_wrong_is_one_line_and_the_rest_is_left_out(root, capsys):
