@@ -120,7 +120,7 @@ def version_of(client: MlflowClient, md5: str) -> ModelVersion | None:
 def register(client: MlflowClient, entry: Entry, tags: dict[str, str]) -> ModelVersion:
     """A new version out of a logged model."""
     origin = {name: tags[key] for name, key in ORIGIN.items() if key in tags}
-    tags = {**origin, "recipe": entry.recipe, DIGEST: entry.md5, **entry.scores()}
+    tags = {**origin, "recipe": entry.recipe, "model": entry.model, DIGEST: entry.md5, **entry.scores()}
     version = client.create_model_version(NAME, entry.source, run_id=entry.run, tags=tags, model_id=entry.model)
     # A server says so on the model's page by itself, a client of a database does not.
     versions = json.dumps([{"name": NAME, "version": str(version.version)}])
