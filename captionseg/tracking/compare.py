@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TAGS = {"commit": "mlflow.source.git.commit", "dirty": "git.dirty", "dvc.lock": "dvc.lock"}
 LATEST = re.compile(r"latest(?:~(\d+))?(?:/(.+))?")
 ALIASES = ("champion", "challenger")
+SERIES = ("system/", "curve.")  # their last points say nothing that the others do not
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def connect(root: Path) -> tuple[MlflowClient, str]:
         client = MlflowClient(uri)
         found = client.get_experiment_by_name(EXPERIMENT)
     except (MlflowException, OSError) as error:
-        raise UserError(f"{uri}: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{uri}: does not answer: {' '.join(str(error).split())[:160]}") from None
     if found is None:
         raise UserError(f"{uri}: has no experiment {EXPERIMENT!r}; `dvc repro` makes it")
     return client, found.experiment_id
@@ -110,7 +111,7 @@ def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
 
 
 def table(runs: Sequence[Run]) -> Table:
-    """What is to be said of runs: params that are not the same in all, metrics but those of the machine."""
+    """What is to be said of runs: params that are not the same in all, metrics that are no series."""
     about: dict[str, list[str | None]] = {
         "id": [run.info.run_id[:8] for run in runs],
         "started": [_when(run) for run in runs],
@@ -123,7 +124,7 @@ def table(runs: Sequence[Run]) -> Table:
     params = _rows([run.data.params for run in runs])
     params = {name: values for name, values in params.items() if len(set(values)) > 1}
     metrics = _rows([run.data.metrics for run in runs])
-    metrics = {name: values for name, values in metrics.items() if not name.startswith("system/")}
+    metrics = {name: values for name, values in metrics.items() if not name.startswith(SERIES)}
     return Table([run.info.run_name or run.info.run_id[:8] for run in runs], about, params, metrics)
 
 
