@@ -25,7 +25,7 @@ def digest(folder: Path) -> str:
         with (folder / name).open("rb") as stream:
             while block := stream.read(1 << 20):
                 md5.update(block)
-    rows = [{"md5": found[name].hexdigest(), "relpath": name} for name in sorted(found, key=lambda n: n.split("/"))]
+    rows = [{"md5": found[name].hexdigest(), "relpath": name} for name in sorted(found)]
     return hashlib.md5(json.dumps(rows).encode()).hexdigest()
 
 
@@ -79,7 +79,9 @@ def log_model(client: MlflowClient, experiment: str, *, run: str, folder: Path, 
 
 
 def link(client: MlflowClient, run: str, model: LoggedModel) -> None:
-    """Show a model as what a run made."""
+    """Show a model as what a run made; a second time is refused by the store, so it is asked first."""
     from mlflow.entities import LoggedModelOutput
 
-    client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
+    outputs = client.get_run(run).outputs
+    if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
+        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
