@@ -36,12 +36,14 @@ class Table:
     Attributes:
         heads: a name for each run.
         about, params, metrics: name of a row -> a value for each run, None where it has none.
+        equal: metrics that are left out, since they are the same in all runs.
     """
 
     heads: list[str]
     about: dict[str, list[str | None]]
     params: dict[str, list[str | None]]
     metrics: dict[str, list[float | None]]
+    equal: int = 0
 
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
@@ -50,6 +52,7 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     one.add_argument("runs", nargs="+", metavar="RUN", help="a run's id, or the start of it; its name; `latest`, "
                      "`latest~1` (reproductions); `latest/cocu-mil` (a recipe or stage of one); `champion`, "
                      "`challenger`")
+    one.add_argument("--all", action="store_true", help="metrics that are equal in all runs, too")
     one.add_argument("--format", choices=["text", "json", "markdown"], default="text", help="default: %(default)s")
     one.set_defaults(run=compare)
 
@@ -59,7 +62,7 @@ def compare(arguments: argparse.Namespace) -> None:
     if len(arguments.runs) < 2:
         raise UserError("compare: name at least two runs, for example: captionseg compare latest~1 latest")
     client, experiment = connect(Path())
-    found = table([resolve(client, experiment, word) for word in arguments.runs])
+    found = table([resolve(client, experiment, word) for word in arguments.runs], every=arguments.all)
     print({"text": text, "json": as_json, "markdown": markdown}[arguments.format](found))
 
 
@@ -110,8 +113,8 @@ def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
     return found[0]
 
 
-def table(runs: Sequence[Run]) -> Table:
-    """What is to be said of runs: params that are not the same in all, metrics that are no series."""
+def table(runs: Sequence[Run], *, every: bool = False) -> Table:
+    """What is to be said of runs: params and metrics that are not the same in all, or `every` metric; no series."""
     about: dict[str, list[str | None]] = {
         "id": [run.info.run_id[:8] for run in runs],
         "started": [_when(run) for run in runs],
@@ -125,7 +128,9 @@ def table(runs: Sequence[Run]) -> Table:
     params = {name: values for name, values in params.items() if len(set(values)) > 1}
     metrics = _rows([run.data.metrics for run in runs])
     metrics = {name: values for name, values in metrics.items() if not name.startswith(SERIES)}
-    return Table([run.info.run_name or run.info.run_id[:8] for run in runs], about, params, metrics)
+    shown = {name: values for name, values in metrics.items() if every or len(set(values)) > 1}
+    heads = [run.info.run_name or run.info.run_id[:8] for run in runs]
+    return Table(heads, about, params, shown, len(metrics) - len(shown))
 
 
 def text(found: Table) -> str:
@@ -165,8 +170,11 @@ def sections(found: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
     metrics = {name: [*map(_number, values), *_difference(values)] for name, values in found.metrics.items()}
     parts: dict[str, Mapping[str, Sequence[str | None]]] = {
         "run": found.about, "params that differ": found.params, "metrics": metrics}  # fmt: skip
-    return [(title, [(name, *(value or "-" for value in values)) for name, values in rows.items()])
-            for title, rows in parts.items() if rows]  # fmt: skip
+    found_rows = {title: [(name, *(value or "-" for value in values)) for name, values in rows.items()]
+                  for title, rows in parts.items()}  # fmt: skip
+    if found.equal:
+        found_rows["metrics"].append((f"({found.equal} equal ones left out: --all)",))
+    return [(title, rows) for title, rows in found_rows.items() if rows]
 
 
 def _latest(client: MlflowClient, experiment: str, back: int, child: str | None) -> Run:

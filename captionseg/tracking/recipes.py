@@ -57,7 +57,7 @@ class Said:
 
 def record(store: Store, parent: str, said: Said, *, params: Mapping[str, Any],
            tags: Mapping[str, str]) -> list[Entry]:  # fmt: skip
-    """A run for each recipe with its params, scores, curves, pictures and model; again is the same runs.
+    """A run for each recipe with its data, params, scores, curves, pictures and model; again is the same runs.
 
     Args:
         store: where they are written.
@@ -73,12 +73,13 @@ def record(store: Store, parent: str, said: Said, *, params: Mapping[str, Any],
     store.client.set_tag(parent, "recipes", ", ".join(names))
     there = {run.data.tags.get("recipe"): run.info.run_id for run in store.children(parent) if
              run.data.tags.get("role") == "recipe"}  # fmt: skip
-    entries = []
+    entries, data = [], store.client.get_run(parent).inputs.dataset_inputs
     for name in names:
         about = str(params.get(f"recipes.{name}.about", ""))
         mine = {**tags, **said.labels[name], "role": "recipe", "mlflow.note.content": about}
         run = there.get(name) or store.create(mine, name)
         entry = _entry(store, run, said, name)
+        store.client.log_inputs(run, data)
         store.write_params(run, settings(params, name, said.labels[name]["model"]))
         _metrics(store, run, said, name, entry)
         _pictures(store, run, Path(said.pictures), name)

@@ -61,9 +61,9 @@ class Store:
         with self.lock:  # the first writer makes the schema
             self.client: MlflowClient = MlflowClient(uri)
             found = self.client.get_experiment_by_name(EXPERIMENT)
-            self.experiment = (
-                found.experiment_id if found else self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
-            )
+            # The kind decides which pages of the UI come first: those of training, not of chat.
+            self.experiment = found.experiment_id if found else self.client.create_experiment(
+                EXPERIMENT, artifact_location=artifacts, tags={"mlflow.experimentKind": "custom_model_development"})
 
     def runs(self, where: str) -> list[Run]:
         """Runs that MLflow's filter finds, oldest first."""
