@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from captionseg.tracking.compare import add_compare
+from captionseg.tracking.command import add_compare
 
 MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
 MODEL, SEGMENT_MODEL = MODELS / "cocu_calibrated-mil", MODELS / "cocu-use"

@@ -50,7 +50,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     targets = {key: work / Path(arguments[key]).name for key, kind in kinds.items() if kind is Out}
     recipe = arguments.get("recipe") if kinds.get("recipe") is str else None
     with tracking.start(name, recipe, root=root, params=params.raw) as tracker:
-        tracker.inputs([arguments[key] for key, kind in kinds.items() if kind is In])
+        tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
         tracker.tags(tracking.labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {})
         tracker.params({section: params.raw.get(section) for section in stage.PARAMS})
         extra = {"tracker": tracker} if "tracker" in inspect.signature(stage.main).parameters else {}

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,8 +56,8 @@ class Tracker(Protocol):
         """What runs are filtered and grouped by."""
         ...
 
-    def inputs(self, paths: Iterable[Path]) -> None:
-        """What is read; what DVC knows of it becomes data sets with its digests."""
+    def inputs(self, paths: Mapping[str, Path]) -> None:
+        """What is read, by its name in the stage; what DVC knows of it becomes data sets with its digests."""
         ...
 
     def artifact(self, path: Path, folder: str = "") -> None:
@@ -92,7 +92,7 @@ class NullTracker:
     def params(self, values: Mapping[str, Any]) -> None: ...
     def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None: ...
     def tags(self, values: Mapping[str, str]) -> None: ...
-    def inputs(self, paths: Iterable[Path]) -> None: ...
+    def inputs(self, paths: Mapping[str, Path]) -> None: ...
     def artifact(self, path: Path, folder: str = "") -> None: ...
     def model(self, folder: Path, name: str) -> None: ...
     def summary(self, values: Mapping[str, Any], paths: Sequence[Path] = ()) -> None: ...
@@ -145,8 +145,8 @@ class WriterTracker:
     def tags(self, values: Mapping[str, str]) -> None:
         self._send("tags", values=dict(values))
 
-    def inputs(self, paths: Iterable[Path]) -> None:
-        self._send("inputs", paths=[Path(path).as_posix() for path in paths])
+    def inputs(self, paths: Mapping[str, Path]) -> None:
+        self._send("inputs", paths={name: Path(path).as_posix() for name, path in paths.items()})
 
     def artifact(self, path: Path, folder: str = "") -> None:
         self._send("artifact", path=str(Path(path).absolute()), folder=folder)

@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,26 +43,6 @@ class Table:
     params: dict[str, list[str | None]]
     metrics: dict[str, list[float | None]]
     equal: int = 0
-
-
-def add_compare(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `compare`."""
-    one = commands.add_parser("compare", help="runs of MLflow side by side", description=compare.__doc__)
-    one.add_argument("runs", nargs="+", metavar="RUN", help="a run's id, or the start of it; its name; `latest`, "
-                     "`latest~1` (reproductions); `latest/cocu-mil` (a recipe or stage of one); `champion`, "
-                     "`challenger`")
-    one.add_argument("--all", action="store_true", help="metrics that are equal in all runs, too")
-    one.add_argument("--format", choices=["text", "json", "markdown"], default="text", help="default: %(default)s")
-    one.set_defaults(run=compare)
-
-
-def compare(arguments: argparse.Namespace) -> None:
-    """Print what differs in the params of runs, and their metrics, with the difference where there are two."""
-    if len(arguments.runs) < 2:
-        raise UserError("compare: name at least two runs, for example: captionseg compare latest~1 latest")
-    client, experiment = connect(Path())
-    found = table([resolve(client, experiment, word) for word in arguments.runs], every=arguments.all)
-    print({"text": text, "json": as_json, "markdown": markdown}[arguments.format](found))
 
 
 def connect(root: Path) -> tuple[MlflowClient, str]:
@@ -158,6 +137,9 @@ def as_json(found: Table) -> str:
     """For programs."""
     return json.dumps({"runs": found.heads, "about": found.about, "params": found.params, "metrics": found.metrics},
                       indent=2)  # fmt: skip
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"text": text, "json": as_json, "markdown": markdown}
 
 
 def heads(found: Table) -> list[str]:

@@ -73,13 +73,13 @@ def record(store: Store, parent: str, said: Said, *, params: Mapping[str, Any],
     store.client.set_tag(parent, "recipes", ", ".join(names))
     there = {run.data.tags.get("recipe"): run.info.run_id for run in store.children(parent) if
              run.data.tags.get("role") == "recipe"}  # fmt: skip
-    entries, data = [], store.client.get_run(parent).inputs.dataset_inputs
+    entries, inputs = [], store.client.get_run(parent).inputs
     for name in names:
         about = str(params.get(f"recipes.{name}.about", ""))
         mine = {**tags, **said.labels[name], "role": "recipe", "mlflow.note.content": about}
         run = there.get(name) or store.create(mine, name)
         entry = _entry(store, run, said, name)
-        store.client.log_inputs(run, data)
+        store.client.log_inputs(run, inputs.dataset_inputs if inputs else [])
         store.write_params(run, settings(params, name, said.labels[name]["model"]))
         _metrics(store, run, said, name, entry)
         _pictures(store, run, Path(said.pictures), name)

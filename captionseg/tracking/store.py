@@ -30,7 +30,7 @@ EXPERIMENT = "captionseg"
 PARENT, OWNER, KEY = "mlflow.parentRunId", "owner", "reproduction"
 FLUSH = 5.0  # seconds that a metric may wait for others
 CONTEXTS = {"pretrain": "training", "evaluate": "evaluation"}  # what a stage reads its inputs for
-SHARED = ("data/pairs", "data/truth")  # inputs that are those of the whole reproduction
+SHARED = ("pairs", "truth")  # inputs that are those of the whole reproduction
 BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes at once
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 5000
 
@@ -197,13 +197,13 @@ class StageRun:
         for key, value in values.items():
             self.store.client.set_tag(self.run, key, value[:TAG_LENGTH])
 
-    def inputs(self, paths: list[str]) -> None:
+    def inputs(self, paths: dict[str, str]) -> None:
         """Those that DVC knows, if it is DVC that runs the stage: else they may be others than dvc.lock says."""
         if "DVC_STAGE" in os.environ:
-            found = inputs.known(self.store.root, paths)
+            found = inputs.known(self.store.root, paths.values())
             inputs.write(self.store.client, self.run, found, self.store.root, CONTEXTS.get(self.about.stage, "input"))
             if self.parent:
-                shared = [one for one in found if one.path in SHARED]
+                shared = [one for one in found if one.path in {paths.get(name) for name in SHARED}]
                 inputs.write(self.store.client, self.parent, shared, self.store.root, "reproduction")
 
     def metrics(self, values: dict[str, float], step: int, timestamp: int) -> None:

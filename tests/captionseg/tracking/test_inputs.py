@@ -65,7 +65,7 @@ def test_a_stage_that_dvc_runs_logs_what_it_reads_and_its_reproduction_the_pairs
     pq.write_table(pa.table({"split": ["train"], "status": ["success"]}), locked / "data" / "pairs" / "0.parquet")
     run = (store := Store(locked, 5.0)).open("evaluate", "a", {})
     for _ in range(2):  # every stage tells the reproduction
-        run.inputs(["models/a", "data/pairs", "data/unknown"])
+        run.inputs({"model": "models/a", "pairs": "data/pairs", "other": "data/unknown"})
     found = store.client.get_run(run.run).inputs.dataset_inputs
     assert {(one.dataset.name, one.dataset.digest, one.tags[0].value) for one in found} == {
         ("models/a", MD5, "evaluation"), ("data/pairs", f"{MD5}.dir", "evaluation")}  # fmt: skip
@@ -77,5 +77,5 @@ def test_a_stage_that_dvc_runs_logs_what_it_reads_and_its_reproduction_the_pairs
 
 def test_by_hand_nothing_is_logged_since_the_lock_may_be_of_other_files(locked):
     run = (store := Store(locked, 5.0)).open("evaluate", "a", {})
-    run.inputs(["data/pairs"])
+    run.inputs({"pairs": "data/pairs"})
     assert store.client.get_run(run.run).inputs.dataset_inputs == []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_reproduction_through_a_server(server, root, left, monkeypatch, capfd)
     said = left({"a": (30.0, 10.0), "b": (20.0, 40.0)})
     folders = {name: root / name for name in ("models", "areas", "pairs", "pictures")}
     with tracking.start("report", None, root=root) as tracker:
-        tracker.inputs([root.joinpath("pairs").relative_to(root)])
+        tracker.inputs({"pairs": Path("pairs")})
         tracker.summary({"recipes": {"a": {"miou": 10.0}}}, [root / "pictures"])
         tracker.recipes(said["numbers"], said["labels"], benchmark="shapes", folders=folders)
     assert "registry: captionseg: version 1, a, is champion" in capfd.readouterr().err
@@ -83,7 +84,7 @@ def test_a_server_that_is_down_is_one_line_and_the_stage_goes_on(root, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with tracking.start("index", None, root=root) as tracker:
         tracker.metrics({"a": 1.0})
-        tracker.inputs([])
+        tracker.inputs({})
     said = capfd.readouterr().err
     assert said.startswith("warning: tracking: ")
     assert said.count("\n") == 1

@@ -84,7 +84,7 @@ def test_what_is_sent_is_what_the_writer_takes(tmp_path, monkeypatch):
     tracker.params({"a": {"b": 1}})
     tracker.metrics({"a": {"b": 1}}, step=2)
     tracker.tags({"recipe": "cocu-mil"})
-    tracker.inputs([Path("data/pairs")])
+    tracker.inputs({"pairs": Path("data/pairs")})
     tracker.artifact(tmp_path / "a.png", "plots")
     tracker.model(Path("models/cocu-mil"), "cocu-mil")
     tracker.summary({"a": 1}, [Path("reports/index.html")])
@@ -95,7 +95,7 @@ def test_what_is_sent_is_what_the_writer_takes(tmp_path, monkeypatch):
         inspect.signature(getattr(StageRun, call)).bind(None, **values)
         json.dumps(values)
     recipes.Said(**sent[7][1])
-    assert sent[3][1] == {"paths": ["data/pairs"]}
+    assert sent[3][1] == {"paths": {"pairs": "data/pairs"}}
     assert sent[5][1] == {"folder": str(Path.cwd() / "models/cocu-mil"), "name": "cocu-mil"}
 
 
@@ -106,7 +106,7 @@ def test_off_says_nothing_to_nobody(tmp_path, monkeypatch):
         tracker.params({"a": 1})
         tracker.metrics({"b": 1.0}, step=1)
         tracker.tags({"a": "b"})
-        tracker.inputs([tmp_path / "gone"])
+        tracker.inputs({"gone": tmp_path / "gone"})
         tracker.artifact(tmp_path / "gone.png")
         tracker.model(tmp_path, "cocu-mil")
         tracker.summary({}, [])
