@@ -6,6 +6,7 @@
     captionseg query-segments "a red apple" -k 20
     captionseg export-segments sa1b
     captionseg evaluate --benchmark voc --root /data --recipe cocu-mil
+    captionseg compare latest~1 latest
 
 What a command needs is imported when it runs, so that --help comes at once.
 """
@@ -16,6 +17,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from captionseg.tracking.command import add_compare
 
 MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
 MODEL, SEGMENT_MODEL = MODELS / "cocu_calibrated-mil", MODELS / "cocu-use"
@@ -59,11 +62,9 @@ def parser() -> argparse.ArgumentParser:
                                  description=export_segments.__doc__)
     export.add_argument("out", type=Path, help="folder to write; it must be empty")
     export.add_argument("--segments", type=Path, default=Path("data/segments"), help="default: %(default)s")
-    export.add_argument("--pairs", type=Path, default=Path("data/pairs"), help="that they were made of (default: "
-                        "%(default)s)")
+    export.add_argument("--pairs", type=Path, default=Path("data/pairs"), help="of them (default: %(default)s)")
     export.set_defaults(run=export_segments)
-    three = commands.add_parser("convert", help="GroupViT checkpoints of transformers into ours, and back",
-                                description=convert.__doc__)
+    three = commands.add_parser("convert", help="GroupViT of transformers, ours, and back", description=convert.__doc__)
     three.add_argument("kind", choices=["groupvit"], help="of model")
     three.add_argument("source", type=Path, help="folder with config.json and weights, of either layout")
     three.add_argument("target", type=Path, help="folder to write")
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add_query(commands)
     add_evaluate(commands)
     add_difference(commands)
+    add_compare(commands)
     return top
 
 
@@ -158,8 +160,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
               "source": spec.source, "pictures": {"scored": len(benchmark), "of": total}}  # fmt: skip
     print(f"{spec.title}, {len(benchmark.names)} classes, by {home.resolve().name}"
           + (f", {len(seeds)} seed{'s' * (len(seeds) > 1)}" if seeds else ""))  # fmt: skip
-    for line in outside.summary(result, speed):
-        print(line)
+    print(*outside.summary(result, speed), sep="\n")
     if out:
         write_json(result, out)
         print(out)
@@ -214,9 +215,7 @@ def query_segments(arguments: argparse.Namespace) -> None:
     found = with_pictures(hits, prepared)
     title = f'"{text}"   in {len(index)} segments, by {arguments.model.name}'
     write_picture(contact_sheet(title, found), arguments.out)
-    for line in table(found):
-        print(line)
-    print(arguments.out)
+    print(*table(found), arguments.out, sep="\n")
 
 
 def convert(arguments: argparse.Namespace) -> None:

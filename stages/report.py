@@ -10,7 +10,7 @@ from captionseg.params import Params
 from captionseg.reporting.artifacts import Folders
 from captionseg.reporting.report import Outputs
 from captionseg.reporting.report import report as write
-from captionseg.tracking import Tracker
+from captionseg.tracking import Tracker, labels
 from stages.kinds import In, Out
 
 PARAMS = ("seed", "evaluate", "report", "recipes", "gate")
@@ -28,4 +28,6 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     numbers = write(folders, out, params.report, recipes=params.recipes, gate=params.gate,
                     scored=params.evaluate, seed=params.seed)
     tracker.summary(numbers, [metrics, plots, pictures, page])
+    tracker.recipes(numbers, {name: labels(params, name) for name in params.recipes}, benchmark=params.evaluate.name,
+                    folders={"models": models, "areas": areas, "pairs": pairs, "pictures": pictures})
     return {"gate.passed": float(numbers["gate"]["passed"])}

@@ -48,8 +48,10 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     work = root / ".work" / name / work_key(params, stage.PARAMS, arguments, kinds)
     work.mkdir(parents=True, exist_ok=True)
     targets = {key: work / Path(arguments[key]).name for key, kind in kinds.items() if kind is Out}
-    words = {k: str(v) for k, v in arguments.items() if kinds[k] is str}
-    with tracking.start(name, words.get("recipe"), root=root, params=params.raw) as tracker:
+    recipe = arguments.get("recipe") if kinds.get("recipe") is str else None
+    with tracking.start(name, recipe, root=root, params=params.raw) as tracker:
+        tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
+        tracker.tags(tracking.labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {})
         tracker.params({section: params.raw.get(section) for section in stage.PARAMS})
         extra = {"tracker": tracker} if "tracker" in inspect.signature(stage.main).parameters else {}
         metrics = stage.main(params, **{**arguments, **targets}, **extra) or {}

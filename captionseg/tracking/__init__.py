@@ -52,6 +52,14 @@ class Tracker(Protocol):
         """What was measured, at a step of training or (None) once; nested mappings become dotted names."""
         ...
 
+    def tags(self, values: Mapping[str, str]) -> None:
+        """What runs are filtered and grouped by."""
+        ...
+
+    def inputs(self, paths: Mapping[str, Path]) -> None:
+        """What is read, by its name in the stage; what DVC knows of it becomes data sets with its digests."""
+        ...
+
     def artifact(self, path: Path, folder: str = "") -> None:
         """A file, or a folder with all that is in it, put under `folder` of the run."""
         ...
@@ -64,15 +72,32 @@ class Tracker(Protocol):
         """Reports of the whole reproduction: metrics and files of the parent run, if this stage finishes."""
         ...
 
+    def recipes(self, numbers: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], *, benchmark: str,
+                folders: Mapping[str, Path]) -> None:  # fmt: skip
+        """The recipes of the whole reproduction, a run and a model each, and one that may become champion, if this
+        stage finishes.
+
+        Args:
+            numbers: metrics.json.
+            labels: recipe -> its `labels`.
+            benchmark: whose scores count.
+            folders: `models`, `areas`, `pairs` and `pictures`.
+        """
+        ...
+
 
 class NullTracker:
     """Says nothing to nobody."""
 
     def params(self, values: Mapping[str, Any]) -> None: ...
     def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None: ...
+    def tags(self, values: Mapping[str, str]) -> None: ...
+    def inputs(self, paths: Mapping[str, Path]) -> None: ...
     def artifact(self, path: Path, folder: str = "") -> None: ...
     def model(self, folder: Path, name: str) -> None: ...
     def summary(self, values: Mapping[str, Any], paths: Sequence[Path] = ()) -> None: ...
+    def recipes(self, numbers: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], *, benchmark: str,
+                folders: Mapping[str, Path]) -> None: ...  # fmt: skip
 
 
 class WriterTracker:
@@ -117,6 +142,12 @@ class WriterTracker:
     def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
         self._send("metrics", values=numbers(values), step=step or 0, timestamp=time.time_ns() // 1_000_000)
 
+    def tags(self, values: Mapping[str, str]) -> None:
+        self._send("tags", values=dict(values))
+
+    def inputs(self, paths: Mapping[str, Path]) -> None:
+        self._send("inputs", paths={name: Path(path).as_posix() for name, path in paths.items()})
+
     def artifact(self, path: Path, folder: str = "") -> None:
         self._send("artifact", path=str(Path(path).absolute()), folder=folder)
 
@@ -125,6 +156,11 @@ class WriterTracker:
 
     def summary(self, values: Mapping[str, Any], paths: Sequence[Path] = ()) -> None:
         self._send("summary", values=numbers(values), paths=[str(Path(p).absolute()) for p in paths])
+
+    def recipes(self, numbers: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], *, benchmark: str,
+                folders: Mapping[str, Path]) -> None:  # fmt: skip
+        places = {name: str(Path(path).absolute()) for name, path in folders.items()}
+        self._send("recipes", numbers=numbers, labels=labels, benchmark=benchmark, **places)
 
     def end(self, status: str, error: str = "") -> None:
         """Say how the stage ended (an MLflow run status) and wait until everything is written."""
@@ -200,3 +236,16 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
         for key, value in flatten(values).items()
         if hasattr(value, "__float__") and getattr(value, "size", 1) == 1
     }
+
+
+def labels(params: Any, recipe: str) -> dict[str, str]:
+    """What a recipe's runs are filtered and grouped by.
+
+    Args:
+        params: captionseg.params.Params.
+        recipe: of its `recipes`.
+    """
+    row, pretrain = params.recipes[recipe], params.raw.get("pretrain") or {}  # a section that not all stages depend on
+    seeds = row.training.get("seeds") or pretrain.get("seeds") or [0]
+    return {"recipe": recipe, "curation": row.curation, "archive": row.archive, "model": row.model,
+            "preset": row.preset or "none", "benchmark": params.evaluate.name, "seeds": str(len(seeds))}  # fmt: skip

@@ -101,7 +101,8 @@ def tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     dvc.lock is the one that the stage found: it has the stages before this one.
     """
     lock, commit = root / "dvc.lock", _git(root, "rev-parse", "HEAD")
-    dirty = _git(root, "status", "--porcelain", "--untracked-files=no")
+    # A run writes over its own lock and reports: they do not say that the code is another than the commit's.
+    dirty = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
     found = {
         "mlflow.source.git.commit": commit,
         "git.dirty": commit and ("true" if dirty else "false"),

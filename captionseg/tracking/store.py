@@ -10,16 +10,17 @@ import json
 import os
 import re
 import sqlite3
-import tempfile
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from filelock import FileLock
 
-from captionseg.tracking import reproduction, serving
+from captionseg.tracking import inputs, models, recipes, registry, reproduction
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 EXPERIMENT = "captionseg"
 PARENT, OWNER, KEY = "mlflow.parentRunId", "owner", "reproduction"
 FLUSH = 5.0  # seconds that a metric may wait for others
+CONTEXTS = {"pretrain": "training", "evaluate": "evaluation"}  # what a stage reads its inputs for
+SHARED = ("pairs", "truth")  # inputs that are those of the whole reproduction
 BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes at once
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 5000
 
@@ -58,9 +61,9 @@ class Store:
         with self.lock:  # the first writer makes the schema
             self.client: MlflowClient = MlflowClient(uri)
             found = self.client.get_experiment_by_name(EXPERIMENT)
-            self.experiment = (
-                found.experiment_id if found else self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
-            )
+            # The kind decides which pages of the UI come first: those of training, not of chat.
+            self.experiment = found.experiment_id if found else self.client.create_experiment(
+                EXPERIMENT, artifact_location=artifacts, tags={"mlflow.experimentKind": "custom_model_development"})
 
     def runs(self, where: str) -> list[Run]:
         """Runs that MLflow's filter finds, oldest first."""
@@ -79,11 +82,18 @@ class Store:
             if found:
                 parent = self._parent(found, tags, params)
                 tags |= {PARENT: parent, KEY: found.key}
-            tags |= {"stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
-            tags |= {"recipe": recipe} if recipe else {}
-            name = f"{stage}/{recipe}" if recipe else stage
-            run = self.client.create_run(self.experiment, tags=tags, run_name=name)
-        return StageRun(self, run.info.run_id, parent)
+            mine = {**tags, "role": "stage", "stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
+            mine |= {"recipe": recipe} if recipe else {}
+            run = self.create(mine, f"{stage}/{recipe}" if recipe else stage)
+        return StageRun(self, run, parent, about=About(stage, dict(params), tags))
+
+    def create(self, tags: Mapping[str, str], name: str) -> str:
+        """A new run; its id."""
+        return self.client.create_run(self.experiment, tags=dict(tags), run_name=name).info.run_id
+
+    def children(self, parent: str) -> list[Run]:
+        """The runs below a run, oldest first."""
+        return self.runs(f"tags.`{PARENT}` = '{parent}'")
 
     def _parent(self, found: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]) -> str:
         runs = self.runs(f"tags.{KEY} = '{found.key}' and tags.role = 'reproduction'")
@@ -93,7 +103,7 @@ class Store:
                 self.client.set_tag(runs[0].info.run_id, "dvc.lock", tags["dvc.lock"])
             return runs[0].info.run_id
         tags = {**tags, KEY: found.key, "role": "reproduction", "mlflow.source.name": "dvc.yaml"}
-        parent = self.client.create_run(self.experiment, tags=tags, run_name=found.name).info.run_id
+        parent = self.create(tags, found.name)
         self.write_params(parent, params)
         return parent
 
@@ -114,7 +124,7 @@ class Store:
         """A reproduction is what the last runs of its stages are: running, failed, killed, else finished."""
         latest = {
             (run.data.tags.get("stage"), run.data.tags.get("recipe")): run.info.status
-            for run in self.runs(f"tags.`{PARENT}` = '{parent}'")
+            for run in self.children(parent)
         }
         if "RUNNING" not in latest.values():
             worst = [status for status in ("FAILED", "KILLED") if status in latest.values()]
@@ -128,11 +138,13 @@ class Store:
         for batch in batches(params, BATCH["params"]):
             self.client.log_batch(run, params=batch)
 
-    def write_metrics(self, run: str, points: Iterable[tuple[str, float, int, int]]) -> None:
-        """Metrics: (name, value, time in ms, step) each."""
+    def write_metrics(
+        self, run: str, points: Iterable[tuple[str, float, int, int]], *, model: str | None = None
+    ) -> None:
+        """Metrics: (name, value, time in ms, step) each; also of a logged model, by its id."""
         from mlflow.entities import Metric
 
-        metrics = [Metric(clean(key), value, timestamp, step) for key, value, timestamp, step in points]
+        metrics = [Metric(clean(key), value, timestamp, step, model_id=model) for key, value, timestamp, step in points]
         for batch in batches(metrics, BATCH["metrics"]):
             self.client.log_batch(run, metrics=batch)
 
@@ -144,6 +156,21 @@ class Store:
             self.client.log_artifact(run, str(path), folder or None)
 
 
+@dataclass(frozen=True)
+class About:
+    """What is known of a stage before it starts.
+
+    Attributes:
+        stage: its name.
+        params: the whole of params.yaml, dotted.
+        tags: of all runs of the reproduction.
+    """
+
+    stage: str
+    params: dict[str, Any]
+    tags: dict[str, str]
+
+
 class StageRun:
     """The run of one stage. What `Tracker` offers to a stage is done here, on the other side of the pipe.
 
@@ -151,17 +178,33 @@ class StageRun:
         store: where it is written.
         run: id of the run.
         parent: id of the reproduction's run, or None if the stage stands alone.
+        about: the stage.
     """
 
-    def __init__(self, store: Store, run: str, parent: str | None) -> None:
-        self.store, self.run, self.parent = store, run, parent
+    def __init__(self, store: Store, run: str, parent: str | None, *, about: About) -> None:
+        self.store, self.run, self.parent, self.about = store, run, parent, about
         self._points: list[tuple[str, float, int, int]] = []
         self._summaries: list[tuple[dict[str, float], list[str]]] = []
+        self._recipes: recipes.Said | None = None
         self._flushed = time.monotonic()
 
     def params(self, values: dict[str, Any]) -> None:
         """Write them at once."""
         self.store.write_params(self.run, values)
+
+    def tags(self, values: dict[str, str]) -> None:
+        """Write them at once."""
+        for key, value in values.items():
+            self.store.client.set_tag(self.run, key, value[:TAG_LENGTH])
+
+    def inputs(self, paths: dict[str, str]) -> None:
+        """Those that DVC knows, if it is DVC that runs the stage: else they may be others than dvc.lock says."""
+        if "DVC_STAGE" in os.environ:
+            found = inputs.known(self.store.root, paths.values())
+            inputs.write(self.store.client, self.run, found, self.store.root, CONTEXTS.get(self.about.stage, "input"))
+            if self.parent:
+                shared = [one for one in found if one.path in {paths.get(name) for name in SHARED}]
+                inputs.write(self.store.client, self.parent, shared, self.store.root, "reproduction")
 
     def metrics(self, values: dict[str, float], step: int, timestamp: int) -> None:
         """Keep them until there are enough, or the oldest has waited for long."""
@@ -180,14 +223,18 @@ class StageRun:
 
     def model(self, folder: str, name: str) -> None:
         """Log it at once, with the library that can load it."""
-        log_model(self.store.client, self.store.experiment, run=self.run, folder=Path(folder), name=name)
+        models.log_model(self.store.client, self.store.experiment, run=self.run, folder=Path(folder), name=name)
 
     def summary(self, values: dict[str, float], paths: list[str]) -> None:
         """Keep it for `finish`."""
         self._summaries.append((values, paths))
 
+    def recipes(self, **said: Any) -> None:
+        """Keep it for `finish`."""
+        self._recipes = recipes.Said(**said)
+
     def finish(self) -> None:
-        """Write what waits, and copy the reports to the parent.
+        """Write what waits, copy the reports to the parent, give its recipes runs, and see who is champion.
 
         Only for a stage that ended well: else a killed run would show the scores of the run before it. A
         stage that stands alone keeps its reports.
@@ -198,6 +245,15 @@ class StageRun:
             self.store.write_metrics(self.parent or self.run, [(k, v, now, 0) for k, v in values.items()])
             for path in paths:
                 self.store.write_file(self.parent or self.run, Path(path))
+        if self._recipes and self.parent:
+            with self.store.lock:
+                self._finish_recipes(self._recipes, self.parent)
+
+    def _finish_recipes(self, said: recipes.Said, parent: str) -> None:
+        found = recipes.record(self.store, parent, said, params=self.about.params, tags=self.about.tags)
+        decided = registry.promote(self.store.client, found, self.about.tags, passed=said.passed)
+        self.store.client.set_tag(parent, "registry", decided)
+        sys.stderr.write(f"registry: {registry.NAME}: {decided}\n")
 
     def close(self, status: str, error: str) -> None:
         """Give the run its last status, and its parent the one that follows."""
@@ -207,47 +263,6 @@ class StageRun:
             self.store.client.set_terminated(self.run, status)
             if self.parent:
                 self.store.settle(self.parent)
-
-
-def log_model(client: MlflowClient, experiment: str, *, run: str, folder: Path, name: str) -> str:
-    """Log models/RECIPE as a python_function with its signature; returns the id of the model.
-
-    As mlflow.pyfunc.log_model, without loading the model to try it (seconds of torch for each recipe).
-    """
-    import mlflow.pyfunc
-    import numpy as np
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
-
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype("uint8"), (-1, -1, 3))]),
-        Schema([TensorSpec(np.dtype("int16"), (-1, -1))]),
-        ParamSchema([ParamSpec("labels", "string", ["sky", "tree"], shape=(-1,))]),
-    )
-    example = (np.zeros((32, 32, 3), np.uint8), {"labels": ["sky", "tree"]})
-    logged = client.create_logged_model(experiment, re.sub(r"[/:.%\"']", "_", name), source_run_id=run)
-    with tempfile.TemporaryDirectory() as work:
-        target = f"{work}/model"
-        mlflow.pyfunc.save_model(
-            target,
-            loader_module=serving.__name__,
-            data_path=str(folder),
-            signature=signature,
-            input_example=example,
-            code_paths=[str(Path(__file__).parents[1])],
-            pip_requirements=serving.requirements(),
-            mlflow_model=Model(
-                artifact_path=logged.artifact_location,
-                run_id=run,
-                model_id=logged.model_id,
-                model_uuid=logged.model_id,
-            ),
-        )
-        client.log_model_artifacts(logged.model_id, target)
-    client.finalize_logged_model(logged.model_id, "READY")
-    client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
-    return logged.model_id
 
 
 def probe(path: Path, patience: float) -> None:

@@ -15,14 +15,16 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from captionseg.tracking.machine import Machine
 from captionseg.tracking.store import TAG_LENGTH, StageRun, Store
 
 POLL = 1.0  # seconds between looks at whether the stage still lives
-CALLS = ("params", "metrics", "artifact", "model", "summary", "flush")
+CALLS = ("params", "metrics", "tags", "inputs", "artifact", "model", "summary", "recipes", "flush")
 
 
 def calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
@@ -57,6 +59,7 @@ def serve(said: Iterator[dict[str, Any]]) -> bool:
     first = next((call for call in said if call["call"] == "start"), None)
     if first is None:
         return True
+    machine = Machine(Path(first["root"]))
     store = Store(Path(first["root"]), first["patience"])
     run = store.open(first["stage"], first["recipe"], first["params"])
     status, error, problem = "KILLED", "", ""
@@ -66,6 +69,9 @@ def serve(said: Iterator[dict[str, Any]]) -> bool:
             status, error = call["status"], call["error"]
             break
         problem = problem or attempt(name, functools.partial(obey, run, name, call))
+        if machine.due():
+            problem = problem or attempt("machine", functools.partial(look, machine, run))
+    problem = problem or attempt("machine", functools.partial(look, machine, run))
     problem = problem or attempt("end", run.finish if status == "FINISHED" else run.flush)
     return close(run, status, error=error, problem=problem)
 
@@ -75,6 +81,11 @@ def obey(run: StageRun, name: str, values: dict[str, Any]) -> None:
     if name not in CALLS:
         raise KeyError(name)
     getattr(run, name)(**values)
+
+
+def look(machine: Machine, run: StageRun) -> None:
+    """A sample of what the machine does, among the metrics of the stage."""
+    run.metrics(machine.sample(), machine.step, time.time_ns() // 1_000_000)
 
 
 def attempt(name: str, action: Callable[[], None]) -> str:

@@ -27,6 +27,9 @@ class Listener(NullTracker):
     def summary(self, values, paths=()):
         self.told.append((values, list(paths)))
 
+    def recipes(self, numbers, labels, **how):
+        self.of_recipes = (numbers, labels, how)
+
 
 @pytest.fixture
 def params(tmp_path):
@@ -45,6 +48,12 @@ def test_paths_and_params_are_handed_on(params, monkeypatch):
         name: Path(name) for name in INPUTS}}  # fmt: skip
     assert vars(out) == {name: Path(name) for name in OUTPUTS}
     assert seen["scored"].windows.crop == 5
+    numbers, labels, how = tracker.of_recipes
+    assert numbers is metrics
+    assert labels == {"a-mil": {"recipe": "a-mil", "curation": "nouns", "archive": "nouns", "model": "segment_mil",
+                                "preset": "none", "benchmark": "photo_scenes", "seeds": "1"}}  # fmt: skip
+    assert how == {"benchmark": "photo_scenes", "folders": {name: paths[name] for name in
+                   ("models", "areas", "pairs", "pictures")}}  # fmt: skip
     assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (2, 7, ["a-mil"], ["more"])
     assert tracker.told == [(metrics, [Path(name) for name in ("metrics", "plots", "pictures", "page")])]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 
 from captionseg.params import Params
 from captionseg.records import UserError
+from captionseg.tracking import NullTracker
 from stages import run as module
 from stages.kinds import In, Kept, Out
 
@@ -62,6 +64,36 @@ def test_inputs_words_and_outputs(root, stage):
     assert (root / "data" / "out" / "0.txt").read_text() == "a dog"
     assert (root / "reports" / "summary.txt").read_text() == "hello 3 8"
     assert not list((root / ".work" / "toy").iterdir())
+
+
+def test_the_tracker_hears_what_is_read_and_whose_recipe_it_is(root, stage, monkeypatch):
+    class Listener(NullTracker):
+        def inputs(self, paths):
+            told["inputs"] = paths
+
+        def tags(self, values):
+            told["tags"] = values
+
+    @contextlib.contextmanager
+    def start(name, recipe, **_):
+        told["start"] = (name, recipe)
+        yield Listener()
+
+    told: dict = {}
+    monkeypatch.setattr(module.tracking, "start", start)
+    (root / "params.yaml").write_text(PARAMS_YAML + "pretrain: {seeds: [0, 1]}\nevaluate: {name: shapes}\n"
+                                      "recipes: {a: {curation: cocu, archive: nouns}}\n")  # fmt: skip
+
+    def nothing(params, *, recipe: str, pairs: In): ...
+
+    stage(nothing)
+    for recipe in ("a", "b"):
+        module.run("toy", ["--recipe", recipe, "--pairs", "pairs"])
+        assert told["start"] == ("toy", recipe)
+        assert told["inputs"] == {"pairs": Path("pairs")}
+        tags = {"recipe": "a", "curation": "cocu", "archive": "nouns", "model": "segment_mil", "preset": "none",
+                "benchmark": "shapes", "seeds": "2"}  # fmt: skip
+        assert told["tags"] == (tags if recipe == "a" else {}), "a recipe that is not there is the stage's to refuse"
 
 
 def test_outputs_replace_what_is_there(root, stage):
@@ -237,6 +269,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from captionseg.records import UserError
+from captionseg.tracking import NullTracker
 from captionseg.storage import write_json
 from stages.kinds import Out
 PARAMS = ("seed",)

@@ -113,6 +113,7 @@ def test_the_store_is_absolute_and_the_environment_wins(tmp_path, monkeypatch):
 
 def test_tags_name_code_data_and_orders(tmp_path):
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    (tmp_path / "code.py").write_text("1")
     environ = {"DVC_EXP_NAME": "wide", "CAPTIONSEG_FLOW_RUN": "abc"}
     git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t"]
     assert "mlflow.source.git.commit" not in tags(tmp_path, environ), "no repository, no commit"
@@ -128,6 +129,8 @@ def test_tags_name_code_data_and_orders(tmp_path):
         "flow.run": "abc",
     }
     (tmp_path / "dvc.lock").write_text("other\n")
+    assert tags(tmp_path, {})["git.dirty"] == "false", "a run writes it"
+    (tmp_path / "code.py").write_text("2")
     assert tags(tmp_path, {})["git.dirty"] == "true"
 
 

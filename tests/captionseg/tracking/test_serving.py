@@ -1,5 +1,6 @@
 import ast
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -120,3 +121,52 @@ def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_
     assert inputs[0]["tensor-spec"] == {"dtype": "uint8", "shape": [-1, -1, 3]}
     assert [(p["name"], p["type"], p["shape"]) for p in params] == [("labels", "string", [-1])]
     assert found["example"][2] == 3
+
+
+CHAMPION = """
+import sys, numpy as np, mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/captionseg@champion")
+found = model.predict(np.load("picture.npy"), params={"labels": ["sky", "grass", "a red apple", "dog"]})
+import captionseg
+np.save("found.npy", found)
+print(captionseg.__file__)
+"""
+
+SMALL = {"towers": {
+    "encoder": {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
+                "groups": [4], "binding": "groupvit"},
+    "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
+    "hidden": 8, "embedding": 4, "norm": "batch"}, "zero_shot": {"readout": "groups", "score": "product"}}  # fmt: skip
+
+
+def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(reproduce, root, tmp_path):
+    import torch
+
+    from captionseg.inference import Predictor
+    from captionseg.modeling import GroupViT, GroupViTConfig, saved
+    from captionseg.typed import replaced
+
+    torch.manual_seed(7)  # random weights mostly see one class
+    folder = root / "models" / "small"
+    model = GroupViT(replaced(GroupViTConfig(), SMALL, "small"))
+    saved.save(folder, "groupvit", model, {"prompts": "simple"})
+    weights = (folder / "model.safetensors").read_bytes()
+    reproduce({"small": (30.0, 10.0)}, weights={"small": weights})
+    picture = np.zeros((48, 40, 3), np.uint8)
+    picture[:, 20:], picture[24:, :20] = (255, 200, 0), (0, 60, 255)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    np.save(elsewhere / "picture.npy", picture)
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CHAMPION, f"sqlite:///{root / 'mlflow.db'}"],
+        cwd=elsewhere, env=environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert str(root / "mlruns") in done.stdout, "the copy of the library that was logged with the model"
+    expected = Predictor.load(folder, device="cpu").segment(picture, ["sky", "grass", "a red apple", "dog"])
+    found = np.load(elsewhere / "found.npy")
+    assert found.dtype == np.int16
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(found)) == 3

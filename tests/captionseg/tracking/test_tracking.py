@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from captionseg import tracking
+from captionseg.tracking import recipes
 from captionseg.tracking.store import PARENT, StageRun, Store
 from captionseg.tracking.writer import CALLS
 
@@ -82,14 +83,20 @@ def test_what_is_sent_is_what_the_writer_takes(tmp_path, monkeypatch):
     monkeypatch.setattr(tracker, "_send", lambda call, **values: sent.append((call, values)))
     tracker.params({"a": {"b": 1}})
     tracker.metrics({"a": {"b": 1}}, step=2)
+    tracker.tags({"recipe": "cocu-mil"})
+    tracker.inputs({"pairs": Path("data/pairs")})
     tracker.artifact(tmp_path / "a.png", "plots")
     tracker.model(Path("models/cocu-mil"), "cocu-mil")
     tracker.summary({"a": 1}, [Path("reports/index.html")])
+    folders = {name: Path(name) for name in ("models", "areas", "pairs", "pictures")}
+    tracker.recipes({"gate": {"passed": 1}}, {"cocu-mil": {}}, benchmark="p", folders=folders)
     assert [call for call, _ in sent] == [call for call in CALLS if call != "flush"]
     for call, values in sent:
         inspect.signature(getattr(StageRun, call)).bind(None, **values)
         json.dumps(values)
-    assert sent[3][1] == {"folder": str(Path.cwd() / "models/cocu-mil"), "name": "cocu-mil"}
+    recipes.Said(**sent[7][1])
+    assert sent[3][1] == {"paths": {"pairs": "data/pairs"}}
+    assert sent[5][1] == {"folder": str(Path.cwd() / "models/cocu-mil"), "name": "cocu-mil"}
 
 
 def test_off_says_nothing_to_nobody(tmp_path, monkeypatch):
@@ -98,9 +105,12 @@ def test_off_says_nothing_to_nobody(tmp_path, monkeypatch):
     with tracking.start("index", None, root=tmp_path) as tracker:
         tracker.params({"a": 1})
         tracker.metrics({"b": 1.0}, step=1)
+        tracker.tags({"a": "b"})
+        tracker.inputs({"gone": tmp_path / "gone"})
         tracker.artifact(tmp_path / "gone.png")
         tracker.model(tmp_path, "cocu-mil")
         tracker.summary({}, [])
+        tracker.recipes({}, {}, benchmark="p", folders={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,7 +179,8 @@ def test_a_stage_whose_process_group_is_ended_shows_as_killed(root):
         os.killpg(stage.pid, signal.SIGTERM)
     wait_for(lambda: status(root) != "RUNNING")
     assert status(root) == "KILLED"
-    assert runs(root)["pretrain/cocu-mil"].data.metrics == {"loss": 0.5}
+    found = runs(root)["pretrain/cocu-mil"].data.metrics
+    assert {name: value for name, value in found.items() if not name.startswith("system/")} == {"loss": 0.5}
 
 
 def test_three_stages_at_once_make_one_store_and_one_parent(root, monkeypatch):

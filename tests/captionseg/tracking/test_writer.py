@@ -1,3 +1,4 @@
+import functools
 import io
 import json
 import sys
@@ -50,7 +51,7 @@ def test_input_that_ends_without_a_farewell_is_a_killed_run(root):
     assert writer.serve(iter([start(root), {"call": "metrics", "values": {"a": 1.0}, "step": 3, "timestamp": 5}]))
     run = the_run(root)
     assert run.info.status == "KILLED"
-    assert run.data.metrics == {"a": 1.0}, "what was said before the death is recorded"
+    assert run.data.metrics["a"] == 1.0, "what was said before the death is recorded"
 
 
 def test_the_first_thing_that_goes_wrong_is_one_line_and_the_rest_is_left_out(root, capsys):
@@ -82,3 +83,14 @@ def test_only_calls_of_a_tracker_are_obeyed(root, name, capsys):
 def test_a_stage_that_died_before_its_first_word_leaves_no_run(root):
     assert writer.serve(iter([]))
     assert stores.Store(root, 5.0).runs("") == []
+
+
+@pytest.mark.parametrize(("every", "samples"), [(0.0, 4), (60.0, 1)])
+def test_the_machine_is_looked_at_between_calls_and_at_the_end(root, monkeypatch, every, samples):
+    monkeypatch.setattr(writer, "Machine", functools.partial(writer.Machine, every=every))
+    metric = {"call": "metrics", "values": {"a": 1.0}, "step": 3, "timestamp": 5}
+    end = {"call": "end", "status": "FINISHED", "error": ""}
+    assert writer.serve(iter([start(root), dict(metric), {"call": "flush"}, dict(metric), end]))
+    client = stores.Store(root, 5.0).client
+    history = client.get_metric_history(the_run(root).info.run_id, "system/system_memory_usage_percentage")
+    assert [metric.step for metric in history] == list(range(1, samples + 1))

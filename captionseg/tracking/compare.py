@@ -1,0 +1,213 @@
+"""Runs side by side in a terminal: what differs in their params, and what they measured.
+
+    captionseg compare latest~1 latest                                    # this reproduction and the one before
+    captionseg compare latest/nouns-mil latest/cocu-mil champion          # recipes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captionseg.records import UserError
+from captionseg.tracking import ENVIRONMENT, reproduction
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+TAGS = {"commit": "mlflow.source.git.commit", "dirty": "git.dirty", "dvc.lock": "dvc.lock"}
+LATEST = re.compile(r"latest(?:~(\d+))?(?:/(.+))?")
+ALIASES = ("champion", "challenger")
+SERIES = ("system/", "curve.")  # their last points say nothing that the others do not
+
+
+@dataclass(frozen=True)
+class Table:
+    """Runs as columns.
+
+    Attributes:
+        heads: a name for each run.
+        about, params, metrics: name of a row -> a value for each run, None where it has none.
+        equal: metrics that are left out, since they are the same in all runs.
+    """
+
+    heads: list[str]
+    about: dict[str, list[str | None]]
+    params: dict[str, list[str | None]]
+    metrics: dict[str, list[float | None]]
+    equal: int = 0
+
+
+def connect(root: Path) -> tuple[MlflowClient, str]:
+    """The store of a repository and its experiment, for reading.
+
+    Raises:
+        UserError: there is none, or it does not answer.
+    """
+    uri = reproduction.store_uri(root)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///").split("?")[0]).exists():
+        raise UserError(f"{uri.removeprefix('sqlite:///')}: no runs yet; `dvc repro` makes some")
+    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    from captionseg.tracking.store import EXPERIMENT
+
+    try:
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(EXPERIMENT)
+    except (MlflowException, OSError) as error:
+        raise UserError(f"{uri}: does not answer: {' '.join(str(error).split())[:160]}") from None
+    if found is None:
+        raise UserError(f"{uri}: has no experiment {EXPERIMENT!r}; `dvc repro` makes it")
+    return client, found.experiment_id
+
+
+def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
+    """The run that a word of the command line means.
+
+    Raises:
+        UserError: none, or more than one.
+    """
+    if match := LATEST.fullmatch(word):
+        return _latest(client, experiment, int(match[1] or 0), match[2])
+    if word in ALIASES:
+        return _of_alias(client, word)
+    found = _search(client, experiment, f"attributes.run_name = '{_quoted(word)}'", limit=10)
+    if re.fullmatch(r"[0-9a-f]{4,32}", word):
+        found += _search(client, experiment, f"attributes.run_id LIKE '{word}%'", limit=10)
+    if len(found) > 1:
+        some = ", ".join(f"{run.info.run_id[:8]} of {_when(run)}" for run in found[:3])
+        raise UserError(f"{word}: {len(found)} runs are called so; say which by its id: {some}, ...")
+    if not found:
+        raise UserError(f"{word}: no such run; give an id, a name, latest, latest~1, latest/RECIPE or champion "
+                        "(`make mlflow` lists them)")  # fmt: skip
+    return found[0]
+
+
+def table(runs: Sequence[Run], *, every: bool = False) -> Table:
+    """What is to be said of runs: params and metrics that are not the same in all, or `every` metric; no series."""
+    about: dict[str, list[str | None]] = {
+        "id": [run.info.run_id[:8] for run in runs],
+        "started": [_when(run) for run in runs],
+        "status": [run.info.status for run in runs],
+    }
+    for name, tag in TAGS.items():
+        values = [run.data.tags.get(tag) for run in runs]
+        if any(values):
+            about[name] = [value and (value[:8] if name in ("commit", "dvc.lock") else value) for value in values]
+    params = _rows([run.data.params for run in runs])
+    params = {name: values for name, values in params.items() if len(set(values)) > 1}
+    metrics = _rows([run.data.metrics for run in runs])
+    metrics = {name: values for name, values in metrics.items() if not name.startswith(SERIES)}
+    shown = {name: values for name, values in metrics.items() if every or len(set(values)) > 1}
+    heads = [run.info.run_name or run.info.run_id[:8] for run in runs]
+    return Table(heads, about, params, shown, len(metrics) - len(shown))
+
+
+def text(found: Table) -> str:
+    """For a terminal."""
+    lines: list[tuple[str, ...]] = [("", *heads(found))]
+    for title, rows in sections(found):
+        lines += [(title,), *((f"  {name}", *cells) for name, *cells in rows)]
+    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(f"{cell:{'>' if i else '<'}{widths[i]}}" for i, cell in enumerate(line)).rstrip() for line in lines
+    )
+
+
+def markdown(found: Table) -> str:
+    """For a page or a comment."""
+    top = heads(found)
+    out = ["| | " + " | ".join(top) + " |", "|---|" + "---:|" * len(top)]
+    for title, rows in sections(found):
+        out.append(f"| **{title}** |" + " |" * len(top))
+        out += ["| " + " | ".join((*row, *[""] * (1 + len(top) - len(row)))) + " |" for row in rows]
+    return "\n".join(out)
+
+
+def as_json(found: Table) -> str:
+    """For programs."""
+    return json.dumps({"runs": found.heads, "about": found.about, "params": found.params, "metrics": found.metrics},
+                      indent=2)  # fmt: skip
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"text": text, "json": as_json, "markdown": markdown}
+
+
+def heads(found: Table) -> list[str]:
+    """Of the columns after the first."""
+    return [*found.heads, "difference"] if len(found.heads) == 2 else found.heads
+
+
+def sections(found: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """(title, rows of cells), those with rows."""
+    metrics = {name: [*map(_number, values), *_difference(values)] for name, values in found.metrics.items()}
+    parts: dict[str, Mapping[str, Sequence[str | None]]] = {
+        "run": found.about, "params that differ": found.params, "metrics": metrics}  # fmt: skip
+    found_rows = {title: [(name, *(value or "-" for value in values)) for name, values in rows.items()]
+                  for title, rows in parts.items()}  # fmt: skip
+    if found.equal:
+        found_rows["metrics"].append((f"({found.equal} equal ones left out: --all)",))
+    return [(title, rows) for title, rows in found_rows.items() if rows]
+
+
+def _latest(client: MlflowClient, experiment: str, back: int, child: str | None) -> Run:
+    found = _search(client, experiment, "tags.role = 'reproduction'", limit=back + 1)
+    if len(found) <= back:
+        raise UserError(f"latest~{back}: there are {len(found)} reproductions; `dvc repro` makes one more")
+    if child is None:
+        return found[back]
+    below = _search(client, experiment, f"tags.`mlflow.parentRunId` = '{found[back].info.run_id}'", limit=1000)
+    for run in below:  # newest first: of a stage that was tried again, the last try
+        if run.info.run_name == child:
+            return run
+    names = ", ".join(dict.fromkeys(str(run.info.run_name) for run in below))
+    raise UserError(f"{child}: not a run of {found[back].info.run_name} (there: {names or 'none'})")
+
+
+def _of_alias(client: MlflowClient, alias: str) -> Run:
+    from mlflow.exceptions import MlflowException
+
+    from captionseg.tracking.registry import NAME
+
+    try:
+        return client.get_run(client.get_model_version_by_alias(NAME, alias).run_id or "")
+    except MlflowException:
+        raise UserError(f"{alias}: no version of the model {NAME!r} has this alias; a reproduction whose gate passes "
+                        "registers one") from None  # fmt: skip
+
+
+def _search(client: MlflowClient, experiment: str, where: str, *, limit: int) -> list[Run]:
+    return list(client.search_runs([experiment], where, order_by=["attributes.start_time DESC"], max_results=limit))
+
+
+def _rows(columns: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = sorted(set().union(*columns))
+    return {name: [column.get(name) for column in columns] for name in names}
+
+
+def _difference(values: Sequence[float | None]) -> list[str]:
+    if len(values) != 2:
+        return []
+    before, after = values
+    return [f"{after - before:+.4g}" if before is not None and after is not None else "-"]
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6g}"
+
+
+def _when(run: Run) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime((run.info.start_time or 0) / 1000))
+
+
+def _quoted(word: str) -> str:
+    return word.replace("'", "\\'")

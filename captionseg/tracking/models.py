@@ -1,0 +1,87 @@
+"""models/RECIPE as models of MLflow: known by the digest of their files, logged once for each state of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from captionseg.tracking import serving
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+    from mlflow.tracking import MlflowClient
+
+DIGEST = "model.md5"
+
+
+def digest(folder: Path) -> str:
+    """md5 of a folder as DVC has it: what dvc.lock says of `models/RECIPE`, without its `.dir`."""
+    found = {path.relative_to(folder).as_posix(): hashlib.md5() for path in folder.rglob("*") if path.is_file()}
+    for name, md5 in found.items():
+        with (folder / name).open("rb") as stream:
+            while block := stream.read(1 << 20):
+                md5.update(block)
+    rows = [{"md5": found[name].hexdigest(), "relpath": name} for name in sorted(found)]
+    return hashlib.md5(json.dumps(rows).encode()).hexdigest()
+
+
+def find(client: MlflowClient, experiment: str, md5: str) -> LoggedModel | None:
+    """The newest model that was logged of files with this digest."""
+    newest = [{"field_name": "creation_timestamp", "ascending": False}]
+    found = client.search_logged_models([experiment], f"tags.`{DIGEST}` = '{md5}'", order_by=newest)
+    return next((model for model in found if model.status.value == "READY"), None)
+
+
+def log_model(client: MlflowClient, experiment: str, *, run: str, folder: Path, name: str) -> LoggedModel:
+    """Log models/RECIPE as a python_function with its signature, as what a run made.
+
+    As mlflow.pyfunc.log_model, without loading the model to try it (seconds of torch for each recipe).
+    """
+    import mlflow.pyfunc
+    import numpy as np
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype("uint8"), (-1, -1, 3))]),
+        Schema([TensorSpec(np.dtype("int16"), (-1, -1))]),
+        ParamSchema([ParamSpec("labels", "string", ["sky", "tree"], shape=(-1,))]),
+    )
+    example = (np.zeros((32, 32, 3), np.uint8), {"labels": ["sky", "tree"]})
+    logged = client.create_logged_model(
+        experiment, re.sub(r"[/:.%\"']", "_", name), source_run_id=run, tags={DIGEST: digest(folder), "recipe": name}
+    )
+    with tempfile.TemporaryDirectory() as work:
+        target = f"{work}/model"
+        mlflow.pyfunc.save_model(
+            target,
+            loader_module=serving.__name__,
+            data_path=str(folder),
+            signature=signature,
+            input_example=example,
+            code_paths=[str(Path(__file__).parents[1])],
+            pip_requirements=serving.requirements(),
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location,
+                run_id=run,
+                model_id=logged.model_id,
+                model_uuid=logged.model_id,
+            ),
+        )
+        client.log_model_artifacts(logged.model_id, target)
+    client.finalize_logged_model(logged.model_id, "READY")
+    link(client, run, logged)
+    return logged
+
+
+def link(client: MlflowClient, run: str, model: LoggedModel) -> None:
+    """Show a model as what a run made; a second time is refused by the store, so it is asked first."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = client.get_run(run).outputs
+    if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
+        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
