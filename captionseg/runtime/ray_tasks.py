@@ -76,6 +76,8 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))  # by default for ever
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it will be; unset, ray warns
+    if not runtime.ray:  # its name says less than it does: with 0 Ray's servers listen to this machine alone
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
     except ImportError:
