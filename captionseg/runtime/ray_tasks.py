@@ -102,7 +102,12 @@ def _run(given: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple
     if name not in _held:
         import ray
 
-        os.chdir(folder)  # paths of stages are relative
+        try:
+            os.chdir(folder)  # paths of stages are relative
+        except OSError:
+            lost = UserError(f"{folder}: a machine of the Ray cluster ({os.uname().nodename}) has no such folder; all of "
+                             "them need the same files under the same paths")
+            return number, False, lost
         work = ray.get(references[0])
         hold_to(threads)
         _held.clear()
