@@ -42,7 +42,7 @@ def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None, bo
         kinds = {"all": ("phrase", "concept"), "captions": ("phrase",)}
         said = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
         found |= said["all"]
-        of_captions["captions"] = {name: said["captions"][name] for name in SEGMENT_MEASURES if name in said["captions"]}
+        of_captions["captions"] = {name: x for name, x in said["captions"].items() if name in SEGMENT_MEASURES}
     out = rounded({
         "data": {"pairs": len(run.pairs), "download_success": statuses.count("success") / max(1, len(statuses))},
         "curation": run.curation,

@@ -159,7 +159,7 @@ class _Fails:
 def sendable(answer: Answer) -> Answer:
     """The same, or a RuntimeError that says what cannot be sent."""
     try:
-        ForkingPickler.loads(ForkingPickler.dumps(answer))
+        ForkingPickler.loads(ForkingPickler.dumps(answer))  # type: ignore[attr-defined]  # pickle's own
     except Exception as error:  # whatever a foreign __reduce__ raises
         return Answer(answer.number, False, RuntimeError(f"cannot be sent ({error}): {answer.value!r}"))
     return answer

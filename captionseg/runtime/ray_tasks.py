@@ -1,11 +1,12 @@
 """Workers that are processes of a Ray cluster: of this machine, or of several that share a file system.
 
-The only module that knows ray (an extra). Nothing is uploaded: workers run in the same folder and import captionseg from
-there or from where it is installed.
+The only module that knows ray (an extra). Nothing is uploaded: workers run in the same folder and import captionseg
+from there or from where it is installed.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable
@@ -86,10 +87,10 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
         return ray, False
     try:
         if runtime.ray:
-            ray.init(address=runtime.ray, logging_level="warning")
+            ray.init(address=runtime.ray, logging_level=logging.WARNING)
         else:
             ray.init(address="local", num_cpus=runtime.workers or None, include_dashboard=False,
-                     _node_ip_address="127.0.0.1", logging_level="warning")  # fmt: skip
+                     _node_ip_address="127.0.0.1", logging_level=logging.WARNING)  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"runtime.ray: no cluster at {runtime.ray or 'this machine'} ({one_line(error)}); start one by "
                         "`ray start --head`, see docs/operations.md") from None
@@ -105,10 +106,10 @@ def _run(given: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple
         try:
             os.chdir(folder)  # paths of stages are relative
         except OSError:
-            lost = UserError(f"{folder}: a machine of the Ray cluster ({os.uname().nodename}) has no such folder; all of "
-                             "them need the same files under the same paths")
+            lost = UserError(f"{folder}: a machine of the Ray cluster ({os.uname().nodename}) has no such folder; all "
+                             "of them need the same files under the same paths")
             return number, False, lost
-        work = ray.get(references[0])
+        work: Any = ray.get(references[0])
         hold_to(threads)
         _held.clear()
         _held[name] = work

@@ -16,7 +16,9 @@ from captionseg.text.vocabulary import Vocabulary, plurals
 IGNORED = 255
 
 
-def measure(segments: pa.Table, truth: pa.Table, names: Sequence[str], *, images: int | None = None) -> dict[str, float]:
+def measure(
+    segments: pa.Table, truth: pa.Table, names: Sequence[str], *, images: int | None = None
+) -> dict[str, float]:
     """`measures` of all texts that are phrases or concepts."""
     return measures(segments, truth, names, {"": ("phrase", "concept")}, images=images)[""]
 

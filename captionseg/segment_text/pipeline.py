@@ -83,7 +83,7 @@ def segment(
     work = functools.partial(shard_segments, inputs, params, Once(functools.partial(maker_of, params, space, cells)),
                              segments)  # fmt: skip
     with tqdm(total=sum(len(job.images) for job in jobs), desc="segment_text", unit="img") as bar:
-        for count in spread(work, jobs, runtime, device=params.device, called=lambda j: f"segment_text: shard {j.shard}"):
+        for count in spread(work, jobs, runtime, device=params.device):
             bar.update(count)
     remove_parts(segments)
     return summary(segments)
@@ -96,6 +96,9 @@ class Job:
     shard: str
     images: list[dict[str, Any]]
     generated: dict[str, dict[str, Any]] | None
+
+    def __str__(self) -> str:
+        return f"segment_text: shard {self.shard}"
 
 
 def maker_of(params: SegmentTextParams, space: Callable[[], JointSpace], cells: np.ndarray) -> Maker:

@@ -68,24 +68,9 @@ def test_a_job_that_kills_every_worker_is_named(several: RuntimeParams, tmp_path
     assert begun(tmp_path)[1] == fan_out.ATTEMPTS
 
 
-def test_what_cannot_be_imported_or_sent_is_told() -> None:
-    with pytest.raises(RuntimeError, match="cannot be sent"):
-        list(spread(jobs.unsendable, range(2), TWO))
-    with pytest.raises(AttributeError, match="local object"):  # to the workers, even
-        list(spread(lambda job: job, range(2), TWO))
-
-
 def test_each_worker_has_the_threads_that_were_asked_for(several: RuntimeParams) -> None:
     found = list(spread(functools.partial(jobs.place, 0.0), range(2), several, threads=3))
     assert [threads for *_, threads in found] == ["3", "3"]
-
-
-def test_a_task_takes_its_share_of_a_gpu(cluster: RuntimeParams) -> None:
-    half = RuntimeParams(fan_out="ray", ray=cluster.ray, gpu_share=0.5)
-    found = list(spread(functools.partial(jobs.place, 0.3), range(10), half, device="auto"))
-    together = [sum(a < other < b for _, other, *_ in found) for a, b, *_ in found]
-    assert 1 < max(together) <= 4  # two GPUs by two halves, though there are six cores
-    assert {gpu for _, _, gpu, _ in found} == {"0"}  # each sees that of its node alone
 
 
 def test_processes_share_the_gpus_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,12 +85,6 @@ def test_processes_share_the_gpus_of_the_machine(monkeypatch: pytest.MonkeyPatch
     assert places(RuntimeParams(), 9, device="auto", threads=1) == [None] * 8
     found = list(spread(functools.partial(jobs.place, 0.0), range(2), TWO, device="auto"))
     assert [gpu for _, _, gpu, _ in found] == ["", ""]
-
-
-def test_a_worker_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_out, "visible_gpus", lambda: ["3", "5"])
-    found = list(spread(functools.partial(jobs.place, 0.2), range(2), RuntimeParams(), device="auto"))
-    assert {gpu for _, _, gpu, _ in found} == {"3", "5"}
 
 
 class Reversed:
@@ -145,13 +124,7 @@ def test_what_is_made_once_is_made_by_each_process() -> None:
     assert Once(functools.partial(jobs.square, 3), made=4)() == 4
 
 
-def test_without_ray_installed_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    with pytest.raises(UserError, match="ray is not installed"):
-        list(spread(jobs.square, range(2), RuntimeParams(fan_out="ray")))
-
-
 def test_torch_is_not_imported() -> None:
     code = "import sys, captionseg.runtime.processes, captionseg.runtime.ray_tasks; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(Path(__file__).parents[3])}).returncode == 0
+    environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

@@ -53,8 +53,8 @@ def regions(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
 def curated(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
     rules = replace(RULES, cocu_calibrated=replace(RULES.cocu_calibrated, neighbours=8))
     true = {uid: {"dog", "grass"} for uid in data.table["uid"].to_pylist()}
-    return curate(data.index, data.features, lambda texts: data.words(texts), rules, true=true, supervision=out / "rules",
-                  seed=0, runtime=runtime)  # fmt: skip
+    return curate(data.index, data.features, data.words, rules, true=true, supervision=out / "rules", seed=0,
+                  runtime=runtime)  # fmt: skip
 
 
 def segment_text(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
