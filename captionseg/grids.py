@@ -77,8 +77,12 @@ def overlap(fine: int, coarse: int) -> np.ndarray:
 def covered(fine: int, coarse: int, start: float, end: float) -> np.ndarray:
     """`overlap` of pixels that divide what lies from `start` to `end` of the length of the cells."""
     pixels, cells = start + (end - start) * (np.arange(fine + 1) / fine), np.arange(coarse + 1) / coarse
-    length = np.minimum(pixels[1:, None], cells[1:]) - np.maximum(pixels[:-1, None], cells[:-1])
-    return (coarse * np.maximum(0.0, length)).astype(np.float32)
+    return (coarse * common(np.stack([pixels[:-1], pixels[1:]], axis=1), cells)).astype(np.float32)
+
+
+def common(intervals: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """[n, m]: the length that each of intervals [n, 2] has in common with each of the cells between edges [m + 1]."""
+    return np.maximum(0.0, np.minimum(intervals[:, 1:], edges[1:]) - np.maximum(intervals[:, :1], edges[:-1]))
 
 
 @lru_cache(maxsize=16)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +19,50 @@ from captionseg.encoders.alignment import cross_fit, fit, folds_of
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.records import IDS, NEIGHBOURS, UserError
 from captionseg.retrieval import INDEXES, FaissIndex, neighbours
-from captionseg.storage import read_arrays, write_array, write_table
+from captionseg.runtime import HERE, RuntimeParams
+from captionseg.runtime.fan_out import Once, cores, spread
+from captionseg.storage import read_arrays, remove_parts, write_array, write_table
+
+THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
 
 
-def extract(pairs: Path, shards: Sequence[str], encoder: Encoder, features: Path) -> None:
+def extract(pairs: pa.Table, folder: Path, encoder: Callable[[], Encoder], features: Path, *, device: str = "cpu",
+            runtime: RuntimeParams = HERE) -> None:
     """Write pooled_, descriptor_ and dense_NNNNN.npy (fp16) of every shard that has none yet.
 
-    dense is written last, so that its presence says that the shard is finished.
+    Args:
+        pairs: successful rows.
+        folder: their shards.
+        encoder: called once by each process that shards are spread over.
+        features: folder for the files.
+        device: that the encoder computes on, as configured.
+        runtime: what shards are spread over. Sums of an encoder do not depend on its threads, only its speed does.
     """
-    for shard in tqdm(shards, desc="features", unit="shard"):
-        if (features / "dense" / f"dense_{shard}.npy").exists():
-            continue
-        images = tqdm((image for _, image in read_images(pairs, shard)), desc=shard, unit="img", leave=False)
-        parts = [encoder.features(batch) for batch in batched(images, encoder.batch)]
-        for name in ("pooled", "descriptor", "dense"):
-            rows = np.concatenate([getattr(part, name) for part in parts]).astype(np.float16)
-            write_array(rows, features / name / f"{name}_{shard}.npy")
+    images = Counter(pairs["shard"].to_pylist())
+    missing = [shard for shard in images if not (features / "dense" / f"dense_{shard}.npy").exists()]
+    work = functools.partial(shard_features, folder, features, encoder)
+    threads = max(1, cores() // runtime.workers) if runtime.workers else THREADS
+    with tqdm(total=sum(images[shard] for shard in missing), desc="features", unit="img") as bar:
+        for count in spread(work, missing, runtime, device=device, threads=threads,
+                            called=lambda shard: f"index: shard {shard}"):  # fmt: skip
+            bar.update(count)
+    remove_parts(features)
+
+
+def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder], shard: str) -> int:
+    """One shard, its dense features last: their presence says that it is finished. Returns its number of images."""
+    images = (image for _, image in read_images(folder, shard))
+    parts = [encoder().features(batch) for batch in batched(images, encoder().batch)]
+    for name in ("pooled", "descriptor", "dense"):
+        rows = np.concatenate([getattr(part, name) for part in parts]).astype(np.float16)
+        write_array(rows, features / name / f"{name}_{shard}.npy")
+    return sum(len(part.pooled) for part in parts)
+
+
+def encoder_of(params: IndexParams, folder: Path) -> Encoder:
+    """The encoder, with the reduction that its folder holds, if any."""
+    encoder, reduction = params.build(), Reduction.load(folder)
+    return encoder if reduction is None else ReducedEncoder(encoder, reduction)
 
 
 def reduced(encoder: Encoder, pairs: Path, shard: str, params: IndexParams, folder: Path) -> Encoder:
@@ -108,7 +138,7 @@ def write_neighbours(name: str, pairs: pa.Table, queries: np.ndarray, vectors: n
 
 
 def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features: Path, index: Path,
-          seed: int) -> dict[str, float]:
+          seed: int, runtime: RuntimeParams = HERE) -> dict[str, float]:
     """The whole stage; every step leaves files, so that a killed run goes on from its last finished shard.
 
     Args:
@@ -118,6 +148,7 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
         features: out; pooled, descriptor and dense features by shard, and the encoder with its alignments.
         index: out; clip-retrieval's layout with ids and neighbours.
         seed: of folds and alignments.
+        runtime: what features are spread over; the rest is matrix products, which use all cores of this machine.
 
     Raises:
         UserError: if no pair is of the training split.
@@ -126,7 +157,8 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
         raise UserError(f"{pairs_folder}: no pair of the training split; nothing to align, search or curate")
     shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
     encoder = reduced(params.build(), pairs_folder, shards[0], params, features / "encoder")
-    extract(pairs_folder, shards, encoder, features)
+    each = Once(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
+    extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
     space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
     chosen = getattr(params, params.encoder)
     space.save(features / "encoder", encoder=params.encoder, params=dataclasses.asdict(chosen),

@@ -7,9 +7,7 @@ pairs. `count` is written last: a shard that has it is finished.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +15,15 @@ from tqdm import tqdm
 
 from captionseg.datasets.shards import read_images, shard_names
 from captionseg.records import UserError
+from captionseg.runtime import HERE, RuntimeParams
+from captionseg.runtime.fan_out import spread
 from captionseg.segmenters import RegionMaker
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
-from captionseg.storage import write_array
+from captionseg.storage import remove_parts, write_array
 
 
-def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker, workers: int = 0) -> dict[str, float]:
+def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
+                  runtime: RuntimeParams = HERE) -> dict[str, float]:
     """Make what is missing of the regions of a corpus.
 
     Args:
@@ -30,7 +31,7 @@ def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
         features: folder with dense/dense_NNNNN.npy, [n, gh, gw, F], for each shard.
         out: folder for the files named above; finished shards in it are kept.
         maker: makes the regions.
-        workers: processes; 0 takes one a core, 1 stays in this one.
+        runtime: what shards are spread over.
 
     Returns:
         images, and regions per image.
@@ -38,27 +39,20 @@ def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
     Raises:
         UserError: if the features do not belong to the pairs.
     """
-    missing = [s for s in shard_names(pairs) if not (out / "count" / f"count_{s}.npy").exists()]
-    jobs = [(pairs, features / "dense" / f"dense_{s}.npy", out, s, maker) for s in missing]
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
-    with tqdm(total=len(jobs), desc="regions", unit="shard") as bar:
-        if workers <= 1:
-            for job in jobs:
-                shard_regions(*job)
-                bar.update()
-        else:
-            # spawn: a fork of a process that has started BLAS or torch threads can hang
-            spawn = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=one_thread) as pool:
-                for done in as_completed([pool.submit(shard_regions, *job) for job in jobs]):
-                    done.result()
-                    bar.update()
-    counts = np.concatenate([np.load(out / "count" / f"count_{s}.npy") for s in shard_names(pairs)])
+    shards = shard_names(pairs)
+    missing = [s for s in shards if not (out / "count" / f"count_{s}.npy").exists()]
+    work = functools.partial(shard_regions, pairs, features, out, maker)
+    with tqdm(total=len(missing), desc="regions", unit="shard") as bar:
+        for _ in spread(work, missing, runtime, called=lambda shard: f"regions: shard {shard}"):
+            bar.update()
+    remove_parts(out)
+    counts = np.concatenate([np.load(out / "count" / f"count_{s}.npy") for s in shards])
     return {"images": float(len(counts)), "per_image": float(counts.mean()) if len(counts) else 0.0}
 
 
-def shard_regions(pairs: Path, dense: Path, out: Path, shard: str, maker: RegionMaker) -> None:
+def shard_regions(pairs: Path, features: Path, out: Path, maker: RegionMaker, shard: str) -> None:
     """Regions of one shard. See `write_regions`."""
+    dense = features / "dense" / f"dense_{shard}.npy"
     if not dense.exists():
         raise UserError(f"{dense}: no features for shard {shard}; run the stage index on these pairs first")
     maps = np.load(dense, mmap_mode="r", allow_pickle=False)
@@ -81,10 +75,3 @@ def shard_regions(pairs: Path, dense: Path, out: Path, shard: str, maker: Region
     write_array(labels, out / "labels" / f"labels_{shard}.npy")
     write_array(pooled, out / "pooled" / f"pooled_{shard}.npy")
     write_array(counts, out / "count" / f"count_{shard}.npy")
-
-
-def one_thread() -> None:
-    """Processes are the parallelism here; threads below them would only fight for the cores."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)

@@ -34,6 +34,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise
 
 
+def remove_parts(folder: Path | str) -> None:
+    """Delete temporary files of writers that were killed; nobody may be writing there."""
+    for part in Path(folder).rglob(".*.part"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+
+
 def write_table(table: pa.Table, path: Path | str) -> None:
     """Write a parquet file atomically."""
     with atomic_path(path) as part:

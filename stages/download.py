@@ -16,4 +16,4 @@ def main(params: Params, *, pairs: Out, truth: Out) -> dict[str, float]:
     """Make or fetch the pairs."""
     p = params.download
     return write_shards(p.chosen(), pairs, truth, shard_size=p.shard_size, min_success=p.min_success, seed=params.seed,
-                        workers=p.workers)
+                        runtime=params.runtime)

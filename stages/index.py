@@ -15,4 +15,5 @@ PARAMS = ("seed", "index")
 
 def main(params: Params, *, pairs: In, features: Out, index: Out) -> dict[str, float]:
     """Embed and index the pairs."""
-    return indexing.build(pairs, read_pairs(pairs), params.index, features=features, index=index, seed=params.seed)
+    return indexing.build(pairs, read_pairs(pairs), params.index, features=features, index=index, seed=params.seed,
+                          runtime=params.runtime)

@@ -11,5 +11,4 @@ PARAMS = ("seed", "regions")
 
 def main(params: Params, *, pairs: In, features: In, regions: Out) -> dict[str, float]:
     """Regions of every picture, and the frozen features pooled over them."""
-    maker = params.regions.build()
-    return write_regions(pairs, features, regions, maker=maker, workers=params.regions.workers)
+    return write_regions(pairs, features, regions, maker=params.regions.build(), runtime=params.runtime)

@@ -6,6 +6,8 @@ writes data/segments and reports/segments.json.
 
 from __future__ import annotations
 
+import functools
+
 from captionseg.encoders import TextSpace
 from captionseg.params import Params
 from captionseg.segment_text.pipeline import Inputs, segment
@@ -20,7 +22,8 @@ def main(
 ) -> dict[str, float]:
     """Make segments with texts out of captions and curated concepts."""
     inputs = Inputs(pairs, captions=captions, supervision=supervision, features=features, regions=regions)
-    space = TextSpace.load(features / "encoder")
-    result = segment(inputs, params.segment_text, space=space, segments=segments, seed=params.seed)
+    space = functools.partial(TextSpace.load, features / "encoder")
+    result = segment(inputs, params.segment_text, space=space, segments=segments, seed=params.seed,
+                     runtime=params.runtime)
     write_json(result, measures)
     return result

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.sparse import csr_array
 
 from captionseg.records import IDS, Corpus, UserError
-from captionseg.storage import read_arrays, read_tables
+from captionseg.storage import read_arrays, read_tables, write_array, write_json
 from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.vocabulary import Vocabulary
+
+ARRAYS = ("image_embedding", "image_feature", "neighbours", "caption_neighbours", "concept_embedding")
+SPARSE = ("data", "indices", "indptr")
 
 
 def load(index: Path, features: Path, vocabulary: Callable[[Sequence[str]], Vocabulary],
@@ -61,3 +66,23 @@ def shards_of(index: Path) -> list[tuple[str, np.ndarray]]:
     train = np.array(ids["split"].to_pylist()) == "train"
     shard = np.array(ids["shard"].to_pylist())[train]
     return [(str(name), np.flatnonzero(shard == name)) for name in dict.fromkeys(shard)]
+
+
+def save(corpus: Corpus, folder: Path) -> None:
+    """Leave a corpus in files, for `opened` in other processes."""
+    for name in ARRAYS:
+        write_array(getattr(corpus, name), folder / f"{name}.npy")
+    for name in SPARSE:
+        write_array(getattr(corpus.named, name), folder / f"named_{name}.npy")
+    texts = {"uid": list(corpus.uid), "caption": list(corpus.caption), "vocabulary": list(corpus.vocabulary)}
+    write_json(texts, folder / "texts.json")
+
+
+def opened(folder: Path) -> Corpus:
+    """The corpus that `save` left in a folder, its arrays memory-mapped."""
+    arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in folder.glob("*.npy")}
+    texts = json.loads((folder / "texts.json").read_text())
+    shape = len(texts["uid"]), len(texts["vocabulary"])
+    named = csr_array(tuple(arrays[f"named_{name}"] for name in SPARSE), shape=shape)
+    return Corpus(uid=np.array(texts["uid"], object), caption=texts["caption"], vocabulary=texts["vocabulary"],
+                  named=named, **{name: arrays[name] for name in ARRAYS})

@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
+import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from captionseg.curation import RULES, CurateParams
+from captionseg.curation import RULES, CurateParams, Rule
 from captionseg.curation import corpus as corpora
 from captionseg.curation.measure import measure
 from captionseg.records import Corpus, Supervision
-from captionseg.storage import write_array, write_json, write_table
+from captionseg.runtime import HERE, RuntimeParams
+from captionseg.runtime.fan_out import Once, is_here, spread, threads_here
+from captionseg.storage import remove_parts, write_array, write_json, write_table
 from captionseg.text.vocabulary import build
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Task:
+    """What the rules of one run share.
+
+    Attributes:
+        corpus: what they read, in this process.
+        index: folder of the index stage.
+        true: uid -> known concepts, for the measures alone; may be empty.
+        sampled: concepts drawn an image when measuring.
+        supervision: out.
+        seed: of the rules and of the measured draws.
+    """
+
+    corpus: Callable[[], Corpus]
+    index: Path
+    true: Mapping[str, set[str]]
+    sampled: int
+    supervision: Path
+    seed: int
+
+
 def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.ndarray], params: CurateParams, *,
-           true: Mapping[str, set[str]], supervision: Path, seed: int) -> dict[str, dict[str, float]]:
-    """All rules of the params, one after another over the same corpus.
+           true: Mapping[str, set[str]], supervision: Path, seed: int,
+           runtime: RuntimeParams = HERE) -> dict[str, dict[str, float]]:  # fmt: skip
+    """All rules of the params over the same corpus, several at once where asked.
+
+    A rule reads neighbours all over the corpus, so what is spread are whole rules. One of them uses all cores of a
+    machine already, and its sums depend on how many: workers have as many threads as this process, and of themselves
+    there are no more workers than threads leave cores for.
 
     Args:
         index: folder of the index stage.
@@ -34,6 +65,7 @@ def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.nda
         true: uid -> known concepts, for the measures alone; may be empty.
         supervision: out; a folder RULE/NNNNN.parquet each, and `vocabulary/`.
         seed: of the rules and of the measured draws.
+        runtime: what rules are spread over.
 
     Returns:
         measures by rule.
@@ -41,20 +73,43 @@ def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.nda
     corpus, vocabulary = corpora.load(index, features, lambda captions: build(captions, params.vocabulary), encode,
                                       prompts=params.prompts)
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
+    rules, threads = list(params.chosen().items()), threads_here()
+    here = is_here(runtime, len(rules), threads=threads)
+    with contextlib.nullcontext(Once(lambda: corpus)) if here else lent(corpus, supervision) as given:
+        task = Task(given, index, true=true, sampled=params.sampled, supervision=supervision, seed=seed)
+        found = spread(functools.partial(supervise, task), rules, runtime, threads=threads,
+                       called=lambda rule: f"curate: rule {rule[0]}")  # fmt: skip
+        measures = {}
+        for (name, _), (kept, measures[name]) in zip(rules, tqdm(found, total=len(rules), desc="rules", unit="rule")):
+            log.info("%s: %s", name, kept)
+    remove_parts(supervision)
+    return measures
+
+
+@contextlib.contextmanager
+def lent(corpus: Corpus, supervision: Path) -> Iterator[Once[Corpus]]:
+    """The corpus in files beside the supervision, memory-mapped: all workers of a machine share one copy."""
+    folder = supervision.with_name(f".{supervision.name}.corpus")
+    corpora.save(corpus, folder)
+    try:
+        yield Once(functools.partial(corpora.opened, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, dict[str, float]]:
+    """Write the supervision of one rule, by name; returns how many rows it keeps, in words, and its measures."""
+    (name, of), corpus = rule, task.corpus()
+    result = called(name, of(corpus, Supervision.blank(corpus.uid), seed=task.seed))
+    check_rows(name, corpus, result)
+    dropped = Counter(r for r in result.drop_reason if r)
+    kept = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(f", {n} {why}" for why, n in sorted(dropped.items()))
+    table = result.to_table()
+    for shard, rows in corpora.shards_of(task.index):
+        write_table(table.take(pa.array(rows)), task.supervision / name / f"{shard}.parquet")
     named = [{corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
              for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)]
-    measures = {}
-    for name, rule in tqdm(params.chosen().items(), desc="rules", unit="rule"):
-        result = called(name, rule(corpus, Supervision.blank(corpus.uid), seed=seed))
-        check_rows(name, corpus, result)
-        dropped = Counter(r for r in result.drop_reason if r)
-        log.info("%s: kept %d of %d%s", name, result.kept.sum(), len(corpus),
-                 "".join(f", {count} {reason}" for reason, count in sorted(dropped.items())))
-        table = result.to_table()
-        for shard, rows in corpora.shards_of(index):
-            write_table(table.take(pa.array(rows)), supervision / name / f"{shard}.parquet")
-        measures[name] = measure(result, true, named, sampled=params.sampled, seed=seed)
-    return measures
+    return kept, measure(result, task.true, named, sampled=task.sampled, seed=task.seed)
 
 
 def called(name: str, result: Supervision) -> Supervision:

@@ -23,20 +23,18 @@ class DownloadParams:
         source: which member of SOURCES; its own section holds its fields.
         shard_size: source rows a shard.
         min_success: smallest share of rows that may succeed.
-        workers: processes; 0 takes one a core.
     """
 
     source: Literal["photo_scenes", "shapes", "folder"] = "photo_scenes"
     shard_size: int = 500
     min_success: float = 0.5
-    workers: int = 0
     photo_scenes: PhotoScenes = field(default_factory=PhotoScenes)
     shapes: Shapes = field(default_factory=Shapes)
     folder: Folder = field(default_factory=Folder)
 
     def __post_init__(self) -> None:
-        if self.shard_size < 1 or self.workers < 0:
-            raise ValueError("shard_size must be at least 1, workers at least 0")
+        if self.shard_size < 1:
+            raise ValueError(f"shard_size must be at least 1, found {self.shard_size}")
         if not 0 <= self.min_success <= 1:
             raise ValueError(f"min_success is a share, 0 to 1, found {self.min_success}")
 

@@ -11,13 +11,10 @@ import functools
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +25,9 @@ from tqdm import tqdm
 
 from captionseg.datasets.source import Sample, Source
 from captionseg.records import PAIRS, TRUTH, ClassTable, UserError, uid_of
-from captionseg.storage import atomic_path, write_json, write_table
+from captionseg.runtime import HERE, RuntimeParams
+from captionseg.runtime.fan_out import spread
+from captionseg.storage import atomic_path, remove_parts, write_json, write_table
 
 Job = tuple[int, str, range]  # number of the shard, its split, its rows
 
@@ -43,8 +42,8 @@ def plan(splits: dict[str, int], shard_size: int) -> list[Job]:
 
 
 def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, min_success: float, seed: int,
-                 workers: int = 0) -> dict[str, float]:
-    """Make all shards of a source that are not committed yet, several processes at once.
+                 runtime: RuntimeParams = HERE) -> dict[str, float]:
+    """Make all shards of a source that are not committed yet, several at once.
 
     Args:
         source: gives the samples.
@@ -53,7 +52,7 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
         shard_size: source rows a shard.
         min_success: smallest share of rows that may succeed.
         seed: of the samples.
-        workers: processes; 0 takes one a core, 1 stays in this one.
+        runtime: what shards are spread over.
 
     Returns:
         pairs, download_success.
@@ -71,10 +70,11 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
     done = keep_finished(pairs, truth, stamp)
     todo = [job for job in jobs if f"{job[0]:05d}" not in done]
     write = functools.partial(write_shard, source, pairs=pairs, truth=truth, seed=seed, stamp=stamp)
-    workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
     with tqdm(total=sum(len(rows) for _, _, rows in todo), desc="download", unit="img") as bar:
-        for count in map(write, todo) if workers == 1 else spread(write, todo, workers):
+        for count in spread(write, todo, runtime, called=lambda job: f"download: shard {job[0]:05d}"):
             bar.update(count)
+    for folder in (pairs, truth):
+        remove_parts(folder)
     classes = source.classes()
     write_json({"names": list(classes.names), "kinds": list(classes.kinds)}, truth / "classes.json")
     if text := source.licences():
@@ -98,28 +98,6 @@ def keep_finished(pairs: Path, truth: Path, stamp: str) -> set[str]:
         if (shard and shard[1] not in done) or re.fullmatch(r"\..+\.part", file.name):
             file.unlink()
     return done
-
-
-def spread(write: Callable[[Job], int], jobs: Sequence[Job], workers: int) -> Iterator[int]:
-    """write(job) of every job, in several processes; the first failure stops the others."""
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_adopt, initargs=(write,)) as pool:
-        futures = [pool.submit(_write_adopted, job) for job in jobs]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_adopted: list[Callable[[Job], int]] = []  # of a worker process; sent once and not with each job, as listings are long
-
-
-def _adopt(write: Callable[[Job], int]) -> None:
-    _adopted[:] = [write]
-
-
-def _write_adopted(job: Job) -> int:
-    return _adopted[0](job)
 
 
 def summary(pairs: Path, min_success: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ from captionseg.metrics import paired
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.gate import Verdict, judge
 from captionseg.segment_text.counts import summary
-from captionseg.segment_text.measure import measure
+from captionseg.segment_text.measure import measures
 from captionseg.storage import atomic_path
 from captionseg.training import Recipe
 
@@ -39,9 +39,10 @@ def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None, bo
     found = summary(run.folders.segments)
     of_captions: dict[str, dict[str, float]] = {}
     if run.known:
-        found |= measure(run.segments, run.truth, run.classes.names, images=measured)
-        said = measure(run.segments, run.truth, run.classes.names, images=measured, kinds=("phrase",))
-        of_captions["captions"] = {name: said[name] for name in SEGMENT_MEASURES if name in said}
+        kinds = {"all": ("phrase", "concept"), "captions": ("phrase",)}
+        said = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
+        found |= said["all"]
+        of_captions["captions"] = {name: x for name, x in said["captions"].items() if name in SEGMENT_MEASURES}
     out = rounded({
         "data": {"pairs": len(run.pairs), "download_success": statuses.count("success") / max(1, len(statuses))},
         "curation": run.curation,

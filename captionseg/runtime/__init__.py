@@ -20,9 +20,10 @@ class RuntimeParams:
         compile: torch.compile of the model in training.
         checkpoint_steps: steps of training between checkpoints, beside one at the end of each epoch; 0 is none.
         fan_out: what spreads shards: processes of this machine, or ray.
-        workers: processes that shards are spread over; 0 takes one a core, 1 stays in the stage's own.
+        workers: processes that shards are spread over; 0 takes one a core, or what a stage says, and one a GPU where it
+            computes there; 1 stays in the stage's own.
         ray: address of a Ray cluster; empty starts one on this machine.
-        gpu_share: share of a GPU that each of ray's tasks takes where a stage wants one.
+        gpu_share: share of a GPU that each worker takes where a stage computes on one.
     """
 
     devices: int = 1
@@ -41,5 +42,9 @@ class RuntimeParams:
             raise ValueError("devices and nodes must be at least 1")
         if self.workers < 0 or self.checkpoint_steps < 0:
             raise ValueError("workers and checkpoint_steps must not be negative")
-        if not 0.0 <= self.gpu_share <= 1.0:
-            raise ValueError(f"gpu_share is a share of a GPU, 0 to 1, found {self.gpu_share}")
+        if not 0.0 < self.gpu_share <= 1.0:
+            raise ValueError(f"gpu_share is a share of a GPU, above 0 to 1, found {self.gpu_share}")
+
+
+HERE = RuntimeParams(workers=1)
+"""Everything in the process that asks."""

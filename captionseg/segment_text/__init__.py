@@ -56,6 +56,12 @@ class SegmentTextParams:
     superpixels: Superpixels = field(default_factory=Superpixels)
     sam: Sam = field(default_factory=Sam)
 
+    @property
+    def device(self) -> str:
+        """That most of the work is done on: of the grounder, or else of the segmenter; cpu where they have none."""
+        devices = [getattr(getattr(self, name), "device", "cpu") for name in (self.grounder, self.segmenter)]
+        return next((device for device in devices if device != "cpu"), "cpu")
+
     def build(self, space: JointSpace, cells: np.ndarray) -> Maker:
         """The maker of segments for a corpus with these dense features, [n, F] drawn from all over it."""
         grounder = getattr(self, self.grounder).build(space, cells)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,20 +17,28 @@ IGNORED = 255
 
 
 def measure(
-    segments: pa.Table, truth: pa.Table, names: Sequence[str], *, images: int | None = None,
-    kinds: Collection[str] = ("phrase", "concept"),
+    segments: pa.Table, truth: pa.Table, names: Sequence[str], *, images: int | None = None
 ) -> dict[str, float]:
+    """`measures` of all texts that are phrases or concepts."""
+    return measures(segments, truth, names, {"": ("phrase", "concept")}, images=images)[""]
+
+
+def measures(
+    segments: pa.Table, truth: pa.Table, names: Sequence[str], kinds: Mapping[str, Collection[str]], *,
+    images: int | None = None,
+) -> dict[str, dict[str, float]]:  # fmt: skip
     """Compare segments with true masks.
 
     Args:
         segments: of schema SEGMENTS.
         truth: of schema TRUTH.
         names: of the classes, by index.
+        kinds: kinds of texts that count, for each of the results; segments that have no others are left out. What
+            expressions say beside their phrase ("a dog on the grass") names other things too.
         images: only so many, evenly spread over those that have segments; None takes all.
-        kinds: of texts that count; segments that have no others are left out. What expressions say beside their phrase
-            ("a dog on the grass") names other things too.
 
     Returns:
+        under each key of `kinds`
         recall: share of true masks (one a class and image) that a segment matches with an IoU of at least .5;
         named_recall: by a segment that is also called by its class; mean_iou: mean over true masks of the best IoU;
         text_precision: of texts that name a class, the share that name the one that most of the segment's pixels are.
@@ -40,19 +48,20 @@ def measure(
     if images is not None and images < len(uids):
         uids = [uids[i] for i in np.linspace(0, len(uids), images, endpoint=False).astype(int)]
     if not uids:
-        return {}
+        return {key: {} for key in kinds}
     masks = dict(zip(truth["uid"].to_pylist(), truth["mask"].to_pylist(), strict=True))
     rows: dict[str, list[dict]] = {uid: [] for uid in uids}
-    for row in segments.select(["uid", "rle", "height", "width", "texts"]).to_pylist():
-        if row["uid"] in rows and (texts := [text for text in row["texts"] if text["kind"] in kinds]):
-            rows[row["uid"]].append({**row, "texts": texts})
+    for row in segments.select(["uid", "rle", "texts"]).to_pylist():
+        if row["uid"] in rows:
+            rows[row["uid"]].append(row)
     says = namer(sorted({t["text"] for row in rows.values() for s in row for t in s["texts"]}), names)
-    best, named, right = zip(*(_compare(rows[uid], class_map(masks[uid]), says) for uid in uids), strict=True)
-    best, named, right = map(np.concatenate, (best, named, right))
-    return {
-        "recall": float((best >= 0.5).mean()), "named_recall": float((named >= 0.5).mean()),
-        "mean_iou": float(best.mean()), "text_precision": float(right.mean()) if len(right) else 0.0,
-    }  # fmt: skip
+    found: dict[str, list[tuple[np.ndarray, ...]]] = {key: [] for key in kinds}
+    for uid in uids:
+        classes, iou, major = compared([row["rle"] for row in rows[uid]], class_map(masks[uid]))
+        for key, counting in kinds.items():
+            texts = [[says[t["text"]] for t in row["texts"] if t["kind"] in counting] for row in rows[uid]]
+            found[key].append(_score(texts, classes, iou, major))
+    return {key: _means(*map(np.concatenate, zip(*of, strict=True))) for key, of in found.items()}
 
 
 def namer(texts: Sequence[str], names: Sequence[str]) -> dict[str, set[int]]:
@@ -67,17 +76,29 @@ def class_map(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
-def _compare(
-    rows: list[dict], true: np.ndarray, says: dict[str, set[int]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of one image: per true mask its best IoU, and its best with a segment called so; per naming text, is it right?"""
+def compared(rles: Sequence[str], true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The classes of a true mask, IoU [segments, classes] of segments with them, and each segment's major class."""
     classes = np.setdiff1d(np.unique(true), [IGNORED])
-    masks = decode([row["rle"] for row in rows], *true.shape)
-    iou = mask_iou(masks, true == classes[:, None, None])
-    called = [set().union(*(says[t["text"]] for t in row["texts"])) for row in rows]
+    masks, there = decode(rles, *true.shape), true == classes[:, None, None]
+    counts = (masks[:, None] & there).sum(axis=(2, 3))
+    return classes, mask_iou(masks, there), classes[counts.argmax(axis=1)]
+
+
+def _score(texts: Sequence[Sequence[set[int]]], classes: np.ndarray, iou: np.ndarray,
+           major: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Of one image: per true mask its best IoU, and its best with a segment called so; per naming text, is it right?
+
+    `texts` are the classes that each text of each segment names; a segment without texts does not count.
+    """
+    counts = np.array([bool(said) for said in texts], bool)
+    called = [set().union(*said) for said in texts]
     is_called = np.array([[c in names for c in classes.tolist()] for names in called], bool).reshape(iou.shape)
-    counts = (masks[:, None] & (true == classes[:, None, None])).sum(axis=(2, 3))
-    major = classes[counts.argmax(axis=1)]
-    right = [int(m) in says[t["text"]] for row, m in zip(rows, major, strict=True) for t in row["texts"]
-             if says[t["text"]]]  # fmt: skip
-    return iou.max(axis=0, initial=0), (iou * is_called).max(axis=0, initial=0), np.array(right, bool)
+    right = [int(m) in names for said, m in zip(texts, major, strict=True) for names in said if names]
+    return iou[counts].max(axis=0, initial=0), (iou * is_called).max(axis=0, initial=0), np.array(right, bool)
+
+
+def _means(best: np.ndarray, named: np.ndarray, right: np.ndarray) -> dict[str, float]:
+    return {
+        "recall": float((best >= 0.5).mean()), "named_recall": float((named >= 0.5).mean()),
+        "mean_iou": float(best.mean()), "text_precision": float(right.mean()) if len(right) else 0.0,
+    }  # fmt: skip

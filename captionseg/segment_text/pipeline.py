@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from captionseg.captioners.corpus import Captions
 from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.grounding import JointSpace
 from captionseg.records import SEGMENTS, UserError
+from captionseg.runtime import HERE, RuntimeParams
+from captionseg.runtime.fan_out import Once, spread
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.counts import summary
-from captionseg.segment_text.maker import View
+from captionseg.segment_text.maker import Maker, View
 from captionseg.segment_text.phrases import Spoken, phrases_of, read_concepts
-from captionseg.storage import write_json, write_table
+from captionseg.storage import remove_parts, write_json, write_table
 from captionseg.text.referring import referring
 from captionseg.text.vocabulary import default_stop
 
@@ -54,16 +56,18 @@ class Inputs:
 
 
 def segment(
-    inputs: Inputs, params: SegmentTextParams, *, space: JointSpace, segments: Path, seed: int
+    inputs: Inputs, params: SegmentTextParams, *, space: Callable[[], JointSpace], segments: Path, seed: int,
+    runtime: RuntimeParams = HERE,
 ) -> dict[str, float]:
     """The whole stage; a killed run goes on from its last finished shard.
 
     Args:
         inputs: folders.
         params: section `segment_text`.
-        space: of the index; for grounders that are built on it.
+        space: loads that of the index, for grounders that are built on it; called by each process.
         segments: out.
         seed: of the cells that phrases are standardised over.
+        runtime: what shards are spread over.
 
     Returns:
         see `captionseg.segment_text.counts.summary`.
@@ -73,27 +77,54 @@ def segment(
     """
     shards = to_do(inputs.pairs, params, inputs.supervision)
     generated = Captions.load(inputs.captions)
-    maker = params.build(space, sample_cells(inputs.features, params.cells, seed=seed))
-    with tqdm(total=sum(map(len, shards.values())), desc="segment_text", unit="img") as bar:
-        for shard, images in shards.items():
-            if (segments / f"{shard}_stats.json").exists():
-                bar.update(len(images))
-                continue
-            captions, count = captions_of(images, generated.rows(shard))
-            asked = dict(zip((row["uid"] for row in images), spoken(images, captions, params), strict=True))
-            maker.grounder.prepare(sorted({p.text for row in asked.values() for said in row for p in said.phrases}))
-            rows = []
-            views = (view for view in read_views(inputs, shard) if view.uid in asked)
-            # products are small: more threads than one only wait for one another (5 to 45 ms an image on busy cores)
-            with threadpool_limits(1):
-                for view in views:
-                    more, lost = maker.segments(view, asked[view.uid])
-                    rows += more
-                    count.update(lost)
-                    bar.update()
-            write_table(pa.Table.from_pylist(rows, schema=SEGMENTS), segments / f"{shard}.parquet")
-            write_json(dict(count), segments / f"{shard}_stats.json")
+    missing = [shard for shard in shards if not (segments / f"{shard}_stats.json").exists()]
+    jobs = [Job(shard, shards[shard], generated.rows(shard)) for shard in missing]
+    cells = sample_cells(inputs.features, params.cells, seed=seed)
+    work = functools.partial(shard_segments, inputs, params, Once(functools.partial(maker_of, params, space, cells)),
+                             segments)  # fmt: skip
+    with tqdm(total=sum(len(job.images) for job in jobs), desc="segment_text", unit="img") as bar:
+        for count in spread(work, jobs, runtime, device=params.device):
+            bar.update(count)
+    remove_parts(segments)
     return summary(segments)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A shard, its images as `to_do` has them, and the captions that were generated for them, if any."""
+
+    shard: str
+    images: list[dict[str, Any]]
+    generated: dict[str, dict[str, Any]] | None
+
+    def __str__(self) -> str:
+        return f"segment_text: shard {self.shard}"
+
+
+def maker_of(params: SegmentTextParams, space: Callable[[], JointSpace], cells: np.ndarray) -> Maker:
+    """What makes the segments, in this process."""
+    return params.build(space(), cells)
+
+
+def shard_segments(
+    inputs: Inputs, params: SegmentTextParams, maker: Callable[[], Maker], segments: Path, job: Job
+) -> int:
+    """One shard, its stats last. Returns its number of images."""
+    captions, count = captions_of(job.images, job.generated)
+    # products are small: more threads than one only wait for one another (5 to 45 ms an image on busy cores); and
+    # whoever makes a shard rounds the same
+    with threadpool_limits(1):
+        asked = dict(zip((row["uid"] for row in job.images), spoken(job.images, captions, params), strict=True))
+        maker().grounder.prepare(sorted({p.text for row in asked.values() for said in row for p in said.phrases}))
+        rows = []
+        for view in read_views(inputs, job.shard):
+            if view.uid in asked:
+                more, lost = maker().segments(view, asked[view.uid])
+                rows += more
+                count.update(lost)
+    write_table(pa.Table.from_pylist(rows, schema=SEGMENTS), segments / f"{job.shard}.parquet")
+    write_json(dict(count), segments / f"{job.shard}_stats.json")
+    return len(job.images)
 
 
 def to_do(pairs: Path, params: SegmentTextParams, supervision: Path) -> dict[str, list[dict[str, Any]]]:

@@ -23,11 +23,9 @@ class RegionsParams:
 
     Attributes:
         maker: which of REGION_MAKERS; its own section holds its parameters.
-        workers: processes; 0 takes one a core.
     """
 
     maker: Literal["felzenszwalb"] = "felzenszwalb"
-    workers: int = 0
     felzenszwalb: Felzenszwalb = field(default_factory=Felzenszwalb)
 
     def build(self) -> RegionMaker:

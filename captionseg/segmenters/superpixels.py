@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from captionseg.grids import indicators
+from captionseg.grids import common, indicators
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.segmenter import BoxSegmenter
 
@@ -61,14 +61,9 @@ def inside(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """
     member = indicators(labels, int(labels.max()) + 1).astype(np.float32)
     area = member.sum(axis=(1, 2))
-    x, y = covered(boxes[:, [0, 2]], labels.shape[1]), covered(boxes[:, [1, 3]], labels.shape[0])
+    x, y = (common(boxes[:, [axis, axis + 2]], np.arange(length + 1)).astype(np.float32)
+            for axis, length in enumerate(labels.shape[::-1]))
     return ((member @ x.T) * y.T).sum(axis=1).T / area, area
-
-
-def covered(interval: np.ndarray, length: int) -> np.ndarray:
-    """float32 [n, length]: how much of each pixel lies between the two ends of each interval [n, 2]."""
-    pixel = np.arange(length)
-    return np.clip(np.minimum(interval[:, 1:], pixel + 1) - np.maximum(interval[:, :1], pixel), 0, 1).astype(np.float32)
 
 
 def upscaled(labels: np.ndarray, height: int, width: int) -> np.ndarray:

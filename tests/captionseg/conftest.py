@@ -169,10 +169,10 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
 
     names = ("pairs", "truth", "features", "index", "regions", "supervision")
     pairs, truth, features, index, regions, supervision = (root / name for name in names)
-    write_shards(toy.source, pairs, truth, shard_size=20, min_success=0.5, seed=0, workers=1)
+    write_shards(toy.source, pairs, truth, shard_size=20, min_success=0.5, seed=0)
     table = read_pairs(pairs)
     indexing.build(pairs, table, index_params, features=features, index=index, seed=0)
-    write_regions(pairs, features, regions, maker=toy.maker, workers=1)
+    write_regions(pairs, features, regions, maker=toy.maker)
     known = read_truth(truth)
     true = {u: set(c) for u, c in zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)}
     params = CurateParams(

@@ -129,12 +129,13 @@ def test_an_encoder_with_a_joint_space_needs_no_alignment(world, toy, tmp_path):
 
 def test_finished_shards_are_not_encoded_again(world, toy, tmp_path):
     encoder = toy.params().build(None)
-    indexing.extract(world.pairs, ["00000", "00001"], encoder, tmp_path)
+    first = world.table.filter(np.isin(world.table["shard"], ["00000", "00001"]))
+    indexing.extract(first, world.pairs, lambda: encoder, tmp_path)
     (tmp_path / "dense" / "dense_00001.npy").unlink()  # as if killed before its last file
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*_00000.npy")}
     seen = []
     encoder.features = lambda images: seen.append(len(images)) or type(encoder).features(encoder, images)
-    indexing.extract(world.pairs, ["00000", "00001"], encoder, tmp_path)
+    indexing.extract(first, world.pairs, lambda: encoder, tmp_path)
     assert sum(seen) == len(np.load(tmp_path / "dense" / "dense_00001.npy")) == 16
     assert max(seen) == encoder.batch
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps

@@ -12,6 +12,7 @@ from captionseg.datasets.shards import read_images, write_shards
 from captionseg.datasets.source import Sample
 from captionseg.records import ClassTable, UserError
 from captionseg.regioning import write_regions
+from captionseg.runtime import RuntimeParams
 from captionseg.segmenters import Felzenszwalb
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
 from captionseg.storage import read_arrays, write_array
@@ -46,7 +47,7 @@ class Noise:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Folder with pairs/ (four, two and two) and features/ of three random numbers a cell."""
-    write_shards(Noise(), tmp_path / "pairs", tmp_path / "truth", shard_size=4, min_success=0.5, seed=0, workers=1)
+    write_shards(Noise(), tmp_path / "pairs", tmp_path / "truth", shard_size=4, min_success=0.5, seed=0)
     for shard, count in (("00000", 4), ("00001", 2), ("00002", 2)):
         dense = np.random.default_rng(count).normal(size=(count, 8, 8, 3)).astype(np.float16)
         write_array(dense, tmp_path / "features" / "dense" / f"dense_{shard}.npy")
@@ -59,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_files_of_every_shard_in_the_order_of_its_pairs(data: Path) -> None:
     out = data / "regions"
-    found = write_regions(data / "pairs", data / "features", out, maker=MAKER, workers=1)
+    found = write_regions(data / "pairs", data / "features", out, maker=MAKER)
     labels, pooled, count = (read_arrays(out / name) for name in ("labels", "pooled", "count"))
     assert (labels.shape, labels.dtype) == ((8, 32, 32), np.uint8)
     assert (pooled.shape, pooled.dtype) == ((8, 8, 3 + GEOMETRY), np.float16)
@@ -75,12 +76,12 @@ def test_files_of_every_shard_in_the_order_of_its_pairs(data: Path) -> None:
 
 def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(data: Path) -> None:
     whole, out = data / "whole", data / "regions"
-    write_regions(data / "pairs", data / "features", whole, maker=MAKER, workers=2)
-    write_regions(data / "pairs", data / "features", out, maker=MAKER, workers=1)
+    write_regions(data / "pairs", data / "features", whole, maker=MAKER, runtime=RuntimeParams(workers=2))
+    write_regions(data / "pairs", data / "features", out, maker=MAKER)
     assert contents(out) == contents(whole)
     (out / "count" / "count_00001.npy").unlink()  # as if killed before the shard's last file
     kept = (out / "labels" / "labels_00000.npy").stat().st_mtime_ns
-    write_regions(data / "pairs", data / "features", out, maker=MAKER, workers=1)
+    write_regions(data / "pairs", data / "features", out, maker=MAKER)
     assert contents(out) == contents(whole)
     assert (out / "labels" / "labels_00000.npy").stat().st_mtime_ns == kept
 
@@ -89,10 +90,10 @@ def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(data: Path) ->
 def test_features_of_other_pairs_are_refused(data: Path, rows: int) -> None:
     np.save(data / "features" / "dense" / "dense_00000.npy", np.zeros((rows, 8, 8, 3), np.float16))
     with pytest.raises(UserError, match=r"dense_00000.npy: \d rows, but shard 00000"):
-        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER, workers=1)
+        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER)
 
 
 def test_missing_features_say_which_stage_makes_them(data: Path) -> None:
     (data / "features" / "dense" / "dense_00001.npy").unlink()
     with pytest.raises(UserError, match="run the stage index"):
-        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER, workers=1)
+        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER)

@@ -43,7 +43,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             shutil.copy(ROOT / name, folder / name)
     guard.install(folder)
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["download"] |= {"source": "shapes", "shard_size": 60, "workers": 1}
+    params["download"] |= {"source": "shapes", "shard_size": 60}
+    params["runtime"]["workers"] = 1
     params["index"] |= {"neighbours": 32, "dense_width": 64, "dense_sample": 40}
     params["curate"]["vocabulary"] = {"minimum": 3}
     params["curate"]["cocu"]["neighbours"] = params["curate"]["cocu_calibrated"]["neighbours"] = 32

@@ -76,7 +76,7 @@ def server():
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     source = Shapes(train=IMAGES, tune=0, test=0)
-    write_shards(source, tmp_path / "data/pairs", tmp_path / "truth", shard_size=6, min_success=0.5, seed=0, workers=1)
+    write_shards(source, tmp_path / "data/pairs", tmp_path / "truth", shard_size=6, min_success=0.5, seed=0)
     return tmp_path
 
 
@@ -146,7 +146,7 @@ def test_new_pictures_alone_are_asked_about_wherever_the_old_ones_are_now(root: 
     source = Shapes(train=IMAGES + 3, tune=0, test=0)
     for path in (root / "data/pairs").iterdir():
         path.unlink()
-    write_shards(source, root / "data/pairs", root / "truth", shard_size=4, min_success=0.5, seed=0, workers=1)
+    write_shards(source, root / "data/pairs", root / "truth", shard_size=4, min_success=0.5, seed=0)
     assert read_pairs(root / "data/pairs")["uid"].to_pylist()[:IMAGES] == before
     finish(root)
     assert len(server.asked) == sum(server.asked.values()) == IMAGES + 3

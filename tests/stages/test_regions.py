@@ -4,12 +4,13 @@ from pathlib import Path
 
 from captionseg import regioning
 from captionseg.params import Params
+from captionseg.runtime import RuntimeParams
 from captionseg.segmenters import Felzenszwalb
 from stages import regions
 
 
 def test_maker_and_folders_come_from_params_and_arguments(tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "params.yaml").write_text("regions: {workers: 1, felzenszwalb: {side: 48}}")
+    (tmp_path / "params.yaml").write_text("runtime: {workers: 3}\nregions: {felzenszwalb: {side: 48}}")
     seen = {}
     monkeypatch.setattr(
         regions, "write_regions", lambda *args, **kwargs: seen.update(args=args, **kwargs) or {"x": 1.0}
@@ -18,4 +19,4 @@ def test_maker_and_folders_come_from_params_and_arguments(tmp_path: Path, monkey
     pairs, features, out = (tmp_path / name for name in ("pairs", "features", "regions"))
     metrics = regions.main(Params(tmp_path / "params.yaml"), pairs=pairs, features=features, regions=out)
     assert metrics == {"x": 1.0}
-    assert seen == {"args": (pairs, features, out), "maker": Felzenszwalb(side=48), "workers": 1}
+    assert seen == {"args": (pairs, features, out), "maker": Felzenszwalb(side=48), "runtime": RuntimeParams(workers=3)}

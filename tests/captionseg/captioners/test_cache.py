@@ -77,7 +77,7 @@ class Counting:
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     root = tmp_path_factory.mktemp("drawn")
-    write_shards(Drawn(), root / "pairs", root / "truth", shard_size=5, min_success=0.5, seed=0, workers=1)
+    write_shards(Drawn(), root / "pairs", root / "truth", shard_size=5, min_success=0.5, seed=0)
     return root / "pairs"
 
 
@@ -215,7 +215,7 @@ def test_no_caption_at_all(pairs, tmp_path):
 
 
 def test_a_captioner_that_never_works_is_not_asked_for_ever(tmp_path):
-    write_shards(Drawn(80), tmp_path / "pairs", tmp_path / "truth", shard_size=100, min_success=0.5, seed=0, workers=1)
+    write_shards(Drawn(80), tmp_path / "pairs", tmp_path / "truth", shard_size=100, min_success=0.5, seed=0)
     asked = []
 
     def answer(given):

@@ -18,7 +18,7 @@ from captionseg.records import UserError
 def pairs(tmp_path_factory):
     root = tmp_path_factory.mktemp("shapes")
     source = Shapes(train=4, tune=2, test=0)
-    write_shards(source, root / "pairs", root / "truth", shard_size=4, min_success=0.5, seed=0, workers=1)
+    write_shards(source, root / "pairs", root / "truth", shard_size=4, min_success=0.5, seed=0)
     return root / "pairs"
 
 

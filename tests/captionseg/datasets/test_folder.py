@@ -112,7 +112,7 @@ def test_a_name_that_is_no_text_at_all(tmp_path: Path) -> None:
     samples = take(tmp_path)
     assert samples["x\\udcff.png"].status == "success"
     refused(samples["x\\udcffcopy.png"], FAILED_TO_DOWNLOAD, "duplicate of x\\udcff.png")
-    write_shards(Folder(str(tmp_path)), tmp_path / "p", tmp_path / "t", shard_size=9, min_success=0, seed=0, workers=1)
+    write_shards(Folder(str(tmp_path)), tmp_path / "p", tmp_path / "t", shard_size=9, min_success=0, seed=0)
 
 
 def test_another_suffix_of_captions(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_splits_follow_the_content(album: Path) -> None:
 def test_nothing_is_lost_in_the_shards(album: Path, tmp_path: Path) -> None:
     source = Folder(str(album), tune=0.2, test=0.2)
     pairs, truth = tmp_path / "pairs", tmp_path / "truth"
-    metrics = write_shards(source, pairs, truth, shard_size=6, min_success=0.5, seed=0, workers=1)
+    metrics = write_shards(source, pairs, truth, shard_size=6, min_success=0.5, seed=0)
     rows = [row for path in sorted(pairs.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
     assert sorted(row["url"] for row in rows) == sorted(
         str(p.relative_to(album)) for p in album.rglob("*") if p.suffix in (".png", ".jpg")
@@ -351,7 +351,7 @@ def test_nothing_is_lost_in_the_shards(album: Path, tmp_path: Path) -> None:
 def test_pictures_that_come_between_two_runs(album: Path, tmp_path: Path) -> None:
     """A killed run is not gone on with when the listing is another one: rows would be lost or twice."""
     pairs, truth = tmp_path / "pairs", tmp_path / "truth"
-    settings = {"shard_size": 6, "min_success": 0.5, "seed": 0, "workers": 1}
+    settings = {"shard_size": 6, "min_success": 0.5, "seed": 0}
     source = Folder(str(album), tune=0, test=0)
     write_shards(source, pairs, truth, **settings)
     (pairs / "00003_stats.json").unlink()

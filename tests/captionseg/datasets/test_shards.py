@@ -31,11 +31,12 @@ from captionseg.datasets.shards import (
 )
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
 from captionseg.records import PAIRS, UserError, uid_of
+from captionseg.runtime import RuntimeParams
 
 
 def write(source, folder: Path, *, shard_size: int = 3, min_success: float = 0.0, seed: int = 0, workers: int = 1):
     return write_shards(source, folder / "pairs", folder / "truth", shard_size=shard_size, min_success=min_success,
-                        seed=seed, workers=workers)  # fmt: skip
+                        seed=seed, runtime=RuntimeParams(workers=workers))  # fmt: skip
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             add(tar, name, data)
         shards.add = add_or_die
-        shards.write_shards({SMALL!r}, Path("pairs"), Path("truth"), shard_size=3, min_success=0, seed=0, workers=1)
+        shards.write_shards({SMALL!r}, Path("pairs"), Path("truth"), shard_size=3, min_success=0, seed=0)
     """)
     root = str(Path(__file__).parents[3])
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root},

@@ -13,6 +13,7 @@ from captionseg.datasets import SOURCES, DownloadParams, debian, scene_assets
 from captionseg.datasets.shards import decode_mask, read_classes, read_images, read_pairs, read_truth, write_shards
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS
 from captionseg.records import PAIRS, TRUTH, UserError, uid_of
+from captionseg.runtime import RuntimeParams
 from captionseg.typed import build
 
 pytestmark = pytest.mark.parametrize("name", SOURCES)
@@ -20,7 +21,8 @@ pytestmark = pytest.mark.parametrize("name", SOURCES)
 
 def write(source, folder: Path, *, seed: int = 0, workers: int = 1) -> dict[str, float]:
     return write_shards(
-        source, folder / "pairs", folder / "truth", shard_size=3, min_success=0.1, seed=seed, workers=workers
+        source, folder / "pairs", folder / "truth", shard_size=3, min_success=0.1, seed=seed,
+        runtime=RuntimeParams(workers=workers),
     )
 
 
@@ -151,7 +153,7 @@ def test_two_processes_write_what_one_writes(name, make_source, tmp_path: Path) 
         source = SOURCES[name](train=5, tune=2, test=2, size=64)
     else:
         source = make_source(name)
-    write(source, tmp_path / "one", workers=1)
+    write(source, tmp_path / "one")
     write(pickle.loads(pickle.dumps(source)), tmp_path / "two", workers=2)
     assert files(tmp_path / "one") == files(tmp_path / "two")
 

@@ -178,7 +178,7 @@ def write_run(root: Path, *, known: bool = True) -> Folders:
     folders = Folders(prepared, data / "truth", data / "supervision", data / "segments", root / "models",
                       reports / "recipes", reports / "areas", reports / "curation.json",
                       reports / "validation.json")  # fmt: skip
-    write_shards(Drawn(known), folders.prepared.pairs, folders.truth, shard_size=20, min_success=0.0, seed=0, workers=1)
+    write_shards(Drawn(known), folders.prepared.pairs, folders.truth, shard_size=20, min_success=0.0, seed=0)
     write_index(folders)
     write_supervision(folders)
     write_segments(folders)

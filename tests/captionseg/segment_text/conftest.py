@@ -59,7 +59,7 @@ class Squares:
 def squares(tmp_path: Path) -> Path:
     """Folder with pairs/ and truth/: shards 00000 and 00001 of train (four and two), 00002 of test (two)."""
     folder = tmp_path / "data"
-    write_shards(Squares(), folder / "pairs", folder / "truth", shard_size=4, min_success=0.5, seed=0, workers=1)
+    write_shards(Squares(), folder / "pairs", folder / "truth", shard_size=4, min_success=0.5, seed=0)
     return folder
 
 

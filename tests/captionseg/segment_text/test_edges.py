@@ -99,7 +99,7 @@ class Colours:
 def prepare(folder: Path, names: Sequence[str], concepts: Sequence[Concept] = ()) -> Inputs:
     """All that earlier stages leave of some scenes, in shards of two; the features of "vanishing" have one red cell."""
     inputs = Inputs(*(folder / name for name in ("pairs", "captions", "supervision", "features", "regions")))
-    write_shards(Scenes(names), inputs.pairs, folder / "truth", shard_size=2, min_success=0.5, seed=0, workers=1)
+    write_shards(Scenes(names), inputs.pairs, folder / "truth", shard_size=2, min_success=0.5, seed=0)
     write_captions(inputs.pairs, CaptionParams(), inputs.captions)
     rows = read_pairs(inputs.pairs).to_pylist()
     name = {row["uid"]: row["url"].removeprefix("scene:") for row in rows}
@@ -111,7 +111,7 @@ def prepare(folder: Path, names: Sequence[str], concepts: Sequence[Concept] = ()
                 cells[3, 3] = np.array(RED) / 255
             maps.append(cells)
         write_array(np.stack(maps).astype(np.float16), inputs.features / "dense" / f"dense_{shard}.npy")
-    write_regions(inputs.pairs, inputs.features, inputs.regions, maker=MAKER.maker, workers=1)
+    write_regions(inputs.pairs, inputs.features, inputs.regions, maker=MAKER.maker)
     uids = np.array([row["uid"] for row in rows], object)
     archive = Supervision(uids, np.ones(len(uids), bool), [""] * len(uids), [tuple(concepts)] * len(uids))
     write_table(archive.to_table(), inputs.supervision / "rule" / "00000.parquet")
@@ -121,7 +121,7 @@ def prepare(folder: Path, names: Sequence[str], concepts: Sequence[Concept] = ()
 def counted(folder: Path, names: Sequence[str], params: SegmentTextParams = RELEVANCE, **options) -> dict[str, int]:
     """The counts of a run that are not zero, as in its stats files; the summary has the same."""
     inputs = prepare(folder, names, **options)
-    found = segment(inputs, params, space=Colours(), segments=folder / "segments", seed=0)
+    found = segment(inputs, params, space=Colours, segments=folder / "segments", seed=0)
     stats = [json.loads(path.read_text()) for path in sorted((folder / "segments").glob("*_stats.json"))]
     total = {name: sum(part[name] for part in stats) for name in stats[0]}
     assert {name: found[name] for name in total} == total

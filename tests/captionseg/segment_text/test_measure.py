@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from captionseg.records import SEGMENTS, TRUTH
-from captionseg.segment_text.measure import measure, namer
+from captionseg.segment_text.measure import measure, measures, namer
 from captionseg.segment_text.rle import encode
 
 NAMES = ("dog", "tall grass", "car")
@@ -77,7 +77,8 @@ def test_only_texts_of_some_kinds_and_the_segments_that_have_one() -> None:
     rows[0]["texts"][1]["kind"] = rows[1]["texts"][0]["kind"] = rows[2]["texts"][0]["kind"] = "concept"
     truth = [{"uid": uid, "concepts": ["dog", "tall grass"], "mask": png(~dog)} for uid in "ab"]
     tables = pa.Table.from_pylist(rows, schema=SEGMENTS), pa.Table.from_pylist(truth, schema=TRUTH)
-    every, captions = measure(*tables, NAMES), measure(*tables, NAMES, kinds=("phrase",))
+    found = measures(*tables, NAMES, {"every": ("phrase", "concept"), "captions": ("phrase",)})
+    every, captions = found["every"], found["captions"]
     assert (every["recall"], every["named_recall"], every["text_precision"]) == (0.75, 0.5, 0.5)
     # of "b" nothing is left, and its two true masks are missed
     assert (captions["recall"], captions["named_recall"], captions["text_precision"]) == (0.25, 0.25, 1)

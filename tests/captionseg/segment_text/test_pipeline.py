@@ -57,7 +57,7 @@ class Colours:
 def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Everything that the stage reads; the phrase of a caption is the caption, and the grey ground its expression."""
     monkeypatch.setattr(pipelines, "referring", lambda captions, model=None: [[spoken(c)] for c in captions])
-    write_regions(squares / "pairs", features, squares / "regions", maker=PARAMS.superpixels.maker, workers=1)
+    write_regions(squares / "pairs", features, squares / "regions", maker=PARAMS.superpixels.maker)
     pairs = read_pairs(squares / "pairs").to_pylist()
     train = [p for p in pairs if p["split"] == "train"]
     archives = [(Concept(p["caption"].split()[1]), Concept("ground")) for p in train]
@@ -70,7 +70,7 @@ def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def run(folder: Path, out: str = "segments", params: SegmentTextParams = PARAMS) -> dict[str, float]:
     inputs = inputs_of(folder)
-    return pipelines.segment(inputs, params, space=Colours(), segments=folder / out, seed=0)
+    return pipelines.segment(inputs, params, space=Colours, segments=folder / out, seed=0)
 
 
 def inputs_of(folder: Path) -> pipelines.Inputs:

@@ -1,0 +1,116 @@
+"""Workers that are processes of a Ray cluster: of this machine, or of several that share a file system.
+
+The only module that knows ray (an extra). Nothing is uploaded: workers run in the same folder and import captionseg
+from there or from where it is installed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from captionseg.records import UserError, one_line
+from captionseg.runtime import RuntimeParams
+from captionseg.runtime.fan_out import ATTEMPTS, Answer, attempt, died, hold_to
+
+_held: dict[str, Callable[[Any], Any]] = {}  # of a worker: what was sent to it once, by its name
+
+
+class RayTasks:
+    """See Workers. A job is a task; Ray itself gives it to another worker when one dies.
+
+    Args:
+        work: a function of a job.
+        runtime: `ray`, `workers` and `gpu_share`.
+        gpu: does a task take a share of a GPU, where the cluster has any?
+        threads: of each worker.
+        called: a job in words.
+
+    Raises:
+        UserError: if ray is not installed or there is no cluster at the address.
+    """
+
+    def __init__(self, work: Callable[[Any], Any], runtime: RuntimeParams, *, gpu: bool, threads: int,
+                 called: Callable[[Any], str]) -> None:  # fmt: skip
+        self.ray, self.own = connect(runtime)
+        self.limit, self.called = runtime.workers, called
+        name = uuid.uuid4().hex
+        self.given = [self.ray.put(work)], name, os.getcwd(), threads  # in a list: a worker fetches it once, not a task
+        share = runtime.gpu_share if gpu and self.ray.cluster_resources().get("GPU") else 0
+        # max_calls: of itself Ray ends a worker after each task with a GPU, and what it has loaded would be gone
+        options = {"num_cpus": 1, "num_gpus": share, "max_retries": ATTEMPTS - 1, "max_calls": 0}
+        self.task = self.ray.remote(**options)(_run)
+        self.out: dict[Any, tuple[int, Any]] = {}
+
+    def room(self, busy: int) -> bool:
+        """See Workers. Without a limit so many wait that no core of the cluster has to."""
+        return busy < (self.limit or 2 * max(4, int(self.ray.cluster_resources().get("CPU", 0))))
+
+    def send(self, number: int, job: Any) -> None:
+        """See Workers."""
+        self.out[self.task.remote(self.given, number, job)] = (number, job)
+
+    def receive(self) -> Answer:
+        """See Workers."""
+        done, _ = self.ray.wait(list(self.out), num_returns=1)
+        number, job = self.out.pop(done[0])
+        try:
+            return Answer(*self.ray.get(done[0]))
+        except self.ray.exceptions.RayTaskError as error:  # before or after the work: it cannot be imported or sent
+            return Answer(number, False, RuntimeError(f"{self.called(job)}: {error}"))
+        except self.ray.exceptions.RayError as error:
+            raise died(self.called(job), f"{type(error).__name__} of ray") from None
+
+    def close(self) -> None:
+        """See Workers."""
+        for reference in self.out:
+            self.ray.cancel(reference)
+        if self.own:
+            self.ray.shutdown()
+
+
+def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
+    """ray, with a cluster; and is that to be left again? One that the caller is in is not."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))  # by default for ever
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it will be; unset, ray warns
+    if not runtime.ray:  # its name says less than it does: with 0 Ray's servers listen to this machine alone
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UserError("runtime.fan_out: ray is not installed; pip install -e .[ray], or take processes") from None
+    if ray.is_initialized():
+        return ray, False
+    try:
+        if runtime.ray:
+            ray.init(address=runtime.ray, logging_level=logging.WARNING)
+        else:
+            ray.init(address="local", num_cpus=runtime.workers or None, include_dashboard=False,
+                     _node_ip_address="127.0.0.1", logging_level=logging.WARNING)  # fmt: skip
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"runtime.ray: no cluster at {runtime.ray or 'this machine'} ({one_line(error)}); start one by "
+                        "`ray start --head`, see docs/operations.md") from None
+    return ray, True
+
+
+def _run(given: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple[int, bool, Any]:
+    """A task."""
+    references, name, folder, threads = given
+    if name not in _held:
+        import ray
+
+        try:
+            os.chdir(folder)  # paths of stages are relative
+        except OSError:
+            lost = UserError(f"{folder}: a machine of the Ray cluster ({os.uname().nodename}) has no such folder; all "
+                             "of them need the same files under the same paths")
+            return number, False, lost
+        work: Any = ray.get(references[0])
+        hold_to(threads)
+        _held.clear()
+        _held[name] = work
+    return tuple(attempt(_held[name], number, job))  # type: ignore[return-value]

@@ -1,0 +1,116 @@
+"""The stages that spread shards write the same bytes whoever writes them, and go on where they were killed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fan_out_jobs import Colours, Deadly
+
+from captionseg import indexing
+from captionseg.captioners import CaptionParams
+from captionseg.captioners.corpus import write_captions
+from captionseg.curation import CoCu, CurateParams
+from captionseg.curation.pipeline import curate
+from captionseg.datasets import Shapes
+from captionseg.datasets.shards import read_pairs, write_shards
+from captionseg.records import UserError
+from captionseg.regioning import write_regions
+from captionseg.runtime import HERE, RuntimeParams
+from captionseg.runtime.fan_out import Once
+from captionseg.segment_text import SegmentTextParams
+from captionseg.segment_text.pipeline import Inputs, segment
+from captionseg.segmenters import Felzenszwalb
+from captionseg.text.vocabulary import VocabularyParams
+
+TWO = RuntimeParams(workers=2)
+MAKER = Felzenszwalb(side=32, min_size=20)
+RULES = CurateParams(["nouns", "cocu", "cocu_calibrated"], vocabulary=VocabularyParams(minimum=2),
+                     cocu=CoCu(neighbours=8, minimum_support=2))  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def download(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
+    return write_shards(Shapes(train=5, tune=2, test=2), out / "pairs", out / "truth", shard_size=3, min_success=0.5,
+                        seed=0, runtime=runtime)  # fmt: skip
+
+
+def index(data: SimpleNamespace, out: Path, runtime: RuntimeParams, encoder: Callable = Colours) -> object:
+    return indexing.extract(data.table, data.pairs, Once(encoder), out, runtime=runtime)
+
+
+def regions(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
+    return write_regions(data.pairs, data.features, out, maker=MAKER, runtime=runtime)
+
+
+def curated(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
+    rules = replace(RULES, cocu_calibrated=replace(RULES.cocu_calibrated, neighbours=8))
+    true = {uid: {"dog", "grass"} for uid in data.table["uid"].to_pylist()}
+    return curate(data.index, data.features, data.words, rules, true=true, supervision=out / "rules", seed=0,
+                  runtime=runtime)  # fmt: skip
+
+
+def segment_text(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
+    inputs = Inputs(data.pairs, data.captions, data.supervision, data.features, data.regions)
+    return segment(inputs, SegmentTextParams("cocu", min_area=4), space=Colours, segments=out, seed=0, runtime=runtime)
+
+
+STAGES = {f.__name__: f for f in (download, index, regions, curated, segment_text)}
+
+
+@pytest.fixture(scope="module")
+def data(world, tmp_path_factory) -> SimpleNamespace:
+    """The folders of a finished run, and what each stage makes of them in one process."""
+    from captionseg.encoders import TextSpace
+
+    captions = tmp_path_factory.mktemp("captions")
+    write_captions(world.pairs, CaptionParams(), captions)
+    folders = {name: getattr(world, name) for name in ("pairs", "features", "index", "regions", "supervision")}
+    found = SimpleNamespace(**folders, captions=captions, table=read_pairs(world.pairs),
+                            words=TextSpace.load(world.encoder).encode, whole={})  # fmt: skip
+    for name, stage in STAGES.items():
+        out = tmp_path_factory.mktemp(name)
+        found.whole[name] = stage(found, out, HERE), contents(out)
+    return found
+
+
+@pytest.mark.parametrize(("stage", "how"), [*((stage, "ray") for stage in STAGES), ("curated", "two")])
+def test_the_same_bytes_as_one_process(request, data, stage: str, how: str, tmp_path: Path) -> None:
+    """Of the others by two processes: index below, download and regions in tests of their own."""
+    runtime = TWO if how == "two" else replace(request.getfixturevalue("cluster"), workers=2)
+    left = tmp_path / {"download": "truth", "curated": "rules"}.get(stage, "") / ".left.npy.1.part"
+    left.parent.mkdir(exist_ok=True)
+    left.touch()  # by a worker that was killed
+    result, files = data.whole[stage]
+    assert len(files) > 3
+    assert STAGES[stage](data, tmp_path, runtime) == result
+    assert contents(tmp_path) == files
+
+
+def test_a_process_killed_at_a_shard_changes_nothing(data, tmp_path: Path) -> None:
+    index(data, tmp_path / "out", TWO, functools.partial(Deadly, tmp_path / "mark"))
+    assert (tmp_path / "mark").exists()
+    assert contents(tmp_path / "out") == data.whole["index"][1]
+
+
+def test_a_run_that_failed_keeps_the_shards_that_it_finished(data, tmp_path: Path) -> None:
+    class Fails(Colours):
+        def features(self, images):
+            if (tmp_path / "dense").is_dir():
+                raise UserError("no more")
+            return super().features(images)
+
+    with pytest.raises(UserError, match="no more"):
+        index(data, tmp_path, HERE, lambda: Fails())
+    kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*_00000.npy")}
+    index(data, tmp_path, HERE)
+    assert contents(tmp_path) == data.whole["index"][1]
+    assert len(kept) == 3
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept

@@ -1,0 +1,41 @@
+"""Processes of this machine: what they see, and what does not reach them or come back. See test_fan_out too."""
+
+from __future__ import annotations
+
+import functools
+
+import fan_out_jobs as jobs
+import pytest
+
+from captionseg.runtime import RuntimeParams, fan_out
+from captionseg.runtime.fan_out import spread
+from captionseg.runtime.processes import Processes, reason
+
+TWO = RuntimeParams(workers=2)
+
+
+def test_what_cannot_be_imported_or_sent_is_told() -> None:
+    with pytest.raises(RuntimeError, match="cannot be sent"):
+        list(spread(jobs.unsendable, range(2), TWO))
+    with pytest.raises(AttributeError, match="local object"):  # to the workers, even
+        list(spread(lambda job: job, range(2), TWO))
+
+
+def test_a_worker_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "visible_gpus", lambda: ["3", "5"])
+    found = list(spread(functools.partial(jobs.place, 0.2), range(2), RuntimeParams(), device="auto"))
+    assert {gpu for _, _, gpu, _ in found} == {"3", "5"}
+
+
+def test_ending_in_the_middle_leaves_no_process() -> None:
+    workers = Processes(functools.partial(jobs.place, 60.0), [None, None], threads=1, called=str)
+    workers.send(0, 0)
+    processes = [worker.process for worker in workers.workers]
+    assert all(process.is_alive() for process in processes)
+    workers.close()
+    with pytest.raises(ValueError, match="closed"):
+        processes[0].is_alive()
+
+
+def test_how_a_process_ended_in_words() -> None:
+    assert (reason(-9), reason(3)) == ("signal 9", "exit code 3")
