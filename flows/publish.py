@@ -102,6 +102,8 @@ def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
     try:
         with httpx.Client(timeout=20) as client:
             name = client.get(f"{api}/experiments/get-by-name", params={"experiment_name": "captionseg"})
+            if name.status_code == 404:  # nothing was ever recorded
+                return ""
             experiment = name.raise_for_status().json()["experiment"]["experiment_id"]
             where = f"tags.reproduction = 'flow-{run_id}' and tags.role = 'reproduction'"
             asked = {"experiment_ids": [experiment], "filter": where, "order_by": ["attributes.start_time ASC"]}

@@ -67,7 +67,6 @@ def environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict
         "PREFECT_API_URL": f"{places.prefect}/api",
         "PREFECT_HOME": str(FOLDER / "prefect"),
         "MLFLOW_TRACKING_URI": places.mlflow,
-        "CAPTIONSEG_ROOT": str(ROOT),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environ.get("PYTHONPATH")])),
     }
     return {**QUIET, **environ, **ours}

@@ -50,6 +50,13 @@ class Job:
         return f"{words}-{self.key[:8]}"
 
 
+def enter() -> dict[str, str]:
+    """Step `pull` of prefect.yaml: a worker goes to the checkout that its own `flows` is in. No path is named anywhere."""
+    folder = Path(__file__).resolve().parents[1]
+    os.chdir(folder)
+    return {"directory": str(folder)}
+
+
 @contextlib.contextmanager
 def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path]:
     """The folder that a run works in, to itself until it ends.
