@@ -59,6 +59,7 @@ def launch(
     with path.open("ab") as log:
         process = subprocess.Popen(command, cwd=cwd, env={**env, MARK: f"{folder}:{name}"}, stdin=subprocess.DEVNULL,
                                    stdout=log, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+    process.returncode = 0  # nobody waits for it: no warning that it still runs
     daemon = Daemon(name, process.pid, psutil.Process(process.pid).create_time(), url, str(path))
     _file(folder, name).write_text(json.dumps(asdict(daemon)))
     return daemon

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     root, overrides = Path(argv[0]), argv[1:]
     try:
         with Repo(str(root)) as repo:
-            cache = repo.cache.local.path
+            cache = repo.cache.local_cache_dir
         local = root / ".dvc" / "config.local"  # remotes and their keys
         if local.exists():
             shutil.copy(local, Path(".dvc", "config.local"))
