@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -73,6 +74,7 @@ def test_a_copy_has_uncommitted_changes_overrides_and_data_and_becomes_an_experi
         text = (copy / "params.yaml").read_text()
         assert text.startswith("# why one\nn: 1\nm:")
         assert "k: 3" in text
+        sh(f"rm a.txt && echo 9 > a.txt && {sys.executable} -m dvc commit -q -f", copy)
         (copy / "report.md").write_text("new, and not in any cache\n")
     assert not copy.exists()
     assert sh("git status --short", root) == before, "the repository is as it was"
@@ -80,6 +82,10 @@ def test_a_copy_has_uncommitted_changes_overrides_and_data_and_becomes_an_experi
     head = sh("git rev-parse HEAD", root).strip()
     assert ref == f"refs/exps/{head[:2]}/{head[2:]}/happy-fox-01234567"
     assert sh(f"git show {ref}:report.md", root) == "new, and not in any cache\n"
+    made = hashlib.md5(b"9\n").hexdigest()
+    assert made in sh(f"git show {ref}:dvc.lock", root)
+    assert (root / ".dvc" / "cache" / "files" / "md5" / made[:2] / made[2:]).exists(), "its data is in our cache"
+    assert (root / "a.txt").read_text() == "1\n"
     assert sh(f"{sys.executable} -m dvc exp list --name-only", root).split() == ["happy-fox-01234567"]
 
 
