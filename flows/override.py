@@ -30,7 +30,8 @@ def main(argv: list[str]) -> int:
             shutil.copy(local, Path(".dvc", "config.local"))
         with Config(str(Path(".dvc").resolve())).edit("local") as settings:
             # Links: a copy of the data costs no disk. What is linked is read-only, and stages rename, never write into.
-            settings["cache"] = {**settings.get("cache", {}), "dir": cache, "type": ["reflink", "hardlink", "copy"]}
+            section = settings.setdefault("cache", {})  # pyright: ignore[reportAttributeAccessIssue]
+            section |= {"dir": cache, "type": ["reflink", "hardlink", "copy"]}
         paths = to_path_overrides(overrides)
         if len(get_hydra_sweeps(paths)) != 1:
             print("several values are several runs: start one run for each", file=sys.stderr)

@@ -81,13 +81,17 @@ def gpus() -> int:
 
 
 def mlflow_command(places: Places, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The MLflow server. Artifacts are files of this machine, unless it is told where to send them."""
+    """The MLflow server. Files of runs are files of this machine, unless it is told where to send them.
+
+    Runs of this machine write them where `dvc repro` does without a server; those of others send them to it.
+    """
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", places.host,
                "--port", str(places.mlflow_port)]  # fmt: skip
     if "MLFLOW_BACKEND_STORE_URI" not in environ:
         command += ["--backend-store-uri", f"sqlite:///{ROOT / 'mlflow.db'}"]
     if "MLFLOW_ARTIFACTS_DESTINATION" not in environ:
-        command += ["--default-artifact-root", (ROOT / "mlruns").as_uri()]
+        option = "--default-artifact-root" if places.host == Places.host else "--artifacts-destination"
+        command += [option, (ROOT / "mlruns").as_uri()]
     return command
 
 
