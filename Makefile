@@ -82,6 +82,8 @@ ablation: venv ## CoCu's Table 3 in five rows, each a part of CoCu more than the
 services: venv ## Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
 	@python -m flows.services start $(OPTIONS)
 
+mlflow: services
+
 services-status: venv ## which of them run, and where their logs are
 	@python -m flows.services status
 
@@ -97,4 +99,4 @@ lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 clean: ## forget unfinished work, keep data, models and reports
 	rm -rf .work
 
-.PHONY: help venv repro test check gate flow groups frozen segments ablation services services-status services-stop lock clean
+.PHONY: help venv repro test check gate flow groups frozen segments ablation mlflow services services-status services-stop lock clean

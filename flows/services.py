@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import shutil
 import socket
@@ -51,6 +52,12 @@ class Places:
     host: str = "127.0.0.1"
     prefect_port: int = 4200
     mlflow_port: int = 5000
+
+    def beside(self, found: Mapping[str, Daemon]) -> Places:
+        """These places, but those of servers that run where they are."""
+        urls = {name: httpx.URL(daemon.url) for name, daemon in found.items() if daemon.url}
+        ports = {f"{name}_port": url.port for name, url in urls.items()}
+        return dataclasses.replace(self, **ports, **({"host": url.host} if (url := urls.get("prefect")) else {}))
 
     @property
     def prefect(self) -> str:
@@ -241,7 +248,7 @@ def main(argv: list[str] | None = None) -> int:
     if given.command == "status" or daemons.running(FOLDER).keys() >= {"prefect", "mlflow", *names(given.pools)}:
         return status()
     try:
-        places = Places(given.host, given.prefect_port, given.mlflow_port)
+        places = Places(given.host, given.prefect_port, given.mlflow_port).beside(daemons.running(FOLDER))
         start(places, given.pools)
     except ServiceError as error:
         print(f"error: {error}", file=sys.stderr)
