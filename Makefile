@@ -23,7 +23,7 @@ venv: $(VENV)/.done ## .venv with the exact versions of requirements.lock
 repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 seconds when nothing changed)
 	dvc repro
 	@python -m stages.gate || true
-	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make mlflow"
+	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make services"
 
 PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 test: venv ## the tests: CPU, no network
@@ -79,9 +79,16 @@ ablation: venv ## CoCu's Table 3 in five rows, each a part of CoCu more than the
 	$(KEEP) ablation --about "The parts of CoCu one by one: rows of its Table 3." \
 	  --recipes nouns-mil caption_retrieval-mil cocu_naive-mil cocu_ranked-mil cocu-mil
 
-mlflow: venv ## the MLflow UI over all runs, on http://127.0.0.1:5000
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 \
-	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root $(CURDIR)/mlruns
+services: venv ## Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
+	@python -m flows.services start $(OPTIONS)
+
+mlflow: services
+
+services-status: venv ## which of them run, and where their logs are
+	@python -m flows.services status
+
+services-stop: venv ## end them and what they run
+	@python -m flows.services stop
 
 lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 	rm -rf .work/lock && $(PYTHON) -m venv .work/lock
@@ -92,4 +99,4 @@ lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 clean: ## forget unfinished work, keep data, models and reports
 	rm -rf .work
 
-.PHONY: help venv repro test check gate flow groups frozen segments ablation mlflow lock clean
+.PHONY: help venv repro test check gate flow groups frozen segments ablation mlflow services services-status services-stop lock clean

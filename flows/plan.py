@@ -26,9 +26,10 @@ class Stage:
     Args:
         name: `index`, or `pretrain@cocu-mil` for one of a matrix.
         retries: how often a stage that failed is tried again; it goes on from its unfinished work.
-        retry_delay_seconds: seconds before it is tried again.
+        retry_delay_seconds: seconds before it is tried again; twice as long before each further time.
         timeout: seconds after which an attempt is ended, and counts as failed.
         gpu: whether it wants a GPU: its task gets the tag `gpu`, for a concurrency limit of that name.
+        outs: what it writes, relative to the repository; DVC's, no option.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Stage:
     retry_delay_seconds: float = 0.0
     timeout: float | None = None
     gpu: bool = False
+    outs: tuple[str, ...] = ()
 
 
 def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
@@ -50,26 +52,26 @@ def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise PlanError(f"dvc.yaml in {root}: {lines[-1]}")
-    return [stage(name, options) for name, options in json.loads(done.stdout)]
+    return [stage(name, options, outs) for name, options, outs in json.loads(done.stdout)]
 
 
-def stage(name: str, options: Mapping[str, Any]) -> Stage:
+def stage(name: str, options: Mapping[str, Any], outs: Sequence[str] = ()) -> Stage:
     """A Stage from its `meta.prefect`.
 
     Raises:
         PlanError: a key that means nothing, or a value that is no number.
     """
-    valid = [field.name for field in dataclasses.fields(Stage) if field.name != "name"]
+    valid = [field.name for field in dataclasses.fields(Stage) if field.name not in ("name", "outs")]
     for key, value in options.items():
         if key not in valid:
             raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: unknown key (valid: {', '.join(valid)})")
         if not isinstance(value, int | float) or value < 0:
             raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: expected a number, found {value!r}")
-    return Stage(name, **options)
+    return Stage(name, **options, outs=tuple(outs))
 
 
 def main(targets: list[str]) -> int:
-    """Print [[name, meta.prefect], ...] in order, in the folder that this runs in."""
+    """Print [[name, meta.prefect, outs], ...] in order, in the folder that this runs in."""
     import networkx
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -82,7 +84,7 @@ def main(targets: list[str]) -> int:
             wanted = {s for target in targets for s in repo.stage.collect(target, with_deps=True)} or set(graph)
             order = networkx.lexicographical_topological_sort(graph.reverse(), key=place.__getitem__)
             plan = [
-                [s.addressing, (s.meta or {}).get("prefect") or {}]
+                [s.addressing, (s.meta or {}).get("prefect") or {}, [out.def_path for out in s.outs]]
                 for s in order
                 if s in wanted and isinstance(s, PipelineStage)
             ]

@@ -1,44 +1,58 @@
-"""The whole DAG, stage by stage through DVC, with retries, time-outs, streamed logs and artifacts.
+"""The DAG, or a part of it, stage by stage through DVC, with retries, time-outs, streamed logs and artifacts.
 
-    python -m flows.reproduce                       # everything, with no server running
-    python -m flows.reproduce --targets curate      # a stage and what it needs
+    python -m flows.reproduce                                   # everything, with no server running
+    python -m flows.reproduce --targets curate                  # a stage and what it needs
+    python -m flows.reproduce --recipes cocu-mil -S pretrain.epochs=2   # one recipe, in a copy, as an experiment
 
 Each stage is one task that runs `dvc repro STAGE`. What it needs has run before, so DVC finds that unchanged, and
-decides by itself whether the stage runs, comes from its run-cache or stays as it is: Prefect caches nothing. Never
-`dvc repro --single-item`: it takes the half-written output of a stage that failed for good.
+decides by itself whether the stage runs, comes from its run-cache or stays as it is: Prefect caches nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
+from prefect.tasks import exponential_backoff
 
 from flows.plan import PlanError, Stage, read
 from flows.process import TooLate, run
+from flows.publish import failure, publish
+from flows.workspace import Job, WorkspaceError, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
+TAIL = 20  # lines of a stage's log that its failure carries
 
 OUTCOMES = {"ran": "Running stage '{}':", "restored": "Stage '{}' is cached - skipping run"}
 
 
 class StageError(Exception):
-    """A stage failed for the last time. One line that names it."""
+    """A stage failed for the last time. The first line names it; the last ones of its log follow.
+
+    Args:
+        stage: its name.
+        what: what became of it.
+        lines: its log.
+    """
+
+    def __init__(self, stage: str, what: str, lines: Sequence[str] = ()) -> None:
+        self.stage, self.what, self.lines = stage, f"stage {stage!r}{what}", [*lines[-TAIL:]]
+        super().__init__("\n".join([self.what, *(["last lines of its log:"] if lines else []), *self.lines]))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def run_stage(name: str, *, root: str, timeout: float | None, flow_run_id: str) -> str:
+def run_stage(name: str, *, root: str, timeout: float | None, flow_run_id: str, force: bool = False) -> str:
     """Bring one stage up to date; its output goes to the log of this task, line by line.
 
     Args:
@@ -46,6 +60,8 @@ def run_stage(name: str, *, root: str, timeout: float | None, flow_run_id: str) 
         root: the repository.
         timeout: seconds.
         flow_run_id: what the stages' tracking knows this reproduction by.
+        force: run it though nothing changed. Then `--single-item`, which else must not be: it takes the half-written
+            output of a stage that failed. Here all that it needs has ended well just before.
 
     Returns:
         `ran`, `restored` (from DVC's run-cache) or `unchanged`.
@@ -69,13 +85,15 @@ def run_stage(name: str, *, root: str, timeout: float | None, flow_run_id: str) 
         "PYTHONUNBUFFERED": "1",
         "TQDM_MININTERVAL": "10",
     }
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", name]
+    options = ["--force", "--single-item"] if force else []
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *options, name]
     try:
         code = run(command, say, cwd=Path(root), env=environ, timeout=timeout)
     except TooLate as error:
-        raise StageError(f"stage {name!r}: {error}") from None
+        raise StageError(name, f": {error}", lines) from None
     if code:
-        raise StageError(f"stage {name!r} failed with exit code {code}: {reason(lines)}")
+        own = re.search(r"exited with (-?\d+)\s*$", "\n".join(lines))
+        raise StageError(name, f" failed with exit code {own[1] if own else code}: {reason(lines)}", lines)
     return next(
         (outcome for outcome, words in OUTCOMES.items() if any(line.startswith(words.format(name)) for line in lines)),
         "unchanged",
@@ -89,29 +107,57 @@ def reason(lines: list[str]) -> str:
 
 
 @flow(name="reproduce")
-def reproduce(targets: list[str] | None = None, root: str = str(ROOT)) -> list[dict[str, Any]]:
-    """Bring `targets` (default: all stages of dvc.yaml) up to date, and show what came of it.
+def reproduce(
+    targets: list[str] | None = None,
+    recipes: list[str] | None = None,
+    overrides: list[str] | None = None,
+    force: bool = False,
+    root: str | None = None,
+) -> list[dict[str, Any]]:
+    """Bring stages and what they need up to date, and show what came of it.
+
+    Args:
+        targets: stages of dvc.yaml; neither these nor recipes: all stages.
+        recipes: train and score these recipes of params.yaml.
+        overrides: changes of params.yaml as after `dvc exp run -S`. Then the run works in a copy of the repository,
+            beside others, and is kept as an experiment of DVC; else it waits until it has the repository to itself.
+        force: run the targets though nothing changed (a source that has new pictures), not what they need.
+        root: the repository; by default the one that this file is in.
 
     Returns:
         A row per stage: stage, outcome, seconds.
 
     Raises:
         PlanError: the stages cannot be read.
+        WorkspaceError: no copy could be made, or the experiment not be kept.
         StageError: a stage failed; nothing after it was run.
     """
-    stages = read(Path(root), targets or [])
-    get_run_logger().info("%d stages: %s", len(stages), ", ".join(stage.name for stage in stages))
-    rows = [{"stage": stage.name, "outcome": "not run", "seconds": 0.0} for stage in stages]
+    targets = [*(targets or []), *(f"evaluate@{recipe}" for recipe in recipes or [])]
+    name, key = flow_run.name or "flow", str(flow_run.id)
+    with workspace(Path(root or ROOT), Job(key, name, overrides or ()), get_run_logger().info) as folder:
+        stages = read(folder, targets)
+        get_run_logger().info("%d stages: %s", len(stages), ", ".join(stage.name for stage in stages))
+        forced = {stage.name for stage in stages if force and {stage.name, stage.name.split("@")[0]} & set(targets)}
+        rows = run_all(stages, folder, key, forced)
+        publish(folder, stages, key)
+    return rows
+
+
+def run_all(stages: Sequence[Stage], root: Path, key: str, forced: set[str]) -> list[dict[str, Any]]:
+    """Stage after stage to the first that fails; the table of what became of each is an artifact in any case."""
+    rows: list[dict[str, Any]] = [{"stage": stage.name, "outcome": "not run", "seconds": 0.0} for stage in stages]
     try:
         for stage, row in zip(stages, rows, strict=True):
             started, row["outcome"] = time.perf_counter(), "failed"
             try:
                 row["outcome"] = with_options(stage)(
-                    stage.name, root=root, timeout=stage.timeout, flow_run_id=str(flow_run.id)
+                    stage.name, root=str(root), timeout=stage.timeout, flow_run_id=key, force=stage.name in forced
                 )
             finally:
                 row["seconds"] = round(time.perf_counter() - started, 1)
-        publish_reports(Path(root))
+    except StageError as error:
+        failure(error.stage, error.what, error.lines)
+        raise
     finally:
         create_table_artifact(table=rows, key="stages", description="What each stage came to, retries included.")
     return rows
@@ -123,35 +169,9 @@ def with_options(stage: Stage) -> Any:
         name=stage.name,
         task_run_name=stage.name,
         retries=stage.retries,
-        retry_delay_seconds=stage.retry_delay_seconds,
+        retry_delay_seconds=exponential_backoff(stage.retry_delay_seconds),
         tags=["gpu"] if stage.gpu else [],
     )
-
-
-def publish_reports(root: Path) -> None:
-    """reports/metrics.json as a table, and where the page is. Of a run that finished: else it is an older one's."""
-    metrics, page = root / "reports" / "metrics.json", root / "reports" / "index.html"
-    if metrics.exists():
-        text = table(json.loads(metrics.read_text()))
-        where = f"\n\nPage: `{page}`\n" if page.exists() else "\n"
-        create_markdown_artifact(markdown=text + where, key="metrics", description="reports/metrics.json")
-
-
-def table(values: Mapping[str, Any]) -> str:
-    """A markdown table of the leaves of `values` by dotted name."""
-    rows = [f"| {name} | {value:.6g} |" for name, value in leaves(values)]
-    return "\n".join(["| metric | value |", "|---|---:|", *rows])
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """(dotted name, number) of each number."""
-    found = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found += leaves(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float):
-            found.append((f"{prefix}{key}", value))
-    return found
 
 
 def stop(number: int, frame: object) -> None:
@@ -161,15 +181,19 @@ def stop(number: int, frame: object) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after one line that names the stage that failed."""
-    parser = argparse.ArgumentParser(prog="python -m flows.reproduce", description=reproduce.description)
+    parser = argparse.ArgumentParser(prog="python -m flows.reproduce", description="Bring stages up to date.")
     parser.add_argument("--targets", nargs="*", default=[], help="stages to bring up to date, with what they need")
+    parser.add_argument("--recipes", nargs="*", default=[], help="recipes to train and score")
+    parser.add_argument("-S", "--set-param", action="append", default=[], dest="overrides", metavar="NAME=VALUE",
+                        help="a change of params.yaml, as of `dvc exp run`; the run works in a copy")  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="run the targets though nothing changed")
     parser.add_argument("--root", default=str(ROOT), help="the repository (default: %(default)s)")
-    arguments = parser.parse_args(argv)
+    given = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, stop)
     try:
-        reproduce(arguments.targets, arguments.root)
-    except (StageError, PlanError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        reproduce(given.targets, given.recipes, given.overrides, given.force, given.root)
+    except (StageError, PlanError, WorkspaceError) as error:
+        print(f"error: {error.what if isinstance(error, StageError) else error}", file=sys.stderr)
         return 1
     return 0
 

@@ -31,8 +31,8 @@ def test_stages_come_after_what_they_need_with_their_options(repository):
     names = [stage.name for stage in found]
     assert sorted(names) == ["a", "alone", "b@x", "b@y", "last"]
     assert names.index("a") < names.index("b@x") < names.index("b@y") < names.index("last")
-    assert found[names.index("b@x")] == Stage("b@x", retries=2, timeout=60, gpu=True)
-    assert found[names.index("alone")] == Stage("alone")
+    assert found[names.index("b@x")] == Stage("b@x", retries=2, timeout=60, gpu=True, outs=("b-x.txt",))
+    assert found[names.index("alone")] == Stage("alone", outs=("alone.txt",))
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,16 @@ import pytest
 
 from flows import reproduce as module
 from flows.process import TooLate
-from flows.reproduce import StageError, leaves, main, reason, reproduce, table
+from flows.reproduce import StageError, main, reason, reproduce
 
 # Stages that tell of their runs in files beside the repository, where DVC does not look.
 CHAIN = """
 stages:
   c:
-    cmd: echo c >> ../ran; cat b.txt > c.txt
+    cmd: echo c >> ../ran; cat b.txt > c.txt; mkdir -p reports; cp ../metrics.json reports
     deps: [b.txt]
     outs: [c.txt]
+    metrics: [reports/metrics.json: {cache: false}]
   b:
     cmd: echo b >> ../ran; %s
     deps: [a.txt]
@@ -67,7 +68,7 @@ def heard(caplog):
 def test_stages_run_in_order_once_and_a_failure_is_tried_again(repository, heard):
     root = repository(CHAIN % ("test -e ../tried || { touch ../tried; exit 1; }; cp a.txt b.txt", 60))
     (root / "reports").mkdir()
-    (root / "reports" / "metrics.json").write_text('{"recipes": {"cocu-mil": {"miou": 36.25}}, "data": {"pairs": 4}}')
+    (root.parent / "metrics.json").write_text('{"recipes": {"cocu-mil": {"miou": 36.25}}, "data": {"pairs": 4}}')
     (root / "reports" / "index.html").write_text("")
     assert outcomes(reproduce(root=str(root))) == {"a": "ran", "b": "ran", "c": "ran"}
     assert ran(root) == ["a", "b", "b", "c"]
@@ -82,6 +83,10 @@ def test_stages_run_in_order_once_and_a_failure_is_tried_again(repository, heard
     assert ran(root) == ["a", "b", "b", "c"]
     assert outcomes(json.loads(artifacts()["stages"])) == outcomes(rows)
 
+    rows = reproduce(["b"], force=True, root=str(root))
+    assert outcomes(rows) == {"a": "unchanged", "b": "ran"}, "what it needs is not forced"
+    assert ran(root)[4:] == ["b"]
+
 
 def test_a_stage_that_keeps_failing_stops_the_flow(repository, capsys):
     root = repository(CHAIN % ("echo no pairs in shard 7; exit 4", 60))
@@ -93,7 +98,7 @@ def test_a_stage_that_keeps_failing_stops_the_flow(repository, capsys):
     finally:
         signal.signal(signal.SIGTERM, handler)
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said == "error: stage 'b' failed with exit code 255: no pairs in shard 7"
+    assert said == "error: stage 'b' failed with exit code 4: no pairs in shard 7"
     assert ran(root) == ["a", "b", "b"], "one retry, and nothing after it"
     assert not (root / "b.txt").exists()
     shown = artifacts()
@@ -148,16 +153,27 @@ def test_sigterm_ends_the_stage_and_the_temporary_server(repository, tmp_path):
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
+def test_a_failure_carries_the_end_of_the_log():
+    error = StageError("b", " failed with exit code 4: no pairs", [f"line {i}" for i in range(100)])
+    said = str(error).splitlines()
+    assert said[:2] == ["stage 'b' failed with exit code 4: no pairs", "last lines of its log:"]
+    assert said[2:] == [f"line {i}" for i in range(80, 100)]
+    assert str(StageError("b", ": not done after 3 s")) == "stage 'b': not done after 3 s"
+
+
+def test_recipes_are_targets_and_each_delay_is_twice_the_last(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(module, "read", lambda root, targets: asked.append(targets) or [])
+    reproduce(["curate"], ["cocu-mil"], root=str(tmp_path))
+    assert asked == [["curate", "evaluate@cocu-mil"]]
+    delays = module.with_options(module.Stage("index", retries=3, retry_delay_seconds=10)).retry_delay_seconds
+    assert delays == [10, 20, 40]
+
+
 def test_the_reason_is_what_the_stage_said_last():
     lines = ["Running stage 'b':", "error: no pairs", "", "ERROR: failed to reproduce 'b': exited with 1"]
     assert reason(lines) == "error: no pairs"
     assert reason([]) == "it said nothing"
-
-
-def test_a_table_has_the_numbers_by_dotted_name():
-    values = {"recipes": {"a": {"miou": 1 / 3}}, "name": "x", "gate": {"passed": 1}}
-    assert leaves(values) == [("recipes.a.miou", 1 / 3), ("gate.passed", 1)]
-    assert table(values).splitlines()[2:] == ["| recipes.a.miou | 0.333333 |", "| gate.passed | 1 |"]
 
 
 def test_a_gpu_stage_has_the_tag_that_a_limit_can_hold():

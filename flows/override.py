@@ -1,0 +1,50 @@
+"""A program for workspace.py, run in a fresh clone: give it the repository's cache, overrides, and data.
+
+    python flows/override.py ROOT pretrain.epochs=2 ...
+
+A process of its own, because DVC warns, locks and changes folders as it likes. The syntax of overrides is DVC's own
+code's (Hydra's), with `file:` before those that are not of params.yaml.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str]) -> int:
+    """Entry point: 0, or 1 after one line on stderr."""
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.utils.cli_parse import to_path_overrides
+    from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+
+    root, overrides = Path(argv[0]), argv[1:]
+    try:
+        with Repo(str(root)) as repo:
+            cache = repo.cache.local_cache_dir
+        local = root / ".dvc" / "config.local"  # remotes and their keys
+        if local.exists():
+            shutil.copy(local, Path(".dvc", "config.local"))
+        with Config(str(Path(".dvc").resolve())).edit("local") as settings:
+            # Links: a copy of the data costs no disk. What is linked is read-only, and stages rename, never write into.
+            section = settings.setdefault("cache", {})  # pyright: ignore[reportAttributeAccessIssue]
+            section |= {"dir": cache, "type": ["reflink", "hardlink", "copy"]}
+        paths = to_path_overrides(overrides)
+        if len(get_hydra_sweeps(paths)) != 1:
+            print("several values are several runs: start one run for each", file=sys.stderr)
+            return 1
+        for path, values in paths.items():
+            apply_overrides(path, values)
+        with Repo() as repo:
+            repo.checkout(force=True, allow_missing=True)
+    except DvcException as error:
+        print(" ".join(f"{error}: {error.__cause__ or ''}".split()), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+"""A program for services.py: make the work pools `cpu` and `gpu` where they are not there yet.
+
+Their limits are how many runs are under way at once, on all machines together: `gpu` one a GPU. Set them to what the
+team has: `prefect work-pool set-concurrency-limit gpu 4`; pools that are there are left as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import flows  # noqa: F401  telemetry off, before Prefect is imported
+from flows.services import POOLS, gpus
+
+
+def main() -> int:
+    """Entry point: 0."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.workers.process import ProcessWorker
+
+    limits = {"cpu": max(2, (os.cpu_count() or 2) // 2), "gpu": max(1, gpus())}
+    template = ProcessWorker.get_default_base_job_template()
+    with get_client(sync_client=True) as client:
+        there = {pool.name for pool in client.read_work_pools()}
+        for name in POOLS:
+            if name not in there:
+                pool = WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template,
+                                      concurrency_limit=limits[name])  # fmt: skip
+                client.create_work_pool(pool)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""What a run shows beside its states: artifacts of Prefect, made of the reports that its stages wrote.
+
+Only of stages that this run brought up to date: other reports are an older run's.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.logging import get_run_logger
+
+from flows.plan import Stage
+
+PICTURE = 900  # width in pixels of a picture in an artifact, which is a row of the server's database
+
+
+def publish(root: Path, stages: Sequence[Stage], run_id: str) -> None:
+    """Artifacts `metrics`, `validation`, `comparison`, `overlays` and `mlflow`, each where its stage is among these."""
+    outs = {out for stage in stages for out in stage.outs}
+    makers = {
+        "metrics": ("reports/metrics.json", metrics),
+        "validation": ("reports/validation.json", validation),
+        "comparison": ("reports/comparison.md", comparison),
+        "overlays": ("reports/pictures", overlays),
+    }
+    for key, (report, make) in makers.items():
+        if report in outs and (text := make(root)):
+            create_markdown_artifact(markdown=text, key=key, description=report)
+    if link := mlflow_run(run_id):
+        create_link_artifact(link=link, link_text="this run in MLflow", key="mlflow", description="curves, files")
+
+
+def failure(stage: str, message: str, lines: Sequence[str]) -> None:
+    """Artifact `failure`: the stage, why, and the last lines of its log."""
+    head = [f"## Stage `{stage}` failed", "", message, "", "Last lines of its log:", "", "```"]
+    text = "\n".join([*head, *lines, "```"])
+    create_markdown_artifact(markdown=text, key="failure", description=f"stage {stage}")
+
+
+def metrics(root: Path) -> str:
+    """reports/metrics.json as a table, and where the page is."""
+    path, page = root / "reports" / "metrics.json", root / "reports" / "index.html"
+    if not path.exists():
+        return ""
+    return table(json.loads(path.read_text())) + (f"\n\nPage: `{page}`\n" if page.exists() else "\n")
+
+
+def validation(root: Path) -> str:
+    """reports/validation.json: the verdict, a row per table, and what failed."""
+    path = root / "reports" / "validation.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    rows, failed = ["| table | expectations | failed |", "|---|---:|---:|"], []
+    for name, of in found["tables"].items():
+        bad = [one for one in of["expectations"] if not one["success"]]
+        rows.append(f"| {name} | {len(of['expectations'])} | {len(bad)} |")
+        failed += [f"- {name}: {one['expectation']} of `{one.get('column')}`: {one['observed']}" for one in bad]
+    verdict = "passed" if found["success"] else "FAILED"
+    pages = f"Pages: `{root / 'reports' / 'validation' / 'index.html'}`"
+    return "\n".join([f"**{verdict}**", "", *rows, "", *failed, "", pages])
+
+
+def comparison(root: Path) -> str:
+    """reports/comparison.md, less its pictures, which are files beside it, and where its page is."""
+    path = root / "reports" / "comparison.md"
+    if not path.exists():
+        return ""
+    text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("!["))
+    return f"Page: `{path.with_suffix('.html')}`\n\n{text}\n"
+
+
+def overlays(root: Path) -> str:
+    """reports/pictures/overlays.jpg, smaller, within the text: a server on another machine has no such file."""
+    from PIL import Image
+
+    path = root / "reports" / "pictures" / "overlays.jpg"
+    if not path.exists():
+        return ""
+    with Image.open(path) as image:
+        image.thumbnail((PICTURE, 20 * PICTURE))
+        image.convert("RGB").save(made := io.BytesIO(), "JPEG", quality=80)
+    data = base64.b64encode(made.getvalue()).decode()
+    return f"![segmented test pictures](data:image/jpeg;base64,{data})\n\n`{path}`\n"
+
+
+def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Address of the page of a flow run's stages in MLflow; empty without a server (MLFLOW_TRACKING_URI)."""
+    server = environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+    if not server.startswith("http"):
+        return ""
+    api = f"{server}/api/2.0/mlflow"
+    try:
+        with httpx.Client(timeout=20) as client:
+            name = client.get(f"{api}/experiments/get-by-name", params={"experiment_name": "captionseg"})
+            if name.status_code == 404:  # nothing was ever recorded
+                return ""
+            experiment = name.raise_for_status().json()["experiment"]["experiment_id"]
+            where = f"tags.reproduction = 'flow-{run_id}' and tags.role = 'reproduction'"
+            asked = {"experiment_ids": [experiment], "filter": where, "order_by": ["attributes.start_time ASC"]}
+            runs = client.post(f"{api}/runs/search", json=asked).raise_for_status().json().get("runs", [])
+    except (httpx.HTTPError, KeyError, ValueError) as error:
+        with contextlib.suppress(RuntimeError):
+            get_run_logger().warning("no link to MLflow: %s", error)
+        return ""
+    return f"{server}/#/experiments/{experiment}/runs/{runs[0]['info']['run_id']}" if runs else ""
+
+
+def table(values: Mapping[str, Any]) -> str:
+    """A markdown table of the leaves of `values` by dotted name."""
+    rows = [f"| {name} | {value:.6g} |" for name, value in leaves(values)]
+    return "\n".join(["| metric | value |", "|---|---:|", *rows])
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """(dotted name, number) of each number."""
+    found = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found += leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float):
+            found.append((f"{prefix}{key}", value))
+    return found

@@ -1,0 +1,194 @@
+"""Where a run works: in the repository, one run at a time, or in a copy of its own that ends as an experiment of DVC.
+
+A run that changes nothing in params.yaml brings the repository itself up to date; others that want the same wait for
+it. A run with overrides works in a copy below .dvc/tmp/exps, as `dvc exp run --temp` does, on the same cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+KEEP_DAYS = 3.0  # a copy whose run did not end well waits so long for a retry of that run
+LOCK = Path(".dvc", "tmp", "workspace.lock")
+COPIES = Path(".dvc", "tmp", "exps")
+
+
+class WorkspaceError(Exception):
+    """There is no place to work in: no commit, an override that DVC does not understand. One line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which run works there.
+
+    Args:
+        key: id of the flow run: a retry has the same, and goes on in the same copy.
+        name: how people see it; the experiment is called so.
+        overrides: changes of params.yaml in the syntax of `dvc exp run -S`.
+    """
+
+    key: str
+    name: str
+    overrides: Sequence[str] = ()
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment: the run's, as git allows it, and the start of its id."""
+        words = re.sub(r"[^A-Za-z0-9_-]+", "-", self.name).strip("-") or "flow"
+        return f"{words}-{self.key[:8]}"
+
+
+def enter() -> dict[str, str]:
+    """Step `pull` of prefect.yaml: a worker goes to the checkout that its own `flows` is in; no path is named."""
+    folder = Path(__file__).resolve().parents[1]
+    os.chdir(folder)
+    return {"directory": str(folder)}
+
+
+@contextlib.contextmanager
+def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path]:
+    """The folder that a run works in, to itself until it ends.
+
+    With overrides the folder is a copy. A run that ends well leaves it as an experiment of `root` (`dvc exp show`)
+    and the copy is deleted. After a failure it stays for a retry of the same run, and is deleted by the first run
+    with overrides that starts KEEP_DAYS later.
+
+    Raises:
+        WorkspaceError: the copy cannot be made, or the experiment not be kept.
+    """
+    if not job.overrides:
+        with held(root / LOCK, job.name, say):
+            yield root
+        return
+    sweep(root)
+    copy = root / COPIES / f"flow-{job.key}"
+    with held(copy.with_suffix(".lock"), job.name, say):
+        if (mark := copy / ".git" / "prepared").exists():
+            mark.touch()
+            say(f"going on in {copy}")
+        else:
+            make(root, copy, job.overrides)
+            say(f"working in {copy}: commit and changes of tracked files of {root}, with {' '.join(job.overrides)}")
+        yield copy
+        keep(root, copy, job.experiment)
+        say(f"kept as experiment {job.experiment}: `dvc exp show`, `dvc exp apply {job.experiment}`")
+        shutil.rmtree(copy)
+    copy.with_suffix(".lock").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0) -> Iterator[None]:
+    """A lock that at most one process has, and no dead one; waits for it, and says who has it.
+
+    Args:
+        path: the lock's file; who has it stands beside it.
+        who: what others are told.
+        say: told once for each holder that is waited for.
+        patience: seconds between two looks at who has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, note, told = FileLock(path), path.with_suffix(".holder"), ""
+    while True:
+        try:
+            lock.acquire(timeout=patience if told else 0, poll_interval=0.2)
+            break
+        except Timeout:
+            holder = _read(note)
+            if holder != told:
+                say(f"waiting: {path.parents[2]} is in use by {holder}")
+                told = holder
+    try:
+        note.write_text(json.dumps(f"{who} (pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})"))
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _read(note: Path) -> str:
+    try:
+        return json.loads(note.read_text())
+    except (OSError, ValueError):
+        return "another run"
+
+
+def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
+    """`root` once more: its commit, the uncommitted changes of tracked files, its cache, its data, and overrides.
+
+    Raises:
+        WorkspaceError: no commit, or an override that is wrong.
+    """
+    shutil.rmtree(copy, ignore_errors=True)
+    commit = git(root, "rev-parse", "--verify", "HEAD").decode().strip()
+    git(root, "clone", "--quiet", "--local", "--no-checkout", str(root), str(copy))
+    git(copy, "checkout", "--quiet", "--detach", commit)
+    if changes := git(root, "diff", "--binary", "HEAD"):
+        git(copy, "apply", "--index", "--whitespace=nowarn", "-", stdin=changes)
+    program = Path(__file__).with_name("override.py")
+    # -P: this folder stays off the path, where modules would have the names of others.
+    command = [sys.executable, "-P", "-W", "ignore", str(program), str(root), *overrides]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=_environ())
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        shutil.rmtree(copy, ignore_errors=True)
+        raise WorkspaceError(f"overrides {' '.join(overrides)}: {lines[-1]}")
+    (copy / ".git" / "prepared").touch()
+
+
+def keep(root: Path, copy: Path, name: str) -> None:
+    """What was made in `copy` as an experiment of `root`, beside the commit that it began at; its data is in the cache.
+
+    A commit of all that git does not ignore, where DVC looks for experiments. Not `dvc exp save`: that enters the files
+    of stages which did not run in dvc.lock, as if they had, and leaves new reports out.
+
+    Raises:
+        WorkspaceError: git would not.
+    """
+    commit = git(copy, "rev-parse", "HEAD").decode().strip()
+    ref = f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
+    git(copy, "add", "--all")
+    git(copy, "-c", "user.name=captionseg", "-c", "user.email=captionseg@localhost", "commit", "--quiet", "--no-verify",
+        "--allow-empty", "--message", f"experiment {name}")  # fmt: skip
+    git(root, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", str(copy), f"+HEAD:{ref}")
+
+
+def sweep(root: Path, days: float = KEEP_DAYS) -> None:
+    """Delete copies that nobody works in and nobody has for `days`."""
+    for copy in (root / COPIES).glob("flow-*/"):
+        lock = FileLock(copy.with_suffix(".lock"))
+        with contextlib.suppress(Timeout, OSError), lock.acquire(timeout=0):
+            mark = copy / ".git" / "prepared"
+            if time.time() - (mark if mark.exists() else copy).stat().st_mtime > 86400 * days:
+                shutil.rmtree(copy, ignore_errors=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
+    """What a git command prints.
+
+    Raises:
+        WorkspaceError: it failed; with the last line that it said.
+    """
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, input=stdin, env=_environ())
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise WorkspaceError(f"git {words[0]} in {folder}: {lines[-1]}")
+    return done.stdout
+
+
+def _environ() -> dict[str, str]:
+    """Ours, less what would lead git elsewhere."""
+    found = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    return {**found, "DVC_NO_ANALYTICS": "1"}

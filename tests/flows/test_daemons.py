@@ -1,0 +1,59 @@
+import os
+import sys
+import time
+
+import psutil
+
+from flows import daemons
+
+# A parent that starts a child in a session of its own, and dies: nothing but the environment says whose it is.
+ORPHANS = "import subprocess, sys; subprocess.Popen(['sleep', '60'], start_new_session=True)"
+
+
+def until(what):
+    end = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def launch(folder, name, *command):
+    return daemons.launch(name, command, folder=folder, cwd=folder, env=dict(os.environ), url="http://x")
+
+
+def test_a_daemon_is_found_by_its_file_until_it_ends(tmp_path):
+    daemon = launch(tmp_path, "one", "sh", "-c", "echo up; sleep 60")
+    assert daemons.running(tmp_path) == {"one": daemon}
+    until(lambda: daemons.tail(daemon) == "up")
+    assert daemons.stop(tmp_path, last=lambda name: False) == 2
+    assert daemons.running(tmp_path) == {}
+    assert not daemon.alive
+
+
+def test_another_process_with_the_same_number_is_not_it(tmp_path):
+    me = daemons.Daemon("one", os.getpid(), psutil.Process().create_time() - 60, "", "")
+    assert not me.alive
+    assert daemons.Daemon("one", os.getpid(), psutil.Process().create_time(), "", "").alive
+
+
+def test_orphans_are_ended_though_no_file_names_them_and_others_are_not(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    launch(tmp_path / "a", "one", sys.executable, "-c", ORPHANS)
+    other = launch(tmp_path / "b", "one", "sleep", "60")
+    until(lambda: [p.name() for _, p in daemons.marked(tmp_path / "a")] == ["sleep"])
+    assert daemons.running(tmp_path / "a") == {}
+    assert daemons.stop(tmp_path / "a", last=lambda name: False) == 1
+    assert daemons.marked(tmp_path / "a") == []
+    assert other.alive
+    daemons.stop(tmp_path / "b", last=lambda name: False)
+
+
+def test_the_last_outlive_the_others_and_who_ignores_sigterm_is_killed(tmp_path):
+    launch(tmp_path, "server", "sh", "-c", "trap 'date +%s.%N > server; exit' TERM; while :; do sleep .05; done")
+    launch(tmp_path, "worker", "sh", "-c", "trap '' TERM; touch ready; while :; do sleep .05; done")
+    until((tmp_path / "ready").exists)
+    begun = time.time()
+    daemons.stop(tmp_path, last=lambda name: name == "server", grace=1.0)
+    assert daemons.marked(tmp_path) == []
+    assert float((tmp_path / "server").read_text()) > begun + 0.9

@@ -1,0 +1,79 @@
+import base64
+import io
+import json
+
+import httpx
+from PIL import Image
+
+from flows import publish as module
+from flows.plan import Stage
+from flows.publish import comparison, leaves, metrics, mlflow_run, overlays, table, validation
+
+
+def test_a_table_has_the_numbers_by_dotted_name():
+    values = {"recipes": {"a": {"miou": 1 / 3}}, "name": "x", "gate": {"passed": 1}}
+    assert leaves(values) == [("recipes.a.miou", 1 / 3), ("gate.passed", 1)]
+    assert table(values).splitlines()[2:] == ["| recipes.a.miou | 0.333333 |", "| gate.passed | 1 |"]
+
+
+def test_only_reports_of_stages_of_this_run_are_shown(tmp_path, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(module, "create_markdown_artifact", lambda markdown, key, description: shown.update({key: 1}))
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "metrics.json").write_text("{}")
+    (tmp_path / "reports" / "comparison.md").write_text("# Recipes\n")
+    module.publish(tmp_path, [Stage("curate", outs=("data/supervision",))], "k")
+    assert shown == {}
+    module.publish(tmp_path, [Stage("report", outs=("reports/metrics.json", "reports/pictures"))], "k")
+    assert shown == {"metrics": 1}, "no pictures are there"
+
+
+def test_what_is_not_there_is_not_shown(tmp_path):
+    assert [make(tmp_path) for make in (metrics, validation, comparison, overlays)] == ["", "", "", ""]
+
+
+def test_a_verdict_names_what_failed(tmp_path):
+    (tmp_path / "reports").mkdir()
+    good = {"expectation": "expect_x", "column": "uid", "success": True, "observed": {}}
+    bad = {"expectation": "expect_unique", "column": "uid", "success": False, "observed": {"unexpected": 2}}
+    found = {"success": False, "tables": {"pairs": {"expectations": [good, bad]}, "segments": {"expectations": [good]}}}
+    (tmp_path / "reports" / "validation.json").write_text(json.dumps(found))
+    text = validation(tmp_path)
+    assert text.startswith("**FAILED**\n")
+    assert "| pairs | 2 | 1 |\n| segments | 1 | 0 |" in text
+    assert "- pairs: expect_unique of `uid`: {'unexpected': 2}" in text
+
+
+def test_the_comparison_has_no_links_to_files_that_a_server_has_not(tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "comparison.md").write_text("# Recipes\n\n![chart](comparison/a.png)\n\n| a |\n")
+    text = comparison(tmp_path)
+    assert "![" not in text
+    assert "# Recipes" in text
+    assert f"`{tmp_path / 'reports' / 'comparison.html'}`" in text
+
+
+def test_overlays_are_a_small_picture_in_the_text(tmp_path):
+    (tmp_path / "reports" / "pictures").mkdir(parents=True)
+    Image.new("RGB", (1800, 1000), "red").save(tmp_path / "reports" / "pictures" / "overlays.jpg")
+    data = overlays(tmp_path).split("base64,")[1].split(")")[0]
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (900, 500)
+
+
+def test_the_link_is_of_the_parent_run_and_missing_where_nobody_answers(monkeypatch):
+    def answer(request):
+        if request.url.path.endswith("get-by-name"):
+            return httpx.Response(200, json={"experiment": {"experiment_id": "7"}})
+        assert json.loads(request.content)["filter"] == "tags.reproduction = 'flow-k' and tags.role = 'reproduction'"
+        return httpx.Response(200, json={"runs": [{"info": {"run_id": "abc"}}]})
+
+    client = httpx.Client
+    for handler, found in (
+        (answer, "http://x:5/#/experiments/7/runs/abc"),
+        (lambda request: httpx.Response(404), ""),
+        (lambda request: httpx.Response(500), ""),
+    ):
+        transport = httpx.MockTransport(handler)
+        monkeypatch.setattr(module.httpx, "Client", lambda timeout, transport=transport: client(transport=transport))
+        assert mlflow_run("k", {"MLFLOW_TRACKING_URI": "http://x:5/"}) == found
+    assert mlflow_run("k", {}) == mlflow_run("k", {"MLFLOW_TRACKING_URI": "sqlite:///x.db"}) == ""

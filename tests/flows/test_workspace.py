@@ -1,0 +1,136 @@
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from filelock import FileLock
+
+from flows.workspace import COPIES, LOCK, Job, WorkspaceError, held, sweep, workspace
+
+DAG = """
+stages:
+  a:
+    cmd: echo ${n} > a.txt
+    params: [n]
+    outs: [a.txt]
+"""
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from flows.workspace import held
+with held(Path(sys.argv[1]), "nightly", print):
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+def sh(command, cwd):
+    return subprocess.run(command, shell=True, cwd=cwd, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def root(repository):
+    root = repository(DAG)
+    (root / "params.yaml").write_text("# why one\nn: 1\nm: {k: 2}\n")
+    (root / ".gitignore").write_text("/a.txt\n")
+    sh("git add -A && git -c user.name=t -c user.email=t@t commit -qm t", root)
+    return root
+
+
+def test_who_waits_is_told_who_works_and_the_dead_hold_nothing(tmp_path):
+    path, said = tmp_path / "a" / "b" / "w.lock", []
+    holder = subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "mine\n"
+    threading.Timer(0.5, holder.kill).start()  # no chance to clean up
+    with held(path, "by hand", said.append, patience=0.1):
+        assert holder.wait(10) != 0
+    holder.stdout.close()
+    assert len(said) == 1
+    assert f"in use by nightly (pid {holder.pid}, since" in said[0]
+
+
+def test_without_overrides_the_run_has_the_repository_to_itself(root):
+    with workspace(root, Job("k", "night"), print) as folder:
+        assert folder == root
+        other = f"from filelock import FileLock; FileLock({str(root / LOCK)!r}, timeout=0).acquire()"
+        assert b"Timeout" in subprocess.run([sys.executable, "-c", other], capture_output=True, check=False).stderr
+    FileLock(root / LOCK, timeout=0).acquire()
+
+
+def test_a_copy_has_uncommitted_changes_overrides_and_data_and_becomes_an_experiment(root):
+    sh(f"{sys.executable} -m dvc repro -q && git add -A", root)
+    (root / "note.txt").write_text("tracked, not committed\n")
+    sh("git add note.txt && echo more >> note.txt", root)
+    before, said = sh("git status --short", root), []
+    with workspace(root, Job("0123456789", "happy fox!", ["m.k=3", "+new=[a,b]"]), said.append) as copy:
+        assert copy == root / COPIES / "flow-0123456789"
+        assert (copy / "note.txt").read_text() == "tracked, not committed\nmore\n"
+        assert (copy / "a.txt").read_text() == "1\n", "checked out from the cache of the repository"
+        text = (copy / "params.yaml").read_text()
+        assert text.startswith("# why one\nn: 1\nm:")
+        assert "k: 3" in text
+        sh(f"rm a.txt && echo 9 > a.txt && {sys.executable} -m dvc commit -q -f", copy)
+        (copy / "report.md").write_text("new, and not in any cache\n")
+    assert not copy.exists()
+    assert sh("git status --short", root) == before, "the repository is as it was"
+    (ref,) = sh("git for-each-ref --format='%(refname)' refs/exps", root).split()
+    head = sh("git rev-parse HEAD", root).strip()
+    assert ref == f"refs/exps/{head[:2]}/{head[2:]}/happy-fox-01234567"
+    assert sh(f"git show {ref}:report.md", root) == "new, and not in any cache\n"
+    made = hashlib.md5(b"9\n").hexdigest()
+    assert made in sh(f"git show {ref}:dvc.lock", root)
+    assert (root / ".dvc" / "cache" / "files" / "md5" / made[:2] / made[2:]).exists(), "its data is in our cache"
+    assert (root / "a.txt").read_text() == "1\n"
+    assert sh(f"{sys.executable} -m dvc exp list --name-only", root).split() == ["happy-fox-01234567"]
+
+
+def test_a_run_that_failed_finds_its_copy_again(root):
+    job, said = Job("k", "night", ["n=5"]), []
+    copy = root / COPIES / "flow-k"
+    with contextlib.suppress(ZeroDivisionError), workspace(root, job, said.append):
+        (copy / "half").touch()
+        raise ZeroDivisionError
+    assert sh("git for-each-ref refs/exps", root) == ""
+    with workspace(root, job, said.append) as again:
+        assert again == copy
+        assert (again / "half").exists()
+    assert said[1] == f"going on in {copy}"
+
+
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [("nope=1", r"overrides nope=1: .*nope"), ("n=1,2", "several values are several runs"), ("n", "overrides n: ")],
+)
+def test_a_wrong_override_is_one_line_and_leaves_no_copy(root, override, why):
+    with pytest.raises(WorkspaceError, match=why) as caught, workspace(root, Job("k", "x", [override]), print):
+        pass
+    assert "\n" not in str(caught.value)
+    assert not (root / COPIES / "flow-k").exists()
+
+
+def test_a_repository_without_a_commit_is_one_line(repository):
+    root, job = repository(DAG), Job("k", "x", ["n=1"])
+    with pytest.raises(WorkspaceError, match="git rev-parse"), workspace(root, job, print):
+        pass
+
+
+def test_old_copies_are_deleted_unless_somebody_works_there(tmp_path):
+    for name in ("flow-old", "flow-new", "flow-busy", "other"):
+        mark = tmp_path / COPIES / name / ".git" / "prepared"
+        mark.parent.mkdir(parents=True)
+        mark.touch()
+        if name != "flow-new":
+            os.utime(mark, (time.time() - 4 * 86400,) * 2)
+    with held(tmp_path / COPIES / "flow-busy.lock", "x", print):
+        busy = f"from pathlib import Path; from flows.workspace import sweep; sweep(Path({str(tmp_path)!r}))"
+        subprocess.run([sys.executable, "-c", busy], check=True)
+    assert {p.name for p in (tmp_path / COPIES).glob("*/")} == {"flow-new", "flow-busy", "other"}
+    sweep(tmp_path)
+    assert {p.name for p in (tmp_path / COPIES).glob("*/")} == {"flow-new", "other"}
+    shutil.rmtree(tmp_path / COPIES)
+    sweep(tmp_path)
