@@ -25,7 +25,7 @@ repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 
 	@python -m stages.gate || true
 	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make services"
 
-PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4
 test: venv ## the tests: CPU, no network
 	$(PYTEST)
 

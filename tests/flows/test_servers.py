@@ -27,7 +27,6 @@ from tests.flows.servers import RECIPE, ROOT, Services, checkout, runs_of, sh, u
 
 STAGES = ["download", "caption", "index", "regions", "curate", "segment_text", "validate", f"pretrain@{RECIPE}",
           f"evaluate@{RECIPE}", "report", "compare"]  # fmt: skip
-pytestmark = pytest.mark.xdist_group("servers")  # one set of servers, in one process
 
 
 @pytest.fixture(scope="module")
