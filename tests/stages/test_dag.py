@@ -8,12 +8,10 @@ import subprocess
 import sys
 
 import pyarrow.parquet as pq
-import pytest
 import yaml
 
 RECIPES = ("nouns-mil", "cocu-mil")
 
-pytestmark = pytest.mark.xdist_group("dag")  # one process of the tests has the run
 
 
 def test_metrics_are_complete(clone):

@@ -10,10 +10,7 @@ import re
 import sqlite3
 from pathlib import Path
 
-import pytest
 import yaml
-
-pytestmark = pytest.mark.xdist_group("dag")  # with test_dag.py, which looks at the same run
 
 ROOT = Path(__file__).parents[2]
 
