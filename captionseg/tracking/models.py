@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 DIGEST = "model.md5"
+LIBRARY = Path(__file__).parents[1]  # what a model needs to run, and is logged with
 
 
 def digest(folder: Path) -> str:
@@ -63,7 +64,7 @@ def log_model(client: MlflowClient, experiment: str, *, run: str, folder: Path, 
             data_path=str(folder),
             signature=signature,
             input_example=example,
-            code_paths=[str(Path(__file__).parents[1])],
+            code_paths=[str(LIBRARY)],
             pip_requirements=serving.requirements(),
             mlflow_model=Model(
                 artifact_path=logged.artifact_location,

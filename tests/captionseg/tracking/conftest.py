@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg import tracking
+from captionseg.tracking import models
 
 os.environ.update(tracking.ENVIRONMENT)  # before MLflow is imported
 
@@ -71,8 +72,14 @@ def left(root):
 
 @pytest.fixture
 def reproduce(root, left, monkeypatch):
-    """The stage `report` of a new reproduction ends well, or as it is told; -> its run."""
+    """The stage `report` of a new reproduction ends well, or as it is told; -> its run.
+
+    Models are logged with an empty library: hundreds of files each otherwise.
+    """
     count = itertools.count(1)
+    (root / "empty" / "captionseg").mkdir(parents=True)
+    (root / "empty" / "captionseg" / "__init__.py").touch()
+    monkeypatch.setattr(models, "LIBRARY", root / "empty" / "captionseg")
 
     def reproduce(scores, *, end="FINISHED", params=None, **how):
         from captionseg.tracking.store import Store

@@ -53,21 +53,19 @@ def test_reproductions_recipes_and_the_champion_by_their_names(two, capsys):
     assert run("latest/report") == two[1].run
 
 
-@pytest.mark.parametrize(
-    ("word", "mistake"),
-    [
-        ("latest~2", "latest~2: there are 2 reproductions; `dvc repro` makes one more"),
-        ("latest/c", "c: not a run of flow r2 (there: "),
-        ("b", "b: 2 runs are called so; say which by its id: "),
-        ("nobody's", "nobody's: no such run; give an id, a name, latest"),
-        ("challenger", "challenger: no version of the model 'captionseg' has this alias"),
-    ],
-)
-def test_a_wrong_name_is_one_line(two, capsys, word, mistake):
-    code, out, err = said(capsys, "latest", word)
-    assert (code, out) == (1, "")
-    assert err.startswith(f"error: {mistake}")
-    assert err.count("\n") == 1
+def test_a_wrong_name_is_one_line(two, capsys):
+    mistakes = {
+        "latest~2": "latest~2: there are 2 reproductions; `dvc repro` makes one more",
+        "latest/c": "c: not a run of flow r2 (there: ",
+        "b": "b: 2 runs are called so; say which by its id: ",
+        "nobody's": "nobody's: no such run; give an id, a name, latest",
+        "challenger": "challenger: no version of the model 'captionseg' has this alias",
+    }
+    for word, mistake in mistakes.items():
+        code, out, err = said(capsys, "latest", word)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"error: {mistake}")
+        assert err.count("\n") == 1
 
 
 def test_json_and_markdown(two, capsys):

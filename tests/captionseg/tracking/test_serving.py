@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from captionseg.tracking import serving, store
+from captionseg.tracking import models, serving, store
 
 # A stand-in for captionseg.inference.predictor: labels alternate over the rows, from the folder's one on.
 PREDICTOR = """
@@ -140,7 +140,7 @@ SMALL = {"towers": {
     "hidden": 8, "embedding": 4, "norm": "batch"}, "zero_shot": {"readout": "groups", "score": "product"}}  # fmt: skip
 
 
-def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(reproduce, root, tmp_path):
+def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(reproduce, root, tmp_path, monkeypatch):
     import torch
 
     from captionseg.inference import Predictor
@@ -152,6 +152,7 @@ def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(rep
     model = GroupViT(replaced(GroupViTConfig(), SMALL, "small"))
     saved.save(folder, "groupvit", model, {"prompts": "simple"})
     weights = (folder / "model.safetensors").read_bytes()
+    monkeypatch.setattr(models, "LIBRARY", LIBRARY)
     reproduce({"small": (30.0, 10.0)}, weights={"small": weights})
     picture = np.zeros((48, 40, 3), np.uint8)
     picture[:, 20:], picture[24:, :20] = (255, 200, 0), (0, 60, 255)
