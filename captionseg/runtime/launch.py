@@ -103,6 +103,7 @@ def started(params: RuntimeParams) -> Iterator[Place]:
     watch.start()
     try:
         yield here
+        watch.over.set()
         watch.wait()
     except Exception as error:
         if lost := watch.lost():
@@ -169,19 +170,15 @@ class _Watch(threading.Thread):
         return ""
 
     def wait(self) -> None:
-        """Until the others have ended too.
-
-        Raises:
-            RuntimeError: if one of them failed or does not end.
-        """
+        """Until the others have ended too; their work is done, and how they end is no matter."""
         deadline = time.monotonic() + FAREWELL
         for rank, process in self.others.items():
             try:
-                process.wait(max(0.0, deadline - time.monotonic()))
+                code = process.wait(max(0.0, deadline - time.monotonic()))
+                if code:
+                    log.warning("all is done, but the process of rank %d ended with code %d", rank, code)
             except subprocess.TimeoutExpired:
-                log.warning("the process of rank %d does not end; it is killed", rank)
-        if lost := self.lost():
-            raise RuntimeError(lost)
+                log.warning("all is done, but the process of rank %d does not end; it is told to", rank)
 
     def end(self) -> None:
         """None of them is left after this."""

@@ -111,3 +111,15 @@ def total(tensor: Tensor) -> Tensor:
 def size() -> int:
     """W, how many ranks there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def here(params: RuntimeParams) -> Place:
+    """The place of this process.
+
+    Raises:
+        RuntimeError: if there are several and they cannot talk to each other, see `joined`.
+    """
+    found = place(params)
+    if found.world > 1 and not dist.is_initialized():
+        raise RuntimeError(f"{found.world} processes have to be joined first: `with ranks.joined(runtime):`")
+    return found

@@ -64,7 +64,6 @@ class Module(L.LightningModule):
         self.model = sharded.twin(model) if split else model
         self.params_, self.steps, self.curve, self.split = params, steps, curve, split
         reads: Reads = model.config.reads
-        self.late: list[nn.Parameter] = self.model.late() if reads.late else []
         self.late_from = reads.late * steps
         self.best: dict[str, Tensor] = {}
         self.best_score = float("nan")
@@ -93,7 +92,7 @@ class Module(L.LightningModule):
         # Parameters that train late have gradients from the first step, which ranks average as they do all others, and
         # which are thrown away here. Were they frozen instead, DDP, which looks for parameters once, would miss them.
         if self.global_step < self.late_from:
-            for parameter in self.late:
+            for parameter in self.model.late():
                 parameter.grad = None
         if self.split:
             sharded.average(self.model)
@@ -156,7 +155,8 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
         work: Path, runtime: RuntimeParams = ALONE) -> Fitted:  # fmt: skip
     """Train one model; goes on from `work` where a killed run left a checkpoint.
 
-    With several ranks each calls it alike; the first scores and writes, and its checkpoint is what all go on from.
+    With several ranks each calls it alike, within `ranks.joined`; the first scores and writes, and its checkpoint is
+    what all go on from.
 
     Args:
         model: with `forward(batch)` and `losses(outputs, gather)`.
@@ -172,28 +172,27 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
         UserError: if params and runtime do not fit together, or the loss is no number any more.
     """
     warnings.filterwarnings("ignore", module="lightning")  # advice about workers and devices, not about this run
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    on = check(params, runtime)
-    with ranks.joined(runtime, params.device) as here:
-        L.seed_everything(seed, verbose=False)
-        batches = batches_of(model, data, params, seed=seed, here=here)
-        split = runtime.strategy == "fsdp" and here.world > 1
-        module = Module(model, params, params.epochs * len(batches), curve, split=split)
-        keep = Keep(batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps)
-        found = trainer(params, runtime, on, keep)
-        last = restored(work / CHECKPOINT)
-        first = last.step if last else 0
-        curve.resume(first)
-        start = time.perf_counter()
-        batches.at(first)  # workers of a resumed fit start before its epoch is told
-        if runtime.compile:
-            module.model.compile()
-        loader = DataLoader(batches, batch_size=None, num_workers=params.workers)
-        found.fit(module, loader, ckpt_path=last.path if last else None, weights_only=True)
-        module.model._compiled_call_impl = None
-        seconds = time.perf_counter() - start
-        images = (params.epochs * len(batches) - first) * batches.batch
-        return Fitted(module.best, module.best_score, curve.last_loss(), images / seconds, seconds)
+    on, here = check(params, runtime), ranks.here(runtime)
+    L.seed_everything(seed, verbose=False)
+    batches = batches_of(model, data, params, seed=seed, here=here)
+    split = runtime.strategy == "fsdp" and here.world > 1
+    module = Module(model, params, params.epochs * len(batches), curve, split=split)
+    keep = Keep(batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps)
+    found, last = trainer(params, runtime, on, keep), restored(work / CHECKPOINT)
+    first = last.step if last else 0
+    curve.resume(first)
+    start = time.perf_counter()
+    batches.at(first)  # workers of a resumed fit start before its epoch is told
+    if runtime.compile:
+        module.model.compile()
+    loader = DataLoader(batches, batch_size=None, num_workers=params.workers)
+    found.fit(module, loader, ckpt_path=last.path if last else None, weights_only=True)
+    module.model._compiled_call_impl = None
+    seconds = time.perf_counter() - start
+    images = (params.epochs * len(batches) - first) * batches.batch
+    return Fitted(module.best, module.best_score, curve.last_loss(), images / seconds, seconds)
 
 
 def batches_of(model: Any, data: TrainingSet, params: PretrainParams, *, seed: int, here: Place) -> Batches:
@@ -210,7 +209,7 @@ def trainer(params: PretrainParams, runtime: RuntimeParams, on: Runtime, keep: K
     several = runtime.devices * runtime.nodes > 1
     strategy: Any = "auto"
     if several and runtime.strategy == "fsdp":
-        strategy = sharded.strategy(runtime.devices * runtime.nodes)
+        strategy = sharded.Sharded(runtime.devices * runtime.nodes)
     elif several:
         strategy = DDPStrategy(find_unused_parameters=True)  # a loss that rests leaves parameters out for some steps
     return L.Trainer(

@@ -8,6 +8,7 @@ scalar, which cannot be parted, or is not trained lies whole on every rank.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,14 +18,53 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from captionseg.runtime import ranks
 
 
-def strategy(world: int) -> ModelParallelStrategy:
-    """Lightning's strategy for it; checkpoints are one file, with all weights."""
-    return ModelParallelStrategy(world, 1, save_distributed_checkpoint=False)
+class Sharded(ModelParallelStrategy):
+    """Lightning's strategy for it; a checkpoint is one file with all weights and all of the optimiser's state.
+
+    torch's own way to load such a file (2.14) refuses one in which a parameter has no state yet, as those have that
+    train late.
+
+    Args:
+        world: how many ranks there are.
+    """
+
+    def __init__(self, world: int) -> None:
+        super().__init__(world, 1, save_distributed_checkpoint=False)
+
+    def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
+        """The state of all ranks; every rank has to call it."""
+        found = optimizer.state_dict()
+        states = {number: {name: value.full_tensor().cpu() if isinstance(value, DTensor) else value
+                           for name, value in state.items()} for number, state in found["state"].items()}
+        return {**found, "state": states}
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Each rank takes its parts of what a file holds."""
+        held = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        assert self.model is not None
+        with torch.no_grad():
+            for name, tensor in itertools.chain(self.model.named_parameters(), self.model.named_buffers()):
+                if name in held["state_dict"]:
+                    tensor.copy_(_part(held["state_dict"][name], tensor))
+        for optimiser, saved in zip(self.optimizers, held["optimizer_states"], strict=True):
+            parameters = list(itertools.chain.from_iterable(group["params"] for group in optimiser.param_groups))
+            states = {number: {name: value if name == "step" else _part(value, parameters[number])
+                               for name, value in state.items()} for number, state in saved["state"].items()}
+            optimiser.load_state_dict({**saved, "state": states})
+        return held
+
+
+def _part(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """What a rank has of a tensor that is shared out as another is."""
+    whole = whole.to(like.device)
+    if not isinstance(like, DTensor):
+        return whole
+    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def twin(model: nn.Module) -> nn.Module:
