@@ -7,8 +7,8 @@ It writes its outputs in a work folder named by the hash of params, inputs and c
 that folder again and goes on with what is in it; a stage that ends well renames it into place. DVC empties `outs`
 before it runs a stage, so unfinished work must live elsewhere.
 
-A stage with RANKS may run in several processes (section `runtime`, see captionseg.runtime.launch): all of them call its
-main, and the first alone has a tracker and a work folder, and moves outputs.
+A stage of SEVERAL runs in as many processes as section `runtime` says, see captionseg.runtime.launch: all of them call
+its main, and the first alone has a tracker and a work folder, and moves outputs.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from stages.kinds import In, Out
 
 STAGES = ("download", "caption", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate",
           "report", "compare")
+SEVERAL = ("pretrain",)
 
 
 def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
@@ -58,7 +59,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
         extra = {"tracker": tracker} if "tracker" in inspect.signature(stage.main).parameters else {}
         return stage.main(params, **{**arguments, **targets}, **extra) or {}
 
-    if hasattr(stage, "RANKS") and not place(params.runtime).main:
+    if name in SEVERAL and not place(params.runtime).main:
         return call(tracking.NullTracker())
     work.mkdir(parents=True, exist_ok=True)
     with tracking.start(name, words.get("recipe"), root=root, params=params.raw) as tracker:

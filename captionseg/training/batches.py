@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from captionseg.curation.sampling import draw
 from captionseg.grids import Window
@@ -203,6 +205,29 @@ class Batches(IterableDataset):
             return torch.stack([augment(*place) for place in places]), None
         crops, windows = zip(*(augment(*place) for place in places), strict=True)
         return torch.stack(crops), list(windows)
+
+
+class QuietLoader(DataLoader):
+    """A DataLoader beside collectives: its processes are forked when the threads of these have nothing to do.
+
+    A thread of gloo's that lets go of a tensor of Python's adds itself to the interpreter's list of threads; a process
+    that is forked meanwhile finds that list locked for ever (CPython 3.11).
+    """
+
+    QUIET = 0.1  # seconds
+    PATIENCE = 1800.0  # seconds that a batch may take, before a process is taken for such a one
+
+    def __iter__(self) -> Any:
+        if self.num_workers:
+            time.sleep(self.QUIET)
+        return super().__iter__()
+
+
+def loaded(batches: Batches, workers: int) -> DataLoader:
+    """The batches, made by so many processes; by this one, without any."""
+    if batches.world == 1 or not workers:
+        return DataLoader(batches, batch_size=None, num_workers=workers)
+    return QuietLoader(batches, batch_size=None, num_workers=workers, timeout=QuietLoader.PATIENCE)
 
 
 def check_split(batch: int, world: int) -> None:

@@ -14,7 +14,6 @@ import torch
 from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from captionseg.modeling.segmenter import Reads, alone
 from captionseg.records import Batch, UserError
@@ -23,7 +22,7 @@ from captionseg.runtime.device import Runtime, detect
 from captionseg.runtime.launch import Place
 from captionseg.training import PretrainParams, sharded
 from captionseg.training.augment import Augmenter, Cropper
-from captionseg.training.batches import Batches, Words, check_split
+from captionseg.training.batches import Batches, Words, check_split, loaded
 from captionseg.training.curve import Curve
 from captionseg.training.keep import CHECKPOINT, Keep, Score, restored
 from captionseg.training.loader import TrainingSet
@@ -187,8 +186,7 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
     batches.at(first)  # workers of a resumed fit start before its epoch is told
     if runtime.compile:
         module.model.compile()
-    loader = DataLoader(batches, batch_size=None, num_workers=params.workers)
-    found.fit(module, loader, ckpt_path=last.path if last else None, weights_only=True)
+    found.fit(module, loaded(batches, params.workers), ckpt_path=last.path if last else None, weights_only=True)
     module.model._compiled_call_impl = None
     seconds = time.perf_counter() - start
     images = (params.epochs * len(batches) - first) * batches.batch

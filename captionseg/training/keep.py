@@ -50,7 +50,7 @@ class Keep(Callback):
         self.batches, self.score, self.path, self.every = batches, score, path, every
         self.on_signal = signal.getsignal(signal.SIGTERM)
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         # Lightning ends a process that gets SIGTERM with code 0, after it has talked to all ranks about it.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.on_signal)

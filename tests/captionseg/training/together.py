@@ -2,11 +2,13 @@
 
     python together.py OUT '{"devices": 2}' [MODEL ..]
 
-Writes OUT/MODEL.csv, the curve, and for each rank OUT/MODEL_half_RANK and OUT/MODEL_last_RANK.safetensors, weights at
-the ends of its epochs; those of ranks after the first only where they are whole. KILL="rank:step" in the environment
-kills a rank in that step of each fit. No dropout and no noise: they are another on each rank.
+Writes OUT/MODEL.csv, the curve, OUT/MODEL_half_0 and OUT/MODEL_last_0.safetensors, weights at the ends of its epochs,
+OUT/MODEL_best.safetensors, and OUT/MODEL_last_RANK of other ranks where they have whole weights. In the environment
+KILL="rank:step" kills a rank in that step of each fit; STOP=step fits each model once more, under MODEL_again, stopped
+in that step on all ranks and gone on with. No dropout and no noise: they are another on each rank.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -87,49 +89,61 @@ def ovsegmentor(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
 MODELS = {"mil": mil, "tcl": tcl, "ovsegmentor": ovsegmentor}
 
 
-def dies(model: torch.nn.Module, rank: int, step: int) -> None:
-    """Models of this kind kill their process in a step, if it is the process of `rank`."""
-    losses, calls = type(model).losses, []
+class Stopped(Exception):
+    """Stands for the end of all processes."""
+
+
+def dies(kind: type, rank: int, step: int) -> None:
+    """Models of a kind end in a step, from now on: the process of `rank`, or without a rank (-1) the fit on all."""
+    losses, calls = kind.losses, []
 
     def counted(*arguments, **options):
         calls.append(1)
+        if len(calls) == step and rank == -1:
+            kind.losses = losses
+            raise Stopped
         if len(calls) == step and place(RUNTIME).rank == rank:
             os.kill(os.getpid(), signal.SIGKILL)
         return losses(*arguments, **options)
 
-    type(model).losses = counted
+    kind.losses = counted
+
+
+def run(name: str, out: Path, saved: str) -> None:
+    torch.manual_seed(0)
+    model, given = MODELS[name](DATA)
+    ends, rank = [], place(RUNTIME).rank
+
+    def score(model):
+        ends.append({k: v.clone().contiguous() for k, v in model.state_dict().items()})
+        return sum(float(v.double().sum()) for v in ends[-1].values())
+
+    curve = Curve(None if rank else out / f"{saved}.csv", 0, lambda *_: None)
+    fitted = fit(model, given, PARAMS, seed=0, score=None if rank else score, curve=curve, work=out / saved,
+                 runtime=RUNTIME)
+    if not rank:
+        for part, state in (("half", ends[0]), ("last", ends[-1])):
+            save_file(state, out / f"{saved}_{part}_0.safetensors")
+        save_file(fitted.state, out / f"{saved}_best.safetensors")
+    elif RUNTIME.strategy != "fsdp":
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / f"{saved}_last_{rank}.safetensors")
 
 
 def main(out: Path, names: list[str]) -> None:
-    params = PretrainParams(epochs=2, batch=8, learning_rate=1e-2, device="cpu", workers=1)
-    given = data()
     for name in names:
-        torch.manual_seed(0)
-        model, mine = MODELS[name](given)
         if kill := os.environ.get("KILL"):
-            dies(model, *map(int, kill.split(":")))
-        ends = []
-
-        def score(model, ends=ends):
-            ends.append({k: v.clone().contiguous() for k, v in model.state_dict().items()})
-            return sum(float(v.double().sum()) for v in ends[-1].values())
-
-        first = place(RUNTIME).main
-        curve = Curve(out / f"{name}.csv" if first else None, 0, lambda *_: None)
-        fitted = fit(model, mine, params, seed=0, score=score if first else None, curve=curve, work=out / name,
-                     runtime=RUNTIME)
-        if first:
-            save_file(ends[-1], out / f"{name}_last_0.safetensors")
-            save_file(fitted.state, out / f"{name}_best.safetensors")
-            save_file(ends[0], out / f"{name}_half_0.safetensors")
-        elif RUNTIME.strategy != "fsdp":
-            rank = place(RUNTIME).rank
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()},
-                      out / f"{name}_last_{rank}.safetensors")
+            dies(type(MODELS[name](DATA)[0]), *map(int, kill.split(":")))
+        run(name, out, name)
+        if stop := os.environ.get("STOP"):
+            dies(type(MODELS[name](DATA)[0]), -1, int(stop))
+            with contextlib.suppress(Stopped):
+                run(name, out, f"{name}_again")
+            run(name, out, f"{name}_again")
 
 
 if __name__ == "__main__":
-    RUNTIME = build(RuntimeParams, json.loads(sys.argv[2]), "runtime")
+    RUNTIME, DATA = build(RuntimeParams, json.loads(sys.argv[2]), "runtime"), data()
+    PARAMS = PretrainParams(epochs=2, batch=8, learning_rate=1e-2, device="cpu", workers=1)
     try:
         with ranks.joined(RUNTIME, "cpu"):
             main(Path(sys.argv[1]), sys.argv[3:] or list(MODELS))
