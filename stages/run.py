@@ -6,6 +6,9 @@
 It writes its outputs in a work folder named by the hash of params, inputs and code. A stage that was killed finds
 that folder again and goes on with what is in it; a stage that ends well renames it into place. DVC empties `outs`
 before it runs a stage, so unfinished work must live elsewhere.
+
+A stage of SEVERAL runs in as many processes as section `runtime` says, see captionseg.runtime.launch: all of them call
+its main, and the first alone has a tracker and a work folder, and moves outputs.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import sys
 import typing
 from pathlib import Path
@@ -28,10 +32,12 @@ import numpy as np
 from captionseg import tracking
 from captionseg.params import Params
 from captionseg.records import UserError
+from captionseg.runtime.launch import place
 from stages.kinds import In, Out
 
 STAGES = ("download", "caption", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate",
           "report", "compare")
+SEVERAL = ("pretrain",)
 
 
 def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
@@ -46,15 +52,22 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     random.seed(params.seed)
     np.random.seed(params.seed)
     work = root / ".work" / name / work_key(params, stage.PARAMS, arguments, kinds)
-    work.mkdir(parents=True, exist_ok=True)
     targets = {key: work / Path(arguments[key]).name for key, kind in kinds.items() if kind is Out}
-    recipe = arguments.get("recipe") if kinds.get("recipe") is str else None
+    words = {k: str(v) for k, v in arguments.items() if kinds[k] is str}
+    recipe = words.get("recipe")
+
+    def call(tracker: tracking.Tracker) -> dict[str, float]:
+        extra = {"tracker": tracker} if "tracker" in inspect.signature(stage.main).parameters else {}
+        return stage.main(params, **{**arguments, **targets}, **extra) or {}
+
+    if name in SEVERAL and not place(params.runtime).main:
+        return call(tracking.NullTracker())
+    work.mkdir(parents=True, exist_ok=True)
     with tracking.start(name, recipe, root=root, params=params.raw) as tracker:
         tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
         tracker.tags(tracking.labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {})
-        tracker.params({section: params.raw.get(section) for section in stage.PARAMS})
-        extra = {"tracker": tracker} if "tracker" in inspect.signature(stage.main).parameters else {}
-        metrics = stage.main(params, **{**arguments, **targets}, **extra) or {}
+        tracker.params(chosen(params, stage.PARAMS, words))
+        metrics = call(tracker)
         tracker.metrics(metrics)
     for key, target in targets.items():
         move(target, Path(arguments[key]))
@@ -77,9 +90,20 @@ def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tup
     return arguments, kinds
 
 
-def work_key(params: Params, sections: tuple[str, ...], arguments: dict, kinds: dict) -> str:
+def chosen(params: Params, names: tuple[str, ...], words: dict) -> dict[str, object]:
+    """The values of a stage's PARAMS: sections, or dotted names inside them, where {word} stands for an argument."""
+    found = {}
+    for name in names:
+        parts, value = [part.format(**words) for part in name.split(".")], params.raw
+        for part in parts:
+            value = value.get(part) if isinstance(value, dict) else None
+        found[".".join(parts)] = value
+    return found
+
+
+def work_key(params: Params, names: tuple[str, ...], arguments: dict, kinds: dict) -> str:
     """Hash of everything that decides a stage's outputs: its params, its inputs' state and the code."""
-    state = [json.dumps({s: params.raw.get(s) for s in sections}, sort_keys=True)]
+    state = [json.dumps(chosen(params, names, arguments), sort_keys=True)]
     state += [f"{k}={v}" for k, v in sorted(arguments.items())]
     roots = [arguments[k] for k, kind in kinds.items() if kind is In]
     roots += [Path(__file__).parent, Path(__file__).parents[1] / "captionseg"]
@@ -123,5 +147,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def told_to_end(*_: object) -> None:
+    """A stage that gets SIGTERM says in its code that it did not end well."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, told_to_end)
     sys.exit(main())

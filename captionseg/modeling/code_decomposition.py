@@ -69,11 +69,6 @@ class CodeConfig:
         return replace(self.tcl.reads, tokens="frozen", context=self.words.positions,
                        words=self.decompose and self.words.labels == "string")
 
-    @property
-    def late_from(self) -> float:
-        """See Segmenter."""
-        return self.tcl.late_from
-
     def sized(self, sizes: Sizes) -> CodeConfig:
         """With widths that are 0 taken from the data."""
         words = replace(self.words, width=self.words.width or sizes.words, out=self.words.out or sizes.texts)

@@ -46,6 +46,8 @@ class Reads:
         kinds: of texts that segments are learnt from; a segment that none of them names is left out.
         prompts: template set that texts of segments are put into.
         cells: along the side of a crop, of the grid that masks of its segments come on.
+        late: share of the steps after which a part of it, its `late()`, begins to train; 0 for all of it at once.
+        counts: whether it counts while it trains, and has `counted()`.
     """
 
     picture: int = 0
@@ -60,6 +62,8 @@ class Reads:
     kinds: tuple[TextKind, ...] = ()
     prompts: str = "segment"
     cells: int = 0
+    late: float = 0.0
+    counts: bool = False
 
     @property
     def windows(self) -> bool:
@@ -129,9 +133,9 @@ class Segmenter(Protocol):
 
     A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n] -> [T, D]. One that
     the frozen encoder is part of (`reads.attached`) has `attach(encoder)`. One of which a part begins to train later
-    has `late()`: those parameters; its config has `late_from`, the share of the steps before that. One that counts
-    while it trains has `counted()`: name -> number since it was last asked, which the curve tells once an epoch. One
-    that reads segments (`reads.segments`) has `mask_scores`: inputs and class embeddings [C, D] -> [B, M, C]
+    (`reads.late`) has `late()`: those parameters. One that counts while it trains (`reads.counts`) has `counted()`:
+    name -> number since it was last asked, always the same names, whose sums over ranks the curve tells once an epoch.
+    One that reads segments (`reads.segments`) has `mask_scores`: inputs and class embeddings [C, D] -> [B, M, C]
     probabilities of the classes for each of `inputs.masks`, or for each region where there are none; and
     `embed_inputs`: inputs and masks [B, M, h, w] -> [B, M, D], L2-normalised. One that embeds whole pictures itself has
     `image_logits`: inputs and class embeddings [C, D] -> cosines [B, C]; see captionseg.inference.classify.

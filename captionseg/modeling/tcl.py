@@ -98,7 +98,7 @@ class TclConfig:
     @property
     def reads(self) -> Reads:
         """See Segmenter."""
-        return Reads(picture=self.picture, dense=not self.picture, live=bool(self.picture))
+        return Reads(picture=self.picture, dense=not self.picture, live=bool(self.picture), late=self.late_from)
 
     def sized(self, sizes: Sizes) -> TclConfig:
         """With widths that are 0 taken from the data."""

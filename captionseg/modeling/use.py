@@ -88,7 +88,7 @@ class UseConfig:
         reads = Reads(segments=self.segments, kinds=self.kinds, prompts=self.prompts)
         if not self.networks:
             return replace(reads, dense=True)
-        return replace(reads, picture=self.crop, cells=self.crop // self.cell)
+        return replace(reads, picture=self.crop, cells=self.crop // self.cell, counts=True)
 
     def sized(self, sizes: Sizes) -> UseConfig:
         """With widths that are 0 taken from the data.
@@ -159,7 +159,7 @@ class Use(nn.Module):
         """See Segmenter: segments of crops, and those of them that the crop left too little of to be trained on."""
         every, gone = self.counts.tolist()
         self.counts = torch.zeros(2, dtype=torch.long)
-        return {"segments": float(every), "segments_vanished": float(gone)} if self.live else {}
+        return {"segments": float(every), "segments_vanished": float(gone)}
 
     def embed(self, seen: Tensor, masks: Tensor) -> Tensor:
         """[B, S, D], L2-normalised, of segments.

@@ -15,9 +15,10 @@ class RuntimeParams:
     Attributes:
         devices: processes (a GPU each, where there are any) of one machine that train one model together.
         nodes: machines that do; each is started by torchrun or a cluster.
-        strategy: auto is one process or ddp; fsdp shards the parameters over GPUs.
-        precision: of training.
-        compile: torch.compile of the model in training.
+        strategy: auto is ddp where there is more than one process; fsdp shards parameters, gradients and the
+            optimiser's state over them.
+        precision: of training, where `pretrain` or a recipe names none.
+        compile: torch.compile of the model's forward pass in training.
         checkpoint_steps: steps of training between checkpoints, beside one at the end of each epoch; 0 is none.
         fan_out: what spreads shards: processes of this machine, or ray.
         workers: processes that shards are spread over; 0 takes one a core, or what a stage says, and one a GPU where it

@@ -1,12 +1,22 @@
-"""Tensors of all ranks, with the gradient that the loss of all of them has."""
+"""The processes that train one model together, as torch knows them: one tensor of all ranks, one decision for all."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from captionseg.records import UserError
+from captionseg.runtime import RuntimeParams
+from captionseg.runtime.device import detect
+from captionseg.runtime.launch import Place, place, started
+
+T = TypeVar("T")
+_GONE = ("closed by peer", "Connection reset", "Broken pipe", "NCCL", "Timed out waiting", "recv, got 0 bytes")
 
 
 class _Gather(torch.autograd.Function):
@@ -33,3 +43,83 @@ def gather(tensor: Tensor) -> Tensor:
     Every rank has to call it with the same shape, in the same order.
     """
     return _Gather.apply(tensor)
+
+
+@contextlib.contextmanager
+def joined(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
+    """This process among all ranks, which can talk to each other within the block; inside another such block, that one.
+
+    Args:
+        params: how many there are; those of this machine are started where nobody has, see captionseg.runtime.launch.
+        device: as in `detect`; each rank has the GPU of its number.
+
+    Raises:
+        UserError: if the environment does not fit, there are too few GPUs, or another rank is gone.
+    """
+    if params.devices * params.nodes == 1 or dist.is_initialized():
+        yield place(params)
+        return
+    cuda = check_devices(params, device)
+    with started(params) as here:
+        try:
+            if cuda:
+                torch.cuda.set_device(here.local)
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+            yield here
+            share(None)  # nobody leaves while others still talk to it
+        except RuntimeError as error:
+            if any(sign in str(error) for sign in _GONE):
+                raise UserError(f"rank {here.rank} has lost another ({str(error).splitlines()[0]}); run it again: "
+                                "training goes on from the last checkpoint") from error
+            raise
+        dist.destroy_process_group()
+
+
+def check_devices(params: RuntimeParams, device: str) -> bool:
+    """Whether ranks run on GPUs.
+
+    Raises:
+        UserError: if a machine has fewer than it should.
+    """
+    if not detect(device).device.startswith("cuda"):
+        return False
+    if ":" in device:
+        raise UserError(f"device {device!r} is one GPU, and each rank has its own (runtime.devices); write auto or cuda")
+    if torch.cuda.device_count() < params.devices:
+        raise UserError(f"runtime.devices is {params.devices}, and {torch.cuda.device_count()} GPUs are visible")
+    return True
+
+
+def share(value: T) -> T:
+    """What the first rank has, on every rank; every rank has to call it."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
+    return box[0]
+
+
+def total(tensor: Tensor) -> Tensor:
+    """The sum over all ranks of a tensor, without gradient; every rank has to call it."""
+    if not dist.is_initialized():
+        return tensor.detach()
+    summed = tensor.detach().clone()
+    dist.all_reduce(summed)
+    return summed
+
+
+def size() -> int:
+    """W, how many ranks there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def here(params: RuntimeParams) -> Place:
+    """The place of this process.
+
+    Raises:
+        RuntimeError: if there are several and they cannot talk to each other, see `joined`.
+    """
+    found = place(params)
+    if found.world > 1 and not dist.is_initialized():
+        raise RuntimeError(f"{found.world} processes have to be joined first: `with ranks.joined(runtime):`")
+    return found

@@ -65,7 +65,7 @@ class PretrainParams:
 
     Attributes:
         seeds: one model each; scores are means over them.
-        epochs, batch, learning_rate, weight_decay: of AdamW.
+        epochs, batch, learning_rate, weight_decay: of AdamW; a batch is split over all processes.
         schedule: of the learning rate: one_cycle, or poly: (1 - t / T)^power, to 0 over the T steps.
         power: of poly.
         warmup: steps over which poly comes up to the learning rate.
@@ -76,7 +76,8 @@ class PretrainParams:
         augment: of pictures, where a model reads pixels.
         workers: processes that prepare batches; 0 prepares them in this one.
         tune_side: side of the grid on which the tune split is scored after each epoch.
-        device, precision, devices: of the fit loop.
+        device: of the fit loop.
+        precision: likewise; None takes `runtime.precision`.
         segment_mil, groupvit, ovsegmentor, maskclip, tcl, code, use: the models' fields.
     """
 
@@ -96,8 +97,7 @@ class PretrainParams:
     workers: int = 0
     tune_side: int = 56
     device: str = "auto"
-    precision: Precision = "fp32"
-    devices: int = 1
+    precision: Precision | None = None
     segment_mil: SegmentMilConfig = field(default_factory=SegmentMilConfig)
     groupvit: GroupViTConfig = field(default_factory=GroupViTConfig)
     ovsegmentor: OVSegmentorConfig = field(default_factory=OVSegmentorConfig)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from captionseg.curation.sampling import draw
 from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import Reads
-from captionseg.records import Batch
+from captionseg.records import Batch, UserError
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.augment import Augmenter, Cropper
@@ -37,16 +39,19 @@ class Words:
         self.tower = data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
         self.tokens = tokenizer_of(reads, tower=self.tower)
 
-    def __call__(self, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
+    def __call__(self, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator,
+                 mine: slice = slice(None)) -> dict[str, Tensor]:  # fmt: skip
         """The fields of a Batch that are token numbers.
 
         Args:
             rows: [B] of the training set.
             drawn: [B, L] concepts, -1 where there is none.
             rng: of the templates.
+            mine: those of the B that are wanted; templates are chosen for all.
         """
         given = self.sentences
-        chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))
+        chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))[mine]
+        rows, drawn = rows[mine], drawn[mine]
         prompts = [self.templates[chosen[i, j]].format(self.concepts[concept]) if concept >= 0 else ""
                    for i, row in enumerate(drawn) for j, concept in enumerate(row)]
         captions = [given.captions[row] for row in rows]
@@ -94,37 +99,54 @@ class Words:
 
 
 class Batches(IterableDataset):
-    """One epoch of batches; concepts are drawn anew in each, from (seed, epoch, rank) alone.
+    """One epoch of batches; concepts are drawn anew in each, from (seed, epoch) and the place in the batch alone.
+
+    W ranks see what one process sees, split: rank r has the r-th of W equal parts of each batch.
 
     Args:
         data: what to train on.
-        batch: images of a batch on this rank; the last, smaller batch of an epoch is left out unless it is the only.
+        batch: images of a batch on all ranks; the last, smaller batch of an epoch is left out unless it is the only.
         texts: L.
         seed: of order, draws and augmentation.
-        rank, world: this rank sees every world-th image of the epoch's order.
+        rank, world: which part of each batch; see above.
         words: the texts as tokens, where the model reads them.
         augment: of pictures, where it reads those.
+
+    Attributes:
+        epoch: that is read next, from batch `first` on, see `at`.
+        first: see epoch.
+
+    Raises:
+        UserError: if the ranks cannot have equal parts, or a batch is one image.
     """
 
     def __init__(self, data: TrainingSet, *, batch: int, texts: int, seed: int, rank: int = 0, world: int = 1,
                  words: Words | None = None, augment: Augmenter | Cropper | None = None) -> None:  # fmt: skip
+        check_split(batch, world)
         self.data, self.texts, self.seed, self.rank, self.world = data, texts, seed, rank, world
-        self.batch = min(batch, max(1, len(data) // world))
-        self.words, self.augment, self.epoch = words, augment, 0
+        self.batch = min(batch, len(data) - len(data) % world)
+        if self.batch < 2:
+            raise UserError("pretrain.batch: a batch of one image has no negatives, so nothing is learnt; raise it (it "
+                            f"is {batch}) or keep more rows (curation kept {len(data)})")
+        self.words, self.augment, self.epoch, self.first = words, augment, 0, 0
 
     def __len__(self) -> int:
-        return max(1, len(self.data) // self.world // self.batch)
+        return len(self.data) // self.batch
+
+    def at(self, step: int) -> None:
+        """Go on after `step` batches of all epochs, for one epoch."""
+        self.epoch, self.first = divmod(step, len(self))
 
     def __iter__(self) -> Iterator[Batch]:
         """A worker of several makes every n-th batch, and draws for the others only their concepts."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))[self.rank :: self.world]
-        rng = np.random.default_rng([self.seed, self.epoch, self.rank, 1])
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))
+        rng = np.random.default_rng([self.seed, self.epoch, 0, 1])
         info = get_worker_info()
         mine, workers = (info.id, info.num_workers) if info else (0, 1)
         for step in range(len(self)):
             rows = order[step * self.batch : (step + 1) * self.batch]
             drawn = self.draw(rows, rng)
-            if step % workers == mine:
+            if step >= self.first and (step - self.first) % workers == mine:
                 yield self.make(rows, drawn)
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -134,9 +156,13 @@ class Batches(IterableDataset):
         return np.where(columns >= 0, np.take_along_axis(data.texts[rows], np.maximum(columns, 0), 1), -1)
 
     def make(self, rows: np.ndarray, drawn: np.ndarray) -> Batch:
-        """The batch of some rows of the training set with the concepts drawn for them."""
-        data, index = self.data, self.data.rows[rows]
-        (regions, mask), (image, windows) = self.regions(index), self.pictures(index)
+        """This rank's part of the batch of some rows of the training set with the concepts drawn for them."""
+        data, whole, all_drawn = self.data, rows, drawn
+        part = len(rows) // self.world
+        mine = slice(self.rank * part, (self.rank + 1) * part)
+        rows, drawn = rows[mine], drawn[mine]
+        index, every = data.rows[rows], data.rows[whole]
+        (regions, mask), (image, windows) = self.regions(index, every), self.pictures(index)
         batch = Batch(
             regions, mask, torch.from_numpy(data.caption_embedding[index].astype(np.float32)),
             torch.from_numpy(data.named[rows]), torch.from_numpy(data.concept_embedding[np.maximum(drawn, 0)]),
@@ -148,25 +174,24 @@ class Batches(IterableDataset):
         )
         if data.segments is not None:
             batch = dataclasses.replace(batch, **data.segments.of_rows(
-                index, seed=self.seed, epoch=self.epoch, most=data.reads.segments, padded=self.world > 1,
-                windows=windows))
+                index, seed=self.seed, epoch=self.epoch, most=data.reads.segments, among=every, windows=windows))
         if self.words is None:
             return batch
-        rng = np.random.default_rng([self.seed, self.epoch, int(rows[0]), 3])
-        batch = dataclasses.replace(batch, **self.words(rows, drawn, rng))
+        rng = np.random.default_rng([self.seed, self.epoch, int(whole[0]), 3])
+        batch = dataclasses.replace(batch, **self.words(whole, all_drawn, rng, mine))
         if batch.masked_tokens is None or data.masked_target is None:
             return batch
         return dataclasses.replace(
             batch, masked_target=self.words.targets(batch.masked_tokens, data.masked_target[rows]))
 
-    def regions(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Features and mask of regions of rows of the index; none where the model reads something else."""
+    def regions(self, index: np.ndarray, every: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Features and mask of regions of rows of the index, as wide as `every` row of the whole batch needs; none
+        where the model reads something else."""
         data = self.data
         if not data.reads.regions:
             return torch.zeros(len(index), 0, 0), torch.zeros(len(index), 0, dtype=torch.bool)
         count = data.count[index].astype(np.int64)
-        # Regions are stored padded. Carry no more of that than this batch needs, unless ranks have to agree about it.
-        most = max(1, int(count.max())) if self.world == 1 else data.regions.shape[1]
+        most = max(1, int(data.count[every].max()))  # regions are stored padded: carry no more of that than needed
         return (torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
                 torch.from_numpy(np.arange(most) < count[:, None]))
 
@@ -180,3 +205,37 @@ class Batches(IterableDataset):
             return torch.stack([augment(*place) for place in places]), None
         crops, windows = zip(*(augment(*place) for place in places), strict=True)
         return torch.stack(crops), list(windows)
+
+
+class QuietLoader(DataLoader):
+    """A DataLoader beside collectives: its processes are forked when the threads of these have nothing to do.
+
+    A thread of gloo's that lets go of a tensor of Python's adds itself to the interpreter's list of threads; a process
+    that is forked meanwhile finds that list locked for ever (CPython 3.11).
+    """
+
+    QUIET = 0.1  # seconds
+    PATIENCE = 1800.0  # seconds that a batch may take, before a process is taken for such a one
+
+    def __iter__(self) -> Any:
+        if self.num_workers:
+            time.sleep(self.QUIET)
+        return super().__iter__()
+
+
+def loaded(batches: Batches, workers: int) -> DataLoader:
+    """The batches, made by so many processes; by this one, without any."""
+    if batches.world == 1 or not workers:
+        return DataLoader(batches, batch_size=None, num_workers=workers)
+    return QuietLoader(batches, batch_size=None, num_workers=workers, timeout=QuietLoader.PATIENCE)
+
+
+def check_split(batch: int, world: int) -> None:
+    """Refuse a batch that `world` ranks cannot have equal parts of.
+
+    Raises:
+        UserError: in that case.
+    """
+    if batch % world:
+        raise UserError(f"pretrain.batch: {batch} images are no equal parts for the {world} processes of "
+                        f"runtime.devices x runtime.nodes; take a multiple of {world}")

@@ -1,4 +1,4 @@
-"""The loss curve of one fit: an append-only CSV of our own.
+"""The loss curve of one fit: an append-only CSV of our own, of the means over all ranks.
 
 Lightning's CSVLogger forgets what was logged before a crash; this file is cut back to the checkpoint and goes on.
 """
@@ -14,15 +14,15 @@ Tell = Callable[[dict[str, float], int], None]
 
 
 class Curve:
-    """Rows (seed, step, name, value); every row is on disk when its epoch has ended.
+    """Rows (seed, step, name, value); every row is on disk when its epoch has ended, or before a checkpoint.
 
     Args:
-        path: the CSV; made if it is not there.
+        path: the CSV; made if it is not there. None writes nothing: for ranks other than the first.
         seed: written into each row.
         tell: is told the same, prefixed with the seed.
     """
 
-    def __init__(self, path: Path, seed: int, tell: Tell) -> None:
+    def __init__(self, path: Path | None, seed: int, tell: Tell) -> None:
         self.path, self.seed, self.tell = path, seed, tell
         self.rows: list[tuple[int, str, float]] = []
         self.written = 0
@@ -42,27 +42,33 @@ class Curve:
         if tune_miou == tune_miou:
             self.rows.append((step, "tune_miou", tune_miou))
             self.tell({f"seed{self.seed}.tune_miou": tune_miou}, step)
+        self.save()
+
+    def save(self) -> None:
+        """Write what is not on disk yet."""
         self._write("a", self.rows[self.written :])
 
     def last_loss(self, share: float = 0.1) -> float:
-        """Mean loss over the last tenth of the steps."""
+        """Mean loss over the last tenth of the steps; NaN without any."""
         losses = [v for _, name, v in self.rows if name == "loss"]
         tail = losses[-max(1, int(len(losses) * share)) :]
-        return sum(tail) / len(tail)
+        return sum(tail) / len(tail) if tail else float("nan")
 
     def _write(self, mode: str, rows: list[tuple[int, str, float]]) -> None:
+        self.written = len(self.rows)
+        if self.path is None:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open(mode, newline="") as stream:
             writer = csv.writer(stream)
             if mode == "w":
                 writer.writerow(["seed", "step", "name", "value"])
             writer.writerows([self.seed, step, name, f"{value:.6g}"] for step, name, value in rows)
-        self.written = len(self.rows)
 
 
-def read(path: Path) -> list[tuple[int, str, float]]:
+def read(path: Path | None) -> list[tuple[int, str, float]]:
     """The (step, name, value) rows of a curve, none where there is no file; a torn last line is left out."""
-    if not path.exists():
+    if path is None or not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
     rows = [row for row in csv.reader(line for line in lines if line.endswith("\n")) if row[0] != "seed"]

@@ -5,35 +5,38 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from captionseg.modeling.segmenter import Reads, alone
 from captionseg.records import Batch, UserError
-from captionseg.runtime import ranks
-from captionseg.runtime.device import detect
-from captionseg.training import PretrainParams
+from captionseg.runtime import RuntimeParams, ranks
+from captionseg.runtime.device import Runtime, detect
+from captionseg.runtime.launch import Place
+from captionseg.training import PretrainParams, sharded
 from captionseg.training.augment import Augmenter, Cropper
-from captionseg.training.batches import Batches, Words
+from captionseg.training.batches import Batches, Words, check_split, loaded
 from captionseg.training.curve import Curve
+from captionseg.training.keep import CHECKPOINT, Keep, Score, restored
 from captionseg.training.loader import TrainingSet
 
+ALONE = RuntimeParams()
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-Score = Callable[[nn.Module], float]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit leaves: the best weights, their tune score (NaN without a tune split), and how fast it went."""
+    """What a fit leaves: the best weights, their tune score (NaN without a tune split), and how fast it went.
+
+    On ranks other than the first there are no weights.
+    """
 
     state: dict[str, Tensor]
     tune_miou: float
@@ -42,26 +45,43 @@ class Fitted:
     seconds: float
 
 
-class _Module(L.LightningModule):
-    """A model as Lightning wants it."""
+class Module(L.LightningModule):
+    """A model as Lightning wants it.
 
-    def __init__(self, model: Any, params: PretrainParams, steps: int, curve: Curve) -> None:
+    Args:
+        model: the caller's.
+        params: section `pretrain`.
+        steps: of the whole fit.
+        curve: see fit.
+        split: whether its parameters are shared out over the ranks; then a twin of the model is trained, and
+            `gathered` puts the weights into the model.
+    """
+
+    def __init__(self, model: Any, params: PretrainParams, steps: int, curve: Curve, *, split: bool = False) -> None:
         super().__init__()
-        self.model, self.params_, self.steps, self.curve = model, params, steps, curve
-        self.late: list[nn.Parameter] = model.late() if hasattr(model, "late") else []
-        self.late_from = model.config.late_from * steps if self.late else 0.0
+        self.given = (model,)  # not a part of this module
+        self.model = sharded.twin(model) if split else model
+        self.params_, self.steps, self.curve, self.split = params, steps, curve, split
+        reads: Reads = model.config.reads
+        self.late_from = reads.late * steps
         self.best: dict[str, Tensor] = {}
-        self.best_score, self.last_loss = float("nan"), float("nan")
+        self.best_score = float("nan")
+        self.counts: dict[str, float] = {}
+
+    def configure_model(self) -> None:
+        if self.split:
+            sharded.split(self.model, self.device_mesh)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         world = self.trainer.world_size
         gather = ranks.gather if world > 1 else alone
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
         total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            raise UserError(f"loss is {total.item()} at step {self.global_step}; lower pretrain.learning_rate")
-        values = {k: v.item() for k, v in losses.items()}
-        self.curve.step(self.global_step, {"loss": total.item(), **values})
+        told = ranks.total(torch.stack([total, *losses.values()])) / world
+        values = dict(zip(("loss", *losses), told.tolist(), strict=True))
+        if not torch.isfinite(told[0]):
+            raise UserError(f"loss is {values['loss']} at step {self.global_step}; lower pretrain.learning_rate")
+        self.curve.step(self.global_step, values)
         return total
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -71,16 +91,38 @@ class _Module(L.LightningModule):
         # Parameters that train late have gradients from the first step, which ranks average as they do all others, and
         # which are thrown away here. Were they frozen instead, DDP, which looks for parameters once, would miss them.
         if self.global_step < self.late_from:
-            for parameter in self.late:
+            for parameter in self.model.late():
                 parameter.grad = None
+        if self.split:
+            sharded.average(self.model)
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None,
+                                    gradient_clip_algorithm: Any = None) -> None:  # fmt: skip
+        if self.split:
+            sharded.clip(self.model, self.params_.gradient_clip)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
         p = self.params_
         groups = [{"params": [w for w in self.model.parameters() if (w.ndim > 1) is decayed],
                    "weight_decay": p.weight_decay if decayed else 0.0} for decayed in (True, False)]
-        optimiser = torch.optim.AdamW(groups, lr=p.learning_rate)
+        optimiser = torch.optim.AdamW(sharded.apart(groups) if self.split else groups, lr=p.learning_rate)
         schedule = scheduler(optimiser, p, self.steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def gathered(self) -> nn.Module:
+        """The caller's model with the weights of now, on the first rank; every rank has to call it."""
+        if self.split:
+            sharded.collect(self.model, self.given[0])
+        return self.given[0]
+
+    def count(self) -> None:
+        """Ask the model what it counted on all ranks since it was last asked; every rank has to call it."""
+        if self.model.config.reads.counts:
+            found = self.model.counted()
+            every = ranks.total(torch.tensor(list(found.values()), dtype=torch.float64)).tolist()
+            self.counts = {name: self.counts.get(name, 0.0) + n for name, n in zip(found, every, strict=True)}
 
 
 def scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, steps: int) -> Any:
@@ -95,45 +137,25 @@ def poly_factor(step: int, steps: int, power: float, warmup: int = 0) -> float:
     return max(0.0, 1.0 - step / steps) ** power * min(1.0, (step + 1) / max(1, warmup))
 
 
-class _KeepBest(Callback):
-    """After each epoch: next epoch's data, the tune score, and the best weights so far. Part of each checkpoint."""
+def check(params: PretrainParams, runtime: RuntimeParams) -> Runtime:
+    """The device and the precision of a fit.
 
-    def __init__(self, batches: Batches, score: Score | None) -> None:
-        self.batches, self.score = batches, score
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.batches.epoch, self.batches.rank = trainer.current_epoch, trainer.global_rank
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
-        # Dropout depends on seed, step and rank alone: checkpoints hold no state of the random numbers, and making an
-        # iterator of a DataLoader, which a resumed fit does at another time, draws from it.
-        place = [self.batches.seed, trainer.global_step, trainer.global_rank, 2]
-        torch.manual_seed(int(np.random.default_rng(place).integers(2**62)))
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        score = float("nan")
-        if (counted := getattr(pl_module.model, "counted", dict)()):
-            pl_module.curve.step(trainer.global_step - 1, counted)
-        if self.score is not None:
-            pl_module.model.eval()
-            score = self.score(pl_module.model)
-            pl_module.model.train()
-        pl_module.curve.epoch(trainer.global_step, score)
-        if not pl_module.best or score != score or score > pl_module.best_score:
-            pl_module.best_score = score
-            pl_module.best = {k: v.detach().cpu().clone() for k, v in pl_module.model.state_dict().items()}
-
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
-        checkpoint["captionseg"] = {"best": pl_module.best, "best_score": pl_module.best_score}
-
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
-        pl_module.best = checkpoint["captionseg"]["best"]
-        pl_module.best_score = checkpoint["captionseg"]["best_score"]
+    Raises:
+        UserError: if params and runtime do not fit together.
+    """
+    check_split(params.batch, runtime.devices * runtime.nodes)
+    found = detect(params.device, params.precision or runtime.precision)
+    if runtime.strategy == "fsdp" and found.precision == "fp16":
+        raise UserError("runtime.strategy fsdp trains at fp32 or bf16, not at fp16")
+    return found
 
 
 def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: int, score: Score | None, curve: Curve,
-        work: Path) -> Fitted:
+        work: Path, runtime: RuntimeParams = ALONE) -> Fitted:  # fmt: skip
     """Train one model; goes on from `work` where a killed run left a checkpoint.
+
+    With several ranks each calls it alike, within `ranks.joined`; the first scores and writes, and its checkpoint is
+    what all go on from.
 
     Args:
         model: with `forward(batch)` and `losses(outputs, gather)`.
@@ -143,35 +165,56 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
         score: model -> tune mIoU, by which the best epoch is kept; None keeps the last.
         curve: where losses and tune scores go.
         work: folder for checkpoints.
+        runtime: section `runtime`.
+
+    Raises:
+        UserError: if params and runtime do not fit together, or the loss is no number any more.
     """
     warnings.filterwarnings("ignore", module="lightning")  # advice about workers and devices, not about this run
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    on, here = check(params, runtime), ranks.here(runtime)
     L.seed_everything(seed, verbose=False)
-    runtime = detect(params.device, params.precision)
-    asks: Reads = model.config.reads  # type: ignore[union-attr,assignment]
-    words = Words(data, asks, params.text_prompts) if data.sentences else None
-    augment = (Cropper if asks.segments else Augmenter)(params.augment, asks.picture) if data.pictures else None
-    batches = Batches(data, batch=params.batch, texts=params.texts, seed=seed, world=params.devices, words=words,
-                      augment=augment)
-    if batches.batch * params.devices < 2:
-        raise UserError(f"pretrain.batch: a batch of one image has no negatives, so nothing is learnt; raise it (it is "
-                        f"{params.batch}) or keep more rows (curation kept {len(data)})")
-    module = _Module(model, params, params.epochs * len(batches), curve)
-    checkpoint = ModelCheckpoint(dirpath=work, filename="epoch", save_top_k=1, every_n_epochs=1,
-                                 save_on_train_epoch_end=True, enable_version_counter=False)
-    trainer = L.Trainer(
-        max_epochs=params.epochs, accelerator="gpu" if runtime.device.startswith("cuda") else "cpu",
-        devices=params.devices, precision=_PRECISION[runtime.precision], gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
-        callbacks=[_KeepBest(batches, score), checkpoint], logger=False, enable_model_summary=False,
-        deterministic=True, default_root_dir=work, use_distributed_sampler=False,
-    )
-    last = work / "epoch.ckpt"
-    first = torch.load(last, weights_only=True)["global_step"] if last.exists() else 0
+    batches = batches_of(model, data, params, seed=seed, here=here)
+    split = runtime.strategy == "fsdp" and here.world > 1
+    module = Module(model, params, params.epochs * len(batches), curve, split=split)
+    keep = Keep(batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps)
+    found, last = trainer(params, runtime, on, keep), restored(work / CHECKPOINT)
+    first = last.step if last else 0
     curve.resume(first)
     start = time.perf_counter()
-    batches.epoch = first // len(batches)  # workers of a resumed fit start before its epoch is told
-    loader = DataLoader(batches, batch_size=None, num_workers=params.workers)
-    trainer.fit(module, loader, ckpt_path=last if last.exists() else None, weights_only=True)
+    batches.at(first)  # workers of a resumed fit start before its epoch is told
+    if runtime.compile:
+        module.model.compile()
+    found.fit(module, loaded(batches, params.workers), ckpt_path=last.path if last else None, weights_only=True)
+    module.model._compiled_call_impl = None
     seconds = time.perf_counter() - start
-    images = (params.epochs * len(batches) - first) * batches.batch * params.devices
+    images = (params.epochs * len(batches) - first) * batches.batch
     return Fitted(module.best, module.best_score, curve.last_loss(), images / seconds, seconds)
+
+
+def batches_of(model: Any, data: TrainingSet, params: PretrainParams, *, seed: int, here: Place) -> Batches:
+    """The batches of a rank, with what the model asks for."""
+    asks: Reads = model.config.reads
+    words = Words(data, asks, params.text_prompts) if data.sentences else None
+    augment = (Cropper if asks.segments else Augmenter)(params.augment, asks.picture) if data.pictures else None
+    return Batches(data, batch=params.batch, texts=params.texts, seed=seed, rank=here.rank, world=here.world,
+                   words=words, augment=augment)
+
+
+def trainer(params: PretrainParams, runtime: RuntimeParams, on: Runtime, keep: Keep) -> L.Trainer:
+    """Lightning's trainer; who starts processes and which ranks there are is not its business here."""
+    several = runtime.devices * runtime.nodes > 1
+    strategy: Any = "auto"
+    if several and runtime.strategy == "fsdp":
+        strategy = sharded.Sharded(runtime.devices * runtime.nodes)
+    elif several:
+        strategy = DDPStrategy(find_unused_parameters=True)  # a loss that rests leaves parameters out for some steps
+    return L.Trainer(
+        max_epochs=params.epochs, accelerator="gpu" if on.device.startswith("cuda") else "cpu",
+        devices=runtime.devices, num_nodes=runtime.nodes, strategy=strategy,
+        plugins=[TorchElasticEnvironment() if several else LightningEnvironment()],
+        precision=_PRECISION[on.precision], gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
+        callbacks=[keep], logger=False, enable_model_summary=False, enable_checkpointing=False,
+        deterministic=True, default_root_dir=keep.path.parent, use_distributed_sampler=False,
+    )  # fmt: skip

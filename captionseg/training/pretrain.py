@@ -19,20 +19,25 @@ from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
 from captionseg.modeling.segmenter import Reads, Sizes, Start
 from captionseg.records import UserError
+from captionseg.runtime import RuntimeParams, ranks
 from captionseg.runtime.device import detect
+from captionseg.runtime.launch import place
 from captionseg.storage import atomic_path, write_json
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary, plurals
 from captionseg.training import PretrainParams, Recipe, loader, tuning
 from captionseg.training.curve import Curve, Tell
-from captionseg.training.fit import Fitted, Score, fit
+from captionseg.training.fit import ALONE, Fitted, check, fit
+from captionseg.training.keep import Score
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.typed import replaced
 
 
 def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: str, context: dict[str, Any],
-             out: Path, tell: Tell) -> dict[str, float]:
+             out: Path, tell: Tell, runtime: RuntimeParams = ALONE) -> dict[str, float]:  # fmt: skip
     """Train every seed of a recipe that has not been trained in `out` yet.
+
+    Every rank calls it alike; those after the first train, and write and tell nothing.
 
     Args:
         recipe: what to train.
@@ -44,59 +49,81 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
             top, with the encoder's description and README.md, so that the folder is all that a predictor needs. The
             same bytes for the same seed: how long it took is only returned.
         tell: is told every loss.
+        runtime: where.
 
     Returns:
         loss and tune mIoU as means over seeds; images per second and seconds over the seeds that were trained now.
+        Nothing on ranks after the first.
     """
     params = replaced(params, recipe.training, f"recipes.{name}.training")
     config = model_config(recipe, params, where=f"recipes.{name}.settings")
-    frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
-    asks = config.reads
-    data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
-                       encode=frozen().text if asks.masking and not asks.tokens else None, device=params.device)
+    check(params, runtime)
     if recipe.refine:
         context = {**context, "refine": asdict(recipe.refine)}
     if recipe.masks:
         context = {**context, "masks": asdict(recipe.masks)}
-    score = tune_score(params, folders, asks, lambda: data.space.encoder if data.space else frozen())
-    write_concepts(data, out)
-    fits, speeds = {}, []
-    for seed in params.seeds:
+    with ranks.joined(runtime, params.device) as here:
+        speeds = train(recipe, config, params, folders, out=out, context={**context, "recipe": name},
+                       tell=tell, runtime=runtime)  # fmt: skip
+        if not here.main:
+            return {}
+        fits = {seed: json.loads((out / "seeds" / str(seed) / "fit.json").read_text()) for seed in params.seeds}
+        best = max(fits, key=lambda s: fits[s].get("tune_miou", 0.0))
+        for file in ("model.safetensors", "config.json"):
+            shutil.copyfile(out / "seeds" / str(best) / file, out / file)
+        save_tokenizer(config.reads, out)
+        if config.reads.encoder:
+            copy_encoder(folders.prepared.encoder, out / "encoder")
+        write_card(out / "README.md", name, recipe, params, fits, best)
+        means = {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
+        speed, seconds = zip(*speeds, strict=True) if speeds else ((0.0,), (0.0,))
+        return {**means, "images_per_second": float(np.mean(speed)), "seconds": float(sum(seconds))}
+
+
+def train(recipe: Recipe, config: Any, params: PretrainParams, folders: Folders, *, out: Path, context: dict[str, Any],
+          tell: Tell, runtime: RuntimeParams) -> list[tuple[float, float]]:  # fmt: skip
+    """The seeds that the first rank has no fit.json of; images per second and seconds of each."""
+    asks, main = config.reads, place(runtime).main
+    frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
+    data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
+                       encode=frozen().text if asks.masking and not asks.tokens else None, device=params.device)
+    score = None
+    if main:
+        score = tune_score(params, folders, asks, lambda: data.space.encoder if data.space else frozen())
+        write_concepts(data, out)
+    speeds = []
+    for seed in ranks.share([s for s in params.seeds if not (out / "seeds" / str(s) / "fit.json").exists()]):
         folder = out / "seeds" / str(seed)
-        if not (folder / "fit.json").exists():
-            fitted, model = one_seed(recipe.model, config, params, data, seed=seed, score=score, folder=folder,
-                                     tell=tell)
-            saved.save(folder, recipe.model, model, {**context, "recipe": name, "seed": seed})
-            save_tokenizer(asks, folder)
-            speeds.append((fitted.images_per_second, fitted.seconds))
-            scores = {"loss": fitted.loss, "tune_miou": fitted.tune_miou}
-            write_json({k: v for k, v in scores.items() if v == v}, folder / "fit.json")
-        fits[seed] = json.loads((folder / "fit.json").read_text())
-    best = max(fits, key=lambda s: fits[s].get("tune_miou", 0.0))
-    for file in ("model.safetensors", "config.json"):
-        shutil.copyfile(out / "seeds" / str(best) / file, out / file)
-    save_tokenizer(asks, out)
-    if asks.encoder:
-        copy_encoder(folders.prepared.encoder, out / "encoder")
-    write_card(out / "README.md", name, recipe, params, fits, best)
-    means = {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
-    speed, seconds = zip(*speeds, strict=True) if speeds else ((0.0,), (0.0,))
-    return {**means, "images_per_second": float(np.mean(speed)), "seconds": float(sum(seconds))}
+        torch.manual_seed(seed)
+        model = build_model(recipe.model, config, data)
+        fitted = one_seed(model, data, params, seed=seed, score=score, folder=folder, tell=tell, runtime=runtime)
+        if not main:
+            continue
+        saved.save(folder, recipe.model, model, {**context, "seed": seed})
+        save_tokenizer(asks, folder)
+        speeds.append((fitted.images_per_second, fitted.seconds))
+        scores = {"loss": fitted.loss, "tune_miou": fitted.tune_miou}
+        write_json({k: v for k, v in scores.items() if v == v}, folder / "fit.json")
+    return speeds
 
 
-def one_seed(name: str, config: Any, params: PretrainParams, data: TrainingSet, *, seed: int, score: Score | None,
-             folder: Path, tell: Tell) -> tuple[Fitted, torch.nn.Module]:
-    """Train one model of a recipe, if there is anything to train; its checkpoints lie in `folder` until it is done."""
-    torch.manual_seed(seed)
-    model = build_model(name, config, data)
+def one_seed(model: torch.nn.Module, data: TrainingSet, params: PretrainParams, *, seed: int, score: Score | None,
+             folder: Path, tell: Tell, runtime: RuntimeParams) -> Fitted:  # fmt: skip
+    """Train a fresh model, if there is anything to train; its checkpoints lie in `folder` until it is done.
+
+    On the first rank it has its best weights afterwards.
+    """
+    main = place(runtime).main
     if not any(p.requires_grad for p in model.parameters()):
         found = score(model.eval().to(detect(params.device).device)) if score else float("nan")
-        return Fitted(model.state_dict(), found, float("nan"), 0.0, 0.0), model
-    curve = Curve(folder / "curve.csv", seed, tell)
-    fitted = fit(model, data, params, seed=seed, score=score, curve=curve, work=folder / "checkpoints")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    model.load_state_dict(fitted.state)
-    return fitted, model
+        return Fitted(model.state_dict(), found, float("nan"), 0.0, 0.0)
+    curve = Curve(folder / "curve.csv", seed, tell) if main else Curve(None, seed, lambda *_: None)
+    fitted = fit(model, data, params, seed=seed, score=score, curve=curve, work=folder / "checkpoints",
+                 runtime=runtime)  # fmt: skip
+    if main:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        model.load_state_dict(fitted.state)
+    return fitted
 
 
 def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:

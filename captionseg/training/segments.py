@@ -68,7 +68,8 @@ class SegmentSet:
     embedding: np.ndarray
     said: Sequence[str] = ()
 
-    def of_rows(self, rows: Sequence[int] | np.ndarray, *, seed: int, epoch: int, most: int, padded: bool = False,
+    def of_rows(self, rows: Sequence[int] | np.ndarray, *, seed: int, epoch: int, most: int,
+                among: Sequence[int] | np.ndarray | None = None,
                 windows: Sequence[Window] | None = None) -> dict[str, Tensor]:  # fmt: skip
         """The fields of a Batch that are segments, of rows of the index.
 
@@ -80,12 +81,12 @@ class SegmentSet:
             seed: see above.
             epoch: likewise.
             most: segments of a picture.
-            padded: as wide as any batch may be, for ranks that have to agree about it.
+            among: rows of all ranks, which have to agree how wide a batch is; None for one rank.
             windows: [B] where the pictures lie in what is seen of them, for coded masks; None sees all.
         """
         drawn = [self.draw(int(row), np.random.default_rng([seed, epoch, int(row), 5]), most) for row in rows]
-        widest = min(most, int(np.diff(self.start).max())) if padded else max(len(mine) for mine, _ in drawn)
-        wide = max(1, widest)
+        every = np.asarray(rows if among is None else among)
+        wide = max(1, min(most, int((self.start[every + 1] - self.start[every]).max())))
         which = np.random.default_rng([seed, epoch, 6]).integers(self.embedding.shape[1], size=len(self.embedding))
         grid = self.masks.grid if isinstance(self.masks, Coded) else self.masks.shape[1:]
         masks = np.zeros((len(rows), wide, *grid), np.float32)

@@ -42,6 +42,8 @@ TESTED_ELSEWHERE = {
     "captionseg/modeling/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
+    "captionseg/training/keep.py": "tests/captionseg/training/test_fit.py",
+    "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
 }
 
 

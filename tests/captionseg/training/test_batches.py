@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 from captionseg.encoders import TextSpace
 from captionseg.encoders.lite0_minilm import load_text_tower
 from captionseg.modeling.segmenter import Reads
-from captionseg.records import Batch
+from captionseg.records import Batch, UserError
 from captionseg.storage import read_arrays
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training import loader
@@ -90,35 +91,49 @@ def test_concepts_are_drawn_anew_for_the_same_image(data):
 def test_ranks_share_the_images_among_them(data, world_size):
     images = []
     for rank in range(world_size):
-        batches = Batches(data, batch=5, texts=3, seed=0, rank=rank, world=world_size)
+        batches = Batches(data, batch=5 * world_size, texts=3, seed=0, rank=rank, world=world_size)
         parts = epoch(batches, 3)
-        assert len(parts) == len(batches) == len(data) // world_size // 5
+        assert len(parts) == len(batches) == len(data) // (5 * world_size)
         images += [part.regions.flatten(1) for part in parts]
     assert len(torch.cat(images).unique(dim=0)) == len(torch.cat(images))  # noise makes each picture another
 
 
-def test_ranks_draw_different_noise(data):
-    same_rows = np.zeros(30, int)
-    first, second = (
-        Batches(unclustered(data), batch=5, texts=3, seed=0, rank=rank, world=2).draw(
-            same_rows, np.random.default_rng([0, 0, rank, 1])
-        )
-        for rank in (0, 1)
-    )
-    assert not np.array_equal(first, second)
-
-
-def test_ranks_agree_about_the_shape_of_a_batch(data):
-    """What is gathered from all ranks must have one shape, however many regions a rank's images have."""
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_have_the_batches_of_one_process_split(data, world_size):
+    """Their parts in the order of ranks are what one process sees: rows, draws, and how wide a batch is."""
     count = data.count.copy()
     count[data.rows[::2]] = 2
-    uneven = dataclasses.replace(data, count=count)
-    shapes = {
-        tuple(part.regions.shape)
-        for rank in (0, 1) for number in range(4)
-        for part in epoch(Batches(uneven, batch=2, texts=3, seed=0, rank=rank, world=2), number)
-    }  # fmt: skip
-    assert len(shapes) == 1
+    uneven = dataclasses.replace(unclustered(data), count=count)
+    for number in range(3):
+        whole = epoch(Batches(uneven, batch=8, texts=3, seed=0), number)
+        parts = [epoch(Batches(uneven, batch=8, texts=3, seed=0, rank=r, world=world_size), number)
+                 for r in range(world_size)]  # fmt: skip
+        assert all(same(one, joined(split)) for one, split in zip(whole, zip(*parts, strict=True), strict=True))
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Batches of ranks in one."""
+    found = {k: torch.cat([getattr(part, k) for part in parts]) for k, v in vars(parts[0]).items() if v is not None}
+    return Batch(**found)
+
+
+def test_a_batch_that_ranks_cannot_split_is_one_line(data):
+    with pytest.raises(UserError, match=r"pretrain.batch: 9 images are no equal parts for the 2 processes.*multiple"):
+        Batches(data, batch=9, texts=3, seed=0, world=2)
+    assert Batches(data, batch=100, texts=3, seed=0, world=2).batch == 34  # of 35 images
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_goes_on_in_its_middle(data, workers):
+    """Whoever makes the batches, from any step on, they are those that an undisturbed epoch has there."""
+    whole = [epoch(Batches(data, batch=8, texts=3, seed=0), number) for number in range(2)]
+    for step in (0, 1, 3, 4, 6):
+        batches = Batches(data, batch=8, texts=3, seed=0)
+        batches.at(step)
+        assert (batches.epoch, batches.first) == divmod(step, 4)
+        found = list(DataLoader(batches, batch_size=None, num_workers=workers))
+        assert all(map(same, found, whole[step // 4][step % 4 :]))
+        assert len(found) == 4 - step % 4
 
 
 def test_an_epoch_has_full_batches_unless_there_is_only_one(data):

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from captionseg.records import UserError
+from captionseg.runtime import RuntimeParams
 from captionseg.training.curve import Curve, read
-from captionseg.training.fit import Fitted, fit, poly_factor, scheduler
+from captionseg.training.fit import ALONE, Fitted, fit, poly_factor, scheduler
 
 
 @pytest.fixture
 def run(make_model, data, params, tmp_path):
     """name, score, model, changed params -> what a fit in the folder of that name leaves."""
 
-    def run(name: str, score=None, model=None, *, seed: int = 0, **changes) -> Fitted:
-        curve = Curve(tmp_path / name / "curve.csv", seed, lambda *_: None)
+    def run(name: str, score=None, model=None, *, seed: int = 0, runtime=ALONE, tell=lambda *_: None,
+            **changes) -> Fitted:  # fmt: skip
+        curve = Curve(tmp_path / name / "curve.csv", seed, tell)
         model = model or make_model(seed)
-        return fit(model, data, replace(params, **changes), seed=seed, score=score, curve=curve, work=tmp_path / name)
+        return fit(model, data, replace(params, **changes), seed=seed, score=score, curve=curve, work=tmp_path / name,
+                   runtime=runtime)  # fmt: skip
 
     return run
 
@@ -101,9 +106,64 @@ def test_a_killed_fit_ends_where_an_uninterrupted_one_does(run, tmp_path, epoch,
     assert losses(curves[0]) == losses(curves[1])
     assert [step for step, name, _ in read(curves[1]) if name == "loss"] == list(range(16))
 
-    last = [torch.load(tmp_path / name / "epoch.ckpt", weights_only=True) for name in ("whole", "killed")]
+    last = [torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "killed")]
     assert equal(last[0]["state_dict"], last[1]["state_dict"])
     assert again.loss == pytest.approx(whole.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(("every", "at", "workers"), [(3, 1, 0), (3, 5, 0), (3, 5, 2), (2, 8, 0), (1, 15, 0)])
+def test_a_fit_that_is_killed_inside_an_epoch_goes_on_from_there(run, tmp_path, every, at, workers):
+    """The same bits again, also of the best epoch's weights, and no step is done twice but those after a checkpoint."""
+    def score(model):
+        return sum(float(v.double().abs().sum()) for v in model.state_dict().values())
+
+    def dies(values, step):
+        if step == at and "seed0.loss" in values:
+            raise Killed
+
+    whole, rested = run("whole", score), []
+    with pytest.raises(Killed):
+        run("killed", score, runtime=RuntimeParams(checkpoint_steps=every), tell=dies, workers=workers)
+    again = run("killed", score, runtime=RuntimeParams(checkpoint_steps=every), workers=workers,
+                tell=lambda values, step: rested.append(step))  # fmt: skip
+    assert min(rested) == max(n for n in range(at + 1) if n % every == 0 or n % 4 == 0)
+    assert again.tune_miou == whole.tune_miou
+    assert equal(again.state, whole.state)
+    assert (tmp_path / "killed" / "curve.csv").read_bytes() == (tmp_path / "whole" / "curve.csv").read_bytes()
+    last = [torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("whole", "killed")]
+    assert equal(*last)
+
+
+def test_what_a_model_counts_survives_a_kill_inside_an_epoch(run, make_model, tmp_path):
+    class Counting(type(make_model())):
+        """Counts the steps of an epoch, three apiece."""
+
+        def losses(self, *arguments, **options):
+            self.steps += 3.0
+            return super().losses(*arguments, **options)
+
+        def counted(self):
+            found, self.steps = {"steps": self.steps}, 0.0
+            return found
+
+    def model():
+        made = make_model()
+        made.__class__, made.steps = Counting, 0.0
+        made.config = replace(made.config)
+        reads = replace(made.config.reads, counts=True)
+        object.__setattr__(made, "config", SimpleNamespace(**vars(made.config), reads=reads))
+        return made
+
+    def dies(values, step):
+        if step == 6:
+            raise Killed
+
+    runtime = RuntimeParams(checkpoint_steps=2)
+    with pytest.raises(Killed):
+        run("a", model=model(), runtime=runtime, tell=dies)
+    run("a", model=model(), runtime=runtime)
+    counted = [(step, value) for step, name, value in read(tmp_path / "a" / "curve.csv") if name == "steps"]
+    assert counted == [(3, 12.0), (7, 12.0), (11, 12.0), (15, 12.0)]
 
 
 def test_the_best_epoch_survives_a_kill(run):
@@ -141,9 +201,48 @@ def test_a_loss_that_is_no_number_is_one_line(run, make_model):
         run("a", model=model)
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_mixed_precision(run, precision):
-    assert all(torch.isfinite(v).all() for v in run("a", precision=precision, epochs=1).state.values())
+def test_the_precision_is_that_of_the_runtime_unless_a_recipe_has_its_own(run):
+    half = run("a", runtime=RuntimeParams(precision="bf16"), epochs=1).state
+    assert all(torch.isfinite(v).all() for v in half.values())
+    assert equal(half, run("b", precision="bf16", epochs=1).state)
+    full = run("c", precision="fp32", runtime=RuntimeParams(precision="bf16"), epochs=1).state
+    assert equal(full, run("d", epochs=1).state)
+    assert not equal(full, half)
+
+
+def test_a_compiled_model_learns_the_same_and_is_saved_as_itself(run, make_model, monkeypatch, tmp_path):
+    asked = []
+    whole = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *a, **k: asked.append(1) or whole(*a, **k, backend="eager"))
+    model, plain = make_model(), run("a", epochs=1)
+    found = run("b", model=model, runtime=RuntimeParams(compile=True), epochs=1)
+    assert asked == [1]
+    assert model._compiled_call_impl is None
+    assert found.state.keys() == plain.state.keys()
+    for name, value in plain.state.items():
+        torch.testing.assert_close(found.state[name], value, rtol=1e-4, atol=1e-5)
+    torch._dynamo.reset()
+
+
+def test_sigterm_in_a_fit_is_the_callers(run):
+    before, seen = signal.getsignal(signal.SIGTERM), []
+    run("a", lambda _: seen.append(signal.getsignal(signal.SIGTERM)) or 1.0, epochs=1)
+    assert seen == [before] == [signal.getsignal(signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(("runtime", "changes", "message"), [
+    ({"devices": 3}, {}, r"pretrain.batch: 8 images are no equal parts for the 3 processes"),
+    ({"nodes": 2}, {"batch": 9}, r"pretrain.batch: 9 images are no equal parts for the 2 processes"),
+    ({"strategy": "fsdp", "precision": "fp16"}, {}, r"runtime.strategy fsdp trains at fp32 or bf16, not at fp16"),
+])  # fmt: skip
+def test_what_does_not_fit_together_is_one_line_before_anything_is_started(run, runtime, changes, message):
+    with pytest.raises(UserError, match=message):
+        run("a", runtime=RuntimeParams(**runtime), **changes)
+
+
+def test_processes_that_were_not_joined_are_found_out(run):
+    with pytest.raises(RuntimeError, match=r"2 processes have to be joined first: `with ranks.joined"):
+        run("a", runtime=RuntimeParams(devices=2))
 
 
 def test_a_batch_of_one_is_one_line(run):
@@ -183,7 +282,7 @@ def test_another_schedule_is_another_fit_and_can_be_resumed(run, tmp_path):
     with pytest.raises(Killed):
         run("c", killer(2), schedule="poly")
     run("c", lambda _: 1.0, schedule="poly")
-    last = [torch.load(tmp_path / name / "epoch.ckpt", weights_only=True)["state_dict"] for name in ("a", "c")]
+    last = [torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("a", "c")]
     assert equal(*last)
 
 

@@ -1,0 +1,198 @@
+"""Which of the processes that train one model together this is, and how the others are started. Imports no torch.
+
+What the environment says is torchrun's: RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT. Without RANK this
+process is the first of its machine, number NODE_RANK or 0, and starts those beside it by the command that itself was
+started by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from captionseg.records import UserError
+from captionseg.runtime import RuntimeParams
+
+log = logging.getLogger(__name__)
+
+PARENT = "CAPTIONSEG_PARENT"
+GRACE = 20.0  # seconds in which a process that lost another has to notice by itself
+FAREWELL = 60.0  # seconds that those beside the first one have to end after it
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process of several: number `rank` of `world`, number `local` of its machine."""
+
+    rank: int = 0
+    local: int = 0
+    world: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether it is the one that writes."""
+        return self.rank == 0
+
+
+def place(params: RuntimeParams, environ: Mapping[str, str] = os.environ) -> Place:
+    """The place of this process, by the environment.
+
+    Raises:
+        UserError: where it does not fit `runtime.devices` and `runtime.nodes`.
+    """
+    world = params.devices * params.nodes
+    given = {name: _number(environ, name) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")}
+    if given["WORLD_SIZE"] not in (None, world):
+        raise UserError(f"WORLD_SIZE is {given['WORLD_SIZE']}, and runtime.devices x runtime.nodes {world}: make them "
+                        "equal, or unset WORLD_SIZE")
+    if world == 1:
+        return Place()
+    if given["RANK"] is not None:
+        rank, local = given["RANK"], given["LOCAL_RANK"]
+        return _inside(Place(rank, rank % params.devices if local is None else local, world), params)
+    if params.nodes > 1 and not (environ.get("MASTER_ADDR") and environ.get("MASTER_PORT")
+                                 and given["NODE_RANK"] is not None):
+        raise UserError(f"runtime.nodes is {params.nodes}: set MASTER_ADDR, MASTER_PORT and NODE_RANK (0 on the first) "
+                        "on every machine; see docs/operations.md")
+    return _inside(Place((given["NODE_RANK"] or 0) * params.devices, 0, world), params)
+
+
+def _inside(found: Place, params: RuntimeParams) -> Place:
+    if not 0 <= found.rank < found.world or not 0 <= found.local < params.devices:
+        raise UserError(f"rank {found.rank}, {found.local} of its machine, is not one of {params.nodes} machines with "
+                        f"{params.devices} processes; look at RANK, LOCAL_RANK and NODE_RANK")
+    return found
+
+
+def _number(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "")
+    if text and not text.isdecimal():
+        raise UserError(f"{name} is {text!r}, which is no number")
+    return int(text) if text else None
+
+
+@contextlib.contextmanager
+def started(params: RuntimeParams) -> Iterator[Place]:
+    """This process among the others, which run for the length of the block; os.environ says what torchrun would.
+
+    The first process of a machine starts the others and ends them: after the block it waits for them, and when it
+    fails, is told to end or is killed, they go too. When one of them fails, this one does.
+
+    Raises:
+        UserError: when another process of this machine failed.
+    """
+    here = place(params)
+    before = dict(os.environ)
+    own = "RANK" in before  # somebody else starts processes, and looks after them
+    address = {} if own or params.nodes > 1 else {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    os.environ.update(address, WORLD_SIZE=str(here.world), GROUP_RANK=str(here.rank // params.devices),
+                      **{"RANK": str(here.rank), "LOCAL_RANK": str(here.local)})
+    if params.nodes == 1:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    _follow_parent()
+    others = {} if own else {here.rank + n: _start(here.rank + n, n) for n in range(1, params.devices)}
+    watch = _Watch(others)
+    watch.start()
+    try:
+        yield here
+        watch.over.set()
+        watch.wait()
+    except Exception as error:
+        if lost := watch.lost():
+            raise UserError(lost) from error
+        raise
+    finally:
+        watch.end()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _start(rank: int, local: int) -> subprocess.Popen[bytes]:
+    environ = os.environ | {"RANK": str(rank), "LOCAL_RANK": str(local), PARENT: str(os.getpid())}
+    return subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=environ, stdin=subprocess.DEVNULL)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def _follow_parent() -> None:
+    """End when the process that started this one is gone: a collective might wait for it for half an hour."""
+    parent = os.environ.pop(PARENT, "")
+    if not parent:
+        return
+
+    def follow() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+class _Watch(threading.Thread):
+    """Looks after the processes that this one has started.
+
+    Args:
+        others: by rank.
+    """
+
+    def __init__(self, others: Mapping[int, subprocess.Popen[bytes]]) -> None:
+        super().__init__(daemon=True)
+        self.others, self.over = others, threading.Event()
+
+    def run(self) -> None:
+        """End this process where another failed and it does not notice: it waits for it in a collective."""
+        while not self.over.wait(0.5):
+            if (lost := self.lost()) and not self.over.wait(GRACE):
+                print(f"error: {lost}", file=sys.stderr, flush=True)  # noqa: T201
+                self._kill()
+                os._exit(1)
+
+    def lost(self) -> str:
+        """What to say of the first that failed; nothing where none did."""
+        for rank, process in self.others.items():
+            if code := process.poll():
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+                return (f"the process of rank {rank} {how}, so all have ended; its own lines are above. Run it again: "
+                        "training goes on from the last checkpoint")
+        return ""
+
+    def wait(self) -> None:
+        """Until the others have ended too; their work is done, and how they end is no matter."""
+        deadline = time.monotonic() + FAREWELL
+        for rank, process in self.others.items():
+            try:
+                code = process.wait(max(0.0, deadline - time.monotonic()))
+                if code:
+                    log.warning("all is done, but the process of rank %d ended with code %d", rank, code)
+            except subprocess.TimeoutExpired:
+                log.warning("all is done, but the process of rank %d does not end; it is told to", rank)
+
+    def end(self) -> None:
+        """None of them is left after this."""
+        self.over.set()
+        for process in self.others.values():
+            process.terminate()
+        deadline = time.monotonic() + 5.0
+        for process in self.others.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+        self._kill()
+
+    def _kill(self) -> None:
+        for process in self.others.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()

@@ -1,0 +1,112 @@
+"""Training with parameters shared out over ranks: FSDP2, by torch's fully_shard.
+
+Each rank keeps a part of every parameter, of its gradient and of the optimiser's state. The whole model is one unit: it
+is put together for a step, since models use weights outside of forward, in losses and in means of weights. What is a
+scalar, which cannot be parted, or is not trained lies whole on every rank.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from captionseg.runtime import ranks
+
+
+class Sharded(ModelParallelStrategy):
+    """Lightning's strategy for it; a checkpoint is one file with all weights and all of the optimiser's state.
+
+    torch's own way to load such a file (2.14) refuses one in which a parameter has no state yet, as those have that
+    train late.
+
+    Args:
+        world: how many ranks there are.
+    """
+
+    def __init__(self, world: int) -> None:
+        super().__init__(world, 1, save_distributed_checkpoint=False)
+
+    def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
+        """The state of all ranks; every rank has to call it."""
+        found = optimizer.state_dict()
+        states = {number: {name: value.full_tensor().cpu() if isinstance(value, DTensor) else value
+                           for name, value in state.items()} for number, state in found["state"].items()}
+        return {**found, "state": states}
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Each rank takes its parts of what a file holds."""
+        held = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        assert self.model is not None
+        with torch.no_grad():
+            for name, tensor in itertools.chain(self.model.named_parameters(), self.model.named_buffers()):
+                if name in held["state_dict"]:
+                    tensor.copy_(_part(held["state_dict"][name], tensor))
+        for optimiser, saved in zip(self.optimizers, held["optimizer_states"], strict=True):
+            parameters = list(itertools.chain.from_iterable(group["params"] for group in optimiser.param_groups))
+            states = {number: {name: value if name == "step" else _part(value, parameters[number])
+                               for name, value in state.items()} for number, state in saved["state"].items()}
+            optimiser.load_state_dict({**saved, "state": states})
+        return held
+
+
+def _part(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """What a rank has of a tensor that is shared out as another is."""
+    whole = whole.to(like.device)
+    if not isinstance(like, DTensor):
+        return whole
+    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A copy of a model's parameters and buffers, beside what the model refers to, such as a frozen encoder."""
+    shared = [v for part in model.modules() for k, v in vars(part).items()
+              if not k.startswith("_") and not isinstance(v, torch.Tensor)]
+    return copy.deepcopy(model, {id(value): value for value in shared})
+
+
+def split(model: nn.Module, mesh: DeviceMesh) -> None:
+    """Share out the parameters of a model over Lightning's mesh."""
+    whole = {p for p in model.parameters() if p.ndim == 0 or not p.requires_grad}
+    fully_shard(model, mesh=mesh["data_parallel"], ignored_params=whole)
+
+
+def apart(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups of an optimiser, with shared out and whole parameters in groups of their own: it takes no mixed ones."""
+    found = [{**group, "params": [p for p in group["params"] if isinstance(p, DTensor) is parted]}
+             for group in groups for parted in (True, False)]
+    return [group for group in found if group["params"]]
+
+
+def average(model: nn.Module) -> None:
+    """The mean over ranks of gradients of whole parameters; those of the others are summed up as they are parted."""
+    for parameter in model.parameters():
+        if parameter.grad is not None and not isinstance(parameter, DTensor):
+            parameter.grad.copy_(ranks.total(parameter.grad) / ranks.size())
+
+
+def clip(model: nn.Module, most: float) -> None:
+    """Scale gradients down to a global norm of at most `most`."""
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    parts = [[g for g in grads if isinstance(g, DTensor) is parted] for parted in (True, False)]
+    norms = [nn.utils.get_total_norm(part) for part in parts if part]
+    norm = torch.stack([n.full_tensor() if isinstance(n, DTensor) else n for n in norms]).norm()
+    scale = min(1.0, most / (norm.item() + 1e-6))
+    for grad in grads:
+        grad.mul_(scale)
+
+
+def collect(model: nn.Module, into: nn.Module) -> None:
+    """Put a shared out model's state into a whole one, on the first rank; every rank has to call it."""
+    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if state:
+        into.load_state_dict(state)
