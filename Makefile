@@ -90,6 +90,11 @@ services-status: venv ## which of them run, and where their logs are
 services-stop: venv ## end them and what they run
 	@python -m flows.services stop
 
+screenshots: services ## docs/pictures anew: a run in Prefect, recipes in MLflow, the validation page; needs a Chromium
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
+	PREFECT_API_URL=http://127.0.0.1:4200/api prefect deployment run reproduce/nightly --watch
+	python docs/screenshots.py
+
 lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 	rm -rf .work/lock && $(PYTHON) -m venv .work/lock
 	.work/lock/bin/python -m pip install --quiet ".[dev]"
@@ -99,4 +104,4 @@ lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 clean: ## forget unfinished work, keep data, models and reports
 	rm -rf .work
 
-.PHONY: help venv repro test check gate flow groups frozen segments ablation mlflow services services-status services-stop lock clean
+.PHONY: help venv repro test check gate flow groups frozen segments ablation mlflow services services-status services-stop screenshots lock clean

@@ -69,7 +69,7 @@ def take(pages: dict[str, tuple[str, str]], out: Path, chromium: str) -> None:
         out: folder.
         chromium: the program.
     """
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
 
     out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
