@@ -79,9 +79,9 @@ def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subproce
                             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)  # fmt: skip
 
 
-def end_group(process: subprocess.Popen, grace: float | None = None) -> None:
-    """End all processes of a group: SIGTERM, and SIGKILL to those that are still there `grace` seconds later."""
-    for number, seconds in ((signal.SIGTERM, GRACE if grace is None else grace), (signal.SIGKILL, 5.0)):
+def end_group(process: subprocess.Popen) -> None:
+    """End all processes of a group: SIGTERM, and SIGKILL to those that are still there GRACE seconds later."""
+    for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         until = time.monotonic() + seconds

@@ -121,7 +121,8 @@ def reproduce(
         recipes: train and score these recipes of params.yaml.
         overrides: changes of params.yaml as after `dvc exp run -S`. Then the run works in a copy of the repository,
             beside others, and is kept as an experiment of DVC; else it waits until it has the repository to itself.
-        force: run the targets though nothing changed (a source that has new pictures), not what they need.
+        force: run the targets (none: all stages) though nothing changed (a source that has new pictures), not what
+            they need.
         root: the repository; by default the one that this file is in.
 
     Returns:
@@ -137,7 +138,8 @@ def reproduce(
     with workspace(Path(root or ROOT), Job(key, name, overrides or ()), get_run_logger().info) as folder:
         stages = read(folder, targets)
         get_run_logger().info("%d stages: %s", len(stages), ", ".join(stage.name for stage in stages))
-        forced = {stage.name for stage in stages if force and {stage.name, stage.name.split("@")[0]} & set(targets)}
+        forced = {stage.name for stage in stages
+                  if force and (not targets or {stage.name, stage.name.split("@")[0]} & set(targets))}  # fmt: skip
         rows = run_all(stages, folder, key, forced)
         publish(folder, stages, key)
     return rows

@@ -57,7 +57,8 @@ class Places:
         """These places, but those of servers that run where they are."""
         urls = {name: httpx.URL(daemon.url) for name, daemon in found.items() if daemon.url}
         ports = {f"{name}_port": url.port for name, url in urls.items()}
-        return dataclasses.replace(self, **ports, **({"host": url.host} if (url := urls.get("prefect")) else {}))
+        host = next((url.host for url in urls.values()), self.host)  # one for both
+        return dataclasses.replace(self, **ports, host=host)
 
     @property
     def prefect(self) -> str:
@@ -106,7 +107,7 @@ def start(places: Places, pools: Sequence[str] = POOLS) -> None:
     """Bring everything up that is not up, servers first, and wait until each answers.
 
     Raises:
-        ServiceError: a port is taken, or something does not start; then what this call started is stopped.
+        ServiceError: a port is taken, or something does not start; then all is stopped, unless something ran before.
     """
     found = daemons.running(FOLDER)
     for name, port in (("prefect", places.prefect_port), ("mlflow", places.mlflow_port)):

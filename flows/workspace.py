@@ -134,7 +134,9 @@ def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
     commit = git(root, "rev-parse", "--verify", "HEAD").decode().strip()
     git(root, "clone", "--quiet", "--local", "--no-checkout", str(root), str(copy))
     git(copy, "checkout", "--quiet", "--detach", commit)
-    if changes := git(root, "diff", "--binary", "HEAD"):
+    # Whatever the user's own configuration makes of a diff: `git apply` must understand it.
+    if changes := git(root, "diff", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/",
+                      "--dst-prefix=b/", "HEAD"):  # fmt: skip
         git(copy, "apply", "--index", "--whitespace=nowarn", "-", stdin=changes)
     program = Path(__file__).with_name("override.py")
     # -P: this folder stays off the path, where modules would have the names of others.
@@ -160,7 +162,7 @@ def keep(root: Path, copy: Path, name: str) -> None:
     ref = f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
     git(copy, "add", "--all")
     git(copy, "-c", "user.name=captionseg", "-c", "user.email=captionseg@localhost", "commit", "--quiet", "--no-verify",
-        "--allow-empty", "--message", f"experiment {name}")  # fmt: skip
+        "--no-gpg-sign", "--allow-empty", "--message", f"experiment {name}")  # fmt: skip
     git(root, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", str(copy), f"+HEAD:{ref}")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from captionseg.params import Params
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 from captionseg.reporting import gate_lock, gate_regression, gate_repository
 from captionseg.reporting.gate import table
 from captionseg.reporting.gate_table import Part, markdown, terminal, unjudged, verdict
@@ -72,7 +72,7 @@ def look(arguments: argparse.Namespace, root: Path) -> tuple[list[Part], list[Pa
         parts.append(regression)
     if "lock" in arguments.only:
         lock = root / "dvc.lock"
-        known = (yaml.safe_load(lock.read_text()) if lock.exists() else None) or {}
+        known = mapping(lock.read_text(encoding="utf-8") if lock.exists() else None, "dvc.lock")
         parts.append(gate_lock.part(gate_repository.status(root), known, params.raw, {arguments.metrics: path}))
     return parts, extra
 
@@ -89,7 +89,7 @@ def compared(params: Params, metrics: dict[str, Any], base: gate_repository.Base
         return [gate_regression.part([], f"{about}: {names.params} has no section regression, so nothing is compared")]
     before = loaded(old, f"{base.about}:{names.metrics}")
     found = gate_regression.changes(params.regression, metrics, before, params.raw)
-    earlier = yaml.safe_load(gate_repository.read(root, base.commit, names.params) or "") or {}
+    earlier = mapping(gate_repository.read(root, base.commit, names.params), f"{base.about}:{names.params}")
     return [gate_regression.part(found, about), gate_regression.largest(found),
             gate_regression.parameters(params.raw, earlier)]  # fmt: skip
 
@@ -106,6 +106,21 @@ def loaded(text: str, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: not JSON: {error}") from None
     if not isinstance(found, dict):
         raise UserError(f"{where}: expected names and numbers")
+    return found
+
+
+def mapping(text: str | None, where: str) -> dict[str, Any]:
+    """A file of YAML, such as dvc.lock; empty where there is none.
+
+    Raises:
+        UserError: if it is broken, as by the marks of a merge that is not done.
+    """
+    try:
+        found = yaml.safe_load(text or "") or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{where}: expected names and values")
     return found
 
 

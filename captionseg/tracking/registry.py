@@ -7,6 +7,7 @@ reproduction. Between reproductions the better mIoU on the test split is champio
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,11 @@ class Entry:
     miou: float | None = None
     tune: float | None = None
 
+    @property
+    def scored(self) -> bool:
+        """Whether both mIoUs are numbers: one that is not finite would never be beaten."""
+        return all(value is not None and math.isfinite(value) for value in (self.miou, self.tune))
+
     def scores(self) -> dict[str, str]:
         """The tags of a version that say how good it is, and on what."""
         return {"miou": f"{self.miou:.4f}", "tune_miou": f"{self.tune:.4f}", "benchmark": self.benchmark,
@@ -69,7 +75,7 @@ def promote(client: MlflowClient, entries: list[Entry], tags: dict[str, str], *,
     """
     if not passed:
         return "nothing registered: the gate does not hold"
-    able = [entry for entry in entries if entry.tune is not None and entry.miou is not None and entry.data]
+    able = [entry for entry in entries if entry.scored and entry.data]
     if not able:
         return "nothing registered: no recipe has a mIoU on the tune and on the test split"
     aliases = _aliases(client)
@@ -97,8 +103,8 @@ def beats(entry: Entry, champion: ModelVersion | None) -> tuple[bool, str]:
     if (tags.get("benchmark"), tags.get("benchmark.data")) != (entry.benchmark, entry.data):
         return False, (f"not comparable, the champion ({name}) was scored on other pictures; set the alias by hand "
                        "if it is to give way")  # fmt: skip
-    before = float(tags["miou"])
-    wins = entry.miou is not None and entry.miou > before
+    before = float(tags.get("miou", "nan"))
+    wins = entry.miou is not None and (math.isnan(before) or entry.miou > before)
     return wins, f"{entry.miou:.2f} mIoU on {entry.benchmark} against {before:.2f} of {name}"
 
 

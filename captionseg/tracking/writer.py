@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from captionseg import records
 from captionseg.tracking.machine import Machine
 from captionseg.tracking.store import TAG_LENGTH, StageRun, Store
 
@@ -110,7 +111,7 @@ def close(run: StageRun, status: str, *, error: str, problem: str) -> bool:
 
 def one_line(error: BaseException) -> str:
     """An exception in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    return records.one_line(f"{type(error).__name__}: {error}", 300)
 
 
 def warn(problem: str) -> str:

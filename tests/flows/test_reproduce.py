@@ -170,6 +170,19 @@ def test_recipes_are_targets_and_each_delay_is_twice_the_last(monkeypatch, tmp_p
     assert delays == [10, 20, 40]
 
 
+@pytest.mark.parametrize(
+    ("targets", "forced"),
+    [([], {"a", "b@x", "b@y"}), (["b"], {"b@x", "b@y"}), (["b@y"], {"b@y"})],
+)
+def test_what_is_forced_are_the_targets_all_stages_where_none_is_named(monkeypatch, tmp_path, targets, forced):
+    asked = []
+    monkeypatch.setattr(module, "read", lambda root, targets: [module.Stage(name) for name in ("a", "b@x", "b@y")])
+    monkeypatch.setattr(module, "run_all", lambda stages, root, key, forced: asked.append(forced) or [])
+    reproduce(targets, force=True, root=str(tmp_path))
+    reproduce(targets, root=str(tmp_path))
+    assert asked == [forced, set()]
+
+
 def test_the_reason_is_what_the_stage_said_last():
     lines = ["Running stage 'b':", "error: no pairs", "", "ERROR: failed to reproduce 'b': exited with 1"]
     assert reason(lines) == "error: no pairs"

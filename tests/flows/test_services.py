@@ -23,6 +23,8 @@ def test_servers_that_run_stay_where_they_are():
                "worker-cpu": daemons.Daemon("worker-cpu", 2, 0.0, "", "")}  # fmt: skip
     assert module.Places(mlflow_port=5001).beside(running) == module.Places("127.0.0.1", 4201, 5001)
     assert module.Places().beside({}) == module.Places()
+    team = {"mlflow": daemons.Daemon("mlflow", 1, 0.0, "http://10.0.0.5:5001", "")}
+    assert module.Places().beside(team) == module.Places("10.0.0.5", 4200, 5001), "Prefect's has died: the same host"
 
 
 def test_files_of_runs_go_where_the_server_is_told(monkeypatch):

@@ -89,6 +89,16 @@ def test_a_copy_has_uncommitted_changes_overrides_and_data_and_becomes_an_experi
     assert sh(f"{sys.executable} -m dvc exp list --name-only", root).split() == ["happy-fox-01234567"]
 
 
+def test_what_git_is_told_elsewhere_does_not_matter(root, tmp_path, monkeypatch):
+    settings = "[commit]\n gpgSign = true\n[gpg]\n program = false\n[diff]\n noprefix = true\n external = false\n"
+    (tmp_path / "gitconfig").write_text(f"{settings}[color]\n ui = always\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    (root / "params.yaml").write_text("n: 2\nm: {k: 2}\n")
+    with workspace(root, Job("k", "x", ["m.k=3"]), print) as copy:
+        assert "n: 2" in (copy / "params.yaml").read_text()
+    assert len(sh("git for-each-ref refs/exps", root).splitlines()) == 1
+
+
 def test_a_run_that_failed_finds_its_copy_again(root):
     job, said = Job("k", "night", ["n=5"]), []
     copy = root / COPIES / "flow-k"

@@ -233,3 +233,10 @@ def test_every_threshold_is_printed_and_a_path_that_leads_nowhere_is_a_miss(call
 def test_a_gate_without_rules_holds(call, clone):
     (clone / "params.yaml").write_text("gate: {}")
     assert call("--only", "thresholds")[2] == "Thresholds (params.yaml: gate)\n\ngate passed: 0 checks\n"
+
+
+def test_a_lock_with_marks_of_a_merge_is_one_line(call, clone):
+    (clone / "dvc.lock").write_text("<<<<<<< ours\nschema: '2.0'\n=======\nstages: {}\n>>>>>>> theirs\n")
+    code, _, out, err = call("--only", "lock")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("error: dvc.lock: not valid YAML")

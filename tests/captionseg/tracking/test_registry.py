@@ -1,5 +1,8 @@
 """Who becomes champion: the first, the better, never the worse, and none that was scored on other pictures."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 
 from captionseg.tracking import registry
@@ -96,9 +99,10 @@ def test_a_champion_that_is_scored_on_the_new_pictures_too_is_compared(reproduce
 
 def test_without_scores_on_both_splits_nothing_is_registered(reproduce, left):
     run = reproduce({"a": (30.0, 10.0)}, end="KILLED")
-    entry = registry.Entry("a", "r", "m", "s", "d", "shapes", "data", miou=1.0, tune=None)
-    said = registry.promote(run.store.client, [entry], {}, passed=True)
-    assert said.startswith("nothing registered: no recipe has a mIoU")
+    for scores in ((1.0, None), (None, 1.0), (math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0)):
+        entry = registry.Entry("a", "r", "m", "s", "d", "shapes", "data", *scores)
+        said = registry.promote(run.store.client, [entry], {}, passed=True)
+        assert said.startswith("nothing registered: no recipe has a mIoU")
     assert held(run) == {}
 
 
@@ -108,3 +112,10 @@ def test_a_champion_by_hand_without_scores_is_not_compared(reproduce):
         first.store.client.delete_model_version_tag(NAME, "1", tag)
     run = reproduce({"b": (30.0, 99.0)})
     assert "not comparable" in decided(run)
+
+
+@pytest.mark.parametrize("tags", [{}, {"miou": "nan"}])
+def test_a_champion_without_a_score_gives_way(tags):
+    entry = registry.Entry("b", "r", "m", "s", "d", "shapes", "data", miou=1.0, tune=1.0)
+    champion = SimpleNamespace(version=1, tags={"benchmark": "shapes", "benchmark.data": "data", **tags})
+    assert registry.beats(entry, champion)[0]
