@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +121,16 @@ def test_ranks_go_on_in_the_middle_of_an_epoch(alone, name, model, request):
         assert all(torch.equal(found[k], wanted[k]) for k in wanted)
     held = torch.load(folder / f"{model}_again" / "last.ckpt", weights_only=True)["state_dict"]
     agree({k.removeprefix("model."): v for k, v in held.items()}, state(alone, f"{model}_last_0"))
+
+
+@pytest.mark.parametrize(("name", "model"), [("two", "mil"), ("shards", "tcl")])
+def test_one_process_goes_on_with_what_several_began(alone, name, model, request, tmp_path):
+    folder = request.getfixturevalue(name)
+    shutil.copytree(folder / f"{model}_stopped", tmp_path / "one")
+    shutil.copy(folder / f"{model}_stopped.csv", tmp_path / "one.csv")
+    spec = importlib.util.spec_from_file_location("together", SCRIPT)
+    together = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(together)
+    assert torch.load(tmp_path / "one" / "last.ckpt", weights_only=True)["global_step"] == 6
+    together.run(model, tmp_path, "one")
+    agree(state(tmp_path, "one_last_0"), state(alone, f"{model}_last_0"))

@@ -5,13 +5,14 @@
 Writes OUT/MODEL.csv, the curve, OUT/MODEL_half_0 and OUT/MODEL_last_0.safetensors, weights at the ends of its epochs,
 OUT/MODEL_best.safetensors, and OUT/MODEL_last_RANK of other ranks where they have whole weights. With STOP=MODEL:STEP
 in the environment that model is fitted once more, under MODEL_again, stopped in that step on all ranks and gone on
-with. No dropout and no noise: they are another on each rank.
+with; MODEL_stopped is what it was then. No dropout and no noise: they are another on each rank.
 """
 
 import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -85,6 +86,9 @@ def ovsegmentor(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
     return model, dataclasses.replace(given, reads=model.config.reads, dense=None)
 
 
+RUNTIME = RuntimeParams()
+PARAMS = PretrainParams(epochs=2, batch=8, learning_rate=1e-2, device="cpu")
+DATA = data()
 MODELS = {"mil": mil, "tcl": tcl, "ovsegmentor": ovsegmentor}
 
 
@@ -135,12 +139,14 @@ def main(out: Path, names: list[str]) -> None:
             stopping(type(MODELS[name](DATA)[0]), int(stop[1]))
             with contextlib.suppress(Stopped):
                 run(name, out, f"{name}_again")
+            if place(RUNTIME).main:
+                shutil.copytree(out / f"{name}_again", out / f"{name}_stopped")
+                shutil.copy(out / f"{name}_again.csv", out / f"{name}_stopped.csv")
             run(name, out, f"{name}_again")
 
 
 if __name__ == "__main__":
-    RUNTIME, DATA = build(RuntimeParams, json.loads(sys.argv[2]), "runtime"), data()
-    PARAMS = PretrainParams(epochs=2, batch=8, learning_rate=1e-2, device="cpu")
+    RUNTIME = build(RuntimeParams, json.loads(sys.argv[2]), "runtime")
     try:
         with ranks.joined(RUNTIME, "cpu"):
             main(Path(sys.argv[1]), sys.argv[3:] or list(MODELS))
