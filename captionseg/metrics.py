@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 
 def areas(predicted: np.ndarray, true: np.ndarray, classes: int, *, ignore: int = 255) -> np.ndarray:
@@ -132,21 +133,32 @@ def boundary_matches(predicted: np.ndarray, true: np.ndarray, classes: int, *, i
     """Boundary pixels of one image: [4, C] int64; of each class those predicted, of them those that a true one is near,
     those that are true, of them those that a predicted one is near.
 
+    Borders may lie in what is ignored, such as the band along those of VOC's objects: ignored pixels have the true
+    label of the nearest pixel with one, as far as boundaries may lie apart; those beyond count nowhere. A predicted
+    boundary on ignored pixels counts only where it is right: it cannot be wrong there.
+
     Args:
         predicted: [H, W] integer labels below `classes`.
-        true: [H, W] integer labels; `ignore` pixels have no boundary, and are taken for the class predicted there.
+        true: [H, W] integer labels.
         classes: C.
         ignore: label that is left out.
         band: share of the diagonal, rounded up to pixels, within which boundaries match (Euclidean distance).
     """
-    valid, reach = true != ignore, int(np.ceil(band * np.hypot(*true.shape)))
-    maps = [np.asarray(predicted, np.int32), np.where(valid, true, predicted).astype(np.int32)]
-    edges = [np.where(boundary(labels) & valid, labels, -1) for labels in maps]
+    void, reach = true == ignore, int(np.ceil(band * np.hypot(*true.shape)))
+    if void.all():
+        return np.zeros((4, classes), np.int64)
+    inside = np.ones_like(void)
+    if void.any():
+        distance, nearest = ndimage.distance_transform_edt(void, return_indices=True)  # type: ignore[misc]
+        true, inside = true[tuple(nearest)], distance <= reach
+    maps = [np.asarray(labels, np.int32) for labels in (predicted, true)]
+    found, wanted = (np.where(boundary(labels) & inside, labels, -1) for labels in maps)
     counts = []
-    for mine, other in (edges, edges[::-1]):
+    for mine, other in ((found, wanted), (wanted, found)):
         places = np.nonzero(mine >= 0)
-        label = mine[places]
-        counts += [np.bincount(found, minlength=classes) for found in (label, label[near(places, label, other, reach)])]
+        label, met = mine[places], near(places, mine[places], other, reach)
+        judged = met | ~void[places] if mine is found else np.ones_like(met)
+        counts += [np.bincount(label[rows], minlength=classes) for rows in (judged, met)]
     return np.stack(counts)
 
 

@@ -47,9 +47,6 @@ class EvaluateParams:
     def __post_init__(self) -> None:
         if self.max_detections < 1:
             raise ValueError(f"max_detections must be at least 1, not {self.max_detections}")
-        if self.windows.crop and self.windows.stride > self.windows.crop:
-            raise ValueError(f"windows: a stride of {self.windows.stride} leaves gaps between crops of "
-                             f"{self.windows.crop}")  # fmt: skip
 
     @property
     def asked(self) -> Protocol:

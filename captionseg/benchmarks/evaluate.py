@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from captionseg import metrics
 from captionseg.benchmarks.benchmark import Benchmark, Sample
-from captionseg.benchmarks.boundaries import edges
 from captionseg.records import Inputs
 
 AREAS = 3
@@ -19,14 +18,15 @@ Predict = Callable[[Inputs], np.ndarray]
 
 
 def count(benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None] | None = None) -> np.ndarray:
-    """[n, 7, C] int64 of every picture: `metrics.areas`, then `boundaries.edges`. `look` is shown every picture
-    as well."""
+    """[n, 7, C] int64 of every picture: `metrics.areas`, then `metrics.boundary_matches`. `look` is shown every
+    picture as well."""
     bar = tqdm(benchmark.samples(), total=len(benchmark), desc="evaluate", unit="img", leave=False)
     classes, counts = len(benchmark.names), []
     for sample in bar:
         labels = predict(sample.inputs)
         areas = metrics.areas(labels, sample.truth, classes, ignore=benchmark.ignore)
-        counts.append(np.concatenate([areas, edges(labels, sample.truth, classes, ignore=benchmark.ignore)]))
+        edges = metrics.boundary_matches(labels, sample.truth, classes, ignore=benchmark.ignore)
+        counts.append(np.concatenate([areas, edges]))
         if look is not None:
             look(sample)
     return np.stack(counts)

@@ -81,12 +81,12 @@ def windows_of(spec: Spec, text: str | None, protocol: str | None = None) -> Win
         return own if protocol in (None, "groupvit") else WindowParams()
     try:
         short_side, crop, stride = (int(part) for part in text.split(","))
-        if min(short_side, crop, stride) < 1 or stride > crop:
+        if min(short_side, crop, stride) < 1:
             raise ValueError
+        return WindowParams(short_side, crop, stride)
     except ValueError:
         raise UserError(f"--windows: {text!r} is not SHORT,CROP,STRIDE in pixels, STRIDE no more than CROP, such as "
                         "448,448,224") from None
-    return WindowParams(short_side, crop, stride)
 
 
 def threshold_of(spec: Spec) -> float | None:

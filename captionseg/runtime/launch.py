@@ -28,6 +28,10 @@ GRACE = 20.0  # seconds in which a process that lost another has to notice by it
 FAREWELL = 60.0  # seconds that those beside the first one have to end after it
 
 
+class Lost(UserError):
+    """Another process does not answer any more."""
+
+
 @dataclass(frozen=True)
 class Place:
     """One process of several: number `rank` of `world`, number `local` of its machine."""
@@ -106,7 +110,8 @@ def started(params: RuntimeParams) -> Iterator[Place]:
         watch.over.set()
         watch.wait()
     except Exception as error:
-        if lost := watch.lost():
+        own_mistake = isinstance(error, UserError) and not isinstance(error, Lost)
+        if not own_mistake and (lost := watch.lost(seconds=1.0)):
             raise UserError(lost) from error
         raise
     finally:
@@ -160,8 +165,11 @@ class _Watch(threading.Thread):
                 self._kill()
                 os._exit(1)
 
-    def lost(self) -> str:
-        """What to say of the first that failed; nothing where none did."""
+    def lost(self, seconds: float = 0.0) -> str:
+        """What to say of the first that has failed, or does within some seconds; nothing where none does."""
+        deadline = time.monotonic() + seconds
+        while not any(process.poll() for process in self.others.values()) and time.monotonic() < deadline:
+            time.sleep(0.05)
         for rank, process in self.others.items():
             if code := process.poll():
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

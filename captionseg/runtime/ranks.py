@@ -13,7 +13,7 @@ from torch import Tensor
 from captionseg.records import UserError
 from captionseg.runtime import RuntimeParams
 from captionseg.runtime.device import detect
-from captionseg.runtime.launch import Place, place, started
+from captionseg.runtime.launch import Lost, Place, place, started
 
 T = TypeVar("T")
 _GONE = ("closed by peer", "Connection reset", "Broken pipe", "NCCL", "Timed out waiting", "recv, got 0 bytes")
@@ -69,8 +69,8 @@ def joined(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
             share(None)  # nobody leaves while others still talk to it
         except RuntimeError as error:
             if any(sign in str(error) for sign in _GONE):
-                raise UserError(f"rank {here.rank} has lost another ({str(error).splitlines()[0]}); run it again: "
-                                "training goes on from the last checkpoint") from error
+                raise Lost(f"rank {here.rank} has lost another ({str(error).splitlines()[0]}); run it again: "
+                           "training goes on from the last checkpoint") from error
             raise
         dist.destroy_process_group()
 

@@ -60,7 +60,7 @@ class Module(L.LightningModule):
     def __init__(self, model: Any, params: PretrainParams, steps: int, curve: Curve, *, split: bool = False) -> None:
         super().__init__()
         self.given = (model,)  # not a part of this module
-        self.model = sharded.twin(model) if split else model
+        self.model: Any = sharded.twin(model) if split else model
         self.params_, self.steps, self.curve, self.split = params, steps, curve, split
         reads: Reads = model.config.reads
         self.late_from = reads.late * steps
@@ -70,6 +70,7 @@ class Module(L.LightningModule):
 
     def configure_model(self) -> None:
         if self.split:
+            assert self.device_mesh is not None
             sharded.split(self.model, self.device_mesh)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -78,7 +79,7 @@ class Module(L.LightningModule):
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
         total = torch.stack(list(losses.values())).sum()
         told = ranks.total(torch.stack([total, *losses.values()])) / world
-        values = dict(zip(("loss", *losses), told.tolist(), strict=True))
+        values: dict[str, float] = dict(zip(("loss", *losses), told.tolist(), strict=True))
         if not torch.isfinite(told[0]):
             raise UserError(f"loss is {values['loss']} at step {self.global_step}; lower pretrain.learning_rate")
         self.curve.step(self.global_step, values)

@@ -24,10 +24,10 @@ from captionseg.runtime import ranks
 
 
 class Sharded(ModelParallelStrategy):
-    """Lightning's strategy for it; a checkpoint is one file with all weights and all of the optimiser's state.
+    """Lightning's strategy for it; a checkpoint is one file, the same as that of one process, which can go on with it.
 
-    torch's own way to load such a file (2.14) refuses one in which a parameter has no state yet, as those have that
-    train late.
+    torch's own way to load a file with the state of all ranks (2.14) refuses one in which a parameter has no state yet,
+    as those have that train late.
 
     Args:
         world: how many ranks there are.
@@ -37,11 +37,28 @@ class Sharded(ModelParallelStrategy):
         super().__init__(world, 1, save_distributed_checkpoint=False)
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        """The state of all ranks; every rank has to call it."""
-        found = optimizer.state_dict()
-        states = {number: {name: value.full_tensor().cpu() if isinstance(value, DTensor) else value
-                           for name, value in state.items()} for number, state in found["state"].items()}
-        return {**found, "state": states}
+        """The state of all ranks, in the groups that were before `apart`; every rank has to call it."""
+        found, numbers = optimizer.state_dict(), self.order(optimizer)
+        state = {new: {name: value.full_tensor().cpu() if isinstance(value, DTensor) else value
+                       for name, value in found["state"][old].items()}
+                 for new, old in enumerate(itertools.chain(*numbers)) if old in found["state"]}  # fmt: skip
+        groups, at = [], 0
+        for which, members in enumerate(numbers):
+            like = next((group for group in found["param_groups"] if group["of"] == which), {})
+            groups.append({**{k: v for k, v in like.items() if k != "of"},
+                           "params": list(range(at, at + len(members)))})  # fmt: skip
+            at += len(members)
+        return {"state": state, "param_groups": groups}
+
+    def order(self, optimizer: Any) -> list[list[int]]:
+        """Numbers of the optimiser's parameters, group by group as they were before `apart`."""
+        assert self.model is not None
+        position = {id(p): at for at, p in enumerate(self.model.parameters())}
+        members: list[list[tuple[int, int]]] = [[] for _ in range(1 + max(g["of"] for g in optimizer.param_groups))]
+        number = itertools.count()
+        for group in optimizer.param_groups:
+            members[group["of"]] += [(position[id(p)], next(number)) for p in group["params"]]
+        return [[number for _, number in sorted(some)] for some in members]
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Each rank takes its parts of what a file holds."""
@@ -52,11 +69,19 @@ class Sharded(ModelParallelStrategy):
                 if name in held["state_dict"]:
                     tensor.copy_(_part(held["state_dict"][name], tensor))
         for optimiser, saved in zip(self.optimizers, held["optimizer_states"], strict=True):
-            parameters = list(itertools.chain.from_iterable(group["params"] for group in optimiser.param_groups))
-            states = {number: {name: value if name == "step" else _part(value, parameters[number])
-                               for name, value in state.items()} for number, state in saved["state"].items()}
-            optimiser.load_state_dict({**saved, "state": states})
+            self.load_optimiser(optimiser, saved)
         return held
+
+    def load_optimiser(self, optimiser: Any, saved: dict[str, Any]) -> None:
+        """The inverse of `optimizer_state`."""
+        own, numbers = optimiser.state_dict(), list(itertools.chain(*self.order(optimiser)))
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        state = {numbers[new]: {name: value if name == "step" else _part(value, parameters[numbers[new]])
+                                for name, value in values.items()}
+                 for new, values in saved["state"].items()}  # fmt: skip
+        groups = [{**saved["param_groups"][group["of"]], "params": group["params"], "of": group["of"]}
+                  for group in own["param_groups"]]  # fmt: skip
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _part(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -81,9 +106,10 @@ def split(model: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def apart(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups of an optimiser, with shared out and whole parameters in groups of their own: it takes no mixed ones."""
-    found = [{**group, "params": [p for p in group["params"] if isinstance(p, DTensor) is parted]}
-             for group in groups for parted in (True, False)]
+    """Groups of an optimiser with shared out and whole parameters each in their own, as it takes no mixed ones; `of`
+    says which group they were of."""
+    found = [{**group, "of": which, "params": [p for p in group["params"] if isinstance(p, DTensor) is parted]}
+             for which, group in enumerate(groups) for parted in (True, False)]
     return [group for group in found if group["params"]]
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_confusion_matrix,
@@ -210,18 +211,70 @@ def test_boundary_f_by_hand():
 
 
 @pytest.mark.parametrize("band", [0.0075, 0.1, 0.2])
-def test_boundary_matches_against_all_distances(band):
+@pytest.mark.parametrize("ignored", [False, True])
+def test_boundary_matches_against_all_distances(band, ignored):
     rng = np.random.default_rng(5)
     true, predicted = (np.kron(rng.integers(0, 3, (4, 5)), np.ones((3, 3), int)) for _ in range(2))
-    true[4:6, 2:9] = 255
-    reach, valid = np.ceil(band * np.hypot(*true.shape)), true != 255
+    if ignored:
+        true[4:8, 2:9] = 255
+    reach, void = np.ceil(band * np.hypot(*true.shape)), true == 255
+    distance, nearest = ndimage.distance_transform_edt(void, return_indices=True)
+    filled = true[tuple(nearest)] if ignored else true
     found = boundary_matches(predicted, true, 4, band=band)
     for c in range(4):
         points = []
-        for labels in (predicted, np.where(valid, true, predicted)):
-            points.append([(y, x) for y in range(12) for x in range(15) if valid[y, x] and labels[y, x] == c and any(
+        for labels in (predicted, filled):
+            points.append([(y, x) for y in range(12) for x in range(15)
+                           if distance[y, x] <= reach and labels[y, x] == c and any(
                 labels[v, u] != c for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
                 if 0 <= v < 12 and 0 <= u < 15)])  # fmt: skip
-        near = [sum(any(np.hypot(y - v, x - u) <= reach for v, u in others) for y, x in own)
-                for own, others in (points, points[::-1])]  # fmt: skip
-        assert found[:, c].tolist() == [len(points[0]), near[0], len(points[1]), near[1]]
+        met = [[any(np.hypot(y - v, x - u) <= reach for v, u in others) for y, x in own]
+               for own, others in (points, points[::-1])]  # fmt: skip
+        wrong = sum(not right and not void[place] for right, place in zip(met[0], points[0], strict=True))
+        assert found[:, c].tolist() == [sum(met[0]) + wrong, sum(met[0]), len(points[1]), sum(met[1])]
+
+
+IGNORE = 255
+
+
+def square(grown: int = 0) -> np.ndarray:
+    labels = np.zeros((100, 100), int)
+    labels[30 - grown : 70 + grown, 30 - grown : 70 + grown] = 1
+    return labels
+
+
+@pytest.fixture
+def banded() -> np.ndarray:
+    """The square with two pixels on either side of its border left out; boundaries may lie two apart."""
+    true = np.where(square(2) == square(-2), square(), IGNORE)
+    assert np.ceil(0.0075 * np.hypot(100, 100)) == 2
+    return true
+
+
+@pytest.mark.parametrize(("grown", "least", "most"), [
+    (0, 1, 1), (1, 0.97, 1), (-1, 0.97, 1), (6, 0, 0.01), (-8, 0, 0.01)])  # fmt: skip
+def test_a_band_along_the_border(banded, grown, least, most):
+    found = boundary_f(boundary_matches(square(grown), banded, 2, ignore=IGNORE))
+    assert (found >= least).all()
+    assert (found <= most).all()
+
+
+def test_nothing_predicted_finds_no_border_and_a_wrong_one_in_the_band_is_not_held_against_it(banded):
+    nothing = boundary_matches(np.zeros((100, 100), int), banded, 2, ignore=IGNORE)
+    assert nothing[[0, 1, 3]].sum() == 0
+    assert nothing[2].all()
+    noisy = square()
+    noisy[28, 28] = 1  # a corner of the band, almost three pixels from the border
+    assert boundary_f(boundary_matches(noisy, banded, 2, ignore=IGNORE)).min() > 0.99  # a pixel beside the band
+
+
+def test_pixels_far_from_any_label_count_nowhere():
+    true = square()
+    true[:, 80:] = IGNORE
+    wild = square()
+    wild[::2, 85:] = 1
+    assert boundary_f(boundary_matches(wild, true, 2, ignore=IGNORE)).tolist() == [1.0, 1.0]
+
+
+def test_where_all_is_ignored_there_are_no_boundaries():
+    assert boundary_matches(square(), np.full((100, 100), IGNORE), 2).tolist() == [[0, 0]] * 4

@@ -27,7 +27,7 @@ FAMILIES = {
                               "group_readout", "grounder", "grouping", "groupvit_checkpoint", "highlight", "live",
                               "merging", "pairs", "pretrained", "regions", "saved", "segmenter", "text", "texts",
                               "tokens", "towers", "transformer", "word_segments", "zero_shot"}),
-    "benchmarks": (["BENCHMARKS"], {"areas", "benchmark", "boundaries", "classification", "coco_json", "command",
+    "benchmarks": (["BENCHMARKS"], {"areas", "benchmark", "classification", "coco_json", "command",
                                     "evaluate", "folder_benchmark", "layout", "mask_precision", "outside", "parts",
                                     "published", "ready", "recipe", "segment_retrieval", *PUBLISHED}),
 }  # fmt: skip

@@ -242,6 +242,23 @@ def test_the_work_folder_is_of_params_inputs_and_words(root):
     assert key(root) not in (first, second)
 
 
+def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
+    """Dotted names, with arguments in them: another recipe, or where it runs, is another matter."""
+    def key(text: str, recipe: str = "a") -> str:
+        (root / "params.yaml").write_text("seed: 0\n" + text)
+        return module.work_key(Params(root / "params.yaml"), ("recipes.{recipe}", "runtime.precision"),
+                               {"recipe": recipe}, {"recipe": str})
+
+    recipes = "recipes: {a: {curation: x}, b: {curation: y}}\n"
+    first = key(recipes + "runtime: {precision: fp32}")
+    assert key(recipes + "runtime: {precision: fp32, devices: 2, checkpoint_steps: 5}") == first
+    assert key(recipes.replace("y", "z") + "runtime: {precision: fp32}") == first
+    assert key(recipes.replace("x", "z") + "runtime: {precision: fp32}") != first
+    assert key(recipes + "runtime: {precision: bf16}") != first
+    assert module.chosen(Params(root / "params.yaml"), ("seed", "recipes.{recipe}"), {"recipe": "b"}) == {
+        "seed": 0, "recipes.b": {"curation": "y"}}  # fmt: skip
+
+
 def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
     first = key(root)
     library = root / "repository" / "stages"
@@ -315,6 +332,67 @@ def test_a_stage_that_is_killed_goes_on(repository):
     assert again.returncode == 0
     assert (repository / "made").read_text() == "0 1 2 3 4 "  # each part once
     assert sorted(p.name for p in (repository / "out").iterdir()) == [f"{n}.json" for n in range(5)]
+
+
+TOGETHER = '''
+from captionseg.runtime.launch import started
+PARAMS = ("seed", "runtime.precision")
+
+def main(params, *, out, tracker) -> dict[str, float]:
+    """Two seeds; rank 1 does its share, and would be found out if it wrote."""
+    with started(params.runtime) as here:
+        with open(f"rank{here.rank}", "a") as stream:
+            stream.write(f"{type(tracker).__name__} {out.exists()} ")
+        if not here.main:
+            return {}
+        out.mkdir(exist_ok=True)
+        for seed in range(2):
+            (out / str(seed)).write_text("trained")
+        return {"loss": 1.0}
+main.__annotations__["out"] = __import__("stages.kinds", fromlist=["Out"]).Out
+'''
+
+
+def test_of_several_processes_the_first_alone_writes_and_tells(repository):
+    """One tracker, one work folder, outputs moved once; the other process leaves nothing and is gone."""
+    (repository / "stages" / "toy.py").write_text(TOGETHER)
+    (repository / "params.yaml").write_text("seed: 0\nruntime: {devices: 2}\n")
+    driver = """
+import contextlib, sys, stages.run as r
+r.STAGES, r.SEVERAL = (*r.STAGES, "toy"), ("toy",)
+class Told:
+    def params(self, values): print(sorted(values), file=open("told", "a"))
+    def metrics(self, values): print(values, file=open("told", "a"))
+r.tracking.start = lambda *a, **k: contextlib.nullcontext(Told())
+sys.exit(r.main(sys.argv[1:]))
+"""
+    environ = os.environ | {"PYTHONPATH": str(repository), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", driver, "toy", "--out", "out"], cwd=repository, env=environ, text=True,
+                          capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (repository / "told").read_text() == "['runtime.precision', 'seed']\n{'loss': 1.0}\n"
+    assert (repository / "rank0").read_text() == "Told False "
+    assert (repository / "rank1").read_text().split()[0] == "NullTracker"
+    assert sorted(os.listdir(repository / "out")) == ["0", "1"]
+    assert not list((repository / ".work" / "toy").iterdir())
+
+
+def test_a_stage_that_is_told_to_end_says_so_in_its_code_and_nothing_else(repository):
+    (repository / "stages" / "toy.py").write_text(TOY)
+    shutil.copy(ROOT / "stages" / "run.py", repository / "stages" / "run.py")
+    text = (repository / "stages" / "run.py").read_text()
+    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
+    environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
+    process = subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
+                               text=True, stderr=subprocess.PIPE)  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not list(repository.glob(".work/toy/*/out/2.json")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.terminate()
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (143, "")
 
 
 def test_a_mistake_of_the_users_is_one_line_and_code_1(repository):

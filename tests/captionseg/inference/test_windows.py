@@ -16,6 +16,14 @@ from captionseg.records import UserError
 from captionseg.segmenters import Hierarchy, MasksParams
 
 
+def test_windows_with_gaps_between_them_are_refused():
+    with pytest.raises(ValueError, match=r"windows: a stride of 9 leaves gaps between crops of 8"):
+        WindowParams(crop=8, stride=9)
+    with pytest.raises(ValueError, match="sizes must not be below 0"):
+        WindowParams(crop=-1)
+    assert WindowParams(stride=9).stride == 9  # of a crop that the model knows
+
+
 @pytest.mark.parametrize(
     ("length", "found"),
     [(448, [0]), (597, [0, 149]), (672, [0, 224]), (673, [0, 224, 225]), (300, [0])],

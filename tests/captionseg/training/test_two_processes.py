@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,14 +45,12 @@ def alone(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory) -> Path:
-    """Two machines of a process each, started as a person and as torchrun would. The first fit goes on where two
-    processes, which one started, have ended because one of them was killed."""
+    """Two machines of a process each, started as a person and as torchrun would; see `shards` for how often."""
     folder = tmp_path_factory.mktemp("two")
-    killed(start(folder, {"devices": 2, "checkpoint_steps": 3}, MODELS[0], KILL="1:8"))
-    assert torch.load(folder / MODELS[0] / "last.ckpt", weights_only=True)["global_step"] == 6
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo", "STOP": "mil:8"}
     torchrun = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
-    nodes = [start(folder, {"nodes": 2}, **place, **own) for own in ({"NODE_RANK": "0"}, torchrun)]
+    nodes = [start(folder, {"nodes": 2, "checkpoint_steps": 3}, **place, **own)
+             for own in ({"NODE_RANK": "0"}, torchrun)]  # fmt: skip
     try:
         for node in nodes:
             ended(node)
@@ -64,17 +64,8 @@ def two(tmp_path_factory) -> Path:
 def shards(tmp_path_factory) -> Path:
     """Two processes with FSDP, which one starts; undisturbed, and stopped in the second epoch and gone on with."""
     folder = tmp_path_factory.mktemp("shards")
-    ended(start(folder, {"devices": 2, "strategy": "fsdp", "checkpoint_steps": 3}, *SHARDED, STOP="8"))
+    ended(start(folder, {"devices": 2, "strategy": "fsdp", "checkpoint_steps": 3}, *SHARDED, STOP="tcl:8"))
     return folder
-
-
-def killed(process: subprocess.Popen[str]) -> None:
-    """A run whose second process is killed ends, says why and leaves nothing behind."""
-    _, error = process.communicate(timeout=240)
-    assert process.returncode == 1, error
-    said = [line for line in error.splitlines() if line.startswith("error: ")]
-    assert said == ["error: the process of rank 1 was killed by signal 9, so all have ended; its own lines are above. "
-                    "Run it again: training goes on from the last checkpoint"]  # fmt: skip
 
 
 def state(folder: Path, name: str) -> dict[str, torch.Tensor]:
@@ -85,8 +76,8 @@ def agree(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> No
     """Equal weights, but biases of keys: their gradients are rounding, which Adam makes steps of."""
     assert found.keys() == wanted.keys()
     for key, value in wanted.items():
-        loose = key.endswith(("qkv.bias", "key.bias"))
-        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-2 if loose else 1e-5,
+        loose = key.endswith(("qkv.bias", "key.bias", ".k.bias"))
+        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-2 if loose else 1e-4,
                                    msg=lambda text, key=key: f"{key}: {text}")  # fmt: skip
 
 
@@ -120,12 +111,26 @@ def test_shared_out_parameters_train_as_whole_ones(alone, shards):
         agree(state(shards, f"{model}_best"), state(alone, f"{model}_best"))
 
 
-def test_shared_out_parameters_go_on_in_the_middle_of_an_epoch(alone, shards):
+@pytest.mark.parametrize(("name", "model"), [("two", "mil"), ("shards", "tcl")])
+def test_ranks_go_on_in_the_middle_of_an_epoch(alone, name, model, request):
     """Bit for bit, from a file that is one process's."""
-    for model in SHARDED:
-        assert (shards / f"{model}_again.csv").read_bytes() == (shards / f"{model}.csv").read_bytes()
-        for part in ("last_0", "best"):
-            found, wanted = (state(shards, f"{name}_{part}") for name in (f"{model}_again", model))
-            assert all(torch.equal(found[k], wanted[k]) for k in wanted)
-    found = torch.load(shards / "tcl_again" / "last.ckpt", weights_only=True)["state_dict"]
-    agree({k.removeprefix("model."): v for k, v in found.items()}, state(alone, "tcl_last_0"))
+    folder = request.getfixturevalue(name)
+    assert (folder / f"{model}_again.csv").read_bytes() == (folder / f"{model}.csv").read_bytes()
+    for part in ("last_0", "best"):
+        found, wanted = (state(folder, f"{one}_{part}") for one in (f"{model}_again", model))
+        assert all(torch.equal(found[k], wanted[k]) for k in wanted)
+    held = torch.load(folder / f"{model}_again" / "last.ckpt", weights_only=True)["state_dict"]
+    agree({k.removeprefix("model."): v for k, v in held.items()}, state(alone, f"{model}_last_0"))
+
+
+@pytest.mark.parametrize(("name", "model"), [("two", "mil"), ("shards", "tcl")])
+def test_one_process_goes_on_with_what_several_began(alone, name, model, request, tmp_path):
+    folder = request.getfixturevalue(name)
+    shutil.copytree(folder / f"{model}_stopped", tmp_path / "one")
+    shutil.copy(folder / f"{model}_stopped.csv", tmp_path / "one.csv")
+    spec = importlib.util.spec_from_file_location("together", SCRIPT)
+    together = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(together)
+    assert torch.load(tmp_path / "one" / "last.ckpt", weights_only=True)["global_step"] == 6
+    together.run(model, tmp_path, "one")
+    agree(state(tmp_path, "one_last_0"), state(alone, f"{model}_last_0"))

@@ -3,16 +3,16 @@
     python together.py OUT '{"devices": 2}' [MODEL ..]
 
 Writes OUT/MODEL.csv, the curve, OUT/MODEL_half_0 and OUT/MODEL_last_0.safetensors, weights at the ends of its epochs,
-OUT/MODEL_best.safetensors, and OUT/MODEL_last_RANK of other ranks where they have whole weights. In the environment
-KILL="rank:step" kills a rank in that step of each fit; STOP=step fits each model once more, under MODEL_again, stopped
-in that step on all ranks and gone on with. No dropout and no noise: they are another on each rank.
+OUT/MODEL_best.safetensors, and OUT/MODEL_last_RANK of other ranks where they have whole weights. With STOP=MODEL:STEP
+in the environment that model is fitted once more, under MODEL_again, stopped in that step on all ranks and gone on
+with; MODEL_stopped is what it was then. No dropout and no noise: they are another on each rank.
 """
 
 import contextlib
 import dataclasses
 import json
 import os
-import signal
+import shutil
 import sys
 from pathlib import Path
 
@@ -86,6 +86,9 @@ def ovsegmentor(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
     return model, dataclasses.replace(given, reads=model.config.reads, dense=None)
 
 
+RUNTIME = RuntimeParams()
+PARAMS = PretrainParams(epochs=2, batch=8, learning_rate=1e-2, device="cpu")
+DATA = data()
 MODELS = {"mil": mil, "tcl": tcl, "ovsegmentor": ovsegmentor}
 
 
@@ -93,17 +96,15 @@ class Stopped(Exception):
     """Stands for the end of all processes."""
 
 
-def dies(kind: type, rank: int, step: int) -> None:
-    """Models of a kind end in a step, from now on: the process of `rank`, or without a rank (-1) the fit on all."""
+def stopping(kind: type, step: int) -> None:
+    """The next fit of models of a kind stops in a step."""
     losses, calls = kind.losses, []
 
     def counted(*arguments, **options):
         calls.append(1)
-        if len(calls) == step and rank == -1:
+        if len(calls) == step:
             kind.losses = losses
             raise Stopped
-        if len(calls) == step and place(RUNTIME).rank == rank:
-            os.kill(os.getpid(), signal.SIGKILL)
         return losses(*arguments, **options)
 
     kind.losses = counted
@@ -119,7 +120,8 @@ def run(name: str, out: Path, saved: str) -> None:
         return sum(float(v.double().sum()) for v in ends[-1].values())
 
     curve = Curve(None if rank else out / f"{saved}.csv", 0, lambda *_: None)
-    fitted = fit(model, given, PARAMS, seed=0, score=None if rank else score, curve=curve, work=out / saved,
+    params = dataclasses.replace(PARAMS, workers=int(name == "mil"))
+    fitted = fit(model, given, params, seed=0, score=None if rank else score, curve=curve, work=out / saved,
                  runtime=RUNTIME)
     if not rank:
         for part, state in (("half", ends[0]), ("last", ends[-1])):
@@ -131,19 +133,20 @@ def run(name: str, out: Path, saved: str) -> None:
 
 def main(out: Path, names: list[str]) -> None:
     for name in names:
-        if kill := os.environ.get("KILL"):
-            dies(type(MODELS[name](DATA)[0]), *map(int, kill.split(":")))
         run(name, out, name)
-        if stop := os.environ.get("STOP"):
-            dies(type(MODELS[name](DATA)[0]), -1, int(stop))
+        stop = os.environ.get("STOP", "").split(":")
+        if stop[0] == name:
+            stopping(type(MODELS[name](DATA)[0]), int(stop[1]))
             with contextlib.suppress(Stopped):
                 run(name, out, f"{name}_again")
+            if place(RUNTIME).main:
+                shutil.copytree(out / f"{name}_again", out / f"{name}_stopped")
+                shutil.copy(out / f"{name}_again.csv", out / f"{name}_stopped.csv")
             run(name, out, f"{name}_again")
 
 
 if __name__ == "__main__":
-    RUNTIME, DATA = build(RuntimeParams, json.loads(sys.argv[2]), "runtime"), data()
-    PARAMS = PretrainParams(epochs=2, batch=8, learning_rate=1e-2, device="cpu", workers=1)
+    RUNTIME = build(RuntimeParams, json.loads(sys.argv[2]), "runtime")
     try:
         with ranks.joined(RUNTIME, "cpu"):
             main(Path(sys.argv[1]), sys.argv[3:] or list(MODELS))
