@@ -20,11 +20,29 @@ from prefect.logging import get_run_logger
 
 from flows.plan import Stage
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # no proxy stands between
 PICTURE = 900  # width in pixels of a picture in an artifact, which is a row of the server's database
 
 
 def publish(root: Path, stages: Sequence[Stage], run_id: str) -> None:
-    """Artifacts `metrics`, `validation`, `comparison`, `overlays` and `mlflow`, each where its stage is among these."""
+    """Artifacts `metrics`, `validation`, `comparison`, `overlays` and `mlflow`, each where its stage is among these.
+
+    What cannot be shown is a warning: the stages have ended well, and so does the run.
+    """
+    try:
+        show(root, stages, run_id)
+    except Exception as error:
+        warn(f"artifacts: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def warn(problem: str) -> None:
+    """A line in the log of the run, if this is one."""
+    with contextlib.suppress(RuntimeError):
+        get_run_logger().warning(problem)
+
+
+def show(root: Path, stages: Sequence[Stage], run_id: str) -> None:
+    """The artifacts of `publish`."""
     outs = {out for stage in stages for out in stage.outs}
     makers = {
         "metrics": ("reports/metrics.json", metrics),
@@ -95,12 +113,16 @@ def overlays(root: Path) -> str:
 
 def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
     """Address of the page of a flow run's stages in MLflow; empty without a server (MLFLOW_TRACKING_URI)."""
-    server = environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-    if not server.startswith("http"):
+    address = environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+    if not address.startswith("http"):
         return ""
+    url = httpx.URL(address)
+    user = environ.get("MLFLOW_TRACKING_USERNAME", url.username)
+    auth = (user, environ.get("MLFLOW_TRACKING_PASSWORD", url.password)) if user else None
+    server = str(url.copy_with(username=None, password=None)).rstrip("/")  # what everybody may read
     api = f"{server}/api/2.0/mlflow"
     try:
-        with httpx.Client(timeout=20) as client:
+        with httpx.Client(timeout=20, auth=auth, trust_env=url.host not in LOOPBACK) as client:
             name = client.get(f"{api}/experiments/get-by-name", params={"experiment_name": "captionseg"})
             if name.status_code == 404:  # nothing was ever recorded
                 return ""
@@ -109,8 +131,7 @@ def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
             asked = {"experiment_ids": [experiment], "filter": where, "order_by": ["attributes.start_time ASC"]}
             runs = client.post(f"{api}/runs/search", json=asked).raise_for_status().json().get("runs", [])
     except (httpx.HTTPError, KeyError, ValueError) as error:
-        with contextlib.suppress(RuntimeError):
-            get_run_logger().warning("no link to MLflow: %s", error)
+        warn(f"no link to MLflow: {error}")
         return ""
     return f"{server}/#/experiments/{experiment}/runs/{runs[0]['info']['run_id']}" if runs else ""
 

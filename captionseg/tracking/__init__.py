@@ -27,7 +27,7 @@ from typing import Any, Protocol
 log = logging.getLogger(__name__)
 
 PATIENCE = 10.0  # seconds that the writer waits for a locked store before it gives up
-FAREWELL = 60.0  # seconds that a stage that is done waits for its writer
+FAREWELL = 300.0  # seconds that a stage that is done waits for its writer, which may send models far away
 
 # For the writer alone: no telemetry, one line of ours instead of MLflow's many, a dead server found out soon.
 ENVIRONMENT = {

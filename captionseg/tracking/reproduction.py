@@ -39,12 +39,11 @@ def find(environ: Mapping[str, str], ancestors: Iterable[psutil.Process]) -> Rep
     """
     if flow := environ.get("CAPTIONSEG_FLOW_RUN"):
         return Reproduction(f"flow-{flow}", f"flow {flow[:8]}")
+    dvc = next((process for process in ancestors if _is_dvc(process)), None)
     if experiment := environ.get("DVC_EXP_NAME"):
-        return Reproduction(f"exp-{experiment}", f"exp {experiment}")
-    for process in ancestors:
-        if _is_dvc(process):
-            return Reproduction(f"dvc-{identity(process)}", f"dvc repro {_started(process)}")
-    return None
+        again = f"-{identity(dvc)}" if dvc else ""  # `dvc exp run --force` gives another run the same name
+        return Reproduction(f"exp-{experiment}{again}", f"exp {experiment}")
+    return Reproduction(f"dvc-{identity(dvc)}", f"dvc repro {_started(dvc)}") if dvc else None
 
 
 def _started(process: psutil.Process) -> str:

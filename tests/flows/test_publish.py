@@ -28,6 +28,16 @@ def test_only_reports_of_stages_of_this_run_are_shown(tmp_path, monkeypatch):
     assert shown == {"metrics": 1}, "no pictures are there"
 
 
+def test_a_report_that_cannot_be_shown_fails_no_run(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(module, "warn", said.append)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "metrics.json").write_text("{")
+    module.publish(tmp_path, [Stage("report", outs=("reports/metrics.json",))], "k")
+    assert len(said) == 1
+    assert said[0].startswith("artifacts: JSONDecodeError: ")
+
+
 def test_what_is_not_there_is_not_shown(tmp_path):
     assert [make(tmp_path) for make in (metrics, validation, comparison, overlays)] == ["", "", "", ""]
 
@@ -74,6 +84,20 @@ def test_the_link_is_of_the_parent_run_and_missing_where_nobody_answers(monkeypa
         (lambda request: httpx.Response(500), ""),
     ):
         transport = httpx.MockTransport(handler)
-        monkeypatch.setattr(module.httpx, "Client", lambda timeout, transport=transport: client(transport=transport))
+        monkeypatch.setattr(module.httpx, "Client", lambda transport=transport, **options: client(transport=transport, **options))
         assert mlflow_run("k", {"MLFLOW_TRACKING_URI": "http://x:5/"}) == found
     assert mlflow_run("k", {}) == mlflow_run("k", {"MLFLOW_TRACKING_URI": "sqlite:///x.db"}) == ""
+
+
+def test_a_password_is_sent_and_not_shown(monkeypatch):
+    def answer(request):
+        assert request.headers["authorization"] == "Basic " + base64.b64encode(b"me:secret").decode()
+        if request.url.path.endswith("get-by-name"):
+            return httpx.Response(200, json={"experiment": {"experiment_id": "7"}})
+        return httpx.Response(200, json={"runs": [{"info": {"run_id": "abc"}}]})
+
+    client, transport = httpx.Client, httpx.MockTransport(answer)
+    monkeypatch.setattr(module.httpx, "Client", lambda **options: client(transport=transport, **options))
+    named = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "secret"}
+    for environ in ({"MLFLOW_TRACKING_URI": "https://me:secret@x"}, {"MLFLOW_TRACKING_URI": "https://x", **named}):
+        assert mlflow_run("k", environ) == "https://x/#/experiments/7/runs/abc"

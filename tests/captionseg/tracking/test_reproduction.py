@@ -69,7 +69,15 @@ def test_the_flow_counts_before_the_experiment_and_that_before_the_process():
     flow = find({"CAPTIONSEG_FLOW_RUN": "abc", "DVC_EXP_NAME": "wide"}, ancestors)
     experiment = find({"DVC_EXP_NAME": "wide"}, ancestors)
     assert flow.key == "flow-abc"
-    assert (experiment.key, experiment.name) == ("exp-wide", "exp wide")
+    assert experiment.name == "exp wide"
+    assert experiment.key.startswith("exp-wide-")
+
+
+def test_an_experiment_run_again_under_its_name_is_another():
+    first, second = (find({"DVC_EXP_NAME": "wide"}, [process("dvc", "exp", "run", pid=pid)]) for pid in (4, 5))
+    assert first.name == second.name
+    assert first.key != second.key
+    assert find({"DVC_EXP_NAME": "wide"}, []).key == "exp-wide"
 
 
 def test_a_stage_run_by_hand_stands_alone():
