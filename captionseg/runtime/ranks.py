@@ -69,8 +69,8 @@ def joined(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
             share(None)  # nobody leaves while others still talk to it
         except RuntimeError as error:
             if any(sign in str(error) for sign in _GONE):
-                raise Lost(f"rank {here.rank} has lost another ({str(error).splitlines()[0]}); run it again: "
-                           "training goes on from the last checkpoint") from error
+                raise Lost(f"rank {here.rank} has lost another ({str(error).splitlines()[0]}); run it again: training "
+                           "goes on from the last checkpoint") from error
             raise
         dist.destroy_process_group()
 
@@ -84,7 +84,7 @@ def check_devices(params: RuntimeParams, device: str) -> bool:
     if not detect(device).device.startswith("cuda"):
         return False
     if ":" in device:
-        raise UserError(f"device {device!r} is one GPU, and each rank has its own (runtime.devices); write auto or cuda")
+        raise UserError(f"device {device!r} is one GPU, and each rank has its own (runtime.devices); say auto or cuda")
     if torch.cuda.device_count() < params.devices:
         raise UserError(f"runtime.devices is {params.devices}, and {torch.cuda.device_count()} GPUs are visible")
     return True
