@@ -1,4 +1,5 @@
 import base64
+import functools
 import io
 import json
 
@@ -84,7 +85,8 @@ def test_the_link_is_of_the_parent_run_and_missing_where_nobody_answers(monkeypa
         (lambda request: httpx.Response(500), ""),
     ):
         transport = httpx.MockTransport(handler)
-        monkeypatch.setattr(module.httpx, "Client", lambda transport=transport, **options: client(transport=transport, **options))
+        fake = functools.partial(client, transport=transport)
+        monkeypatch.setattr(module.httpx, "Client", fake)
         assert mlflow_run("k", {"MLFLOW_TRACKING_URI": "http://x:5/"}) == found
     assert mlflow_run("k", {}) == mlflow_run("k", {"MLFLOW_TRACKING_URI": "sqlite:///x.db"}) == ""
 

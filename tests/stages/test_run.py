@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -272,134 +269,6 @@ def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
 
 
 # ------------------------------------------------------------------------------- as a command
-
-
-def command(root: Path, *arguments: str, **options) -> subprocess.Popen:
-    driver = "import sys, stages.run as r; r.STAGES += ('toy',); sys.exit(r.main(sys.argv[1:]))"
-    environ = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "CAPTIONSEG_TRACKING": "off"}
-    return subprocess.Popen([sys.executable, "-c", driver, *arguments], cwd=root, env=environ, text=True,
-                            stderr=subprocess.PIPE, **options)  # fmt: skip
-
-
-TOY = '''
-from __future__ import annotations
-import time
-from pathlib import Path
-from captionseg.records import UserError
-from captionseg.tracking import NullTracker
-from captionseg.storage import write_json
-from stages.kinds import Out
-PARAMS = ("seed",)
-
-def main(params, *, out: Out) -> None:
-    """Five parts; waits after the third until it may go on."""
-    if Path("refuse").exists():
-        raise UserError("toy: this cannot be; do that")
-    for number in range(5):
-        if not (out / f"{number}.json").exists():
-            write_json({"made": number}, out / f"{number}.json")
-            with open("made", "a") as stream:
-                stream.write(f"{number} ")
-        while number == 2 and not Path("go").exists():
-            time.sleep(0.01)
-'''
-
-
-@pytest.fixture
-def repository(tmp_path) -> Path:
-    """A copy of stages/ with a toy in it, beside the library."""
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "captionseg").symlink_to(ROOT / "captionseg")
-    (tmp_path / "stages" / "toy.py").write_text(TOY)
-    (tmp_path / "params.yaml").write_text("seed: 0\n")
-    return tmp_path
-
-
-def test_a_stage_that_is_killed_goes_on(repository):
-    process = command(repository, "toy", "--out", "out", start_new_session=True)
-    deadline = time.monotonic() + 30
-    while not list(repository.glob(".work/toy/*/out/2.json")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not (repository / "out").exists()
-
-    (repository / "go").touch()
-    again = command(repository, "toy", "--out", "out")
-    assert again.communicate() is not None
-    assert again.returncode == 0
-    assert (repository / "made").read_text() == "0 1 2 3 4 "  # each part once
-    assert sorted(p.name for p in (repository / "out").iterdir()) == [f"{n}.json" for n in range(5)]
-
-
-TOGETHER = '''
-from captionseg.runtime.launch import started
-PARAMS = ("seed", "runtime.precision")
-
-def main(params, *, out, tracker) -> dict[str, float]:
-    """Two seeds; rank 1 does its share, and would be found out if it wrote."""
-    with started(params.runtime) as here:
-        with open(f"rank{here.rank}", "a") as stream:
-            stream.write(f"{type(tracker).__name__} {out.exists()} ")
-        if not here.main:
-            return {}
-        out.mkdir(exist_ok=True)
-        for seed in range(2):
-            (out / str(seed)).write_text("trained")
-        return {"loss": 1.0}
-main.__annotations__["out"] = __import__("stages.kinds", fromlist=["Out"]).Out
-'''
-
-
-def test_of_several_processes_the_first_alone_writes_and_tells(repository):
-    """One tracker, one work folder, outputs moved once; the other process leaves nothing and is gone."""
-    (repository / "stages" / "toy.py").write_text(TOGETHER)
-    (repository / "params.yaml").write_text("seed: 0\nruntime: {devices: 2}\n")
-    driver = """
-import contextlib, sys, stages.run as r
-r.STAGES, r.SEVERAL = (*r.STAGES, "toy"), ("toy",)
-class Told:
-    def params(self, values): print(sorted(values), file=open("told", "a"))
-    def metrics(self, values): print(values, file=open("told", "a"))
-r.tracking.start = lambda *a, **k: contextlib.nullcontext(Told())
-sys.exit(r.main(sys.argv[1:]))
-"""
-    environ = os.environ | {"PYTHONPATH": str(repository), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", driver, "toy", "--out", "out"], cwd=repository, env=environ, text=True,
-                          capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (repository / "told").read_text() == "['runtime.precision', 'seed']\n{'loss': 1.0}\n"
-    assert (repository / "rank0").read_text() == "Told False "
-    assert (repository / "rank1").read_text().split()[0] == "NullTracker"
-    assert sorted(os.listdir(repository / "out")) == ["0", "1"]
-    assert not list((repository / ".work" / "toy").iterdir())
-
-
-def test_a_stage_that_is_told_to_end_says_so_in_its_code_and_nothing_else(repository):
-    (repository / "stages" / "toy.py").write_text(TOY)
-    shutil.copy(ROOT / "stages" / "run.py", repository / "stages" / "run.py")
-    text = (repository / "stages" / "run.py").read_text()
-    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
-    environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
-    process = subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
-                               text=True, stderr=subprocess.PIPE)  # fmt: skip
-    deadline = time.monotonic() + 30
-    while not list(repository.glob(".work/toy/*/out/2.json")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.terminate()
-    _, error = process.communicate(timeout=30)
-    assert (process.returncode, error) == (143, "")
-
-
-def test_a_mistake_of_the_users_is_one_line_and_code_1(repository):
-    (repository / "refuse").touch()
-    process = command(repository, "toy", "--out", "out")
-    _, error = process.communicate()
-    assert (process.returncode, error) == (1, "error: toy: this cannot be; do that\n")
 
 
 def test_a_stage_that_nobody_knows(capsys):
