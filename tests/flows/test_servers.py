@@ -207,7 +207,7 @@ def test_two_runs_at_once_do_not_meet(services, toy):
 
 def test_a_scheduled_run_completes_the_dag(services, whole):
     run = services.ended(whole)
-    assert run.state.type.value == "COMPLETED", services.log(run.id)[-40:]
+    assert run.state.type.value == "COMPLETED", "\n".join(services.log(run.id)[-40:])
     found = services.artifacts(run.id)
     assert [(row["stage"], row["outcome"]) for row in json.loads(found["stages"])] == [(s, "ran") for s in STAGES]
     assert f"| recipes.{RECIPE}.photo_scenes.miou |" in found["metrics"]
