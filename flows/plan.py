@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+KINDS: dict[str, tuple[Any, str]] = {"retries": (int, "a whole number"), "gpu": (bool, "true or false")}
+
 
 class PlanError(Exception):
     """dvc.yaml or the targets cannot be read. One line."""
@@ -65,8 +67,9 @@ def stage(name: str, options: Mapping[str, Any], outs: Sequence[str] = ()) -> St
     for key, value in options.items():
         if key not in valid:
             raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: unknown key (valid: {', '.join(valid)})")
-        if not isinstance(value, int | float) or value < 0:
-            raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: expected a number, found {value!r}")
+        kinds, word = KINDS.get(key, ((int, float), "a number"))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool) or value < 0:
+            raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: expected {word}, found {value!r}")
     return Stage(name, **options, outs=tuple(outs))
 
 

@@ -58,3 +58,13 @@ def test_an_unknown_option_names_its_path_and_the_valid_ones():
         stage("index", {"retry": 1})
     with pytest.raises(PlanError, match=r"stages.index.meta.prefect.timeout: expected a number, found 'long'"):
         stage("index", {"timeout": "long"})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [("timeout", True, "a number"), ("retries", 1.5, "a whole number"), ("retries", True, "a whole number"),
+     ("retries", -1, "a whole number"), ("gpu", 1, "true or false")],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_refused(option, value, expected):
+    with pytest.raises(PlanError, match=f"stages.index.meta.prefect.{option}: expected {expected}, found {value}$"):
+        stage("index", {option: value})
