@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 from captionseg.tracking import ENVIRONMENT, reproduction
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def connect(root: Path) -> tuple[MlflowClient, str]:
         client = MlflowClient(uri)
         found = client.get_experiment_by_name(EXPERIMENT)
     except (MlflowException, OSError) as error:
-        raise UserError(f"{uri}: does not answer: {' '.join(str(error).split())[:160]}") from None
+        raise UserError(f"{uri}: does not answer: {one_line(error, 160)}") from None
     if found is None:
         raise UserError(f"{uri}: has no experiment {EXPERIMENT!r}; `dvc repro` makes it")
     return client, found.experiment_id

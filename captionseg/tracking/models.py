@@ -21,12 +21,10 @@ LIBRARY = Path(__file__).parents[1]  # what a model needs to run, and is logged 
 
 def digest(folder: Path) -> str:
     """md5 of a folder as DVC has it: what dvc.lock says of `models/RECIPE`, without its `.dir`."""
-    found = {path.relative_to(folder).as_posix(): hashlib.md5() for path in folder.rglob("*") if path.is_file()}
-    for name, md5 in found.items():
+    rows = []
+    for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()):
         with (folder / name).open("rb") as stream:
-            while block := stream.read(1 << 20):
-                md5.update(block)
-    rows = [{"md5": found[name].hexdigest(), "relpath": name} for name in sorted(found)]
+            rows.append({"md5": hashlib.file_digest(stream, "md5").hexdigest(), "relpath": name})
     return hashlib.md5(json.dumps(rows).encode()).hexdigest()
 
 
