@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from captionseg.encoders.encoder import Encoder, Features
 from captionseg.encoders.text_tower import TextTower
-from captionseg.storage import atomic_path
+from captionseg.storage import write_tensors
 
 FILE = "reduction.safetensors"
 
@@ -53,8 +53,7 @@ class Reduction:
     def save(self, folder: Path) -> None:
         """Write it into the folder of an encoder."""
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / FILE) as part:
-            save_file({"mean": self.mean, "basis": self.basis}, part)
+        write_tensors({"mean": self.mean, "basis": self.basis}, folder / FILE)
 
     @staticmethod
     def load(folder: Path) -> Reduction | None:

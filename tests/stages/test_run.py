@@ -15,6 +15,7 @@ import pytest
 
 from captionseg.params import Params
 from captionseg.records import UserError
+from captionseg.runtime.outputs import move
 from captionseg.tracking import NullTracker
 from stages import run as module
 from stages.kinds import In, Kept, Out
@@ -120,7 +121,7 @@ def test_outputs_reach_another_disk(root, tmp_path):
         for text in ("first", "second"):
             (tmp_path / "work").mkdir()
             (tmp_path / "work" / "0.txt").write_text(text)
-            module.move(tmp_path / "work", target)
+            move(tmp_path / "work", target)
             assert os.listdir(target.parent) == ["out"]
             assert (target / "0.txt").read_text() == text
             assert not (tmp_path / "work").exists()
