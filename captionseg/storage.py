@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,42 @@ def read_arrays(folder: Path | str) -> np.ndarray:
     if not files:
         raise UserError(f"no npy files in {folder}: run the stage that writes it first (`dvc repro`)")
     return np.concatenate([np.load(file, mmap_mode="r", allow_pickle=False) for file in files])
+
+
+def rows_in(path: Path | str) -> int | None:
+    """Rows of an `.npy` or a parquet file, by its header; None where there is no such file, or part of one."""
+    try:
+        if str(path).endswith(".npy"):
+            return len(np.load(path, mmap_mode="r", allow_pickle=False))
+        return pq.read_metadata(path).num_rows
+    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        return None
+
+
+def lacking(wanted: Mapping[Path, int]) -> str:
+    """The first of some files that has not the rows that it should have, in words; empty where all have."""
+    for path, count in wanted.items():
+        if (found := rows_in(path)) != count:
+            return f"{path}: " + ("missing, or torn" if found is None else f"{found} rows, expected {count}")
+    return ""
+
+
+def digest(files: Sequence[Path]) -> str:
+    """sha256, as hex digits, over names and contents of files.
+
+    Raises:
+        UserError: if one is missing.
+    """
+    total = hashlib.sha256()
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                total.update(f"{file.name}\0".encode() + hashlib.file_digest(stream, "sha256").digest())
+        except OSError:
+            raise UserError(f"{file}: no such file; run the stage that writes it first (`dvc repro`)") from None
+    return total.hexdigest()
 
 
 def package_path(package: str, inside: str) -> Path:

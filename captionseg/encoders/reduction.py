@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import load_file
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from captionseg.encoders.encoder import Encoder, Features
@@ -45,7 +46,8 @@ class Reduction:
         """The `width` largest principal components of [n, P] features, each with its largest entry positive."""
         mean = cells.mean(0, dtype=np.float64)
         centred = (cells - mean).astype(np.float32)
-        _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+        with threadpool_limits(1):  # sums depend on how many share them, and all dense features on these
+            _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
         basis = vectors[:, ::-1][:, : min(width, cells.shape[1])]
         basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
         return Reduction(mean.astype(np.float32), np.ascontiguousarray(basis, np.float32))

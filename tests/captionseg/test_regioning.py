@@ -86,6 +86,34 @@ def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(data: Path) ->
     assert (out / "labels" / "labels_00000.npy").stat().st_mtime_ns == kept
 
 
+@pytest.mark.parametrize("name", ["labels", "pooled", "count"])
+def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(data: Path, monkeypatch, name: str) -> None:
+    def write() -> None:
+        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER)
+
+    def cut() -> None:
+        array = np.load(file)
+        file.unlink()
+        np.save(file, array[:1])
+
+    def spread(work, jobs, *_, **__):
+        yield from map(work, jobs)
+        damage()
+
+    write()
+    whole, file = contents(data / "regions"), data / "regions" / name / f"{name}_00001.npy"
+    for damage, found in ((file.unlink, "missing, or torn"), (cut, "1 rows, expected 2"),
+                          (lambda: file.write_bytes(file.read_bytes()[:-1]), "missing, or torn")):  # fmt: skip
+        write()
+        damage()
+        write()
+        assert contents(data / "regions") == whole
+        with monkeypatch.context() as patch:
+            patch.setattr("captionseg.regioning.spread", spread)
+            with pytest.raises(UserError, match=f"regions: .*{name}_00001.npy: {found}; nothing is put in place"):
+                write()
+
+
 @pytest.mark.parametrize("rows", [3, 5])
 def test_features_of_other_pairs_are_refused(data: Path, rows: int) -> None:
     np.save(data / "features" / "dense" / "dense_00000.npy", np.zeros((rows, 8, 8, 3), np.float16))
