@@ -50,6 +50,8 @@ from stages.kinds import In, Kept, Out
 STAGES = ("download", "caption", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate",
           "report", "compare")
 SEVERAL = ("pretrain",)
+AFRESH = ("curate", "validate", "evaluate", "report", "compare")
+"""They take up nothing of a run that was killed, so nothing of it may stay among their files."""
 
 
 def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
@@ -70,6 +72,8 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     with held(written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)) as sure:
         present(name, arguments, kinds)  # another run may have changed them while this one waited
         work, outputs = places(name, params, stage, arguments, kinds, root=root)
+        if name in AFRESH:
+            shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
         moves = {source: arguments[key] for key, source in outputs.items()}
         with tracking.start(name, arguments.get("recipe"), root=root, params=params.raw) as tracker:

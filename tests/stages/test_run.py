@@ -94,6 +94,57 @@ def test_the_tracker_hears_what_is_read_and_whose_recipe_it_is(root, stage, monk
         assert told["tags"] == (tags if recipe == "a" else {}), "a recipe that is not there is the stage's to refuse"
 
 
+def test_files_are_told_of_when_all_of_them_are_in_place(root, stage, monkeypatch):
+    """So nobody registers a model of a run that then finds no room for it."""
+
+    class Listener(NullTracker):
+        def model(self, folder, name):
+            told.append((name, folder, folder.exists(), (root / "t.json").exists()))
+
+    @contextlib.contextmanager
+    def start(*_, **__):
+        yield Listener()
+
+    def train(params, *, model: Out, timing: Out, tracker):
+        model.mkdir(parents=True)
+        tracker.model(model, "cocu")
+        timing.touch()
+
+    told: list = []
+    monkeypatch.setattr(module.tracking, "start", start)
+    stage(train)
+    module.run("toy", ["--model", "models/cocu", "--timing", "t.json"])
+    assert told == [("cocu", Path("models/cocu"), True, True)]
+    monkeypatch.setattr(module, "move_all", lambda moves: (_ for _ in ()).throw(OSError("no room")))
+    with pytest.raises(OSError, match="no room"):
+        module.run("toy", ["--model", "models/cocu", "--timing", "t.json"])
+    assert len(told) == 1
+
+
+def test_two_outputs_of_one_name_are_refused(root, stage):
+    """In the work folder one would overwrite the other."""
+    stage(copy)
+    with pytest.raises(UserError, match="toy: outputs need different names, found x, x"):
+        module.run("toy", [*ARGUMENTS[:4], "--out", "a/x", "--summary", "b/x"])
+
+
+def test_what_a_killed_run_left_is_no_part_of_a_stage_that_starts_afresh(root, stage, monkeypatch):
+    def write(params, *, out: Out):
+        out.mkdir(exist_ok=True)
+        (out / str(len(os.listdir(out)))).touch()
+        if fails:
+            raise KeyboardInterrupt
+
+    stage(write)
+    monkeypatch.setattr(module, "AFRESH", ("toy",))
+    fails = True
+    with pytest.raises(KeyboardInterrupt):
+        module.run("toy", ["--out", "out"])
+    fails = False
+    module.run("toy", ["--out", "out"])
+    assert os.listdir(root / "out") == ["0"]
+
+
 def test_outputs_replace_what_is_there(root, stage):
     (root / "data" / "out").mkdir(parents=True)
     (root / "data" / "out" / "old.txt").touch()
@@ -255,6 +306,18 @@ def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
     assert key(recipes + "runtime: {precision: bf16}") != first
     assert module.chosen(Params(root / "params.yaml"), ("seed", "recipes.{recipe}"), {"recipe": "b"}) == {
         "seed": 0, "recipes.b": {"curation": "y"}}  # fmt: skip
+
+
+def test_a_checkout_that_is_moved_goes_on(root, tmp_path, monkeypatch):
+    library = tmp_path / "checkout" / "stages"
+    library.mkdir(parents=True)
+    (library.parent / "captionseg").mkdir()
+    (library / "x.py").touch()
+    monkeypatch.setattr(module, "__file__", str(library / "run.py"))
+    first = key(root)
+    library.parent.rename(tmp_path / "moved")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "moved" / "stages" / "run.py"))
+    assert key(root) == first
 
 
 def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
