@@ -11,7 +11,7 @@ One run at a time writes the same outputs, see captionseg.runtime.outputs: a sec
 ends when the DVC that runs it is gone, in whatever way. One that is started by hand follows nobody:
 under nohup or in a session of its own it outlives the shell that it came from. Told to end (SIGTERM,
 SIGHUP, SIGINT) it takes its workers along, and says so in its code alone: 128 and the signal's number;
-a second signal ends it at once.
+a second Ctrl-C ends it at once.
 
 A stage of SEVERAL runs in as many processes as section `runtime` says, see captionseg.runtime.launch: all of them call
 its main, and the first alone has a tracker and a work folder, and moves outputs.
@@ -188,7 +188,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def told_to_end(number: int, _: object) -> None:
     """A stage that gets a signal says in its code that it did not end well, once it has taken its workers along."""
-    signal.signal(number, signal.SIG_DFL)
+    for other in (signal.SIGTERM, signal.SIGHUP):  # whoever ends a group of processes ends DVC too, which we follow
+        signal.signal(other, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if number == signal.SIGINT:
         if multiprocessing.parent_process() is not None:
             raise KeyboardInterrupt  # a terminal's goes to all processes; those that load batches know it

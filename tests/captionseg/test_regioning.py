@@ -86,6 +86,20 @@ def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(data: Path) ->
     assert (out / "labels" / "labels_00000.npy").stat().st_mtime_ns == kept
 
 
+def test_a_shard_without_any_picture_has_no_regions(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it could be downloaded, so index has no features of it either."""
+
+    def sample(self, split: str, number: int) -> Sample:
+        return Sample(f"noise:{split}/{number}", "noise", split, status="failed_to_download", error="404")
+
+    whole = Noise.sample
+    monkeypatch.setattr(Noise, "sample", lambda *a: sample(*a) if a[1] == "test" else whole(*a))
+    write_shards(Noise(), data / "few", data / "none", shard_size=4, min_success=0.5, seed=0)
+    found = write_regions(data / "few", data / "features", data / "regions", maker=MAKER)
+    assert found["images"] == 6
+    assert not (data / "regions" / "count" / "count_00002.npy").exists()
+
+
 @pytest.mark.parametrize("name", ["labels", "pooled", "count"])
 def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(data: Path, monkeypatch, name: str) -> None:
     def write() -> None:

@@ -138,6 +138,43 @@ def test_a_stage_that_is_told_to_end_says_so_in_its_code_and_nothing_else(reposi
     assert (process.returncode, error) == (143, "")
 
 
+CLEANS = """
+import time
+from pathlib import Path
+from stages.kinds import Out
+PARAMS = ()
+
+def main(params, *, out: Out) -> None:
+    try:
+        Path("begun").touch()
+        time.sleep(600)
+    finally:
+        Path("told").touch()
+        while not Path("go").exists():
+            time.sleep(0.01)
+        Path("cleaned").touch()
+"""
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_stage_that_is_told_twice_ends_well_all_the_same(repository, first):
+    """As when a group of processes is ended: the stage hears of it, and that its DVC is gone."""
+    (repository / "stages" / "toy.py").write_text(CLEANS)
+    text = (repository / "stages" / "run.py").read_text()
+    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
+    environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
+    process = subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
+                               text=True, stderr=subprocess.PIPE)  # fmt: skip
+    until((repository / "begun").exists, process)
+    process.send_signal(first)
+    until((repository / "told").exists, process)
+    process.terminate()
+    (repository / "go").touch()
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + first
+    assert (repository / "cleaned").exists()
+
+
 def test_a_mistake_of_the_users_is_one_line_and_code_1(repository):
     (repository / "refuse").touch()
     process = command(repository, "toy", "--out", "out")
