@@ -1,6 +1,6 @@
 """Whole reproductions with random kills of random processes; all of them end with the same bytes.
 
-    python -m tests.soak.reproductions --runs 30 --seed 0 [--kills 5] [--keep FOLDER]
+    python -m tests.soak.reproductions --runs 30 --seed 0 [--kills 5] [--targets regions] [--keep FOLDER]
 
 Not a part of the tests. A reproduction starts from nothing; a process of its tree, DVC's own or one below it, gets
 SIGKILL (or, one time in four, SIGTERM) after a random while. When DVC has failed or is gone it is started again at
@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=5, help="of each run, at most")
+    parser.add_argument("--targets", nargs="+", default=[], help="stages, for a short try; by default all")
     parser.add_argument("--keep", type=Path, help="the checkout; made if it is not there, not deleted")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="soak") as folder:
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         if not root.exists():
             checkout.make(root)
         clean(root)
-        seconds = checkout.reproduce(root)
+        seconds = checkout.reproduce(root, *arguments.targets)
         say(f"undisturbed: {seconds:.0f} s")
         return soak(root, checkout.digests(root), seconds, arguments)
 
@@ -51,7 +52,7 @@ def soak(root: Path, whole: dict[str, str], seconds: float, arguments: argparse.
     for number in range(arguments.runs):
         clean(root)
         try:
-            mine = disturbed(root, rng, seconds, arguments.kills)
+            mine = disturbed(root, rng, seconds, arguments)
             killed.update(mine)
             wrong = ""
             if left := left_behind(root):
@@ -68,15 +69,16 @@ def soak(root: Path, whole: dict[str, str], seconds: float, arguments: argparse.
     return int(bad > 0)
 
 
-def disturbed(root: Path, rng: random.Random, seconds: float, kills: int) -> Counter[str]:
+def disturbed(root: Path, rng: random.Random, seconds: float, arguments: argparse.Namespace) -> Counter[str]:
     """One reproduction to its end; what was killed.
 
     Raises:
         RuntimeError: if it fails though nobody kills any more.
     """
     killed: Counter[str] = Counter()
+    kills = arguments.kills
     while sum(killed.values()) < kills:
-        dvc = checkout.start(root, "repro")
+        dvc = checkout.start(root, "repro", *arguments.targets)
         while dvc.poll() is None and sum(killed.values()) < kills:
             try:
                 dvc.wait(rng.uniform(0.0, 2.0 * seconds / (kills + 1)))
@@ -92,7 +94,7 @@ def disturbed(root: Path, rng: random.Random, seconds: float, kills: int) -> Cou
             return killed
     for attempt in range(ATTEMPTS):
         try:
-            checkout.reproduce(root)
+            checkout.reproduce(root, *arguments.targets)
             return killed
         except RuntimeError as error:  # such as a lock of DVC's that the last of its processes had
             if attempt == ATTEMPTS - 1 or "Unable to acquire lock" not in str(error):

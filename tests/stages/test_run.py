@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -119,6 +120,27 @@ def test_files_are_told_of_when_all_of_them_are_in_place(root, stage, monkeypatc
     with pytest.raises(OSError, match="no room"):
         module.run("toy", ["--model", "models/cocu", "--timing", "t.json"])
     assert len(told) == 1
+
+
+def test_killed_between_two_outputs_it_is_all_made_again(root, stage, monkeypatch):
+    """What is in place by then is of two runs; DVC, which hears of no good end, empties it and runs the stage again."""
+    stage(copy)
+    module.run("toy", ARGUMENTS)
+    (root / "pairs" / "1.txt").write_text("a cat")
+    child = os.fork()
+    if not child:
+        rename = os.rename
+        monkeypatch.setattr(os, "rename", lambda a, b: os._exit(9) if Path(b).name == "summary.txt" else rename(a, b))
+        module.run("toy", [*ARGUMENTS[:2], "--word", "bye", *ARGUMENTS[4:]])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert sorted(os.listdir(root / "data" / "out")) == ["0.txt", "1.txt"]
+    assert not (root / "reports" / "summary.txt").exists()
+    shutil.rmtree(root / "data" / "out")  # as DVC does
+    module.run("toy", [*ARGUMENTS[:2], "--word", "bye", *ARGUMENTS[4:]])
+    assert sorted(os.listdir(root / "data" / "out")) == ["0.txt", "1.txt"]
+    assert (root / "reports" / "summary.txt").read_text() == "bye 3 8"
+    assert sorted(os.listdir(root / "reports")) == ["summary.txt"]
 
 
 def test_two_outputs_of_one_name_are_refused(root, stage):
@@ -333,6 +355,16 @@ def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
 
 
 # ------------------------------------------------------------------------------- as a command
+
+
+@pytest.mark.parametrize("given", [None, "active"])
+def test_threads_that_wait_give_up_their_cores_unless_told_otherwise(given):
+    """Said before anything loads the library that reads it."""
+    program = "import sys, stages, os; print(os.environ['OMP_WAIT_POLICY'], {'numpy', 'torch'} & set(sys.modules))"
+    environ = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | {"PYTHONPATH": str(ROOT)}
+    environ |= {"OMP_WAIT_POLICY": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{given or 'passive'} set()\n"
 
 
 def test_a_stage_that_nobody_knows(capsys):
