@@ -65,7 +65,8 @@ def held(
 
 def lock_name(path: Path, root: Path) -> str:
     """Of an output, however it is spelt and wherever the checkout is moved to."""
-    place = os.path.relpath(os.path.realpath(path), os.path.realpath(root))
+    # Not what the output itself may be a link to: that is replaced, and DVC links to a place of each content.
+    place = os.path.relpath(os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(root))
     return f"{Path(place).name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
 
 

@@ -89,6 +89,9 @@ def test_a_stage_ends_with_the_dvc_that_runs_it(started, tmp_path, who, number):
 def test_what_is_started_by_hand_follows_nobody():
     before = threading.active_count()
     lifeline.follow_dvc({})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "getppid", lambda: 0)  # in a container whose first process this is
+        lifeline.follow_dvc({"DVC_STAGE": "toy"})
     lifeline.follow_maker()  # nobody has made this process
     assert threading.active_count() == before
 

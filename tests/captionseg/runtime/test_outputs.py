@@ -21,6 +21,11 @@ def test_a_lock_is_of_the_place_however_it_is_spelt(tmp_path, monkeypatch):
     name = outputs.lock_name(Path("data/pairs"), Path())
     spelt = ("data/../data/pairs", "./data/pairs", str(root / "data" / "pairs"))
     assert {outputs.lock_name(Path(path), root) for path in spelt} == {name}
+    (root / "elsewhere").mkdir()
+    (root / "data" / "pairs").symlink_to(root / "elsewhere")  # as DVC links what is in its cache
+    assert outputs.lock_name(Path("data/pairs"), Path()) == name
+    (root / "link").symlink_to(root / "data")
+    assert outputs.lock_name(Path("link/pairs"), Path()) == name
     assert outputs.lock_name(Path("data/truth"), Path()) != name
     assert outputs.lock_name(Path("other/pairs"), Path()) != name
     monkeypatch.chdir(tmp_path)
