@@ -5,24 +5,28 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from safetensors import SafetensorError
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from captionseg.datasets.shards import read_images
 from captionseg.encoders import Encoder, IndexParams, TextSpace, normalised
 from captionseg.encoders.alignment import cross_fit, fit, folds_of
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
-from captionseg.records import IDS, NEIGHBOURS, UserError
+from captionseg.records import IDS, NEIGHBOURS, UserError, one_line
 from captionseg.retrieval import INDEXES, FaissIndex, neighbours
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, cores, spread
-from captionseg.storage import read_arrays, remove_parts, write_array, write_table
+from captionseg.storage import lacking, read_arrays, remove_parts, write_array, write_table
 
+log = logging.getLogger(__name__)
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
 
 
@@ -39,7 +43,7 @@ def extract(pairs: pa.Table, folder: Path, encoder: Callable[[], Encoder], featu
         runtime: what shards are spread over. Sums of an encoder do not depend on its threads, only its speed does.
     """
     images = Counter(pairs["shard"].to_pylist())
-    missing = [shard for shard in images if not (features / "dense" / f"dense_{shard}.npy").exists()]
+    missing = [shard for shard, count in images.items() if lacking(files_of(features, shard, count))]
     work = functools.partial(shard_features, folder, features, encoder)
     threads = max(1, cores() // runtime.workers) if runtime.workers else THREADS
     with tqdm(total=sum(images[shard] for shard in missing), desc="features", unit="img") as bar:
@@ -47,6 +51,11 @@ def extract(pairs: pa.Table, folder: Path, encoder: Callable[[], Encoder], featu
                             called=lambda shard: f"index: shard {shard}"):  # fmt: skip
             bar.update(count)
     remove_parts(features)
+
+
+def files_of(features: Path, shard: str, count: int) -> dict[Path, int]:
+    """The files of a shard, each with its rows."""
+    return {features / name / f"{name}_{shard}.npy": count for name in ("pooled", "descriptor", "dense")}
 
 
 def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder], shard: str) -> int:
@@ -69,7 +78,11 @@ def reduced(encoder: Encoder, pairs: Path, shard: str, params: IndexParams, fold
     """The encoder with its dense features reduced; the reduction is fitted once, on images of the first shard."""
     if encoder.aligned or not params.dense_width:
         return encoder
-    reduction = Reduction.load(folder)
+    try:
+        reduction = Reduction.load(folder)
+    except SafetensorError as error:
+        log.warning("%s: no reduction that can be read (%s), so it is fitted again", folder, one_line(error))
+        reduction = None
     if reduction is None:
         images = [image for _, image in itertools.islice(read_images(pairs, shard), params.dense_sample)]
         reduction = fit_reduction(encoder, images, params.dense_width)
@@ -137,6 +150,16 @@ def write_neighbours(name: str, pairs: pa.Table, queries: np.ndarray, vectors: n
     write_table(pa.table(columns, schema=NEIGHBOURS), index / f"{name}.parquet")
 
 
+def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
+    """Every table and array of the stage, with the rows that it is to have."""
+    wanted = {index / f"{name}.parquet": len(pairs) for name in ("ids", "neighbours", "caption_neighbours")}
+    for number, (shard, count) in enumerate(Counter(pairs["shard"].to_pylist()).items()):
+        wanted |= files_of(features, shard, count)
+        wanted |= {index / name / f"{name}_{number:05d}.{kind}": count
+                   for name, kind in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet"))}  # fmt: skip
+    return wanted
+
+
 def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features: Path, index: Path,
           seed: int, runtime: RuntimeParams = HERE) -> dict[str, float]:
     """The whole stage; every step leaves files, so that a killed run goes on from its last finished shard.
@@ -159,7 +182,8 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
     encoder = reduced(params.build(), pairs_folder, shards[0], params, features / "encoder")
     each = Once(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
-    space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
+    with threadpool_limits(1, user_api="blas"):  # numpy's products; those of torch come out the same anyway
+        space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
     chosen = getattr(params, params.encoder)
     space.save(features / "encoder", encoder=params.encoder, params=dataclasses.asdict(chosen),
                precision=params.precision)
@@ -169,4 +193,6 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
     descriptor = read_arrays(features / "descriptor").astype(np.float32)
     write_neighbours("neighbours", pairs, descriptor, descriptor, params.neighbours, params, index)
     write_neighbours("caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index)
+    if reason := lacking(rows_of_all(pairs, features, index)):
+        raise UserError(f"index: {reason}; nothing is put in place, run it again")
     return {"pairs": float(len(pairs)), "embedding_dimensions": float(embedding.shape[1])}

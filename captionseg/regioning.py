@@ -2,24 +2,25 @@
 
 For shard NNNNN: labels/labels_NNNNN.npy (uint8 [n, side, side]), pooled/pooled_NNNNN.npy (float16 [n, max_regions,
 F + 7], zeros after the last region) and count/count_NNNNN.npy (uint8 [n]), rows in the order of the shard's successful
-pairs. `count` is written last: a shard that has it is finished.
+pairs. A shard that has all three, of as many rows, is finished.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from captionseg.datasets.shards import read_images, shard_names
+from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.records import UserError
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
 from captionseg.segmenters import RegionMaker
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
-from captionseg.storage import remove_parts, write_array
+from captionseg.storage import lacking, remove_parts, write_array
 
 
 def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
@@ -39,14 +40,18 @@ def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
     Raises:
         UserError: if the features do not belong to the pairs.
     """
-    shards = shard_names(pairs)
-    missing = [s for s in shards if not (out / "count" / f"count_{s}.npy").exists()]
+    images = Counter(read_pairs(pairs)["shard"].to_pylist())
+    wanted = {s: {out / name / f"{name}_{s}.npy": count for name in ("labels", "pooled", "count")}
+              for s, count in images.items()}  # fmt: skip
+    missing = [s for s, files in wanted.items() if lacking(files)]
     work = functools.partial(shard_regions, pairs, features, out, maker)
     with tqdm(total=len(missing), desc="regions", unit="shard") as bar:
         for _ in spread(work, missing, runtime, called=lambda shard: f"regions: shard {shard}"):
             bar.update()
     remove_parts(out)
-    counts = np.concatenate([np.load(out / "count" / f"count_{s}.npy") for s in shards])
+    if reason := next(filter(None, map(lacking, wanted.values())), ""):
+        raise UserError(f"regions: {reason}; nothing is put in place, run it again")
+    counts = np.concatenate([np.load(out / "count" / f"count_{s}.npy") for s in wanted])
     return {"images": float(len(counts)), "per_image": float(counts.mean()) if len(counts) else 0.0}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
+
+TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+           errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR,
+           errno.EEXIST)  # fmt: skip
+"""Of disks and of users' folders: nothing that a stage could do about."""
 
 
 @contextlib.contextmanager
@@ -29,9 +36,23 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         if part.is_dir() and path.is_dir():
             shutil.rmtree(path)
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
+            error.filename, error.filename2 = str(path), None  # a full disk names no file, others one that is gone
         raise
+
+
+def trouble(error: OSError) -> str:
+    """What is wrong with the files of this machine, in one line; empty where it rather is a mistake of ours."""
+    if error.errno not in TROUBLE:
+        return ""
+    name = error.filename if isinstance(error.filename, str) else os.fsdecode(error.filename or "")
+    advice = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EACCES: "see who may read and write there",
+              errno.EPERM: "see who may read and write there", errno.EROFS: "work where you may write"}  # fmt: skip
+    where = f"{name}: " if name else ""
+    return one_line(f"{where}{os.strerror(error.errno)}; {advice.get(error.errno, 'mend that')}, then run it again: "
+                    "what is finished is kept")  # fmt: skip
 
 
 def remove_parts(folder: Path | str) -> None:
@@ -48,8 +69,22 @@ def write_table(table: pa.Table, path: Path | str) -> None:
 
 def write_array(array: np.ndarray, path: Path | str) -> None:
     """Write an `.npy` file atomically."""
-    with atomic_path(path) as part, part.open("wb") as stream:
+    # w+b, not wb: into that numpy writes by C's own functions, whose error does not say that the disk is full.
+    with atomic_path(path) as part, part.open("w+b") as stream:
         np.save(stream, array, allow_pickle=False)
+
+
+def write_tensors(tensors: Mapping[str, Any], path: Path | str, metadata: dict[str, str] | None = None) -> None:
+    """Write arrays of numpy or tensors of torch as safetensors, atomically, for whom the umask says.
+
+    safetensors' own `save_file` makes a file that its owner alone can read.
+    """
+    if all(isinstance(value, np.ndarray) for value in tensors.values()):
+        from safetensors.numpy import save
+    else:
+        from safetensors.torch import save
+    with atomic_path(path) as part:
+        part.write_bytes(save(dict(tensors), metadata))
 
 
 def write_json(value: Any, path: Path | str) -> None:
@@ -76,6 +111,42 @@ def read_arrays(folder: Path | str) -> np.ndarray:
     if not files:
         raise UserError(f"no npy files in {folder}: run the stage that writes it first (`dvc repro`)")
     return np.concatenate([np.load(file, mmap_mode="r", allow_pickle=False) for file in files])
+
+
+def rows_in(path: Path | str) -> int | None:
+    """Rows of an `.npy` or a parquet file, by its header; None where there is no such file, or part of one."""
+    try:
+        if str(path).endswith(".npy"):
+            return len(np.load(path, mmap_mode="r", allow_pickle=False))
+        return pq.read_metadata(path).num_rows
+    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        return None
+
+
+def lacking(wanted: Mapping[Path, int]) -> str:
+    """The first of some files that has not the rows that it should have, in words; empty where all have."""
+    for path, count in wanted.items():
+        if (found := rows_in(path)) != count:
+            return f"{path}: " + ("missing, or torn" if found is None else f"{found} rows, expected {count}")
+    return ""
+
+
+def digest(files: Sequence[Path]) -> str:
+    """sha256, as hex digits, over names and contents of files.
+
+    Raises:
+        UserError: if one is missing.
+    """
+    total = hashlib.sha256()
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                total.update(f"{file.name}\0".encode() + hashlib.file_digest(stream, "sha256").digest())
+        except OSError:
+            raise UserError(f"{file}: no such file; run the stage that writes it first (`dvc repro`)") from None
+    return total.hexdigest()
 
 
 def package_path(package: str, inside: str) -> Path:

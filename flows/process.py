@@ -1,6 +1,6 @@
 """A command in a process group of its own, whose output is heard line by line and which leaves nothing behind.
 
-DVC needs this: a signal to `dvc repro` alone orphans the stage, which goes on writing its outputs.
+A signal to `dvc repro` alone would leave its stage for a moment, and other programs for good.
 """
 
 from __future__ import annotations

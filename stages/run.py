@@ -7,6 +7,12 @@ It writes its outputs in a work folder named by the hash of params, inputs and c
 that folder again and goes on with what is in it; a stage that ends well renames it into place. DVC empties `outs`
 before it runs a stage, so unfinished work must live elsewhere.
 
+One run at a time writes the same outputs, see captionseg.runtime.outputs: a second one waits. A stage
+ends when the DVC that runs it is gone, in whatever way. One that is started by hand follows nobody:
+under nohup or in a session of its own it outlives the shell that it came from. Told to end (SIGTERM,
+SIGHUP, SIGINT) it takes its workers along, and says so in its code alone: 128 and the signal's number;
+a second Ctrl-C ends it at once.
+
 A stage of SEVERAL runs in as many processes as section `runtime` says, see captionseg.runtime.launch: all of them call
 its main, and the first alone has a tracker and a work folder, and moves outputs.
 """
@@ -19,12 +25,14 @@ import importlib
 import inspect
 import json
 import logging
+import multiprocessing
 import os
 import random
 import shutil
 import signal
 import sys
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +41,17 @@ from captionseg import tracking
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.runtime.launch import place
-from stages.kinds import In, Out
+from captionseg.runtime.lifeline import follow_dvc
+from captionseg.runtime.outputs import held, move_all
+from captionseg.storage import remove_parts, trouble
+from captionseg.tracking.late import Late
+from stages.kinds import In, Kept, Out
 
 STAGES = ("download", "caption", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate",
           "report", "compare")
 SEVERAL = ("pretrain",)
+AFRESH = ("curate", "validate", "evaluate", "report", "compare")
+"""They take up nothing of a run that was killed, so nothing of it may stay among their files."""
 
 
 def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
@@ -51,28 +65,60 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     params = Params(root / "params.yaml")
     random.seed(params.seed)
     np.random.seed(params.seed)
+    if name in SEVERAL and not place(params.runtime).main:
+        _, outputs = places(name, params, stage, arguments, kinds, root=root)
+        return call(stage.main, params, {**arguments, **outputs}, tracking.NullTracker())
+    written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Kept)]
+    with held(written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)) as sure:
+        present(name, arguments, kinds)  # another run may have changed them while this one waited
+        work, outputs = places(name, params, stage, arguments, kinds, root=root)
+        if name in AFRESH:
+            shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        moves = {source: arguments[key] for key, source in outputs.items()}
+        with tracking.start(name, arguments.get("recipe"), root=root, params=params.raw) as tracker:
+            announce(tracker, stage, params, arguments, kinds)
+            late = Late(tracker, moves)
+            metrics = call(stage.main, params, {**arguments, **outputs}, late)
+            sure()
+            for source in moves:
+                remove_parts(source)  # of earlier runs of this work that were killed
+            move_all(moves)
+            late.tell()
+            tracker.metrics(metrics)
+        shutil.rmtree(work, ignore_errors=True)
+    return metrics
+
+
+def places(name: str, params: Params, stage: typing.Any, arguments: dict, kinds: dict, *,
+           root: Path) -> tuple[Path, dict[str, Path]]:  # fmt: skip
+    """The work folder of a run, and in it the places of its outputs, by argument.
+
+    Raises:
+        UserError: if two outputs would have the same.
+    """
     work = root / ".work" / name / work_key(params, stage.PARAMS, arguments, kinds)
-    targets = {key: work / Path(arguments[key]).name for key, kind in kinds.items() if kind is Out}
+    found = {key: work / arguments[key].name for key, kind in kinds.items() if kind is Out}
+    if len(set(found.values())) < len(found):
+        raise UserError(f"{name}: outputs need different names, found {', '.join(p.name for p in found.values())}")
+    return work, found
+
+
+def call(main: typing.Callable[..., object], params: Params, arguments: Mapping[str, typing.Any],
+         tracker: typing.Any) -> dict[str, float]:  # fmt: skip
+    """The metrics that the main of a stage returns."""
+    extra = {"tracker": tracker} if "tracker" in inspect.signature(main).parameters else {}
+    return main(params, **arguments, **extra) or {}  # type: ignore[return-value]
+
+
+def announce(tracker: tracking.Tracker, stage: typing.Any, params: Params, arguments: Mapping[str, typing.Any],
+             kinds: Mapping[str, object]) -> None:  # fmt: skip
+    """What is known of a run before it begins: what it reads, whose recipe it is, what was chosen."""
     words = {k: str(v) for k, v in arguments.items() if kinds[k] is str}
     recipe = words.get("recipe")
-
-    def call(tracker: tracking.Tracker) -> dict[str, float]:
-        extra = {"tracker": tracker} if "tracker" in inspect.signature(stage.main).parameters else {}
-        return stage.main(params, **{**arguments, **targets}, **extra) or {}
-
-    if name in SEVERAL and not place(params.runtime).main:
-        return call(tracking.NullTracker())
-    work.mkdir(parents=True, exist_ok=True)
-    with tracking.start(name, recipe, root=root, params=params.raw) as tracker:
-        tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
-        tracker.tags(tracking.labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {})
-        tracker.params(chosen(params, stage.PARAMS, words))
-        metrics = call(tracker)
-        tracker.metrics(metrics)
-    for key, target in targets.items():
-        move(target, Path(arguments[key]))
-    shutil.rmtree(work, ignore_errors=True)
-    return metrics
+    tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
+    tracker.tags(tracking.labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {})
+    tracker.params(chosen(params, stage.PARAMS, words))
 
 
 def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tuple[dict, dict]:
@@ -84,10 +130,15 @@ def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tup
     for key, kind in kinds.items():
         parser.add_argument("--" + key.replace("_", "-"), required=True, type=str if kind is str else Path)
     arguments = vars(parser.parse_args(argv))
+    present(name, arguments, kinds)
+    return arguments, kinds
+
+
+def present(name: str, arguments: dict, kinds: dict) -> None:
+    """Refuse inputs that are not there."""
     for key, kind in kinds.items():
         if kind is In and not arguments[key].exists():
             raise UserError(f"{name}: input {arguments[key]} does not exist; run the stage that writes it: `dvc repro`")
-    return arguments, kinds
 
 
 def chosen(params: Params, names: tuple[str, ...], words: dict) -> dict[str, object]:
@@ -109,26 +160,9 @@ def work_key(params: Params, names: tuple[str, ...], arguments: dict, kinds: dic
     roots += [Path(__file__).parent, Path(__file__).parents[1] / "captionseg"]
     for top in roots:
         files = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file() and p.suffix != ".pyc")
-        state += [f"{p}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files]
+        for found, path in ((p.stat(), p.relative_to(top)) for p in files):  # wherever the checkout is moved to
+            state.append(f"{top.name}/{path}:{found.st_size}:{found.st_mtime_ns}")
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
-
-
-def move(source: Path, target: Path) -> None:
-    """Rename an output into place, over what is there; from another disk, by way of a copy beside the place.
-
-    A stage that left nothing is a mistake of ours.
-    """
-    if not source.exists():
-        raise RuntimeError(f"the stage ended without writing {target}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if os.stat(source).st_dev != os.stat(target.parent).st_dev:
-        beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-        source = Path(shutil.move(source, beside))
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    else:
-        target.unlink(missing_ok=True)
-    os.replace(source, target)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -144,14 +178,30 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if not (line := trouble(error)):
+            raise
+        print(f"error: {argv[0]}: {line}", file=sys.stderr)
+        return 1
     return 0
 
 
-def told_to_end(*_: object) -> None:
-    """A stage that gets SIGTERM says in its code that it did not end well."""
-    raise SystemExit(128 + signal.SIGTERM)
+def told_to_end(number: int, _: object) -> None:
+    """A stage that gets a signal says in its code that it did not end well, once it has taken its workers along."""
+    for other in (signal.SIGTERM, signal.SIGHUP):  # whoever ends a group of processes ends DVC too, which we follow
+        signal.signal(other, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if number == signal.SIGINT:
+        if multiprocessing.parent_process() is not None:
+            raise KeyboardInterrupt  # a terminal's goes to all processes; those that load batches know it
+        if os.environ.get("RANK", "0") == "0":
+            print("interrupted: the next run goes on from what is finished", file=sys.stderr, flush=True)
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, told_to_end)
+    for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(told) is not signal.SIG_IGN:  # as nohup does, and a shell for what runs in the background
+            signal.signal(told, told_to_end)
+    follow_dvc()
     sys.exit(main())

@@ -6,6 +6,7 @@ KEY is the captioner's. Rows of an older state are overruled by those of a newer
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -22,6 +23,7 @@ from captionseg.datasets.shards import read_images, shard_names
 from captionseg.records import CAPTIONS, PAIRS, UserError, one_line
 from captionseg.storage import write_table
 
+log = logging.getLogger(__name__)
 HOPELESS = 50  # failures in a row that end a run
 
 
@@ -59,7 +61,7 @@ def caption(
     with tqdm(total=total(pairs, uids), desc="caption", unit="img") as bar:
         run = _Run(captioner, Path(out) / captioner.key, bar)
         for shard in sorted({file.name.partition(".")[0] for file in run.folder.glob("[0-9]*.par*")}):
-            run.home.update((row["uid"], shard) for row in kept_rows(run.folder, shard))
+            run.home.update((row["uid"], shard) for row in kept_rows(run.folder, shard, spare=True))
         for shard in shard_names(pairs):
             _shard(run, pairs, shard, wanted=uids, retry=retry_failed)
     return summary(run)
@@ -73,12 +75,13 @@ def total(pairs: Path, uids: Collection[str] | None) -> int:
     return sum(table["status"].to_pylist().count("success") for table in tables)
 
 
-def kept_rows(folder: Path, shard: str) -> list[dict]:
+def kept_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
     """Rows of a shard that earlier runs left, one a picture: the newest.
 
     Args:
         folder: of one configuration, OUT/KEY.
         shard: which one.
+        spare: for who asks again for what is not there: a file that is torn is put aside, and a line says so.
 
     Raises:
         UserError: for a file that cannot be read.
@@ -90,6 +93,11 @@ def kept_rows(folder: Path, shard: str) -> list[dict]:
             rows.update((row["uid"], row) for row in pq.read_table(file, schema=CAPTIONS).to_pylist())
         except (OSError, pa.ArrowException) as error:
             reason = one_line(error) or type(error).__name__
+            if spare and not getattr(error, "errno", None):  # of the file, not of the disk
+                aside = file.rename(file.with_name(f"{file.name}.unreadable"))
+                log.warning("%s: cannot be read (%s), so its captions are made again; it is now %s", file,
+                            reason, aside.name)  # fmt: skip
+                continue
             raise UserError(f"{file}: cannot be read ({reason}); delete it, its captions are made again") from None
     return list(rows.values())
 
@@ -97,7 +105,7 @@ def kept_rows(folder: Path, shard: str) -> list[dict]:
 def _moved(run: _Run, uids: Collection[str]) -> dict[str, dict]:
     """Rows of pictures that were in other shards when they were captioned."""
     homes = sorted({run.home[uid] for uid in uids if uid in run.home})
-    return {row["uid"]: row for home in homes for row in kept_rows(run.folder, home) if row["uid"] in uids}
+    return {row["uid"]: row for home in homes for row in kept_rows(run.folder, home, spare=True) if row["uid"] in uids}
 
 
 def _shard(run: _Run, pairs: Path, shard: str, *, wanted: Collection[str] | None, retry: bool) -> None:
@@ -105,7 +113,7 @@ def _shard(run: _Run, pairs: Path, shard: str, *, wanted: Collection[str] | None
     rows = pq.read_table(pairs / f"{shard}.parquet", schema=PAIRS).select(["uid", "caption", "url", "status"])
     asked = {row["uid"]: row for row in rows.to_pylist()
              if row["status"] == "success" and (wanted is None or row["uid"] in wanted)}
-    known = {row["uid"]: row for row in kept_rows(run.folder, shard)}
+    known = {row["uid"]: row for row in kept_rows(run.folder, shard, spare=True)}
     moved = _moved(run, asked.keys() - known.keys())
     known |= moved
     done = {uid for uid, row in known.items() if uid in asked and row["caption"] == asked[uid]["caption"]

@@ -18,10 +18,10 @@ from tqdm import tqdm
 from captionseg.curation import RULES, CurateParams, Rule
 from captionseg.curation import corpus as corpora
 from captionseg.curation.measure import measure
-from captionseg.records import Corpus, Supervision
+from captionseg.records import Corpus, Supervision, UserError
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, is_here, spread, threads_here
-from captionseg.storage import remove_parts, write_array, write_json, write_table
+from captionseg.storage import lacking, remove_parts, write_array, write_json, write_table
 from captionseg.text.vocabulary import build
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,16 @@ def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.nda
         for (name, _), (kept, measures[name]) in zip(rules, tqdm(found, total=len(rules), desc="rules", unit="rule")):
             log.info("%s: %s", name, kept)
     remove_parts(supervision)
+    if reason := lacking(rows_of_all(index, supervision, [name for name, _ in rules], len(corpus.vocabulary))):
+        raise UserError(f"curate: {reason}; nothing is put in place, run it again")
     return measures
+
+
+def rows_of_all(index: Path, supervision: Path, rules: Sequence[str], concepts: int) -> dict[Path, int]:
+    """Every table and array of the stage, with the rows that it is to have."""
+    words = {supervision / "vocabulary" / name: concepts for name in ("concepts.parquet", "embedding.npy")}
+    return words | {supervision / rule / f"{shard}.parquet": len(rows)
+                    for rule in rules for shard, rows in corpora.shards_of(index)}  # fmt: skip
 
 
 @contextlib.contextmanager

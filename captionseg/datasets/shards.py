@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import json
+import logging
 import re
 import tarfile
 from collections import Counter
@@ -23,12 +24,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
+from captionseg.datasets.complete import flaw
 from captionseg.datasets.source import Sample, Source
 from captionseg.records import PAIRS, TRUTH, ClassTable, UserError, uid_of
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
 from captionseg.storage import atomic_path, remove_parts, write_json, write_table
 
+log = logging.getLogger(__name__)
 Job = tuple[int, str, range]  # number of the shard, its split, its rows
 
 
@@ -67,7 +70,7 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
     pairs.mkdir(parents=True, exist_ok=True)
     truth.mkdir(parents=True, exist_ok=True)
     stamp = hashlib.sha256(f"{source!r} {seed} {shard_size}".encode()).hexdigest()[:16]
-    done = keep_finished(pairs, truth, stamp)
+    done = keep_finished(pairs, truth, jobs, stamp)
     todo = [job for job in jobs if f"{job[0]:05d}" not in done]
     write = functools.partial(write_shard, source, pairs=pairs, truth=truth, seed=seed, stamp=stamp)
     with tqdm(total=sum(len(rows) for _, _, rows in todo), desc="download", unit="img") as bar:
@@ -75,6 +78,10 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
             bar.update(count)
     for folder in (pairs, truth):
         remove_parts(folder)
+    for number, _, rows in jobs:
+        if reason := flaw(pairs, truth, f"{number:05d}", rows=len(rows), stamp=stamp):
+            raise UserError(f"download: shard {number:05d} of {pairs} is not whole ({reason}), so nothing is put in "
+                            "place; run it again, this shard is then made anew")
     classes = source.classes()
     write_json({"names": list(classes.names), "kinds": list(classes.kinds)}, truth / "classes.json")
     if text := source.licences():
@@ -83,16 +90,21 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
     return summary(pairs, min_success)
 
 
-def keep_finished(pairs: Path, truth: Path, stamp: str) -> set[str]:
-    """Delete what a killed run left, and shards of other rows; the names of the shards that stay.
+def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> set[str]:
+    """Delete what a killed run left, shards of other rows, and those that are not whole; the names of the
+    shards that stay.
 
     Without it a source whose listing changed between two runs would lose rows and have others twice.
     """
     done = set()
-    for file in pairs.glob("*_stats.json"):
+    for number, _, rows in jobs:
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            if json.loads(file.read_text()).get("source") == stamp:
-                done.add(file.name.removesuffix("_stats.json"))
+            name = f"{number:05d}"
+            if json.loads((pairs / f"{name}_stats.json").read_text()).get("source") == stamp:
+                if reason := flaw(pairs, truth, name, rows=len(rows), stamp=stamp):
+                    log.warning("shard %s of %s is not whole (%s): it is made again", name, pairs, reason)
+                else:
+                    done.add(name)
     for file in [*pairs.iterdir(), *truth.iterdir()]:
         shard = re.fullmatch(r"(\d{5,})(\.tar|\.parquet|_stats\.json)", file.name)
         if (shard and shard[1] not in done) or re.fullmatch(r"\..+\.part", file.name):
@@ -130,11 +142,12 @@ def write_shard(source: Source, job: Job, *, pairs: Path, truth: Path, seed: int
                 add(tar, f"{key}.txt", sample.caption.encode())
                 add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
     write_table(pairs_table(samples, keys, uids), pairs / f"{name}.parquet")
-    write_table(truth_table(samples, uids), truth / f"{name}.parquet")
+    known = truth_table(samples, uids)
+    write_table(known, truth / f"{name}.parquet")
     count = Counter(s.status for s in samples)
     write_json({"count": len(samples), "successes": count["success"],
                 "failed_to_download": count["failed_to_download"], "failed_to_resize": count["failed_to_resize"],
-                "status_dict": dict(count), "source": stamp}, pairs / f"{name}_stats.json")
+                "status_dict": dict(count), "known": len(known), "source": stamp}, pairs / f"{name}_stats.json")
     return len(samples)
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from captionseg.encoders.encoder import Encoder, Features
 from captionseg.encoders.text_tower import TextTower
-from captionseg.storage import atomic_path
+from captionseg.storage import write_tensors
 
 FILE = "reduction.safetensors"
 
@@ -45,7 +46,8 @@ class Reduction:
         """The `width` largest principal components of [n, P] features, each with its largest entry positive."""
         mean = cells.mean(0, dtype=np.float64)
         centred = (cells - mean).astype(np.float32)
-        _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+        with threadpool_limits(1):  # sums depend on how many share them, and all dense features on these
+            _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
         basis = vectors[:, ::-1][:, : min(width, cells.shape[1])]
         basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
         return Reduction(mean.astype(np.float32), np.ascontiguousarray(basis, np.float32))
@@ -53,8 +55,7 @@ class Reduction:
     def save(self, folder: Path) -> None:
         """Write it into the folder of an encoder."""
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / FILE) as part:
-            save_file({"mean": self.mean, "basis": self.basis}, part)
+        write_tensors({"mean": self.mean, "basis": self.basis}, folder / FILE)
 
     @staticmethod
     def load(folder: Path) -> Reduction | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from captionseg.encoders.alignment import Alignment
@@ -21,7 +21,7 @@ from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.grids import MEAN, STD
 from captionseg.records import UserError
 from captionseg.runtime.device import detect
-from captionseg.storage import atomic_path, write_json
+from captionseg.storage import write_json, write_tensors
 
 
 class Live:
@@ -108,8 +108,7 @@ class TextSpace:
         tensors = {f"{head}.{name}": np.ascontiguousarray(value)
                    for head, alignment in (("image", self.image), ("dense", self.dense)) if alignment
                    for name, value in dataclasses.asdict(alignment).items()}
-        with atomic_path(folder / "alignment.safetensors") as part:
-            save_file(tensors, part)
+        write_tensors(tensors, folder / "alignment.safetensors")
 
     @staticmethod
     def load(folder: Path, *, device: str = "auto") -> TextSpace:

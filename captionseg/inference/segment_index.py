@@ -8,9 +8,10 @@ digests, dims and count. What was made of other weights, features or segments is
 
 from __future__ import annotations
 
+import errno
 import functools
-import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,8 +32,9 @@ from captionseg.records import UserError, one_line
 from captionseg.retrieval import FaissIndex, Index
 from captionseg.runtime.device import detect
 from captionseg.segment_text.rle import decode
-from captionseg.storage import write_array, write_json, write_table
+from captionseg.storage import digest, rows_in, write_array, write_json, write_table
 
+log = logging.getLogger(__name__)
 PICTURES, PIXELS = 16, 1 << 26  # at once: pictures, and pixels of all their masks
 COLUMNS = ["uid", "segment_id", "height", "width", "rle"]
 IDS = pa.schema([("row", pa.int64()), ("uid", pa.string()), ("segment_id", pa.string()), ("shard", pa.string())])
@@ -153,11 +155,29 @@ def open_index(folder: Path, segments: Path, model: SegmentModel, prepared: Prep
     made_of = {shard: {**source, "segments": digest([file])} for shard, file in shards.items()}
     state = {**source, "segments": {shard: made["segments"] for shard, made in made_of.items()},
              "count": sum(map(rows_of, shards.values())), "dims": model.model.config.text_width}  # fmt: skip
-    if not (has(folder / "index.json", state) and all((folder / f).exists() for f in ("ids.parquet", "index.faiss"))):
-        sweep(folder, set(shards))
-        embed_shards(folder, shards, made_of, model, prepared)
-        assemble(folder, shards, state)
-    return SegmentIndex(FaissIndex.load(folder / "index.faiss"), pq.read_table(folder / "ids.parquet"), segments)
+    if has(folder / "index.json", state):
+        try:
+            return opened(folder, segments, count=state["count"])
+        except (UserError, OSError, ValueError, pa.ArrowException) as error:
+            if getattr(error, "errno", None) not in (None, errno.ENOENT):
+                raise
+            log.warning("%s: cannot be read as it is (%s), so it is put together again", folder, one_line(error))
+    sweep(folder, set(shards))
+    embed_shards(folder, shards, made_of, model, prepared)
+    assemble(folder, shards, state)
+    return opened(folder, segments, count=state["count"])
+
+
+def opened(folder: Path, segments: Path, *, count: int) -> SegmentIndex:
+    """The index that a folder holds.
+
+    Raises:
+        ValueError: if it is of more or fewer segments.
+    """
+    found = SegmentIndex(FaissIndex.load(folder / "index.faiss"), pq.read_table(folder / "ids.parquet"), segments)
+    if len(found) != count:
+        raise ValueError(f"ids.parquet has {len(found)} rows, expected {count}")
+    return found
 
 
 def embed_shards(folder: Path, shards: dict[str, Path], made_of: dict[str, dict[str, str]], model: SegmentModel,
@@ -167,7 +187,7 @@ def embed_shards(folder: Path, shards: dict[str, Path], made_of: dict[str, dict[
     with tqdm(total=sum(map(rows_of, shards.values())), desc="segment index", unit="seg") as bar:
         for shard, file in shards.items():
             mark = folder / f"embeddings_{shard}.json"
-            if has(mark, made_of[shard]) and mark.with_suffix(".npy").exists():
+            if has(mark, made_of[shard]) and rows_in(mark.with_suffix(".npy")) == rows_of(file):
                 bar.update(rows_of(file))
                 continue
             mark.unlink(missing_ok=True)
@@ -253,22 +273,6 @@ def rows_of(file: Path) -> int:
         return pq.read_metadata(file).num_rows
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{file}: cannot be read ({one_line(error)}); make it anew") from None
-
-
-def digest(files: Sequence[Path]) -> str:
-    """sha256, as hex digits, over names and contents of files.
-
-    Raises:
-        UserError: if one is missing.
-    """
-    total = hashlib.sha256()
-    for file in files:
-        try:
-            with file.open("rb") as stream:
-                total.update(f"{file.name}\0".encode() + hashlib.file_digest(stream, "sha256").digest())
-        except OSError:
-            raise UserError(f"{file}: no such file; run the stage that writes it first (`dvc repro`)") from None
-    return total.hexdigest()
 
 
 def has(file: Path, value: dict[str, Any]) -> bool:

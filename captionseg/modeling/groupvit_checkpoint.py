@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from captionseg.modeling import saved
@@ -24,7 +24,7 @@ from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_smal
 from captionseg.modeling.texts import CLIP_VOCABULARY, TextConfig
 from captionseg.modeling.towers import TowersConfig
 from captionseg.records import UserError, one_line
-from captionseg.storage import atomic_path, write_json
+from captionseg.storage import write_json, write_tensors
 
 STAGE = "vision_model.encoder.stages"
 OURS = r"^vision\.stages\.(\d+)\."
@@ -193,7 +193,6 @@ def convert(source: Path, target: Path) -> str:
         raise UserError(f"{source}: only a groupvit on patches of pixels with text: clip, binding: groupvit and norm: "
                         "batch has a counterpart in transformers")
     state = to_theirs({k: v.contiguous() for k, v in found.model.state_dict().items()})
-    with atomic_path(target / "model.safetensors") as part:
-        save_file(state, part, metadata={"format": "pt"})
+    write_tensors(state, target / "model.safetensors", {"format": "pt"})
     write_json(config_to(config), target / "config.json")
     return f"{target}: a GroupViTModel of transformers"

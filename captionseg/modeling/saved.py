@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from captionseg.modeling import MODELS
 from captionseg.records import UserError
-from captionseg.storage import atomic_path, write_json
+from captionseg.storage import write_json, write_tensors
 from captionseg.typed import build
 
 
@@ -36,8 +36,7 @@ class SavedModel:
 def save(folder: Path, name: str, model: torch.nn.Module, context: dict[str, Any]) -> None:
     """Write model.safetensors, then config.json, atomically each."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with atomic_path(folder / "model.safetensors") as part:
-        save_file(tensors, part)
+    write_tensors(tensors, folder / "model.safetensors")
     config = dataclasses.asdict(model.config)  # type: ignore[call-overload]
     write_json({"model": name, "config": config, "context": context}, folder / "config.json")
 

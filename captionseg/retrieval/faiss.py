@@ -49,6 +49,11 @@ class FaissIndex:
         found._gpu = on_gpus(found.index)
         return found
 
+    @property
+    def on_gpu(self) -> bool:
+        """Does it search on GPUs?"""
+        return self._gpu is not self.index
+
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See Index.search."""
         score, rows = self._gpu.search(np.ascontiguousarray(queries, np.float32), k)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
+
+from captionseg.runtime.fan_out import cores
 
 
 class Index(Protocol):
@@ -17,15 +22,18 @@ class Index(Protocol):
 
 
 def neighbours(index: Index, rows: np.ndarray, descriptor: np.ndarray, k: int, *,
-               chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+               chunk: int = 256) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar indexed images of every image, itself excluded.
+
+    A product's last digits depend on the threads that share it, so a chunk has one thread and the cores
+    have a chunk each: the same bytes on any number of cores.
 
     Args:
         index: built over `descriptor[rows]`.
         rows: [R] which rows of the corpus the index holds.
         descriptor: [N, D] float32 L2-normalised, queries too.
         k: neighbours wanted.
-        chunk: queries at once; memory is bounded by it.
+        chunk: queries of a core at once; memory is bounded by it.
 
     Returns:
         neighbours [N, k] int32 rows of the corpus and similarities [N, k] float32, padded with -1 and -inf.
@@ -33,8 +41,8 @@ def neighbours(index: Index, rows: np.ndarray, descriptor: np.ndarray, k: int, *
     wanted = min(k + 1, len(rows))
     near = np.full((len(descriptor), k), -1, np.int32)
     similarity = np.full((len(descriptor), k), -np.inf, np.float32)
-    for start in tqdm(range(0, len(descriptor), chunk), desc="neighbours", unit="chunk"):
-        score, found = index.search(np.ascontiguousarray(descriptor[start : start + chunk], np.float32), wanted)
+    starts = range(0, len(descriptor), chunk)
+    for start, (score, found) in zip(starts, searched(index, descriptor, wanted, starts), strict=True):
         found = np.where(found < 0, -1, rows[found]).astype(np.int32)
         # Put the query itself last, keep the order of the rest; an image twice in the corpus is its own neighbour.
         self_last = np.argsort(found == np.arange(start, start + len(found))[:, None], axis=1, kind="stable")
@@ -43,3 +51,22 @@ def neighbours(index: Index, rows: np.ndarray, descriptor: np.ndarray, k: int, *
         near[start : start + len(found), : found.shape[1]] = np.where(is_self, -1, found)
         similarity[start : start + len(found), : found.shape[1]] = np.where(is_self, -np.inf, score)
     return near, similarity
+
+
+def searched(index: Index, queries: np.ndarray, k: int,
+             starts: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    """What `index.search` answers to the queries from each start on, in their order."""
+
+    def search(start: int) -> tuple[np.ndarray, np.ndarray]:
+        return index.search(np.ascontiguousarray(queries[start : start + starts.step], np.float32), k)
+
+    threads = 1 if getattr(index, "on_gpu", False) else cores()  # a GPU takes one call at a time
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1,)) as pool,
+        tqdm(total=len(starts), desc="neighbours", unit="chunk") as bar,
+    ):
+        for begin in range(0, len(starts), 8 * threads):  # results that wait are in memory too
+            for found in pool.map(search, starts[begin : begin + 8 * threads]):
+                yield found
+                bar.update()

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from captionseg.records import UserError
 from captionseg.runtime import RuntimeParams
+from captionseg.runtime.lifeline import follow_parent
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ def started(params: RuntimeParams) -> Iterator[Place]:
                       **{"RANK": str(here.rank), "LOCAL_RANK": str(here.local)})
     if params.nodes == 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    _follow_parent()
+    if parent := os.environ.pop(PARENT, ""):
+        follow_parent(int(parent))
     others = {} if own else {here.rank + n: _start(here.rank + n, n) for n in range(1, params.devices)}
     watch = _Watch(others)
     watch.start()
@@ -130,20 +132,6 @@ def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return listening.getsockname()[1]
-
-
-def _follow_parent() -> None:
-    """End when the process that started this one is gone: a collective might wait for it for half an hour."""
-    parent = os.environ.pop(PARENT, "")
-    if not parent:
-        return
-
-    def follow() -> None:
-        while os.getppid() == int(parent):
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 class _Watch(threading.Thread):

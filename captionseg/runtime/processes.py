@@ -19,6 +19,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from captionseg.runtime.fan_out import ATTEMPTS, Answer, attempt, died, hold_to
+from captionseg.runtime.lifeline import follow_maker
 
 PATIENCE = 5.0  # seconds for a process to take its temporary files away
 log = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
     """A worker's life: the work, then jobs, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it goes to all; who sends the jobs decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that temporary files go
+    follow_maker()  # not only between jobs: an orphan would go on writing where the next run works
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     hold_to(threads)

@@ -6,7 +6,9 @@ it is finished.
 
 from __future__ import annotations
 
+import errno
 import functools
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -22,7 +25,7 @@ from captionseg.arrays import ShardedArray
 from captionseg.captioners.corpus import Captions
 from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.grounding import JointSpace
-from captionseg.records import SEGMENTS, UserError
+from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, spread
 from captionseg.segment_text import SegmentTextParams
@@ -34,6 +37,8 @@ from captionseg.text.referring import referring
 from captionseg.text.vocabulary import default_stop
 
 CELLS_AN_IMAGE = 16
+LOST = ("boxes_beyond_limit", "masks_empty", "masks_too_small", "masks_unstable", "masks_merged")
+"""What becomes of boxes that become no segment, see captionseg.segment_text.counts."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def segment(
     """
     shards = to_do(inputs.pairs, params, inputs.supervision)
     generated = Captions.load(inputs.captions)
-    missing = [shard for shard in shards if not (segments / f"{shard}_stats.json").exists()]
+    missing = [shard for shard, images in shards.items() if flaw(segments, shard, images)]
     jobs = [Job(shard, shards[shard], generated.rows(shard)) for shard in missing]
     cells = sample_cells(inputs.features, params.cells, seed=seed)
     work = functools.partial(shard_segments, inputs, params, Once(functools.partial(maker_of, params, space, cells)),
@@ -86,7 +91,27 @@ def segment(
         for count in spread(work, jobs, runtime, device=params.device):
             bar.update(count)
     remove_parts(segments)
+    for shard, images in shards.items():
+        if reason := flaw(segments, shard, images):
+            raise UserError(f"segment_text: shard {shard}: {reason}; nothing is put in place, run it again")
     return summary(segments)
+
+
+def flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> str:
+    """What is wrong with a shard of segments of these images, in words; empty where it is whole."""
+    try:
+        count = Counter(json.loads((segments / f"{shard}_stats.json").read_text()))
+        uids = pq.ParquetFile(segments / f"{shard}.parquet").read(["uid"])["uid"].to_pylist()
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        return f"its parquet or its stats are missing, or torn ({one_line(error)})"
+    rows = count["boxes"] - sum(count[name] for name in LOST)
+    if len(uids) != rows:
+        return f"{len(uids)} rows, expected {rows}"
+    if count["images"] != len(images) or not {*uids} <= {row["uid"] for row in images}:
+        return f"it is of other images than the {len(images)} of these pairs"
+    return ""
 
 
 @dataclass(frozen=True)

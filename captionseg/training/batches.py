@@ -17,6 +17,7 @@ from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch, UserError
+from captionseg.runtime.lifeline import follow_maker
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.augment import Augmenter, Cropper
@@ -226,8 +227,9 @@ class QuietLoader(DataLoader):
 def loaded(batches: Batches, workers: int) -> DataLoader:
     """The batches, made by so many processes; by this one, without any."""
     if batches.world == 1 or not workers:
-        return DataLoader(batches, batch_size=None, num_workers=workers)
-    return QuietLoader(batches, batch_size=None, num_workers=workers, timeout=QuietLoader.PATIENCE)
+        return DataLoader(batches, batch_size=None, num_workers=workers, worker_init_fn=follow_maker)
+    return QuietLoader(batches, batch_size=None, num_workers=workers, worker_init_fn=follow_maker,
+                       timeout=QuietLoader.PATIENCE)  # fmt: skip
 
 
 def check_split(batch: int, world: int) -> None:

@@ -5,9 +5,12 @@ Lightning's CSVLogger forgets what was logged before a crash; this file is cut b
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Callable
 from pathlib import Path
+
+from captionseg.storage import atomic_path
 
 Tell = Callable[[dict[str, float], int], None]
 """Who else wants to know: values and the step they belong to."""
@@ -29,8 +32,14 @@ class Curve:
 
     def resume(self, step: int) -> None:
         """Forget what a killed run wrote after its last checkpoint at `step`."""
-        self.rows = [(s, n, v) for s, n, v in read(self.path) if s < step or (s == step and n == "tune_miou")]
+        before = read(self.path) if step else []  # of a run from the start nothing is left, whatever the file holds
+        self.rows = [(s, n, v) for s, n, v in before if s < step or (s == step and n == "tune_miou")]
         self._write("w", self.rows)
+
+    def reach(self) -> int:
+        """How many steps, from the first on, the file has losses of."""
+        steps = {step for step, name, _ in read(self.path) if name == "loss"}
+        return next(n for n in range(len(steps) + 1) if n not in steps)
 
     def step(self, step: int, values: dict[str, float]) -> None:
         """Losses of one step, before its update."""
@@ -58,8 +67,9 @@ class Curve:
         self.written = len(self.rows)
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open(mode, newline="") as stream:
+        # A whole file is written beside the old one: killed here, a run would lose what its checkpoint counts on.
+        place = atomic_path(self.path) if mode == "w" else contextlib.nullcontext(self.path)
+        with place as path, path.open(mode, newline="") as stream:
             writer = csv.writer(stream)
             if mode == "w":
                 writer.writerow(["seed", "step", "name", "value"])

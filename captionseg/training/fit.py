@@ -24,7 +24,7 @@ from captionseg.training import PretrainParams, sharded
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.batches import Batches, Words, check_split, loaded
 from captionseg.training.curve import Curve
-from captionseg.training.keep import CHECKPOINT, Keep, Score, restored
+from captionseg.training.keep import CHECKPOINT, Beside, Keep, Score, restored
 from captionseg.training.loader import TrainingSet
 
 ALONE = RuntimeParams()
@@ -180,7 +180,7 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
     split = runtime.strategy == "fsdp" and here.world > 1
     module = Module(model, params, params.epochs * len(batches), curve, split=split)
     keep = Keep(batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps)
-    found, last = trainer(params, runtime, on, keep), restored(work / CHECKPOINT)
+    found, last = trainer(params, runtime, on, keep), restored(work / CHECKPOINT, curve)
     first = last.step if last else 0
     curve.resume(first)
     start = time.perf_counter()
@@ -214,7 +214,7 @@ def trainer(params: PretrainParams, runtime: RuntimeParams, on: Runtime, keep: K
     return L.Trainer(
         max_epochs=params.epochs, accelerator="gpu" if on.device.startswith("cuda") else "cpu",
         devices=runtime.devices, num_nodes=runtime.nodes, strategy=strategy,
-        plugins=[TorchElasticEnvironment() if several else LightningEnvironment()],
+        plugins=[TorchElasticEnvironment() if several else LightningEnvironment(), Beside()],
         precision=_PRECISION[on.precision], gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
         callbacks=[keep], logger=False, enable_model_summary=False, enable_checkpointing=False,
         deterministic=True, default_root_dir=keep.path.parent, use_distributed_sampler=False,

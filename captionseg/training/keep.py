@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import signal
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +14,18 @@ from typing import Any, NamedTuple
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from captionseg.records import Batch
+from captionseg.records import Batch, one_line
 from captionseg.runtime import ranks
+from captionseg.storage import atomic_path
 from captionseg.training.batches import Batches
+from captionseg.training.curve import Curve
 
 CHECKPOINT = "last.ckpt"
+log = logging.getLogger(__name__)
 Score = Callable[[nn.Module], float]
 
 
@@ -29,11 +36,49 @@ class Restored(NamedTuple):
     step: int
 
 
-def restored(path: Path) -> Restored | None:
-    """The checkpoint that the first rank finds, or None; every rank has to call it."""
-    found = (path, torch.load(path, weights_only=True, mmap=True)["global_step"]) if path.exists() else None
-    found = ranks.share(found)
-    return Restored(*found) if found else None
+def restored(path: Path, curve: Curve) -> Restored | None:
+    """The checkpoint that the first rank finds, or None; every rank has to call it.
+
+    One that cannot be read, or that the curve on disk does not reach, is none, and a line says so.
+    """
+    step = ranks.share(usable(path, curve) if curve.path else None)
+    return None if step is None else Restored(path, step)
+
+
+def usable(path: Path, curve: Curve) -> int | None:
+    """After how many steps a checkpoint was written; None where there is none to go on from."""
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:  # torch looks at no checksum
+            if damaged := file.testzip():
+                raise ValueError(f"{damaged} is damaged")
+        held = torch.load(path, weights_only=True, mmap=True)
+        step = int(held["global_step"])
+        if missing := {"state_dict", "optimizer_states", "lr_schedulers", "loops", "captionseg"} - held.keys():
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
+        if (known := curve.reach()) < step:
+            raise ValueError(f"it is of step {step}, and {curve.path} ends at {known}")
+    except Exception as error:  # whatever a file that is no checkpoint makes of it
+        if isinstance(error, OSError) and error.errno:
+            raise
+        log.warning("%s: not a checkpoint to go on from (%s), so this seed is trained from its start", path,
+                    one_line(error) or type(error).__name__)  # fmt: skip
+        path.unlink()
+        return None
+    return step
+
+
+class Beside(TorchCheckpointIO):
+    """Checkpoints written beside their place and renamed: Lightning's go by way of TMPDIR, from where another disk gets
+    a copy, which a kill leaves half done."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """See CheckpointIO."""
+        held = io.BytesIO()
+        torch.save(checkpoint, held)
+        with atomic_path(path) as part:
+            part.write_bytes(held.getbuffer())
 
 
 class Keep(Callback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -12,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
 from captionseg.modeling.segmenter import Reads, Sizes, Start
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 from captionseg.runtime import RuntimeParams, ranks
 from captionseg.runtime.device import detect
 from captionseg.runtime.launch import place
@@ -31,6 +33,8 @@ from captionseg.training.fit import ALONE, Fitted, check, fit
 from captionseg.training.keep import Score
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.typed import replaced
+
+log = logging.getLogger(__name__)
 
 
 def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: str, context: dict[str, Any],
@@ -92,7 +96,7 @@ def train(recipe: Recipe, config: Any, params: PretrainParams, folders: Folders,
         score = tune_score(params, folders, asks, lambda: data.space.encoder if data.space else frozen())
         write_concepts(data, out)
     speeds = []
-    for seed in ranks.share([s for s in params.seeds if not (out / "seeds" / str(s) / "fit.json").exists()]):
+    for seed in ranks.share([s for s in params.seeds if not (main and finished(out / "seeds" / str(s)))]):
         folder = out / "seeds" / str(seed)
         torch.manual_seed(seed)
         model = build_model(recipe.model, config, data)
@@ -105,6 +109,20 @@ def train(recipe: Recipe, config: Any, params: PretrainParams, folders: Folders,
         scores = {"loss": fitted.loss, "tune_miou": fitted.tune_miou}
         write_json({k: v for k, v in scores.items() if v == v}, folder / "fit.json")
     return speeds
+
+
+def finished(folder: Path) -> bool:
+    """Has a seed been trained, and is what it left still there to be read?"""
+    if not (folder / "fit.json").exists():
+        return False
+    try:
+        for name in ("fit.json", "config.json"):
+            json.loads((folder / name).read_text())
+        with safe_open(folder / "model.safetensors", framework="numpy") as file:
+            return len(file.keys()) > 0
+    except (FileNotFoundError, ValueError, SafetensorError) as error:
+        log.warning("%s: cannot be read as it was left (%s), so this seed is trained again", folder, one_line(error))
+        return False
 
 
 def one_seed(model: torch.nn.Module, data: TrainingSet, params: PretrainParams, *, seed: int, score: Score | None,

@@ -9,12 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from threadpoolctl import threadpool_limits
 
 from captionseg import indexing
 from captionseg.datasets.shards import read_images
 from captionseg.encoders import TextSpace
 from captionseg.encoders.reduction import Reduction, fit_reduction
 from captionseg.records import IDS, NEIGHBOURS, UserError
+from captionseg.retrieval import FaissIndex
+from captionseg.retrieval.index import neighbours
 from captionseg.storage import read_arrays, read_tables
 
 TRAIN = 35  # 36 rows of which one failed
@@ -139,6 +142,47 @@ def test_finished_shards_are_not_encoded_again(world, toy, tmp_path):
     assert sum(seen) == len(np.load(tmp_path / "dense" / "dense_00001.npy")) == 16
     assert max(seen) == encoder.batch
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
+
+
+@pytest.mark.parametrize("name", ["pooled", "descriptor", "dense"])
+def test_features_that_lack_a_row_are_made_again(world, toy, tmp_path, name):
+    encoder = toy.params().build(None)
+    first = world.table.filter(np.isin(world.table["shard"], ["00000"]))
+    indexing.extract(first, world.pairs, lambda: encoder, tmp_path)
+    file = tmp_path / name / f"{name}_00000.npy"
+    whole, rows = file.read_bytes(), np.load(file)
+    for damage in (file.unlink, lambda: np.save(file, rows[1:]), lambda: file.write_bytes(whole[:-3])):
+        damage()
+        indexing.extract(first, world.pairs, lambda: encoder, tmp_path)
+        assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("file", ["features/pooled/pooled_00001.npy", "index/text_emb/text_emb_00003.npy",
+                                  "index/metadata/metadata_00002.parquet", "index/ids.parquet"])  # fmt: skip
+def test_what_is_lost_on_the_way_stops_the_stage(world, toy, tmp_path, monkeypatch, file):
+    real = indexing.write_neighbours
+
+    def write(*arguments):
+        real(*arguments)
+        (tmp_path / file).unlink()
+        monkeypatch.setattr(indexing, "write_neighbours", real)
+
+    monkeypatch.setattr(indexing, "write_neighbours", write)
+    with pytest.raises(UserError, match=rf"index: .*{file}: missing, or torn; nothing is put in place"):
+        indexing.build(world.pairs, world.table, toy.index_params(neighbours=4), features=tmp_path / "features",
+                       index=tmp_path / "index", seed=0)  # fmt: skip
+
+
+def test_bytes_do_not_depend_on_the_number_of_threads():
+    """Of sizes at which those of plain products do."""
+    rng, found = np.random.default_rng(0), {}
+    cells, vectors = (rng.normal(size=size).astype(np.float32) for size in ((3000, 112), (2000, 320)))
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            reduction = Reduction.fit(cells, 64)
+            near = neighbours(FaissIndex(vectors), np.arange(len(vectors)), vectors, 32)
+        found[threads] = [a.tobytes() for a in (reduction.mean, reduction.basis, *near)]
+    assert found[1] == found[2]
 
 
 def test_everything_is_the_same_the_second_time(world, toy, tmp_path):

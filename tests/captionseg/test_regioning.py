@@ -86,6 +86,48 @@ def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(data: Path) ->
     assert (out / "labels" / "labels_00000.npy").stat().st_mtime_ns == kept
 
 
+def test_a_shard_without_any_picture_has_no_regions(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it could be downloaded, so index has no features of it either."""
+
+    def sample(self, split: str, number: int) -> Sample:
+        return Sample(f"noise:{split}/{number}", "noise", split, status="failed_to_download", error="404")
+
+    whole = Noise.sample
+    monkeypatch.setattr(Noise, "sample", lambda *a: sample(*a) if a[1] == "test" else whole(*a))
+    write_shards(Noise(), data / "few", data / "none", shard_size=4, min_success=0.5, seed=0)
+    found = write_regions(data / "few", data / "features", data / "regions", maker=MAKER)
+    assert found["images"] == 6
+    assert not (data / "regions" / "count" / "count_00002.npy").exists()
+
+
+@pytest.mark.parametrize("name", ["labels", "pooled", "count"])
+def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(data: Path, monkeypatch, name: str) -> None:
+    def write() -> None:
+        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER)
+
+    def cut() -> None:
+        array = np.load(file)
+        file.unlink()
+        np.save(file, array[:1])
+
+    def spread(work, jobs, *_, **__):
+        yield from map(work, jobs)
+        damage()
+
+    write()
+    whole, file = contents(data / "regions"), data / "regions" / name / f"{name}_00001.npy"
+    for damage, found in ((file.unlink, "missing, or torn"), (cut, "1 rows, expected 2"),
+                          (lambda: file.write_bytes(file.read_bytes()[:-1]), "missing, or torn")):  # fmt: skip
+        write()
+        damage()
+        write()
+        assert contents(data / "regions") == whole
+        with monkeypatch.context() as patch:
+            patch.setattr("captionseg.regioning.spread", spread)
+            with pytest.raises(UserError, match=f"regions: .*{name}_00001.npy: {found}; nothing is put in place"):
+                write()
+
+
 @pytest.mark.parametrize("rows", [3, 5])
 def test_features_of_other_pairs_are_refused(data: Path, rows: int) -> None:
     np.save(data / "features" / "dense" / "dense_00000.npy", np.zeros((rows, 8, 8, 3), np.float16))

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -7,7 +8,16 @@ import pyarrow as pa
 import pytest
 
 from captionseg.records import UserError
-from captionseg.storage import atomic_path, read_arrays, read_tables, write_array, write_json, write_table
+from captionseg.storage import (
+    atomic_path,
+    read_arrays,
+    read_tables,
+    trouble,
+    write_array,
+    write_json,
+    write_table,
+    write_tensors,
+)
 
 
 def test_atomic_path_leaves_all_or_nothing(tmp_path):
@@ -68,3 +78,25 @@ def _stop_after(write, target: Path, error: type[BaseException]) -> None:
     with atomic_path(target) as part:
         write(part)
         raise error
+
+
+def test_tensors_are_for_whom_the_umask_says(tmp_path):
+    """As all other files; and what is read again is what was written."""
+    from safetensors.numpy import load_file
+
+    before = os.umask(0o027)
+    try:
+        write_tensors({"x": np.arange(3.0)}, tmp_path / "x.safetensors", {"format": "pt"})
+        write_json(1, tmp_path / "x.json")
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+    finally:
+        os.umask(before)
+    assert load_file(tmp_path / "x.safetensors")["x"].tolist() == [0, 1, 2]
+
+
+def test_what_is_wrong_with_a_disk_is_said_in_one_line():
+    full = OSError(errno.ENOSPC, "x", "data/pairs/\n0.tar")
+    assert trouble(full) == ("data/pairs/ 0.tar: No space left on device; make room, then run it again: what is "
+                             "finished is kept")  # fmt: skip
+    assert trouble(OSError("neither a number nor a file")) == ""
+    assert trouble(FileNotFoundError(errno.ENOENT, "x", "ours")) == "", "rather a mistake of ours"

@@ -23,7 +23,7 @@ UNHASHED = {
     "captionseg/params.py": "DVC hashes the params themselves; their defaults live beside what uses them",
     "captionseg/typed.py": "makes dataclasses of the params, likewise",
     "captionseg/tracking": "tells of a run, changes nothing in it",
-    "stages/__init__.py": "empty",
+    "stages/__init__.py": "how threads wait",
     "stages/kinds.py": "names of annotations",
     "stages/run.py": "how any stage is run",
 }

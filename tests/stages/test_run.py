@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from captionseg.params import Params
 from captionseg.records import UserError
+from captionseg.runtime.outputs import move
 from captionseg.tracking import NullTracker
 from stages import run as module
 from stages.kinds import In, Kept, Out
@@ -93,6 +95,78 @@ def test_the_tracker_hears_what_is_read_and_whose_recipe_it_is(root, stage, monk
         assert told["tags"] == (tags if recipe == "a" else {}), "a recipe that is not there is the stage's to refuse"
 
 
+def test_files_are_told_of_when_all_of_them_are_in_place(root, stage, monkeypatch):
+    """So nobody registers a model of a run that then finds no room for it."""
+
+    class Listener(NullTracker):
+        def model(self, folder, name):
+            told.append((name, folder, folder.exists(), (root / "t.json").exists()))
+
+    @contextlib.contextmanager
+    def start(*_, **__):
+        yield Listener()
+
+    def train(params, *, model: Out, timing: Out, tracker):
+        model.mkdir(parents=True)
+        tracker.model(model, "cocu")
+        timing.touch()
+
+    told: list = []
+    monkeypatch.setattr(module.tracking, "start", start)
+    stage(train)
+    module.run("toy", ["--model", "models/cocu", "--timing", "t.json"])
+    assert told == [("cocu", Path("models/cocu"), True, True)]
+    monkeypatch.setattr(module, "move_all", lambda moves: (_ for _ in ()).throw(OSError("no room")))
+    with pytest.raises(OSError, match="no room"):
+        module.run("toy", ["--model", "models/cocu", "--timing", "t.json"])
+    assert len(told) == 1
+
+
+def test_killed_between_two_outputs_it_is_all_made_again(root, stage, monkeypatch):
+    """What is in place by then is of two runs; DVC, which hears of no good end, empties it and runs the stage again."""
+    stage(copy)
+    module.run("toy", ARGUMENTS)
+    (root / "pairs" / "1.txt").write_text("a cat")
+    child = os.fork()
+    if not child:
+        rename = os.rename
+        monkeypatch.setattr(os, "rename", lambda a, b: os._exit(9) if Path(b).name == "summary.txt" else rename(a, b))
+        module.run("toy", [*ARGUMENTS[:2], "--word", "bye", *ARGUMENTS[4:]])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert sorted(os.listdir(root / "data" / "out")) == ["0.txt", "1.txt"]
+    assert not (root / "reports" / "summary.txt").exists()
+    shutil.rmtree(root / "data" / "out")  # as DVC does
+    module.run("toy", [*ARGUMENTS[:2], "--word", "bye", *ARGUMENTS[4:]])
+    assert sorted(os.listdir(root / "data" / "out")) == ["0.txt", "1.txt"]
+    assert (root / "reports" / "summary.txt").read_text() == "bye 3 8"
+    assert sorted(os.listdir(root / "reports")) == ["summary.txt"]
+
+
+def test_two_outputs_of_one_name_are_refused(root, stage):
+    """In the work folder one would overwrite the other."""
+    stage(copy)
+    with pytest.raises(UserError, match="toy: outputs need different names, found x, x"):
+        module.run("toy", [*ARGUMENTS[:4], "--out", "a/x", "--summary", "b/x"])
+
+
+def test_what_a_killed_run_left_is_no_part_of_a_stage_that_starts_afresh(root, stage, monkeypatch):
+    def write(params, *, out: Out):
+        out.mkdir(exist_ok=True)
+        (out / str(len(os.listdir(out)))).touch()
+        if fails:
+            raise KeyboardInterrupt
+
+    stage(write)
+    monkeypatch.setattr(module, "AFRESH", ("toy",))
+    fails = True
+    with pytest.raises(KeyboardInterrupt):
+        module.run("toy", ["--out", "out"])
+    fails = False
+    module.run("toy", ["--out", "out"])
+    assert os.listdir(root / "out") == ["0"]
+
+
 def test_outputs_replace_what_is_there(root, stage):
     (root / "data" / "out").mkdir(parents=True)
     (root / "data" / "out" / "old.txt").touch()
@@ -120,7 +194,7 @@ def test_outputs_reach_another_disk(root, tmp_path):
         for text in ("first", "second"):
             (tmp_path / "work").mkdir()
             (tmp_path / "work" / "0.txt").write_text(text)
-            module.move(tmp_path / "work", target)
+            move(tmp_path / "work", target)
             assert os.listdir(target.parent) == ["out"]
             assert (target / "0.txt").read_text() == text
             assert not (tmp_path / "work").exists()
@@ -256,6 +330,18 @@ def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
         "seed": 0, "recipes.b": {"curation": "y"}}  # fmt: skip
 
 
+def test_a_checkout_that_is_moved_goes_on(root, tmp_path, monkeypatch):
+    library = tmp_path / "checkout" / "stages"
+    library.mkdir(parents=True)
+    (library.parent / "captionseg").mkdir()
+    (library / "x.py").touch()
+    monkeypatch.setattr(module, "__file__", str(library / "run.py"))
+    first = key(root)
+    library.parent.rename(tmp_path / "moved")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "moved" / "stages" / "run.py"))
+    assert key(root) == first
+
+
 def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
     first = key(root)
     library = root / "repository" / "stages"
@@ -269,6 +355,16 @@ def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
 
 
 # ------------------------------------------------------------------------------- as a command
+
+
+@pytest.mark.parametrize("given", [None, "active"])
+def test_threads_that_wait_give_up_their_cores_unless_told_otherwise(given):
+    """Said before anything loads the library that reads it."""
+    program = "import sys, stages, os; print(os.environ['OMP_WAIT_POLICY'], {'numpy', 'torch'} & set(sys.modules))"
+    environ = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | {"PYTHONPATH": str(ROOT)}
+    environ |= {"OMP_WAIT_POLICY": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{given or 'passive'} set()\n"
 
 
 def test_a_stage_that_nobody_knows(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -113,7 +114,7 @@ sys.exit(r.main(sys.argv[1:]))
                           capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (repository / "told").read_text() == "['runtime.precision', 'seed']\n{'loss': 1.0}\n"
-    assert (repository / "rank0").read_text() == "Told False "
+    assert (repository / "rank0").read_text() == "Late False "
     assert (repository / "rank1").read_text().split()[0] == "NullTracker"
     assert sorted(os.listdir(repository / "out")) == ["0", "1"]
     assert not list((repository / ".work" / "toy").iterdir())
@@ -137,8 +138,135 @@ def test_a_stage_that_is_told_to_end_says_so_in_its_code_and_nothing_else(reposi
     assert (process.returncode, error) == (143, "")
 
 
+CLEANS = """
+import time
+from pathlib import Path
+from stages.kinds import Out
+PARAMS = ()
+
+def main(params, *, out: Out) -> None:
+    try:
+        Path("begun").touch()
+        time.sleep(600)
+    finally:
+        Path("told").touch()
+        while not Path("go").exists():
+            time.sleep(0.01)
+        Path("cleaned").touch()
+"""
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_stage_that_is_told_twice_ends_well_all_the_same(repository, first):
+    """As when a group of processes is ended: the stage hears of it, and that its DVC is gone."""
+    (repository / "stages" / "toy.py").write_text(CLEANS)
+    text = (repository / "stages" / "run.py").read_text()
+    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
+    environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
+    process = subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
+                               text=True, stderr=subprocess.PIPE)  # fmt: skip
+    until((repository / "begun").exists, process)
+    process.send_signal(first)
+    until((repository / "told").exists, process)
+    process.terminate()
+    (repository / "go").touch()
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + first
+    assert (repository / "cleaned").exists()
+
+
 def test_a_mistake_of_the_users_is_one_line_and_code_1(repository):
     (repository / "refuse").touch()
     process = command(repository, "toy", "--out", "out")
     _, error = process.communicate()
     assert (process.returncode, error) == (1, "error: toy: this cannot be; do that\n")
+
+
+def until(true, *processes: subprocess.Popen, seconds: float = 60.0) -> None:
+    """Wait, as long as these processes run."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        for process in processes:
+            assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_second_run_of_a_stage_waits_and_says_for_whom(repository):
+    """Though it has other params, hence another work folder. One that is killed is waited for no longer."""
+    first = command(repository, "toy", "--out", "out")
+    until(lambda: list(repository.glob(".work/toy/*/out/2.json")), first)
+    (repository / "params.yaml").write_text("seed: 1\n")
+    second, third = (command(repository, "toy", "--out", place) for place in ("../" + repository.name + "/out", "out"))
+    for process in (second, third):  # each says one line and waits
+        said = process.stderr.readline()
+        assert f"(pid {first.pid} on " in said, said
+        assert said.startswith("toy: waiting for "), said
+    assert len(list(repository.glob(".work/toy/*"))) == 1, "they have made nothing"
+    first.kill()
+    first.communicate()
+    until(lambda: len(list(repository.glob(".work/toy/*/out/2.json"))) == 2)
+    (repository / "go").touch()
+    for process in (second, third):
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert sorted(p.name for p in (repository / "out").iterdir()) == [f"{n}.json" for n in range(5)]
+    assert [p.name for p in repository.glob(".work/locks/*.holder")] == []
+
+
+def test_ctrl_c_is_one_line(repository):
+    shutil.copy(ROOT / "stages" / "run.py", repository / "stages" / "run.py")
+    text = (repository / "stages" / "run.py").read_text()
+    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
+    environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
+    process = subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
+                               text=True, stderr=subprocess.PIPE)  # fmt: skip
+    until(lambda: list(repository.glob(".work/toy/*/out/2.json")), process)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (130, "interrupted: the next run goes on from what is finished\n")
+
+
+FULL = """
+import resource, tarfile
+import numpy as np
+import pyarrow as pa
+from captionseg.storage import *
+from captionseg.storage import atomic_path, trouble
+from stages.kinds import Out
+PARAMS = ()
+
+def tar(path):
+    with atomic_path(path) as part, tarfile.open(part, "w") as file:
+        file.add("captionseg")
+
+def main(params, *, out: Out):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))  # of a file: as if the disk were full
+    lines = []
+    for kind, write in {"json": lambda path: write_json(list(range(9000)), path),
+                        "npy": lambda path: write_array(np.arange(900_000), path),
+                        "parquet": lambda path: write_table(pa.table({"x": np.random.rand(9000)}), path),
+                        "safetensors": lambda path: write_tensors({"x": np.random.rand(9000)}, path),
+                        "tar": tar}.items():
+        try:
+            write(out / f"x.{kind}")
+        except OSError as error:
+            last = error
+            lines.append(trouble(error))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    write_json(lines, "lines.json")
+    raise last
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_part(repository):
+    """Whatever library writes: the file, what is wrong, what to do."""
+    (repository / "stages" / "toy.py").write_text(FULL)
+    process = command(repository, "toy", "--out", "out")
+    _, error = process.communicate(timeout=60)
+    lines = json.loads((repository / "lines.json").read_text())
+    assert (process.returncode, error) == (1, f"error: toy: {lines[-1]}\n")
+    for kind, line in zip(("json", "npy", "parquet", "safetensors", "tar"), lines, strict=True):
+        assert line.startswith(".work/toy/"), line
+        assert f"/out/x.{kind}: File too large; " in line
+    assert not list(repository.rglob("*.part"))

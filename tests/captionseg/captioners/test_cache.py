@@ -237,11 +237,20 @@ def test_what_stops_the_captioner_stops_the_run_and_keeps_the_rest(pairs, tmp_pa
     assert len(dict(read_captions(tmp_path, first))) == len(first.asked) == 6
 
 
-def test_a_broken_file_is_named(pairs, tmp_path):
+def test_a_broken_file_is_named_and_its_captions_are_made_again(pairs, tmp_path, caplog):
+    """Put aside, not deleted; who only reads is told, and gets no captions less."""
     caption(pairs, Counting(), tmp_path)
-    (tmp_path / "k/00001.parquet").write_bytes(b"PAR1")
+    file = tmp_path / "k/00001.parquet"
+    before = file.read_bytes()
+    file.write_bytes(before[:-20])
     with pytest.raises(UserError, match=r"00001.parquet: cannot be read .*; delete it"):
-        caption(pairs, Counting(), tmp_path)
+        kept_rows(tmp_path / "k", "00001")
+    again = Counting()
+    caption(pairs, again, tmp_path)
+    assert len(again.asked) == pq.read_metadata(file).num_rows
+    assert file.read_bytes() == before
+    assert file.with_name("00001.parquet.unreadable").read_bytes() == before[:-20]
+    assert len([m for m in caplog.messages if "00001.parquet: cannot be read" in m]) == 1
 
 
 def test_a_file_of_captions_that_lacks_some(pairs, tmp_path):

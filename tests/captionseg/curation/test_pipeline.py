@@ -9,7 +9,7 @@ import pytest
 from captionseg.curation import CoCu, CurateParams, pipeline
 from captionseg.curation.measure import measure
 from captionseg.encoders import TextSpace
-from captionseg.records import SUPERVISION, Supervision
+from captionseg.records import SUPERVISION, Supervision, UserError
 from captionseg.storage import read_tables
 from captionseg.text.vocabulary import VocabularyParams
 
@@ -69,6 +69,19 @@ def test_the_second_time_gives_the_same_bytes(world, tmp_path, caplog):
     assert "nouns: kept 35 of 35" in caplog.text
     for file in sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()):
         assert (tmp_path / file).read_bytes() == (world.supervision / file).read_bytes(), file
+
+
+def test_a_table_that_is_lost_on_the_way_stops_the_stage(world, tmp_path, monkeypatch):
+    encode, real = TextSpace.load(world.encoder).encode, pipeline.spread
+
+    def spread(*arguments, **named):
+        found = list(real(*arguments, **named))
+        (tmp_path / "cocu" / "00001.parquet").unlink()
+        yield from found
+
+    monkeypatch.setattr(pipeline, "spread", spread)
+    with pytest.raises(UserError, match=r"curate: .*cocu/00001.parquet: missing, or torn; nothing is put in place"):
+        pipeline.curate(world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0)
 
 
 def test_a_variant_is_written_under_its_own_name(world, tmp_path):

@@ -212,6 +212,21 @@ def test_how_segments_are_batched_changes_nothing(opened, searchable, monkeypatc
         np.testing.assert_allclose(found.astype(np.float32), part.astype(np.float32), atol=2e-3)
 
 
+def test_what_is_torn_is_made_again_with_a_line(opened, tmp_path, caplog):
+    opened()
+    folder = tmp_path / "index"
+    whole = {p.name: p.read_bytes() for p in folder.iterdir()}
+    for file, made in (("index.faiss", []), ("ids.parquet", []), ("embeddings_00001.npy", ["00001"])):
+        caplog.clear()
+        (folder / file).write_bytes(whole[file][:-50])
+        if made:  # looked at only when the rest is not there
+            (folder / "index.json").unlink()
+        _, seen = opened()
+        assert seen == made
+        assert {p.name: p.read_bytes() for p in folder.iterdir()} == whole
+        assert len(caplog.messages) == (0 if made else 1)
+
+
 def test_what_cannot_be_searched_is_one_line(searchable, segments, opened, model, tmp_path):
     net = SegmentMil(SegmentMilConfig(8, 16, hidden=8, width=4))
     saved.save(tmp_path / "mil", "segment_mil", net, {})

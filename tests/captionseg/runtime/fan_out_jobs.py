@@ -23,6 +23,13 @@ def told(number: int) -> tuple[int, int]:
     return number, os.getpid()
 
 
+def hangs(folder: Path, number: int) -> None:
+    """Says who it is, and does not end."""
+    (folder / f"{number}.part").write_text(str(os.getpid()))
+    (folder / f"{number}.part").rename(folder / f"{number}.pid")
+    time.sleep(600)
+
+
 def logged(folder: Path, number: int) -> int:
     """A line a job that is begun; the third fails."""
     with (folder / f"{number}.log").open("a") as stream:

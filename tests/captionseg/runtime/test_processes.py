@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import fan_out_jobs as jobs
+import psutil
 import pytest
 
 from captionseg.runtime import RuntimeParams, fan_out
@@ -35,6 +42,41 @@ def test_ending_in_the_middle_leaves_no_process() -> None:
     workers.close()
     with pytest.raises(ValueError, match="closed"):
         processes[0].is_alive()
+
+
+ORPHANS = """
+import functools, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import fan_out_jobs as jobs
+from captionseg.runtime.processes import Processes
+
+if __name__ == "__main__":
+    workers = Processes(functools.partial(jobs.hangs, Path(sys.argv[1])), [None, None], threads=1, called=str)
+    for number in range(2):
+        workers.send(number, number)
+    workers.receive()
+"""
+
+
+def test_workers_of_a_stage_that_is_killed_are_gone_in_the_middle_of_their_jobs(tmp_path: Path) -> None:
+    """Else they would go on writing where the next run works."""
+    (tmp_path / "orphans.py").write_text(ORPHANS)
+    here = Path(__file__)
+    process = subprocess.Popen([sys.executable, "orphans.py", ".", str(here.parent)], cwd=tmp_path,
+                               env=os.environ | {"PYTHONPATH": str(here.parents[3])})  # fmt: skip
+    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    process.kill()
+    process.wait()
+    pids = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
+    wait_for(lambda: not any(map(psutil.pid_exists, pids)), seconds=10.0)
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_how_a_process_ended_in_words() -> None:

@@ -175,6 +175,33 @@ def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(ready: Path) -
     assert (ready / "segments" / "00000.parquet").stat().st_mtime_ns == kept
 
 
+def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(ready: Path, monkeypatch) -> None:
+    def contents() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in (ready / "segments").iterdir()}
+
+    def shorten() -> None:
+        table = pq.ParquetFile(parquet).read()
+        parquet.unlink()
+        pq.write_table(table.slice(1), parquet)
+
+    def spread(work, jobs, *_, **__):
+        yield from map(work, jobs)
+        damage()
+
+    run(ready)
+    whole = contents()
+    parquet, stats = (ready / "segments" / name for name in ("00000.parquet", "00000_stats.json"))
+    for damage in (parquet.unlink, stats.unlink, shorten, lambda: parquet.write_bytes(b"PAR1"),
+                   lambda: stats.write_text("{}")):  # fmt: skip
+        damage()
+        run(ready)
+        assert contents() == whole
+        with monkeypatch.context() as patch:
+            patch.setattr(pipelines, "spread", spread)
+            with pytest.raises(UserError, match=r"segment_text: shard 00000: .*; nothing is put in place"):
+                run(ready)
+
+
 def test_without_referring_the_segments_are_the_same_and_have_no_expressions(ready: Path) -> None:
     run(ready)
     run(ready, "plain", replace(PARAMS, referring=False))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import pickle
 import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,6 +167,43 @@ def test_what_a_model_counts_survives_a_kill_inside_an_epoch(run, make_model, tm
     run("a", model=model(), runtime=runtime)
     counted = [(step, value) for step, name, value in read(tmp_path / "a" / "curve.csv") if name == "steps"]
     assert counted == [(3, 12.0), (7, 12.0), (11, 12.0), (15, 12.0)]
+
+
+@pytest.mark.parametrize("torn", ["cut", "empty", "zeros", "pickle", "curve"])
+def test_a_checkpoint_that_cannot_be_read_is_none_and_that_is_said(run, tmp_path, caplog, torn):
+    """As it is left by a copy that was killed; and the curve beside it, which the checkpoint counts on."""
+
+    def dies(values, step):
+        if step == 6:
+            raise RuntimeError("killed")
+
+    whole = run("whole", epochs=2)
+    with pytest.raises(RuntimeError, match="killed"):
+        run("killed", epochs=2, tell=dies)
+    path, curve = tmp_path / "killed" / "last.ckpt", tmp_path / "killed" / "curve.csv"
+    data = path.read_bytes()
+    path.write_bytes({"cut": data[:-1000], "empty": b"", "pickle": pickle.dumps(eval)}.get(torn, data))
+    if torn == "zeros":  # of the right length
+        path.write_bytes(data[:3000] + bytes(2000) + data[5000:])
+    if torn == "curve":
+        curve.write_text("".join(curve.read_text().splitlines(keepends=True)[:3]))
+    with caplog.at_level(logging.WARNING, "captionseg"):
+        again = run("killed", epochs=2)
+    assert equal(again.state, whole.state)
+    assert curve.read_bytes() == (tmp_path / "whole" / "curve.csv").read_bytes()
+    assert len([m for m in caplog.messages if f"{path}: not a checkpoint to go on from (" in m]) == 1
+
+
+def test_checkpoints_are_written_beside_their_place(run, tmp_path, monkeypatch):
+    """Not in TMPDIR, from where another disk gets a copy that a kill leaves half done."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    replaced, seen = Path.replace, []
+    monkeypatch.setattr(Path, "replace", lambda self, to: seen.append((self, to)) or replaced(self, to))
+    run("a", epochs=1)
+    moves = [(source, target) for source, target in seen if target.name == "last.ckpt"]
+    assert moves
+    assert all(source.parent == target.parent == tmp_path / "a" for source, target in moves)
 
 
 def test_the_best_epoch_survives_a_kill(run):
