@@ -29,12 +29,13 @@ def merged(entity: str) -> str:
 class Masker:
     """Replaces entities of captions by MASK.
 
-    What is masked is what a Vocabulary of the same words finds in the caption (`Vocabulary.read`), with the 's after
-    it; everything between stays as it is.
+    What is masked is what a Vocabulary of the same words finds in the caption (`Vocabulary.read`),
+    with the 's after it; everything between stays as it is.
 
     Args:
-        words: all that may ever be masked, of one word or several; synonyms of one of them are added.
-        lemma: of the Vocabulary that the words are of; without it, the plurals of `captionseg.text.lemmas`.
+        words: all that may ever be masked, of one word or several; synonyms of them are added.
+        lemma: of the Vocabulary that the words are of; without it, the plurals of
+            `captionseg.text.lemmas`.
     """
 
     def __init__(self, words: Collection[str], lemma: Mapping[str, str] | None = None) -> None:
@@ -42,7 +43,8 @@ class Masker:
         added = [word for word, one in SYNONYMS.items() if one in known and word not in known]
         if lemma is not None:  # that knows the corpus's words, so none of the synonyms'
             ends = {tokens(word)[-1] for word in added}
-            lemma = {plural: end for end in sorted(ends) for plural in plurals_of(end)} | dict(lemma)
+            plurals = {plural: end for end in sorted(ends) for plural in plurals_of(end)}
+            lemma = plurals | dict(lemma)
         self.vocabulary = Vocabulary((*known, *added), lemma)
         self.words = frozenset(self.vocabulary.concepts)
 

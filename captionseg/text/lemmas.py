@@ -1,21 +1,15 @@
-"""Plurals and their singulars: the one table for nouns of captions, for lists of concepts and for masked entities."""
+"""Plurals and their singulars: one table for nouns of captions, lists, masked entities."""
 
 from __future__ import annotations
 
 import functools
 from importlib import resources
 
-_NO_PLURAL_OF_MAN = frozenset(
-    "omen abdomen specimen regimen semen acumen stamen bitumen yemen ramen amen hymen lumen foramen albumen".split()
-)
-_COMPOUNDS = ("women", "children", "feet", "teeth", "mice", "geese", "people", "shelves", "wives", "knives", "wolves",
-              "loaves", "scarves", "hooves", "thieves", "leaves", "calves", "halves")  # fmt: skip
+_COMPOUNDS = (
+    "women", "children", "feet", "teeth", "mice", "geese", "people", "shelves", "wives", "knives",
+    "wolves", "loaves", "scarves", "hooves", "thieves", "leaves", "calves", "halves",
+)  # fmt: skip
 """Irregular plurals that are the end of others: grandchildren, bookshelves."""
-
-_UNCHANGED = frozenset(
-    "sheep fish deer moose bison salmon trout shrimp squid cod offspring aircraft spacecraft hovercraft watercraft "
-    "swine".split()
-)
 
 
 def packaged(name: str) -> list[str]:
@@ -39,12 +33,13 @@ def irregular() -> dict[str, tuple[str, ...]]:
 
 @functools.lru_cache(maxsize=65536)
 def singulars(word: str) -> tuple[str, ...]:
-    """The nouns that a word in lower case can be a form of, likeliest first; the word alone where it is no plural.
+    """The nouns that a word in lower case can be a form of, likeliest first.
 
-    Where the spelling leaves it open there are several (leaves: leaf, leave); who has a list takes the one that is in
-    it. No ending is cut that English does not have: cards are no car, skies no ski, a lens is no len.
+    It is the word alone where that is no plural. Where the spelling leaves it open there are
+    several (leaves: leaf, leave); who has a list takes the one that is in it. No ending is cut
+    that English does not have: cards are no car, skies no ski, a lens is no len.
     """
-    if word in words_of("singular_nouns.txt") or word in _UNCHANGED:
+    if word in words_of("singular_nouns.txt"):
         return (word,)
     if word in irregular():
         return irregular()[word]
@@ -53,7 +48,7 @@ def singulars(word: str) -> tuple[str, ...]:
     if end := next((c for c in _COMPOUNDS if word.endswith(c)), None):
         head = word.removesuffix(end)
         return tuple(head + one for one in irregular()[end])
-    if word.endswith("men") and len(word) > 4 and word not in _NO_PLURAL_OF_MAN:
+    if word.endswith("men") and len(word) > 3:
         return (f"{word[:-2]}an",)
     return regular(word) if word.endswith("s") and len(word) > 2 else (word,)
 
@@ -63,7 +58,7 @@ def regular(word: str) -> tuple[str, ...]:
     short, stem, base = word[:-1], word[:-2], word[:-3]
     if word.endswith("ss"):
         return (word,)
-    if word.endswith(("us", "is")):  # bus, iris; a menu or a taxi is listed, a rarer one comes second
+    if word.endswith(("us", "is")):  # menus and taxis are listed; a rarer one comes second
         return (word, short) if len(word) > 4 else (word,)
     if short in words_of("silent_e_nouns.txt") or not word.endswith("es"):
         return (short,)
@@ -84,7 +79,8 @@ def lemma(word: str, guess: str = "") -> str:
 
     Args:
         word: as in `singulars`.
-        guess: of somebody who knows more words; it decides between regular forms where several are possible.
+        guess: of somebody who knows more words; it decides between regular forms where several
+            are possible.
     """
     forms = singulars(word)
     listed = word in irregular() or word in words_of("plural_nouns.txt")
@@ -95,5 +91,11 @@ def plurals_of(word: str) -> list[str]:
     """The forms that have the word, in lower case, among their singulars."""
     listed = [plural for plural, singles in irregular().items() if word in singles]
     made = [f"{word}s", f"{word}es", f"{word[:-1]}ies", f"{word.removesuffix('man')}men"]
-    made += [word.removesuffix(one) + end for end in _COMPOUNDS for one in irregular()[end] if word.endswith(one)]
-    return [form for form in dict.fromkeys([*listed, *made]) if form != word and word in singulars(form)]
+    made += [
+        word.removesuffix(one) + end
+        for end in _COMPOUNDS
+        for one in irregular()[end]
+        if word.endswith(one)
+    ]
+    forms = dict.fromkeys([*listed, *made])
+    return [form for form in forms if form != word and word in singulars(form)]

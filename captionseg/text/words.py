@@ -1,4 +1,4 @@
-"""Captions and concepts as words: what is a word, in any script, and when two spellings are the same."""
+"""What is a word, in any script, and when two spellings are the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ _APART = re.compile(r"[^,;:!?()\[\]{}\"\u201c\u201d\u3001\u3002\uff0c\u060c|]+")
 
 
 class Word(NamedTuple):
-    """A word of a text: characters start to end, the end with its possessive 's, and the key that words compare by."""
+    """A word of a text.
+
+    Attributes:
+        start, end: its characters.
+        after: its end with a possessive 's.
+        key: that words are compared by.
+    """
 
     start: int
     end: int
@@ -26,9 +32,9 @@ class Word(NamedTuple):
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    """Letters, digits and the marks that combine with them; an apostrophe inside, but not that of dog's."""
+    """Words of letters, digits and the marks that combine with them."""
     marks, start = [], None
-    for code in range(0x300, 0x1E950):  # above are no marks of living scripts but variation selectors
+    for code in range(0x300, 0x1E950):  # above it are variation selectors alone
         if (unicodedata.category(chr(code))[0] == "M") != (start is not None):
             if start is None:
                 start = code
@@ -39,8 +45,9 @@ def _pattern() -> re.Pattern[str]:
 
 
 def _words(more: str) -> re.Pattern[str]:
-    """Group 1 is a word: a letter, `more` after it, apostrophes inside; behind it stands a possessive."""
-    return re.compile(rf"([^\W_]{more}*(?:'(?![sS](?!{more}))[^\W_]{more}*)*)(?:'[sS](?!{more}))?")
+    """Group 1 is a word: a letter, `more` after it, apostrophes inside; then a possessive 's."""
+    possessive = f"'[sS](?!{more})"
+    return re.compile(rf"([^\W_]{more}*(?:(?!{possessive})'[^\W_]{more}*)*)(?:{possessive})?")
 
 
 _PLAIN = _words(r"[^\W_]")  # the same for ASCII, where it is faster
@@ -49,13 +56,14 @@ _PLAIN = _words(r"[^\W_]")  # the same for ASCII, where it is faster
 def split(text: str) -> list[Word]:
     """The words of a text, in order."""
     if text.isascii():
-        return [Word(m.start(), m.end(1), m.end(), m.group(1).lower()) for m in _PLAIN.finditer(text)]
+        found = _PLAIN.finditer(text)
+        return [Word(m.start(), m.end(1), m.end(), m.group(1).lower()) for m in found]
     found = _pattern().finditer(text.translate(_SAME))
     return [Word(m.start(), m.end(1), m.end(), key(m.group(1))) for m in found]
 
 
 def tokens(text: str) -> list[str]:
-    """The keys of a text's words; the possessive 's is of none, other apostrophes inside a word stay."""
+    """The keys of a text's words; the possessive 's is of none, other apostrophes inside stay."""
     return [word.key for word in split(text)]
 
 
@@ -68,5 +76,5 @@ def key(word: str) -> str:
 
 
 def adjoin(text: str, first: Word, second: Word) -> bool:
-    """Do two neighbouring words belong to one phrase? Spaces and hyphens do not part them, a comma or quotes do."""
+    """Are two neighbouring words of one phrase? Spaces and hyphens do not part them, commas do."""
     return _APART.fullmatch(text, first.after, second.start) is not None

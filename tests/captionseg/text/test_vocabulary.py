@@ -105,7 +105,8 @@ def test_a_list_is_named_by_its_plurals_and_by_no_other_word(tmp_path):
 
 
 def test_nouns_of_captions_have_the_same_singulars_as_lists():
-    captions = ["A man wears pants and sunglasses.", "The dog's bowl is full.", "Two cookies lie on the cloudy shelves.",
+    captions = ["A man wears pants and sunglasses.", "The dog's bowl is full.",
+                "Two cookies lie on the cloudy shelves.",
                 "A dog\u2019s toy and jeans and scissors."]  # fmt: skip
     vocabulary = build(captions, VocabularyParams(minimum=1))
     assert {"pants", "sunglasses", "cookie", "shelf", "jeans", "scissors", "dog"} <= set(vocabulary.concepts)
@@ -116,13 +117,14 @@ def test_nouns_of_captions_have_the_same_singulars_as_lists():
 
 
 def test_of_a_list_what_can_name_nothing_is_said(tmp_path, caplog):
-    lines = ["\ufeffDog", "# note", "  # note", "dog", "T-shirt", "t shirt", "!!!", "unicorn", "cafe\u0301", "caf\u00e9"]
+    lines = ["\ufeffDog", "# note", "  # note", "dog", "T-shirt", "t shirt", "!!!", "unicorn",
+             "cafe\u0301", "caf\u00e9"]  # fmt: skip
     vocabulary = of_a_file(tmp_path, lines, ["a dog in a t-shirt by a caf\u00e9"])
     assert vocabulary.concepts == ("dog", "t-shirt", "unicorn", "caf\u00e9")
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
-        "1 of 6 concepts without a letter are left out: '!!!'",
-        "1 of 6 concepts are spelled otherwise alone and left out: 't shirt'",
-        "1 of 6 concepts stand in no caption: 'unicorn'",
+        "of 6 concepts 1 have no letter and are left out: '!!!'",
+        "of 6 concepts 1 have the words of another one and are left out: 't shirt'",
+        "of 6 concepts 1 stand in no caption: 'unicorn'",
     ]
 
 

@@ -13,7 +13,9 @@ def test_the_possessive_is_of_no_word_whichever_apostrophe(apostrophe):
     assert tokens(text) == ["the", "dog", "bowl", "the", "dogs", "o'clock", "rock'n'roll"]
 
 
-@pytest.mark.parametrize("word", ["café", "Ñandú", "한국", "कुत्ता", "สุนัข", "كَلْب", "כֶּלֶב", "собака", "Việt"])
+@pytest.mark.parametrize(
+    "word", ["café", "Ñandú", "한국", "कुत्ता", "สุนัข", "كَلْب", "כֶּלֶב", "собака", "Việt"]
+)
 def test_a_word_is_one_word_composed_or_not(word):
     forms = {tuple(tokens(f"<{unicodedata.normalize(form, word)}>, x")) for form in ("NFC", "NFD")}
     assert len(forms) == 1
@@ -28,12 +30,25 @@ def test_same_letters_in_other_code_points_are_the_same():
 
 def test_places_are_those_of_the_text_as_written():
     for text in ("a Dog's İstanbul bowl", "cafe\u0301 dog\u2019s"):
-        assert [tokens(text[w.start : w.end]) for w in split(text)] == [[w.key] for w in split(text)]
+        assert [tokens(text[w.start : w.end]) for w in split(text)] == [
+            [w.key] for w in split(text)
+        ]
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("hot dog", True), ("hot-dog", True), ("hot\u2011dog", True), ("hot_dog", True), ("hot\n dog", True),
-    ("hot, dog", False), ("hot; dog", False), ("(hot) dog", False), ("hot\uff0cdog", False), ("St. Bernard", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hot dog", True),
+        ("hot-dog", True),
+        ("hot\u2011dog", True),
+        ("hot_dog", True),
+        ("hot\n dog", True),
+        ("hot, dog", False),
+        ("hot; dog", False),
+        ("(hot) dog", False),
+        ("hot\uff0cdog", False),
+        ("St. Bernard", True),
+    ],
+)
 def test_what_parts_two_words(text, expected):
     assert adjoin(text, *split(text)) is expected
