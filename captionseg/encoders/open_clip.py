@@ -20,9 +20,8 @@ from captionseg.encoders.encoder import Features, normalised
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
 from captionseg.records import UserError
+from captionseg.remarks import clip_cut, together, too_long
 from captionseg.runtime.device import Runtime
-from captionseg.text.remarks import together, too_long
-from captionseg.text.tokenizers import clip_cut
 
 Dense = Literal["joint", "tokens"]
 

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.records import UserError
-from captionseg.text.remarks import too_long
-from captionseg.text.tokenizers import clip_cut
+from captionseg.remarks import clip_cut, too_long
 
 
 class TextTower(Protocol):
@@ -36,7 +35,7 @@ class TextTower(Protocol):
         """[T, n] int64 on the CPU, zeros after the end of each text, n as the longest needs.
 
         Texts of more than `longest` tokens, or than the context, are cut; their end stays. It is
-        said which (`captionseg.text.remarks`).
+        said which (`captionseg.remarks`).
         """
         ...
 

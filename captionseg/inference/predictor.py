@@ -19,11 +19,11 @@ from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import normalised, pixel_inputs, stacked, without_regions
 from captionseg.records import Inputs, UserError, one_line
+from captionseg.remarks import once, quoted
 from captionseg.runtime.device import detect
 from captionseg.segmenters import REGION_MAKERS, MaskMaker, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.text.prompts import class_embeddings
-from captionseg.text.remarks import once, quoted
 from captionseg.typed import replaced
 
 T = TypeVar("T")

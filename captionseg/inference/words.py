@@ -14,8 +14,8 @@ import torch
 from captionseg.encoders import Encoder
 from captionseg.encoders.text_tower import TextTower
 from captionseg.modeling.segmenter import Reads
+from captionseg.remarks import together
 from captionseg.text.prompts import class_embeddings, templates
-from captionseg.text.remarks import together
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 
 Encode = Callable[[Sequence[str]], np.ndarray]

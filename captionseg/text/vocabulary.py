@@ -16,9 +16,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from captionseg.records import UserError
+from captionseg.remarks import examples
 from captionseg.text.lemmas import packaged, singulars
 from captionseg.text.nouns import nouns
-from captionseg.text.remarks import examples
 from captionseg.text.words import Word, adjoin, split, tokens
 
 __all__ = ["Match", "Vocabulary", "VocabularyParams", "build", "default_stop", "packaged",

@@ -17,9 +17,8 @@ from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch, UserError
+from captionseg.remarks import may_be_cut, together
 from captionseg.text.prompts import templates
-from captionseg.text.remarks import together
-from captionseg.text.tokenizers import may_be_cut
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.loader import TrainingSet

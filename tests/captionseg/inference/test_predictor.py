@@ -18,9 +18,9 @@ from captionseg.inference import Predictor, Protocol, RefineParams, read_image
 from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import UserError
+from captionseg.remarks import forget
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
 from captionseg.storage import read_arrays
-from captionseg.text.remarks import forget
 from captionseg.training.pretrain import copy_encoder
 
 CONTEXT = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from captionseg import remarks
 from captionseg.records import UserError
-from captionseg.text import remarks
 from captionseg.text.prompts import PROMPTS, SIMPLE, class_embeddings, templates
 
 

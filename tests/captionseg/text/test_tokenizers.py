@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from captionseg.records import UserError
-from captionseg.text.remarks import forget, together
+from captionseg.remarks import forget, together
 from captionseg.text.tokenizers import BertTokens, cut, tokenizer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 log = logging.getLogger(__name__)
 SHOWN = 3  # examples that a line names
@@ -63,3 +64,23 @@ def together() -> Iterator[None]:
         _told.difference_update(text for text, _ in found)
         for context in dict.fromkeys(context for _, context in found):
             too_long((text for text, of in found if of == context), context)
+
+
+def may_be_cut(text: str, context: int) -> bool:
+    """Whether a text is to be looked at: a token has a byte at least, and two mark the ends."""
+    return len(text.encode(errors="replace")) > context - 2
+
+
+def clip_cut(encode: Any, texts: Sequence[str], tokens: Any) -> list[str]:
+    """Those of the texts that a tokenizer of open_clip has cut.
+
+    Args:
+        encode: SimpleTokenizer, or another of open_clip.
+        texts: [T].
+        tokens: [T, n] that it made of them.
+    """
+    context = tokens.shape[1]
+    many = [text for text in texts if may_be_cut(text, context)]
+    if hasattr(encode, "encode"):
+        return [text for text in many if len(encode.encode(text)) > context - 2]
+    return [text for text in many if len(encode.tokenizer(text)["input_ids"]) > context]
