@@ -240,6 +240,7 @@ def segment(arguments: argparse.Namespace) -> None:
     from captionseg.records import UserError
     from captionseg.reporting.overlay import IGNORED, check_writable, overlay, palette, with_legend, write_picture
     from captionseg.segmenters import MasksParams
+    from captionseg.text.labels import read_labels
 
     labels = read_labels(arguments.labels)
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
@@ -265,22 +266,6 @@ def segment(arguments: argparse.Namespace) -> None:
     for label, part in rows:
         print(f"{label:{width}}  {100 * part:5.1f} %")
     print(out)
-
-
-def read_labels(text: str) -> list[str]:
-    """The labels of a list with commas, each once.
-
-    Raises:
-        UserError: if there is none, or more than a mask can tell apart.
-    """
-    from captionseg.records import UserError
-
-    labels = list(dict.fromkeys(" ".join(part.split()) for part in text.split(",") if part.strip()))
-    if not labels:
-        raise UserError('--labels: give at least one, for example --labels "zebra, grass"')
-    if len(labels) > 255:
-        raise UserError(f"--labels: {len(labels)} labels; a picture can be segmented with at most 255 at once")
-    return labels
 
 
 def check_params(arguments: argparse.Namespace) -> None:

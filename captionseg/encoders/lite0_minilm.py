@@ -23,6 +23,7 @@ from captionseg.encoders.encoder import Features, normalised
 from captionseg.encoders.text_tower import BertTower
 from captionseg.grids import squash
 from captionseg.records import UserError
+from captionseg.remarks import together
 from captionseg.runtime.device import Runtime
 from captionseg.storage import package_path
 
@@ -81,10 +82,12 @@ class Lite0MiniLM:
         """See Encoder; D = 384. Equal texts are encoded once."""
         unique = sorted(set(texts), key=lambda t: (len(t), t))  # batches of like length waste no padding
         rows = []
-        for start in range(0, len(unique), TEXT_BATCH):
-            tokens = self.text_tower.tokens(unique[start : start + TEXT_BATCH]).to(self.runtime.device)
-            with torch.inference_mode():
-                rows.append(normalised(self.text_tower(tokens).cpu().numpy()))
+        with together():
+            for start in range(0, len(unique), TEXT_BATCH):
+                tokens = self.text_tower.tokens(unique[start : start + TEXT_BATCH])
+                tokens = tokens.to(self.runtime.device)
+                with torch.inference_mode():
+                    rows.append(normalised(self.text_tower(tokens).cpu().numpy()))
         table = dict(zip(unique, np.concatenate(rows), strict=True)) if rows else {}
         return np.stack([table[t] for t in texts]) if texts else np.zeros((0, 384), np.float32)
 

@@ -20,6 +20,7 @@ from captionseg.encoders.encoder import Features, normalised
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
 from captionseg.records import UserError
+from captionseg.remarks import clip_cut, together, too_long
 from captionseg.runtime.device import Runtime
 
 Dense = Literal["joint", "tokens"]
@@ -70,10 +71,14 @@ class OpenClip:
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
         rows = []
-        for start in range(0, len(texts), 256):
-            tokens = self.runtime.to(self.tokenizer(list(texts[start : start + 256])))
-            with torch.inference_mode(), self.runtime.autocast():
-                rows.append(self.model.encode_text(tokens).float().cpu().numpy())
+        with together():
+            for start in range(0, len(texts), 256):
+                part = list(texts[start : start + 256])
+                tokens = self.tokenizer(part)
+                too_long(clip_cut(self.tokenizer, part, tokens), tokens.shape[1])
+                tokens = self.runtime.to(tokens)
+                with torch.inference_mode(), self.runtime.autocast():
+                    rows.append(self.model.encode_text(tokens).float().cpu().numpy())
         return normalised(np.concatenate(rows)) if rows else np.zeros((0, 1), np.float32)
 
 

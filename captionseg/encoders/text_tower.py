@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.records import UserError
+from captionseg.remarks import clip_cut, too_long
 
 
 class TextTower(Protocol):
@@ -33,7 +34,8 @@ class TextTower(Protocol):
     def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """[T, n] int64 on the CPU, zeros after the end of each text, n as the longest needs.
 
-        Texts of more than `longest` tokens, or than the context, are cut; their end stays.
+        Texts of more than `longest` tokens, or than the context, are cut; their end stays. It is
+        said which (`captionseg.remarks`).
         """
         ...
 
@@ -87,8 +89,11 @@ class BertTower(nn.Module):
 
     def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """See TextTower."""
-        self.encode.enable_truncation(min(longest or self.context, self.context))
-        return torch.tensor([found.ids for found in self.encode.encode_batch(list(texts))], dtype=torch.int64)
+        context = min(longest or self.context, self.context)
+        self.encode.enable_truncation(context)
+        rows = self.encode.encode_batch(list(texts))
+        too_long((text for text, row in zip(texts, rows, strict=True) if row.overflowing), context)
+        return torch.tensor([found.ids for found in rows], dtype=torch.int64)
 
     def special(self, tokens: Tensor) -> Tensor:
         """See TextTower: [PAD], [CLS] and [SEP]."""
@@ -187,7 +192,9 @@ class ClipTower(nn.Module):
 
     def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """See TextTower."""
-        found = self.encode(list(texts), context_length=min(longest or self.context, self.context))
+        context = min(longest or self.context, self.context)
+        found = self.encode(list(texts), context_length=context)
+        too_long(clip_cut(self.encode, texts, found), context)
         return found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]  # 0 is "!" inside a text
 
     def special(self, tokens: Tensor) -> Tensor:

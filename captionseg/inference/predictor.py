@@ -19,6 +19,7 @@ from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import normalised, pixel_inputs, stacked, without_regions
 from captionseg.records import Inputs, UserError, one_line
+from captionseg.remarks import once, quoted
 from captionseg.runtime.device import detect
 from captionseg.segmenters import REGION_MAKERS, MaskMaker, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
@@ -98,7 +99,12 @@ class Predictor:
         Raises:
             UserError: for no label, or an array that is no such image.
         """
-        return self._run(label, image, labels).cpu().numpy().astype(np.int16)
+        found = self._run(label, image, labels).cpu().numpy().astype(np.int16)
+        choices = getattr(self.model.config, "zero_shot", None)
+        if len(labels) == 1 and getattr(choices, "background", None) is None:
+            once(f"labels: with {quoted(labels[0])} alone and no background every pixel is that; "
+                 "name what else there is")
+        return found
 
     def logits(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[C, H, W] float32 mask logits: cosines of pixels and labels. Raises as `segment`."""

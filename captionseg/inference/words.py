@@ -14,6 +14,7 @@ import torch
 from captionseg.encoders import Encoder
 from captionseg.encoders.text_tower import TextTower
 from captionseg.modeling.segmenter import Reads
+from captionseg.remarks import together
 from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 
@@ -71,7 +72,7 @@ def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder],
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         device = next(model.parameters()).device
-        with torch.inference_mode():
+        with torch.inference_mode(), together():
             rows = [model.encode_text(torch.from_numpy(tokens(texts[i : i + batch])).to(device)).float().cpu().numpy()
                     for i in range(0, len(texts), batch)]  # fmt: skip
         return np.concatenate(rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,10 +112,14 @@ def judged(concept: Concept, true: Collection[str] | None, own: Collection[str])
 
 def marked(caption: str, own: Collection[str], lemma: dict[str, str]) -> Iterator[tuple[str, bool]]:
     """Pieces of a caption, and whether each is a word of one of its own concepts."""
-    words = {word for text in own for word in text.split()}
-    for piece in re.findall(r"[^\W_]+(?:'[^\W_]+)?|.", caption, flags=re.DOTALL):
-        low = piece.lower()
-        yield piece, low in words or lemma.get(low, low) in words
+    words, matches = Vocabulary(tuple(sorted(own)), lemma).read(caption)
+    inside = {number for match in matches for number in range(match.first, match.last + 1)}
+    end = 0
+    for number, word in enumerate(words):
+        yield from ((piece, False) for piece in (caption[end : word.start],) if piece)
+        yield caption[word.start : word.end], number in inside
+        end = word.end
+    yield from ((piece, False) for piece in (caption[end:],) if piece)
 
 
 def thumbnails(run: Artifacts, uids: Sequence[str], images: dict[str, np.ndarray], folder: Path,

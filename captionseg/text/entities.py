@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 
-from captionseg.text.vocabulary import packaged, singulars
+from captionseg.text.lemmas import packaged, plurals_of
+from captionseg.text.vocabulary import Vocabulary
+from captionseg.text.words import tokens
 
 PUBLISHED = tuple(packaged("published_entities.txt"))
 """The 100 frequent entities of CC12M, in lower case ("TV" and "tv" are one here)."""
@@ -18,7 +19,6 @@ SYNONYMS: Mapping[str, str] = {
 """Entity -> the one that it is counted as."""
 
 MASK = "[MASK]"
-_WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
 
 
 def merged(entity: str) -> str:
@@ -29,17 +29,24 @@ def merged(entity: str) -> str:
 class Masker:
     """Replaces entities of captions by MASK.
 
-    Words are compared whole, whatever their case, in singular and plural; everything between them stays as it is.
+    What is masked is what a Vocabulary of the same words finds in the caption (`Vocabulary.read`),
+    with the 's after it; everything between stays as it is.
 
     Args:
-        words: single words in lower case, all that may ever be masked; synonyms of one of them are added.
-        lemma: word of the corpus -> singular, as a Vocabulary has it; regular plurals are known without it.
+        words: all that may ever be masked, of one word or several; synonyms of them are added.
+        lemma: of the Vocabulary that the words are of; without it, the plurals of
+            `captionseg.text.lemmas`.
     """
 
     def __init__(self, words: Collection[str], lemma: Mapping[str, str] | None = None) -> None:
-        known = frozenset(words)
-        self.words, self.lemma = known | {word for word, one in SYNONYMS.items() if one in known}, lemma or {}
-        self.stems: dict[str, str | None] = {}  # of the words seen so far
+        known = dict.fromkeys(words)
+        added = [word for word, one in SYNONYMS.items() if one in known and word not in known]
+        if lemma is not None:  # that knows the corpus's words, so none of the synonyms'
+            ends = {tokens(word)[-1] for word in added}
+            plurals = {plural: end for end in sorted(ends) for plural in plurals_of(end)}
+            lemma = plurals | dict(lemma)
+        self.vocabulary = Vocabulary((*known, *added), lemma)
+        self.words = frozenset(self.vocabulary.concepts)
 
     def __call__(self, caption: str, entities: Collection[str] | None = None, *,
                  most: int | None = None) -> tuple[str, list[str]]:  # fmt: skip
@@ -51,21 +58,15 @@ class Masker:
             most: so many at most, the first.
         """
         chosen = self.words if entities is None else entities
+        words, matches = self.vocabulary.read(caption)
         found: list[str] = []
-
-        def change(match: re.Match[str]) -> str:
-            stem = self.stem(match.group().lower())
-            name = next((n for n in (stem, merged(stem)) if n in chosen), None) if stem else None
+        parts, end = [], 0
+        for match in matches:
+            said = self.vocabulary.concepts[match.number]
+            name = next((n for n in (said, merged(said)) if n in chosen), None)
             if name is None or (most is not None and len(found) >= most):
-                return match.group()
+                continue
             found.append(name)
-            return MASK
-
-        return _WORD.sub(change, caption), found
-
-    def stem(self, word: str) -> str | None:
-        """The one of the words that a word in lower case is a form of."""
-        if word not in self.stems:
-            forms = (word, self.lemma.get(word), *singulars(word), word.removesuffix("'s"))
-            self.stems[word] = next((w for w in forms if w in self.words), None)
-        return self.stems[word]
+            parts += [caption[end : words[match.first].start], MASK]
+            end = words[match.last].after
+        return "".join([*parts, caption[end:]]), found

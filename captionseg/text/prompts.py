@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from captionseg.records import UserError
+from captionseg.remarks import examples, once, quoted
+
+UNKNOWN = ("", "\U0001fae8")  # nothing, and an emoji that is in no vocabulary of word pieces
 
 SIMPLE = ("a photo of a {}.",)
 """GroupViT's segmentation prompt, full stop included."""
@@ -46,6 +50,38 @@ def class_embeddings(names: Sequence[str], encode: Callable[[Sequence[str]], np.
         encode: texts -> [T, D] embeddings.
         templates: each with one {}.
     """
+    found = embedded(names, encode, templates)
+    say_alike(names, found)
+    strange = [i for i, name in enumerate(names) if name and not re.search("[A-Za-z0-9]", name)]
+    if strange:
+        nothing = embedded(UNKNOWN, encode, templates)
+        lost = [names[i] for i in strange if (np.abs(nothing - found[i]).max(1) < ALIKE).any()]
+        if lost:
+            once(f"the text encoder knows no character of {examples(lost)}: the scores of such "
+                 "a name mean nothing")
+    return found
+
+
+ALIKE = 1e-5  # of L2-normalised embeddings: the same tokens in batches of other widths
+
+
+def embedded(names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray],
+             templates: Sequence[str]) -> np.ndarray:  # fmt: skip
+    """See `class_embeddings`."""
     texts = [template.format(name) for name in names for template in templates]
     mean = encode(texts).reshape(len(names), len(templates), -1).mean(1)
     return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def say_alike(names: Sequence[str], embeddings: np.ndarray) -> None:
+    """Say which different names a text encoder cannot tell apart: one of them gets every pixel."""
+    line = embeddings @ np.cos(np.arange(embeddings.shape[1]))  # equal ones are side by side on it
+    order = np.argsort(line, kind="stable")
+    near = np.abs(np.diff(embeddings[order], axis=0)).max(1, initial=0) < ALIKE
+    pairs = [(first, second) for a, b in zip(order[:-1][near], order[1:][near], strict=True)
+             if (first := str(names[int(a)])) != (second := str(names[int(b)]))]
+    if pairs:
+        more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
+        first, second = pairs[0]
+        once(f"the text encoder cannot tell {quoted(first)} from {quoted(second)}{more}: one "
+             "of them is never found")

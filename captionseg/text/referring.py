@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from captionseg.records import UserError
-from captionseg.text.nouns import load
+from captionseg.text.nouns import load, parsed
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
@@ -122,5 +122,5 @@ def referring(
     captions: Sequence[str], model: str | None = None, *, skip: Collection[str] = ()
 ) -> Iterator[list[Reference]]:
     """Per caption its `references`, by the pipeline of `captionseg.text.nouns.load`."""
-    for doc in load(model).pipe(captions, batch_size=512):
+    for doc in load(model).pipe(parsed(captions), batch_size=512):
         yield references(doc, skip=skip)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from captionseg.records import UserError, one_line
+from captionseg.remarks import clip_cut, too_long
 from captionseg.storage import package_path
 
 Kind = Literal["clip", "bert"]
@@ -22,7 +23,10 @@ class Tokenizer(Protocol):
     mask: int
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """[T, n] int64, zeros after the end of each text, n as the longest needs; texts that are too long are cut."""
+        """[T, n] int64, zeros after the end of each text, n as the longest needs.
+
+        Texts that are too long are cut, and it is said which (`captionseg.remarks`).
+        """
         ...
 
     def save(self, folder: Path) -> None:
@@ -61,7 +65,11 @@ class ClipTokens:
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """See Tokenizer."""
-        return cut(self.encode(list(texts)).numpy()) if len(texts) else np.zeros((0, 1), np.int64)
+        if not len(texts):
+            return np.zeros((0, 1), np.int64)
+        found = self.encode(list(texts)).numpy()
+        too_long(clip_cut(self.encode, texts, found), self.context)
+        return cut(found)
 
     def save(self, folder: Path) -> None:
         """See Tokenizer."""
@@ -87,6 +95,8 @@ class BertTokens:
         if not len(texts):
             return np.zeros((0, 1), np.int64)
         found = self.encode(list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="np")
+        rows = zip(texts, found.encodings or (), strict=False)
+        too_long((text for text, row in rows if row.overflowing), self.context)
         return found["input_ids"].astype(np.int64)
 
     def save(self, folder: Path) -> None:

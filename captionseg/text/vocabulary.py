@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import functools
-import re
+import itertools
+import logging
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from captionseg.records import UserError
+from captionseg.remarks import examples
+from captionseg.text.lemmas import packaged, singulars
 from captionseg.text.nouns import nouns
+from captionseg.text.words import Word, adjoin, split, tokens
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+__all__ = ["Match", "Vocabulary", "VocabularyParams", "build", "default_stop", "packaged",
+           "plurals", "tokens"]  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,54 +46,108 @@ class VocabularyParams:
     spacy_model: str | None = None
 
 
+class Match(NamedTuple):
+    """Words of a caption, `first` to `last`, both of the match, that name concept `number`."""
+
+    first: int
+    last: int
+    number: int
+
+
 @dataclass(frozen=True)
 class Vocabulary:
-    """Concepts, most frequent first, and the singular of each plural that the corpus holds."""
+    """Concepts, most frequent first, and which words are forms of theirs.
+
+    Whoever asks which concepts a caption names, or where, asks `read`: the vocabulary's counts, the
+    words of a caption and its masked entities are of the same matches.
+
+    Attributes:
+        concepts: as they are written.
+        lemma: plural -> singular; None knows the plurals of `captionseg.text.lemmas`.
+    """
 
     concepts: tuple[str, ...]
-    lemma: dict[str, str]
+    lemma: Mapping[str, str] | None
 
     @functools.cached_property
     def column(self) -> dict[tuple[str, ...], int]:
-        """The words of a concept -> its number."""
-        return {tuple(tokens(c)): i for i, c in enumerate(self.concepts)}
+        """The words of a concept -> its number; of those with the same words the first counts."""
+        column: dict[tuple[str, ...], int] = {}
+        for number, concept in enumerate(self.concepts):
+            column.setdefault(tuple(tokens(concept)), number)
+        column.pop((), None)  # of signs alone
+        return column
+
+    @functools.cached_property
+    def longest(self) -> dict[str, int]:
+        """First word of a concept -> how many words the longest such concept has."""
+        longest: dict[str, int] = {}
+        for concept in self.column:
+            longest[concept[0]] = max(len(concept), longest.get(concept[0], 0))
+        return longest
+
+    @functools.cached_property
+    def _seen(self) -> dict[str, tuple[tuple[str, ...], int]]:
+        return {}  # words so far -> see `forms`
+
+    def forms(self, word: str) -> tuple[tuple[str, ...], int]:
+        """What a word may stand for, itself or its singular; and the longest concept so begun."""
+        if (known := self._seen.get(word)) is None:
+            more = singulars(word) if self.lemma is None else (self.lemma.get(word, word),)
+            forms = tuple(dict.fromkeys((word, *more)))
+            known = self._seen[word] = forms, max(self.longest.get(form, 0) for form in forms)
+        return known
+
+    def read(self, caption: str) -> tuple[list[Word], list[Match]]:
+        """The words of a caption, and the concepts that it names, in order.
+
+        Words count whole ("car" is not in "carpet"). A concept of several must stand there as those
+        words in a row, with spaces or hyphens between. Of concepts that overlap the longest counts,
+        then the first: a hot dog is no dog.
+        """
+        words = split(caption)
+        found = [match for start, word in enumerate(words) if self.forms(word.key)[1]
+                 for match in self._starting(caption, words, start)]
+        if any(m.first != m.last for m in found):
+            free, taken = np.ones(len(words), bool), []
+            for m in sorted(found, key=lambda m: (m.first - m.last, m.first)):
+                if free[m.first : m.last + 1].all():
+                    free[m.first : m.last + 1] = False
+                    taken.append(m)
+            found = sorted(taken)
+        return words, found
+
+    def _starting(self, caption: str, words: Sequence[Word], start: int) -> Iterator[Match]:
+        """The matches that begin with a word, one of each length."""
+        forms: list[tuple[str, ...]] = []
+        for last in range(start, min(start + self.forms(words[start].key)[1], len(words))):
+            if last > start and not adjoin(caption, words[last - 1], words[last]):
+                return
+            forms.append(self.forms(words[last].key)[0])
+            numbers = (self.column.get(said, -1) for said in itertools.product(*forms))
+            if (number := next((n for n in numbers if n >= 0), -1)) >= 0:
+                yield Match(start, last, number)
 
     def named(self, captions: Sequence[str]) -> csr_array:
-        """[N, C] bool: which captions name which concepts, by whole words ("car" is not in "carpet").
-
-        A concept of several words must stand in the caption as those words in a row.
-        """
-        column, longest = self.column, max((len(c) for c in self.column), default=0)
+        """[N, C] bool: which captions name which concepts, see `read`."""
         rows, columns = [], []
         for row, caption in enumerate(captions):
-            words = [self.lemma.get(w, w) for w in tokens(caption)]
-            found = {column[gram] for n in range(1, longest + 1) for start in range(len(words) - n + 1)
-                     if (gram := tuple(words[start : start + n])) in column}
+            found = sorted({match.number for match in self.read(caption)[1]})
             rows += [row] * len(found)
-            columns += sorted(found)
+            columns += found
         ones = np.ones(len(rows), bool)
         return csr_array((ones, (rows, columns)), shape=(len(captions), len(self.concepts)))
 
     def words(self, caption: str) -> list[tuple[str, int]]:
         """The caption word by word, as written, with the number of the concept that each belongs to, -1 for none.
 
-        What is between words is in none of them. Of concepts that overlap the longest counts, then the first.
+        What is between words is in none of them. See `read`.
         """
-        column, written = self.column, [str(w) for w in _WORD.findall(caption)]
-        lower: list[str] = [w.lower() for w in written]
-        words: list[str] = [self.lemma.get(w, w) for w in lower]
-        found, longest = np.full(len(words), -1), max((len(c) for c in column), default=0)
-        for n in range(longest, 0, -1):
-            for start in range(len(words) - n + 1):
-                part = slice(start, start + n)
-                if (number := column.get(tuple(words[part]), -1)) >= 0 and (found[part] < 0).all():
-                    found[part] = number
-        return list(zip(written, found.tolist(), strict=True))
-
-
-def tokens(caption: str) -> list[str]:
-    """Lower-case words; apostrophes inside a word stay."""
-    return _WORD.findall(caption.lower())
+        words, found = self.read(caption)
+        number = [-1] * len(words)
+        for match in found:
+            number[match.first : match.last + 1] = [match.number] * (match.last + 1 - match.first)
+        return [(caption[word.start : word.end], n) for word, n in zip(words, number, strict=True)]
 
 
 def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
@@ -95,54 +157,74 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
         UserError: if nothing is left, or the file cannot be read.
     """
     if params.file is not None:
-        concepts = read_words(params.file, "curate.vocabulary.file")
-        if not concepts:
-            raise UserError(f"curate.vocabulary.file: {params.file} holds no concept; write one a line")
-        return Vocabulary(tuple(dict.fromkeys(concepts)), plurals(concepts, captions))
+        return listed(params.file, captions)
     stop = set(read_words(params.stop, "curate.vocabulary.stop") if params.stop else default_stop())
-    count: Counter[str] = Counter()
     forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    said: list[set[str]] = []
     for row in nouns(captions, params.spacy_model):
-        count.update({lemma for _, lemma in row})
+        said.append({word for word, _ in row})
         for word, lemma in row:
             forms[word][lemma] += 1
+    # one lemma a word, so that every caption that counts for a concept names it
+    lemma = {word: lemmas.most_common(1)[0][0] for word, lemmas in forms.items()}
+    rows = ({lemma[word] for word in words} for words in said)
+    count = Counter(itertools.chain.from_iterable(rows))
     frequent = [c for c, n in sorted(count.items(), key=lambda item: (-item[1], item[0]))
                 if n >= params.minimum and c not in stop and len(c) > 1][: params.size]
     if not frequent:
         raise UserError(f"curate.vocabulary: no noun stands in {params.minimum} of {len(captions)} captions; "
                         "lower curate.vocabulary.minimum or give a file")
-    lemma = {word: lemmas.most_common(1)[0][0] for word, lemmas in forms.items()}
     return Vocabulary(tuple(frequent), lemma)
 
 
+def listed(path: str, captions: Sequence[str]) -> Vocabulary:
+    """The concepts of a file; what of it can name nothing is said.
+
+    Raises:
+        UserError: if the file cannot be read, or holds no concept.
+    """
+    where = "curate.vocabulary.file"
+    lines = list(dict.fromkeys(read_words(path, where)))
+    concepts: dict[tuple[str, ...], str] = {}
+    again, signs = [], []
+    for line in lines:
+        if not (words := tuple(tokens(line))):
+            signs.append(line)
+        elif concepts.setdefault(words, line) != line:
+            again.append(line)
+    if not concepts:
+        raise UserError(f"{where}: {path} holds no concept; write one a line")
+    found = Vocabulary(tuple(concepts.values()), plurals(concepts.values(), captions))
+    never = np.flatnonzero(np.asarray(found.named(captions).sum(0)).ravel() == 0)
+    for wrong, why in (
+        (signs, "have no letter and are left out"),
+        (again, "have the words of another one and are left out"),
+        ([found.concepts[n] for n in never], "stand in no caption"),
+    ):
+        if wrong:
+            log.warning("%s: of %d concepts %d %s: %s", where, len(lines), len(wrong), why,
+                        examples(wrong))  # fmt: skip
+    return found
+
+
 def plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
-    """Words of the captions that are a regular plural of a word of the concepts -> that word."""
+    """Words of the captions that are a plural of a word of the concepts -> that word."""
     single = {word for concept in concepts for word in tokens(concept)}
-    seen = {word for caption in captions for word in tokens(caption)} - single
-    guess = {word: next((s for s in singulars(word) if s in single), None) for word in seen}
-    return {word: s for word, s in guess.items() if s}
-
-
-def singulars(word: str) -> tuple[str, ...]:
-    """What a word would be the regular plural of: dogs, buses, babies."""
-    return (word[:-1], word[:-2], word[:-3] + "y") if word[-1:] == "s" else ()
+    seen = {word for caption in captions for word in tokens(caption)}
+    guess = ((word, next((s for s in singulars(word) if s in single), word)) for word in seen)
+    return {word: one for word, one in guess if one != word}
 
 
 def read_words(path: str, where: str) -> list[str]:
-    """Lower-case lines of a file without blanks and # comments."""
+    """Lines of a file in lower case, composed, without blanks and # comments."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where}: {path} cannot be read: {error}") from None
-    return [line.strip().lower() for line in lines if line.strip() and not line.startswith("#")]
+    lines = [" ".join(unicodedata.normalize("NFC", line).lower().split()) for line in lines]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def default_stop() -> list[str]:
     """The packaged list of nouns that name no visible thing of their own."""
     return packaged("stop_nouns.txt")
-
-
-def packaged(name: str) -> list[str]:
-    """Lines of a list that lies beside this file, without blanks and # comments."""
-    text = (resources.files("captionseg.text") / name).read_text()
-    return [line for line in text.splitlines() if line and not line.startswith("#")]

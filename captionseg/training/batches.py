@@ -17,6 +17,7 @@ from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch, UserError
+from captionseg.remarks import may_be_cut, together
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary
@@ -39,6 +40,13 @@ class Words:
         self.sentences, self.concepts, self.templates = data.sentences, data.concepts, templates(prompts)
         self.tower = data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
         self.tokens = tokenizer_of(reads, tower=self.tower)
+        self.say_long(reads.context)
+
+    def say_long(self, context: int) -> None:
+        """Say once, before the first batch, which texts are cut."""
+        texts = [*self.sentences.captions, *(self.sentences.masked or ()), *self.concepts]
+        with together():
+            self.tokens([text for text in texts if may_be_cut(text, context)])
 
     def __call__(self, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator,
                  mine: slice = slice(None)) -> dict[str, Tensor]:  # fmt: skip

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from PIL import Image
 from captionseg.datasets.shards import read_images
 from captionseg.inference import Predictor, Protocol, RefineParams, read_image
 from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
+from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import UserError
+from captionseg.remarks import forget
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
 from captionseg.storage import read_arrays
 from captionseg.training.pretrain import copy_encoder
@@ -45,6 +48,21 @@ def test_labels_of_the_size_of_the_picture(predictor):
     assert (logits.shape, logits.dtype) == ((3, 40, 25), np.float32)
     np.testing.assert_array_equal(labels, logits.argmax(0))
     assert (predictor.segment(image, ["dog"]) == 0).all()
+
+
+def test_one_label_without_a_background_is_said_to_get_every_pixel(predictor, caplog):
+    forget()
+    image = np.zeros((20, 30, 3), np.uint8)
+    predictor.segment(image, ["dog", "cat"])
+    assert caplog.messages == []
+    for _ in range(2):
+        predictor.segment(image, ["dog"])
+    assert caplog.messages == ["labels: with 'dog' alone and no background every pixel is that; "
+                               "name what else there is"]  # fmt: skip
+    choices = SimpleNamespace(reads=predictor.model.config.reads, zero_shot=ZeroShot(background=0.5))
+    predictor.model.config = choices
+    predictor.segment(image, ["cat"])
+    assert len(caplog.messages) == 1
 
 
 def test_a_picture_is_prepared_as_the_stages_prepare_it(predictor, world):

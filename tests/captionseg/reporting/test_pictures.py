@@ -43,6 +43,10 @@ def test_own_nouns_are_marked_by_their_singular_and_nothing_is_lost():
     pieces = list(marked(caption, {"zebra", "car"}, {"zebras": "zebra"}))
     assert "".join(piece for piece, _ in pieces) == caption
     assert [piece for piece, own in pieces if own] == ["zebras", "car"]
+    caption = "A car's fire-hydrants, a fire and a hydrant."
+    pieces = list(marked(caption, {"fire hydrant", "car"}, {"hydrants": "hydrant"}))
+    assert "".join(piece for piece, _ in pieces) == caption
+    assert [piece for piece, own in pieces if own] == ["car", "fire", "hydrants"]
 
 
 def test_gap_counts_what_is_shown_and_what_is_named(recipes, folders):

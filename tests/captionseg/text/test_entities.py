@@ -3,6 +3,7 @@
 import pytest
 
 from captionseg.text.entities import MASK, PERSONS, PUBLISHED, SYNONYMS, Masker, merged
+from captionseg.text.vocabulary import Vocabulary
 
 MASKER = Masker(PUBLISHED)
 
@@ -40,9 +41,27 @@ def test_words_in_their_place(caption, masked, found):
     assert MASKER(caption) == (masked, found)
 
 
-def test_irregular_plurals_are_those_of_the_corpus():
-    assert Masker(["mouse"])("three mice") == ("three mice", [])
+def test_plurals_are_those_of_the_corpus_where_there_is_one_else_of_the_table():
+    assert Masker(["mouse"])("three mice") == ("three [MASK]", ["mouse"])
     assert Masker(["mouse"], {"mice": "mouse"})("three mice") == ("three [MASK]", ["mouse"])
+    assert Masker(["run"], {"dogs": "dog"})("it runs") == ("it runs", [])  # a verb of the corpus
+    masker = Masker(["people"], {"dogs": "dog"})
+    assert masker("men and boys", ["people"]) == ("[MASK] and [MASK]", ["people", "people"])
+
+
+@pytest.mark.parametrize(("caption", "masked", "found"), [
+    ("a red fire hydrant", "a red [MASK]", ["fire hydrant"]),
+    ("Fire-Hydrants burn", "[MASK] burn", ["fire hydrant"]),
+    ("a dog-friendly bar", "a [MASK]-friendly bar", ["dog"]),
+    ("the dog\u2019s hot dogs", "the [MASK] [MASK]", ["dog", "hot dog"]),
+    ("playing cards, beards, pants", "playing cards, beards, pants", []),
+    ("cafe\u0301 car\u00e9", "[MASK] car\u00e9", ["caf\u00e9"]),
+])  # fmt: skip
+def test_what_is_masked_is_what_the_vocabulary_names(caption, masked, found):
+    words = ("fire hydrant", "dog", "hot dog", "car", "bear", "pan", "caf\u00e9", "fire")
+    assert Masker(words)(caption, words) == (masked, found)
+    named = Vocabulary(words, None).named([caption]).indices
+    assert {words[n] for n in named} == set(found)
 
 
 def test_what_is_chosen_is_masked_its_synonyms_too():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from captionseg import remarks
 from captionseg.records import UserError
 from captionseg.text.prompts import PROMPTS, SIMPLE, class_embeddings, templates
 
@@ -33,3 +34,28 @@ def test_each_template_has_one_gap(name, count):
 def test_a_set_that_is_not_there_is_one_line():
     with pytest.raises(UserError, match=r"prompts: 'simpel' is not valid \(valid: simple, segment, tcl, imagenet\)"):
         templates("simpel")
+
+
+def embed(texts):
+    """Of a reader of lower-case ASCII, to which all else is the same."""
+    known = [text.lower().encode("ascii", "replace") for text in texts]
+    rows = np.array([np.bincount(list(text), minlength=128) for text in known], np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_names_that_an_encoder_cannot_tell_apart_are_said(caplog):
+    remarks.forget()
+    for _ in range(2):
+        class_embeddings(["zebra", "dog", "Zebra", "ZEBRA", "dog"], embed)
+    assert caplog.messages == [
+        "the text encoder cannot tell 'zebra' from 'Zebra', and 1 more such pairs: "
+        "one of them is never found"]  # fmt: skip
+
+
+def test_a_name_that_an_encoder_does_not_know_is_said(caplog):
+    remarks.forget()
+    class_embeddings(["zebra", "\U0001f993"], embed)
+    class_embeddings(["42", "caf\u00e9"], embed)
+    assert caplog.messages == [
+        "the text encoder knows no character of '\U0001f993': "
+        "the scores of such a name mean nothing"]  # fmt: skip

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from captionseg.records import UserError
+from captionseg.remarks import forget, together
 from captionseg.text.tokenizers import BertTokens, cut, tokenizer
 
 
@@ -45,3 +46,20 @@ def test_a_folder_without_a_tokenizer_is_one_line(tmp_path):
 def test_padding_that_nobody_needs_is_cut():
     assert cut(np.array([[1, 0, 0], [1, 2, 0]])).tolist() == [[1, 0], [1, 2]]
     assert cut(np.zeros((2, 3), int)).shape == (2, 1)
+
+
+@pytest.mark.parametrize("kind", ["clip", "bert"])
+def test_what_is_cut_is_said_once_a_text(kind, caplog):
+    forget()
+    tokens = tokenizer(kind, context=6)
+    short, just, longer, other = "a cat", "one two three four", "one two three four five", "a " * 7
+    tokens([short, just])
+    assert caplog.messages == []
+    tokens([short, longer])
+    tokens([longer])
+    with together():
+        tokens([just, other])
+        tokens(["zebra " * 9])
+    said = "longer than the 6 tokens that the text encoder reads, the rest is left out: "
+    assert [m.partition(said)[::2] for m in caplog.messages] == [
+        ("1 text is ", repr(longer)), ("2 texts are ", f"{other!r}, 'zebra zebra zebra zebra zebra zebra z...'")]

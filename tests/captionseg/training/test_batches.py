@@ -16,6 +16,7 @@ from captionseg.encoders import TextSpace
 from captionseg.encoders.lite0_minilm import load_text_tower
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch, UserError
+from captionseg.remarks import forget
 from captionseg.storage import read_arrays
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training import loader
@@ -311,6 +312,17 @@ def test_tokens_of_a_caption_belong_to_the_concepts_of_its_words(data, space, ca
               for token, c in zip(tokens[0].tolist(), found[0].tolist(), strict=True)]  # fmt: skip
     padding = ["[PAD]"] * (len(marked) - len([t for t in tokens[0] if t]))
     assert " ".join(marked) == " ".join([expected, *padding])
+
+
+def test_captions_that_are_cut_are_said_once_and_before_the_first_batch(data, caplog):
+    forget()
+    long = "a dog " * 9
+    data = dataclasses.replace(data, sentences=Sentences(["a dog", long], None, None))
+    words = Words(data, Reads(tokens="bert", context=12), "simple")
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("1 text is longer than the 12 tokens that the text encoder")
+    words(np.array([1]), np.array([[-1]]), np.random.default_rng(0))
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("kind", ["clip", "bert"])

@@ -1,0 +1,78 @@
+"""Labels as people type them: a list with commas of any script."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+
+from captionseg.records import UserError
+from captionseg.remarks import examples, quoted
+
+log = logging.getLogger(__name__)
+
+_COMMA = re.compile("[,\uff0c\ufe50\u3001\uff64\u060c\u1363\u1802]")
+"""Comma: Latin, full-width, small, Chinese and Japanese, Arabic, Ethiopic, Mongolian."""
+
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+MOST = 255  # a mask of 8 bits has so many labels, and one value for none
+
+
+def read_labels(text: str, where: str = "--labels") -> list[str]:
+    """The labels of a list with commas, each once; what is left out is said in one line.
+
+    Spaces, capitals, invisible characters and the way that an accent is stored make no label
+    another one: the first spelling counts.
+
+    Args:
+        text: "zebra, grass".
+        where: it comes from, for messages.
+
+    Raises:
+        UserError: if there is none, more than a mask can tell apart, or one that is no text or
+            holds no word.
+    """
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise UserError(f"{where}: {quoted(text)} is no valid text; type it in UTF-8")
+    parts = [clean(part) for part in _COMMA.split(text)]
+    given = [part for part in parts if part]
+    labels: dict[str, str] = {}
+    again = []
+    for label in given:
+        same = unicodedata.normalize("NFKC", label).casefold()
+        if same in labels:
+            again.append(label)
+        else:
+            labels[same] = label
+    empty = len(parts) - len(given)
+    empty -= len(parts) > 1 and not parts[-1]  # a comma at the end is a habit
+    found = list(labels.values())
+    if not found:
+        raise UserError(f'{where}: give at least one, for example --labels "zebra, grass"')
+    if signs := [label for label in found if is_sign(label)]:
+        raise UserError(
+            f"{where}: {examples(signs)} holds no word; leave it out, or say what to look for"
+        )
+    if len(found) > MOST:
+        raise UserError(
+            f"{where}: {len(found)} labels; a picture can be segmented with at most {MOST} at once"
+        )
+    reasons = [f"{empty} with nothing between commas"] if empty else []
+    if again:
+        are = "is" if len(again) == 1 else "are"
+        reasons.append(f"{len(again)} that {are} there already ({examples(again)})")
+    if reasons:
+        log.warning("%s: left out %s", where, " and ".join(reasons))
+    return found
+
+
+def is_sign(label: str) -> bool:
+    """Punctuation alone, where an emoji is a word."""
+    return all(unicodedata.category(c)[0] in "PZC" for c in label)
+
+
+def clean(label: str) -> str:
+    """Composed, without what is not seen, one space between words."""
+    label = _INVISIBLE.sub("", label)
+    shown = "".join(" " if unicodedata.category(c) == "Cc" else c for c in label)
+    return " ".join(unicodedata.normalize("NFC", shown).split())

@@ -1,0 +1,80 @@
+"""What is a word, in any script, and when two spellings are the same."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from typing import NamedTuple
+
+JOINERS = "\u00ad\u200c\u200d\u2060"
+"""Invisible inside a word: soft hyphen, (non-)joiners, word joiner."""
+
+_HIDDEN = dict.fromkeys(map(ord, "\u00ad\u2060"))
+_SAME = {ord(c): "'" for c in "\u2019\u02bc\uff07"}  # other apostrophes
+_APART = re.compile(r"[^,;:!?()\[\]{}\"\u201c\u201d\u3001\u3002\uff0c\u060c|]+")
+
+
+class Word(NamedTuple):
+    """A word of a text.
+
+    Attributes:
+        start, end: its characters.
+        after: its end with a possessive 's.
+        key: that words are compared by.
+    """
+
+    start: int
+    end: int
+    after: int
+    key: str
+
+
+@functools.cache
+def _pattern() -> re.Pattern[str]:
+    """Words of letters, digits and the marks that combine with them."""
+    marks, start = [], None
+    for code in range(0x300, 0x1E950):  # above it are variation selectors alone
+        if (unicodedata.category(chr(code))[0] == "M") != (start is not None):
+            if start is None:
+                start = code
+            else:
+                marks.append(f"{chr(start)}-{chr(code - 1)}")
+                start = None
+    return _words(f"(?:[^\\W_]|[{''.join(marks)}{JOINERS}])")
+
+
+def _words(more: str) -> re.Pattern[str]:
+    """Group 1 is a word: a letter, `more` after it, apostrophes inside; then a possessive 's."""
+    possessive = f"'[sS](?!{more})"
+    return re.compile(rf"([^\W_]{more}*(?:(?!{possessive})'[^\W_]{more}*)*)(?:{possessive})?")
+
+
+_PLAIN = _words(r"[^\W_]")  # the same for ASCII, where it is faster
+
+
+def split(text: str) -> list[Word]:
+    """The words of a text, in order."""
+    if text.isascii():
+        found = _PLAIN.finditer(text)
+        return [Word(m.start(), m.end(1), m.end(), m.group(1).lower()) for m in found]
+    found = _pattern().finditer(text.translate(_SAME))
+    return [Word(m.start(), m.end(1), m.end(), key(m.group(1))) for m in found]
+
+
+def tokens(text: str) -> list[str]:
+    """The keys of a text's words; the possessive 's is of none, other apostrophes inside stay."""
+    return [word.key for word in split(text)]
+
+
+@functools.lru_cache(maxsize=65536)
+def key(word: str) -> str:
+    """What words are compared by: lower case, composed, full-width letters as plain ones."""
+    if word.isascii():
+        return word.lower()
+    return unicodedata.normalize("NFKC", word.translate(_HIDDEN)).lower()
+
+
+def adjoin(text: str, first: Word, second: Word) -> bool:
+    """Are two neighbouring words of one phrase? Spaces and hyphens do not part them, commas do."""
+    return _APART.fullmatch(text, first.after, second.start) is not None
