@@ -46,8 +46,9 @@ class Store:
     def __init__(self, root: Path, patience: float) -> None:
         home, uri = reproduction.home(root), reproduction.store_uri(root)
         self.root = root
-        # Whoever has it is one of us, busy for a while (the schema takes seconds), not stuck.
-        self.lock = FileLock(home / "mlflow.db.lock", timeout=4 * patience)
+        # Whoever has it is one of us, busy for a while (the schema takes seconds, on a machine that is
+        # busy a minute), not stuck; of one that died it is free.
+        self.lock = FileLock(home / "mlflow.db.lock", timeout=12 * patience)
         database, artifacts = reproduction.database(uri), None
         if database:
             artifacts = (database.parent / places.ARTIFACTS).as_uri()
