@@ -63,6 +63,8 @@ def read(root: Path) -> Finished | None:
     ):
         return None
     of_report = options(lock[REPORT]["cmd"])
+    if not {"metrics", "models", "areas", "pairs", "pictures"} <= set(of_report):
+        return None  # a stage of somebody else's
     metrics = root / of_report["metrics"]
     recorded = {
         out["path"]: out.get("md5") for entry in lock.values() for out in entry.get("outs", ())

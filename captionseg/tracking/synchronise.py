@@ -85,10 +85,10 @@ def synchronise(root: Path) -> str:
     Raises:
         UserError: stages are not up to date, or the store cannot be used.
     """
-    found = finished.read(root)
-    if found is None:
-        raise UserError("there are no reports that dvc.lock knows; run `dvc repro` first")
     try:
+        found = finished.read(root)
+        if found is None:
+            raise UserError("there are no reports that dvc.lock knows; run `dvc repro` first")
         database = reproduction.database(reproduction.store_uri(root))
         flow = "CAPTIONSEG_FLOW_RUN" in os.environ
         if database and not flow and shown(database, found.state):
@@ -99,7 +99,7 @@ def synchronise(root: Path) -> str:
         return _written(root, found)
     except UserError:
         raise
-    except Exception as error:  # of MLflow, sqlite, the lock, DVC
+    except Exception as error:  # of MLflow, sqlite, the lock, DVC, files that are broken
         raise UserError(f"tracking: {type(error).__name__}: {one_line(error, 300)}") from None
 
 

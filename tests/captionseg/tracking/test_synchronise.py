@@ -103,6 +103,10 @@ def test_what_is_not_up_to_date_is_not_shown(checkout, capsys):
         "error: there are no reports that dvc.lock knows; run `dvc repro` first\n",
     )
     assert shown(checkout) == (0, {}, [])
+    (checkout / "dvc.lock").write_text("<<<<<<< HEAD\nstages: {")
+    code, out, err = sync(capsys)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("error: tracking: ")
 
 
 def test_after_a_stage_report_is_shown_if_dvc_passes_over_it(checkout, monkeypatch):
