@@ -12,7 +12,12 @@ export DVC_NO_ANALYTICS := 1
 help: ## this list
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
+# Before anything is downloaded: pip would refuse a Python that this is not for, after all the rest.
+FITS = $(PYTHON) -c 'import re, sys; w = re.search("requires-python = .>=3.([0-9]+),<3.([0-9]+).", open("pyproject.toml").read()); \
+  v = "%d.%d" % sys.version_info[:2]; ok = (3, int(w[1])) <= sys.version_info[:2] < (3, int(w[2])); \
+  ok or sys.exit("error: Python 3.%s to 3.%d is needed, and $(PYTHON) is %s: make PYTHON=python3.%d ..." % (w[1], int(w[2]) - 1, v, int(w[2]) - 1))'
 $(VENV)/.done: requirements.lock pyproject.toml
+	@$(FITS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -22,6 +27,7 @@ venv: $(VENV)/.done ## .venv with the exact versions of requirements.lock
 
 repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 seconds when nothing changed)
 	dvc repro
+	@python -m captionseg sync || true
 	@python -m stages.gate || true
 	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make services"
 
@@ -73,13 +79,17 @@ segments: venv ## model of segments (USE), on phrases of captions and with curat
 ablation: venv ## CoCu's Table 3 in five rows, each a part of CoCu more than the last, as an experiment of DVC
 	dvc exp run -S 'curate.rules=[nouns,caption_retrieval,cocu,cocu_calibrated,cocu_naive,cocu_ranked]' \
 	  -S '+curate.variants={cocu_naive:{rule:cocu,ranking:a,clusters:0},cocu_ranked:{rule:cocu,clusters:0}}' \
-	  -S '+recipes.caption_retrieval-mil={curation:caption_retrieval,archive:caption_retrieval,about:"Table 3, row 1: concepts of the captions that fit the picture best."}' \
-	  -S '+recipes.cocu_naive-mil={curation:cocu_naive,archive:cocu_naive,about:"Table 3, row 2: concepts of similar pictures, ranked by relevance alone."}' \
-	  -S '+recipes.cocu_ranked-mil={curation:cocu_ranked,archive:cocu_ranked,about:"Table 3, row 3: ranked by Eq. 6 to 8, sampled without clusters."}'
+	  -S '+recipes.caption_retrieval-mil={curation:caption_retrieval,archive:caption_retrieval}' \
+	  -S '+about.caption_retrieval-mil="Table 3, row 1: concepts of the captions that fit the picture best."' \
+	  -S '+recipes.cocu_naive-mil={curation:cocu_naive,archive:cocu_naive}' \
+	  -S '+about.cocu_naive-mil="Table 3, row 2: concepts of similar pictures, ranked by relevance alone."' \
+	  -S '+recipes.cocu_ranked-mil={curation:cocu_ranked,archive:cocu_ranked}' \
+	  -S '+about.cocu_ranked-mil="Table 3, row 3: ranked by Eq. 6 to 8, sampled without clusters."'
 	$(KEEP) ablation --about "The parts of CoCu one by one: rows of its Table 3." \
 	  --recipes nouns-mil caption_retrieval-mil cocu_naive-mil cocu_ranked-mil cocu-mil
 
 services: venv ## Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
+	@python -m captionseg.tracking.places
 	@python -m flows.services start $(OPTIONS)
 
 mlflow: services
@@ -96,6 +106,7 @@ screenshots: services ## docs/pictures anew: a run in Prefect, recipes in MLflow
 	python docs/screenshots.py
 
 lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
+	@$(FITS)
 	rm -rf .work/lock && $(PYTHON) -m venv .work/lock
 	.work/lock/bin/python -m pip install --quiet ".[dev]"
 	.work/lock/bin/python -m pip freeze --exclude captionseg > requirements.lock.new

@@ -7,6 +7,7 @@
     captionseg export-segments sa1b
     captionseg evaluate --benchmark voc --root /data --recipe cocu-mil
     captionseg compare latest~1 latest
+    captionseg sync
 
 What a command needs is imported when it runs, so that --help comes at once.
 """
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from captionseg.tracking.command import add_compare
+from captionseg.tracking.command import add_compare, add_sync
 
 MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
 MODEL, SEGMENT_MODEL = MODELS / "cocu_calibrated-mil", MODELS / "cocu-use"
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     add_evaluate(commands)
     add_difference(commands)
     add_compare(commands)
+    add_sync(commands)
     return top
 
 

@@ -5,6 +5,7 @@ Sections are built when they are first asked for, so that a stage imports only w
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ class Params:
     """
 
     SECTIONS = ("seed", "runtime", "download", "caption", "index", "regions", "curate", "segment_text", "validate",
-                "pretrain", "recipes", "evaluate", "report", "gate", "regression")
+                "pretrain", "recipes", "about", "evaluate", "report", "gate", "regression")
 
     def __init__(self, path: Path | str = "params.yaml") -> None:
         self.path = Path(path)
@@ -118,7 +119,25 @@ class Params:
     def recipes(self) -> dict[str, Recipe]:
         from captionseg.training import Recipe
 
+        rows = self.raw.get("recipes")
+        for name, row in rows.items() if isinstance(rows, dict) else ():
+            if isinstance(row, dict) and "about" in row:  # it would be an input of the training
+                raise UserError(f"recipes.{name}.about: what a recipe stands for is no part of it; "
+                                f"write it in section about, as about: {{{name}: ...}}")
         return self._section("recipes", dict[str, Recipe])
+
+    @cached_property
+    def about(self) -> dict[str, str]:
+        found = build(dict[str, str], self.raw.get("about") or {}, "about")
+        if isinstance(self.raw.get("recipes"), dict):
+            check_keys(found, self.raw["recipes"], "about")
+        return found
+
+    @cached_property
+    def described(self) -> dict[str, Recipe]:
+        """`recipes`, each with what it stands for, for stages that show them."""
+        return {name: replace(recipe, about=self.about.get(name, ""))
+                for name, recipe in self.recipes.items()}  # fmt: skip
 
     @cached_property
     def evaluate(self) -> EvaluateParams:

@@ -53,7 +53,8 @@ def mlflow_page(server: str) -> str:
     asked = {"experiment_ids": [experiment], "filter": "tags.role = 'recipe'",
              "order_by": ["attributes.start_time DESC"], "max_results": 50}  # fmt: skip
     runs = ask(f"{api}/runs/search", asked).get("runs", [])
-    parents = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]}["mlflow.parentRunId"] for run in runs]
+    tags = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} for run in runs]
+    parents = [found["reproduction"] for found in tags]
     newest = [run["info"]["run_id"] for run, parent in zip(runs, parents, strict=True) if parent == parents[0]]
     if not newest:
         raise LookupError("MLflow has no recipe yet: make repro")

@@ -10,6 +10,8 @@ import contextlib
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from prefect.logging import get_run_logger
 from flows.plan import Stage
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")  # no proxy stands between
+PATIENCE = 600.0  # seconds that MLflow may take, for models that are sent far away
 PICTURE = 900  # width in pixels of a picture in an artifact, which is a row of the server's database
 
 
@@ -29,10 +32,26 @@ def publish(root: Path, stages: Sequence[Stage], run_id: str) -> None:
 
     What cannot be shown is a warning: the stages have ended well, and so does the run.
     """
+    synchronise(root, stages, run_id)
     try:
         show(root, stages, run_id)
     except Exception as error:
         warn(f"artifacts: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def synchronise(root: Path, stages: Sequence[Stage], run_id: str) -> None:
+    """Let MLflow show what the files hold, also where no stage ran that could have said it."""
+    reports = "reports/metrics.json" in {out for stage in stages for out in stage.outs}
+    if not reports or not (root / "dvc.lock").exists():
+        return
+    environ = {**os.environ, "CAPTIONSEG_FLOW_RUN": run_id, "PYTHONPATH": str(root)}
+    try:
+        done = subprocess.run([sys.executable, "-m", "captionseg", "sync"], cwd=root, env=environ,
+                              capture_output=True, text=True, timeout=PATIENCE)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return warn(f"MLflow: {error}")
+    if done.returncode:
+        warn(f"MLflow: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}")
 
 
 def warn(problem: str) -> None:

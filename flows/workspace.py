@@ -82,6 +82,9 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
             make(root, copy, job.overrides)
             say(f"working in {copy}: commit and changes of tracked files of {root}, with {' '.join(job.overrides)}")
         yield copy
+        if others := discard(copy):
+            names = ", ".join(others)
+            say(f"left out of the experiment, since this run did not make them: {names}")
         keep(root, copy, job.experiment)
         say(f"kept as experiment {job.experiment}: `dvc exp show`, `dvc exp apply {job.experiment}`")
         shutil.rmtree(copy)
@@ -138,10 +141,7 @@ def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
     if changes := git(root, "diff", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/",
                       "--dst-prefix=b/", "HEAD"):  # fmt: skip
         git(copy, "apply", "--index", "--whitespace=nowarn", "-", stdin=changes)
-    program = Path(__file__).with_name("override.py")
-    # -P: this folder stays off the path, where modules would have the names of others.
-    command = [sys.executable, "-P", "-W", "ignore", str(program), str(root), *overrides]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=_environ())
+    done = program("override.py", str(root), *overrides, cwd=copy)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         shutil.rmtree(copy, ignore_errors=True)
@@ -164,6 +164,32 @@ def keep(root: Path, copy: Path, name: str) -> None:
     git(copy, "-c", "user.name=captionseg", "-c", "user.email=captionseg@localhost", "commit", "--quiet", "--no-verify",
         "--no-gpg-sign", "--allow-empty", "--message", f"experiment {name}")  # fmt: skip
     git(root, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", str(copy), f"+HEAD:{ref}")
+
+
+def discard(copy: Path) -> list[str]:
+    """Delete reports of stages that are not up to date; their paths.
+
+    They came with the commit: kept, main's numbers would be this experiment's in `dvc exp show`.
+
+    Raises:
+        WorkspaceError: DVC cannot tell which.
+    """
+    done = program("stale.py", cwd=copy)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["DVC failed"]
+        raise WorkspaceError(f"reports in {copy}: {lines[-1]}")
+    found = [copy / path for path in json.loads(done.stdout.splitlines()[-1])]
+    gone = [path for path in found if path.exists()]
+    for path in gone:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return [path.relative_to(copy).as_posix() for path in gone]
+
+
+def program(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a file of this folder as a program of its own: DVC warns, locks and changes folders."""
+    # -P: this folder stays off the path, where modules would have the names of others.
+    command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).with_name(name)), *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=_environ())
 
 
 def sweep(root: Path, days: float = KEEP_DAYS) -> None:

@@ -9,7 +9,7 @@ from captionseg.reporting.comparison.inputs import Folders
 from captionseg.tracking import Tracker
 from stages.kinds import In, Out
 
-PARAMS = ("recipes",)
+PARAMS = ("recipes", "about")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
@@ -18,6 +18,6 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
 ) -> dict[str, float]:  # fmt: skip
     """Write the comparison; its numbers and files are those of the whole reproduction."""
     folders = Folders(metrics, recipes, plots, pictures, experiments, benchmarks)
-    numbers = write(folders, Outputs(markdown, page, charts), recipes=params.recipes)
+    numbers = write(folders, Outputs(markdown, page, charts), recipes=params.described)
     tracker.summary({"comparison": numbers}, [markdown, page, charts])
     return {name: float(value) for name, value in numbers.items() if isinstance(value, int)}

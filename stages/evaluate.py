@@ -1,6 +1,7 @@
 """evaluate: zero-shot scores of one recipe on the test split.
 
-Reads models/RECIPE, data/index, data/regions, data/truth and the encoder; writes reports/recipes/RECIPE.json, and the
+Reads models/RECIPE, data/index, data/regions, data/truth and the encoder; writes
+reports/recipes/RECIPE.json, the scores in it once more as DVC's metrics of this recipe, and the
 areas of every picture, which recipes are compared by.
 """
 
@@ -12,6 +13,7 @@ from captionseg.benchmarks.recipe import evaluate
 from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.storage import write_json
+from captionseg.tracking import Tracker, labels
 from stages.kinds import In, Out
 
 PARAMS = ("seed", "evaluate")
@@ -19,11 +21,18 @@ PARAMS = ("seed", "evaluate")
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     params: Params, *, recipe: str, model: In, pairs: In, index: In, regions: In, features: In, truth: In, scores: Out,
-    areas: Out,
+    metrics: Out, areas: Out, tracker: Tracker,
 ) -> dict[str, float]:
-    """Score one recipe."""
+    """Score one recipe; its numbers are true whatever becomes of the rest of the reproduction."""
     folders = Folders(Prepared(pairs, index, regions, features), truth)
     found = evaluate(model, folders, params.evaluate, seed=params.seed, recipe=recipe)
     write_json({"recipe": recipe, "benchmark": params.evaluate.name, **found.result}, scores)
     table.write(found.areas, found.uids, found.seeds, areas)
+    name = params.evaluate.name
+    also = {f"{name}@{by}": other["scores"] for by, other in found.result.get("also", {}).items()}
+    mine = {recipe: {name: found.result["scores"], **also} if found.result["scores"] else {}}
+    write_json(mine, metrics)
+    tracker.summary({"recipes": mine})
+    tracker.recipes({"recipes": mine}, {recipe: labels(params, recipe)}, benchmark=name,
+                    folders={"models": model.parent, "areas": areas, "pairs": pairs})
     return {**found.result["scores"], "images_per_second": found.images_per_second}

@@ -2,6 +2,9 @@
 
 Out is written in the work folder and moved into place at the end. Kept is written in place and never emptied (`persist`
 in dvc.yaml): for what is too dear to make twice, by stages that say there themselves what is finished.
+
+Note is written in place too, and neither DVC nor git knows it: what differs from run to run, such
+as seconds. No stage reads it.
 """
 
 from __future__ import annotations
@@ -12,3 +15,4 @@ from typing import NewType
 In = NewType("In", Path)
 Out = NewType("Out", Path)
 Kept = NewType("Kept", Path)
+Note = NewType("Note", Path)

@@ -2,7 +2,7 @@
 
 Reads data/index, data/features, data/regions, data/supervision, data/truth (tune split only, to keep the best epoch),
 data/verdict.json (failed tables train nothing), and of data/pairs and data/segments what a model asks for; writes
-models/RECIPE, and reports/timings/RECIPE.json: what differs from run to run.
+models/RECIPE, and beside it what differs from run to run: reports/timings/RECIPE.json.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from captionseg.records import UserError
 from captionseg.storage import write_json
 from captionseg.tracking import Tracker
 from captionseg.training.pretrain import Folders, pretrain
-from stages.kinds import In, Out
+from stages.kinds import In, Note, Out
 
 PARAMS = ("seed", "regions", "pretrain", "recipes.{recipe}", "runtime.precision")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     params: Params, *, recipe: str, pairs: In, index: In, regions: In, features: In, supervision: In, truth: In,
-    segments: In, validation: In, model: Out, timing: Out, tracker: Tracker,
+    segments: In, validation: In, model: Out, timing: Note, tracker: Tracker,
 ) -> dict[str, float]:
     """Train one recipe; in each of several processes, of which the first writes."""
     if recipe not in params.recipes:

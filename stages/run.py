@@ -168,7 +168,9 @@ def work_key(params: Params, names: tuple[str, ...], arguments: dict, kinds: dic
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after one line on stderr for a mistake of the user's."""
     argv = sys.argv[1:] if argv is None else argv
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s",
+                        handlers=[tracking.Handler()])  # fmt: skip
+    logging.captureWarnings(True)
     logging.getLogger("captionseg").setLevel(logging.INFO)
     if not argv or argv[0] not in STAGES:
         print(f"usage: python -m stages.run {{{','.join(STAGES)}}} --input PATH ...", file=sys.stderr)

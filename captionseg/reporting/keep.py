@@ -21,7 +21,7 @@ from captionseg.storage import atomic_path, write_json
 ROWS = 50
 """Of curves.csv, about so many a seed."""
 
-DESCRIBED = {"curation": "", "archive": "", "model": "segment_mil", "about": "", "settings": {}}
+DESCRIBED = {"curation": "", "archive": "", "model": "segment_mil", "settings": {}}
 """What experiment.json says of a recipe, and what it is where params.yaml leaves it out."""
 
 
@@ -83,6 +83,7 @@ def keep(space: Workspace, name: str, about: str, recipes: Sequence[str], *, fol
             raise UserError(f"recipe {recipe} has no score in {space.reports}: the reports are older than params.yaml; "
                             "run `dvc exp run` first")
     described = {recipe: {key: space.params["recipes"][recipe].get(key, other) for key, other in DESCRIBED.items()}
+                 | {"about": (space.params.get("about") or {}).get(recipe, "")}
                  for recipe in recipes}  # fmt: skip
     found = {"recipes": {recipe: metrics["recipes"][recipe] for recipe in recipes},
              **{key: metrics[key] for key in ("curation", "segments") if key in metrics}}  # fmt: skip

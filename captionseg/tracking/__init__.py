@@ -16,6 +16,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -24,9 +25,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from captionseg.tracking.lines import Handler as Handler
+from captionseg.tracking.lines import write
+
 log = logging.getLogger(__name__)
 
+EXPERIMENT = "captionseg"
 PATIENCE = 10.0  # seconds that the writer waits for a locked store before it gives up
+KEY_LENGTH = 250  # of a name in MLflow
 FAREWELL = 300.0  # seconds that a stage that is done waits for its writer, which may send models far away
 
 # For the writer alone: no telemetry, one line of ours instead of MLflow's many, a dead server found out soon.
@@ -37,8 +43,15 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "OMP_NUM_THREADS": "1",
 }
+# Whatever the shell says: asynchronous writes are lost when the writer leaves; locks ask a network.
+FORCED = {"MLFLOW_ENABLE_ASYNC_LOGGING": "false", "MLFLOW_LOCK_MODEL_DEPENDENCIES": "false"}
+# Of a shell's other projects. With MLFLOW_RUN_ID every start goes on with that run (mlflow#15713).
+OTHERS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_CONTEXT",
+          "MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID", "MLFLOW_REGISTRY_URI")  # fmt: skip
+OFF = ("off", "0", "false", "no")  # CAPTIONSEG_TRACKING
 
 
 class Tracker(Protocol):
@@ -81,7 +94,7 @@ class Tracker(Protocol):
             numbers: metrics.json.
             labels: recipe -> its `labels`.
             benchmark: whose scores count.
-            folders: `models`, `areas`, `pairs` and `pictures`.
+            folders: `models`, `areas` (or the file of the one recipe), `pairs`, perhaps `pictures`.
         """
         ...
 
@@ -116,17 +129,19 @@ class WriterTracker:
     def __init__(self, stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None) -> None:
         library = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
-        # MLFLOW_RUN_ID makes every start of a run, nested or not, go on with that run (mlflow#15713).
-        environ = {k: v for k, v in os.environ.items() if k != "MLFLOW_RUN_ID"}
-        environ = {**ENVIRONMENT, **environ, "PYTHONPATH": path}
+        environ = {**environment(os.environ), "PYTHONPATH": path}
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "captionseg.tracking.writer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             env=environ,
             text=True,
+            errors="replace",
         )
+        self._relay = threading.Thread(target=self._repeat, daemon=True)
+        self._relay.start()
         self._send(
             "start",
             stage=stage,
@@ -146,7 +161,7 @@ class WriterTracker:
         self._send("tags", values=dict(values))
 
     def inputs(self, paths: Mapping[str, Path]) -> None:
-        self._send("inputs", paths={name: Path(path).as_posix() for name, path in paths.items()})
+        self._send("inputs", paths={name: path.as_posix() for name, path in paths.items()})
 
     def artifact(self, path: Path, folder: str = "") -> None:
         self._send("artifact", path=str(Path(path).absolute()), folder=folder)
@@ -174,8 +189,17 @@ class WriterTracker:
             self._process.wait()
             log.warning("tracking: the writer was not done after %g s; some of this run is not recorded", FAREWELL)
             return
+        self._relay.join(FAREWELL)
         if code not in (0, 1):  # 1: it has said why itself
             log.warning("tracking: the writer died (code %d); some of this run is not recorded", code)
+
+    def _repeat(self) -> None:
+        """What the writer says, between the progress bars of the stage."""
+        said = self._process.stderr
+        assert said is not None
+        with said, contextlib.suppress(ValueError):  # our own standard error was closed
+            for line in said:
+                write(line.rstrip("\n"))
 
     def _send(self, call: str, **values: Any) -> None:
         line = json.dumps({"call": call, **values}, default=str)
@@ -183,6 +207,23 @@ class WriterTracker:
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(line + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a process that talks to MLflow finds in its environment."""
+    return {**ENVIRONMENT, **{k: v for k, v in environ.items() if k not in OTHERS}, **FORCED}
+
+
+def adopt() -> None:
+    """Make this process such a one, before it imports MLflow."""
+    found = environment(os.environ)
+    os.environ.clear()
+    os.environ.update(found)
+
+
+def is_off(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether nothing is to be recorded."""
+    return environ.get("CAPTIONSEG_TRACKING", "").strip().lower() in OFF
 
 
 @contextlib.contextmanager
@@ -198,7 +239,7 @@ def start(stage: str, recipe: str | None, *, root: Path, params: Mapping[str, An
     Yields:
         A tracker. The run ends FINISHED, FAILED (an exception) or KILLED (an interrupt, a signal).
     """
-    if os.environ.get("CAPTIONSEG_TRACKING", "").lower() == "off":
+    if is_off():
         yield NullTracker()
         return
     try:
@@ -238,14 +279,22 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def labels(params: Any, recipe: str) -> dict[str, str]:
-    """What a recipe's runs are filtered and grouped by.
+def clean(key: str) -> str:
+    """A name that MLflow takes: letters, digits and _-. :/, the last 250 of them."""
+    return re.sub(r"[^\w\-. :/]", "_", key)[-KEY_LENGTH:]
 
-    Args:
-        params: captionseg.params.Params.
-        recipe: of its `recipes`.
-    """
-    row, pretrain = params.recipes[recipe], params.raw.get("pretrain") or {}  # a section that not all stages depend on
-    seeds = row.training.get("seeds") or pretrain.get("seeds") or [0]
-    return {"recipe": recipe, "curation": row.curation, "archive": row.archive, "model": row.model,
-            "preset": row.preset or "none", "benchmark": params.evaluate.name, "seeds": str(len(seeds))}  # fmt: skip
+
+def labels(params: Any, recipe: str) -> dict[str, str]:
+    """What the runs of a recipe of captionseg.params.Params are filtered and grouped by."""
+    return labelled(params.raw, recipe)
+
+
+def labelled(params: Mapping[str, Any], recipe: str) -> dict[str, str]:
+    """`labels` out of what params.yaml holds; the defaults are those of the dataclasses."""
+    row = params["recipes"][recipe]
+    pretrain, evaluate = params.get("pretrain") or {}, params.get("evaluate") or {}
+    seeds = (row.get("training") or {}).get("seeds") or pretrain.get("seeds") or [0]
+    return {"recipe": recipe, "curation": row["curation"], "archive": row["archive"],
+            "model": row.get("model", "segment_mil"), "preset": row.get("preset") or "none",
+            "benchmark": evaluate.get("name", "photo_scenes"),
+            "seeds": str(len(seeds))}  # fmt: skip

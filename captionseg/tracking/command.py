@@ -1,4 +1,4 @@
-"""The command `captionseg compare`, which imports what it needs when it runs."""
+"""The commands `compare` and `sync`, which import what they need when they run."""
 
 from __future__ import annotations
 
@@ -27,3 +27,23 @@ def compare(arguments: argparse.Namespace) -> None:
     client, experiment = connect(Path())
     found = table([resolve(client, experiment, word) for word in arguments.runs], every=arguments.all)
     print(FORMATS[arguments.format](found))
+
+
+def add_sync(commands: argparse._SubParsersAction) -> None:
+    """The arguments of `sync`."""
+    one = commands.add_parser("sync", help="show in MLflow what is here", description=sync.__doc__)
+    one.set_defaults(run=sync)
+
+
+def sync(arguments: argparse.Namespace) -> None:
+    """Make MLflow show what the files of this checkout hold: a run for each recipe, the numbers,
+    the champion. Nothing is added where it shows them already. `make repro` and the flow end with
+    it; a plain `dvc repro` needs it only where no stage ran, since all came from DVC's cache."""
+    from captionseg.tracking import is_off
+
+    if is_off():
+        print("sync: CAPTIONSEG_TRACKING is off, so nothing is recorded")
+        return
+    from captionseg.tracking.synchronise import synchronise
+
+    print(f"sync: {synchronise(Path())}")

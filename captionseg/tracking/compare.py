@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captionseg.records import UserError, one_line
-from captionseg.tracking import ENVIRONMENT, reproduction
+from captionseg.tracking import adopt, reproduction
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -51,17 +50,20 @@ def connect(root: Path) -> tuple[MlflowClient, str]:
     Raises:
         UserError: there is none, or it does not answer.
     """
-    uri = reproduction.store_uri(root)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///").split("?")[0]).exists():
-        raise UserError(f"{uri.removeprefix('sqlite:///')}: no runs yet; `dvc repro` makes some")
-    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    try:
+        uri = reproduction.store_uri(root)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if (database := reproduction.database(uri)) and not database.exists():
+        raise UserError(f"{database}: no runs yet; `dvc repro` makes some")
+    adopt()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
     from captionseg.tracking.store import EXPERIMENT
 
     try:
-        client = MlflowClient(uri)
+        client = MlflowClient(uri, uri)
         found = client.get_experiment_by_name(EXPERIMENT)
     except (MlflowException, OSError) as error:
         raise UserError(f"{uri}: does not answer: {one_line(error, 160)}") from None
@@ -165,7 +167,9 @@ def _latest(client: MlflowClient, experiment: str, back: int, child: str | None)
         raise UserError(f"latest~{back}: there are {len(found)} reproductions; `dvc repro` makes one more")
     if child is None:
         return found[back]
-    below = _search(client, experiment, f"tags.`mlflow.parentRunId` = '{found[back].info.run_id}'", limit=1000)
+    key = _quoted(found[back].data.tags.get(reproduction.KEY, ""))
+    same = _search(client, experiment, f"tags.{reproduction.KEY} = '{key}'", limit=1000)
+    below = [run for run in same if run.data.tags.get("role") != "reproduction"]
     for run in below:  # newest first: of a stage that was tried again, the last try
         if run.info.run_name == child:
             return run

@@ -1,13 +1,15 @@
 """The recipes of a reproduction as runs of their own, so that the UI puts them side by side.
 
-Stages that did not run again leave no run in a reproduction, its recipes always do: they are made of the files that the
-stage `report` read, with equal names for equal things.
+Stages that did not run again leave no run in a reproduction, its recipes always do: they are made
+of files, with equal names for equal things. They are not nested below the run of the reproduction,
+which a tag of theirs names: nested ones would be one collapsed row, whatever the filter.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import re
 import shutil
 import tempfile
@@ -21,24 +23,26 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from captionseg.tracking import flatten, models
+from captionseg.tracking import clean, flatten, models
 from captionseg.tracking.registry import Entry
+from captionseg.tracking.reproduction import KEY, PARENT, WITHIN
 
 if TYPE_CHECKING:
     from captionseg.tracking.store import Store
 
 POINTS = 1000  # of a curve; more are not seen
+DECIMALS = 4  # of numbers in metrics.json
 
 
 @dataclass(frozen=True)
 class Said:
-    """What `report` says of the recipes, as `Tracker.recipes` takes it.
+    """What `report`, or `evaluate` of its recipe, says of recipes, as `Tracker.recipes` takes it.
 
     Attributes:
-        numbers: metrics.json.
+        numbers: metrics.json; of `evaluate` the scores of its recipe alone.
         labels: recipe -> what it is filtered and grouped by.
         benchmark: whose scores count.
-        models, areas, pairs, pictures: folders.
+        models, areas, pairs, pictures: folders; `areas` may be the file of the only recipe.
     """
 
     numbers: Mapping[str, Any]
@@ -47,12 +51,17 @@ class Said:
     models: str
     areas: str
     pairs: str
-    pictures: str
+    pictures: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether the gate holds."""
         return bool(self.numbers.get("gate", {}).get("passed"))
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is the whole reproduction, with a gate."""
+        return "gate" in self.numbers
 
 
 def record(store: Store, parent: str, said: Said, *, params: Mapping[str, Any],
@@ -62,37 +71,56 @@ def record(store: Store, parent: str, said: Said, *, params: Mapping[str, Any],
     Args:
         store: where they are written.
         parent: run of the reproduction.
-        said: by the stage `report`.
+        said: by a stage, or by the files.
         params: the whole of params.yaml, dotted.
-        tags: of all runs below that of the reproduction.
+        tags: of all runs of that reproduction.
 
     Returns:
         those that have a model.
     """
     names = [name for name in said.labels if name in said.numbers.get("recipes", {})]
-    store.client.set_tag(parent, "recipes", ", ".join(names))
-    there = {run.data.tags.get("recipe"): run.info.run_id for run in store.children(parent) if
-             run.data.tags.get("role") == "recipe"}  # fmt: skip
+    tags = {key: value for key, value in tags.items() if key != PARENT}
+    there = {run.data.tags.get("recipe", ""): run for run in store.recipes(tags[KEY])}
+    store.client.set_tag(parent, "recipes", ", ".join(dict.fromkeys([*names, *there])))
+    where = f"tags.{KEY} = '{tags[KEY]}' and tags.role = 'recipe'"
+    store.client.set_tag(parent, "mlflow.note.content", f"Its recipes: `{where}`")
     entries, inputs = [], store.client.get_run(parent).inputs
     for name in names:
-        about = str(params.get(f"recipes.{name}.about", ""))
-        mine = {**tags, **said.labels[name], "role": "recipe", "mlflow.note.content": about}
-        run = there.get(name) or store.create(mine, name)
+        about = str(params.get(f"about.{name}", ""))
+        mine = {**tags, **said.labels[name], "role": "recipe", WITHIN: parent,
+                "mlflow.note.content": about}  # fmt: skip
+        chosen = settings(params, name, said.labels[name]["model"])
+        old = there.get(name)
+        run = old.info.run_id if old and store.agrees(old, chosen) else store.create(mine, name)
         entry = _entry(store, run, said, name)
         store.client.log_inputs(run, inputs.dataset_inputs if inputs else [])
-        store.write_params(run, settings(params, name, said.labels[name]["model"]))
+        store.write_params(run, chosen)
         _metrics(store, run, said, name, entry)
-        _pictures(store, run, Path(said.pictures), name)
+        if said.pictures:
+            _pictures(store, run, Path(said.pictures), name)
         store.client.set_terminated(run, "FINISHED")
         entries += [entry] if entry else []
     return entries
+
+
+def state(said: Said, params: Mapping[str, Any], models: Mapping[str, str]) -> str:
+    """md5 of what `record` and the registry make of a reproduction: equal ones show the same.
+
+    Args:
+        said: of all its recipes.
+        params: the whole of params.yaml, dotted.
+        models: recipe -> md5 of models/RECIPE; empty or left out where it has none.
+    """
+    rows = {name: [labels, settings(params, name, labels["model"]), params.get(f"about.{name}", ""),
+                   models.get(name, "")] for name, labels in said.labels.items()}  # fmt: skip
+    text = json.dumps([said.numbers, rows], sort_keys=True, default=str)
+    return hashlib.md5(text.encode()).hexdigest()
 
 
 def settings(params: Mapping[str, Any], name: str, model: str) -> dict[str, Any]:
     """What a recipe was trained with: its row of params.yaml over what `pretrain` says of all and of its model."""
     own = {key.removeprefix(f"recipes.{name}."): v for key, v in params.items() if key.startswith(f"recipes.{name}.")}
     own = {**own, "model": model}
-    own.pop("about", None)
     rest = {key.removeprefix("pretrain."): value for key, value in params.items() if key.startswith("pretrain.")}
     training = {f"training.{key}": value for key, value in rest.items() if "." not in key}
     fields = {f"settings.{key.removeprefix(f'{model}.')}": v for key, v in rest.items() if key.startswith(f"{model}.")}
@@ -104,6 +132,16 @@ def scores(numbers: Mapping[str, Any], name: str, benchmark: str) -> dict[str, f
     found = dict(numbers["recipes"][name])
     plain = {**found.pop("train", {}), **found.pop(benchmark, {})}
     return {key: float(value) for key, value in flatten({**plain, **found}).items()}
+
+
+def learnt(said: Said, name: str) -> dict[str, float]:
+    """Means over the seeds out of models/RECIPE, as metrics.json has them, if none are said."""
+    files = sorted(Path(said.models, name).glob("seeds/*/fit.json"))
+    if "train" in said.numbers["recipes"][name] or not files:
+        return {}
+    fits = [json.loads(file.read_text()) for file in files]
+    return {key: round(sum(fit[key] for fit in fits) / len(fits), DECIMALS)
+            for key in ("loss", "tune_miou") if all(key in fit for fit in fits)}  # fmt: skip
 
 
 def data_digest(areas: Path, pairs: Path) -> str:
@@ -138,7 +176,8 @@ def curves(model: Path) -> dict[str, list[tuple[int, float]]]:
 
 def _entry(store: Store, run: str, said: Said, name: str) -> Entry | None:
     """Its model, logged unless the very files were logged before, and what the registry asks of it."""
-    folder, areas = Path(said.models) / name, Path(said.areas) / f"{name}.parquet"
+    folder, areas = Path(said.models) / name, Path(said.areas)
+    areas = areas / f"{name}.parquet" if areas.is_dir() else areas
     if not folder.is_dir():
         return None
     md5 = models.digest(folder)
@@ -154,12 +193,18 @@ def _entry(store: Store, run: str, said: Said, name: str) -> Entry | None:
 
 
 def _metrics(store: Store, run: str, said: Said, name: str, entry: Entry | None) -> None:
-    now = time.time_ns() // 1_000_000
-    drawn = [(f"curve.{curve}", value, now, step) for curve, rows in curves(Path(said.models) / name).items()
-             for step, value in rows]  # fmt: skip
-    store.write_metrics(run, drawn)
-    found = [(key, value, now, 0) for key, value in scores(said.numbers, name, said.benchmark).items()]
-    store.write_metrics(run, found, model=entry.model if entry else None)
+    """What the run does not say already: each stage that knows of a recipe says what it knows."""
+    now, known = time.time_ns() // 1_000_000, store.client.get_run(run).data.metrics
+    of_model = set(known)
+    if entry:
+        of_model = {m.key for m in store.client.get_logged_model(entry.model).metrics or ()}
+    for curve, rows in curves(Path(said.models) / name).items():
+        if known.get(clean(f"curve.{curve}")) != rows[-1][1]:
+            store.write_metrics(run, [(f"curve.{curve}", value, now, step) for step, value in rows])
+    found = scores(said.numbers, name, said.benchmark) | learnt(said, name)
+    store.write_metrics(run, [(key, value, now, 0) for key, value in found.items()
+                              if known.get(clean(key)) != value or clean(key) not in of_model],
+                        model=entry.model if entry else None)  # fmt: skip
 
 
 def _pictures(store: Store, run: str, folder: Path, name: str) -> None:

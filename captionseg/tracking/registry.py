@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from captionseg.tracking.models import DIGEST
+from captionseg.tracking.reproduction import PARENT
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 NAME = "captionseg"
 CHAMPION, CHALLENGER = "champion", "challenger"
 ORIGIN = {"git.commit": "mlflow.source.git.commit", "git.dirty": "git.dirty", "dvc.lock": "dvc.lock",
-          "reproduction": "mlflow.parentRunId"}  # fmt: skip
+          "reproduction": PARENT}  # fmt: skip
 """What a version says of where it came from, out of the tags of runs."""
 
 

@@ -17,6 +17,10 @@ from pathlib import Path
 
 import psutil
 
+PARENT, KEY = "mlflow.parentRunId", "reproduction"
+SQLITE, DATABASE = "sqlite:///", "mlflow.db"
+WITHIN = "reproduction.run"  # of a recipe's run, which has no PARENT
+
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -77,6 +81,12 @@ def is_dead(owner: str) -> bool:
     return abs(started - float(start)) > 5  # a clock that is set moves the boot time, and with it all starts
 
 
+def is_foreign(owner: str) -> bool:
+    """Whether it is of a host of another name, so that nobody here can tell whether it lives."""
+    host, *rest = owner.rsplit(":", 2)
+    return len(rest) == 2 and host != socket.gethostname()
+
+
 def home(root: Path) -> Path:
     """The repository whose store is used: `root`, or what it is a temporary copy of.
 
@@ -90,8 +100,25 @@ def home(root: Path) -> Path:
 
 
 def store_uri(root: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """Absolute URI of the store: MLFLOW_TRACKING_URI, or mlflow.db in the repository."""
-    return environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home(root) / 'mlflow.db'}"
+    """Absolute URI of the store: MLFLOW_TRACKING_URI, or mlflow.db in the repository.
+
+    A relative path of sqlite counts from the repository, not from a copy that is deleted later.
+
+    Raises:
+        ValueError: a path that a URI cannot name.
+    """
+    folder, uri = home(root), environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if not uri and "?" in str(folder):
+        raise ValueError(f"{folder}: MLflow's URI of a database ends at a question mark; "
+                         "rename the folder, or set MLFLOW_TRACKING_URI")  # fmt: skip
+    if uri and not uri.startswith(SQLITE):
+        return uri
+    return f"{SQLITE}{folder / (uri.removeprefix(SQLITE) or DATABASE)}"
+
+
+def database(uri: str) -> Path | None:
+    """The file of a sqlite store."""
+    return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
 
 
 def tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -113,8 +140,12 @@ def tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _git(root: Path, *words: str) -> str:
+    # A git hook that starts a run names its own repository in GIT_DIR.
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    environ = {k: v for k, v in os.environ.items() if k not in others}
     try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True,
+                              timeout=20, env=environ)  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from captionseg.records import UserError
+
 # What captionseg.inference imports, and the weights of the default encoder. Named here, because MLflow would find it
 # out by loading the model: seconds of every run. The test of this file reads the imports.
 PACKAGES = (
@@ -70,9 +72,46 @@ class Served:
 
         Returns:
             int16 [H, W], indices into the labels.
+
+        Raises:
+            MlflowException: no labels, or no picture; over HTTP status 400 and this one line.
         """
-        labels = [str(label) for label in (params or {}).get("labels", ())]
-        return self.predictor.segment(np.asarray(model_input, dtype=np.uint8), labels)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.predictor.segment(picture(model_input), words((params or {}).get("labels")))
+        except (ValueError, UserError) as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+
+
+def words(labels: Any) -> list[str]:
+    """What to tell apart, as it was asked for.
+
+    Raises:
+        ValueError: nothing was, or something that is no word.
+    """
+    example = 'give the words to tell apart as params: {"labels": ["zebra", "grass"]}'
+    labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    if not labels or isinstance(labels, str):
+        raise ValueError(f"labels: {repr(labels) if labels else 'none'}; {example}")
+    if wrong := [label for label in labels if not isinstance(label, str) or not label.strip()]:
+        raise ValueError(f"labels: {wrong[0]!r} is no word; {example}")
+    return [str(label) for label in labels]
+
+
+def picture(values: Any) -> np.ndarray:
+    """uint8 [H, W, 3] of numbers from 0 to 255; others would turn into other colours.
+
+    Raises:
+        ValueError: other numbers, or another shape.
+    """
+    found = np.asarray(values)
+    if found.ndim != 3 or found.shape[2] != 3 or not found.size:
+        raise ValueError(f"the picture: expected [height, width, 3], found {list(found.shape)}")
+    if found.dtype.kind not in "iuf" or (found.dtype != np.uint8 and (
+            found.min() < 0 or found.max() > 255 or (found != np.round(found)).any())):  # fmt: skip
+        raise ValueError("the picture: expected whole numbers from 0 to 255 (RGB)")
+    return found.astype(np.uint8)
 
 
 def _load_pyfunc(data_path: str) -> Served:

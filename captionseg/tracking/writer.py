@@ -8,6 +8,7 @@ run. The first thing that goes wrong is one line on standard error; the rest of 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -116,8 +117,9 @@ def one_line(error: BaseException) -> str:
 
 def warn(problem: str) -> str:
     """The one line that a stage's log gets; returns `problem`."""
-    sys.stderr.write(f"warning: tracking: {problem}; the rest of this run is not recorded\n")
-    sys.stderr.flush()  # main leaves without
+    with contextlib.suppress(OSError):  # the stage, which repeats it, is gone
+        sys.stderr.write(f"warning: tracking: {problem}; the rest of this run is not recorded\n")
+        sys.stderr.flush()  # main leaves without
     return problem
 
 

@@ -37,7 +37,7 @@ class Recipe:
         refine: of its masks, in evaluation and in use; None leaves them as they are.
         masks: the segments that its model gives classes to, in evaluation and in use, if it reads segments; None is the
             regions that it was trained with.
-        about: what the row stands for, for the report.
+        about: what the row stands for, for the report: of section `about`, no part of the training.
     """
 
     curation: str

@@ -54,6 +54,9 @@ def test_params_name_their_file_for_mistakes_at_the_top(tmp_path):
         ("curate.variants", {"a/b": {"rule": "cocu", "limit": 3}}, "curate: variants.a/b: not a name for a variant"),
         ("pretrain.segment_mil.multi_label", "sum", "pretrain.segment_mil.multi_label: 'sum' is not valid (valid: "),
         ("recipes.cocu-mil.archiv", "cocu", "recipes.cocu-mil.archiv: unknown parameter; did you mean 'archive'"),
+        ("recipes.cocu-mil.about", "A word.", "recipes.cocu-mil.about: what a recipe stands for is "
+         "no part of it; write it in section about, as about: {cocu-mil: ...}"),
+        ("about.cocu-mill", "A word.", "about.cocu-mill: unknown parameter; did you mean 'cocu-mil'? (valid: "),
         ("evaluate.also", {"cocu-mill": ["tcl"]}, "evaluate.also.cocu-mill: unknown parameter; did you mean "),
         ("pretrain.seeds", [], "pretrain: seeds: give at least one"),
     ],

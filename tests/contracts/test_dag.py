@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
             main = node
     assert main is not None, f"stages/{name}.py has no main"
     kinds = {a.arg: ast.unparse(a.annotation) for a in main.args.kwonlyargs if a.annotation and a.arg != "tracker"}
-    assert set(kinds.values()) <= {"In", "Out", "Kept", "str"}
+    assert set(kinds.values()) <= {"In", "Out", "Kept", "Note", "str"}
     return params, kinds
 
 
@@ -141,6 +142,10 @@ def test_the_command_gives_what_main_asks_for(stage):
             inside = [dep for dep in deps if dep.startswith(f"{path}/")]  # parts of a folder are more exact
             assert covered(path, deps) or inside, f"--{name} {path} is not among the deps of {stage}"
     assert set(outs) == {path for name, path in paths.items() if kinds[name] in ("Out", "Kept")}
+    notes = [path.replace("${key}", "a-mil") for name, path in paths.items() if kinds[name] == "Note"]
+    for path in notes:  # what differs from run to run: in nobody's lock, in nobody's commit
+        assert not covered(path, deps)
+        assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0, path
     kept = {path for name, path in paths.items() if kinds[name] == "Kept"}
     entries = [e for kind in ("outs", "metrics", "plots") for e in DAG[stage].get(kind, []) if isinstance(e, dict)]
     persisting = {path for e in entries for path, options in e.items() if options.get("persist")}

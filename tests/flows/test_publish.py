@@ -39,6 +39,31 @@ def test_a_report_that_cannot_be_shown_fails_no_run(tmp_path, monkeypatch):
     assert said[0].startswith("artifacts: JSONDecodeError: ")
 
 
+PROGRAM = """
+import os, sys
+open("said", "w").write(f"{sys.argv[1:]} {os.environ['CAPTIONSEG_FLOW_RUN']}")
+print("one\\nerror: tracking: the store is locked", file=sys.stderr)
+sys.exit(len(sys.argv) - 2 + os.path.exists("broken"))
+"""
+
+
+def test_mlflow_is_told_of_what_no_stage_could_say(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(module, "warn", said.append)
+    (tmp_path / "captionseg").mkdir()
+    (tmp_path / "captionseg" / "__main__.py").write_text(PROGRAM)
+    (tmp_path / "dvc.lock").touch()
+    module.synchronise(tmp_path, [Stage("curate", outs=("data/supervision",))], "k")
+    assert not (tmp_path / "said").exists(), "nothing is whole yet"
+    report = [Stage("report", outs=("reports/metrics.json",))]
+    module.synchronise(tmp_path, report, "k")
+    assert (tmp_path / "said").read_text() == "['sync'] k"
+    assert said == []
+    (tmp_path / "broken").touch()
+    module.synchronise(tmp_path, report, "k")
+    assert said == ["MLflow: error: tracking: the store is locked"]
+
+
 def test_what_is_not_there_is_not_shown(tmp_path):
     assert [make(tmp_path) for make in (metrics, validation, comparison, overlays)] == ["", "", "", ""]
 

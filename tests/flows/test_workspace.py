@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -144,3 +145,54 @@ def test_old_copies_are_deleted_unless_somebody_works_there(tmp_path):
     assert {p.name for p in (tmp_path / COPIES).glob("*/")} == {"flow-new", "other"}
     shutil.rmtree(tmp_path / COPIES)
     sweep(tmp_path)
+
+
+REPORTS = """
+stages:
+  train:
+    foreach: [x, y]
+    do:
+      cmd: echo ${item} ${n} > ${item}.txt
+      params: [n]
+      outs:
+      - ${item}.txt
+  score:
+    foreach: [x, y]
+    do:
+      cmd: "wc -c < ${item}.txt > ${item}.yaml && sed -i 's/^/miou: /' ${item}.yaml"
+      deps:
+      - ${item}.txt
+      metrics:
+      - ${item}.yaml:
+          cache: false
+  report:
+    cmd: "cat x.yaml y.yaml > all.txt && echo 'best: 4' > metrics.yaml"
+    deps: [x.yaml, y.yaml]
+    outs:
+    - all.txt:
+        cache: false
+    metrics:
+    - metrics.yaml:
+        cache: false
+"""
+
+
+def test_an_experiment_of_some_stages_does_not_show_the_numbers_of_the_others(repository):
+    """n: 1 -> 1000 changes what both recipes come to; only x is trained and scored again."""
+    root, dvc = repository(REPORTS), f"{sys.executable} -m dvc"
+    (root / "params.yaml").write_text("n: 1\nm: 1\n")
+    (root / ".gitignore").write_text("/x.txt\n/y.txt\n")
+    sh(f"{dvc} repro -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm t", root)
+    said = []
+    with workspace(root, Job("0123456789", "pretrain", ["n=1000"]), said.append) as copy:
+        sh(f"{dvc} repro -q score@x", copy)
+    rows = json.loads(sh(f"{dvc} exp show --json", root))[1]
+    (experiment,) = rows["experiments"]
+    found = {name: one["data"] for name, one in experiment["revs"][0]["data"]["metrics"].items() if one.get("data")}
+    assert found == {"x.yaml": {"miou": 7}}, "y and the report are of n: 1"
+    assert rows["data"]["metrics"]["y.yaml"]["data"] == {"miou": 4}
+    assert said[1] == "left out of the experiment, since this run did not make them: all.txt, metrics.yaml, y.yaml"
+    with workspace(root, Job("1123456789", "other", ["m=2"]), said.append) as copy:
+        pass
+    assert (root / "metrics.yaml").exists()
+    assert not [line for line in said[3:] if line.startswith("left out")], "nothing depends on m"

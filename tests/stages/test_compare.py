@@ -22,13 +22,14 @@ def test_paths_and_recipes_are_handed_on(tmp_path, monkeypatch):
     seen = {}
     counts = {"results": 3, "not_run": 2, "gain": {"a-mil": 1.5}}
     monkeypatch.setattr(compare, "write", lambda *args, **named: seen.update(args=args, **named) or counts)
-    (tmp_path / "params.yaml").write_text("recipes: {a-mil: {curation: nouns, archive: nouns}}\n")
+    (tmp_path / "params.yaml").write_text("recipes: {a-mil: {curation: nouns, archive: nouns}}\n"
+                                          "about: {a-mil: first}\n")  # fmt: skip
     paths, tracker = {name: Path(name) for name in (*INPUTS, *OUTPUTS)}, Listener()
     assert compare.main(Params(tmp_path / "params.yaml"), **paths, tracker=tracker) == {"results": 3.0, "not_run": 2.0}
     folders, out = seen["args"]
     assert vars(folders) == {name: Path(name) for name in INPUTS}
     assert vars(out) == {name: Path(name) for name in OUTPUTS}
-    assert list(seen["recipes"]) == ["a-mil"]
+    assert {name: recipe.about for name, recipe in seen["recipes"].items()} == {"a-mil": "first"}
     assert tracker.told == [({"comparison": counts}, [Path(name) for name in OUTPUTS])]
 
 
@@ -37,4 +38,4 @@ def test_inputs_and_outputs_are_declared(tmp_path):
     _, kinds = run.parse(compare.main, "compare", argv)
     assert [name for name, kind in kinds.items() if kind is run.In] == list(INPUTS)
     assert [name for name, kind in kinds.items() if kind is run.Out] == list(OUTPUTS)
-    assert compare.PARAMS == ("recipes",)
+    assert compare.PARAMS == ("recipes", "about")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 
@@ -40,6 +43,60 @@ def test_a_second_time_nothing_runs(run):
     assert done.returncode == 0
     assert "Running stage" not in done.stdout
     assert "up to date" in done.stdout
+
+
+def test_what_mlflow_shows_does_not_depend_on_which_stages_ran(run, tmp_path):
+    """report has said all there is; into a store that knows nothing the files say the same, once."""
+    def sync(**environ):
+        done = run.guard.python("-m", "captionseg", "sync", cwd=run.root, env=environ)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    def recipes(path):
+        asked = ("select tags.run_uuid, metrics.value from tags join latest_metrics metrics using (run_uuid) "
+                 "where tags.key = 'role' and tags.value = 'recipe' and metrics.key = 'miou'")  # fmt: skip
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            champion = database.execute("select alias from registered_model_aliases where name = 'captionseg'")
+            return sorted(value for _, value in database.execute(asked)), champion.fetchall()
+
+    assert sync() == "sync: MLflow shows it already\n"
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    assert sync(**store).startswith("sync: 2 recipes in run ")
+    assert sync(**store) == "sync: MLflow shows it already\n"
+    scores = json.loads((run.root / "reports" / "metrics.json").read_text())["recipes"]
+    expected = sorted(scores[recipe]["photo_scenes"]["miou"] for recipe in RECIPES), [("champion",)]
+    assert recipes(run.root / "mlflow.db") == expected
+    assert recipes(tmp_path / "mlflow.db") == expected
+
+
+def test_words_about_a_recipe_are_no_input_of_its_training(run, clone):
+    path = clone / "params.yaml"
+    before = path.read_text()
+    params = yaml.safe_load(before)
+    params["about"]["cocu-mil"] = "Other words."
+    path.write_text(yaml.safe_dump(params))
+    try:
+        planned = run.dvc("repro", "--dry").stdout
+    finally:
+        path.write_text(before)
+    assert re.findall(r"Running stage '(.*)'", planned) == ["report", "compare"]
+
+
+def test_what_differs_from_run_to_run_is_in_no_lock(clone):
+    """The same commit leaves the same dvc.lock, so that branches do not conflict in it."""
+    assert "timings" not in (clone / "dvc.lock").read_text()
+    assert json.loads((clone / "reports" / "timings" / "cocu-mil.json").read_text())["seconds"] > 0
+    listed = subprocess.run(["git", "status", "--short", "--untracked-files=all"], cwd=clone, capture_output=True,
+                            text=True, check=True).stdout  # fmt: skip
+    assert "timings" not in listed
+
+
+def test_a_recipe_has_its_scores_as_metrics_of_dvc(run, clone):
+    metrics = json.loads((clone / "reports" / "metrics.json").read_text())["recipes"]["cocu-mil"]["photo_scenes"]
+    found = json.loads(run.dvc("metrics", "show", "--json").stdout)[""]["data"]
+    own = found["reports/scores/cocu-mil/metrics.json"]["data"]["cocu-mil"]["photo_scenes"]
+    assert round(own["miou"], 4) == metrics["miou"]
+    assert "per_class" not in own
 
 
 def test_captions_outlive_what_empties_outs(run, clone):

@@ -16,6 +16,7 @@ seed: 7
 evaluate: {windows: {crop: 5}}
 report: {scenes: 2}
 recipes: {a-mil: {curation: nouns, archive: nouns}}
+about: {a-mil: first}
 gate: {more: "recipes.a-mil.p.miou > 0"}
 """
 
@@ -54,6 +55,7 @@ def test_paths_and_params_are_handed_on(params, monkeypatch):
                                 "preset": "none", "benchmark": "photo_scenes", "seeds": "1"}}  # fmt: skip
     assert how == {"benchmark": "photo_scenes", "folders": {name: paths[name] for name in
                    ("models", "areas", "pairs", "pictures")}}  # fmt: skip
+    assert seen["recipes"]["a-mil"].about == "first"
     assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (2, 7, ["a-mil"], ["more"])
     assert tracker.told == [(metrics, [Path(name) for name in ("metrics", "plots", "pictures", "page")])]
 
@@ -66,4 +68,4 @@ def test_inputs_and_outputs_are_declared(tmp_path):
 
 
 def test_every_section_that_is_read_is_declared():
-    assert {"seed", "evaluate", "report", "recipes", "gate"} == set(report.PARAMS)
+    assert {"seed", "evaluate", "report", "recipes", "about", "gate"} == set(report.PARAMS)

@@ -9,18 +9,19 @@ import pyarrow.parquet as pq
 from captionseg.tracking import recipes
 
 PARAMS = {"pretrain.epochs": 8, "pretrain.segment_mil.hidden": 256, "pretrain.segment_mil.dropout": 0.5,
-          "pretrain.groupvit.depth": 12, "recipes.a.curation": "nouns", "recipes.a.about": "the baseline",
+          "pretrain.groupvit.depth": 12, "recipes.a.curation": "nouns", "about.a": "the baseline",
           "recipes.a.training.epochs": 2, "recipes.a.settings.dropout": 0.1, "recipes.ab.curation": "cocu"}  # fmt: skip
 
 
 def runs(run):
-    return {found.info.run_name: found for found in run.store.children(run.parent)}
+    """name -> run of the reproduction's recipes."""
+    return {found.info.run_name: found for found in run.store.recipes(run.about.tags["reproduction"])}
 
 
 def test_each_recipe_is_a_run_with_params_scores_curves_pictures_and_its_model(reproduce):
     stage = reproduce({"a": (30.0, 10.0), "ab": (20.0, 40.0)}, params=PARAMS)
     client, found = stage.store.client, runs(stage)
-    assert set(found) == {"report", "a", "ab"}
+    assert set(found) == {"a", "ab"}
     assert client.get_run(stage.parent).data.tags["recipes"] == "a, ab"
     run = found["a"]
     assert run.info.status == "FINISHED"
@@ -47,9 +48,41 @@ def test_a_report_that_is_made_again_fills_the_same_runs(reproduce, left):
     again.recipes(**left({"a": (30.0, 11.0)}))
     again.finish()
     again.close("FINISHED", "")
-    of_recipes = [run for run in stage.store.children(stage.parent) if run.data.tags["role"] == "recipe"]
-    assert [run.data.metrics["miou"] for run in of_recipes] == [11.0]
-    assert of_recipes[0].info.status == "FINISHED"
+    (run,) = runs(stage).values()
+    assert run.data.metrics["miou"] == 11.0
+    assert run.info.status == "FINISHED"
+    assert len(stage.store.client.get_metric_history(run.info.run_id, "curve.loss")) == 3, "each point once"
+
+
+def test_recipes_are_rows_of_their_own_which_know_their_reproduction(reproduce):
+    """MLflow's pages fold whatever has a parent into the parent's row, also where only the children were asked for."""
+    stage = reproduce({"a": (30.0, 10.0), "ab": (20.0, 40.0)}, params=PARAMS)
+    found = stage.store.client.search_runs([stage.store.experiment], "tags.role = 'recipe'")
+    assert sorted(run.info.run_name for run in found) == ["a", "ab"]
+    assert ["mlflow.parentRunId" in run.data.tags for run in found] == [False, False]
+    assert {run.data.tags["reproduction.run"] for run in found} == {stage.parent}
+    assert {run.data.metrics["miou"] for run in found} == {10.0, 40.0}
+
+
+def test_what_is_known_of_one_recipe_is_shown_before_there_is_a_report(reproduce, left, root):
+    """As `evaluate` says it: the run of that recipe alone, no champion; `report` fills the same run later."""
+    said = left({"a": (30.0, 10.0), "ab": (20.0, 40.0)})
+    (root / "models" / "a" / "seeds" / "0" / "fit.json").write_text('{"loss": 1.0, "tune_miou": 29.0}')
+    (root / "models" / "a" / "seeds" / "1" / "fit.json").write_text('{"loss": 2.0, "tune_miou": 31.0}')
+    mine = {"numbers": {"recipes": {"a": {"shapes": {"miou": 10.0}}}}, "labels": {"a": said["labels"]["a"]}}
+    stage = reproduce({"a": (30.0, 10.0)}, end="KILLED", params=PARAMS)
+    stage.recipes(**said | mine)
+    stage.finish()
+    (run,) = runs(stage).values()
+    found = {name: run.data.metrics[name] for name in ("miou", "tune_miou", "loss")}
+    assert found == {"miou": 10.0, "tune_miou": 30.0, "loss": 1.5}
+    assert "registry" not in stage.store.client.get_run(stage.parent).data.tags
+    stage.recipes(**said)
+    stage.finish()
+    assert runs(stage)["a"].info.run_id == run.info.run_id
+    assert set(runs(stage)) == {"a", "ab"}
+    assert stage.store.client.get_run(stage.parent).data.tags["recipes"] == "a, ab"
+    assert "is champion" in stage.store.client.get_run(stage.parent).data.tags["registry"]
 
 
 def test_the_model_that_pretrain_logged_is_taken_if_its_files_are_the_same(reproduce, left, root):

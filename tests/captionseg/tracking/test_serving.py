@@ -34,7 +34,12 @@ import mlflow, json
 model = mlflow.pyfunc.load_model(sys.argv[1])
 import captionseg
 mask = model.predict(np.zeros((4, 2, 3), np.uint8), params={"labels": ["sky", "tree", "cat"]})
-print(json.dumps({"mask": mask.tolist(), "dtype": str(mask.dtype), "code": captionseg.__file__,
+try:
+    without = model.predict(np.zeros((4, 2, 3), np.uint8)).tolist()
+except mlflow.exceptions.MlflowException as error:
+    without = str(error)
+print(json.dumps({"without": without, "mask": mask.tolist(), "dtype": str(mask.dtype), "code":
+captionseg.__file__,
                   "signature": model.metadata.signature.to_dict(),
                   "example": model.input_example.shape}))
 """
@@ -90,6 +95,31 @@ def test_predict_hands_image_and_labels_to_the_predictor(monkeypatch, tmp_path):
     assert asked == [(np.dtype("uint8"), ["sky", "tree"])]
 
 
+@pytest.mark.parametrize(
+    ("image", "params", "said"),
+    [
+        ([[[1, 2, 3]]], None, "labels: none; give the words to tell apart"),
+        ([[[1, 2, 3]]], {"labels": []}, "labels: none; give the words to tell apart"),
+        ([[[1, 2, 3]]], {"label": ["zebra"]}, "labels: none; give the words to tell apart"),
+        ([[[1, 2, 3]]], {"labels": "zebra"}, "labels: 'zebra'; give the words"),
+        ([[[1, 2, 3]]], {"labels": ["zebra", " "]}, "labels: ' ' is no word"),
+        ([[[0.5, 0.25, 1.0]]], {"labels": ["zebra"]}, "expected whole numbers from 0 to 255"),
+        ([[[1, 2, 300]]], {"labels": ["zebra"]}, "expected whole numbers from 0 to 255"),
+        ([[1, 2, 3]], {"labels": ["zebra"]}, r"expected \[height, width, 3\], found \[1, 3\]"),
+    ],
+)
+def test_what_was_not_asked_for_is_not_answered(monkeypatch, tmp_path, image, params, said):
+    from mlflow.exceptions import MlflowException
+
+    stub = SimpleNamespace(Predictor=SimpleNamespace(load=lambda folder: SimpleNamespace(segment=pytest.fail)))
+    monkeypatch.setitem(sys.modules, "captionseg.inference.predictor", stub)
+    served = serving._load_pyfunc(str(tmp_path))
+    with pytest.raises(MlflowException, match=said) as caught:
+        served.predict(image, params)
+    assert caught.value.get_http_status_code() == 400
+    assert "\n" not in caught.value.message
+
+
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")  # MLflow, of its own code
 def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_path):
     folder = tmp_path / "models" / "cocu-mil"
@@ -116,6 +146,7 @@ def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["mask"] == [[1, 1], [2, 2], [0, 0], [1, 1]]
+    assert found["without"].startswith("labels: none; give the words"), "MLflow puts in what the signature has"
     assert found["dtype"] == "int16"
     assert found["code"].startswith(str(artifacts)), "the copy that was logged, not the one that is installed"
     inputs, params = (json.loads(found["signature"][key]) for key in ("inputs", "params"))

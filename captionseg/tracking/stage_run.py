@@ -1,0 +1,126 @@
+"""The run of one stage: what `Tracker` offers to a stage is done here, on the other side of the pipe."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captionseg.tracking import inputs, models, recipes
+from captionseg.tracking.synchronise import catch_up, show
+
+if TYPE_CHECKING:
+    from captionseg.tracking.store import Store
+
+FLUSH = 5.0  # seconds that a metric may wait for others
+CONTEXTS = {"pretrain": "training", "evaluate": "evaluation"}  # what a stage reads its inputs for
+SHARED = ("pairs", "truth")  # inputs that are those of the whole reproduction
+BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes at once
+TAG_LENGTH = 5000
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a stage before it starts.
+
+    Attributes:
+        stage: its name.
+        params: the whole of params.yaml, dotted.
+        tags: of all runs of the reproduction.
+    """
+
+    stage: str
+    params: dict[str, Any]
+    tags: dict[str, str]
+
+
+class StageRun:
+    """The run of one stage. What `Tracker` offers to a stage is done here, on the other side of
+    the pipe.
+
+    Args:
+        store: where it is written.
+        run: id of the run.
+        parent: id of the reproduction's run, or None if the stage stands alone.
+        about: the stage.
+    """
+
+    def __init__(self, store: Store, run: str, parent: str | None, *, about: About) -> None:
+        self.store, self.run, self.parent, self.about = store, run, parent, about
+        self._points: list[tuple[str, float, int, int]] = []
+        self._summaries: list[tuple[dict[str, float], list[str]]] = []
+        self._recipes: recipes.Said | None = None
+        self._flushed = time.monotonic()
+
+    def params(self, values: dict[str, Any]) -> None:
+        """Write them at once."""
+        self.store.write_params(self.run, values)
+
+    def tags(self, values: dict[str, str]) -> None:
+        """Write them at once."""
+        for key, value in values.items():
+            self.store.client.set_tag(self.run, key, value[:TAG_LENGTH])
+
+    def inputs(self, paths: dict[str, str]) -> None:
+        """Those that DVC knows, if it is DVC that runs the stage: else they may be others than dvc.lock says."""
+        if "DVC_STAGE" in os.environ:
+            found = inputs.known(self.store.root, paths.values())
+            inputs.write(self.store.client, self.run, found, self.store.root, CONTEXTS.get(self.about.stage, "input"))
+            if self.parent:
+                shared = [one for one in found if one.path in {paths.get(name) for name in SHARED}]
+                inputs.write(self.store.client, self.parent, shared, self.store.root, "reproduction")
+
+    def metrics(self, values: dict[str, float], step: int, timestamp: int) -> None:
+        """Keep them until there are enough, or the oldest has waited for long."""
+        self._points += [(key, value, timestamp, step) for key, value in values.items()]
+        if len(self._points) >= BATCH["metrics"] or time.monotonic() - self._flushed > FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the metrics that wait."""
+        points, self._points, self._flushed = self._points, [], time.monotonic()
+        self.store.write_metrics(self.run, points)
+
+    def artifact(self, path: str, folder: str) -> None:
+        """Copy it at once."""
+        self.store.write_file(self.run, Path(path), folder)
+
+    def model(self, folder: str, name: str) -> None:
+        """Log it at once, with the library that can load it."""
+        models.log_model(self.store.client, self.store.experiment, run=self.run, folder=Path(folder), name=name)
+
+    def summary(self, values: dict[str, float], paths: list[str]) -> None:
+        """Keep it for `finish`."""
+        self._summaries.append((values, paths))
+
+    def recipes(self, **said: Any) -> None:
+        """Keep it for `finish`."""
+        self._recipes = recipes.Said(**said)
+
+    def finish(self) -> None:
+        """Write what waits: reports for the parent, runs of recipes, and who is champion.
+
+        Only for a stage that ended well, when its outputs are in place: else a killed run would
+        show the scores of the run before it. A stage that stands alone keeps its reports.
+        """
+        self.flush()
+        for values, paths in self._summaries:
+            self.store.write_summary(self.parent or self.run, values, [Path(path) for path in paths])
+        if not self.parent:
+            return
+        if self._recipes:
+            with self.store.lock:
+                show(self.store, self.parent, self._recipes, params=self.about.params, tags=self.about.tags)
+        if not (self._recipes and self._recipes.whole) and "DVC_STAGE" in os.environ:
+            catch_up(self.store, self.parent, self.about.tags)
+
+    def close(self, status: str, error: str) -> None:
+        """Give the run its last status, and its parent the one that follows."""
+        if error:
+            self.store.client.set_tag(self.run, "error", error[:TAG_LENGTH])
+        with self.store.lock:
+            self.store.client.set_terminated(self.run, status)
+            if self.parent:
+                self.store.settle(self.parent)

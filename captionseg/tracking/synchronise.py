@@ -1,0 +1,137 @@
+"""Make MLflow show what a reproduction came to, whichever of its stages ran, and once.
+
+Three of us ask for it: the stage `report`, or `evaluate` for its own recipe; any stage after which
+DVC passes over `report`, since nothing changed for it; and `captionseg sync`, where no stage ran
+that could have said anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from captionseg.records import UserError, one_line
+from captionseg.tracking import (
+    EXPERIMENT,
+    PATIENCE,
+    adopt,
+    finished,
+    numbers,
+    recipes,
+    registry,
+    reproduction,
+)
+from captionseg.tracking.reproduction import KEY, PARENT
+
+if TYPE_CHECKING:
+    from captionseg.tracking.store import Store
+
+STATE = "state"  # of a reproduction that is shown as a whole: of what
+
+
+def show(store: Store, parent: str, said: recipes.Said, *, params: Mapping[str, Any],
+         tags: Mapping[str, str]) -> None:  # fmt: skip
+    """The recipes of a reproduction as runs; if it is whole, its champion, and that it is shown.
+
+    Args:
+        store: locked by us.
+        parent: run of the reproduction.
+        said: of its recipes.
+        params: the whole of params.yaml, dotted.
+        tags: of its runs.
+    """
+    found = recipes.record(store, parent, said, params=params, tags=tags)
+    if said.whole:
+        decided = registry.promote(
+            store.client, found, {**tags, PARENT: parent}, passed=said.passed
+        )
+        store.client.set_tag(parent, "registry", decided)
+        state = recipes.state(said, params, {one.recipe: one.md5 for one in found})
+        store.client.set_tag(parent, STATE, state)
+        with contextlib.suppress(OSError):  # a stage that is gone repeats nothing
+            sys.stderr.write(f"registry: {registry.NAME}: {decided}\n")
+
+
+def show_all(store: Store, parent: str, found: finished.Finished, tags: Mapping[str, str]) -> None:
+    """What files hold of a reproduction, as if its last stages had just run."""
+    store.write_summary(parent, numbers(found.said.numbers), found.files)
+    show(store, parent, found.said, params=found.params, tags=tags)
+
+
+def catch_up(store: Store, parent: str, tags: Mapping[str, str]) -> None:
+    """At the end of a stage: show what `report` left, if DVC is going to pass over it now."""
+    found = finished.read(store.root)
+    if not found or store.client.get_run(parent).data.tags.get(STATE) == found.state:
+        return
+    if not finished.stale(store.root, [finished.REPORT]):
+        with store.lock:
+            show_all(store, parent, found, tags)
+
+
+def synchronise(root: Path) -> str:
+    """Show what the files of a checkout hold, where no stage is there to do it; what was done, in
+    words.
+
+    Within a flow it belongs to the flow's run, else to one of its own.
+
+    Raises:
+        UserError: stages are not up to date, or the store cannot be used.
+    """
+    try:
+        found = finished.read(root)
+        if found is None:
+            raise UserError("there are no reports that dvc.lock knows; run `dvc repro` first")
+        database = reproduction.database(reproduction.store_uri(root))
+        flow = "CAPTIONSEG_FLOW_RUN" in os.environ
+        if database and not flow and shown(database, found.state):
+            return "MLflow shows it already"
+        if names := finished.stale(root):
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise UserError(f"{', '.join(names[:3])}{more}: not up to date; run `dvc repro` first")
+        return _written(root, found)
+    except UserError:
+        raise
+    except Exception as error:  # of MLflow, sqlite, the lock, DVC, files that are broken
+        raise UserError(f"tracking: {type(error).__name__}: {one_line(error, 300)}") from None
+
+
+def _written(root: Path, found: finished.Finished) -> str:
+    adopt()
+    from captionseg.tracking.store import Store
+
+    store, me = Store(root, PATIENCE), psutil.Process()
+    name = time.strftime("up to date %Y-%m-%d %H:%M:%S")
+    mine = reproduction.find(os.environ, me.parents())
+    mine = mine or reproduction.Reproduction(
+        f"files-{found.state}-{reproduction.identity(me)}", name
+    )
+    with store.lock:
+        known = store.runs(f"tags.{STATE} = '{found.state}' and tags.role = 'reproduction'")
+        parents = store.runs(f"tags.{KEY} = '{mine.key}' and tags.role = 'reproduction'")
+        if known and (not parents or parents[0].info.run_id in [run.info.run_id for run in known]):
+            return "MLflow shows it already"
+        tags = {**reproduction.tags(root), KEY: mine.key}
+        parent = store.parent(mine, tags, found.params)
+        show_all(store, parent, found, tags)
+        store.client.set_terminated(parent, "FINISHED")
+    return f"{len(found.said.labels)} recipes in run {parent[:8]} of {EXPERIMENT}"
+
+
+def shown(database: Path, state: str) -> bool:
+    """Whether a store in a file shows this; without MLflow, which takes seconds to import."""
+    asked = ("SELECT 1 FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND tags.value = ? "
+             "AND lifecycle_stage = 'active'")  # fmt: skip
+    try:
+        uri = f"{database.resolve().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            return connection.execute(asked, (STATE, state)).fetchone() is not None
+    except sqlite3.Error:  # none there, or one without tables yet
+        return False

@@ -1,0 +1,33 @@
+"""What is read from params.yaml without its dataclasses has the defaults that they have."""
+
+from captionseg import tracking
+from captionseg.params import Params
+from captionseg.training import PretrainParams, Recipe
+
+
+def test_labels_have_the_defaults_of_recipes(tmp_path):
+    text = "pretrain: {}\nevaluate: {}\nrecipes: {a: {curation: cocu, archive: nouns}}\n"
+    (tmp_path / "params.yaml").write_text(text)
+    params = Params(tmp_path / "params.yaml")
+    recipe = Recipe("cocu", "nouns")
+    assert tracking.labels(params, "a") == {
+        "recipe": "a", "curation": recipe.curation, "archive": recipe.archive, "model": recipe.model,
+        "preset": recipe.preset or "none", "benchmark": params.evaluate.name,
+        "seeds": str(len(PretrainParams().seeds))}  # fmt: skip
+
+
+def test_off_has_several_words():
+    said = {
+        word: tracking.is_off({"CAPTIONSEG_TRACKING": word})
+        for word in ("off", " OFF ", "0", "no", "", "on", "1")
+    }
+    assert said == {
+        "off": True,
+        " OFF ": True,
+        "0": True,
+        "no": True,
+        "": False,
+        "on": False,
+        "1": False,
+    }
+    assert not tracking.is_off({})
