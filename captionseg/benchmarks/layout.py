@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from captionseg import images
 from captionseg.inference.windows import WindowParams
 from captionseg.records import UserError, one_line
 
@@ -217,14 +218,11 @@ def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
 
 
 def _png(path: Path, *, rgb: bool) -> np.ndarray:
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
-            mode, found = image.mode, np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not an image that can be read: {one_line(error)}") from None
-    wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I")
+        mode, found = images.mask(images.contents(path))
+    except images.Unreadable as error:
+        raise UserError(f"{path}: not an image that can be read: {error}") from None
+    wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")
     if mode not in wanted:
         raise UserError(f"{path}: colours ({mode}) where class numbers are expected; save it as "
                         + ("RGB with the number in R + 256 G" if rgb else "index or palette PNG"))  # fmt: skip

@@ -12,25 +12,22 @@ import io
 import os
 import re
 import stat
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from captionseg import images
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
+from captionseg.images import shrunk
 from captionseg.records import ClassTable, UserError, one_line
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")  # Pillow has decoders that start programs
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
             ".heic", ".heif")  # fmt: skip
 MAGIC = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftypavif", re.DOTALL)
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
-         8: "ROTATE_90"}  # fmt: skip
 SMALLEST_SIDE = 16  # pixels; below it no encoder sees anything
 LARGEST_PICTURE = 256 * 2**20  # bytes
 LARGEST_CAPTION = 2**20  # bytes
@@ -127,7 +124,7 @@ class Folder:
                 if hashlib.sha256(data).hexdigest() != row.sha256:
                     raise Refused("changed while the folder was being read")
                 status = FAILED_TO_RESIZE
-                jpeg, (width, height) = encode(data, self.max_side)
+                jpeg, (width, height) = encode(data, self.max_side, name=url)
                 return Sample(url, row.caption, split, jpeg, width, height)
         except Refused as reason:
             error = str(reason)
@@ -240,56 +237,19 @@ def read_caption(data: bytes) -> str:
     return text
 
 
-def encode(data: bytes, longest: int) -> tuple[bytes, tuple[int, int]]:
-    """JPEG bytes and (width, height) of any picture: first frame, upright, 8-bit RGB on white, shrunk to `longest`.
+def encode(data: bytes, longest: int, *, name: str = "") -> tuple[bytes, tuple[int, int]]:
+    """JPEG bytes and (width, height) of any picture that `images.opened` reads, shrunk to `longest`.
 
     Raises:
         Refused: where it cannot be decoded, or would be too small.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on odd metadata; above Pillow's hard limit of pixels it is an error
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                target = shrunk(image.size, longest)
-                image.draft(None, (2 * target[0], 2 * target[1]))  # JPEG only: decode no finer than is needed
-                image.load()
-                image = opaque(upright(image))
-            image = image.resize(shrunk(image.size, longest), Image.Resampling.LANCZOS)
-        except Exception as error:  # on hostile bytes Pillow's decoders raise anything
-            unknown = isinstance(error, Image.UnidentifiedImageError)  # its text holds a memory address
-            raise Refused("cannot be decoded: " + ("no known format" if unknown else one_line(str(error)))) from None
+    try:
+        image = images.opened(data, longest=longest, name=name)
+    except images.Unreadable as error:
+        raise Refused(f"cannot be decoded: {error}") from None
+    image = image.resize(shrunk(image.size, longest), Image.Resampling.LANCZOS)
     if min(image.size) < SMALLEST_SIDE:
         raise Refused(f"too small: {image.width} x {image.height} pixels, at least {SMALLEST_SIDE} are needed")
     image.info = {}  # comments would be written too
     image.save(stream := io.BytesIO(), "JPEG", quality=92)
     return stream.getvalue(), image.size
-
-
-def shrunk(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """A size of the same ratio whose longer side is at most `longest`."""
-    scale = min(1.0, longest / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; as it is where that cannot be read."""
-    try:
-        turn = TURNS.get(image.getexif().get(0x0112, 1))
-    except Exception:  # metadata only: the pixels were decoded before
-        turn = None
-    return image.transpose(Image.Transpose[turn]) if turn else image
-
-
-def opaque(image: Image.Image) -> Image.Image:
-    """8-bit RGB: what is transparent becomes white, of 16 bits the upper 8 stay."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image)
-        if pixels.min() < 0 or pixels.max() > 65535:
-            raise ValueError("32-bit pixels have no known range")
-        image = Image.fromarray((pixels >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")

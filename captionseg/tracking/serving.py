@@ -72,7 +72,10 @@ class Served:
             int16 [H, W], indices into the labels.
         """
         labels = [str(label) for label in (params or {}).get("labels", ())]
-        return self.predictor.segment(np.asarray(model_input, dtype=np.uint8), labels)
+        image = np.asarray(model_input)
+        if image.dtype.kind in "iu" and image.size and 0 <= image.min() <= image.max() <= 255:
+            image = image.astype(np.uint8)  # of any other the predictor says what it expected
+        return self.predictor.segment(image, labels)
 
 
 def _load_pyfunc(data_path: str) -> Served:
