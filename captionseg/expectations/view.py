@@ -30,13 +30,13 @@ class EscapedView(DefaultJinjaPageView):
             self.env.filters[name] = marked(self.env.filters[name])
 
     @pass_context
-    def render_content_block(self, jinja_context: Any, content_block: Any, index: Any = None,
+    def render_content_block(self, jinja_context: Any, content_block: Any = "", index: Any = None,
                              content_block_id: Any = None, render_to_markdown: bool = False) -> Any:  # fmt: skip
         """HTML of a block; of what is no block, its words. See the method that it stands in for."""
         if isinstance(content_block, list):
             content_block = [part if is_block(part) else escape(str(part)) for part in content_block]
-        elif content_block is not None and not is_block(content_block):
-            return str(content_block)  # escaped where it is inserted
+        elif content_block is None or not is_block(content_block):
+            return "" if content_block is None else str(content_block)  # escaped where it is inserted
         made: Any = super().render_content_block(jinja_context, content_block, index, content_block_id,
                                                  render_to_markdown)  # fmt: skip
         return Markup("" if made is None else made)
