@@ -45,7 +45,8 @@ def test_lists_of_classes_as_people_write_them(root, text):
     ("name,r,g,b\ndog,1,2,3\ncat,4,5,6\n", "'dog,1,2,3' holds more than the name of a class"),
     ("dog,0\ncat,1\ngrass,2\n", "'dog,0' holds more than the name"),
     ("dog, cat, grass", "all names are on one line"), ('["dog", "cat"]', "holds more than the name"),
-    ("- dog\n- cat\n- grass\n", "'- dog' holds more"), ("1,dog\n2,cat\n3,grass\n", "in the order of their numbers, from 0"),
+    ("- dog\n- cat\n- grass\n", "'- dog' holds more"),
+    ("1,dog\n2,cat\n3,grass\n", "in the order of their numbers, from 0"),
     ("0,dog\n2,cat\n1,grass\n", "in the order of their numbers"), ("Dog\ndog\ncat\n", "twice"),
     ("d\0o\0g\0\nc\0a\0t\0\n", "holds more than the name"), ("# ignore: sky\ndog\ncat\n", "no list of values of masks"),
 ])  # fmt: skip
@@ -107,7 +108,7 @@ def test_255_is_no_longer_left_out_where_another_value_is_named(root):
 
 @pytest.mark.parametrize("text", ["", "sky", "-1", "65536", "0;1", "1.5", "²"])
 def test_what_is_no_list_of_values(text):
-    with pytest.raises(UserError, match="--ignore: .*no list of values"):
+    with pytest.raises(UserError, match=r"--ignore: .*no list of values"):
         numbers(text, "--ignore")
 
 
@@ -163,8 +164,9 @@ def test_a_picture_of_every_suffix_is_found(tmp_path):
 
 
 def test_the_command_says_it_on_stderr_and_in_its_result(root, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("captionseg.benchmarks.outside.evaluate", lambda *rest: (
-        {"scores": {"miou": 1.0}, "per_class": {"dog": 1.0}, "seeds": {}, "protocol": {"prompts": "p", "refine": "n"}}, 1.0))
+    result = {"scores": {"miou": 1.0}, "per_class": {"dog": 1.0}, "seeds": {},
+              "protocol": {"prompts": "p", "refine": "n"}}  # fmt: skip
+    monkeypatch.setattr("captionseg.benchmarks.outside.evaluate", lambda *rest: (result, 1.0))
     (root / "classes.txt").write_text("dog\ncat\ngrass\nbear\n")
     out = tmp_path / "result.json"
     assert main(["evaluate", "--benchmark", "folder", "--root", str(root), "--ignore", "0", "--out", str(out)]) == 0
