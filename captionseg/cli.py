@@ -119,6 +119,8 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
                      "window (default: the protocol's, or as published for this benchmark)")
     one.add_argument("--refine", choices=["none", "pamr", "segments"], help="as in `segment`")
     one.add_argument("--masks", choices=["regions", "hierarchy"], help="as in `segment`")
+    one.add_argument("--ignore", metavar="VALUES", help="of the masks of a folder of your own, values that count "
+                     "nowhere, such as 0,255 (default: a line `# ignore: ..` of classes.txt, else 255)")
     one.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="data sets drawn for the interval "
                      "(default: %(default)s)")
     one.add_argument("--out", type=Path, metavar="JSON", help="where to write all scores and the protocol")
@@ -149,7 +151,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     out = result_path(arguments, RESULTS)
     spec = published(arguments.benchmark, own_name(arguments.root))
     asked = asked_of(arguments, spec)
-    benchmark, total = opened(spec, arguments.root, limit=arguments.limit)
+    benchmark, total = opened(spec, arguments.root, limit=arguments.limit, ignore=arguments.ignore)
+    remarks = getattr(benchmark, "remarks", ())
+    for line in remarks:
+        print(f"note: {line}", file=sys.stderr)
     if arguments.recipe:
         home, what = MODELS / arguments.recipe, {"recipe": arguments.recipe}
         folders = seeds_of(home)
@@ -159,7 +164,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     found, speed = outside.evaluate(folders, home / "encoder", benchmark, asked)
     seeds = found.pop("seeds") if arguments.recipe else {}
     result = {**what, "benchmark": arguments.benchmark, "title": spec.title, **found, "seeds": seeds,
-              "source": spec.source, "pictures": {"scored": len(benchmark), "of": total}}  # fmt: skip
+              "source": spec.source, "pictures": {"scored": len(benchmark), "of": total},
+              **({"remarks": list(remarks)} if remarks else {})}  # fmt: skip
     print(f"{spec.title}, {len(benchmark.names)} classes, by {home.resolve().name}"
           + (f", {len(seeds)} seed{'s' * (len(seeds) > 1)}" if seeds else ""))  # fmt: skip
     print(*outside.summary(result, speed), sep="\n")

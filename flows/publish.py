@@ -123,7 +123,7 @@ def overlays(root: Path) -> str:
     path = root / "reports" / "pictures" / "overlays.jpg"
     if not path.exists():
         return ""
-    with Image.open(path) as image:
+    with Image.open(path, formats=["JPEG"]) as image:
         image.thumbnail((PICTURE, 20 * PICTURE))
         image.convert("RGB").save(made := io.BytesIO(), "JPEG", quality=80)
     data = base64.b64encode(made.getvalue()).decode()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from captionseg.benchmarks import own_folder
 from captionseg.benchmarks.benchmark import Sample, spread
-from captionseg.benchmarks.layout import BACKGROUND, Item, Layout, read_mask
+from captionseg.benchmarks.layout import BACKGROUND, RAW, Item, Layout, listed, read_mask
 from captionseg.encoders import Encoder
 from captionseg.inference.predictor import Preparation, read_image
 from captionseg.modeling.segmenter import Reads
@@ -45,6 +46,7 @@ class FolderBenchmark:
         encoder: gives the frozen encoder that `of` makes features with.
         maker: of regions.
         kinds: see Benchmark; nobody says.
+        remarks: what makes a score mean something else than its reader may think, a line each.
     """
 
     layout: Layout
@@ -55,18 +57,21 @@ class FolderBenchmark:
     encoder: Callable[[], Encoder] | None = None
     maker: RegionMaker | None = None
     kinds: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @staticmethod
-    def open(layout: Layout, root: Path, *, limit: int = 0) -> FolderBenchmark:
+    def open(layout: Layout, root: Path, *, limit: int = 0, ignore: Sequence[int] | None = None) -> FolderBenchmark:
         """The benchmark below a root.
 
         Args:
             layout: of its files.
             root: folder that its archives were unpacked in, or one inside.
             limit: at most so many pictures, spread evenly over the list; 0 takes all, and wants all there are.
+            ignore: of a folder of one's own, the values of masks that count nowhere, in place of those that its list of
+                classes names, or else the layout's; a class of such a number is left out.
 
         Raises:
-            UserError: for a folder that is missing or half unpacked.
+            UserError: for a folder that is missing or half unpacked; of one's own, for masks that do not fit too.
         """
         home = layout.found(root)
         names, items = layout.classes(home), layout.items(home, root)
@@ -74,8 +79,20 @@ class FolderBenchmark:
         if not limit and layout.count and len(items) != layout.count:
             raise UserError(layout.advice(root, f"{len(items)} pictures with masks where the split has {layout.count}, "
                                           "which --limit may be given for"))  # fmt: skip
-        kept = spread(len(items), limit)
-        return FolderBenchmark(layout, names, tuple(items[number] for number in kept), len(items))
+        kept = tuple(items[number] for number in spread(len(items), limit))
+        if not layout.own:
+            return FolderBenchmark(layout, names, kept, len(items))
+        void = ignore if ignore is not None else own_folder.ignored_in(home / layout.names)
+        if void is not None:
+            layout = replace(layout, void=tuple(void), ids=tuple(n for n in range(len(names)) if n not in void))
+        scored = tuple(names[number] for number in layout.ids) if void is not None else names
+        found = FolderBenchmark(layout, scored, kept, len(items))
+        images = dict(listed(home, layout.images))
+        used = [path for item in items for path in item[1:]]
+        said = [*own_folder.about_names(scored, [name for name in names if name not in scored]),
+                *own_folder.about_files(home, (layout.images, layout.masks), used, images),
+                *found.about_masks()]  # fmt: skip
+        return replace(found, remarks=tuple(said))
 
     @property
     def ignore(self) -> int:
@@ -103,12 +120,47 @@ class FolderBenchmark:
         """
         labels = self.layout.labels(len(self.names))
         for item in self.items:
-            image, raw = read_image(item.image), read_mask(item.mask, rgb=self.layout.rgb)
-            truth = labels[raw]
+            image, (_, truth) = read_image(item.image), self.truth_of(item, labels)
             if truth.shape != image.shape[:2]:
                 raise UserError(f"{item.mask}: {truth.shape[1]} x {truth.shape[0]} pixels, but its picture has "
                                 f"{image.shape[1]} x {image.shape[0]}")  # fmt: skip
-            if truth.size and truth.min() < 0:
-                raise UserError(f"{item.mask}: holds the value {raw[truth < 0][0]}, which is none of "
-                                f"{self.layout.title}'s {len(self.names)} classes")  # fmt: skip
             yield Sample(item.uid, self.prepare(image), truth)
+
+    def truth_of(self, item: Item, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Raw values [H, W] of a mask, and what they mean by `labels` of the layout."""
+        raw = read_mask(item.mask, rgb=self.layout.rgb)
+        truth = labels[raw]
+        if truth.size and truth.min() < 0:
+            raise UserError(f"{item.mask}: holds the value {raw[truth < 0][0]}, which is none of "
+                            f"{self.layout.title}'s {len(self.names)} classes"
+                            + ("; --ignore names values that count nowhere" if self.layout.own else ""))  # fmt: skip
+        return raw, truth
+
+    def about_masks(self) -> list[str]:
+        """What is to be said of the masks, all of which are read for it.
+
+        Raises:
+            UserError: for a value that is no class, and where no pixel counts.
+        """
+        labels, ignore = self.layout.labels(len(self.names)), self.layout.ignore
+        raws, counts, blank = np.zeros(RAW, np.int64), np.zeros(RAW, np.int64), []
+        for item in self.items:
+            raw, truth = self.truth_of(item, labels)
+            raws += np.bincount(raw.ravel(), minlength=RAW)
+            counts += np.bincount(truth.ravel(), minlength=RAW)
+            blank += [item.mask.name] if (truth == ignore).all() else []
+        share, values = counts[ignore] / max(1, counts.sum()), np.flatnonzero(raws)
+        void = own_folder.listed([str(value) for value in values if labels[value] == ignore])
+        absent = [name for number, name in enumerate(self.names) if not counts[number]]
+        if share == 1:
+            raise UserError(f"{self.items[0].mask.parent}: no pixel counts, all masks hold nothing but {void}; "
+                            "--ignore names the values that are to be left out")  # fmt: skip
+        lines = [f"{100 * share:.1f} % of pixels count nowhere (value {void})"] if share else []
+        if blank:
+            lines.append(f"{len(blank)} of {len(self.items)} masks have no pixel that counts, such as {blank[0]}")
+        if absent:
+            lines.append(f"{len(absent)} of {len(self.names)} classes are in no mask: "
+                         f"{own_folder.listed(absent)}; where one is predicted, it counts as 0 in mIoU")  # fmt: skip
+        if set(values) == {0, 255} and share and absent:
+            lines.append("masks hold 0 and 255 alone, and 255 counts nowhere: where it means a class, write its number")
+        return lines

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from captionseg import images
+from captionseg.benchmarks.own_folder import BACKGROUND, same_name, tidied
 from captionseg.inference.windows import WindowParams
 from captionseg.records import UserError, one_line
 
-BACKGROUND = "background"
 NAMES = Path(__file__).with_name("names")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 RAW = 2**16  # values of a mask file lie below
 NUMBER = r"^\s*(\d+)\s*:\s*"
 
@@ -52,6 +53,8 @@ class Layout:
         ignore: label that counts nowhere, once raw values are labels.
         threshold: of the background, as published for GroupViT's scores; None where none was.
         windows: how models that read pixels see a picture.
+        own: its files are a user's, not those of an archive: the list of classes may be written in other ways, and what
+            makes a score mean something else than one may think is said.
     """
 
     title: str
@@ -71,6 +74,7 @@ class Layout:
     ignore: int = 255
     threshold: float | None = None
     windows: WindowParams = field(default_factory=lambda: WindowParams(448, 448, 224))
+    own: bool = False
 
     @property
     def expected(self) -> list[str]:
@@ -109,10 +113,12 @@ class Layout:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read: {one_line(error)}; it should name one class a line") from None
+        lines = tidied(path, lines) if self.own else lines
         self.check_numbers(path, lines)
         listed = [re.sub(NUMBER, "", line).strip() for line in lines]
         names = [*([BACKGROUND] if self.background else []), *filter(None, listed)]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        same = [name.casefold() for name in names] if self.own else names
+        twice = sorted({name for name, like in zip(names, same, strict=True) if same.count(like) > 1})
         if twice or not names:
             raise UserError(f"{path}: " + (f"names {twice[0]!r} twice" if twice else "names no class; one a line"))
         return tuple(names)
@@ -163,14 +169,10 @@ class Layout:
             uids = [line.split()[0] for line in lines if line.strip()]
             masks = {uid: home / self.masks.format(uid) for uid in uids}
         else:
-            masks = dict(listed(home, self.masks))
+            masks = only(listed(home, self.masks))
         if not masks:
             raise UserError(self.advice(root, f"no mask {self.masks.replace('{}', '*')}"))
-        images: dict[str, Path] = {}
-        for uid, path in listed(home, self.images):
-            if uid in images and uid in masks:
-                raise UserError(f"{path}: beside {images[uid].name}; leave one picture of that name")
-            images[uid] = path
+        images = only((uid, path) for uid, path in listed(home, self.images) if uid in masks)
         for what, gone in (("picture", [uid for uid in masks if uid not in images]),
                            ("mask", [uid for uid, path in masks.items() if not path.is_file()])):  # fmt: skip
             if gone:
@@ -184,16 +186,30 @@ def parent(pattern: str) -> str:
 
 
 def listed(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
-    """(name, file) of every file that a pattern fits, by name; hidden ones are passed over."""
-    folder, after = home / parent(pattern), pattern.split("{}")[1]
-    for path in sorted(folder.rglob(f"*{'' if after == '.*' else after}")):
+    """(name, file) of every file that a pattern fits, by name; capital letters of suffixes make no difference, hidden
+    files are passed over."""
+    folder, after = home / parent(pattern), pattern.split("{}")[1].lower()
+    for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.name.startswith(".") or not path.is_file():
+        end = path.suffix.lower() if after == ".*" else after
+        if path.name.startswith(".") or not name.lower().endswith(end) or (after == ".*" and end not in SUFFIXES):
             continue
-        if after != ".*":
-            yield name.removesuffix(after), path
-        elif path.suffix.lower() in SUFFIXES:
-            yield name[: -len(path.suffix)], path
+        if path.is_file():
+            yield same_name(name[: len(name) - len(end)]), path
+
+
+def only(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """The file of each name.
+
+    Raises:
+        UserError: for a second one.
+    """
+    files: dict[str, Path] = {}
+    for uid, path in found:
+        if uid in files:
+            raise UserError(f"{path}: beside {files[uid].name}; leave one file of that name")
+        files[uid] = path
+    return files
 
 
 def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
@@ -217,14 +233,11 @@ def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
 
 
 def _png(path: Path, *, rgb: bool) -> np.ndarray:
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
-            mode, found = image.mode, np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not an image that can be read: {one_line(error)}") from None
-    wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I")
+        mode, found = images.mask(images.contents(path))
+    except images.Unreadable as error:
+        raise UserError(f"{path}: not an image that can be read: {error}") from None
+    wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")
     if mode not in wanted:
         raise UserError(f"{path}: colours ({mode}) where class numbers are expected; save it as "
                         + ("RGB with the number in R + 256 G" if rgb else "index or palette PNG"))  # fmt: skip

@@ -18,6 +18,7 @@ from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.imagenet import ImageNet
 from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.own_data import OwnData
+from captionseg.benchmarks.own_folder import numbers
 from captionseg.benchmarks.part_imagenet import PartImageNet
 from captionseg.benchmarks.parts import Parts
 from captionseg.inference.windows import WindowParams
@@ -52,15 +53,25 @@ def published(name: str, own: str = "") -> Spec:
     return PUBLISHED[name]
 
 
-def opened(spec: Spec, root: Path, *, limit: int = 0) -> tuple[FolderBenchmark | HeldOut | Labelled | Parts, int]:
+def opened(spec: Spec, root: Path, *, limit: int = 0,
+           ignore: str | None = None) -> tuple[FolderBenchmark | HeldOut | Labelled | Parts, int]:  # fmt: skip
     """The pictures of a benchmark below a root, at most `limit` of them (0 takes all), and how many there are.
 
+    Args:
+        spec: of the benchmark.
+        root: of its files.
+        limit: number of pictures.
+        ignore: values of masks that count nowhere, between commas; of a folder of one's own alone.
+
     Raises:
-        UserError: for a folder that is missing or half unpacked; it says what to fetch.
+        UserError: for a folder that is missing or half unpacked; it says what to fetch. For values that are none.
     """
+    if ignore is not None and not (isinstance(spec, Layout) and spec.own):
+        raise UserError(f"--ignore: what {spec.title}'s masks mean is published; it is for --benchmark folder")
     if not isinstance(spec, Layout):
         return spec.open(root, limit=limit)
-    found = FolderBenchmark.open(spec, root, limit=limit)
+    values = None if ignore is None else numbers(ignore, "--ignore")
+    found = FolderBenchmark.open(spec, root, limit=limit, ignore=values)
     return found, found.total
 
 

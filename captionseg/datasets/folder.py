@@ -1,4 +1,4 @@
-"""Your own pictures, each with its caption in a text file of the same name beside it.
+"""Your own pictures, each with its captions in a text file of the same name beside it, a line each.
 
 Nothing is lost without a word: a picture or caption that cannot be taken keeps its row, with the reason. Hidden
 files (a dot in front) and files that are neither picture nor caption are passed over. DVC does not watch the folder:
@@ -9,28 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import re
 import stat
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from captionseg import images
+from captionseg.datasets.captions import NoCaption, captions
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
+from captionseg.images import shrunk
 from captionseg.records import ClassTable, UserError, one_line
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")  # Pillow has decoders that start programs
+log = logging.getLogger(__name__)
+
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
             ".heic", ".heif")  # fmt: skip
 MAGIC = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftypavif", re.DOTALL)
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
-         8: "ROTATE_90"}  # fmt: skip
 SMALLEST_SIDE = 16  # pixels; below it no encoder sees anything
 LARGEST_PICTURE = 256 * 2**20  # bytes
 LARGEST_CAPTION = 2**20  # bytes
@@ -59,7 +62,9 @@ class Folder:
         tune, test: shares of the pictures. The hash of its bytes decides where a picture goes, so it stays there
             when others come or go.
         max_side: a picture's longer side is shrunk to so many pixels; smaller ones stay as they are.
-        caption_suffix: what a caption's file name has in place of the picture's suffix.
+        caption_suffix: what a caption's file name has in place of the picture's suffix, or after it.
+        caption_lines: whether the lines of a file are captions of their own (`separate`), each of which makes a pair
+            with the picture, or one (`joined`). All pairs of a picture are in the same split.
         listing: no parameter; hash of what was found, set by `prepare`.
     """
 
@@ -68,6 +73,7 @@ class Folder:
     test: float = 0.1
     max_side: int = 512
     caption_suffix: str = ".txt"
+    caption_lines: Literal["separate", "joined"] = "separate"
     listing: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +88,7 @@ class Folder:
     def rows(self) -> dict[str, list[Row]]:
         """All rows by split, in the order of their paths; read once, then pickled with the source."""
         rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
-        for row in listing(self.root, self.caption_suffix):
+        for row in listing(self.root, self.caption_suffix, joined=self.caption_lines == "joined"):
             rows[self.split_of(row)].append(row)
         return rows
 
@@ -115,7 +121,13 @@ class Folder:
 
     def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
         """See Source; the seed decides nothing."""
-        return [self.sample(split, self.rows[split][number]) for number in numbers]
+        found: list[Sample] = []
+        before = None
+        for row in (self.rows[split][number] for number in numbers):
+            same = before is not None and before.path == row.path and before.error is row.error is None
+            found.append(replace(found[-1], caption=row.caption) if same else self.sample(split, row))
+            before = row
+        return found
 
     def sample(self, split: str, row: Row) -> Sample:
         """The picture of a row, re-encoded, or why there is none."""
@@ -127,26 +139,31 @@ class Folder:
                 if hashlib.sha256(data).hexdigest() != row.sha256:
                     raise Refused("changed while the folder was being read")
                 status = FAILED_TO_RESIZE
-                jpeg, (width, height) = encode(data, self.max_side)
+                jpeg, (width, height) = encode(data, self.max_side, name=url)
                 return Sample(url, row.caption, split, jpeg, width, height)
         except Refused as reason:
             error = str(reason)
         return Sample(url, row.caption, split, status=status, error=error)
 
 
-def listing(root: str, caption_suffix: str) -> list[Row]:
-    """Every picture below root and every caption without one, ordered by path.
+def listing(root: str, caption_suffix: str, *, joined: bool = False) -> list[Row]:
+    """Every picture below root with each of its captions, and every caption without one, ordered by path.
 
     A picture whose bytes were already taken from another path is refused; one whose earlier copy was refused is not.
     """
-    top, rows, taken = Path(root).expanduser(), [], {}
+    top, rows, taken, several = Path(root).expanduser(), [], {}, 0
     if not root or not top.is_dir():
         raise UserError(f"download.folder.root: {root!r} is no folder; give the one with your pictures and captions")
     for path, caption, error in tqdm(sorted(files(top, caption_suffix)), desc="listing", unit="file"):
-        row = Row(path, error=error) if error else look(top, path, caption)
-        if row.error is None and (first := taken.setdefault(row.sha256, path)) != path:
-            row = Row(path, row.caption, row.sha256, one_line(f"duplicate of {first}"))
-        rows.append(row)
+        found = [Row(path, error=error)] if error else look(top, path, caption, joined=joined)
+        several += sum(row.error is None for row in found) > 1
+        for row in found:
+            if row.error is None and (first := taken.setdefault(row.sha256, path)) != path:
+                row = Row(path, row.caption, row.sha256, one_line(f"duplicate of {first}"))
+            rows.append(row)
+    if several:
+        log.warning("download.folder: of %d pictures the captions have several lines; each line is a caption of its "
+                    "own (caption_lines: joined makes one of them)", several)  # fmt: skip
     if rows:
         return rows
     raise UserError(f"download.folder.root: {root!r} holds no picture; put pictures and captions there")
@@ -159,21 +176,53 @@ def files(top: Path, caption_suffix: str) -> Iterator[tuple[str, str, str]]:
         below = os.path.relpath(folder, top)
         base = "" if below == "." else below + "/"
         visible = {name for name in names if not name.startswith(".")}
-        captions = {name[: -len(caption_suffix)]: name for name in sorted(visible)
-                    if name.lower().endswith(caption_suffix.lower())}  # fmt: skip
-        pictures = [name for name in visible - set(captions.values()) if is_picture(os.path.join(folder, name))]
-        stems = {os.path.splitext(name)[0] for name in pictures}
-        for name in pictures:
-            caption = captions.get(os.path.splitext(name)[0])
-            yield base + name, base + caption if caption else "", ""
-        for stem in captions.keys() - stems:
-            yield base + captions[stem], "", "a caption without a picture beside it"
+        captions = [name for name in sorted(visible) if name.lower().endswith(caption_suffix.lower())]
+        pictures = [name for name in sorted(visible - set(captions)) if is_picture(os.path.join(folder, name))]
+        for name, caption, error in paired(pictures, captions, caption_suffix):
+            yield base + name, base + caption if caption else "", error
         inner[:] = [name for name in inner if not name.startswith(".")]
         for name in inner:
             if os.path.islink(os.path.join(folder, name)):
                 yield base + name, "", "a symbolic link to a folder, not followed"
     for error in refused:
         yield os.path.relpath(error.filename, top), "", one_line(f"folder cannot be read: {error.strerror}")
+
+
+def paired(pictures: Sequence[str], captions: Sequence[str], suffix: str) -> Iterator[tuple[str, str, str]]:
+    """(picture or caption, its caption or "", error or "") of the names in one folder.
+
+    The caption of photo.png is photo.png.txt, else photo.txt; letters with marks may be composed or not, and where
+    nothing else fits, capital letters make no difference. A caption is of one picture.
+    """
+    files: dict[str, list[str]] = {}
+    for name in captions:
+        stem = unicodedata.normalize("NFC", name[: -len(suffix)])
+        files.setdefault(stem, []).append(name)
+        files.setdefault("/" + stem.casefold(), []).append(name)
+    owner: dict[str, str] = {}
+    claims = {name: claimed(name, files, "") for name in pictures}
+    for name in [*filter(claims.get, pictures), *(name for name in pictures if not claims[name])]:
+        found = claims[name] or claimed(name, files, "/")
+        if len(found) > 1:
+            owner.update(dict.fromkeys(found, name))
+            yield name, "", one_line(f"several captions, {' and '.join(found)}; leave one")
+        elif found and (first := owner.setdefault(found[0], name)) != name:
+            yield name, "", one_line(f"its caption {found[0]} is of {first} too; give it one of its own, "
+                                     f"{name}{suffix}")  # fmt: skip
+        else:
+            yield name, found[0] if found else "", ""
+    for name in captions:
+        if name not in owner:
+            yield name, "", "a caption without a picture beside it"
+
+
+def claimed(picture: str, files: Mapping[str, list[str]], kind: str) -> list[str]:
+    """The captions that are a picture's by its name: `files` by stem; with `kind` / capital letters do not matter."""
+    for stem in (picture, os.path.splitext(picture)[0]):
+        stem = unicodedata.normalize("NFC", stem)
+        if found := files.get(kind + (stem.casefold() if kind else stem)):
+            return found
+    return []
 
 
 def is_picture(path: str) -> bool:
@@ -189,18 +238,19 @@ def is_picture(path: str) -> bool:
         return False
 
 
-def look(top: Path, path: str, caption: str) -> Row:
-    """A row from a picture and its caption's path."""
-    text = digest = ""
+def look(top: Path, path: str, caption: str, *, joined: bool = False) -> list[Row]:
+    """Rows from a picture and its captions' path: one for each caption, and one for those that are refused."""
+    digest = ""
     try:
         data = contents(top, path, LARGEST_PICTURE)
         digest = hashlib.sha256(data).hexdigest()
         if not caption:
             raise Refused("caption missing: no text file of the same name beside it")
-        text = read_caption(contents(top, caption, LARGEST_CAPTION, what="caption "))
-        return Row(path, text, digest, None if data else "empty file")
-    except Refused as refused:
-        return Row(path, text, digest, str(refused))
+        texts, refused = captions(contents(top, caption, LARGEST_CAPTION, what="caption "), joined=joined)
+        rows = [Row(path, text, digest, None if data else "empty file") for text in texts[: None if data else 1]]
+        return [*rows, Row(path, "", digest, refused)] if refused and data else rows
+    except (Refused, NoCaption) as reason:
+        return [Row(path, "", digest, str(reason))]
 
 
 def contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
@@ -224,72 +274,19 @@ def contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
         raise Refused(one_line(f"{what}cannot be read: {error.strerror or error}")) from None
 
 
-def read_caption(data: bytes) -> str:
-    """UTF-8 text on one line; line breaks and other control characters count as spaces.
-
-    Raises:
-        Refused: where it is no UTF-8, or empty.
-    """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise Refused("caption is not UTF-8") from None
-    text = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()
-    if not text:
-        raise Refused("caption is empty")
-    return text
-
-
-def encode(data: bytes, longest: int) -> tuple[bytes, tuple[int, int]]:
-    """JPEG bytes and (width, height) of any picture: first frame, upright, 8-bit RGB on white, shrunk to `longest`.
+def encode(data: bytes, longest: int, *, name: str = "") -> tuple[bytes, tuple[int, int]]:
+    """JPEG bytes and (width, height) of any picture that `images.opened` reads, shrunk to `longest`.
 
     Raises:
         Refused: where it cannot be decoded, or would be too small.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on odd metadata; above Pillow's hard limit of pixels it is an error
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                target = shrunk(image.size, longest)
-                image.draft(None, (2 * target[0], 2 * target[1]))  # JPEG only: decode no finer than is needed
-                image.load()
-                image = opaque(upright(image))
-            image = image.resize(shrunk(image.size, longest), Image.Resampling.LANCZOS)
-        except Exception as error:  # on hostile bytes Pillow's decoders raise anything
-            unknown = isinstance(error, Image.UnidentifiedImageError)  # its text holds a memory address
-            raise Refused("cannot be decoded: " + ("no known format" if unknown else one_line(str(error)))) from None
+    try:
+        image = images.opened(data, longest=longest, name=name)
+    except images.Unreadable as error:
+        raise Refused(f"cannot be decoded: {error}") from None
+    image = image.resize(shrunk(image.size, longest), Image.Resampling.LANCZOS)
     if min(image.size) < SMALLEST_SIDE:
         raise Refused(f"too small: {image.width} x {image.height} pixels, at least {SMALLEST_SIDE} are needed")
     image.info = {}  # comments would be written too
     image.save(stream := io.BytesIO(), "JPEG", quality=92)
     return stream.getvalue(), image.size
-
-
-def shrunk(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """A size of the same ratio whose longer side is at most `longest`."""
-    scale = min(1.0, longest / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; as it is where that cannot be read."""
-    try:
-        turn = TURNS.get(image.getexif().get(0x0112, 1))
-    except Exception:  # metadata only: the pixels were decoded before
-        turn = None
-    return image.transpose(Image.Transpose[turn]) if turn else image
-
-
-def opaque(image: Image.Image) -> Image.Image:
-    """8-bit RGB: what is transparent becomes white, of 16 bits the upper 8 stay."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image)
-        if pixels.min() < 0 or pixels.max() > 65535:
-            raise ValueError("32-bit pixels have no known range")
-        image = Image.fromarray((pixels >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from captionseg.datasets import debian
+from captionseg.images import FORMATS
 from captionseg.records import UserError
 
 TABLE = "scene_assets.csv"
@@ -88,7 +89,7 @@ def load(folders: Mapping[str, Path]) -> Assets:
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise UserError(f"{path}: not the file that scene_assets.csv was made from (sha256 differs), scores would "
                             f"not compare; install the version of {row['package']} that the table's hashes are of")
-        pixels = Image.open(io.BytesIO(data)).convert("RGBA" if row["kind"] == "object" else "RGB")
+        pixels = Image.open(io.BytesIO(data), formats=FORMATS).convert("RGBA" if row["kind"] == "object" else "RGB")
         pixels = pixels.crop(pixels.getchannel("A").getbbox()) if row["kind"] == "object" else pixels
         items.append(Asset(row["class"], row["kind"], row["phrase"], frozenset(row["splits"].split()), pixels))
     return Assets(tuple(items))

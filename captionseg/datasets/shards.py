@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
+from captionseg import images
 from captionseg.datasets.complete import flaw
 from captionseg.datasets.source import Sample, Source
 from captionseg.records import PAIRS, TRUTH, ClassTable, UserError, uid_of
@@ -245,8 +246,8 @@ def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfil
 def decode(data: bytes, path: Path, key: str) -> np.ndarray:
     """The pixels of a picture out of the tar at `path`."""
     try:
-        return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return images.pixels(data, name=f"{path}: {key}.jpg")
+    except images.Unreadable as error:
         raise UserError(f"{path}: {key}.jpg does not decode: {error}") from None
 
 
@@ -275,5 +276,16 @@ def encode_mask(mask: np.ndarray | None) -> bytes:
 
 
 def decode_mask(data: bytes) -> np.ndarray:
-    """[H, W] uint8 labels of PNG bytes."""
-    return np.array(Image.open(io.BytesIO(data)))
+    """[H, W] uint8 labels of PNG bytes.
+
+    Raises:
+        UserError: for anything else.
+    """
+    try:
+        mode, labels = images.mask(data)
+    except images.Unreadable as error:
+        raise UserError(f"truth: a mask does not decode: {error}; run `dvc repro --force download`") from None
+    if mode not in ("L", "P", "1"):
+        raise UserError(f"truth: a mask of mode {mode} where 8-bit class numbers are expected; run `dvc repro --force "
+                        "download`")  # fmt: skip
+    return labels.astype(np.uint8)

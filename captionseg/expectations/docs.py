@@ -18,6 +18,7 @@ from captionseg.storage import atomic_path
 
 REMOTE = [
     re.compile(r"<script\b.*?</script>", re.S),  # those that lie in the page need those that do not
+    re.compile(r"<label\b.*?</label>|<button\b.*?</button>", re.S),  # which call scripts
     re.compile(r"<link\b[^>]*>"),
     re.compile(r"<img\b[^>]*\bsrc=[\"']https?:[^>]*>", re.S),
     re.compile(r"background: url\('https?:[^)]*\)[^;]*;"),
@@ -25,10 +26,14 @@ REMOTE = [
 ]
 RANDOM = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 TIME = re.compile(r"\b(?!20000101)\d{8}T\d{6}\.\d+Z")
+POLICY = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
+img-src data:; form-action 'none'; base-uri 'none'">"""
+"""No script runs and nothing is fetched, whatever stands in a page."""
 STYLE = """<style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1100px; padding: 1rem; color: #222; }
 table { border-collapse: collapse; width: 100%; }
 td, th { border: 1px solid #ddd; padding: .3rem .5rem; text-align: left; }
+td { overflow-wrap: anywhere; }
 ol { list-style: none; padding: 0; }
 .badge { background: #eee; border-radius: 3px; padding: 0 .3rem; }
 .fa-check-circle::before { content: "\\2713"; color: #080; }
@@ -60,7 +65,7 @@ def stripped(html: str) -> str:
         html = pattern.sub("", html)
     numbers: dict[str, str] = {}
     html = RANDOM.sub(lambda m: numbers.setdefault(m.group(), f"id-{len(numbers)}"), html)
-    return TIME.sub("-", html).replace("</head>", f"{STYLE}</head>", 1)
+    return TIME.sub("-", html).replace("<head>", f"<head>\n{POLICY}", 1).replace("</head>", f"{STYLE}</head>", 1)
 
 
 def index(folder: Path, tables: dict[str, Any]) -> str:
@@ -76,7 +81,7 @@ def index(folder: Path, tables: dict[str, Any]) -> str:
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "<tr><th></th><th>Table</th><th>Rows</th><th>Expectations</th><th>Failed</th></tr>"
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>Validation</title>\n'
+        f'<!DOCTYPE html>\n<html lang="en"><head>{POLICY}<meta charset="UTF-8"><title>Validation</title>\n'
         f"{STYLE}</head><body>\n<h1>Validation</h1>\n"
         f"<p>What Great Expectations found in the tables of this run.</p>\n<table>\n{head}\n"
         + "\n".join(rows)

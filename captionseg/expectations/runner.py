@@ -12,6 +12,7 @@ from captionseg.expectations.docs import tidy
 from captionseg.expectations.quiet import gx, new_context
 from captionseg.expectations.suite import Suite
 
+VIEW = {"view": {"module_name": "captionseg.expectations.view", "class_name": "EscapedView"}}
 RUN = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 """Data Docs put the time of the run into file names. Ours are made of data alone, so it is always this one."""
 
@@ -34,6 +35,7 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
     store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
     context.add_data_docs_site("validation", {"class_name": "SiteBuilder", "show_how_to_buttons": False,
                                               "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                                              "site_section_builders": {"expectations": VIEW, "validations": VIEW},
                                               "store_backend": store})  # fmt: skip
     source = context.data_sources.add_pandas("captionseg")
     tables = {suite.name: check(suite, context, source, examples) for suite in suites}

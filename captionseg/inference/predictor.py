@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from captionseg import images
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.detections import Detections, detected
 from captionseg.inference.windows import Protocol, Settled, label, mask_logits
@@ -196,24 +197,13 @@ class Preparation:
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """uint8 [H, W, 3] of an image file, upright, whatever its mode.
+    """uint8 [H, W, 3] of an image file, by the same rules as download has them (`captionseg/images.py`).
 
     Raises:
-        UserError: if it is missing, no image, or too large to open safely.
+        UserError: if it is missing, no image, too large to open safely, or of pixels whose range nobody knows.
     """
-    import warnings
-
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged tags
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: not an image that can be read: {error}") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; shrink it first") from None
+        return images.pixels(images.contents(path), name=str(path))
+    except images.Unreadable as error:
+        missing = str(error) == "no such file"
+        raise UserError(f"{path}: {'' if missing else 'not an image that can be read: '}{error}") from None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
+from captionseg.markdown import escaped
 
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it stands, on one line, also in a table."""
-    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", re.sub(r"\s+", " ", text))
+__all__ = ["escaped", "table"]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)) -> list[str]:

@@ -19,10 +19,17 @@ from captionseg.reporting.tables import baseline_of, control_of, is_control
 DASH = "\N{EN DASH}"
 
 
+POLICY = Markup("""<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
+style-src 'unsafe-inline'; img-src 'self' file: data:; form-action 'none'; base-uri 'none'">""")
+"""Of every page: its own styles and pictures alone. No script runs, and nothing is fetched from elsewhere. Not every
+browser counts what lies beside a page on disk as `self`, hence `file:`."""
+
+
 def environment() -> jinja2.Environment:
     """What pages are rendered in: all that others wrote is escaped, a name that the context lacks is an error."""
     found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                lstrip_blocks=True, keep_trailing_newline=True)  # fmt: skip
+    found.globals["policy"] = POLICY
     found.filters |= {"num": number, "signed": signed, "breakable": breakable, "count": "{:,}".format}
     return found
 

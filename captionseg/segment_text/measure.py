@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
+from captionseg.datasets.shards import decode_mask
 from captionseg.segment_text.rle import decode
 from captionseg.segmenters.overlap import mask_iou
 from captionseg.text.vocabulary import Vocabulary, plurals
@@ -73,7 +72,7 @@ def namer(texts: Sequence[str], names: Sequence[str]) -> dict[str, set[int]]:
 
 def class_map(png: bytes) -> np.ndarray:
     """[H, W] class indices of an encoded mask."""
-    return np.asarray(Image.open(io.BytesIO(png)))
+    return decode_mask(png)
 
 
 def compared(rles: Sequence[str], true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captionseg.markdown import escaped
 from captionseg.records import UserError, one_line
 from captionseg.tracking import adopt, reproduction
 
@@ -127,11 +128,11 @@ def text(found: Table) -> str:
 
 def markdown(found: Table) -> str:
     """For a page or a comment."""
-    top = heads(found)
+    top = [escaped(head) for head in heads(found)]
     out = ["| | " + " | ".join(top) + " |", "|---|" + "---:|" * len(top)]
     for title, rows in sections(found):
-        out.append(f"| **{title}** |" + " |" * len(top))
-        out += ["| " + " | ".join((*row, *[""] * (1 + len(top) - len(row)))) + " |" for row in rows]
+        out.append(f"| **{escaped(title)}** |" + " |" * len(top))
+        out += ["| " + " | ".join((*map(escaped, row), *[""] * (1 + len(top) - len(row)))) + " |" for row in rows]
     return "\n".join(out)
 
 

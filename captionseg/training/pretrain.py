@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
+from captionseg.markdown import escaped
 from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
 from captionseg.modeling.segmenter import Reads, Sizes, Start
 from captionseg.records import UserError, one_line
@@ -216,7 +217,7 @@ def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fi
     rows = "".join(f"| {seed} | {f.get('tune_miou', float('nan')):.1f} | {f.get('loss', float('nan')):.3f} |\n"
                    for seed, f in fits.items())
     path.write_text(
-        f"# {name}\n\n"
+        f"# {escaped(name)}\n\n"
         f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, negatives masked by the "
         f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
         f"L = {params.texts}.\n\n| seed | tune mIoU (coarse grid) | last loss |\n|---|---|---|\n{rows}\n"

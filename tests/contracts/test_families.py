@@ -17,7 +17,7 @@ PUBLISHED = {"ade20k", "any_folder", "cityscapes", "coco", "context", "imagenet"
 FAMILIES = {
     "curation": (["RULES"], {"archive", "clustering", "corpus", "labelling", "measure", "pipeline", "relevance", "rule",
                              "sampling"}),
-    "datasets": (["SOURCES"], {"complete", "debian", "pictures", "scene_assets", "shards", "source"}),
+    "datasets": (["SOURCES"], {"captions", "complete", "debian", "pictures", "scene_assets", "shards", "source"}),
     "encoders": (["ENCODERS"], {"alignment", "dense_head", "encoder", "reduction", "text_space", "text_tower"}),
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"], {"islands", "overlap", "pooling", "segmenter"}),
@@ -28,7 +28,8 @@ FAMILIES = {
                               "merging", "pairs", "pretrained", "regions", "saved", "segmenter", "text", "texts",
                               "tokens", "towers", "transformer", "word_segments", "zero_shot"}),
     "benchmarks": (["BENCHMARKS"], {"areas", "benchmark", "classification", "coco_json", "command",
-                                    "evaluate", "folder_benchmark", "layout", "mask_precision", "outside", "parts",
+                                    "evaluate", "folder_benchmark", "layout", "mask_precision", "outside",
+                                    "own_folder", "parts",
                                     "published", "ready", "recipe", "segment_retrieval", *PUBLISHED}),
 }  # fmt: skip
 # modules whose test has another name
@@ -38,6 +39,7 @@ TESTED_ELSEWHERE = {
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/supervision.py": "tests/captionseg/expectations/test_validate.py",
+    "captionseg/expectations/view.py": "tests/captionseg/reporting/test_escaping.py",
     "captionseg/modeling/attached.py": "tests/captionseg/modeling/test_code_decomposition.py",
     "captionseg/modeling/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",

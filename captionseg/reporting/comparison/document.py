@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
+from urllib.parse import quote
 
+from captionseg.markdown import fenced
 from captionseg.reporting.markdown import escaped
 from captionseg.reporting.markdown import table as lines
 from captionseg.reporting.page import environment, template
@@ -156,14 +158,14 @@ def _block(block: Block) -> str:
     if isinstance(block, Table):
         return "\n".join([f"### {escaped(block.caption)}", "", *_table(block)])
     if isinstance(block, Figure):
-        return f"![{escaped(block.alt)}]({block.path})"
-    return f"```\n{block.text.rstrip()}\n```"
+        return f"![{escaped(block.alt)}]({quote(block.path)})"
+    return fenced(block.text)
 
 
 def _inline(part: str | Code | Link) -> str:
     if isinstance(part, Code):
         return f"`{' '.join(part.text.replace('`', '').split())}`"
-    return f"[{escaped(part.text)}]({part.target})" if isinstance(part, Link) else escaped(part)
+    return f"[{escaped(part.text)}]({quote(part.target)})" if isinstance(part, Link) else escaped(part)
 
 
 def _table(table: Table) -> list[str]:

@@ -70,7 +70,7 @@ def refused(sample: Sample, status: str, reason: str) -> None:
 
 def test_a_good_picture(tmp_path: Path) -> None:
     put(tmp_path, "sub/deep/a b.PNG", encoded(noise(1, 900, 600)), " two\r\nlines,\tand\x00 more \n")
-    sample = only(tmp_path, max_side=300)
+    sample = only(tmp_path, max_side=300, caption_lines="joined")
     assert sample.url == "sub/deep/a b.PNG"
     assert sample.caption == "two lines, and more"
     assert (sample.width, sample.height) == (300, 200)

@@ -111,7 +111,7 @@ def test_shrinking_is_a_mean_over_what_is_there(kind: str) -> None:
 
 def test_a_large_jpeg_is_not_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    monkeypatch.setattr("captionseg.datasets.folder.upright", lambda image: (sizes.append(image.size), image)[1])
+    monkeypatch.setattr("captionseg.images.upright", lambda image: (sizes.append(image.size), image)[1])
     assert encode(encoded(noise(1, 1600, 1200), "JPEG"), 100)[1] == (100, 75)
     assert sizes == [(200, 150)]
 

@@ -1,0 +1,151 @@
+"""What a folder of one's own means: its list of classes as people write such lists, and all that makes a score mean
+something else than its reader may think, in a line each."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from captionseg.records import UserError, one_line
+
+BACKGROUND = "background"
+NUMBERED = re.compile(r"^\s*[\"']?(\d+)[\"']?(?:\s*[:;,.)=|\t]\s*|\s+)(?=\S)")
+IGNORE = re.compile(r"^\s*#?\s*ignored?\s*[:=]\s*(.*)$", re.IGNORECASE)
+HEADS = {"name", "names", "class", "classes", "class name", "class_name", "classname", "label", "labels", "label name",
+         "category", "categories", "title"}  # fmt: skip
+NO_CLASS = {
+    "void",
+    "ignore",
+    "ignored",
+    "unlabeled",
+    "unlabelled",
+    "unknown",
+    "other",
+    "none",
+    "dontcare",
+}
+LABELME = "__ignore__"  # labelme's first line, which has no number
+
+
+def tidied(path: Path, lines: Sequence[str]) -> list[str]:
+    """The lines of a list of classes without comments, heading and quotes, numbers written as `0: name`.
+
+    Comments start with #. Where every line starts with a number, or all but a first one of column names, a comma,
+    semicolon, tab, dot or space may follow it.
+
+    Raises:
+        UserError: for a heading without numbers below, columns beside the names, and all names on one line.
+    """
+    lines = [line for line in lines if not line.lstrip().startswith("#") and not IGNORE.match(line)
+             and line.strip() != LABELME]  # fmt: skip
+    there = [line for line in lines if line.strip()]
+    rest = there[1:] if there and not NUMBERED.match(there[0]) else there
+    if rest and all(NUMBERED.match(line) for line in rest):
+        if rest is not there:  # a heading such as id,name
+            lines = lines[lines.index(there[0]) + 1 :]
+        lines = [NUMBERED.sub(r"\1: ", line) if line.strip() else line for line in lines]
+    elif there and bare(there[0]).casefold() in HEADS:
+        raise UserError(f"{path}: line 1 is {there[0].strip()!r}, a heading rather than class 0; delete it, "
+                        "or put # in front")  # fmt: skip
+    names = [re.sub(r"^\s*\d+\s*:\s*", "", line) for line in lines]
+    for line, name in zip(lines, names, strict=True):
+        columns = any(part.strip().isdigit() for part in re.split(r"[,;\t]", name)[1:])
+        if columns or "\0" in name or name.lstrip().startswith(("[", "{", "<", "- ")):
+            raise UserError(f"{path}: {one_line(line)!r} holds more than the name of a class; name one class a line in "
+                            "the order of their numbers, from 0")  # fmt: skip
+    if len(there) == 1 and len(re.split(r"[,;\t]", names[lines.index(there[0])])) > 2:
+        raise UserError(f"{path}: all names are on one line; name one class a line, from number 0")
+    return [
+        line[: len(line) - len(name)] + bare(name) for line, name in zip(lines, names, strict=True)
+    ]
+
+
+def bare(name: str) -> str:
+    """A name without quotes around it; of a background whatever its spelling, `background`."""
+    name = name.strip()
+    if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
+        name = name[1:-1].strip()
+    return BACKGROUND if name.strip("_ -").casefold() == BACKGROUND else name
+
+
+def ignored_in(path: Path) -> tuple[int, ...] | None:
+    """The values that a line such as `# ignore: 0, 254` of a list of classes names; None without one."""
+    try:
+        found = [
+            match[1]
+            for line in path.read_text(encoding="utf-8-sig").splitlines()
+            if (match := IGNORE.match(line))
+        ]
+    except (OSError, UnicodeDecodeError):  # the list of names says it
+        return None
+    return numbers(", ".join(found), f"{path}: ignore") if found else None
+
+
+def numbers(text: str, what: str) -> tuple[int, ...]:
+    """Values of masks, between commas or spaces.
+
+    Raises:
+        UserError: for anything else; it begins with `what`.
+    """
+    parts = text.replace(",", " ").split()
+    if not parts or any(
+        not part.isascii() or not part.isdigit() or int(part) >= 2**16 for part in parts
+    ):
+        raise UserError(
+            f"{what}: {one_line(text)!r} is no list of values of masks, 0 to 65535, such as 0,255"
+        )
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def about_names(names: Sequence[str], left_out: Sequence[str]) -> list[str]:
+    """What is to be said of classes by their names.
+
+    Args:
+        names: that are scored.
+        left_out: whose numbers count nowhere.
+    """
+    found = []
+    if left_out:
+        found.append(f"{listed(left_out)}: left out, as pixels of that number count nowhere")
+    if BACKGROUND in names[1:]:
+        found.append("background is not the first class: it is prompted like any other word")
+    if odd := [name for name in names if name.strip("_ -").casefold() in NO_CLASS]:
+        found.append(
+            f"{listed(odd)}: scored like any other class; --ignore leaves the pixels of a number out"
+        )
+    return found
+
+
+def about_files(
+    home: Path, patterns: Sequence[str], used: Iterable[Path], images: dict[str, Path]
+) -> list[str]:
+    """What is to be said of files that no score is of.
+
+    Args:
+        home: of the benchmark.
+        patterns: where pictures and masks lie.
+        used: files that are scored.
+        images: all pictures by name.
+    """
+    used = set(used)
+    alone = [path.name for path in images.values() if path not in used]
+    known = used | set(images.values())
+    there = [path for pattern in patterns for path in sorted((home / pattern.split("{}")[0]).rglob("*"))
+             if path not in known and path.is_file()]  # fmt: skip
+    other = [str(path) for path in (path.relative_to(home) for path in there)
+             if not any(part.startswith(".") for part in Path(path).parts)]  # fmt: skip
+    found = ((alone, "picture", "without a mask: not scored"), (other, "file", "passed over"))
+    return [f"{len(names)} {what}{'s' * (len(names) > 1)} {more}, such as {one_line(names[0])}"
+            for names, what, more in found if names]  # fmt: skip
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Names on one line, the first ones of many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def same_name(name: str) -> str:
+    """A name of a file as it is compared: composed, for some systems take letters with marks apart."""
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,23 @@
+"""What others wrote (captions, names, errors) as Markdown that shows it as it stands."""
+
+from __future__ import annotations
+
+import re
+
+SPECIAL = re.compile(r"([\\`*_\[\]<>|#&~$])")
+LIVE = re.compile(r"(?<=[a-z]):(?=//)|(?<=www)\.|(?<=[\w.+-])@(?=\w)|(?<=mailto):|(?<=xmpp):", re.IGNORECASE)
+"""What makes a link of an address that stands by itself."""
+OPENING = re.compile(r"^([-+])(?=\s+\S)|^(\d+)([.)])(?=\s+\S)")
+"""What makes a list of the start of a paragraph."""
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it stands, on one line, also in a table: no link, picture or HTML is made of it."""
+    line = SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", text))
+    return OPENING.sub(r"\2\\\1\3", LIVE.sub(r"\\\g<0>", line))
+
+
+def fenced(text: str) -> str:
+    """Text as a block of code, which it cannot end."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}\n{text.rstrip()}\n{fence}"

@@ -1,0 +1,33 @@
+"""Text of others stays text: read by a Markdown reader, nothing but paragraphs comes out."""
+
+import mistune
+import pytest
+
+from captionseg.markdown import escaped, fenced
+
+READER = mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough"])
+
+
+@pytest.mark.parametrize("text", [
+    "a|b\n*c* <d> e_f", "<b>x</b>", "![a](b) [c](d)", "https://b.c/d", "HTTPS://b.c", "www.b.c", "me@b.c", "mailto:a",
+    "`code`", "~~x~~", "# head", "- item", "+ item", "12. item", "3) item", "&amp;", "\\*", "[a]: https://b.c",
+])  # fmt: skip
+def test_nothing_is_made_of_it(text):
+    shown = " ".join(text.split())
+    page = READER(escaped(text))
+    assert page.startswith("<p>")
+    assert page.count("<") == 2
+    for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
+        page = page.replace(entity, sign)
+    assert page == f"<p>{shown}</p>\n"
+
+
+def test_numbers_and_names_stay_readable():
+    assert [escaped(text) for text in ("-3.2", "+11.5", "-", "3.5", "cocu-mil", "a:b")] == [
+        "-3.2", "+11.5", "-", "3.5", "cocu-mil", "a:b"]
+    assert escaped("$x$") == r"\$x\$"
+
+
+def test_a_block_of_code_ends_where_it_is_ended():
+    assert fenced("a\n") == "```\na\n```"
+    assert READER(fenced("a\n````\n# b")) == "<pre><code>a\n````\n# b\n</code></pre>\n"
