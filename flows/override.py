@@ -8,7 +8,9 @@ code's (Hydra's), with `file:` before those that are not of params.yaml.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,12 +40,25 @@ def main(argv: list[str]) -> int:
             return 1
         for path, values in paths.items():
             apply_overrides(path, values)
+        if faults := checked():
+            print(faults, file=sys.stderr)
+            return 1
         with Repo() as repo:
             repo.checkout(force=True, allow_missing=True)
     except DvcException as error:
         print(" ".join(f"{error}: {error.__cause__ or ''}".split()), file=sys.stderr)
         return 1
     return 0
+
+
+def checked() -> str:
+    """What is wrong with params.yaml in one line, or nothing: before DVC makes stages and folders of its names."""
+    if not Path("captionseg", "params.py").exists():
+        return ""
+    # Relative paths mean the repository's, not this copy's: stages say what is missing where they read it.
+    done = subprocess.run([sys.executable, "-m", "captionseg", "check-params", "--no-files"], capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": "."})  # fmt: skip
+    return "" if not done.returncode else "; ".join(done.stderr.removeprefix("error: ").splitlines()) or "not checked"
 
 
 if __name__ == "__main__":

@@ -144,3 +144,19 @@ def test_old_copies_are_deleted_unless_somebody_works_there(tmp_path):
     assert {p.name for p in (tmp_path / COPIES).glob("*/")} == {"flow-new", "other"}
     shutil.rmtree(tmp_path / COPIES)
     sweep(tmp_path)
+
+
+def test_overrides_are_checked_before_dvc_makes_anything_of_them(root):
+    """`check-params` of the copy's own library, as a process: a flow imports none."""
+    (root / "captionseg").mkdir()
+    (root / "captionseg" / "params.py").touch()
+    (root / "captionseg" / "__main__.py").write_text(
+        "import sys\nfrom pathlib import Path\nassert sys.argv[1:] == ['check-params', '--no-files']\n"
+        "if 'n: 7' in Path('params.yaml').read_text():\n    sys.exit('error: n: 7 is too much\\nm: as well')\n")
+    sh("git add -A && git -c user.name=t -c user.email=t@t commit -qm u", root)
+    wanted = r"overrides n=7: n: 7 is too much; m: as well$"
+    with pytest.raises(WorkspaceError, match=wanted), workspace(root, Job("k", "night", ["n=7"]), print):
+        pass
+    assert not list((root / COPIES).glob("*/"))
+    with workspace(root, Job("k", "night", ["n=6"]), print) as copy:
+        assert "n: 6" in (copy / "params.yaml").read_text()

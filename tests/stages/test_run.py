@@ -284,3 +284,26 @@ def test_a_misspelt_parameter_is_one_line(root, stage, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: index.neighbors: unknown parameter; did you mean 'neighbours'? (valid: encoder, ")
     assert error.count("\n") == 1
+
+
+def test_params_are_checked_whole_before_the_first_stage_of_dvc_and_once(root, monkeypatch):
+    checked = []
+    monkeypatch.setattr("captionseg.checks.check", lambda params, **how: checked.append(how))
+    for stage in ("index", "index", "curate"):
+        module.check_once(stage)
+    assert checked == [{"whole": False, "done": ("download", "caption")}]
+    monkeypatch.setenv("DVC_STAGE", "index")
+    module.check_once("index")
+    assert checked[1:] == [{"whole": True, "done": ("download", "caption")}]
+    (root / "params.yaml").write_text(PARAMS_YAML.replace("8", "9"))
+    module.check_once("index")
+    assert len(checked) == 3
+
+
+def test_params_of_other_stages_are_refused_too_and_again(root, stage, capsys):
+    stage(copy)
+    (root / "params.yaml").write_text(PARAMS_YAML + "report: {scenes: -1}\n")
+    for _ in range(2):
+        assert module.main(["toy", *ARGUMENTS]) == 1
+        assert "error: report.scenes: -1 is out of range (valid: 0 to 1000000000" in capsys.readouterr().err
+    assert not (root / "data").exists()
