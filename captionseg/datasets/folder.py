@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
 from captionseg.records import ClassTable, UserError, one_line
+from captionseg.typed import Count, Share
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")  # Pillow has decoders that start programs
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
@@ -64,9 +65,9 @@ class Folder:
     """
 
     root: str = ""
-    tune: float = 0.1
-    test: float = 0.1
-    max_side: int = 512
+    tune: Share = 0.1
+    test: Share = 0.1
+    max_side: Count = 512
     caption_suffix: str = ".txt"
     listing: str = field(default="", init=False)
 

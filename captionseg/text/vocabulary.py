@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from captionseg.records import UserError
 from captionseg.text.nouns import nouns
+from captionseg.typed import Count
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
@@ -31,8 +32,8 @@ class VocabularyParams:
         spacy_model: path or name; None takes the pinned package.
     """
 
-    minimum: int = 10
-    size: int = 20_000
+    minimum: Count = 10
+    size: Count = 20_000
     stop: str | None = None
     file: str | None = None
     spacy_model: str | None = None
