@@ -93,12 +93,19 @@ def recipes(params: Params) -> Iterator[str]:
     world = params.runtime.devices * params.runtime.nodes
     for name, recipe in params.recipes.items():
         yield from said(model_config, recipe, params.pretrain, where=f"recipes.{name}.settings")
-        yield from said(replaced, params.pretrain, recipe.training, f"recipes.{name}.training")
-        where = f"recipes.{name}.training" if "batch" in recipe.training else "pretrain"
-        batch = recipe.training.get("batch", params.pretrain.batch)
-        if isinstance(batch, int) and batch % world:
-            yield (f"{where}.batch: {batch} images are no equal parts for the {world} processes of runtime.devices x "
-                   f"runtime.nodes; take a multiple of {world}")  # fmt: skip
+        try:
+            trained = replaced(params.pretrain, recipe.training, f"recipes.{name}.training")
+        except UserError as error:
+            yield str(error)
+            continue
+        where = {field: f"recipes.{name}.training" if field in recipe.training else "pretrain"
+                 for field in ("batch", "warmup")}  # fmt: skip
+        if trained.batch % world:
+            yield (f"{where['batch']}.batch: {trained.batch} images are no equal parts for the {world} processes of "
+                   f"runtime.devices x runtime.nodes; take a multiple of {world}")  # fmt: skip
+        if trained.warmup and trained.schedule != "poly":
+            yield (f"{where['warmup']}.warmup: {trained.warmup} steps that schedule {trained.schedule} does not have; "
+                   "take schedule: poly, or leave warmup out")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------- numbers of a run
@@ -151,6 +158,8 @@ def unknown(fault: str, pattern: str, known: Iterable[Keys]) -> Iterator[str]:
     but said: an experiment may have fewer recipes than the rules are of.
     """
     words = pattern.split(".")
+    if "retrieval" in words[:-1]:  # has numbers of its own, by what is looked for
+        words = words[: words.index("retrieval") + 1]
     alike = [keys for keys in known if len(keys) == len(words)]
     if any(all(map(fnmatchcase, keys, words)) for keys in alike):
         return

@@ -55,6 +55,7 @@ TOGETHER = [
     ({"recipes.a": RECIPE | {"training": {"epoch": 1}}}, "recipes.a.training.epoch: unknown parameter; did you mea"),
     ({"evaluate.also": {"cocu-mill": ["tcl"]}}, "evaluate.also.cocu-mill: unknown parameter; did you mean 'cocu-mil'?"),
     ({"runtime.devices": 3}, "pretrain.batch: 128 images are no equal parts for the 3 processes of runtime.devices x"),
+    ({"pretrain.warmup": 9}, "pretrain.warmup: 9 steps that schedule one_cycle does not have; take schedule: poly"),
     ({"gate": {"x": "this is no rule"}}, "gate.x: 'this is no rule' needs exactly one"),
     ({"gate": {"x": "foo >= 3"}}, "gate.x: metrics.json will have no foo"),
     ({"gate": {"x": "recipes.cocu-mil.photo_scenes.miuo >= 3"}},
@@ -90,6 +91,10 @@ def test_files_of_stages_that_are_done_may_be_gone(tmp_path):
 def test_a_rule_of_a_recipe_that_an_experiment_leaves_out_is_said_and_not_refused(tmp_path, caplog):
     check(changed(tmp_path, {"gate": {"x": "recipes.elsewhere.photo_scenes.miou >= 3"}}))
     assert "gate.x: metrics.json will have no recipes.elsewhere.photo_scenes.miou" in caplog.text
+
+
+def test_rules_over_retrieval_are_taken(tmp_path):
+    check(changed(tmp_path, {"regression": {"recipes.*.*.retrieval.r1": 1.0}}))
 
 
 def test_numbers_of_a_run_are_those_that_it_has():
