@@ -31,20 +31,17 @@ NEAR = 0.9  # names that are so alike differ by a slip
 Keys = tuple[str, ...]
 
 
-def check(params: Params, *, whole: bool = True, done: Collection[str] = ()) -> None:
+def check(params: Params, *, done: Collection[str] = ()) -> None:
     """Refuse what would fail, or mean nothing, in any stage.
 
     Args:
         params: of the whole file.
-        whole: a section that is missing is a mistake too; else nothing is asked of how the others fit together.
         done: sections whose files are no longer needed, as the stages that read them are done.
 
     Raises:
         UserError: a line for each mistake.
     """
-    params.check(whole=whole)
-    if set(params.SECTIONS) - {*params.raw, "runtime", "regression"}:
-        return
+    params.check()
     faults = [*rules(params), *counts(params), *recipes(params), *gate(params), *regression(params),
               *files(params, done)]  # fmt: skip
     if faults:
