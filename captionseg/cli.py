@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(run=segment)
     two = commands.add_parser("check-params", help="check params.yaml", description=check_params.__doc__)
     two.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"), help="default: %(default)s")
+    two.add_argument("--no-files", action="store_true", help="do not look for the files and folders that it names")
     two.set_defaults(run=check_params)
     export = commands.add_parser("export-segments", help="segments with their texts as SA-1B's JSON, a file an image",
                                  description=export_segments.__doc__)
@@ -278,13 +279,11 @@ def segment(arguments: argparse.Namespace) -> None:
 
 def check_params(arguments: argparse.Namespace) -> None:
     """Read every section of params.yaml and every rule of its gate; say what does not fit and what would."""
+    from captionseg.checks import check
     from captionseg.params import Params
-    from captionseg.reporting.gate import parse
 
     params = Params(arguments.params)
-    params.check()
-    for name, text in params.gate.items():
-        parse(name, text)
+    check(params, done=params.SECTIONS if arguments.no_files else ())
     print(f"{arguments.params}: fine ({len(params.recipes)} recipes, {len(params.gate)} rules of the gate)")
 
 

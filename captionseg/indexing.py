@@ -20,11 +20,11 @@ from captionseg.datasets.shards import read_images
 from captionseg.encoders import Encoder, IndexParams, TextSpace, normalised
 from captionseg.encoders.alignment import cross_fit, fit, folds_of
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
-from captionseg.records import IDS, NEIGHBOURS, UserError, one_line
-from captionseg.retrieval import INDEXES, FaissIndex, neighbours
+from captionseg.records import IDS, NEIGHBOURS, RECALL, UserError, one_line
+from captionseg.retrieval import INDEXES, Effort, FaissIndex, Index, neighbours, recall
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, cores, spread
-from captionseg.storage import lacking, read_arrays, remove_parts, write_array, write_table
+from captionseg.storage import lacking, read_arrays, remove_parts, write_array, write_json, write_table
 
 log = logging.getLogger(__name__)
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
@@ -139,15 +139,41 @@ def write_index(pairs: pa.Table, embedding: np.ndarray, text: np.ndarray, fold: 
                           for column in ids], schema=IDS), index / "ids.parquet")
 
 
+def measured(name: str, index: Index, vectors: np.ndarray, queries: np.ndarray, k: int,
+             params: IndexParams) -> dict[str, float]:  # fmt: skip
+    """The recall of an index over `vectors`, by name; nothing where it is exact.
+
+    Raises:
+        UserError: if it is below `minimum_recall`.
+    """
+    if index.exact:
+        return {}
+    found = recall(index, vectors, queries, k)
+    if found < params.minimum_recall:
+        raise UserError(
+            f"{name}: the index finds {found:.3f} of the {min(k, len(vectors))} nearest of {len(vectors)} rows, "
+            f"less than index.minimum_recall ({params.minimum_recall:g}); raise index.ef_search (HNSW, "
+            f"{max(64, 2 * k)} by itself) or index.nprobe (IVF), or take index.faiss_key: Flat, which is exact")
+    return {f"{name}_recall": found}
+
+
 def write_neighbours(name: str, pairs: pa.Table, queries: np.ndarray, vectors: np.ndarray, k: int,
-                     params: IndexParams, index: Path) -> None:
-    """NAME.parquet: for every row of `queries` its most similar training rows of `vectors`, itself excluded."""
+                     params: IndexParams, index: Path) -> dict[str, float]:  # fmt: skip
+    """NAME.parquet: for every row of `queries` its most similar training rows of `vectors`, itself excluded.
+
+    Returns:
+        the recall of the search, see `measured`.
+    """
     train = np.flatnonzero(np.array(pairs["split"].to_pylist()) == "train")
-    search = INDEXES[params.backend](vectors[train], params.faiss_key)
+    search = INDEXES[params.backend](vectors[train], params.faiss_key, Effort(params.ef_search, params.nprobe))
+    if k >= len(train):
+        log.warning("index.%s: %d are asked for, and there are %d other training pictures", name, k, len(train) - 1)
+    found = measured(name, search, vectors[train], queries, k + 1, params)
     near, similarity = neighbours(search, train, queries, min(k, max(1, len(train) - 1)))
     columns = [pa.array(np.arange(len(pairs)), pa.int64()), pa.array(list(near), NEIGHBOURS.field(1).type),
                pa.array(list(similarity), NEIGHBOURS.field(2).type)]
     write_table(pa.table(columns, schema=NEIGHBOURS), index / f"{name}.parquet")
+    return found
 
 
 def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
@@ -188,11 +214,16 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
     space.save(features / "encoder", encoder=params.encoder, params=dataclasses.asdict(chosen),
                precision=params.precision)
     write_index(pairs, embedding, text, fold, index)
-    for name, vectors in (("image", embedding), ("text", text)):
-        FaissIndex(normalised(vectors), params.faiss_key).save(index / f"{name}.index")
+    found: dict[str, float] = {}
+    for name, vectors in (("image", normalised(embedding)), ("text", normalised(text))):
+        built = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
+        found |= measured(name, built, vectors, vectors, params.neighbours, params)
+        built.save(index / f"{name}.index")
     descriptor = read_arrays(features / "descriptor").astype(np.float32)
-    write_neighbours("neighbours", pairs, descriptor, descriptor, params.neighbours, params, index)
-    write_neighbours("caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index)
+    found |= write_neighbours("neighbours", pairs, descriptor, descriptor, params.neighbours, params, index)
+    found |= write_neighbours("caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index)
+    if found:
+        write_json(found, index / RECALL)
     if reason := lacking(rows_of_all(pairs, features, index)):
         raise UserError(f"index: {reason}; nothing is put in place, run it again")
-    return {"pairs": float(len(pairs)), "embedding_dimensions": float(embedding.shape[1])}
+    return {"pairs": float(len(pairs)), "embedding_dimensions": float(embedding.shape[1]), **found}

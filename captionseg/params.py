@@ -5,15 +5,19 @@ Sections are built when they are first asked for, so that a stage imports only w
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
+from annotated_types import Ge
 
-from captionseg.records import UserError
-from captionseg.typed import build, check_keys
+from captionseg.records import UserError, one_line
+from captionseg.typed import NAME, Seed, build, check_keys, gathered
 
 if TYPE_CHECKING:
     from captionseg.benchmarks import EvaluateParams
@@ -27,6 +31,20 @@ if TYPE_CHECKING:
     from captionseg.segment_text import SegmentTextParams
     from captionseg.segmenters import RegionsParams
     from captionseg.training import PretrainParams, Recipe
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice: of two the last would count, without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: {one_line(key.value)!r} stands twice; leave one out")
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 class Params:
@@ -45,12 +63,17 @@ class Params:
     def __init__(self, path: Path | str = "params.yaml") -> None:
         self.path = Path(path)
         try:
-            self.raw: dict[str, Any] = yaml.safe_load(self.path.read_text()) or {}
+            self.raw: dict[str, Any] = yaml.load(self.path.read_text("utf-8"), _Loader) or {}
         except FileNotFoundError:
             raise UserError(f"{self.path}: no such file; run from the root of the repository") from None
-        except yaml.YAMLError as error:
-            raise UserError(f"{self.path}: not valid YAML: {' '.join(str(error).split())}") from None
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path}: not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
+        except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+            raise UserError(f"{self.path}: not valid YAML: {one_line(error)}") from None
         check_keys(self.raw, self.SECTIONS, str(self.path))
+        check_names(self.raw)
 
     def _section(self, name: str, kind: Any) -> Any:
         if name not in self.raw:
@@ -59,7 +82,7 @@ class Params:
 
     @cached_property
     def seed(self) -> int:
-        return self._section("seed", int)
+        return self._section("seed", Seed)
 
     @cached_property
     def runtime(self) -> RuntimeParams:
@@ -157,10 +180,56 @@ class Params:
 
     @cached_property
     def regression(self) -> dict[str, float]:
-        return build(dict[str, float], self.raw.get("regression", {}), "regression")
+        return build(dict[str, Annotated[float, Ge(0)]], self.raw.get("regression", {}), "regression")
 
-    def check(self) -> None:
-        """Build every section, so that a mistake anywhere is found before any work starts."""
-        for name in self.SECTIONS:
-            getattr(self, name)
-        check_keys(self.evaluate.also, self.recipes, "evaluate.also")
+    def check(self, *, whole: bool = True) -> None:
+        """Build every section, so that a mistake anywhere is found before any work starts.
+
+        Args:
+            whole: a section that is missing is a mistake too; else it is one where it is read.
+
+        Raises:
+            UserError: a line for each mistake.
+        """
+        names = [name for name in self.SECTIONS if whole or name in self.raw]
+        gathered({name: partial(getattr, self, name) for name in names})
+
+
+def check_names(raw: Mapping[str, Any]) -> None:
+    """Names of recipes, rules and variants are names of folders, and of stages of DVC: nothing else may be in them.
+
+    Args:
+        raw: params.yaml as it was read; what is no mapping or list is left for whoever builds the section.
+
+    Raises:
+        UserError: a line for each that is none, or that is another but for its case.
+    """
+    recipes, curate, segments = (_mapping(raw, name) for name in ("recipes", "curate", "segment_text"))
+    rules = curate.get("rules")
+    places = {"recipes": list(recipes), "curate.variants": list(_mapping(curate, "variants")),
+              "curate.rules": rules if isinstance(rules, list) else []}  # fmt: skip
+    places |= {f"recipes.{one_line(name)}.{field}": [_mapping(recipes, name)[field]] for name in recipes
+               for field in ("curation", "archive") if field in _mapping(recipes, name)}  # fmt: skip
+    places |= {"segment_text.curation": [segments["curation"]]} if "curation" in segments else {}
+    faults = [fault for where, names in places.items() for fault in _faults(where, names)]
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _mapping(values: Mapping[Any, Any], key: Any) -> Mapping[Any, Any]:
+    found = values.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _faults(where: str, names: Iterable[Any]) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for name in names:
+        if not isinstance(name, str):
+            yield f"{where}: {name!r} is no name, for it is no text to YAML; put it in quotes"
+        elif not re.fullmatch(NAME.pattern, name):
+            plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+            plain = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")[:100]
+            yield (f"{where}: {one_line(ascii(name), 80)} is no name (valid: {NAME.words})"
+                   + (f"; try {plain!r}" if plain else ""))  # fmt: skip
+        elif (other := seen.setdefault(name.casefold(), name)) != name:
+            yield f"{where}: {name!r} and {other!r} are one folder on disks that ignore case; rename one"

@@ -61,6 +61,9 @@ NEIGHBOURS = pa.schema(
     [("row", pa.int64()), ("neighbours", pa.list_(pa.int32())), ("similarities", pa.list_(pa.float32()))]
 )
 
+RECALL = "recall.json"
+"""Beside them, where a search was not exact: the share of the nearest rows that each index found."""
+
 CAPTIONS = pa.schema([
     ("uid", pa.string()),
     ("caption", pa.string()),  # the original one

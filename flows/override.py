@@ -8,7 +8,9 @@ code's (Hydra's), with `file:` before those that are not of params.yaml.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +22,7 @@ def main(argv: list[str]) -> int:
     from dvc.repo import Repo
     from dvc.utils.cli_parse import to_path_overrides
     from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+    from hydra.errors import HydraException
 
     root, overrides = Path(argv[0]), argv[1:]
     try:
@@ -34,16 +37,38 @@ def main(argv: list[str]) -> int:
             section |= {"dir": cache, "type": ["reflink", "hardlink", "copy"]}
         paths = to_path_overrides(overrides)
         if len(get_hydra_sweeps(paths)) != 1:
-            print("several values are several runs: start one run for each", file=sys.stderr)
+            print(f"several values are several runs: start one run for each{quoted(overrides)}", file=sys.stderr)
             return 1
         for path, values in paths.items():
             apply_overrides(path, values)
+        if faults := checked():
+            print(faults, file=sys.stderr)
+            return 1
         with Repo() as repo:
             repo.checkout(force=True, allow_missing=True)
-    except DvcException as error:
-        print(" ".join(f"{error}: {error.__cause__ or ''}".split()), file=sys.stderr)
+    except (DvcException, HydraException) as error:
+        said = " ".join(f"{error}: {error.__cause__ or ''}".split()).partition(" See https://hydra.cc")[0]
+        print(said + quoted(overrides), file=sys.stderr)
         return 1
     return 0
+
+
+def quoted(overrides: list[str]) -> str:
+    """Advice, where a value has punctuation that means something to Hydra, such as a path with a comma."""
+    values = [override.partition("=")[2] for override in overrides]
+    if any(set(",=[](){}: ") & set(value) and value[:1] not in "\"'[{" for value in values):
+        return "; text with punctuation or spaces stands in quotes of its own: 'KEY=\"VALUE\"'"
+    return ""
+
+
+def checked() -> str:
+    """What is wrong with params.yaml in one line, or nothing: before DVC makes stages and folders of its names."""
+    if not Path("captionseg", "params.py").exists():
+        return ""
+    # Relative paths mean the repository's, not this copy's: stages say what is missing where they read it.
+    done = subprocess.run([sys.executable, "-m", "captionseg", "check-params", "--no-files"], capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": "."})  # fmt: skip
+    return "" if not done.returncode else "; ".join(done.stderr.removeprefix("error: ").splitlines()) or "not checked"
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from pathlib import Path
 
 import numpy as np
 
+import captionseg
 from captionseg import tracking
 from captionseg.params import Params
 from captionseg.records import UserError
@@ -61,7 +62,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
         UserError: a mistake of the user's, in one line.
     """
     stage = importlib.import_module(f"stages.{name}")
-    arguments, kinds = parse(stage.main, name, argv)
+    arguments, kinds = parse(stage.main, name, named(argv))
     params = Params(root / "params.yaml")
     random.seed(params.seed)
     np.random.seed(params.seed)
@@ -121,6 +122,47 @@ def announce(tracker: tracking.Tracker, stage: typing.Any, params: Params, argum
     tracker.params(chosen(params, stage.PARAMS, words))
 
 
+def check_once(name: str, *, root: Path = Path()) -> None:
+    """Check the whole of params.yaml before the first stage of a run, whichever that is.
+
+    What was checked is not checked again, for that imports the library. Files that only earlier stages read may be
+    gone; outside of DVC, which runs them all, sections of others may be missing.
+
+    Raises:
+        UserError: a line for each mistake.
+    """
+    params, mark = Params(root / "params.yaml"), root / ".work" / "checked"
+    if "DVC_STAGE" not in os.environ and not params.raw.keys() >= set(Params.SECTIONS):
+        return params.check(whole=False)
+    code = [f"{file}:{file.stat().st_mtime_ns}" for file in sorted(Path(captionseg.__file__).parent.rglob("*.py"))]
+    state = json.dumps([params.raw, code], sort_keys=True, default=str)
+    key = hashlib.sha256(state.encode("utf-8", "backslashreplace")).hexdigest()
+    if not mark.is_file() or mark.read_text() != key:
+        from captionseg.checks import check  # seconds: it knows all models
+
+        check(params, done=STAGES[: STAGES.index(name)])
+        mark.parent.mkdir(exist_ok=True)
+        mark.write_text(key)
+
+
+def named(argv: list[str], environ: typing.Mapping[str, str] = os.environ) -> list[str]:
+    """The words of a command, `@recipe` in them replaced by the recipe's name.
+
+    It is that of --recipe, or of the stage as DVC calls it (pretrain@NAME): a shell runs the commands of dvc.yaml, so
+    nothing of params.yaml may stand in them.
+
+    Raises:
+        UserError: if neither says it.
+    """
+    if not any("@recipe" in word for word in argv):
+        return argv
+    given = argv[argv.index("--recipe") + 1] if "--recipe" in argv[:-1] else "@recipe"
+    name = environ.get("DVC_STAGE", "").partition("@")[2] if given == "@recipe" else given
+    if not name:
+        raise UserError("--recipe @recipe is the recipe that DVC_STAGE names, and it names none; give --recipe NAME")
+    return [word.replace("@recipe", name) for word in argv]
+
+
 def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tuple[dict, dict]:
     """Command-line arguments from the keyword arguments of a stage's main; their values and their kinds."""
     hints = typing.get_type_hints(main)
@@ -176,6 +218,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"usage: python -m stages.run {{{','.join(STAGES)}}} --input PATH ...", file=sys.stderr)
         return 2
     try:
+        check_once(argv[0])
         run(argv[0], argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.inference.protocols import resolved
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.segmenters import MasksParams
+from captionseg.typed import Count, Device, Distinct, Name, Split
 
 PaperProtocol = Literal["groupvit", "tcl", "use"]
 BENCHMARKS = {"held_out": HeldOut}
@@ -33,16 +34,16 @@ class EvaluateParams:
         also: recipe -> protocols of papers that its models are scored by as well, each by itself and as published.
     """
 
-    name: str = "photo_scenes"
-    split: str = "test"
-    bootstrap: int = 1000
-    device: str = "auto"
+    name: Name = "photo_scenes"
+    split: Split = "test"
+    bootstrap: Count = 1000
+    device: Device = "auto"
     windows: WindowParams = field(default_factory=WindowParams)
     refine: RefineParams | None = None
     masks: MasksParams | None = None
-    max_detections: int = 100
+    max_detections: Count = 100
     protocol: PaperProtocol | None = None
-    also: dict[str, tuple[PaperProtocol, ...]] = field(default_factory=dict)
+    also: dict[str, Annotated[tuple[PaperProtocol, ...], Distinct()]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.max_detections < 1:

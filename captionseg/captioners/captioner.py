@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from captionseg.records import UserError
+from captionseg.typed import Count, Natural, Seed, ShareAboveZero, ZeroOrMore
 
 PROMPT = ("Describe this image in detail. In your description, specifically mention ALL VISIBLE parts of each object "
           "in the image.")
@@ -32,11 +33,11 @@ class Decoding:
     """
 
     prompt: str = PROMPT
-    temperature: float = 0.8
-    top_p: float = 0.4
-    top_k: int = 5
-    max_new_tokens: int = 512
-    seed: int = 0
+    temperature: ZeroOrMore = 0.8
+    top_p: ShareAboveZero = 0.4
+    top_k: Natural = 5
+    max_new_tokens: Count = 512
+    seed: Seed = 0
 
 
 class CaptionError(UserError):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from captionseg.captioners.captioner import CaptionError, Decoding, key_of, question, seed_of
 from captionseg.records import UserError, one_line
+from captionseg.typed import Count, Device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,10 +37,10 @@ class ChatParams:
     """
 
     folder: str = ""
-    device: str = "auto"
+    device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # not runtime's: that imports torch
     decoding: Decoding = field(default_factory=Decoding)
-    batch: int = 8
+    batch: Count = 8
 
     def build(self) -> ChatCaptioner:
         """The captioner with its weights on the device.

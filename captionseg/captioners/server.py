@@ -21,6 +21,7 @@ from PIL import Image
 
 from captionseg.captioners.captioner import CaptionError, Decoding, key_of, question, seed_of
 from captionseg.records import UserError, one_line
+from captionseg.typed import AboveZero, Count, Natural, ZeroOrMore
 
 LARGEST_ANSWER = 1 << 20  # bytes
 BUSY = {408, 425, 429, 500, 502, 503, 504}
@@ -47,11 +48,11 @@ class ServerParams:
     url: str = "http://127.0.0.1:8000/v1"
     model: str = ""
     decoding: Decoding = field(default_factory=Decoding)
-    side: int = 1344
-    batch: int = 8
-    timeout: float = 120.0
-    retries: int = 4
-    backoff: float = 1.0
+    side: Count = 1344
+    batch: Count = 8
+    timeout: AboveZero = 120.0
+    retries: Natural = 4
+    backoff: ZeroOrMore = 1.0
     remote: bool = False
 
     def build(self) -> ServerCaptioner:

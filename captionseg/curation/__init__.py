@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import MinLen
 
 from captionseg.curation.caption_retrieval import CaptionRetrieval
 from captionseg.curation.captions import Captions
@@ -14,8 +16,9 @@ from captionseg.curation.cocu_calibrated import CoCuCalibrated
 from captionseg.curation.entities import Entities
 from captionseg.curation.nouns import Nouns
 from captionseg.curation.rule import Rule
+from captionseg.text.prompts import PromptSet
 from captionseg.text.vocabulary import VocabularyParams
-from captionseg.typed import replaced
+from captionseg.typed import NAME, Count, Distinct, Name, replaced
 
 RULES = {"captions": Captions, "nouns": Nouns, "entities": Entities, "caption_retrieval": CaptionRetrieval,
          "cocu": CoCu, "cocu_calibrated": CoCuCalibrated}  # fmt: skip
@@ -37,10 +40,10 @@ class CurateParams:
         vocabulary: which concepts there are.
     """
 
-    rules: list[str]
+    rules: Annotated[list[Name], MinLen(1), Distinct()]
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
-    prompts: str = "simple"
-    sampled: int = 3
+    prompts: PromptSet = "simple"
+    sampled: Count = 3
     vocabulary: VocabularyParams = field(default_factory=VocabularyParams)
     captions: Captions = field(default_factory=Captions)
     nouns: Nouns = field(default_factory=Nouns)
@@ -63,8 +66,8 @@ class CurateParams:
     def _varied(self, name: str, given: Mapping[str, Any]) -> Rule:
         """The rule of one variant; its name is a folder beside those of the rules and of the vocabulary."""
         where = f"variants.{name}"
-        if name in RULES or name == "vocabulary" or not re.fullmatch(r"[a-z]\w*", name):
-            raise ValueError(f"{where}: not a name for a variant; take a word that is no rule's and not 'vocabulary'")
+        if name.casefold() in {*RULES, "vocabulary"} or not re.fullmatch(NAME.pattern, name):
+            raise ValueError(f"{where}: not a name for a variant (valid: {NAME.words}); no rule's and not 'vocabulary'")
         if (base := given.get("rule")) not in RULES:
             raise ValueError(f"{where}.rule: unknown rule {base!r} (valid: {', '.join(RULES)})")
         changes = {key: value for key, value in given.items() if key != "rule"}

@@ -9,6 +9,7 @@ import numpy as np
 from captionseg.curation.archive import FAINTEST, Archive, join, select, take, to_supervision
 from captionseg.curation.relevance import Positive, adjacency, relevance, summed
 from captionseg.records import Corpus, Supervision
+from captionseg.typed import AboveZero, Count
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class CaptionRetrieval:
         chunk: images at once.
     """
 
-    captions: int = 3
-    limit: int = 6
+    captions: Count = 3
+    limit: Count = 6
     positive: Positive = "shifted"
-    temperature: float = 0.2
+    temperature: AboveZero = 0.2
     own_first: bool = True
-    chunk: int = 1024
+    chunk: Count = 1024
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""

@@ -15,6 +15,7 @@ from captionseg.curation.archive import FAINTEST, Archive, join, select, take, t
 from captionseg.curation.clustering import cluster
 from captionseg.curation.relevance import Positive, adjacency, named_relevance, relevance, score_b, summed
 from captionseg.records import Corpus, Supervision
+from captionseg.typed import AboveZero, Count, Natural
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,15 @@ class CoCu:
         chunk: images at once; memory is bounded by chunk x (concepts of the vocabulary).
     """
 
-    neighbours: int = 128
-    minimum_support: int = 3
-    limit: int = 6
-    clusters: int = 3
+    neighbours: Count = 128
+    minimum_support: Natural = 3
+    limit: Count = 6
+    clusters: Natural = 3
     ranking: Literal["a+b", "a", "b"] = "a+b"
     positive: Positive = "shifted"
-    temperature: float = 0.2
+    temperature: AboveZero = 0.2
     own_first: bool = True
-    chunk: int = 1024
+    chunk: Count = 1024
 
     def __post_init__(self) -> None:
         for name in ("neighbours", "limit", "temperature", "chunk"):

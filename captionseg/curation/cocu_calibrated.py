@@ -24,6 +24,7 @@ from captionseg.curation.clustering import cluster
 from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.relevance import adjacency, relevance, summed
 from captionseg.records import Corpus, Supervision
+from captionseg.typed import AboveZero, Count, Finite, Natural, ZeroOrMore
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,15 @@ class CoCuCalibrated:
     """
 
     estimator: Literal["labels", "cosine"] = "labels"
-    strength: float = 10.0
-    neighbours: int = 128
-    minimum_support: int = 2
-    limit: int = 6
-    temperature: float = 0.1
-    power: float = 1.0
-    minimum_score: float = 0.0
-    clusters: int = 0
-    chunk: int = 1024
+    strength: AboveZero = 10.0
+    neighbours: Count = 128
+    minimum_support: Natural = 2
+    limit: Count = 6
+    temperature: AboveZero = 0.1
+    power: ZeroOrMore = 1.0
+    minimum_score: Finite = 0.0
+    clusters: Natural = 0
+    chunk: Count = 1024
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""

@@ -19,6 +19,7 @@ from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.nouns import uniform
 from captionseg.records import Corpus, Supervision, UserError
 from captionseg.text.entities import PUBLISHED, merged
+from captionseg.typed import AboveZero, Count, Share
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class Entities:
     """
 
     source: Literal["corpus", "published"] = "corpus"
-    size: int = 100
-    visible: float = 0.65
-    strength: float = 30.0
-    sample: int = 20_000
+    size: Count = 100
+    visible: Share = 0.65
+    strength: AboveZero = 30.0
+    sample: Count = 20_000
     merge: bool = True
-    limit: int = 6
-    chunk: int = 1024
+    limit: Count = 6
+    chunk: Count = 1024
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule.

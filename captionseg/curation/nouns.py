@@ -8,6 +8,7 @@ import numpy as np
 
 from captionseg.curation.archive import Archive, join, select, to_supervision
 from captionseg.records import Corpus, Supervision
+from captionseg.typed import Count
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Nouns:
         chunk: images at once.
     """
 
-    limit: int = 6
-    chunk: int = 1024
+    limit: Count = 6
+    chunk: Count = 1024
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""

@@ -9,6 +9,7 @@ from captionseg.datasets.folder import Folder
 from captionseg.datasets.photo_scenes import PhotoScenes
 from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.source import Source
+from captionseg.typed import Count, Share
 
 SOURCES = {"photo_scenes": PhotoScenes, "shapes": Shapes, "folder": Folder}
 
@@ -26,8 +27,8 @@ class DownloadParams:
     """
 
     source: Literal["photo_scenes", "shapes", "folder"] = "photo_scenes"
-    shard_size: int = 500
-    min_success: float = 0.5
+    shard_size: Count = 500
+    min_success: Share = 0.5
     photo_scenes: PhotoScenes = field(default_factory=PhotoScenes)
     shapes: Shapes = field(default_factory=Shapes)
     folder: Folder = field(default_factory=Folder)

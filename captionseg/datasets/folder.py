@@ -28,6 +28,7 @@ from captionseg.datasets.captions import NoCaption, captions
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
 from captionseg.images import shrunk
 from captionseg.records import ClassTable, UserError, one_line
+from captionseg.typed import Count, Share
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +70,9 @@ class Folder:
     """
 
     root: str = ""
-    tune: float = 0.1
-    test: float = 0.1
-    max_side: int = 512
+    tune: Share = 0.1
+    test: Share = 0.1
+    max_side: Count = 512
     caption_suffix: str = ".txt"
     caption_lines: Literal["separate", "joined"] = "separate"
     listing: str = field(default="", init=False)

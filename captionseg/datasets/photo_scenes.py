@@ -19,6 +19,7 @@ from captionseg.datasets import scene_assets
 from captionseg.datasets.scene_assets import Asset, Assets
 from captionseg.datasets.source import SPLITS, Sample
 from captionseg.records import ClassTable
+from captionseg.typed import Count, Natural, Share
 
 ABOVE = ("sky", "brick", "wood", "hedge", "rock", "tile")
 BELOW = ("grass", "snow", "sand", "pebble", "rock", "tile", "wood")
@@ -41,14 +42,14 @@ class PhotoScenes:
         third_stuff: probability of a third stuff region.
     """
 
-    train: int = 3000
-    tune: int = 300
-    test: int = 300
-    size: int = 224
-    stuff_named: float = 0.12
-    second_named: float = 0.35
-    objects: tuple[float, ...] = (0.25, 0.4, 0.25, 0.1)
-    third_stuff: float = 0.3
+    train: Natural = 3000
+    tune: Natural = 300
+    test: Natural = 300
+    size: Count = 224
+    stuff_named: Share = 0.12
+    second_named: Share = 0.35
+    objects: tuple[Share, ...] = (0.25, 0.4, 0.25, 0.1)
+    third_stuff: Share = 0.3
 
     def __post_init__(self) -> None:
         if min(self.train, self.tune, self.test) < 0:

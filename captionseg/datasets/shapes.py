@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from captionseg.datasets.source import SPLITS, Sample
 from captionseg.records import ClassTable
+from captionseg.typed import Count, Natural, Share
 
 
 def polygon(corners: int, radii: tuple[float, ...] = (1.0,)) -> np.ndarray:
@@ -51,12 +52,12 @@ class Shapes:
         second_named: probability that a caption names a second shape.
     """
 
-    train: int = 120
-    tune: int = 24
-    test: int = 24
-    size: int = 96
-    stuff_named: float = 0.25
-    second_named: float = 0.35
+    train: Natural = 120
+    tune: Natural = 24
+    test: Natural = 24
+    size: Count = 96
+    stuff_named: Share = 0.25
+    second_named: Share = 0.35
 
     def __post_init__(self) -> None:
         if min(self.train, self.tune, self.test) < 0:

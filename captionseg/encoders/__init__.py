@@ -12,6 +12,7 @@ from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.encoders.text_space import TextSpace, load_encoder
 from captionseg.runtime import Precision
 from captionseg.runtime.device import detect
+from captionseg.typed import Count, Device, Natural, Share
 
 ENCODERS = {"lite0_minilm": Lite0MiniLMParams, "open_clip": OpenClipParams}
 
@@ -29,6 +30,10 @@ class IndexParams:
         precision: fp32, bf16 or fp16 of the image tower.
         backend: how neighbours are searched: exact (one matrix product) or faiss.
         faiss_key: faiss factory string; null chooses by size (Flat under 100,000 rows, else HNSW32).
+        ef_search: candidates that a graph (HNSW) keeps in a search; 0 takes twice as many as are asked for.
+        nprobe: lists that are looked into (IVF); 0 takes a quarter of them, or more for many neighbours.
+        minimum_recall: share of the nearest rows that an index which is not exact has to find, on a sample; else the
+            stage fails.
         neighbours: how many similar images a row of neighbours.parquet holds.
         caption_neighbours: how many captions that fit the image a row of caption_neighbours.parquet holds.
         dense_width: principal components that dense features are reduced to; 0 keeps all channels, and an encoder that
@@ -37,14 +42,17 @@ class IndexParams:
     """
 
     encoder: Literal["lite0_minilm", "open_clip"] = "lite0_minilm"
-    device: str = "auto"
+    device: Device = "auto"
     precision: Precision = "fp32"
     backend: Literal["exact", "faiss"] = "faiss"
     faiss_key: str | None = None
-    neighbours: int = 256
-    caption_neighbours: int = 16
-    dense_width: int = 256
-    dense_sample: int = 200
+    ef_search: Natural = 0
+    nprobe: Natural = 0
+    minimum_recall: Share = 0.95
+    neighbours: Count = 256
+    caption_neighbours: Count = 16
+    dense_width: Natural = 256
+    dense_sample: Count = 200
     alignment: AlignmentParams = field(default_factory=AlignmentParams)
     lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)

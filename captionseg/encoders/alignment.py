@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from captionseg.encoders.encoder import normalised
+from captionseg.typed import AboveZero, Count, ShareBelowOne, ZeroOrMore
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class AlignmentParams:
         target_temperature: of the text-text softmax that softens the targets: equal captions share the mass.
     """
 
-    folds: int = 5
-    epochs: int = 12
-    batch: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
-    dropout: float = 0.3
-    temperature: float = 0.05
-    target_temperature: float = 0.05
+    folds: Count = 5
+    epochs: Count = 12
+    batch: Count = 256
+    learning_rate: AboveZero = 1e-3
+    weight_decay: ZeroOrMore = 0.1
+    dropout: ShareBelowOne = 0.3
+    temperature: AboveZero = 0.05
+    target_temperature: AboveZero = 0.05
 
 
 def fit(features: np.ndarray, text: np.ndarray, params: AlignmentParams, *, seed: int) -> Alignment:

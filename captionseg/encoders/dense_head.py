@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.typed import Natural
+
 
 @dataclass(frozen=True)
 class HeadConfig:
@@ -21,9 +23,9 @@ class HeadConfig:
         quick: QuickGELU in that MLP, as OpenAI's CLIP has it.
     """
 
-    width: int = 0
-    out: int = 0
-    hidden: int = 0
+    width: Natural = 0
+    out: Natural = 0
+    hidden: Natural = 0
     quick: bool = False
 
 

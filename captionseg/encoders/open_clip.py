@@ -22,6 +22,7 @@ from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.remarks import clip_cut, together, too_long
 from captionseg.runtime.device import Runtime
+from captionseg.typed import Count
 
 Dense = Literal["joint", "tokens"]
 
@@ -144,8 +145,8 @@ class OpenClipParams:
 
     model: str = "ViT-B-16"
     pretrained: str = "openai"
-    size: int | None = None
-    batch: int = 64
+    size: Count | None = None
+    batch: Count = 64
     dense: Dense = "joint"
 
     def build(self, runtime: Runtime) -> OpenClip:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from captionseg.typed import Count, Natural, Share, ZeroOrMore
+
 __all__ = ["ValidateParams"]
 
 
@@ -31,22 +33,22 @@ class ValidateParams:
         examples: how many failing rows a report names.
     """
 
-    min_pairs: int = 1
-    min_success: float = 0.5
-    min_side: int = 1
-    max_side: int = 16384
-    max_caption: int = 50_000
-    min_kept: float = 0.5
-    min_with_concepts: float = 0.9
-    max_clusters: int = 64
-    min_with_segments: float = 0.5
-    max_segments: int = 200
-    min_median_segments: float = 1
-    max_median_segments: float = 50
-    max_texts: float = 20
-    min_unique_texts: float = 0.001
-    max_full_image: float = 0.5
-    max_unassigned: float = 0.9
-    max_cut: float = 0.5
-    max_uncaptioned: float = 0.1
-    examples: int = 5
+    min_pairs: Natural = 1
+    min_success: Share = 0.5
+    min_side: Natural = 1
+    max_side: Count = 16384
+    max_caption: Count = 50_000
+    min_kept: Share = 0.5
+    min_with_concepts: Share = 0.9
+    max_clusters: Natural = 64
+    min_with_segments: Share = 0.5
+    max_segments: Natural = 200
+    min_median_segments: ZeroOrMore = 1
+    max_median_segments: ZeroOrMore = 50
+    max_texts: ZeroOrMore = 20
+    min_unique_texts: Share = 0.001
+    max_full_image: Share = 0.5
+    max_unassigned: Share = 0.9
+    max_cut: Share = 0.5
+    max_uncaptioned: Share = 0.1
+    examples: Natural = 5

@@ -19,6 +19,7 @@ import numpy as np
 from captionseg.grounding.grounder import Boxes, Query, joined
 from captionseg.grounding.pieces import Piece, pieces, unfit
 from captionseg.records import UserError
+from captionseg.typed import Count, Device, Share
 
 WHERE = "segment_text.grounding_dino.checkpoint"
 FAMILY = ("grounding-dino", "mm-grounding-dino")
@@ -40,11 +41,11 @@ class GroundingDino:
     """
 
     checkpoint: str = ""
-    threshold: float = 0.05
-    nms_iou: float = 0.7
+    threshold: Share = 0.05
+    nms_iou: Share = 0.7
     nms: Literal["mention", "agnostic"] = "mention"
-    batch: int = 4
-    device: str = "auto"
+    batch: Count = 4
+    device: Device = "auto"
 
     def build(self, space: object = None, cells: np.ndarray | None = None) -> GroundingDinoGrounder:
         """The grounder with its weights on the device; of the corpus it needs nothing.

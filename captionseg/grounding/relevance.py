@@ -14,6 +14,7 @@ import numpy as np
 
 from captionseg.grids import indicators, interpolation, region_weights
 from captionseg.grounding.grounder import Boxes, Query
+from captionseg.typed import Count, Finite, Share, Template
 
 
 class JointSpace(Protocol):
@@ -42,13 +43,13 @@ class Relevance:
         template: what is encoded for a phrase.
     """
 
-    threshold: float = 0.5
-    fraction: float = 0.65
+    threshold: Finite = 0.5
+    fraction: Share = 0.65
     regions: bool = True
-    zoom: int = 4
-    components: int = 2
-    rival: float = 0.5
-    template: str = "{}"
+    zoom: Count = 4
+    components: Count = 2
+    rival: Share = 0.5
+    template: Template = "{}"
 
     def build(self, space: JointSpace, cells: np.ndarray) -> RelevanceGrounder:
         """The grounder for a corpus; `cells` [n, F] are dense features drawn from all over it."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.inference.pamr import DILATIONS, pamr
 from captionseg.modeling.regions import full_size
 from captionseg.records import Inputs, UserError
+from captionseg.typed import Count, Natural
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,9 @@ class RefineParams:
     """
 
     method: Literal["none", "pamr", "segments"] = "none"
-    side: int = 112
-    iterations: int = 10
-    dilations: list[int] = field(default_factory=lambda: list(DILATIONS))
+    side: Count = 112
+    iterations: Natural = 10
+    dilations: Annotated[list[Count], MinLen(1)] = field(default_factory=lambda: list(DILATIONS))
 
     def __post_init__(self) -> None:
         if self.side < 1 or self.iterations < 0 or not self.dilations or min(self.dilations) < 1:

@@ -15,7 +15,7 @@ from captionseg.inference.refine import RefineParams, refined
 from captionseg.prepared import pixel_inputs
 from captionseg.records import Inputs
 from captionseg.segmenters import MasksParams
-from captionseg.typed import build
+from captionseg.typed import Count, Natural, build
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class WindowParams:
         batch: windows at once; nothing depends on it but memory.
     """
 
-    short_side: int = 0
-    crop: int = 0
-    stride: int = 0
-    batch: int = 8
+    short_side: Natural = 0
+    crop: Natural = 0
+    stride: Natural = 0
+    batch: Count = 8
 
     def __post_init__(self) -> None:
         if min(self.short_side, self.crop, self.stride) < 0 or self.batch < 1:

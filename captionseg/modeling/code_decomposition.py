@@ -24,6 +24,7 @@ from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, invers
 from captionseg.modeling.texts import padded
 from captionseg.modeling.word_segments import WordConfig, WordSegments, own_masks, word_loss, word_targets
 from captionseg.records import Batch, Inputs
+from captionseg.typed import AboveZero, Count, ZeroOrMore
 
 
 def _segmenter() -> TclConfig:
@@ -48,13 +49,13 @@ class CodeConfig:
 
     tcl: TclConfig = field(default_factory=_segmenter)
     words: WordConfig = field(default_factory=WordConfig)
-    nouns: int = 2
+    nouns: Count = 2
     decompose: bool = True
-    knowledge_weight: float = 8.0
-    region_weight: float = 1.0
-    word_weight: float = 1.0
-    highlight_weight: float = 0.5
-    temperature: float = 0.07
+    knowledge_weight: ZeroOrMore = 8.0
+    region_weight: ZeroOrMore = 1.0
+    word_weight: ZeroOrMore = 1.0
+    highlight_weight: ZeroOrMore = 0.5
+    temperature: AboveZero = 0.07
     zero_shot: Grounded = field(default_factory=Grounded)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from captionseg.modeling.layers.backbone import BackboneMaps
 from captionseg.modeling.layers.grouping import Assign, Grouped, Grouping, Slots, TokenMixer
 from captionseg.modeling.layers.tokens import PatchTokens, RegionTokens
 from captionseg.modeling.layers.transformer import Block
+from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
 
 
 @dataclass(frozen=True)
@@ -42,25 +43,25 @@ class EncoderConfig:
     """
 
     tokens: Literal["pixels", "regions"] = "regions"
-    size: int = 224
-    patch: int = 16
+    size: Count = 224
+    patch: Count = 16
     patch_norm: bool = True
     backbone: str = ""
     frozen: bool = True
     weights: str = ""
-    region_width: int = 0
-    width: int = 128
-    heads: int = 4
-    depths: list[int] = field(default_factory=lambda: [0])
-    group_tokens: list[int] = field(default_factory=lambda: [8])
-    groups: list[int] = field(default_factory=lambda: [8])
+    region_width: Natural = 0
+    width: Count = 128
+    heads: Count = 4
+    depths: list[Natural] = field(default_factory=lambda: [0])
+    group_tokens: list[Natural] = field(default_factory=lambda: [8])
+    groups: list[Count] = field(default_factory=lambda: [8])
     binding: Literal["groupvit", "slots"] = "slots"
     assign: Assign = "soft"
-    assign_eps: float = 1e-6
-    token_std: float = 0.02
-    eps: float = 1e-5
-    drop_path: float = 0.0
-    dropout: float = 0.5
+    assign_eps: ZeroOrMore = 1e-6
+    token_std: ZeroOrMore = 0.02
+    eps: AboveZero = 1e-5
+    drop_path: ShareBelowOne = 0.0
+    dropout: ShareBelowOne = 0.5
 
     def __post_init__(self) -> None:
         stages = len(self.depths)

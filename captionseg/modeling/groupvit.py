@@ -22,6 +22,7 @@ from captionseg.modeling.texts import TextConfig
 from captionseg.modeling.towers import Towers, TowersConfig, bag_of
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import Batch, Inputs
+from captionseg.typed import AboveZero, ZeroOrMore
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class GroupViTConfig:
 
     towers: TowersConfig = field(default_factory=TowersConfig)
     pool: Literal["mean", "max"] = "max"
-    segment_weight: float = 0.0
-    temperature: float = 0.07
+    segment_weight: ZeroOrMore = 0.0
+    temperature: AboveZero = 0.07
     multi_label: MultiLabel = "log_sum"
     mask_negatives: bool = True
-    caption_weight: float = 1.0
+    caption_weight: ZeroOrMore = 1.0
     zero_shot: ZeroShot = field(default_factory=ZeroShot)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
+from captionseg.typed import AboveZero, Share
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class MaskClipConfig:
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
-    scale: float = 100.0
-    prompt_denoising: float = 0.0
-    key_smoothing: float = 0.0
+    scale: AboveZero = 100.0
+    prompt_denoising: Share = 0.0
+    key_smoothing: Share = 0.0
 
     @property
     def reads(self) -> Reads:

@@ -27,6 +27,7 @@ from captionseg.modeling.texts import TextConfig
 from captionseg.modeling.towers import Towers, TowersConfig, bag_of
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import Batch, Inputs
+from captionseg.typed import AboveZero, Natural, Share, ShareAboveZero, ShareBelowOne, ZeroOrMore
 
 MASKED: dict[Objective, Masking] = {
     "all_entities": "all", "single_entity": "one", "all_nouns": "nouns", "mlm_groups": "all", "mlm": "all"}
@@ -57,20 +58,20 @@ class OVSegmentorConfig:
 
     towers: TowersConfig = field(default_factory=lambda: TowersConfig(
         EncoderConfig(depths=[0, 0], group_tokens=[8, 0], groups=[8])))
-    entities: int = 0
+    entities: Natural = 0
     pool: Literal["mean", "max"] = "max"
     objective: Objective = "all_entities"
-    entity_weight: float = 1.0
-    mask_weight: float = 0.1
-    mask_from: int = 0
+    entity_weight: ZeroOrMore = 1.0
+    mask_weight: ZeroOrMore = 0.1
+    mask_from: Natural = 0
     freeze_text: bool = False
-    ratio: float = 0.5
-    threshold: float = 0.65
+    ratio: ShareAboveZero = 0.5
+    threshold: Share = 0.65
     relative: bool = False
-    mask_scale: float = 10.0
+    mask_scale: AboveZero = 10.0
     mask_reduction: Literal["mean", "sum"] = "mean"
-    momentum: float = 0.99
-    temperature: float = 0.07
+    momentum: ShareBelowOne = 0.99
+    temperature: AboveZero = 0.07
     multi_label: MultiLabel = "log_sum"
     mask_negatives: bool = True
     zero_shot: ZeroShot = field(default_factory=ZeroShot)

@@ -20,6 +20,7 @@ from captionseg.modeling.layers.tokens import RegionNorm
 from captionseg.modeling.regions import paint_labels, paint_scores
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
+from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,16 @@ class SegmentMilConfig:
         caption_weight: of Eq. 1-2 beside Eq. 3-4 (Eq. 5 has 1).
     """
 
-    region_width: int = 0
-    text_width: int = 0
-    hidden: int = 256
-    width: int = 256
-    dropout: float = 0.1
-    pool_temperature: float = 0.1
-    temperature: float = 0.07
+    region_width: Natural = 0
+    text_width: Natural = 0
+    hidden: Count = 256
+    width: Count = 256
+    dropout: ShareBelowOne = 0.1
+    pool_temperature: ZeroOrMore = 0.1
+    temperature: AboveZero = 0.07
     multi_label: MultiLabel = "log_sum"
     mask_negatives: bool = True
-    caption_weight: float = 1.0
+    caption_weight: ZeroOrMore = 1.0
 
     @property
     def reads(self) -> Reads:

@@ -26,6 +26,7 @@ from captionseg.modeling.pairs import Relations, Texts, first_of_each, image_con
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
 from captionseg.runtime.device import full_precision
+from captionseg.typed import AboveZero, Finite, Natural, Share, ZeroOrMore
 
 PROMPT_SIDE = 14  # of a region prompt over cached features
 
@@ -40,8 +41,8 @@ class Grounded:
         background: constant score of the background, against masks in 0..1; None knows no background.
     """
 
-    knowledge: float = 0.0
-    background: float | None = None
+    knowledge: Share = 0.0
+    background: Finite | None = None
 
 
 @dataclass(frozen=True)
@@ -69,26 +70,26 @@ class TclConfig:
     """
 
     grounder: GrounderConfig = field(default_factory=GrounderConfig)
-    picture: int = 0
+    picture: Natural = 0
     texts: Literal["captions", "concepts"] = "captions"
     text_adapter: bool = False
-    scale: float = 10.0
-    bias: float = -2.5
-    noise: float = 1.0
-    image_weight: float = 0.1
-    feature_weight: float = 0.1
-    positive_area: float = 0.4
-    negative_area: float = 0.0
-    positive_weight: float = 0.4
-    negative_weight: float = 0.4
-    smooth_features: float = 1.0
-    smooth_masks: float = 1.0
+    scale: Finite = 10.0
+    bias: Finite = -2.5
+    noise: ZeroOrMore = 1.0
+    image_weight: ZeroOrMore = 0.1
+    feature_weight: ZeroOrMore = 0.1
+    positive_area: Share = 0.4
+    negative_area: Share = 0.0
+    positive_weight: ZeroOrMore = 0.4
+    negative_weight: ZeroOrMore = 0.4
+    smooth_features: ZeroOrMore = 1.0
+    smooth_masks: ZeroOrMore = 1.0
     normalised: bool = False
     prompt: bool = False
-    temperature: float = 0.07
+    temperature: AboveZero = 0.07
     multi_label: MultiLabel = "log_sum"
     mask_negatives: bool = True
-    late_from: float = 0.6
+    late_from: Share = 0.6
     zero_shot: Grounded = field(default_factory=Grounded)
 
     def __post_init__(self) -> None:

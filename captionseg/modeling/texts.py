@@ -15,6 +15,7 @@ from captionseg.modeling.layers.text import TextTransformer
 from captionseg.records import UserError, one_line
 from captionseg.storage import package_path
 from captionseg.text.tokenizers import DEFAULT_BERT
+from captionseg.typed import Count, Natural, ShareBelowOne
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class TextConfig:
     """
 
     kind: Literal["frozen", "clip", "bert"] = "frozen"
-    width: int = 0
-    depth: int = 12
-    heads: int = 4
-    context: int = 77
-    vocabulary: int = 0
-    hidden: int = 0
-    dropout: float = 0.1
+    width: Natural = 0
+    depth: Natural = 12
+    heads: Count = 4
+    context: Count = 77
+    vocabulary: Natural = 0
+    hidden: Natural = 0
+    dropout: ShareBelowOne = 0.1
     weights: str = ""
 
     def __post_init__(self) -> None:

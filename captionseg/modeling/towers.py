@@ -17,6 +17,7 @@ from captionseg.modeling.segmenter import Masking, Reads
 from captionseg.modeling.texts import BertText, TextConfig, folder_of, padded, text_encoder, with_sizes
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import Batch, Inputs
+from captionseg.typed import Count
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class TowersConfig:
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     text: TextConfig = field(default_factory=TextConfig)
-    hidden: int = 256
-    embedding: int = 256
+    hidden: Count = 256
+    embedding: Count = 256
     norm: Norm = "layer"
 
     def sized(self, *, regions: int, texts: int) -> TowersConfig:

@@ -22,6 +22,8 @@ from captionseg.modeling.pairs import Duplicates, segment_contrast
 from captionseg.modeling.regions import masks_of, paint_labels, paint_scores, region_masks
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, TextKind, alone
 from captionseg.records import Batch, Inputs
+from captionseg.text.prompts import PromptSet
+from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
 
 PICTURES = 8
 """How many go through the towers at a time where nothing is learnt."""
@@ -54,20 +56,20 @@ class UseConfig:
     """
 
     networks: tuple[Network, ...] = ()
-    crop: int = 560
-    cell: int = 14
-    short_side: int = 0
-    towers: tuple[tuple[int, ...], ...] = ()
-    text_width: int = 0
-    width: int = 0
+    crop: Count = 560
+    cell: Count = 14
+    short_side: Natural = 0
+    towers: tuple[tuple[Count, ...], ...] = ()
+    text_width: Natural = 0
+    width: Natural = 0
     cls: bool = True
-    dropout: float = 0.0
-    logit_scale: float = 30.0
+    dropout: ShareBelowOne = 0.0
+    logit_scale: AboveZero = 30.0
     duplicates: Duplicates = "unique"
-    segments: int = 64
-    min_cells: float = 0.25
+    segments: Count = 64
+    min_cells: ZeroOrMore = 0.25
     kinds: tuple[TextKind, ...] = ("phrase", "expression", "concept")
-    prompts: str = "segment"
+    prompts: PromptSet = "segment"
     score: Literal["cosine", "softmax"] = "cosine"
 
     def __post_init__(self) -> None:

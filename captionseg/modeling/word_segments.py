@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from captionseg.encoders.text_tower import TextTower
 from captionseg.modeling.layers.transformer import Block
+from captionseg.typed import Count, Finite, Natural, ZeroOrMore
 
 Labels = Literal["own", "string"]
 
@@ -33,17 +34,17 @@ class WordConfig:
         positions: longest text that it is learnt for.
     """
 
-    width: int = 0
-    out: int = 0
-    context: int = 4
-    blocks: int = 2
-    heads: int = 8
-    scale: float = 10.0
-    bias: float = 0.0
+    width: Natural = 0
+    out: Natural = 0
+    context: Count = 4
+    blocks: Natural = 2
+    heads: Count = 8
+    scale: Finite = 10.0
+    bias: Finite = 0.0
     labels: Labels = "own"
-    none_weight: float = 0.5
+    none_weight: ZeroOrMore = 0.5
     prompt: bool = True
-    positions: int = 77
+    positions: Count = 77
 
     def __post_init__(self) -> None:
         if self.context < 1 or self.blocks < 0 or self.positions < 1:

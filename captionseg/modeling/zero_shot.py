@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captionseg.typed import Finite, Natural
+
 Maps = Literal["soft", "hard"]
 Score = Literal["cosine", "softmax", "product"]
 
@@ -28,9 +30,9 @@ class ZeroShot:
 
     readout: Literal["groups", "regions", "both"] = "both"
     score: Score = "cosine"
-    top_k: int = 0
+    top_k: Natural = 0
     maps: Maps = "soft"
-    background: float | None = None
+    background: Finite | None = None
 
 
 def class_scores(groups: Tensor, image: Tensor, classes: Tensor, scale: Tensor, *, top_k: int = 5,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from captionseg.typed import Count, Device, Natural, Split
+
 __all__ = ["ReportParams"]
 
 
@@ -24,16 +26,16 @@ class ReportParams:
         device: that the recipes' models run on.
     """
 
-    pictures: int = 12
-    examples: int = 8
-    neighbours: int = 5
-    segments: int = 6
-    split: str = "test"
-    scenes: int = 6
-    heat: int = 3
-    classes: int = 12
-    measured: int | None = 600
-    device: str = "auto"
+    pictures: Natural = 12
+    examples: Natural = 8
+    neighbours: Natural = 5
+    segments: Natural = 6
+    split: Split = "test"
+    scenes: Natural = 6
+    heat: Natural = 3
+    classes: Natural = 12
+    measured: Count | None = 600
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
         for name in ("pictures", "examples", "neighbours", "segments", "scenes", "heat", "classes"):

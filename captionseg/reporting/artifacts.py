@@ -17,7 +17,7 @@ from captionseg.benchmarks.areas import read as read_areas
 from captionseg.curation import RULES
 from captionseg.datasets.shards import decode_mask, read_classes, read_images, read_pairs, read_truth
 from captionseg.inference.inputs import Prepared
-from captionseg.records import ClassTable, Concept, Supervision
+from captionseg.records import RECALL, ClassTable, Concept, Supervision
 from captionseg.storage import read_tables
 from captionseg.training import Recipe
 from captionseg.training.curve import read as read_curve
@@ -106,6 +106,12 @@ class Artifacts:
         table = pq.read_table(self.folders.prepared.index / "neighbours.parquet", columns=["neighbours"])
         near = {uid: table["neighbours"][number[uid]].as_py() for uid in uids if uid in number}
         return {uid: [self.rows[row] for row in rows if row >= 0][:count] for uid, rows in near.items()}
+
+    @cached_property
+    def recall(self) -> dict[str, float]:
+        """What the indexes found of the nearest rows; empty where their search was exact."""
+        file = self.folders.prepared.index / RECALL
+        return json.loads(file.read_text()) if file.exists() else {}
 
     @cached_property
     def segments(self) -> pa.Table:

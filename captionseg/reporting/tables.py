@@ -45,6 +45,7 @@ def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None, bo
         of_captions["captions"] = {name: x for name, x in said["captions"].items() if name in SEGMENT_MEASURES}
     out = rounded({
         "data": {"pairs": len(run.pairs), "download_success": statuses.count("success") / max(1, len(statuses))},
+        **({"index": run.recall} if run.recall else {}),
         "curation": run.curation,
         "segments": {name: found[name] for name in SEGMENT_MEASURES if name in found} | of_captions,
         "recipes": {name: _recipe(run, name, bootstrap, seed) for name in run.recipes

@@ -2,8 +2,8 @@
 
 from captionseg.retrieval.exact import ExactIndex
 from captionseg.retrieval.faiss import FaissIndex
-from captionseg.retrieval.index import Index, neighbours
+from captionseg.retrieval.index import Effort, Index, neighbours, recall
 
 INDEXES = {"exact": ExactIndex, "faiss": FaissIndex}
 
-__all__ = ["INDEXES", "ExactIndex", "FaissIndex", "Index", "neighbours"]
+__all__ = ["INDEXES", "Effort", "ExactIndex", "FaissIndex", "Index", "neighbours", "recall"]

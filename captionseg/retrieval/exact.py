@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from captionseg.retrieval.index import ALL_EFFORT, Effort
+
 
 class ExactIndex:
-    """Args: vectors [N, D] float32; key is ignored."""
+    """Args: vectors [N, D] float32; key and effort are ignored."""
 
-    def __init__(self, vectors: np.ndarray, key: str | None = None) -> None:
+    exact = True
+
+    def __init__(self, vectors: np.ndarray, key: str | None = None, effort: Effort = ALL_EFFORT) -> None:
         self.vectors = np.ascontiguousarray(vectors, np.float32)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

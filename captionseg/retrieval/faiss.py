@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from captionseg.records import UserError
+from captionseg.retrieval.index import ALL_EFFORT, Effort
 from captionseg.storage import atomic_path
 
 FLAT_LIMIT = 100_000
+WIDE, LISTS, ROWS = 2, 4, 16
+"""Where nobody says more, a graph keeps WIDE times as many candidates as are asked for (faiss's own 16
+leave out a third of 256 neighbours), and 1 / LISTS of the lists are looked into, or as many as hold
+ROWS times as many rows."""
 
 
 class FaissIndex:
-    """Args: vectors [N, D] float32; key: a factory string, None chooses Flat below FLAT_LIMIT rows, else HNSW32."""
+    """What is searched, and how thoroughly; `exact` where nothing can be missed.
 
-    def __init__(self, vectors: np.ndarray, key: str | None = None) -> None:
+    Args:
+        vectors: [N, D] float32.
+        key: a factory string, None chooses Flat below FLAT_LIMIT rows, else HNSW32.
+        effort: of a search where it is not exact.
+    """
+
+    def __init__(self, vectors: np.ndarray, key: str | None = None, effort: Effort = ALL_EFFORT) -> None:
         import faiss
 
         vectors = np.ascontiguousarray(vectors, np.float32)
@@ -25,10 +37,11 @@ class FaissIndex:
             self.index = faiss.index_factory(vectors.shape[1], key, faiss.METRIC_INNER_PRODUCT)
             if not self.index.is_trained:
                 self.index.train(vectors)
+            self.index.add(vectors)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(f"index.faiss_key: faiss cannot build {key!r} over {len(vectors)} rows: {reason}") from None
-        self.index.add(vectors)
+        self.effort = effort
         self._gpu = on_gpus(self.index)
 
     @classmethod
@@ -46,6 +59,7 @@ class FaissIndex:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(f"{path}: faiss cannot read it; delete it, it is made again: {reason}") from None
+        found.effort = ALL_EFFORT
         found._gpu = on_gpus(found.index)
         return found
 
@@ -53,11 +67,32 @@ class FaissIndex:
     def on_gpu(self) -> bool:
         """Does it search on GPUs?"""
         return self._gpu is not self.index
+    def exact(self) -> bool:
+        """Whether every row is compared with."""
+        import faiss
+
+        return isinstance(faiss.downcast_index(self.index), faiss.IndexFlat)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See Index.search."""
+        self.widen(k)
         score, rows = self._gpu.search(np.ascontiguousarray(queries, np.float32), k)
         return np.where(rows < 0, -np.inf, score), rows
+
+    def widen(self, k: int) -> None:
+        """Search so thoroughly that k rows can be found; what an index has no such setting for is left as it is."""
+        import faiss
+
+        wanted = {"efSearch": self.effort.ef_search or max(64, WIDE * k)}
+        with contextlib.suppress(RuntimeError):
+            lists = faiss.extract_index_ivf(self.index).nlist
+            enough = -(-ROWS * k * lists // max(1, self.index.ntotal))
+            wanted["nprobe"] = min(lists, self.effort.nprobe or max(-(-lists // LISTS), enough))
+        for searched in {id(one): one for one in (self.index, self._gpu)}.values():
+            space = faiss.ParameterSpace() if searched is self.index else faiss.GpuParameterSpace()
+            for name, value in wanted.items():
+                with contextlib.suppress(RuntimeError):
+                    space.set_index_parameter(searched, name, value)
 
     def save(self, path: Path) -> None:
         """Write the (CPU) index as one file that `faiss.read_index` reads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,9 +13,33 @@ from tqdm import tqdm
 
 from captionseg.runtime.fan_out import cores
 
+SAMPLE = 200  # queries that the recall of an index is measured on
+TIE = 1e-5  # of cosines: as near as the last neighbour, but for rounding
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How thorough an index that is not exact searches; 0 takes it from how many rows are asked for.
+
+    Attributes:
+        ef_search: candidates that a graph (HNSW) keeps.
+        nprobe: lists that are looked into (IVF).
+    """
+
+    ef_search: int = 0
+    nprobe: int = 0
+
+
+ALL_EFFORT = Effort()
+
 
 class Index(Protocol):
     """Rows of a matrix, searchable by inner product."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it finds every row that a matrix product would."""
+        ...
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Similarities [Q, k] float32 and rows [Q, k] int64, best first; row -1 where there are fewer than k."""
@@ -70,3 +95,21 @@ def searched(index: Index, queries: np.ndarray, k: int,
             for found in pool.map(search, starts[begin : begin + 8 * threads]):
                 yield found
                 bar.update()
+def recall(index: Index, vectors: np.ndarray, queries: np.ndarray, k: int) -> float:
+    """The share of the k nearest rows that an index finds, beside a matrix product with all of them.
+
+    Args:
+        index: built over `vectors`.
+        vectors: [N, D] float32 L2-normalised.
+        queries: [Q, D] likewise, of which SAMPLE are taken, evenly spaced.
+        k: rows asked for.
+    """
+    k, some = min(k, len(vectors)), queries[:: max(1, len(queries) // SAMPLE)][:SAMPLE]
+    if not k or not len(some):
+        return 1.0
+    found, hits = index.search(some, k)[1], 0
+    for query, rows in zip(np.asarray(some, np.float32), found, strict=True):  # one row of products at a time
+        score = vectors @ query
+        last = np.partition(score, len(score) - k)[len(score) - k]
+        hits += int((score[rows[rows >= 0]] >= last - TIE).sum())
+    return hits / (k * len(some))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from captionseg.typed import Count, Natural, ShareAboveZero
+
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -27,16 +29,16 @@ class RuntimeParams:
         gpu_share: share of a GPU that each worker takes where a stage computes on one.
     """
 
-    devices: int = 1
-    nodes: int = 1
+    devices: Count = 1
+    nodes: Count = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: Precision = "fp32"
     compile: bool = False
-    checkpoint_steps: int = 0
+    checkpoint_steps: Natural = 0
     fan_out: Literal["processes", "ray"] = "processes"
-    workers: int = 0
+    workers: Natural = 0
     ray: str = ""
-    gpu_share: float = 1.0
+    gpu_share: ShareAboveZero = 1.0
 
     def __post_init__(self) -> None:
         if self.devices < 1 or self.nodes < 1:

@@ -11,6 +11,7 @@ from captionseg.grounding import GroundingDino, JointSpace, Relevance
 from captionseg.segment_text.maker import Maker, View
 from captionseg.segment_text.phrases import Phrase, Spoken
 from captionseg.segmenters import Sam, Superpixels
+from captionseg.typed import Count, Name, Natural, Share
 
 __all__ = ["Maker", "Phrase", "SegmentTextParams", "Spoken", "View"]
 
@@ -37,20 +38,20 @@ class SegmentTextParams:
         cells: dense features that phrases are standardised over.
     """
 
-    curation: str = "cocu_calibrated"
-    concepts: int = 6
+    curation: Name = "cocu_calibrated"
+    concepts: Natural = 6
     referring: bool = True
     spacy_model: str | None = None
     drop_stop_nouns: bool = True
     split: Literal["train", "tune", "test"] = "train"
     grounder: Literal["relevance", "grounding_dino"] = "relevance"
     segmenter: Literal["superpixels", "sam"] = "superpixels"
-    nms_iou: float = 0.7
-    full_image_share: float = 0.9
-    min_stability: float = 0.3
-    min_area: int = 64
-    max_boxes: int = 1000
-    cells: int = 8192
+    nms_iou: Share = 0.7
+    full_image_share: Share = 0.9
+    min_stability: Share = 0.3
+    min_area: Natural = 64
+    max_boxes: Count = 1000
+    cells: Count = 8192
     relevance: Relevance = field(default_factory=Relevance)
     grounding_dino: GroundingDino = field(default_factory=GroundingDino)
     superpixels: Superpixels = field(default_factory=Superpixels)

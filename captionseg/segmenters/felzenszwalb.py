@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
+from captionseg.typed import Count, Natural, ZeroOrMore
+
 
 @dataclass(frozen=True)
 class Felzenszwalb:
@@ -28,13 +30,13 @@ class Felzenszwalb:
         min_cost: ... and no two neighbours can be joined at a lower cost, in squared units of CIELAB times pixels.
     """
 
-    side: int = 112
-    median: int = 1
-    sigma: float = 0.4
-    scale: float = 40.0
-    min_size: int = 20
-    max_regions: int = 32
-    min_cost: float = 6000.0
+    side: Count = 112
+    median: Count = 1
+    sigma: ZeroOrMore = 0.4
+    scale: ZeroOrMore = 40.0
+    min_size: Natural = 20
+    max_regions: Count = 32
+    min_cost: ZeroOrMore = 6000.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_regions <= 255:

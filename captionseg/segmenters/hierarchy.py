@@ -9,6 +9,7 @@ import numpy as np
 from captionseg.segmenters.felzenszwalb import Felzenszwalb, merges
 from captionseg.segmenters.overlap import survivors
 from captionseg.segmenters.segmenter import MaskMaker
+from captionseg.typed import AboveZero, Count, Natural, Share
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Hierarchy:
         maker: makes the pieces; `max_regions` and `min_cost` play no part.
     """
 
-    low: float = 6000.0
-    high: float = 300000.0
-    max_masks: int = 64
-    min_area: int = 20
-    nms_iou: float = 0.8
+    low: AboveZero = 6000.0
+    high: AboveZero = 300000.0
+    max_masks: Count = 64
+    min_area: Natural = 20
+    nms_iou: Share = 0.8
     maker: Felzenszwalb = field(default_factory=Felzenszwalb)
 
     def __post_init__(self) -> None:

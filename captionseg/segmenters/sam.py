@@ -10,6 +10,7 @@ import numpy as np
 
 from captionseg.records import UserError
 from captionseg.segmenters.islands import tidied
+from captionseg.typed import Count, Device, Natural, Share, ZeroOrMore
 
 if TYPE_CHECKING:
     import torch
@@ -34,12 +35,12 @@ class Sam:
 
     checkpoint: str = ""
     arch: Literal["vit_h", "vit_l", "vit_b"] = "vit_h"
-    device: str = "auto"
+    device: Device = "auto"
     multimask: bool = True
-    min_iou: float = 0.6
-    offset: float = 1.0
-    small_area: int = 100
-    batch: int = 16
+    min_iou: Share = 0.6
+    offset: ZeroOrMore = 1.0
+    small_area: Natural = 100
+    batch: Count = 16
 
     def build(self) -> BoxSegmenter:
         """The segmenter with its weights on the device.

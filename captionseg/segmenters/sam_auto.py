@@ -12,6 +12,7 @@ from PIL import Image
 from captionseg.segmenters.islands import tidied
 from captionseg.segmenters.sam import load
 from captionseg.segmenters.segmenter import MaskMaker
+from captionseg.typed import Count, Device, Natural, Share
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,16 @@ class SamAuto:
 
     checkpoint: str = ""
     arch: Literal["vit_h", "vit_l", "vit_b"] = "vit_h"
-    device: str = "auto"
-    points: int = 32
-    batch: int = 64
-    min_iou: float = 0.6
-    min_stability: float = 0.6
-    nms_iou: float = 0.7
-    crop_layers: int = 0
-    small_area: int = 100
-    max_masks: int = 256
-    longest: int = 1024
+    device: Device = "auto"
+    points: Count = 32
+    batch: Count = 64
+    min_iou: Share = 0.6
+    min_stability: Share = 0.6
+    nms_iou: Share = 0.7
+    crop_layers: Natural = 0
+    small_area: Natural = 100
+    max_masks: Count = 256
+    longest: Count = 1024
 
     def __post_init__(self) -> None:
         if min(self.points, self.batch, self.max_masks, self.longest) < 1:

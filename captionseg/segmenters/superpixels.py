@@ -9,6 +9,7 @@ import numpy as np
 from captionseg.grids import common, indicators
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.segmenter import BoxSegmenter
+from captionseg.typed import Share
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Superpixels:
         maker: makes the regions where nobody has made them yet.
     """
 
-    share: float = 0.75
-    offset: float = 0.15
+    share: Share = 0.75
+    offset: Share = 0.15
     maker: Felzenszwalb = field(default_factory=Felzenszwalb)
 
     def __post_init__(self) -> None:

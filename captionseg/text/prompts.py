@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -22,7 +23,8 @@ TCL = ("itap of a {}.", "a bad photo of a {}.", "a origami {}.", "a photo of the
        "art of the {}.", "a photo of the small {}.", "a photo of many {}.", "a photo of {}s.")  # fmt: skip
 """TCL's nine: seven of CLIP's, and two plurals."""
 
-PROMPTS = ("simple", "segment", "tcl", "imagenet")
+PromptSet = Literal["simple", "segment", "tcl", "imagenet"]
+PROMPTS: tuple[PromptSet, ...] = get_args(PromptSet)
 
 
 def templates(name: str) -> tuple[str, ...]:

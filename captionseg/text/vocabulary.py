@@ -20,6 +20,7 @@ from captionseg.remarks import examples
 from captionseg.text.lemmas import packaged, singulars
 from captionseg.text.nouns import nouns
 from captionseg.text.words import Word, adjoin, split, tokens
+from captionseg.typed import Count
 
 __all__ = ["Match", "Vocabulary", "VocabularyParams", "build", "default_stop", "packaged",
            "plurals", "tokens"]  # fmt: skip
@@ -39,8 +40,8 @@ class VocabularyParams:
         spacy_model: path or name; None takes the pinned package.
     """
 
-    minimum: int = 10
-    size: int = 20_000
+    minimum: Count = 10
+    size: Count = 20_000
     stop: str | None = None
     file: str | None = None
     spacy_model: str | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
 
 from captionseg.inference import RefineParams
 from captionseg.modeling import (
@@ -19,7 +21,9 @@ from captionseg.modeling import (
 )
 from captionseg.runtime import Precision
 from captionseg.segmenters import MasksParams
+from captionseg.text.prompts import PromptSet
 from captionseg.training.augment import AugmentParams
+from captionseg.typed import AboveZero, Count, Device, Distinct, Name, Natural, Seed, ZeroOrMore, replaced
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class Recipe:
         about: what the row stands for, for the report: of section `about`, no part of the training.
     """
 
-    curation: str
-    archive: str
+    curation: Name
+    archive: Name
     model: Literal["segment_mil", "groupvit", "ovsegmentor", "maskclip", "tcl", "code", "use"] = "segment_mil"
     preset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -81,22 +85,22 @@ class PretrainParams:
         segment_mil, groupvit, ovsegmentor, maskclip, tcl, code, use: the models' fields.
     """
 
-    seeds: list[int] = field(default_factory=lambda: [0])
-    epochs: int = 8
-    batch: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
+    seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
+    epochs: Count = 8
+    batch: Count = 128
+    learning_rate: AboveZero = 2e-3
+    weight_decay: ZeroOrMore = 0.05
     schedule: Literal["one_cycle", "poly"] = "one_cycle"
-    power: float = 0.9
-    warmup: int = 0
-    gradient_clip: float = 5.0
-    texts: int = 3
-    prompts: str = "simple"
-    text_prompts: str = "imagenet"
+    power: AboveZero = 0.9
+    warmup: Natural = 0
+    gradient_clip: AboveZero = 5.0
+    texts: Count = 3
+    prompts: PromptSet = "simple"
+    text_prompts: PromptSet = "imagenet"
     augment: AugmentParams = field(default_factory=AugmentParams)
-    workers: int = 0
-    tune_side: int = 56
-    device: str = "auto"
+    workers: Natural = 0
+    tune_side: Count = 56
+    device: Device = "auto"
     precision: Precision | None = None
     segment_mil: SegmentMilConfig = field(default_factory=SegmentMilConfig)
     groupvit: GroupViTConfig = field(default_factory=GroupViTConfig)
@@ -111,3 +115,13 @@ class PretrainParams:
             raise ValueError("seeds: give at least one")
         if self.power <= 0.0 or self.warmup < 0:
             raise ValueError("schedule: power must be above 0, warmup not below 0")
+
+
+def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "settings") -> Any:
+    """The config of a recipe's model: a preset, or the model's section of the params, with the recipe's settings.
+
+    Raises:
+        UserError: if the recipe sets a field that the model does not have, or what it sets does not fit together.
+    """
+    base = PRESETS[recipe.preset]() if recipe.preset else getattr(params, recipe.model)
+    return replaced(base, recipe.settings, where)

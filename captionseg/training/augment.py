@@ -15,6 +15,7 @@ from torch import Tensor
 
 from captionseg.grids import MEAN, STD, Window
 from captionseg.prepared import normalised
+from captionseg.typed import AboveZero, Share, ShareAboveZero
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class AugmentParams:
             size at which a picture's short side is that of the crop.
     """
 
-    smallest: float = 0.08
+    smallest: ShareAboveZero = 0.08
     randaugment: str = "rand-m9-mstd0.5-inc1"
-    erase: float = 0.25
-    scales: tuple[float, ...] = (0.5, 2.0)
+    erase: Share = 0.25
+    scales: tuple[AboveZero, ...] = (0.5, 2.0)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.smallest <= 1.0 or not 0.0 <= self.erase <= 1.0:

@@ -127,9 +127,16 @@ class Module(L.LightningModule):
 
 
 def scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, steps: int) -> Any:
-    """The learning rate of each of `steps` iterations; see `poly_factor` for the second kind."""
+    """The learning rate of each of `steps` iterations; see `poly_factor` for the second kind.
+
+    Raises:
+        UserError: if poly never comes up to the learning rate.
+    """
     if params.schedule == "one_cycle":
         return torch.optim.lr_scheduler.OneCycleLR(optimiser, params.learning_rate, total_steps=steps)
+    if params.warmup > steps:
+        raise UserError(f"pretrain.warmup: {params.warmup} steps are more than the {steps} of the training; lower it, "
+                        "or raise pretrain.epochs")  # fmt: skip
     return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda t: poly_factor(t, steps, params.power, params.warmup))
 
 

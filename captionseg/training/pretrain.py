@@ -19,7 +19,7 @@ from captionseg.encoders import Encoder, load_encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.markdown import escaped
-from captionseg.modeling import CONCEPTS, MODELS, PRESETS, saved
+from captionseg.modeling import CONCEPTS, MODELS, saved
 from captionseg.modeling.segmenter import Reads, Sizes, Start
 from captionseg.records import UserError, one_line
 from captionseg.runtime import RuntimeParams, ranks
@@ -28,7 +28,7 @@ from captionseg.runtime.launch import place
 from captionseg.storage import atomic_path, write_json
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary, plurals
-from captionseg.training import PretrainParams, Recipe, loader, tuning
+from captionseg.training import PretrainParams, Recipe, loader, model_config, tuning
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import ALONE, Fitted, check, fit
 from captionseg.training.keep import Score
@@ -166,16 +166,6 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
     regions = torch.from_numpy(data.regions[sample].astype(np.float32)[mask])
     model.start(Start(regions, space))
     return model
-
-
-def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "settings") -> Any:
-    """The config of a recipe's model: a preset, or the model's section of the params, with the recipe's settings.
-
-    Raises:
-        UserError: if the recipe sets a field that the model does not have, or what it sets does not fit together.
-    """
-    base = PRESETS[recipe.preset]() if recipe.preset else getattr(params, recipe.model)
-    return replaced(base, recipe.settings, where)
 
 
 def tune_score(params: PretrainParams, folders: Folders, reads: Reads, frozen: Callable[[], Encoder]) -> Score | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import faiss
@@ -200,3 +201,19 @@ def test_pairs_without_a_training_split_are_one_line(world, toy, tmp_path):
     table = world.table.filter(pa.array([s != "train" for s in world.table["split"].to_pylist()]))
     with pytest.raises(UserError, match="no pair of the training split"):
         indexing.build(world.pairs, table, toy.index_params(), features=tmp_path / "f", index=tmp_path / "i", seed=0)
+
+
+def test_an_index_that_is_not_exact_says_what_it_found_or_fails(world, toy, tmp_path, caplog):
+    params = toy.index_params(neighbours=99)
+    where = {"features": tmp_path / "f", "index": tmp_path / "i", "seed": 0}
+    graph = replace(params, faiss_key="HNSW32", backend="faiss")
+    found = indexing.build(world.pairs, world.table, graph, **where)
+    told = json.loads((tmp_path / "i" / "recall.json").read_text())
+    assert set(told) == {f"{name}_recall" for name in ("image", "text", "neighbours", "caption_neighbours")}
+    assert all(0.95 <= value <= 1 for value in told.values())
+    assert told.items() <= found.items()
+    assert "index.neighbours: 99 are asked for, and there are 34 other training pictures" in caplog.text
+    few = replace(params, faiss_key="IVF8,Flat", nprobe=1)
+    with pytest.raises(UserError, match=r"image: the index finds 0\.\d+ of the 51 .* raise index.ef_search .*nprobe"):
+        indexing.build(world.pairs, world.table, few, **where)
+    indexing.build(world.pairs, world.table, replace(few, minimum_recall=0.0), **where)

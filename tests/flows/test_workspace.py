@@ -115,7 +115,9 @@ def test_a_run_that_failed_finds_its_copy_again(root):
 
 @pytest.mark.parametrize(
     ("override", "why"),
-    [("nope=1", r"overrides nope=1: .*nope"), ("n=1,2", "several values are several runs"), ("n", "overrides n: ")],
+    [("nope=1", r"overrides nope=1: .*nope"), ("n=1,2", "several values are several runs"), ("n", "overrides n: "),
+     ("n=/my,pictures", r"several runs.*; text with punctuation .* 'KEY=\"VALUE\"'"), ("n=/a=b", "stands in quotes"),
+     ("n=/my pictures [1]", "stands in quotes of its own")],
 )
 def test_a_wrong_override_is_one_line_and_leaves_no_copy(root, override, why):
     with pytest.raises(WorkspaceError, match=why) as caught, workspace(root, Job("k", "x", [override]), print):
@@ -196,3 +198,17 @@ def test_an_experiment_of_some_stages_does_not_show_the_numbers_of_the_others(re
         pass
     assert (root / "metrics.yaml").exists()
     assert not [line for line in said[3:] if line.startswith("left out")], "nothing depends on m"
+def test_overrides_are_checked_before_dvc_makes_anything_of_them(root):
+    """`check-params` of the copy's own library, as a process: a flow imports none."""
+    (root / "captionseg").mkdir()
+    (root / "captionseg" / "params.py").touch()
+    (root / "captionseg" / "__main__.py").write_text(
+        "import sys\nfrom pathlib import Path\nassert sys.argv[1:] == ['check-params', '--no-files']\n"
+        "if 'n: 7' in Path('params.yaml').read_text():\n    sys.exit('error: n: 7 is too much\\nm: as well')\n")
+    sh("git add -A && git -c user.name=t -c user.email=t@t commit -qm u", root)
+    wanted = r"overrides n=7: n: 7 is too much; m: as well$"
+    with pytest.raises(WorkspaceError, match=wanted), workspace(root, Job("k", "night", ["n=7"]), print):
+        pass
+    assert not list((root / COPIES).glob("*/"))
+    with workspace(root, Job("k", "night", ["n=6"]), print) as copy:
+        assert "n: 6" in (copy / "params.yaml").read_text()

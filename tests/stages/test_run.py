@@ -380,3 +380,26 @@ def test_a_misspelt_parameter_is_one_line(root, stage, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: index.neighbors: unknown parameter; did you mean 'neighbours'? (valid: encoder, ")
     assert error.count("\n") == 1
+
+
+def test_params_are_checked_whole_before_the_first_stage_of_dvc_and_once(root, monkeypatch):
+    checked = []
+    monkeypatch.setattr("captionseg.checks.check", lambda params, **how: checked.append(how))
+    module.check_once("index")  # by hand, in a folder that has not all sections
+    assert not checked
+    monkeypatch.setenv("DVC_STAGE", "index")
+    for stage in ("index", "index", "curate"):
+        module.check_once(stage)
+    assert checked == [{"done": ("download", "caption")}]
+    (root / "params.yaml").write_text(PARAMS_YAML.replace("8", "9"))
+    module.check_once("index")
+    assert len(checked) == 2
+
+
+def test_params_of_other_stages_are_refused_too_and_again(root, stage, capsys):
+    stage(copy)
+    (root / "params.yaml").write_text(PARAMS_YAML + "report: {scenes: -1}\n")
+    for _ in range(2):
+        assert module.main(["toy", *ARGUMENTS]) == 1
+        assert "error: report.scenes: -1 is out of range (valid: 0 to 1000000000" in capsys.readouterr().err
+    assert not (root / "data").exists()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from captionseg.grids import MEAN, STD
 from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
 from captionseg.records import one_line
+from captionseg.typed import Natural
 
 
 class BackboneMaps(nn.Module):
@@ -76,7 +77,7 @@ class Network:
 
     name: str
     weights: str = ""
-    blocks: int = 0
+    blocks: Natural = 0
 
     def __post_init__(self) -> None:
         if self.blocks < 0:

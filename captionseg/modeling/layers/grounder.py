@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
+from captionseg.typed import Count, Finite, Natural, ShareBelowOne
 
 Conv = Literal["full", "depthwise"]
 
@@ -31,13 +32,13 @@ class GrounderConfig:
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
-    blocks: int = 1
-    factor: int = 1
-    convs: int = 1
+    blocks: Natural = 1
+    factor: Count = 1
+    convs: Count = 1
     conv: Conv = "depthwise"
-    adapter: int = 256
-    dropout: float = 0.5
-    gate: float = 1.0
+    adapter: Natural = 256
+    dropout: ShareBelowOne = 0.5
+    gate: Finite = 1.0
 
     def __post_init__(self) -> None:
         if min(self.blocks, self.adapter) < 0 or min(self.factor, self.convs) < 1:

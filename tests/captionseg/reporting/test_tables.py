@@ -55,6 +55,16 @@ def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes
     json.dumps(found, allow_nan=False)
 
 
+def test_what_an_index_missed_is_among_the_numbers(recipes, folders):
+    """Where it may have missed anything: see the keys of the contract above."""
+    (folders.prepared.index / "recall.json").write_text('{"neighbours_recall": 0.97}')
+    try:
+        found, _ = metrics(Artifacts(folders, recipes), GATE, measured=None)
+    finally:
+        (folders.prepared.index / "recall.json").unlink()
+    assert found["index"] == {"neighbours_recall": 0.97}
+
+
 def test_retrieval_of_models_of_segments_is_among_the_scores(recipes, folders):
     run = Artifacts(folders, recipes)
     run.scores["cocu-mil"]["scores"]["retrieval"] = {"r1": 20.53, "queries": 151.0}

@@ -4,8 +4,9 @@ import faiss
 import numpy as np
 import pytest
 
+from captionseg.encoders import normalised
 from captionseg.records import UserError
-from captionseg.retrieval import FaissIndex
+from captionseg.retrieval import Effort, FaissIndex, recall
 from captionseg.retrieval import faiss as module
 
 VECTORS = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
@@ -50,3 +51,39 @@ def test_a_saved_index_is_loaded_again_and_a_damaged_one_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"image.index: faiss cannot read it; delete it") as caught:
         FaissIndex.load(tmp_path / "image.index")
     assert "\n" not in str(caught.value)
+
+
+def test_a_graph_finds_many_neighbours_too():
+    """faiss itself looks at 16 candidates, whatever it is asked for: 0.64 of these."""
+    vectors = normalised(np.random.default_rng(0).normal(size=(3000, 48)))
+    index = FaissIndex(vectors, "HNSW32")
+    assert not index.exact
+    assert recall(index, vectors, vectors, 257) > 0.95
+    index.widen(257)
+    assert faiss.downcast_index(index.index).hnsw.efSearch == 514
+
+
+@pytest.mark.parametrize(
+    ("key", "effort", "k", "expected"),
+    [
+        ("IVF64,Flat", Effort(), 10, 16),  # a quarter of the lists
+        ("IVF64,Flat", Effort(), 150, 39),  # 16 x 150 of 4000 rows, 62.5 a list
+        ("IVF64,Flat", Effort(nprobe=3), 150, 3),
+        ("PCA4,IVF64,Flat", Effort(), 10, 16),
+        ("IVF64,Flat", Effort(nprobe=99), 10, 64),
+    ],
+)
+def test_lists_that_are_looked_into(key, effort, k, expected):
+    index = FaissIndex(np.random.default_rng(0).normal(size=(4000, 8)), key, effort)
+    index.search(VECTORS[:1], k)
+    assert faiss.extract_index_ivf(index.index).nprobe == expected
+
+
+def test_what_is_asked_for_is_what_a_loaded_graph_does_too(tmp_path):
+    FaissIndex(VECTORS, "HNSW8", Effort(ef_search=77)).save(tmp_path / "index")
+    index = FaissIndex.load(tmp_path / "index")
+    index.search(VECTORS[:1], 90)
+    assert faiss.downcast_index(index.index).hnsw.efSearch == 180
+    asked = FaissIndex(VECTORS, "HNSW8", Effort(ef_search=77))
+    asked.search(VECTORS[:1], 90)
+    assert faiss.downcast_index(asked.index).hnsw.efSearch == 77

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from captionseg.encoders import normalised
-from captionseg.retrieval import INDEXES, ExactIndex, neighbours
+from captionseg.retrieval import INDEXES, ExactIndex, neighbours, recall
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +76,36 @@ def test_chunks_change_nothing(vectors):
     index = ExactIndex(vectors)
     for first, second in zip(*(neighbours(index, np.arange(120), vectors, 5, chunk=c) for c in (7, 1000)), strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-6)
+
+
+class Fixed:
+    """Finds the same rows for every query."""
+
+    exact = False
+
+    def __init__(self, rows):
+        self.rows = np.array(rows)
+
+    def search(self, queries, k):
+        return np.ones((len(queries), k), np.float32), np.tile(self.rows[:k], (len(queries), 1))
+
+
+def test_recall_by_hand():
+    """Of (1, 0) rows 0 and 1 are the nearest two, of (0, 1) rows 3 and 2."""
+    vectors = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], np.float32)
+    queries = vectors[[0, 3]]
+    assert recall(ExactIndex(vectors), vectors, queries, 2) == 1.0
+    assert recall(Fixed([0, 1]), vectors, queries, 2) == 0.5
+    assert recall(Fixed([0, 3]), vectors, queries, 2) == 0.5
+    assert recall(Fixed([0, -1]), vectors, queries, 2) == 0.25
+    assert recall(Fixed([-1, -1]), vectors, queries, 2) == 0.0
+    assert recall(ExactIndex(vectors), vectors, queries, 9) == 1.0  # of the four that there are
+    twins = np.repeat(vectors, 2, axis=0)
+    assert recall(Fixed([1]), twins, twins[:1], 1) == 1.0  # row 0 is no nearer than row 1
+
+
+def test_what_an_index_did_not_find_is_nobody():
+    near, similarity = neighbours(Fixed([2, -1, 1, -1]), np.array([5, 6, 7]), np.eye(9, dtype=np.float32), 3)
+    assert near[0].tolist() == [7, -1, 6]
+    assert similarity.shape == (9, 3)
+    assert set(near.ravel()) == {-1, 6, 7}

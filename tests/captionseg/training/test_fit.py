@@ -326,6 +326,13 @@ def test_another_schedule_is_another_fit_and_can_be_resumed(run, tmp_path):
     assert equal(*last)
 
 
+def test_a_warm_up_that_never_ends_is_refused(params):
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    few = replace(params, schedule="poly", warmup=5)
+    with pytest.raises(UserError, match=r"pretrain\.warmup: 5 steps are more than the 4 of the training"):
+        scheduler(optimiser, few, 4)
+
+
 @pytest.mark.parametrize("changes", [{"power": 0.0}, {"warmup": -1}])
 def test_a_schedule_that_makes_no_sense_is_refused(params, changes):
     with pytest.raises(ValueError, match="power must be above 0, warmup not below 0"):

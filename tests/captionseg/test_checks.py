@@ -1,0 +1,104 @@
+"""Sections of params.yaml that are fine by themselves and do not fit together are refused before any work starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from captionseg.checks import check, numbers
+from captionseg.params import Params
+from captionseg.records import UserError
+from captionseg.reporting import gate_regression
+
+ROOT = Path(__file__).parents[2]
+
+
+def refused(tmp_path, changes: dict[str, Any]) -> str:
+    """What is said of the real file with some values changed."""
+    with pytest.raises(UserError) as caught:
+        check(changed(tmp_path, changes))
+    return str(caught.value)
+
+
+def changed(tmp_path, changes: dict[str, Any]) -> Params:
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for path, value in changes.items():
+        *above, last = path.split(".")
+        inside = raw
+        for name in above:
+            inside = inside[name]
+        inside[last] = value
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    return Params(tmp_path / "params.yaml")
+
+
+RECIPE = {"curation": "cocu", "archive": "cocu"}
+TOGETHER = [
+    ({"recipes.nouns-mil.curation": "entities"},
+     "recipes.nouns-mil.curation: reads rule 'entities', which curate.rules does not run (there: nouns, caption_retri"),
+    ({"recipes.nouns-mil.archive": "nuons"}, "recipes.nouns-mil.archive: reads rule 'nuons', which curate.rules does"),
+    ({"segment_text.curation": "entities"}, "segment_text.curation: reads rule 'entities', which"),
+    ({"curate.rules": ["cocu", "cocu_calibrated"]}, "curate.rules: 'nouns' is missing (there: cocu, cocu_calibrated)"),
+    ({"curate.sampled": 7}, "curate.sampled: 7 cannot be drawn of the 6 concepts that curate.nouns.limit keeps"),
+    ({"curate.cocu.clusters": 9}, "curate.cocu.clusters: 9 clusters of at most 6 concepts; lower it, or raise curate"),
+    ({"validate.max_clusters": 2}, "curate.cocu.clusters: 3 is more than validate.max_clusters allows (2); raise that"),
+    ({"index.neighbours": 100}, "curate.cocu.neighbours: 256 is more than index.neighbours holds (100); raise that"),
+    ({"index.caption_neighbours": 2}, "curate.caption_retrieval.captions: 3 is more than index.caption_neighbours"),
+    ({"download.photo_scenes.train": 0}, "download.photo_scenes.train: 0 pictures leave nothing to train on"),
+    ({"recipes.a": RECIPE | {"settings": {"hiden": 3}}}, "recipes.a.settings.hiden: unknown parameter; did you mean"),
+    ({"recipes.a": RECIPE | {"settings": {"hidden": 0}}}, "recipes.a.settings.hidden: 0 is out of range"),
+    ({"recipes.a": RECIPE | {"training": {"epochs": 0}}}, "recipes.a.training.epochs: 0 is out of range (valid: 1 to"),
+    ({"recipes.a": RECIPE | {"training": {"epoch": 1}}}, "recipes.a.training.epoch: unknown parameter; did you mea"),
+    ({"evaluate.also": {"cocu-mill": ["tcl"]}}, "evaluate.also.cocu-mill: unknown parameter; did you mean 'cocu-mil'?"),
+    ({"runtime.devices": 3}, "pretrain.batch: 128 images are no equal parts for the 3 processes of runtime.devices x"),
+    ({"pretrain.warmup": 9}, "pretrain.warmup: 9 steps that schedule one_cycle does not have; take schedule: poly"),
+    ({"gate": {"x": "this is no rule"}}, "gate.x: 'this is no rule' needs exactly one"),
+    ({"gate": {"x": "foo >= 3"}}, "gate.x: metrics.json will have no foo"),
+    ({"gate": {"x": "recipes.cocu-mil.photo_scenes.miuo >= 3"}},
+     "gate.x: metrics.json will have no recipes.cocu-mil.photo_scenes.miuo; did you mean"),
+    ({"gate": {"x": "recipes.cocu-mill.photo_scenes.miou >= 3"}}, "did you mean 'recipes.cocu-mil.photo_scenes.miou'"),
+    ({"gate": {"x": "recipes.cocu-mil.photo_scenes.miou >= nan"}}, "gate.x: 'nan' is no finite number"),
+    ({"regression": {"recipes.*.*.miuo": 1.0}}, "regression.recipes.*.*.miuo: fits no number of metrics.json"),
+    ({"regression": {"recipes.*.*.miou": -1.0}}, "regression.recipes.*.*.miou: -1.0 is out of range"),
+    ({"download.source": "folder"}, "download.folder.root: give the path of what is to be read"),
+    ({"download.source": "folder", "download.folder": {"root": "no/where"}},
+     "download.folder.root: no such file or folder: 'no/where'"),
+    ({"curate.vocabulary.file": "words.txt"}, "curate.vocabulary.file: no such file or folder: 'words.txt'"),
+    ({"segment_text.segmenter": "sam", "segment_text.sam": {"checkpoint": "sam.pth"}},
+     "segment_text.sam.checkpoint: no such file or folder: 'sam.pth'"),
+    ({"recipes.a": RECIPE | {"model": "groupvit", "settings": {"towers": {"encoder": {
+        "tokens": "pixels", "weights": "dino.pth"}}}}},
+     "recipes.a: groupvit.towers.encoder.weights: no such file or folder: 'dino.pth'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "message"), TOGETHER)
+def test_sections_that_do_not_fit_together(tmp_path, changes, message):
+    said = refused(tmp_path, changes)
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_files_of_stages_that_are_done_may_be_gone(tmp_path):
+    params = changed(tmp_path, {"curate.vocabulary.file": "words.txt"})
+    check(params, done=("download", "caption", "index", "regions", "curate"))
+
+
+def test_a_rule_of_a_recipe_that_an_experiment_leaves_out_is_said_and_not_refused(tmp_path, caplog):
+    check(changed(tmp_path, {"gate": {"x": "recipes.elsewhere.photo_scenes.miou >= 3"}}))
+    assert "gate.x: metrics.json will have no recipes.elsewhere.photo_scenes.miou" in caplog.text
+
+
+def test_rules_over_retrieval_are_taken(tmp_path):
+    check(changed(tmp_path, {"regression": {"recipes.*.*.retrieval.r1": 1.0}}))
+
+
+def test_numbers_of_a_run_are_those_that_it_has():
+    known = numbers(Params(ROOT / "params.yaml"))
+    had = {keys for keys, _ in gate_regression.numbers(json.loads((ROOT / "reports" / "metrics.json").read_text()))}
+    assert had
+    assert had <= known
