@@ -19,8 +19,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 
 from flows.plan import Stage
+from flows.ports import LOOPBACK
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")  # no proxy stands between
 PICTURE = 900  # width in pixels of a picture in an artifact, which is a row of the server's database
 
 

@@ -89,7 +89,7 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
 
 
 @contextlib.contextmanager
-def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0) -> Iterator[None]:
+def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0, *, what: str = "") -> Iterator[None]:
     """A lock that at most one process has, and no dead one; waits for it, and says who has it.
 
     Args:
@@ -97,6 +97,7 @@ def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0
         who: what others are told.
         say: told once for each holder that is waited for.
         patience: seconds between two looks at who has it.
+        what: that is locked; by default the repository.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock, note, told = FileLock(path), path.with_suffix(".holder"), ""
@@ -107,7 +108,7 @@ def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0
         except Timeout:
             holder = _read(note)
             if holder != told:
-                say(f"waiting: {path.parents[2]} is in use by {holder}")
+                say(f"waiting: {what or path.parents[2]} is in use by {holder}")
                 told = holder
     try:
         note.write_text(json.dumps(f"{who} (pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})"))
