@@ -67,7 +67,8 @@ def launch(
                                    env={**env, **ours}, stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
     process.returncode = 0  # nobody waits for it: no warning that it still runs
-    daemon = _daemon(folder, name, psutil.Process(process.pid), url)
+    begun = psutil.Process(process.pid).create_time()  # its environment is not to be read in the midst of an exec
+    daemon = Daemon(name, process.pid, begun, url, str(_log(folder, name)), str(folder))
     path = _file(folder, name)
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(asdict(daemon)))
@@ -91,7 +92,8 @@ def running(folder: Path) -> dict[str, Daemon]:
             process = psutil.Process(pid)
             environ = process.environ()
             if name not in found and environ.get(FIRST) == str(pid):
-                found[name] = _daemon(folder, name, process, environ[URL])
+                found[name] = Daemon(name, pid, process.create_time(), environ[URL], str(_log(folder, name)),
+                                     environ[MARK].split(":", 2)[2])  # fmt: skip
     return found
 
 
@@ -114,11 +116,6 @@ def _hidden(pid: int) -> bool:
     except (psutil.Error, OSError):
         return True
     return False
-
-
-def _daemon(folder: Path, name: str, process: psutil.Process, url: str) -> Daemon:
-    begun_in = process.environ()[MARK].split(":", 2)[2]
-    return Daemon(name, process.pid, process.create_time(), url, str(_log(folder, name)), begun_in)
 
 
 def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:

@@ -1,7 +1,7 @@
 """A command in a process group of its own, whose output is heard line by line and which leaves nothing behind.
 
-DVC needs this: a signal to `dvc repro` alone orphans the stage, which goes on writing its outputs. And if this process is
-killed, the command's group ends all the same: the first of it is a guard, which sees its parent go.
+DVC needs this: a signal to `dvc repro` alone orphans the stage, which goes on writing its outputs. And if this process
+is killed, the command's group ends all the same: the first of it is a guard, which sees its parent go.
 """
 
 from __future__ import annotations

@@ -11,12 +11,14 @@ decides by itself whether the stage runs, comes from its run-cache or stays as i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
+from flows.kept import kept, recover
 from flows.plan import PlanError, Stage, read
 from flows.process import TooLate, run
 from flows.publish import failure, publish
+from flows.runs import RUN
 from flows.workspace import Job, WorkspaceError, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,7 +139,8 @@ def reproduce(
     """
     targets = [*(targets or []), *(f"evaluate@{recipe}" for recipe in recipes or [])]
     name, key = flow_run.name or "flow", str(flow_run.id)
-    with workspace(Path(root or ROOT), Job(key, name, overrides or ()), get_run_logger().info) as folder:
+    with with_worker(), workspace(Path(root or ROOT), Job(key, name, overrides or ()), get_run_logger().info) as folder:
+        recover(folder, get_run_logger().warning)
         stages = read(folder, targets)
         get_run_logger().info("%d stages: %s", len(stages), ", ".join(stage.name for stage in stages))
         forced = {stage.name for stage in stages
@@ -145,6 +150,31 @@ def reproduce(
     return rows
 
 
+@contextlib.contextmanager
+def with_worker(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """While a run of a worker is in here it ends when that worker is gone, as if it had been told to.
+
+    Else it would go on unseen until it says something, for nobody reads that.
+    """
+    worker, left = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not left.wait(0.2):
+            if os.getppid() != worker:
+                with open(os.devnull, "wb") as nowhere:  # what is said on the way would fail
+                    for number in (1, 2):
+                        os.dup2(nowhere.fileno(), number)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    if RUN in environ:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        left.set()
+
+
 def run_all(stages: Sequence[Stage], root: Path, key: str, forced: set[str]) -> list[dict[str, Any]]:
     """Stage after stage to the first that fails; the table of what became of each is an artifact in any case."""
     rows: list[dict[str, Any]] = [{"stage": stage.name, "outcome": "not run", "seconds": 0.0} for stage in stages]
@@ -152,9 +182,10 @@ def run_all(stages: Sequence[Stage], root: Path, key: str, forced: set[str]) -> 
         for stage, row in zip(stages, rows, strict=True):
             started, row["outcome"] = time.perf_counter(), "failed"
             try:
-                row["outcome"] = with_options(stage)(
-                    stage.name, root=str(root), timeout=stage.timeout, flow_run_id=key, force=stage.name in forced
-                )
+                with kept(root, stage):
+                    row["outcome"] = with_options(stage)(
+                        stage.name, root=str(root), timeout=stage.timeout, flow_run_id=key, force=stage.name in forced
+                    )
             finally:
                 row["seconds"] = round(time.perf_counter() - started, 1)
     except StageError as error:
