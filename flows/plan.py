@@ -16,6 +16,9 @@ from typing import Any
 
 KINDS: dict[str, tuple[Any, str]] = {"retries": (int, "a whole number"), "gpu": (bool, "true or false")}
 
+NO_GIT_SAID = "is not a git repository"  # DVC
+NO_GIT = "; `git init`, or to do without experiments `dvc config --local core.no_scm true`"
+
 
 class PlanError(Exception):
     """dvc.yaml or the targets cannot be read. One line."""
@@ -50,12 +53,15 @@ def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
     Raises:
         PlanError: no such target, no dvc.yaml that DVC can read, or an unknown key of `meta.prefect`.
     """
+    from flows.workspace import environment  # not above: this file is a program, too, which finds no package
+
     # -P: this folder stays off the path, where plan.py and reproduce.py would be modules of their own.
     command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).resolve()), *targets]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace",
+                          env=environment())  # fmt: skip
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise PlanError(f"dvc.yaml in {root}: {lines[-1]}")
+        raise PlanError(f"dvc.yaml in {root}: {lines[-1]}{NO_GIT if NO_GIT_SAID in lines[-1] else ''}")
     return [stage(name, options, outs) for name, options, outs in json.loads(done.stdout)]
 
 

@@ -33,7 +33,7 @@ from flows.plan import PlanError, Stage, read
 from flows.process import TooLate, run
 from flows.publish import failure, publish
 from flows.runs import RUN
-from flows.workspace import Job, WorkspaceError, workspace
+from flows.workspace import Job, WorkspaceError, environment, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 20  # lines of a stage's log that its failure carries
@@ -81,11 +81,13 @@ def run_stage(name: str, *, root: str, timeout: float | None, flow_run_id: str, 
         lines.append(line)
 
     # `python` of dvc.yaml is this one. tqdm draws ten times a second; each drawing would be a line of the log.
+    # SHELL, by which DVC runs commands, may be one that knows no sh, or forbids to log in.
     environ = {
-        **os.environ,
+        **environment(),
+        "SHELL": "/bin/sh",
+        "PYTHONUTF8": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "CAPTIONSEG_FLOW_RUN": flow_run_id,
-        "DVC_NO_ANALYTICS": "1",
         "PYTHONUNBUFFERED": "1",
         "TQDM_MININTERVAL": "10",
     }
