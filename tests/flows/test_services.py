@@ -1,10 +1,12 @@
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from flows import daemons
+from flows import daemons, ports, without_proxy
 from flows import services as module
 
 ROOT = Path(__file__).parents[2]
@@ -47,3 +49,48 @@ def test_each_gpu_has_a_worker_that_sees_no_other(monkeypatch, count, names):
     seen = [environ.get("CUDA_VISIBLE_DEVICES") for _, environ in found.values()]
     assert seen == ([None] if not count else ["0", "1"])
     assert [*module.workers("cpu")] == ["worker-cpu"]
+
+
+def test_a_users_own_settings_lead_nowhere_else_and_those_of_servers_stay():
+    theirs = {"PREFECT_PROFILE": "cloud", "PREFECT_API_URL": "https://api.prefect.cloud/x", "PREFECT_API_KEY": "secret",
+              "MLFLOW_TRACKING_URI": "databricks", "MLFLOW_REGISTRY_URI": "databricks", "MLFLOW_RUN_ID": "abc",
+              "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://db/x", "NO_PROXY": "corp.example",
+              "HTTP_PROXY": "http://proxy:3128", "PREFECT_HOME": "/home/me/.prefect"}  # fmt: skip
+    found = module.environment(module.Places("10.0.0.5", 4201), theirs)
+    assert found["PREFECT_API_URL"] == "http://10.0.0.5:4201/api"
+    assert found["MLFLOW_TRACKING_URI"] == "http://10.0.0.5:5000"
+    assert not {"PREFECT_PROFILE", "PREFECT_API_KEY", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID"} & found.keys()
+    assert found["PREFECT_API_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://db/x"
+    assert found["PREFECT_HOME"] == str(ROOT / ".services" / "prefect")
+    for name in ("no_proxy", "NO_PROXY"):
+        assert found[name] == "corp.example,127.0.0.1,localhost,::1,10.0.0.5"
+
+
+def test_no_proxy_stands_between_a_flow_and_this_machine():
+    """As httpx, requests and urllib read it, in a process that only imports flows."""
+    program = ("import flows, os, urllib.request as u, httpx\n"
+               "assert u.proxy_bypass('127.0.0.1:4200') and u.proxy_bypass('localhost')\n"
+               "assert not u.proxy_bypass('x.org')\n"
+               "client = httpx.Client()\n"
+               "assert client._transport_for_url(httpx.URL('http://127.0.0.1:4200')) is client._transport\n"
+               "assert client._transport_for_url(httpx.URL('http://x.org')) is not client._transport\n")  # fmt: skip
+    environ = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    environ |= {"http_proxy": "http://127.0.0.1:1", "HTTPS_PROXY": "http://127.0.0.1:1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert without_proxy({"no_proxy": "*"})["NO_PROXY"] == "*"
+
+
+def test_the_port_of_a_service_of_another_checkout_is_told_by_its_place(tmp_path):
+    (tmp_path / "other").mkdir()
+    program = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\ninput()"
+    folder = tmp_path / "other" / ".services"
+    environ = {**os.environ, daemons.MARK: f"{daemons.place(folder)}:mlflow:{folder}"}
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          env=environ) as other:  # fmt: skip
+        port = int(other.stdout.readline())
+        assert ports.holder(port).endswith(f"a service that was started in {tmp_path / 'other'})")
+        assert ports.listening(folder) == {port}
+        assert ports.listening(tmp_path / ".services") == set()
+        other.kill()
+    assert ports.free("127.0.0.1", port)
