@@ -83,7 +83,8 @@ def test_no_proxy_stands_between_a_flow_and_this_machine():
 
 def test_the_port_of_a_service_of_another_checkout_is_told_by_its_place(tmp_path):
     (tmp_path / "other").mkdir()
-    program = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\ninput()"
+    program = ("import socket\ns = socket.create_server(('127.0.0.1', 0))\n"
+               "print(s.getsockname()[1], flush=True)\ninput()")  # fmt: skip
     folder = tmp_path / "other" / ".services"
     environ = {**os.environ, daemons.MARK: f"{daemons.place(folder)}:mlflow:{folder}"}
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
