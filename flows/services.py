@@ -103,8 +103,11 @@ def heal(server: str) -> None:
     """Set runs that this checkout has lost to Crashed, so that their places in the pools are free."""
     host = httpx.URL(server).host
     ours = runs.Workers(identity(FOLDER), [*daemons.running(FOLDER)], alone=host in LOOPBACK)
-    for line in runs.heal(runs.Api(f"{server}/api"), FOLDER, ours):
-        say(line)
+    try:
+        for line in runs.heal(runs.Api(f"{server}/api"), FOLDER, ours):
+            say(line)
+    except httpx.HTTPError as error:
+        say(f"Prefect does not answer ({type(error).__name__}): the next start sets runs that are lost to Crashed")
 
 
 def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
@@ -202,10 +205,7 @@ def end() -> int:
     count = runs.end(FOLDER)
     count += daemons.end(lambda: [p for name, p in daemons.marked(FOLDER) if name.startswith("worker-")], 5.0)
     if "prefect" in found:
-        try:
-            heal(found["prefect"].url)
-        except httpx.HTTPError as error:
-            say(f"Prefect does not answer ({type(error).__name__}): the next start sets lost runs to Crashed")
+        heal(found["prefect"].url)
     return count + daemons.stop(FOLDER, last=lambda name: not name.startswith("worker-"))
 
 
