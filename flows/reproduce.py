@@ -140,8 +140,9 @@ def reproduce(
         StageError: a stage failed; nothing after it was run.
     """
     targets = [*(targets or []), *(f"evaluate@{recipe}" for recipe in recipes or [])]
-    name, key = flow_run.name or "flow", str(flow_run.id)
-    with with_worker(), workspace(Path(root or ROOT), Job(key, name, overrides or ()), get_run_logger().info) as folder:
+    key = str(flow_run.id)
+    job = Job(key, flow_run.name or "flow", overrides or ())
+    with with_worker(), workspace(Path(root or ROOT).absolute(), job, get_run_logger().info) as folder:
         recover(folder, get_run_logger().warning)
         stages = read(folder, targets)
         get_run_logger().info("%d stages: %s", len(stages), ", ".join(stage.name for stage in stages))

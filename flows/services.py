@@ -212,7 +212,7 @@ def end() -> int:
 @contextlib.contextmanager
 def alone(what: str) -> Iterator[None]:
     """Only one start or stop of this checkout at a time; the others wait, and say for whom."""
-    with held(FOLDER / "services.lock", what, say, what="the services of this checkout"):
+    with held(FOLDER / "services.lock", what, say, what=str(FOLDER)):
         yield
 
 
@@ -236,6 +236,8 @@ def status() -> int:
 
 def begin(given: argparse.Namespace) -> int:
     """`start`, or `status` where all that is asked for works."""
+    if "?" in str(ROOT):  # the rest would be taken for options, and the database be another file
+        raise ServiceError(f"{ROOT}: addresses of databases cannot have a `?`; rename the folder")
     found = working()
     asked = {"host": given.host, "prefect_port": given.prefect_port, "mlflow_port": given.mlflow_port}
     asked = {name: value for name, value in asked.items() if value is not None}
@@ -282,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
                 names = ", ".join(f"{one.name} (pid {one.pid})" for one in left.values())
                 raise ServiceError(f"not ended, since another user started them: {names}")
             return 0
-    except ServiceError as error:
+    except (ServiceError, OSError) as error:  # a file of another user's, a disk that is full
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -80,6 +80,8 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
     Raises:
         WorkspaceError: the copy cannot be made, or the experiment not be kept.
     """
+    if not root.is_dir():
+        raise WorkspaceError(f"{root}: no such folder")
     if not job.overrides:
         with held(root / LOCK, job.name, say):
             yield root

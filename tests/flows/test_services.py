@@ -2,6 +2,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,47 @@ def test_the_port_of_a_service_of_another_checkout_is_told_by_its_place(tmp_path
         assert ports.listening(tmp_path / ".services") == set()
         other.kill()
     assert ports.free("127.0.0.1", port)
+
+
+def test_a_name_of_a_folder_that_databases_cannot_have_is_one_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    monkeypatch.setattr(module, "ROOT", Path("/home/me/why?"))
+    assert module.main(["start"]) == 1
+    said = "error: /home/me/why?: addresses of databases cannot have a `?`; rename the folder\n"
+    assert capsys.readouterr().err == said
+
+
+def test_options_that_have_no_effect_are_said(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    runs = {"prefect": daemons.Daemon("prefect", 1, 0.0, "http://127.0.0.1:4201", ""),
+            "mlflow": daemons.Daemon("mlflow", 1, 0.0, "http://127.0.0.1:5000", "")}  # fmt: skip
+    monkeypatch.setattr(module, "working", lambda: runs)
+    monkeypatch.setattr(module.daemons, "running", lambda folder: runs)
+    assert module.main(["start", "--pools", "--prefect-port", "4300", "--mlflow-port", "5000"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "--prefect-port 4300: it is 4201 while services run; make services-stop first"
+    assert not [line for line in said if line.startswith("--mlflow-port")], "it is that already"
+    assert module.main(["env"]) == 0
+    assert "export PREFECT_API_URL=http://127.0.0.1:4201/api\n" in capsys.readouterr().out
+
+
+def test_two_at_once_wait_for_each_other_and_say_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    order = []
+
+    def end():
+        order.append("begun")
+        other = threading.Thread(target=module.main, args=(["stop"],))
+        if len(order) == 1:
+            other.start()
+            while f"waiting: {tmp_path} is in use by stop (pid" not in capsys.readouterr().out:
+                time.sleep(0.01)
+            others.append(other)
+        order.append("ended")
+        return 0
+
+    others = []
+    monkeypatch.setattr(module, "end", end)
+    assert module.main(["stop"]) == 0
+    others[0].join()
+    assert order == ["begun", "ended"] * 2

@@ -229,6 +229,13 @@ def test_a_folder_without_git_is_one_line_that_says_what_to_do(repository):
         assert folder == root
 
 
+def test_a_folder_that_is_not_there_is_not_made(tmp_path):
+    missing = pytest.raises(WorkspaceError, match="nope: no such folder")
+    with missing, workspace(tmp_path / "nope", Job("k", "x"), print):
+        pass
+    assert not (tmp_path / "nope").exists()
+
+
 def test_a_run_that_failed_finds_its_copy_again(root):
     job, said = Job("k", "night", ["n=5"]), []
     copy = root / COPIES / "flow-k"
