@@ -1,5 +1,6 @@
 # `make` alone lists the targets. Every target makes .venv first when it is not there.
 SHELL := /bin/bash
+export SHELL # DVC runs commands by it, and a user's own may be fish or forbid to log in
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,16 +17,32 @@ help: ## this list
 FITS = $(PYTHON) -c 'import re, sys; w = re.search("requires-python = .>=3.([0-9]+),<3.([0-9]+).", open("pyproject.toml").read()); \
   v = "%d.%d" % sys.version_info[:2]; ok = (3, int(w[1])) <= sys.version_info[:2] < (3, int(w[2])); \
   ok or sys.exit("error: Python 3.%s to 3.%d is needed, and $(PYTHON) is %s: make PYTHON=python3.%d ..." % (w[1], int(w[2]) - 1, v, int(w[2]) - 1))'
+# One that was moved or copied with its checkout leads to where it was made: its scripts, and the code that it imports.
+HERE := $(shell pwd -P)
+MADE := $(shell cat $(VENV)/.done 2>/dev/null)
+ifneq ($(MADE),)
+ifneq ($(MADE),$(HERE))
+$(info .venv was made in $(MADE), and is made anew here)
+$(shell rm -f $(VENV)/.done)
+endif
+endif
+
 $(VENV)/.done: requirements.lock pyproject.toml
 	@$(FITS)
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $@
+	@pwd -P > $@
 
 venv: $(VENV)/.done ## .venv with the exact versions of requirements.lock
 
+# A folder of a ZIP has no git, or git does not trust it.
+HAS_GIT = @git rev-parse --git-dir >/dev/null 2>&1 || grep -qsE 'no_scm *= *true' .dvc/config.local || { echo \
+  "error: $$(git rev-parse --git-dir 2>&1 | tr -s '\n\t' '  '); \`git init && git add -A && git commit -m start\`, or to do" \
+  "without experiments \`$(BIN)/python -m dvc config --local core.no_scm true\`" >&2; exit 1; }
+
 repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 seconds when nothing changed)
+	$(HAS_GIT)
 	dvc repro
 	@python -m captionseg sync || true
 	@python -m stages.gate || true
@@ -45,6 +62,7 @@ gate: venv ## thresholds, no regression against the base branch, dvc.lock of thi
 	python -m stages.gate $(ARGS)
 
 flow: venv ## the same DAG as a Prefect flow: retries, time-outs, logs
+	$(HAS_GIT)
 	python -m flows.reproduce
 
 KEEP = @python -m stages.keep
@@ -102,8 +120,8 @@ services-stop: venv ## end them and what they run
 
 screenshots: services ## docs/pictures anew: a run in Prefect, recipes in MLflow, the validation page; needs a Chromium
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
-	PREFECT_API_URL=http://127.0.0.1:4200/api prefect deployment run reproduce/nightly --watch
-	python docs/screenshots.py
+	@set -e; eval "$$(python -m flows.services env)"; set -x; python -m prefect deployment run reproduce/nightly --watch; \
+	  python docs/screenshots.py --prefect "$${PREFECT_API_URL%/api}" --mlflow "$$MLFLOW_TRACKING_URI"
 
 lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 	@$(FITS)

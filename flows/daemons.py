@@ -1,12 +1,14 @@
 """Processes that outlive the command that starts them, and how they and all that came of them are found and ended.
 
 Two traces of each: a file with its pid and when that began, since pids come back; and a word in its environment, which
-all its descendants inherit, also those whose parents have died and who changed their process group.
+all its descendants inherit, also those whose parents have died and who changed their process group. The word names the
+folder by its number in the file system: it stays the same where the checkout is renamed, and a copy has another.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -18,7 +20,9 @@ from pathlib import Path
 
 import psutil
 
-MARK = "CAPTIONSEG_SERVICES"  # folder:name of the daemon that a process comes of
+MARK = "CAPTIONSEG_SERVICES"  # place(folder):name:folder of the daemon that a process comes of
+URL = "CAPTIONSEG_SERVICES_URL"  # where that daemon answers
+FIRST = "CAPTIONSEG_SERVICES_PID"  # of that daemon
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Daemon:
         started: when that began, in seconds since 1970.
         url: where it answers; empty if it does not.
         log: its output.
+        folder: where it was started; another one after the checkout was renamed.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Daemon:
     started: float
     url: str
     log: str
+    folder: str = ""
 
     @property
     def alive(self) -> bool:
@@ -55,25 +61,61 @@ def launch(
     """Start `command` in a session of its own, its output at the end of folder/logs/NAME.log."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     (folder / "run").mkdir(exist_ok=True)
-    path = folder / "logs" / f"{name}.log"
-    with path.open("ab") as log:
-        process = subprocess.Popen(command, cwd=cwd, env={**env, MARK: f"{folder}:{name}"}, stdin=subprocess.DEVNULL,
-                                   stdout=log, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+    ours = {MARK: f"{place(folder)}:{name}:{folder}", URL: url}
+    with _log(folder, name).open("ab") as log:
+        process = subprocess.Popen(["/bin/sh", "-c", f'export {FIRST}=$$; exec "$@"', "sh", *command], cwd=cwd,
+                                   env={**env, **ours}, stdin=subprocess.DEVNULL, stdout=log,
+                                   stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
     process.returncode = 0  # nobody waits for it: no warning that it still runs
-    daemon = Daemon(name, process.pid, psutil.Process(process.pid).create_time(), url, str(path))
-    _file(folder, name).write_text(json.dumps(asdict(daemon)))
+    begun = psutil.Process(process.pid).create_time()  # its environment is not to be read in the midst of an exec
+    daemon = Daemon(name, process.pid, begun, url, str(_log(folder, name)), str(folder))
+    path = _file(folder, name)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(asdict(daemon)))
+    beside.replace(path)
     return daemon
 
 
+def place(folder: Path) -> str:
+    """What `folder` is called in MARK."""
+    found = folder.absolute().parent.stat()
+    return f"{found.st_dev:x}-{found.st_ino:x}-{folder.name}"
+
+
 def running(folder: Path) -> dict[str, Daemon]:
-    """The daemons of `folder` that run, by name."""
+    """The daemons of `folder` that run, by name; also those whose file is gone."""
+    ours: dict[int, str] = {process.pid: name for name, process in marked(folder)}
+    found = {name: daemon for name, daemon in known(folder).items()
+             if ours.get(daemon.pid) == name or (_hidden(daemon.pid) and daemon.alive)}  # fmt: skip
+    for pid, name in ours.items():
+        with contextlib.suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            environ = process.environ()
+            if name not in found and environ.get(FIRST) == str(pid):
+                found[name] = Daemon(name, pid, process.create_time(), environ[URL], str(_log(folder, name)),
+                                     environ[MARK].split(":", 2)[2])  # fmt: skip
+    return found
+
+
+def known(folder: Path) -> dict[str, Daemon]:
+    """The daemons that `folder` has files of, by name, though they may have ended."""
     found = {}
     for path in sorted((folder / "run").glob("*.json")):
-        with contextlib.suppress(ValueError, TypeError, OSError):  # half a file of a starter that was killed
+        with contextlib.suppress(ValueError, TypeError, OSError):  # no file of ours
             daemon = Daemon(**json.loads(path.read_text()))
-            if daemon.alive:
-                found[daemon.name] = daemon
+            found[daemon.name] = dataclasses.replace(daemon, log=str(_log(folder, daemon.name)))
     return found
+
+
+def _hidden(pid: int) -> bool:
+    """Whether a process is another user's, who does not show its environment."""
+    try:
+        psutil.Process(pid).environ()
+    except psutil.NoSuchProcess:
+        return False
+    except (psutil.Error, OSError):
+        return True
+    return False
 
 
 def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:
@@ -87,14 +129,16 @@ def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:
     Returns:
         How many there were.
     """
-    count = _end(lambda: [p for name, p in marked(folder) if not last(name)], grace)
-    count += _end(lambda: [p for _, p in marked(folder)], grace)
+    count = end(lambda: [p for name, p in marked(folder) if not last(name)], grace)
+    count += end(lambda: [p for _, p in marked(folder)], grace)
+    left = running(folder)
     for path in (folder / "run").glob("*.json"):
-        path.unlink(missing_ok=True)
+        if path.stem not in left:
+            path.unlink(missing_ok=True)
     return count
 
 
-def _end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
+def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
     """End processes, also such as they start meanwhile; how many there were at first."""
     count = 0
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
@@ -103,6 +147,7 @@ def _end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
+                process.send_signal(signal.SIGCONT)  # one that is held hears the other signal only then
         until = time.monotonic() + seconds
         while found and time.monotonic() < until:
             time.sleep(0.1)
@@ -114,18 +159,22 @@ def _end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
 
 def marked(folder: Path) -> list[tuple[str, psutil.Process]]:
     """Daemon by name, process: all that a daemon of `folder` started, or somebody that it started. Not this one."""
-    found = []
+    found, here = [], place(folder)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            of, _, name = process.environ().get(MARK, "").rpartition(":")
-            if of == str(folder) and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append((name, process))
+            of, _, rest = process.environ().get(MARK, "").partition(":")
+            if of == here and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append((rest.partition(":")[0], process))
     return found
 
 
 def tail(daemon: Daemon, lines: int = 10) -> str:
     """The last lines of its log."""
     return "\n".join(Path(daemon.log).read_text(errors="replace").splitlines()[-lines:])
+
+
+def _log(folder: Path, name: str) -> Path:
+    return folder / "logs" / f"{name}.log"
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -9,32 +9,67 @@ code's (Hydra's), with `file:` before those that are not of params.yaml.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+# What a list, a mapping, a quoted text or a function begins with. A folder may be called [a].
+NOT_TEXT = re.compile(r"\s*(?!\[[^\[\],]*\]/)(?:[\[{'\"]|\w+\()")
+
+
+def literal(override: str) -> str:
+    """An override whose value is text that Hydra's grammar has no word for, in quotes.
+
+    Paths and words may have brackets, commas, `=`, other scripts and the like; a comma in a path does not make several
+    values of it. What the grammar reads, and mistakes in lists, mappings and functions, stay as they are.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    name, equals, value = override.partition("=")
+    if not equals or NOT_TEXT.match(value):
+        return override
+    try:
+        several = OverridesParser.create().parse_override(f"x={value}").is_sweep_override()
+        if not several or "/" not in value:
+            return override
+    except HydraException:
+        pass
+    # In quotes a backslash means itself, but before a quote.
+    text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    return f"{name}='{text}'"
+
 
 def main(argv: list[str]) -> int:
     """Entry point: 0, or 1 after one line on stderr."""
     from dvc.config import Config
+    from dvc.config_schema import RelPath
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.utils.cli_parse import to_path_overrides
     from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
     from hydra.errors import HydraException
 
-    root, overrides = Path(argv[0]), argv[1:]
+    root, overrides = Path(argv[0]), [literal(override) for override in argv[1:]]
     try:
         with Repo(str(root)) as repo:
             cache = repo.cache.local_cache_dir
+            remotes = {name: {key: value for key, value in remote.items() if isinstance(value, RelPath)}
+                       for name, remote in repo.config["remote"].items()}  # fmt: skip
         local = root / ".dvc" / "config.local"  # remotes and their keys
         if local.exists():
             shutil.copy(local, Path(".dvc", "config.local"))
         with Config(str(Path(".dvc").resolve())).edit("local") as settings:
             # Links: a copy of the data costs no disk. What is linked is read-only, and stages rename, never write into.
             section = settings.setdefault("cache", {})  # pyright: ignore[reportAttributeAccessIssue]
-            section |= {"dir": cache, "type": ["reflink", "hardlink", "copy"]}
+            # Relative to this copy, so that it may move with the repository; so are remotes, whose paths were relative
+            # to the repository.
+            near = RelPath(cache) if Path(cache).is_relative_to(root.resolve()) else cache
+            section |= {"dir": near, "type": ["reflink", "hardlink", "copy"]}
+            for name, places in remotes.items():
+                settings.setdefault("remote", {}).setdefault(name, {}).update(places)  # pyright: ignore[reportAttributeAccessIssue]
         paths = to_path_overrides(overrides)
         if len(get_hydra_sweeps(paths)) != 1:
             print(f"several values are several runs: start one run for each{quoted(overrides)}", file=sys.stderr)

@@ -16,6 +16,9 @@ from typing import Any
 
 KINDS: dict[str, tuple[Any, str]] = {"retries": (int, "a whole number"), "gpu": (bool, "true or false")}
 
+NO_GIT_SAID = "is not a git repository"  # DVC
+NO_GIT = "; `git init`, or to do without experiments `dvc config --local core.no_scm true`"
+
 
 class PlanError(Exception):
     """dvc.yaml or the targets cannot be read. One line."""
@@ -32,6 +35,7 @@ class Stage:
         timeout: seconds after which an attempt is ended, and counts as failed.
         gpu: whether it wants a GPU: its task gets the tag `gpu`, for a concurrency limit of that name.
         outs: what it writes, relative to the repository; DVC's, no option.
+        reports: those of them that git has, not the cache.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Stage:
     timeout: float | None = None
     gpu: bool = False
     outs: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
 
 
 def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
@@ -48,33 +53,37 @@ def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
     Raises:
         PlanError: no such target, no dvc.yaml that DVC can read, or an unknown key of `meta.prefect`.
     """
+    from flows.workspace import environment  # not above: this file is a program, too, which finds no package
+
     # -P: this folder stays off the path, where plan.py and reproduce.py would be modules of their own.
     command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).resolve()), *targets]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace",
+                          env=environment())  # fmt: skip
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise PlanError(f"dvc.yaml in {root}: {lines[-1]}")
+        raise PlanError(f"dvc.yaml in {root}: {lines[-1]}{NO_GIT if NO_GIT_SAID in lines[-1] else ''}")
     return [stage(name, options, outs) for name, options, outs in json.loads(done.stdout)]
 
 
-def stage(name: str, options: Mapping[str, Any], outs: Sequence[str] = ()) -> Stage:
-    """A Stage from its `meta.prefect`.
+def stage(name: str, options: Mapping[str, Any], outs: Mapping[str, bool] | None = None) -> Stage:
+    """A Stage from its `meta.prefect`, and its outs: do they come back from the cache, or stay?
 
     Raises:
         PlanError: a key that means nothing, or a value that is no number.
     """
-    valid = [field.name for field in dataclasses.fields(Stage) if field.name not in ("name", "outs")]
+    valid = [field.name for field in dataclasses.fields(Stage) if field.name not in ("name", "outs", "reports")]
     for key, value in options.items():
         if key not in valid:
             raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: unknown key (valid: {', '.join(valid)})")
         kinds, word = KINDS.get(key, ((int, float), "a number"))
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool) or value < 0:
             raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: expected {word}, found {value!r}")
-    return Stage(name, **options, outs=tuple(outs))
+    outs = outs or {}
+    return Stage(name, **options, outs=tuple(outs), reports=tuple(out for out, cached in outs.items() if not cached))
 
 
 def main(targets: list[str]) -> int:
-    """Print [[name, meta.prefect, outs], ...] in order, in the folder that this runs in."""
+    """Print [[name, meta.prefect, {out: does it come back}], ...] in order, in the folder that this runs in."""
     import networkx
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -87,10 +96,11 @@ def main(targets: list[str]) -> int:
             wanted = {s for target in targets for s in repo.stage.collect(target, with_deps=True)} or set(graph)
             order = networkx.lexicographical_topological_sort(graph.reverse(), key=place.__getitem__)
             plan = [
-                [s.addressing, (s.meta or {}).get("prefect") or {}, [out.def_path for out in s.outs]]
+                [s.addressing, (s.meta or {}).get("prefect") or {},
+                 {out.def_path: out.use_cache or out.persist for out in s.outs}]
                 for s in order
                 if s in wanted and isinstance(s, PipelineStage)
-            ]
+            ]  # fmt: skip
     except DvcException as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ team has: `prefect work-pool set-concurrency-limit gpu 4`; pools that are there 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -17,6 +18,7 @@ def main() -> int:
     """Entry point: 0."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.process import ProcessWorker
 
     limits = {"cpu": max(2, (os.cpu_count() or 2) // 2), "gpu": max(1, gpus())}
@@ -27,7 +29,8 @@ def main() -> int:
             if name not in there:
                 pool = WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template,
                                       concurrency_limit=limits[name])  # fmt: skip
-                client.create_work_pool(pool)
+                with contextlib.suppress(ObjectAlreadyExists):  # another machine was quicker
+                    client.create_work_pool(pool)
     return 0
 
 

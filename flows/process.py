@@ -1,6 +1,7 @@
 """A command in a process group of its own, whose output is heard line by line and which leaves nothing behind.
 
-A signal to `dvc repro` alone would leave its stage for a moment, and other programs for good.
+A signal to `dvc repro` alone would leave its stage for a moment, and other programs for good. And if this process is
+killed, the command's group ends all the same: the first of it is a guard, which sees its parent go.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,32 @@ from pathlib import Path
 import psutil
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+
+# Runs argv[2:] and ends as it does; where its parent (argv[1]) dies it ends its process group, itself last.
+GUARD = f"""
+import os, signal, subprocess, sys, time
+parent, ended = int(sys.argv[1]), signal.signal(signal.SIGTERM, lambda *_: None)
+try:
+    command = subprocess.Popen(sys.argv[2:], restore_signals=True)
+except OSError as error:
+    sys.exit(f"{{sys.argv[2]}}: {{error.strerror}}")
+while True:
+    try:
+        code = command.wait(0.5)
+        break
+    except subprocess.TimeoutExpired:
+        pass
+    if os.getppid() != parent:
+        os.killpg(0, signal.SIGTERM)
+        try:
+            command.wait({GRACE})
+        finally:
+            os.killpg(0, signal.SIGKILL)
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
 
 
 class TooLate(Exception):
@@ -75,8 +103,10 @@ def run(
 
 def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
     """The command in a process group of its own, its output and its errors in one pipe of text."""
-    return subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)  # fmt: skip
+    guarded = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpid()), *command]
+    return subprocess.Popen(guarded, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+                            start_new_session=True)  # fmt: skip
 
 
 def end_group(process: subprocess.Popen) -> None:

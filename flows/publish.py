@@ -20,9 +20,10 @@ import httpx
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from flows.markdown import block, code, inert, plain
 from flows.plan import Stage
+from flows.ports import LOOPBACK
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")  # no proxy stands between
 PATIENCE = 600.0  # seconds that MLflow may take, for models that are sent far away
 PICTURE = 900  # width in pixels of a picture in an artifact, which is a row of the server's database
 
@@ -78,9 +79,9 @@ def show(root: Path, stages: Sequence[Stage], run_id: str) -> None:
 
 def failure(stage: str, message: str, lines: Sequence[str]) -> None:
     """Artifact `failure`: the stage, why, and the last lines of its log."""
-    head = [f"## Stage `{stage}` failed", "", message, "", "Last lines of its log:", "", "```"]
-    text = "\n".join([*head, *lines, "```"])
-    create_markdown_artifact(markdown=text, key="failure", description=f"stage {stage}")
+    head = [f"## Stage {code(stage)} failed", "", plain(message), "", "Last lines of its log:", ""]
+    text = "\n".join([*head, *block(lines)])
+    create_markdown_artifact(markdown=text, key="failure", description=f"stage {plain(stage)}")
 
 
 def metrics(root: Path) -> str:
@@ -88,7 +89,7 @@ def metrics(root: Path) -> str:
     path, page = root / "reports" / "metrics.json", root / "reports" / "index.html"
     if not path.exists():
         return ""
-    return table(json.loads(path.read_text())) + (f"\n\nPage: `{page}`\n" if page.exists() else "\n")
+    return table(json.loads(path.read_text())) + (f"\n\nPage: {code(page)}\n" if page.exists() else "\n")
 
 
 def validation(root: Path) -> str:
@@ -100,10 +101,11 @@ def validation(root: Path) -> str:
     rows, failed = ["| table | expectations | failed |", "|---|---:|---:|"], []
     for name, of in found["tables"].items():
         bad = [one for one in of["expectations"] if not one["success"]]
-        rows.append(f"| {name} | {len(of['expectations'])} | {len(bad)} |")
-        failed += [f"- {name}: {one['expectation']} of `{one.get('column')}`: {one['observed']}" for one in bad]
+        rows.append(f"| {plain(name)} | {len(of['expectations'])} | {len(bad)} |")
+        failed += [f"- {plain(name)}: {plain(one['expectation'])} of {code(one.get('column'))}: {code(one['observed'])}"
+                   for one in bad]  # fmt: skip
     verdict = "passed" if found["success"] else "FAILED"
-    pages = f"Pages: `{root / 'reports' / 'validation' / 'index.html'}`"
+    pages = f"Pages: {code(root / 'reports' / 'validation' / 'index.html')}"
     return "\n".join([f"**{verdict}**", "", *rows, "", *failed, "", pages])
 
 
@@ -113,7 +115,7 @@ def comparison(root: Path) -> str:
     if not path.exists():
         return ""
     text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("!["))
-    return f"Page: `{path.with_suffix('.html')}`\n\n{text}\n"
+    return f"Page: {code(path.with_suffix('.html'))}\n\n{inert(text)}\n"
 
 
 def overlays(root: Path) -> str:
@@ -127,7 +129,7 @@ def overlays(root: Path) -> str:
         image.thumbnail((PICTURE, 20 * PICTURE))
         image.convert("RGB").save(made := io.BytesIO(), "JPEG", quality=80)
     data = base64.b64encode(made.getvalue()).decode()
-    return f"![segmented test pictures](data:image/jpeg;base64,{data})\n\n`{path}`\n"
+    return f"![segmented test pictures](data:image/jpeg;base64,{data})\n\n{code(path)}\n"
 
 
 def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -157,7 +159,7 @@ def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
 
 def table(values: Mapping[str, Any]) -> str:
     """A markdown table of the leaves of `values` by dotted name."""
-    rows = [f"| {name} | {value:.6g} |" for name, value in leaves(values)]
+    rows = [f"| {plain(name)} | {value:.6g} |" for name, value in leaves(values)]
     return "\n".join(["| metric | value |", "|---|---:|", *rows])
 
 

@@ -11,12 +11,14 @@ decides by itself whether the stage runs, comes from its run-cache or stays as i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
+from flows.kept import kept, recover
 from flows.plan import PlanError, Stage, read
 from flows.process import TooLate, run
 from flows.publish import failure, publish
-from flows.workspace import Job, WorkspaceError, workspace
+from flows.runs import RUN
+from flows.workspace import Job, WorkspaceError, environment, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 20  # lines of a stage's log that its failure carries
@@ -77,11 +81,13 @@ def run_stage(name: str, *, root: str, timeout: float | None, flow_run_id: str, 
         lines.append(line)
 
     # `python` of dvc.yaml is this one. tqdm draws ten times a second; each drawing would be a line of the log.
+    # SHELL, by which DVC runs commands, may be one that knows no sh, or forbids to log in.
     environ = {
-        **os.environ,
+        **environment(),
+        "SHELL": "/bin/sh",
+        "PYTHONUTF8": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "CAPTIONSEG_FLOW_RUN": flow_run_id,
-        "DVC_NO_ANALYTICS": "1",
         "PYTHONUNBUFFERED": "1",
         "TQDM_MININTERVAL": "10",
     }
@@ -134,8 +140,10 @@ def reproduce(
         StageError: a stage failed; nothing after it was run.
     """
     targets = [*(targets or []), *(f"evaluate@{recipe}" for recipe in recipes or [])]
-    name, key = flow_run.name or "flow", str(flow_run.id)
-    with workspace(Path(root or ROOT), Job(key, name, overrides or ()), get_run_logger().info) as folder:
+    key = str(flow_run.id)
+    job = Job(key, flow_run.name or "flow", overrides or ())
+    with with_worker(), workspace(Path(root or ROOT).absolute(), job, get_run_logger().info) as folder:
+        recover(folder, get_run_logger().warning)
         stages = read(folder, targets)
         get_run_logger().info("%d stages: %s", len(stages), ", ".join(stage.name for stage in stages))
         forced = {stage.name for stage in stages
@@ -145,6 +153,31 @@ def reproduce(
     return rows
 
 
+@contextlib.contextmanager
+def with_worker(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """While a run of a worker is in here it ends when that worker is gone, as if it had been told to.
+
+    Else it would go on unseen until it says something, for nobody reads that.
+    """
+    worker, left = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not left.wait(0.2):
+            if os.getppid() != worker:
+                with open(os.devnull, "wb") as nowhere:  # what is said on the way would fail
+                    for number in (1, 2):
+                        os.dup2(nowhere.fileno(), number)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    if RUN in environ:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        left.set()
+
+
 def run_all(stages: Sequence[Stage], root: Path, key: str, forced: set[str]) -> list[dict[str, Any]]:
     """Stage after stage to the first that fails; the table of what became of each is an artifact in any case."""
     rows: list[dict[str, Any]] = [{"stage": stage.name, "outcome": "not run", "seconds": 0.0} for stage in stages]
@@ -152,9 +185,10 @@ def run_all(stages: Sequence[Stage], root: Path, key: str, forced: set[str]) -> 
         for stage, row in zip(stages, rows, strict=True):
             started, row["outcome"] = time.perf_counter(), "failed"
             try:
-                row["outcome"] = with_options(stage)(
-                    stage.name, root=str(root), timeout=stage.timeout, flow_run_id=key, force=stage.name in forced
-                )
+                with kept(root, stage):
+                    row["outcome"] = with_options(stage)(
+                        stage.name, root=str(root), timeout=stage.timeout, flow_run_id=key, force=stage.name in forced
+                    )
             finally:
                 row["seconds"] = round(time.perf_counter() - started, 1)
     except StageError as error:

@@ -2,6 +2,7 @@
 
     python -m flows.services start [--prefect-port 4200] [--mlflow-port 5000] [--pools cpu gpu]
     python -m flows.services status
+    eval "$(python -m flows.services env)"      # then runs by hand are of these servers
     python -m flows.services stop
 
 What they keep is in .services/ (Prefect's database, logs, pids) and in mlflow.db and mlruns/, where stages write
@@ -13,71 +14,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import os
+import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
 
-from flows import daemons
+from flows import daemons, runs
 from flows.daemons import Daemon
+from flows.places import FOLDER, ROOT, Places, environment, identity
+from flows.ports import LOOPBACK, free, holder, listening
+from flows.workspace import held
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / ".services"
 POOLS = ("cpu", "gpu")
 PATIENCE = 180.0  # seconds that a service may take to answer
-QUIET = {
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else seven more processes, for jobs that nobody here has
-    "DVC_NO_ANALYTICS": "1",
-}
 
 
 class ServiceError(Exception):
     """A service does not start. One line, or the last ones of its log."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the services answer."""
-
-    host: str = "127.0.0.1"
-    prefect_port: int = 4200
-    mlflow_port: int = 5000
-
-    def beside(self, found: Mapping[str, Daemon]) -> Places:
-        """These places, but those of servers that run where they are."""
-        urls = {name: httpx.URL(daemon.url) for name, daemon in found.items() if daemon.url}
-        ports = {f"{name}_port": url.port for name, url in urls.items()}
-        host = next((url.host for url in urls.values()), self.host)  # one for both
-        return dataclasses.replace(self, **ports, host=host)
-
-    @property
-    def prefect(self) -> str:
-        return f"http://{self.host}:{self.prefect_port}"
-
-    @property
-    def mlflow(self) -> str:
-        return f"http://{self.host}:{self.mlflow_port}"
-
-
-def environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What services and the runs of workers find in their environment."""
-    ours = {
-        "PREFECT_API_URL": f"{places.prefect}/api",
-        "PREFECT_HOME": str(FOLDER / "prefect"),
-        "MLFLOW_TRACKING_URI": places.mlflow,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environ.get("PYTHONPATH")])),
-    }
-    return {**QUIET, **environ, **ours}
 
 
 def gpus() -> int:
@@ -109,17 +69,45 @@ def start(places: Places, pools: Sequence[str] = POOLS) -> None:
     Raises:
         ServiceError: a port is taken, or something does not start; then all is stopped, unless something ran before.
     """
-    found = daemons.running(FOLDER)
+    found = working()
+    for name in dict(daemons.marked(FOLDER)).keys() - found.keys():
+        say(f"{name:<14} {clear(name)} processes of one that has ended, or is of no use, were ended")
     for name, port in (("prefect", places.prefect_port), ("mlflow", places.mlflow_port)):
         if name not in found and not free(places.host, port):
-            raise ServiceError(f"port {port} is in use by another program: choose one by --{name}-port")
+            raise ServiceError(f"port {port} is in use by {holder(port)}: choose one by --{name}-port")
     try:
         start_servers(places, found)
+        heal(places.prefect)
         start_workers(places, pools, found)
     except BaseException:
         if not found:
-            stop()
+            end()
         raise
+
+
+def working() -> dict[str, Daemon]:
+    """The daemons that run and are of use: servers that listen, and none that was started before the checkout was
+    moved: its database is elsewhere now.
+    """
+    found, ports = daemons.running(FOLDER), listening(FOLDER)
+    return {name: daemon for name, daemon in found.items()
+            if daemon.folder == str(FOLDER) and (not daemon.url or httpx.URL(daemon.url).port in ports)}  # fmt: skip
+
+
+def clear(name: str) -> int:
+    """End all that came of the daemon of that name: what it left holds its port, or works on; how many there were."""
+    return daemons.end(lambda: [process for of, process in daemons.marked(FOLDER) if of == name], 10.0)
+
+
+def heal(server: str) -> None:
+    """Set runs that this checkout has lost to Crashed, so that their places in the pools are free."""
+    host = httpx.URL(server).host
+    ours = runs.Workers(identity(FOLDER), [*daemons.running(FOLDER)], alone=host in LOOPBACK)
+    try:
+        for line in runs.heal(runs.Api(f"{server}/api"), FOLDER, ours):
+            say(line)
+    except httpx.HTTPError as error:
+        say(f"Prefect does not answer ({type(error).__name__}): the next start sets runs that are lost to Crashed")
 
 
 def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
@@ -155,15 +143,16 @@ def workers(pool: str) -> dict[str, tuple[list[str], dict[str, str]]]:
     Without any GPU one worker serves `gpu` all the same: its stages run on the CPU instead of waiting for ever.
     """
     host, count = socket.gethostname(), gpus() if pool == "gpu" else 0
+    suffix = identity(FOLDER)
 
     def command(name: str, *options: str) -> list[str]:
         return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name",
-                f"{host} {name}", *options]  # fmt: skip
+                f"{host} {name} {suffix}", *options]  # fmt: skip
 
     if not count:
-        return {f"worker-{pool}": (command(pool), {})}
+        return {f"worker-{pool}": (command(f"worker-{pool}"), {})}
     return {
-        f"worker-{pool}-{i}": (command(f"{pool} {i}", "--limit", "1"), {"CUDA_VISIBLE_DEVICES": str(i)})
+        f"worker-{pool}-{i}": (command(f"worker-{pool}-{i}", "--limit", "1"), {"CUDA_VISIBLE_DEVICES": str(i)})
         for i in range(count)
     }
 
@@ -203,20 +192,28 @@ def wait(daemon: Daemon, health: str) -> None:
     raise ServiceError(f"{daemon.name} does not answer after {PATIENCE:.0f} s, see {daemon.log}")
 
 
-def free(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+def end() -> int:
+    """End all services and what they run; how many processes there were.
+
+    First the runs, while workers are held so that none takes another one, and the server is told what became of them.
+    """
+    found = daemons.running(FOLDER)
+    for name, daemon in found.items():
+        if name.startswith("worker-"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(daemon.pid, signal.SIGSTOP)
+    count = runs.end(FOLDER)
+    count += daemons.end(lambda: [p for name, p in daemons.marked(FOLDER) if name.startswith("worker-")], 5.0)
+    if "prefect" in found:
+        heal(found["prefect"].url)
+    return count + daemons.stop(FOLDER, last=lambda name: not name.startswith("worker-"))
 
 
-def stop() -> int:
-    """End all services and what they run: workers and their runs first, so that the server hears of it."""
-    return daemons.stop(FOLDER, last=lambda name: not name.startswith("worker-"))
+@contextlib.contextmanager
+def alone(what: str) -> Iterator[None]:
+    """Only one start or stop of this checkout at a time; the others wait, and say for whom."""
+    with held(FOLDER / "services.lock", what, say, what=str(FOLDER)):
+        yield
 
 
 def say(line: str) -> None:
@@ -226,36 +223,70 @@ def say(line: str) -> None:
 
 def status() -> int:
     """Say what runs; 0 if anything does, else 1."""
-    found = daemons.running(FOLDER)
-    for daemon in found.values():
-        say(f"{daemon.name:<14} pid {daemon.pid:<8} {daemon.url}   log {daemon.log}")
+    found, use = daemons.running(FOLDER), working()
+    for name, daemon in {**daemons.known(FOLDER), **found}.items():
+        state = f"pid {daemon.pid:<8} {daemon.url}" if name in found else "ended: make services starts it again"
+        if name in found and name not in use:
+            state += " does not listen: make services starts it again"
+        say(f"{name:<14} {state}   log {daemon.log}")
     if not found:
         say("no services run here: make services")
     return 0 if found else 1
 
 
+def begin(given: argparse.Namespace) -> int:
+    """`start`, or `status` where all that is asked for works."""
+    if "?" in str(ROOT):  # the rest would be taken for options, and the database be another file
+        raise ServiceError(f"{ROOT}: addresses of databases cannot have a `?`; rename the folder")
+    found = working()
+    asked = {"host": given.host, "prefect_port": given.prefect_port, "mlflow_port": given.mlflow_port}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    places = Places(**asked).beside(found)
+    for name, value in asked.items():
+        if (stays := getattr(places, name)) != value:
+            say(f"--{name.replace('_', '-')} {value}: it is {stays} while services run; make services-stop first")
+    if found.keys() >= {"prefect", "mlflow", *names(given.pools)}:
+        return status()
+    start(places, given.pools)
+    say(f"for runs by hand: export PREFECT_API_URL={places.prefect}/api MLFLOW_TRACKING_URI={places.mlflow}")
+    return 0
+
+
+def variables() -> int:
+    """Print what a shell needs for runs by hand; 1 where no server runs."""
+    found = working()
+    if not found.keys() >= {"prefect", "mlflow"}:
+        print("error: no services run here: make services", file=sys.stderr)
+        return 1
+    for name, value in (("PREFECT_API_URL", f"{found['prefect'].url}/api"),
+                        ("MLFLOW_TRACKING_URI", found["mlflow"].url)):  # fmt: skip
+        say(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m flows.services", description="Services of this repository.")
-    parser.add_argument("command", choices=["start", "stop", "status"])
-    parser.add_argument("--host", default=Places.host, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--prefect-port", type=int, default=Places.prefect_port, help="default: %(default)s")
-    parser.add_argument("--mlflow-port", type=int, default=Places.mlflow_port, help="default: %(default)s")
+    parser.add_argument("command", choices=["start", "stop", "status", "env"])
+    parser.add_argument("--host", help=f"address to listen on (default: {Places.host})")
+    parser.add_argument("--prefect-port", type=int, help=f"default: {Places.prefect_port}")
+    parser.add_argument("--mlflow-port", type=int, help=f"default: {Places.mlflow_port}")
     parser.add_argument("--pools", nargs="*", default=list(POOLS), choices=POOLS, help="pools served here, or none")
     given = parser.parse_args(argv)
-    if given.command == "stop":
-        say(f"{stop()} processes ended")
-        return 0
-    if given.command == "status" or daemons.running(FOLDER).keys() >= {"prefect", "mlflow", *names(given.pools)}:
-        return status()
+    if given.command in ("status", "env"):
+        return status() if given.command == "status" else variables()
     try:
-        places = Places(given.host, given.prefect_port, given.mlflow_port).beside(daemons.running(FOLDER))
-        start(places, given.pools)
-    except ServiceError as error:
+        with alone(given.command):
+            if given.command == "start":
+                return begin(given)
+            say(f"{end()} processes ended")
+            if left := daemons.running(FOLDER):
+                names = ", ".join(f"{one.name} (pid {one.pid})" for one in left.values())
+                raise ServiceError(f"not ended, since another user started them: {names}")
+            return 0
+    except (ServiceError, OSError) as error:  # a file of another user's, a disk that is full
         print(f"error: {error}", file=sys.stderr)
         return 1
-    say(f"for runs by hand: export PREFECT_API_URL={places.prefect}/api MLFLOW_TRACKING_URI={places.mlflow}")
-    return 0
 
 
 def names(pools: Sequence[str]) -> list[str]:

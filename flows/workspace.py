@@ -25,6 +25,18 @@ LOCK = Path(".dvc", "tmp", "workspace.lock")
 COPIES = Path(".dvc", "tmp", "exps")
 
 
+# Whatever the user's own configuration makes of a diff: `git apply` must understand it.
+DIFF = ("diff", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--submodule=short",
+        "--unified=3", "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/")  # fmt: skip
+# Nor hooks, nor what runs on behind our back, in a copy that is deleted soon.
+PLAIN = [word for setting in ("core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false",
+                              "protocol.file.allow=always", "commit.gpgSign=false", "core.quotePath=false")
+         for word in ("-c", setting)]  # fmt: skip
+# What a hook, or a shell within one, would lead git elsewhere by.
+LEADS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
+         "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS")  # fmt: skip
+
+
 class WorkspaceError(Exception):
     """There is no place to work in: no commit, an override that DVC does not understand. One line."""
 
@@ -68,12 +80,15 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
     Raises:
         WorkspaceError: the copy cannot be made, or the experiment not be kept.
     """
+    if not root.is_dir():
+        raise WorkspaceError(f"{root}: no such folder")
     if not job.overrides:
         with held(root / LOCK, job.name, say):
             yield root
         return
     sweep(root)
     copy = root / COPIES / f"flow-{job.key}"
+    inside = copy / prefix(root)
     with held(copy.with_suffix(".lock"), job.name, say):
         if (mark := copy / ".git" / "prepared").exists():
             mark.touch()
@@ -81,8 +96,8 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
         else:
             make(root, copy, job.overrides)
             say(f"working in {copy}: commit and changes of tracked files of {root}, with {' '.join(job.overrides)}")
-        yield copy
-        if others := discard(copy):
+        yield inside
+        if others := discard(inside):
             names = ", ".join(others)
             say(f"left out of the experiment, since this run did not make them: {names}")
         keep(root, copy, job.experiment)
@@ -92,7 +107,7 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
 
 
 @contextlib.contextmanager
-def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0) -> Iterator[None]:
+def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0, *, what: str = "") -> Iterator[None]:
     """A lock that at most one process has, and no dead one; waits for it, and says who has it.
 
     Args:
@@ -100,6 +115,7 @@ def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0
         who: what others are told.
         say: told once for each holder that is waited for.
         patience: seconds between two looks at who has it.
+        what: that is locked; by default the repository.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock, note, told = FileLock(path), path.with_suffix(".holder"), ""
@@ -110,7 +126,7 @@ def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0
         except Timeout:
             holder = _read(note)
             if holder != told:
-                say(f"waiting: {path.parents[2]} is in use by {holder}")
+                say(f"waiting: {what or path.parents[2]} is in use by {holder}")
                 told = holder
     try:
         note.write_text(json.dumps(f"{who} (pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})"))
@@ -134,14 +150,17 @@ def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
         WorkspaceError: no commit, or an override that is wrong.
     """
     shutil.rmtree(copy, ignore_errors=True)
+    inside = copy / prefix(root)
     commit = git(root, "rev-parse", "--verify", "HEAD").decode().strip()
-    git(root, "clone", "--quiet", "--local", "--no-checkout", str(root), str(copy))
+    top = git(root, "rev-parse", "--show-toplevel").decode(errors="surrogateescape").rstrip("\n")
+    git(root, "clone", "--quiet", "--local", "--no-reject-shallow", "--no-checkout", top, str(copy))
     git(copy, "checkout", "--quiet", "--detach", commit)
-    # Whatever the user's own configuration makes of a diff: `git apply` must understand it.
-    if changes := git(root, "diff", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/",
-                      "--dst-prefix=b/", "HEAD"):  # fmt: skip
+    if changes := git(root, *DIFF, "HEAD"):
         git(copy, "apply", "--index", "--whitespace=nowarn", "-", stdin=changes)
-    done = program("override.py", str(root), *overrides, cwd=copy)
+    if not (inside / ".dvc").is_dir():
+        shutil.rmtree(copy, ignore_errors=True)
+        raise WorkspaceError(f"{root} is no part of the repository {top}: commit it, then start the run again")
+    done = program("override.py", str(root), *overrides, cwd=inside)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         shutil.rmtree(copy, ignore_errors=True)
@@ -189,7 +208,7 @@ def program(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
     """Run a file of this folder as a program of its own: DVC warns, locks and changes folders."""
     # -P: this folder stays off the path, where modules would have the names of others.
     command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).with_name(name)), *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=_environ())
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment())
 
 
 def sweep(root: Path, days: float = KEEP_DAYS) -> None:
@@ -209,14 +228,29 @@ def git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
     Raises:
         WorkspaceError: it failed; with the last line that it said.
     """
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, input=stdin, env=_environ())
+    try:
+        done = subprocess.run(["git", *PLAIN, *words], cwd=folder, capture_output=True, input=stdin, env=environment())
+    except OSError as error:
+        raise WorkspaceError(f"git {words[0]} in {folder}: {error.strerror}") from None
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        raise WorkspaceError(f"git {words[0]} in {folder}: {lines[-1]}")
+        said = " ".join(done.stderr.decode(errors="replace").split())[-400:] or f"exit code {done.returncode}"
+        raise WorkspaceError(f"git {words[0]} in {folder}: {said}")
     return done.stdout
 
 
-def _environ() -> dict[str, str]:
+def prefix(root: Path) -> Path:
+    """Where `root` is within its git repository, which may hold more than this project.
+
+    Raises:
+        WorkspaceError: it is in none.
+    """
+    try:
+        return Path(git(root, "rev-parse", "--show-prefix").decode(errors="surrogateescape").rstrip("\n"))
+    except WorkspaceError as error:
+        raise WorkspaceError(f"{error}; a run with overrides works in a copy that git makes: `git init && git add -A "
+                             "&& git commit -m start`, or change params.yaml and run without overrides") from None
+
+
+def environment() -> dict[str, str]:
     """Ours, less what would lead git elsewhere."""
-    found = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
-    return {**found, "DVC_NO_ANALYTICS": "1"}
+    return {**{k: v for k, v in os.environ.items() if k not in LEADS}, "DVC_NO_ANALYTICS": "1"}

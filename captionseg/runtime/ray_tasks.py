@@ -6,16 +6,18 @@ from there or from where it is installed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from captionseg.records import UserError, one_line
 from captionseg.runtime import RuntimeParams
 from captionseg.runtime.fan_out import ATTEMPTS, Answer, attempt, died, hold_to
 
+LOOPBACK = "127.0.0.1"
 _held: dict[str, Callable[[Any], Any]] = {}  # of a worker: what was sent to it once, by its name
 
 
@@ -77,8 +79,6 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))  # by default for ever
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it will be; unset, ray warns
-    if not runtime.ray:  # its name says less than it does: with 0 Ray's servers listen to this machine alone
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
     except ImportError:
@@ -89,12 +89,37 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
         if runtime.ray:
             ray.init(address=runtime.ray, logging_level=logging.WARNING)
         else:
-            ray.init(address="local", num_cpus=runtime.workers or None, include_dashboard=False,
-                     _node_ip_address="127.0.0.1", logging_level=logging.WARNING)  # fmt: skip
+            with loopback(ray):
+                ray.init(address="local", num_cpus=runtime.workers or None, include_dashboard=False,
+                         _node_ip_address=LOOPBACK, logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"runtime.ray: no cluster at {runtime.ray or 'this machine'} ({one_line(error)}); start one by "
                         "`ray start --head`, see docs/operations.md") from None
+    if not runtime.ray and (address := ray.util.get_node_ip_address()) != LOOPBACK:
+        ray.shutdown()
+        raise UserError(f"runtime.fan_out: ray {ray.__version__} listens on {address}, not on this "
+                        "machine alone; take processes, or a cluster of your own by runtime.ray")
     return ray, True
+
+
+@contextlib.contextmanager
+def loopback(ray: Any) -> Iterator[None]:
+    """A cluster that is started in here listens to this machine alone.
+
+    Else Ray puts the machine's own address in the place of 127.0.0.1, and its servers, which run
+    what they are sent, listen on all addresses. The variable's name says less than it does. Ray
+    reads it when it is imported, which may have been long before: its constant is set as well.
+    """
+    name, constants = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", ray._private.ray_constants
+    before = os.environ.get(name), constants.ENABLE_RAY_CLUSTER
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False  # processes of the cluster inherit it
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before[1]
+        del os.environ[name]
+        if before[0] is not None:
+            os.environ[name] = before[0]
 
 
 def _run(given: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple[int, bool, Any]:

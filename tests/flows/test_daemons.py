@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 import time
 
@@ -57,3 +58,36 @@ def test_the_last_outlive_the_others_and_who_ignores_sigterm_is_killed(tmp_path)
     daemons.stop(tmp_path, last=lambda name: name == "server", grace=1.0)
     assert daemons.marked(tmp_path) == []
     assert float((tmp_path / "server").read_text()) > begun + 0.9
+
+
+def test_a_daemon_is_found_though_its_file_is_gone_or_half_written(tmp_path):
+    """As after a starter that was killed, or somebody who deleted the folder."""
+    daemon = launch(tmp_path, "one", sys.executable, "-c", f"{ORPHANS}; import time; time.sleep(60)")
+    until(lambda: len(daemons.marked(tmp_path)) == 2)  # the child leads a session as the daemon does
+    (tmp_path / "run" / "one.json").write_text('{"name": "one", ')
+    assert daemons.running(tmp_path) == {"one": daemon}
+    (tmp_path / "run" / "one.json").unlink()
+    assert daemons.running(tmp_path) == {"one": daemon}
+    assert daemons.stop(tmp_path, last=lambda name: False) == 2
+
+
+def test_a_daemon_stays_ours_where_the_checkout_is_renamed_and_a_copy_has_none(tmp_path):
+    old, new, copy = (tmp_path / name / ".services" for name in ("old", "new", "copy"))
+    old.mkdir(parents=True)
+    daemon = launch(old, "one", "sleep", "60")
+    shutil.copytree(old.parent, copy.parent)
+    old.parent.rename(new.parent)
+    assert daemons.running(copy) == {}, "its file was copied, it was not"
+    found = daemons.running(new)["one"]
+    assert (found.pid, found.folder, found.log) == (daemon.pid, str(old), str(new / "logs" / "one.log"))
+    assert daemons.stop(copy, last=lambda name: False) == 0
+    assert daemons.stop(new, last=lambda name: False) == 1
+
+
+def test_a_clock_that_is_set_ends_nothing(tmp_path):
+    """When a process began is counted from the boot, whose time moves with the clock."""
+    daemon = launch(tmp_path, "one", "sleep", "60")
+    path = tmp_path / "run" / "one.json"
+    path.write_text(path.read_text().replace(str(daemon.started), str(daemon.started - 3600)))
+    assert daemons.running(tmp_path).keys() == {"one"}
+    daemons.stop(tmp_path, last=lambda name: False)

@@ -1,6 +1,8 @@
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -74,3 +76,32 @@ def test_any_exception_here_ends_them(tmp_path, error):
 def test_what_a_command_leaves_behind_is_ended(tmp_path):
     assert sh("sleep 60 & echo $! > child", [], tmp_path) == 0
     assert not alive(tmp_path / "child")
+
+
+RUNS = """
+import os, sys
+from pathlib import Path
+from flows.process import run
+run(["sh", "-c", "trap '' TERM; echo $$ > child; while true; do sleep 0.1; done"], print, cwd=Path(), env=os.environ)
+"""
+
+
+def test_a_command_ends_though_who_runs_it_was_killed(tmp_path, monkeypatch):
+    """It says nothing, so no broken pipe tells it; and it ignores SIGTERM."""
+    program = f"from flows import process; process.GUARD = process.GUARD.replace('10.0', '0.3'){RUNS}"
+    runner = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.DEVNULL,
+                              env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+    child, end = tmp_path / "child", time.monotonic() + 60
+    while not (child.exists() and child.read_text().strip()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    runner.kill()
+    runner.wait()
+    while alive(child):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -TERM $$", -15), ("kill -KILL $$", -9)])
+def test_the_code_is_that_of_the_command(tmp_path, script, code):
+    assert sh(script, [], tmp_path) == code

@@ -1,9 +1,12 @@
 import base64
 import functools
+import html
 import io
 import json
+import re
 
 import httpx
+import pytest
 from PIL import Image
 
 from flows import publish as module
@@ -77,7 +80,7 @@ def test_a_verdict_names_what_failed(tmp_path):
     text = validation(tmp_path)
     assert text.startswith("**FAILED**\n")
     assert "| pairs | 2 | 1 |\n| segments | 1 | 0 |" in text
-    assert "- pairs: expect_unique of `uid`: {'unexpected': 2}" in text
+    assert "- pairs: expect_unique of `uid`: `{'unexpected': 2}`" in text
 
 
 def test_the_comparison_has_no_links_to_files_that_a_server_has_not(tmp_path):
@@ -128,3 +131,50 @@ def test_a_password_is_sent_and_not_shown(monkeypatch):
     named = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "secret"}
     for environ in ({"MLFLOW_TRACKING_URI": "https://me:secret@x"}, {"MLFLOW_TRACKING_URI": "https://x", **named}):
         assert mlflow_run("k", environ) == "https://x/#/experiments/7/runs/abc"
+
+
+EVIL = [
+    "![x](http://evil.example/a.png)", "[click](javascript:alert(1))", "<img src=//evil.example/a onerror=alert(1)>",
+    "<script>alert(1)</script>", "```", "` ![x](http://evil.example/a)", "a | ![b](http://evil.example/c) |",
+    "http://evil.example/x", "www.evil.example", "<http://evil.example>", "me@evil.example", "# big", "- [x](/y)",
+    "line\n# big\n![x](http://evil.example/a.png)", "\\![x](http://evil.example)", "[x]: http://evil.example",
+    "*a* _b_ ~~c~~", "[click] [x]", "````\n![x](http://evil.example/a.png)",
+]  # fmt: skip
+
+
+TAGS = "h1 h2 p pre code table thead tbody tr th td ul li em strong s".split()  # noqa: SIM905
+
+
+def rendered(text):
+    """HTML as the page has it: raw HTML is let through, and addresses become links."""
+    from markdown_it import MarkdownIt
+
+    assert not re.search(r"www\.evil|me@evil|http://evil", re.sub(r"(`+).*?\1", "", text, flags=re.DOTALL))
+    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text)
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_what_stages_say_is_shown_as_it_is_and_links_to_nothing(tmp_path, monkeypatch, evil):
+    """Log lines, observed values, names of columns, of tables, of metrics, and a comparison with notes in it."""
+    shown = {}
+    monkeypatch.setattr(module, "create_markdown_artifact", lambda markdown, key, description: shown.update(
+        {key: markdown, "description": description}))  # fmt: skip
+    module.failure(evil, evil, ["before", evil, "after"])
+    (tmp_path / "reports").mkdir()
+    bad = {"expectation": "expect_x", "column": evil, "success": False, "observed": {"values": [evil]}}
+    found = {"success": False, "tables": {evil: {"expectations": [bad]}}}
+    (tmp_path / "reports" / "validation.json").write_text(json.dumps(found))
+    report = f"# Recipes\n\n| a | b |\n|---|---|\n| x {evil} | 1 |\n\n{evil}\n"
+    (tmp_path / "reports" / "comparison.md").write_text(report)
+    texts = [shown["failure"], shown["description"], validation(tmp_path), table({evil: 1.5}), comparison(tmp_path)]
+    pages = [rendered(text) for text in texts]
+    for page in pages:
+        tags = {tag.lower() for tag in re.findall(r"<[/!?]?([a-zA-Z0-9]*)", page)}
+        assert tags <= set(TAGS), page
+        assert "href" not in page
+    plain = " ".join(html.unescape(re.sub(r"</?code>", "", pages[3].split("<tbody>")[1].split("<td")[1])).split())
+    assert plain == f">{' '.join(evil.split())}</td>", "as it is"
+    said = html.unescape(pages[0].split("<pre><code>")[1].split("</code>")[0])
+    assert said == f"before\n{evil}\nafter\n"
+    assert pages[4].startswith("<p>Page: <code>")
+    assert "<h1>Recipes</h1>" in pages[4]

@@ -5,9 +5,12 @@ The whole DAG runs on the pool `gpu` from the beginning; meanwhile other runs wo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shutil
+import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -113,7 +116,7 @@ stages:
 def test_a_stage_that_fails_is_tried_again_and_reported_with_its_log(services, toy):
     root = toy(FAILS)
     run = services.ended(services.submit("curate", targets=[], root=str(root)))
-    assert run.state.type.value == "FAILED"
+    assert run.state.type.value == "FAILED", run.state.message
     assert (root.parent / "tried").read_text().split() == ["tried", "tried"]
     for text in (run.state.message, services.artifacts(run.id)["failure"]):
         assert "stage 'b' failed with exit code 4: no pairs in shard 7" in text
@@ -218,16 +221,81 @@ def test_a_scheduled_run_completes_the_dag(services, whole):
     assert "up to date" in sh("dvc status", services.checkout, **services.env)
 
 
-def test_stop_leaves_nothing_though_a_run_is_under_way(services, whole, toy):
-    services.ended(whole)
-    root = toy(WAITS)
-    services.submit("curate", targets=[], root=str(root))
+KILLED = WAITS.replace("outs: [a.txt]", "metrics: [a.txt: {cache: false}]")
+
+
+def stage_of(root: Path) -> psutil.Process:
+    """The process of the stage of WAITS, as soon as it works."""
     child = root.parent / "child"
     until(lambda: child.exists() and child.read_text().strip(), "the stage starts")
+    return psutil.Process(int(child.read_text()))
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_run_ends_with_its_worker_and_its_reports_are_as_before(services, whole, toy):
+    """SIGKILL: nobody tells the run, and a stage that says nothing would go on."""
+    services.ended(whole)
+    root = toy(KILLED)
+    (root / "a.txt").write_text("of the run before\n")
+    sh("git add -f a.txt && git -c user.name=t -c user.email=t@t commit -qm t", root)
+    run = services.submit("curate", targets=[], root=str(root), force=True)
+    stage = stage_of(root)
+    assert not (root / "a.txt").exists(), "DVC deletes what a stage writes"
+    psutil.Process(daemons.running(services.folder)["worker-cpu"].pid).kill()
+    assert services.ended(run).state.type.value == "CRASHED"
+    until(lambda: gone(stage), "the stage ends", 30)
+    until(lambda: sh("git status --short -- a.txt", root) == "", "its report is there again", 30)
+
+
+def test_another_start_heals_what_was_killed_and_two_starts_are_one(services, whole, toy):
+    """Servers whose children hold the ports, a worker that is gone, and runs that nobody has any more."""
+    from prefect.client.schemas.actions import WorkPoolUpdate
+
+    services.ended(whole)
+    services.client.update_work_pool("cpu", WorkPoolUpdate(concurrency_limit=1))
+    services("start")  # the worker that the last test has killed
+    root, before = toy(WAITS), daemons.running(services.folder)
+    run = services.submit("curate", targets=[], root=str(root))
+    stage = stage_of(root)
+    late = services.submit("curate", targets=["nope"], root=str(root))
+    for name, process in daemons.marked(services.folder):
+        if name == "worker-cpu" or process.pid in (before["prefect"].pid, before["mlflow"].pid):
+            process.kill()
+    until(lambda: daemons.running(services.folder).keys() == {"worker-gpu"} and gone(stage), "they are gone", 20)
+    assert not module.free("127.0.0.1", services.mlflow_port), "a child of MLflow's server holds its port"
+    assert services("status").count("ended: make services starts it again") == 3
+    starts = [threading.Thread(target=services, args=("start",)) for _ in range(2)]
+    for one in starts:
+        one.start()
+    for one in starts:
+        one.join()
+    after = daemons.running(services.folder)
+    assert after.keys() == before.keys()
+    assert [name for name in before if after[name].pid == before[name].pid] == ["worker-gpu"]
+    workers = [p for _, p in daemons.marked(services.folder) if "worker start" in " ".join(p.cmdline())]
+    assert {p.pid for p in workers} == {daemon.pid for name, daemon in after.items() if name.startswith("worker")}
+    assert services.ended(run).state.type.value == "CRASHED"
+    assert services.ended(late).state.type.value == "FAILED", "it had waited for the place of the one that was lost"
+
+
+def test_stop_leaves_nothing_and_no_run_keeps_its_place(services, whole, toy):
+    services.ended(whole)
+    root = toy(WAITS)
+    run = services.submit("curate", targets=[], root=str(root))
+    stage = stage_of(root)
+    late = services.submit("curate", targets=[], root=str(root))
     shutil.rmtree(services.folder / "run")  # as if the starter had died before it could write them
     assert daemons.marked(services.folder)
     said = services("stop")
     assert said.endswith("processes ended\n")
     assert daemons.marked(services.folder) == []
-    assert not psutil.pid_exists(int(child.read_text()))
+    assert gone(stage)
     assert all(module.free("127.0.0.1", port) for port in (services.prefect_port, services.mlflow_port))
+    with contextlib.closing(sqlite3.connect(services.folder / "prefect" / "prefect.db")) as database:
+        states = dict(database.execute("SELECT id, state_type FROM flow_run"))
+    assert states[str(run)] == "CRASHED"
+    assert states[str(late)] == "SCHEDULED", "no worker took another run meanwhile"
+    assert not {*states.values()} & {"RUNNING", "PENDING", "CANCELLING"}

@@ -25,6 +25,8 @@ def cluster() -> Iterator[RuntimeParams]:
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 127.0.0.1 alone
         import ray
+
+        patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # as read where ray came before
         from ray.cluster_utils import Cluster
 
         node = {"num_cpus": 3, "num_gpus": 1, "include_dashboard": False, "object_store_memory": 80_000_000}

@@ -38,21 +38,51 @@ def test_a_machine_without_the_files_is_named(tmp_path: Path) -> None:
     assert "gone: a machine of the Ray cluster" in str(error)
 
 
-def test_a_cluster_of_ones_own_listens_to_this_machine_alone_and_goes_again() -> None:
-    """In a process of its own: this one may be in a cluster already."""
-    code = """
-import fan_out_jobs, psutil, ray
+# The program that asks for a cluster has imported ray before, and somebody's environment asks for clusters that others
+# can join. Ray's servers come up one after the other, its agent last.
+ALONE = """
+import fan_out_jobs, os, psutil, ray, time
 from captionseg.runtime import RuntimeParams
 from captionseg.runtime.fan_out import spread
+
+def listening():
+    found = set()
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        name = " ".join(process.cmdline())
+        found |= {(name, c.laddr.ip) for c in process.net_connections() if c.status == "LISTEN"}
+    return found
+
 found = spread(fan_out_jobs.square, range(5), RuntimeParams(fan_out="ray", workers=2))
-first, me = next(found), psutil.Process()
-connections = [c for p in [me, *me.children(recursive=True)] for c in p.net_connections()]
-addresses = {c.laddr.ip for c in connections if c.status == "LISTEN"}
-assert addresses and {a.removeprefix("::ffff:") for a in addresses} == {"127.0.0.1"}, addresses
+first, end = next(found), time.monotonic() + 120
+while not any("dashboard/agent.py" in name or "DashboardAgent" in name for name, _ in listening()):
+    assert time.monotonic() < end, listening()
+    time.sleep(0.1)
+addresses = {address.removeprefix("::ffff:") for _, address in listening()}
+assert addresses == {"127.0.0.1"}, listening()
 assert [first, *found] == [0, 1, 4, 9, 16]
 assert not ray.is_initialized()
+assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
 """
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[3])])
-    environment = {**os.environ, "PYTHONPATH": paths, "RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=False)
+
+
+def test_a_cluster_of_ones_own_listens_to_this_machine_alone_and_goes_again() -> None:
+    """In a process of its own: this one may be in a cluster already, and its fixture sets variables of Ray's."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    ours |= {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[3])]),
+             "RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", ALONE], env=ours, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_ray_that_listens_to_others_all_the_same_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a later version might, which knows nothing of what is set for it."""
+    import ray
+
+    gone = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: gone.append(True))
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.5")
+    with pytest.raises(UserError, match="listens on 10.0.0.5"):
+        ray_tasks.connect(RuntimeParams(fan_out="ray"))
+    assert gone

@@ -1,0 +1,74 @@
+"""Reports that git tracks outlive a stage that does not end well.
+
+DVC deletes a stage's outs before it runs. Data comes back from the cache; files that git has and the cache has not
+(`cache: false`) would be missing until the stage ends well, also after a stage that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from flows.plan import Stage
+
+PLACE = Path(".dvc", "tmp", "reports")
+
+
+@contextlib.contextmanager
+def kept(root: Path, stage: Stage) -> Iterator[None]:
+    """Around an attempt at a stage: what is missing after one that failed is put back as it was.
+
+    It is not taken for new: DVC compares it with dvc.lock, as before.
+    """
+    folder = root / PLACE / quote(stage.name, safe="@")
+    save(root, stage, folder)
+    try:
+        yield
+    except BaseException:
+        put_back(root, folder)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def save(root: Path, stage: Stage, folder: Path) -> None:
+    """Copy a stage's reports to `folder`: whole, or not at all."""
+    beside = folder.with_name(f"{folder.name}.part")
+    for path in (folder, beside):
+        shutil.rmtree(path, ignore_errors=True)
+    for out in stage.reports:
+        source, target = root / out, beside / out
+        if ".." in Path(out).parts or not source.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy2(source, target, follow_symlinks=False)
+    if beside.exists():
+        beside.rename(folder)
+
+
+def put_back(root: Path, folder: Path) -> int:
+    """Of what was saved the files that are missing; how many."""
+    count = 0
+    for path in sorted(folder.rglob("*")):
+        target = root / path.relative_to(folder)
+        if (path.is_file() or path.is_symlink()) and not os.path.lexists(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+            count += 1
+    shutil.rmtree(folder, ignore_errors=True)
+    return count
+
+
+def recover(root: Path, say: Callable[[str], None]) -> None:
+    """Put back what a run that was killed could not. To be called by who has the repository to himself."""
+    for folder in sorted((root / PLACE).glob("*")):
+        if folder.suffix == ".part":
+            shutil.rmtree(folder, ignore_errors=True)
+        elif count := put_back(root, folder):
+            say(f"{count} reports of stage {folder.name} are as before its run that was killed")

@@ -1,0 +1,49 @@
+"""Who listens where on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from pathlib import Path
+
+import psutil
+
+from flows import daemons
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # no proxy stands between
+
+
+def free(host: str, port: int) -> bool:
+    """Whether a server could listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def listening(folder: Path) -> set[int]:
+    """Ports that processes of the daemons of `folder` listen on."""
+    found = set()
+    for _, process in daemons.marked(folder):
+        with contextlib.suppress(psutil.Error, OSError):
+            found |= {one.laddr.port for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+    return found
+
+
+def holder(port: int) -> str:
+    """Who listens on a port, in words; another user's process may hide."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for one in psutil.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid:
+                return f"another program (pid {one.pid}: {_words(psutil.Process(one.pid))})"
+    return "another program"
+
+
+def _words(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error, OSError):
+        if mark := process.environ().get(daemons.MARK):
+            return f"a service that was started in {mark.split(':', 2)[-1].removesuffix('/.services')}"
+    return " ".join(process.cmdline())[:80] or process.name()
