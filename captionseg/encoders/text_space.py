@@ -21,6 +21,7 @@ from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.grids import MEAN, STD
 from captionseg.records import UserError
 from captionseg.runtime.device import detect
+from captionseg.runtime.weights import check_finite
 from captionseg.storage import atomic_path, write_json
 
 
@@ -121,6 +122,8 @@ class TextSpace:
         try:
             encoder = load_encoder(folder, device=device)
             tensors = load_file(folder / "alignment.safetensors")
+            check_finite({name: torch.from_numpy(array) for name, array in tensors.items()},
+                         folder / "alignment.safetensors")
             heads = {head: {k.split(".")[1]: v for k, v in tensors.items() if k.startswith(head)}
                      for head in ("image", "dense")}
             image, dense = (Alignment(**heads[h]) if heads[h] else None for h in ("image", "dense"))
