@@ -108,7 +108,7 @@ def clip_twin(name: str) -> str:
 
 
 def timm_twin(name: str) -> str:
-    """timm's network of the same shape with QuickGELU; empty where it has none, or a tag says of which weights it is."""
+    """timm's network of the same shape with QuickGELU; empty where it has none, or a tag names weights."""
     import timm
 
     twin = re.sub(r"_clip_(?!quickgelu)", "_clip_quickgelu_", name)

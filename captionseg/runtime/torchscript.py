@@ -1,8 +1,9 @@
 """The tensors of a TorchScript archive (OpenAI's CLIP comes as such), without running anything of it.
 
-`torch.jit.load` compiles and runs what is in the archive, and `torch.load(weights_only=True)` refuses it. The archive is
-a ZIP: data.pkl describes a tree of modules, data/N are the numbers of its tensors. The description is read here opcode
-by opcode: what it names is compared with the few names of modules and tensors, and nothing is imported or called.
+`torch.jit.load` compiles and runs what is in the archive, and `torch.load(weights_only=True)`
+refuses it. The archive is a ZIP: data.pkl describes a tree of modules, data/N are the numbers of
+its tensors. The description is read here opcode by opcode: what it names is compared with the few
+names of modules and tensors, and nothing is imported or called.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     with zipfile.ZipFile(path) as archive:
         name = next((n for n in archive.namelist() if n.endswith("/data.pkl")), "")
-        top = described(archive.read(name), archive, name.removesuffix("data.pkl"))
+        reader = Reader(archive, name.removesuffix("data.pkl"))
+        for opcode, argument, _ in pickletools.genops(archive.read(name)):
+            reader.step(opcode.name, argument)
+        top = reader.stack[-1]
     out: dict[str, Tensor] = {}
     waiting, seen = [("", top)], 0
     while waiting:
@@ -72,42 +76,52 @@ def read(path: Path) -> dict[str, Tensor]:
     return out
 
 
-def described(data: bytes, archive: zipfile.ZipFile, prefix: str) -> Any:
-    """What data.pkl describes: modules, tensors, plain values."""
-    stack: list[Any] = []
-    memo: dict[Any, Any] = {}
-    marks: list[int] = []
+class Reader:
+    """Opcode by opcode, the values that data.pkl describes, on a stack.
 
-    def since_mark() -> list[Any]:
-        start = marks.pop()
-        found = stack[start:]
-        del stack[start:]
-        return found
+    Args:
+        archive: that holds the numbers.
+        prefix: folder in it that all its files lie in.
+    """
 
-    for opcode, argument, _ in pickletools.genops(data):
-        code = opcode.name
-        if code in ("PROTO", "STOP", "FRAME"):
-            continue
-        if code in ("BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-        elif code in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-        elif code == "MARK":
-            marks.append(len(stack))
-        elif code in ("TUPLE", "APPENDS", "SETITEMS"):
-            filled(code, stack, since_mark())
-        elif code in PLAIN:
+    def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
+        self.archive, self.prefix = archive, prefix
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[Any, Any] = {}
+
+    def step(self, code: str, argument: Any) -> None:
+        """Do what an opcode says.
+
+        Raises:
+            UnpicklingError: for one that no archive of modules and tensors has.
+        """
+        stack = self.stack
+        if code in PLAIN:
             stack.append(PLAIN[code](argument))
-        elif code in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            stack[-int(code[5]) :] = [tuple(stack[-int(code[5]) :])]
+        elif code in ("BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = stack[-1]
+        elif code in ("BINGET", "LONG_BINGET"):
+            stack.append(self.memo[argument])
         elif code == "BINPERSID":
-            stack.append(numbers(stack.pop(), archive, prefix))
+            stack.append(numbers(stack.pop(), self.archive, self.prefix))
         elif code in ("NEWOBJ", "REDUCE", "BUILD"):
             second, first = stack.pop(), stack.pop()
             stack.append(made(code, first, second))
-        else:
+        elif code not in ("PROTO", "FRAME", "STOP"):
+            self.gather(code)
+
+    def gather(self, code: str) -> None:
+        """Tuples, and lists and dicts with what stands above them. Raises as `step`."""
+        if code == "MARK":
+            self.marks.append(len(self.stack))
+            return
+        if code not in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPENDS", "SETITEMS"):
             raise UnpicklingError(code)
-    return stack[-1]
+        start = len(self.stack) - int(code[5]) if code[5:] in ("1", "2", "3") else self.marks.pop()
+        found = self.stack[start:]
+        del self.stack[start:]
+        filled(code, self.stack, found)
 
 
 PLAIN: dict[str, Any] = {
@@ -120,7 +134,7 @@ PLAIN: dict[str, Any] = {
 
 def filled(code: str, stack: list[Any], found: list[Any]) -> None:
     """A tuple of what was found, or the list or dict below it with these."""
-    if code == "TUPLE":
+    if code.startswith("TUPLE"):
         stack.append(tuple(found))
     elif code == "APPENDS":
         stack[-1].extend(found)

@@ -172,8 +172,8 @@ def test_convert_both_ways(tmp_path, capsys):
     from captionseg.typed import replaced
 
     encoder = {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
-               "groups": [4], "binding": "groupvit"}  # fmt: skip
-    config = replaced(GroupViTConfig(), {"towers": {
+               "groups": [4], "binding": "groupvit", "assign": "gumbel"}  # fmt: skip
+    config = replaced(GroupViTConfig(), {"pool": "mean", "towers": {
         "encoder": encoder, "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
         "hidden": 8, "embedding": 4, "norm": "batch"}}, "small")  # fmt: skip
     saved.save(tmp_path / "ours", "groupvit", GroupViT(config), {})
