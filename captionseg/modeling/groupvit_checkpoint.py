@@ -137,7 +137,8 @@ def read_theirs(folder: Path) -> GroupViT:
     except Exception as error:  # whatever a config may make of modules
         raise UserError(f"{folder}: not a checkpoint of GroupViT: {one_line(error)}") from None
     if float(model.caption_scale.detach()) > LARGEST_SCALE + 1e-3:
-        raise UserError(f"{folder}: logit_scale is {float(model.caption_scale.detach()):.4g}, above ln 100, at which ours ends")
+        raise UserError(f"{folder}: logit_scale is {float(model.caption_scale.detach()):.4g}, above ln 100, at which "
+                        "ours ends")
     return model.eval()
 
 

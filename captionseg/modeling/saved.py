@@ -43,8 +43,12 @@ def save(folder: Path, name: str, model: torch.nn.Module, context: dict[str, Any
     write_json({"model": name, "config": config, "context": context}, folder / "config.json")
 
 
-def load(folder: Path) -> SavedModel:
+def load(folder: Path, *, train: str = "dvc repro") -> SavedModel:
     """The inverse of `save`.
+
+    Args:
+        folder: that holds it.
+        train: what trains a model of the kind that is needed, for the line that says that there is none.
 
     Raises:
         UserError: for a folder without a model, or files that do not fit together.
@@ -52,7 +56,7 @@ def load(folder: Path) -> SavedModel:
     path, weights = folder / "config.json", folder / "model.safetensors"
     for file in (path, weights):
         if not file.exists():
-            raise UserError(f"{file}: no such file; {advice(folder)}")
+            raise UserError(f"{file}: no such file; {advice(folder, train)}")
     wrong = f"{folder}: not a model of this version of captionseg"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
@@ -74,8 +78,8 @@ def load(folder: Path) -> SavedModel:
     return SavedModel(saved["model"], model.eval(), saved["context"])
 
 
-def advice(folder: Path) -> str:
+def advice(folder: Path, train: str) -> str:
     """What to do where a folder holds no model."""
     if found := sorted(folder.glob("seeds/*/model.safetensors")):
         return f"name the folder of a seed, such as {found[0].parent}"
-    return "train a model first (`dvc repro`) or name its folder"
+    return f"train a model first (`{train}`) or name its folder"

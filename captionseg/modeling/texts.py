@@ -116,8 +116,9 @@ class BertText(nn.Module):
 
         logging.disable_progress_bar()
         try:
-            given, report = BertModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True,
-                                                      add_pooling_layer=False, output_loading_info=True)  # fmt: skip
+            reader: Any = BertModel
+            given, report = reader.from_pretrained(str(folder), local_files_only=True, use_safetensors=True,
+                                                   add_pooling_layer=False, output_loading_info=True)  # fmt: skip
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{folder}: not a checkpoint of bert: {one_line(error)}") from None
         if lost := sorted([*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]):

@@ -205,7 +205,7 @@ def test_a_tower_of_clip_has_the_activation_of_its_file(tmp_path, monkeypatch):
     path = str(tmp_path / "clip.pt")
     openai_file(path)
     for name in ("two", "one"):
-        with pytest.raises(UserError, match="file of OpenAI's says QuickGELU, but open_clip:(two|one) has GELU; name"):
+        with pytest.raises(UserError, match=r"file of OpenAI's says QuickGELU, but open_clip:(two|one) has GELU; name"):
             frozen_blocks(Network(f"open_clip:{name}", path))
     net = frozen_blocks(Network("open_clip:two-quickgelu", path)).net.visual
     assert {type(b.mlp.gelu).__name__ for b in net.transformer.resblocks} == {"QuickGELU"}
