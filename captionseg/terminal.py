@@ -41,7 +41,7 @@ def guarded(run: Callable[[], None]) -> int:
 
 def mistake(error: Exception) -> str:
     """What to say of an error that is none of ours; empty for one that is."""
-    from captionseg.records import UserError
+    from captionseg.records import UserError, one_line
 
     if isinstance(error, UserError):
         return str(error)
@@ -50,6 +50,8 @@ def mistake(error: Exception) -> str:
         return f"{where}{error.strerror or error}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory; ask for fewer labels, or take smaller pictures"
+    if type(error).__module__.partition(".")[0] in ("pyarrow", "safetensors"):  # a file that is torn
+        return one_line(error)
     return ""
 
 

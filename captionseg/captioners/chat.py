@@ -85,7 +85,7 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
     if lost := sorted([*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]):
         raise UserError(f"{where}: {len(lost)} tensors are missing or have another shape, {lost[0]} among them; take a "
                         "whole checkpoint")
-    check_finite(model.state_dict(), folder)
+    check_finite(model.state_dict(), where)
     if not getattr(processor, "tokenizer", None) or not getattr(processor, "chat_template", None):
         raise UserError(f"{where}: it has no chat template with pictures, so it is no chat model; look for "
                         "chat_template.jinja beside its config.json")

@@ -90,7 +90,7 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
     if odd := sorted(map(str, report.get("mismatched_keys") or ())):
         raise UserError(f"{WHERE}: {folder}: {odd[0]} has another shape than its config.json says; take a whole "
                         "checkpoint")
-    check_finite(model.state_dict(), folder)
+    check_finite(model.state_dict(), f"{WHERE}: {folder}")
     if wrong := unfit(tokenizer):
         raise UserError(f"{WHERE}: {folder}: {wrong}")
     return model.eval(), tokenizer, processor

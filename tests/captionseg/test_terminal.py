@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from captionseg.records import UserError
@@ -62,6 +63,7 @@ def test_ctrl_c_is_130():
     (OSError(errno.ENOSPC, "No space left on device", "out.png"), "error: out.png: No space left on device"),
     (PermissionError(errno.EACCES, "Permission denied", "out.png"), "error: out.png: Permission denied"),
     (OSError("odd"), "error: odd"),
+    (pa.ArrowInvalid("Parquet magic bytes\nnot found"), "error: Parquet magic bytes not found"),
     (MemoryError(), "error: out of memory; ask for fewer labels, or take smaller pictures"),
 ])  # fmt: skip
 def test_what_the_machine_refuses_is_one_line(capsys, error, line):
