@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from captionseg.terminal import guarded, number
 from captionseg.tracking.command import add_compare, add_sync
 
 MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
@@ -26,16 +27,13 @@ MODEL, SEGMENT_MODEL = MODELS / "cocu_calibrated-mil", MODELS / "cocu-use"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point: 0, or 1 after one line on stderr for a mistake of the user's."""
-    arguments = parser().parse_args(argv)
-    from captionseg.records import UserError
+    """Entry point: 0, or another exit code after one line on stderr, see `guarded`."""
 
-    try:
+    def run() -> None:
+        arguments = parser().parse_args(argv)
         arguments.run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return guarded(run)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,9 +44,11 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("picture", type=Path, help="an image file")
     one.add_argument("--labels", required=True, help='what to look for, between commas: "zebra, grass"')
     one.add_argument("--model", type=Path, default=MODEL, help="folder of a trained recipe (default: %(default)s)")
-    one.add_argument("--out", type=Path, help="overlay to write (default: PICTURE_segments.png beside the picture)")
+    one.add_argument("--out", type=Path, help="overlay to write, in place of one that is there (default: "
+                     "PICTURE_segments.png beside the picture)")
     one.add_argument("--mask", type=Path, metavar="PNG", help="also write the label of each pixel, counted from 0")
-    one.add_argument("--background", type=float, metavar="SCORE", help="pixels where no label has this score are left "
+    one.add_argument("--background", type=number("--background", low=-1, high=1), metavar="SCORE",
+                     help="pixels where no label has this score are left "
                      "untouched, 255 in the mask (models with groups; default: as the model was saved)")
     one.add_argument("--refine", choices=["none", "pamr", "segments"], help="masks along edges of the "
                      "picture (PAMR), or by its class-agnostic segments (default: as the model was saved)")
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     three = commands.add_parser("convert", help="GroupViT of transformers, ours, and back", description=convert.__doc__)
     three.add_argument("kind", choices=["groupvit"], help="of model")
     three.add_argument("source", type=Path, help="folder with config.json and weights, of either layout")
-    three.add_argument("target", type=Path, help="folder to write")
+    three.add_argument("target", type=Path, help="folder to write; it must be empty")
     three.set_defaults(run=convert)
     add_query(commands)
     add_evaluate(commands)
@@ -84,7 +84,7 @@ def add_query(commands: argparse._SubParsersAction) -> None:
     one = commands.add_parser("query-segments", help="find segments with words", description=query_segments.__doc__)
     one.add_argument("text", help='what to look for: "a red apple"')
     one.add_argument("-k", type=int, default=20, help="how many (default: %(default)s)")
-    one.add_argument("--min-score", type=float, default=float("-inf"), metavar="COSINE",
+    one.add_argument("--min-score", type=number("--min-score"), default=float("-inf"), metavar="COSINE",
                      help="leave out segments below it (default: none)")
     one.add_argument("--model", type=Path, default=SEGMENT_MODEL, help="folder of a trained recipe with `model: use` "
                      "(default: %(default)s)")
@@ -92,8 +92,8 @@ def add_query(commands: argparse._SubParsersAction) -> None:
                      "pairs, index and features lie beside it (default: %(default)s)")
     one.add_argument("--index", type=Path, help="folder of the index of embeddings, made when it is not there or stale "
                      "(default: segment_index/MODEL beside the segments)")
-    one.add_argument("--out", type=Path, default=Path("query.png"), help="sheet of what was found to write "
-                     "(default: %(default)s)")
+    one.add_argument("--out", type=Path, default=Path("query.png"), help="sheet of what was found to write, in "
+                     "place of one that is there (default: %(default)s)")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     one.set_defaults(run=query_segments)
 
@@ -145,8 +145,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     with a 95 % interval over pictures, worst and best classes, pictures a second, and the protocol."""
     from captionseg.benchmarks import outside
     from captionseg.benchmarks.command import asked_of, result_path
+    from captionseg.benchmarks.held_out import HeldOut
     from captionseg.benchmarks.published import opened, published
     from captionseg.benchmarks.recipe import seeds_of
+    from captionseg.inference.predictor import check_encoder, encoder_of
     from captionseg.storage import write_json
 
     out = result_path(arguments, RESULTS)
@@ -162,7 +164,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     else:
         home, what = arguments.model, {"model": arguments.model.resolve().name}
         folders = {"": home}
-    found, speed = outside.evaluate(folders, home / "encoder", benchmark, asked)
+    if isinstance(benchmark, HeldOut):
+        check_encoder(home, benchmark.folders.prepared.encoder)
+    found, speed = outside.evaluate(folders, encoder_of(home), benchmark, asked)
     seeds = found.pop("seeds") if arguments.recipe else {}
     result = {**what, "benchmark": arguments.benchmark, "title": spec.title, **found, "seeds": seeds,
               "source": spec.source, "pictures": {"scored": len(benchmark), "of": total},
@@ -252,8 +256,14 @@ def segment(arguments: argparse.Namespace) -> None:
     from captionseg.text.labels import read_labels
 
     labels = read_labels(arguments.labels)
+    if arguments.picture.is_dir():
+        raise UserError(f"{arguments.picture}: a folder; name an image file")
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
     check_writable(out)
+    if arguments.mask and same(arguments.mask, out):
+        raise UserError(f"{out}: --mask and --out name one file; the mask needs its own")
+    if same(out, arguments.picture) or (arguments.mask and same(arguments.mask, arguments.picture)):
+        raise UserError(f"{arguments.picture}: is the picture itself, which is never written over; name another file")
     if arguments.mask and check_writable(arguments.mask) != "PNG":
         raise UserError(f"{arguments.mask}: labels are written as PNG; end the name with .png")
     picture = read_image(arguments.picture)
@@ -275,6 +285,11 @@ def segment(arguments: argparse.Namespace) -> None:
     for label, part in rows:
         print(f"{label:{width}}  {100 * part:5.1f} %")
     print(out)
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, whatever links lead to it."""
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
 def check_params(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from captionseg.benchmarks.published import Spec, background_of, threshold_of, windows_of
@@ -27,7 +28,7 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
     if arguments.limit < 0 or arguments.bootstrap < 1:
         raise UserError("--limit must not be below 0, and --bootstrap not below 1")
     out = arguments.out
-    if out and (out.is_dir() or not out.parent.is_dir()):
+    if out and (out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK)):
         raise UserError(f"{out}: no file can be written there; name one in a folder that exists")
     own = any(getattr(arguments, name) is not None for name in ("prompts", "background", "windows", "refine", "masks"))
     if out or not arguments.recipe or arguments.limit or own:

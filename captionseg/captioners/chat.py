@@ -63,6 +63,8 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
+    from captionseg.runtime.weights import check_finite
+
     where = f"chat.folder: {str(folder)!r}"
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise UserError(f"{where}: no config.json with *.safetensors; give the folder of a downloaded checkpoint")
@@ -73,13 +75,18 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
     try:
         processor = AutoProcessor.from_pretrained(str(folder), **known)
         reader: Any = AutoModelForImageTextToText
-        model = reader.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **known)
+        model, report = reader.from_pretrained(str(folder), dtype=dtype, use_safetensors=True,
+                                               output_loading_info=True, **known)
     except Exception as error:  # whatever a reader of foreign files may raise
         reason = one_line(next(iter(str(error).split("\n")), ""), 300) or type(error).__name__
         raise UserError(f"{where}: no chat model that transformers can load: {reason}") from error
     finally:
         if shown:
             logging.enable_progress_bar()
+    if lost := sorted([*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]):
+        raise UserError(f"{where}: {len(lost)} tensors are missing or have another shape, {lost[0]} among them; take a "
+                        "whole checkpoint")
+    check_finite(model.state_dict(), where)
     if not getattr(processor, "tokenizer", None) or not getattr(processor, "chat_template", None):
         raise UserError(f"{where}: it has no chat template with pictures, so it is no chat model; look for "
                         "chat_template.jinja beside its config.json")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.records import UserError
 from captionseg.typed import Natural
 
 
@@ -94,10 +95,18 @@ def of_joint(width: int) -> DenseHead:
 
 @torch.no_grad()
 def of_vit(visual: Any) -> DenseHead:
-    """The last block, norm and projection of a ViT of open_clip, for the tokens before that block."""
+    """The last block, norm and projection of a ViT of open_clip, for the tokens before that block.
+
+    Raises:
+        UserError: for one whose MLPs have neither GELU nor QuickGELU.
+    """
     last = visual.transformer.resblocks[-1]
     linear = [m for m in last.mlp.children() if isinstance(m, nn.Linear)]
-    quick = not any(isinstance(m, nn.GELU) for m in last.mlp.children())
+    act = next(m for m in last.mlp.children() if not isinstance(m, nn.Linear))
+    quick = type(act).__name__ == "QuickGELU"
+    if not quick and not isinstance(act, nn.GELU):
+        raise UserError(f"index.open_clip.model: its MLPs have {type(act).__name__}, of which there is no copy; take a "
+                        "ViT with GELU or QuickGELU")
     width = linear[0].in_features
     weight = torch.eye(width) if visual.proj is None else visual.proj
     head = DenseHead(HeadConfig(width, weight.shape[1], linear[0].out_features, quick))

@@ -22,9 +22,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from captionseg.encoders.encoder import Features, normalised
 from captionseg.encoders.text_tower import BertTower
 from captionseg.grids import squash
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
 from captionseg.remarks import together
 from captionseg.runtime.device import Runtime
+from captionseg.runtime.weights import check_finite
 from captionseg.storage import package_path
 from captionseg.typed import Count
 
@@ -148,7 +149,9 @@ def image_weights(net: nn.Module) -> dict[str, Tensor]:
     values = [v for k, v in given.items() if not k.endswith("num_batches_tracked")][: len(own)]
     if [v.shape for v in own.values()] != [v.shape for v in values]:
         raise UserError(f"{path}: not the EfficientNet-Lite0 weights that are expected; reinstall requirements.lock")
-    return dict(zip(own, values, strict=True))
+    found = dict(zip(own, values, strict=True))
+    check_finite(found, path)
+    return found
 
 
 def folded(module: nn.Module) -> nn.Module:
@@ -176,7 +179,7 @@ def load_text_tower() -> BertTower:
         config = json.loads((folder / "config.json").read_text())
         return BertTower(load_file(folder / "model.safetensors"), config, encode)
     except Exception as error:  # tokenizers raises nothing narrower
-        raise UserError(f"{folder}: not the MiniLM weights that are expected ({error}); reinstall "
+        raise UserError(f"{folder}: not the MiniLM weights that are expected ({one_line(error)}); reinstall "
                         "requirements.lock") from None
 
 

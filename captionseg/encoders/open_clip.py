@@ -6,8 +6,6 @@ import copy
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
 import numpy as np
@@ -135,12 +133,17 @@ class OpenClipParams:
     """Fields of `index.open_clip`.
 
     Attributes:
-        model: name as open_clip lists it, such as ViT-B-16.
-        pretrained: tag of the hub (a download), or the path of a checkpoint file, loaded without pickle objects.
+        model: name as open_clip lists it, such as ViT-B-16 or ViT-B-16-quickgelu.
+        pretrained: tag of the hub (a download), or the path of a checkpoint file, of which tensors are read and nothing
+            is run: safetensors, a file of torch, OpenAI's TorchScript.
         size: side of the square input; None takes the model's own.
         batch: images at once.
         dense: joint features are in the joint space; tokens are those before the last block of a ViT, of which TCL and
             CoDe train a copy.
+        activation: of the MLPs. auto takes what the tag or the file says, and refuses a file that says nothing where
+            open_clip has both models, NAME and NAME-quickgelu.
+        normalise: mean and deviation of pixels. auto takes those of the tag or the file, then those of the tags of the
+            model, if all have the same; none is 0 and 1.
     """
 
     model: str = "ViT-B-16"
@@ -148,6 +151,8 @@ class OpenClipParams:
     size: Count | None = None
     batch: Count = 64
     dense: Dense = "joint"
+    activation: Literal["auto", "quick_gelu", "gelu"] = "auto"
+    normalise: Literal["auto", "openai", "inception", "imagenet", "none"] = "auto"
 
     def build(self, runtime: Runtime) -> OpenClip:
         """The encoder on a device.
@@ -157,25 +162,9 @@ class OpenClipParams:
         """
         import open_clip
 
-        if self.model not in open_clip.list_models():
-            raise UserError(f"index.open_clip.model: open_clip has no {self.model!r}; "
-                            "`python -c 'import open_clip; print(open_clip.list_models())'` lists what it has")
-        is_file = Path(self.pretrained).suffix in {".pt", ".pth", ".bin", ".safetensors"} or "/" in self.pretrained
-        if is_file and not Path(self.pretrained).is_file():
-            raise UserError(f"index.open_clip.pretrained: no such file: {self.pretrained}")
-        if not is_file and self.pretrained not in open_clip.list_pretrained_tags_by_model(self.model):
-            tags = ", ".join(open_clip.list_pretrained_tags_by_model(self.model)) or "none"
-            raise UserError(f"index.open_clip.pretrained: no tag {self.pretrained!r} for {self.model} (tags: {tags}); "
-                            "or give the path of a checkpoint")
-        try:
-            model: Any = open_clip.create_model(self.model, pretrained=self.pretrained, weights_only=True,
-                                                force_quick_gelu=self.pretrained == "openai",
-                                                force_image_size=self.size)
-        except Exception as error:  # whatever a reader of foreign files may raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            if isinstance(error, UnpicklingError):
-                reason = "it holds more than tensors, and such a file can run code"
-            raise UserError(f"index.open_clip: {self.pretrained} does not load into {self.model}: {reason}") from error
+        from captionseg.encoders import open_clip_weights
+
+        model = open_clip_weights.load(self)
         if not dense_form(model.visual):
             raise UserError(f"index.open_clip.model: {self.model} has no dense features in its joint space; take a ViT "
                             "of OpenAI's form (ViT-B-16) or a ResNet with attention pooling (RN50)")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from captionseg.encoders.encoder import Encoder, Features
 from captionseg.encoders.text_tower import TextTower
+from captionseg.runtime.weights import check_finite
 from captionseg.storage import write_tensors
 
 FILE = "reduction.safetensors"
@@ -61,7 +62,11 @@ class Reduction:
     def load(folder: Path) -> Reduction | None:
         """The reduction of an encoder's folder; None where it has none."""
         path = folder / FILE
-        return Reduction(**load_file(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        found = load_file(path)
+        check_finite({name: torch.from_numpy(array) for name, array in found.items()}, path)
+        return Reduction(**found)
 
 
 class ReducedEncoder:

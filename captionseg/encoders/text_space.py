@@ -19,9 +19,12 @@ from captionseg.encoders.dense_head import DenseHead, of_alignment
 from captionseg.encoders.encoder import Encoder, normalised
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.grids import MEAN, STD
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
+from captionseg.runtime import Precision
 from captionseg.runtime.device import detect
+from captionseg.runtime.weights import check_finite
 from captionseg.storage import write_json, write_tensors
+from captionseg.typed import build
 
 
 class Live:
@@ -120,13 +123,15 @@ class TextSpace:
         try:
             encoder = load_encoder(folder, device=device)
             tensors = load_file(folder / "alignment.safetensors")
+            check_finite({name: torch.from_numpy(array) for name, array in tensors.items()},
+                         folder / "alignment.safetensors")
             heads = {head: {k.split(".")[1]: v for k, v in tensors.items() if k.startswith(head)}
                      for head in ("image", "dense")}
             image, dense = (Alignment(**heads[h]) if heads[h] else None for h in ("image", "dense"))
         except OSError:
-            raise UserError(f"{folder}: no encoder saved there; run `dvc repro index`") from None
+            raise UserError(f"{folder}: no encoder saved there; {advice(folder)}") from None
         except (ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
-            raise UserError(f"{folder}: not an encoder of this version ({error}); run `dvc repro index`") from None
+            raise UserError(f"{folder}: not an encoder of this version ({one_line(error)}); {advice(folder)}") from None
         return TextSpace(encoder, image, dense)
 
 
@@ -138,13 +143,26 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
     """
     from captionseg.encoders import ENCODERS
 
+    wrong = f"{folder}: not an encoder of this version"
     try:
-        config = json.loads((folder / "encoder.json").read_text())
-        params, runtime = ENCODERS[config["encoder"]](**config["params"]), detect(device, config["precision"])
-        reduction = Reduction.load(folder)
+        config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        params = build(ENCODERS[config["encoder"]], config["params"], "params")
+        precision = build(Precision, config["precision"], "precision")
     except OSError:
-        raise UserError(f"{folder}: no encoder saved there; run `dvc repro index`") from None
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise UserError(f"{folder}: not an encoder of this version ({error}); run `dvc repro index`") from None
+        raise UserError(f"{folder}: no encoder saved there; {advice(folder)}") from None
+    except (ValueError, KeyError, TypeError, UserError) as error:
+        raise UserError(f"{wrong} ({one_line(error)}); {advice(folder)}") from None
+    try:
+        reduction = Reduction.load(folder)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise UserError(f"{wrong} ({one_line(error)}); {advice(folder)}") from None
+    runtime = detect(device, precision)
     encoder = params.build(runtime)
     return ReducedEncoder(encoder, reduction) if reduction else encoder
+
+
+def advice(folder: Path) -> str:
+    """What to do where an encoder is missing: the index makes that of the features, training copies it to a model."""
+    if folder.name == "encoder" and (folder.parent / "config.json").exists():
+        return "name the recipe's folder, models/RECIPE, which training gave a copy of it"
+    return "run `dvc repro index`"

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from captionseg.records import UserError
 from captionseg.remarks import clip_cut, too_long
+from captionseg.runtime.weights import check_finite
 
 
 class TextTower(Protocol):
@@ -82,10 +83,12 @@ class BertTower(nn.Module):
             BertLayer(self.width, config["num_attention_heads"], config["intermediate_size"], config["layer_norm_eps"])
             for _ in range(config["num_hidden_layers"]))
         try:
-            self.load_state_dict(renamed(weights, config["num_hidden_layers"]))
+            given = renamed(weights, config["num_hidden_layers"])
+            self.load_state_dict(given)
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[-1].strip()
             raise UserError(f"not the weights of a BERT with this config.json: {reason}") from None
+        check_finite(given, "the weights of a BERT")
 
     def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """See TextTower."""

@@ -69,6 +69,8 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
     from transformers import AutoImageProcessor, AutoModelForZeroShotObjectDetection, AutoTokenizer
     from transformers.utils import logging
 
+    from captionseg.runtime.weights import check_finite
+
     if not (folder / "config.json").is_file():
         raise UserError(f"{WHERE}: no config.json in {str(folder)!r}; give a local folder of a Grounding DINO")
     logging.disable_progress_bar()
@@ -86,6 +88,10 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
         raise UserError(f"{WHERE}: {folder} is a {model.config.model_type}, not one of {', '.join(FAMILY)}")
     if lost := sorted(report["missing_keys"]):
         raise UserError(f"{WHERE}: {folder} lacks {len(lost)} tensors, {lost[0]} among them; take a whole checkpoint")
+    if odd := sorted(map(str, report.get("mismatched_keys") or ())):
+        raise UserError(f"{WHERE}: {folder}: {odd[0]} has another shape than its config.json says; take a whole "
+                        "checkpoint")
+    check_finite(model.state_dict(), f"{WHERE}: {folder}")
     if wrong := unfit(tokenizer):
         raise UserError(f"{WHERE}: {folder}: {wrong}")
     return model.eval(), tokenizer, processor

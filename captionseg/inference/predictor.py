@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 
 from captionseg import images
 from captionseg.encoders import Encoder, load_encoder
+from captionseg.encoders.dense_head import DenseHead
+from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.detections import Detections, detected
 from captionseg.inference.windows import Protocol, Settled, label, mask_logits
 from captionseg.inference.words import Encode, prompts_of, text_encoder
@@ -28,6 +31,8 @@ from captionseg.text.prompts import class_embeddings
 from captionseg.typed import replaced
 
 T = TypeVar("T")
+LENGTHY = 32
+"""Windows are scaled to 2048 pixels along the long side at most: the short one needs some patches yet."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,9 @@ class Predictor:
             if not hasattr(model.config, "zero_shot"):
                 raise UserError(f"{folder}: a {found.name} knows no background threshold; leave --background out")
             model.config = replaced(model.config, {"zero_shot": {"background": background}}, "config")
-        frozen = functools.cache(lambda: load_encoder(folder / "encoder", device=device))
+        frozen = functools.cache(lambda: load_encoder(encoder_of(folder), device=device))
         encoder = frozen() if reads.encoder else None
+        check_head(model, encoder, folder)
         try:
             settled = (protocol or Protocol()).of(found.context)
             method, masks = settled.refine.method, settled.masks
@@ -135,9 +141,61 @@ class Predictor:
             raise UserError("labels: give at least one, for example --labels \"zebra, grass\"")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise UserError(f"image: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
+        height, width = image.shape[:2]
+        if self.model.config.reads.windows and max(height, width) > LENGTHY * min(height, width):
+            raise UserError(f"image: {width} x {height} pixels: one side is more than {LENGTHY} times the other, which "
+                            "this model sees nothing of; cut it into parts")
         classes = torch.from_numpy(class_embeddings(labels, self.encode, self.templates)).to(self.device)
         with torch.inference_mode():
             return head(self.model, self.prepare(image), classes, self.protocol)
+
+
+def encoder_of(folder: Path) -> Path:
+    """Where the frozen encoder of a model lies: beside it, or, for a seed of a recipe, beside the recipe's."""
+    own, recipe = folder / "encoder", folder.absolute().parent
+    if not own.exists() and recipe.name == "seeds" and (recipe.parent / "encoder").exists():
+        return folder.parent.parent / "encoder" if len(folder.parts) > 2 else recipe.parent / "encoder"
+    return own
+
+
+def check_encoder(model: Path, features: Path) -> None:
+    """Refuse features of another encoder than that of a model: of the same width they would be taken for its own.
+
+    Args:
+        model: its folder, with or without an encoder beside it.
+        features: folder of the encoder that the features were made by.
+
+    Raises:
+        UserError: that names both.
+    """
+    own = encoder_of(model)
+    if own.is_dir() and features.is_dir() and made_by(own) != made_by(features):
+        raise UserError(f"{model}: its encoder ({own}) is another than that of the features ({features}); take a model "
+                        "that was trained on them")
+
+
+def made_by(folder: Path) -> tuple[object, bytes]:
+    """What decides the features of an encoder's folder: its params but for the size of batches, and its reduction."""
+    try:
+        config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        said = config["encoder"], {key: value for key, value in config["params"].items() if key != "batch"}
+        return said, (folder / REDUCTION).read_bytes() if (folder / REDUCTION).exists() else b""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}/encoder.json: cannot be read ({one_line(error)})") from None
+
+
+def check_head(model: Any, encoder: Encoder | None, folder: Path) -> None:
+    """Refuse a model whose copy of the encoder's last block has another activation than the encoder.
+
+    Raises:
+        UserError: that says so.
+    """
+    head = None if encoder is None else encoder.head
+    for copied in (m.config for m in model.modules() if isinstance(m, DenseHead) and m.config.hidden):
+        if head is not None and head.config.hidden and head.config.quick != copied.quick:
+            names = ["QuickGELU" if quick else "GELU" for quick in (copied.quick, head.config.quick)]
+            raise UserError(f"{folder}: was trained with {names[0]} in the encoder's last block, but its encoder has "
+                            f"{names[1]}; train it again")
 
 
 def check_segments(model: Any, what: str) -> None:

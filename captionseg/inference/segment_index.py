@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from captionseg.encoders import Encoder, load_encoder, normalised
 from captionseg.inference.inputs import Prepared
+from captionseg.inference.predictor import check_encoder, encoder_of
 from captionseg.inference.words import class_vectors
 from captionseg.modeling import saved
 from captionseg.prepared import PreparedInputs
@@ -63,10 +64,10 @@ class SegmentModel:
         Raises:
             UserError: if the folder holds no model, or one that embeds no segments.
         """
-        where, found = detect(device).device, saved.load(folder)
+        where, found = detect(device).device, saved.load(folder, train="make segments")
         if not hasattr(found.model, "embed_inputs"):
             raise UserError(f"{folder}: a {found.name} embeds no segments; name a model of a recipe with `model: use`")
-        frozen = functools.cache(frozen or (lambda: load_encoder(folder / "encoder", device=device)))
+        frozen = functools.cache(frozen or (lambda: load_encoder(encoder_of(folder), device=device)))
         model = found.model.to(where)
         if model.config.reads.attached:
             model.attach(frozen())
@@ -150,6 +151,7 @@ def open_index(folder: Path, segments: Path, model: SegmentModel, prepared: Prep
         UserError: if there are no segments, or their pictures are not in the index of pictures.
     """
     shards = segment_shards(segments)
+    check_encoder(model.folder, prepared.encoder)
     source = {"model": digest([model.folder / "model.safetensors", model.folder / "config.json"]),
               "features": digest([prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))])}  # fmt: skip
     made_of = {shard: {**source, "segments": digest([file])} for shard, file in shards.items()}

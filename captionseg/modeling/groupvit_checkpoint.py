@@ -1,31 +1,35 @@
 """GroupViT checkpoints of transformers (nvidia/groupvit-gcc-yfcc and its like) into ours, and ours into theirs.
 
 A folder of theirs is config.json with model.safetensors or pytorch_model.bin; one of ours is what `saved` writes. All
-tensors have their counterpart but the temperature of the concept loss, which theirs has not.
+tensors have their counterpart but the temperature of the concept loss, which theirs has not. A field of either config
+is expressed in the other, or refused; those that only training reads (dropout, initial values, weights of losses) are
+left out.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from captionseg.encoders.clip_file import pixels_in
+from captionseg.encoders.clip_file import read_config as read_json
+from captionseg.grids import MEAN, STD
 from captionseg.modeling import saved
-from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small
-from captionseg.modeling.texts import CLIP_VOCABULARY, TextConfig
-from captionseg.modeling.towers import TowersConfig
+from captionseg.modeling.groupvit import GroupViT, groupvit_small
+from captionseg.modeling.groupvit_fields import check_expressible, config_of, config_to
 from captionseg.records import UserError, one_line
+from captionseg.runtime.weights import read_weights
 from captionseg.storage import write_json, write_tensors
 
+LARGEST_SCALE = math.log(100.0)
 STAGE = "vision_model.encoder.stages"
 OURS = r"^vision\.stages\.(\d+)\."
 RENAMES = (
@@ -110,89 +114,87 @@ def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
     return out
 
 
-def config_of(theirs: Mapping[str, Any]) -> GroupViTConfig:
-    """Our config of their config.json; what it does not say has the published value."""
-    base, vision, text = groupvit_small(), theirs.get("vision_config") or {}, theirs.get("text_config") or {}
-    towers = base.towers
-    given = {"size": "image_size", "patch": "patch_size", "width": "hidden_size", "heads": "num_attention_heads",
-             "depths": "depths", "group_tokens": "num_group_tokens", "assign_eps": "assign_eps"}  # fmt: skip
-    changes = {ours: vision[name] for ours, name in given.items() if name in vision}
-    tokens = changes.get("group_tokens", towers.encoder.group_tokens)
-    groups = list(vision.get("num_output_groups", [*towers.encoder.groups, towers.encoder.groups[-1]]))
-    encoder = dataclasses.replace(towers.encoder, **changes, groups=groups[: sum(t > 0 for t in tokens)])
-    words = TextConfig("clip", width=text.get("hidden_size", 256), depth=text.get("num_hidden_layers", 12),
-                       heads=text.get("num_attention_heads", 4), vocabulary=text.get("vocab_size", 49408))
-    return dataclasses.replace(base, towers=TowersConfig(
-        encoder, words, hidden=theirs.get("projection_intermediate_dim", towers.hidden),
-        embedding=theirs.get("projection_dim", towers.embedding), norm="batch"))
-
-
-def config_to(config: GroupViTConfig) -> dict[str, Any]:
-    """Their config.json of our config."""
-    encoder, words = config.towers.encoder, config.towers.text
-    vision = {"hidden_size": encoder.width, "intermediate_size": 4 * encoder.width, "depths": encoder.depths,
-              "num_hidden_layers": sum(encoder.depths), "num_group_tokens": encoder.group_tokens,
-              "num_output_groups": [*encoder.groups, encoder.groups[-1]][: len(encoder.depths)],
-              "num_attention_heads": encoder.heads, "image_size": encoder.size, "patch_size": encoder.patch,
-              "assign_eps": encoder.assign_eps}  # fmt: skip
-    text = {"hidden_size": words.width, "intermediate_size": 4 * words.width, "num_hidden_layers": words.depth,
-            "num_attention_heads": words.heads, "vocab_size": words.vocabulary or CLIP_VOCABULARY}  # fmt: skip
-    return {"model_type": "groupvit", "architectures": ["GroupViTModel"], "projection_dim": config.towers.embedding,
-            "projection_intermediate_dim": config.towers.hidden, "vision_config": vision,
-            "text_config": text}  # fmt: skip
-
-
 def read_theirs(folder: Path) -> GroupViT:
     """The model of a folder in the layout of transformers, in evaluation mode.
 
     Raises:
-        UserError: for a folder that holds no GroupViT.
+        UserError: for a folder that holds no GroupViT, or one that ours cannot express.
     """
+    config = read_config(folder)
+    if config.get("model_type") != "groupvit":
+        raise UserError(f"{folder}: a checkpoint of {config.get('model_type')!r}, not of groupvit")
+    tensors, binary = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if not tensors.exists() and not binary.exists():
+        raise UserError(f"{tensors}: no such file; give the folder of a GroupViT of transformers")
     try:
-        config = json.loads((folder / "config.json").read_text())
-        if config.get("model_type") != "groupvit":
-            raise UserError(f"{folder}: a checkpoint of {config.get('model_type')!r}, not of groupvit")
-        tensors, binary = folder / "model.safetensors", folder / "pytorch_model.bin"
-        state = load_file(tensors) if tensors.exists() else torch.load(binary, weights_only=True, map_location="cpu")
         model = GroupViT(config_of(config))
+        state = read_weights(tensors if tensors.exists() else binary)
         model.load_state_dict(to_ours(state, model))
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: no such file; give the folder of a GroupViT of transformers") from None
-    except UnpicklingError:
-        raise UserError(f"{binary}: holds more than tensors, and such a file can run code") from None
-    except (ValueError, TypeError, AttributeError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{folder}: not a checkpoint of GroupViT: {one_line(error)}") from None
+        check_pixels(folder)
     except UserError as error:
-        raise UserError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from None
+        raise UserError(f"{folder}: {str(error).removeprefix(f'{folder}: ').removeprefix(f'{folder}/')}") from None
+    except Exception as error:  # whatever a config may make of modules
+        raise UserError(f"{folder}: not a checkpoint of GroupViT: {one_line(error)}") from None
+    if float(model.caption_scale.detach()) > LARGEST_SCALE + 1e-3:
+        raise UserError(f"{folder}: logit_scale is {float(model.caption_scale.detach()):.4g}, above ln 100, at which "
+                        "ours ends")
     return model.eval()
 
 
-def expressible(towers: TowersConfig) -> bool:
-    """Whether transformers has a model of this form."""
-    encoder = towers.encoder
-    form = encoder.tokens, encoder.backbone, encoder.patch_norm, encoder.binding, towers.text.kind, towers.norm
-    return form == ("pixels", "", True, "groupvit", "clip", "batch")
+def check_pixels(folder: Path) -> None:
+    """Refuse a folder whose pictures are normalised by others than ImageNet's mean and deviation, which ours has.
+
+    Raises:
+        UserError: that says so.
+    """
+    path = folder / "preprocessor_config.json"
+    found = pixels_in(path, read_json(path), "image_mean", "image_std")
+    if found is not None and not np.allclose(found, (MEAN, STD), atol=1e-3):
+        raise UserError(f"{path}: image_mean and image_std cannot be expressed, only ImageNet's")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a model of either kind.
+
+    Raises:
+        UserError: where there is none.
+    """
+    path = folder / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = one_line(error) if folder.is_dir() else "there is no such folder"
+        raise UserError(f"{path}: cannot be read ({reason})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: cannot be read (it holds a {type(found).__name__}, not the config of a model)")
+    return found
 
 
 def convert(source: Path, target: Path) -> str:
-    """Convert a folder of either layout into the other; returns what was written.
+    """Convert a folder of either layout into the other; returns what was written, and what has no counterpart.
 
     Raises:
-        UserError: for a source that is neither, or a GroupViT that transformers cannot express.
+        UserError: for a source that is neither, a GroupViT that the other cannot express, or a target that is not
+            empty.
     """
-    try:
-        ours = "model" in json.loads((source / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{source}/config.json: cannot be read ({error})") from None
-    if not ours:
-        saved.save(target, "groupvit", read_theirs(source), {"prompts": "simple", "origin": source.name})
+    config = read_config(source)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target}: is there already and not an empty folder; name another one to write")
+    if "model" not in config:
+        model = read_theirs(source)
+        saved.save(target, "groupvit", model, {"prompts": "simple", "origin": source.name})
         return f"{target}: a groupvit of captionseg"
     found = saved.load(source)
-    config = getattr(found.model, "config", None)
-    if not isinstance(config, GroupViTConfig) or not expressible(config.towers):
-        raise UserError(f"{source}: only a groupvit on patches of pixels with text: clip, binding: groupvit and norm: "
-                        "batch has a counterpart in transformers")
+    config = found.model.config
+    try:
+        check_expressible(config)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
     state = to_theirs({k: v.contiguous() for k, v in found.model.state_dict().items()})
+    state["logit_scale"] = state["logit_scale"].clamp(max=LARGEST_SCALE)  # beyond it ours does not go
     write_tensors(state, target / "model.safetensors", {"format": "pt"})
     write_json(config_to(config), target / "config.json")
-    return f"{target}: a GroupViTModel of transformers"
+    left = [] if config.zero_shot == groupvit_small().zero_shot else ["zero_shot"]
+    left += [name for name in ("refine", "masks") if found.context.get(name)]
+    behind = f"; {', '.join(left)} of ours has no counterpart there and stays behind" if left else ""
+    return f"{target}: a GroupViTModel of transformers{behind}"

@@ -5,48 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.encoders.clip_file import Asked, ClipFile, activation, kind, read_clip
 from captionseg.encoders.lite0_minilm import image_weights
 from captionseg.modeling.group_encoder import GroupEncoder
-from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneMaps, Network
-from captionseg.modeling.layers.clip_tower import ClipTower
+from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneMaps, Network, statistics
+from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
 from captionseg.modeling.layers.tokens import PatchTokens
-from captionseg.records import UserError, one_line
+from captionseg.records import UserError
+from captionseg.runtime.weights import check_like, read_weights
 
 PACKAGED = "packaged"
-WRAPPERS = ("state_dict", "model", "teacher", "student")
-PREFIXES = re.compile(r"^(module\.|backbone\.)+")
-
-
-def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a file: safetensors, or a checkpoint of torch that holds tensors alone.
-
-    Raises:
-        UserError: if it is missing or holds anything else.
-    """
-    path = Path(path)
-    try:
-        found: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(
-            path, weights_only=True, map_location="cpu")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file of weights") from None
-    except UnpicklingError:
-        raise UserError(f"{path}: holds more than tensors, and such a file can run code; take safetensors") from None
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: not a file of weights: {one_line(error)}") from None
-    if not isinstance(found, Mapping):
-        raise UserError(f"{path}: not a file of weights: it holds a {type(found).__name__}, not tensors by name")
-    while (inner := next((found[w] for w in WRAPPERS if isinstance(found.get(w), Mapping)), None)) is not None:
-        found = inner
-    return {PREFIXES.sub("", k): v for k, v in found.items() if isinstance(v, Tensor)}
 
 
 def start_from(encoder: GroupEncoder) -> None:
@@ -63,11 +37,15 @@ def start_from(encoder: GroupEncoder) -> None:
         net = encoder.tokens.projection.net  # type: ignore[union-attr]
         net.load_state_dict(image_weights(net), strict=False)  # type: ignore[union-attr,arg-type]
         return
-    given = read_weights(path)
-    if isinstance(encoder.tokens.projection, BackboneMaps):
-        fill(encoder.tokens.projection.net, resized(given, encoder.tokens.projection.net), path)
+    maps = encoder.tokens.projection
+    if isinstance(maps, BackboneMaps):
+        file = read_clip(path)
+        check_activation(file, Network(encoder.config.backbone, path), maps.net)
+        fill(maps.net, resized(file.tensors, maps.net), path)
+        take_pixels(maps, file)
     else:
-        fill(encoder, of_vit(given, encoder, encoder.tokens.side), path, needed=("tokens.projection", "stages"))
+        fill(encoder, of_vit(read_weights(path), encoder, encoder.tokens.side), path,
+             needed=("tokens.projection", "stages"))
 
 
 def check_packaged(where: str, name: str) -> None:
@@ -93,11 +71,55 @@ def frozen_blocks(network: Network) -> BackboneBlocks:
     if path == PACKAGED:
         check_packaged("networks", network.name)
         blocks.net.load_state_dict(image_weights(blocks.net), strict=False)
-    elif isinstance(blocks.net, ClipTower):
-        fill(blocks.net, read_weights(path), path)
-    else:
-        fill(blocks.net, timm_names(read_weights(path), blocks.net, path), path)
+        return blocks
+    file = read_clip(path)
+    check_activation(file, network, blocks.net)
+    given = file.tensors if isinstance(blocks.net, ClipTower) else timm_names(file.tensors, blocks.net, path)
+    fill(blocks.net, given, path)
+    take_pixels(blocks, file)
     return blocks
+
+
+def check_activation(file: ClipFile, network: Network, net: nn.Module) -> None:
+    """Refuse weights of a CLIP for a network with another activation: their shapes are the same.
+
+    Raises:
+        UserError: that names the network which the file is of, or both where nothing says which.
+    """
+    name = network.name
+    own = "quickgelu" in name.lower()
+    if "clip" not in name.lower():
+        return
+    listed = clip_twin(name) if name.startswith(PREFIX) else timm_twin(name)
+    has = any(type(module).__name__ == "QuickGELU" for module in net.modules())
+    quick = activation(file, Asked(network.activation, own, "" if own else listed, name, "networks: activation"))
+    if quick != has:
+        says = f"{file.said[0].by} says" if file.said else f"activation: {network.activation} says"
+        raise UserError(f"{file.path}: {says} {kind(quick)}, but {name} has {kind(has)}; name "
+                        f"{listed if quick else name.replace('_quickgelu', '').removesuffix('-quickgelu')}")
+
+
+def clip_twin(name: str) -> str:
+    """open_clip's network of the same shape with QuickGELU; empty where it has none."""
+    import open_clip
+
+    twin = f"{name}-quickgelu"
+    return twin if twin.removeprefix(PREFIX) in open_clip.list_models() else ""
+
+
+def timm_twin(name: str) -> str:
+    """timm's network of the same shape with QuickGELU; empty where it has none, or a tag names weights."""
+    import timm
+
+    twin = re.sub(r"_clip_(?!quickgelu)", "_clip_quickgelu_", name)
+    return twin if twin != name and "." not in name and timm.is_model(twin) else ""
+
+
+def take_pixels(module: BackboneMaps | BackboneBlocks, file: ClipFile) -> None:
+    """Give a network the mean and the deviation that a file says its pictures were normalised by, where it does."""
+    if file.pixels is not None:
+        for name, value in zip(("factor", "shift"), statistics(file.pixels._asdict()), strict=True):
+            getattr(module, name).copy_(value)
 
 
 def timm_names(given: dict[str, Tensor], net: Any, path: str) -> dict[str, Tensor]:
@@ -184,7 +206,6 @@ def fill(module: nn.Module, given: Mapping[str, Tensor], path: Path | str, *, ne
         if name not in given:
             if name.startswith(needed) and not ours.search(name) and not name.endswith("num_batches_tracked"):
                 raise UserError(f"{path}: does not fit this network: no tensor {name}")
-        elif given[name].shape != tensor.shape:
-            raise UserError(f"{path}: does not fit this network: {name} is {list(given[name].shape)}, expected "
-                            f"{list(tensor.shape)}")
+        else:
+            check_like(name, given[name], tensor, path, "this network")
     module.load_state_dict({k: v for k, v in given.items() if k in own}, strict=False)

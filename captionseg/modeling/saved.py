@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from captionseg.modeling import MODELS
-from captionseg.records import UserError
+from captionseg.records import UserError, one_line
+from captionseg.runtime.weights import load_into
 from captionseg.storage import write_json, write_tensors
 from captionseg.typed import build
 
@@ -41,23 +42,43 @@ def save(folder: Path, name: str, model: torch.nn.Module, context: dict[str, Any
     write_json({"model": name, "config": config, "context": context}, folder / "config.json")
 
 
-def load(folder: Path) -> SavedModel:
+def load(folder: Path, *, train: str = "dvc repro") -> SavedModel:
     """The inverse of `save`.
+
+    Args:
+        folder: that holds it.
+        train: what trains a model of the kind that is needed, for the line that says that there is none.
 
     Raises:
         UserError: for a folder without a model, or files that do not fit together.
     """
+    path, weights = folder / "config.json", folder / "model.safetensors"
+    for file in (path, weights):
+        if not file.exists():
+            raise UserError(f"{file}: no such file; {advice(folder, train)}")
+    wrong = f"{folder}: not a model of this version of captionseg"
     try:
-        saved = json.loads((folder / "config.json").read_text())
+        saved = json.loads(path.read_text(encoding="utf-8"))
         config_class, module_class = MODELS[saved["model"]]
         if not isinstance(saved["config"], dict):
             raise TypeError(f"config: expected a mapping, found {saved['config']!r}")
         model = module_class(build(config_class, saved["config"], "config"))
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        return SavedModel(saved["model"], model.eval(), saved["context"])
-    except (FileNotFoundError, NotADirectoryError) as error:
-        missing = error.filename or folder / "model.safetensors"  # safetensors does not say which
-        raise UserError(f"{missing}: no such file; train a model first (`dvc repro`) or name its folder") from None
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UserError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{folder}: not a model of this version of captionseg: {reason}") from None
+        if not isinstance(saved["context"], dict):
+            raise TypeError(f"context: expected a mapping, found {saved['context']!r}")
+    except KeyError as error:
+        raise UserError(f"{wrong}: config.json: no {one_line(error)}") from None
+    except Exception as error:  # whatever a config may make of modules
+        raise UserError(f"{wrong}: {one_line(error) or type(error).__name__}") from None
+    try:
+        tensors = load_file(weights)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{wrong}: {weights.name}: {one_line(error)}") from None
+    load_into(model, tensors, weights, f"a {saved['model']} of its config.json")
+    return SavedModel(saved["model"], model.eval(), saved["context"])
+
+
+def advice(folder: Path, train: str) -> str:
+    """What to do where a folder holds no model."""
+    if found := sorted(folder.glob("seeds/*/model.safetensors")):
+        return f"name the folder of a seed, such as {found[0].parent}"
+    return f"train a model first (`{train}`) or name its folder"

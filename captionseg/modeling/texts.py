@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from captionseg.modeling.layers.text import TextTransformer
 from captionseg.records import UserError, one_line
+from captionseg.runtime.weights import load_into
 from captionseg.storage import package_path
 from captionseg.text.tokenizers import DEFAULT_BERT
 from captionseg.typed import Count, Natural, ShareBelowOne
@@ -51,6 +52,8 @@ class TextConfig:
 
 
 CLIP_VOCABULARY, BERT_VOCABULARY = 49408, 30522
+FORM = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute", "is_decoder": False}
+"""What `BertText` is, and no tensor's shape tells of a checkpoint."""
 
 
 def folder_of(config: TextConfig) -> Path | None:
@@ -73,6 +76,8 @@ def with_sizes(config: TextConfig) -> TextConfig:
         given = json.loads((folder / "config.json").read_text())
         if given["model_type"] != "bert":
             raise UserError(f"{folder}: a checkpoint of {given['model_type']!r}, not of bert")
+        if wrong := next((name for name, value in FORM.items() if given.get(name, value) != value), None):
+            raise UserError(f"{folder}: a bert with {wrong} {given[wrong]!r}; only {FORM[wrong]!r} can be expressed")
         return replace(config, width=given["hidden_size"], depth=given["num_hidden_layers"],
                        heads=given["num_attention_heads"], vocabulary=given["vocab_size"],
                        hidden=given["intermediate_size"])
@@ -112,11 +117,15 @@ class BertText(nn.Module):
 
         logging.disable_progress_bar()
         try:
-            given = BertModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True,
-                                              add_pooling_layer=False)  # fmt: skip
-            self.net.load_state_dict(given.state_dict())
+            reader: Any = BertModel
+            given, report = reader.from_pretrained(str(folder), local_files_only=True, use_safetensors=True,
+                                                   add_pooling_layer=False, output_loading_info=True)  # fmt: skip
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{folder}: not a checkpoint of bert: {one_line(error)}") from None
+        if lost := sorted([*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]):
+            raise UserError(f"{folder}: not a checkpoint of bert: {len(lost)} tensors are missing or have another "
+                            f"shape, {lost[0]} among them")
+        load_into(self.net, given.state_dict(), folder, "a BERT of this size")
 
 
 def text_encoder(config: TextConfig) -> TextTransformer | BertText | None:

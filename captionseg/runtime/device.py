@@ -52,11 +52,15 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
     """
     available = torch.cuda.is_available()
     try:
-        torch.device("cpu" if device == "auto" else device)
+        kind = torch.device("cpu" if device == "auto" else device)
     except RuntimeError:
+        kind = None
+    if kind is None or kind.type not in ("cpu", "cuda"):
         raise UserError(f"device {device!r}: no such device (valid: auto, cpu, cuda, cuda:N)") from None
     if device.startswith("cuda") and not available:
         raise UserError(f"device {device!r}: no CUDA GPU is visible; use device auto or cpu")
+    if kind.index is not None and kind.type == "cuda" and kind.index >= torch.cuda.device_count():
+        raise UserError(f"device {device!r}: there are {torch.cuda.device_count()} GPUs, the first is cuda:0")
     chosen = ("cuda" if available else "cpu") if device == "auto" else device
     return Runtime(chosen, ("bf16" if has_bf16(chosen) else "fp32") if precision == "auto" else precision)
 

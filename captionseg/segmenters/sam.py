@@ -67,11 +67,17 @@ def load(checkpoint: Path, arch: str, where: str = "segment_text.sam") -> Any:
     import torch
     from segment_anything import sam_model_registry
 
+    from captionseg.runtime.weights import check_finite
+
     if not checkpoint.is_file():
         raise UserError(f"{where}.checkpoint: no file {str(checkpoint)!r}; give the path of the {arch} weights")
     model = sam_model_registry[arch]()
     try:
-        model.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
+        given = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        check_finite(given, checkpoint)
+        model.load_state_dict(given)
+    except UserError:
+        raise
     except Exception as error:
         line = " ".join(str(error).split())[:200]
         raise UserError(f"{checkpoint}: not the weights of SAM {arch} ({line}); check {where}.arch") from None

@@ -107,6 +107,12 @@ def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
         (["PICTURE", "--labels", ",".join(map(str, range(256)))], "at most 255"),
         (["PICTURE", "--labels", "a", "--out", "over.doc"], "over.doc: not a name for a picture"),
         (["PICTURE", "--labels", "a", "--mask", "labels.jpg"], "labels.jpg: labels are written as PNG"),
+        (["PICTURE", "--labels", "a", "--out", "PICTURE"], "zebra.jpg: is the picture itself, which is never written"),
+        (["PICTURE", "--labels", "a", "--out", "a.png", "--mask", "a.png"], "a.png: --mask and --out name one file"),
+        (["PICTURE", "--labels", "a", "--background", "nan"], "--background: 'nan' is not a number from -1 to 1"),
+        (["PICTURE", "--labels", "a", "--background", "2"], "--background: '2' is not a number from -1 to 1"),
+        ([".", "--labels", "a"], ".: a folder; name an image file"),
+        (["PICTURE", "--labels", "a", "--out", f"{'x' * 300}.png"], "File name too long"),
     ],
 )
 def test_mistakes_are_one_line(picture, capsys, arguments, message):
@@ -118,6 +124,26 @@ def test_mistakes_are_one_line(picture, capsys, arguments, message):
     assert err[0].startswith("error: ")
     assert message in err[0]
     assert sorted(picture.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("option", ["--out", "--mask"])
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_the_picture_is_never_written_over(picture, capsys, option, link):
+    """Whatever name leads to it."""
+    source = picture.rename(picture.with_name("source.png"))
+    before, other = source.read_bytes(), picture.with_name("other.png")
+    getattr(other, link)(source)
+    assert cli.main(["segment", str(source), "--labels", "a", option, str(other)]) == 1
+    assert "is the picture itself" in said(capsys)[1][0]
+    assert source.read_bytes() == before
+
+
+def test_results_of_an_earlier_call_are_replaced(picture, capsys):
+    out = picture.with_name("zebra_segments.png")
+    out.write_text("of an earlier call")
+    assert cli.main(["segment", str(picture), "--labels", "a"]) == 0
+    with Image.open(out) as image:
+        assert image.format == "PNG"
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path, capsys):
@@ -172,8 +198,8 @@ def test_convert_both_ways(tmp_path, capsys):
     from captionseg.typed import replaced
 
     encoder = {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
-               "groups": [4], "binding": "groupvit"}  # fmt: skip
-    config = replaced(GroupViTConfig(), {"towers": {
+               "groups": [4], "binding": "groupvit", "assign": "gumbel"}  # fmt: skip
+    config = replaced(GroupViTConfig(), {"pool": "mean", "towers": {
         "encoder": encoder, "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
         "hidden": 8, "embedding": 4, "norm": "batch"}}, "small")  # fmt: skip
     saved.save(tmp_path / "ours", "groupvit", GroupViT(config), {})
@@ -189,6 +215,10 @@ def test_convert_both_ways(tmp_path, capsys):
         mask = tmp_path / "mask.png"
         assert cli.main([*command, "--mask", str(mask), *extra]) == 0
         assert (np.array(Image.open(mask)) == 255).any() == left  # no trained model is that sure
+    thin = tmp_path / "thin.png"
+    Image.fromarray(np.zeros((2, 600, 3), np.uint8)).save(thin)
+    assert cli.main(["segment", str(thin), *command[2:]]) == 1
+    assert "600 x 2 pixels: one side is more than 32 times the other" in capsys.readouterr().err
     assert cli.main([*command, "--masks", "hierarchy"]) == 1
     assert "a groupvit reads no segments; leave masks out" in capsys.readouterr().err
     assert cli.main(["convert", "groupvit", str(tmp_path / "nowhere"), str(tmp_path / "x")]) == 1
@@ -235,7 +265,8 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
         (["dog", "-k", "0"], "-k: 0 segments are none"),
         (["dog", "--out", "found.txt"], "found.txt: not a name for a picture"),
         (["dog", "--out", "FILE/found.png"], "no folder that can be written to"),
-        (["dog", "--model", "nowhere"], "no such file; train a model first"),
+        (["dog", "--model", "nowhere"], "no such file; train a model first (`make segments`)"),
+        (["dog", "--min-score", "nan"], "--min-score: 'nan' is not a number"),
         (["dog", "--segments", "nowhere/segments"], "nowhere/segments: no segments; run"),
         (["dog", "--model", "MIL"], "a segment_mil embeds no segments"),
     ],

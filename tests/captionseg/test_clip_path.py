@@ -34,7 +34,8 @@ def clip_world(root: Path, toy, model: str) -> World:
     torch.manual_seed(0)
     weights = open_clip.create_model(model).state_dict()
     torch.save({k: v.half() if v.is_floating_point() else v for k, v in weights.items()}, root / "weights.pt")
-    chosen = OpenClipParams(model, str(root / "weights.pt"), batch=8, dense="tokens")
+    chosen = OpenClipParams(model, str(root / "weights.pt"), batch=8, dense="tokens",
+                            activation="gelu")
     return make_world(root, toy, IndexParams(encoder="open_clip", open_clip=chosen, backend="exact", neighbours=8))
 
 

@@ -17,14 +17,17 @@ PUBLISHED = {"ade20k", "any_folder", "cityscapes", "coco", "context", "imagenet"
 FAMILIES = {
     "curation": (["RULES"], {"archive", "clustering", "corpus", "labelling", "measure", "pipeline", "relevance", "rule",
                              "sampling"}),
-    "datasets": (["SOURCES"], {"captions", "complete", "debian", "pictures", "scene_assets", "shards", "source"}),
-    "encoders": (["ENCODERS"], {"alignment", "dense_head", "encoder", "reduction", "text_space", "text_tower"}),
+    "datasets": (["SOURCES"], {"captions", "complete", "debian", "pictures", "scene_assets", "shards", "source",
+                               "tables"}),
+    "encoders": (["ENCODERS"], {"alignment", "clip_file", "dense_head", "encoder", "open_clip_weights", "reduction",
+                                  "text_space", "text_tower"}),
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"], {"islands", "overlap", "pooling", "segmenter"}),
     "grounding": (["GROUNDERS"], {"grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus"}),
     "modeling": (["MODELS"], {"attached", "backbone", "bags", "clip_tower", "completion", "group_encoder",
-                              "group_readout", "grounder", "grouping", "groupvit_checkpoint", "highlight", "live",
+                              "group_readout", "grounder", "grouping", "groupvit_checkpoint", "groupvit_fields",
+                              "highlight", "live",
                               "merging", "pairs", "pretrained", "regions", "saved", "segmenter", "text", "texts",
                               "tokens", "towers", "transformer", "word_segments", "zero_shot"}),
     "benchmarks": (["BENCHMARKS"], {"areas", "benchmark", "classification", "coco_json", "command",
@@ -35,6 +38,7 @@ FAMILIES = {
 # modules whose test has another name
 TESTED_ELSEWHERE = {
     "captionseg/__main__.py": "tests/captionseg/test_cli.py",
+    "captionseg/encoders/open_clip_weights.py": "tests/captionseg/encoders/test_clip_file.py",
     "captionseg/expectations/pairs.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
@@ -44,6 +48,7 @@ TESTED_ELSEWHERE = {
     "captionseg/modeling/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
+    "captionseg/runtime/torchscript.py": "tests/captionseg/runtime/test_weights.py",
     "captionseg/training/keep.py": "tests/captionseg/training/test_fit.py",
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class BackboneMaps(nn.Module):
     def __init__(self, name: str, width: int, *, size: int, stride: int = 16, frozen: bool = True) -> None:
         super().__init__()
         net = create(name, {"img_size": size, "dynamic_img_size": True}, {"output_stride": stride}, {})
-        for buffer, value in zip(("factor", "shift"), statistics(net), strict=True):
+        for buffer, value in zip(("factor", "shift"), statistics(net.pretrained_cfg), strict=True):
             self.register_buffer(buffer, value, persistent=False)
         self.net, self.frozen = net.requires_grad_(not frozen).eval(), frozen  # one picture is no batch for a norm
         with torch.no_grad():
@@ -73,11 +74,13 @@ class Network:
             open_clip lists it, such as open_clip:ViT-L-14-336-quickgelu.
         weights: file of its weights; `packaged` takes those that come with tf_efficientnet_lite0.
         blocks: so many of the last are taken, of a network that is no transformer its stages; 0 takes all.
+        activation: of a CLIP, for a file that does not say what it was trained with; it has to be that of `name`.
     """
 
     name: str
     weights: str = ""
     blocks: Natural = 0
+    activation: Literal["auto", "quick_gelu", "gelu"] = "auto"
 
     def __post_init__(self) -> None:
         if self.blocks < 0:
@@ -116,7 +119,7 @@ class BackboneBlocks(nn.Module):
             net = create(network.name, {**sizes, "weight_init": "skip"}, sizes, {})
         self.net = net.requires_grad_(False).eval()
         self.blocks, self.token = network.blocks or None, getattr(self.net, "cls_token", None) is not None
-        for name, value in zip(("factor", "shift"), statistics(self.net), strict=True):
+        for name, value in zip(("factor", "shift"), statistics(self.net.pretrained_cfg), strict=True):
             self.register_buffer(name, value, persistent=False)
 
     @torch.no_grad()
@@ -151,10 +154,10 @@ def probe(network: Network, side: int) -> tuple[list[int], int]:
     return [x.shape[3] for x in maps], max(stage["reduction"] for stage in blocks.net.feature_info)
 
 
-def statistics(net: Any) -> tuple[Tensor, Tensor]:
-    """Factor and shift, [3, 1, 1] each, from pictures normalised by ImageNet's statistics to the network's own."""
+def statistics(config: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Factor and shift, [3, 1, 1] each, from pictures normalised by ImageNet's mean and std to those of a config."""
     given = torch.tensor((MEAN, STD))
-    wanted = torch.tensor((net.pretrained_cfg["mean"], net.pretrained_cfg["std"]))
+    wanted = torch.tensor((config["mean"], config["std"]))
     return (given[1] / wanted[1])[:, None, None], ((given[0] - wanted[0]) / wanted[1])[:, None, None]
 
 

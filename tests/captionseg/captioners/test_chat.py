@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from captionseg.captioners import CaptionError, CaptionParams, Decoding
@@ -130,6 +131,14 @@ def broken(checkpoint, tmp_path, case):
         automatic = {"AutoConfig": "evil.Config", "AutoModelForImageTextToText": "evil.Model"}
         (folder / "config.json").write_text(json.dumps({**config, "model_type": "evil", "auto_map": automatic}))
         (folder / "evil.py").write_text("raise SystemExit('code of the folder ran')")
+    elif case in ("nan", "lost"):
+        tensors = load_file(folder / "model.safetensors")
+        name = next(key for key, tensor in tensors.items() if "norm" in key and tensor.is_floating_point())
+        if case == "nan":
+            tensors[name][0] = torch.nan
+        else:
+            del tensors[name]
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     elif case == "template":
         (folder / "chat_template.jinja").unlink()
     return folder
@@ -138,7 +147,8 @@ def broken(checkpoint, tmp_path, case):
 @pytest.mark.parametrize(
     ("case", "message"),
     [("pickle", "no config.json with"), ("weights", "no chat model"), ("text", "no chat model"),
-     ("code", "no chat model"), ("template", "no chat template")],
+     ("code", "no chat model"), ("template", "no chat template"), ("nan", "tensor .* holds NaN"),
+     ("lost", "1 tensors are missing")],
 )  # fmt: skip
 def test_folders_that_will_not_do(checkpoint, tmp_path, case, message):
     with pytest.raises(UserError, match=message) as error:

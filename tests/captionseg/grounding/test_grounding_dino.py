@@ -288,6 +288,13 @@ def test_a_part_of_the_weights_another_model_and_other_word_pieces_are_one_line_
     save_file({k: v for k, v in tensors.items() if k != lost}, part / "model.safetensors", metadata={"format": "pt"})
     assert f"lacks 1 tensors, {lost} among them" in refused(part)
 
+    nan = copied(folder, tmp_path / "nan")
+    tensors = load_file(nan / "model.safetensors")
+    name = next(key for key, tensor in tensors.items() if tensor.is_floating_point() and tensor.ndim == 2)
+    tensors[name][0, 0] = torch.nan
+    save_file(tensors, nan / "model.safetensors", metadata={"format": "pt"})
+    assert "holds NaN" in refused(nan)
+
     other = copied(folder, tmp_path / "other")
     (other / "config.json").write_text(BertConfig(hidden_size=16, num_attention_heads=2).to_json_string())
     assert "does not load as a Grounding DINO" in refused(other)

@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import io
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +16,9 @@ import torch
 from PIL import Image
 
 from captionseg.datasets.shards import read_images
+from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.inference import Predictor, Protocol, RefineParams, read_image
+from captionseg.inference.predictor import check_encoder, check_head
 from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import UserError
@@ -254,3 +258,40 @@ def test_a_damaged_picture_is_read_or_refused_but_never_crashes(tmp_path, kind):
         path.write_bytes(data)
         with contextlib.suppress(UserError):
             assert read_image(path).shape[2] == 3
+
+
+def test_a_seed_of_a_recipe_has_the_recipes_encoder(folder, tmp_path_factory):
+    """At 057bf04 `--model models/X/seeds/0` was told to run `dvc repro index`."""
+    recipe = tmp_path_factory.mktemp("models") / "recipe"
+    seed = recipe / "seeds" / "0"
+    seed.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json"):
+        shutil.copyfile(folder / name, seed / name)
+    shutil.copytree(folder / "encoder", recipe / "encoder")
+    image = np.random.default_rng(0).integers(0, 255, (20, 25, 3), dtype=np.uint8)
+    found = [Predictor.load(path, device="cpu").segment(image, ["dog", "grass"]) for path in (seed, folder)]
+    np.testing.assert_array_equal(*found)
+    shutil.rmtree(recipe / "encoder")
+    with pytest.raises(UserError, match=r"no encoder saved there; name the recipe's folder, models/RECIPE"):
+        Predictor.load(seed, device="cpu").segment(image, ["dog"])
+
+
+def test_features_of_another_encoder_are_refused(folder, tmp_path_factory):
+    other = Path(shutil.copytree(folder / "encoder", tmp_path_factory.mktemp("features") / "encoder"))
+    check_encoder(folder, other)
+    config = json.loads((other / "encoder.json").read_text())
+    (other / "encoder.json").write_text(json.dumps(config | {"params": config["params"] | {"batch": 3}}))
+    check_encoder(folder, other)  # what comes out does not depend on it
+    (other / "encoder.json").write_text(json.dumps(config | {"encoder": "open_clip"}))
+    with pytest.raises(UserError, match=r"its encoder .* is another than that of the features"):
+        check_encoder(folder, other)
+
+
+def test_a_copied_block_with_another_activation_is_refused(tmp_path):
+    """Of a model that was trained when OpenAI's weights by path had GELU."""
+    model = torch.nn.Sequential(DenseHead(HeadConfig(4, 3, 8, quick=False)))
+    for quick in (False, True):
+        encoder = SimpleNamespace(head=DenseHead(HeadConfig(4, 3, 8, quick=quick)))
+        with pytest.raises(UserError, match=r"was trained with GELU .* has QuickGELU; train it again") \
+                if quick else contextlib.nullcontext():  # fmt: skip
+            check_head(model, encoder, tmp_path)  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import open_clip
 import pytest
 import timm
@@ -11,7 +13,15 @@ from safetensors.torch import save_file
 from captionseg.encoders.lite0_minilm import load_image_tower
 from captionseg.modeling.group_encoder import EncoderConfig, GroupEncoder
 from captionseg.modeling.layers.backbone import Network
-from captionseg.modeling.pretrained import fill, frozen_blocks, positions, read_weights, start_from, timm_names
+from captionseg.modeling.pretrained import (
+    fill,
+    frozen_blocks,
+    positions,
+    read_weights,
+    start_from,
+    timm_names,
+    timm_twin,
+)
 from captionseg.records import UserError
 
 VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 8, "depth": 3, "num_heads": 2, "num_classes": 0}
@@ -175,3 +185,60 @@ def test_files_of_dinov2_with_registers_have_the_position_of_cls():
     fill(net, timm_names(meta, net, "a.pth"), "a.pth")
     expected = given | {"cls_token": given["cls_token"] + 1.0}
     assert all(torch.equal(v, expected[k]) for k, v in net.state_dict().items())
+
+
+def openai_file(path, **more) -> dict[str, torch.Tensor]:
+    """A CLIP with what OpenAI's files hold beside the weights; the weights."""
+    given = clip(**more).state_dict()
+    numbers = {"input_resolution": 64, "context_length": 4, "vocab_size": 9}
+    torch.save(given | {k: torch.tensor(v) for k, v in numbers.items()}, path)
+    return given
+
+
+def test_a_tower_of_clip_has_the_activation_of_its_file(tmp_path, monkeypatch):
+    """At 057bf04 OpenAI's weights ran with GELU under a name without -quickgelu."""
+    config = {"embed_dim": 8, "vision_cfg": {"layers": 2, "width": 64, "head_width": 32, "patch_size": 32,
+                                             "image_size": 64}, "text_cfg": {}}  # fmt: skip
+    configs = {"two": config, "two-quickgelu": config | {"quick_gelu": True}, "one": config}
+    monkeypatch.setattr(open_clip, "list_models", lambda: list(configs))
+    monkeypatch.setattr(open_clip, "get_model_config", configs.get)
+    path = str(tmp_path / "clip.pt")
+    openai_file(path)
+    for name in ("two", "one"):
+        with pytest.raises(UserError, match=r"file of OpenAI's says QuickGELU, but open_clip:(two|one) has GELU; name"):
+            frozen_blocks(Network(f"open_clip:{name}", path))
+    net = frozen_blocks(Network("open_clip:two-quickgelu", path)).net.visual
+    assert {type(b.mlp.gelu).__name__ for b in net.transformer.resblocks} == {"QuickGELU"}
+    save_file(clip().state_dict(), tmp_path / "clip.safetensors")
+    silent = str(tmp_path / "clip.safetensors")
+    with pytest.raises(UserError, match=r"nothing says .*open_clip:two-quickgelu, or open_clip:two with networks"):
+        frozen_blocks(Network("open_clip:two", silent))
+    assert frozen_blocks(Network("open_clip:two", silent, activation="gelu"))
+    with pytest.raises(UserError, match="activation: gelu says GELU, but open_clip:two-quickgelu has QuickGELU; name"):
+        frozen_blocks(Network("open_clip:two-quickgelu", silent, activation="gelu"))
+
+
+def test_networks_of_timm_know_their_twin():
+    assert timm_twin("vit_large_patch14_clip_336") == "vit_large_patch14_clip_quickgelu_336"
+    assert timm_twin("vit_large_patch14_clip_336.laion2b_ft_in12k") == ""
+    assert timm_twin("vit_base_patch16_clip_quickgelu_224") == timm_twin("vit_base_patch16_plus_clip_240") == ""
+
+
+def test_a_network_sees_pixels_as_the_file_says(tmp_path):
+    save_file(timm.create_model("test_vit", pretrained=False).state_dict(), tmp_path / "net.safetensors")
+    network = Network("test_vit", str(tmp_path / "net.safetensors"))
+    before = frozen_blocks(network)
+    config = {"architecture": "vit_clip", "pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    after = frozen_blocks(network)
+    torch.testing.assert_close(after.factor.flatten(), torch.tensor([0.229, 0.224, 0.225]))
+    torch.testing.assert_close(after.shift.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+    assert not torch.equal(before.factor, after.factor)
+
+
+def test_weights_with_nan_are_refused(tmp_path):
+    state = vit().state_dict()
+    state["blocks.1.attn.qkv.bias"][3] = torch.nan
+    save_file(state, tmp_path / "vit.safetensors")
+    with pytest.raises(UserError, match=r"vit.safetensors: tensor blocks.1.attn.qkv.bias holds NaN"):
+        start_from(encoder(weights=str(tmp_path / "vit.safetensors")))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from captionseg.modeling.texts import BertText, TextConfig, padded, text_encoder, with_sizes
@@ -32,6 +33,32 @@ def test_sizes_and_weights_are_those_of_the_checkpoint(folder):
     expected = theirs(input_ids=tokens, attention_mask=(tokens != 0).long()).last_hidden_state
     torch.testing.assert_close(ours.eval().states(tokens), expected)
     torch.testing.assert_close(ours(tokens), expected[:, 0])
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"hidden_act": "relu"}, "a bert with hidden_act 'relu'; only 'gelu' can be expressed"),
+    ({"layer_norm_eps": 0.1}, "a bert with layer_norm_eps 0.1; only 1e-12"),
+    ({"position_embedding_type": "relative_key"}, "a bert with position_embedding_type"),
+])  # fmt: skip
+def test_what_no_shape_tells_is_refused(folder, change, message):
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | change))
+    with pytest.raises(UserError, match=message):
+        with_sizes(TextConfig("bert", weights=str(folder)))
+
+
+@pytest.mark.parametrize(("lost", "message"), [(True, "1 tensors are missing"), (False, "holds NaN")])
+def test_weights_that_are_missing_or_no_numbers(folder, lost, message):
+    """transformers makes random ones of what is missing."""
+    tensors = load_file(folder / "model.safetensors")
+    name = next(key for key in tensors if key.endswith("layer.1.output.dense.bias"))
+    if lost:
+        del tensors[name]
+    else:
+        tensors[name][0] = torch.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=message):
+        BertText(with_sizes(TextConfig("bert", weights=str(folder)))).start_from(folder)
 
 
 def test_padding_is_not_seen():

@@ -147,3 +147,8 @@ def test_a_missing_or_wrong_checkpoint_is_one_line(tmp_path, monkeypatch, model:
         with pytest.raises(UserError, match=r"not the weights of SAM vit_b.*segment_text\.sam\.arch") as error:
             load(path, "vit_b")
         assert "\n" not in str(error.value)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state["mask_decoder.iou_token.weight"].view(-1)[1] = torch.nan
+    torch.save(state, bad)
+    with pytest.raises(UserError, match=r"bad.pth: tensor mask_decoder.iou_token.weight holds NaN"):
+        load(bad, "vit_b")

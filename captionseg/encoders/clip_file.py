@@ -1,0 +1,314 @@
+"""What a file of CLIP's weights is: its tensors under open_clip's names, and what it, its name and its neighbours say.
+
+A state dict does not hold the activation of its MLPs, nor the heads of its attention, nor by which mean and deviation
+pictures were normalised. Each decides what comes out, so it is read from whatever says it, and never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from captionseg.records import UserError, one_line
+from captionseg.runtime.weights import metadata, read_weights
+
+log = logging.getLogger(__name__)
+
+OPENAI = ("input_resolution", "context_length", "vocab_size")
+"""Numbers beside the weights in OpenAI's own files, all of which have QuickGELU."""
+BY_TAG = "open_clip, which knows it by its name,"
+QUICK, PLAIN = "QuickGELU", "GELU"
+NAMES = {"quick_gelu": True, "quickgelu": True, "gelu": False}
+OPENAI_PIXELS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+ATTENTION_HEADS = {"vision_config": 12, "text_config": 8}
+"""What transformers takes where a config.json does not say."""
+FROM_TRANSFORMERS = (
+    (r"^text_model\.embeddings\.token_embedding\.weight$", "token_embedding.weight"),
+    (r"^text_model\.embeddings\.position_embedding\.weight$", "positional_embedding"),
+    (r"^text_model\.final_layer_norm\.", "ln_final."),
+    (r"^text_model\.encoder\.layers\.", "transformer.resblocks."),
+    (r"^text_projection\.weight$", "text_projection"),
+    (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
+    (r"^vision_model\.embeddings\.patch_embedding\.", "visual.conv1."),
+    (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
+    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),
+    (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
+    (r"^vision_model\.encoder\.layers\.", "visual.transformer.resblocks."),
+    (r"^visual_projection\.weight$", "visual.proj"),
+    (r"\.self_attn\.out_proj\.", ".attn.out_proj."), (r"\.layer_norm1\.", ".ln_1."), (r"\.layer_norm2\.", ".ln_2."),
+    (r"\.mlp\.fc1\.", ".mlp.c_fc."), (r"\.mlp\.fc2\.", ".mlp.c_proj."),
+)  # fmt: skip
+
+
+class Said(NamedTuple):
+    """That the weights were trained with QuickGELU, or with GELU, and what says so."""
+
+    quick: bool
+    by: str
+
+
+class Pixels(NamedTuple):
+    """Mean and deviation of three channels, for pixels in 0..1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """See the module's docstring.
+
+    Attributes:
+        path: of the file.
+        tensors: under open_clip's names.
+        said: of its activation, by whatever says it; empty where nothing does.
+        pixels: by which pictures are normalised; None where nothing says it.
+        config: {"model_cfg": ..} of open_clip or {"vision_config": .., "text_config": ..} of transformers that lies
+            beside it; empty where none does.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    said: tuple[Said, ...]
+    pixels: Pixels | None
+    config: Mapping[str, Any]
+
+
+def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFile:
+    """Read a file of weights and what there is beside it.
+
+    Args:
+        path: safetensors, tensors of torch, or TorchScript; open_clip's names, OpenAI's or those of transformers.
+        tag: what open_clip knows of the file, where it is one of its own.
+
+    Raises:
+        UserError: for a file that cannot be read, see `read_weights`, or a config beside it that cannot.
+    """
+    path = Path(path)
+    tensors = read_weights(path)
+    said, pixels, config = [], None, {}
+    if sum(name in tensors for name in OPENAI) > 1:
+        said.append(Said(True, "it is a file of OpenAI's"))
+        pixels = Pixels(*OPENAI_PIXELS)
+    said += by_metadata(path)
+    for read in (by_open_clip, by_transformers, by_timm):
+        found = read(path.parent)
+        if found is not None:
+            said.append(found[0])
+            pixels, config = pixels or found[1], config or found[2]
+    if tag is not None:
+        said.append(Said(bool(tag.get("quick_gelu")), BY_TAG))
+        pixels = pixels or Pixels(tuple(tag["mean"]), tuple(tag["std"]))
+    said += by_name(path)
+    return ClipFile(path, renamed(tensors), tuple(said), pixels, config)
+
+
+def by_metadata(path: Path) -> list[Said]:
+    """What the header of a safetensors file says."""
+    given = {key.lower(): value.lower() for key, value in metadata(path).items()}
+    out = [Said(NAMES[given[key]], f"its metadata, {key}") for key in ("hidden_act", "activation", "act_layer")
+           if given.get(key) in NAMES]  # fmt: skip
+    if given.get("quick_gelu") in ("true", "false", "1", "0"):
+        out.append(Said(given["quick_gelu"] in ("true", "1"), "its metadata, quick_gelu"))
+    return out
+
+
+def by_name(path: Path) -> list[Said]:
+    """What the name of a file, or of its folder, says: OpenAI's and those of -quickgelu have QuickGELU."""
+    for name in (path.name, path.absolute().parent.name):
+        if re.search(r"quick[-_]?gelu|(^|[^a-z])openai([^a-z]|$)", name.lower()):
+            return [Said(True, f"the name {name}")]
+    return []
+
+
+def by_open_clip(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
+    """What an open_clip_config.json says.
+
+    Raises:
+        UserError: for one that cannot be read.
+    """
+    path = folder / "open_clip_config.json"
+    config = read_config(path)
+    if not isinstance(config.get("model_cfg"), dict):
+        return None
+    pixels = pixels_in(path, config.get("preprocess_cfg") or {}, "mean", "std")
+    return Said(bool(config["model_cfg"].get("quick_gelu", False)), path.name), pixels, config
+
+
+def by_transformers(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
+    """What the config.json of a CLIP of transformers says, with the preprocessor_config.json beside it.
+
+    Raises:
+        UserError: for one that cannot be read, or another activation.
+    """
+    path = folder / "config.json"
+    config = read_config(path)
+    parts = [part for name in ATTENTION_HEADS if isinstance(part := config.get(name), dict)]
+    if config.get("model_type", "clip") != "clip" or len(parts) < len(ATTENTION_HEADS):
+        return None
+    acts = {
+        str(part.get("hidden_act", "quick_gelu")) for part in parts
+    }  # theirs where the file does not say
+    if len(acts) > 1 or not acts <= NAMES.keys():
+        raise UserError(
+            f"{path}: hidden_act {' and '.join(sorted(acts))}: both towers must have quick_gelu, or both "
+            "gelu"
+        )
+    other = folder / "preprocessor_config.json"
+    pixels = pixels_in(other, read_config(other), "image_mean", "image_std")
+    return Said(NAMES[acts.pop()], f"{path.name}, hidden_act"), pixels, config
+
+
+def by_timm(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
+    """What the config.json of an image tower of timm says.
+
+    Raises:
+        UserError: for one that cannot be read.
+    """
+    path = folder / "config.json"
+    config = read_config(path)
+    name, given = config.get("architecture"), config.get("pretrained_cfg")
+    if not isinstance(name, str) or "clip" not in name.lower() or not isinstance(given, dict):
+        return None
+    return (
+        Said("quickgelu" in name.lower(), f"{path.name}, architecture"),
+        pixels_in(path, given, "mean", "std"),
+        {},
+    )
+
+
+def pixels_in(path: Path, config: Mapping[str, Any], mean: str, std: str) -> Pixels | None:
+    """The mean and the deviation in a config; None where it has none.
+
+    Raises:
+        UserError: where they are not three numbers each.
+    """
+    if mean not in config or std not in config:
+        return None
+    values = [config[mean], config[std]]
+    if not all(
+        isinstance(v, list) and len(v) == 3 and all(isinstance(x, int | float) for x in v)
+        for v in values
+    ):
+        raise UserError(f"{path}: {mean} and {std} must be three numbers each")
+    return Pixels(*(tuple(map(float, v)) for v in values))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file.
+
+    Raises:
+        UserError: for a file that cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({one_line(error)}); it says what the weights beside it are"
+        ) from None
+    return found if isinstance(found, dict) else {}
+
+
+def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of OpenAI or of transformers under open_clip's names; numbers that are no weights are left out."""
+    given = {name: tensor for name, tensor in tensors.items()
+             if name not in OPENAI and not name.endswith((".position_ids", "attn_mask"))}  # fmt: skip
+    if "text_model.embeddings.token_embedding.weight" not in given:
+        return given
+    out, split = {}, {}
+    for name, tensor in given.items():
+        new = name
+        for old, own in FROM_TRANSFORMERS:
+            new = re.sub(old, own, new)
+        if part := re.search(r"\.self_attn\.([qkv])_proj\.(weight|bias)$", new):
+            split.setdefault(f"{new[: part.start()]}.attn.in_proj_{part[2]}", {})[part[1]] = tensor
+        else:
+            out[new] = (
+                tensor.T.contiguous() if new in ("text_projection", "visual.proj") else tensor
+            )
+    return out | {
+        name: torch.cat([parts[k] for k in "qkv"])
+        for name, parts in split.items()
+        if len(parts) == 3
+    }
+
+
+def kind(quick: bool) -> str:
+    """QuickGELU or GELU."""
+    return QUICK if quick else PLAIN
+
+
+def agreed(file: ClipFile) -> bool | None:
+    """The activation that all say; None where nobody says any.
+
+    Raises:
+        UserError: where one says this and one that.
+    """
+    found = {said.quick: said.by for said in file.said}
+    if len(found) == 2:
+        raise UserError(
+            f"{file.path}: {found[True]} says {QUICK}, {found[False]} says {PLAIN}; one of them is wrong"
+        )
+    return next(iter(found), None)
+
+
+class Asked(NamedTuple):
+    """What the user says of an activation.
+
+    Attributes:
+        choice: auto takes what the file says; else this is obeyed.
+        quick: whether the model's name says QuickGELU.
+        twin: whether there is a model of the same shape with the other activation, so that the name alone decides
+            nothing: QuickGELU's, for a name that does not end with -quickgelu.
+        model: its name.
+        where: dotted path of `choice`.
+    """
+
+    choice: str
+    quick: bool
+    twin: str
+    model: str
+    where: str
+
+
+def activation(file: ClipFile, asked: Asked) -> bool:
+    """Whether the MLPs of a checkpoint have QuickGELU.
+
+    Raises:
+        UserError: where the file and the name contradict each other, or nothing says it.
+    """
+    if asked.choice != "auto":
+        chosen = NAMES[asked.choice]
+        if against := next((said.by for said in file.said if said.quick != chosen), None):
+            log.warning(
+                "%s: taken with %s, as %s asks, though %s says %s",
+                file.path,
+                kind(chosen),
+                asked.where,
+                against,
+                kind(not chosen),
+            )
+        return chosen
+    found = agreed(file)
+    if asked.quick and found is False:
+        raise UserError(
+            f"{file.path}: {file.said[0].by} says {PLAIN}, but {asked.model} has {QUICK}; take the model "
+            f"without -quickgelu, or {asked.where}: quick_gelu"
+        )
+    if found is None and asked.twin and not asked.quick:
+        raise UserError(
+            f"{file.path}: nothing says whether these weights were trained with {QUICK} (OpenAI, MetaCLIP, "
+            f"DFN) or {PLAIN} (LAION, DataComp); take {asked.twin}, or {asked.model} with {asked.where}: "
+            "gelu"
+        )
+    return asked.quick if found is None else found

@@ -1,0 +1,304 @@
+"""A model of open_clip with the weights of a tag or of a file, as they were trained: activation, positions, pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from captionseg.encoders.clip_file import (
+    ATTENTION_HEADS,
+    BY_TAG,
+    OPENAI_PIXELS,
+    Asked,
+    ClipFile,
+    Pixels,
+    activation,
+    read_clip,
+)
+from captionseg.records import UserError, one_line
+from captionseg.runtime.weights import load_into
+
+if TYPE_CHECKING:
+    from captionseg.encoders.open_clip import OpenClipParams
+
+WHERE = "index.open_clip"
+SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+PIXELS = {"openai": Pixels(*OPENAI_PIXELS), "inception": Pixels((0.5,) * 3, (0.5,) * 3),
+          "imagenet": Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+          "none": Pixels((0.0,) * 3, (1.0,) * 3)}  # fmt: skip
+FREE = ("patch_dropout", "image_size", "timm_model_pretrained", "hf_model_pretrained", "timm_drop", "timm_drop_path",
+        "output_tokens", "hf_tokenizer_name", "tokenizer_kwargs")  # fmt: skip
+"""Fields of open_clip's configs that a model in use does not depend on, or that are checked elsewhere."""
+
+
+def load(params: OpenClipParams) -> Any:
+    """The model that the params name, on the CPU.
+
+    Raises:
+        UserError: for a model or tag that open_clip does not know, a file that does not fit, or one that does not say
+            what decides its results.
+    """
+    import open_clip
+
+    config = (
+        open_clip.get_model_config(params.model)
+        if params.model in open_clip.list_models()
+        else None
+    )
+    if config is None:
+        raise UserError(
+            f"{WHERE}.model: open_clip has no {params.model!r}; "
+            "`python -c 'import open_clip; print(open_clip.list_models())'` lists what it has"
+        )
+    twin, named = f"{params.model}-quickgelu", bool(config.get("quick_gelu", False))
+    if params.activation == "gelu" and params.model.endswith("-quickgelu"):
+        raise UserError(
+            f"{WHERE}: model {params.model} and activation: gelu contradict each other; leave one out"
+        )
+    asked = Asked(params.activation, named, twin if twin in open_clip.list_models() else "", params.model,
+                  f"{WHERE}.activation")  # fmt: skip
+    path, tag, downloaded = source(params)
+    if tag is not None and not asked.twin:
+        tag = {
+            **tag,
+            "quick_gelu": named,
+        }  # there is one model of this name, and it is what its tags are of
+    file = opened(path, tag, params.model)
+    if downloaded:  # what lies beside it in a cache is no better known
+        said = tuple(said for said in file.said if said.by == BY_TAG)
+        file = dataclasses.replace(file, said=said, pixels=pixels_of(tag or {}), config={})
+    quick = activation(file, asked)
+    pixels = normalisation(params, file, config, quick)
+    model = empty(params, quick, pixels)
+    check_config(file, config, model)
+    try:
+        load_into(model, fitted(file, model, params), path, params.model)
+    except UserError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"{WHERE}: {path} does not load into {params.model}: {reason}") from None
+    return model
+
+
+def opened(path: Path, tag: Mapping[str, Any] | None, model: str) -> ClipFile:
+    """See `read_clip`, for a model."""
+    try:
+        return read_clip(path, tag)
+    except UserError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"{WHERE}: {path} does not load into {model}: {reason}") from None
+
+
+def source(params: OpenClipParams) -> tuple[Path, Mapping[str, Any] | None, bool]:
+    """The file of the weights; what open_clip knows of it; and whether it was downloaded, for a tag.
+
+    Raises:
+        UserError: for a tag or a file that is not there.
+    """
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    given = params.pretrained
+    is_file = Path(given).suffix in SUFFIXES or "/" in given
+    if not is_file:
+        tags = open_clip.list_pretrained_tags_by_model(params.model)
+        if given not in tags:
+            raise UserError(
+                f"{WHERE}.pretrained: no tag {given!r} for {params.model} (tags: "
+                f"{', '.join(tags) or 'none'}); or give the path of a checkpoint"
+            )
+        tag: dict[str, Any] = get_pretrained_cfg(params.model, given)
+        try:
+            return Path(open_clip.download_pretrained(tag)), tag, True
+        except Exception as error:  # whatever a client of the network may raise
+            raise UserError(
+                f"{WHERE}: the weights of {params.model}, {given}, cannot be downloaded: "
+                f"{one_line(error)}; give the path of a file"
+            ) from None
+    if not Path(given).is_file():
+        raise UserError(f"{WHERE}.pretrained: no such file: {given}")
+    return Path(given), known(Path(given), params.model), False
+
+
+def known(path: Path, model: str) -> Mapping[str, Any] | None:
+    """What open_clip knows of a file by the name under which it is released, or its place in the hub's cache.
+
+    Names of OpenAI's files are their models' names, which anybody's files may have; those say by themselves what they
+    are.
+    """
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    for name in open_clip.list_pretrained_tags_by_model(model):
+        tag: dict[str, Any] = get_pretrained_cfg(model, name)
+        released = tag["url"].rsplit("/", 1)[-1]
+        hub = tag["hf_hub"].rsplit("/", 1)[0]
+        places = {"models--" + hub.replace("/", "--"), hub.rsplit("/", 1)[-1]} if hub else set()
+        if (name != "openai" and released == path.name) or places & set(path.absolute().parts[:-1]):
+            return tag
+    return None
+
+
+def normalisation(
+    params: OpenClipParams, file: ClipFile, config: Mapping[str, Any], quick: bool
+) -> Pixels:
+    """By which mean and deviation a model takes its pixels.
+
+    Raises:
+        UserError: where the tags of the model differ and nothing says of which the file is.
+    """
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    if params.normalise != "auto":
+        return PIXELS[params.normalise]
+    if file.pixels is not None:
+        return file.pixels
+    own = config.get("preprocess_cfg") or {}
+    if "mean" in own and "std" in own:
+        return pixels_of(own)
+    tags = [
+        get_pretrained_cfg(params.model, tag)
+        for tag in open_clip.list_pretrained_tags_by_model(params.model)
+    ]
+    found = {pixels_of(tag) for tag in tags if bool(tag.get("quick_gelu")) == quick}
+    if len(found) > 1:
+        raise UserError(
+            f"{file.path}: nothing says by which mean and deviation its pictures were normalised, and "
+            f"released weights of {params.model} differ; set {WHERE}.normalise: {' or '.join(PIXELS)}"
+        )
+    return found.pop() if found else PIXELS["openai"]
+
+
+def pixels_of(config: Mapping[str, Any]) -> Pixels:
+    """Those of a config of open_clip's own."""
+    return Pixels(tuple(config["mean"]), tuple(config["std"]))
+
+
+def empty(params: OpenClipParams, quick: bool, pixels: Pixels) -> Any:
+    """The model with random weights; nothing is downloaded for it."""
+    import open_clip
+
+    try:
+        with quiet():
+            model: Any = open_clip.create_model(
+                params.model, pretrained_text=False, quick_gelu=quick, force_image_size=params.size,
+                force_preprocess_cfg={"mean": pixels.mean, "std": pixels.std})  # fmt: skip
+    except Exception as error:  # whatever a model of others may raise
+        raise UserError(
+            f"{WHERE}: open_clip cannot build {params.model}: {one_line(error)}"
+        ) from None
+    patch = getattr(model.visual, "patch_size", None)
+    if params.size and patch and any(params.size % side for side in patch):
+        raise UserError(
+            f"{WHERE}.size: {params.size} is no multiple of {patch[0]} pixels, a patch of {params.model}"
+        )
+    return model
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without open_clip's warning that no weights were loaded: they are loaded here."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in record.getMessage()
+
+    top = logging.getLogger()
+    top.addFilter(wanted)
+    try:
+        yield
+    finally:
+        top.removeFilter(wanted)
+
+
+def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
+    """Refuse a file whose config describes another model: what no tensor's shape tells, such as the number of heads.
+
+    Raises:
+        UserError: that says what differs.
+    """
+    theirs = (
+        described(file, model)
+        if "model_cfg" not in file.config
+        else compared(file.config["model_cfg"], own)
+    )
+    if wrong := next(((name, a, b) for name, a, b in theirs if a != b), None):
+        raise UserError(
+            f"{file.path}: the config beside it says {wrong[0]}: {wrong[1]}, but the model that is named has "
+            f"{wrong[2]}; name the model that this file is of"
+        )
+
+
+def compared(theirs: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(field, theirs, ours) of two configs of open_clip, with the defaults of what they leave out."""
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+
+    for part, fields in (("vision_cfg", CLIPVisionCfg), ("text_cfg", CLIPTextCfg)):
+        defaults = {f.name: f.default for f in dataclasses.fields(fields)}
+        given = [
+            defaults | {k: v for k, v in config.get(part, {}).items() if k not in FREE}
+            for config in (theirs, own)
+        ]
+        for name in sorted(set(given[0]) | set(given[1])):
+            yield f"{part}.{name}", given[0].get(name), given[1].get(name)
+
+
+def described(file: ClipFile, model: Any) -> Iterator[tuple[str, Any, Any]]:
+    """(field, theirs, ours) of a config of transformers and a model of open_clip."""
+    text = getattr(model, "text", model)
+    towers = {
+        "vision_config": getattr(model.visual, "transformer", None),
+        "text_config": text.transformer,
+    }
+    for part, heads in ATTENTION_HEADS.items():
+        blocks = getattr(towers[part], "resblocks", None)
+        if part not in file.config or not blocks:
+            continue
+        given = file.config[part]
+        yield (
+            f"{part}.num_attention_heads",
+            given.get("num_attention_heads", heads),
+            blocks[0].attn.num_heads,
+        )
+        yield f"{part}.layer_norm_eps", given.get("layer_norm_eps", 1e-5), blocks[0].ln_1.eps
+
+
+def fitted(file: ClipFile, model: Any, params: OpenClipParams) -> dict[str, Tensor]:
+    """Tensors as the model has them; learnt positions are resized only where `size` asks for it.
+
+    Raises:
+        UserError: for a file of another size, or of texts of another length.
+    """
+    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
+
+    given = dict(file.tensors)
+    if "positional_embedding" in given and not hasattr(model, "positional_embedding"):
+        given = convert_to_custom_text_state_dict(given)
+    for name in ("logit_scale", "logit_bias"):
+        own = getattr(model, name, None)
+        if name in given and own is not None and given[name].numel() == own.numel():
+            given[name] = given[name].reshape(own.shape)
+    name, own = "visual.positional_embedding", getattr(model.visual, "positional_embedding", None)
+    found = given.get(name)
+    if found is None or own is None or found.ndim != 2 or len(found) == len(own):
+        return given
+    side = round((len(found) - 1) ** 0.5)
+    if params.size is None:
+        patch = model.visual.patch_size[0]
+        raise UserError(
+            f"{file.path}: of pictures of {side * patch} pixels, but {params.model} is of "
+            f"{model.visual.image_size[0]}; name the model of that size, or set {WHERE}.size: "
+            f"{side * patch} (or another, for which positions are resized)"
+        )
+    if side**2 + 1 != len(found) or found.shape[1] != own.shape[1]:
+        raise UserError(
+            f"{file.path} does not load into {params.model}: {name} is {list(found.shape)}, expected "
+            f"{list(own.shape)}"
+        )
+    resize_pos_embed(given, model)
+    return given

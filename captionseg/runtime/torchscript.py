@@ -1,0 +1,175 @@
+"""The tensors of a TorchScript archive (OpenAI's CLIP comes as such), without running anything of it.
+
+`torch.jit.load` compiles and runs what is in the archive, and `torch.load(weights_only=True)`
+refuses it. The archive is a ZIP: data.pkl describes a tree of modules, data/N are the numbers of
+its tensors. The description is read here opcode by opcode: what it names is compared with the few
+names of modules and tensors, and nothing is imported or called.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+DTYPES = {"FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
+          "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
+          "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8,
+          "BoolStorage": torch.bool}  # fmt: skip
+MOST = 100_000
+"""Modules of an archive: one that contains itself has no end."""
+
+
+class Name(NamedTuple):
+    """A class or a function that the archive names: never looked up."""
+
+    module: str
+    name: str
+
+
+class Module:
+    """A module of the archive: its attributes, and nothing of what it does."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a TorchScript archive: a ZIP of torch's with code in it."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(
+            part in name for name in archive.namelist() for part in ("/constants.pkl", "/code/")
+        )
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Every tensor of the archive's modules by its dotted name, as the state dict of the module has it.
+
+    Raises:
+        UnpicklingError: for an archive that asks for anything else than modules and tensors.
+        zipfile.BadZipFile, ValueError, KeyError, RuntimeError: for one that is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        name = next((n for n in archive.namelist() if n.endswith("/data.pkl")), "")
+        reader = Reader(archive, name.removesuffix("data.pkl"))
+        for opcode, argument, _ in pickletools.genops(archive.read(name)):
+            reader.step(opcode.name, argument)
+        top = reader.stack[-1]
+    out: dict[str, Tensor] = {}
+    waiting, seen = [("", top)], 0
+    while waiting:
+        prefix, module = waiting.pop()
+        if (seen := seen + 1) > MOST:
+            raise ValueError(f"more than {MOST} modules")
+        for key, value in module.state.items() if isinstance(module, Module) else ():
+            if isinstance(value, Module):
+                waiting.append((f"{prefix}{key}.", value))
+            elif isinstance(value, Tensor):
+                out[f"{prefix}{key}"] = value
+    return out
+
+
+class Reader:
+    """Opcode by opcode, the values that data.pkl describes, on a stack.
+
+    Args:
+        archive: that holds the numbers.
+        prefix: folder in it that all its files lie in.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
+        self.archive, self.prefix = archive, prefix
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[Any, Any] = {}
+
+    def step(self, code: str, argument: Any) -> None:
+        """Do what an opcode says.
+
+        Raises:
+            UnpicklingError: for one that no archive of modules and tensors has.
+        """
+        stack = self.stack
+        if code in PLAIN:
+            stack.append(PLAIN[code](argument))
+        elif code in ("BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = stack[-1]
+        elif code in ("BINGET", "LONG_BINGET"):
+            stack.append(self.memo[argument])
+        elif code == "BINPERSID":
+            stack.append(numbers(stack.pop(), self.archive, self.prefix))
+        elif code in ("NEWOBJ", "REDUCE", "BUILD"):
+            second, first = stack.pop(), stack.pop()
+            stack.append(made(code, first, second))
+        elif code not in ("PROTO", "FRAME", "STOP"):
+            self.gather(code)
+
+    def gather(self, code: str) -> None:
+        """Tuples, and lists and dicts with what stands above them. Raises as `step`."""
+        if code == "MARK":
+            self.marks.append(len(self.stack))
+            return
+        if code not in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPENDS", "SETITEMS"):
+            raise UnpicklingError(code)
+        start = len(self.stack) - int(code[5]) if code[5:] in ("1", "2", "3") else self.marks.pop()
+        found = self.stack[start:]
+        del self.stack[start:]
+        filled(code, self.stack, found)
+
+
+PLAIN: dict[str, Any] = {
+    "GLOBAL": lambda a: Name(*a.split(" ", 1)), "EMPTY_TUPLE": lambda _: (), "EMPTY_DICT": lambda _: {},
+    "EMPTY_LIST": lambda _: [], "NEWTRUE": lambda _: True, "NEWFALSE": lambda _: False, "NONE": lambda _: None,
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+                    lambda a: a)}  # fmt: skip
+"""Opcodes that put a value on the stack."""
+
+
+def filled(code: str, stack: list[Any], found: list[Any]) -> None:
+    """A tuple of what was found, or the list or dict below it with these."""
+    if code.startswith("TUPLE"):
+        stack.append(tuple(found))
+    elif code == "APPENDS":
+        stack[-1].extend(found)
+    else:
+        stack[-1].update(zip(found[::2], found[1::2], strict=True))
+
+
+def made(code: str, first: Any, second: Any) -> Any:
+    """A module, a tensor, or a typed list or dict as a plain one.
+
+    Raises:
+        UnpicklingError: for anything else that is to be called.
+    """
+    if code == "BUILD" and isinstance(first, Module) and isinstance(second, dict):
+        first.state = second
+        return first
+    if code == "NEWOBJ" and isinstance(first, Name) and first.module.split(".")[0] == "__torch__":
+        return Module()
+    if code == "REDUCE" and first == Name("torch._utils", "_rebuild_tensor_v2"):
+        row, offset, size, stride = second[:4]
+        return torch.as_strided(row, size, stride, offset).clone()
+    if code == "REDUCE" and first == Name("collections", "OrderedDict"):
+        return {}
+    if code == "REDUCE" and isinstance(first, Name) and first.module == "torch.jit._pickle":
+        return second[0]  # a list or a dict, and of which type it is
+    raise UnpicklingError(str(first))
+
+
+def numbers(pid: Any, archive: zipfile.ZipFile, prefix: str) -> Tensor:
+    """The numbers of a tensor, ("storage", its kind, a file, a device, their count), in one row."""
+    _, kind, key, _, count = pid
+    if not isinstance(kind, Name) or kind.module != "torch" or kind.name not in DTYPES:
+        raise UnpicklingError(str(kind))
+    dtype = DTYPES[kind.name]
+    data = bytearray(archive.read(f"{prefix}data/{key}"))
+    return (
+        torch.frombuffer(data, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
+    )
