@@ -21,7 +21,7 @@ from captionseg.records import IDS, NEIGHBOURS, UserError
 from captionseg.retrieval import INDEXES, FaissIndex, neighbours
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, cores, spread
-from captionseg.storage import read_arrays, remove_parts, write_array, write_table
+from captionseg.storage import map_arrays, read_arrays, remove_parts, write_array, write_table
 
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
 
@@ -93,14 +93,14 @@ def align(pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams
         fold of each row, -1 outside train.
     """
     text = encoder.text(pairs["caption"].to_pylist())
-    pooled = read_arrays(features / "pooled").astype(np.float32)
+    rows = Counter(pairs["shard"].to_pylist())
+    pooled = read_arrays(features / "pooled", rows).astype(np.float32)
     train = np.array(pairs["split"].to_pylist()) == "train"
     fold = np.full(len(text), -1, np.int32)
     if encoder.aligned:
         space = TextSpace(encoder, None, None)
         return space, space.project_pooled(pooled), text, fold
-    cells = np.concatenate([np.load(file, mmap_mode="r").mean((1, 2), dtype=np.float32)
-                            for file in sorted((features / "dense").glob("*.npy"))])
+    cells = np.concatenate([maps.mean((1, 2), dtype=np.float32) for maps in map_arrays(features / "dense", rows)])
     image = fit(pooled[train], text[train], params.alignment, seed=seed)
     dense = fit(cells[train], text[train], params.alignment, seed=seed)  # of single cells, trained on their means
     space = TextSpace(encoder, image, dense)
@@ -166,7 +166,7 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
     write_index(pairs, embedding, text, fold, index)
     for name, vectors in (("image", embedding), ("text", text)):
         FaissIndex(normalised(vectors), params.faiss_key).save(index / f"{name}.index")
-    descriptor = read_arrays(features / "descriptor").astype(np.float32)
+    descriptor = read_arrays(features / "descriptor", Counter(pairs["shard"].to_pylist())).astype(np.float32)
     write_neighbours("neighbours", pairs, descriptor, descriptor, params.neighbours, params, index)
     write_neighbours("caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index)
     return {"pairs": float(len(pairs)), "embedding_dimensions": float(embedding.shape[1])}

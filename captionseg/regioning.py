@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from captionseg.datasets.shards import read_images, shard_names
+from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.records import UserError
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
 from captionseg.segmenters import RegionMaker
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
-from captionseg.storage import remove_parts, write_array
+from captionseg.storage import read_array, remove_parts, write_array
 
 
 def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
@@ -39,14 +39,14 @@ def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
     Raises:
         UserError: if the features do not belong to the pairs.
     """
-    shards = shard_names(pairs)
+    shards = list(dict.fromkeys(read_pairs(pairs)["shard"].to_pylist()))  # those where nothing succeeded have no rows
     missing = [s for s in shards if not (out / "count" / f"count_{s}.npy").exists()]
     work = functools.partial(shard_regions, pairs, features, out, maker)
     with tqdm(total=len(missing), desc="regions", unit="shard") as bar:
         for _ in spread(work, missing, runtime, called=lambda shard: f"regions: shard {shard}"):
             bar.update()
     remove_parts(out)
-    counts = np.concatenate([np.load(out / "count" / f"count_{s}.npy") for s in shards])
+    counts = np.concatenate([read_array(out / "count" / f"count_{s}.npy") for s in shards])
     return {"images": float(len(counts)), "per_image": float(counts.mean()) if len(counts) else 0.0}
 
 
@@ -55,7 +55,7 @@ def shard_regions(pairs: Path, features: Path, out: Path, maker: RegionMaker, sh
     dense = features / "dense" / f"dense_{shard}.npy"
     if not dense.exists():
         raise UserError(f"{dense}: no features for shard {shard}; run the stage index on these pairs first")
-    maps = np.load(dense, mmap_mode="r", allow_pickle=False)
+    maps = read_array(dense)
     labels = np.zeros((len(maps), maker.side, maker.side), np.uint8)
     pooled = np.zeros((len(maps), maker.max_regions, maps.shape[3] + GEOMETRY), np.float16)
     counts = np.zeros(len(maps), np.uint8)

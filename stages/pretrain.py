@@ -7,13 +7,12 @@ models/RECIPE, and reports/timings/RECIPE.json: what differs from run to run.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.storage import write_json
+from captionseg.storage import read_json, write_json
 from captionseg.tracking import Tracker
 from captionseg.training.pretrain import Folders, pretrain
 from stages.kinds import In, Out
@@ -28,7 +27,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     """Train one recipe; in each of several processes, of which the first writes."""
     if recipe not in params.recipes:
         raise UserError(f"recipes.{recipe}: no such recipe (valid: {', '.join(params.recipes)})")
-    if not json.loads(validation.read_text())["success"]:
+    if read_json(validation, todo="run `dvc repro validate`").get("success") is not True:
         raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
     context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts}
     folders = Folders(Prepared(pairs, index, regions, features), supervision, truth, segments)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from captionseg.records import UserError
 from captionseg.reporting.gate_lock import outdated
 from captionseg.reporting.tables import write_csv
-from captionseg.storage import atomic_path, write_json
+from captionseg.storage import atomic_path, read_json, write_json
 
 ROWS = 50
 """Of curves.csv, about so many a seed."""
@@ -165,9 +164,4 @@ def lines(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc exp run` first") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
+    return read_json(path, todo="run `dvc exp run` first")

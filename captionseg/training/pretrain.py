@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -22,7 +21,7 @@ from captionseg.records import UserError
 from captionseg.runtime import RuntimeParams, ranks
 from captionseg.runtime.device import detect
 from captionseg.runtime.launch import place
-from captionseg.storage import atomic_path, write_json
+from captionseg.storage import atomic_path, read_json, write_json
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary, plurals
 from captionseg.training import PretrainParams, Recipe, loader, tuning
@@ -67,7 +66,7 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
                        tell=tell, runtime=runtime)  # fmt: skip
         if not here.main:
             return {}
-        fits = {seed: json.loads((out / "seeds" / str(seed) / "fit.json").read_text()) for seed in params.seeds}
+        fits = {seed: read_json(out / "seeds" / str(seed) / "fit.json") for seed in params.seeds}
         best = max(fits, key=lambda s: fits[s].get("tune_miou", 0.0))
         for file in ("model.safetensors", "config.json"):
             shutil.copyfile(out / "seeds" / str(best) / file, out / file)
