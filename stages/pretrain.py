@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from captionseg.datasets.ids import digest, read_ids
 from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.records import UserError
@@ -17,7 +18,7 @@ from captionseg.tracking import Tracker
 from captionseg.training.pretrain import Folders, pretrain
 from stages.kinds import In, Out
 
-PARAMS = ("seed", "regions", "pretrain", "recipes.{recipe}", "runtime.precision")
+PARAMS = ("seed", "download.source", "regions", "pretrain", "recipes.{recipe}", "runtime.precision")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
@@ -29,7 +30,8 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         raise UserError(f"recipes.{recipe}: no such recipe (valid: {', '.join(params.recipes)})")
     if read_json(validation, todo="run `dvc repro validate`").get("success") is not True:
         raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
-    context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts}
+    context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts,
+               "data": {"source": params.download.source, "ids": digest(read_ids(index))}}  # fmt: skip
     folders = Folders(Prepared(pairs, index, regions, features), supervision, truth, segments)
     found = pretrain(params.recipes[recipe], params.pretrain, folders, name=recipe, context=context, out=model,
                      tell=tracker.metrics, runtime=params.runtime)

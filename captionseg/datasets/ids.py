@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,14 @@ def rows_of_shards(ids: pa.Table) -> dict[str, int]:
     names, counts = np.unique(ids["shard"].to_numpy(), return_counts=True)
     count = dict(zip(names.tolist(), counts.tolist(), strict=True))
     return {name: count[name] for name in ids["shard"].unique().to_pylist()}
+
+
+def digest(ids: pa.Table) -> str:
+    """16 hex digits over the uids and splits of an index: the same for the same pairs in the same order."""
+    total = hashlib.sha256()
+    for name in ("uid", "split"):
+        total.update("\n".join(ids[name].to_pylist()).encode())
+    return total.hexdigest()[:16]
 
 
 def numbered(rows: Mapping[str, int]) -> dict[str, int]:

@@ -57,7 +57,7 @@ def subjects(recipes: Iterable[str], committed: Iterable[str], named: Sequence[s
 def keep(space: Workspace, name: str, about: str, recipes: Sequence[str], *, folder: Path) -> dict[str, Any]:
     """Copy the experiment into `folder`/`name`, over what is there; the same bytes for the same workspace.
 
-    Writes experiment.json, metrics.json (of these recipes, of curation and segments), recipes/RECIPE.json and
+    Writes experiment.json, metrics.json (of these recipes, of data, curation and segments), recipes/RECIPE.json and
     curves.csv, at most about ROWS rows a seed.
 
     Args:
@@ -84,7 +84,7 @@ def keep(space: Workspace, name: str, about: str, recipes: Sequence[str], *, fol
     described = {recipe: {key: space.params["recipes"][recipe].get(key, other) for key, other in DESCRIBED.items()}
                  for recipe in recipes}  # fmt: skip
     found = {"recipes": {recipe: metrics["recipes"][recipe] for recipe in recipes},
-             **{key: metrics[key] for key in ("curation", "segments") if key in metrics}}  # fmt: skip
+             **{key: metrics[key] for key in ("data", "curation", "segments") if key in metrics}}  # fmt: skip
     with atomic_path(folder / name) as part:
         write_json({"name": name, "about": about, "recipes": described}, part / "experiment.json")
         write_json(found, part / "metrics.json")

@@ -78,6 +78,29 @@ def test_gate_is_missed_when_one_rule_is(recipes, folders):
     assert found["gate"] == {"passed": 0}
 
 
+def test_whose_data_the_numbers_are_of(run, recipes, unknown):
+    mine, theirs = (metrics(r, {}, measured=None, source="folder", split="test")[0]["data"]
+                    for r in (run, Artifacts(unknown, recipes)))  # fmt: skip
+    assert mine["source"] == theirs["source"] == "folder"
+    assert theirs["masks"] == {"train": 0, "tune": 0, "test": 0}
+    splits = [run.pairs[uid]["split"] for uid in run.known]
+    assert mine["masks"] == {name: splits.count(name) for name in ("train", "tune", "test")}
+    assert len(mine["digest"]) == 16
+    assert mine["digest"] != theirs["digest"]
+    again = metrics(Artifacts(run.folders, recipes), {}, measured=None, source="folder")[0]["data"]
+    assert again == mine
+
+
+def test_a_gate_of_other_data_holds_on_a_run_without_masks_and_says_so(recipes, unknown):
+    name = next(iter(recipes))
+    run, gate = Artifacts(unknown, recipes), {on: f"recipes.{name}.{on}.miou > 3" for on in ("photo_scenes", "folder")}
+    found, verdicts = metrics(run, gate, measured=None, source="folder")
+    assert [v.skipped for v in verdicts] == [True, True]
+    assert found["gate"] == {"passed": 1}
+    found, _ = metrics(run, {"a": "recipes.nobody.folder.miou > 3"}, measured=None, source="folder")
+    assert found["gate"] == {"passed": 0}
+
+
 def test_without_a_truth_what_needs_one_is_left_out(recipes, unknown):
     found, _ = metrics(Artifacts(unknown, recipes), {}, measured=None)
     assert set(found["segments"]) == {"per_image", "texts_per_segment", "full_image_share"}

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from captionseg.reporting.comparison import sections
+from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Table
-from captionseg.reporting.comparison.inputs import Comparison, Difference, read
+from captionseg.reporting.comparison.inputs import Difference, read
 from captionseg.reporting.page import DASH
 
 
