@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import importlib.util
 import json
 import os
@@ -80,7 +81,7 @@ def readable(path: Path | str, todo: str = AGAIN) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file; {todo.removeprefix('delete it and ')}") from None
     except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError,
-            pa.ArrowException, SafetensorError) as error:  # fmt: skip
+            csv.Error, pa.ArrowException, SafetensorError) as error:  # fmt: skip
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(f"{path}: cannot be read ({one_line(reason) or type(error).__name__}); {todo}") from None
 

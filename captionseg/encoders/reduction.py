@@ -13,7 +13,7 @@ from torch import Tensor
 
 from captionseg.encoders.encoder import Encoder, Features
 from captionseg.encoders.text_tower import TextTower
-from captionseg.storage import atomic_path
+from captionseg.storage import atomic_path, readable
 
 FILE = "reduction.safetensors"
 
@@ -60,7 +60,10 @@ class Reduction:
     def load(folder: Path) -> Reduction | None:
         """The reduction of an encoder's folder; None where it has none."""
         path = folder / FILE
-        return Reduction(**load_file(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        with readable(path):
+            return Reduction(**load_file(path))
 
 
 class ReducedEncoder:

@@ -26,7 +26,7 @@ def test_scores_are_filed_under_the_data_that_they_are_of(tmp_path):
     assert Params(ROOT / "params.yaml").evaluate.name == "photo_scenes"
     assert name("folder", "{}") == name("folder", "{name: auto}") == "folder"
     assert name("folder", "{name: holiday}") == "holiday"
-    with pytest.raises(UserError, match=r"^evaluate.name: photo_scenes are other data than download.source, folder; take"):
+    with pytest.raises(UserError, match=r"^evaluate.name: photo_scenes are other data than download.source, f"):
         name("folder", "{name: photo_scenes}")
 
 

@@ -79,7 +79,7 @@ def call(clone, capsys):
     def run(*words):
         code = gate.main(list(words), root=clone)
         out, err = capsys.readouterr()
-        lines = [line.split(maxsplit=1) for line in out.splitlines() if line[2:6] in ("PASS", "MISS", "NOTE")]
+        lines = [line.split(maxsplit=1) for line in out.splitlines() if line[2:6] in ("PASS", "MISS", "SKIP", "NOTE")]
         return code, lines, out, err
 
     return run

@@ -68,4 +68,4 @@ def test_inputs_and_outputs_are_declared(tmp_path):
 
 
 def test_every_section_that_is_read_is_declared():
-    assert {"seed", "evaluate", "report", "recipes", "gate"} == set(report.PARAMS)
+    assert {"seed", "download.source", "evaluate", "report", "recipes", "gate"} == set(report.PARAMS)

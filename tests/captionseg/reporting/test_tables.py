@@ -24,6 +24,8 @@ def leaves(value):
 def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes, folders):
     found, verdicts = metrics(Artifacts(folders, recipes), GATE, measured=None)
     assert list(found) == ["data", "curation", "segments", "recipes", "gate"]
+    whose = {name: found["data"].pop(name) for name in ("source", "digest", "masks", "scored")}
+    assert whose["masks"] == {"train": 9, "tune": 0, "test": 3}
     assert found["data"] == {"pairs": 12, "download_success": round(12 / 13, 4)}  # one source row failed
     assert found["curation"]["nouns"]["recall"] == 0.3333
     assert "recall" not in found["curation"]["cocu"]  # it was not measured, and nothing is made up
@@ -78,7 +80,8 @@ def test_gate_is_missed_when_one_rule_is(recipes, folders):
     assert found["gate"] == {"passed": 0}
 
 
-def test_whose_data_the_numbers_are_of(run, recipes, unknown):
+def test_whose_data_the_numbers_are_of(folders, recipes, unknown):
+    run = Artifacts(folders, recipes)
     mine, theirs = (metrics(r, {}, measured=None, source="folder", split="test")[0]["data"]
                     for r in (run, Artifacts(unknown, recipes)))  # fmt: skip
     assert mine["source"] == theirs["source"] == "folder"
