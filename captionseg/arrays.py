@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from captionseg.records import UserError
+from captionseg.storage import map_arrays
 
 
 class ShardedArray:
     """The rows of several `.npy` files as one array; only rows that are asked for are read.
 
     Args:
-        files: in row order.
+        parts: memory-mapped, in row order.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.parts = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        self.parts = list(parts)
         self.starts = np.cumsum([0, *map(len, self.parts)])
 
     @staticmethod
-    def of_folder(folder: Path) -> ShardedArray:
-        """All `.npy` files of a folder in name order."""
-        files = sorted(folder.glob("*.npy"))
-        if not files:
-            raise UserError(f"no npy files in {folder}: run the stage that writes it first (`dvc repro`)")
-        return ShardedArray(files)
+    def of_folder(folder: Path, rows: Mapping[str, int] | None = None) -> ShardedArray:
+        """All `.npy` files of a folder in name order; arguments and errors as in `storage.map_arrays`."""
+        return ShardedArray(map_arrays(folder, rows))
 
     def __len__(self) -> int:
         return int(self.starts[-1])

@@ -24,7 +24,15 @@ from captionseg.records import IDS, NEIGHBOURS, RECALL, UserError, one_line
 from captionseg.retrieval import INDEXES, Effort, FaissIndex, Index, neighbours, recall
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, cores, spread
-from captionseg.storage import lacking, read_arrays, remove_parts, write_array, write_json, write_table
+from captionseg.storage import (
+    lacking,
+    map_arrays,
+    read_arrays,
+    remove_parts,
+    write_array,
+    write_json,
+    write_table,
+)
 
 log = logging.getLogger(__name__)
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
@@ -106,14 +114,14 @@ def align(pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams
         fold of each row, -1 outside train.
     """
     text = encoder.text(pairs["caption"].to_pylist())
-    pooled = read_arrays(features / "pooled").astype(np.float32)
+    rows = Counter(pairs["shard"].to_pylist())
+    pooled = read_arrays(features / "pooled", rows).astype(np.float32)
     train = np.array(pairs["split"].to_pylist()) == "train"
     fold = np.full(len(text), -1, np.int32)
     if encoder.aligned:
         space = TextSpace(encoder, None, None)
         return space, space.project_pooled(pooled), text, fold
-    cells = np.concatenate([np.load(file, mmap_mode="r").mean((1, 2), dtype=np.float32)
-                            for file in sorted((features / "dense").glob("*.npy"))])
+    cells = np.concatenate([maps.mean((1, 2), dtype=np.float32) for maps in map_arrays(features / "dense", rows)])
     image = fit(pooled[train], text[train], params.alignment, seed=seed)
     dense = fit(cells[train], text[train], params.alignment, seed=seed)  # of single cells, trained on their means
     space = TextSpace(encoder, image, dense)
@@ -219,7 +227,7 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
         built = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
         found |= measured(name, built, vectors, vectors, params.neighbours, params)
         built.save(index / f"{name}.index")
-    descriptor = read_arrays(features / "descriptor").astype(np.float32)
+    descriptor = read_arrays(features / "descriptor", Counter(pairs["shard"].to_pylist())).astype(np.float32)
     found |= write_neighbours("neighbours", pairs, descriptor, descriptor, params.neighbours, params, index)
     found |= write_neighbours("caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index)
     if found:

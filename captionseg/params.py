@@ -166,7 +166,11 @@ class Params:
     def evaluate(self) -> EvaluateParams:
         from captionseg.benchmarks import EvaluateParams
 
-        return self._section("evaluate", EvaluateParams)
+        found = self._section("evaluate", EvaluateParams)
+        try:
+            return found.of_source(self.download.source) if "download" in self.raw else found
+        except ValueError as error:
+            raise UserError(f"evaluate.{error}") from None
 
     @cached_property
     def report(self) -> ReportParams:

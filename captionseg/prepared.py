@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.arrays import ShardedArray
+from captionseg.datasets.ids import read_ids
 from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import read_truth
 from captionseg.grids import MEAN, STD, squash
@@ -37,7 +37,7 @@ class Known:
     @staticmethod
     def of_split(index: Path, truth: Path, split: str) -> Known:
         """In the order of the index; there may be none."""
-        ids = pq.read_table(index / "ids.parquet", columns=["uid", "split"]).to_pydict()
+        ids = read_ids(index).select(["uid", "split"]).to_pydict()
         known = read_truth(truth)
         masks = dict(zip(known["uid"].to_pylist(), known["mask"].to_pylist(), strict=True))
         rows = [i for i, uid in enumerate(ids["uid"]) if ids["split"][i] == split and uid in masks]
@@ -58,14 +58,16 @@ class PreparedInputs:
         side: pictures are squashed to a square of it, so that several make a batch; 0 leaves them as they are.
         masks: makes masks of pictures. Those of one batch have to lie on grids of one size.
         pixels: whether the pictures themselves are given, not only what is made of them.
+        shards: how many rows of the index each shard has: what is read must have as many. None checks nothing.
     """
 
     def __init__(self, *, regions: Path | None = None, pictures: Pictures | None = None, dense: Path | None = None,
-                 side: int = 0, masks: MaskMaker | None = None, pixels: bool = True) -> None:  # fmt: skip
+                 side: int = 0, masks: MaskMaker | None = None, pixels: bool = True,
+                 shards: Mapping[str, int] | None = None) -> None:  # fmt: skip
         self.pictures, self.side, self.masks, self.pixels = pictures, side, masks, pixels
-        self.dense = ShardedArray.of_folder(dense) if dense else None
+        self.dense = ShardedArray.of_folder(dense, shards) if dense else None
         names = ("pooled", "labels", "count") if regions else ()
-        self.regions = [ShardedArray.of_folder(regions / name) for name in names] if regions else []
+        self.regions = [ShardedArray.of_folder(regions / name, shards) for name in names] if regions else []
 
     def __call__(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
         """Inputs of some rows; `size` is (height, width) of the masks wanted."""

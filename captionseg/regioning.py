@@ -20,7 +20,7 @@ from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
 from captionseg.segmenters import RegionMaker
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
-from captionseg.storage import lacking, remove_parts, write_array
+from captionseg.storage import lacking, read_array, remove_parts, write_array
 
 
 def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
@@ -51,7 +51,7 @@ def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
     remove_parts(out)
     if reason := next(filter(None, map(lacking, wanted.values())), ""):
         raise UserError(f"regions: {reason}; nothing is put in place, run it again")
-    counts = np.concatenate([np.load(out / "count" / f"count_{s}.npy") for s in wanted])
+    counts = np.concatenate([read_array(out / "count" / f"count_{s}.npy") for s in wanted])
     return {"images": float(len(counts)), "per_image": float(counts.mean()) if len(counts) else 0.0}
 
 
@@ -60,7 +60,7 @@ def shard_regions(pairs: Path, features: Path, out: Path, maker: RegionMaker, sh
     dense = features / "dense" / f"dense_{shard}.npy"
     if not dense.exists():
         raise UserError(f"{dense}: no features for shard {shard}; run the stage index on these pairs first")
-    maps = np.load(dense, mmap_mode="r", allow_pickle=False)
+    maps = read_array(dense)
     labels = np.zeros((len(maps), maker.side, maker.side), np.uint8)
     pooled = np.zeros((len(maps), maker.max_regions, maps.shape[3] + GEOMETRY), np.float16)
     counts = np.zeros(len(maps), np.uint8)

@@ -16,7 +16,7 @@ from captionseg.storage import write_json
 from captionseg.tracking import Tracker, labels
 from stages.kinds import In, Out
 
-PARAMS = ("seed", "evaluate")
+PARAMS = ("seed", "download.source", "evaluate")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths

@@ -19,6 +19,7 @@ import yaml
 from captionseg.params import Params
 from captionseg.records import UserError, one_line
 from captionseg.reporting import gate_lock, gate_regression, gate_repository
+from captionseg.reporting.data import Data
 from captionseg.reporting.gate import table
 from captionseg.reporting.gate_table import Part, markdown, terminal, unjudged, verdict
 from captionseg.storage import atomic_path
@@ -88,8 +89,12 @@ def compared(params: Params, metrics: dict[str, Any], base: gate_repository.Base
     if not params.regression:
         return [gate_regression.part([], f"{about}: {names.params} has no section regression, so nothing is compared")]
     before = loaded(old, f"{base.about}:{names.metrics}")
-    found = gate_regression.changes(params.regression, metrics, before, params.raw)
     earlier = mapping(gate_repository.read(root, base.commit, names.params), f"{base.about}:{names.params}")
+    now, then = (Data.of(found, (said.get("download") or {}).get("source", ""))
+                 for found, said in ((metrics, params.raw), (before, earlier)))  # fmt: skip
+    if now.differs(then):
+        return [gate_regression.other_data(now, then, about), gate_regression.parameters(params.raw, earlier)]
+    found = gate_regression.changes(params.regression, metrics, before, params.raw)
     return [gate_regression.part(found, about), gate_regression.largest(found),
             gate_regression.parameters(params.raw, earlier)]  # fmt: skip
 

@@ -19,6 +19,7 @@ import yaml
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.reporting.keep import Workspace, keep, lines, subjects
+from stages.gate import mapping
 
 BACK = ("git checkout HEAD -- params.yaml dvc.lock reports && git clean -fdq -e experiments -e benchmarks reports && "
         "dvc checkout")  # fmt: skip
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
     try:
         params, lock = Params(root / "params.yaml").raw, root / "dvc.lock"
         chosen = subjects(params.get("recipes", {}), committed(root), arguments.recipes)
-        space = Workspace(params, yaml.safe_load(lock.read_text()) if lock.exists() else {}, root / "reports")
+        space = Workspace(params, mapping(lock.read_text() if lock.exists() else None, str(lock)), root / "reports")
         metrics = keep(space, arguments.name, arguments.about, chosen, folder=folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

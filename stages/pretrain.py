@@ -7,18 +7,18 @@ models/RECIPE, and beside it what differs from run to run: reports/timings/RECIP
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
+from captionseg.datasets.ids import digest, read_ids
 from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.storage import write_json
+from captionseg.storage import read_json, write_json
 from captionseg.tracking import Tracker
 from captionseg.training.pretrain import Folders, pretrain
 from stages.kinds import In, Note, Out
 
-PARAMS = ("seed", "regions", "pretrain", "recipes.{recipe}", "runtime.precision")
+PARAMS = ("seed", "download.source", "regions", "pretrain", "recipes.{recipe}", "runtime.precision")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
@@ -28,9 +28,10 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     """Train one recipe; in each of several processes, of which the first writes."""
     if recipe not in params.recipes:
         raise UserError(f"recipes.{recipe}: no such recipe (valid: {', '.join(params.recipes)})")
-    if not json.loads(validation.read_text())["success"]:
+    if read_json(validation, todo="run `dvc repro validate`").get("success") is not True:
         raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
-    context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts}
+    context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts,
+               "data": {"source": params.download.source, "ids": digest(read_ids(index))}}  # fmt: skip
     folders = Folders(Prepared(pairs, index, regions, features), supervision, truth, segments)
     found = pretrain(params.recipes[recipe], params.pretrain, folders, name=recipe, context=context, out=model,
                      tell=tracker.metrics, runtime=params.runtime)

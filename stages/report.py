@@ -13,7 +13,7 @@ from captionseg.reporting.report import report as write
 from captionseg.tracking import Tracker, labels
 from stages.kinds import In, Out
 
-PARAMS = ("seed", "evaluate", "report", "recipes", "about", "gate")
+PARAMS = ("seed", "download.source", "evaluate", "report", "recipes", "about", "gate")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
@@ -26,7 +26,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
                       areas, curation, validation)  # fmt: skip
     out = Outputs(metrics, plots, pictures, page)
     numbers = write(folders, out, params.report, recipes=params.described, gate=params.gate,
-                    scored=params.evaluate, seed=params.seed)
+                    scored=params.evaluate, seed=params.seed, source=params.download.source)
     tracker.summary(numbers, [metrics, plots, pictures, page])
     tracker.recipes(numbers, {name: labels(params, name) for name in params.recipes}, benchmark=params.evaluate.name,
                     folders={"models": models, "areas": areas, "pairs": pairs, "pictures": pictures})

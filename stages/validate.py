@@ -1,27 +1,31 @@
-"""validate: pairs, supervision and segments against their expectations; nothing is trained on data that fail."""
+"""validate: pairs, supervision and segments against their expectations; nothing is trained on data that fail.
+
+Index, features, regions and truth are read as well, as far as it takes to see that no row was lost on the way.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from captionseg.expectations.validate import validate
+from captionseg.expectations.validate import Asked, Folders, validate
 from captionseg.params import Params
 from captionseg.storage import write_json
 from stages.kinds import In, Out
 
-PARAMS = ("validate",)
+PARAMS = ("validate", "curate", "segment_text")
 FAILED = Path(".work") / "validate-failed"
 
 
-def main(params: Params, *, pairs: In, supervision: In, segments: In, docs: Out, summary: Out,
-         verdict: Out) -> dict[str, float]:  # fmt: skip
+def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
+    params: Params, *, pairs: In, truth: In, index: In, features: In, regions: In, supervision: In, segments: In,
+    curation: In, docs: Out, summary: Out, verdict: Out,
+) -> dict[str, float]:  # fmt: skip
     """Check the data; Data Docs and a report say how, and the verdict alone is what training waits for.
 
     The report holds observed values. A stage that depended on it would run again whenever one of them moved.
     """
-    counts = validate(
-        pairs, params.validate, supervision_folder=supervision, segments_folder=segments, docs=docs, report=summary,
-        failed=FAILED,
-    )  # fmt: skip
+    folders = Folders(pairs, truth, index, features, regions, supervision, segments, curation)
+    asked = Asked(list(params.curate.chosen()), params.segment_text.split, params.segment_text.curation)
+    counts = validate(folders, params.validate, asked=asked, docs=docs, report=summary, failed=FAILED)
     write_json({"success": True}, verdict)
     return counts

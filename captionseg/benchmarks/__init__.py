@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from captionseg.benchmarks.held_out import HeldOut
+from captionseg.datasets import SOURCES
 from captionseg.inference.protocols import resolved
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
@@ -21,7 +22,7 @@ class EvaluateParams:
     """Section `evaluate` of params.yaml.
 
     Attributes:
-        name: of the benchmark in metrics.json.
+        name: of the benchmark in metrics.json; auto is that of the data, the source of section `download`.
         split: whose pictures are scored.
         bootstrap: data sets drawn for the interval.
         device: that the models run on.
@@ -34,7 +35,7 @@ class EvaluateParams:
         also: recipe -> protocols of papers that its models are scored by as well, each by itself and as published.
     """
 
-    name: Name = "photo_scenes"
+    name: Name = "auto"
     split: Split = "test"
     bootstrap: Count = 1000
     device: Device = "auto"
@@ -48,6 +49,17 @@ class EvaluateParams:
     def __post_init__(self) -> None:
         if self.max_detections < 1:
             raise ValueError(f"max_detections must be at least 1, not {self.max_detections}")
+
+    def of_source(self, source: str) -> EvaluateParams:
+        """The same with the name of the data's source in place of auto.
+
+        Raises:
+            ValueError: for the name of another source, under which scores would pass for those of other data.
+        """
+        if self.name in SOURCES and self.name != source:
+            raise ValueError(f"name: {self.name} are other data than download.source, {source}; take auto, or a name "
+                             "of your own")
+        return replace(self, name=source) if self.name == "auto" else self
 
     @property
     def asked(self) -> Protocol:

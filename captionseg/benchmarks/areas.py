@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from captionseg.storage import write_table
+from captionseg.storage import read_table, write_table
 
 SCHEMA = pa.schema([("uid", pa.string()), ("seed", pa.int32()), ("class", pa.int32()), ("intersection", pa.int32()),
                     ("predicted", pa.int32()), ("true", pa.int32())])  # fmt: skip
@@ -37,7 +36,7 @@ def read(files: Sequence[Path], classes: int) -> list[np.ndarray]:
 
     A picture or class that a file lacks has zeros; seeds stand in the order of their numbers.
     """
-    tables = [pq.read_table(file, schema=SCHEMA) for file in files]
+    tables = [read_table(file, schema=SCHEMA) for file in files]
     uids = pa.chunked_array([table["uid"].chunk(i) for table in tables for i in range(table["uid"].num_chunks)],
                             pa.string()).unique()  # fmt: skip
     return [dense(table, uids, classes) for table in tables]

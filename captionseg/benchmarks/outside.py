@@ -23,6 +23,7 @@ from captionseg.benchmarks.ready import Asked, Ready, ready
 from captionseg.benchmarks.recipe import threads
 from captionseg.encoders import load_encoder
 from captionseg.inference.predictor import check_segments
+from captionseg.storage import read_json
 
 Opened = FolderBenchmark | HeldOut | Labelled | Parts
 
@@ -49,7 +50,8 @@ def evaluate(folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, aske
         asked: how.
 
     Returns:
-        result: {"scores", "per_class", "seeds": {N: the first of the scores}, "protocol"}.
+        result: {"scores", "per_class", "seeds": {N: the first of the scores}, "protocol"}, and "data", what they
+            learnt from, where they say it.
 
     Raises:
         UserError: for a folder without a model, and what the benchmark says.
@@ -69,8 +71,15 @@ def evaluate(folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, aske
     measured, classes = summed(list(found.values()), benchmark, asked)
     main = next(iter(measured))
     each = {seed: summed([one], benchmark, replace(asked, bootstrap=1))[0][main] for seed, one in found.items()}
-    result = {"scores": measured, "per_class": classes, "seeds": each, "protocol": said}
+    result = {"scores": measured, "per_class": classes, "seeds": each, "protocol": said, **learnt_from(folders)}
     return Found(result, len(folders) * len(benchmark) / seconds)
+
+
+def learnt_from(folders: Mapping[Any, Path]) -> dict[str, Any]:
+    """"data", the data that the models learnt from, where they say it."""
+    context = read_json(next(iter(folders.values())) / "config.json").get("context")
+    data = context.get("data") if isinstance(context, dict) else None
+    return {"data": data} if data else {}
 
 
 def areas_of(model: Ready, benchmark: FolderBenchmark | HeldOut, asked: Asked) -> np.ndarray:

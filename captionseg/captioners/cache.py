@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from captionseg.captioners.captioner import Captioner, CaptionError, NoCaption, tidied
-from captionseg.datasets.shards import read_images, shard_names
-from captionseg.records import CAPTIONS, PAIRS, UserError, one_line
-from captionseg.storage import write_table
+from captionseg.datasets.shards import read_images, read_shard, shard_names
+from captionseg.records import CAPTIONS, UserError
+from captionseg.storage import read_table, write_table
 
 log = logging.getLogger(__name__)
 HOPELESS = 50  # failures in a row that end a run
@@ -71,7 +70,7 @@ def total(pairs: Path, uids: Collection[str] | None) -> int:
     """How many pictures there are to be done."""
     if uids is not None:
         return len(set(uids))
-    tables = (pq.read_table(pairs / f"{shard}.parquet", columns=["status"]) for shard in shard_names(pairs))
+    tables = (read_shard(pairs, shard) for shard in shard_names(pairs))
     return sum(table["status"].to_pylist().count("success") for table in tables)
 
 
@@ -89,16 +88,18 @@ def kept_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
     parts = sorted((folder / f"{shard}.parts").glob("[0-9]*.parquet"))
     rows = {}
     for file in [*([whole] if (whole := folder / f"{shard}.parquet").exists() else []), *parts]:
+        todo = "delete it, its captions are made again"
         try:
-            rows.update((row["uid"], row) for row in pq.read_table(file, schema=CAPTIONS).to_pylist())
-        except (OSError, pa.ArrowException) as error:
-            reason = one_line(error) or type(error).__name__
-            if spare and not getattr(error, "errno", None):  # of the file, not of the disk
+            found = read_table(file, schema=CAPTIONS, todo=todo)
+        except UserError as error:
+            cause = error.__context__
+            if spare and not (isinstance(cause, OSError) and cause.errno):  # of the file, not of the disk
                 aside = file.rename(file.with_name(f"{file.name}.unreadable"))
-                log.warning("%s: cannot be read (%s), so its captions are made again; it is now %s", file,
-                            reason, aside.name)  # fmt: skip
+                log.warning("%s, so its captions are made again; it is now %s", str(error).removesuffix(f"; {todo}"),
+                            aside.name)  # fmt: skip
                 continue
-            raise UserError(f"{file}: cannot be read ({reason}); delete it, its captions are made again") from None
+            raise
+        rows.update((row["uid"], row) for row in found.to_pylist())
     return list(rows.values())
 
 
@@ -110,7 +111,7 @@ def _moved(run: _Run, uids: Collection[str]) -> dict[str, dict]:
 
 def _shard(run: _Run, pairs: Path, shard: str, *, wanted: Collection[str] | None, retry: bool) -> None:
     """One shard: ask about what is not known, batch by batch, then make one file of all."""
-    rows = pq.read_table(pairs / f"{shard}.parquet", schema=PAIRS).select(["uid", "caption", "url", "status"])
+    rows = read_shard(pairs, shard).select(["uid", "caption", "url", "status"])
     asked = {row["uid"]: row for row in rows.to_pylist()
              if row["status"] == "success" and (wanted is None or row["uid"] in wanted)}
     known = {row["uid"]: row for row in kept_rows(run.folder, shard, spare=True)}

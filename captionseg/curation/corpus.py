@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from pyarrow import compute
 from scipy.sparse import csr_array
 
-from captionseg.records import IDS, Corpus, UserError
-from captionseg.storage import read_arrays, read_tables, write_array, write_json
+from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
+from captionseg.records import NEIGHBOURS, Corpus, UserError
+from captionseg.storage import read_array, read_arrays, read_json, read_table, write_array, write_json
 from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.vocabulary import Vocabulary
+
+pc: Any = compute  # its functions are made when it is imported
 
 ARRAYS = ("image_embedding", "image_feature", "neighbours", "caption_neighbours", "concept_embedding")
 SPARSE = ("data", "indices", "indptr")
@@ -34,35 +37,45 @@ def load(index: Path, features: Path, vocabulary: Callable[[Sequence[str]], Voca
     Raises:
         UserError: if there is no training pair.
     """
-    ids = pq.read_table(index / "ids.parquet", schema=IDS)
+    ids = read_ids(index)
+    of_shards = rows_of_shards(ids)
     rows = np.flatnonzero(np.array(ids["split"].to_pylist()) == "train")
     if not len(rows):
         raise UserError(f"{index}: no pair of the training split; nothing to curate")
-    captions = np.array(read_tables(index / "metadata", columns=["caption"])["caption"].to_pylist(), object)[rows]
+    captions = np.array(read_metadata(index, ids)["caption"].to_pylist(), object)[rows]
     words = vocabulary(list(captions))
     local = np.full(len(ids) + 1, -1, np.int32)  # the last entry answers for -1
     local[rows] = np.arange(len(rows))
-    near, near_captions = (local[neighbour_rows(index / f"{name}.parquet")[rows]]
+    near, near_captions = (local[neighbour_rows(index / f"{name}.parquet", len(ids))[rows]]
                            for name in ("neighbours", "caption_neighbours"))
     corpus = Corpus(
         np.array(ids["uid"].to_pylist(), object)[rows], list(captions),
-        read_arrays(index / "img_emb")[rows].astype(np.float32), read_arrays(features / "pooled")[rows],
+        read_arrays(index / "img_emb", numbered(of_shards))[rows].astype(np.float32),
+        read_arrays(features / "pooled", of_shards)[rows],
         near, near_captions, words.concepts,
         class_embeddings(words.concepts, encode, templates(prompts)), words.named(list(captions)),
     )
     return corpus, words
 
 
-def neighbour_rows(path: Path) -> np.ndarray:
-    """[N, K] int32 rows of a neighbours table."""
-    column = pq.read_table(path, columns=["neighbours"])["neighbours"]
+def neighbour_rows(path: Path, count: int) -> np.ndarray:
+    """[N, K] int32 rows of a neighbours table of `count` rows.
+
+    Raises:
+        UserError: if it is of another index.
+    """
+    column = read_table(path, schema=NEIGHBOURS, columns=["neighbours"])["neighbours"]
     flat = pa.chunked_array(column).combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    return flat.flatten().to_numpy().reshape(len(column), -1).astype(np.int32)
+    values = flat.flatten().to_numpy()
+    if len(column) != count or len(set(pc.unique(pc.list_value_length(flat)).to_pylist())) > 1 or (
+            values.size and not -1 <= values.min() <= values.max() < count):  # fmt: skip
+        raise UserError(f"{path}: not the neighbours of an index of {count} rows; run `dvc repro index`")
+    return values.reshape(len(column), -1).astype(np.int32)
 
 
 def shards_of(index: Path) -> list[tuple[str, np.ndarray]]:
     """Per shard of the training split its name and its rows in the corpus of `load`."""
-    ids = pq.read_table(index / "ids.parquet", columns=["shard", "split"])
+    ids = read_ids(index)
     train = np.array(ids["split"].to_pylist()) == "train"
     shard = np.array(ids["shard"].to_pylist())[train]
     return [(str(name), np.flatnonzero(shard == name)) for name in dict.fromkeys(shard)]
@@ -80,8 +93,8 @@ def save(corpus: Corpus, folder: Path) -> None:
 
 def opened(folder: Path) -> Corpus:
     """The corpus that `save` left in a folder, its arrays memory-mapped."""
-    arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in folder.glob("*.npy")}
-    texts = json.loads((folder / "texts.json").read_text())
+    arrays = {name: read_array(folder / f"{name}.npy") for name in (*ARRAYS, *(f"named_{part}" for part in SPARSE))}
+    texts = read_json(folder / "texts.json")
     shape = len(texts["uid"]), len(texts["vocabulary"])
     named = csr_array(tuple(arrays[f"named_{name}"] for name in SPARSE), shape=shape)
     return Corpus(uid=np.array(texts["uid"], object), caption=texts["caption"], vocabulary=texts["vocabulary"],

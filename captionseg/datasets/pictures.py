@@ -7,33 +7,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from captionseg.datasets.shards import decode, opened
+from captionseg.datasets.ids import read_ids
+from captionseg.datasets.shards import check_digest, decode, opened, read_shard
+from captionseg.records import UserError
 
 
 class Pictures:
     """uint8 [H, W, 3] of the rows of an index.
 
-    A tar's table of contents is read when the first of its pictures is asked for: 16 bytes a row are kept.
+    A shard's table and its tar's table of contents are read when the first of its pictures is asked for: of each row 48
+    bytes are kept, where its picture lies and what digest it has. A picture of another digest is not given out.
 
     Args:
         pairs: folder of shards.
         shards: [N] name of the shard of each row.
         keys: [N] name of its sample inside.
+        uids: [N] of its pair, to be compared with the shard's; None compares nothing.
     """
 
-    def __init__(self, pairs: Path, shards: Sequence[str], keys: Sequence[str]) -> None:
+    def __init__(self, pairs: Path, shards: Sequence[str], keys: Sequence[str],
+                 uids: Sequence[str] | None = None) -> None:  # fmt: skip
         self.pairs = pairs
         self.names, self.shard = np.unique(np.asarray(shards, str), return_inverse=True)
         self.keys = np.asarray(keys, str)
+        self.uids = None if uids is None else np.asarray(uids, "S")
         self.offset, self.size = np.full(len(self.keys), -1, np.int64), np.zeros(len(self.keys), np.int64)
+        self.digest = np.zeros((len(self.keys), 32), np.uint8)
 
     @staticmethod
     def of_index(pairs: Path, index: Path) -> Pictures:
         """The pictures of an index's rows."""
-        ids = pq.read_table(index / "ids.parquet", columns=["shard", "key"])
-        return Pictures(pairs, ids["shard"].to_pylist(), ids["key"].to_pylist())
+        ids = read_ids(index)
+        return Pictures(pairs, *(ids[name].to_pylist() for name in ("shard", "key", "uid")))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -42,13 +48,17 @@ class Pictures:
         """The picture of a row.
 
         Raises:
-            UserError: if it is not there, or does not decode.
+            UserError: if it is not there, is another one, or does not decode.
         """
         path = self.path(row)
         if self.offset[row] < 0:
             self.look_up(int(self.shard[row]))
-        with path.open("rb") as stream:
-            data = os.pread(stream.fileno(), int(self.size[row]), int(self.offset[row]))
+        try:
+            with path.open("rb") as stream:
+                data = os.pread(stream.fileno(), int(self.size[row]), int(self.offset[row]))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); run `dvc repro download`") from None
+        check_digest(data, self.digest[row].tobytes().hex(), path, self.keys[row])
         return decode(data, path, self.keys[row])
 
     def path(self, row: int) -> Path:
@@ -56,9 +66,16 @@ class Pictures:
         return self.pairs / f"{self.names[self.shard[row]]}.tar"
 
     def look_up(self, shard: int) -> None:
-        """Where the pictures of a shard lie."""
+        """Where the pictures of a shard lie, and their digests."""
         rows = np.flatnonzero(self.shard == shard)
-        with opened(self.path(int(rows[0]))) as (_, member):
+        path = self.path(int(rows[0]))
+        table = read_shard(self.pairs, path.stem).select(["key", "uid", "sha256"]).to_pydict()
+        known = {key: place for place, key in enumerate(table["key"])}
+        with opened(path) as (_, member):
             for row in rows:
-                found = member(self.keys[row])
+                found, place = member(self.keys[row]), known.get(self.keys[row])
+                if place is None or (self.uids is not None and table["uid"][place].encode() != self.uids[row]):
+                    raise UserError(f"{path.with_suffix('.parquet')}: {self.keys[row]} is not the pair that was "
+                                    "indexed; run `dvc repro index`")
+                self.digest[row] = np.frombuffer(bytes.fromhex(table["sha256"][place] or ""), np.uint8)
                 self.offset[row], self.size[row] = found.offset_data, found.size

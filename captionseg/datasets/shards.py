@@ -27,10 +27,14 @@ from tqdm import tqdm
 from captionseg import images
 from captionseg.datasets.complete import flaw
 from captionseg.datasets.source import Sample, Source
-from captionseg.records import PAIRS, TRUTH, ClassTable, UserError, uid_of
+from captionseg.datasets.tables import again, read_classes, read_pairs, read_shard, read_truth, shard_names
+from captionseg.records import PAIRS, TRUTH, UserError, one_line, uid_of
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
 from captionseg.storage import atomic_path, remove_parts, write_json, write_table
+
+__all__ = ["decode", "decode_mask", "encode_mask", "opened", "plan", "read_classes", "read_images", "read_pairs",
+           "read_shard", "read_truth", "shard_names", "write_shards"]
 
 log = logging.getLogger(__name__)
 Job = tuple[int, str, range]  # number of the shard, its split, its rows
@@ -175,28 +179,6 @@ def truth_table(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TRUTH)
 
 
-def shard_names(pairs: Path) -> list[str]:
-    """Names of the committed shards, in order.
-
-    Raises:
-        UserError: if there is none.
-    """
-    names = sorted(p.name.removesuffix("_stats.json") for p in Path(pairs).glob("*_stats.json"))
-    if not names:
-        raise UserError(f"{pairs}: no finished shard; run `dvc repro download` first")
-    return names
-
-
-def read_pairs(pairs: Path) -> pa.Table:
-    """The successful rows of all shards, PAIRS and a column `shard`, in shard order."""
-    tables = []
-    for name in shard_names(pairs):
-        table = pq.read_table(pairs / f"{name}.parquet", schema=PAIRS)
-        table = table.filter(pa.array([s == "success" for s in table["status"].to_pylist()], pa.bool_()))
-        tables.append(table.append_column("shard", pa.array([name] * len(table), pa.string())))
-    return pa.concat_tables(tables).combine_chunks()
-
-
 def read_images(pairs: Path, shard: str, uids: Collection[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
     """(uid, uint8 [H, W, 3]) of the successful rows of a shard, in row order; nothing is unpacked to disk.
 
@@ -208,8 +190,8 @@ def read_images(pairs: Path, shard: str, uids: Collection[str] | None = None) ->
     Raises:
         UserError: naming shard and key of an image that is missing, changed or cannot be decoded.
     """
-    rows = pq.read_table(pairs / f"{shard}.parquet", schema=PAIRS).to_pylist()
-    path = pairs / f"{shard}.tar"
+    table = read_shard(pairs, shard)
+    path, rows = pairs / f"{shard}.tar", table.select(["uid", "key", "status", "sha256"]).to_pylist()
     with opened(path) as (tar, member):
         for row in rows:
             if row["status"] != "success" or (uids is not None and row["uid"] not in uids):
@@ -217,9 +199,14 @@ def read_images(pairs: Path, shard: str, uids: Collection[str] | None = None) ->
             stream = tar.extractfile(member(row["key"]))
             assert stream is not None
             data = stream.read()
-            if row["sha256"] and hashlib.sha256(data).hexdigest() != row["sha256"]:
-                raise UserError(f"{path}: {row['key']}.jpg is not the image that was downloaded (sha256 differs)")
+            check_digest(data, row["sha256"], path, row["key"])
             yield row["uid"], decode(data, path, row["key"])
+
+
+def check_digest(data: bytes, sha256: str | None, path: Path, key: str) -> None:
+    """Raises UserError for a picture of the tar at `path` that is not the one that its shard's table has."""
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise UserError(f"{path}: {key}.jpg is not the image that was downloaded (sha256 differs); {again(path.stem)}")
 
 
 @contextlib.contextmanager
@@ -233,14 +220,14 @@ def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfil
     def member(key: str) -> tarfile.TarInfo:
         if found := members.get(f"{key}.jpg"):
             return found
-        raise UserError(f"{path}: {key}.jpg is missing; delete {path.stem}_stats.json, download again")
+        raise UserError(f"{path}: {key}.jpg is missing; {again(path.stem)}")
 
     try:
         with tarfile.open(path) as tar:
             members = {m.name: m for m in tar.getmembers() if m.isfile()}
             yield tar, member
     except (tarfile.TarError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete {path.stem}_stats.json and download again") from None
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); {again(path.stem)}") from None
 
 
 def decode(data: bytes, path: Path, key: str) -> np.ndarray:
@@ -249,23 +236,6 @@ def decode(data: bytes, path: Path, key: str) -> np.ndarray:
         return images.pixels(data, name=f"{path}: {key}.jpg")
     except images.Unreadable as error:
         raise UserError(f"{path}: {key}.jpg does not decode: {error}") from None
-
-
-def read_truth(truth: Path) -> pa.Table:
-    """All rows of a truth folder, schema TRUTH; empty where nothing is known."""
-    files = sorted(Path(truth).glob("*.parquet"))
-    tables = [pq.read_table(file, schema=TRUTH) for file in files]
-    return pa.concat_tables(tables).combine_chunks() if tables else TRUTH.empty_table()
-
-
-def read_classes(truth: Path) -> ClassTable:
-    """The classes of a truth folder."""
-    path = Path(truth) / "classes.json"
-    try:
-        found = json.loads(path.read_text())
-        return ClassTable(tuple(found["names"]), tuple(found["kinds"]))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run `dvc repro download`") from None
 
 
 def encode_mask(mask: np.ndarray | None) -> bytes:

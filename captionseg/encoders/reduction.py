@@ -15,7 +15,7 @@ from torch import Tensor
 from captionseg.encoders.encoder import Encoder, Features
 from captionseg.encoders.text_tower import TextTower
 from captionseg.runtime.weights import check_finite
-from captionseg.storage import write_tensors
+from captionseg.storage import readable, write_tensors
 
 FILE = "reduction.safetensors"
 
@@ -64,9 +64,10 @@ class Reduction:
         path = folder / FILE
         if not path.exists():
             return None
-        found = load_file(path)
-        check_finite({name: torch.from_numpy(array) for name, array in found.items()}, path)
-        return Reduction(**found)
+        with readable(path):
+            found = load_file(path)
+            check_finite({name: torch.from_numpy(array) for name, array in found.items()}, path)
+            return Reduction(**found)
 
 
 class ReducedEncoder:

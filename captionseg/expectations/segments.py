@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,16 @@ KINDS = ["phrase", "expression", "concept", "vg"]
 OF_NO_CAPTION = ["concept", "vg"]
 
 
-def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: ValidateParams) -> list[Suite]:
+def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: ValidateParams, *,
+           kept: Collection[str]) -> list[Suite]:  # fmt: skip
     """Of a table of schema SEGMENTS.
 
     Args:
         table: all segments.
-        pairs: the successful rows of the pairs.
+        pairs: the successful rows of the pairs of the split that has segments.
         counts: `captionseg.segment_text.counts` of all shards.
         params: section `validate`.
+        kept: uids that curation keeps.
     """
     out = [
         Suite("making of segments", making(counts), of_making(params), key="table"),
@@ -37,7 +39,7 @@ def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: 
         texts["normalised"] = [normalised(text or "") for text in texts["text"]]
         texts["of_caption"] = (texts["caption"] == -1) == texts["kind"].isin(OF_NO_CAPTION)
         out += [
-            Suite("segments", frame(table, pairs), of_segments(params)),
+            Suite("segments", frame(table, pairs, kept), of_segments(params)),
             Suite("texts of segments", texts, of_texts(params)),
         ]
     return out
@@ -61,12 +63,12 @@ def making(counts: Mapping[str, int]) -> pd.DataFrame:
     return pd.DataFrame([{"table": "segments", "images": counts.get("images", 0), **shares}])
 
 
-def frame(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
+def frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.DataFrame:
     """The segments without their texts, and with these columns more.
 
     texts: how many. rle_area: pixels inside the RLE. bbox_inside: the box lies in the picture and can hold the area.
     size_of_pair: width and height are those of the successful pair of that uid. full_is_full: a segment that is
-    marked as the whole picture is. full: 1 for those, else 0.
+    marked as the whole picture is. full: 1 for those, else 0. of_kept: its picture is one that curation keeps.
     """
     rows = table.select([n for n in table.schema.names if n not in ("texts", "bbox")]).to_pandas()
     rows["texts"] = [len(row or []) for row in table["texts"].to_pylist()]
@@ -81,16 +83,16 @@ def frame(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
     rows["size_of_pair"] = np.all(size.to_numpy() == rows[["width", "height"]].to_numpy(), axis=1)
     rows["full_is_full"] = ~rows["full_image"].astype(bool) | (rows["area"] == rows["width"] * rows["height"])
     rows["full"] = rows["full_image"].astype(float)
+    rows["of_kept"] = rows["uid"].isin(list(kept)) & rows["uid"].isin(given.index)
     return rows
 
 
 def per_image(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
-    """A row for each successful pair of the splits that have segments: uid, and how many segments."""
+    """A row for each successful pair of the split that has segments: uid, and how many segments."""
     counts = table["uid"].to_pandas().value_counts()
     images = pairs.select(["uid", "split"]).to_pandas()
     images["segments"] = images["uid"].map(counts).fillna(0).astype(int)
-    splits = images.loc[images["segments"] > 0, "split"].unique()
-    return images[images["split"].isin(splits)] if len(splits) else images
+    return images
 
 
 def of_images(params: ValidateParams) -> list[Any]:
@@ -121,7 +123,7 @@ def of_segments(params: ValidateParams) -> list[Any]:
         expect.ExpectColumnValuesToBeUnique(column="segment_id"),
         expect.ExpectColumnValuesToBeBetween(column="area", min_value=1),
         expect.ExpectColumnPairValuesToBeEqual(column_A="area", column_B="rle_area"),
-        *always("bbox_inside", "size_of_pair", "full_is_full"),
+        *always("bbox_inside", "size_of_pair", "full_is_full", "of_kept"),
         expect.ExpectColumnValuesToBeBetween(column="stability", min_value=0, max_value=1),
         expect.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
         expect.ExpectColumnValuesToBeBetween(column="texts", min_value=1),

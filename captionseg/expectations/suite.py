@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionseg.expectations.quiet import expect
-from captionseg.records import UserError
+from captionseg.storage import listed, readable
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ def schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
     """
     rows = []
     for name, (folder, schema) in tables.items():
-        files = sorted(folder.glob("*.parquet"))
-        if not files:
-            raise UserError(f"validate: no parquet files in {folder}; run the stage that writes it first (`dvc repro`)")
-        rows += schema_rows(name, [pq.read_schema(file) for file in files], schema)
+        found = []
+        for file in listed(folder, ".parquet"):
+            with readable(file):
+                found.append(pq.read_schema(file))
+        rows += schema_rows(name, found, schema)
     return Suite(
         "schemas",
         pd.DataFrame(rows, columns=["table", "column", "expected", "found"]),

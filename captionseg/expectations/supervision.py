@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from pyarrow import compute
 
 from captionseg.expectations import ValidateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, always, exploded, not_null
+
+pc: Any = compute  # its functions are made when it is imported
 
 RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "nouns": {"score": (1.0, 1.0)},
@@ -29,20 +33,31 @@ FINITE = {"score": (-1e6, 1e6)}
 """For rules that are not in RANGES."""
 
 
-def suites(rule: str, table: pa.Table, known: set[str], params: ValidateParams) -> list[Suite]:
-    """Of a rule's table of schema SUPERVISION; `known` are the uids of the successful pairs."""
-    rows, concepts = frame(table, known), exploded(table, "concepts", keep=["uid"])
+def suites(rule: str, table: pa.Table, home: Mapping[str, str], vocabulary: Collection[str],
+           params: ValidateParams) -> list[Suite]:  # fmt: skip
+    """Of a rule's table.
+
+    Args:
+        rule: its name.
+        table: of schema SUPERVISION, with a column `shard`.
+        home: uid -> shard of the successful pairs of the training split.
+        vocabulary: all concepts that there are.
+        params: section `validate`.
+    """
+    rows, concepts = frame(table, home), exploded(table, "concepts", keep=["uid"])
+    concepts["in_vocabulary"] = concepts["text"].isin(list(vocabulary))
     out = [Suite(f"supervision {rule}", rows, of_rows(rule, params))]
     if len(concepts):
         out.append(Suite(f"concepts {rule}", concepts, of_concepts(rule, params)))
     return out
 
 
-def frame(table: pa.Table, known: set[str]) -> pd.DataFrame:
+def frame(table: pa.Table, home: Mapping[str, str]) -> pd.DataFrame:
     """A row for each pair.
 
-    concepts: how many. concepts_if_kept: the same, null where the row is not kept. texts_unique: no concept twice.
-    reason_given: exactly the rows that are not kept have a reason. in_pairs: the uid is a successful pair's.
+    concepts: how many. concepts_if_kept: the same, null where the row is not kept. concepts_given: there is a list, be
+    it empty. texts_unique: no concept twice. reason_given: exactly the rows that are not kept have a reason. in_pairs:
+    the uid is a successful training pair's. in_its_shard: of the same shard.
     """
     texts = [[c["text"] for c in row or []] for row in table["concepts"].to_pylist()]
     rows = table.select(["uid", "kept", "drop_reason"]).to_pandas()
@@ -50,7 +65,9 @@ def frame(table: pa.Table, known: set[str]) -> pd.DataFrame:
     rows["concepts_if_kept"] = rows["concepts"].where(rows["kept"].fillna(False).astype(bool))
     rows["texts_unique"] = [len(set(row)) == len(row) for row in texts]
     rows["reason_given"] = rows["kept"].fillna(False).astype(bool) == rows["drop_reason"].isna()
-    rows["in_pairs"] = rows["uid"].isin(list(known))
+    rows["concepts_given"] = pc.is_valid(table["concepts"]).to_numpy()
+    rows["in_pairs"] = rows["uid"].isin(list(home))
+    rows["in_its_shard"] = ~rows["in_pairs"] | (rows["uid"].map(home) == table["shard"].to_pandas())
     return rows
 
 
@@ -60,7 +77,7 @@ def of_rows(rule: str, params: ValidateParams) -> list[Any]:
     return [
         *not_null("uid", "kept"),
         expect.ExpectColumnValuesToBeUnique(column="uid"),
-        *always("in_pairs", "reason_given", "texts_unique"),
+        *always("in_pairs", "in_its_shard", "reason_given", "concepts_given", "texts_unique"),
         expect.ExpectColumnValuesToBeInSet(column="kept", value_set=[True], mostly=params.min_kept),
         expect.ExpectColumnValuesToBeBetween(column="concepts_if_kept", min_value=low, max_value=high,
                                              mostly=params.min_with_concepts),
@@ -73,6 +90,7 @@ def of_concepts(rule: str, params: ValidateParams) -> list[Any]:
     return [
         *not_null("text", "weight", "support", "cluster", "rule", *ranges),
         expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),
+        *always("in_vocabulary"),
         *(expect.ExpectColumnValuesToBeBetween(column=score, min_value=low, max_value=high)
           for score, (low, high) in ranges.items()),
         expect.ExpectColumnValuesToBeBetween(column="weight", min_value=0, strict_min=True, max_value=1e6),

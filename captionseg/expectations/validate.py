@@ -6,34 +6,28 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 
-from captionseg.expectations import ValidateParams, pairs, segments, supervision
+from captionseg.expectations import ValidateParams, coverage, pairs, segments, supervision
+from captionseg.expectations.coverage import Asked, Folders
 from captionseg.expectations.runner import run
 from captionseg.expectations.suite import Suite, schemas
-from captionseg.records import PAIRS, SEGMENTS, SUPERVISION, UserError
+from captionseg.records import IDS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, UserError
 from captionseg.segment_text.counts import read_counts
-from captionseg.storage import read_tables, write_json
+from captionseg.storage import listed, read_table, read_tables, write_json
+
+pc: Any = compute  # its functions are made when it is imported
 
 
-def validate(
-    pairs_folder: Path,
-    params: ValidateParams,
-    *,
-    supervision_folder: Path,
-    segments_folder: Path,
-    docs: Path,
-    report: Path,
-    failed: Path,
-) -> dict[str, float]:
-    """Check pairs, every rule's supervision, and segments.
+def validate(folders: Folders, params: ValidateParams, *, asked: Asked, docs: Path, report: Path,
+             failed: Path) -> dict[str, float]:  # fmt: skip
+    """Check pairs, every rule's supervision, and segments; and that no stage on the way to them lost a row.
 
     Args:
-        pairs_folder: data/pairs.
+        folders: what the stages left.
         params: section `validate`.
-        supervision_folder: with a folder for each rule.
-        segments_folder: data/segments.
+        asked: what other sections say that there must be.
         docs: out; Data Docs.
         report: out; what `runner.run` returns.
         failed: where docs and report are copied if something fails, since outputs then do not reach their place.
@@ -42,9 +36,10 @@ def validate(
         how many expectations there are.
 
     Raises:
-        UserError: for failed expectations, with the first one's table, name, column and examples.
+        UserError: for failed expectations, with the first one's table, name, column and examples; and for a file that
+            cannot be read.
     """
-    suites = all_suites(pairs_folder, supervision_folder, segments_folder, params)
+    suites = all_suites(folders, params, asked)
     result = run(suites, docs, examples=params.examples)
     write_json(result, report)
     if not result["success"]:
@@ -57,28 +52,41 @@ def validate(
     return {"expectations": float(result["statistics"]["expectations"])}
 
 
-def all_suites(
-    pairs_folder: Path, supervision_folder: Path, segments_folder: Path, params: ValidateParams
-) -> list[Suite]:
+def all_suites(folders: Folders, params: ValidateParams, asked: Asked) -> list[Suite]:
     """The schemas first; the other suites only of tables whose schema holds, since they read its columns."""
-    rules = sorted(f.name for f in supervision_folder.iterdir() if any(f.glob("[0-9]*.parquet")))
-    tables = {"pairs": (pairs_folder, PAIRS), "segments": (segments_folder, SEGMENTS)}
-    tables |= {f"supervision {rule}": (supervision_folder / rule, SUPERVISION) for rule in rules}
+    rules = [rule for rule in asked.rules if any((folders.supervision / rule).glob("*.parquet"))]
+    tables = {"pairs": (folders.pairs, PAIRS), "truth": (folders.truth, TRUTH),
+              "segments": (folders.segments, SEGMENTS)}  # fmt: skip
+    tables |= {f"supervision {rule}": (folders.supervision / rule, SUPERVISION) for rule in rules}
     first = schemas(tables)
     wrong = set(first.frame.loc[first.frame["found"] != first.frame["expected"], "table"])
     out = [first]
     if "pairs" in wrong:
         return out
-    rows = read_tables(pairs_folder)
+    rows = with_shards(folders.pairs)
+    there = rows.filter(pc.equal(rows["status"], "success"))
+    ids = read_table(folders.index / "ids.parquet", schema=IDS)
+    if not wrong:
+        out += coverage.suites(folders, asked, there, ids)
     out += pairs.suites(rows, params)
-    there = rows.filter(pa.array(np.asarray(rows["status"].to_pylist()) == "success"))
-    known = set(there["uid"].to_pylist())
+    train = there.filter(pc.equal(there["split"], "train"))
+    home = dict(zip(train["uid"].to_pylist(), train["shard"].to_pylist(), strict=True))
+    words = read_table(folders.supervision / "vocabulary" / "concepts.parquet", columns=["text"])["text"].to_pylist()
     for rule in rules:
         if f"supervision {rule}" not in wrong:
-            out += supervision.suites(rule, read_tables(supervision_folder / rule), known, params)
-    if "segments" not in wrong:
-        out += segments.suites(read_tables(segments_folder), there, read_counts(segments_folder), params)
+            out += supervision.suites(rule, with_shards(folders.supervision / rule), home, set(words), params)
+    if "segments" not in wrong and f"supervision {asked.curation}" not in wrong:
+        kept = coverage.kept_of(folders.supervision / asked.curation)
+        known = there.filter(pc.equal(there["split"], asked.split))
+        out += segments.suites(read_tables(folders.segments), known, read_counts(folders.segments), params, kept=kept)
     return out
+
+
+def with_shards(folder: Path) -> pa.Table:
+    """All rows of a folder of parquet files, with a column `shard`."""
+    tables = {file.stem: read_table(file) for file in listed(folder, ".parquet")}
+    return pa.concat_tables(table.append_column("shard", pa.array([name] * len(table), pa.string()))
+                            for name, table in tables.items())
 
 
 def complaint(result: dict[str, Any]) -> str:

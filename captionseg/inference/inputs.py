@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from captionseg.datasets.ids import read_ids, rows_of_shards
 from captionseg.datasets.pictures import Pictures
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import PreparedInputs
@@ -29,8 +28,11 @@ class Prepared:
 
     def row_of(self) -> dict[str, int]:
         """uid -> row of the index, in the order of the rows."""
-        uids = pq.read_table(self.index / "ids.parquet", columns=["uid"])["uid"].to_pylist()
-        return {uid: row for row, uid in enumerate(uids)}
+        return {uid: row for row, uid in enumerate(read_ids(self.index)["uid"].to_pylist())}
+
+    def shards(self) -> dict[str, int]:
+        """Shard -> how many rows of the index it has, in their order: what every array of rows is read against."""
+        return rows_of_shards(read_ids(self.index))
 
     def pictures(self) -> Pictures:
         """Of the rows of the index."""
@@ -51,4 +53,5 @@ class Prepared:
         return PreparedInputs(
             regions=self.regions if regions else None,
             pictures=self.pictures() if pixels or masks else None,
-            dense=self.features / "dense" if reads.dense else None, side=side, masks=masks, pixels=pixels)
+            dense=self.features / "dense" if reads.dense else None, side=side, masks=masks, pixels=pixels,
+            shards=self.shards())

@@ -8,7 +8,6 @@ digests, dims and count. What was made of other weights, features or segments is
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import logging
@@ -29,11 +28,20 @@ from captionseg.inference.predictor import check_encoder, encoder_of
 from captionseg.inference.words import class_vectors
 from captionseg.modeling import saved
 from captionseg.prepared import PreparedInputs
-from captionseg.records import UserError, one_line
+from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.retrieval import FaissIndex, Index
 from captionseg.runtime.device import detect
 from captionseg.segment_text.rle import decode
-from captionseg.storage import digest, rows_in, write_array, write_json, write_table
+from captionseg.storage import (
+    digest,
+    read_array,
+    read_table,
+    readable,
+    rows_in,
+    write_array,
+    write_json,
+    write_table,
+)
 
 log = logging.getLogger(__name__)
 PICTURES, PIXELS = 16, 1 << 26  # at once: pictures, and pixels of all their masks
@@ -133,7 +141,7 @@ class SegmentIndex:
         """Rows of schema SEGMENTS."""
         names, first = np.unique(self.ids["shard"].to_numpy(zero_copy_only=False), return_index=True)
         start = dict(zip(names, first.tolist(), strict=True))
-        tables = functools.cache(lambda shard: pq.read_table(self.folder / f"{shard}.parquet"))
+        tables = functools.cache(lambda shard: read_table(self.folder / f"{shard}.parquet", schema=SEGMENTS))
         shards = (self.ids["shard"][int(row)].as_py() for row in rows)
         return [tables(s).slice(int(row) - start[s], 1).to_pylist()[0] for s, row in zip(shards, rows, strict=True)]
 
@@ -160,10 +168,8 @@ def open_index(folder: Path, segments: Path, model: SegmentModel, prepared: Prep
     if has(folder / "index.json", state):
         try:
             return opened(folder, segments, count=state["count"])
-        except (UserError, OSError, ValueError, pa.ArrowException) as error:
-            if getattr(error, "errno", None) not in (None, errno.ENOENT):
-                raise
-            log.warning("%s: cannot be read as it is (%s), so it is put together again", folder, one_line(error))
+        except UserError as error:
+            log.warning("%s; it is put together again", error)
     sweep(folder, set(shards))
     embed_shards(folder, shards, made_of, model, prepared)
     assemble(folder, shards, state)
@@ -174,12 +180,13 @@ def opened(folder: Path, segments: Path, *, count: int) -> SegmentIndex:
     """The index that a folder holds.
 
     Raises:
-        ValueError: if it is of more or fewer segments.
+        UserError: if it cannot be read, or is of more or fewer segments.
     """
-    found = SegmentIndex(FaissIndex.load(folder / "index.faiss"), pq.read_table(folder / "ids.parquet"), segments)
-    if len(found) != count:
-        raise ValueError(f"ids.parquet has {len(found)} rows, expected {count}")
-    return found
+    ids, found = read_table(folder / "ids.parquet", schema=IDS), FaissIndex.load(folder / "index.faiss")
+    if not len(ids) == found.index.ntotal == count:
+        raise UserError(f"{folder}: {found.index.ntotal} embeddings and {len(ids)} ids of {count} segments; "
+                        "delete it, it is made again")
+    return SegmentIndex(found, ids, segments)
 
 
 def embed_shards(folder: Path, shards: dict[str, Path], made_of: dict[str, dict[str, str]], model: SegmentModel,
@@ -199,7 +206,7 @@ def embed_shards(folder: Path, shards: dict[str, Path], made_of: dict[str, dict[
 
 def embedded(file: Path, model: SegmentModel, inputs: PreparedInputs, row_of: dict[str, int], bar: tqdm) -> np.ndarray:
     """[n, D] float16 embeddings of the segments of a shard."""
-    table = pq.read_table(file, columns=COLUMNS).to_pydict()
+    table = read_table(file, schema=SEGMENTS, columns=COLUMNS).to_pydict()
     sizes = list(zip(table["height"], table["width"], strict=True))
     out = np.zeros((len(sizes), model.model.config.text_width), np.float16)
     for batch in batches(table["uid"], sizes):
@@ -244,12 +251,13 @@ def spans(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[tup
 def assemble(folder: Path, shards: dict[str, Path], state: dict[str, Any]) -> None:
     """ids.parquet, index.faiss and index.json out of the embeddings of all shards."""
     (folder / "index.json").unlink(missing_ok=True)
-    tables = [pq.read_table(file, columns=["uid", "segment_id"]) for file in shards.values()]
+    tables = [read_table(file, schema=SEGMENTS, columns=["uid", "segment_id"]) for file in shards.values()]
     names = np.repeat(np.array(list(shards)), [len(table) for table in tables])
     ids = pa.concat_tables(tables)
     columns = [np.arange(len(ids)), ids["uid"], ids["segment_id"], names.tolist()]
     write_table(pa.table(columns, schema=IDS), folder / "ids.parquet")
-    parts = [np.load(folder / f"embeddings_{shard}.npy", mmap_mode="r", allow_pickle=False) for shard in shards]
+    parts = [read_array(folder / f"embeddings_{shard}.npy", rows=len(table), todo="delete it, it is made again")
+             for shard, table in zip(shards, tables, strict=True)]
     FaissIndex(normalised(np.concatenate(parts))).save(folder / "index.faiss")
     write_json(state, folder / "index.json")
 
@@ -264,7 +272,9 @@ def segment_shards(segments: Path) -> dict[str, Path]:
     if not shards or not any(map(rows_of, shards.values())):
         raise UserError(f"{segments}: no segments; run `dvc repro segment_text`, or name the folder that it wrote")
     for file in shards.values():
-        if missing := set(COLUMNS) - set(pq.read_schema(file).names):
+        with readable(file):
+            columns = pq.read_schema(file).names
+        if missing := set(COLUMNS) - set(columns):
             raise UserError(f"{file}: not a shard of segments (no {', '.join(sorted(missing))})")
     return shards
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +10,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from captionseg.benchmarks.areas import read as read_areas
 from captionseg.curation import RULES
-from captionseg.datasets.shards import decode_mask, read_classes, read_images, read_pairs, read_truth
+from captionseg.datasets.shards import (
+    decode_mask,
+    read_classes,
+    read_images,
+    read_pairs,
+    read_shard,
+    read_truth,
+    shard_names,
+)
 from captionseg.inference.inputs import Prepared
-from captionseg.records import RECALL, ClassTable, Concept, Supervision
-from captionseg.storage import read_tables
+from captionseg.records import NEIGHBOURS, RECALL, SEGMENTS, SUPERVISION, ClassTable, Concept, Supervision
+from captionseg.storage import read_json, read_table, read_tables
 from captionseg.training import Recipe
 from captionseg.training.curve import read as read_curve
 
@@ -60,7 +66,8 @@ class Artifacts:
     @cached_property
     def statuses(self) -> list[str]:
         """The status of every source row, failures too."""
-        return read_tables(self.folders.prepared.pairs, columns=["status"])["status"].to_pylist()
+        pairs = self.folders.prepared.pairs
+        return [status for shard in shard_names(pairs) for status in read_shard(pairs, shard)["status"].to_pylist()]
 
     @cached_property
     def classes(self) -> ClassTable:
@@ -92,7 +99,7 @@ class Artifacts:
 
     def concepts(self, rule: str, uids: Iterable[str]) -> dict[str, tuple[Concept, ...]]:
         """uid -> the archive of one rule."""
-        found = Supervision.from_table(of(read_tables(self.folders.supervision / rule), uids))
+        found = Supervision.from_table(of(read_tables(self.folders.supervision / rule, schema=SUPERVISION), uids))
         return dict(zip(found.uid, found.concepts, strict=True))
 
     @cached_property
@@ -103,7 +110,8 @@ class Artifacts:
     def neighbours(self, uids: Iterable[str], count: int) -> dict[str, list[str]]:
         """uid -> uids of the pictures most like it."""
         number = {uid: row for row, uid in enumerate(self.rows)}
-        table = pq.read_table(self.folders.prepared.index / "neighbours.parquet", columns=["neighbours"])
+        file = self.folders.prepared.index / "neighbours.parquet"
+        table = read_table(file, schema=NEIGHBOURS, columns=["neighbours"])
         near = {uid: table["neighbours"][number[uid]].as_py() for uid in uids if uid in number}
         return {uid: [self.rows[row] for row in rows if row >= 0][:count] for uid, rows in near.items()}
 
@@ -116,23 +124,23 @@ class Artifacts:
     @cached_property
     def segments(self) -> pa.Table:
         """Schema SEGMENTS."""
-        return read_tables(self.folders.segments)
+        return read_tables(self.folders.segments, schema=SEGMENTS)
 
     @cached_property
     def curation(self) -> dict[str, dict[str, float]]:
         """Measures by rule."""
-        return json.loads(self.folders.curation.read_text())
+        return read_json(self.folders.curation)
 
     @cached_property
     def validation(self) -> dict[str, Any]:
         """What the expectations found."""
-        return json.loads(self.folders.validation.read_text())
+        return read_json(self.folders.validation)
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Any]]:
         """recipe -> what its evaluation wrote, for recipes that were scored: without a truth there are none."""
         files = {name: self.folders.recipes / f"{name}.json" for name in self.recipes}
-        found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+        found = {name: read_json(file) for name, file in files.items() if file.exists()}
         return {name: evaluation for name, evaluation in found.items() if evaluation["scores"]}
 
     @cached_property
@@ -146,7 +154,7 @@ class Artifacts:
         """recipe -> seed -> fit.json, for recipes that were trained."""
         files = {name: self.of_seeds(name, "fit.json") for name in self.recipes}
         return {
-            name: {seed: json.loads(file.read_text()) for seed, file in found.items()}
+            name: {seed: read_json(file) for seed, file in found.items()}
             for name, found in files.items()
             if found
         }

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from captionseg.benchmarks.areas import read
+from captionseg.benchmarks.areas import SCHEMA, read
 from captionseg.metrics import Difference, paired
-from captionseg.records import UserError, one_line
+from captionseg.records import UserError
+from captionseg.storage import read_table
 
 
 def difference(folder: Path, one: str, other: str, *, samples: int, seed: int) -> Difference:
@@ -29,11 +27,8 @@ def difference(folder: Path, one: str, other: str, *, samples: int, seed: int) -
     if missing := next((file for file in files if not file.is_file()), None):
         known = ", ".join(sorted(path.stem for path in folder.glob("*.parquet"))) or "none"
         raise UserError(f"{missing}: no areas of that recipe (there: {known}); run `dvc repro`")
-    try:
-        classes = [pq.read_table(file, columns=["class"])["class"].to_numpy().max(initial=0) for file in files]
-        areas = read(files, 1 + int(max(classes)))
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{folder}: not areas of a recipe: {one_line(error)}; run `dvc repro` again") from None
+    classes = [read_table(file, schema=SCHEMA, columns=["class"])["class"].to_numpy().max(initial=0) for file in files]
+    areas = read(files, 1 + int(max(classes)))
     if not all(len(found) and found.any((1, 2, 3)).all() for found in areas):
         raise UserError(f"{one} and {other} were not scored on the same pictures; run `dvc repro evaluate`")
     found = paired(*areas, samples=samples, seed=seed)

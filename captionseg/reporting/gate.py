@@ -7,6 +7,7 @@ Tokens stand between spaces, because names hold '-': numbers, dotted paths, + - 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from captionseg.records import UserError
+from captionseg.reporting.data import Data
 from captionseg.reporting.gate_table import Line, Part, number
 
 OPERATORS = ("+", "-", "*")
@@ -48,6 +50,7 @@ class Verdict:
         value: of the left side, None where a name leads nowhere.
         margin: how much is to spare, negative where it is missed; None likewise.
         reason: why there is no value, else empty.
+        skipped: nothing is wrong with the run: on these data the value cannot be measured.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Verdict:
     value: float | None = None
     margin: float | None = None
     reason: str = ""
+    skipped: bool = False
 
 
 def table(rules: Mapping[str, str], metrics: Mapping[str, Any], about: str) -> Part:
@@ -64,7 +68,7 @@ def table(rules: Mapping[str, str], metrics: Mapping[str, Any], about: str) -> P
     Raises:
         UserError: for a rule that cannot be read.
     """
-    lines = [Line("PASS" if one.passed else "MISS",
+    lines = [Line("PASS" if one.passed else "SKIP" if one.skipped else "MISS",
                   (one.name, number(one.value), bound(one.text), number(one.margin, "+"), one.reason or one.text))
              for one in judge(rules, metrics)]  # fmt: skip
     return Part("Thresholds", about, ("rule", "value", "bound", "margin", "in full"), lines)
@@ -122,6 +126,14 @@ def _judge(rule: Rule, metrics: Mapping[str, Any]) -> Verdict:
     try:
         left, right = (_value(side, metrics) for side in (rule.left, rule.right))
     except LookupError as error:
+        data, excuses = Data.of(metrics), []
+        for word in (word for side in (rule.left, rule.right) for _, factors in side for word in factors):
+            with contextlib.suppress(LookupError):
+                lookup(metrics, word)
+                continue
+            excuses.append(data.unmeasured(word.split("."), metrics))
+        if all(excuses):  # one name that should be there and is not is a miss, whatever the others are
+            return Verdict(rule.name, rule.text, False, reason=f"not measured: {excuses[0]}", skipped=True)
         return Verdict(rule.name, rule.text, False, reason=str(error.args[0]))
     margin = round(COMPARISONS[rule.comparison](left, right), PRECISION) + 0.0
     passed = margin > 0 if rule.comparison in ("<", ">") else margin >= 0

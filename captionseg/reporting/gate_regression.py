@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from captionseg.records import UserError
+from captionseg.reporting.data import Data
 from captionseg.reporting.gate import PRECISION
 from captionseg.reporting.gate_table import Line, Outcome, Part, number
 
@@ -116,7 +117,9 @@ def dropped(keys: Keys, params: Mapping[str, Any]) -> bool:
             return True
         case ("recipes", recipe, benchmark, *_) if benchmark != "train" and "name" in evaluate:
             papers = (evaluate.get("also") or {}).get(recipe, ())
-            return benchmark not in {evaluate["name"], *(f"{evaluate['name']}@{paper}" for paper in papers)}
+            name = evaluate["name"]
+            name = (params.get("download") or {}).get("source", name) if name == "auto" else name
+            return benchmark not in {name, *(f"{name}@{paper}" for paper in papers)}
         case ("curation", rule, *_) if "rules" in curate:
             return rule not in curate["rules"]
     return False
@@ -136,6 +139,12 @@ def leaves(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
             yield from leaves(value, (*keys, str(key)))
     else:
         yield keys, values
+
+
+def other_data(now: Data, base: Data, about: str) -> Part:
+    """The part where nothing is compared, since the numbers there are of other data."""
+    why = f"the base's numbers are of other data ({base.name}) than these ({now.name}): not compared"
+    return Part("Regression", about, ("number", "why"), [Line("SKIP", ("all", why))])
 
 
 def part(found: Sequence[Change], about: str) -> Part:

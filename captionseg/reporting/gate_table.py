@@ -9,7 +9,7 @@ from typing import Literal
 
 from captionseg.reporting.markdown import escaped, table
 
-Outcome = Literal["PASS", "MISS", "NOTE"]
+Outcome = Literal["PASS", "MISS", "SKIP", "NOTE"]
 
 MARK = "<!-- the gate of captionseg -->"
 """The first line of the comment, by which the next run finds it."""
@@ -20,7 +20,8 @@ class Line:
     """One thing that was looked at.
 
     Attributes:
-        outcome: PASS, MISS, or NOTE for what is worth saying and fails nothing.
+        outcome: PASS, MISS, SKIP for what cannot be measured on these data, or NOTE for what is worth saying. The last
+            two fail nothing.
         cells: text of each column; those that are left out are empty.
     """
 
@@ -44,7 +45,7 @@ class Part:
     head: Sequence[str]
     lines: Sequence[Line]
 
-    def rows(self, outcomes: Sequence[Outcome] = ("PASS", "MISS", "NOTE")) -> list[list[str]]:
+    def rows(self, outcomes: Sequence[Outcome] = ("PASS", "MISS", "SKIP", "NOTE")) -> list[list[str]]:
         """The lines as rows of text, the outcome in front."""
         blank = [""] * len(self.head)
         return [[line.outcome, *line.cells, *blank[len(line.cells) :]] for line in self.lines
@@ -55,7 +56,9 @@ def verdict(parts: Sequence[Part]) -> tuple[bool, str]:
     """Whether nothing was missed, and that in words."""
     missed, looked = (sum(line.outcome in outcomes for part in parts for line in part.lines)
                       for outcomes in (("MISS",), ("MISS", "PASS")))  # fmt: skip
-    return not missed, f"gate missed: {missed} of {looked} checks" if missed else f"gate passed: {looked} checks"
+    skipped = sum(line.outcome == "SKIP" for part in parts for line in part.lines)
+    said = f"gate missed: {missed} of {looked} checks" if missed else f"gate passed: {looked} checks"
+    return not missed, said + (f", {skipped} skipped: not measured on these data" if skipped else "")
 
 
 def number(value: float | None, sign: str = "") -> str:
@@ -90,7 +93,7 @@ def markdown(parts: Sequence[Part], *, extra: Sequence[Part] = (), links: Mappin
     title = verdict(parts)[1]
     out = [MARK, f"## {title[0].upper()}{title[1:]}"]
     for part in parts:
-        if rows := part.rows(("MISS",)):
+        if rows := part.rows(("MISS", "SKIP")):
             out += [f"### {escaped(part.title)}", _table(part, rows)]
     for part in extra:
         if rows := part.rows():

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from captionseg.records import UserError
 from captionseg.reporting.gate_lock import outdated
 from captionseg.reporting.tables import write_csv
-from captionseg.storage import atomic_path, write_json
+from captionseg.storage import atomic_path, read_json, write_json
 
 ROWS = 50
 """Of curves.csv, about so many a seed."""
@@ -58,7 +57,7 @@ def subjects(recipes: Iterable[str], committed: Iterable[str], named: Sequence[s
 def keep(space: Workspace, name: str, about: str, recipes: Sequence[str], *, folder: Path) -> dict[str, Any]:
     """Copy the experiment into `folder`/`name`, over what is there; the same bytes for the same workspace.
 
-    Writes experiment.json, metrics.json (of these recipes, of curation and segments), recipes/RECIPE.json and
+    Writes experiment.json, metrics.json (of these recipes, of data, curation and segments), recipes/RECIPE.json and
     curves.csv, at most about ROWS rows a seed.
 
     Args:
@@ -86,7 +85,7 @@ def keep(space: Workspace, name: str, about: str, recipes: Sequence[str], *, fol
                  | {"about": (space.params.get("about") or {}).get(recipe, "")}
                  for recipe in recipes}  # fmt: skip
     found = {"recipes": {recipe: metrics["recipes"][recipe] for recipe in recipes},
-             **{key: metrics[key] for key in ("curation", "segments") if key in metrics}}  # fmt: skip
+             **{key: metrics[key] for key in ("data", "curation", "segments") if key in metrics}}  # fmt: skip
     with atomic_path(folder / name) as part:
         write_json({"name": name, "about": about, "recipes": described}, part / "experiment.json")
         write_json(found, part / "metrics.json")
@@ -166,9 +165,4 @@ def lines(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc exp run` first") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
+    return read_json(path, todo="run `dvc exp run` first")

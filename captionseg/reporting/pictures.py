@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from captionseg.reporting.artifacts import Artifacts, of
 from captionseg.reporting.overlay import IGNORED, fit, hexes, overlay, palette, write_picture
 from captionseg.segment_text.measure import namer
 from captionseg.segment_text.rle import decode
+from captionseg.storage import read_json
 from captionseg.text.vocabulary import Vocabulary, plurals
 
 View = dict[str, Any]
@@ -87,7 +87,7 @@ def curated(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
     images = run.images([*chosen, *itertools.chain.from_iterable(near.values())])
     archives = {rule: run.concepts(rule, chosen) for rule in run.rules}
     file = run.folders.supervision / "vocabulary" / "lemma.json"
-    lemma = json.loads(file.read_text()) if file.exists() else {}
+    lemma = read_json(file) if file.exists() else {}
     views = []
     for number, uid in enumerate(chosen, start=1):
         stem, caption, true = f"example_{number}", run.pairs[uid]["caption"], run.known.get(uid)

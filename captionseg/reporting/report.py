@@ -27,7 +27,7 @@ class Outputs:
 
 
 def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Mapping[str, Recipe],
-           gate: Mapping[str, str], scored: EvaluateParams, seed: int) -> dict[str, Any]:  # fmt: skip
+           gate: Mapping[str, str], scored: EvaluateParams, seed: int, source: str = "") -> dict[str, Any]:  # fmt: skip
     """Numbers, plots, pictures and the page. The same bytes for the same artifacts.
 
     Args:
@@ -38,12 +38,14 @@ def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Map
         gate: rules by name.
         scored: section `evaluate`: how pictures are labelled, and how intervals are drawn.
         seed: of which pictures are shown.
+        source: of the data, by its name in section `download`.
 
     Returns:
         what metrics.json holds.
     """
     run = Artifacts(folders, recipes)
-    numbers, verdicts = metrics(run, gate, measured=params.measured, bootstrap=scored.bootstrap, seed=seed)
+    numbers, verdicts = metrics(run, gate, measured=params.measured, source=source, split=scored.split,
+                                bootstrap=scored.bootstrap, seed=seed)  # fmt: skip
     write_json(numbers, out.metrics)
     write_plots(run, out.plots)
     looks = styles(recipes)

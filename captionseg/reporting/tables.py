@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from captionseg.datasets.source import SPLITS
 from captionseg.metrics import paired
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.gate import Verdict, judge
@@ -24,18 +27,19 @@ SCORES = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "bounda
 SEGMENT_MEASURES = ("per_image", "texts_per_segment", "full_image_share", "recall", "named_recall", "text_precision")
 
 
-def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None, bootstrap: int = 1000,
-            seed: int = 0) -> tuple[dict[str, Any], list[Verdict]]:  # fmt: skip
+def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None, source: str = "", split: str = "test",
+            bootstrap: int = 1000, seed: int = 0) -> tuple[dict[str, Any], list[Verdict]]:  # fmt: skip
     """reports/metrics.json, the contract with CI, and how its gate came out. The same for the same seed: no durations.
 
     Args:
         run: the artifacts.
         gate: rules by name.
         measured: pictures whose segments are compared with the truth, None for all.
+        source: of the data, by its name in section `download`.
+        split: that is scored.
         bootstrap: data sets drawn for intervals of differences.
         seed: of the draws.
     """
-    statuses = run.statuses
     found = summary(run.folders.segments)
     of_captions: dict[str, dict[str, float]] = {}
     if run.known:
@@ -44,7 +48,7 @@ def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None, bo
         found |= said["all"]
         of_captions["captions"] = {name: x for name, x in said["captions"].items() if name in SEGMENT_MEASURES}
     out = rounded({
-        "data": {"pairs": len(run.pairs), "download_success": statuses.count("success") / max(1, len(statuses))},
+        "data": described(run, source, split),
         **({"index": run.recall} if run.recall else {}),
         "curation": run.curation,
         "segments": {name: found[name] for name in SEGMENT_MEASURES if name in found} | of_captions,
@@ -52,7 +56,27 @@ def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None, bo
                     if name in run.fits or name in run.scores},
     })  # fmt: skip
     verdicts = judge(gate, out)
-    return {**out, "gate": {"passed": int(all(v.passed for v in verdicts))}}, verdicts
+    return {**out, "gate": {"passed": int(all(v.passed or v.skipped for v in verdicts))}}, verdicts
+
+
+def described(run: Artifacts, source: str, split: str) -> dict[str, Any]:
+    """The section `data`, see captionseg.reporting.data: of each split, how many pictures have known masks."""
+    statuses = run.statuses
+    known = Counter(run.pairs[uid]["split"] for uid in run.known if uid in run.pairs)
+    return {"source": source, "digest": digest(run), "pairs": len(run.pairs),
+            "download_success": statuses.count("success") / max(1, len(statuses)),
+            "masks": {name: known[name] for name in SPLITS}, "scored": split}  # fmt: skip
+
+
+def digest(run: Artifacts) -> str:
+    """16 hex digits over every pair (uid, which has its caption; split; sha256 of the picture) and what is known of it:
+    the names of its classes and, of the pictures that were scored, the true area of each class."""
+    total = hashlib.sha256()
+    for uid, row in sorted(run.pairs.items()):
+        total.update(f"{uid} {row['split']} {row['sha256']} {','.join(sorted(run.known.get(uid, ())))}\n".encode())
+    for areas in [*run.areas.values()][:1]:  # all recipes were scored on the same pictures
+        total.update(areas[:, 0, -1].tobytes())
+    return total.hexdigest()[:16]
 
 
 def _recipe(run: Artifacts, name: str, bootstrap: int, seed: int) -> dict[str, dict[str, Any]]:

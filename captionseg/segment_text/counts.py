@@ -8,30 +8,40 @@ reads at once); of generated ones that should be there captions_failed and capti
 their original caption;
 phrases, and of them phrases_without_box; expressions, those that some phrases have beside their own text;
 boxes, and beside them boxes_unassigned (what they show is none of the phrases) and boxes_beyond_limit;
+segments and texts, those of all rows: what the shard's table must hold;
 of the masks of boxes: masks_empty, masks_too_small, masks_unstable, and masks_merged, which gave their texts away.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
-from captionseg.storage import read_tables
+from captionseg.records import SEGMENTS
+from captionseg.storage import read_json, read_tables, readable
 
 
 def read_counts(segments: Path) -> Counter[str]:
     """The counts of all finished shards of a folder; empty if there is none."""
     count: Counter[str] = Counter()
     for file in sorted(segments.glob("*_stats.json")):
-        count.update(json.loads(file.read_text()))
+        count.update(counts_of(file))
     return count
+
+
+def counts_of(file: Path) -> dict[str, int]:
+    """The counts of one shard."""
+    found = read_json(file)
+    with readable(file):
+        if odd := [name for name, value in found.items() if type(value) is not int]:
+            raise TypeError(f"{odd[0]} is no whole number")
+    return found
 
 
 def summary(segments: Path) -> dict[str, float]:
     """Segments per image, texts per segment and share of whole-image segments; and the counts of all shards."""
     count = read_counts(segments)
-    table = read_tables(segments, columns=["full_image", "texts"])
+    table = read_tables(segments, columns=["full_image", "texts"], schema=SEGMENTS)
     texts = sum(len(row) for row in table["texts"].to_pylist())
     return {
         "per_image": len(table) / max(1, count["images"]),

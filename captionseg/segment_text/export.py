@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from captionseg.records import SEGMENTS, UserError, one_line
-from captionseg.storage import write_json
+from captionseg.records import PAIRS, SEGMENTS, UserError, one_line
+from captionseg.storage import batches_of, read_table, write_json
 
 ROWS = 512  # of segments in memory at once, beside those of one image
 
@@ -59,8 +59,7 @@ def export_sa1b(segments: Path, pairs: Path, out: Path) -> int:
 
 def keys_of(shard: Path) -> dict[str, str]:
     """uid -> key of a shard of pairs."""
-    with usable(shard):
-        table = pq.read_table(shard, columns=["uid", "key"])
+    table = read_table(shard, schema=PAIRS, columns=["uid", "key"])
     return dict(zip(table["uid"].to_pylist(), table["key"].to_pylist(), strict=True))
 
 
@@ -74,9 +73,8 @@ def rows_of(file: Path) -> int:
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     """The segments of a file."""
-    with pq.ParquetFile(file) as found:
-        for batch in found.iter_batches(ROWS):
-            yield from batch.to_pylist()
+    for batch in batches_of(file, SEGMENTS.names, ROWS, schema=SEGMENTS):
+        yield from batch.to_pylist()
 
 
 @contextlib.contextmanager

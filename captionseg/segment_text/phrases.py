@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from captionseg.records import UserError
+from captionseg.records import SUPERVISION, UserError
+from captionseg.storage import read_tables
 
 if TYPE_CHECKING:
     from captionseg.text.referring import Reference
@@ -108,8 +106,8 @@ def _spaced(text: str) -> str:
     return " ".join(text.split())
 
 
-def read_concepts(supervision: Path, curation: str, most: int) -> Mapping[str, list[str]]:
-    """uid -> the concepts of highest score of each kept row.
+def read_concepts(supervision: Path, curation: str, most: int) -> Mapping[str, list[str] | None]:
+    """uid -> the concepts of highest score of each row, None for a row that is not kept.
 
     Args:
         supervision: folder with a folder for each curation rule.
@@ -123,6 +121,6 @@ def read_concepts(supervision: Path, curation: str, most: int) -> Mapping[str, l
     if not files:
         has = ", ".join(sorted(p.name for p in supervision.iterdir() if any(p.glob("[0-9]*.parquet")))) or "none"
         raise UserError(f"segment_text.curation: no supervision of {curation!r} in {supervision} (there: {has})")
-    table = pa.concat_tables([pq.read_table(file, columns=["uid", "kept", "concepts"]) for file in files])
+    table = read_tables(supervision / curation, columns=["uid", "kept", "concepts"], schema=SUPERVISION)
     rows = zip(table["uid"].to_pylist(), table["kept"].to_pylist(), table["concepts"].to_pylist(), strict=True)
-    return {uid: [c["text"] for c in concepts[:most]] for uid, kept, concepts in rows if kept}
+    return {uid: [c["text"] for c in concepts[:most]] if kept else None for uid, kept, concepts in rows}

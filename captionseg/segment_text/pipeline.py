@@ -32,7 +32,7 @@ from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.maker import Maker, View
 from captionseg.segment_text.phrases import Spoken, phrases_of, read_concepts
-from captionseg.storage import remove_parts, write_json, write_table
+from captionseg.storage import read_array, remove_parts, write_json, write_table
 from captionseg.text.referring import referring
 from captionseg.text.vocabulary import default_stop
 
@@ -84,7 +84,9 @@ def segment(
     generated = Captions.load(inputs.captions)
     missing = [shard for shard, images in shards.items() if flaw(segments, shard, images)]
     jobs = [Job(shard, shards[shard], generated.rows(shard)) for shard in missing]
-    cells = sample_cells(inputs.features, params.cells, seed=seed)
+    check_captions(jobs, generated)
+    rows = Counter(read_pairs(inputs.pairs)["shard"].to_pylist())
+    cells = sample_cells(inputs.features, params.cells, rows, seed=seed)
     work = functools.partial(shard_segments, inputs, params, Once(functools.partial(maker_of, params, space, cells)),
                              segments)  # fmt: skip
     with tqdm(total=sum(len(job.images) for job in jobs), desc="segment_text", unit="img") as bar:
@@ -126,6 +128,19 @@ class Job:
         return f"segment_text: shard {self.shard}"
 
 
+def check_captions(jobs: Sequence[Job], generated: Captions) -> None:
+    """Raises UserError if some pictures have no generated caption, nor a word why: failures have a row as well.
+
+    Where none has one, another split was captioned; that is counted as missing.
+    """
+    lost = {job.shard: sum(row["uid"] not in job.generated for row in job.images)
+            for job in jobs if job.generated is not None}  # fmt: skip
+    if 0 < sum(lost.values()) < sum(len(job.images) for job in jobs):
+        shard = next(shard for shard, count in lost.items() if count)
+        raise UserError(f"{generated.folder}: {lost[shard]} pictures of shard {shard} have no row there; run "
+                        "`dvc repro caption`, which asks for what is missing")
+
+
 def maker_of(params: SegmentTextParams, space: Callable[[], JointSpace], cells: np.ndarray) -> Maker:
     """What makes the segments, in this process."""
     return params.build(space(), cells)
@@ -147,6 +162,7 @@ def shard_segments(
                 more, lost = maker().segments(view, asked[view.uid])
                 rows += more
                 count.update(lost)
+    count.update(segments=len(rows), texts=sum(len(row["texts"]) for row in rows))
     write_table(pa.Table.from_pylist(rows, schema=SEGMENTS), segments / f"{job.shard}.parquet")
     write_json(dict(count), segments / f"{job.shard}_stats.json")
     return len(job.images)
@@ -158,24 +174,30 @@ def to_do(pairs: Path, params: SegmentTextParams, supervision: Path) -> dict[str
     Pairs of a shard that have the same picture are one image, under the uid of the first: with the captions of all, and
     the concepts of all.
     """
-    concepts = read_concepts(supervision, params.curation, params.concepts)
+    concepts, lost = read_concepts(supervision, params.curation, params.concepts), Counter[str]()
     out: dict[str, list[dict[str, Any]]] = defaultdict(list)
     known: dict[tuple[str, str], dict[str, Any]] = {}
     for row in read_pairs(pairs).select(["uid", "caption", "split", "shard", "sha256"]).to_pylist():
         uid = row["uid"]
-        if row["split"] != params.split or uid not in concepts:
+        if row["split"] != params.split:
+            continue
+        if (wanted := concepts.get(uid)) is None:
+            lost[row["shard"]] += uid not in concepts
             continue
         picture = row["shard"], row["sha256"] or uid
         if picture not in known:
             known[picture] = {"uid": uid, "captions": [], "concepts": []}
             out[row["shard"]].append(known[picture])
         known[picture]["captions"].append(row["caption"] or "")
-        known[picture]["concepts"] += concepts[uid]
+        known[picture]["concepts"] += wanted
     if not out:
         raise UserError(
             f"segment_text: no kept row of {params.curation!r} in split {params.split!r} of {pairs}; check "
             "segment_text.split and segment_text.curation"
         )
+    if shard := next((shard for shard, rows in lost.items() if rows), ""):
+        raise UserError(f"{supervision / params.curation}: {lost[shard]} pairs of shard {shard} have no row there; run "
+                        "`dvc repro curate`")
     return out
 
 
@@ -220,8 +242,8 @@ def read_views(inputs: Inputs, shard: str) -> Iterator[View]:
     Raises:
         UserError: if those are of other images.
     """
-    dense = np.load(inputs.features / "dense" / f"dense_{shard}.npy", mmap_mode="r", allow_pickle=False)
-    labels = np.load(inputs.regions / "labels" / f"labels_{shard}.npy", mmap_mode="r", allow_pickle=False)
+    dense = read_array(inputs.features / "dense" / f"dense_{shard}.npy")
+    labels = read_array(inputs.regions / "labels" / f"labels_{shard}.npy")
     row = -1
     for row, (uid, image) in enumerate(read_images(inputs.pairs, shard)):
         if row < min(len(dense), len(labels)):
@@ -233,9 +255,9 @@ def read_views(inputs: Inputs, shard: str) -> Iterator[View]:
         )
 
 
-def sample_cells(features: Path, count: int, *, seed: int) -> np.ndarray:
-    """[at most count, F] dense features of cells drawn evenly over the images of all shards."""
-    maps = ShardedArray.of_folder(features / "dense")
+def sample_cells(features: Path, count: int, rows: Mapping[str, int], *, seed: int) -> np.ndarray:
+    """[at most count, F] dense features of cells drawn evenly over the images of all shards, of so many `rows` each."""
+    maps = ShardedArray.of_folder(features / "dense", rows)
     rng = np.random.default_rng(seed)
     images = np.linspace(0, len(maps), min(len(maps), -(-count // CELLS_AN_IMAGE)), endpoint=False).astype(int)
     cells = maps[images].reshape(len(images), -1, maps.shape[-1])

@@ -10,7 +10,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from captionseg.storage import atomic_path
+from captionseg.storage import atomic_path, readable
 
 Tell = Callable[[dict[str, float], int], None]
 """Who else wants to know: values and the step they belong to."""
@@ -80,6 +80,7 @@ def read(path: Path | None) -> list[tuple[int, str, float]]:
     """The (step, name, value) rows of a curve, none where there is no file; a torn last line is left out."""
     if path is None or not path.exists():
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    rows = [row for row in csv.reader(line for line in lines if line.endswith("\n")) if row[0] != "seed"]
-    return [(int(step), name, float(value)) for _, step, name, value in rows]
+    with readable(path):
+        lines = path.read_text().splitlines(keepends=True)
+        rows = [row for row in csv.reader(line for line in lines if line.endswith("\n")) if row[0] != "seed"]
+        return [(int(step), name, float(value)) for _, step, name, value in rows]

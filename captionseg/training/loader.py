@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
+from pyarrow import compute
 
 from captionseg.arrays import ShardedArray
 from captionseg.curation.measure import arrays
+from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
 from captionseg.datasets.pictures import Pictures
 from captionseg.encoders import TextSpace
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
-from captionseg.records import Supervision, UserError
-from captionseg.storage import read_arrays, read_tables
+from captionseg.records import SUPERVISION, Supervision, UserError
+from captionseg.storage import read_array, read_arrays, read_json, read_table, read_tables
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.masked import masked_captions
 from captionseg.training.segments import SegmentSet
 from captionseg.training.segments import read as read_segments
+
+pc: Any = compute  # its functions are made when it is imported
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -116,24 +120,27 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
     """
     reads, prepared, supervision = reads or Reads(), folders.prepared, folders.supervision
     index = prepared.index
-    concepts = pq.read_table(supervision / "vocabulary" / "concepts.parquet")["text"].to_pylist()
+    ids = read_ids(index)
+    shards = rows_of_shards(ids)
+    concepts, embedding = read_vocabulary(supervision / "vocabulary")
     number = {text: i for i, text in enumerate(concepts)}
     drawn = read_supervision(supervision, curation)
     masks = read_supervision(supervision, archive)
     nouns = read_supervision(supervision, "nouns")
+    check_rows(supervision, ids, {curation: drawn, archive: masks, "nouns": nouns})
     kept = np.flatnonzero(drawn.kept)
     if not len(kept):
         raise UserError(f"{supervision / curation}: every row was dropped; loosen curate.{curation}")
-    row_of = prepared.row_of()
+    row_of = {uid: row for row, uid in enumerate(ids["uid"].to_pylist())}
     weight, cluster = arrays(drawn)
     named = numbers(nouns, number)
     data = TrainingSet(
         np.array([row_of[uid] for uid in drawn.uid[kept]]),
-        ShardedArray.of_folder(prepared.regions / "pooled"), read_arrays(prepared.regions / "count"),
-        read_arrays(index / "text_emb"), concepts, np.load(supervision / "vocabulary" / "embedding.npy"),
+        ShardedArray.of_folder(prepared.regions / "pooled", shards), read_arrays(prepared.regions / "count", shards),
+        read_arrays(index / "text_emb", numbered(shards)), concepts, embedding,
         numbers(drawn, number)[kept], weight[kept], cluster[kept],
         np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
-        dense=ShardedArray.of_folder(prepared.features / "dense") if reads.dense else None,
+        dense=ShardedArray.of_folder(prepared.features / "dense", shards) if reads.dense else None,
         pictures=prepared.pictures() if reads.picture else None,
         space=TextSpace.load(prepared.encoder, device=device) if reads.space else None, reads=reads,
     )
@@ -170,14 +177,14 @@ def with_words(data: TrainingSet, captions: dict[str, str], drawn: Supervision, 
     texts = [captions[uid] for uid in drawn.uid[kept]]
     words = None
     if reads.words:
-        words = Vocabulary(tuple(data.concepts), json.loads((vocabulary / "lemma.json").read_text()))
+        words = Vocabulary(tuple(data.concepts), read_json(vocabulary / "lemma.json"))
     masked = [hidden.texts[i] for i in kept] if hidden else None
     return dataclasses.replace(data, sentences=Sentences(texts, masked, words))
 
 
 def read_captions(index: Path) -> dict[str, str]:
     """uid -> caption."""
-    rows = read_tables(index / "metadata", columns=["uid", "caption"]).to_pydict()
+    rows = read_metadata(index, read_ids(index)).to_pydict()
     return dict(zip(rows["uid"], rows["caption"], strict=True))
 
 
@@ -185,7 +192,27 @@ def read_supervision(folder: Path, rule: str) -> Supervision:
     """All shards of one rule."""
     if not (folder / rule).is_dir():
         raise UserError(f"{folder / rule}: rule {rule!r} was not run; add it to curate.rules")
-    return Supervision.from_table(read_tables(folder / rule))
+    return Supervision.from_table(read_tables(folder / rule, schema=SUPERVISION))
+
+
+def read_vocabulary(folder: Path) -> tuple[list[str], np.ndarray]:
+    """The concepts [C] of the vocabulary and their embeddings [C, D]."""
+    concepts = read_table(folder / "concepts.parquet", columns=["text"])["text"].to_pylist()
+    return concepts, read_array(folder / "embedding.npy", rows=len(concepts))
+
+
+def check_rows(folder: Path, ids: pa.Table, rules: Mapping[str, Supervision]) -> None:
+    """Rules are read side by side, row by row: each must have exactly the training rows of the index, in its order.
+
+    Raises:
+        UserError: naming a rule that lacks some, or has others.
+    """
+    train = ids.filter(pc.equal(ids["split"], "train"))["uid"].to_pylist()
+    for rule, found in rules.items():
+        if found.uid.tolist() != train:
+            lost = len(set(train) - set(found.uid))
+            raise UserError(f"{folder / rule}: not the {len(train)} training pairs of the index in its order "
+                            f"({len(found)} rows, {lost} pairs missing); run `dvc repro curate`")
 
 
 def numbers(supervision: Supervision, number: dict[str, int]) -> np.ndarray:
@@ -193,5 +220,8 @@ def numbers(supervision: Supervision, number: dict[str, int]) -> np.ndarray:
     width = max((len(row) for row in supervision.concepts), default=0) or 1
     out = np.full((len(supervision), width), -1, np.int64)
     for i, row in enumerate(supervision.concepts):
+        if odd := [c.text for c in row if c.text not in number]:
+            raise UserError(f"{odd[0]!r}, a concept of {supervision.uid[i]}, is not in the vocabulary of curate; run "
+                            "`dvc repro curate`")
         out[i, : len(row)] = [number[c.text] for c in row]
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from captionseg.modeling.segmenter import Masking
 from captionseg.records import Supervision
+from captionseg.storage import read_json
 from captionseg.text.entities import Masker
 
 
@@ -39,7 +39,7 @@ def masked_captions(captions: Mapping[str, str], vocabulary: Path, supervision: 
         masking: all of them, the first one alone, or the caption's nouns.
         number: concept -> its number in the vocabulary.
     """
-    masker = Masker(number, json.loads((vocabulary / "lemma.json").read_text()))
+    masker = Masker(number, read_json(vocabulary / "lemma.json"))
     source = nouns if masking == "nouns" else supervision
     concepts = dict(zip(source.uid, source.concepts, strict=True))
     most = 1 if masking == "one" else None

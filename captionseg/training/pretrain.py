@@ -25,7 +25,7 @@ from captionseg.records import UserError, one_line
 from captionseg.runtime import RuntimeParams, ranks
 from captionseg.runtime.device import detect
 from captionseg.runtime.launch import place
-from captionseg.storage import atomic_path, write_json
+from captionseg.storage import atomic_path, read_json, write_json
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary, plurals
 from captionseg.training import PretrainParams, Recipe, loader, model_config, tuning
@@ -72,14 +72,14 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
                        tell=tell, runtime=runtime)  # fmt: skip
         if not here.main:
             return {}
-        fits = {seed: json.loads((out / "seeds" / str(seed) / "fit.json").read_text()) for seed in params.seeds}
+        fits = {seed: read_json(out / "seeds" / str(seed) / "fit.json") for seed in params.seeds}
         best = max(fits, key=lambda s: fits[s].get("tune_miou", 0.0))
         for file in ("model.safetensors", "config.json"):
             shutil.copyfile(out / "seeds" / str(best) / file, out / file)
         save_tokenizer(config.reads, out)
         if config.reads.encoder:
             copy_encoder(folders.prepared.encoder, out / "encoder")
-        write_card(out / "README.md", name, recipe, params, fits, best)
+        write_card(out / "README.md", recipe, params, fits, best=best, context={**context, "recipe": name})
         means = {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
         speed, seconds = zip(*speeds, strict=True) if speeds else ((0.0,), (0.0,))
         return {**means, "images_per_second": float(np.mean(speed)), "seconds": float(sum(seconds))}
@@ -202,19 +202,33 @@ def save_tokenizer(reads: Reads, folder: Path) -> None:
         tokenizer_of(reads).save(folder / TOKENIZER)
 
 
-def write_card(path: Path, name: str, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], best: int) -> None:
-    """The model card."""
-    rows = "".join(f"| {seed} | {f.get('tune_miou', float('nan')):.1f} | {f.get('loss', float('nan')):.3f} |\n"
-                   for seed, f in fits.items())
+def write_card(path: Path, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], *, best: int,
+               context: dict[str, Any]) -> None:  # fmt: skip
+    """The model card; `context` is what is saved with the model."""
+    name, data = context["recipe"], context.get("data", {})
+    known = any("tune_miou" in f for f in fits.values())
+    columns = {"tune mIoU (coarse grid)": ("tune_miou", 1), "last loss": ("loss", 3)}
+    columns = columns if known else {"last loss": ("loss", 3)}
+    head = f"| seed | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
+    rows = "".join(f"| {seed} | {' | '.join(of(f, *column) for column in columns.values())} |\n"
+                   for seed, f in fits.items())  # fmt: skip
+    learnt = f" Learnt from `{data['source']}`, pairs {data['ids']}." if data else ""
+    chosen = (f"seed {best}, the best on the tune split" if known else
+              f"seed {best}, the first: no picture of the tune split has a mask, so nothing was chosen by its score")
     path.write_text(
         f"# {escaped(name)}\n\n"
         f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, negatives masked by the "
         f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
-        f"L = {params.texts}.\n\n| seed | tune mIoU (coarse grid) | last loss |\n|---|---|---|\n{rows}\n"
-        f"`model.safetensors` is seed {best}, the best on the tune split. Scores on the test split are in "
+        f"L = {params.texts}.{learnt}\n\n{head}{rows}\n"
+        f"`model.safetensors` is {chosen}. Scores on the test split, where its masks are known, are in "
         "`reports/metrics.json`. Use it:\n\n"
         f"```\ncaptionseg segment picture.jpg --labels \"zebra, grass\" --model models/{name}\n```\n"
     )
+
+
+def of(fit: dict[str, float], name: str, decimals: int) -> str:
+    """A number of fit.json, a dash where there is none."""
+    return f"{fit[name]:.{decimals}f}" if name in fit else "-"
 
 
 def copy_encoder(encoder: Path, out: Path) -> None:

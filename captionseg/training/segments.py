@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from captionseg.grids import Window, shares
-from captionseg.records import UserError
+from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text.phrases import normalised
 from captionseg.segment_text.rle import decode
+from captionseg.storage import batches_of, listed
 
 ROWS, MASKS, TEXTS = 1024, 32, 1024
 """How many are read, decoded and embedded at a time."""
@@ -187,11 +187,8 @@ def segments_of(folder: Path, rows: Mapping[str, int],
                 kinds: Collection[str]) -> Iterator[tuple[tuple[int, int], list[dict]]]:  # fmt: skip
     """Segments of some pairs that have texts of some kinds, a few of one picture size at a time: height and width, and
     rows."""
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        raise UserError(f"no parquet files in {folder}: run the stage that writes it first (`dvc repro`)")
-    for path in files:
-        for part in pq.ParquetFile(path).iter_batches(ROWS, columns=["uid", "height", "width", "rle", "texts"]):
+    for path in listed(folder, ".parquet"):
+        for part in batches_of(path, ["uid", "height", "width", "rle", "texts"], ROWS, schema=SEGMENTS):
             mine = (row for row in part.to_pylist() if row["uid"] in rows)
             named = ({**row, "texts": [t["text"] for t in row["texts"] if t["kind"] in kinds]} for row in mine)
             wanted = (row for row in named if row["texts"])

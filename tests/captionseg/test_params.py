@@ -18,6 +18,18 @@ def test_the_committed_params_are_valid():
     Params(ROOT / "params.yaml").check()
 
 
+def test_scores_are_filed_under_the_data_that_they_are_of(tmp_path):
+    def name(source: str, evaluate: str) -> str:
+        (tmp_path / "params.yaml").write_text(f"download: {{source: {source}}}\nevaluate: {evaluate}\n")
+        return Params(tmp_path / "params.yaml").evaluate.name
+
+    assert Params(ROOT / "params.yaml").evaluate.name == "photo_scenes"
+    assert name("folder", "{}") == name("folder", "{name: auto}") == "folder"
+    assert name("folder", "{name: holiday}") == "holiday"
+    with pytest.raises(UserError, match=r"^evaluate.name: photo_scenes are other data than download.source, f"):
+        name("folder", "{name: photo_scenes}")
+
+
 def test_params_name_their_file_for_mistakes_at_the_top(tmp_path):
     path = tmp_path / "params.yaml"
     with pytest.raises(UserError, match="no such file; run from the root"):

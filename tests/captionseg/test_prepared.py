@@ -1,11 +1,20 @@
 """Features and masks of the run's own data, row by row, against the files themselves."""
 
+import shutil
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 import torch
 
+from captionseg.datasets.ids import read_ids, read_metadata
 from captionseg.datasets.pictures import Pictures
 from captionseg.grids import MEAN
+from captionseg.inference.inputs import Prepared
+from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import Known, PreparedInputs, normalised
+from captionseg.records import UserError
 from captionseg.storage import read_arrays
 
 
@@ -38,6 +47,43 @@ def test_pictures_and_dense_features_where_they_are_asked_for(world):
         torch.testing.assert_close(image, normalised(pictures[row]))
     assert inputs.regions.shape == (2, 0, 0)
     assert PreparedInputs(pictures=pictures, side=16)(rows, (5, 6)).image.shape == (2, 3, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["regions/pooled", "regions/labels", "regions/count", "features/dense"])
+def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(world, tmp_path, name):
+    folder, kind = name.split("/")
+    for part in ("regions", "features", "index"):
+        shutil.copytree(getattr(world, part), tmp_path / part, symlinks=True)
+    prepared = Prepared(world.pairs, tmp_path / "index", tmp_path / "regions", tmp_path / "features")
+    reads = Reads(dense=folder == "features")
+    prepared.inputs(reads)
+    (tmp_path / name / f"{kind}_00001.npy").unlink()
+    with pytest.raises(UserError, match=rf"{kind}_00001.npy: no such file, so that rows are lost; run `dvc repro`"):
+        prepared.inputs(reads)
+
+
+@pytest.mark.parametrize(("spoil", "reason"), [
+    (lambda t: t.take([1, 0, *range(2, len(t))]), "its rows are not numbered from 0 in order"),
+    (lambda t: t.slice(0, 3).set_column(1, "uid", pa.array(["a", "b", "a"])), "a uid is there twice"),
+    (lambda t: t.slice(0, 3).set_column(2, "shard", pa.array(["x", "y", "x"])), "the rows of a shard do not stand"),
+    (lambda t: t.slice(0, 3).set_column(4, "split", pa.array(["train", None, "test"])), "missing in some row"),
+    (lambda t: t.drop_columns(["fold"]), "it has no column fold"),
+])  # fmt: skip
+def test_ids_that_are_not_those_of_an_index_are_refused(world, tmp_path, spoil, reason):
+    pq.write_table(spoil(pq.read_table(world.index / "ids.parquet")), tmp_path / "ids.parquet")
+    with pytest.raises(UserError, match=rf"ids.parquet: .*{reason}"):
+        read_ids(tmp_path)
+
+
+def test_captions_of_other_pairs_than_the_ids_are_refused(world, tmp_path):
+    shutil.copytree(world.index / "metadata", tmp_path / "metadata")
+    ids = read_ids(world.index)
+    assert read_metadata(tmp_path, ids)["caption"].to_pylist() == world.table["caption"].to_pylist()
+    path = tmp_path / "metadata" / "metadata_00001.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.take([1, 0, *range(2, len(table))]), path)
+    with pytest.raises(UserError, match=r"metadata: of other pairs than .*ids.parquet"):
+        read_metadata(tmp_path, ids)
 
 
 def test_a_normalised_picture_has_mean_0_and_deviation_1_where_imagenet_has_its_own():

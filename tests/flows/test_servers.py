@@ -213,7 +213,7 @@ def test_a_scheduled_run_completes_the_dag(services, whole):
     assert run.state.type.value == "COMPLETED", "\n".join(services.log(run.id)[-40:])
     found = services.artifacts(run.id)
     assert [(row["stage"], row["outcome"]) for row in json.loads(found["stages"])] == [(s, "ran") for s in STAGES]
-    assert f"| recipes.{RECIPE}.photo_scenes.miou |" in found["metrics"]
+    assert f"| recipes.{RECIPE}.shapes.miou |" in found["metrics"]
     assert found["validation"].startswith("**passed**")
     assert RECIPE in found["comparison"]
     assert str(services.checkout / "reports" / "comparison.html") in found["comparison"]

@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     params["pretrain"] |= {"seeds": [0], "epochs": 2, "batch": 32}
     params["recipes"] = {name: params["recipes"][name] for name in RECIPES}
     params["about"] = {name: params["about"][name] for name in RECIPES}
-    params["gate"] = {"something is learnt": "recipes.cocu-mil.photo_scenes.miou >= 1"}
+    params["gate"] = {"something is learnt": "recipes.cocu-mil.shapes.miou >= 1"}
     params["validate"] = {"min_with_concepts": 0.5}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     subprocess.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm t", shell=True,

@@ -22,7 +22,7 @@ def test_metrics_are_complete(clone):
     assert metrics["data"]["pairs"] == 168
     assert set(metrics["recipes"]) == set(RECIPES)
     for recipe in RECIPES:
-        assert 0 < metrics["recipes"][recipe]["photo_scenes"]["miou"] <= 100
+        assert 0 < metrics["recipes"][recipe]["shapes"]["miou"] <= 100
     assert metrics["curation"]["cocu"]["recall"] > metrics["curation"]["nouns"]["recall"]
     assert metrics["gate"] == {"passed": 1}
 

@@ -79,7 +79,7 @@ def call(clone, capsys):
     def run(*words):
         code = gate.main(list(words), root=clone)
         out, err = capsys.readouterr()
-        lines = [line.split(maxsplit=1) for line in out.splitlines() if line[2:6] in ("PASS", "MISS", "NOTE")]
+        lines = [line.split(maxsplit=1) for line in out.splitlines() if line[2:6] in ("PASS", "MISS", "SKIP", "NOTE")]
         return code, lines, out, err
 
     return run
@@ -137,6 +137,26 @@ def test_better_equal_and_worse_than_the_base(call, clone, cocu, nouns, code, mi
     (clone / "reports" / "metrics.json").write_text(scores(cocu, nouns))
     result, lines, _, _ = call("--only", "thresholds", "regression")
     assert (result, [line.split()[0] for line in found(lines, "MISS")]) == (code, missed)
+
+
+@pytest.mark.parametrize(("here", "there"), [
+    ({"source": "folder", "digest": "aaaa"}, {"source": "folder", "digest": "bbbb"}),
+    ({"source": "folder", "digest": "aaaa"}, {"source": "photo_scenes"}),  # of a version that wrote no digest
+])  # fmt: skip
+def test_numbers_of_other_data_are_not_compared(call, clone, here, there):
+    def write(data, cocu):
+        text = json.dumps({"data": data, **json.loads(scores(cocu))})
+        (clone / "reports" / "metrics.json").write_text(text)
+
+    write(there, 30.0)
+    commit(clone)
+    write(here, 5.0)
+    code, lines, out, _ = call("--only", "regression", "--base", "HEAD")
+    assert code == 0
+    assert "the base's numbers are of other data" in found(lines, "SKIP")[0]
+    assert "gate passed: 0 checks, 1 skipped" in out
+    write(there, 5.0)
+    assert call("--only", "regression", "--base", "HEAD")[0] == 1
 
 
 def test_a_recipe_that_the_params_dropped_is_a_note(call, clone):

@@ -13,6 +13,7 @@ INPUTS = (*DATA, "models", "recipes", "areas", "curation", "validation")
 OUTPUTS = ("metrics", "plots", "pictures", "page")
 PARAMS = """
 seed: 7
+download: {source: shapes}
 evaluate: {windows: {crop: 5}}
 report: {scenes: 2}
 recipes: {a-mil: {curation: nouns, archive: nouns}}
@@ -49,11 +50,12 @@ def test_paths_and_params_are_handed_on(params, monkeypatch):
         name: Path(name) for name in INPUTS}}  # fmt: skip
     assert vars(out) == {name: Path(name) for name in OUTPUTS}
     assert seen["scored"].windows.crop == 5
+    assert (seen["scored"].name, seen["source"]) == ("shapes", "shapes")
     numbers, labels, how = tracker.of_recipes
     assert numbers is metrics
     assert labels == {"a-mil": {"recipe": "a-mil", "curation": "nouns", "archive": "nouns", "model": "segment_mil",
-                                "preset": "none", "benchmark": "photo_scenes", "seeds": "1"}}  # fmt: skip
-    assert how == {"benchmark": "photo_scenes", "folders": {name: paths[name] for name in
+                                "preset": "none", "benchmark": "shapes", "seeds": "1"}}  # fmt: skip
+    assert how == {"benchmark": "shapes", "folders": {name: paths[name] for name in
                    ("models", "areas", "pairs", "pictures")}}  # fmt: skip
     assert seen["recipes"]["a-mil"].about == "first"
     assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (2, 7, ["a-mil"], ["more"])
@@ -68,4 +70,4 @@ def test_inputs_and_outputs_are_declared(tmp_path):
 
 
 def test_every_section_that_is_read_is_declared():
-    assert {"seed", "evaluate", "report", "recipes", "about", "gate"} == set(report.PARAMS)
+    assert {"seed", "download.source", "evaluate", "report", "recipes", "about", "gate"} == set(report.PARAMS)

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, Table, Text
-from captionseg.reporting.comparison.inputs import OWN, Comparison
+from captionseg.reporting.comparison.inputs import OWN
 from captionseg.reporting.comparison.papers import (
     AVERAGE,
     COMMANDS,
@@ -103,6 +104,8 @@ def value(data: Comparison, recipe: str, protocol: str, column: Column, *, run: 
         return Cell(DASH)
     result = data.of(recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run)
     if result is None:
+        if column.benchmark == HOME and data.unmeasured:
+            return Cell("no masks", kind="absent")  # no command would fill it
         if protocol != OWN or (column.benchmark and column.score.startswith("miou_")):
             return Cell(DASH)  # no command that is shown here would fill it
         missing.append(Missing(recipe, column.benchmark))

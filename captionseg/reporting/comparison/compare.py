@@ -10,10 +10,11 @@ from typing import Any
 
 from captionseg.reporting.charts import draw_curves, draw_recipes, styles
 from captionseg.reporting.comparison import beside, sections
+from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Code, Document, Figure, Link, Listing, Section, Text
 from captionseg.reporting.comparison.document import html as as_html
 from captionseg.reporting.comparison.document import markdown as as_markdown
-from captionseg.reporting.comparison.inputs import OWN, Comparison, Folders, Result, read
+from captionseg.reporting.comparison.inputs import OWN, Folders, Result, read
 from captionseg.reporting.comparison.papers import TABLES
 from captionseg.reporting.tables import DECIMALS, write_csv
 from captionseg.storage import atomic_path
@@ -57,7 +58,7 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
     Raises:
         UserError: naming the file that is broken, half-written or missing.
     """
-    data = Comparison(read(folders, recipes))
+    data = Comparison.of_same_data(read(folders, recipes))
     out.charts.mkdir(parents=True, exist_ok=True)
     tables, gaps = beside.blocks(data)
     page = document(data, tables, converged(data, out.charts), pictures(folders.pictures, out),
@@ -138,7 +139,7 @@ def pictures(folder: Path, out: Outputs) -> list[Block]:
         if (folder / file).exists():
             blocks += [Text((f"{text}.",)), Figure(f"{folder.name}/{file}", text)]
         else:
-            blocks.append(Text((f"{text}: {beside.NOT_RUN}; ", Code("dvc repro report"), " draws it.")))
+            blocks.append(Text((f"{text}: not drawn. ", Code("dvc repro report"), " draws it where masks are known.")))
     return blocks
 
 

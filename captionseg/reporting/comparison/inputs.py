@@ -6,12 +6,13 @@ import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from captionseg.datasets import SOURCES
 from captionseg.records import UserError, one_line
 from captionseg.reporting.charts import signed
+from captionseg.reporting.data import Data
 from captionseg.reporting.page import number
 from captionseg.reporting.tables import baseline_of, control_of
 from captionseg.training import Recipe
@@ -111,6 +112,8 @@ class Run:
         curves: of its recipes.
         home: benchmark of its own pictures; empty where none was scored.
         pairs: captioned pictures, where metrics.json says so.
+        data: whose they are.
+        trained: recipes that metrics.json has, scored or not.
     """
 
     name: str
@@ -120,6 +123,8 @@ class Run:
     curves: Curves
     home: str = ""
     pairs: int | None = None
+    data: Data = field(default_factory=Data)
+    trained: tuple[str, ...] = ()
 
 
 def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
@@ -130,7 +135,7 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
     """
     found = _run(DEFAULT, "", recipes, metrics=folders.metrics, scores=folders.recipes,
                  curves=folders.plots / "curves.csv")  # fmt: skip
-    found.results.extend(_outside(folders.benchmarks))
+    found.results.extend(result for result, data in _outside(folders.benchmarks) if not found.data.differs(data))
     runs = [found]
     for folder in sorted(path for path in folders.experiments.glob("[!.]*/")):
         file = folder / "experiment.json"
@@ -187,7 +192,9 @@ def _run(name: str, about: str, recipes: Mapping[str, Recipe], *, metrics: Path,
     results = [_compared(result, results, recipes, of_recipes) for result in results]
     pairs = mapping(numbers.get("data", {}), metrics, "data").get("pairs")
     home = next((result.benchmark for result in results), "")
-    return Run(name, about, recipes, results, read_curves(curves) if curves.exists() else {}, home, pairs)
+    data = Data.of(numbers, home if home in SOURCES else "")
+    return Run(name, about, recipes, results, read_curves(curves) if curves.exists() else {}, home, pairs, data,
+               tuple(of_recipes))  # fmt: skip
 
 
 def _result(key: tuple[str, str, str, str], scores: Mapping[str, Any], said: Mapping[str, Any], file: Path) -> Result:
@@ -221,13 +228,13 @@ def _compared(result: Result, results: list[Result], recipes: Mapping[str, Recip
     return Result(**{**vars(result), "baseline": found[0], "control": found[1]})
 
 
-def _outside(folder: Path) -> Iterator[Result]:
-    """Results on published benchmarks: RECIPE/BENCHMARK[@PROTOCOL].json."""
+def _outside(folder: Path) -> Iterator[tuple[Result, Data]]:
+    """Results on published benchmarks, RECIPE/BENCHMARK[@PROTOCOL].json, and what data their models learnt from."""
     for file in sorted(folder.glob("*/*.json")):
         said = read_json(file)
         scores = mapping(said.get("scores"), file, "scores")
         benchmark, _, protocol = file.stem.partition("@")
-        yield _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file)
+        yield _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file), Data.of(said)
 
 
 def read_curves(file: Path) -> Curves:
@@ -247,52 +254,3 @@ def read_curves(file: Path) -> Curves:
                 raise UserError(f"{file}: not a row of curves: {one_line(row)}; run what writes it again, or "
                                 "delete it") from None  # fmt: skip
     return out
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All runs, and what is asked of them."""
-
-    runs: list[Run]
-
-    @cached_property
-    def home(self) -> str:
-        """The benchmark of the runs' own pictures: the first that a recipe was scored on in the pipeline."""
-        return next((run.home for run in self.runs if run.home), "own pictures")
-
-    @cached_property
-    def results(self) -> list[Result]:
-        """Of all runs, without those that an experiment only repeats."""
-        out: list[Result] = []
-        for result in (result for run in self.runs for result in run.results):
-            twins = (r.scores for r in out if self.key(r) == self.key(result))
-            if not any(s.get("miou", s) == result.scores.get("miou", result.scores) for s in twins):
-                out.append(result)
-        return out
-
-    @staticmethod
-    def key(result: Result) -> tuple[str, str, str]:
-        """What makes two results comparable."""
-        return result.recipe, result.benchmark, result.protocol
-
-    def of(self, recipe: str, benchmark: str, protocol: str = OWN, *, first: str = DEFAULT) -> Result | None:
-        """The result of a recipe, of the run named `first` before any other."""
-        found = [r for r in self.results if self.key(r) == (recipe, benchmark, protocol)]
-        own = [r for run in self.runs if run.name == first for r in run.results
-               if self.key(r) == (recipe, benchmark, protocol)]  # fmt: skip
-        return next(iter([*own, *found]), None)
-
-    def protocols(self, recipe: str) -> list[str]:
-        """Those by which a recipe was scored on anything, its own first."""
-        names = dict.fromkeys(r.protocol for r in self.results if r.recipe == recipe)
-        return sorted(names, key=lambda name: (name != OWN, name))
-
-    def label(self, result: Result) -> str:
-        """A name that no other result has: with benchmark and protocol where they are not the usual ones."""
-        more = [result.title] if result.benchmark != self.home else []
-        return ", ".join([self.name(result), *more, *([result.protocol] if result.protocol != OWN else [])])
-
-    def name(self, result: Result) -> str:
-        """A recipe's name, with its experiment's where another run has a recipe of that name too."""
-        twin = any(r.run != result.run for r in self.results if self.key(r) == self.key(result))
-        return f"{result.recipe} ({result.run})" if twin and result.run else result.recipe

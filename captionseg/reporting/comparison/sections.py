@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from captionseg.reporting.charts import signed
+from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Code, Row, Table, Text
-from captionseg.reporting.comparison.inputs import OWN, Comparison, Curves, Difference, Result, Run
+from captionseg.reporting.comparison.inputs import OWN, Curves, Difference, Result, Run
 from captionseg.reporting.page import DASH, number
 from captionseg.reporting.tables import baseline_of, is_control
 
@@ -29,15 +30,19 @@ def compared(data: Comparison) -> tuple[Text, Text]:
     protocols = sorted({r.protocol for r in data.results} - {OWN})
     pictures = sorted({r.pictures for r in scored if r.benchmark == data.home and r.pictures})
     count = f"the training split of {default.pairs:,} captioned pictures" if default.pairs else "captioned pictures"
+    names = {r.recipe for r in data.results} | set(default.trained)
+    scored_on = f", scored on {_span(pictures)} test pictures" if pictures else ", scored on the test split"
     first = [
-        f"{len({r.recipe for r in data.results})} recipes, trained on {count} ({home}) and never on a mask",
+        f"{len(names)} recipe{'s' * (len(names) != 1)}, trained on {count} ({home}{_digest(data)}) and never on a mask",
         f", each with {_span(seeds)} seeds" if seeds else "",
-        f", scored on {_span(pictures)} test pictures" if pictures else ", scored on the test split",
+        ", not scored: no picture of the test split has a mask" if data.unmeasured else scored_on,
         f" and on {', '.join(benchmarks)}" if benchmarks else "", "; with the papers' tables beside them.",
     ]  # fmt: skip
     more = [
         f"Experiments beside the default run: {', '.join(experiments)}." if experiments
-        else "No experiment was kept beside the default run.",
+        else "No experiment of these data was kept beside the default run.",
+        f" Of other data, and therefore left out: {', '.join(f'{r.name} ({r.data.name})' for r in data.others)}."
+        if data.others else "",
         f" Protocols beside each recipe's own: {', '.join(protocols)}." if protocols
         else " Every recipe is scored by its own protocol alone.",
         " Every mIoU is of the whole data set (one confusion matrix), a mean over seeds; intervals are bootstraps over "
@@ -45,6 +50,11 @@ def compared(data: Comparison) -> tuple[Text, Text]:
         "reported.",
     ]  # fmt: skip
     return Text(("".join(first),)), Text(("".join(more),))
+
+
+def _digest(data: Comparison) -> str:
+    found = data.runs[0].data.digest
+    return f", digest {found}" if found else ""
 
 
 def _span(values: Sequence[int]) -> str:
@@ -57,6 +67,7 @@ def _span(values: Sequence[int]) -> str:
 def scores(data: Comparison) -> list[Block]:
     """A table for each run, and one of scores other than mIoU."""
     out: list[Block] = []
+    trained = ", ".join(data.runs[0].trained) or "none"
     for run in data.runs:
         results = [r for r in data.results if r.run == run.name and "miou" in r.scores]
         title = f"Experiment {run.name}{': ' + run.about if run.about else ''}" if run.name else "The default run"
@@ -67,6 +78,8 @@ def scores(data: Comparison) -> list[Block]:
             out.append(Table(title, HEAD, rows))
         elif run.name:
             out.append(Text((f"{title} Nothing but what the default run has.",)))
+        elif data.unmeasured:
+            out.append(Text((f"No recipe was scored: no picture of the test split has a mask. Trained: {trained}.",)))
         else:
             out.append(Text(("No recipe was scored: ", Code("dvc repro"), " scores them.")))
     if data.results:

@@ -52,19 +52,22 @@ def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
     rank = np.argsort(order)
     for file in ("ids.parquet", "neighbours.parquet", "caption_neighbours.parquet"):
         table = pq.read_table(world.index / file).take(pa.array(order))
+        table = table.set_column(0, "row", pa.array(np.arange(len(order))))
         if file != "ids.parquet":
             near = [rank[row].tolist() for row in table["neighbours"].to_pylist()]
             table = pa.table(
                 [table["row"], pa.array(near, NEIGHBOURS.field(1).type), table["similarities"]], schema=NEIGHBOURS
             )
         pq.write_table(table, tmp_path / file, row_group_size=7)  # several chunks, as in a large table
-    for name in ("img_emb", "metadata"):
-        (tmp_path / name).mkdir()
-    np.save(tmp_path / "img_emb" / "img_emb_0.npy", read_arrays(world.index / "img_emb")[order])
-    pq.write_table(world.table.select(["caption"]).take(pa.array(order)), tmp_path / "metadata" / "metadata_0.parquet")
-    features = tmp_path / "features"
-    (features / "pooled").mkdir(parents=True)
-    np.save(features / "pooled" / "pooled_0.npy", read_arrays(world.features / "pooled")[order])
+    for name in ("img_emb", "metadata", "features/pooled"):
+        (tmp_path / name).mkdir(parents=True)
+    features, shard = tmp_path / "features", np.array(world.table["shard"].to_pylist())[order]
+    for number, name in enumerate(dict.fromkeys(shard)):
+        rows = order[shard == name]
+        np.save(tmp_path / "img_emb" / f"img_emb_{number:05d}.npy", read_arrays(world.index / "img_emb")[rows])
+        np.save(features / "pooled" / f"pooled_{name}.npy", read_arrays(world.features / "pooled")[rows])
+        part = world.table.select(["uid", "caption"]).take(pa.array(rows))
+        pq.write_table(part, tmp_path / "metadata" / f"metadata_{number:05d}.parquet")
     vocabulary = loaded[1]
     moved, _ = corpora.load(tmp_path, features, lambda _: vocabulary, TextSpace.load(world.encoder).encode)
     assert list(moved.uid) == list(loaded[0].uid)

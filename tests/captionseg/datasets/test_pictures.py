@@ -1,6 +1,7 @@
 """Pictures of shards by row."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from captionseg.datasets.pictures import Pictures
@@ -24,15 +25,24 @@ def test_only_the_shards_that_are_asked_for_are_opened(world):
 
 
 def test_what_is_not_there_is_one_line(world, tmp_path):
-    with pytest.raises(UserError, match=r"0000x.tar: cannot be read .*; delete 0000x_stats.json and download again"):
+    with pytest.raises(UserError, match=r"0000x.parquet: no such file; delete 0000x_stats.json and download again"):
         _ = Pictures(tmp_path, ["0000x"], ["1"])[0]
     with pytest.raises(UserError, match=r"nobody\.jpg is missing"):
         _ = Pictures(world.pairs, ["00000"], ["nobody"])[0]
 
 
-def test_a_picture_that_does_not_decode_is_one_line(world):
+def test_a_picture_that_is_another_than_was_downloaded_is_not_given_out(world):
     pictures = Pictures.of_index(world.pairs, world.index)
     _ = pictures[0]
-    pictures.size[0] = 20  # as if the tar had been cut off and written over
-    with pytest.raises(UserError, match=r"00000.tar: .*jpg does not decode"):
+    pictures.offset[0], pictures.size[0] = pictures.offset[1], pictures.size[1]  # as if written over: it decodes
+    with pytest.raises(UserError, match=r"00000.tar: 000000000.jpg is not the image .* \(sha256 differs\)"):
+        _ = pictures[0]
+    _ = pictures[1]
+
+
+def test_pairs_that_are_not_those_of_the_index_are_refused(world):
+    ids = pq.read_table(world.index / "ids.parquet")
+    uids = ids["uid"].to_pylist()
+    pictures = Pictures(world.pairs, ids["shard"].to_pylist(), ids["key"].to_pylist(), [uids[1], uids[0], *uids[2:]])
+    with pytest.raises(UserError, match=r"00000.parquet: 000000000 is not the pair that was indexed"):
         _ = pictures[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from captionseg.records import PAIRS, SEGMENTS, SUPERVISION, uid_of
+from captionseg.expectations.coverage import ARRAYS, NEAR, Asked, Folders
+from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, uid_of
 from captionseg.segment_text.rle import encode
-from captionseg.storage import write_json, write_table
+from captionseg.storage import write_array, write_json, write_table
 
 COUNT = 40
 
@@ -26,17 +30,72 @@ class Run:
     supervision: dict[str, list[dict]]
     segments: list[dict]
     counts: dict[str, int]
+    shard: int = COUNT  # pairs a shard
+
+    @property
+    def folders(self) -> Folders:
+        names = ("pairs", "truth", "index", "features", "regions", "supervision", "segments", "curation.json")
+        return Folders(*(self.folder / name for name in names))
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(list(self.supervision), "train", "nouns")
 
     def write(self) -> Run:
-        self.save(self.pairs, PAIRS, "pairs")
-        for rule, rows in self.supervision.items():
-            self.save(rows, SUPERVISION, "supervision", rule)
-        self.save(self.segments, SEGMENTS, "segments")
-        write_json(self.counts, self.folder / "segments" / "00000_stats.json")
+        """All tables, and what earlier stages leave beside them: of the rows as they are now, spoilt or not."""
+        indexed = []
+        for number, start in enumerate(range(0, len(self.pairs), self.shard)):
+            pairs, name = self.pairs[start : start + self.shard], f"{number:05d}"
+            there = [row for row in pairs if row["status"] == "success"]
+            indexed += [{**row, "shard": name} for row in there]
+            self.save(pairs, PAIRS, "pairs", name)
+            write_json({"count": len(pairs), "successes": len(there)}, self.folder / "pairs" / f"{name}_stats.json")
+            write_tar(self.folder / "pairs" / f"{name}.tar", pairs[0])
+            self.save([], TRUTH, "truth", name)
+            for folder, kinds in (*ARRAYS.items(), ("index", ("img_emb", "text_emb"))):
+                for kind in kinds:
+                    write_array(np.zeros((len(there), 2)), self.folder / folder / kind / f"{kind}_{name}.npy")
+            metadata = pa.table({"uid": [row["uid"] for row in there], "caption": [row["caption"] for row in there]})
+            write_table(metadata, self.folder / "index" / "metadata" / f"metadata_{name}.parquet")
+            at = slice(start, start + self.shard)
+            if not self.supervision["nouns"][at]:
+                continue
+            for rule, rows in self.supervision.items():
+                self.save(rows[at], SUPERVISION, "supervision", rule, name)
+            self.save(self.segments[at], SEGMENTS, "segments", name)
+            nouns, rows = self.supervision["nouns"][at], self.segments[at]
+            counts = {**(self.counts if number == 0 else {}), "images": len(nouns), "segments": len(rows),
+                      "texts": sum(len(row["texts"]) for row in rows),
+                      "images_without_segments": len(nouns) - len({row["uid"] for row in rows})}  # fmt: skip
+            write_json(counts, self.folder / "segments" / f"{name}_stats.json")
+        ids = [{"row": row, "fold": 0, **{k: p[k] for k in ("uid", "shard", "key", "split")}}
+               for row, p in enumerate(indexed)]  # fmt: skip
+        write_table(pa.Table.from_pylist(ids, schema=IDS), self.folder / "index" / "ids.parquet")
+        for name in NEAR:
+            near = [{"row": row, "neighbours": [], "similarities": []} for row in range(len(ids))]
+            write_table(pa.Table.from_pylist(near, schema=NEIGHBOURS), self.folder / "index" / f"{name}.parquet")
+        for name in ("image", "text"):
+            (self.folder / "index" / f"{name}.index").write_bytes(b"")
+        vocabulary = self.folder / "supervision" / "vocabulary"
+        write_table(pa.table({"text": ["dog", "cat"]}), vocabulary / "concepts.parquet")
+        write_array(np.zeros((2, 3)), vocabulary / "embedding.npy")
+        write_json({rule: {"kept": float(np.mean([bool(row["kept"]) for row in rows])),
+                           "concepts_per_image": float(np.mean([len(row["concepts"] or []) for row in rows]))}
+                    for rule, rows in self.supervision.items()}, self.folder / "curation.json")  # fmt: skip
         return self
 
     def save(self, rows: list[dict], schema: pa.Schema, *where: str) -> None:
-        write_table(pa.Table.from_pylist(rows, schema=schema), self.folder.joinpath(*where, "00000.parquet"))
+        *folders, name = where
+        write_table(pa.Table.from_pylist(rows, schema=schema), self.folder.joinpath(*folders, f"{name}.parquet"))
+
+
+def write_tar(path: Path, row: dict) -> None:
+    """A shard's tar as far as anybody looks into it here: what stands beside the first picture."""
+    data = json.dumps({"uid": row["uid"], "split": row["split"]}).encode()
+    with tarfile.open(path, "w") as tar:
+        info = tarfile.TarInfo(f"{row['key']}.json")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
 
 
 def pair(number: int) -> dict:

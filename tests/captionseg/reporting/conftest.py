@@ -99,9 +99,11 @@ def write_index(folders):
     rows = [{"row": i, "neighbours": found, "similarities": [0.5, 0.4, 0.0]} for i, found in enumerate(near)]
     write_table(pa.Table.from_pylist(rows, schema=NEIGHBOURS), folders.prepared.index / "neighbours.parquet")
     labels = np.stack([np.repeat(np.repeat(np.arange(4).reshape(2, 2), 4, 0), 4, 1)] * n).astype(np.uint8)
-    write_array(labels, folders.prepared.regions / "labels" / "labels_00000.npy")
-    write_array(rng.normal(size=(n, 4, 6)).astype(np.float16), folders.prepared.regions / "pooled" / "pooled_00000.npy")
-    write_array(np.full(n, 4, np.uint8), folders.prepared.regions / "count" / "count_00000.npy")
+    pooled, count = rng.normal(size=(n, 4, 6)).astype(np.float16), np.full(n, 4, np.uint8)
+    shard = np.array(pairs["shard"].to_pylist())
+    for name in np.unique(shard):
+        for kind, rows in (("labels", labels), ("pooled", pooled), ("count", count)):
+            write_array(rows[shard == name], folders.prepared.regions / kind / f"{kind}_{name}.npy")
     write_json({}, folders.prepared.encoder / "encoder.json")
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from captionseg.records import UserError
 from captionseg.reporting.gate import judge, lookup, parse, table
+from captionseg.reporting.gate_table import markdown, verdict
 
 METRICS = {"recipes": {"cocu-mil": {"photo_scenes": {"miou": 32.3}}, "nouns-mil": {"photo_scenes": {"miou": 29.3}}},
            "curation": {"cocu": {"recall": 0.6}, "nouns": {"recall": 0.3}}, "gate": {"passed": True}}  # fmt: skip
@@ -77,3 +78,44 @@ def test_nothing_is_evaluated():
 def test_as_a_part_each_rule_has_value_bound_and_margin():
     (line,) = table({"more": f"{COCU} - {NOUNS} >= 2 * 1"}, METRICS, "").lines
     assert (line.outcome, line.cells[:4]) == ("PASS", ("more", "3", ">= 2 * 1", "+1"))
+
+
+# ------------------------------------------------------------------------------------------------ not measured
+
+
+FOLDER = {"data": {"source": "folder", "masks": {"train": 0, "tune": 0, "test": 0}, "scored": "test"},
+          "recipes": {"cocu-mil": {"train": {"loss": 1.0}}}, "curation": {"cocu": {"kept": 1.0}},
+          "segments": {"per_image": 3.0}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "why"), [
+    ("recipes.cocu-mil.folder.miou", "no masks of the test split"),
+    ("recipes.cocu-mil.folder@tcl.miou", "no masks of the test split"),
+    ("recipes.cocu-mil.photo_scenes.miou", "photo_scenes are other data than these (folder)"),
+    ("recipes.cocu-mil.train.tune_miou", "no masks of the tune split"),
+    ("curation.cocu.recall", "no masks of the train split"),
+    ("segments.text_precision", "no masks of the train split"),
+])  # fmt: skip
+def test_what_cannot_be_measured_on_these_data_is_skipped_with_a_line(path, why):
+    (line,) = table({"rule": f"{path} >= 3"}, FOLDER, "").lines
+    assert (line.outcome, line.cells) == ("SKIP", ("rule", "", ">= 3", "", f"not measured: {why}"))
+    part = table({"rule": f"{path} >= 3", "other": "segments.per_image > 1"}, FOLDER, "")
+    assert verdict([part]) == (True, "gate passed: 1 checks, 1 skipped: not measured on these data")
+    assert f"not measured: {why.split(' (')[0]}" in markdown([part]).replace("\\", "")
+
+
+@pytest.mark.parametrize("path", [
+    "recipes.coco-mil.folder.miou", "curation.coco.recall", "curation.cocu.kepd", "segments.per_imag",
+    "recipes.cocu-mil.train.los",
+])  # fmt: skip
+def test_what_should_be_there_is_missed_whatever_the_data(path):
+    assert table({"rule": f"{path} >= 3"}, FOLDER, "").lines[0].outcome == "MISS"
+    both = f"recipes.cocu-mil.folder.miou - {path} >= 3"  # one excuse does not excuse the other
+    assert table({"rule": both}, FOLDER, "").lines[0].outcome == "MISS"
+
+
+def test_with_masks_nothing_is_excused():
+    there = {**FOLDER, "data": {**FOLDER["data"], "masks": {"train": 9, "tune": 9, "test": 9}}}
+    for path in ("recipes.cocu-mil.folder.miou", "recipes.cocu-mil.train.tune_miou", "curation.cocu.recall",
+                 "segments.recall", "recipes.cocu-mil.photo_scene.miou"):  # fmt: skip
+        assert table({"rule": f"{path} >= 3"}, there, "").lines[0].outcome == "MISS", path

@@ -55,7 +55,7 @@ def test_what_is_kept(space, tmp_path):
         "cocu-use": {"curation": "cocu", "archive": "nouns", "model": "use", "about": "", "settings": {"width": 4}},
     }}  # fmt: skip
     assert json.loads(kept["use/metrics.json"]) == found
-    assert set(found) == {"recipes", "curation", "segments"}
+    assert set(found) == {"recipes", "data", "curation", "segments"}
     assert list(found["recipes"]) == ["nouns-mil", "cocu-use"]
     for name in ("nouns-mil", "cocu-use"):
         assert kept[f"use/recipes/{name}.json"] == (space.reports / "recipes" / f"{name}.json").read_bytes()
@@ -77,7 +77,7 @@ def test_a_run_that_is_cut_off_leaves_what_was_there(space, tmp_path):
     keep(space, "x", "", ["nouns-mil"], folder=out)
     before = files(out)
     (space.reports / "recipes" / "other-mil.json").write_text("{")
-    with pytest.raises(UserError, match=r"other-mil.json: not JSON"):
+    with pytest.raises(UserError, match=r"other-mil.json: cannot be read"):
         keep(space, "x", "", ["nouns-mil", "other-mil"], folder=out)
     assert files(out) == before
 

@@ -24,6 +24,8 @@ def leaves(value):
 def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes, folders):
     found, verdicts = metrics(Artifacts(folders, recipes), GATE, measured=None)
     assert list(found) == ["data", "curation", "segments", "recipes", "gate"]
+    whose = {name: found["data"].pop(name) for name in ("source", "digest", "masks", "scored")}
+    assert whose["masks"] == {"train": 9, "tune": 0, "test": 3}
     assert found["data"] == {"pairs": 12, "download_success": round(12 / 13, 4)}  # one source row failed
     assert found["curation"]["nouns"]["recall"] == 0.3333
     assert "recall" not in found["curation"]["cocu"]  # it was not measured, and nothing is made up
@@ -85,6 +87,30 @@ def test_precision_of_masks_is_there_for_models_that_read_segments(recipes, fold
 
 def test_gate_is_missed_when_one_rule_is(recipes, folders):
     found, _ = metrics(Artifacts(folders, recipes), {**GATE, "more": "segments.per_image > 99"}, measured=2)
+    assert found["gate"] == {"passed": 0}
+
+
+def test_whose_data_the_numbers_are_of(folders, recipes, unknown):
+    run = Artifacts(folders, recipes)
+    mine, theirs = (metrics(r, {}, measured=None, source="folder", split="test")[0]["data"]
+                    for r in (run, Artifacts(unknown, recipes)))  # fmt: skip
+    assert mine["source"] == theirs["source"] == "folder"
+    assert theirs["masks"] == {"train": 0, "tune": 0, "test": 0}
+    splits = [run.pairs[uid]["split"] for uid in run.known]
+    assert mine["masks"] == {name: splits.count(name) for name in ("train", "tune", "test")}
+    assert len(mine["digest"]) == 16
+    assert mine["digest"] != theirs["digest"]
+    again = metrics(Artifacts(run.folders, recipes), {}, measured=None, source="folder")[0]["data"]
+    assert again == mine
+
+
+def test_a_gate_of_other_data_holds_on_a_run_without_masks_and_says_so(recipes, unknown):
+    name = next(iter(recipes))
+    run, gate = Artifacts(unknown, recipes), {on: f"recipes.{name}.{on}.miou > 3" for on in ("photo_scenes", "folder")}
+    found, verdicts = metrics(run, gate, measured=None, source="folder")
+    assert [v.skipped for v in verdicts] == [True, True]
+    assert found["gate"] == {"passed": 1}
+    found, _ = metrics(run, {"a": "recipes.nobody.folder.miou > 3"}, measured=None, source="folder")
     assert found["gate"] == {"passed": 0}
 
 

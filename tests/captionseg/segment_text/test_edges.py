@@ -125,6 +125,8 @@ def counted(folder: Path, names: Sequence[str], params: SegmentTextParams = RELE
     stats = [json.loads(path.read_text()) for path in sorted((folder / "segments").glob("*_stats.json"))]
     total = {name: sum(part[name] for part in stats) for name in stats[0]}
     assert {name: found[name] for name in total} == total
+    rows = read_tables(folder / "segments")
+    assert (total.pop("segments"), total.pop("texts")) == (len(rows), sum(map(len, rows["texts"].to_pylist())))
     return {name: value for name, value in total.items() if value}
 
 

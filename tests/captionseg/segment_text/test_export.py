@@ -82,7 +82,7 @@ def test_nothing_is_mixed_into_what_is_there(data: Path) -> None:
 
 def test_what_is_missing_broken_or_of_others_is_one_line(data: Path) -> None:
     (data / "pairs" / "00001.parquet").rename(data / "gone")
-    assert "00001.parquet: cannot be used:" in refused(data)
+    assert "00001.parquet: no such file; run" in refused(data)
     (data / "gone").rename(data / "pairs" / "00001.parquet")
     for path in (data / "out").iterdir():
         path.unlink()

@@ -97,6 +97,6 @@ def test_concepts_of_kept_rows_best_first(tmp_path: Path) -> None:
     supervision = Supervision(["a", "b", "c"], [True, False, True], ["", "duplicate", ""], rows)
     write_table(supervision.to_table(), tmp_path / "cocu" / "00000.parquet")
     assert SUPERVISION.equals(supervision.to_table().schema)
-    assert read_concepts(tmp_path, "cocu", 2) == {"a": ["dog", "grass"], "c": []}
+    assert read_concepts(tmp_path, "cocu", 2) == {"a": ["dog", "grass"], "b": None, "c": []}
     with pytest.raises(UserError, match=r"segment_text.curation: no supervision of 'coco'.*\(there: cocu\)"):
         read_concepts(tmp_path, "coco", 2)

@@ -1,5 +1,7 @@
 """The whole of segment_text on coloured squares, whose colours are the joint space."""
 
+import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -223,7 +225,7 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
     assert {"A red ball", "the ground", "A green cup", "a blue door", "red"} <= {p.text for p in phrases}
     assert sum(len(p.spans) for p in phrases) == 4 * 200
     assert {caption[a:b] for p in phrases for a, b in p.spans} <= {p.text for p in phrases}
-    maker = PARAMS.build(Colours(), pipelines.sample_cells(ready / "features", 64, seed=0))
+    maker = PARAMS.build(Colours(), pipelines.sample_cells(ready / "features", 64, rows_of(ready), seed=0))
     view = next(pipelines.read_views(inputs_of(ready), "00000"))
     found, count = maker.segments(view, [said])
     assert count["phrases"] == len(phrases)
@@ -258,8 +260,33 @@ def test_regions_of_other_pairs_are_refused(ready: Path) -> None:
 
 
 def test_cells_come_from_all_shards_and_are_the_same_for_the_same_seed(ready: Path) -> None:
-    cells = pipelines.sample_cells(ready / "features", 8 * pipelines.CELLS_AN_IMAGE, seed=0)
+    features, rows = ready / "features", rows_of(ready)
+    cells = pipelines.sample_cells(features, 8 * pipelines.CELLS_AN_IMAGE, rows, seed=0)
     assert cells.shape == (8 * pipelines.CELLS_AN_IMAGE, 3)
-    assert np.array_equal(cells, pipelines.sample_cells(ready / "features", len(cells), seed=0))
-    assert not np.array_equal(cells, pipelines.sample_cells(ready / "features", len(cells), seed=1))
-    assert len(pipelines.sample_cells(ready / "features", 10, seed=0)) == 10
+    assert np.array_equal(cells, pipelines.sample_cells(features, len(cells), rows, seed=0))
+    assert not np.array_equal(cells, pipelines.sample_cells(features, len(cells), rows, seed=1))
+    assert len(pipelines.sample_cells(features, 10, rows, seed=0)) == 10
+
+
+def rows_of(ready: Path) -> dict[str, int]:
+    return Counter(read_pairs(ready / "pairs")["shard"].to_pylist())
+
+
+def test_a_shard_that_lost_its_regions_or_features_is_one_line(ready: Path) -> None:
+    for name in ("regions/labels/labels_00001.npy", "features/dense/dense_00001.npy"):
+        path = ready / name
+        path.rename(path.with_suffix(".away"))
+        try:
+            with pytest.raises(UserError, match=rf"{path.name}: no such file.*run `dvc repro`"):
+                run(ready, "elsewhere")
+        finally:
+            path.with_suffix(".away").rename(path)
+
+
+def test_pairs_that_curation_lost_are_not_left_out_without_a_word(ready: Path, tmp_path: Path) -> None:
+    supervision = tmp_path / "supervision" / PARAMS.curation
+    shutil.copytree(ready / "supervision" / PARAMS.curation, supervision)
+    file = sorted(supervision.glob("*.parquet"))[0]
+    write_table(pq.read_table(file).slice(2), file)
+    with pytest.raises(UserError, match=r"2 pairs of shard 0000\d have no row there; run `dvc repro curate`"):
+        pipelines.to_do(ready / "pairs", PARAMS, tmp_path / "supervision")

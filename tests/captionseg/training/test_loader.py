@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -51,6 +53,24 @@ def test_only_kept_rows_are_trained_on(world, folders, tmp_path, data):
     few = loader.load(replace(folders, supervision=tmp_path), curation="cocu", archive="nouns")
     assert len(few) == len(few.texts) == len(few.weight) == len(few.archive) == len(few.named) == 3
     np.testing.assert_array_equal(few.rows, data.rows[:3])
+
+
+@pytest.mark.parametrize("rule", ["cocu", "nouns"])
+def test_a_rule_that_lost_a_shard_is_not_read_beside_others(world, folders, tmp_path, rule):
+    shutil.copytree(world.supervision, tmp_path / "supervision")
+    few = replace(folders, supervision=tmp_path / "supervision")
+    (tmp_path / "supervision" / rule / "00000.parquet").unlink()
+    with pytest.raises(UserError, match=rf"{rule}: not the 35 training pairs .*.16 rows, 19 pairs missing.; run"):
+        loader.load(few, curation="cocu", archive="nouns")
+
+
+def test_a_concept_of_another_vocabulary_is_one_line(world, folders, tmp_path):
+    shutil.copytree(world.supervision, tmp_path / "supervision")
+    path = tmp_path / "supervision" / "vocabulary" / "concepts.parquet"
+    table = pq.read_table(path)
+    write_table(table.set_column(0, "text", pa.array(["zebra", *table["text"].to_pylist()[1:]])), path)
+    with pytest.raises(UserError, match=r"is not in the vocabulary of curate; run `dvc repro curate`"):
+        loader.load(replace(folders, supervision=tmp_path / "supervision"), curation="cocu", archive="nouns")
 
 
 def test_nothing_kept_is_one_line(world, folders, tmp_path):

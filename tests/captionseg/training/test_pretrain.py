@@ -22,7 +22,7 @@ from captionseg.text.tokenizers import tokenizer
 from captionseg.training import PretrainParams, Recipe, tuning
 from captionseg.training import pretrain as module
 from captionseg.training.curve import read
-from captionseg.training.pretrain import pretrain
+from captionseg.training.pretrain import pretrain, write_card
 
 
 @pytest.fixture
@@ -36,6 +36,23 @@ def train(recipe, params, folders):
         return metrics, told
 
     return train
+
+
+def test_the_card_says_whose_data_it_learnt_from_and_what_was_measured(recipe, params, tmp_path):
+    data = {"source": "folder", "ids": "0123456789abcdef"}
+    write_card(tmp_path / "a.md", recipe, params, {0: {"loss": 1.5}, 1: {"loss": 1.25}}, best=0,
+               context={"recipe": "mine", "data": data})  # fmt: skip
+    text = (tmp_path / "a.md").read_text()
+    assert "Learnt from `folder`, pairs 0123456789abcdef." in text
+    assert "| seed | last loss |\n|---|---|\n| 0 | 1.500 |\n| 1 | 1.250 |\n" in text
+    assert "seed 0, the first: no picture of the tune split has a mask" in text
+    assert "nan" not in text
+    assert "best on the tune split" not in text
+    fits = {0: {"loss": 1.5, "tune_miou": 20.0}, 1: {"loss": 1.25, "tune_miou": 21.0}}
+    write_card(tmp_path / "b.md", recipe, params, fits, best=1, context={"recipe": "mine"})
+    text = (tmp_path / "b.md").read_text()
+    assert "| 1 | 21.0 | 1.250 |\n" in text
+    assert "seed 1, the best on the tune split" in text
 
 
 def test_each_seed_and_the_best_at_the_top(train, tmp_path):

@@ -4,7 +4,8 @@ import pytest
 
 from captionseg.reporting.comparison import beside, papers
 from captionseg.reporting.comparison.beside import Missing, commands, paired, stacked
-from captionseg.reporting.comparison.inputs import Comparison, read
+from captionseg.reporting.comparison.comparison import Comparison
+from captionseg.reporting.comparison.inputs import read
 from captionseg.reporting.page import DASH
 
 TABLES = {table.file: table for table in papers.TABLES}

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from captionseg.reporting.comparison import sections
+from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Table
-from captionseg.reporting.comparison.inputs import Comparison, Difference, read
+from captionseg.reporting.comparison.inputs import Difference, read
 from captionseg.reporting.page import DASH
 
 
@@ -85,7 +86,7 @@ def test_what_was_compared(data, least, recipes):
         "test split and on ImageNet-1k, Pascal VOC 2012")  # fmt: skip
     assert "ablation, groups. Protocols beside each recipe's own: tcl." in more.parts[0]
     empty = sections.compared(Comparison(read(least, recipes)))
-    assert "No experiment was kept" in empty[1].parts[0]
+    assert "No experiment of these data was kept" in empty[1].parts[0]
 
 
 @pytest.mark.parametrize(("protocol", "words"), [

@@ -1,0 +1,75 @@
+"""The runs that may be compared, and what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from captionseg.reporting.comparison.inputs import DEFAULT, OWN, Result, Run
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs of the same data, and what is asked of them.
+
+    Attributes:
+        runs: the default one first.
+        others: experiments that are of other data, which nothing here may be compared with.
+    """
+
+    runs: list[Run]
+    others: Sequence[Run] = ()
+
+    @staticmethod
+    def of_same_data(runs: Sequence[Run]) -> Comparison:
+        """The default run and the experiments of its data."""
+        same = [run for run in runs if not runs[0].data.differs(run.data)]
+        return Comparison(same, [run for run in runs if runs[0].data.differs(run.data)])
+
+    @property
+    def unmeasured(self) -> bool:
+        """Is it known that the runs' own pictures have no masks to score by?"""
+        return self.runs[0].data.lacks(self.runs[0].data.scored)
+
+    @cached_property
+    def home(self) -> str:
+        """The benchmark of the runs' own pictures: the first that a recipe was scored on in the pipeline."""
+        return next((run.home for run in self.runs if run.home), self.runs[0].data.source or "own pictures")
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """Of all runs, without those that an experiment only repeats."""
+        out: list[Result] = []
+        for result in (result for run in self.runs for result in run.results):
+            twins = (r.scores for r in out if self.key(r) == self.key(result))
+            if not any(s.get("miou", s) == result.scores.get("miou", result.scores) for s in twins):
+                out.append(result)
+        return out
+
+    @staticmethod
+    def key(result: Result) -> tuple[str, str, str]:
+        """What makes two results comparable."""
+        return result.recipe, result.benchmark, result.protocol
+
+    def of(self, recipe: str, benchmark: str, protocol: str = OWN, *, first: str = DEFAULT) -> Result | None:
+        """The result of a recipe, of the run named `first` before any other."""
+        found = [r for r in self.results if self.key(r) == (recipe, benchmark, protocol)]
+        own = [r for run in self.runs if run.name == first for r in run.results
+               if self.key(r) == (recipe, benchmark, protocol)]  # fmt: skip
+        return next(iter([*own, *found]), None)
+
+    def protocols(self, recipe: str) -> list[str]:
+        """Those by which a recipe was scored on anything, its own first."""
+        names = dict.fromkeys(r.protocol for r in self.results if r.recipe == recipe)
+        return sorted(names, key=lambda name: (name != OWN, name))
+
+    def label(self, result: Result) -> str:
+        """A name that no other result has: with benchmark and protocol where they are not the usual ones."""
+        more = [result.title] if result.benchmark != self.home else []
+        return ", ".join([self.name(result), *more, *([result.protocol] if result.protocol != OWN else [])])
+
+    def name(self, result: Result) -> str:
+        """A recipe's name, with its experiment's where another run has a recipe of that name too."""
+        twin = any(r.run != result.run for r in self.results if self.key(r) == self.key(result))
+        return f"{result.recipe} ({result.run})" if twin and result.run else result.recipe
