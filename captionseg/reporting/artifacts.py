@@ -119,7 +119,7 @@ class Artifacts:
     def recall(self) -> dict[str, float]:
         """What the indexes found of the nearest rows; empty where their search was exact."""
         file = self.folders.prepared.index / RECALL
-        return json.loads(file.read_text()) if file.exists() else {}
+        return read_json(file) if file.exists() else {}
 
     @cached_property
     def segments(self) -> pa.Table:
