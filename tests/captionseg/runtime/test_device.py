@@ -47,7 +47,7 @@ def test_a_kind_of_device_that_nothing_runs_on_is_one_line(device):
         detect(device)
 
 
-def test_a_gpu_that_is_not_there_is_one_line(monkeypatch):
+def test_a_gpu_beyond_the_last_is_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert detect("cuda:1").device == "cuda:1"
