@@ -87,16 +87,17 @@ def check_activation(file: ClipFile, network: Network, net: nn.Module) -> None:
         UserError: that names the network which the file is of, or both where nothing says which.
     """
     name = network.name
-    own = "quickgelu" in name.lower()
     if "clip" not in name.lower():
         return
     listed = clip_twin(name) if name.startswith(PREFIX) else timm_twin(name)
     has = any(type(module).__name__ == "QuickGELU" for module in net.modules())
-    quick = activation(file, Asked(network.activation, own, "" if own else listed, name, "networks: activation"))
+    asked = Asked(network.activation, has, "" if has else listed, name, "networks: activation")
+    quick = activation(file, asked)
     if quick != has:
         says = f"{file.said[0].by} says" if file.said else f"activation: {network.activation} says"
+        other = listed if quick else name.replace("_quickgelu", "").removesuffix("-quickgelu")
         raise UserError(f"{file.path}: {says} {kind(quick)}, but {name} has {kind(has)}; name "
-                        f"{listed if quick else name.replace('_quickgelu', '').removesuffix('-quickgelu')}")
+                        f"{other or 'a network of the other kind'}")
 
 
 def clip_twin(name: str) -> str:

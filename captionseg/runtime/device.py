@@ -59,8 +59,8 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
         raise UserError(f"device {device!r}: no such device (valid: auto, cpu, cuda, cuda:N)") from None
     if device.startswith("cuda") and not available:
         raise UserError(f"device {device!r}: no CUDA GPU is visible; use device auto or cpu")
-    if kind.index is not None and kind.type == "cuda" and kind.index >= torch.cuda.device_count():
-        raise UserError(f"device {device!r}: there are {torch.cuda.device_count()} GPUs, the first is cuda:0")
+    if kind.type == "cuda" and kind.index is not None and 0 < torch.cuda.device_count() <= kind.index:
+        raise UserError(f"device {device!r}: the last GPU is cuda:{torch.cuda.device_count() - 1}")
     chosen = ("cuda" if available else "cpu") if device == "auto" else device
     return Runtime(chosen, ("bf16" if has_bf16(chosen) else "fp32") if precision == "auto" else precision)
 

@@ -39,3 +39,17 @@ def test_prepared_modules_are_in_evaluation_mode():
     assert not module.training
     assert module.weight.is_contiguous(memory_format=torch.channels_last)
     assert Runtime().to(torch.ones(1)).device.type == "cpu"
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xpu:0", "tpu"])
+def test_a_kind_of_device_that_nothing_runs_on_is_one_line(device):
+    with pytest.raises(UserError, match="no such device"):
+        detect(device)
+
+
+def test_a_gpu_beyond_the_last_is_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert detect("cuda:1").device == "cuda:1"
+    with pytest.raises(UserError, match=r"'cuda:2': the last GPU is cuda:1"):
+        detect("cuda:2")
