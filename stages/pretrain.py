@@ -1,8 +1,7 @@
 """pretrain: one recipe, all its seeds.
 
-Reads data/index, data/features, data/regions, data/supervision, data/truth (tune split only, to keep the best epoch),
-data/verdict.json (failed tables train nothing), and of data/pairs and data/segments what a model asks for; writes
-models/RECIPE, and reports/timings/RECIPE.json: what differs from run to run.
+Reads data/index, features, regions, supervision, truth (tune split only, to keep the best epoch), verdict.json (failed
+tables train nothing), and what a model asks for of pairs and segments; writes models/RECIPE, and reports/timings.
 """
 
 from __future__ import annotations

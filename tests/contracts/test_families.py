@@ -17,7 +17,7 @@ PUBLISHED = {"ade20k", "any_folder", "cityscapes", "coco", "context", "imagenet"
 FAMILIES = {
     "curation": (["RULES"], {"archive", "clustering", "corpus", "labelling", "measure", "pipeline", "relevance", "rule",
                              "sampling"}),
-    "datasets": (["SOURCES"], {"debian", "pictures", "scene_assets", "shards", "source"}),
+    "datasets": (["SOURCES"], {"debian", "ids", "pictures", "scene_assets", "shards", "source", "tables"}),
     "encoders": (["ENCODERS"], {"alignment", "dense_head", "encoder", "reduction", "text_space", "text_tower"}),
     "retrieval": (["INDEXES"], {"index"}),
     "segmenters": (["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"], {"islands", "overlap", "pooling", "segmenter"}),
