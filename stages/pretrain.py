@@ -1,8 +1,8 @@
 """pretrain: one recipe, all its seeds.
 
-Reads data/index, data/features, data/regions, data/supervision, data/truth (tune split only, to keep the best epoch),
-data/verdict.json (failed tables train nothing), and of data/pairs and data/segments what a model asks for; writes
-models/RECIPE, and beside it what differs from run to run: reports/timings/RECIPE.json.
+Reads data/index, features, regions, supervision, truth (tune split only, to keep the best epoch), verdict.json (failed
+tables train nothing), and what a model asks for of pairs and segments; writes models/RECIPE, and beside it what differs
+from run to run: reports/timings/RECIPE.json.
 """
 
 from __future__ import annotations

@@ -3,12 +3,9 @@
 import shutil
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from captionseg.datasets.ids import read_ids, read_metadata
 from captionseg.datasets.pictures import Pictures
 from captionseg.grids import MEAN
 from captionseg.inference.inputs import Prepared
@@ -60,30 +57,6 @@ def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(
     (tmp_path / name / f"{kind}_00001.npy").unlink()
     with pytest.raises(UserError, match=rf"{kind}_00001.npy: no such file, so that rows are lost; run `dvc repro`"):
         prepared.inputs(reads)
-
-
-@pytest.mark.parametrize(("spoil", "reason"), [
-    (lambda t: t.take([1, 0, *range(2, len(t))]), "its rows are not numbered from 0 in order"),
-    (lambda t: t.slice(0, 3).set_column(1, "uid", pa.array(["a", "b", "a"])), "a uid is there twice"),
-    (lambda t: t.slice(0, 3).set_column(2, "shard", pa.array(["x", "y", "x"])), "the rows of a shard do not stand"),
-    (lambda t: t.slice(0, 3).set_column(4, "split", pa.array(["train", None, "test"])), "missing in some row"),
-    (lambda t: t.drop_columns(["fold"]), "it has no column fold"),
-])  # fmt: skip
-def test_ids_that_are_not_those_of_an_index_are_refused(world, tmp_path, spoil, reason):
-    pq.write_table(spoil(pq.read_table(world.index / "ids.parquet")), tmp_path / "ids.parquet")
-    with pytest.raises(UserError, match=rf"ids.parquet: .*{reason}"):
-        read_ids(tmp_path)
-
-
-def test_captions_of_other_pairs_than_the_ids_are_refused(world, tmp_path):
-    shutil.copytree(world.index / "metadata", tmp_path / "metadata")
-    ids = read_ids(world.index)
-    assert read_metadata(tmp_path, ids)["caption"].to_pylist() == world.table["caption"].to_pylist()
-    path = tmp_path / "metadata" / "metadata_00001.parquet"
-    table = pq.read_table(path)
-    pq.write_table(table.take([1, 0, *range(2, len(table))]), path)
-    with pytest.raises(UserError, match=r"metadata: of other pairs than .*ids.parquet"):
-        read_metadata(tmp_path, ids)
 
 
 def test_a_normalised_picture_has_mean_0_and_deviation_1_where_imagenet_has_its_own():

@@ -17,7 +17,7 @@ PUBLISHED = {"ade20k", "any_folder", "cityscapes", "coco", "context", "imagenet"
 FAMILIES = {
     "curation": (["RULES"], {"archive", "clustering", "corpus", "labelling", "measure", "pipeline", "relevance", "rule",
                              "sampling"}),
-    "datasets": (["SOURCES"], {"captions", "complete", "debian", "pictures", "scene_assets", "shards", "source",
+    "datasets": (["SOURCES"], {"captions", "complete", "debian", "ids", "pictures", "scene_assets", "shards", "source",
                                "tables"}),
     "encoders": (["ENCODERS"], {"alignment", "clip_file", "dense_head", "encoder", "open_clip_weights", "reduction",
                                   "text_space", "text_tower"}),

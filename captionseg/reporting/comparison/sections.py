@@ -46,8 +46,9 @@ def compared(data: Comparison) -> tuple[Text, Text]:
         f" Protocols beside each recipe's own: {', '.join(protocols)}." if protocols
         else " Every recipe is scored by its own protocol alone.",
         " Every mIoU is of the whole data set (one confusion matrix), a mean over seeds; intervals are bootstraps over "
-        "test pictures, models fixed. Epochs and thresholds are chosen on the tune split; the test split is only "
-        "reported.",
+        "test pictures, models fixed. " + ("No picture of the tune split has a mask: no epoch was chosen by a score."
+        if default.data.lacks("tune") else "Epochs and thresholds are chosen on the tune split; the test split is only "
+        "reported."),
     ]  # fmt: skip
     return Text(("".join(first),)), Text(("".join(more),))
 

@@ -30,7 +30,7 @@ class Run:
     supervision: dict[str, list[dict]]
     segments: list[dict]
     counts: dict[str, int]
-    shard: int = COUNT  # pairs a shard
+    shard: int = 2 * COUNT  # pairs a shard
 
     @property
     def folders(self) -> Folders:

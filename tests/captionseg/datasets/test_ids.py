@@ -1,0 +1,43 @@
+"""Whose the rows of an index are."""
+
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from captionseg.datasets.ids import digest, numbered, read_ids, read_metadata, rows_of_shards
+from captionseg.records import UserError
+
+
+def test_rows_of_shards_in_their_order(world):
+    ids = read_ids(world.index)
+    assert rows_of_shards(ids) == {"00000": 19, "00001": 16, "00002": 8, "00003": 8}
+    assert numbered({"x": 3, "a": 2}) == {"00000": 3, "00001": 2}
+    assert digest(ids) == digest(read_ids(world.index))
+    split = pa.array(["test", *ids["split"].to_pylist()[1:]])
+    assert digest(ids.set_column(4, "split", split)) != digest(ids)
+
+
+@pytest.mark.parametrize(("spoil", "reason"), [
+    (lambda t: t.take([1, 0, *range(2, len(t))]), "its rows are not numbered from 0 in order"),
+    (lambda t: t.slice(0, 3).set_column(1, "uid", pa.array(["a", "b", "a"])), "a uid is there twice"),
+    (lambda t: t.slice(0, 3).set_column(2, "shard", pa.array(["x", "y", "x"])), "the rows of a shard do not stand"),
+    (lambda t: t.slice(0, 3).set_column(4, "split", pa.array(["train", None, "test"])), "missing in some row"),
+    (lambda t: t.drop_columns(["fold"]), "it has no column fold"),
+])  # fmt: skip
+def test_ids_that_are_not_those_of_an_index_are_refused(world, tmp_path, spoil, reason):
+    pq.write_table(spoil(pq.read_table(world.index / "ids.parquet")), tmp_path / "ids.parquet")
+    with pytest.raises(UserError, match=rf"ids.parquet: .*{reason}"):
+        read_ids(tmp_path)
+
+
+def test_captions_of_other_pairs_than_the_ids_are_refused(world, tmp_path):
+    shutil.copytree(world.index / "metadata", tmp_path / "metadata")
+    ids = read_ids(world.index)
+    assert read_metadata(tmp_path, ids)["caption"].to_pylist() == world.table["caption"].to_pylist()
+    path = tmp_path / "metadata" / "metadata_00001.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.take([1, 0, *range(2, len(table))]), path)
+    with pytest.raises(UserError, match=r"metadata: of other pairs than .*ids.parquet"):
+        read_metadata(tmp_path, ids)

@@ -1,0 +1,27 @@
+"""Whose data numbers are of; what cannot be measured on them is tested with the gate."""
+
+import pytest
+
+from captionseg.reporting.data import Data
+
+
+@pytest.mark.parametrize(("here", "there", "other"), [
+    ({"source": "folder", "digest": "a"}, {"source": "folder", "digest": "a"}, False),
+    ({"source": "folder", "digest": "a"}, {"source": "folder", "digest": "b"}, True),
+    ({"source": "folder", "digest": "a"}, {"source": "folder"}, False),  # of a version that wrote no digest
+    ({"source": "folder", "digest": "a"}, {"source": "shapes"}, True),
+    ({"source": "folder"}, {}, False),
+    ({}, {}, False),
+    ({"source": "folder"}, "nonsense", False),
+])  # fmt: skip
+def test_data_differ_by_digest_else_by_source(here, there, other):
+    assert Data.of({"data": here}).differs(Data.of({"data": there})) is other
+    assert Data.of({"data": there}).differs(Data.of({"data": here})) is other
+
+
+def test_where_the_file_does_not_say_the_params_do():
+    assert Data.of({"data": {"pairs": 3}}, "folder").source == "folder"
+    assert Data.of({"data": {"source": "shapes"}}, "folder").source == "shapes"
+    assert not Data.of({}).lacks("test")  # nothing is known, so nothing is excused
+    assert Data.of({"data": {"masks": {"test": 0}}}).lacks("test")
+    assert not Data.of({"data": {"masks": {"test": 5}}}).lacks("test")
