@@ -37,7 +37,7 @@ def holder(port: int) -> str:
     """Who listens on a port, in words; another user's process may hide."""
     with contextlib.suppress(psutil.Error, OSError):
         for one in psutil.net_connections("tcp"):
-            if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid:
+            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid:
                 return f"another program (pid {one.pid}: {_words(psutil.Process(one.pid))})"
     return "another program"
 

@@ -14,7 +14,7 @@ import flows  # noqa: F401  telemetry off, before Prefect is imported
 def server():
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=300):
         yield
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,10 @@ def until(what: Callable[[], Any], why: str, seconds: float = 240) -> Any:
         assert time.monotonic() < end, f"after {seconds} s not yet: {why}"
         time.sleep(0.2)
     return found
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def ports(count: int) -> list[int]:

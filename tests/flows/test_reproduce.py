@@ -140,7 +140,7 @@ def test_sigterm_ends_the_stage_and_the_temporary_server(repository, tmp_path):
         cwd=Path(__file__).parents[2], env={**environ, "PREFECT_HOME": str(tmp_path / "prefect")},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not (tmp_path / "child").exists():
         assert flow.poll() is None, "it ended before the stage started"
         assert time.monotonic() < until, "the stage did not start"

@@ -26,7 +26,7 @@ from filelock import FileLock
 from flows import daemons
 from flows import services as module
 from flows.workspace import LOCK
-from tests.flows.servers import RECIPE, ROOT, Services, checkout, runs_of, sh, until
+from tests.flows.servers import RECIPE, ROOT, Services, checkout, gone, runs_of, sh, until
 
 STAGES = ["download", "caption", "index", "regions", "curate", "segment_text", "validate", f"pretrain@{RECIPE}",
           f"evaluate@{RECIPE}", "report", "compare"]  # fmt: skip
@@ -229,10 +229,6 @@ def stage_of(root: Path) -> psutil.Process:
     child = root.parent / "child"
     until(lambda: child.exists() and child.read_text().strip(), "the stage starts")
     return psutil.Process(int(child.read_text()))
-
-
-def gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_run_ends_with_its_worker_and_its_reports_are_as_before(services, whole, toy):
