@@ -158,7 +158,8 @@ def check_size(image: Image.Image) -> None:
 def too_large(count: int | str) -> Unreadable:
     """The refusal of so many pixels, with the limit."""
     most = Image.MAX_IMAGE_PIXELS
-    return Unreadable(f"Image size ({count} pixels) exceeds limit: more than {most} pixels; shrink it first")
+    return Unreadable(f"Image size ({count} pixels) exceeds limit (a decompression bomb?): more than {most} pixels; "
+                      "shrink it first")  # fmt: skip
 
 
 def shrunk(size: tuple[int, int], longest: int) -> tuple[int, int]:

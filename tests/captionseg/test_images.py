@@ -140,7 +140,7 @@ def test_one_limit_of_pixels(pixels: int, kind: str, tmp_path: Path, monkeypatch
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     data = encoded(Image.new("L", (pixels // 10, 10)))
     (tmp_path / "x.png").write_bytes(data)
-    line = rf"Image size \({pixels} pixels\) exceeds limit: more than 100 pixels; shrink it first$"
+    line = rf"Image size \({pixels} pixels\) exceeds limit .*: more than 100 pixels; shrink it first$"
     for call in (lambda: read_image(tmp_path / "x.png"), lambda: read_mask(tmp_path / "x.png"),
                  lambda: encode(data, 512)):  # fmt: skip
         with pytest.raises((UserError, Refused), match=line):
