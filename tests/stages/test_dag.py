@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def test_what_mlflow_shows_does_not_depend_on_which_stages_ran(run, tmp_path):
     assert sync(**store).startswith("sync: 2 recipes in run ")
     assert sync(**store) == "sync: MLflow shows it already\n"
     scores = json.loads((run.root / "reports" / "metrics.json").read_text())["recipes"]
-    expected = sorted(scores[recipe]["photo_scenes"]["miou"] for recipe in RECIPES), [("champion",)]
+    expected = sorted(scores[recipe]["shapes"]["miou"] for recipe in RECIPES), [("champion",)]
     assert recipes(run.root / "mlflow.db") == expected
     assert recipes(tmp_path / "mlflow.db") == expected
 
@@ -84,7 +85,8 @@ def test_words_about_a_recipe_are_no_input_of_its_training(run, clone):
 
 def test_what_differs_from_run_to_run_is_in_no_lock(clone):
     """The same commit leaves the same dvc.lock, so that branches do not conflict in it."""
-    assert "timings" not in (clone / "dvc.lock").read_text()
+    stages = yaml.safe_load((clone / "dvc.lock").read_text())["stages"].values()
+    assert not [out["path"] for stage in stages for out in stage["outs"] if "timings" in out["path"]]
     assert json.loads((clone / "reports" / "timings" / "cocu-mil.json").read_text())["seconds"] > 0
     listed = subprocess.run(["git", "status", "--short", "--untracked-files=all"], cwd=clone, capture_output=True,
                             text=True, check=True).stdout  # fmt: skip
@@ -92,9 +94,9 @@ def test_what_differs_from_run_to_run_is_in_no_lock(clone):
 
 
 def test_a_recipe_has_its_scores_as_metrics_of_dvc(run, clone):
-    metrics = json.loads((clone / "reports" / "metrics.json").read_text())["recipes"]["cocu-mil"]["photo_scenes"]
+    metrics = json.loads((clone / "reports" / "metrics.json").read_text())["recipes"]["cocu-mil"]["shapes"]
     found = json.loads(run.dvc("metrics", "show", "--json").stdout)[""]["data"]
-    own = found["reports/scores/cocu-mil/metrics.json"]["data"]["cocu-mil"]["photo_scenes"]
+    own = found["reports/scores/cocu-mil/metrics.json"]["data"]["cocu-mil"]["shapes"]
     assert round(own["miou"], 4) == metrics["miou"]
     assert "per_class" not in own
 
@@ -136,10 +138,9 @@ def test_poisoned_tables_stop_the_run_before_training(clone):
     path.unlink()  # DVC may have linked it
     pq.write_table(table.set_column(0, table.schema.field(0), [[uid[1], *uid[1:]]]), path)
     before = (clone / "models" / "cocu-mil" / "model.safetensors").read_bytes()
-    words = [sys.executable, "-m", "stages.run", "validate", "--pairs", "data/pairs", "--supervision",
-             "data/supervision", "--segments", "data/segments", "--docs", "reports/validation", "--summary",
-             "reports/validation.json", "--verdict", "data/verdict.json"]
-    done = subprocess.run(words, cwd=clone, text=True, capture_output=True, check=False,
+    command = yaml.safe_load((clone / "dvc.yaml").read_text())["stages"]["validate"]["cmd"]
+    words = shlex.split(command.removeprefix("${run} "))
+    done = subprocess.run([sys.executable, "-m", "stages.run", *words], cwd=clone, text=True, capture_output=True, check=False,
                           env={**os.environ, "PYTHONPATH": str(clone), "CAPTIONSEG_TRACKING": "off"})
     assert done.returncode == 1
     assert "unique" in done.stderr.splitlines()[-1]
