@@ -140,8 +140,9 @@ def test_poisoned_tables_stop_the_run_before_training(clone):
     before = (clone / "models" / "cocu-mil" / "model.safetensors").read_bytes()
     command = yaml.safe_load((clone / "dvc.yaml").read_text())["stages"]["validate"]["cmd"]
     words = shlex.split(command.removeprefix("${run} "))
-    done = subprocess.run([sys.executable, "-m", "stages.run", *words], cwd=clone, text=True, capture_output=True, check=False,
-                          env={**os.environ, "PYTHONPATH": str(clone), "CAPTIONSEG_TRACKING": "off"})
+    environ = {**os.environ, "PYTHONPATH": str(clone), "CAPTIONSEG_TRACKING": "off"}
+    done = subprocess.run([sys.executable, "-m", "stages.run", *words], cwd=clone, text=True,
+                          capture_output=True, check=False, env=environ)  # fmt: skip
     assert done.returncode == 1
     assert "unique" in done.stderr.splitlines()[-1]
     assert uid[1] in done.stderr
