@@ -164,9 +164,10 @@ def test_what_is_lost_on_the_way_stops_the_stage(world, toy, tmp_path, monkeypat
     real = indexing.write_neighbours
 
     def write(*arguments):
-        real(*arguments)
+        found = real(*arguments)
         (tmp_path / file).unlink()
         monkeypatch.setattr(indexing, "write_neighbours", real)
+        return found
 
     monkeypatch.setattr(indexing, "write_neighbours", write)
     with pytest.raises(UserError, match=rf"index: .*{file}: missing, or torn; nothing is put in place"):
@@ -212,7 +213,7 @@ def test_an_index_that_is_not_exact_says_what_it_found_or_fails(world, toy, tmp_
     assert set(told) == {f"{name}_recall" for name in ("image", "text", "neighbours", "caption_neighbours")}
     assert all(0.95 <= value <= 1 for value in told.values())
     assert told.items() <= found.items()
-    assert "index.neighbours: 99 are asked for, and there are 34 other training pictures" in caplog.text
+    assert "index.neighbours: 99 are asked for, and there are 34 training pairs of other pictures" in caplog.text
     few = replace(params, faiss_key="IVF8,Flat", nprobe=1)
     with pytest.raises(UserError, match=r"image: the index finds 0\.\d+ of the 51 .* raise index.ef_search .*nprobe"):
         indexing.build(world.pairs, world.table, few, **where)
