@@ -1,8 +1,7 @@
 """pretrain: one recipe, all its seeds.
 
 Reads data/index, features, regions, supervision, truth (tune split only, to keep the best epoch), verdict.json (failed
-tables train nothing), and what a model asks for of pairs and segments; writes models/RECIPE, and beside it what differs
-from run to run: reports/timings/RECIPE.json.
+tables train nothing), and what a model asks for of pairs and segments; writes models/RECIPE, and reports/timings.
 """
 
 from __future__ import annotations

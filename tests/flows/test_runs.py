@@ -10,7 +10,7 @@ import pytest
 from flows import daemons, runs
 from flows.runs import RUN, WORKER, Workers
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC)  # ages are hours: the tests may run long after their collection
 
 
 def run(label: str = "", pool: str | None = "cpu", age: float = 0) -> dict:
@@ -27,8 +27,8 @@ def run(label: str = "", pool: str | None = "cpu", age: float = 0) -> dict:
         (run("other worker-cpu 123456"), False),
         (run("ProcessWorker 7f"), False),
         (run("host worker-cpu c0ffee", pool=None), False),  # by hand
-        (run(age=1), False),  # a worker is just taking it
-        (run(age=100), True),
+        (run(age=-3600), False),  # a worker is just taking it
+        (run(age=3600), True),
     ],
 )
 def test_a_run_is_lost_with_its_worker_whatever_the_host_is_called(found, lost):
@@ -36,8 +36,8 @@ def test_a_run_is_lost_with_its_worker_whatever_the_host_is_called(found, lost):
 
 
 def test_without_any_worker_a_run_that_was_just_taken_is_lost_where_no_other_machine_may_have_it():
-    assert Workers("c0ffee", [], alone=True).lost(run(age=1))
-    assert not Workers("c0ffee", [], alone=False).lost(run(age=1))
+    assert Workers("c0ffee", [], alone=True).lost(run(age=-3600))
+    assert not Workers("c0ffee", [], alone=False).lost(run(age=-3600))
 
 
 def test_lost_runs_are_set_to_crashed_and_those_with_a_process_stay(server, tmp_path):

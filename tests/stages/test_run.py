@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -355,16 +354,6 @@ def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
 
 
 # ------------------------------------------------------------------------------- as a command
-
-
-@pytest.mark.parametrize("given", [None, "active"])
-def test_threads_that_wait_give_up_their_cores_unless_told_otherwise(given):
-    """Said before anything loads the library that reads it."""
-    program = "import sys, stages, os; print(os.environ['OMP_WAIT_POLICY'], {'numpy', 'torch'} & set(sys.modules))"
-    environ = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | {"PYTHONPATH": str(ROOT)}
-    environ |= {"OMP_WAIT_POLICY": given} if given else {}
-    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{given or 'passive'} set()\n"
 
 
 def test_a_stage_that_nobody_knows(capsys):

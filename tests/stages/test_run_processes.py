@@ -270,3 +270,13 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(repository):
         assert line.startswith(".work/toy/"), line
         assert f"/out/x.{kind}: File too large; " in line
     assert not list(repository.rglob("*.part"))
+
+
+@pytest.mark.parametrize("given", [None, "active"])
+def test_threads_that_wait_give_up_their_cores_unless_told_otherwise(given):
+    """Said before anything loads the library that reads it."""
+    program = "import sys, stages, os; print(os.environ['OMP_WAIT_POLICY'], {'numpy', 'torch'} & set(sys.modules))"
+    environ = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | {"PYTHONPATH": str(ROOT)}
+    environ |= {"OMP_WAIT_POLICY": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{given or 'passive'} set()\n"
