@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from captionseg.datasets.ids import pictures_of
 from captionseg.datasets.shards import read_images
 from captionseg.encoders import Encoder, IndexParams, TextSpace, normalised
 from captionseg.encoders.alignment import cross_fit, fit, folds_of
@@ -111,7 +112,7 @@ def align(pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams
 
     Returns:
         the space; image embeddings [N, D], cross-fitted on the training split; caption embeddings [N, D]; and the
-        fold of each row, -1 outside train.
+        fold of each row, -1 outside train; all pairs of a picture are in the same one.
     """
     text = encoder.text(pairs["caption"].to_pylist())
     rows = Counter(pairs["shard"].to_pylist())
@@ -126,7 +127,8 @@ def align(pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams
     dense = fit(cells[train], text[train], params.alignment, seed=seed)  # of single cells, trained on their means
     space = TextSpace(encoder, image, dense)
     embedding = image(pooled)
-    fold[train] = folds_of(int(train.sum()), params.alignment.folds, seed=seed)
+    shown, picture = np.unique(pictures_of(pairs)[train], return_inverse=True)
+    fold[train] = folds_of(len(shown), params.alignment.folds, seed=seed)[picture]
     if params.alignment.folds > 1:
         embedding[train] = cross_fit(pooled[train], text[train], fold[train], params.alignment, seed=seed)
     return space, embedding, text, fold
@@ -167,17 +169,20 @@ def measured(name: str, index: Index, vectors: np.ndarray, queries: np.ndarray, 
 
 def write_neighbours(name: str, pairs: pa.Table, queries: np.ndarray, vectors: np.ndarray, k: int,
                      params: IndexParams, index: Path) -> dict[str, float]:  # fmt: skip
-    """NAME.parquet: for every row of `queries` its most similar training rows of `vectors`, itself excluded.
+    """NAME.parquet: for every row of `queries` its most similar training rows of `vectors`, of other pictures.
 
     Returns:
         the recall of the search, see `measured`.
     """
     train = np.flatnonzero(np.array(pairs["split"].to_pylist()) == "train")
     search = INDEXES[params.backend](vectors[train], params.faiss_key, Effort(params.ef_search, params.nprobe))
-    if k >= len(train):
-        log.warning("index.%s: %d are asked for, and there are %d other training pictures", name, k, len(train) - 1)
-    found = measured(name, search, vectors[train], queries, k + 1, params)
-    near, similarity = neighbours(search, train, queries, min(k, max(1, len(train) - 1)))
+    picture = pictures_of(pairs)
+    most = int(np.bincount(picture[train]).max())  # pairs of one picture
+    if k > len(train) - most:
+        log.warning("index.%s: %d are asked for, and there are %d training pairs of other pictures",
+                    name, k, len(train) - most)  # fmt: skip
+    found = measured(name, search, vectors[train], queries, k + most, params)
+    near, similarity = neighbours(search, train, queries, min(k, max(1, len(train) - 1)), picture=picture)
     columns = [pa.array(np.arange(len(pairs)), pa.int64()), pa.array(list(near), NEIGHBOURS.field(1).type),
                pa.array(list(similarity), NEIGHBOURS.field(2).type)]
     write_table(pa.table(columns, schema=NEIGHBOURS), index / f"{name}.parquet")

@@ -38,6 +38,12 @@ def read_ids(index: Path) -> pa.Table:
     return table
 
 
+def pictures_of(pairs: pa.Table) -> np.ndarray:
+    """[N] int64: which picture each pair shows, numbered by their first pairs; equal `sha256`, equal number."""
+    shown = pc.coalesce(pairs["sha256"], pairs["uid"]).combine_chunks()
+    return shown.dictionary_encode().indices.to_numpy().astype(np.int64)
+
+
 def rows_of_shards(ids: pa.Table) -> dict[str, int]:
     """Shard -> how many rows of an index it has, in their order."""
     names, counts = np.unique(ids["shard"].to_numpy(), return_counts=True)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import compute
 
-from captionseg.datasets.ids import numbered
+from captionseg.datasets.ids import numbered, pictures_of
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, always
 from captionseg.records import SUPERVISION, UserError
@@ -175,14 +175,16 @@ def supervised(folders: Folders, asked: Asked, there: pa.Table) -> Iterator[Part
 
 
 def segmented(folders: Folders, kept: set[str], there: pa.Table) -> Iterator[Part]:
-    """Every kept pair of the split was asked about, and what was found is in the tables still."""
+    """Every kept pair of the split was asked about, those of a picture together, and what was found is in the tables
+    still."""
     pairs = there.filter(pc.is_in(there["uid"], pa.array(sorted(kept), pa.string())))
-    wanted = count(pairs)
+    wanted, pictures = count(pairs), count(of_pictures(pairs))
     for shard, rows in wanted.items():
         file, notes = folders.segments / f"{shard}.parquet", folders.segments / f"{shard}_stats.json"
         said = counts_of(notes) if notes.is_file() else {}
         number = {name: said.get(name, 0) for name in ("images", "pairs_joined", "images_without_segments")}
         yield Part(f"segments/{notes.name}, pairs", number["images"] + number["pairs_joined"], rows, notes.is_file())
+        yield Part(f"segments/{notes.name}, pictures", number["images"], pictures[shard])
         yield part(folders.segments, file.name, said.get("segments", -1))
         if file.is_file():
             table = read_table(file, columns=["uid", "texts"])
@@ -191,6 +193,12 @@ def segmented(folders: Folders, kept: set[str], there: pa.Table) -> Iterator[Par
             yield Part(f"segments/{file.name}, pictures", pc.count_distinct(table["uid"]).as_py(), with_some)
             yield Part(f"segments/{file.name}, texts", texts, said.get("texts", -1))
     yield from beside(folders.segments, ".parquet", [f"{shard}.parquet" for shard in wanted])
+
+
+def of_pictures(pairs: pa.Table) -> pa.Table:
+    """Shard and number of each picture of some pairs; in two shards it is two, as segment_text has it."""
+    both = pa.table({"shard": pairs["shard"], "picture": pictures_of(pairs)})
+    return both.group_by(["shard", "picture"]).aggregate([])
 
 
 def kept_of(folder: Path) -> set[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from captionseg.datasets.ids import pictures_of
 from captionseg.expectations import ValidateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, always, exploded, not_null
@@ -25,7 +26,7 @@ def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: 
 
     Args:
         table: all segments.
-        pairs: the successful rows of the pairs of the split that has segments.
+        pairs: the successful rows of the pairs of the split that has segments, with a column `shard`.
         counts: `captionseg.segment_text.counts` of all shards.
         params: section `validate`.
         kept: uids that curation keeps.
@@ -88,11 +89,16 @@ def frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.DataFra
 
 
 def per_image(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
-    """A row for each successful pair of the split that has segments: uid, and how many segments."""
+    """A row for each picture of the split that has segments: uid of its first successful pair, and how many segments.
+
+    Pairs of a shard that have the same picture are one, as in segment_text.
+    """
     counts = table["uid"].to_pandas().value_counts()
-    images = pairs.select(["uid", "split"]).to_pandas()
-    images["segments"] = images["uid"].map(counts).fillna(0).astype(int)
-    return images
+    rows = pairs.select(["uid", "split", "shard"]).to_pandas()
+    rows["segments"] = rows["uid"].map(counts).fillna(0).astype(int)
+    rows["picture"] = pictures_of(pairs)
+    of = rows.groupby(["shard", "picture"], sort=False)
+    return of.agg({"uid": "first", "split": "first", "segments": "sum"}).reset_index(drop=True)
 
 
 def of_images(params: ValidateParams) -> list[Any]:

@@ -67,6 +67,8 @@ class FaissIndex:
     def on_gpu(self) -> bool:
         """Does it search on GPUs?"""
         return self._gpu is not self.index
+
+    @property
     def exact(self) -> bool:
         """Whether every row is compared with."""
         import faiss

@@ -47,7 +47,7 @@ class Index(Protocol):
 
 
 def neighbours(index: Index, rows: np.ndarray, descriptor: np.ndarray, k: int, *,
-               chunk: int = 256) -> tuple[np.ndarray, np.ndarray]:
+               chunk: int = 256, picture: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar indexed images of every image, itself excluded.
 
     A product's last digits depend on the threads that share it, so a chunk has one thread and the cores
@@ -59,22 +59,27 @@ def neighbours(index: Index, rows: np.ndarray, descriptor: np.ndarray, k: int, *
         descriptor: [N, D] float32 L2-normalised, queries too.
         k: neighbours wanted.
         chunk: queries of a core at once; memory is bounded by it.
+        picture: [N] which picture a row shows; rows of the same one are left out like the row
+            itself. None: each shows another.
 
     Returns:
         neighbours [N, k] int32 rows of the corpus and similarities [N, k] float32, padded with -1 and -inf.
     """
-    wanted = min(k + 1, len(rows))
+    if picture is None:
+        picture = np.arange(len(descriptor))
+    most = int(np.bincount(picture[rows]).max(initial=1))  # as many may be the query's own
+    wanted = min(k + most, len(rows))
     near = np.full((len(descriptor), k), -1, np.int32)
     similarity = np.full((len(descriptor), k), -np.inf, np.float32)
     starts = range(0, len(descriptor), chunk)
     for start, (score, found) in zip(starts, searched(index, descriptor, wanted, starts), strict=True):
         found = np.where(found < 0, -1, rows[found]).astype(np.int32)
-        # Put the query itself last, keep the order of the rest; an image twice in the corpus is its own neighbour.
-        self_last = np.argsort(found == np.arange(start, start + len(found))[:, None], axis=1, kind="stable")
-        found, score = (np.take_along_axis(a, self_last, 1)[:, :k] for a in (found, score))
-        is_self = found == np.arange(start, start + len(found))[:, None]
-        near[start : start + len(found), : found.shape[1]] = np.where(is_self, -1, found)
-        similarity[start : start + len(found), : found.shape[1]] = np.where(is_self, -np.inf, score)
+        # Put the query's own rows last, keep the order of the rest.
+        own = (picture[found] == picture[start : start + len(found), None]) & (found >= 0)
+        own_last = np.argsort(own, axis=1, kind="stable")
+        found, score, own = (np.take_along_axis(a, own_last, 1)[:, :k] for a in (found, score, own))
+        near[start : start + len(found), : found.shape[1]] = np.where(own, -1, found)
+        similarity[start : start + len(found), : found.shape[1]] = np.where(own, -np.inf, score)
     return near, similarity
 
 
@@ -95,6 +100,8 @@ def searched(index: Index, queries: np.ndarray, k: int,
             for found in pool.map(search, starts[begin : begin + 8 * threads]):
                 yield found
                 bar.update()
+
+
 def recall(index: Index, vectors: np.ndarray, queries: np.ndarray, k: int) -> float:
     """The share of the k nearest rows that an index finds, beside a matrix product with all of them.
 

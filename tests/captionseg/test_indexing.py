@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from captionseg import indexing
 from captionseg.datasets.shards import read_images
 from captionseg.encoders import TextSpace
+from captionseg.encoders.alignment import folds_of
 from captionseg.encoders.reduction import Reduction, fit_reduction
 from captionseg.records import IDS, NEIGHBOURS, UserError
 from captionseg.retrieval import FaissIndex
@@ -74,6 +75,39 @@ def test_folds_are_of_the_training_split_alone(world):
     fold, split = np.array(ids["fold"].to_pylist()), np.array(ids["split"].to_pylist())
     assert set(fold[split != "train"]) == {-1}
     assert np.bincount(fold[split == "train"]).tolist() == [7] * 5
+
+
+def in_threes(table: pa.Table) -> tuple[pa.Table, np.ndarray]:
+    """The same pairs as if three in a row had one picture, and which that is."""
+    picture = np.arange(len(table)) // 3
+    digests = pa.array([f"{number:064x}" for number in picture])
+    return table.set_column(table.schema.get_field_index("sha256"), "sha256", digests), picture
+
+
+def test_pairs_of_a_picture_are_in_one_fold(world, toy):
+    """Else an alignment has seen the picture whose embedding it makes."""
+    table, picture = in_threes(world.table)
+    *_, fold = indexing.align(table, world.features, toy.params().build(None), toy.index_params(), seed=0)
+    train = np.array(table["split"].to_pylist()) == "train"
+    assert all(len(set(fold[train & (picture == number)])) == 1 for number in picture[train])
+    assert sorted(np.bincount(fold[train][::3])) == [2, 2, 2, 3, 3]  # of twelve pictures
+    *_, alone = indexing.align(world.table, world.features, toy.params().build(None), toy.index_params(), seed=0)
+    np.testing.assert_array_equal(alone[train], folds_of(TRAIN, 5, seed=0))
+
+
+@pytest.mark.parametrize("name", ["neighbours", "caption_neighbours"])
+def test_neighbours_are_of_other_pictures(world, toy, tmp_path, name, caplog):
+    table, picture = in_threes(world.table)
+    vectors = read_arrays(world.index / "text_emb").astype(np.float32)
+    params = toy.index_params(neighbours=4)
+    indexing.write_neighbours(name, table, vectors, vectors, 32, params, tmp_path)
+    near = np.array(pq.read_table(tmp_path / f"{name}.parquet")["neighbours"].to_pylist())
+    assert near.shape == (len(table), 32)
+    assert (near >= 0).all()
+    assert not (picture[near] == picture[:, None]).any()
+    assert not caplog.records
+    indexing.write_neighbours(name, table, vectors, vectors, 33, params, tmp_path)
+    assert f"index.{name}: 33 are asked for, and there are 32 training pairs of other pictures" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["neighbours", "caption_neighbours"])
@@ -164,9 +198,10 @@ def test_what_is_lost_on_the_way_stops_the_stage(world, toy, tmp_path, monkeypat
     real = indexing.write_neighbours
 
     def write(*arguments):
-        real(*arguments)
+        found = real(*arguments)
         (tmp_path / file).unlink()
         monkeypatch.setattr(indexing, "write_neighbours", real)
+        return found
 
     monkeypatch.setattr(indexing, "write_neighbours", write)
     with pytest.raises(UserError, match=rf"index: .*{file}: missing, or torn; nothing is put in place"):
@@ -212,7 +247,7 @@ def test_an_index_that_is_not_exact_says_what_it_found_or_fails(world, toy, tmp_
     assert set(told) == {f"{name}_recall" for name in ("image", "text", "neighbours", "caption_neighbours")}
     assert all(0.95 <= value <= 1 for value in told.values())
     assert told.items() <= found.items()
-    assert "index.neighbours: 99 are asked for, and there are 34 other training pictures" in caplog.text
+    assert "index.neighbours: 99 are asked for, and there are 34 training pairs of other pictures" in caplog.text
     few = replace(params, faiss_key="IVF8,Flat", nprobe=1)
     with pytest.raises(UserError, match=r"image: the index finds 0\.\d+ of the 51 .* raise index.ef_search .*nprobe"):
         indexing.build(world.pairs, world.table, few, **where)

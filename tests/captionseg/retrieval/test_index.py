@@ -65,6 +65,29 @@ def test_an_image_that_is_twice_in_the_corpus_is_its_own_neighbour(name, vectors
 
 
 @pytest.mark.parametrize("name", INDEXES)
+def test_rows_of_the_same_picture_are_no_neighbours(name, vectors):
+    """Rows of picture p lie apart from one another; some are indexed, some only ask."""
+    picture, rows = np.random.default_rng(3).integers(40, size=120), np.arange(0, 120, 2)
+    near, similarity = neighbours(INDEXES[name](vectors[rows]), rows, vectors, 5, chunk=32, picture=picture)
+    products = np.where(picture[:, None] == picture[rows], -np.inf, vectors @ vectors[rows].T)
+    np.testing.assert_array_equal(near, rows[np.argsort(-products, axis=1)[:, :5]])
+    np.testing.assert_allclose(similarity, -np.sort(-products, axis=1)[:, :5], rtol=1e-5)
+    same = neighbours(INDEXES[name](vectors), np.arange(120), vectors, 5)
+    alone = neighbours(INDEXES[name](vectors), np.arange(120), vectors, 5, picture=np.arange(120)[::-1])
+    assert [a.tobytes() for a in same] == [a.tobytes() for a in alone]
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_what_is_left_of_a_picture_of_many_pairs_is_padded(name, vectors):
+    """Four rows of one picture and one of another: the four have one neighbour, the one has all four."""
+    index = INDEXES[name](vectors[:5])
+    near, similarity = neighbours(index, np.arange(5), vectors[:5], 4, picture=np.array([0, 0, 0, 0, 1]))
+    assert near[:4].tolist() == [[4, -1, -1, -1]] * 4
+    assert np.isneginf(similarity[:4, 1:]).all()
+    assert set(near[4]) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("name", INDEXES)
 def test_more_copies_than_neighbours_never_include_the_image_itself(name):
     same = np.tile(np.array([[0.6, 0.8]], np.float32), (9, 1))
     near, _ = neighbours(INDEXES[name](same), np.arange(9), same, 3)
