@@ -199,6 +199,17 @@ def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]
     return wanted
 
 
+def say_shared(pairs_folder: Path, pairs: pa.Table) -> None:
+    """Warn of pictures that are trained on and tuned or tested with as well."""
+    train, picture = np.array(pairs["split"].to_pylist()) == "train", pictures_of(pairs)
+    again = np.flatnonzero(np.isin(picture, picture[train]) & ~train)
+    if len(again):
+        first = pairs.slice(int(again[0]), 1).to_pylist()[0]
+        log.warning("%s: %d of %d pairs of other splits show a picture that is in the training split too, such as %s "
+                    "of %s; scores on them are too good: take the copies out where the pairs come from",
+                    pairs_folder, len(again), int((~train).sum()), first["uid"], first["split"])  # fmt: skip
+
+
 def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features: Path, index: Path,
           seed: int, runtime: RuntimeParams = HERE) -> dict[str, float]:
     """The whole stage; every step leaves files, so that a killed run goes on from its last finished shard.
@@ -217,6 +228,7 @@ def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features:
     """
     if "train" not in pairs["split"].to_pylist():
         raise UserError(f"{pairs_folder}: no pair of the training split; nothing to align, search or curate")
+    say_shared(pairs_folder, pairs)
     shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
     encoder = reduced(params.build(), pairs_folder, shards[0], params, features / "encoder")
     each = Once(functools.partial(encoder_of, params, features / "encoder"), made=encoder)

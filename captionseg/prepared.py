@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import read_ids
 from captionseg.datasets.pictures import Pictures
-from captionseg.datasets.shards import read_truth
+from captionseg.datasets.shards import read_shard, read_truth
 from captionseg.grids import MEAN, STD, squash
 from captionseg.records import Inputs
 from captionseg.segmenters import MaskMaker
@@ -35,17 +35,41 @@ class Known:
     masks: list[bytes]
 
     @staticmethod
-    def of_split(index: Path, truth: Path, split: str) -> Known:
-        """In the order of the index; there may be none."""
-        ids = read_ids(index).select(["uid", "split"]).to_pydict()
+    def of_split(index: Path, truth: Path, split: str, *, pairs: Path | None = None) -> Known:
+        """In the order of the index; there may be none.
+
+        Args:
+            index: of the index stage.
+            truth: folder of masks.
+            split: whose.
+            pairs: shards of pairs, for what is scored: a picture with the same mask in several pairs
+                is there once, as the first of them. None: each pair counts.
+        """
+        ids = read_ids(index).select(["uid", "split", "shard"]).to_pydict()
         known = read_truth(truth)
         masks = dict(zip(known["uid"].to_pylist(), known["mask"].to_pylist(), strict=True))
         rows = [i for i, uid in enumerate(ids["uid"]) if ids["split"][i] == split and uid in masks]
+        if pairs is not None:
+            rows = of_different_pictures(rows, ids, masks, pairs)
         uid = [ids["uid"][row] for row in rows]
         return Known(uid, np.array(rows, np.int64), [masks[u] for u in uid])
 
     def __len__(self) -> int:
         return len(self.uid)
+
+
+def of_different_pictures(rows: Sequence[int], ids: Mapping[str, Sequence[str]], masks: Mapping[str, bytes],
+                          pairs: Path) -> list[int]:  # fmt: skip
+    """Of rows of the index that have the same picture and the same mask the first ones."""
+    shown: dict[str, str | None] = {}
+    for shard in dict.fromkeys(ids["shard"][row] for row in rows):
+        table = read_shard(pairs, shard)
+        shown.update(zip(table["uid"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+    first: dict[tuple[str, bytes], int] = {}
+    for row in rows:
+        uid = ids["uid"][row]
+        first.setdefault((shown.get(uid) or uid, masks[uid]), row)
+    return list(first.values())
 
 
 class PreparedInputs:

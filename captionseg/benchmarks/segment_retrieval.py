@@ -4,9 +4,9 @@ USE claims this use and gives no protocol; this is ours. The gallery holds each 
 is known, as one segment. Queries are the different referring expressions of the captions of those pictures, whose
 phrase names a class that is there: of "a dog on the grass" it is "a dog". A phrase without more is a query itself.
 
-Relevant to a query are the segments of the named class in the pictures whose caption says it. Whether a dog of another
-picture lies on grass as well is not known; it counts as wrong, the stricter reading. By class, a segment of the named
-class in any picture is right.
+Relevant to a query are the segments of the named class in the pictures of which a caption says it. Whether a dog of
+another picture lies on grass as well is not known; it counts as wrong, the stricter reading. By class, a segment of the
+named class in any picture is right.
 
 Chance of finding one of R relevant among the first k of G, drawn at random: 1 - C(G - R, k) / C(G, k), about k R / G.
 """
@@ -19,10 +19,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from tqdm import tqdm
 
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.held_out import HeldOut
+from captionseg.datasets.ids import pictures_of
 from captionseg.datasets.shards import decode_mask, read_pairs
 from captionseg.inference.segment_index import SegmentModel
 from captionseg.segment_text.measure import namer
@@ -63,10 +65,10 @@ class Retrieval:
     def asked(self) -> tuple[Queries, np.ndarray, np.ndarray]:
         """The queries, and picture [G] and class [G] of the gallery."""
         known = self.benchmark.known
-        rows = read_pairs(self.folders.prepared.pairs).select(["uid", "caption"]).to_pydict()
-        captions = dict(zip(rows["uid"], rows["caption"], strict=True))
+        captions = captions_of(read_pairs(self.folders.prepared.pairs), known.uid)
         picture, label = gallery(known.masks, ignore=self.benchmark.ignore)
-        spoken = list(referring([captions[uid] or "" for uid in known.uid]))
+        every = iter(referring([caption for row in captions for caption in row]))
+        spoken = [[one for _ in row for one in next(every)] for row in captions]
         return queries_of(spoken, self.benchmark.names, picture, label), picture, label
 
     def seed(self, model: SegmentModel | None) -> None:
@@ -85,6 +87,19 @@ class Retrieval:
             queries, picture, _ = self.asked
             counts = {"queries": float(len(queries.texts)), "gallery": float(len(picture))}
             result["scores"]["retrieval"] = means | counts
+
+
+def captions_of(pairs: pa.Table, uids: Sequence[str]) -> list[list[str]]:
+    """Of the picture of each uid all captions that pairs of its split have of it, its own first."""
+    rows, picture = pairs.select(["uid", "caption", "split"]).to_pydict(), pictures_of(pairs).tolist()
+    found: dict[tuple[int, str], list[str]] = {}
+    place = {uid: row for row, uid in enumerate(rows["uid"])}
+    mine = [(picture[place[uid]], rows["split"][place[uid]]) for uid in uids]
+    wanted = {*mine}
+    for shown, split, caption in zip(picture, rows["split"], rows["caption"], strict=True):
+        if (shown, split) in wanted:
+            found.setdefault((shown, split), []).append(caption or "")
+    return [found[key] for key in mine]
 
 
 def gallery(masks: Sequence[bytes], *, ignore: int) -> tuple[np.ndarray, np.ndarray]:

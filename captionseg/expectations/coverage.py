@@ -175,8 +175,7 @@ def supervised(folders: Folders, asked: Asked, there: pa.Table) -> Iterator[Part
 
 
 def segmented(folders: Folders, kept: set[str], there: pa.Table) -> Iterator[Part]:
-    """Every kept pair of the split was asked about, those of a picture together, and what was found is in the tables
-    still."""
+    """Every kept pair of the split was asked about, with its picture, and what was found is in the tables still."""
     pairs = there.filter(pc.is_in(there["uid"], pa.array(sorted(kept), pa.string())))
     wanted, pictures = count(pairs), count(of_pictures(pairs))
     for shard, rows in wanted.items():

@@ -62,7 +62,8 @@ def metrics(run: Artifacts, gate: Mapping[str, str], *, measured: int | None, so
 def described(run: Artifacts, source: str, split: str) -> dict[str, Any]:
     """The section `data`, see captionseg.reporting.data: of each split, how many pictures have known masks."""
     statuses = run.statuses
-    known = Counter(run.pairs[uid]["split"] for uid in run.known if uid in run.pairs)
+    rows = (run.pairs[uid] for uid in run.known if uid in run.pairs)
+    known = Counter(split for split, _ in {(row["split"], row["sha256"] or row["uid"]) for row in rows})
     return {"source": source, "digest": digest(run), "pairs": len(run.pairs),
             "download_success": statuses.count("success") / max(1, len(statuses)),
             "masks": {name: known[name] for name in SPLITS}, "scored": split}  # fmt: skip

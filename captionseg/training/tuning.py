@@ -48,7 +48,8 @@ def load(folders: Folders, *, side: int, reads: Reads | None = None, split: str 
             trained at, and dense features are read anew each time.
         split: which.
     """
-    known, names = Known.of_split(folders.prepared.index, folders.truth, split), read_classes(folders.truth).names
+    known = Known.of_split(folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs)
+    names = read_classes(folders.truth).names
     if not len(known) or not names:
         return None
     grid, size = np.stack([nearest(decode_mask(mask), side) for mask in known.masks]), (side, side)

@@ -84,6 +84,19 @@ def in_threes(table: pa.Table) -> tuple[pa.Table, np.ndarray]:
     return table.set_column(table.schema.get_field_index("sha256"), "sha256", digests), picture
 
 
+def test_a_picture_that_is_trained_on_and_tested_with_is_said(world, caplog):
+    """TwoColours draws train, tune and test from the same numbers; number 5 of train failed."""
+    indexing.say_shared(world.pairs, world.table)
+    (line,) = caplog.messages
+    first = world.table["uid"][TRAIN].as_py()
+    assert f"14 of 16 pairs of other splits show a picture that is in the training split too, such as {first}" in line
+    caplog.clear()
+    digests = pa.array([f"{row:064x}" for row in range(len(world.table))])
+    column = world.table.schema.get_field_index("sha256")
+    indexing.say_shared(world.pairs, world.table.set_column(column, "sha256", digests))
+    assert not caplog.records
+
+
 def test_pairs_of_a_picture_are_in_one_fold(world, toy):
     """Else an alignment has seen the picture whose embedding it makes."""
     table, picture = in_threes(world.table)

@@ -1,12 +1,19 @@
 """Features and masks of the run's own data, row by row, against the files themselves."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from captionseg.benchmarks import HeldOut
+from captionseg.benchmarks.benchmark import Folders
+from captionseg.benchmarks.segment_retrieval import captions_of
 from captionseg.datasets.pictures import Pictures
+from captionseg.datasets.shards import read_pairs
 from captionseg.grids import MEAN
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
@@ -22,6 +29,30 @@ def test_known_pictures_of_a_split_in_the_order_of_the_index(world):
     assert known.uid == np.array(world.table["uid"].to_pylist())[known.rows].tolist()
     assert len(known) == len(known.masks) == 8
     assert len(Known.of_split(world.index, world.truth, "nowhere")) == 0
+
+
+def test_a_picture_of_several_pairs_is_scored_once(world, tmp_path):
+    """Three test pairs in a row have one picture, two of them one mask too: that one is left out."""
+    shutil.copytree(world.pairs, tmp_path / "pairs")
+    shutil.copytree(world.truth, tmp_path / "truth")
+    rows = Known.of_split(world.index, world.truth, "test").rows
+    shard, uids = world.table["shard"][int(rows[0])].as_py(), [world.table["uid"][int(row)].as_py() for row in rows[:3]]
+    for folder, name, of in (("pairs", "sha256", 3), ("truth", "mask", 2)):
+        path = tmp_path / folder / f"{shard}.parquet"
+        table = pq.read_table(path)
+        values, at = table[name].to_pylist(), [table["uid"].to_pylist().index(uid) for uid in uids[:of]]
+        values = [values[at[0]] if row in at else value for row, value in enumerate(values)]
+        column = pa.array(values, table.schema.field(name).type)
+        pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), path)
+    known = Known.of_split(world.index, tmp_path / "truth", "test", pairs=tmp_path / "pairs")
+    assert known.rows.tolist() == [rows[0], *rows[2:]]
+    assert len(known.masks) == len(known.uid) == 7
+    held_out = HeldOut.load(Folders(replace(world.prepared, pairs=tmp_path / "pairs"), tmp_path / "truth"), "test")
+    assert held_out.known.uid == known.uid
+    captions = captions_of(read_pairs(tmp_path / "pairs"), known.uid)
+    of = dict(zip(world.table["uid"].to_pylist(), world.table["caption"].to_pylist(), strict=True))
+    assert captions[:2] == [[of[uid] for uid in uids]] * 2
+    assert captions[2:] == [[of[uid]] for uid in known.uid[2:]]
 
 
 def test_inputs_are_those_of_the_files_in_the_order_asked_for(world):
