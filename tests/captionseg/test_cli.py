@@ -338,7 +338,7 @@ def test_evaluate_all_seeds_of_a_recipe(tmp_path, capsys, monkeypatch):
     (tmp_path / "params.yaml").write_text("evaluate: {name: mine}")
     for seed in ("1", "0"):
         (tmp_path / "models" / "cocu-mil" / "seeds" / seed).mkdir(parents=True)
-    monkeypatch.setattr(published, "opened", lambda spec, root, limit: (Four(), 4))
+    monkeypatch.setattr(published, "opened", lambda spec, root, limit, **_: (Four(), 4))
     monkeypatch.setattr(outside, "evaluate", lambda folders, *_: found({seed: 25.0 for seed in folders}))
     command = ["evaluate", "--benchmark", "mine", "--recipe", "cocu-mil", "--device", "cpu"]
     assert cli.main([*command, "--protocol", "tcl"]) == 0

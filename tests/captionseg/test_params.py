@@ -69,8 +69,6 @@ def test_params_name_their_file_for_mistakes_at_the_top(tmp_path):
         ("recipes.cocu-mil.about", "A word.", "recipes.cocu-mil.about: what a recipe stands for is "
          "no part of it; write it in section about, as about: {cocu-mil: ...}"),
         ("about.cocu-mill", "A word.", "about.cocu-mill: unknown parameter; did you mean 'cocu-mil'? (valid: "),
-        ("evaluate.also", {"cocu-mill": ["tcl"]}, "evaluate.also.cocu-mill: unknown parameter; did you mean "),
-        ("pretrain.seeds", [], "pretrain: seeds: give at least one"),
         ("pretrain.seeds", [], "pretrain.seeds: give at least one, found []"),
     ],
 )  # fmt: skip

@@ -109,8 +109,8 @@ def checkout(folder: Path) -> Path:
     params["curate"] |= {"rules": ["nouns"], "vocabulary": {"minimum": 3}}
     params["pretrain"] |= {"seeds": [0], "epochs": 1, "batch": 32}
     params["evaluate"]["bootstrap"] = 10
-    params |= {"recipes": {RECIPE: params["recipes"][RECIPE]}, "gate": {}, "segment_text": {"curation": "nouns"},
-               "validate": {"min_with_concepts": 0.3}}  # fmt: skip
+    params |= {"recipes": {RECIPE: params["recipes"][RECIPE]}, "about": {}, "gate": {},
+               "segment_text": {"curation": "nouns"}, "validate": {"min_with_concepts": 0.3}}  # fmt: skip
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     sh("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm t", folder)
     return folder

@@ -252,9 +252,7 @@ def test_a_run_that_failed_finds_its_copy_again(root):
 
 @pytest.mark.parametrize(
     ("override", "why"),
-    [("nope=1", r"overrides nope=1: .*nope"), ("n=1,2", "several values are several runs"), ("n", "overrides n: "),
-     ("n=/my,pictures", r"several runs.*; text with punctuation .* 'KEY=\"VALUE\"'"), ("n=/a=b", "stands in quotes"),
-     ("n=/my pictures [1]", "stands in quotes of its own")],
+    [("nope=1", r"overrides nope=1: .*nope"), ("n=1,2", "several values are several runs"), ("n", "overrides n: ")],
 )
 def test_a_wrong_override_is_one_line_and_leaves_no_copy(root, override, why):
     with pytest.raises(WorkspaceError, match=why) as caught, workspace(root, Job("k", "x", [override]), print):

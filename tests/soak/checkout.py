@@ -46,7 +46,7 @@ def make(folder: Path, *, settings: dict[str, dict[str, Any]] | None = None) -> 
     params["curate"] |= {"vocabulary": {"minimum": 3}, "rules": ["nouns", "cocu", "cocu_calibrated"]}
     params["curate"]["cocu"]["neighbours"] = params["curate"]["cocu_calibrated"]["neighbours"] = 32
     params["pretrain"] |= {"seeds": [0], "epochs": 2, "batch": 32}
-    params["recipes"] = {RECIPE: params["recipes"][RECIPE]}
+    params["recipes"], params["about"] = {RECIPE: params["recipes"][RECIPE]}, {}
     params |= {"gate": {}, "validate": {"min_with_concepts": 0.5}}
     params["evaluate"] = {k: v for k, v in params["evaluate"].items() if k != "also"}
     for section, values in (settings or {}).items():

@@ -144,6 +144,9 @@ def test_poisoned_tables_stop_the_run_before_training(clone):
     done = subprocess.run([sys.executable, "-m", "stages.run", *words], cwd=clone, text=True,
                           capture_output=True, check=False, env=environ)  # fmt: skip
     assert done.returncode == 1
-    assert "unique" in done.stderr.splitlines()[-1]
-    assert uid[1] in done.stderr
+    assert "pairs in all tables: " in done.stderr.splitlines()[-1]
+    assert "supervision cocu failed in 2 of 168 rows" in done.stderr.splitlines()[-1]
+    found = (clone / ".work" / "validate-failed" / "validation.json").read_text()
+    assert "unique" in found
+    assert uid[1] in found
     assert (clone / "models" / "cocu-mil" / "model.safetensors").read_bytes() == before

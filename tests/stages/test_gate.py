@@ -211,7 +211,7 @@ def test_the_comment_is_written_whatever_comes_out(call, clone, tmp_path):
         (scores(), 'gate: {more: "1 >"}', (), "gate.more: "),
         (scores(), "gates: {}", (), "gates: unknown parameter"),
         (scores(), "gate: [1]", (), "gate: "),
-        (scores(), "gate: {}\nregression: {a: -1}", (), "regression.a: expected 0 or more"),
+        (scores(), "gate: {}\nregression: {a: -1}", (), "regression.a: -1.0 is out of range (valid: 0 or more)"),
         (scores(), "gate: {}\nregression: {a: b}", (), "regression.a: expected float"),
         (scores(), PARAMS, ("--base", "nobody"), "--base nobody: no such commit here"),
     ],

@@ -26,7 +26,7 @@ for name in {STAGES!r}:
     main = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main")
     main.body = ast.parse("for p in list(locals().values()):\\n if '.work' in str(p): p.write_text('made')").body
     module = sys.modules["stages." + name] = types.ModuleType("stages." + name)
-    imports = ast.parse("from pathlib import Path\\nfrom stages.kinds import In, Out\\nParams = Tracker = object")
+    imports = ast.parse("from pathlib import Path\\nfrom stages.kinds import In, Note, Out\\nParams = Tracker = object")
     exec(compile(ast.fix_missing_locations(ast.Module([*imports.body, *keep, main], [])), name, "exec"), vars(module))
 sys.exit(run.main(sys.argv[1:]))
 """
@@ -48,6 +48,8 @@ def project(tmp_path_factory):
                  "supervision/nouns", "supervision/cocu"):  # fmt: skip
         (root / "data" / name).mkdir(parents=True)
         (root / "data" / name / "some").write_text(name)
+    (root / "reports").mkdir()
+    (root / "reports" / "curation.json").write_text("{}")
     params(root, recipes={"a-mil": {"curation": "cocu", "archive": "nouns"}})
     run(root, "git", "init", "-q")
     run(root, sys.executable, "-m", "dvc", "init", "-q")
@@ -59,7 +61,7 @@ def project(tmp_path_factory):
 
 def params(root, **changes):
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    (root / "params.yaml").write_text(yaml.safe_dump({**raw, **changes}))
+    (root / "params.yaml").write_text(yaml.safe_dump({**raw, "about": {}, **changes}))
 
 
 def run(root, *command):

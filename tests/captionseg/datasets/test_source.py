@@ -160,6 +160,6 @@ def test_two_processes_write_what_one_writes(name, make_source, tmp_path: Path) 
 
 def test_a_wrong_setting_is_one_line(name, make_source) -> None:
     wrong = {"photo_scenes": {"size": 0}, "shapes": {"second_named": 2.0}, "folder": {"tune": 0.9, "test": 0.2}}
-    with pytest.raises(UserError, match=rf"^download\.{name}: ") as caught:
+    with pytest.raises(UserError, match=rf"^download\.{name}[.:]") as caught:
         build(DownloadParams, {"source": name, name: wrong[name]}, "download")
     assert "\n" not in str(caught.value)
