@@ -177,6 +177,6 @@ def test_a_config_that_does_not_fit_the_weights_is_one_line(model, name, tmp_pat
     )
     for change in changes:
         path.write_text(json.dumps(config | change))
-        with pytest.raises(UserError, match="not a model of this version of captionseg|does not fit a") as caught:
+        with pytest.raises(UserError, match=r"not a model of this version of captionseg|does not fit a") as caught:
             saved.load(tmp_path)
         assert "\n" not in str(caught.value)

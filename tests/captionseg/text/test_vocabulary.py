@@ -131,7 +131,7 @@ def test_of_a_list_what_can_name_nothing_is_said(tmp_path, caplog):
 def test_a_caption_beyond_the_parser_is_cut_and_said(caplog):
     long = "a dog on the grass. " + "x" * 1_000_001
     assert build([long, "a dog"], VocabularyParams(minimum=2)).concepts == ("dog",)
-    assert "1 of the captions are longer than 10000 characters (the longest has 1000021)" in caplog.text
+    assert "1 of the captions are longer than 50000 characters (the longest has 1000021)" in caplog.text
 
 
 def test_a_file_without_a_concept_is_one_line(tmp_path):
