@@ -72,6 +72,7 @@ def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.nda
     """
     corpus, vocabulary = corpora.load(index, features, lambda captions: build(captions, params.vocabulary), encode,
                                       prompts=params.prompts)
+    assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
     rules, threads = list(params.chosen().items()), threads_here()
     here = is_here(runtime, len(rules), threads=threads)
