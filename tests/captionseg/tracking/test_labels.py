@@ -36,7 +36,8 @@ def test_off_has_several_words():
 def test_scores_are_filed_under_the_datas_source_unless_they_are_named(tmp_path):
     """As captionseg.params has it: a run on a folder is none of photo_scenes."""
     rest = "recipes: {a: {curation: cocu, archive: nouns}}\n"
-    for text, name in (("download: {}\n", "photo_scenes"), ("download: {source: folder}\n", "folder"),
+    for text, name in (("download: {}\nevaluate: {}\n", "photo_scenes"),
+                       ("download: {source: folder}\nevaluate: {}\n", "folder"),
                        ("download: {source: folder}\nevaluate: {name: mine}\n", "mine")):  # fmt: skip
         (tmp_path / "params.yaml").write_text(text + rest)
         params = Params(tmp_path / "params.yaml")
