@@ -111,6 +111,7 @@ def recipes(params: Params) -> Iterator[str]:
 def numbers(params: Params) -> set[Keys]:
     """Paths of the numbers that metrics.json may hold."""
     name, found = params.evaluate.name, {("data", "pairs"), ("data", "download_success"), ("gate", "passed")}
+    found |= {("data", "masks", split) for split in ("train", "tune", "test")}
     found |= {("index", f"{index}_recall") for index in ("image", "text", "neighbours", "caption_neighbours")}
     found |= {("curation", rule, measure) for rule in params.curate.rules for measure in CURATION_MEASURES}
     found |= {("segments", *more, measure) for more in ((), ("captions",)) for measure in SEGMENT_MEASURES}
