@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from captionseg.checks import check, numbers
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.reporting import gate_regression
+from tests.captionseg.real_params import changed
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,18 +22,6 @@ def refused(tmp_path, changes: dict[str, Any]) -> str:
     with pytest.raises(UserError) as caught:
         check(changed(tmp_path, changes))
     return str(caught.value)
-
-
-def changed(tmp_path, changes: dict[str, Any]) -> Params:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for path, value in changes.items():
-        *above, last = path.split(".")
-        inside = raw
-        for name in above:
-            inside = inside[name]
-        inside[last] = value
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
-    return Params(tmp_path / "params.yaml")
 
 
 RECIPE = {"curation": "cocu", "archive": "cocu"}

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from captionseg.params import Params
 from captionseg.records import UserError
+from tests.captionseg.real_params import changed
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,18 +81,6 @@ def refused(tmp_path, changes: dict[str, Any]) -> str:
     with pytest.raises(UserError) as caught:
         changed(tmp_path, changes).check()
     return str(caught.value)
-
-
-def changed(tmp_path, changes: dict[str, Any]) -> Params:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for path, value in changes.items():
-        *above, last = path.split(".")
-        inside = raw
-        for name in above:
-            inside = inside[name]
-        inside[last] = value
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
-    return Params(tmp_path / "params.yaml")
 
 
 OUT_OF_RANGE = [

@@ -23,6 +23,16 @@ def command(root: Path, *arguments: str, **options) -> subprocess.Popen:
                             stderr=subprocess.PIPE, **options)  # fmt: skip
 
 
+def start_toy(repository: Path) -> subprocess.Popen:
+    """`python -m stages.run toy`, by the real stages/run.py, so with the real handling of signals."""
+    shutil.copy(ROOT / "stages" / "run.py", repository / "stages" / "run.py")
+    text = (repository / "stages" / "run.py").read_text()
+    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
+    environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
+    return subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
+                            text=True, stderr=subprocess.PIPE)  # fmt: skip
+
+
 TOY = '''
 from __future__ import annotations
 import time
@@ -122,12 +132,7 @@ sys.exit(r.main(sys.argv[1:]))
 
 def test_a_stage_that_is_told_to_end_says_so_in_its_code_and_nothing_else(repository):
     (repository / "stages" / "toy.py").write_text(TOY)
-    shutil.copy(ROOT / "stages" / "run.py", repository / "stages" / "run.py")
-    text = (repository / "stages" / "run.py").read_text()
-    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
-    environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
-    process = subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
-                               text=True, stderr=subprocess.PIPE)  # fmt: skip
+    process = start_toy(repository)
     deadline = time.monotonic() + 30
     while not list(repository.glob(".work/toy/*/out/2.json")):
         assert process.poll() is None, process.stderr.read()
@@ -215,12 +220,7 @@ def test_a_second_run_of_a_stage_waits_and_says_for_whom(repository):
 
 
 def test_ctrl_c_is_one_line(repository):
-    shutil.copy(ROOT / "stages" / "run.py", repository / "stages" / "run.py")
-    text = (repository / "stages" / "run.py").read_text()
-    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
-    environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
-    process = subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
-                               text=True, stderr=subprocess.PIPE)  # fmt: skip
+    process = start_toy(repository)
     until(lambda: list(repository.glob(".work/toy/*/out/2.json")), process)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
