@@ -23,7 +23,9 @@ class ShardedArray:
 
     @staticmethod
     def of_folder(folder: Path, rows: Mapping[str, int] | None = None) -> ShardedArray:
-        """All `.npy` files of a folder in name order; arguments and errors as in `storage.map_arrays`."""
+        """All `.npy` files of a folder in name order; arguments and errors as in
+        `storage.map_arrays`.
+        """
         return ShardedArray(map_arrays(folder, rows))
 
     def __len__(self) -> int:

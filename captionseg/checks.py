@@ -1,4 +1,5 @@
-"""Whether all of params.yaml is fine, and its sections fit together: what each of them cannot know of the others.
+"""Whether all of params.yaml is fine, and its sections fit together: what each of them cannot know
+of the others.
 
 Every check yields lines, one for each mistake: path, what was found, what to do.
 """
@@ -23,8 +24,15 @@ from captionseg.typed import check_keys, replaced
 
 log = logging.getLogger(__name__)
 
-CURATION_MEASURES = ("concepts_per_image", "kept", "recall", "precision", "recall_unnamed", "sampled_recall",
-                     "sampled_precision")  # fmt: skip
+CURATION_MEASURES = (
+    "concepts_per_image",
+    "kept",
+    "recall",
+    "precision",
+    "recall_unnamed",
+    "sampled_recall",
+    "sampled_precision",
+)
 DIFFERENCE = ("miou", "low", "high", "better")
 NEAR = 0.9  # names that are so alike differ by a slip
 
@@ -42,8 +50,14 @@ def check(params: Params, *, done: Collection[str] = ()) -> None:
         UserError: a line for each mistake.
     """
     params.check()
-    faults = [*rules(params), *counts(params), *recipes(params), *gate(params), *regression(params),
-              *files(params, done)]  # fmt: skip
+    faults = [
+        *rules(params),
+        *counts(params),
+        *recipes(params),
+        *gate(params),
+        *regression(params),
+        *files(params, done),
+    ]
     if faults:
         raise UserError("\n".join(dict.fromkeys(faults)))
 
@@ -53,12 +67,21 @@ def rules(params: Params) -> Iterator[str]:
     run = params.curate.rules
     asked = {"segment_text.curation": params.segment_text.curation}
     if "nouns" not in run:
-        yield f"curate.rules: 'nouns' is missing (there: {', '.join(run)}), which all training reads; add it"
+        yield (
+            f"curate.rules: 'nouns' is missing (there: {', '.join(run)}), which all training "
+            "reads; add it"
+        )
     for name, recipe in params.recipes.items():
-        asked |= {f"recipes.{name}.curation": recipe.curation, f"recipes.{name}.archive": recipe.archive}
+        asked |= {
+            f"recipes.{name}.curation": recipe.curation,
+            f"recipes.{name}.archive": recipe.archive,
+        }
     for where, rule in asked.items():
         if rule not in run:
-            yield f"{where}: reads rule {rule!r}, which curate.rules does not run (there: {', '.join(run)}); add it"
+            yield (
+                f"{where}: reads rule {rule!r}, which curate.rules does not run (there: "
+                f"{', '.join(run)}); add it"
+            )
     yield from said(check_keys, params.evaluate.also, params.recipes, "evaluate.also")
 
 
@@ -69,20 +92,41 @@ def counts(params: Params) -> Iterator[str]:
         where = f"curate.{'variants.' if name in curate.variants else ''}{name}"
         limit, clusters = getattr(rule, "limit", math.inf), getattr(rule, "clusters", 0)
         if curate.sampled > limit:
-            yield f"curate.sampled: {curate.sampled} cannot be drawn of the {limit} concepts that {where}.limit keeps"
+            yield (
+                f"curate.sampled: {curate.sampled} cannot be drawn of the {limit} concepts that "
+                f"{where}.limit keeps"
+            )
         if clusters > limit:
-            yield f"{where}.clusters: {clusters} clusters of at most {limit} concepts; lower it, or raise {where}.limit"
+            yield (
+                f"{where}.clusters: {clusters} clusters of at most {limit} concepts; lower it, or "
+                f"raise {where}.limit"
+            )
         if clusters > most:
-            yield f"{where}.clusters: {clusters} is more than validate.max_clusters allows ({most}); raise that"
-        for field, held in (("neighbours", index.neighbours), ("captions", index.caption_neighbours)):
+            yield (
+                f"{where}.clusters: {clusters} is more than validate.max_clusters allows "
+                f"({most}); raise that"
+            )
+        for field, held in (
+            ("neighbours", index.neighbours),
+            ("captions", index.caption_neighbours),
+        ):
             if (wanted := getattr(rule, field, 0)) > held:
                 key = "index.neighbours" if field == "neighbours" else "index.caption_neighbours"
-                yield f"{where}.{field}: {wanted} is more than {key} holds ({held}); raise that, or lower this"
+                yield (
+                    f"{where}.{field}: {wanted} is more than {key} holds ({held}); raise that, or "
+                    "lower this"
+                )
     folder = params.download.folder
     if getattr(params.download.chosen(), "train", 1) == 0:
-        yield f"download.{params.download.source}.train: 0 pictures leave nothing to train on; give at least 1"
+        yield (
+            f"download.{params.download.source}.train: 0 pictures leave nothing to train on; give "
+            "at least 1"
+        )
     if params.download.source == "folder" and folder.tune + folder.test >= 1:
-        yield f"download.folder: tune and test together are {folder.tune + folder.test:g}: nothing is left to train on"
+        yield (
+            f"download.folder: tune and test together are {folder.tune + folder.test:g}: nothing "
+            "is left to train on"
+        )
 
 
 def recipes(params: Params) -> Iterator[str]:
@@ -95,32 +139,55 @@ def recipes(params: Params) -> Iterator[str]:
         except UserError as error:
             yield str(error)
             continue
-        where = {field: f"recipes.{name}.training" if field in recipe.training else "pretrain"
-                 for field in ("batch", "warmup")}  # fmt: skip
+        where = {
+            field: f"recipes.{name}.training" if field in recipe.training else "pretrain"
+            for field in ("batch", "warmup")
+        }
         if trained.batch % world:
-            yield (f"{where['batch']}.batch: {trained.batch} images are no equal parts for the {world} processes of "
-                   f"runtime.devices x runtime.nodes; take a multiple of {world}")  # fmt: skip
+            yield (
+                f"{where['batch']}.batch: {trained.batch} images are no equal parts for the "
+                f"{world} processes of runtime.devices x runtime.nodes; take a multiple of {world}"
+            )
         if trained.warmup and trained.schedule != "poly":
-            yield (f"{where['warmup']}.warmup: {trained.warmup} steps that schedule {trained.schedule} does not have; "
-                   "take schedule: poly, or leave warmup out")  # fmt: skip
+            yield (
+                f"{where['warmup']}.warmup: {trained.warmup} steps that schedule "
+                f"{trained.schedule} does not have; take schedule: poly, or leave warmup out"
+            )
 
 
-# ------------------------------------------------------------------------------------------------- numbers of a run
+# -------------------------------------------------------------------------------------------------
+# numbers of a run
 
 
 def numbers(params: Params) -> set[Keys]:
     """Paths of the numbers that metrics.json may hold."""
-    name, found = params.evaluate.name, {("data", "pairs"), ("data", "download_success"), ("gate", "passed")}
+    name, found = (
+        params.evaluate.name,
+        {("data", "pairs"), ("data", "download_success"), ("gate", "passed")},
+    )
     found |= {("data", "masks", split) for split in ("train", "tune", "test")}
-    found |= {("index", f"{index}_recall") for index in ("image", "text", "neighbours", "caption_neighbours")}
-    found |= {("curation", rule, measure) for rule in params.curate.rules for measure in CURATION_MEASURES}
-    found |= {("segments", *more, measure) for more in ((), ("captions",)) for measure in SEGMENT_MEASURES}
+    found |= {
+        ("index", f"{index}_recall")
+        for index in ("image", "text", "neighbours", "caption_neighbours")
+    }
+    found |= {
+        ("curation", rule, measure) for rule in params.curate.rules for measure in CURATION_MEASURES
+    }
+    found |= {
+        ("segments", *more, measure) for more in ((), ("captions",)) for measure in SEGMENT_MEASURES
+    }
     for recipe in params.recipes:
         found |= {("recipes", recipe, name, score) for score in SCORES}
-        found |= {("recipes", recipe, name, over, key) for over in ("over_baseline", "over_control")
-                  for key in DIFFERENCE}  # fmt: skip
-        found |= {("recipes", recipe, f"{name}@{paper}", score) for paper in params.evaluate.also.get(recipe, ())
-                  for score in SCORES}  # fmt: skip
+        found |= {
+            ("recipes", recipe, name, over, key)
+            for over in ("over_baseline", "over_control")
+            for key in DIFFERENCE
+        }
+        found |= {
+            ("recipes", recipe, f"{name}@{paper}", score)
+            for paper in params.evaluate.also.get(recipe, ())
+            for score in SCORES
+        }
         found |= {("recipes", recipe, "train", measure) for measure in ("loss", "tune_miou")}
     return found
 
@@ -152,8 +219,8 @@ def regression(params: Params) -> Iterator[str]:
 def unknown(fault: str, pattern: str, known: Iterable[Keys]) -> Iterator[str]:
     """The fault, if a pattern fits nothing that is known.
 
-    Where only the name of a recipe, rule or benchmark is another, and no slip of one that there is, it is not refused
-    but said: an experiment may have fewer recipes than the rules are of.
+    Where only the name of a recipe, rule or benchmark is another, and no slip of one that there is,
+    it is not refused but said: an experiment may have fewer recipes than the rules are of.
     """
     words = pattern.split(".")
     if "retrieval" in words[:-1]:  # has numbers of its own, by what is looked for
@@ -161,13 +228,21 @@ def unknown(fault: str, pattern: str, known: Iterable[Keys]) -> Iterator[str]:
     alike = [keys for keys in known if len(keys) == len(words)]
     if any(all(map(fnmatchcase, keys, words)) for keys in alike):
         return
-    ends = [keys for keys in alike if fnmatchcase(keys[0], words[0]) and fnmatchcase(keys[-1], words[-1])]
+    ends = [
+        keys
+        for keys in alike
+        if fnmatchcase(keys[0], words[0]) and fnmatchcase(keys[-1], words[-1])
+    ]
     slips = [".".join(keys) for keys in ends if all(map(slip, keys, words))]
     if ends and not slips:
         log.warning("%s", fault)
         return
     near = slips or difflib.get_close_matches(pattern, {".".join(keys) for keys in known}, 1)
-    yield fault + (f"; did you mean {min(near)!r}?" if near else " (it has data, index, curation, segments, recipes)")
+    yield fault + (
+        f"; did you mean {min(near)!r}?"
+        if near
+        else " (it has data, index, curation, segments, recipes)"
+    )
 
 
 def slip(name: str, word: str) -> bool:
@@ -175,7 +250,8 @@ def slip(name: str, word: str) -> bool:
     return fnmatchcase(name, word) or difflib.SequenceMatcher(None, name, word).ratio() >= NEAR
 
 
-# --------------------------------------------------------------------------------------------------- files and folders
+# ------------------------------------------------------------------------------------------
+# files and folders
 
 
 def files(params: Params, done: Collection[str]) -> Iterator[str]:
@@ -188,13 +264,23 @@ def files(params: Params, done: Collection[str]) -> Iterator[str]:
 
 
 def named(params: Params) -> Iterator[tuple[str, str, str]]:
-    """Section, dotted path and value of what is a path, of members that are chosen before training."""
-    download, caption, curate, segments = params.download, params.caption, params.curate, params.segment_text
+    """Section, dotted path and value of what is a path, of members that are chosen before
+    training."""
+    download, caption, curate, segments = (
+        params.download,
+        params.caption,
+        params.curate,
+        params.segment_text,
+    )
     if download.source == "folder":
         yield "download", "download.folder.root", download.folder.root
     if caption.captioner in ("chat", "precomputed"):
         field = "folder" if caption.captioner == "chat" else "file"
-        yield "caption", f"caption.{caption.captioner}.{field}", getattr(getattr(caption, caption.captioner), field)
+        yield (
+            "caption",
+            f"caption.{caption.captioner}.{field}",
+            getattr(getattr(caption, caption.captioner), field),
+        )
     if params.index.encoder == "open_clip" and "/" in params.index.open_clip.pretrained:
         yield "index", "index.open_clip.pretrained", params.index.open_clip.pretrained
     for field in ("stop", "file"):
@@ -207,7 +293,9 @@ def named(params: Params) -> Iterator[tuple[str, str, str]]:
 
 def weighed(params: Params) -> Iterator[tuple[str, str, str]]:
     """The same of models and of what makes masks for them."""
-    masks = {"evaluate": params.evaluate.masks} | {f"recipes.{n}": r.masks for n, r in params.recipes.items()}
+    masks = {"evaluate": params.evaluate.masks} | {
+        f"recipes.{n}": r.masks for n, r in params.recipes.items()
+    }
     for where, one in masks.items():
         if one is not None and one.maker == "sam_auto":
             yield "evaluate", f"{where}.masks.sam_auto.checkpoint", one.sam_auto.checkpoint
@@ -216,11 +304,15 @@ def weighed(params: Params) -> Iterator[tuple[str, str, str]]:
             config = model_config(recipe, params.pretrain)
         except UserError:
             continue  # said already
-        yield from (("pretrain", f"recipes.{name}: {path}", value) for path, value in weights(config, recipe.model))
+        yield from (
+            ("pretrain", f"recipes.{name}: {path}", value)
+            for path, value in weights(config, recipe.model)
+        )
 
 
 def weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Path and value of every field `weights` that names a file, of a config and those inside it."""
+    """Path and value of every field `weights` that names a file, of a config and those inside
+    it."""
     for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
         value, path = getattr(config, field.name), f"{where}.{field.name}"
         if field.name == "weights" and value not in ("", "packaged"):

@@ -1,4 +1,6 @@
-"""Pictures as grids: normalised, squashed to a square; which cells of a coarser grid speak for which region."""
+"""Pictures as grids: normalised, squashed to a square; which cells of a coarser grid speak for
+which region.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Window(NamedTuple):
-    """Where a picture lies in a grid, in lengths of the grid: beyond 0 and 1 it is cut away, the rest is padded."""
+    """Where a picture lies in a grid, in lengths of the grid: beyond 0 and 1 it is cut away, the
+    rest is padded.
+    """
 
     top: float = 0.0
     left: float = 0.0
@@ -24,8 +28,8 @@ class Window(NamedTuple):
 def region_weights(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Weights by which a map on a grid, bilinearly upsampled, has its mean over each region.
 
-    Nothing is upsampled: the mean is linear in the map, so each region's indicator is reduced to the grid by the
-    transposed interpolation matrices.
+    Nothing is upsampled: the mean is linear in the map, so each region's indicator is reduced to
+    the grid by the transposed interpolation matrices.
 
     Args:
         inside: [n, H, W] bool indicators.
@@ -67,7 +71,8 @@ def indicators(labels: np.ndarray, count: int) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def overlap(fine: int, coarse: int) -> np.ndarray:
-    """float32 [fine, coarse]: the share of each of `coarse` cells that each of `fine` pixels covers.
+    """float32 [fine, coarse]: the share of each of `coarse` cells that each of `fine` pixels
+    covers.
 
     Columns sum to one. Pixels and cells divide the same length evenly; either may be the smaller.
     """
@@ -75,29 +80,40 @@ def overlap(fine: int, coarse: int) -> np.ndarray:
 
 
 def covered(fine: int, coarse: int, start: float, end: float) -> np.ndarray:
-    """`overlap` of pixels that divide what lies from `start` to `end` of the length of the cells."""
-    pixels, cells = start + (end - start) * (np.arange(fine + 1) / fine), np.arange(coarse + 1) / coarse
+    """`overlap` of pixels that divide what lies from `start` to `end` of the length of the
+    cells."""
+    pixels, cells = (
+        start + (end - start) * (np.arange(fine + 1) / fine),
+        np.arange(coarse + 1) / coarse,
+    )
     return (coarse * common(np.stack([pixels[:-1], pixels[1:]], axis=1), cells)).astype(np.float32)
 
 
 def common(intervals: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """[n, m]: the length that each of intervals [n, 2] has in common with each of the cells between edges [m + 1]."""
-    return np.maximum(0.0, np.minimum(intervals[:, 1:], edges[1:]) - np.maximum(intervals[:, :1], edges[:-1]))
+    """[n, m]: the length that each of intervals [n, 2] has in common with each of the cells between
+    edges [m + 1].
+    """
+    return np.maximum(
+        0.0, np.minimum(intervals[:, 1:], edges[1:]) - np.maximum(intervals[:, :1], edges[:-1])
+    )
 
 
 @lru_cache(maxsize=16)
 def interpolation(fine: int, coarse: int) -> np.ndarray:
-    """float32 [fine, coarse]: rows of weights that sum to one; bilinear with pixel centres at halves.
+    """float32 [fine, coarse]: rows of weights that sum to one; bilinear with pixel centres at
+    halves.
 
-    `interpolation(H, gh) @ map @ interpolation(W, gw).T` is what torch's `interpolate(mode="bilinear",
-    align_corners=False)` computes for upsampling.
+    `interpolation(H, gh) @ map @ interpolation(W, gw).T` is what torch's
+    `interpolate(mode="bilinear", align_corners=False)` computes for upsampling.
     """
     position = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(coarse))).astype(np.float32)
 
 
 def squash(image: np.ndarray, size: int) -> np.ndarray:
-    """[size, size, 3] uint8: the whole image, its aspect ratio given up so that the grid covers all of it."""
+    """[size, size, 3] uint8: the whole image, its aspect ratio given up so that the grid covers all
+    of it.
+    """
     if image.shape[:2] == (size, size):
         return image
     return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

@@ -1,13 +1,16 @@
-"""The one place where picture files are opened, whoever gives them: download, segment, evaluate and shards.
+"""The one place where picture files are opened, whoever gives them: download, segment, evaluate and
+shards.
 
-What a file is, its content says, not its name. Only FORMATS are tried, for Pillow has readers that start
-programs (EPS) or leave the work to the system (WMF). Pictures come out as 8-bit RGB, everywhere alike:
+What a file is, its content says, not its name. Only FORMATS are tried, for Pillow has readers that
+start programs (EPS) or leave the work to the system (WMF). Pictures come out as 8-bit RGB,
+everywhere alike:
 
 - upright, as EXIF says; the first frame of several;
 - what is transparent is white;
-- of 16-bit grey the upper 8 bits stay; floating-point and signed pixels, 32-bit ones beyond 0 to 65535 and CIELab
-  are refused, for nobody knows what white is there;
-- colour profiles (ICC) are not applied, as hardly any training or test data of the field have them applied.
+- of 16-bit grey the upper 8 bits stay; floating-point and signed pixels, 32-bit ones beyond 0 to
+  65535 and CIELab are refused, for nobody knows what white is there;
+- colour profiles (ICC) are not applied, as hardly any training or test data of the field have them
+  applied.
 """
 
 from __future__ import annotations
@@ -33,14 +36,29 @@ T = TypeVar("T")
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 MASK_FORMATS = ("PNG", "TIFF")  # JPEG would change class numbers
 LARGEST_FILE = 256 * 2**20  # bytes
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
-         7: "TRANSVERSE", 8: "ROTATE_90"}  # fmt: skip
+TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 """Modes of Pillow whose colours are known, beside 16-bit grey (`I` and `I;16..`)."""
-DARK = 2**12  # 16-bit grey that stays below it is more likely 12 bits in 16 than a picture taken at night
+DARK = (
+    2**12
+)  # 16-bit grey that stays below it is more likely 12 bits in 16 than a picture taken at night
 STRETCH = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of few bits by
 SAID: set[str] = set()  # kinds of warnings that were given
-ORIENTATION, BITS, WHITE_IS_ZERO, EXTRA_SAMPLES, SAMPLE_FORMAT = 0x0112, 258, 262, 338, 339  # tags of TIFF and EXIF
+ORIENTATION, BITS, WHITE_IS_ZERO, EXTRA_SAMPLES, SAMPLE_FORMAT = (
+    0x0112,
+    258,
+    262,
+    338,
+    339,
+)  # tags of TIFF and EXIF
 
 
 class Unreadable(Exception):
@@ -55,8 +73,8 @@ def contents(path: Path | str, *, largest: int | None = None) -> bytes:
         largest: number of bytes; None takes LARGEST_FILE.
 
     Raises:
-        Unreadable: for a folder, a pipe or a device (reading one may never end), for an empty file, and one that is
-            too large or cannot be read.
+        Unreadable: for a folder, a pipe or a device (reading one may never end), for an empty file,
+            and one that is too large or cannot be read.
     """
     largest = LARGEST_FILE if largest is None else largest
     try:
@@ -81,11 +99,14 @@ def opened(data: bytes, *, longest: int | None = None, name: str = "") -> Image.
 
     Args:
         data: of the file.
-        longest: side in pixels that is enough for the caller: a JPEG is decoded no finer than twice that.
-        name: of the file, for the log, which hears of further frames and of 16-bit grey that is almost black.
+        longest: side in pixels that is enough for the caller: a JPEG is decoded no finer than twice
+            that.
+        name: of the file, for the log, which hears of further frames and of 16-bit grey that is
+            almost black.
 
     Raises:
-        Unreadable: for what is no picture, is damaged, has too many pixels, or pixels of unknown range.
+        Unreadable: for what is no picture, is damaged, has too many pixels, or pixels of unknown
+            range.
     """
     return _guarded(lambda: _picture(data, longest, name))
 
@@ -96,10 +117,12 @@ def pixels(data: bytes, *, name: str = "") -> np.ndarray:
 
 
 def mask(data: bytes) -> tuple[str, np.ndarray]:
-    """The mode of a mask file, as Pillow has it, and its numbers as they were written, [H, W] or [H, W, channels].
+    """The mode of a mask file, as Pillow has it, and its numbers as they were written, [H, W] or
+    [H, W, channels].
 
     Raises:
-        Unreadable: for anything but PNG and TIFF, for what is damaged or too large, and for several pages.
+        Unreadable: for anything but PNG and TIFF, for what is damaged or too large, and for several
+            pages.
     """
     return _guarded(lambda: _mask(data))
 
@@ -107,7 +130,9 @@ def mask(data: bytes) -> tuple[str, np.ndarray]:
 def _guarded(make: Callable[[], T]) -> T:
     """Whatever goes wrong in a decoder, as Unreadable."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on odd metadata, and on many pixels, which are counted here
+        warnings.simplefilter(
+            "ignore"
+        )  # on odd metadata, and on many pixels, which are counted here
         try:
             return make()
         except Unreadable:
@@ -128,7 +153,9 @@ def _picture(data: bytes, longest: int | None, name: str) -> Image.Image:
             width, height = shrunk(image.size, longest)
             image.draft(None, (2 * width, 2 * height))
         image.load()
-        if image.format != "MPO" and _is_one_of_several(image):  # a camera's second picture is a preview
+        if image.format != "MPO" and _is_one_of_several(
+            image
+        ):  # a camera's second picture is a preview
             once("frames", f"{name}: has several frames or pages; the first is taken")
         return rgb(upright(image), raw, tags=tags, name=name)
 
@@ -141,7 +168,9 @@ def _mask(data: bytes) -> tuple[str, np.ndarray]:
         if _is_one_of_several(image):
             raise Unreadable("has several frames or pages; save the one that is meant")
         if image.mode != "P" and _first(tags, WHITE_IS_ZERO) == 0:
-            raise Unreadable("its numbers are stored the other way round (WhiteIsZero); save it as PNG")
+            raise Unreadable(
+                "its numbers are stored the other way round (WhiteIsZero); save it as PNG"
+            )
         return image.mode, found // STRETCH[raw] if raw in STRETCH else found
 
 
@@ -158,8 +187,10 @@ def check_size(image: Image.Image) -> None:
 def too_large(count: int | str) -> Unreadable:
     """The refusal of so many pixels, with the limit."""
     most = Image.MAX_IMAGE_PIXELS
-    return Unreadable(f"Image size ({count} pixels) exceeds limit (a decompression bomb?): more than {most} pixels; "
-                      "shrink it first")  # fmt: skip
+    return Unreadable(
+        f"Image size ({count} pixels) exceeds limit (a decompression bomb?): more than {most} "
+        "pixels; shrink it first"
+    )
 
 
 def shrunk(size: tuple[int, int], longest: int) -> tuple[int, int]:
@@ -169,7 +200,9 @@ def shrunk(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def raw_mode(image: Image.Image) -> str:
-    """How pixels lie in a file that was not decoded yet, such as `L;2`; empty where Pillow does not say."""
+    """How pixels lie in a file that was not decoded yet, such as `L;2`; empty where Pillow does not
+    say.
+    """
     args = image.tile[0][3] if getattr(image, "tile", None) else ""  # type: ignore[attr-defined]
     return str(args[0] if isinstance(args, tuple) and args else args)
 
@@ -239,14 +272,19 @@ def grey(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image.Image:
     clear = values == image.info.get("transparency", -1)
     least, most = int(values.min()), int(values.max())
     if image.mode == "I" and (least < 0 or most > 65535 or 0 < most < 256):
-        raise Unreadable(f"32-bit pixels from {least} to {most} have no known range; save it with 8 or 16 bits")
+        raise Unreadable(
+            f"32-bit pixels from {least} to {most} have no known range; save it with 8 or 16 bits"
+        )
     if _first(tags, BITS) == 12:
         values = values << 4
     if image.mode != "I" and _first(tags, WHITE_IS_ZERO) == 0:
         values = 65535 - values
     if 0 < (most := int(values.max())) < DARK:
-        once("dark", f"{name}: 16-bit grey whose brightest pixel is {most} of 65535, almost black; "
-             "stretch such pictures first")  # fmt: skip
+        once(
+            "dark",
+            f"{name}: 16-bit grey whose brightest pixel is {most} of 65535, almost black; "
+            "stretch such pictures first",
+        )
     values = (values >> 8).astype(np.uint8)
     values[clear] = 255
     return Image.fromarray(values).convert("RGB")

@@ -1,4 +1,6 @@
-"""pairs -> features, embeddings, indexes and neighbours, shard by shard, in clip-retrieval's layout."""
+"""pairs -> features, embeddings, indexes and neighbours, shard by shard, in clip-retrieval's
+layout.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,15 @@ log = logging.getLogger(__name__)
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
 
 
-def extract(pairs: pa.Table, folder: Path, encoder: Callable[[], Encoder], features: Path, *, device: str = "cpu",
-            runtime: RuntimeParams = HERE) -> None:
+def extract(
+    pairs: pa.Table,
+    folder: Path,
+    encoder: Callable[[], Encoder],
+    features: Path,
+    *,
+    device: str = "cpu",
+    runtime: RuntimeParams = HERE,
+) -> None:
     """Write pooled_, descriptor_ and dense_NNNNN.npy (fp16) of every shard that has none yet.
 
     Args:
@@ -49,26 +58,39 @@ def extract(pairs: pa.Table, folder: Path, encoder: Callable[[], Encoder], featu
         encoder: called once by each process that shards are spread over.
         features: folder for the files.
         device: that the encoder computes on, as configured.
-        runtime: what shards are spread over. Sums of an encoder do not depend on its threads, only its speed does.
+        runtime: what shards are spread over. Sums of an encoder do not depend on its threads, only
+            its speed does.
     """
     images = Counter(pairs["shard"].to_pylist())
-    missing = [shard for shard, count in images.items() if lacking(files_of(features, shard, count))]
+    missing = [
+        shard for shard, count in images.items() if lacking(files_of(features, shard, count))
+    ]
     work = functools.partial(shard_features, folder, features, encoder)
     threads = max(1, cores() // runtime.workers) if runtime.workers else THREADS
     with tqdm(total=sum(images[shard] for shard in missing), desc="features", unit="img") as bar:
-        for count in spread(work, missing, runtime, device=device, threads=threads,
-                            called=lambda shard: f"index: shard {shard}"):  # fmt: skip
+        for count in spread(
+            work,
+            missing,
+            runtime,
+            device=device,
+            threads=threads,
+            called=lambda shard: f"index: shard {shard}",
+        ):
             bar.update(count)
     remove_parts(features)
 
 
 def files_of(features: Path, shard: str, count: int) -> dict[Path, int]:
     """The files of a shard, each with its rows."""
-    return {features / name / f"{name}_{shard}.npy": count for name in ("pooled", "descriptor", "dense")}
+    return {
+        features / name / f"{name}_{shard}.npy": count for name in ("pooled", "descriptor", "dense")
+    }
 
 
 def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder], shard: str) -> int:
-    """One shard, its dense features last: their presence says that it is finished. Returns its number of images."""
+    """One shard, its dense features last: their presence says that it is finished. Returns its
+    number of images.
+    """
     images = (image for _, image in read_images(folder, shard))
     parts = [encoder().features(batch) for batch in batched(images, encoder().batch)]
     for name in ("pooled", "descriptor", "dense"):
@@ -83,17 +105,25 @@ def encoder_of(params: IndexParams, folder: Path) -> Encoder:
     return encoder if reduction is None else ReducedEncoder(encoder, reduction)
 
 
-def reduced(encoder: Encoder, pairs: Path, shard: str, params: IndexParams, folder: Path) -> Encoder:
-    """The encoder with its dense features reduced; the reduction is fitted once, on images of the first shard."""
+def reduced(
+    encoder: Encoder, pairs: Path, shard: str, params: IndexParams, folder: Path
+) -> Encoder:
+    """The encoder with its dense features reduced; the reduction is fitted once, on images of the
+    first shard.
+    """
     if encoder.aligned or not params.dense_width:
         return encoder
     try:
         reduction = Reduction.load(folder)
     except SafetensorError as error:
-        log.warning("%s: no reduction that can be read (%s), so it is fitted again", folder, one_line(error))
+        log.warning(
+            "%s: no reduction that can be read (%s), so it is fitted again", folder, one_line(error)
+        )
         reduction = None
     if reduction is None:
-        images = [image for _, image in itertools.islice(read_images(pairs, shard), params.dense_sample)]
+        images = [
+            image for _, image in itertools.islice(read_images(pairs, shard), params.dense_sample)
+        ]
         reduction = fit_reduction(encoder, images, params.dense_width)
         reduction.save(folder)
     return ReducedEncoder(encoder, reduction)
@@ -106,13 +136,15 @@ def batched(items: Iterable, size: int) -> Iterable[list]:
         yield batch
 
 
-def align(pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams, *,
-          seed: int) -> tuple[TextSpace, np.ndarray, np.ndarray, np.ndarray]:
+def align(
+    pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams, *, seed: int
+) -> tuple[TextSpace, np.ndarray, np.ndarray, np.ndarray]:
     """Join image features and caption embeddings in one space.
 
     Returns:
-        the space; image embeddings [N, D], cross-fitted on the training split; caption embeddings [N, D]; and the
-        fold of each row, -1 outside train; all pairs of a picture are in the same one.
+        the space; image embeddings [N, D], cross-fitted on the training split; caption embeddings
+        [N, D]; and the fold of each row, -1 outside train; all pairs of a picture are in the same
+        one.
     """
     text = encoder.text(pairs["caption"].to_pylist())
     rows = Counter(pairs["shard"].to_pylist())
@@ -122,35 +154,67 @@ def align(pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams
     if encoder.aligned:
         space = TextSpace(encoder, None, None)
         return space, space.project_pooled(pooled), text, fold
-    cells = np.concatenate([maps.mean((1, 2), dtype=np.float32) for maps in map_arrays(features / "dense", rows)])
+    cells = np.concatenate(
+        [maps.mean((1, 2), dtype=np.float32) for maps in map_arrays(features / "dense", rows)]
+    )
     image = fit(pooled[train], text[train], params.alignment, seed=seed)
-    dense = fit(cells[train], text[train], params.alignment, seed=seed)  # of single cells, trained on their means
+    dense = fit(
+        cells[train], text[train], params.alignment, seed=seed
+    )  # of single cells, trained on their means
     space = TextSpace(encoder, image, dense)
     embedding = image(pooled)
     shown, picture = np.unique(pictures_of(pairs)[train], return_inverse=True)
     fold[train] = folds_of(len(shown), params.alignment.folds, seed=seed)[picture]
     if params.alignment.folds > 1:
-        embedding[train] = cross_fit(pooled[train], text[train], fold[train], params.alignment, seed=seed)
+        embedding[train] = cross_fit(
+            pooled[train], text[train], fold[train], params.alignment, seed=seed
+        )
     return space, embedding, text, fold
 
 
-def write_index(pairs: pa.Table, embedding: np.ndarray, text: np.ndarray, fold: np.ndarray, index: Path) -> None:
-    """img_emb, text_emb, metadata, ids.parquet: one file of each a shard, as clip-retrieval names them."""
+def write_index(
+    pairs: pa.Table, embedding: np.ndarray, text: np.ndarray, fold: np.ndarray, index: Path
+) -> None:
+    """img_emb, text_emb, metadata, ids.parquet: one file of each a shard, as clip-retrieval names
+    them.
+    """
     shard = np.array(pairs["shard"].to_pylist())
     for number, name in enumerate(dict.fromkeys(shard)):
         rows = shard == name
-        write_array(normalised(embedding[rows]).astype(np.float16), index / "img_emb" / f"img_emb_{number:05d}.npy")
-        write_array(normalised(text[rows]).astype(np.float16), index / "text_emb" / f"text_emb_{number:05d}.npy")
+        write_array(
+            normalised(embedding[rows]).astype(np.float16),
+            index / "img_emb" / f"img_emb_{number:05d}.npy",
+        )
+        write_array(
+            normalised(text[rows]).astype(np.float16),
+            index / "text_emb" / f"text_emb_{number:05d}.npy",
+        )
         part = pairs.filter(pa.array(rows))
         metadata = {"image_path": part["key"], "caption": part["caption"], "uid": part["uid"]}
         write_table(pa.table(metadata), index / "metadata" / f"metadata_{number:05d}.parquet")
-    ids = [pa.array(np.arange(len(pairs))), pairs["uid"], pairs["shard"], pairs["key"], pairs["split"], pa.array(fold)]
-    write_table(pa.table([column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-                          for column in ids], schema=IDS), index / "ids.parquet")
+    ids = [
+        pa.array(np.arange(len(pairs))),
+        pairs["uid"],
+        pairs["shard"],
+        pairs["key"],
+        pairs["split"],
+        pa.array(fold),
+    ]
+    write_table(
+        pa.table(
+            [
+                column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+                for column in ids
+            ],
+            schema=IDS,
+        ),
+        index / "ids.parquet",
+    )
 
 
-def measured(name: str, index: Index, vectors: np.ndarray, queries: np.ndarray, k: int,
-             params: IndexParams) -> dict[str, float]:  # fmt: skip
+def measured(
+    name: str, index: Index, vectors: np.ndarray, queries: np.ndarray, k: int, params: IndexParams
+) -> dict[str, float]:
     """The recall of an index over `vectors`, by name; nothing where it is exact.
 
     Raises:
@@ -161,41 +225,67 @@ def measured(name: str, index: Index, vectors: np.ndarray, queries: np.ndarray, 
     found = recall(index, vectors, queries, k)
     if found < params.minimum_recall:
         raise UserError(
-            f"{name}: the index finds {found:.3f} of the {min(k, len(vectors))} nearest of {len(vectors)} rows, "
-            f"less than index.minimum_recall ({params.minimum_recall:g}); raise index.ef_search (HNSW, "
-            f"{max(64, 2 * k)} by itself) or index.nprobe (IVF), or take index.faiss_key: Flat, which is exact")
+            f"{name}: the index finds {found:.3f} of the {min(k, len(vectors))} nearest of "
+            f"{len(vectors)} rows, less than index.minimum_recall ({params.minimum_recall:g}); "
+            f"raise index.ef_search (HNSW, {max(64, 2 * k)} by itself) or index.nprobe (IVF), or "
+            "take index.faiss_key: Flat, which is exact"
+        )
     return {f"{name}_recall": found}
 
 
-def write_neighbours(name: str, pairs: pa.Table, queries: np.ndarray, vectors: np.ndarray, k: int,
-                     params: IndexParams, index: Path) -> dict[str, float]:  # fmt: skip
-    """NAME.parquet: for every row of `queries` its most similar training rows of `vectors`, of other pictures.
+def write_neighbours(
+    name: str,
+    pairs: pa.Table,
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    k: int,
+    params: IndexParams,
+    index: Path,
+) -> dict[str, float]:
+    """NAME.parquet: for every row of `queries` its most similar training rows of `vectors`, of
+    other pictures.
 
     Returns:
         the recall of the search, see `measured`.
     """
     train = np.flatnonzero(np.array(pairs["split"].to_pylist()) == "train")
-    search = INDEXES[params.backend](vectors[train], params.faiss_key, Effort(params.ef_search, params.nprobe))
+    search = INDEXES[params.backend](
+        vectors[train], params.faiss_key, Effort(params.ef_search, params.nprobe)
+    )
     picture = pictures_of(pairs)
     most = int(np.bincount(picture[train]).max())  # pairs of one picture
     if k > len(train) - most:
-        log.warning("index.%s: %d are asked for, and there are %d training pairs of other pictures",
-                    name, k, len(train) - most)  # fmt: skip
+        log.warning(
+            "index.%s: %d are asked for, and there are %d training pairs of other pictures",
+            name,
+            k,
+            len(train) - most,
+        )
     found = measured(name, search, vectors[train], queries, k + most, params)
-    near, similarity = neighbours(search, train, queries, min(k, max(1, len(train) - 1)), picture=picture)
-    columns = [pa.array(np.arange(len(pairs)), pa.int64()), pa.array(list(near), NEIGHBOURS.field(1).type),
-               pa.array(list(similarity), NEIGHBOURS.field(2).type)]
+    near, similarity = neighbours(
+        search, train, queries, min(k, max(1, len(train) - 1)), picture=picture
+    )
+    columns = [
+        pa.array(np.arange(len(pairs)), pa.int64()),
+        pa.array(list(near), NEIGHBOURS.field(1).type),
+        pa.array(list(similarity), NEIGHBOURS.field(2).type),
+    ]
     write_table(pa.table(columns, schema=NEIGHBOURS), index / f"{name}.parquet")
     return found
 
 
 def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
     """Every table and array of the stage, with the rows that it is to have."""
-    wanted = {index / f"{name}.parquet": len(pairs) for name in ("ids", "neighbours", "caption_neighbours")}
+    wanted = {
+        index / f"{name}.parquet": len(pairs)
+        for name in ("ids", "neighbours", "caption_neighbours")
+    }
     for number, (shard, count) in enumerate(Counter(pairs["shard"].to_pylist()).items()):
         wanted |= files_of(features, shard, count)
-        wanted |= {index / name / f"{name}_{number:05d}.{kind}": count
-                   for name, kind in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet"))}  # fmt: skip
+        wanted |= {
+            index / name / f"{name}_{number:05d}.{kind}": count
+            for name, kind in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet"))
+        }
     return wanted
 
 
@@ -205,48 +295,80 @@ def say_shared(pairs_folder: Path, pairs: pa.Table) -> None:
     again = np.flatnonzero(np.isin(picture, picture[train]) & ~train)
     if len(again):
         first = pairs.slice(int(again[0]), 1).to_pylist()[0]
-        log.warning("%s: %d of %d pairs of other splits show a picture that is in the training split too, such as %s "
-                    "of %s; scores on them are too good: take the copies out where the pairs come from",
-                    pairs_folder, len(again), int((~train).sum()), first["uid"], first["split"])  # fmt: skip
+        log.warning(
+            "%s: %d of %d pairs of other splits show a picture that is in the training split "
+            "too, such as %s of %s; scores on them are too good: take the copies out where the "
+            "pairs come from",
+            pairs_folder,
+            len(again),
+            int((~train).sum()),
+            first["uid"],
+            first["split"],
+        )
 
 
-def build(pairs_folder: Path, pairs: pa.Table, params: IndexParams, *, features: Path, index: Path,
-          seed: int, runtime: RuntimeParams = HERE) -> dict[str, float]:
-    """The whole stage; every step leaves files, so that a killed run goes on from its last finished shard.
+def build(
+    pairs_folder: Path,
+    pairs: pa.Table,
+    params: IndexParams,
+    *,
+    features: Path,
+    index: Path,
+    seed: int,
+    runtime: RuntimeParams = HERE,
+) -> dict[str, float]:
+    """The whole stage; every step leaves files, so that a killed run goes on from its last finished
+    shard.
 
     Args:
         pairs_folder: img2dataset shards.
         pairs: their successful rows, in shard order.
         params: section `index`.
-        features: out; pooled, descriptor and dense features by shard, and the encoder with its alignments.
+        features: out; pooled, descriptor and dense features by shard, and the encoder with its
+            alignments.
         index: out; clip-retrieval's layout with ids and neighbours.
         seed: of folds and alignments.
-        runtime: what features are spread over; the rest is matrix products, which use all cores of this machine.
+        runtime: what features are spread over; the rest is matrix products, which use all cores of
+            this machine.
 
     Raises:
         UserError: if no pair is of the training split.
     """
     if "train" not in pairs["split"].to_pylist():
-        raise UserError(f"{pairs_folder}: no pair of the training split; nothing to align, search or curate")
+        raise UserError(
+            f"{pairs_folder}: no pair of the training split; nothing to align, search or curate"
+        )
     say_shared(pairs_folder, pairs)
     shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
     encoder = reduced(params.build(), pairs_folder, shards[0], params, features / "encoder")
     each = Once(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
-    with threadpool_limits(1, user_api="blas"):  # numpy's products; those of torch come out the same anyway
+    with threadpool_limits(
+        1, user_api="blas"
+    ):  # numpy's products; those of torch come out the same anyway
         space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
     chosen = getattr(params, params.encoder)
-    space.save(features / "encoder", encoder=params.encoder, params=dataclasses.asdict(chosen),
-               precision=params.precision)
+    space.save(
+        features / "encoder",
+        encoder=params.encoder,
+        params=dataclasses.asdict(chosen),
+        precision=params.precision,
+    )
     write_index(pairs, embedding, text, fold, index)
     found: dict[str, float] = {}
     for name, vectors in (("image", normalised(embedding)), ("text", normalised(text))):
         built = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
         found |= measured(name, built, vectors, vectors, params.neighbours, params)
         built.save(index / f"{name}.index")
-    descriptor = read_arrays(features / "descriptor", Counter(pairs["shard"].to_pylist())).astype(np.float32)
-    found |= write_neighbours("neighbours", pairs, descriptor, descriptor, params.neighbours, params, index)
-    found |= write_neighbours("caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index)
+    descriptor = read_arrays(features / "descriptor", Counter(pairs["shard"].to_pylist())).astype(
+        np.float32
+    )
+    found |= write_neighbours(
+        "neighbours", pairs, descriptor, descriptor, params.neighbours, params, index
+    )
+    found |= write_neighbours(
+        "caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index
+    )
     if found:
         write_json(found, index / RECALL)
     if reason := lacking(rows_of_all(pairs, features, index)):

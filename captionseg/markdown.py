@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|#&~$])")
-LIVE = re.compile(r"(?<=[a-z]):(?=//)|(?<=www)\.|(?<=[\w.+-])@(?=\w)|(?<=mailto):|(?<=xmpp):", re.IGNORECASE)
+LIVE = re.compile(
+    r"(?<=[a-z]):(?=//)|(?<=www)\.|(?<=[\w.+-])@(?=\w)|(?<=mailto):|(?<=xmpp):", re.IGNORECASE
+)
 """What makes a link of an address that stands by itself."""
 OPENING = re.compile(r"^([-+])(?=\s+\S)|^(\d+)([.)])(?=\s+\S)")
 """What makes a list of the start of a paragraph."""
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it stands, on one line, also in a table: no link, picture or HTML is made of it."""
+    """Text that Markdown shows as it stands, on one line, also in a table: no link, picture or HTML
+    is made of it.
+    """
     line = SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", text))
     return OPENING.sub(r"\2\\\1\3", LIVE.sub(r"\\\g<0>", line))
 

@@ -1,4 +1,6 @@
-"""Metrics: pure functions of arrays. mIoU is of the whole data set, from summed areas, never a mean over images."""
+"""Metrics: pure functions of arrays. mIoU is of the whole data set, from summed areas, never a mean
+over images.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,11 @@ import numpy as np
 from scipy import ndimage
 
 
-def areas(predicted: np.ndarray, true: np.ndarray, classes: int, *, ignore: int = 255) -> np.ndarray:
-    """Pixel counts of one image: [3, C] int64, intersection, predicted area and true area of each class.
+def areas(
+    predicted: np.ndarray, true: np.ndarray, classes: int, *, ignore: int = 255
+) -> np.ndarray:
+    """Pixel counts of one image: [3, C] int64, intersection, predicted area and true area of each
+    class.
 
     Args:
         predicted: integer labels below `classes`, same shape as `true`.
@@ -26,20 +31,31 @@ def areas(predicted: np.ndarray, true: np.ndarray, classes: int, *, ignore: int 
     p, t = predicted[valid].astype(np.int64), true[valid].astype(np.int64)
     for name, values in (("predicted", p), ("true", t)):
         if values.size and (values.min() < 0 or values.max() >= classes):
-            raise ValueError(f"{name} labels must be in 0..{classes - 1}, found {values.min()}..{values.max()}")
-    return np.stack([np.bincount(p[p == t], minlength=classes), np.bincount(p, minlength=classes),
-                     np.bincount(t, minlength=classes)])
+            raise ValueError(
+                f"{name} labels must be in 0..{classes - 1}, found {values.min()}..{values.max()}"
+            )
+    return np.stack(
+        [
+            np.bincount(p[p == t], minlength=classes),
+            np.bincount(p, minlength=classes),
+            np.bincount(t, minlength=classes),
+        ]
+    )
 
 
 def iou(total: np.ndarray) -> np.ndarray:
-    """[.., C] intersection over union from summed areas [.., 3, C]; NaN for a class that is nowhere."""
+    """[.., C] intersection over union from summed areas [.., 3, C]; NaN for a class that is
+    nowhere.
+    """
     union = total[..., 1, :] + total[..., 2, :] - total[..., 0, :]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(union > 0, total[..., 0, :] / union, np.nan)
 
 
 def mean_iou(total: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
-    """[..] mean of `iou` over classes that occur, as a share of one; `classes` [C] bool restricts them."""
+    """[..] mean of `iou` over classes that occur, as a share of one; `classes` [C] bool restricts
+    them.
+    """
     values = iou(total)
     return mean_known(values if classes is None else values[..., classes])
 
@@ -67,8 +83,12 @@ def bootstrap(per_image: np.ndarray, *, samples: int, seed: int) -> np.ndarray:
         [samples, ..., 3, C] float64.
     """
     count = len(per_image)
-    weight = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=samples)
-    return np.einsum("sn,n...->s...", weight.astype(np.float64), per_image.astype(np.float64), optimize=True)
+    weight = np.random.default_rng(seed).multinomial(
+        count, np.full(count, 1.0 / count), size=samples
+    )
+    return np.einsum(
+        "sn,n...->s...", weight.astype(np.float64), per_image.astype(np.float64), optimize=True
+    )
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -92,8 +112,11 @@ class Difference(NamedTuple):
     better: float
 
 
-def paired(a: np.ndarray, b: np.ndarray, *, samples: int, seed: int, classes: np.ndarray | None = None) -> Difference:
-    """mIoU of A less that of B, each the mean over its trained seeds; every data set draws the same images for both.
+def paired(
+    a: np.ndarray, b: np.ndarray, *, samples: int, seed: int, classes: np.ndarray | None = None
+) -> Difference:
+    """mIoU of A less that of B, each the mean over its trained seeds; every data set draws the same
+    images for both.
 
     Args:
         a: [n, seeds, 3, C] of `areas`.
@@ -114,12 +137,14 @@ def paired(a: np.ndarray, b: np.ndarray, *, samples: int, seed: int, classes: np
 
 
 BAND = 0.0075
-"""Of the diagonal: how far boundaries may lie apart and still match, as Csurka et al. 2013; DAVIS has .008."""
+"""Of the diagonal: how far boundaries may lie apart and still match, as Csurka et al. 2013; DAVIS
+has .008.
+"""
 
 
 def boundary(labels: np.ndarray) -> np.ndarray:
-    """[H, W] bool: pixels with a neighbour of another label above, below, left or right; what lies beyond the picture
-    is no other label."""
+    """[H, W] bool: pixels with a neighbour of another label above, below, left or right; what lies
+    beyond the picture is no other label."""
     out = np.zeros(labels.shape, bool)
     for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         differ = labels[here] != labels[there]
@@ -128,21 +153,24 @@ def boundary(labels: np.ndarray) -> np.ndarray:
     return out
 
 
-def boundary_matches(predicted: np.ndarray, true: np.ndarray, classes: int, *, ignore: int = 255,
-                     band: float = BAND) -> np.ndarray:  # fmt: skip
-    """Boundary pixels of one image: [4, C] int64; of each class those predicted, of them those that a true one is near,
-    those that are true, of them those that a predicted one is near.
+def boundary_matches(
+    predicted: np.ndarray, true: np.ndarray, classes: int, *, ignore: int = 255, band: float = BAND
+) -> np.ndarray:
+    """Boundary pixels of one image: [4, C] int64; of each class those predicted, of them those that
+    a true one is near, those that are true, of them those that a predicted one is near.
 
-    Borders may lie in what is ignored, such as the band along those of VOC's objects: ignored pixels have the true
-    label of the nearest pixel with one, as far as boundaries may lie apart; those beyond count nowhere. A predicted
-    boundary on ignored pixels counts only where it is right: it cannot be wrong there.
+    Borders may lie in what is ignored, such as the band along those of VOC's objects: ignored
+    pixels have the true label of the nearest pixel with one, as far as boundaries may lie apart;
+    those beyond count nowhere. A predicted boundary on ignored pixels counts only where it is
+    right: it cannot be wrong there.
 
     Args:
         predicted: [H, W] integer labels below `classes`.
         true: [H, W] integer labels.
         classes: C.
         ignore: label that is left out.
-        band: share of the diagonal, rounded up to pixels, within which boundaries match (Euclidean distance).
+        band: share of the diagonal, rounded up to pixels, within which boundaries match (Euclidean
+            distance).
     """
     void, reach = true == ignore, int(np.ceil(band * np.hypot(*true.shape)))
     if void.all():
@@ -162,11 +190,13 @@ def boundary_matches(predicted: np.ndarray, true: np.ndarray, classes: int, *, i
     return np.stack(counts)
 
 
-def near(places: tuple[np.ndarray, ...], label: np.ndarray, edges: np.ndarray, reach: int) -> np.ndarray:
+def near(
+    places: tuple[np.ndarray, ...], label: np.ndarray, edges: np.ndarray, reach: int
+) -> np.ndarray:
     """[n] bool: is there an edge of the same label within `reach` pixels?
 
-    Only the pixels of edges are looked at, in rings from the nearest outwards, and those that have been met are done
-    with: most are met at once, and no map of distances is made for any class.
+    Only the pixels of edges are looked at, in rings from the nearest outwards, and those that have
+    been met are done with: most are met at once, and no map of distances is made for any class.
 
     Args:
         places: rows [n] and columns [n].
@@ -191,8 +221,9 @@ def near(places: tuple[np.ndarray, ...], label: np.ndarray, edges: np.ndarray, r
 
 
 def boundary_f(total: np.ndarray) -> np.ndarray:
-    """[.., C] harmonic mean of precision and recall of boundaries, from summed `boundary_matches` [.., 4, C]; NaN for a
-    class without any. Summed over images first, as areas are (Csurka et al. 2013 average over images)."""
+    """[.., C] harmonic mean of precision and recall of boundaries, from summed `boundary_matches`
+    [.., 4, C]; NaN for a class without any. Summed over images first, as areas are (Csurka et al.
+    2013 average over images)."""
     predicted, right, true, found = np.moveaxis(total.astype(np.float64), -2, 0)
     precision, recall = right / np.maximum(predicted, 1), found / np.maximum(true, 1)
     f = 2 * precision * recall / np.maximum(precision + recall, 1e-12)

@@ -42,7 +42,9 @@ class _Loader(yaml.SafeLoader):
             name = (key.tag, str(key.value))
             if name in seen:
                 line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: {one_line(key.value)!r} stands twice; leave one out")
+                raise yaml.YAMLError(
+                    f"line {line}: {one_line(key.value)!r} stands twice; leave one out"
+                )
             seen.add(name)
         return super().construct_mapping(node, deep)
 
@@ -57,19 +59,39 @@ class Params:
         UserError: naming the file and the path of the key, for anything that does not fit.
     """
 
-    SECTIONS = ("seed", "runtime", "download", "caption", "index", "regions", "curate", "segment_text", "validate",
-                "pretrain", "recipes", "about", "evaluate", "report", "gate", "regression")
+    SECTIONS = (
+        "seed",
+        "runtime",
+        "download",
+        "caption",
+        "index",
+        "regions",
+        "curate",
+        "segment_text",
+        "validate",
+        "pretrain",
+        "recipes",
+        "about",
+        "evaluate",
+        "report",
+        "gate",
+        "regression",
+    )
 
     def __init__(self, path: Path | str = "params.yaml") -> None:
         self.path = Path(path)
         try:
             self.raw: dict[str, Any] = yaml.load(self.path.read_text("utf-8"), _Loader) or {}
         except FileNotFoundError:
-            raise UserError(f"{self.path}: no such file; run from the root of the repository") from None
+            raise UserError(
+                f"{self.path}: no such file; run from the root of the repository"
+            ) from None
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError as error:
-            raise UserError(f"{self.path}: not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
+            raise UserError(
+                f"{self.path}: not text in UTF-8 (byte {error.start}); save it as UTF-8"
+            ) from None
         except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
             raise UserError(f"{self.path}: not valid YAML: {one_line(error)}") from None
         check_keys(self.raw, self.SECTIONS, str(self.path))
@@ -145,8 +167,10 @@ class Params:
         rows = self.raw.get("recipes")
         for name, row in rows.items() if isinstance(rows, dict) else ():
             if isinstance(row, dict) and "about" in row:  # it would be an input of the training
-                raise UserError(f"recipes.{name}.about: what a recipe stands for is no part of it; "
-                                f"write it in section about, as about: {{{name}: ...}}")
+                raise UserError(
+                    f"recipes.{name}.about: what a recipe stands for is no part of it; "
+                    f"write it in section about, as about: {{{name}: ...}}"
+                )
         return self._section("recipes", dict[str, Recipe])
 
     @cached_property
@@ -159,8 +183,10 @@ class Params:
     @cached_property
     def described(self) -> dict[str, Recipe]:
         """`recipes`, each with what it stands for, for stages that show them."""
-        return {name: replace(recipe, about=self.about.get(name, ""))
-                for name, recipe in self.recipes.items()}  # fmt: skip
+        return {
+            name: replace(recipe, about=self.about.get(name, ""))
+            for name, recipe in self.recipes.items()
+        }
 
     @cached_property
     def evaluate(self) -> EvaluateParams:
@@ -184,7 +210,9 @@ class Params:
 
     @cached_property
     def regression(self) -> dict[str, float]:
-        return build(dict[str, Annotated[float, Ge(0)]], self.raw.get("regression", {}), "regression")
+        return build(
+            dict[str, Annotated[float, Ge(0)]], self.raw.get("regression", {}), "regression"
+        )
 
     def check(self, *, whole: bool = True) -> None:
         """Build every section, so that a mistake anywhere is found before any work starts.
@@ -200,20 +228,31 @@ class Params:
 
 
 def check_names(raw: Mapping[str, Any]) -> None:
-    """Names of recipes, rules and variants are names of folders, and of stages of DVC: nothing else may be in them.
+    """Names of recipes, rules and variants are names of folders, and of stages of DVC: nothing else
+    may be in them.
 
     Args:
-        raw: params.yaml as it was read; what is no mapping or list is left for whoever builds the section.
+        raw: params.yaml as it was read; what is no mapping or list is left for whoever builds the
+            section.
 
     Raises:
         UserError: a line for each that is none, or that is another but for its case.
     """
-    recipes, curate, segments = (_mapping(raw, name) for name in ("recipes", "curate", "segment_text"))
+    recipes, curate, segments = (
+        _mapping(raw, name) for name in ("recipes", "curate", "segment_text")
+    )
     rules = curate.get("rules")
-    places = {"recipes": list(recipes), "curate.variants": list(_mapping(curate, "variants")),
-              "curate.rules": rules if isinstance(rules, list) else []}  # fmt: skip
-    places |= {f"recipes.{one_line(name)}.{field}": [_mapping(recipes, name)[field]] for name in recipes
-               for field in ("curation", "archive") if field in _mapping(recipes, name)}  # fmt: skip
+    places = {
+        "recipes": list(recipes),
+        "curate.variants": list(_mapping(curate, "variants")),
+        "curate.rules": rules if isinstance(rules, list) else [],
+    }
+    places |= {
+        f"recipes.{one_line(name)}.{field}": [_mapping(recipes, name)[field]]
+        for name in recipes
+        for field in ("curation", "archive")
+        if field in _mapping(recipes, name)
+    }
     places |= {"segment_text.curation": [segments["curation"]]} if "curation" in segments else {}
     faults = [fault for where, names in places.items() for fault in _faults(where, names)]
     if faults:
@@ -233,7 +272,12 @@ def _faults(where: str, names: Iterable[Any]) -> Iterator[str]:
         elif not re.fullmatch(NAME.pattern, name):
             plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
             plain = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")[:100]
-            yield (f"{where}: {one_line(ascii(name), 80)} is no name (valid: {NAME.words})"
-                   + (f"; try {plain!r}" if plain else ""))  # fmt: skip
+            yield (
+                f"{where}: {one_line(ascii(name), 80)} is no name (valid: {NAME.words})"
+                + (f"; try {plain!r}" if plain else "")
+            )
         elif (other := seen.setdefault(name.casefold(), name)) != name:
-            yield f"{where}: {name!r} and {other!r} are one folder on disks that ignore case; rename one"
+            yield (
+                f"{where}: {name!r} and {other!r} are one folder on disks that ignore case; "
+                "rename one"
+            )

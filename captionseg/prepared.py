@@ -1,4 +1,6 @@
-"""Pictures of the run's own data as models want them: features that are there already, masks where they are known."""
+"""Pictures of the run's own data as models want them: features that are there already, masks where
+they are known.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,8 @@ class Known:
             index: of the index stage.
             truth: folder of masks.
             split: whose.
-            pairs: shards of pairs, for what is scored: a picture with the same mask in several pairs
-                is there once, as the first of them. None: each pair counts.
+            pairs: shards of pairs, for what is scored: a picture with the same mask in several
+                pairs is there once, as the first of them. None: each pair counts.
         """
         ids = read_ids(index).select(["uid", "split", "shard"]).to_pydict()
         known = read_truth(truth)
@@ -58,8 +60,9 @@ class Known:
         return len(self.uid)
 
 
-def of_different_pictures(rows: Sequence[int], ids: Mapping[str, Sequence[str]], masks: Mapping[str, bytes],
-                          pairs: Path) -> list[int]:  # fmt: skip
+def of_different_pictures(
+    rows: Sequence[int], ids: Mapping[str, Sequence[str]], masks: Mapping[str, bytes], pairs: Path
+) -> list[int]:
     """Of rows of the index that have the same picture and the same mask the first ones."""
     shown: dict[str, str | None] = {}
     for shard in dict.fromkeys(ids["shard"][row] for row in rows):
@@ -79,25 +82,41 @@ class PreparedInputs:
         regions: folder of the regions stage.
         pictures: of the index's rows.
         dense: folder of dense features.
-        side: pictures are squashed to a square of it, so that several make a batch; 0 leaves them as they are.
+        side: pictures are squashed to a square of it, so that several make a batch; 0 leaves them
+            as they are.
         masks: makes masks of pictures. Those of one batch have to lie on grids of one size.
         pixels: whether the pictures themselves are given, not only what is made of them.
-        shards: how many rows of the index each shard has: what is read must have as many. None checks nothing.
+        shards: how many rows of the index each shard has: what is read must have as many. None
+            checks nothing.
     """
 
-    def __init__(self, *, regions: Path | None = None, pictures: Pictures | None = None, dense: Path | None = None,
-                 side: int = 0, masks: MaskMaker | None = None, pixels: bool = True,
-                 shards: Mapping[str, int] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        *,
+        regions: Path | None = None,
+        pictures: Pictures | None = None,
+        dense: Path | None = None,
+        side: int = 0,
+        masks: MaskMaker | None = None,
+        pixels: bool = True,
+        shards: Mapping[str, int] | None = None,
+    ) -> None:
         self.pictures, self.side, self.masks, self.pixels = pictures, side, masks, pixels
         self.dense = ShardedArray.of_folder(dense, shards) if dense else None
         names = ("pooled", "labels", "count") if regions else ()
-        self.regions = [ShardedArray.of_folder(regions / name, shards) for name in names] if regions else []
+        self.regions = (
+            [ShardedArray.of_folder(regions / name, shards) for name in names] if regions else []
+        )
 
     def __call__(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
         """Inputs of some rows; `size` is (height, width) of the masks wanted."""
         inputs = self.of_regions(rows, size) if self.regions else without_regions(len(rows), size)
         image = self.images(rows) if self.pictures is not None and self.pixels else None
-        dense = torch.from_numpy(self.dense[rows].astype(np.float32)) if self.dense is not None else None
+        dense = (
+            torch.from_numpy(self.dense[rows].astype(np.float32))
+            if self.dense is not None
+            else None
+        )
         return replace(inputs, image=image, dense=dense, masks=self.of_masks(rows))
 
     def of_regions(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
@@ -105,8 +124,12 @@ class PreparedInputs:
         pooled, labels, counts = self.regions
         count = counts[rows].astype(np.int64)
         most = max(1, int(count.max(initial=0)))
-        return Inputs(torch.from_numpy(pooled[rows][:, :most].astype(np.float32)),
-                      torch.from_numpy(np.arange(most) < count[:, None]), torch.from_numpy(labels[rows]), size)
+        return Inputs(
+            torch.from_numpy(pooled[rows][:, :most].astype(np.float32)),
+            torch.from_numpy(np.arange(most) < count[:, None]),
+            torch.from_numpy(labels[rows]),
+            size,
+        )
 
     def of_masks(self, rows: np.ndarray) -> Tensor | None:
         """[n, M, h, w] bool, if anybody makes them."""
@@ -118,13 +141,17 @@ class PreparedInputs:
         """[n, 3, H, W] normalised pictures."""
         assert self.pictures is not None
         images = [self.pictures[int(row)] for row in rows]
-        return torch.stack([normalised(squash(image, self.side) if self.side else image) for image in images])
+        return torch.stack(
+            [normalised(squash(image, self.side) if self.side else image) for image in images]
+        )
 
 
 def stacked(masks: Sequence[np.ndarray]) -> Tensor:
     """[n, M, h, w] of the masks [m, h, w] of pictures, on grids of one size; empty ones pad."""
     most = max(len(found) for found in masks)
-    return torch.stack([F.pad(torch.from_numpy(found), (0, 0, 0, 0, 0, most - len(found))) for found in masks])
+    return torch.stack(
+        [F.pad(torch.from_numpy(found), (0, 0, 0, 0, 0, most - len(found))) for found in masks]
+    )
 
 
 def normalised(image: np.ndarray) -> Tensor:
@@ -135,8 +162,12 @@ def normalised(image: np.ndarray) -> Tensor:
 
 def without_regions(count: int, size: tuple[int, int]) -> Inputs:
     """Inputs of `count` images that hold nothing yet."""
-    return Inputs(torch.zeros(count, 0, 0), torch.zeros(count, 0, dtype=torch.bool),
-                  torch.zeros(count, 1, 1, dtype=torch.uint8), size)
+    return Inputs(
+        torch.zeros(count, 0, 0),
+        torch.zeros(count, 0, dtype=torch.bool),
+        torch.zeros(count, 1, 1, dtype=torch.uint8),
+        size,
+    )
 
 
 def pixel_inputs(image: Tensor, size: tuple[int, int]) -> Inputs:

@@ -1,4 +1,5 @@
-"""The nouns of captionseg: what one stage hands to the next, with the Arrow schemas of the files that hold it.
+"""The nouns of captionseg: what one stage hands to the next, with the Arrow schemas of the files
+that hold it.
 
     pairs --index--> Corpus --rule--> Supervision --loader--> Batch --model--> mask logits
       `--regions / segment_text--> Segments --------'
@@ -27,92 +28,136 @@ class UserError(Exception):
 
 
 def one_line(text: object, most: int = 200) -> str:
-    """What others wrote (an exception, a name of a file, an answer) as one line of printable characters."""
-    whole = str(text).encode("utf-8", "backslashreplace").decode()  # names of files may be no valid text
+    """What others wrote (an exception, a name of a file, an answer) as one line of printable
+    characters.
+    """
+    whole = (
+        str(text).encode("utf-8", "backslashreplace").decode()
+    )  # names of files may be no valid text
     return "".join(c for c in " ".join(whole.split()) if c.isprintable())[:most]
 
 
-PAIRS = pa.schema([
-    ("uid", pa.string()),  # first 128 bits of sha256(url or path, caption), 32 hex digits
-    ("key", pa.string()),  # name of the sample inside its shard
-    ("url", pa.string()),  # where it came from: a URL, a path, or source:split/number
-    ("caption", pa.string()),
-    ("split", pa.string()),  # train, tune or test
-    ("status", pa.string()),  # success, or why there is no sample: failed_to_download, failed_to_resize
-    ("error_message", pa.string()),  # null on success
-    ("sha256", pa.string()),  # of the encoded image in the shard, null on failure
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-])  # fmt: skip
-"""One row per source row of a shard, failures too (`NNNNN.parquet`, img2dataset's layout and three columns more)."""
+PAIRS = pa.schema(
+    [
+        ("uid", pa.string()),  # first 128 bits of sha256(url or path, caption), 32 hex digits
+        ("key", pa.string()),  # name of the sample inside its shard
+        ("url", pa.string()),  # where it came from: a URL, a path, or source:split/number
+        ("caption", pa.string()),
+        ("split", pa.string()),  # train, tune or test
+        (
+            "status",
+            pa.string(),
+        ),  # success, or why there is no sample: failed_to_download, failed_to_resize
+        ("error_message", pa.string()),  # null on success
+        ("sha256", pa.string()),  # of the encoded image in the shard, null on failure
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+"""One row per source row of a shard, failures too (`NNNNN.parquet`, img2dataset's layout and three
+columns more).
+"""
 
-TRUTH = pa.schema([
-    ("uid", pa.string()),
-    ("concepts", pa.list_(pa.string())),  # names of all classes in the picture
-    ("mask", pa.binary()),  # PNG, 8 bit, class index; 255 is ignored
-])  # fmt: skip
+TRUTH = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("concepts", pa.list_(pa.string())),  # names of all classes in the picture
+        ("mask", pa.binary()),  # PNG, 8 bit, class index; 255 is ignored
+    ]
+)
 """What is really there. For evaluation only: no rule and no model may read it."""
 
-IDS = pa.schema([("row", pa.int64()), ("uid", pa.string()), ("shard", pa.string()), ("key", pa.string()),
-                 ("split", pa.string()), ("fold", pa.int32())])
-"""Row number of every `.npy` of the index -> pair. `fold` is the cross-fitting fold, -1 outside train."""
+IDS = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("uid", pa.string()),
+        ("shard", pa.string()),
+        ("key", pa.string()),
+        ("split", pa.string()),
+        ("fold", pa.int32()),
+    ]
+)
+"""Row number of every `.npy` of the index -> pair. `fold` is the cross-fitting fold, -1 outside
+train.
+"""
 
 NEIGHBOURS = pa.schema(
-    [("row", pa.int64()), ("neighbours", pa.list_(pa.int32())), ("similarities", pa.list_(pa.float32()))]
+    [
+        ("row", pa.int64()),
+        ("neighbours", pa.list_(pa.int32())),
+        ("similarities", pa.list_(pa.float32())),
+    ]
 )
 
 RECALL = "recall.json"
-"""Beside them, where a search was not exact: the share of the nearest rows that each index found."""
+"""Beside them, where a search was not exact: the share of the nearest rows that each index found.
+"""
 
-CAPTIONS = pa.schema([
-    ("uid", pa.string()),
-    ("caption", pa.string()),  # the original one
-    ("captioner", pa.string()),  # key of its configuration
-    ("generated", pa.string()),  # tidied; null where there is none
-    ("status", pa.string()),  # success, failed or missing (precomputed)
-    ("error_message", pa.string()),  # null on success
-])  # fmt: skip
+CAPTIONS = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("caption", pa.string()),  # the original one
+        ("captioner", pa.string()),  # key of its configuration
+        ("generated", pa.string()),  # tidied; null where there is none
+        ("status", pa.string()),  # success, failed or missing (precomputed)
+        ("error_message", pa.string()),  # null on success
+    ]
+)
 """Generated captions: one row per picture that was asked about, failures too."""
 
-CONCEPT = pa.struct([
-    ("text", pa.string()),
-    ("score", pa.float32()),  # s_c, Eq. 8 of CoCu, or what the rule puts in its place; for ranking and reading
-    ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN where a rule has none
-    ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN where a rule has none
-    ("weight", pa.float32()),  # unnormalised probability of being drawn, > 0
-    ("support", pa.int32()),  # N', how many neighbours' captions name it
-    ("cluster", pa.int32()),  # semantic cluster; -1: not clustered
-    ("rule", pa.string()),  # who put it there
-])  # fmt: skip
-SUPERVISION = pa.schema([
-    ("uid", pa.string()),
-    ("kept", pa.bool_()),
-    ("drop_reason", pa.string()),
-    ("concepts", pa.list_(CONCEPT)),
-])  # fmt: skip
+CONCEPT = pa.struct(
+    [
+        ("text", pa.string()),
+        (
+            "score",
+            pa.float32(),
+        ),  # s_c, Eq. 8 of CoCu, or what the rule puts in its place; for ranking and reading
+        ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN where a rule has none
+        ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN where a rule has none
+        ("weight", pa.float32()),  # unnormalised probability of being drawn, > 0
+        ("support", pa.int32()),  # N', how many neighbours' captions name it
+        ("cluster", pa.int32()),  # semantic cluster; -1: not clustered
+        ("rule", pa.string()),  # who put it there
+    ]
+)
+SUPERVISION = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("kept", pa.bool_()),
+        ("drop_reason", pa.string()),
+        ("concepts", pa.list_(CONCEPT)),
+    ]
+)
 """What models learn from. Rows are marked, never deleted."""
 
-SEGMENT_TEXT = pa.struct([
-    ("text", pa.string()),
-    ("kind", pa.string()),  # phrase or expression (of a caption), concept (curated)
-    ("score", pa.float32()),  # of the best of its boxes
-    ("caption", pa.int16()),  # whose text it is there: number of the caption, the generated one last; -1 of none
-    ("count", pa.int32()),  # how many boxes gave the segment this text
-])  # fmt: skip
-SEGMENTS = pa.schema([
-    ("uid", pa.string()),
-    ("segment_id", pa.string()),  # sha1 of uid and RLE
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("rle", pa.string()),  # COCO compressed RLE, column-major
-    ("bbox", pa.list_(pa.float32(), 4)),  # x, y, width, height in pixels
-    ("area", pa.int32()),
-    ("stability", pa.float32()),
-    ("score", pa.float32()),  # grounding score
-    ("full_image", pa.bool_()),
-    ("source", pa.string()),  # grounder+segmenter
-    ("texts", pa.list_(SEGMENT_TEXT)),
-])  # fmt: skip
+SEGMENT_TEXT = pa.struct(
+    [
+        ("text", pa.string()),
+        ("kind", pa.string()),  # phrase or expression (of a caption), concept (curated)
+        ("score", pa.float32()),  # of the best of its boxes
+        (
+            "caption",
+            pa.int16(),
+        ),  # whose text it is there: number of the caption, the generated one last; -1 of none
+        ("count", pa.int32()),  # how many boxes gave the segment this text
+    ]
+)
+SEGMENTS = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("segment_id", pa.string()),  # sha1 of uid and RLE
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("rle", pa.string()),  # COCO compressed RLE, column-major
+        ("bbox", pa.list_(pa.float32(), 4)),  # x, y, width, height in pixels
+        ("area", pa.int32()),
+        ("stability", pa.float32()),
+        ("score", pa.float32()),  # grounding score
+        ("full_image", pa.bool_()),
+        ("source", pa.string()),  # grounder+segmenter
+        ("texts", pa.list_(SEGMENT_TEXT)),
+    ]
+)
 """One row per segment, each with all texts that name it (USE)."""
 
 
@@ -123,11 +168,15 @@ class Corpus:
     Attributes:
         uid: [N] 32 hex digits.
         caption: [N] strings.
-        image_embedding: [N, D] float32, L2-normalised, in the space of `concept_embedding`. Rows of the training
-            split are cross-fitted: embedded by an alignment that never saw their caption.
-        image_feature: [N, P] frozen image features before any alignment with text (memory-mapped where large).
-        neighbours: [N, K] int32 rows of this corpus, most similar images first, never the row itself; -1 pads.
-        caption_neighbours: [N, K'] int32 rows whose captions are most similar to image i, never its own; -1 pads.
+        image_embedding: [N, D] float32, L2-normalised, in the space of `concept_embedding`. Rows of
+            the training split are cross-fitted: embedded by an alignment that never saw their
+            caption.
+        image_feature: [N, P] frozen image features before any alignment with text (memory-mapped
+            where large).
+        neighbours: [N, K] int32 rows of this corpus, most similar images first, never the row
+            itself; -1 pads.
+        caption_neighbours: [N, K'] int32 rows whose captions are most similar to image i, never its
+            own; -1 pads.
         vocabulary: [C] concepts, most frequent first.
         concept_embedding: [C, D] float32, L2-normalised embeddings of the prompted concepts t_m.
         named: [N, C] scipy CSR bool: does caption i name concept c?
@@ -163,7 +212,8 @@ class Concept:
 
 @dataclass(frozen=True)
 class Supervision:
-    """What models learn from, row by row of a corpus: its archive of concepts, and whether the row is used.
+    """What models learn from, row by row of a corpus: its archive of concepts, and whether the row
+    is used.
 
     Attributes:
         uid: [N] ids, in corpus order.
@@ -187,16 +237,24 @@ class Supervision:
 
     def to_table(self) -> pa.Table:
         """The rows as an Arrow table of schema SUPERVISION."""
-        columns = [list(self.uid), list(self.kept), [r or None for r in self.drop_reason],
-                   [[vars(c) for c in row] for row in self.concepts]]
-        return pa.table([pa.array(v, f.type) for v, f in zip(columns, SUPERVISION, strict=True)], schema=SUPERVISION)
+        columns = [
+            list(self.uid),
+            list(self.kept),
+            [r or None for r in self.drop_reason],
+            [[vars(c) for c in row] for row in self.concepts],
+        ]
+        return pa.table(
+            [pa.array(v, f.type) for v, f in zip(columns, SUPERVISION, strict=True)],
+            schema=SUPERVISION,
+        )
 
     @staticmethod
     def from_table(table: pa.Table) -> Supervision:
         """The inverse of `to_table`."""
         rows = table.to_pydict()
         return Supervision(
-            np.array(rows["uid"], dtype=object), np.array(rows["kept"], bool),
+            np.array(rows["uid"], dtype=object),
+            np.array(rows["kept"], bool),
             [r or "" for r in rows["drop_reason"]],
             [tuple(Concept(**c) for c in row) for row in rows["concepts"]],
         )
@@ -207,14 +265,17 @@ class Inputs:
     """What a model segments. B images; S regions, F features a region.
 
     Attributes:
-        regions: [B, S, F] frozen features pooled over class-agnostic regions; S is 0 where a model reads pixels.
+        regions: [B, S, F] frozen features pooled over class-agnostic regions; S is 0 where a model
+            reads pixels.
         region_mask: [B, S] bool, False pads.
         labels: [B, h, w] integer, which region each cell of a grid over the image belongs to.
         size: (height, width) of the mask logits wanted, in pixels.
-        image: [B, 3, H, W] float32 pixels, normalised by ImageNet's mean and deviation; None where nobody needs them.
-        dense: [B, gh, gw, F] frozen features of a grid over the image; None where no model needs them.
-        masks: [B, M, h, w] bool class-agnostic masks on a grid over the image, which may overlap; empty ones pad. None
-            where regions take their part.
+        image: [B, 3, H, W] float32 pixels, normalised by ImageNet's mean and deviation; None where
+            nobody needs them.
+        dense: [B, gh, gw, F] frozen features of a grid over the image; None where no model needs
+            them.
+        masks: [B, M, h, w] bool class-agnostic masks on a grid over the image, which may overlap;
+            empty ones pad. None where regions take their part.
     """
 
     regions: Tensor
@@ -233,31 +294,38 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a model trains on. B images, S regions an image, L texts drawn for it, D text and F region dimensions.
+    """What a model trains on. B images, S regions an image, L texts drawn for it, D text and F
+    region dimensions.
 
-    Concepts are numbers of the vocabulary; who may be a negative of whom is decided from them after all ranks'
-    batches were gathered.
+    Concepts are numbers of the vocabulary; who may be a negative of whom is decided from them after
+    all ranks' batches were gathered.
 
     Attributes:
-        regions: [B, S, F] frozen features pooled over class-agnostic regions; S is 0 where the model reads pixels.
+        regions: [B, S, F] frozen features pooled over class-agnostic regions; S is 0 where the
+            model reads pixels.
         region_mask: [B, S] bool, False pads.
         caption_embedding: [B, D] frozen text embeddings of the captions.
         caption_concepts: [B, K] int64, concepts that the caption names, -1 pads.
         text_embedding: [B, L, D] frozen text embeddings of the concepts drawn in this step.
         text_concept: [B, L] int64, those concepts, -1 where fewer than L could be drawn.
         archive: [B, M] int64, concepts that image i may show: they are no negatives of it; -1 pads.
-        image: [B, 3, H, W] float32 pixels, augmented and normalised; None where the model needs none.
+        image: [B, 3, H, W] float32 pixels, augmented and normalised; None where the model needs
+            none.
         dense: [B, gh, gw, F] frozen features of a grid over the image; None likewise.
-        caption_tokens, text_tokens: [B, T] and [B, L, T'] int64 token numbers, 0 pads; None where texts are frozen.
-        name_tokens: [B, L, T''] int64 of the drawn concepts' names alone, for models that learn their prompt.
-        caption_words: [B, T] int64 the concept that each token of `caption_tokens` belongs to, -1 for none.
-        masked_embedding: [B, D] frozen embeddings of the captions with their entities masked; None where the model
-            asks for none, or reads tokens.
-        masked_tokens, answer_tokens: [B, T] int64 of those captions, and of a sentence with the drawn concepts.
-        masked_target: [B, T] int64 the concept behind each masked token, -1 elsewhere; of embeddings [B, K] those of a
-            caption in order.
-        segment_masks: [B, S', gh, gw] how much of each cell of `dense` lies in a segment; None where the model asks for
-            no segments with texts, likewise the three below.
+        caption_tokens, text_tokens: [B, T] and [B, L, T'] int64 token numbers, 0 pads; None where
+            texts are frozen.
+        name_tokens: [B, L, T''] int64 of the drawn concepts' names alone, for models that learn
+            their prompt.
+        caption_words: [B, T] int64 the concept that each token of `caption_tokens` belongs to, -1
+            for none.
+        masked_embedding: [B, D] frozen embeddings of the captions with their entities masked; None
+            where the model asks for none, or reads tokens.
+        masked_tokens, answer_tokens: [B, T] int64 of those captions, and of a sentence with the
+            drawn concepts.
+        masked_target: [B, T] int64 the concept behind each masked token, -1 elsewhere; of
+            embeddings [B, K] those of a caption in order.
+        segment_masks: [B, S', gh, gw] how much of each cell of `dense` lies in a segment; None
+            where the model asks for no segments with texts, likewise the three below.
         segment_embedding: [B, S', D] frozen embeddings of the text drawn for each in this step.
         segment_text: [B, S'] int64 which text that is, equal numbers for equal texts; -1 pads.
         segment_texts: [B, S', K'] int64 all texts that name the segment, -1 pads.
@@ -287,7 +355,9 @@ class Batch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Every tensor changed alike: moved to a device, its rows chosen."""
-        return dataclasses.replace(self, **{k: change(v) for k, v in vars(self).items() if v is not None})
+        return dataclasses.replace(
+            self, **{k: change(v) for k, v in vars(self).items() if v is not None}
+        )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Regions of all pictures of a corpus and their pooled features, shard by shard, in parallel.
 
-For shard NNNNN: labels/labels_NNNNN.npy (uint8 [n, side, side]), pooled/pooled_NNNNN.npy (float16 [n, max_regions,
-F + 7], zeros after the last region) and count/count_NNNNN.npy (uint8 [n]), rows in the order of the shard's successful
-pairs. A shard that has all three, of as many rows, is finished.
+For shard NNNNN: labels/labels_NNNNN.npy (uint8 [n, side, side]), pooled/pooled_NNNNN.npy (float16
+[n, max_regions, F + 7], zeros after the last region) and count/count_NNNNN.npy (uint8 [n]), rows in
+the order of the shard's successful pairs. A shard that has all three, of as many rows, is finished.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from captionseg.segmenters.pooling import GEOMETRY, pool_regions
 from captionseg.storage import lacking, read_array, remove_parts, write_array
 
 
-def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
-                  runtime: RuntimeParams = HERE) -> dict[str, float]:
+def write_regions(
+    pairs: Path, features: Path, out: Path, *, maker: RegionMaker, runtime: RuntimeParams = HERE
+) -> dict[str, float]:
     """Make what is missing of the regions of a corpus.
 
     Args:
@@ -41,8 +42,10 @@ def write_regions(pairs: Path, features: Path, out: Path, *, maker: RegionMaker,
         UserError: if the features do not belong to the pairs.
     """
     images = Counter(read_pairs(pairs)["shard"].to_pylist())
-    wanted = {s: {out / name / f"{name}_{s}.npy": count for name in ("labels", "pooled", "count")}
-              for s, count in images.items()}  # fmt: skip
+    wanted = {
+        s: {out / name / f"{name}_{s}.npy": count for name in ("labels", "pooled", "count")}
+        for s, count in images.items()
+    }
     missing = [s for s, files in wanted.items() if lacking(files)]
     work = functools.partial(shard_regions, pairs, features, out, maker)
     with tqdm(total=len(missing), desc="regions", unit="shard") as bar:
@@ -59,7 +62,9 @@ def shard_regions(pairs: Path, features: Path, out: Path, maker: RegionMaker, sh
     """Regions of one shard. See `write_regions`."""
     dense = features / "dense" / f"dense_{shard}.npy"
     if not dense.exists():
-        raise UserError(f"{dense}: no features for shard {shard}; run the stage index on these pairs first")
+        raise UserError(
+            f"{dense}: no features for shard {shard}; run the stage index on these pairs first"
+        )
     maps = read_array(dense)
     labels = np.zeros((len(maps), maker.side, maker.side), np.uint8)
     pooled = np.zeros((len(maps), maker.max_regions, maps.shape[3] + GEOMETRY), np.float16)
@@ -74,8 +79,8 @@ def shard_regions(pairs: Path, features: Path, out: Path, maker: RegionMaker, sh
         pooled[row - 1, :count] = pool_regions(maps[row - 1], regions, count)
     if row != len(maps):
         raise UserError(
-            f"{dense}: {len(maps)} rows, but shard {shard} of {pairs} has other images; run the stage "
-            "index on these pairs again"
+            f"{dense}: {len(maps)} rows, but shard {shard} of {pairs} has other images; run the "
+            "stage index on these pairs again"
         )
     write_array(labels, out / "labels" / f"labels_{shard}.npy")
     write_array(pooled, out / "pooled" / f"pooled_{shard}.npy")

@@ -45,8 +45,12 @@ def too_long(texts: Iterable[str], context: int) -> None:
         _gathered.extend((text, context) for text in new)
     elif new:
         count = "1 text is" if len(new) == 1 else f"{len(new)} texts are"
-        log.warning("%s longer than the %d tokens that the text encoder reads, the rest is left "
-                    "out: %s", count, context, examples(new))  # fmt: skip
+        log.warning(
+            "%s longer than the %d tokens that the text encoder reads, the rest is left out: %s",
+            count,
+            context,
+            examples(new),
+        )
 
 
 @contextlib.contextmanager

@@ -21,15 +21,31 @@ from safetensors import SafetensorError
 
 from captionseg.records import UserError, one_line
 
-TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
-           errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR,
-           errno.EEXIST)  # fmt: skip
+TROUBLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ESTALE,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)
 """Of disks and of users' folders: nothing that a stage could do about."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not."""
+    """A temporary name beside `path`, renamed to it when the block ends well and removed when it
+    does not.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -41,20 +57,32 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
-            error.filename, error.filename2 = str(path), None  # a full disk names no file, others one that is gone
+            error.filename, error.filename2 = (
+                str(path),
+                None,
+            )  # a full disk names no file, others one that is gone
         raise
 
 
 def trouble(error: OSError) -> str:
-    """What is wrong with the files of this machine, in one line; empty where it rather is a mistake of ours."""
+    """What is wrong with the files of this machine, in one line; empty where it rather is a mistake
+    of ours.
+    """
     if error.errno not in TROUBLE:
         return ""
     name = error.filename if isinstance(error.filename, str) else os.fsdecode(error.filename or "")
-    advice = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EACCES: "see who may read and write there",
-              errno.EPERM: "see who may read and write there", errno.EROFS: "work where you may write"}  # fmt: skip
+    advice = {
+        errno.ENOSPC: "make room",
+        errno.EDQUOT: "make room",
+        errno.EACCES: "see who may read and write there",
+        errno.EPERM: "see who may read and write there",
+        errno.EROFS: "work where you may write",
+    }
     where = f"{name}: " if name else ""
-    return one_line(f"{where}{os.strerror(error.errno)}; {advice.get(error.errno, 'mend that')}, then run it again: "
-                    "what is finished is kept")  # fmt: skip
+    return one_line(
+        f"{where}{os.strerror(error.errno)}; {advice.get(error.errno, 'mend that')}, then run it "
+        "again: what is finished is kept"
+    )
 
 
 def remove_parts(folder: Path | str) -> None:
@@ -71,13 +99,17 @@ def write_table(table: pa.Table, path: Path | str) -> None:
 
 def write_array(array: np.ndarray, path: Path | str) -> None:
     """Write an `.npy` file atomically."""
-    # w+b, not wb: into that numpy writes by C's own functions, whose error does not say that the disk is full.
+    # w+b, not wb: into that numpy writes by C's own functions, whose error does not say that the
+    # disk is full.
     with atomic_path(path) as part, part.open("w+b") as stream:
         np.save(stream, array, allow_pickle=False)
 
 
-def write_tensors(tensors: Mapping[str, Any], path: Path | str, metadata: dict[str, str] | None = None) -> None:
-    """Write arrays of numpy or tensors of torch as safetensors, atomically, for whom the umask says.
+def write_tensors(
+    tensors: Mapping[str, Any], path: Path | str, metadata: dict[str, str] | None = None
+) -> None:
+    """Write arrays of numpy or tensors of torch as safetensors, atomically, for whom the umask
+    says.
 
     safetensors' own `save_file` makes a file that its owner alone can read.
     """
@@ -95,14 +127,16 @@ def write_json(value: Any, path: Path | str) -> None:
         part.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-# ------------------------------------------------------------------------------------------------ reading
+# ------------------------------------------------------------------------------------------------
+# reading
 
 AGAIN = "delete it and run `dvc repro`, which makes it anew"
 
 
 @contextlib.contextmanager
 def readable(path: Path | str, todo: str = AGAIN) -> Iterator[None]:
-    """Around whatever reads a file: that it is missing, cut off or no such file is one line that names it.
+    """Around whatever reads a file: that it is missing, cut off or no such file is one line that
+    names it.
 
     Args:
         path: of the file.
@@ -115,10 +149,23 @@ def readable(path: Path | str, todo: str = AGAIN) -> Iterator[None]:
         yield
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file; {todo.removeprefix('delete it and ')}") from None
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError,
-            csv.Error, pa.ArrowException, SafetensorError) as error:  # fmt: skip
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+        csv.Error,
+        pa.ArrowException,
+        SafetensorError,
+    ) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UserError(f"{path}: cannot be read ({one_line(reason) or type(error).__name__}); {todo}") from None
+        raise UserError(
+            f"{path}: cannot be read ({one_line(reason) or type(error).__name__}); {todo}"
+        ) from None
 
 
 def read_json(path: Path | str, *, todo: str = AGAIN) -> dict[str, Any]:
@@ -134,9 +181,15 @@ def read_json(path: Path | str, *, todo: str = AGAIN) -> dict[str, Any]:
     return found
 
 
-def read_table(path: Path | str, *, schema: pa.Schema | None = None, columns: Sequence[str] | None = None,
-               todo: str = AGAIN) -> pa.Table:  # fmt: skip
-    """A parquet file. Nothing is made up: a column that is asked for is there, with the type it should have.
+def read_table(
+    path: Path | str,
+    *,
+    schema: pa.Schema | None = None,
+    columns: Sequence[str] | None = None,
+    todo: str = AGAIN,
+) -> pa.Table:
+    """A parquet file. Nothing is made up: a column that is asked for is there, with the type it
+    should have.
 
     Args:
         path: of the file.
@@ -149,14 +202,18 @@ def read_table(path: Path | str, *, schema: pa.Schema | None = None, columns: Se
     """
     with readable(path, todo), pq.ParquetFile(path, page_checksum_verification=True) as file:
         found = file.schema_arrow
-        names = list(columns if columns is not None else (found if schema is None else schema).names)
+        names = list(
+            columns if columns is not None else (found if schema is None else schema).names
+        )
         check_columns(found, path, names, schema, todo)
         return file.read(columns=names).select(names)
 
 
-def batches_of(path: Path | str, columns: Sequence[str], size: int, *,
-               schema: pa.Schema) -> Iterator[pa.RecordBatch]:  # fmt: skip
-    """The rows of a parquet file, at most `size` at a time; columns and errors as in `read_table`."""
+def batches_of(
+    path: Path | str, columns: Sequence[str], size: int, *, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a parquet file, at most `size` at a time; columns and errors as in
+    `read_table`."""
     with readable(path):
         file = pq.ParquetFile(path, page_checksum_verification=True)
     with file:
@@ -170,15 +227,23 @@ def batches_of(path: Path | str, columns: Sequence[str], size: int, *,
             yield batch
 
 
-def check_columns(found: pa.Schema, path: Path | str, names: Sequence[str], schema: pa.Schema | None,
-                  todo: str = AGAIN) -> None:  # fmt: skip
+def check_columns(
+    found: pa.Schema,
+    path: Path | str,
+    names: Sequence[str],
+    schema: pa.Schema | None,
+    todo: str = AGAIN,
+) -> None:
     """Raises UserError for a column that is missing, or of another type than in `schema`."""
     if missing := [name for name in names if name not in found.names]:
         raise UserError(f"{path}: it has no column {', '.join(missing)}; {todo}")
     for name in names if schema is not None else ():
         assert schema is not None
         if not found.field(name).type.equals(schema.field(name).type):
-            raise UserError(f"{path}: column {name} is {found.field(name).type}, not {schema.field(name).type}; {todo}")
+            raise UserError(
+                f"{path}: column {name} is {found.field(name).type}, not "
+                f"{schema.field(name).type}; {todo}"
+            )
 
 
 def read_array(path: Path | str, *, rows: int | None = None, todo: str = AGAIN) -> np.ndarray:
@@ -193,7 +258,9 @@ def read_array(path: Path | str, *, rows: int | None = None, todo: str = AGAIN) 
         UserError: if it is damaged, longer or shorter than it says, or of other rows.
     """
     with readable(path, todo):
-        found = np.lib.format.open_memmap(path, mode="r")  # np.load would look for archives and pickles, too
+        found = np.lib.format.open_memmap(
+            path, mode="r"
+        )  # np.load would look for archives and pickles, too
         if found.size and found.offset + found.nbytes != os.path.getsize(path):
             raise ValueError("it is longer than its header says")
         if rows is not None and (found.ndim == 0 or len(found) != rows):
@@ -207,11 +274,15 @@ def listed(folder: Path | str, suffix: str) -> list[Path]:
     Raises:
         UserError: for one whose suffix is in other letters, since it would be lost without a word.
     """
-    files = sorted(path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(suffix))
+    files = sorted(
+        path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(suffix)
+    )
     if odd := [path for path in files if not path.name.endswith(suffix)]:
         raise UserError(f"{odd[0]}: its name should end in {suffix}, in small letters; rename it")
     if not files:
-        raise UserError(f"no {suffix[1:]} files in {folder}: run the stage that writes it first (`dvc repro`)")
+        raise UserError(
+            f"no {suffix[1:]} files in {folder}: run the stage that writes it first (`dvc repro`)"
+        )
     return files
 
 
@@ -225,15 +296,22 @@ def of_shards(folder: Path | str, suffix: str, names: Collection[str]) -> list[P
     wanted = [f"{name}{suffix}" for name in names]
     if missing := [name for name in wanted if name not in set(there)]:
         more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
-        raise UserError(f"{Path(folder) / missing[0]}: no such file{more}, so that rows are lost; run `dvc repro`, "
-                        "which makes it anew")
+        raise UserError(
+            f"{Path(folder) / missing[0]}: no such file{more}, so that rows are lost; run `dvc "
+            "repro`, which makes it anew"
+        )
     if odd := sorted(set(there) - set(wanted)):
         raise UserError(f"{Path(folder) / odd[0]}: of no shard of these data; {AGAIN}")
     return [Path(folder) / name for name in wanted]
 
 
-def read_tables(folder: Path | str, *, columns: Sequence[str] | None = None, schema: pa.Schema | None = None,
-                shards: Collection[str] | None = None) -> pa.Table:  # fmt: skip
+def read_tables(
+    folder: Path | str,
+    *,
+    columns: Sequence[str] | None = None,
+    schema: pa.Schema | None = None,
+    shards: Collection[str] | None = None,
+) -> pa.Table:
     """All parquet files of a folder, in name order, as one table.
 
     Args:
@@ -258,22 +336,28 @@ def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> lis
 
     Args:
         folder: NAME with the files NAME_SHARD.npy.
-        rows: shard -> how many rows its file must have, in the order of the shards. Without it a file that is missing
-            shifts all rows after it to other pictures, so it is given wherever rows have an owner.
+        rows: shard -> how many rows its file must have, in the order of the shards. Without it a
+            file that is missing shifts all rows after it to other pictures, so it is given wherever
+            rows have an owner.
 
     Raises:
-        UserError: if there is none, one is missing or damaged, or has other rows or another form than it should.
+        UserError: if there is none, one is missing or damaged, or has other rows or another form
+            than it should.
     """
     if rows is None:
         files = listed(folder, ".npy")
         arrays = [read_array(file) for file in files]
     else:
         files = of_shards(folder, ".npy", [f"{Path(folder).name}_{shard}" for shard in rows])
-        arrays = [read_array(file, rows=count) for file, count in zip(files, rows.values(), strict=True)]
+        arrays = [
+            read_array(file, rows=count) for file, count in zip(files, rows.values(), strict=True)
+        ]
     for file, array in zip(files, arrays, strict=True):
         if (array.shape[1:], array.dtype) != (arrays[0].shape[1:], arrays[0].dtype):
-            raise UserError(f"{file}: {array.dtype}{list(array.shape[1:])} a row, where {files[0].name} has "
-                            f"{arrays[0].dtype}{list(arrays[0].shape[1:])}; {AGAIN}")
+            raise UserError(
+                f"{file}: {array.dtype}{list(array.shape[1:])} a row, where {files[0].name} has "
+                f"{arrays[0].dtype}{list(arrays[0].shape[1:])}; {AGAIN}"
+            )
     return arrays
 
 
@@ -283,7 +367,9 @@ def read_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> np
 
 
 def rows_in(path: Path | str) -> int | None:
-    """Rows of an `.npy` or a parquet file, by its header; None where there is no such file, or part of one."""
+    """Rows of an `.npy` or a parquet file, by its header; None where there is no such file, or part
+    of one.
+    """
     try:
         if str(path).endswith(".npy"):
             return len(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -295,10 +381,14 @@ def rows_in(path: Path | str) -> int | None:
 
 
 def lacking(wanted: Mapping[Path, int]) -> str:
-    """The first of some files that has not the rows that it should have, in words; empty where all have."""
+    """The first of some files that has not the rows that it should have, in words; empty where all
+    have.
+    """
     for path, count in wanted.items():
         if (found := rows_in(path)) != count:
-            return f"{path}: " + ("missing, or torn" if found is None else f"{found} rows, expected {count}")
+            return f"{path}: " + (
+                "missing, or torn" if found is None else f"{found} rows, expected {count}"
+            )
     return ""
 
 
@@ -312,9 +402,13 @@ def digest(files: Sequence[Path]) -> str:
     for file in files:
         try:
             with file.open("rb") as stream:
-                total.update(f"{file.name}\0".encode() + hashlib.file_digest(stream, "sha256").digest())
+                total.update(
+                    f"{file.name}\0".encode() + hashlib.file_digest(stream, "sha256").digest()
+                )
         except OSError:
-            raise UserError(f"{file}: no such file; run the stage that writes it first (`dvc repro`)") from None
+            raise UserError(
+                f"{file}: no such file; run the stage that writes it first (`dvc repro`)"
+            ) from None
     return total.hexdigest()
 
 
@@ -326,6 +420,5 @@ def package_path(package: str, inside: str) -> Path:
     """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"package {package} is not installed: "
-                        "pip install -r requirements.lock")
+        raise UserError(f"package {package} is not installed: pip install -r requirements.lock")
     return Path(spec.submodule_search_locations[0]) / inside

@@ -1,4 +1,5 @@
-"""What a command owes to the terminal: one line for a mistake, letters that it can show, an end that is one.
+"""What a command owes to the terminal: one line for a mistake, letters that it can show, an end
+that is one.
 
 Nothing heavy is imported here: --help comes at once.
 """
@@ -46,11 +47,16 @@ def mistake(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
-        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        where = (
+            f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        )
         return f"{where}{error.strerror or error}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory; ask for fewer labels, or take smaller pictures"
-    if type(error).__module__.partition(".")[0] in ("pyarrow", "safetensors"):  # a file that is torn
+    if type(error).__module__.partition(".")[0] in (
+        "pyarrow",
+        "safetensors",
+    ):  # a file that is torn
         return one_line(error)
     return ""
 
@@ -72,7 +78,9 @@ def ended(code: int, text: str = "") -> int:
     return code
 
 
-def number(option: str, *, low: float = -math.inf, high: float = math.inf) -> Callable[[str], float]:
+def number(
+    option: str, *, low: float = -math.inf, high: float = math.inf
+) -> Callable[[str], float]:
     """The type of an option that takes a number in a range, its ends too; never NaN.
 
     Args:

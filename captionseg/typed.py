@@ -1,7 +1,8 @@
 """Plain values, as YAML and JSON have them -> frozen dataclasses, checked.
 
-A fault is one line with its path, what was found and what would be valid; all faults of a value come together. What a
-number may be stands in its annotation, in annotated_types' words: `epochs: Count`, `weight: Annotated[float, Ge(2)]`.
+A fault is one line with its path, what was found and what would be valid; all faults of a value
+come together. What a number may be stands in its annotation, in annotated_types' words: `epochs:
+Count`, `weight: Annotated[float, Ge(2)]`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ class Distinct:
     """Of a list: no value twice."""
 
 
-MOST = 10**9  # of anything that is counted: more is a slip, and does not fit the 32 bits that some libraries count in
+MOST = (
+    10**9
+    # of anything that is counted: more is a slip, and does not fit the 32 bits that some libraries
+    # count in
+)
 
 Count = Annotated[int, Interval(ge=1, le=MOST)]
 Natural = Annotated[int, Interval(ge=0, le=MOST)]
@@ -47,8 +52,10 @@ AboveZero = Annotated[float, Gt(0)]
 ZeroOrMore = Annotated[float, Ge(0)]
 Finite = Annotated[float, Predicate(math.isfinite)]
 Device = Annotated[str, Match(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda, cuda:N")]
-NAME = Match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}",
-             "letters a to z, digits, '-' and '_', a letter or digit first, at most 100")  # fmt: skip
+NAME = Match(
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}",
+    "letters a to z, digits, '-' and '_', a letter or digit first, at most 100",
+)
 Name = Annotated[str, NAME]
 Split = typing.Literal["train", "tune", "test"]
 Template = Annotated[str, Match(r"[^{}]*\{\}[^{}]*", "a text with one {} in it")]
@@ -89,14 +96,18 @@ def check_keys(values: Any, valid: Iterable[str], where: str) -> None:
     names = list(valid)
     if not isinstance(values, Mapping):
         raise UserError(f"{where}: expected keys ({', '.join(names)}), found {values!r}")
-    faults = [f"{where}.{one_line(key)}: unknown parameter{meant(key, names)} (valid: {', '.join(names)})"
-              for key in values if key not in names]  # fmt: skip
+    faults = [
+        f"{where}.{one_line(key)}: unknown parameter{meant(key, names)} (valid: {', '.join(names)})"
+        for key in values
+        if key not in names
+    ]
     if faults:
         raise UserError("\n".join(faults))
 
 
 def build(kind: Any, value: Any, where: str, default: Any = dataclasses.MISSING) -> Any:
-    """`value` from YAML as `kind`: a dataclass, a union with None, a Literal, a container of those, or a scalar.
+    """`value` from YAML as `kind`: a dataclass, a union with None, a Literal, a container of those,
+    or a scalar.
 
     Args:
         kind: as annotated; what Annotated says of ranges, lengths and patterns is checked.
@@ -120,7 +131,10 @@ def build(kind: Any, value: Any, where: str, default: Any = dataclasses.MISSING)
         return build(next(a for a in args if a is not type(None)), value, where, default)
     if origin is typing.Literal:
         if value not in args:
-            raise UserError(f"{where}: {value!r} is not valid (valid: {', '.join(map(str, args))}){meant(value, args)}")
+            raise UserError(
+                f"{where}: {value!r} is not valid (valid: "
+                f"{', '.join(map(str, args))}){meant(value, args)}"
+            )
         return value
     if origin in (dict, list, tuple):
         return _build_container(origin, args, value, where)
@@ -128,7 +142,8 @@ def build(kind: Any, value: Any, where: str, default: Any = dataclasses.MISSING)
 
 
 def replaced(value: Any, changes: Mapping[str, Any], where: str) -> Any:
-    """A dataclass with some of its fields changed, those of dataclasses inside it too; `changes` are plain values.
+    """A dataclass with some of its fields changed, those of dataclasses inside it too; `changes`
+    are plain values.
 
     Raises:
         UserError: a line for each fault, with its dotted path.
@@ -140,8 +155,11 @@ def replaced(value: Any, changes: Mapping[str, Any], where: str) -> Any:
         old = getattr(value, key)
         deeper = dataclasses.is_dataclass(old) and isinstance(change, Mapping)
         path = f"{where}.{key}"
-        makers[key] = (functools.partial(replaced, old, change, path) if deeper
-                       else functools.partial(build, hints[key], change, path, old))  # fmt: skip
+        makers[key] = (
+            functools.partial(replaced, old, change, path)
+            if deeper
+            else functools.partial(build, hints[key], change, path, old)
+        )
     return _made(functools.partial(dataclasses.replace, value), gathered(makers), where)
 
 
@@ -149,7 +167,9 @@ def _build_container(origin: Any, args: tuple[Any, ...], value: Any, where: str)
     if origin is dict:
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: expected a mapping, found {value!r}")
-        return gathered({k: functools.partial(_build_entry, args[1], k, v, where) for k, v in value.items()})
+        return gathered(
+            {k: functools.partial(_build_entry, args[1], k, v, where) for k, v in value.items()}
+        )
     if not isinstance(value, list):
         raise UserError(f"{where}: expected a list, found {value!r}")
     makers = {i: functools.partial(build, args[0], v, f"{where}.{i}") for i, v in enumerate(value)}
@@ -169,12 +189,19 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
             if field.default is field.default_factory is dataclasses.MISSING:
                 makers[name] = functools.partial(_missing, path)
             continue
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        default = (
+            field.default
+            if field.default_factory is dataclasses.MISSING
+            else field.default_factory()
+        )
         # a dataclass whose fields are not all given keeps the rest
-        makers[name] = (functools.partial(replaced, default, value[name] or {}, path)
-                        if dataclasses.is_dataclass(default) and not isinstance(default, type)
-                        and field.default_factory is not dataclasses.MISSING
-                        else functools.partial(build, hints[name], value[name], path, default))  # fmt: skip
+        makers[name] = (
+            functools.partial(replaced, default, value[name] or {}, path)
+            if dataclasses.is_dataclass(default)
+            and not isinstance(default, type)
+            and field.default_factory is not dataclasses.MISSING
+            else functools.partial(build, hints[name], value[name], path, default)
+        )
     built = gathered(makers)
     del built[""]
     return _made(kind, built, where)
@@ -195,7 +222,9 @@ def _made(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> An
 def _build_entry(kind: Any, key: Any, value: Any, where: str) -> Any:
     """One value of a mapping, whose keys are text: YAML reads 1, no and null as something else."""
     if not isinstance(key, str):
-        raise UserError(f"{where}.{key}: a name is text, and YAML reads {type(key).__name__}; put it in quotes")
+        raise UserError(
+            f"{where}.{key}: a name is text, and YAML reads {type(key).__name__}; put it in quotes"
+        )
     return build(kind, value, f"{where}.{one_line(key)}")
 
 
@@ -213,9 +242,16 @@ def _build_scalar(kind: Any, value: Any, where: str) -> Any:
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     hint = ""
-    if kind is float and isinstance(value, str) and re.fullmatch(r"[+-]?\d+e[+-]?\d+", value.lower()):
+    if (
+        kind is float
+        and isinstance(value, str)
+        and re.fullmatch(r"[+-]?\d+e[+-]?\d+", value.lower())
+    ):
         mantissa, exponent = value.lower().split("e")
-        hint = f", which is text to YAML; write {mantissa}.0e{exponent if exponent[0] in '+-' else '+' + exponent}"
+        hint = (
+            ", which is text to YAML; write "
+            f"{mantissa}.0e{exponent if exponent[0] in '+-' else '+' + exponent}"
+        )
     raise UserError(f"{where}: expected {kind.__name__}, found {value!r}{hint}")
 
 
@@ -223,18 +259,28 @@ def _check(value: Any, rules: Iterable[Any], where: str, default: Any) -> None:
     """What Annotated says of a value.
 
     Raises:
-        UserError: naming the path, the value, what would be valid and, where there is one, the default.
+        UserError: naming the path, the value, what would be valid and, where there is one, the
+            default.
     """
-    flat = [one for rule in rules for one in (rule if isinstance(rule, GroupedMetadata) else [rule])]
+    flat = [
+        one for rule in rules for one in (rule if isinstance(rule, GroupedMetadata) else [rule])
+    ]
     ranges = [one for one in flat if type(one) in _RANGES]
     if not all(_RANGES[type(one)][2](value, getattr(one, _RANGES[type(one)][0])) for one in ranges):
-        raise UserError(f"{where}: {value!r} is out of range (valid: {_words(ranges)}{_default(default)})")
+        raise UserError(
+            f"{where}: {value!r} is out of range (valid: {_words(ranges)}{_default(default)})"
+        )
     for rule in flat:
         if isinstance(rule, Match) and not re.fullmatch(rule.pattern, value):
-            raise UserError(f"{where}: {one_line(repr(value))} is not valid (valid: {rule.words}{_default(default)})")
+            raise UserError(
+                f"{where}: {one_line(repr(value))} is not valid (valid: "
+                f"{rule.words}{_default(default)})"
+            )
         if isinstance(rule, MinLen) and len(value) < rule.min_length:
-            raise UserError(f"{where}: give at least {'one' if rule.min_length == 1 else rule.min_length}, found "
-                            f"{value!r}{_default(default)}")  # fmt: skip
+            raise UserError(
+                f"{where}: give at least {'one' if rule.min_length == 1 else rule.min_length}, "
+                f"found {value!r}{_default(default)}"
+            )
         if isinstance(rule, Distinct) and len({repr(one) for one in value}) < len(value):
             twice = next(one for i, one in enumerate(value) if one in value[:i])
             raise UserError(f"{where}: {twice!r} is given twice in {list(value)!r}; leave one out")

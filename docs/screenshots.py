@@ -1,8 +1,10 @@
-"""Pictures of the services for the documentation: a run in Prefect, recipes in MLflow, the validation page.
+"""Pictures of the services for the documentation: a run in Prefect, recipes in MLflow, the
+validation page.
 
     make screenshots            # services, one run of the flow, then this
 
-Needs a Chromium on the PATH (Debian: apt-get install chromium) and `pip install playwright`, which drives it.
+Needs a Chromium on the PATH (Debian: apt-get install chromium) and `pip install playwright`, which
+drives it.
 """
 
 from __future__ import annotations
@@ -34,11 +36,17 @@ def prefect_page(server: str) -> str:
     Raises:
         LookupError: there is none.
     """
-    asked = {"flows": {"name": {"any_": ["reproduce"]}}, "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
-             "sort": "END_TIME_DESC", "limit": 1}  # fmt: skip
+    asked = {
+        "flows": {"name": {"any_": ["reproduce"]}},
+        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+        "sort": "END_TIME_DESC",
+        "limit": 1,
+    }
     runs = ask(f"{server}/api/flow_runs/filter", asked)
     if not runs:
-        raise LookupError("no run of the flow ended well: prefect deployment run reproduce/nightly --watch")
+        raise LookupError(
+            "no run of the flow ended well: prefect deployment run reproduce/nightly --watch"
+        )
     return f"{server}/runs/flow-run/{runs[0]['id']}"
 
 
@@ -49,16 +57,27 @@ def mlflow_page(server: str) -> str:
         LookupError: there are none.
     """
     api = f"{server}/api/2.0/mlflow"
-    experiment = ask(f"{api}/experiments/get-by-name?experiment_name=captionseg")["experiment"]["experiment_id"]
-    asked = {"experiment_ids": [experiment], "filter": "tags.role = 'recipe'",
-             "order_by": ["attributes.start_time DESC"], "max_results": 50}  # fmt: skip
+    experiment = ask(f"{api}/experiments/get-by-name?experiment_name=captionseg")["experiment"][
+        "experiment_id"
+    ]
+    asked = {
+        "experiment_ids": [experiment],
+        "filter": "tags.role = 'recipe'",
+        "order_by": ["attributes.start_time DESC"],
+        "max_results": 50,
+    }
     runs = ask(f"{api}/runs/search", asked).get("runs", [])
     tags = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} for run in runs]
     parents = [found["reproduction"] for found in tags]
-    newest = [run["info"]["run_id"] for run, parent in zip(runs, parents, strict=True) if parent == parents[0]]
+    newest = [
+        run["info"]["run_id"]
+        for run, parent in zip(runs, parents, strict=True)
+        if parent == parents[0]
+    ]
     if not newest:
         raise LookupError("MLflow has no recipe yet: make repro")
-    return f"{server}/#/compare-runs?runs={quote(json.dumps(newest))}&experiments={quote(json.dumps([experiment]))}"
+    runs, experiments = (quote(json.dumps(names)) for names in (newest, [experiment]))
+    return f"{server}/#/compare-runs?runs={runs}&experiments={experiments}"
 
 
 def take(pages: dict[str, tuple[str, str]], out: Path, chromium: str) -> None:
@@ -104,21 +123,35 @@ def only_differences(page: Any) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after one line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--prefect", default="http://127.0.0.1:4200", help="(default: %(default)s)")
     parser.add_argument("--mlflow", default="http://127.0.0.1:5000", help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "pictures", help="folder (default: %(default)s)"
+    )
     arguments = parser.parse_args(argv)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     validation = ROOT / "reports" / "validation" / "index.html"
     try:
         if not chromium:
             raise LookupError("no Chromium on the PATH: apt-get install chromium")
         if not validation.exists():
             raise LookupError(f"{validation}: no such page; make repro")
-        take({"prefect": (prefect_page(arguments.prefect), "Completed"),
-              "mlflow": (mlflow_page(arguments.mlflow), "miou"),
-              "validation": (validation.as_uri(), "expectations")}, arguments.out, chromium)  # fmt: skip
+        take(
+            {
+                "prefect": (prefect_page(arguments.prefect), "Completed"),
+                "mlflow": (mlflow_page(arguments.mlflow), "miou"),
+                "validation": (validation.as_uri(), "expectations"),
+            },
+            arguments.out,
+            chromium,
+        )
     except ImportError:
         print("error: playwright is not installed: pip install playwright", file=sys.stderr)
     except (LookupError, httpx.HTTPError) as error:

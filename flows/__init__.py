@@ -1,9 +1,12 @@
-"""When and where: Prefect runs the stages that dvc.yaml names. Flows know no stage and no path of their own."""
+"""When and where: Prefect runs the stages that dvc.yaml names. Flows know no stage and no path of
+their own.
+"""
 
 import os
 from collections.abc import Mapping
 
-# Before anything of Prefect is imported: nothing is reported to anybody, and a slow machine may take its time.
+# Before anything of Prefect is imported: nothing is reported to anybody, and a slow machine may
+# take its time.
 for _name, _value in {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -14,10 +17,16 @@ for _name, _value in {
 
 
 def without_proxy(environ: Mapping[str, str], *hosts: str) -> dict[str, str]:
-    """The variables by which no proxy stands between this machine and itself, or `hosts`; what they said stays."""
+    """The variables by which no proxy stands between this machine and itself, or `hosts`; what they
+    said stays.
+    """
     said = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     names = [name.strip() for name in said.split(",") if name.strip()]
-    names += [name for name in dict.fromkeys(("127.0.0.1", "localhost", "::1", *hosts)) if name not in names]
+    names += [
+        name
+        for name in dict.fromkeys(("127.0.0.1", "localhost", "::1", *hosts))
+        if name not in names
+    ]
     return dict.fromkeys(("no_proxy", "NO_PROXY"), said if "*" in names else ",".join(names))
 
 

@@ -1,8 +1,10 @@
-"""Processes that outlive the command that starts them, and how they and all that came of them are found and ended.
+"""Processes that outlive the command that starts them, and how they and all that came of them are
+found and ended.
 
-Two traces of each: a file with its pid and when that began, since pids come back; and a word in its environment, which
-all its descendants inherit, also those whose parents have died and who changed their process group. The word names the
-folder by its number in the file system: it stays the same where the checkout is renamed, and a copy has another.
+Two traces of each: a file with its pid and when that began, since pids come back; and a word in its
+environment, which all its descendants inherit, also those whose parents have died and who changed
+their process group. The word names the folder by its number in the file system: it stays the same
+where the checkout is renamed, and a copy has another.
 """
 
 from __future__ import annotations
@@ -50,24 +52,41 @@ class Daemon:
         """Whether it runs: this process, not another one with its number."""
         try:
             process = psutil.Process(self.pid)
-            return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - self.started) < 5
+            return (
+                process.status() != psutil.STATUS_ZOMBIE
+                and abs(process.create_time() - self.started) < 5
+            )
         except psutil.NoSuchProcess:
             return False
 
 
 def launch(
-    name: str, command: Sequence[str], *, folder: Path, cwd: Path, env: Mapping[str, str], url: str = ""
+    name: str,
+    command: Sequence[str],
+    *,
+    folder: Path,
+    cwd: Path,
+    env: Mapping[str, str],
+    url: str = "",
 ) -> Daemon:
     """Start `command` in a session of its own, its output at the end of folder/logs/NAME.log."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     (folder / "run").mkdir(exist_ok=True)
     ours = {MARK: f"{place(folder)}:{name}:{folder}", URL: url}
     with _log(folder, name).open("ab") as log:
-        process = subprocess.Popen(["/bin/sh", "-c", f'export {FIRST}=$$; exec "$@"', "sh", *command], cwd=cwd,
-                                   env={**env, **ours}, stdin=subprocess.DEVNULL, stdout=log,
-                                   stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", f'export {FIRST}=$$; exec "$@"', "sh", *command],
+            cwd=cwd,
+            env={**env, **ours},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     process.returncode = 0  # nobody waits for it: no warning that it still runs
-    begun = psutil.Process(process.pid).create_time()  # its environment is not to be read in the midst of an exec
+    begun = psutil.Process(
+        process.pid
+    ).create_time()  # its environment is not to be read in the midst of an exec
     daemon = Daemon(name, process.pid, begun, url, str(_log(folder, name)), str(folder))
     path = _file(folder, name)
     beside = path.with_suffix(".part")
@@ -85,15 +104,24 @@ def place(folder: Path) -> str:
 def running(folder: Path) -> dict[str, Daemon]:
     """The daemons of `folder` that run, by name; also those whose file is gone."""
     ours: dict[int, str] = {process.pid: name for name, process in marked(folder)}
-    found = {name: daemon for name, daemon in known(folder).items()
-             if ours.get(daemon.pid) == name or (_hidden(daemon.pid) and daemon.alive)}  # fmt: skip
+    found = {
+        name: daemon
+        for name, daemon in known(folder).items()
+        if ours.get(daemon.pid) == name or (_hidden(daemon.pid) and daemon.alive)
+    }
     for pid, name in ours.items():
         with contextlib.suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
             environ = process.environ()
             if name not in found and environ.get(FIRST) == str(pid):
-                found[name] = Daemon(name, pid, process.create_time(), environ[URL], str(_log(folder, name)),
-                                     environ[MARK].split(":", 2)[2])  # fmt: skip
+                found[name] = Daemon(
+                    name,
+                    pid,
+                    process.create_time(),
+                    environ[URL],
+                    str(_log(folder, name)),
+                    environ[MARK].split(":", 2)[2],
+                )
     return found
 
 
@@ -119,7 +147,8 @@ def _hidden(pid: int) -> bool:
 
 
 def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:
-    """End all processes of `folder`: SIGTERM, and SIGKILL to those that are still there `grace` seconds later.
+    """End all processes of `folder`: SIGTERM, and SIGKILL to those that are still there `grace`
+    seconds later.
 
     Args:
         folder: as given to launch.
@@ -147,7 +176,9 @@ def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
-                process.send_signal(signal.SIGCONT)  # one that is held hears the other signal only then
+                process.send_signal(
+                    signal.SIGCONT
+                )  # one that is held hears the other signal only then
         until = time.monotonic() + seconds
         while found and time.monotonic() < until:
             time.sleep(0.1)
@@ -158,12 +189,18 @@ def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
 
 
 def marked(folder: Path) -> list[tuple[str, psutil.Process]]:
-    """Daemon by name, process: all that a daemon of `folder` started, or somebody that it started. Not this one."""
+    """Daemon by name, process: all that a daemon of `folder` started, or somebody that it started.
+    Not this one.
+    """
     found, here = [], place(folder)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             of, _, rest = process.environ().get(MARK, "").partition(":")
-            if of == here and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                of == here
+                and process.pid != os.getpid()
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append((rest.partition(":")[0], process))
     return found
 

@@ -1,7 +1,8 @@
 """Reports that git tracks outlive a stage that does not end well.
 
-DVC deletes a stage's outs before it runs. Data comes back from the cache; files that git has and the cache has not
-(`cache: false`) would be missing until the stage ends well, also after a stage that was killed.
+DVC deletes a stage's outs before it runs. Data comes back from the cache; files that git has and
+the cache has not (`cache: false`) would be missing until the stage ends well, also after a stage
+that was killed.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def put_back(root: Path, folder: Path) -> int:
 
 
 def recover(root: Path, say: Callable[[str], None]) -> None:
-    """Put back what a run that was killed could not. To be called by who has the repository to himself."""
+    """Put back what a run that was killed could not. To be called by who has the repository to
+    himself.
+    """
     for folder in sorted((root / PLACE).glob("*")):
         if folder.suffix == ".part":
             shutil.rmtree(folder, ignore_errors=True)

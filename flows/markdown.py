@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-SPECIAL = re.compile(r"[&<>\\`*\[\]!|~]|(?<![^\W_])_|_(?![^\W_])|(?<=www)\.|:(?=//)|@|^[#+=-]", re.IGNORECASE)
+SPECIAL = re.compile(
+    r"[&<>\\`*\[\]!|~]|(?<![^\W_])_|_(?![^\W_])|(?<=www)\.|:(?=//)|@|^[#+=-]", re.IGNORECASE
+)
 
 
 def plain(text: object) -> str:
-    """`text` on one line, where what Markdown, HTML or a table gives a meaning to is a character reference."""
+    """`text` on one line, where what Markdown, HTML or a table gives a meaning to is a character
+    reference.
+    """
     return SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(str(text).split()))
 
 
@@ -29,10 +33,14 @@ def block(lines: Sequence[str]) -> list[str]:
 
 
 def inert(text: str) -> str:
-    """A text of Markdown, its headings, lists and tables as before, without what leads or loads from elsewhere."""
+    """A text of Markdown, its headings, lists and tables as before, without what leads or loads
+    from elsewhere.
+    """
     text = re.sub(r"\\?<", "&lt;", text)
     text = re.sub(r"\](?=[\[(:])", r"]&#8203;", text).replace("![", "!&#8203;[")
-    return re.sub(r"(?<=www)\.", "&#46;", text.replace("://", "&#58;//"), flags=re.IGNORECASE).replace("@", "&#64;")
+    return re.sub(
+        r"(?<=www)\.", "&#46;", text.replace("://", "&#58;//"), flags=re.IGNORECASE
+    ).replace("@", "&#64;")
 
 
 def _longest(text: str) -> int:

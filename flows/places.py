@@ -1,4 +1,6 @@
-"""Where the services of this checkout answer, and what they and their runs find in their environment."""
+"""Where the services of this checkout answer, and what they and their runs find in their
+environment.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,28 @@ FOLDER = ROOT / ".services"
 QUIET = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else seven more processes, for jobs that nobody here has
+    # else seven more processes, for jobs that nobody here has
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "DVC_NO_ANALYTICS": "1",
 }
 
 
 ELSEWHERE = (
-    *("PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_CLOUD_API_URL"),
+    *(
+        "PREFECT_PROFILE",
+        "PREFECT_PROFILES_PATH",
+        "PREFECT_API_URL",
+        "PREFECT_API_KEY",
+        "PREFECT_CLOUD_API_URL",
+    ),
     *("PREFECT_TEST_MODE", "PREFECT_LOCAL_STORAGE_PATH", "PREFECT_LOGGING_SETTINGS_PATH"),
-    *("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"),
+    *(
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_REGISTRY_URI",
+        "MLFLOW_RUN_ID",
+        "MLFLOW_EXPERIMENT_ID",
+        "MLFLOW_EXPERIMENT_NAME",
+    ),
 )
 
 
@@ -72,7 +87,9 @@ def environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict
 
 
 def identity(folder: Path) -> str:
-    """What the workers of this checkout have in their names, on whatever host; kept beside Prefect's database."""
+    """What the workers of this checkout have in their names, on whatever host; kept beside
+    Prefect's database.
+    """
     path = folder / "identity"
     if not path.exists():
         folder.mkdir(exist_ok=True)

@@ -1,6 +1,7 @@
 """Which stages there are, in an order in which they can run: read from DVC, never repeated.
 
-`read` asks a process of its own (this file as a program), because DVC warns, locks and changes folders as it likes.
+`read` asks a process of its own (this file as a program), because DVC warns, locks and changes
+folders as it likes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KINDS: dict[str, tuple[Any, str]] = {"retries": (int, "a whole number"), "gpu": (bool, "true or false")}
+KINDS: dict[str, tuple[Any, str]] = {
+    "retries": (int, "a whole number"),
+    "gpu": (bool, "true or false"),
+}
 
 NO_GIT_SAID = "is not a git repository"  # DVC
 NO_GIT = "; `git init`, or to do without experiments `dvc config --local core.no_scm true`"
@@ -31,9 +35,11 @@ class Stage:
     Args:
         name: `index`, or `pretrain@cocu-mil` for one of a matrix.
         retries: how often a stage that failed is tried again; it goes on from its unfinished work.
-        retry_delay_seconds: seconds before it is tried again; twice as long before each further time.
+        retry_delay_seconds: seconds before it is tried again; twice as long before each further
+            time.
         timeout: seconds after which an attempt is ended, and counts as failed.
-        gpu: whether it wants a GPU: its task gets the tag `gpu`, for a concurrency limit of that name.
+        gpu: whether it wants a GPU: its task gets the tag `gpu`, for a concurrency limit of that
+            name.
         outs: what it writes, relative to the repository; DVC's, no option.
         reports: those of them that git has, not the cache.
     """
@@ -51,17 +57,29 @@ def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
     """All stages of root/dvc.yaml, or `targets` and what they need, each after what it needs.
 
     Raises:
-        PlanError: no such target, no dvc.yaml that DVC can read, or an unknown key of `meta.prefect`.
+        PlanError: no such target, no dvc.yaml that DVC can read, or an unknown key of
+            `meta.prefect`.
     """
-    from flows.workspace import environment  # not above: this file is a program, too, which finds no package
+    from flows.workspace import (
+        environment,
+    )  # not above: this file is a program, too, which finds no package
 
-    # -P: this folder stays off the path, where plan.py and reproduce.py would be modules of their own.
+    # -P: this folder stays off the path, where plan.py and reproduce.py would be modules of their
+    # own.
     command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).resolve()), *targets]
-    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace",
-                          env=environment())  # fmt: skip
+    done = subprocess.run(
+        command,
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment(),
+    )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise PlanError(f"dvc.yaml in {root}: {lines[-1]}{NO_GIT if NO_GIT_SAID in lines[-1] else ''}")
+        raise PlanError(
+            f"dvc.yaml in {root}: {lines[-1]}{NO_GIT if NO_GIT_SAID in lines[-1] else ''}"
+        )
     return [stage(name, options, outs) for name, options, outs in json.loads(done.stdout)]
 
 
@@ -71,19 +89,39 @@ def stage(name: str, options: Mapping[str, Any], outs: Mapping[str, bool] | None
     Raises:
         PlanError: a key that means nothing, or a value that is no number.
     """
-    valid = [field.name for field in dataclasses.fields(Stage) if field.name not in ("name", "outs", "reports")]
+    valid = [
+        field.name
+        for field in dataclasses.fields(Stage)
+        if field.name not in ("name", "outs", "reports")
+    ]
     for key, value in options.items():
         if key not in valid:
-            raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: unknown key (valid: {', '.join(valid)})")
+            raise PlanError(
+                f"dvc.yaml: stages.{name}.meta.prefect.{key}: unknown key (valid: "
+                f"{', '.join(valid)})"
+            )
         kinds, word = KINDS.get(key, ((int, float), "a number"))
-        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool) or value < 0:
-            raise PlanError(f"dvc.yaml: stages.{name}.meta.prefect.{key}: expected {word}, found {value!r}")
+        if (
+            not isinstance(value, kinds)
+            or (isinstance(value, bool) and kinds is not bool)
+            or value < 0
+        ):
+            raise PlanError(
+                f"dvc.yaml: stages.{name}.meta.prefect.{key}: expected {word}, found {value!r}"
+            )
     outs = outs or {}
-    return Stage(name, **options, outs=tuple(outs), reports=tuple(out for out, cached in outs.items() if not cached))
+    return Stage(
+        name,
+        **options,
+        outs=tuple(outs),
+        reports=tuple(out for out, cached in outs.items() if not cached),
+    )
 
 
 def main(targets: list[str]) -> int:
-    """Print [[name, meta.prefect, {out: does it come back}], ...] in order, in the folder that this runs in."""
+    """Print [[name, meta.prefect, {out: does it come back}], ...] in order, in the folder that this
+    runs in.
+    """
     import networkx
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -93,14 +131,21 @@ def main(targets: list[str]) -> int:
         with Repo() as repo:
             graph = repo.index.graph  # from a stage to what it needs
             place = {stage: i for i, stage in enumerate(repo.index.stages)}
-            wanted = {s for target in targets for s in repo.stage.collect(target, with_deps=True)} or set(graph)
-            order = networkx.lexicographical_topological_sort(graph.reverse(), key=place.__getitem__)
+            wanted = {
+                s for target in targets for s in repo.stage.collect(target, with_deps=True)
+            } or set(graph)
+            order = networkx.lexicographical_topological_sort(
+                graph.reverse(), key=place.__getitem__
+            )
             plan = [
-                [s.addressing, (s.meta or {}).get("prefect") or {},
-                 {out.def_path: out.use_cache or out.persist for out in s.outs}]
+                [
+                    s.addressing,
+                    (s.meta or {}).get("prefect") or {},
+                    {out.def_path: out.use_cache or out.persist for out in s.outs},
+                ]
                 for s in order
                 if s in wanted and isinstance(s, PipelineStage)
-            ]  # fmt: skip
+            ]
     except DvcException as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1

@@ -1,7 +1,8 @@
 """A program for services.py: make the work pools `cpu` and `gpu` where they are not there yet.
 
-Their limits are how many runs are under way at once, on all machines together: `gpu` one a GPU. Set them to what the
-team has: `prefect work-pool set-concurrency-limit gpu 4`; pools that are there are left as they are.
+Their limits are how many runs are under way at once, on all machines together: `gpu` one a GPU. Set
+them to what the team has: `prefect work-pool set-concurrency-limit gpu 4`; pools that are there are
+left as they are.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ def main() -> int:
         there = {pool.name for pool in client.read_work_pools()}
         for name in POOLS:
             if name not in there:
-                pool = WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template,
-                                      concurrency_limit=limits[name])  # fmt: skip
+                pool = WorkPoolCreate(
+                    name=name,
+                    type=ProcessWorker.type,
+                    base_job_template=template,
+                    concurrency_limit=limits[name],
+                )
                 with contextlib.suppress(ObjectAlreadyExists):  # another machine was quicker
                     client.create_work_pool(pool)
     return 0

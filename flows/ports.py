@@ -29,7 +29,11 @@ def listening(folder: Path) -> set[int]:
     found = set()
     for _, process in daemons.marked(folder):
         with contextlib.suppress(psutil.Error, OSError):
-            found |= {one.laddr.port for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+            found |= {
+                one.laddr.port
+                for one in process.net_connections("tcp")
+                if one.status == psutil.CONN_LISTEN
+            }
     return found
 
 
@@ -37,7 +41,12 @@ def holder(port: int) -> str:
     """Who listens on a port, in words; another user's process may hide."""
     with contextlib.suppress(psutil.Error, OSError):
         for one in psutil.net_connections("tcp"):
-            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid:
+            if (
+                one.status == psutil.CONN_LISTEN
+                and one.laddr
+                and one.laddr.port == port
+                and one.pid
+            ):
                 return f"another program (pid {one.pid}: {_words(psutil.Process(one.pid))})"
     return "another program"
 
@@ -45,5 +54,7 @@ def holder(port: int) -> str:
 def _words(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error, OSError):
         if mark := process.environ().get(daemons.MARK):
-            return f"a service that was started in {mark.split(':', 2)[-1].removesuffix('/.services')}"
+            return (
+                f"a service that was started in {mark.split(':', 2)[-1].removesuffix('/.services')}"
+            )
     return " ".join(process.cmdline())[:80] or process.name()

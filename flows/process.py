@@ -1,7 +1,9 @@
-"""A command in a process group of its own, whose output is heard line by line and which leaves nothing behind.
+"""A command in a process group of its own, whose output is heard line by line and which leaves
+nothing behind.
 
-A signal to `dvc repro` alone would leave its stage for a moment, and other programs for good. And if this process is
-killed, the command's group ends all the same: the first of it is a guard, which sees its parent go.
+A signal to `dvc repro` alone would leave its stage for a moment, and other programs for good. And
+if this process is killed, the command's group ends all the same: the first of it is a guard, which
+sees its parent go.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import psutil
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
-# Runs argv[2:] and ends as it does; where its parent (argv[1]) dies it ends its process group, itself last.
+# Runs argv[2:] and ends as it does; where its parent (argv[1]) dies it ends its process group,
+# itself last.
 GUARD = f"""
 import os, signal, subprocess, sys, time
 parent, ended = int(sys.argv[1]), signal.signal(signal.SIGTERM, lambda *_: None)
@@ -61,15 +64,17 @@ def run(
 ) -> int:
     """Run `command` to its end; returns its exit code.
 
-    Whatever ends the wait - the command, its time-out, or any exception here, also that of a cancelled flow - ends
-    the whole process group.
+    Whatever ends the wait - the command, its time-out, or any exception here, also that of a
+    cancelled flow - ends the whole process group.
 
     Args:
         command: program and arguments.
-        say: called with each line of its output (stdout and stderr together, without the line's end).
+        say: called with each line of its output (stdout and stderr together, without the line's
+            end).
         cwd: folder to run in.
         env: the whole environment.
-        timeout: seconds, or None. A timer of our own, because Prefect's does not interrupt a thread that reads.
+        timeout: seconds, or None. A timer of our own, because Prefect's does not interrupt a thread
+            that reads.
 
     Raises:
         TooLate: it was still running after `timeout` seconds, and was ended.
@@ -83,7 +88,9 @@ def run(
             process.wait(timeout)
         except subprocess.TimeoutExpired:
             late.set()
-        end_group(process)  # also what a command that ended has left: it would hold our end of the pipe open
+        end_group(
+            process
+        )  # also what a command that ended has left: it would hold our end of the pipe open
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -104,13 +111,23 @@ def run(
 def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
     """The command in a process group of its own, its output and its errors in one pipe of text."""
     guarded = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpid()), *command]
-    return subprocess.Popen(guarded, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-                            start_new_session=True)  # fmt: skip
+    return subprocess.Popen(
+        guarded,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """End all processes of a group: SIGTERM, and SIGKILL to those that are still there GRACE seconds later."""
+    """End all processes of a group: SIGTERM, and SIGKILL to those that are still there GRACE
+    seconds later.
+    """
     for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -123,7 +140,9 @@ def end_group(process: subprocess.Popen) -> None:
 
 
 def members(group: int) -> list[int]:
-    """Pids of a process group that still run. Dead ones that nobody has waited for are in the group, but not here."""
+    """Pids of a process group that still run. Dead ones that nobody has waited for are in the
+    group, but not here.
+    """
     found = []
     for process in psutil.process_iter(["status"]):
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,4 +1,5 @@
-"""What a run shows beside its states: artifacts of Prefect, made of the reports that its stages wrote.
+"""What a run shows beside its states: artifacts of Prefect, made of the reports that its stages
+wrote.
 
 Only of stages that this run brought up to date: other reports are an older run's.
 """
@@ -25,11 +26,14 @@ from flows.plan import Stage
 from flows.ports import LOOPBACK
 
 PATIENCE = 600.0  # seconds that MLflow may take, for models that are sent far away
-PICTURE = 900  # width in pixels of a picture in an artifact, which is a row of the server's database
+PICTURE = (
+    900  # width in pixels of a picture in an artifact, which is a row of the server's database
+)
 
 
 def publish(root: Path, stages: Sequence[Stage], run_id: str) -> None:
-    """Artifacts `metrics`, `validation`, `comparison`, `overlays` and `mlflow`, each where its stage is among these.
+    """Artifacts `metrics`, `validation`, `comparison`, `overlays` and `mlflow`, each where its
+    stage is among these.
 
     What cannot be shown is a warning: the stages have ended well, and so does the run.
     """
@@ -47,8 +51,14 @@ def synchronise(root: Path, stages: Sequence[Stage], run_id: str) -> None:
         return
     environ = {**os.environ, "CAPTIONSEG_FLOW_RUN": run_id, "PYTHONPATH": str(root)}
     try:
-        done = subprocess.run([sys.executable, "-m", "captionseg", "sync"], cwd=root, env=environ,
-                              capture_output=True, text=True, timeout=PATIENCE)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "captionseg", "sync"],
+            cwd=root,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return warn(f"MLflow: {error}")
     if done.returncode:
@@ -74,7 +84,9 @@ def show(root: Path, stages: Sequence[Stage], run_id: str) -> None:
         if report in outs and (text := make(root)):
             create_markdown_artifact(markdown=text, key=key, description=report)
     if link := mlflow_run(run_id):
-        create_link_artifact(link=link, link_text="this run in MLflow", key="mlflow", description="curves, files")
+        create_link_artifact(
+            link=link, link_text="this run in MLflow", key="mlflow", description="curves, files"
+        )
 
 
 def failure(stage: str, message: str, lines: Sequence[str]) -> None:
@@ -89,7 +101,9 @@ def metrics(root: Path) -> str:
     path, page = root / "reports" / "metrics.json", root / "reports" / "index.html"
     if not path.exists():
         return ""
-    return table(json.loads(path.read_text())) + (f"\n\nPage: {code(page)}\n" if page.exists() else "\n")
+    return table(json.loads(path.read_text())) + (
+        f"\n\nPage: {code(page)}\n" if page.exists() else "\n"
+    )
 
 
 def validation(root: Path) -> str:
@@ -102,15 +116,19 @@ def validation(root: Path) -> str:
     for name, of in found["tables"].items():
         bad = [one for one in of["expectations"] if not one["success"]]
         rows.append(f"| {plain(name)} | {len(of['expectations'])} | {len(bad)} |")
-        failed += [f"- {plain(name)}: {plain(one['expectation'])} of {code(one.get('column'))}: {code(one['observed'])}"
-                   for one in bad]  # fmt: skip
+        failed += [
+            f"- {plain(name)}: {plain(one['expectation'])} of {code(one.get('column'))}: "
+            f"{code(one['observed'])}"
+            for one in bad
+        ]
     verdict = "passed" if found["success"] else "FAILED"
     pages = f"Pages: {code(root / 'reports' / 'validation' / 'index.html')}"
     return "\n".join([f"**{verdict}**", "", *rows, "", *failed, "", pages])
 
 
 def comparison(root: Path) -> str:
-    """reports/comparison.md, less its pictures, which are files beside it, and where its page is."""
+    """reports/comparison.md, less its pictures, which are files beside it, and where its page
+    is."""
     path = root / "reports" / "comparison.md"
     if not path.exists():
         return ""
@@ -119,7 +137,9 @@ def comparison(root: Path) -> str:
 
 
 def overlays(root: Path) -> str:
-    """reports/pictures/overlays.jpg, smaller, within the text: a server on another machine has no such file."""
+    """reports/pictures/overlays.jpg, smaller, within the text: a server on another machine has no
+    such file.
+    """
     from PIL import Image
 
     path = root / "reports" / "pictures" / "overlays.jpg"
@@ -133,7 +153,9 @@ def overlays(root: Path) -> str:
 
 
 def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Address of the page of a flow run's stages in MLflow; empty without a server (MLFLOW_TRACKING_URI)."""
+    """Address of the page of a flow run's stages in MLflow; empty without a server
+    (MLFLOW_TRACKING_URI).
+    """
     address = environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
     if not address.startswith("http"):
         return ""
@@ -144,13 +166,24 @@ def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
     api = f"{server}/api/2.0/mlflow"
     try:
         with httpx.Client(timeout=20, auth=auth, trust_env=url.host not in LOOPBACK) as client:
-            name = client.get(f"{api}/experiments/get-by-name", params={"experiment_name": "captionseg"})
+            name = client.get(
+                f"{api}/experiments/get-by-name", params={"experiment_name": "captionseg"}
+            )
             if name.status_code == 404:  # nothing was ever recorded
                 return ""
             experiment = name.raise_for_status().json()["experiment"]["experiment_id"]
             where = f"tags.reproduction = 'flow-{run_id}' and tags.role = 'reproduction'"
-            asked = {"experiment_ids": [experiment], "filter": where, "order_by": ["attributes.start_time ASC"]}
-            runs = client.post(f"{api}/runs/search", json=asked).raise_for_status().json().get("runs", [])
+            asked = {
+                "experiment_ids": [experiment],
+                "filter": where,
+                "order_by": ["attributes.start_time ASC"],
+            }
+            runs = (
+                client.post(f"{api}/runs/search", json=asked)
+                .raise_for_status()
+                .json()
+                .get("runs", [])
+            )
     except (httpx.HTTPError, KeyError, ValueError) as error:
         warn(f"no link to MLflow: {error}")
         return ""

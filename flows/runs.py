@@ -1,7 +1,8 @@
 """Runs under way, by their processes on this machine and by what Prefect's database says of them.
 
-A run whose process is gone says nothing any more: its state would stay Running, and it would keep its place in its
-work pool for ever. No import of prefect, which takes seconds: a few calls of its REST API.
+A run whose process is gone says nothing any more: its state would stay Running, and it would keep
+its place in its work pool for ever. No import of prefect, which takes seconds: a few calls of its
+REST API.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Workers:
     """Whose runs these are.
 
     Args:
-        identity: of this checkout; its workers are called `HOST NAME IDENTITY`, and a host's name changes.
+        identity: of this checkout; its workers are called `HOST NAME IDENTITY`, and a host's name
+            changes.
         alive: names of those that work.
         alone: whether no other machine reaches the server, so that other machines have no workers.
     """
@@ -50,9 +52,15 @@ class Workers:
         if name.endswith(f" {self.identity}"):
             return name.split()[-2] not in self.alive
         if name:  # another machine's, or of this one before workers had an identity
-            return bool(re.fullmatch(rf"{re.escape(socket.gethostname())} (worker-cpu|worker-gpu|gpu \d+)", name))
+            return bool(
+                re.fullmatch(
+                    rf"{re.escape(socket.gethostname())} (worker-cpu|worker-gpu|gpu \d+)", name
+                )
+            )
         since = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
-        return (self.alone and not self.alive) or (datetime.now(UTC) - since).total_seconds() > TAKING
+        return (self.alone and not self.alive) or (
+            datetime.now(UTC) - since
+        ).total_seconds() > TAKING
 
 
 class Api:
@@ -64,7 +72,11 @@ class Api:
     """
 
     def __init__(self, url: str, environ: Mapping[str, str] = os.environ) -> None:
-        words = environ.get("PREFECT_API_AUTH_STRING") or environ.get("PREFECT_SERVER_API_AUTH_STRING") or ""
+        words = (
+            environ.get("PREFECT_API_AUTH_STRING")
+            or environ.get("PREFECT_SERVER_API_AUTH_STRING")
+            or ""
+        )
         user, _, password = words.partition(":")
         self.url, self.auth = url.rstrip("/"), (user, password) if words else None
 
@@ -81,8 +93,10 @@ class Api:
         """All runs that hold a place in a pool."""
         found: list[dict[str, Any]] = []
         where = {"state": {"type": {"any_": list(ACTIVE)}}}
-        while page := self.ask("flow_runs/filter", {"flow_runs": where, "sort": "ID_DESC", "limit": 200,
-                                                    "offset": len(found)}):  # fmt: skip
+        while page := self.ask(
+            "flow_runs/filter",
+            {"flow_runs": where, "sort": "ID_DESC", "limit": 200, "offset": len(found)},
+        ):
             found += page
         return found
 
@@ -104,7 +118,9 @@ def processes(folder: Path) -> dict[str, list[psutil.Process]]:
 
 def end(folder: Path, grace: float = GRACE) -> int:
     """End the processes of all runs; how many there were. Prefect's server still hears why."""
-    return daemons.end(lambda: [one for those in processes(folder).values() for one in those], grace)
+    return daemons.end(
+        lambda: [one for those in processes(folder).values() for one in those], grace
+    )
 
 
 def heal(api: Api, folder: Path, workers: Workers) -> list[str]:

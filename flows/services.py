@@ -5,9 +5,10 @@
     eval "$(python -m flows.services env)"      # then runs by hand are of these servers
     python -m flows.services stop
 
-What they keep is in .services/ (Prefect's database, logs, pids) and in mlflow.db and mlruns/, where stages write
-without a server too. Another database or another place for artifacts: the tools' own variables, which win over this:
-PREFECT_API_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI, MLFLOW_ARTIFACTS_DESTINATION.
+What they keep is in .services/ (Prefect's database, logs, pids) and in mlflow.db and mlruns/, where
+stages write without a server too. Another database or another place for artifacts: the tools' own
+variables, which win over this: PREFECT_API_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI,
+MLFLOW_ARTIFACTS_DESTINATION.
 """
 
 from __future__ import annotations
@@ -45,20 +46,38 @@ def gpus() -> int:
     if not shutil.which("nvidia-smi"):
         return 0
     done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
-    return len([line for line in done.stdout.splitlines() if line.startswith("GPU ")]) if done.returncode == 0 else 0
+    return (
+        len([line for line in done.stdout.splitlines() if line.startswith("GPU ")])
+        if done.returncode == 0
+        else 0
+    )
 
 
 def mlflow_command(places: Places, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The MLflow server. Files of runs are files of this machine, unless it is told where to send them.
+    """The MLflow server. Files of runs are files of this machine, unless it is told where to send
+    them.
 
-    Runs of this machine write them where `dvc repro` does without a server; those of others send them to it.
+    Runs of this machine write them where `dvc repro` does without a server; those of others send
+    them to it.
     """
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", places.host,
-               "--port", str(places.mlflow_port)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--workers",
+        "1",
+        "--host",
+        places.host,
+        "--port",
+        str(places.mlflow_port),
+    ]
     if "MLFLOW_BACKEND_STORE_URI" not in environ:
         command += ["--backend-store-uri", f"sqlite:///{ROOT / 'mlflow.db'}"]
     if "MLFLOW_ARTIFACTS_DESTINATION" not in environ:
-        option = "--default-artifact-root" if places.host == Places.host else "--artifacts-destination"
+        option = (
+            "--default-artifact-root" if places.host == Places.host else "--artifacts-destination"
+        )
         command += [option, (ROOT / "mlruns").as_uri()]
     return command
 
@@ -67,14 +86,19 @@ def start(places: Places, pools: Sequence[str] = POOLS) -> None:
     """Bring everything up that is not up, servers first, and wait until each answers.
 
     Raises:
-        ServiceError: a port is taken, or something does not start; then all is stopped, unless something ran before.
+        ServiceError: a port is taken, or something does not start; then all is stopped, unless
+            something ran before.
     """
     found = working()
     for name in dict(daemons.marked(FOLDER)).keys() - found.keys():
-        say(f"{name:<14} {clear(name)} processes of one that has ended, or is of no use, were ended")
+        say(
+            f"{name:<14} {clear(name)} processes of one that has ended, or is of no use, were ended"
+        )
     for name, port in (("prefect", places.prefect_port), ("mlflow", places.mlflow_port)):
         if name not in found and not free(places.host, port):
-            raise ServiceError(f"port {port} is in use by {holder(port)}: choose one by --{name}-port")
+            raise ServiceError(
+                f"port {port} is in use by {holder(port)}: choose one by --{name}-port"
+            )
     try:
         start_servers(places, found)
         heal(places.prefect)
@@ -86,28 +110,39 @@ def start(places: Places, pools: Sequence[str] = POOLS) -> None:
 
 
 def working() -> dict[str, Daemon]:
-    """The daemons that run and are of use: servers that listen, and none that was started before the checkout was
-    moved: its database is elsewhere now.
+    """The daemons that run and are of use: servers that listen, and none that was started before
+    the checkout was moved: its database is elsewhere now.
     """
     found, ports = daemons.running(FOLDER), listening(FOLDER)
-    return {name: daemon for name, daemon in found.items()
-            if daemon.folder == str(FOLDER) and (not daemon.url or httpx.URL(daemon.url).port in ports)}  # fmt: skip
+    return {
+        name: daemon
+        for name, daemon in found.items()
+        if daemon.folder == str(FOLDER) and (not daemon.url or httpx.URL(daemon.url).port in ports)
+    }
 
 
 def clear(name: str) -> int:
-    """End all that came of the daemon of that name: what it left holds its port, or works on; how many there were."""
-    return daemons.end(lambda: [process for of, process in daemons.marked(FOLDER) if of == name], 10.0)
+    """End all that came of the daemon of that name: what it left holds its port, or works on; how
+    many there were.
+    """
+    return daemons.end(
+        lambda: [process for of, process in daemons.marked(FOLDER) if of == name], 10.0
+    )
 
 
 def heal(server: str) -> None:
-    """Set runs that this checkout has lost to Crashed, so that their places in the pools are free."""
+    """Set runs that this checkout has lost to Crashed, so that their places in the pools are
+    free."""
     host = httpx.URL(server).host
     ours = runs.Workers(identity(FOLDER), [*daemons.running(FOLDER)], alone=host in LOOPBACK)
     try:
         for line in runs.heal(runs.Api(f"{server}/api"), FOLDER, ours):
             say(line)
     except httpx.HTTPError as error:
-        say(f"Prefect does not answer ({type(error).__name__}): the next start sets runs that are lost to Crashed")
+        say(
+            f"Prefect does not answer ({type(error).__name__}): the next start sets runs that are "
+            "lost to Crashed"
+        )
 
 
 def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
@@ -119,7 +154,8 @@ def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
         "mlflow": (mlflow_command(places), places.mlflow, "/health"),
     }
     made = {
-        name: found.get(name) or daemons.launch(name, command, folder=FOLDER, cwd=ROOT, env=env, url=url)
+        name: found.get(name)
+        or daemons.launch(name, command, folder=FOLDER, cwd=ROOT, env=env, url=url)
         for name, (command, url, _) in servers.items()
     }
     for name, daemon in made.items():
@@ -138,21 +174,38 @@ def start_workers(places: Places, pools: Sequence[str], found: Mapping[str, Daem
 
 
 def workers(pool: str) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Name -> command and environment of the workers of a pool here: for `gpu` one a GPU, which sees no other one.
+    """Name -> command and environment of the workers of a pool here: for `gpu` one a GPU, which
+    sees no other one.
 
-    Without any GPU one worker serves `gpu` all the same: its stages run on the CPU instead of waiting for ever.
+    Without any GPU one worker serves `gpu` all the same: its stages run on the CPU instead of
+    waiting for ever.
     """
     host, count = socket.gethostname(), gpus() if pool == "gpu" else 0
     suffix = identity(FOLDER)
 
     def command(name: str, *options: str) -> list[str]:
-        return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name",
-                f"{host} {name} {suffix}", *options]  # fmt: skip
+        return [
+            sys.executable,
+            "-m",
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            pool,
+            "--type",
+            "process",
+            "--name",
+            f"{host} {name} {suffix}",
+            *options,
+        ]
 
     if not count:
         return {f"worker-{pool}": (command(f"worker-{pool}"), {})}
     return {
-        f"worker-{pool}-{i}": (command(f"worker-{pool}-{i}", "--limit", "1"), {"CUDA_VISIBLE_DEVICES": str(i)})
+        f"worker-{pool}-{i}": (
+            command(f"worker-{pool}-{i}", "--limit", "1"),
+            {"CUDA_VISIBLE_DEVICES": str(i)},
+        )
         for i in range(count)
     }
 
@@ -163,8 +216,10 @@ def deploy(env: Mapping[str, str]) -> None:
     Raises:
         ServiceError: the server refuses.
     """
-    for command in ([sys.executable, "-m", "flows.pools"], [sys.executable, "-m", "prefect", "--no-prompt", "deploy",
-                                                            "--all"]):  # fmt: skip
+    for command in (
+        [sys.executable, "-m", "flows.pools"],
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+    ):
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
         if done.returncode:
             said = (done.stdout + done.stderr).strip().splitlines()[-10:]
@@ -195,7 +250,8 @@ def wait(daemon: Daemon, health: str) -> None:
 def end() -> int:
     """End all services and what they run; how many processes there were.
 
-    First the runs, while workers are held so that none takes another one, and the server is told what became of them.
+    First the runs, while workers are held so that none takes another one, and the server is told
+    what became of them.
     """
     found = daemons.running(FOLDER)
     for name, daemon in found.items():
@@ -203,7 +259,9 @@ def end() -> int:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(daemon.pid, signal.SIGSTOP)
     count = runs.end(FOLDER)
-    count += daemons.end(lambda: [p for name, p in daemons.marked(FOLDER) if name.startswith("worker-")], 5.0)
+    count += daemons.end(
+        lambda: [p for name, p in daemons.marked(FOLDER) if name.startswith("worker-")], 5.0
+    )
     if "prefect" in found:
         heal(found["prefect"].url)
     return count + daemons.stop(FOLDER, last=lambda name: not name.startswith("worker-"))
@@ -225,7 +283,11 @@ def status() -> int:
     """Say what runs; 0 if anything does, else 1."""
     found, use = daemons.running(FOLDER), working()
     for name, daemon in {**daemons.known(FOLDER), **found}.items():
-        state = f"pid {daemon.pid:<8} {daemon.url}" if name in found else "ended: make services starts it again"
+        state = (
+            f"pid {daemon.pid:<8} {daemon.url}"
+            if name in found
+            else "ended: make services starts it again"
+        )
         if name in found and name not in use:
             state += " does not listen: make services starts it again"
         say(f"{name:<14} {state}   log {daemon.log}")
@@ -239,16 +301,26 @@ def begin(given: argparse.Namespace) -> int:
     if "?" in str(ROOT):  # the rest would be taken for options, and the database be another file
         raise ServiceError(f"{ROOT}: addresses of databases cannot have a `?`; rename the folder")
     found = working()
-    asked = {"host": given.host, "prefect_port": given.prefect_port, "mlflow_port": given.mlflow_port}
+    asked = {
+        "host": given.host,
+        "prefect_port": given.prefect_port,
+        "mlflow_port": given.mlflow_port,
+    }
     asked = {name: value for name, value in asked.items() if value is not None}
     places = Places(**asked).beside(found)
     for name, value in asked.items():
         if (stays := getattr(places, name)) != value:
-            say(f"--{name.replace('_', '-')} {value}: it is {stays} while services run; make services-stop first")
+            say(
+                f"--{name.replace('_', '-')} {value}: it is {stays} while services run; make "
+                "services-stop first"
+            )
     if found.keys() >= {"prefect", "mlflow", *names(given.pools)}:
         return status()
     start(places, given.pools)
-    say(f"for runs by hand: export PREFECT_API_URL={places.prefect}/api MLFLOW_TRACKING_URI={places.mlflow}")
+    say(
+        f"for runs by hand: export PREFECT_API_URL={places.prefect}/api "
+        f"MLFLOW_TRACKING_URI={places.mlflow}"
+    )
     return 0
 
 
@@ -258,20 +330,26 @@ def variables() -> int:
     if not found.keys() >= {"prefect", "mlflow"}:
         print("error: no services run here: make services", file=sys.stderr)
         return 1
-    for name, value in (("PREFECT_API_URL", f"{found['prefect'].url}/api"),
-                        ("MLFLOW_TRACKING_URI", found["mlflow"].url)):  # fmt: skip
+    for name, value in (
+        ("PREFECT_API_URL", f"{found['prefect'].url}/api"),
+        ("MLFLOW_TRACKING_URI", found["mlflow"].url),
+    ):
         say(f"export {name}={shlex.quote(value)}")
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m flows.services", description="Services of this repository.")
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.services", description="Services of this repository."
+    )
     parser.add_argument("command", choices=["start", "stop", "status", "env"])
     parser.add_argument("--host", help=f"address to listen on (default: {Places.host})")
     parser.add_argument("--prefect-port", type=int, help=f"default: {Places.prefect_port}")
     parser.add_argument("--mlflow-port", type=int, help=f"default: {Places.mlflow_port}")
-    parser.add_argument("--pools", nargs="*", default=list(POOLS), choices=POOLS, help="pools served here, or none")
+    parser.add_argument(
+        "--pools", nargs="*", default=list(POOLS), choices=POOLS, help="pools served here, or none"
+    )
     given = parser.parse_args(argv)
     if given.command in ("status", "env"):
         return status() if given.command == "status" else variables()

@@ -1,7 +1,9 @@
-"""Where a run works: in the repository, one run at a time, or in a copy of its own that ends as an experiment of DVC.
+"""Where a run works: in the repository, one run at a time, or in a copy of its own that ends as an
+experiment of DVC.
 
-A run that changes nothing in params.yaml brings the repository itself up to date; others that want the same wait for
-it. A run with overrides works in a copy below .dvc/tmp/exps, as `dvc exp run --temp` does, on the same cache.
+A run that changes nothing in params.yaml brings the repository itself up to date; others that want
+the same wait for it. A run with overrides works in a copy below .dvc/tmp/exps, as `dvc exp run
+--temp` does, on the same cache.
 """
 
 from __future__ import annotations
@@ -26,19 +28,51 @@ COPIES = Path(".dvc", "tmp", "exps")
 
 
 # Whatever the user's own configuration makes of a diff: `git apply` must understand it.
-DIFF = ("diff", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--submodule=short",
-        "--unified=3", "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/")  # fmt: skip
+DIFF = (
+    "diff",
+    "--binary",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--no-relative",
+    "--submodule=short",
+    "--unified=3",
+    "--inter-hunk-context=0",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+)
 # Nor hooks, nor what runs on behind our back, in a copy that is deleted soon.
-PLAIN = [word for setting in ("core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false",
-                              "protocol.file.allow=always", "commit.gpgSign=false", "core.quotePath=false")
-         for word in ("-c", setting)]  # fmt: skip
+PLAIN = [
+    word
+    for setting in (
+        "core.hooksPath=/dev/null",
+        "core.fsmonitor=false",
+        "gc.auto=0",
+        "maintenance.auto=false",
+        "protocol.file.allow=always",
+        "commit.gpgSign=false",
+        "core.quotePath=false",
+    )
+    for word in ("-c", setting)
+]
 # What a hook, or a shell within one, would lead git elsewhere by.
-LEADS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
-         "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS")  # fmt: skip
+LEADS = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_DIFF_OPTS",
+)
 
 
 class WorkspaceError(Exception):
-    """There is no place to work in: no commit, an override that DVC does not understand. One line."""
+    """There is no place to work in: no commit, an override that DVC does not understand. One
+    line."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +97,9 @@ class Job:
 
 
 def enter() -> dict[str, str]:
-    """Step `pull` of prefect.yaml: a worker goes to the checkout that its own `flows` is in; no path is named."""
+    """Step `pull` of prefect.yaml: a worker goes to the checkout that its own `flows` is in; no
+    path is named.
+    """
     folder = Path(__file__).resolve().parents[1]
     os.chdir(folder)
     return {"directory": str(folder)}
@@ -73,9 +109,9 @@ def enter() -> dict[str, str]:
 def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path]:
     """The folder that a run works in, to itself until it ends.
 
-    With overrides the folder is a copy. A run that ends well leaves it as an experiment of `root` (`dvc exp show`)
-    and the copy is deleted. After a failure it stays for a retry of the same run, and is deleted by the first run
-    with overrides that starts KEEP_DAYS later.
+    With overrides the folder is a copy. A run that ends well leaves it as an experiment of `root`
+    (`dvc exp show`) and the copy is deleted. After a failure it stays for a retry of the same run,
+    and is deleted by the first run with overrides that starts KEEP_DAYS later.
 
     Raises:
         WorkspaceError: the copy cannot be made, or the experiment not be kept.
@@ -95,19 +131,26 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
             say(f"going on in {copy}")
         else:
             make(root, copy, job.overrides)
-            say(f"working in {copy}: commit and changes of tracked files of {root}, with {' '.join(job.overrides)}")
+            say(
+                f"working in {copy}: commit and changes of tracked files of {root}, with "
+                f"{' '.join(job.overrides)}"
+            )
         yield inside
         if others := discard(inside):
             names = ", ".join(others)
             say(f"left out of the experiment, since this run did not make them: {names}")
         keep(root, copy, job.experiment)
-        say(f"kept as experiment {job.experiment}: `dvc exp show`, `dvc exp apply {job.experiment}`")
+        say(
+            f"kept as experiment {job.experiment}: `dvc exp show`, `dvc exp apply {job.experiment}`"
+        )
         shutil.rmtree(copy)
     copy.with_suffix(".lock").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0, *, what: str = "") -> Iterator[None]:
+def held(
+    path: Path, who: str, say: Callable[[str], None], patience: float = 1.0, *, what: str = ""
+) -> Iterator[None]:
     """A lock that at most one process has, and no dead one; waits for it, and says who has it.
 
     Args:
@@ -129,7 +172,9 @@ def held(path: Path, who: str, say: Callable[[str], None], patience: float = 1.0
                 say(f"waiting: {what or path.parents[2]} is in use by {holder}")
                 told = holder
     try:
-        note.write_text(json.dumps(f"{who} (pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})"))
+        note.write_text(
+            json.dumps(f"{who} (pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})")
+        )
         yield
     finally:
         note.unlink(missing_ok=True)
@@ -144,7 +189,8 @@ def _read(note: Path) -> str:
 
 
 def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
-    """`root` once more: its commit, the uncommitted changes of tracked files, its cache, its data, and overrides.
+    """`root` once more: its commit, the uncommitted changes of tracked files, its cache, its data,
+    and overrides.
 
     Raises:
         WorkspaceError: no commit, or an override that is wrong.
@@ -159,7 +205,9 @@ def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
         git(copy, "apply", "--index", "--whitespace=nowarn", "-", stdin=changes)
     if not (inside / ".dvc").is_dir():
         shutil.rmtree(copy, ignore_errors=True)
-        raise WorkspaceError(f"{root} is no part of the repository {top}: commit it, then start the run again")
+        raise WorkspaceError(
+            f"{root} is no part of the repository {top}: commit it, then start the run again"
+        )
     done = program("override.py", str(root), *overrides, cwd=inside)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -169,10 +217,12 @@ def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
 
 
 def keep(root: Path, copy: Path, name: str) -> None:
-    """What was made in `copy` as an experiment of `root`, beside the commit that it began at; its data is in the cache.
+    """What was made in `copy` as an experiment of `root`, beside the commit that it began at; its
+    data is in the cache.
 
-    A commit of all that git does not ignore, where DVC looks for experiments. Not `dvc exp save`: that enters the files
-    of stages which did not run in dvc.lock, as if they had, and leaves new reports out.
+    A commit of all that git does not ignore, where DVC looks for experiments. Not `dvc exp save`:
+    that enters the files of stages which did not run in dvc.lock, as if they had, and leaves new
+    reports out.
 
     Raises:
         WorkspaceError: git would not.
@@ -180,8 +230,20 @@ def keep(root: Path, copy: Path, name: str) -> None:
     commit = git(copy, "rev-parse", "HEAD").decode().strip()
     ref = f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
     git(copy, "add", "--all")
-    git(copy, "-c", "user.name=captionseg", "-c", "user.email=captionseg@localhost", "commit", "--quiet", "--no-verify",
-        "--no-gpg-sign", "--allow-empty", "--message", f"experiment {name}")  # fmt: skip
+    git(
+        copy,
+        "-c",
+        "user.name=captionseg",
+        "-c",
+        "user.email=captionseg@localhost",
+        "commit",
+        "--quiet",
+        "--no-verify",
+        "--no-gpg-sign",
+        "--allow-empty",
+        "--message",
+        f"experiment {name}",
+    )
     git(root, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", str(copy), f"+HEAD:{ref}")
 
 
@@ -229,11 +291,16 @@ def git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
         WorkspaceError: it failed; with the last line that it said.
     """
     try:
-        done = subprocess.run(["git", *PLAIN, *words], cwd=folder, capture_output=True, input=stdin, env=environment())
+        done = subprocess.run(
+            ["git", *PLAIN, *words], cwd=folder, capture_output=True, input=stdin, env=environment()
+        )
     except OSError as error:
         raise WorkspaceError(f"git {words[0]} in {folder}: {error.strerror}") from None
     if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())[-400:] or f"exit code {done.returncode}"
+        said = (
+            " ".join(done.stderr.decode(errors="replace").split())[-400:]
+            or f"exit code {done.returncode}"
+        )
         raise WorkspaceError(f"git {words[0]} in {folder}: {said}")
     return done.stdout
 
@@ -245,10 +312,14 @@ def prefix(root: Path) -> Path:
         WorkspaceError: it is in none.
     """
     try:
-        return Path(git(root, "rev-parse", "--show-prefix").decode(errors="surrogateescape").rstrip("\n"))
+        return Path(
+            git(root, "rev-parse", "--show-prefix").decode(errors="surrogateescape").rstrip("\n")
+        )
     except WorkspaceError as error:
-        raise WorkspaceError(f"{error}; a run with overrides works in a copy that git makes: `git init && git add -A "
-                             "&& git commit -m start`, or change params.yaml and run without overrides") from None
+        raise WorkspaceError(
+            f"{error}; a run with overrides works in a copy that git makes: `git init && git add "
+            "-A && git commit -m start`, or change params.yaml and run without overrides"
+        ) from None
 
 
 def environment() -> dict[str, str]:

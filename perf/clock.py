@@ -12,9 +12,12 @@ from torch import Tensor
 from captionseg.runtime.device import Runtime
 
 
-def compare(forms: Mapping[str, Callable[[], Tensor]], rounds: int,
-            runtime: Runtime) -> tuple[dict[str, float], dict[str, Tensor]]:  # fmt: skip
-    """Median seconds of each form, taken in turns after one round that does not count, and what each gives."""
+def compare(
+    forms: Mapping[str, Callable[[], Tensor]], rounds: int, runtime: Runtime
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Median seconds of each form, taken in turns after one round that does not count, and what
+    each gives.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     found = {}
     with torch.inference_mode():

@@ -1,11 +1,14 @@
-"""Sliding windows of a model that reads pixels: in batches against one at a time, on the same pictures.
+"""Sliding windows of a model that reads pixels: in batches against one at a time, on the same
+pictures.
 
-    python -m perf.evaluate [--batch 16] [--classes 21] [--side 224] [--pictures 4] [--rounds 5] [--device cpu]
+    python -m perf.evaluate [--batch 16] [--classes 21] [--side 224] [--pictures 4] \
+        [--rounds 5] [--device cpu]
 
-The model is the preset `groupvit_tiny` with random weights and the published inference (top 5, product of softmaxes),
-its windows are of the side that it is trained with and overlap by half, as the published ones do. Both forms do all
-that evaluation does with a picture: resize, windows, mean over windows, labels at the size of the picture. They take
-turns, picture by picture, so that a machine that slows down slows both. Labels have to be the same to the last pixel.
+The model is the preset `groupvit_tiny` with random weights and the published inference (top 5,
+product of softmaxes), its windows are of the side that it is trained with and overlap by half, as
+the published ones do. Both forms do all that evaluation does with a picture: resize, windows, mean
+over windows, labels at the size of the picture. They take turns, picture by picture, so that a
+machine that slows down slows both. Labels have to be the same to the last pixel.
 """
 
 from __future__ import annotations
@@ -28,9 +31,12 @@ from captionseg.runtime.device import Runtime, detect
 
 
 def model(device: str) -> GroupViT:
-    """groupvit_tiny with random weights, so large that pixels and groups differ, and a background."""
+    """groupvit_tiny with random weights, so large that pixels and groups differ, and a
+    background."""
     torch.manual_seed(0)
-    config = replace(groupvit_tiny(), zero_shot=ZeroShot("groups", "product", top_k=5, background=0.1))
+    config = replace(
+        groupvit_tiny(), zero_shot=ZeroShot("groups", "product", top_k=5, background=0.1)
+    )
     net = GroupViT(config).eval()
     with torch.no_grad():
         for weight in net.towers.vision.parameters():
@@ -45,8 +51,9 @@ def pictures(count: int, side: int, device: str) -> list[Tensor]:
     return list(F.interpolate(shapes, (side, side * 4 // 3), mode="bicubic").to(device).split(1))
 
 
-def timed(net: GroupViT, image: Tensor, classes: Tensor, protocol: Settled,
-          runtime: Runtime) -> tuple[float, Tensor]:  # fmt: skip
+def timed(
+    net: GroupViT, image: Tensor, classes: Tensor, protocol: Settled, runtime: Runtime
+) -> tuple[float, Tensor]:
     """Seconds of one picture, and its labels."""
     runtime.synchronize()
     start = time.perf_counter()
@@ -56,7 +63,9 @@ def timed(net: GroupViT, image: Tensor, classes: Tensor, protocol: Settled,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m perf.evaluate", description=str(__doc__).splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m perf.evaluate", description=str(__doc__).splitlines()[0]
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--classes", type=int, default=21)
     parser.add_argument("--side", type=int, default=224)
@@ -67,23 +76,32 @@ def main() -> None:
     runtime = detect(arguments.device)
     net = model(runtime.device)
     crop, side = net.config.reads.picture, arguments.side
-    classes = F.normalize(torch.randn(arguments.classes, net.config.towers.embedding), dim=1).to(runtime.device)
-    windows = {"batched": WindowParams(side, crop, crop // 2, arguments.batch),
-               "one by one": WindowParams(side, crop, crop // 2, 1)}  # fmt: skip
+    classes = F.normalize(torch.randn(arguments.classes, net.config.towers.embedding), dim=1).to(
+        runtime.device
+    )
+    windows = {
+        "batched": WindowParams(side, crop, crop // 2, arguments.batch),
+        "one by one": WindowParams(side, crop, crop // 2, 1),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in windows}
     different, seen = 0, set()
     with torch.inference_mode():
         for number in range(arguments.rounds + 1):
             for image in pictures(arguments.pictures, side, runtime.device):
-                both = {name: timed(net, image, classes, Settled(w), runtime) for name, w in windows.items()}
+                both = {
+                    name: timed(net, image, classes, Settled(w), runtime)
+                    for name, w in windows.items()
+                }
                 different += int((both["batched"][1] != both["one by one"][1]).sum())
                 seen.update(both["batched"][1].unique().tolist())
                 for name, (spent, _) in both.items():
                     seconds[name] += [spent] if number else []  # the first round warms up
     each = len(starts(side, crop, crop // 2)) * len(starts(side * 4 // 3, crop, crop // 2))
     assert len(seen) > 2, "random weights label everything alike: nothing is compared"
-    print(f"{each} windows a picture, {arguments.classes} classes, {runtime.device}, "
-          f"{torch.get_num_threads()} threads; {different} pixels differ")
+    print(
+        f"{each} windows a picture, {arguments.classes} classes, {runtime.device}, "
+        f"{torch.get_num_threads()} threads; {different} pixels differ"
+    )
     if different:
         raise SystemExit("labels depend on the batch")
     median = {name: statistics.median(values) for name, values in seconds.items()}

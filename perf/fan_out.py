@@ -1,10 +1,12 @@
 """Shards of index and segment_text over two processes against one, on shards of a run.
 
-    python -m perf.fan_out [--data data] [--stages index segment_text] [--shards 4] [--workers 2] [--rounds 1]
+    python -m perf.fan_out [--data data] [--stages index segment_text] [--shards 4] \
+        [--workers 2] [--rounds 1]
 
-The reference is one process, as many cores as it likes. Both write the same bytes, which is checked; so that each
-starts as a stage does, nothing is loaded before the clock runs. Give it a machine that nobody else uses; the seconds
-of cores say less about that than those of the clock. The ratio is that of the last stage.
+The reference is one process, as many cores as it likes. Both write the same bytes, which is
+checked; so that each starts as a stage does, nothing is loaded before the clock runs. Give it a
+machine that nobody else uses; the seconds of cores say less about that than those of the clock. The
+ratio is that of the last stage.
 """
 
 from __future__ import annotations
@@ -40,12 +42,18 @@ def index(data: Path, shards: set[str], out: Path, runtime: RuntimeParams) -> No
 def segment_text(data: Path, shards: set[str], out: Path, runtime: RuntimeParams) -> None:
     """The segments of some shards: the others are marked as finished."""
     params = Params()
-    inputs = pipeline.Inputs(*(data / name for name in ("pairs", "captions", "supervision", "features", "regions")))
+    inputs = pipeline.Inputs(
+        *(data / name for name in ("pairs", "captions", "supervision", "features", "regions"))
+    )
     out.mkdir(exist_ok=True)
-    for shard in pipeline.to_do(inputs.pairs, params.segment_text, inputs.supervision).keys() - shards:
+    for shard in (
+        pipeline.to_do(inputs.pairs, params.segment_text, inputs.supervision).keys() - shards
+    ):
         (out / f"{shard}_stats.json").write_text("{}")
     space = functools.partial(TextSpace.load, data / "features" / "encoder")
-    pipeline.segment(inputs, params.segment_text, space=space, segments=out, seed=params.seed, runtime=runtime)
+    pipeline.segment(
+        inputs, params.segment_text, space=space, segments=out, seed=params.seed, runtime=runtime
+    )
 
 
 STAGES = {"index": index, "segment_text": segment_text}
@@ -54,7 +62,9 @@ STAGES = {"index": index, "segment_text": segment_text}
 def seconds(
     stage: Callable[..., None], data: Path, shards: set[str], runtime: RuntimeParams
 ) -> tuple[tuple[float, float], dict]:
-    """How long a stage takes, by the clock and of all its processes' cores, and the bytes that it leaves."""
+    """How long a stage takes, by the clock and of all its processes' cores, and the bytes that it
+    leaves.
+    """
     with tempfile.TemporaryDirectory() as folder:
         start, before = time.perf_counter(), sum(os.times()[:4])
         stage(data, shards, Path(folder), runtime)
@@ -64,7 +74,9 @@ def seconds(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m perf.fan_out", description=str(__doc__).splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m perf.fan_out", description=str(__doc__).splitlines()[0]
+    )
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--shards", type=int, default=4)
@@ -79,16 +91,26 @@ def main() -> None:
         for _ in range(arguments.rounds):
             (one, first), (several, second) = (
                 seconds(stage, arguments.data, shards, runtime)
-                for runtime in (HERE, replace(HERE, workers=arguments.workers)))  # fmt: skip
+                for runtime in (HERE, replace(HERE, workers=arguments.workers))
+            )
             if first != second:
-                raise SystemExit(f"{stage.__name__}: other bytes by {arguments.workers} workers than by one")
+                raise SystemExit(
+                    f"{stage.__name__}: other bytes by {arguments.workers} workers than by one"
+                )
             times[1].append(one)
             times[arguments.workers].append(several)
-        median = {n: [statistics.median(column) for column in zip(*taken)] for n, taken in times.items()}
+        median = {
+            n: [statistics.median(column) for column in zip(*taken)] for n, taken in times.items()
+        }
         ratio = median[1][0] / median[arguments.workers][0]
-        print(f"{stage.__name__:13}" + "".join(f" {n} workers {clock:7.1f} s ({cpu:.1f} s of cores),"
-                                               for n, (clock, cpu) in median.items())
-              + f" {ratio:.2f} times as fast, same bytes")  # fmt: skip
+        print(
+            f"{stage.__name__:13}"
+            + "".join(
+                f" {n} workers {clock:7.1f} s ({cpu:.1f} s of cores),"
+                for n, (clock, cpu) in median.items()
+            )
+            + f" {ratio:.2f} times as fast, same bytes"
+        )
     print(f"ratio {ratio:.2f}")
 
 

@@ -2,9 +2,10 @@
 
     python -m perf.pamr [--classes 171] [--side 112] [--rounds 3] [--device cpu]
 
-The reference is the form of the published code: neighbours are taken by a dilated convolution with one-hot kernels, of
-the picture and, in each of the ten iterations, of all masks, and their weighted sum is over a tensor of masks and
-neighbours. Peak memory is what a fresh process grows by while it runs the form.
+The reference is the form of the published code: neighbours are taken by a dilated convolution with
+one-hot kernels, of the picture and, in each of the ten iterations, of all masks, and their weighted
+sum is over a tensor of masks and neighbours. Peak memory is what a fresh process grows by while it
+runs the form.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def taken(maps: Tensor) -> Tensor:
     kernel = torch.zeros(8, 1, 3, 3, device=maps.device)
     for number, (dy, dx) in enumerate(STEPS):
         kernel[number, 0, dy + 1, dx + 1] = 1.0
-    return torch.cat([F.conv2d(F.pad(maps, (d,) * 4, mode="replicate"), kernel, dilation=d) for d in DILATIONS], 1)
+    return torch.cat(
+        [F.conv2d(F.pad(maps, (d,) * 4, mode="replicate"), kernel, dilation=d) for d in DILATIONS],
+        1,
+    )
 
 
 FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"captionseg": pamr, "dense": dense}
@@ -57,7 +61,9 @@ def inputs(classes: int, side: int, device: str) -> tuple[Tensor, Tensor]:
 def grown(name: str, classes: int, side: int, answer: multiprocessing.Queue) -> None:
     """MiB that this process grows by at most while it runs a form on the CPU; Linux knows it."""
     image, masks = inputs(classes, side, "cpu")
-    pamr(image[:, :32, :32].contiguous(), masks[:2, :32, :32].contiguous())  # whatever is loaded with the first call
+    pamr(
+        image[:, :32, :32].contiguous(), masks[:2, :32, :32].contiguous()
+    )  # whatever is loaded with the first call
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = status("VmRSS")
     FORMS[name](image, masks)
@@ -82,7 +88,9 @@ def memory(name: str, classes: int, side: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m perf.pamr", description=str(__doc__).splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m perf.pamr", description=str(__doc__).splitlines()[0]
+    )
     parser.add_argument("--classes", type=int, default=171)
     parser.add_argument("--side", type=int, default=112)
     parser.add_argument("--rounds", type=int, default=3)
@@ -93,9 +101,11 @@ def main() -> None:
     forms = {name: functools.partial(form, image, masks) for name, form in FORMS.items()}
     median, results = compare(forms, arguments.rounds, runtime)
     used = {name: memory(name, arguments.classes, arguments.side) for name in FORMS}
-    print(f"{arguments.classes} masks of {arguments.side} x {arguments.side}, {arguments.device}, "
-          f"{torch.get_num_threads()} threads; largest difference "
-          f"{(results['captionseg'] - results['dense']).abs().max():.1e}")
+    print(
+        f"{arguments.classes} masks of {arguments.side} x {arguments.side}, {arguments.device}, "
+        f"{torch.get_num_threads()} threads; largest difference "
+        f"{(results['captionseg'] - results['dense']).abs().max():.1e}"
+    )
     for name in FORMS:
         print(f"{name:12} {median[name]:7.3f} s  {used[name]:7.0f} MiB")
     print(f"memory {used['dense'] / max(used['captionseg'], 1.0):.1f}")

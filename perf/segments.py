@@ -1,11 +1,13 @@
-"""Embeddings of segments, pooled before they are projected, against the naive order; and each step that makes segments.
+"""Embeddings of segments, pooled before they are projected, against the naive order; and each step
+that makes segments.
 
     python -m perf.segments [--data data] [--images 100] [--rounds 3] [--device cpu]
 
-The reference merges all blocks of both towers on every patch, puts the [CLS] of both beside each, projects, and pools
-last: the order in which USE is written down. Both have the same weights, of the published sizes (24 and 6 blocks of
-1024 channels, 40 x 40 patches, 11 segments). The steps are timed on pictures of a run (`dvc repro curate` is enough),
-of N and of 2 N: that they take twice as long says that cost is linear.
+The reference merges all blocks of both towers on every patch, puts the [CLS] of both beside each,
+projects, and pools last: the order in which USE is written down. Both have the same weights, of the
+published sizes (24 and 6 blocks of 1024 channels, 40 x 40 patches, 11 segments). The steps are
+timed on pictures of a run (`dvc repro curate` is enough), of N and of 2 N: that they take twice as
+long says that cost is linear.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ from perf.clock import compare
 BLOCKS, WIDTH, GRID, SEGMENTS, OUT = (24, 6), 1024, 40, 11, 768
 
 
-def naive(net: SegmentEncoder, towers: list[list[Tensor]], masks: Tensor, cls: list[Tensor]) -> Tensor:
+def naive(
+    net: SegmentEncoder, towers: list[list[Tensor]], masks: Tensor, cls: list[Tensor]
+) -> Tensor:
     """The reference: [B, S, D]."""
     parts = []
     for lln, maps, whole in zip(net.towers, towers, cls, strict=True):
@@ -49,15 +53,26 @@ def embedding(rounds: int, device: str) -> float:
     """Print both orders; how many times as fast ours is."""
     runtime = detect(device)
     torch.manual_seed(0)
-    net = SegmentEncoder([[WIDTH] * n for n in BLOCKS], OUT, cls=[WIDTH] * len(BLOCKS)).to(runtime.device).eval()
-    towers = [[torch.randn(1, GRID, GRID, WIDTH, device=runtime.device) for _ in range(n)] for n in BLOCKS]
+    net = (
+        SegmentEncoder([[WIDTH] * n for n in BLOCKS], OUT, cls=[WIDTH] * len(BLOCKS))
+        .to(runtime.device)
+        .eval()
+    )
+    towers = [
+        [torch.randn(1, GRID, GRID, WIDTH, device=runtime.device) for _ in range(n)] for n in BLOCKS
+    ]
     cls = [torch.randn(1, WIDTH, device=runtime.device) for _ in BLOCKS]
     masks = (torch.rand(1, SEGMENTS, GRID, GRID, device=runtime.device) < 0.2).float()
-    forms = {"captionseg": lambda: net(towers, masks, cls), "naive": lambda: naive(net, towers, masks, cls)}
+    forms = {
+        "captionseg": lambda: net(towers, masks, cls),
+        "naive": lambda: naive(net, towers, masks, cls),
+    }
     median, found = compare(forms, rounds, runtime)
     difference = (found["captionseg"] - found["naive"]).abs().max()
-    print(f"embeddings of {SEGMENTS} segments, {sum(BLOCKS)} blocks, {runtime.device}; "
-          f"largest difference {difference:.1e}")
+    print(
+        f"embeddings of {SEGMENTS} segments, {sum(BLOCKS)} blocks, {runtime.device}; "
+        f"largest difference {difference:.1e}"
+    )
     for name in forms:
         print(f"{name:12} {median[name]:7.3f} s an image")
     return median["naive"] / median["captionseg"]
@@ -92,19 +107,32 @@ def clock(seconds: dict[str, float], step: str) -> Iterator[None]:
 def steps(data: Path, images: int) -> dict[str, float]:
     """Seconds of each step of segment_text over so many images."""
     params, features = Params(Path("params.yaml")).segment_text, data / "features"
-    inputs = Inputs(data / "pairs", data / "captions", data / "supervision", features, data / "regions")
-    todo = [(shard, row) for shard, rows in to_do(inputs.pairs, params, inputs.supervision).items() for row in rows]
+    inputs = Inputs(
+        data / "pairs", data / "captions", data / "supervision", features, data / "regions"
+    )
+    todo = [
+        (shard, row)
+        for shard, rows in to_do(inputs.pairs, params, inputs.supervision).items()
+        for row in rows
+    ]
     seconds: dict[str, float] = defaultdict(float)
-    maker = params.build(TextSpace.load(features / "encoder"), sample_cells(features, params.cells, seed=0))
-    maker = replace(maker, grounder=Clocked(maker.grounder, "boxes", seconds, "boxes"),
-                    segmenter=Clocked(maker.segmenter, "masks", seconds, "masks"))  # fmt: skip
+    maker = params.build(
+        TextSpace.load(features / "encoder"), sample_cells(features, params.cells, seed=0)
+    )
+    maker = replace(
+        maker,
+        grounder=Clocked(maker.grounder, "boxes", seconds, "boxes"),
+        segmenter=Clocked(maker.segmenter, "masks", seconds, "masks"),
+    )
     rows = [row for _, row in todo[:images]]
     captions = [row["captions"] for row in rows]
     spoken(rows[:1], captions[:1], params)  # whatever is loaded with the first call
     with clock(seconds, "phrases"):
         asked = dict(zip((row["uid"] for row in rows), spoken(rows, captions, params), strict=True))
     with clock(seconds, "prepare"):
-        maker.grounder.prepare(sorted({p.text for row in asked.values() for said in row for p in said.phrases}))
+        maker.grounder.prepare(
+            sorted({p.text for row in asked.values() for said in row for p in said.phrases})
+        )
     shards = dict.fromkeys(shard for shard, _ in todo)
     every = (view for shard in shards for view in read_views(inputs, shard))
     with threadpool_limits(1):
@@ -116,7 +144,9 @@ def steps(data: Path, images: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m perf.segments", description=str(__doc__).splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m perf.segments", description=str(__doc__).splitlines()[0]
+    )
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
@@ -125,11 +155,15 @@ def main() -> None:
     if (arguments.data / "supervision").is_dir():
         once, twice = (steps(arguments.data, n * arguments.images) for n in (1, 2))
         for step, seconds in twice.items():
-            print(f"{step:12} {2 * arguments.images / seconds:9.0f} images/s, "
-                  f"{seconds / once[step]:.2f} times as long for twice as many")
+            print(
+                f"{step:12} {2 * arguments.images / seconds:9.0f} images/s, "
+                f"{seconds / once[step]:.2f} times as long for twice as many"
+            )
         whole = [sum(count.values()) for count in (once, twice)]
-        print(f"{'together':12} {2 * arguments.images / whole[1]:9.0f} images/s, "
-              f"{whole[1] / whole[0]:.2f} times as long")
+        print(
+            f"{'together':12} {2 * arguments.images / whole[1]:9.0f} images/s, "
+            f"{whole[1] / whole[0]:.2f} times as long"
+        )
     else:
         print(f"{arguments.data}: no finished `dvc repro curate`, so no steps are timed")
     print(f"ratio {embedding(arguments.rounds, arguments.device):.2f}")

@@ -1,4 +1,6 @@
-"""compare: every recipe on every benchmark beside the tables of the papers, out of what report and experiments left."""
+"""compare: every recipe on every benchmark beside the tables of the papers, out of what report and
+experiments left.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,19 @@ PARAMS = ("recipes", "about")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
-    params: Params, *, metrics: In, recipes: In, plots: In, pictures: In, experiments: In, benchmarks: In,
-    markdown: Out, page: Out, charts: Out, tracker: Tracker,
-) -> dict[str, float]:  # fmt: skip
+    params: Params,
+    *,
+    metrics: In,
+    recipes: In,
+    plots: In,
+    pictures: In,
+    experiments: In,
+    benchmarks: In,
+    markdown: Out,
+    page: Out,
+    charts: Out,
+    tracker: Tracker,
+) -> dict[str, float]:
     """Write the comparison; its numbers and files are those of the whole reproduction."""
     folders = Folders(metrics, recipes, plots, pictures, experiments, benchmarks)
     numbers = write(folders, Outputs(markdown, page, charts), recipes=params.described)

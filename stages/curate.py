@@ -16,13 +16,25 @@ from stages.kinds import In, Out
 PARAMS = ("seed", "curate")
 
 
-def main(params: Params, *, index: In, features: In, truth: In, supervision: Out, measures: Out) -> dict[str, float]:
+def main(
+    params: Params, *, index: In, features: In, truth: In, supervision: Out, measures: Out
+) -> dict[str, float]:
     """Curate, and measure against what is known to be there."""
     known = read_truth(truth)
-    true = {uid: set(names) for uid, names in
-            zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)}
+    true = {
+        uid: set(names)
+        for uid, names in zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)
+    }
     encode = TextSpace.load(features / "encoder").encode
-    result = curate(index, features, encode, params.curate, true=true, supervision=supervision, seed=params.seed,
-                    runtime=params.runtime)
+    result = curate(
+        index,
+        features,
+        encode,
+        params.curate,
+        true=true,
+        supervision=supervision,
+        seed=params.seed,
+        runtime=params.runtime,
+    )
     write_json(result, measures)
     return {f"{rule}.{name}": value for rule, row in result.items() for name, value in row.items()}

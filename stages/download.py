@@ -15,5 +15,12 @@ PARAMS = ("seed", "download")
 def main(params: Params, *, pairs: Out, truth: Out) -> dict[str, float]:
     """Make or fetch the pairs."""
     p = params.download
-    return write_shards(p.chosen(), pairs, truth, shard_size=p.shard_size, min_success=p.min_success, seed=params.seed,
-                        runtime=params.runtime)
+    return write_shards(
+        p.chosen(),
+        pairs,
+        truth,
+        shard_size=p.shard_size,
+        min_success=p.min_success,
+        seed=params.seed,
+        runtime=params.runtime,
+    )

@@ -20,8 +20,19 @@ PARAMS = ("seed", "download.source", "evaluate")
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
-    params: Params, *, recipe: str, model: In, pairs: In, index: In, regions: In, features: In, truth: In, scores: Out,
-    metrics: Out, areas: Out, tracker: Tracker,
+    params: Params,
+    *,
+    recipe: str,
+    model: In,
+    pairs: In,
+    index: In,
+    regions: In,
+    features: In,
+    truth: In,
+    scores: Out,
+    metrics: Out,
+    areas: Out,
+    tracker: Tracker,
 ) -> dict[str, float]:
     """Score one recipe; its numbers are true whatever becomes of the rest of the reproduction."""
     folders = Folders(Prepared(pairs, index, regions, features), truth)
@@ -33,6 +44,10 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     mine = {recipe: {name: found.result["scores"], **also} if found.result["scores"] else {}}
     write_json(mine, metrics)
     tracker.summary({"recipes": mine})
-    tracker.recipes({"recipes": mine}, {recipe: labels(params, recipe)}, benchmark=name,
-                    folders={"models": model.parent, "areas": areas, "pairs": pairs})
+    tracker.recipes(
+        {"recipes": mine},
+        {recipe: labels(params, recipe)},
+        benchmark=name,
+        folders={"models": model.parent, "areas": areas, "pairs": pairs},
+    )
     return {**found.result["scores"], "images_per_second": found.images_per_second}

@@ -1,8 +1,10 @@
-"""gate: is this run fit to be merged? Thresholds, no regression against the base branch, dvc.lock of this code.
+"""gate: is this run fit to be merged? Thresholds, no regression against the base branch, dvc.lock
+of this code.
 
 python -m stages.gate [--base REF] [--only thresholds regression lock] [--markdown FILE]
 
-Needs git and the files that it holds, no data. Exits with 0 if all holds, 1 on a miss, 2 if it cannot be judged.
+Needs git and the files that it holds, no data. Exits with 0 if all holds, 1 on a miss, 2 if it
+cannot be judged.
 """
 
 from __future__ import annotations
@@ -30,14 +32,28 @@ READ = ("reports/metrics.json", "reports/comparison.md")
 
 def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
     """Entry point: 0 if everything holds, 1 on a miss, 2 after one line if it cannot be judged."""
-    parser = argparse.ArgumentParser(prog="python -m stages.gate", description="Is this run fit to be merged?")
-    parser.add_argument("--metrics", default=READ[0], help="from the root of the repository (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.gate", description="Is this run fit to be merged?"
+    )
+    parser.add_argument(
+        "--metrics", default=READ[0], help="from the root of the repository (default: %(default)s)"
+    )
     parser.add_argument("--params", default="params.yaml", help="likewise (default: %(default)s)")
-    parser.add_argument("--base", default=os.environ.get("GATE_BASE") or None, metavar="REF",
-                        help="branch or commit to compare with (default: $GATE_BASE, else where this left main)")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="leave out the others")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as a comment on a pull request, too")
-    parser.add_argument("--links", default="", metavar="PREFIX", help="what stands before the comment's links")
+    parser.add_argument(
+        "--base",
+        default=os.environ.get("GATE_BASE") or None,
+        metavar="REF",
+        help="branch or commit to compare with (default: $GATE_BASE, else where this left main)",
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, help="leave out the others"
+    )
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write it as a comment on a pull request, too"
+    )
+    parser.add_argument(
+        "--links", default="", metavar="PREFIX", help="what stands before the comment's links"
+    )
     arguments = parser.parse_args(argv)
     try:
         parts, extra = look(arguments, root)
@@ -74,29 +90,56 @@ def look(arguments: argparse.Namespace, root: Path) -> tuple[list[Part], list[Pa
     if "lock" in arguments.only:
         lock = root / "dvc.lock"
         known = mapping(lock.read_text(encoding="utf-8") if lock.exists() else None, "dvc.lock")
-        parts.append(gate_lock.part(gate_repository.status(root), known, params.raw, {arguments.metrics: path}))
+        parts.append(
+            gate_lock.part(
+                gate_repository.status(root), known, params.raw, {arguments.metrics: path}
+            )
+        )
     return parts, extra
 
 
-def compared(params: Params, metrics: dict[str, Any], base: gate_repository.Base | None, names: argparse.Namespace,
-             root: Path) -> list[Part]:  # fmt: skip
-    """The comparison with the base, and what explains it; an empty part where there is nothing to compare with."""
+def compared(
+    params: Params,
+    metrics: dict[str, Any],
+    base: gate_repository.Base | None,
+    names: argparse.Namespace,
+    root: Path,
+) -> list[Part]:
+    """The comparison with the base, and what explains it; an empty part where there is nothing to
+    compare with.
+    """
     if base is None:
         return [gate_regression.part([], "there is no earlier commit to compare with")]
     about = f"against {base.commit[:9]}, {base.about}"
     if (old := gate_repository.read(root, base.commit, names.metrics)) is None:
-        return [gate_regression.part([], f"{about}, has no {names.metrics}: nothing to compare with")]
+        return [
+            gate_regression.part([], f"{about}, has no {names.metrics}: nothing to compare with")
+        ]
     if not params.regression:
-        return [gate_regression.part([], f"{about}: {names.params} has no section regression, so nothing is compared")]
+        return [
+            gate_regression.part(
+                [], f"{about}: {names.params} has no section regression, so nothing is compared"
+            )
+        ]
     before = loaded(old, f"{base.about}:{names.metrics}")
-    earlier = mapping(gate_repository.read(root, base.commit, names.params), f"{base.about}:{names.params}")
-    now, then = (Data.of(found, (said.get("download") or {}).get("source", ""))
-                 for found, said in ((metrics, params.raw), (before, earlier)))  # fmt: skip
+    earlier = mapping(
+        gate_repository.read(root, base.commit, names.params), f"{base.about}:{names.params}"
+    )
+    now, then = (
+        Data.of(found, (said.get("download") or {}).get("source", ""))
+        for found, said in ((metrics, params.raw), (before, earlier))
+    )
     if now.differs(then):
-        return [gate_regression.other_data(now, then, about), gate_regression.parameters(params.raw, earlier)]
+        return [
+            gate_regression.other_data(now, then, about),
+            gate_regression.parameters(params.raw, earlier),
+        ]
     found = gate_regression.changes(params.regression, metrics, before, params.raw)
-    return [gate_regression.part(found, about), gate_regression.largest(found),
-            gate_regression.parameters(params.raw, earlier)]  # fmt: skip
+    return [
+        gate_regression.part(found, about),
+        gate_regression.largest(found),
+        gate_regression.parameters(params.raw, earlier),
+    ]
 
 
 def loaded(text: str, where: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""keep: what the experiment in this workspace found, copied to reports/experiments/NAME, where no later run touches it.
+"""keep: what the experiment in this workspace found, copied to reports/experiments/NAME, where no
+later run touches it.
 
 python -m stages.keep NAME --about "..." [--recipes RECIPE ...]
 
-By default the recipes that params.yaml has and the committed params.yaml has not; --recipes names others to stand
-beside them, such as a baseline.
+By default the recipes that params.yaml has and the committed params.yaml has not; --recipes names
+others to stand beside them, such as a baseline.
 """
 
 from __future__ import annotations
@@ -21,35 +22,51 @@ from captionseg.records import UserError
 from captionseg.reporting.keep import Workspace, keep, lines, subjects
 from stages.gate import mapping
 
-BACK = ("git checkout HEAD -- params.yaml dvc.lock reports && git clean -fdq -e experiments -e benchmarks reports && "
-        "dvc checkout")  # fmt: skip
+BACK = (
+    "git checkout HEAD -- params.yaml dvc.lock reports && git clean -fdq -e experiments -e "
+    "benchmarks reports && dvc checkout"
+)
 
 
 def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
     """Entry point: 0, or 1 after one line on stderr for a mistake of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m stages.keep", description="Keep the experiment of this workspace.")
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.keep", description="Keep the experiment of this workspace."
+    )
     parser.add_argument("name", help="of the experiment")
     parser.add_argument("--about", required=True, help="what the experiment is to show")
-    parser.add_argument("--recipes", nargs="+", default=[], help="further recipes, shown first, in this order")
+    parser.add_argument(
+        "--recipes", nargs="+", default=[], help="further recipes, shown first, in this order"
+    )
     arguments = parser.parse_args(argv)
     folder = root / "reports" / "experiments"
     try:
         params, lock = Params(root / "params.yaml").raw, root / "dvc.lock"
         chosen = subjects(params.get("recipes", {}), committed(root), arguments.recipes)
-        space = Workspace(params, mapping(lock.read_text() if lock.exists() else None, str(lock)), root / "reports")
+        space = Workspace(
+            params,
+            mapping(lock.read_text() if lock.exists() else None, str(lock)),
+            root / "reports",
+        )
         metrics = keep(space, arguments.name, arguments.about, chosen, folder=folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     kept = Path("reports") / "experiments" / arguments.name
-    print(*lines(metrics), f"kept: {kept}    the workspace holds the experiment; back to the committed run with:",
-          f"  {BACK}", sep="\n")  # fmt: skip
+    print(
+        *lines(metrics),
+        f"kept: {kept}    the workspace holds the experiment; back to the committed run with:",
+        f"  {BACK}",
+        sep="\n",
+    )
     return 0
 
 
 def committed(root: Path) -> dict[str, Any]:
     """The recipes of the params.yaml that is committed; none where there is no commit."""
-    done = subprocess.run(["git", "show", "HEAD:./params.yaml"], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "show", "HEAD:./params.yaml"], cwd=root, capture_output=True, text=True, check=False
+    )
     return (yaml.safe_load(done.stdout) or {}).get("recipes", {}) if done.returncode == 0 else {}
 
 

@@ -1,7 +1,8 @@
 """pretrain: one recipe, all its seeds.
 
-Reads data/index, features, regions, supervision, truth (tune split only, to keep the best epoch), verdict.json (failed
-tables train nothing), and what a model asks for of pairs and segments; writes models/RECIPE, and reports/timings.
+Reads data/index, features, regions, supervision, truth (tune split only, to keep the best epoch),
+verdict.json (failed tables train nothing), and what a model asks for of pairs and segments; writes
+models/RECIPE, and reports/timings.
 """
 
 from __future__ import annotations
@@ -21,19 +22,44 @@ PARAMS = ("seed", "download.source", "regions", "pretrain", "recipes.{recipe}", 
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
-    params: Params, *, recipe: str, pairs: In, index: In, regions: In, features: In, supervision: In, truth: In,
-    segments: In, validation: In, model: Out, timing: Note, tracker: Tracker,
+    params: Params,
+    *,
+    recipe: str,
+    pairs: In,
+    index: In,
+    regions: In,
+    features: In,
+    supervision: In,
+    truth: In,
+    segments: In,
+    validation: In,
+    model: Out,
+    timing: Note,
+    tracker: Tracker,
 ) -> dict[str, float]:
     """Train one recipe; in each of several processes, of which the first writes."""
     if recipe not in params.recipes:
         raise UserError(f"recipes.{recipe}: no such recipe (valid: {', '.join(params.recipes)})")
     if read_json(validation, todo="run `dvc repro validate`").get("success") is not True:
-        raise UserError(f"{validation}: the tables failed their validation; run `dvc repro validate`")
-    context = {"regions": asdict(params.regions), "prompts": params.pretrain.prompts,
-               "data": {"source": params.download.source, "ids": digest(read_ids(index))}}  # fmt: skip
+        raise UserError(
+            f"{validation}: the tables failed their validation; run `dvc repro validate`"
+        )
+    context = {
+        "regions": asdict(params.regions),
+        "prompts": params.pretrain.prompts,
+        "data": {"source": params.download.source, "ids": digest(read_ids(index))},
+    }
     folders = Folders(Prepared(pairs, index, regions, features), supervision, truth, segments)
-    found = pretrain(params.recipes[recipe], params.pretrain, folders, name=recipe, context=context, out=model,
-                     tell=tracker.metrics, runtime=params.runtime)
+    found = pretrain(
+        params.recipes[recipe],
+        params.pretrain,
+        folders,
+        name=recipe,
+        context=context,
+        out=model,
+        tell=tracker.metrics,
+        runtime=params.runtime,
+    )
     if found:
         write_json({key: found[key] for key in ("images_per_second", "seconds")}, timing)
         tracker.model(model, recipe)

@@ -11,4 +11,6 @@ PARAMS = ("seed", "regions")
 
 def main(params: Params, *, pairs: In, features: In, regions: Out) -> dict[str, float]:
     """Regions of every picture, and the frozen features pooled over them."""
-    return write_regions(pairs, features, regions, maker=params.regions.build(), runtime=params.runtime)
+    return write_regions(
+        pairs, features, regions, maker=params.regions.build(), runtime=params.runtime
+    )

@@ -1,4 +1,5 @@
-"""report: metrics.json, plots, pictures and the page of a run, out of everything that the stages before it left.
+"""report: metrics.json, plots, pictures and the page of a run, out of everything that the stages
+before it left.
 
 All of it is the same for the same seed.
 """
@@ -17,17 +18,54 @@ PARAMS = ("seed", "download.source", "evaluate", "report", "recipes", "about", "
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
-    params: Params, *, pairs: In, truth: In, index: In, regions: In, features: In, supervision: In, segments: In,
-    models: In, recipes: In, areas: In, curation: In, validation: In, metrics: Out, plots: Out, pictures: Out,
-    page: Out, tracker: Tracker,
-) -> dict[str, float]:  # fmt: skip
+    params: Params,
+    *,
+    pairs: In,
+    truth: In,
+    index: In,
+    regions: In,
+    features: In,
+    supervision: In,
+    segments: In,
+    models: In,
+    recipes: In,
+    areas: In,
+    curation: In,
+    validation: In,
+    metrics: Out,
+    plots: Out,
+    pictures: Out,
+    page: Out,
+    tracker: Tracker,
+) -> dict[str, float]:
     """Write the report; its numbers and files are those of the whole reproduction."""
-    folders = Folders(Prepared(pairs, index, regions, features), truth, supervision, segments, models, recipes,
-                      areas, curation, validation)  # fmt: skip
+    folders = Folders(
+        Prepared(pairs, index, regions, features),
+        truth,
+        supervision,
+        segments,
+        models,
+        recipes,
+        areas,
+        curation,
+        validation,
+    )
     out = Outputs(metrics, plots, pictures, page)
-    numbers = write(folders, out, params.report, recipes=params.described, gate=params.gate,
-                    scored=params.evaluate, seed=params.seed, source=params.download.source)
+    numbers = write(
+        folders,
+        out,
+        params.report,
+        recipes=params.described,
+        gate=params.gate,
+        scored=params.evaluate,
+        seed=params.seed,
+        source=params.download.source,
+    )
     tracker.summary(numbers, [metrics, plots, pictures, page])
-    tracker.recipes(numbers, {name: labels(params, name) for name in params.recipes}, benchmark=params.evaluate.name,
-                    folders={"models": models, "areas": areas, "pairs": pairs, "pictures": pictures})
+    tracker.recipes(
+        numbers,
+        {name: labels(params, name) for name in params.recipes},
+        benchmark=params.evaluate.name,
+        folders={"models": models, "areas": areas, "pairs": pairs, "pictures": pictures},
+    )
     return {"gate.passed": float(numbers["gate"]["passed"])}

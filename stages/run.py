@@ -1,20 +1,23 @@
-"""How every stage is run: params -> seed -> work folder -> tracker -> main() -> outputs moved into place.
+"""How every stage is run: params -> seed -> work folder -> tracker -> main() -> outputs moved into
+place.
 
     python -m stages.run download --pairs data/pairs --truth data/truth
 
-`main(params, *, ...)` of a stage says by its annotations which arguments are inputs (In), outputs (Out, Kept) or words.
-It writes its outputs in a work folder named by the hash of params, inputs and code. A stage that was killed finds
-that folder again and goes on with what is in it; a stage that ends well renames it into place. DVC empties `outs`
-before it runs a stage, so unfinished work must live elsewhere.
+`main(params, *, ...)` of a stage says by its annotations which arguments are inputs (In), outputs
+(Out, Kept) or words. It writes its outputs in a work folder named by the hash of params, inputs and
+code. A stage that was killed finds that folder again and goes on with what is in it; a stage that
+ends well renames it into place. DVC empties `outs` before it runs a stage, so unfinished work must
+live elsewhere.
 
-One run at a time writes the same outputs, see captionseg.runtime.outputs: a second one waits. A stage
-ends when the DVC that runs it is gone, in whatever way. One that is started by hand follows nobody:
-under nohup or in a session of its own it outlives the shell that it came from. Told to end (SIGTERM,
-SIGHUP, SIGINT) it takes its workers along, and says so in its code alone: 128 and the signal's number;
-a second Ctrl-C ends it at once.
+One run at a time writes the same outputs, see captionseg.runtime.outputs: a second one waits. A
+stage ends when the DVC that runs it is gone, in whatever way. One that is started by hand follows
+nobody: under nohup or in a session of its own it outlives the shell that it came from. Told to end
+(SIGTERM, SIGHUP, SIGINT) it takes its workers along, and says so in its code alone: 128 and the
+signal's number; a second Ctrl-C ends it at once.
 
-A stage of SEVERAL runs in as many processes as section `runtime` says, see captionseg.runtime.launch: all of them call
-its main, and the first alone has a tracker and a work folder, and moves outputs.
+A stage of SEVERAL runs in as many processes as section `runtime` says, see
+captionseg.runtime.launch: all of them call its main, and the first alone has a tracker and a work
+folder, and moves outputs.
 """
 
 from __future__ import annotations
@@ -48,8 +51,19 @@ from captionseg.storage import remove_parts, trouble
 from captionseg.tracking.late import Late
 from stages.kinds import In, Kept, Out
 
-STAGES = ("download", "caption", "index", "regions", "curate", "segment_text", "validate", "pretrain", "evaluate",
-          "report", "compare")
+STAGES = (
+    "download",
+    "caption",
+    "index",
+    "regions",
+    "curate",
+    "segment_text",
+    "validate",
+    "pretrain",
+    "evaluate",
+    "report",
+    "compare",
+)
 SEVERAL = ("pretrain",)
 AFRESH = ("curate", "validate", "evaluate", "report", "compare")
 """They take up nothing of a run that was killed, so nothing of it may stay among their files."""
@@ -70,7 +84,9 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
         _, outputs = places(name, params, stage, arguments, kinds, root=root)
         return call(stage.main, params, {**arguments, **outputs}, tracking.NullTracker())
     written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Kept)]
-    with held(written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)) as sure:
+    with held(
+        written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
+    ) as sure:
         present(name, arguments, kinds)  # another run may have changed them while this one waited
         work, outputs = places(name, params, stage, arguments, kinds, root=root)
         if name in AFRESH:
@@ -91,8 +107,9 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     return metrics
 
 
-def places(name: str, params: Params, stage: typing.Any, arguments: dict, kinds: dict, *,
-           root: Path) -> tuple[Path, dict[str, Path]]:  # fmt: skip
+def places(
+    name: str, params: Params, stage: typing.Any, arguments: dict, kinds: dict, *, root: Path
+) -> tuple[Path, dict[str, Path]]:
     """The work folder of a run, and in it the places of its outputs, by argument.
 
     Raises:
@@ -101,32 +118,49 @@ def places(name: str, params: Params, stage: typing.Any, arguments: dict, kinds:
     work = root / ".work" / name / work_key(params, stage.PARAMS, arguments, kinds)
     found = {key: work / arguments[key].name for key, kind in kinds.items() if kind is Out}
     if len(set(found.values())) < len(found):
-        raise UserError(f"{name}: outputs need different names, found {', '.join(p.name for p in found.values())}")
+        raise UserError(
+            f"{name}: outputs need different names, found "
+            f"{', '.join(p.name for p in found.values())}"
+        )
     return work, found
 
 
-def call(main: typing.Callable[..., object], params: Params, arguments: Mapping[str, typing.Any],
-         tracker: typing.Any) -> dict[str, float]:  # fmt: skip
+def call(
+    main: typing.Callable[..., object],
+    params: Params,
+    arguments: Mapping[str, typing.Any],
+    tracker: typing.Any,
+) -> dict[str, float]:
     """The metrics that the main of a stage returns."""
     extra = {"tracker": tracker} if "tracker" in inspect.signature(main).parameters else {}
     return main(params, **arguments, **extra) or {}  # type: ignore[return-value]
 
 
-def announce(tracker: tracking.Tracker, stage: typing.Any, params: Params, arguments: Mapping[str, typing.Any],
-             kinds: Mapping[str, object]) -> None:  # fmt: skip
-    """What is known of a run before it begins: what it reads, whose recipe it is, what was chosen."""
+def announce(
+    tracker: tracking.Tracker,
+    stage: typing.Any,
+    params: Params,
+    arguments: Mapping[str, typing.Any],
+    kinds: Mapping[str, object],
+) -> None:
+    """What is known of a run before it begins: what it reads, whose recipe it is, what was
+    chosen."""
     words = {k: str(v) for k, v in arguments.items() if kinds[k] is str}
     recipe = words.get("recipe")
     tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
-    tracker.tags(tracking.labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {})
+    tracker.tags(
+        tracking.labels(params, recipe)
+        if recipe and recipe in params.raw.get("recipes", {})
+        else {}
+    )
     tracker.params(chosen(params, stage.PARAMS, words))
 
 
 def check_once(name: str, *, root: Path = Path()) -> None:
     """Check the whole of params.yaml before the first stage of a run, whichever that is.
 
-    What was checked is not checked again, for that imports the library. Files that only earlier stages read may be
-    gone; outside of DVC, which runs them all, sections of others may be missing.
+    What was checked is not checked again, for that imports the library. Files that only earlier
+    stages read may be gone; outside of DVC, which runs them all, sections of others may be missing.
 
     Raises:
         UserError: a line for each mistake.
@@ -134,7 +168,10 @@ def check_once(name: str, *, root: Path = Path()) -> None:
     params, mark = Params(root / "params.yaml"), root / ".work" / "checked"
     if "DVC_STAGE" not in os.environ and not params.raw.keys() >= set(Params.SECTIONS):
         return params.check(whole=False)
-    code = [f"{file}:{file.stat().st_mtime_ns}" for file in sorted(Path(captionseg.__file__).parent.rglob("*.py"))]
+    code = [
+        f"{file}:{file.stat().st_mtime_ns}"
+        for file in sorted(Path(captionseg.__file__).parent.rglob("*.py"))
+    ]
     state = json.dumps([params.raw, code], sort_keys=True, default=str)
     key = hashlib.sha256(state.encode("utf-8", "backslashreplace")).hexdigest()
     if not mark.is_file() or mark.read_text() != key:
@@ -148,8 +185,8 @@ def check_once(name: str, *, root: Path = Path()) -> None:
 def named(argv: list[str], environ: typing.Mapping[str, str] = os.environ) -> list[str]:
     """The words of a command, `@recipe` in them replaced by the recipe's name.
 
-    It is that of --recipe, or of the stage as DVC calls it (pretrain@NAME): a shell runs the commands of dvc.yaml, so
-    nothing of params.yaml may stand in them.
+    It is that of --recipe, or of the stage as DVC calls it (pretrain@NAME): a shell runs the
+    commands of dvc.yaml, so nothing of params.yaml may stand in them.
 
     Raises:
         UserError: if neither says it.
@@ -159,18 +196,30 @@ def named(argv: list[str], environ: typing.Mapping[str, str] = os.environ) -> li
     given = argv[argv.index("--recipe") + 1] if "--recipe" in argv[:-1] else "@recipe"
     name = environ.get("DVC_STAGE", "").partition("@")[2] if given == "@recipe" else given
     if not name:
-        raise UserError("--recipe @recipe is the recipe that DVC_STAGE names, and it names none; give --recipe NAME")
+        raise UserError(
+            "--recipe @recipe is the recipe that DVC_STAGE names, and it names none; give "
+            "--recipe NAME"
+        )
     return [word.replace("@recipe", name) for word in argv]
 
 
 def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tuple[dict, dict]:
-    """Command-line arguments from the keyword arguments of a stage's main; their values and their kinds."""
+    """Command-line arguments from the keyword arguments of a stage's main; their values and their
+    kinds.
+    """
     hints = typing.get_type_hints(main)
-    kinds = {k: hints[k] for k, p in inspect.signature(main).parameters.items()
-             if p.kind is p.KEYWORD_ONLY and k != "tracker"}
-    parser = argparse.ArgumentParser(prog=f"python -m stages.run {name}", description=inspect.getdoc(main))
+    kinds = {
+        k: hints[k]
+        for k, p in inspect.signature(main).parameters.items()
+        if p.kind is p.KEYWORD_ONLY and k != "tracker"
+    }
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.run {name}", description=inspect.getdoc(main)
+    )
     for key, kind in kinds.items():
-        parser.add_argument("--" + key.replace("_", "-"), required=True, type=str if kind is str else Path)
+        parser.add_argument(
+            "--" + key.replace("_", "-"), required=True, type=str if kind is str else Path
+        )
     arguments = vars(parser.parse_args(argv))
     present(name, arguments, kinds)
     return arguments, kinds
@@ -180,11 +229,16 @@ def present(name: str, arguments: dict, kinds: dict) -> None:
     """Refuse inputs that are not there."""
     for key, kind in kinds.items():
         if kind is In and not arguments[key].exists():
-            raise UserError(f"{name}: input {arguments[key]} does not exist; run the stage that writes it: `dvc repro`")
+            raise UserError(
+                f"{name}: input {arguments[key]} does not exist; run the stage that writes it: "
+                "`dvc repro`"
+            )
 
 
 def chosen(params: Params, names: tuple[str, ...], words: dict) -> dict[str, object]:
-    """The values of a stage's PARAMS: sections, or dotted names inside them, where {word} stands for an argument."""
+    """The values of a stage's PARAMS: sections, or dotted names inside them, where {word} stands
+    for an argument.
+    """
     found = {}
     for name in names:
         parts, value = [part.format(**words) for part in name.split(".")], params.raw
@@ -195,14 +249,22 @@ def chosen(params: Params, names: tuple[str, ...], words: dict) -> dict[str, obj
 
 
 def work_key(params: Params, names: tuple[str, ...], arguments: dict, kinds: dict) -> str:
-    """Hash of everything that decides a stage's outputs: its params, its inputs' state and the code."""
+    """Hash of everything that decides a stage's outputs: its params, its inputs' state and the
+    code.
+    """
     state = [json.dumps(chosen(params, names, arguments), sort_keys=True)]
     state += [f"{k}={v}" for k, v in sorted(arguments.items())]
     roots = [arguments[k] for k, kind in kinds.items() if kind is In]
     roots += [Path(__file__).parent, Path(__file__).parents[1] / "captionseg"]
     for top in roots:
-        files = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file() and p.suffix != ".pyc")
-        for found, path in ((p.stat(), p.relative_to(top)) for p in files):  # wherever the checkout is moved to
+        files = (
+            [top]
+            if top.is_file()
+            else sorted(p for p in top.rglob("*") if p.is_file() and p.suffix != ".pyc")
+        )
+        for found, path in (
+            (p.stat(), p.relative_to(top)) for p in files
+        ):  # wherever the checkout is moved to
             state.append(f"{top.name}/{path}:{found.st_size}:{found.st_mtime_ns}")
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
 
@@ -210,12 +272,17 @@ def work_key(params: Params, names: tuple[str, ...], arguments: dict, kinds: dic
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after one line on stderr for a mistake of the user's."""
     argv = sys.argv[1:] if argv is None else argv
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s",
-                        handlers=[tracking.Handler()])  # fmt: skip
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        handlers=[tracking.Handler()],
+    )
     logging.captureWarnings(True)
     logging.getLogger("captionseg").setLevel(logging.INFO)
     if not argv or argv[0] not in STAGES:
-        print(f"usage: python -m stages.run {{{','.join(STAGES)}}} --input PATH ...", file=sys.stderr)
+        print(
+            f"usage: python -m stages.run {{{','.join(STAGES)}}} --input PATH ...", file=sys.stderr
+        )
         return 2
     try:
         check_once(argv[0])
@@ -232,21 +299,33 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def told_to_end(number: int, _: object) -> None:
-    """A stage that gets a signal says in its code that it did not end well, once it has taken its workers along."""
-    for other in (signal.SIGTERM, signal.SIGHUP):  # whoever ends a group of processes ends DVC too, which we follow
+    """A stage that gets a signal says in its code that it did not end well, once it has taken its
+    workers along.
+    """
+    for other in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # whoever ends a group of processes ends DVC too, which we follow
         signal.signal(other, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if number == signal.SIGINT:
         if multiprocessing.parent_process() is not None:
-            raise KeyboardInterrupt  # a terminal's goes to all processes; those that load batches know it
+            # a terminal's goes to all processes; those that load batches know it
+            raise KeyboardInterrupt
         if os.environ.get("RANK", "0") == "0":
-            print("interrupted: the next run goes on from what is finished", file=sys.stderr, flush=True)
+            print(
+                "interrupted: the next run goes on from what is finished",
+                file=sys.stderr,
+                flush=True,
+            )
     raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":
     for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(told) is not signal.SIG_IGN:  # as nohup does, and a shell for what runs in the background
+        if (
+            signal.getsignal(told) is not signal.SIG_IGN
+        ):  # as nohup does, and a shell for what runs in the background
             signal.signal(told, told_to_end)
     follow_dvc()
     sys.exit(main())

@@ -1,7 +1,7 @@
 """segment_text: segments of the training images, each with all texts that name it.
 
-Reads data/pairs, data/captions, the encoder and dense features of data/features, data/regions and data/supervision;
-writes data/segments and reports/segments.json.
+Reads data/pairs, data/captions, the encoder and dense features of data/features, data/regions and
+data/supervision; writes data/segments and reports/segments.json.
 """
 
 from __future__ import annotations
@@ -18,12 +18,28 @@ PARAMS = ("seed", "segment_text")
 
 
 def main(
-    params: Params, *, pairs: In, captions: In, features: In, regions: In, supervision: In, segments: Out, measures: Out
+    params: Params,
+    *,
+    pairs: In,
+    captions: In,
+    features: In,
+    regions: In,
+    supervision: In,
+    segments: Out,
+    measures: Out,
 ) -> dict[str, float]:
     """Make segments with texts out of captions and curated concepts."""
-    inputs = Inputs(pairs, captions=captions, supervision=supervision, features=features, regions=regions)
+    inputs = Inputs(
+        pairs, captions=captions, supervision=supervision, features=features, regions=regions
+    )
     space = functools.partial(TextSpace.load, features / "encoder")
-    result = segment(inputs, params.segment_text, space=space, segments=segments, seed=params.seed,
-                     runtime=params.runtime)
+    result = segment(
+        inputs,
+        params.segment_text,
+        space=space,
+        segments=segments,
+        seed=params.seed,
+        runtime=params.runtime,
+    )
     write_json(result, measures)
     return result

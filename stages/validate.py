@@ -1,6 +1,8 @@
-"""validate: pairs, supervision and segments against their expectations; nothing is trained on data that fail.
+"""validate: pairs, supervision and segments against their expectations; nothing is trained on data
+that fail.
 
-Index, features, regions and truth are read as well, as far as it takes to see that no row was lost on the way.
+Index, features, regions and truth are read as well, as far as it takes to see that no row was lost
+on the way.
 """
 
 from __future__ import annotations
@@ -17,15 +19,32 @@ FAILED = Path(".work") / "validate-failed"
 
 
 def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
-    params: Params, *, pairs: In, truth: In, index: In, features: In, regions: In, supervision: In, segments: In,
-    curation: In, docs: Out, summary: Out, verdict: Out,
-) -> dict[str, float]:  # fmt: skip
-    """Check the data; Data Docs and a report say how, and the verdict alone is what training waits for.
+    params: Params,
+    *,
+    pairs: In,
+    truth: In,
+    index: In,
+    features: In,
+    regions: In,
+    supervision: In,
+    segments: In,
+    curation: In,
+    docs: Out,
+    summary: Out,
+    verdict: Out,
+) -> dict[str, float]:
+    """Check the data; Data Docs and a report say how, and the verdict alone is what training waits
+    for.
 
-    The report holds observed values. A stage that depended on it would run again whenever one of them moved.
+    The report holds observed values. A stage that depended on it would run again whenever one of
+    them moved.
     """
     folders = Folders(pairs, truth, index, features, regions, supervision, segments, curation)
-    asked = Asked(list(params.curate.chosen()), params.segment_text.split, params.segment_text.curation)
-    counts = validate(folders, params.validate, asked=asked, docs=docs, report=summary, failed=FAILED)
+    asked = Asked(
+        list(params.curate.chosen()), params.segment_text.split, params.segment_text.curation
+    )
+    counts = validate(
+        folders, params.validate, asked=asked, docs=docs, report=summary, failed=FAILED
+    )
     write_json({"success": True}, verdict)
     return counts

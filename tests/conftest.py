@@ -1,4 +1,6 @@
-"""Before anything is imported: one thread. Arrays in tests are so small that threads only wait for each other."""
+"""Before anything is imported: one thread. Arrays in tests are so small that threads only wait for
+each other.
+"""
 
 import os
 
@@ -18,7 +20,9 @@ TOGETHER = {
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Any test to any process, but those of TOGETHER. (Not `--dist loadgroup`: pytest 9.2 ignores it.)"""
+    """Any test to any process, but those of TOGETHER. (Not `--dist loadgroup`: pytest 9.2 ignores
+    it.)
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):

@@ -22,17 +22,22 @@ class EvaluateParams:
     """Section `evaluate` of params.yaml.
 
     Attributes:
-        name: of the benchmark in metrics.json; auto is that of the data, the source of section `download`.
+        name: of the benchmark in metrics.json; auto is that of the data, the source of section
+            `download`.
         split: whose pictures are scored.
         bootstrap: data sets drawn for the interval.
         device: that the models run on.
         windows: how models that read pixels see a picture.
-        refine: what is done to mask logits before each pixel takes its best class; null takes what the recipe says.
-        masks: the segments that models which read segments give classes to; null takes what the recipe says.
+        refine: what is done to mask logits before each pixel takes its best class; null takes what
+            the recipe says.
+        masks: the segments that models which read segments give classes to; null takes what the
+            recipe says.
         max_detections: of a picture and a class, in the precision of masks.
-        protocol: of a paper, by its name in captionseg.inference.protocols; windows, refine and masks that are given
-            come before its own. null takes prompts and inference that were saved with each model.
-        also: recipe -> protocols of papers that its models are scored by as well, each by itself and as published.
+        protocol: of a paper, by its name in captionseg.inference.protocols; windows, refine and
+            masks that are given come before its own. null takes prompts and inference that were
+            saved with each model.
+        also: recipe -> protocols of papers that its models are scored by as well, each by itself
+            and as published.
     """
 
     name: Name = "auto"
@@ -54,11 +59,14 @@ class EvaluateParams:
         """The same with the name of the data's source in place of auto.
 
         Raises:
-            ValueError: for the name of another source, under which scores would pass for those of other data.
+            ValueError: for the name of another source, under which scores would pass for those of
+                other data.
         """
         if self.name in SOURCES and self.name != source:
-            raise ValueError(f"name: {self.name} are other data than download.source, {source}; take auto, or a name "
-                             "of your own")
+            raise ValueError(
+                f"name: {self.name} are other data than download.source, {source}; take auto, or a "
+                "name of your own"
+            )
         return replace(self, name=source) if self.name == "auto" else self
 
     @property

@@ -1,4 +1,6 @@
-"""Areas of every picture, seed and class as a table: what is compared picture by picture once models are gone."""
+"""Areas of every picture, seed and class as a table: what is compared picture by picture once
+models are gone.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,16 @@ import pyarrow as pa
 
 from captionseg.storage import read_table, write_table
 
-SCHEMA = pa.schema([("uid", pa.string()), ("seed", pa.int32()), ("class", pa.int32()), ("intersection", pa.int32()),
-                    ("predicted", pa.int32()), ("true", pa.int32())])  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("seed", pa.int32()),
+        ("class", pa.int32()),
+        ("intersection", pa.int32()),
+        ("predicted", pa.int32()),
+        ("true", pa.int32()),
+    ]
+)
 """A row for each class that is predicted or true in a picture."""
 COUNTS = SCHEMA.names[3:]
 
@@ -27,18 +37,31 @@ def write(areas: np.ndarray, uids: Sequence[str], seeds: Sequence[int], path: Pa
     """
     n, s, c = np.nonzero(areas[:, :, 1:].any(2))
     names = pa.array(list(uids), pa.string()).take(pa.array(n))
-    columns = [names, np.array(seeds, np.int32)[s], c, *(areas[n, s, row, c] for row in range(len(COUNTS)))]
-    write_table(pa.table([pa.array(v).cast(f.type) for v, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA), path)
+    columns = [
+        names,
+        np.array(seeds, np.int32)[s],
+        c,
+        *(areas[n, s, row, c] for row in range(len(COUNTS))),
+    ]
+    write_table(
+        pa.table(
+            [pa.array(v).cast(f.type) for v, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+        ),
+        path,
+    )
 
 
 def read(files: Sequence[Path], classes: int) -> list[np.ndarray]:
-    """[n, seeds, 3, C] int64 of each file; n the pictures that are in any of them, in the same order for all.
+    """[n, seeds, 3, C] int64 of each file; n the pictures that are in any of them, in the same
+    order for all.
 
     A picture or class that a file lacks has zeros; seeds stand in the order of their numbers.
     """
     tables = [read_table(file, schema=SCHEMA) for file in files]
-    uids = pa.chunked_array([table["uid"].chunk(i) for table in tables for i in range(table["uid"].num_chunks)],
-                            pa.string()).unique()  # fmt: skip
+    uids = pa.chunked_array(
+        [table["uid"].chunk(i) for table in tables for i in range(table["uid"].num_chunks)],
+        pa.string(),
+    ).unique()
     return [dense(table, uids, classes) for table in tables]
 
 

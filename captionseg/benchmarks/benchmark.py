@@ -45,7 +45,9 @@ class Benchmark(Protocol):
     def __len__(self) -> int: ...
 
     def of(self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None) -> Benchmark:
-        """The same pictures, with what a model and the refinement of its masks read of them; see Prepared.inputs."""
+        """The same pictures, with what a model and the refinement of its masks read of them; see
+        Prepared.inputs.
+        """
         ...
 
     def samples(self) -> Iterator[Sample]:
@@ -62,6 +64,8 @@ class Folders:
 
 
 def spread(count: int, limit: int) -> np.ndarray:
-    """Which of `count` things are kept where at most `limit` are wanted, evenly over all; 0 wants all."""
+    """Which of `count` things are kept where at most `limit` are wanted, evenly over all; 0 wants
+    all.
+    """
     few = min(limit or count, count)
     return np.linspace(0, count - 1, few).round().astype(int)

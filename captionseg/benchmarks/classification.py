@@ -25,7 +25,9 @@ AT = (1, 5)
 SHARE = 224 / 256
 """Of the short side, that the middle square keeps."""
 COARSE = (56, 56)
-"""Grid of mask logits where their mean is all that is asked for: 1000 classes at full size would be a gigabyte."""
+"""Grid of mask logits where their mean is all that is asked for: 1000 classes at full size would be
+a gigabyte.
+"""
 
 
 class Item(NamedTuple):
@@ -70,8 +72,8 @@ def middle(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def rank(scores: np.ndarray, label: int) -> int:
-    """Place of a class among scores [C], from 1; of equal scores the first stands first, so that the second of two
-    classes of one name is never found."""
+    """Place of a class among scores [C], from 1; of equal scores the first stands first, so that
+    the second of two classes of one name is never found."""
     own = scores[label]
     return 1 + int((scores > own).sum() + (scores[:label] == own).sum())
 
@@ -84,21 +86,31 @@ def ranks_of(model: Ready, benchmark: Labelled, asked: Asked) -> np.ndarray:
     for item in tqdm(benchmark.items, desc="classify", unit="img", leave=False):
         image = middle(read_image(item.image), model.reads.picture)
         whole = None if own else embedded(model.model, model.frozen(), image)
-        inputs = without_regions(1, COARSE) if whole is not None else replace(prepare(image), size=COARSE)
+        inputs = (
+            without_regions(1, COARSE)
+            if whole is not None
+            else replace(prepare(image), size=COARSE)
+        )
         with torch.inference_mode():
             moved = inputs.map(lambda tensor: tensor.to(model.device))
-            scores = classify(model.model, moved, model.classes, None if whole is None else whole.to(model.device))
+            scores = classify(
+                model.model, moved, model.classes, None if whole is None else whole.to(model.device)
+            )
         found.append(rank(scores[0].float().cpu().numpy(), item.label))
     return np.array(found, np.int64)
 
 
-def summed_ranks(runs: Sequence[np.ndarray], benchmark: Labelled,
-                 asked: Asked) -> tuple[dict[str, float], dict[str, float]]:  # fmt: skip
-    """acc1 and acc5 of the ranks [n] of every seed, with 95 % intervals over pictures, and acc1 of each class.
+def summed_ranks(
+    runs: Sequence[np.ndarray], benchmark: Labelled, asked: Asked
+) -> tuple[dict[str, float], dict[str, float]]:
+    """acc1 and acc5 of the ranks [n] of every seed, with 95 % intervals over pictures, and acc1 of
+    each class.
 
     All 0 to 100, means over seeds; acc1_std is that over seeds (n - 1).
     """
-    right = np.stack([np.stack(runs) <= k for k in AT], -1).astype(np.float64).swapaxes(0, 1)  # [n, seeds, 2]
+    right = (
+        np.stack([np.stack(runs) <= k for k in AT], -1).astype(np.float64).swapaxes(0, 1)
+    )  # [n, seeds, 2]
     each = right.mean(0)
     drawn = metrics.bootstrap(right, samples=asked.bootstrap, seed=asked.seed).mean(1) / len(right)
     out = {}
@@ -108,6 +120,12 @@ def summed_ranks(runs: Sequence[np.ndarray], benchmark: Labelled,
     out["acc1_std"] = each[:, 0].std(ddof=1) if len(runs) > 1 else 0.0
     labels = np.array([item.label for item in benchmark.items])
     twice = {name for name, times in Counter(benchmark.names).items() if times > 1}
-    name = {c: benchmark.names[c] + (f" ({c})" if benchmark.names[c] in twice else "") for c in np.unique(labels)}
+    name = {
+        c: benchmark.names[c] + (f" ({c})" if benchmark.names[c] in twice else "")
+        for c in np.unique(labels)
+    }
     classes = {name[c]: right[labels == c, :, 0].mean() for c in np.unique(labels)}
-    return tuple({key: round(100.0 * float(value), 4) for key, value in part.items()} for part in (out, classes))  # type: ignore[return-value]
+    return tuple(
+        {key: round(100.0 * float(value), 4) for key, value in part.items()}
+        for part in (out, classes)
+    )  # type: ignore[return-value]

@@ -1,4 +1,6 @@
-"""Masks of things as COCO's JSON has them: run lengths, compressed or not, and polygons. Nothing in it is trusted."""
+"""Masks of things as COCO's JSON has them: run lengths, compressed or not, and polygons. Nothing in
+it is trusted.
+"""
 
 from __future__ import annotations
 
@@ -31,33 +33,56 @@ class Annotated(NamedTuple):
 
 
 def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[Annotated, ...]]:
-    """Names of the classes by their ids, and all pictures in the order of the file. Crowds are left out.
+    """Names of the classes by their ids, and all pictures in the order of the file. Crowds are left
+    out.
 
     Raises:
         UserError: for a file that is missing or not of that form.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        names = {row["id"]: str(row["name"]) for row in sorted(table["categories"], key=lambda row: int(row["id"]))}
+        names = {
+            row["id"]: str(row["name"])
+            for row in sorted(table["categories"], key=lambda row: int(row["id"]))
+        }
         label = {id_: number for number, id_ in enumerate(names)}
         things: dict[Any, list[Instance]] = {row["id"]: [] for row in table["images"]}
         for row in table["annotations"]:
             if not row.get("iscrowd"):
-                things[row["image_id"]].append(Instance(label[row["category_id"]], row["segmentation"]))
-        pictures = tuple(Annotated(str(row["file_name"]), (int(row["height"]), int(row["width"])),
-                                   tuple(things[row["id"]])) for row in table["images"])  # fmt: skip
+                things[row["image_id"]].append(
+                    Instance(label[row["category_id"]], row["segmentation"])
+                )
+        pictures = tuple(
+            Annotated(
+                str(row["file_name"]),
+                (int(row["height"]), int(row["width"])),
+                tuple(things[row["id"]]),
+            )
+            for row in table["images"]
+        )
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
-            OverflowError) as error:
-        raise UserError(f"{path}: not COCO's JSON of images, annotations and categories: {one_line(error)}") from None
+    except (
+        OSError,
+        UnicodeDecodeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
+        raise UserError(
+            f"{path}: not COCO's JSON of images, annotations and categories: {one_line(error)}"
+        ) from None
     if not names or not pictures:
         raise UserError(f"{path}: names no {'categories' if not names else 'images'}")
     return tuple(names.values()), pictures
 
 
 def mask_of(segmentation: Any, size: Size) -> np.ndarray:
-    """bool [H, W] of a segmentation: {"size", "counts"} with a list or COCO's string, or a list of polygons.
+    """bool [H, W] of a segmentation: {"size", "counts"} with a list or COCO's string, or a list of
+    polygons.
 
     Args:
         segmentation: of the file.
@@ -69,7 +94,9 @@ def mask_of(segmentation: Any, size: Size) -> np.ndarray:
     if isinstance(segmentation, dict):
         counts = segmentation["counts"]
         if list(segmentation["size"]) != list(size):
-            raise ValueError(f"run lengths of {segmentation['size']}, but the picture has {list(size)}")
+            raise ValueError(
+                f"run lengths of {segmentation['size']}, but the picture has {list(size)}"
+            )
         return from_counts(uncompressed(counts) if isinstance(counts, str) else counts, size)
     if isinstance(segmentation, list):
         return from_polygons(segmentation, size)
@@ -77,8 +104,8 @@ def mask_of(segmentation: Any, size: Size) -> np.ndarray:
 
 
 def uncompressed(text: str) -> list[int]:
-    """Run lengths of COCO's string: six bits a character from 48 on, the last of them says whether more follow; from
-    the third run on differences to the run before the last."""
+    """Run lengths of COCO's string: six bits a character from 48 on, the last of them says whether
+    more follow; from the third run on differences to the run before the last."""
     counts: list[int] = []
     value = shift = 0
     for byte in text.encode("ascii"):
@@ -98,14 +125,19 @@ def uncompressed(text: str) -> list[int]:
 
 def from_counts(counts: Sequence[int], size: Size) -> np.ndarray:
     """bool [H, W] of run lengths, column by column, the first of them outside."""
-    if not all(isinstance(run, int) and run >= 0 for run in counts) or sum(counts) != size[0] * size[1]:
+    if (
+        not all(isinstance(run, int) and run >= 0 for run in counts)
+        or sum(counts) != size[0] * size[1]
+    ):
         raise ValueError(f"run lengths that do not add up to {size[0]} x {size[1]} pixels")
     runs = np.array(counts, np.int64)
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[1], size[0]).T
 
 
 def from_polygons(polygons: Sequence[Any], size: Size) -> np.ndarray:
-    """bool [H, W]: what lies in any of the polygons [x, y, x, y, ..], as COCO's own code fills them."""
+    """bool [H, W]: what lies in any of the polygons [x, y, x, y, ..], as COCO's own code fills
+    them.
+    """
     from pycocotools import mask
 
     coco: Any = mask  # its own type hints know a box alone

@@ -19,8 +19,8 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
 
     Args:
         arguments: of the command.
-        folder: of the results of recipes; neither a part of a benchmark nor what was scored in a way of one's own takes
-            the place of the whole there.
+        folder: of the results of recipes; neither a part of a benchmark nor what was scored in a
+            way of one's own takes the place of the whole there.
 
     Raises:
         UserError: for arguments that mean nothing, and a file that cannot be.
@@ -30,7 +30,10 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
     out = arguments.out
     if out and (out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK)):
         raise UserError(f"{out}: no file can be written there; name one in a folder that exists")
-    own = any(getattr(arguments, name) is not None for name in ("prompts", "background", "windows", "refine", "masks"))
+    own = any(
+        getattr(arguments, name) is not None
+        for name in ("prompts", "background", "windows", "refine", "masks")
+    )
     if out or not arguments.recipe or arguments.limit or own:
         return out
     protocol = f"@{arguments.protocol}" if arguments.protocol else ""
@@ -44,8 +47,16 @@ def asked_of(arguments: argparse.Namespace, spec: Spec) -> Asked:
         UserError: for what the benchmark does not have.
     """
     name = arguments.protocol
-    protocol = Protocol(windows_of(spec, arguments.windows, name),
-                        RefineParams(arguments.refine) if arguments.refine else None,
-                        MasksParams(arguments.masks) if arguments.masks else None)  # fmt: skip
-    return Asked(resolved(name, protocol) if name else protocol, arguments.prompts or "",
-                 background_of(spec, arguments.background), threshold_of(spec), arguments.device, arguments.bootstrap)
+    protocol = Protocol(
+        windows_of(spec, arguments.windows, name),
+        RefineParams(arguments.refine) if arguments.refine else None,
+        MasksParams(arguments.masks) if arguments.masks else None,
+    )
+    return Asked(
+        resolved(name, protocol) if name else protocol,
+        arguments.prompts or "",
+        background_of(spec, arguments.background),
+        threshold_of(spec),
+        arguments.device,
+        arguments.bootstrap,
+    )

@@ -17,9 +17,11 @@ Predict = Callable[[Inputs], np.ndarray]
 """Inputs of one image -> labels [H, W]."""
 
 
-def count(benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None] | None = None) -> np.ndarray:
-    """[n, 7, C] int64 of every picture: `metrics.areas`, then `metrics.boundary_matches`. `look` is shown every
-    picture as well."""
+def count(
+    benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None] | None = None
+) -> np.ndarray:
+    """[n, 7, C] int64 of every picture: `metrics.areas`, then `metrics.boundary_matches`. `look` is
+    shown every picture as well."""
     bar = tqdm(benchmark.samples(), total=len(benchmark), desc="evaluate", unit="img", leave=False)
     classes, counts = len(benchmark.names), []
     for sample in bar:
@@ -32,8 +34,13 @@ def count(benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None]
     return np.stack(counts)
 
 
-def scores(per_seed: Sequence[np.ndarray], *, samples: int, seed: int,
-           groups: dict[str, np.ndarray] | None = None) -> dict[str, float]:
+def scores(
+    per_seed: Sequence[np.ndarray],
+    *,
+    samples: int,
+    seed: int,
+    groups: dict[str, np.ndarray] | None = None,
+) -> dict[str, float]:
     """Means over seeds of dataset-wide scores, their spread, and a bootstrap interval over images.
 
     Args:
@@ -43,16 +50,22 @@ def scores(per_seed: Sequence[np.ndarray], *, samples: int, seed: int,
         groups: name -> [C] bool; each gives `miou_NAME`.
 
     Returns:
-        miou, miou_low, miou_high (95 %), miou_std over seeds (n - 1), pixel_accuracy, boundary_f (where there are
-        boundaries; the mean over classes that occur), miou_NAME; all 0 to 100.
+        miou, miou_low, miou_high (95 %), miou_std over seeds (n - 1), pixel_accuracy, boundary_f
+        (where there are boundaries; the mean over classes that occur), miou_NAME; all 0 to 100.
     """
     counts = np.stack(per_seed, axis=1)  # [n, seeds, 7, C]
     areas, total = counts[:, :, :AREAS], counts.sum(0)
     each = metrics.mean_iou(total)
-    low, high = metrics.interval(metrics.mean_iou(metrics.bootstrap(areas, samples=samples, seed=seed)).mean(-1))
-    out = {"miou": each.mean(), "miou_low": low, "miou_high": high,
-           "miou_std": each.std(ddof=1) if len(each) > 1 else 0.0,
-           "pixel_accuracy": metrics.pixel_accuracy(total).mean()}
+    low, high = metrics.interval(
+        metrics.mean_iou(metrics.bootstrap(areas, samples=samples, seed=seed)).mean(-1)
+    )
+    out = {
+        "miou": each.mean(),
+        "miou_low": low,
+        "miou_high": high,
+        "miou_std": each.std(ddof=1) if len(each) > 1 else 0.0,
+        "pixel_accuracy": metrics.pixel_accuracy(total).mean(),
+    }
     if total.shape[1] > AREAS and np.isfinite(found := metrics.boundary_f(total[:, AREAS:])).any():
         out["boundary_f"] = metrics.mean_known(found).mean()
     for name, classes in (groups or {}).items():

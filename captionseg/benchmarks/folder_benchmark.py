@@ -1,4 +1,6 @@
-"""Benchmarks over folders: pictures and masks as they come, inputs made from pixels for whichever model."""
+"""Benchmarks over folders: pictures and masks as they come, inputs made from pixels for whichever
+model.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,20 @@ from captionseg.segmenters import MaskMaker, RegionMaker
 
 
 def sizes_only(image: np.ndarray) -> Inputs:
-    """Inputs that hold nothing but the size of uint8 [H, W, 3]: what a predictor gets that reads nothing."""
+    """Inputs that hold nothing but the size of uint8 [H, W, 3]: what a predictor gets that reads
+    nothing.
+    """
     return without_regions(1, (image.shape[0], image.shape[1]))
 
 
-def preparation(reads: Reads, refine: str, masks: MaskMaker | None, *, encoder: Callable[[], Encoder] | None,
-                maker: RegionMaker | None) -> Preparation:  # fmt: skip
+def preparation(
+    reads: Reads,
+    refine: str,
+    masks: MaskMaker | None,
+    *,
+    encoder: Callable[[], Encoder] | None,
+    maker: RegionMaker | None,
+) -> Preparation:
     """Picture -> what a model and the refinement of its masks read of it; see Benchmark.of."""
     regions = (reads.labels and masks is None) or refine == "segments"
     pixels = bool(reads.picture) or refine == "pamr"
@@ -39,7 +49,8 @@ class FolderBenchmark:
 
     Attributes:
         layout: of its files.
-        names: see Benchmark; where the background is a class it is the first and named `background`.
+        names: see Benchmark; where the background is a class it is the first and named
+            `background`.
         items: its pictures.
         total: how many there were before `limit`.
         prepare: picture -> inputs, see `of`.
@@ -60,38 +71,52 @@ class FolderBenchmark:
     remarks: tuple[str, ...] = ()
 
     @staticmethod
-    def open(layout: Layout, root: Path, *, limit: int = 0, ignore: Sequence[int] | None = None) -> FolderBenchmark:
+    def open(
+        layout: Layout, root: Path, *, limit: int = 0, ignore: Sequence[int] | None = None
+    ) -> FolderBenchmark:
         """The benchmark below a root.
 
         Args:
             layout: of its files.
             root: folder that its archives were unpacked in, or one inside.
-            limit: at most so many pictures, spread evenly over the list; 0 takes all, and wants all there are.
-            ignore: of a folder of one's own, the values of masks that count nowhere, in place of those that its list of
-                classes names, or else the layout's; a class of such a number is left out.
+            limit: at most so many pictures, spread evenly over the list; 0 takes all, and wants all
+                there are.
+            ignore: of a folder of one's own, the values of masks that count nowhere, in place of
+                those that its list of classes names, or else the layout's; a class of such a number
+                is left out.
 
         Raises:
-            UserError: for a folder that is missing or half unpacked; of one's own, for masks that do not fit too.
+            UserError: for a folder that is missing or half unpacked; of one's own, for masks that
+                do not fit too.
         """
         home = layout.found(root)
         names, items = layout.classes(home), layout.items(home, root)
         layout.labels(len(names))
         if not limit and layout.count and len(items) != layout.count:
-            raise UserError(layout.advice(root, f"{len(items)} pictures with masks where the split has {layout.count}, "
-                                          "which --limit may be given for"))  # fmt: skip
+            raise UserError(
+                layout.advice(
+                    root,
+                    f"{len(items)} pictures with masks where the split has {layout.count}, "
+                    "which --limit may be given for",
+                )
+            )
         kept = tuple(items[number] for number in spread(len(items), limit))
         if not layout.own:
             return FolderBenchmark(layout, names, kept, len(items))
         void = ignore if ignore is not None else own_folder.ignored_in(home / layout.names)
         if void is not None:
-            layout = replace(layout, void=tuple(void), ids=tuple(n for n in range(len(names)) if n not in void))
+            layout = replace(
+                layout, void=tuple(void), ids=tuple(n for n in range(len(names)) if n not in void)
+            )
         scored = tuple(names[number] for number in layout.ids) if void is not None else names
         found = FolderBenchmark(layout, scored, kept, len(items))
         images = dict(listed(home, layout.images))
         used = [path for item in items for path in item[1:]]
-        said = [*own_folder.about_names(scored, [name for name in names if name not in scored]),
-                *own_folder.about_files(home, (layout.images, layout.masks), used, images),
-                *found.about_masks()]  # fmt: skip
+        said = [
+            *own_folder.about_names(scored, [name for name in names if name not in scored]),
+            *own_folder.about_files(home, (layout.images, layout.masks), used, images),
+            *found.about_masks(),
+        ]
         return replace(found, remarks=tuple(said))
 
     @property
@@ -107,23 +132,31 @@ class FolderBenchmark:
     def __len__(self) -> int:
         return len(self.items)
 
-    def of(self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None) -> FolderBenchmark:
-        """See Benchmark; `encoder` and `maker` have to be there where the model asks for what they make."""
-        return replace(self, prepare=preparation(reads, refine, masks, encoder=self.encoder, maker=self.maker))
+    def of(
+        self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None
+    ) -> FolderBenchmark:
+        """See Benchmark; `encoder` and `maker` have to be there where the model asks for what they
+        make.
+        """
+        return replace(
+            self, prepare=preparation(reads, refine, masks, encoder=self.encoder, maker=self.maker)
+        )
 
     def samples(self) -> Iterator[Sample]:
         """See Benchmark.
 
         Raises:
-            UserError: for a file that cannot be read, a mask of another size than its picture, or a value in it that
-                is no class.
+            UserError: for a file that cannot be read, a mask of another size than its picture, or a
+                value in it that is no class.
         """
         labels = self.layout.labels(len(self.names))
         for item in self.items:
             image, (_, truth) = read_image(item.image), self.truth_of(item, labels)
             if truth.shape != image.shape[:2]:
-                raise UserError(f"{item.mask}: {truth.shape[1]} x {truth.shape[0]} pixels, but its picture has "
-                                f"{image.shape[1]} x {image.shape[0]}")  # fmt: skip
+                raise UserError(
+                    f"{item.mask}: {truth.shape[1]} x {truth.shape[0]} pixels, but its picture has "
+                    f"{image.shape[1]} x {image.shape[0]}"
+                )
             yield Sample(item.uid, self.prepare(image), truth)
 
     def truth_of(self, item: Item, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,9 +164,11 @@ class FolderBenchmark:
         raw = read_mask(item.mask, rgb=self.layout.rgb)
         truth = labels[raw]
         if truth.size and truth.min() < 0:
-            raise UserError(f"{item.mask}: holds the value {raw[truth < 0][0]}, which is none of "
-                            f"{self.layout.title}'s {len(self.names)} classes"
-                            + ("; --ignore names values that count nowhere" if self.layout.own else ""))  # fmt: skip
+            raise UserError(
+                f"{item.mask}: holds the value {raw[truth < 0][0]}, which is none of "
+                f"{self.layout.title}'s {len(self.names)} classes"
+                + ("; --ignore names values that count nowhere" if self.layout.own else "")
+            )
         return raw, truth
 
     def about_masks(self) -> list[str]:
@@ -153,14 +188,24 @@ class FolderBenchmark:
         void = own_folder.listed([str(value) for value in values if labels[value] == ignore])
         absent = [name for number, name in enumerate(self.names) if not counts[number]]
         if share == 1:
-            raise UserError(f"{self.items[0].mask.parent}: no pixel counts, all masks hold nothing but {void}; "
-                            "--ignore names the values that are to be left out")  # fmt: skip
+            raise UserError(
+                f"{self.items[0].mask.parent}: no pixel counts, all masks hold nothing but {void}; "
+                "--ignore names the values that are to be left out"
+            )
         lines = [f"{100 * share:.1f} % of pixels count nowhere (value {void})"] if share else []
         if blank:
-            lines.append(f"{len(blank)} of {len(self.items)} masks have no pixel that counts, such as {blank[0]}")
+            lines.append(
+                f"{len(blank)} of {len(self.items)} masks have no pixel that counts, such as "
+                f"{blank[0]}"
+            )
         if absent:
-            lines.append(f"{len(absent)} of {len(self.names)} classes are in no mask: "
-                         f"{own_folder.listed(absent)}; where one is predicted, it counts as 0 in mIoU")  # fmt: skip
+            lines.append(
+                f"{len(absent)} of {len(self.names)} classes are in no mask: "
+                f"{own_folder.listed(absent)}; where one is predicted, it counts as 0 in mIoU"
+            )
         if set(values) == {0, 255} and share and absent:
-            lines.append("masks hold 0 and 255 alone, and 255 counts nowhere: where it means a class, write its number")
+            lines.append(
+                "masks hold 0 and 255 alone, and 255 counts nowhere: where it means a class, "
+                "write its number"
+            )
         return lines

@@ -1,4 +1,6 @@
-"""The benchmark of the run's own data: a split with exact masks, from features that are there already."""
+"""The benchmark of the run's own data: a split with exact masks, from features that are there
+already.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from captionseg.segmenters import MaskMaker
 
 @dataclass(frozen=True)
 class HeldOut:
-    """All pictures of a split whose truth is known, each once; none where `truth` holds nothing of it."""
+    """All pictures of a split whose truth is known, each once; none where `truth` holds nothing of
+    it.
+    """
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
@@ -29,7 +33,9 @@ class HeldOut:
     def load(folders: Folders, split: str) -> HeldOut:
         """The benchmark of a split."""
         classes = read_classes(folders.truth)
-        known = Known.of_split(folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs)
+        known = Known.of_split(
+            folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs
+        )
         return HeldOut(classes.names, classes.kinds, known, folders)
 
     def __len__(self) -> int:

@@ -1,4 +1,6 @@
-"""ImageNet-1k: zero-shot classification of the validation pictures, in folders by class or as the archive has them."""
+"""ImageNet-1k: zero-shot classification of the validation pictures, in folders by class or as the
+archive has them.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,19 @@ class ImageNet:
 
     title: str = "ImageNet-1k"
     count: int = 50_000
-    fetch: str = ("fetch ILSVRC2012_img_val.tar (image-net.org) and unpack it in val, pictures in folders by class "
-                  "(val/n01440764/*.JPEG), or as they come with ILSVRC2012_devkit_t12.tar.gz unpacked beside it")
-    source: str = ("Russakovsky et al., IJCV 2015; CLIP's 1000 names, of which 998 are different; classes in the order "
-                   "of their WordNet ids; middle square of .875 of the short side")  # fmt: skip
+    fetch: str = (
+        "fetch ILSVRC2012_img_val.tar (image-net.org) and unpack it in val, pictures in folders "
+        "by class (val/n01440764/*.JPEG), or as they come with ILSVRC2012_devkit_t12.tar.gz "
+        "unpacked beside it"
+    )
+    source: str = (
+        "Russakovsky et al., IJCV 2015; CLIP's 1000 names, of which 998 are different; classes in "
+        "the order of their WordNet ids; middle square of .875 of the short side"
+    )
 
     def open(self, root: Path, *, limit: int = 0) -> tuple[Labelled, int]:
-        """The pictures, of which `limit` are spread evenly over all (0 takes all, and wants all there are), and how
-        many there are.
+        """The pictures, of which `limit` are spread evenly over all (0 takes all, and wants all
+        there are), and how many there are.
 
         Raises:
             UserError: for a folder that is missing or half unpacked.
@@ -46,25 +53,43 @@ class ImageNet:
         folders = sorted(path for path in home.glob("n*") if path.is_dir())
         items = list(by_folder(folders) if folders else self.flat(home, root))
         if folders and len(folders) != CLASSES:
-            raise UserError(self.advice(root, f"{len(folders)} folders of classes where there are {CLASSES}; their "
-                                        "order is the number of a class"))  # fmt: skip
+            raise UserError(
+                self.advice(
+                    root,
+                    f"{len(folders)} folders of classes where there are {CLASSES}; their "
+                    "order is the number of a class",
+                )
+            )
         if not items or (not limit and len(items) != self.count):
-            raise UserError(self.advice(root, f"{len(items)} pictures where the split has {self.count}"
-                                        + (", which --limit may be given for" if items else "")))  # fmt: skip
+            raise UserError(
+                self.advice(
+                    root,
+                    f"{len(items)} pictures where the split has {self.count}"
+                    + (", which --limit may be given for" if items else ""),
+                )
+            )
         kept = tuple(items[number] for number in spread(len(items), limit))
         return Labelled(tuple(IMAGENET_CLASSNAMES), kept), len(items)
 
     def flat(self, home: Path, root: Path) -> Iterator[Item]:
-        """Pictures as the archive has them, with classes of the development kit; its ids are not in WordNet's order."""
+        """Pictures as the archive has them, with classes of the development kit; its ids are not in
+        WordNet's order.
+        """
         pictures = sorted(home.glob("ILSVRC2012_val_*.JPEG"))
         if not pictures:
             return
-        kit = next((place / DEVKIT for place in (root, root.parent) if (place / DEVKIT).is_dir()), root / DEVKIT)
+        kit = next(
+            (place / DEVKIT for place in (root, root.parent) if (place / DEVKIT).is_dir()),
+            root / DEVKIT,
+        )
         numbers = self.numbers(kit, root)
         for path in pictures:
             place = path.stem.rsplit("_", 1)[1]
             if not place.isdigit() or not 1 <= int(place) <= len(numbers):
-                raise UserError(f"{path}: not one of the {len(numbers)} pictures that {kit / TRUTH} has classes of")
+                raise UserError(
+                    f"{path}: not one of the {len(numbers)} pictures that {kit / TRUTH} has "
+                    "classes of"
+                )
             yield Item(path.stem, path, numbers[int(place) - 1])
 
     def numbers(self, kit: Path, root: Path) -> list[int]:
@@ -81,7 +106,9 @@ class ImageNet:
             order = {word: number for number, word in enumerate(sorted(wnid.values()))}
             found = [order[wnid[int(line)]] for line in (kit / TRUTH).read_text().split()]
         except Exception as error:  # on damaged bytes scipy's reader raises anything
-            raise UserError(f"{kit}: {META} and {TRUTH} are not ImageNet's: {one_line(error)}") from None
+            raise UserError(
+                f"{kit}: {META} and {TRUTH} are not ImageNet's: {one_line(error)}"
+            ) from None
         if len(order) != CLASSES:
             raise UserError(f"{kit / META}: {len(order)} classes where there are {CLASSES}")
         return found

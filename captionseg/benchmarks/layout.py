@@ -1,4 +1,6 @@
-"""How a published benchmark lies on disk, as unpacked from its archives, and what its mask files mean."""
+"""How a published benchmark lies on disk, as unpacked from its archives, and what its mask files
+mean.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,21 @@ from captionseg.inference.windows import WindowParams
 from captionseg.records import UserError, one_line
 
 NAMES = Path(__file__).with_name("names")
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".avif",
+)
 RAW = 2**16  # values of a mask file lie below
 NUMBER = r"^\s*(\d+)\s*:\s*"
 
@@ -35,26 +51,28 @@ class Layout:
 
     Attributes:
         title: what people call it.
-        home: where its archives unpack to below the root that a user names; any tail of it may be left out.
+        home: where its archives unpack to below the root that a user names; any tail of it may be
+            left out.
         images: where a picture lies; a suffix `.*` takes any of SUFFIXES.
         masks: where its mask lies: index or palette PNG, or a .mat with `LabelMap`.
-        names: of the classes but the background, one a line: a file of captionseg/benchmarks/names, or of home where it
-            is not one of those. Leading numbers such as `12: ` are passed over.
+        names: of the classes but the background, one a line: a file of captionseg/benchmarks/names,
+            or of home where it is not one of those. Leading numbers such as `12: ` are passed over.
         fetch: archives to unpack, in words.
         source: where layout, classes and sizes come from.
         split: file of home that lists the names of the pictures; empty takes all masks.
         count: how many pictures the split has; 0 where nobody knows.
         background: whether the background is a class, the first.
-        ids: raw value in mask files of each class, the background first where it is one (-1: no value of its own);
-            empty counts classes from 0.
+        ids: raw value in mask files of each class, the background first where it is one (-1: no
+            value of its own); empty counts classes from 0.
         void: raw values that count nowhere.
-        rest: what any other raw value is: a mistake (`refused`), not counted (`ignored`), or background.
+        rest: what any other raw value is: a mistake (`refused`), not counted (`ignored`), or
+            background.
         rgb: masks are RGB with the raw value in R + 256 G.
         ignore: label that counts nowhere, once raw values are labels.
         threshold: of the background, as published for GroupViT's scores; None where none was.
         windows: how models that read pixels see a picture.
-        own: its files are a user's, not those of an archive: the list of classes may be written in other ways, and what
-            makes a score mean something else than one may think is said.
+        own: its files are a user's, not those of an archive: the list of classes may be written in
+            other ways, and what makes a score mean something else than one may think is said.
     """
 
     title: str
@@ -79,7 +97,12 @@ class Layout:
     @property
     def expected(self) -> list[str]:
         """Paths below the root that have to be there, with * for names of pictures."""
-        inside = [self.images, self.masks, self.split, "" if (NAMES / self.names).is_file() else self.names]
+        inside = [
+            self.images,
+            self.masks,
+            self.split,
+            "" if (NAMES / self.names).is_file() else self.names,
+        ]
         return [f"{self.home}/{path}".lstrip("/").replace("{}", "*") for path in inside if path]
 
     def found(self, root: Path) -> Path:
@@ -96,11 +119,16 @@ class Layout:
                 return home
         missing = next(f for f in folders if not root.joinpath(*parts, f).is_dir())
         where = "/".join([*parts, missing]).rstrip("/.")
-        raise UserError(self.advice(root, f"no folder {where}" if root.is_dir() else "no such folder"))
+        raise UserError(
+            self.advice(root, f"no folder {where}" if root.is_dir() else "no such folder")
+        )
 
     def advice(self, root: Path, problem: str) -> str:
         """One line: what is wrong below a root, what to fetch, and what should lie where."""
-        return f"{self.title}: {root}: {problem}; {self.fetch}, so that {root} holds {', '.join(self.expected)}"
+        return (
+            f"{self.title}: {root}: {problem}; {self.fetch}, so that {root} holds "
+            f"{', '.join(self.expected)}"
+        )
 
     def classes(self, home: Path) -> tuple[str, ...]:
         """Names of all classes; index = label.
@@ -112,19 +140,27 @@ class Layout:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot be read: {one_line(error)}; it should name one class a line") from None
+            raise UserError(
+                f"{path}: cannot be read: {one_line(error)}; it should name one class a line"
+            ) from None
         lines = tidied(path, lines) if self.own else lines
         self.check_numbers(path, lines)
         listed = [re.sub(NUMBER, "", line).strip() for line in lines]
         names = [*([BACKGROUND] if self.background else []), *filter(None, listed)]
         same = [name.casefold() for name in names] if self.own else names
-        twice = sorted({name for name, like in zip(names, same, strict=True) if same.count(like) > 1})
+        twice = sorted(
+            {name for name, like in zip(names, same, strict=True) if same.count(like) > 1}
+        )
         if twice or not names:
-            raise UserError(f"{path}: " + (f"names {twice[0]!r} twice" if twice else "names no class; one a line"))
+            raise UserError(
+                f"{path}: "
+                + (f"names {twice[0]!r} twice" if twice else "names no class; one a line")
+            )
         return tuple(names)
 
     def check_numbers(self, path: Path, lines: list[str]) -> None:
-        """Refuses a file of names whose lines are not where their numbers, or the lines before them, say.
+        """Refuses a file of names whose lines are not where their numbers, or the lines before
+        them, say.
 
         Raises:
             UserError: naming the line.
@@ -134,10 +170,14 @@ class Layout:
         for number, line in enumerate(lines[: last + 1]):
             given = re.match(NUMBER, line)
             start = int(given[1]) - number if given and start is None else start
-            if not line.strip() or (given and (int(given[1]) - number != start or (not self.ids and start))):
+            if not line.strip() or (
+                given and (int(given[1]) - number != start or (not self.ids and start))
+            ):
                 order = "" if self.ids else ", from 0"
-                raise UserError(f"{path}: line {number + 1} is {line.strip() or 'empty'!r}; name one class a line in "
-                                f"the order of their numbers{order}")  # fmt: skip
+                raise UserError(
+                    f"{path}: line {number + 1} is {line.strip() or 'empty'!r}; name one class a "
+                    f"line in the order of their numbers{order}"
+                )
 
     def labels(self, classes: int) -> np.ndarray:
         """[RAW] int32: label of each raw value, -1 where it is refused.
@@ -148,7 +188,9 @@ class Layout:
         ids = np.array(self.ids or range(classes))
         if len(ids) != classes or classes > RAW:
             raise UserError(f"{self.title}: {classes} classes are named, {len(ids)} are expected")
-        table = np.full(RAW, {"refused": -1, "ignored": self.ignore, "background": 0}[self.rest], np.int32)
+        table = np.full(
+            RAW, {"refused": -1, "ignored": self.ignore, "background": 0}[self.rest], np.int32
+        )
         table[list(self.void)] = self.ignore
         table[ids[ids >= 0]] = np.flatnonzero(ids >= 0)
         return table
@@ -157,7 +199,8 @@ class Layout:
         """All pictures with their masks, in the order of the split's list, or of names.
 
         Raises:
-            UserError: if the list, a picture or a mask is missing, or there is none at all; it says what to fetch.
+            UserError: if the list, a picture or a mask is missing, or there is none at all; it says
+                what to fetch.
         """
         if self.split:
             if not (home / self.split).is_file():
@@ -173,10 +216,16 @@ class Layout:
         if not masks:
             raise UserError(self.advice(root, f"no mask {self.masks.replace('{}', '*')}"))
         images = only((uid, path) for uid, path in listed(home, self.images) if uid in masks)
-        for what, gone in (("picture", [uid for uid in masks if uid not in images]),
-                           ("mask", [uid for uid, path in masks.items() if not path.is_file()])):  # fmt: skip
+        for what, gone in (
+            ("picture", [uid for uid in masks if uid not in images]),
+            ("mask", [uid for uid, path in masks.items() if not path.is_file()]),
+        ):
             if gone:
-                raise UserError(self.advice(root, f"{len(gone)} of {len(masks)} {what}s missing, such as of {gone[0]}"))
+                raise UserError(
+                    self.advice(
+                        root, f"{len(gone)} of {len(masks)} {what}s missing, such as of {gone[0]}"
+                    )
+                )
         return [Item(uid, images[uid], mask) for uid, mask in masks.items()]
 
 
@@ -186,13 +235,17 @@ def parent(pattern: str) -> str:
 
 
 def listed(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
-    """(name, file) of every file that a pattern fits, by name; capital letters of suffixes make no difference, hidden
-    files are passed over."""
+    """(name, file) of every file that a pattern fits, by name; capital letters of suffixes make no
+    difference, hidden files are passed over."""
     folder, after = home / parent(pattern), pattern.split("{}")[1].lower()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         end = path.suffix.lower() if after == ".*" else after
-        if path.name.startswith(".") or not name.lower().endswith(end) or (after == ".*" and end not in SUFFIXES):
+        if (
+            path.name.startswith(".")
+            or not name.lower().endswith(end)
+            or (after == ".*" and end not in SUFFIXES)
+        ):
             continue
         if path.is_file():
             yield same_name(name[: len(name) - len(end)]), path
@@ -213,7 +266,8 @@ def only(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
 
 
 def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
-    """[H, W] integer raw values of a mask file: index or palette PNG, RGB with R + 256 G, or .mat with `LabelMap`.
+    """[H, W] integer raw values of a mask file: index or palette PNG, RGB with R + 256 G, or .mat
+    with `LabelMap`.
 
     Raises:
         UserError: for a file that is none of them.
@@ -227,8 +281,14 @@ def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
             raise UserError(f"{path}: no .mat file with LabelMap: {one_line(error)}") from None
     else:
         found = _png(path, rgb=rgb)
-    if found.ndim != 2 or found.dtype.kind not in "iu" or (found.size and not 0 <= found.min() <= found.max() < RAW):
-        raise UserError(f"{path}: a mask holds one whole number from 0 to {RAW - 1} a pixel, this one does not")
+    if (
+        found.ndim != 2
+        or found.dtype.kind not in "iu"
+        or (found.size and not 0 <= found.min() <= found.max() < RAW)
+    ):
+        raise UserError(
+            f"{path}: a mask holds one whole number from 0 to {RAW - 1} a pixel, this one does not"
+        )
     return found
 
 
@@ -239,6 +299,8 @@ def _png(path: Path, *, rgb: bool) -> np.ndarray:
         raise UserError(f"{path}: not an image that can be read: {error}") from None
     wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")
     if mode not in wanted:
-        raise UserError(f"{path}: colours ({mode}) where class numbers are expected; save it as "
-                        + ("RGB with the number in R + 256 G" if rgb else "index or palette PNG"))  # fmt: skip
+        raise UserError(
+            f"{path}: colours ({mode}) where class numbers are expected; save it as "
+            + ("RGB with the number in R + 256 G" if rgb else "index or palette PNG")
+        )
     return found[..., 0] + 256 * found[..., 1].astype(np.int32) if rgb else found.astype(np.int32)

@@ -23,11 +23,13 @@ Detect = Callable[[Inputs, np.ndarray], Detections]
 
 
 class MaskPrecision:
-    """Detections and true masks of any number of pictures, of any sizes, and the precision of the former.
+    """Detections and true masks of any number of pictures, of any sizes, and the precision of the
+    former.
 
-    For each class and each least overlap, detections are visited from the highest score down; one is right if it
-    overlaps a true mask of its class enough that none before it has taken. AP is the mean precision at 101 recalls, mAP
-    its mean over overlaps and over the classes that are anywhere in the truth.
+    For each class and each least overlap, detections are visited from the highest score down; one
+    is right if it overlaps a true mask of its class enough that none before it has taken. AP is the
+    mean precision at 101 recalls, mAP its mean over overlaps and over the classes that are anywhere
+    in the truth.
 
     Args:
         classes: C.
@@ -50,7 +52,9 @@ class MaskPrecision:
         """
         there = detections.masks.any((1, 2))
         number, (height, width) = len(self.pictures), masks.shape[1:]
-        found = coco_rows(detections.masks[there], detections.classes[there], number, len(self.found))
+        found = coco_rows(
+            detections.masks[there], detections.classes[there], number, len(self.found)
+        )
         for row, score in zip(found, detections.scores[there].tolist(), strict=True):
             row["score"] = score
         self.found += found
@@ -58,7 +62,9 @@ class MaskPrecision:
         self.pictures.append({"id": number, "height": height, "width": width})
 
     def precision(self) -> np.ndarray:
-        """[10, C] average precision in 0..1 at each of IOU; NaN for classes that are nowhere in the truth."""
+        """[10, C] average precision in 0..1 at each of IOU; NaN for classes that are nowhere in the
+        truth.
+        """
         from pycocotools.cocoeval import COCOeval
 
         if not self.true:
@@ -69,7 +75,9 @@ class MaskPrecision:
             judge.params.areaRng, judge.params.areaRngLbl = [[0, float("inf")]], ["all"]
             judge.evaluate()
             judge.accumulate()
-        precision = judge.eval["precision"][:, :, :, 0, 0]  # [overlaps, recalls, C], -1 for a class without truth
+        precision = judge.eval["precision"][
+            :, :, :, 0, 0
+        ]  # [overlaps, recalls, C], -1 for a class without truth
         return np.where((precision < 0).any(1), np.nan, precision.mean(1))
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:
@@ -77,25 +85,41 @@ class MaskPrecision:
         from pycocotools.coco import COCO
 
         table: Any = COCO()  # its type hints ask for more than it reads
-        table.dataset = {"images": self.pictures, "annotations": rows,
-                         "categories": [{"id": number} for number in range(self.classes)]}  # fmt: skip
+        table.dataset = {
+            "images": self.pictures,
+            "annotations": rows,
+            "categories": [{"id": number} for number in range(self.classes)],
+        }
         table.createIndex()
         return table
 
 
-def coco_rows(masks: np.ndarray, classes: np.ndarray, picture: int, before: int) -> list[dict[str, Any]]:
-    """COCO's annotations of masks [n, H, W] of one picture, of which there are `before` in others."""
+def coco_rows(
+    masks: np.ndarray, classes: np.ndarray, picture: int, before: int
+) -> list[dict[str, Any]]:
+    """COCO's annotations of masks [n, H, W] of one picture, of which there are `before` in
+    others."""
     size = list(masks.shape[1:])
-    return [{"id": before + row + 1, "image_id": picture, "category_id": int(classes[row]), "area": int(area),
-             "iscrowd": 0, "ignore": 0, "segmentation": {"size": size, "counts": rle.encode("ascii")}}
-            for row, (rle, area, _) in enumerate(zip(*encode(masks), strict=True))]  # fmt: skip
+    return [
+        {
+            "id": before + row + 1,
+            "image_id": picture,
+            "category_id": int(classes[row]),
+            "area": int(area),
+            "iscrowd": 0,
+            "ignore": 0,
+            "segmentation": {"size": size, "counts": rle.encode("ascii")},
+        }
+        for row, (rle, area, _) in enumerate(zip(*encode(masks), strict=True))
+    ]
 
 
 class MaskScores:
-    """Masks of things, found by a recipe whose model reads segments: COCO's precision, each seed by itself.
+    """Masks of things, found by a recipe whose model reads segments: COCO's precision, each seed by
+    itself.
 
-    The truth has one mask for each thing's class in a picture; the classes of stuff are background (USE's part
-    segmentation).
+    The truth has one mask for each thing's class in a picture; the classes of stuff are background
+    (USE's part segmentation).
 
     Args:
         benchmark: whose classes have kinds; nothing is scored where none is an object.
@@ -109,7 +133,8 @@ class MaskScores:
         self.covered: list[float] = []
 
     def seed(self, detect: Detect | None) -> Callable[[Sample], None] | None:
-        """One seed more: what is to be shown every picture; None where the model reads no segments."""
+        """One seed more: what is to be shown every picture; None where the model reads no
+        segments."""
         if detect is None or not self.things.any():
             return None
         precision = MaskPrecision(len(self.things), most=self.most)
@@ -118,7 +143,9 @@ class MaskScores:
         def look(sample: Sample) -> None:
             known = sample.truth != self.benchmark.ignore
             found = detect(sample.inputs, self.things)
-            precision.add(replace(found, masks=found.masks & known), *true_masks(sample.truth, self.things))
+            precision.add(
+                replace(found, masks=found.masks & known), *true_masks(sample.truth, self.things)
+            )
             masks = sample.inputs.masks
             self.covered.append(1.0 if masks is None else float(masks[0].any(0).float().mean()))
 
@@ -127,19 +154,34 @@ class MaskScores:
     def add_to(self, result: dict[str, Any], segments: MasksParams | None) -> None:
         """Put into the result of a recipe what its seeds came to; nothing where none was looked at.
 
-        scores: mask_map, mask_map_50, mask_map_75 and mask_coverage, the share of pixels that are in any mask; mask_ap:
-        AP of each class that occurs; all 0 to 100, means over seeds. protocol: masks, aggregate, max_detections.
+        scores: mask_map, mask_map_50, mask_map_75 and mask_coverage, the share of pixels that are
+        in any mask; mask_ap: AP of each class that occurs; all 0 to 100, means over seeds.
+        protocol: masks, aggregate, max_detections.
         """
         if not self.each or segments is None:
             return
-        ap = 100.0 * np.mean([precision.precision() for precision in self.each], axis=0)  # one truth for all seeds
+        ap = 100.0 * np.mean(
+            [precision.precision() for precision in self.each], axis=0
+        )  # one truth for all seeds
         there = np.flatnonzero(np.isfinite(ap[0]))
-        rows = {"mask_map": slice(None), "mask_map_50": IOU.index(0.5), "mask_map_75": IOU.index(0.75)}
-        means = {name: float(ap[row][..., there].mean()) for name, row in rows.items() if len(there)}
+        rows = {
+            "mask_map": slice(None),
+            "mask_map_50": IOU.index(0.5),
+            "mask_map_75": IOU.index(0.75),
+        }
+        means = {
+            name: float(ap[row][..., there].mean()) for name, row in rows.items() if len(there)
+        }
         means["mask_coverage"] = 100.0 * float(np.mean(self.covered))
         result["scores"] |= {name: round(value, 4) for name, value in means.items()}
-        result["mask_ap"] = {self.benchmark.names[c]: round(float(ap[:, c].mean()), 4) for c in there}
-        result["protocol"] |= {"masks": segments.maker, "aggregate": segments.aggregate, "max_detections": self.most}
+        result["mask_ap"] = {
+            self.benchmark.names[c]: round(float(ap[:, c].mean()), 4) for c in there
+        }
+        result["protocol"] |= {
+            "masks": segments.maker,
+            "aggregate": segments.aggregate,
+            "max_detections": self.most,
+        }
 
 
 def true_masks(truth: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

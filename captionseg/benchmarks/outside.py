@@ -1,4 +1,6 @@
-"""Score saved models on benchmarks outside any run: every seed, by whichever measure the benchmark has."""
+"""Score saved models on benchmarks outside any run: every seed, by whichever measure the benchmark
+has.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class Found(NamedTuple):
     """What the seeds of a recipe came to.
 
     Attributes:
-        result: scores, per_class, seeds, protocol; the same for the same models, pictures and arguments.
+        result: scores, per_class, seeds, protocol; the same for the same models, pictures and
+            arguments.
         speed: pictures per second, from the first picture read to the last one counted.
     """
 
@@ -50,7 +53,8 @@ def evaluate(folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, aske
         asked: how.
 
     Returns:
-        result: {"scores", "per_class", "seeds": {N: the first of the scores}, "protocol"}, and "data", what they
+        result: {"scores", "per_class", "seeds": {N: the first of the scores}, "protocol"}, and
+        "data", what they
             learnt from, where they say it.
 
     Raises:
@@ -60,9 +64,19 @@ def evaluate(folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, aske
     seconds, found, said = 0.0, {}, {}
     frozen = functools.cache(lambda: load_encoder(encoder, device=asked.device))
     for seed, folder in folders.items():
-        model = ready(folder, frozen, benchmark.names, asked, default=prompts,
-                      regions=not isinstance(benchmark, HeldOut))  # fmt: skip
-        if asked.protocol.masks and not asked.protocol.name and asked.protocol.masks.maker != "regions":
+        model = ready(
+            folder,
+            frozen,
+            benchmark.names,
+            asked,
+            default=prompts,
+            regions=not isinstance(benchmark, HeldOut),
+        )
+        if (
+            asked.protocol.masks
+            and not asked.protocol.name
+            and asked.protocol.masks.maker != "regions"
+        ):
             check_segments(model.model, f"{folder}: its model")
         start = time.perf_counter()
         with threads(1 if model.reads.regions else torch.get_num_threads()):
@@ -70,13 +84,22 @@ def evaluate(folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, aske
         seconds, said = seconds + time.perf_counter() - start, model.said
     measured, classes = summed(list(found.values()), benchmark, asked)
     main = next(iter(measured))
-    each = {seed: summed([one], benchmark, replace(asked, bootstrap=1))[0][main] for seed, one in found.items()}
-    result = {"scores": measured, "per_class": classes, "seeds": each, "protocol": said, **learnt_from(folders)}
+    each = {
+        seed: summed([one], benchmark, replace(asked, bootstrap=1))[0][main]
+        for seed, one in found.items()
+    }
+    result = {
+        "scores": measured,
+        "per_class": classes,
+        "seeds": each,
+        "protocol": said,
+        **learnt_from(folders),
+    }
     return Found(result, len(folders) * len(benchmark) / seconds)
 
 
 def learnt_from(folders: Mapping[Any, Path]) -> dict[str, Any]:
-    """"data", the data that the models learnt from, where they say it."""
+    """ "data", the data that the models learnt from, where they say it."""
     context = read_json(next(iter(folders.values())) / "config.json").get("context")
     data = context.get("data") if isinstance(context, dict) else None
     return {"data": data} if data else {}
@@ -89,22 +112,31 @@ def areas_of(model: Ready, benchmark: FolderBenchmark | HeldOut, asked: Asked) -
     return count(benchmark.of(model.reads, model.refine, model.masks), model.predict)
 
 
-def summed_areas(runs: Sequence[np.ndarray], benchmark: FolderBenchmark | HeldOut,
-                 asked: Asked) -> tuple[dict[str, float], dict[str, float]]:  # fmt: skip
-    """`scores` and `per_class` of the areas of every seed; means by kinds of classes, and without the background."""
+def summed_areas(
+    runs: Sequence[np.ndarray], benchmark: FolderBenchmark | HeldOut, asked: Asked
+) -> tuple[dict[str, float], dict[str, float]]:
+    """`scores` and `per_class` of the areas of every seed; means by kinds of classes, and without
+    the background.
+    """
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     if benchmark.names[0] == BACKGROUND:
         groups["foreground"] = np.array([name != BACKGROUND for name in benchmark.names])
-    return (scores(runs, samples=asked.bootstrap, seed=asked.seed, groups=groups), per_class(runs, benchmark.names))
+    return (
+        scores(runs, samples=asked.bootstrap, seed=asked.seed, groups=groups),
+        per_class(runs, benchmark.names),
+    )
 
 
-MEASURES: dict[type, tuple[Callable[..., Any], Callable[..., tuple[dict[str, float], dict[str, float]]], str]] = {
-    FolderBenchmark: (areas_of, summed_areas, ""), HeldOut: (areas_of, summed_areas, ""),
+MEASURES: dict[
+    type, tuple[Callable[..., Any], Callable[..., tuple[dict[str, float], dict[str, float]]], str]
+] = {
+    FolderBenchmark: (areas_of, summed_areas, ""),
+    HeldOut: (areas_of, summed_areas, ""),
     Labelled: (classification.ranks_of, classification.summed_ranks, classification.PROMPTS),
     Parts: (parts.precision_of, parts.summed_precision, ""),
-}  # fmt: skip
-"""Kind of benchmark -> what measures one model, what sums up all seeds (the first score is the main one), and the
-template set of its own, if it has one."""
+}
+"""Kind of benchmark -> what measures one model, what sums up all seeds (the first score is the main
+one), and the template set of its own, if it has one."""
 
 
 def listed(rows: Sequence[tuple[str, float]]) -> str:
@@ -113,9 +145,17 @@ def listed(rows: Sequence[tuple[str, float]]) -> str:
 
 
 NAMES = {"miou": "mIoU", "acc1": "accuracy", "map": "mask mAP"}
-MORE = {"miou_std": "  sd over seeds", "miou_foreground": "  foreground", "pixel_accuracy": "pixel accuracy",
-        "boundary_f": "boundary F", "acc1_std": "  sd over seeds", "acc5": "  among five",
-        "map_std": "  sd over seeds", "map_50": "  at IoU .5", "map_75": "  at IoU .75"}  # fmt: skip
+MORE = {
+    "miou_std": "  sd over seeds",
+    "miou_foreground": "  foreground",
+    "pixel_accuracy": "pixel accuracy",
+    "boundary_f": "boundary F",
+    "acc1_std": "  sd over seeds",
+    "acc5": "  among five",
+    "map_std": "  sd over seeds",
+    "map_50": "  at IoU .5",
+    "map_75": "  at IoU .75",
+}
 
 
 def summary(result: Mapping[str, Any], speed: float, *, most: int = 5) -> list[str]:
@@ -125,11 +165,18 @@ def summary(result: Mapping[str, Any], speed: float, *, most: int = 5) -> list[s
     low, high = (found.get(f"{main}_{end}") for end in ("low", "high"))
     interval = f"  (95 % {low:.2f} to {high:.2f})" if low is not None else ""
     lines = [f"{NAMES[main]:15} {found[main]:6.2f}{interval}"]
-    lines += [f"{text:15} {found[key]:6.2f}" for key, text in MORE.items()
-              if key in found and (several or not key.endswith("_std"))]  # fmt: skip
+    lines += [
+        f"{text:15} {found[key]:6.2f}"
+        for key, text in MORE.items()
+        if key in found and (several or not key.endswith("_std"))
+    ]
     order = sorted(result["per_class"].items(), key=lambda pair: (pair[1], pair[0]))
     some = "" if pictures["scored"] == pictures["of"] else f" of {pictures['of']}"
-    how = [*([said["name"]] if "name" in said else []), f"prompts {said['prompts']}", f"refine {said['refine']}"]
+    how = [
+        *([said["name"]] if "name" in said else []),
+        f"prompts {said['prompts']}",
+        f"refine {said['refine']}",
+    ]
     if background := said.get("background"):
         score = "" if background["score"] is None else f" {background['score']:g}"
         how.append(f"background {background['policy']}{score}")
@@ -137,6 +184,11 @@ def summary(result: Mapping[str, Any], speed: float, *, most: int = 5) -> list[s
         how.append("windows {short_side}, {crop}, {stride}".format(**windows))
     if masks := said.get("masks"):
         how.append(f"masks {masks}")
-    return [*lines, f"worst classes   {listed(order[:most])}", f"best classes    {listed(order[::-1][:most])}",
-            f"pictures        {pictures['scored']}{some}, {speed:.2f} a second", f"protocol        {'; '.join(how)}",
-            *(f"  not done      {line}" for line in said.get("skipped", []))]  # fmt: skip
+    return [
+        *lines,
+        f"worst classes   {listed(order[:most])}",
+        f"best classes    {listed(order[::-1][:most])}",
+        f"pictures        {pictures['scored']}{some}, {speed:.2f} a second",
+        f"protocol        {'; '.join(how)}",
+        *(f"  not done      {line}" for line in said.get("skipped", [])),
+    ]

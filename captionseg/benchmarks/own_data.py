@@ -1,4 +1,6 @@
-"""The run's own data outside DVC: pictures of a split with exact masks, in the checkout where a run left them."""
+"""The run's own data outside DVC: pictures of a split with exact masks, in the checkout where a run
+left them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class OwnData:
     split: str = "test"
 
     def open(self, root: Path, *, limit: int = 0) -> tuple[HeldOut, int]:
-        """The pictures of the split, of which `limit` are spread evenly over it (0 takes all), and how many it has.
+        """The pictures of the split, of which `limit` are spread evenly over it (0 takes all), and
+        how many it has.
 
         Raises:
             UserError: where no run left any.
@@ -37,10 +40,16 @@ class OwnData:
         needed = (prepared.index / "ids.parquet", data / "truth", prepared.regions, prepared.pairs)
         for path in needed:
             if not path.exists():
-                raise UserError(f"{path}: no such data; run `dvc repro` in {root}, or give the --root of a checkout")
+                raise UserError(
+                    f"{path}: no such data; run `dvc repro` in {root}, or give the --root of a "
+                    "checkout"
+                )
         found = HeldOut.load(Folders(prepared, data / "truth"), self.split)
         if not len(found):
-            raise UserError(f"{data / 'truth'}: holds no masks of split {self.split!r}; there is nothing to score")
+            raise UserError(
+                f"{data / 'truth'}: holds no masks of split {self.split!r}; there is nothing to "
+                "score"
+            )
         known, kept = found.known, spread(len(found), limit)
         part = Known([known.uid[i] for i in kept], known.rows[kept], [known.masks[i] for i in kept])
         return replace(found, known=part), len(found)

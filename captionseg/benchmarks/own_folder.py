@@ -1,5 +1,5 @@
-"""What a folder of one's own means: its list of classes as people write such lists, and all that makes a score mean
-something else than its reader may think, in a line each."""
+"""What a folder of one's own means: its list of classes as people write such lists, and all that
+makes a score mean something else than its reader may think, in a line each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,21 @@ from captionseg.records import UserError, one_line
 BACKGROUND = "background"
 NUMBERED = re.compile(r"^\s*[\"']?(\d+)[\"']?(?:\s*[:;,.)=|\t]\s*|\s+)(?=\S)")
 IGNORE = re.compile(r"^\s*#?\s*ignored?\s*[:=]\s*(.*)$", re.IGNORECASE)
-HEADS = {"name", "names", "class", "classes", "class name", "class_name", "classname", "label", "labels", "label name",
-         "category", "categories", "title"}  # fmt: skip
+HEADS = {
+    "name",
+    "names",
+    "class",
+    "classes",
+    "class name",
+    "class_name",
+    "classname",
+    "label",
+    "labels",
+    "label name",
+    "category",
+    "categories",
+    "title",
+}
 NO_CLASS = {
     "void",
     "ignore",
@@ -30,16 +43,21 @@ LABELME = "__ignore__"  # labelme's first line, which has no number
 
 
 def tidied(path: Path, lines: Sequence[str]) -> list[str]:
-    """The lines of a list of classes without comments, heading and quotes, numbers written as `0: name`.
+    """The lines of a list of classes without comments, heading and quotes, numbers written as `0:
+    name`.
 
-    Comments start with #. Where every line starts with a number, or all but a first one of column names, a comma,
-    semicolon, tab, dot or space may follow it.
+    Comments start with #. Where every line starts with a number, or all but a first one of column
+    names, a comma, semicolon, tab, dot or space may follow it.
 
     Raises:
-        UserError: for a heading without numbers below, columns beside the names, and all names on one line.
+        UserError: for a heading without numbers below, columns beside the names, and all names on
+            one line.
     """
-    lines = [line for line in lines if not line.lstrip().startswith("#") and not IGNORE.match(line)
-             and line.strip() != LABELME]  # fmt: skip
+    lines = [
+        line
+        for line in lines
+        if not line.lstrip().startswith("#") and not IGNORE.match(line) and line.strip() != LABELME
+    ]
     there = [line for line in lines if line.strip()]
     rest = there[1:] if there and not NUMBERED.match(there[0]) else there
     if rest and all(NUMBERED.match(line) for line in rest):
@@ -47,14 +65,18 @@ def tidied(path: Path, lines: Sequence[str]) -> list[str]:
             lines = lines[lines.index(there[0]) + 1 :]
         lines = [NUMBERED.sub(r"\1: ", line) if line.strip() else line for line in lines]
     elif there and bare(there[0]).casefold() in HEADS:
-        raise UserError(f"{path}: line 1 is {there[0].strip()!r}, a heading rather than class 0; delete it, "
-                        "or put # in front")  # fmt: skip
+        raise UserError(
+            f"{path}: line 1 is {there[0].strip()!r}, a heading rather than class 0; delete it, "
+            "or put # in front"
+        )
     names = [re.sub(r"^\s*\d+\s*:\s*", "", line) for line in lines]
     for line, name in zip(lines, names, strict=True):
         columns = any(part.strip().isdigit() for part in re.split(r"[,;\t]", name)[1:])
         if columns or "\0" in name or name.lstrip().startswith(("[", "{", "<", "- ")):
-            raise UserError(f"{path}: {one_line(line)!r} holds more than the name of a class; name one class a line in "
-                            "the order of their numbers, from 0")  # fmt: skip
+            raise UserError(
+                f"{path}: {one_line(line)!r} holds more than the name of a class; name one class a "
+                "line in the order of their numbers, from 0"
+            )
     if len(there) == 1 and len(re.split(r"[,;\t]", names[lines.index(there[0])])) > 2:
         raise UserError(f"{path}: all names are on one line; name one class a line, from number 0")
     return [
@@ -71,7 +93,9 @@ def bare(name: str) -> str:
 
 
 def ignored_in(path: Path) -> tuple[int, ...] | None:
-    """The values that a line such as `# ignore: 0, 254` of a list of classes names; None without one."""
+    """The values that a line such as `# ignore: 0, 254` of a list of classes names; None without
+    one.
+    """
     try:
         found = [
             match[1]
@@ -113,7 +137,8 @@ def about_names(names: Sequence[str], left_out: Sequence[str]) -> list[str]:
         found.append("background is not the first class: it is prompted like any other word")
     if odd := [name for name in names if name.strip("_ -").casefold() in NO_CLASS]:
         found.append(
-            f"{listed(odd)}: scored like any other class; --ignore leaves the pixels of a number out"
+            f"{listed(odd)}: scored like any other class; --ignore leaves the pixels of a number "
+            "out"
         )
     return found
 
@@ -132,13 +157,23 @@ def about_files(
     used = set(used)
     alone = [path.name for path in images.values() if path not in used]
     known = used | set(images.values())
-    there = [path for pattern in patterns for path in sorted((home / pattern.split("{}")[0]).rglob("*"))
-             if path not in known and path.is_file()]  # fmt: skip
-    other = [str(path) for path in (path.relative_to(home) for path in there)
-             if not any(part.startswith(".") for part in Path(path).parts)]  # fmt: skip
+    there = [
+        path
+        for pattern in patterns
+        for path in sorted((home / pattern.split("{}")[0]).rglob("*"))
+        if path not in known and path.is_file()
+    ]
+    other = [
+        str(path)
+        for path in (path.relative_to(home) for path in there)
+        if not any(part.startswith(".") for part in Path(path).parts)
+    ]
     found = ((alone, "picture", "without a mask: not scored"), (other, "file", "passed over"))
-    return [f"{len(names)} {what}{'s' * (len(names) > 1)} {more}, such as {one_line(names[0])}"
-            for names, what, more in found if names]  # fmt: skip
+    return [
+        f"{len(names)} {what}{'s' * (len(names) > 1)} {more}, such as {one_line(names[0])}"
+        for names, what, more in found
+        if names
+    ]
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:
@@ -147,5 +182,6 @@ def listed(names: Sequence[str], most: int = 10) -> str:
 
 
 def same_name(name: str) -> str:
-    """A name of a file as it is compared: composed, for some systems take letters with marks apart."""
+    """A name of a file as it is compared: composed, for some systems take letters with marks
+    apart."""
     return unicodedata.normalize("NFC", name)

@@ -1,4 +1,6 @@
-"""Parts of things: precision of masks that are detected among the whole things and what is around them (USE)."""
+"""Parts of things: precision of masks that are detected among the whole things and what is around
+them (USE).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class Parts:
     """Pictures with masks of things or parts, which may overlap.
 
     Attributes:
-        names: [C]; first the `wanted` ones, of which masks are known, then those that only catch the rest.
+        names: [C]; first the `wanted` ones, of which masks are known, then those that only catch
+            the rest.
         wanted: how many.
         items: the pictures.
         file: that the masks come from.
@@ -50,7 +53,8 @@ class Parts:
         """Picture uint8 [H, W, 3], its masks [m, H, W] bool, none empty, and their classes [m].
 
         Raises:
-            UserError: for a picture that cannot be read, and a mask that is none, or of another size.
+            UserError: for a picture that cannot be read, and a mask that is none, or of another
+                size.
         """
         for item in self.items:
             image, masks = read_image(item.image), []
@@ -59,7 +63,9 @@ class Parts:
                 try:
                     masks.append(mask_of(instance.segmentation, size))
                 except (ValueError, TypeError, KeyError) as error:
-                    raise UserError(f"{self.file}: a mask of {item.image.name} is {one_line(error)}") from None
+                    raise UserError(
+                        f"{self.file}: a mask of {item.image.name} is {one_line(error)}"
+                    ) from None
             stack = np.stack(masks) if masks else np.zeros((0, *size), bool)
             there = stack.any((1, 2))
             labels = np.array([instance.label for instance in item.instances], np.int64)
@@ -69,7 +75,8 @@ class Parts:
 def finder(model: Ready, wanted: np.ndarray, most: int) -> Callable[[Inputs], Detections]:
     """Inputs of one picture -> what is found of the classes that are wanted, bool [C].
 
-    By a model that reads segments, its masks; by any other, connected pieces of its label map, `most` of a class.
+    By a model that reads segments, its masks; by any other, connected pieces of its label map,
+    `most` of a class.
     """
 
     def find(inputs: Inputs) -> Detections:
@@ -81,8 +88,11 @@ def finder(model: Ready, wanted: np.ndarray, most: int) -> Callable[[Inputs], De
     return find
 
 
-def connected(labels: np.ndarray, scores: np.ndarray, wanted: np.ndarray, *, most: int = 100) -> Detections:
-    """Connected pieces (4 neighbours) of the wanted classes of a label map, each with the mean of its scores.
+def connected(
+    labels: np.ndarray, scores: np.ndarray, wanted: np.ndarray, *, most: int = 100
+) -> Detections:
+    """Connected pieces (4 neighbours) of the wanted classes of a label map, each with the mean of
+    its scores.
 
     Args:
         labels: [H, W].
@@ -104,23 +114,40 @@ def connected(labels: np.ndarray, scores: np.ndarray, wanted: np.ndarray, *, mos
 
 def precision_of(model: Ready, benchmark: Parts, asked: Asked) -> MaskPrecision:
     """Detections and truth of every picture."""
-    prepare = preparation(model.reads, model.refine, model.masks, encoder=model.frozen, maker=model.maker)
+    prepare = preparation(
+        model.reads, model.refine, model.masks, encoder=model.frozen, maker=model.maker
+    )
     wanted = np.arange(len(benchmark.names)) < benchmark.wanted
-    find, precision = finder(model, wanted, asked.most), MaskPrecision(benchmark.wanted, most=asked.most)
+    find, precision = (
+        finder(model, wanted, asked.most),
+        MaskPrecision(benchmark.wanted, most=asked.most),
+    )
     how = "masks" if model.segments else "connected pieces of the label map"
     model.said.update(detections=how, max_detections=asked.most)
-    for image, truth, classes in tqdm(benchmark.truths(), total=len(benchmark), desc="parts", unit="img", leave=False):
+    for image, truth, classes in tqdm(
+        benchmark.truths(), total=len(benchmark), desc="parts", unit="img", leave=False
+    ):
         precision.add(find(prepare(image)), truth, classes)
     return precision
 
 
-def summed_precision(runs: Sequence[MaskPrecision], benchmark: Parts,
-                     asked: Asked) -> tuple[dict[str, float], dict[str, float]]:  # fmt: skip
-    """map, map_50, map_75 (COCO's, 0 to 100), means over seeds, map_std over them (n - 1), and AP of each class."""
+def summed_precision(
+    runs: Sequence[MaskPrecision], benchmark: Parts, asked: Asked
+) -> tuple[dict[str, float], dict[str, float]]:
+    """map, map_50, map_75 (COCO's, 0 to 100), means over seeds, map_std over them (n - 1), and AP
+    of each class.
+    """
     each = np.stack([100.0 * run.precision() for run in runs])  # [seeds, 10, C]; one truth for all
     there = np.flatnonzero(np.isfinite(each[0, 0]))
-    rows: dict[str, Any] = {"map": slice(None), "map_50": [IOU.index(0.5)], "map_75": [IOU.index(0.75)]}
-    out = {name: float(each[:, row][..., there].mean()) if len(there) else 0.0 for name, row in rows.items()}
+    rows: dict[str, Any] = {
+        "map": slice(None),
+        "map_50": [IOU.index(0.5)],
+        "map_75": [IOU.index(0.75)],
+    }
+    out = {
+        name: float(each[:, row][..., there].mean()) if len(there) else 0.0
+        for name, row in rows.items()
+    }
     seeds = each[..., there].mean((1, 2)) if len(there) else np.zeros(len(each))
     out["map_std"] = float(seeds.std(ddof=1)) if len(each) > 1 else 0.0
     classes = {benchmark.names[c]: round(float(each[:, :, c].mean()), 4) for c in there}

@@ -1,9 +1,10 @@
 """The benchmarks of the papers, one small file a family, by their names on the command line.
 
-Class names, short sides, windows and thresholds are those of GroupViT's released evaluator and CoCu's configurations
-(names of MMSegmentation, some of them renamed there: pottedplant -> plant, tvmonitor -> monitor, diningtable -> table;
-aeroplane -> airplane in Pascal Context only). TCL and CoDe keep MMSegmentation's own names and see every benchmark by
-448, 448, 224, as the protocol `tcl` does.
+Class names, short sides, windows and thresholds are those of GroupViT's released evaluator and
+CoCu's configurations (names of MMSegmentation, some of them renamed there: pottedplant -> plant,
+tvmonitor -> monitor, diningtable -> table; aeroplane -> airplane in Pascal Context only). TCL and
+CoDe keep MMSegmentation's own names and see every benchmark by 448, 448, 224, as the protocol `tcl`
+does.
 """
 
 from __future__ import annotations
@@ -27,9 +28,17 @@ from captionseg.records import UserError
 Spec = Layout | OwnData | ImageNet | PartImageNet
 
 PUBLISHED: dict[str, Spec] = {
-    **voc.LAYOUTS, **context.LAYOUTS, **coco.LAYOUTS, **cityscapes.LAYOUTS, **ade20k.LAYOUTS, **imagenet_s.LAYOUTS,
-    "imagenet": ImageNet(), "part_imagenet": PartImageNet(), "held_out": OwnData(), **any_folder.LAYOUTS,
-}  # fmt: skip
+    **voc.LAYOUTS,
+    **context.LAYOUTS,
+    **coco.LAYOUTS,
+    **cityscapes.LAYOUTS,
+    **ade20k.LAYOUTS,
+    **imagenet_s.LAYOUTS,
+    "imagenet": ImageNet(),
+    "part_imagenet": PartImageNet(),
+    "held_out": OwnData(),
+    **any_folder.LAYOUTS,
+}
 """Name on the command line -> where its files lie and what they mean."""
 
 OWN = "held_out"
@@ -53,9 +62,11 @@ def published(name: str, own: str = "") -> Spec:
     return PUBLISHED[name]
 
 
-def opened(spec: Spec, root: Path, *, limit: int = 0,
-           ignore: str | None = None) -> tuple[FolderBenchmark | HeldOut | Labelled | Parts, int]:  # fmt: skip
-    """The pictures of a benchmark below a root, at most `limit` of them (0 takes all), and how many there are.
+def opened(
+    spec: Spec, root: Path, *, limit: int = 0, ignore: str | None = None
+) -> tuple[FolderBenchmark | HeldOut | Labelled | Parts, int]:
+    """The pictures of a benchmark below a root, at most `limit` of them (0 takes all), and how many
+    there are.
 
     Args:
         spec: of the benchmark.
@@ -64,10 +75,13 @@ def opened(spec: Spec, root: Path, *, limit: int = 0,
         ignore: values of masks that count nowhere, between commas; of a folder of one's own alone.
 
     Raises:
-        UserError: for a folder that is missing or half unpacked; it says what to fetch. For values that are none.
+        UserError: for a folder that is missing or half unpacked; it says what to fetch. For values
+            that are none.
     """
     if ignore is not None and not (isinstance(spec, Layout) and spec.own):
-        raise UserError(f"--ignore: what {spec.title}'s masks mean is published; it is for --benchmark folder")
+        raise UserError(
+            f"--ignore: what {spec.title}'s masks mean is published; it is for --benchmark folder"
+        )
     if not isinstance(spec, Layout):
         return spec.open(root, limit=limit)
     values = None if ignore is None else numbers(ignore, "--ignore")
@@ -76,13 +90,14 @@ def opened(spec: Spec, root: Path, *, limit: int = 0,
 
 
 def windows_of(spec: Spec, text: str | None, protocol: str | None = None) -> WindowParams:
-    """How models that read pixels see a picture: as a text such as 448,448,224 says, else as the protocol does, else as
-    published for the benchmark.
+    """How models that read pixels see a picture: as a text such as 448,448,224 says, else as the
+    protocol does, else as published for the benchmark.
 
     Args:
         spec: of the benchmark.
         text: of the user.
-        protocol: name of one; `groupvit` takes the benchmark's windows, which were published with its evaluator.
+        protocol: name of one; `groupvit` takes the benchmark's windows, which were published with
+            its evaluator.
 
     Raises:
         UserError: for any other text.
@@ -96,12 +111,16 @@ def windows_of(spec: Spec, text: str | None, protocol: str | None = None) -> Win
             raise ValueError
         return WindowParams(short_side, crop, stride)
     except ValueError:
-        raise UserError(f"--windows: {text!r} is not SHORT,CROP,STRIDE in pixels, STRIDE no more than CROP, such as "
-                        "448,448,224") from None
+        raise UserError(
+            f"--windows: {text!r} is not SHORT,CROP,STRIDE in pixels, STRIDE no more than CROP, "
+            "such as 448,448,224"
+        ) from None
 
 
 def threshold_of(spec: Spec) -> float | None:
-    """Of the background, as published for the scores of GroupViT on this benchmark; None where none was."""
+    """Of the background, as published for the scores of GroupViT on this benchmark; None where none
+    was.
+    """
     return spec.threshold if isinstance(spec, Layout) else None
 
 
@@ -115,7 +134,9 @@ def background_of(spec: Spec, text: str | None) -> float | None:
         return None
     if text == "published":
         if threshold_of(spec) is None:
-            raise UserError(f"--background published: none was for {spec.title}; give a number, or leave it out")
+            raise UserError(
+                f"--background published: none was for {spec.title}; give a number, or leave it out"
+            )
         return threshold_of(spec)
     try:
         score = float(text)

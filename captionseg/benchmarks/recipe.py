@@ -32,9 +32,10 @@ class Evaluated(NamedTuple):
     """What became of a recipe.
 
     Attributes:
-        result: {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}, with a paper's protocol
-            also {"name", "source", "skipped"}}. Of models that read segments also what `MaskScores` and `Retrieval`
-            add; with `EvaluateParams.also` the same by each of its protocols, in "also".
+        result: {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}, with
+            a paper's protocol also {"name", "source", "skipped"}}. Of models that read segments
+            also what `MaskScores` and `Retrieval` add; with `EvaluateParams.also` the same by each
+            of its protocols, in "also".
         areas: [n, seeds, 3, C].
         uids: [n] of the pictures.
         seeds: that the models were trained with.
@@ -48,24 +49,40 @@ class Evaluated(NamedTuple):
     images_per_second: float
 
 
-def evaluate(model: Path, folders: Folders, params: EvaluateParams, *, seed: int, recipe: str = "") -> Evaluated:
+def evaluate(
+    model: Path, folders: Folders, params: EvaluateParams, *, seed: int, recipe: str = ""
+) -> Evaluated:
     """Score every seed of models/RECIPE; `recipe` is its name in params.yaml.
 
-    Nothing is scored, and all is empty, where no mask of the split is known: data of one's own rarely have any.
+    Nothing is scored, and all is empty, where no mask of the split is known: data of one's own
+    rarely have any.
     """
     benchmark, seeds = HeldOut.load(folders, params.split), seeds_of(model)
     if not len(benchmark):
         log.warning("%s holds no masks of split %r: nothing is scored", folders.truth, params.split)
-        return Evaluated({"scores": {}, "per_class": {}, "seeds": {}}, np.zeros((0, len(seeds), 3, 0), np.int64), [],
-                         list(seeds), 0.0)  # fmt: skip
+        return Evaluated(
+            {"scores": {}, "per_class": {}, "seeds": {}},
+            np.zeros((0, len(seeds), 3, 0), np.int64),
+            [],
+            list(seeds),
+            0.0,
+        )
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     start = time.perf_counter()
     result, counts = by_protocol(model, folders, benchmark, params, params.asked, frozen, seed=seed)
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
-    others = {name: by_protocol(model, folders, benchmark, params, asked, frozen, seed=seed)[0]
-              for name, asked in params.others(recipe).items()}  # fmt: skip
+    others = {
+        name: by_protocol(model, folders, benchmark, params, asked, frozen, seed=seed)[0]
+        for name, asked in params.others(recipe).items()
+    }
     areas = np.stack(counts, axis=1)[:, :, :AREAS]
-    return Evaluated(result | ({"also": others} if others else {}), areas, benchmark.known.uid, list(seeds), speed)
+    return Evaluated(
+        result | ({"also": others} if others else {}),
+        areas,
+        benchmark.known.uid,
+        list(seeds),
+        speed,
+    )
 
 
 def seeds_of(model: Path) -> dict[int, Path]:
@@ -80,8 +97,16 @@ def seeds_of(model: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def by_protocol(model: Path, folders: Folders, benchmark: HeldOut, params: EvaluateParams, protocol: Protocol,
-                frozen: Callable[[], Encoder], *, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:  # fmt: skip
+def by_protocol(
+    model: Path,
+    folders: Folders,
+    benchmark: HeldOut,
+    params: EvaluateParams,
+    protocol: Protocol,
+    frozen: Callable[[], Encoder],
+    *,
+    seed: int,
+) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Score every seed of a recipe by one protocol.
 
     Returns:
@@ -93,15 +118,21 @@ def by_protocol(model: Path, folders: Folders, benchmark: HeldOut, params: Evalu
         loaded = ready(folder, frozen, benchmark.names, asked, regions=False)
         pictures = benchmark.of(loaded.reads, loaded.refine, loaded.masks)
         with threads(1 if loaded.reads.regions else torch.get_num_threads()):
-            counts.append(count(pictures, loaded.predict, masks.seed(loaded.detect if loaded.segments else None)))
+            counts.append(
+                count(
+                    pictures, loaded.predict, masks.seed(loaded.detect if loaded.segments else None)
+                )
+            )
         found.seed(loaded.embeds)
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
     result = {
         "scores": scores(counts, samples=params.bootstrap, seed=seed, groups=groups),
         "per_class": per_class(counts, benchmark.names),
-        "seeds": {str(number): scores([one], samples=1, seed=seed)["miou"]
-                  for number, one in zip(seeds, counts, strict=True)},
+        "seeds": {
+            str(number): scores([one], samples=1, seed=seed)["miou"]
+            for number, one in zip(seeds, counts, strict=True)
+        },
         "protocol": loaded.said,
     }
     masks.add_to(result, loaded.segments)
@@ -111,8 +142,8 @@ def by_protocol(model: Path, folders: Folders, benchmark: HeldOut, params: Evalu
 
 @contextlib.contextmanager
 def threads(number: int) -> Iterator[None]:
-    """So many threads of torch on the CPU. Products of a few regions are too small for more than one: they only wait
-    for one another, and where something else runs on the cores, long."""
+    """So many threads of torch on the CPU. Products of a few regions are too small for more than
+    one: they only wait for one another, and where something else runs on the cores, long."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -122,7 +153,8 @@ def threads(number: int) -> Iterator[None]:
 
 
 def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Classes that the texts of training named, and those that they did not (OVSegmentor, Table 7); [C] bool each.
+    """Classes that the texts of training named, and those that they did not (OVSegmentor, Table 7);
+    [C] bool each.
 
     Nothing where all classes are of one kind.
     """

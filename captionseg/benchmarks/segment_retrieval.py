@@ -1,14 +1,17 @@
-"""Are segments found by text? Expressions of held-out captions against the true masks of their pictures (USE).
+"""Are segments found by text? Expressions of held-out captions against the true masks of their
+pictures (USE).
 
-USE claims this use and gives no protocol; this is ours. The gallery holds each class of each picture whose exact mask
-is known, as one segment. Queries are the different referring expressions of the captions of those pictures, whose
-phrase names a class that is there: of "a dog on the grass" it is "a dog". A phrase without more is a query itself.
+USE claims this use and gives no protocol; this is ours. The gallery holds each class of each
+picture whose exact mask is known, as one segment. Queries are the different referring expressions
+of the captions of those pictures, whose phrase names a class that is there: of "a dog on the grass"
+it is "a dog". A phrase without more is a query itself.
 
-Relevant to a query are the segments of the named class in the pictures of which a caption says it. Whether a dog of
-another picture lies on grass as well is not known; it counts as wrong, the stricter reading. By class, a segment of the
-named class in any picture is right.
+Relevant to a query are the segments of the named class in the pictures of which a caption says it.
+Whether a dog of another picture lies on grass as well is not known; it counts as wrong, the
+stricter reading. By class, a segment of the named class in any picture is right.
 
-Chance of finding one of R relevant among the first k of G, drawn at random: 1 - C(G - R, k) / C(G, k), about k R / G.
+Chance of finding one of R relevant among the first k of G, drawn at random: 1 - C(G - R, k) / C(G,
+k), about k R / G.
 """
 
 from __future__ import annotations
@@ -80,10 +83,14 @@ class Retrieval:
         self.each.append(measures(model.texts(queries.texts) @ segments.T, queries))
 
     def add_to(self, result: dict[str, Any]) -> None:
-        """Put `retrieval` into the scores of a recipe: means over seeds of `measures`, and how many queries and
-        segments there are; nothing where there is no query, or no model that embeds segments."""
+        """Put `retrieval` into the scores of a recipe: means over seeds of `measures`, and how many
+        queries and segments there are; nothing where there is no query, or no model that embeds
+        segments."""
         if self.each:
-            means = {name: round(float(np.mean([one[name] for one in self.each])), 4) for name in self.each[0]}
+            means = {
+                name: round(float(np.mean([one[name] for one in self.each])), 4)
+                for name in self.each[0]
+            }
             queries, picture, _ = self.asked
             counts = {"queries": float(len(queries.texts)), "gallery": float(len(picture))}
             result["scores"]["retrieval"] = means | counts
@@ -91,7 +98,10 @@ class Retrieval:
 
 def captions_of(pairs: pa.Table, uids: Sequence[str]) -> list[list[str]]:
     """Of the picture of each uid all captions that pairs of its split have of it, its own first."""
-    rows, picture = pairs.select(["uid", "caption", "split"]).to_pydict(), pictures_of(pairs).tolist()
+    rows, picture = (
+        pairs.select(["uid", "caption", "split"]).to_pydict(),
+        pictures_of(pairs).tolist(),
+    )
     found: dict[tuple[int, str], list[str]] = {}
     place = {uid: row for row, uid in enumerate(rows["uid"])}
     mine = [(picture[place[uid]], rows["split"][place[uid]]) for uid in uids]
@@ -104,13 +114,19 @@ def captions_of(pairs: pa.Table, uids: Sequence[str]) -> list[list[str]]:
 
 def gallery(masks: Sequence[bytes], *, ignore: int) -> tuple[np.ndarray, np.ndarray]:
     """Picture [G] and class [G] of each segment: every class of every true mask, PNG."""
-    present = [np.setdiff1d(np.unique(decode_mask(mask)), [ignore]).astype(np.int64) for mask in masks]
+    present = [
+        np.setdiff1d(np.unique(decode_mask(mask)), [ignore]).astype(np.int64) for mask in masks
+    ]
     picture = np.repeat(np.arange(len(present)), [len(classes) for classes in present])
     return picture, np.concatenate([np.zeros(0, np.int64), *present])
 
 
-def queries_of(spoken: Sequence[Sequence[Reference]], names: Sequence[str], picture: np.ndarray,
-               label: np.ndarray) -> Queries:  # fmt: skip
+def queries_of(
+    spoken: Sequence[Sequence[Reference]],
+    names: Sequence[str],
+    picture: np.ndarray,
+    label: np.ndarray,
+) -> Queries:
     """The queries of captions.
 
     Args:
@@ -135,8 +151,13 @@ def queries_of(spoken: Sequence[Sequence[Reference]], names: Sequence[str], pict
     return Queries(list(relevant), mine, alike)
 
 
-def embed(model: SegmentModel, benchmark: HeldOut, folders: Folders, picture: np.ndarray,
-          label: np.ndarray) -> np.ndarray:  # fmt: skip
+def embed(
+    model: SegmentModel,
+    benchmark: HeldOut,
+    folders: Folders,
+    picture: np.ndarray,
+    label: np.ndarray,
+) -> np.ndarray:
     """[G, D] of the segments of the gallery, picture by picture."""
     inputs, known, parts = model.inputs(folders.prepared), benchmark.known, []
     for number, mask in enumerate(tqdm(known.masks, desc="segments", unit="img", leave=False)):
@@ -151,12 +172,16 @@ def measures(scores: np.ndarray, queries: Queries) -> dict[str, float]:
     """How well scores [Q, G] rank what is right.
 
     Returns:
-        r1, r5, r10: % of queries with a relevant segment among the first so many; median_rank of the best relevant
-        one, from 1; class_r1, class_r5, class_r10: the first three with any segment of the class as right.
+        r1, r5, r10: % of queries with a relevant segment among the first so many; median_rank of
+        the best relevant one, from 1; class_r1, class_r5, class_r10: the first three with any
+        segment of the class as right.
     """
     own, alike = ranks(scores, queries.relevant), ranks(scores, queries.of_class)
-    return {**{f"r{k}": 100.0 * float((own <= k).mean()) for k in AT}, "median_rank": float(np.median(own)),
-            **{f"class_r{k}": 100.0 * float((alike <= k).mean()) for k in AT}}  # fmt: skip
+    return {
+        **{f"r{k}": 100.0 * float((own <= k).mean()) for k in AT},
+        "median_rank": float(np.median(own)),
+        **{f"class_r{k}": 100.0 * float((alike <= k).mean()) for k in AT},
+    }
 
 
 def ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:

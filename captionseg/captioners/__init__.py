@@ -1,4 +1,5 @@
-"""Captions generated for pictures that have one already (USE, section 3.1), one captioner a file."""
+"""Captions generated for pictures that have one already (USE, section 3.1), one captioner a
+file."""
 
 from __future__ import annotations
 
@@ -14,7 +15,16 @@ from captionseg.records import UserError
 
 CAPTIONERS = {"chat": ChatParams, "server": ServerParams, "precomputed": PrecomputedParams}
 
-__all__ = ["CAPTIONERS", "CaptionError", "CaptionParams", "Captioner", "Decoding", "NoCaption", "caption", "kept_rows"]
+__all__ = [
+    "CAPTIONERS",
+    "CaptionError",
+    "CaptionParams",
+    "Captioner",
+    "Decoding",
+    "NoCaption",
+    "caption",
+    "kept_rows",
+]
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,8 @@ class CaptionParams:
     """Section `caption`: who captions pictures that have a caption already, and how.
 
     Attributes:
-        captioner: which of CAPTIONERS; its own section holds its parameters. none: pictures keep their one caption.
+        captioner: which of CAPTIONERS; its own section holds its parameters. none: pictures keep
+            their one caption.
         split: whose pictures.
         retry_failed: ask again for what failed in an earlier run.
     """
@@ -41,5 +52,7 @@ class CaptionParams:
             UserError: if it cannot work, or if there is none.
         """
         if self.captioner == "none":
-            raise UserError(f"caption.captioner: none is chosen; take one of {', '.join(CAPTIONERS)}")
+            raise UserError(
+                f"caption.captioner: none is chosen; take one of {', '.join(CAPTIONERS)}"
+            )
         return getattr(self, self.captioner).build()

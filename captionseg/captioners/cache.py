@@ -1,7 +1,8 @@
 """Captions of a folder of pairs, generated once: what is on disk is not asked for again.
 
-OUT/KEY/NNNNN.parquet holds the captions of a finished shard, OUT/KEY/NNNNN.parts/ those of one in work, a file a batch;
-KEY is the captioner's. Rows of an older state are overruled by those of a newer one.
+OUT/KEY/NNNNN.parquet holds the captions of a finished shard, OUT/KEY/NNNNN.parts/ those of one in
+work, a file a batch; KEY is the captioner's. Rows of an older state are overruled by those of a
+newer one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ HOPELESS = 50  # failures in a row that end a run
 
 @dataclass
 class _Run:
-    """What is going on: who captions into which folder, and how it went so far. `home`: uid -> shard on disk."""
+    """What is going on: who captions into which folder, and how it went so far. `home`: uid ->
+    shard on disk.
+    """
 
     captioner: Captioner
     folder: Path
@@ -40,9 +43,15 @@ class _Run:
 
 
 def caption(
-    pairs: Path, captioner: Captioner, out: Path, *, uids: Collection[str] | None = None, retry_failed: bool = True
+    pairs: Path,
+    captioner: Captioner,
+    out: Path,
+    *,
+    uids: Collection[str] | None = None,
+    retry_failed: bool = True,
 ) -> dict[str, float]:
-    """Caption the pictures of a folder of pairs, a batch in memory at a time; a killed run goes on where it was.
+    """Caption the pictures of a folder of pairs, a batch in memory at a time; a killed run goes on
+    where it was.
 
     Args:
         pairs: shards of pairs.
@@ -52,14 +61,18 @@ def caption(
         retry_failed: ask again for what failed in an earlier run.
 
     Returns:
-        images, captioned and failed and missing (with those of earlier runs), asked (in this one), words_per_caption.
+        images, captioned and failed and missing (with those of earlier runs), asked (in this one),
+        words_per_caption.
 
     Raises:
-        UserError: if there is no caption in the end, if 50 pictures in a row failed, or the captioner cannot work.
+        UserError: if there is no caption in the end, if 50 pictures in a row failed, or the
+            captioner cannot work.
     """
     with tqdm(total=total(pairs, uids), desc="caption", unit="img") as bar:
         run = _Run(captioner, Path(out) / captioner.key, bar)
-        for shard in sorted({file.name.partition(".")[0] for file in run.folder.glob("[0-9]*.par*")}):
+        for shard in sorted(
+            {file.name.partition(".")[0] for file in run.folder.glob("[0-9]*.par*")}
+        ):
             run.home.update((row["uid"], shard) for row in kept_rows(run.folder, shard, spare=True))
         for shard in shard_names(pairs):
             _shard(run, pairs, shard, wanted=uids, retry=retry_failed)
@@ -80,7 +93,8 @@ def kept_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
     Args:
         folder: of one configuration, OUT/KEY.
         shard: which one.
-        spare: for who asks again for what is not there: a file that is torn is put aside, and a line says so.
+        spare: for who asks again for what is not there: a file that is torn is put aside, and a
+            line says so.
 
     Raises:
         UserError: for a file that cannot be read.
@@ -93,10 +107,15 @@ def kept_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
             found = read_table(file, schema=CAPTIONS, todo=todo)
         except UserError as error:
             cause = error.__context__
-            if spare and not (isinstance(cause, OSError) and cause.errno):  # of the file, not of the disk
+            if spare and not (
+                isinstance(cause, OSError) and cause.errno
+            ):  # of the file, not of the disk
                 aside = file.rename(file.with_name(f"{file.name}.unreadable"))
-                log.warning("%s, so its captions are made again; it is now %s", str(error).removesuffix(f"; {todo}"),
-                            aside.name)  # fmt: skip
+                log.warning(
+                    "%s, so its captions are made again; it is now %s",
+                    str(error).removesuffix(f"; {todo}"),
+                    aside.name,
+                )
                 continue
             raise
         rows.update((row["uid"], row) for row in found.to_pylist())
@@ -106,19 +125,34 @@ def kept_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
 def _moved(run: _Run, uids: Collection[str]) -> dict[str, dict]:
     """Rows of pictures that were in other shards when they were captioned."""
     homes = sorted({run.home[uid] for uid in uids if uid in run.home})
-    return {row["uid"]: row for home in homes for row in kept_rows(run.folder, home, spare=True) if row["uid"] in uids}
+    return {
+        row["uid"]: row
+        for home in homes
+        for row in kept_rows(run.folder, home, spare=True)
+        if row["uid"] in uids
+    }
 
 
-def _shard(run: _Run, pairs: Path, shard: str, *, wanted: Collection[str] | None, retry: bool) -> None:
+def _shard(
+    run: _Run, pairs: Path, shard: str, *, wanted: Collection[str] | None, retry: bool
+) -> None:
     """One shard: ask about what is not known, batch by batch, then make one file of all."""
     rows = read_shard(pairs, shard).select(["uid", "caption", "url", "status"])
-    asked = {row["uid"]: row for row in rows.to_pylist()
-             if row["status"] == "success" and (wanted is None or row["uid"] in wanted)}
+    asked = {
+        row["uid"]: row
+        for row in rows.to_pylist()
+        if row["status"] == "success" and (wanted is None or row["uid"] in wanted)
+    }
     known = {row["uid"]: row for row in kept_rows(run.folder, shard, spare=True)}
     moved = _moved(run, asked.keys() - known.keys())
     known |= moved
-    done = {uid for uid, row in known.items() if uid in asked and row["caption"] == asked[uid]["caption"]
-            and (row["status"] == "success" or not retry)}
+    done = {
+        uid
+        for uid, row in known.items()
+        if uid in asked
+        and row["caption"] == asked[uid]["caption"]
+        and (row["status"] == "success" or not retry)
+    }
     for uid in done:
         _note(run, known[uid])
     parts = run.folder / f"{shard}.parts"
@@ -133,9 +167,14 @@ def _shard(run: _Run, pairs: Path, shard: str, *, wanted: Collection[str] | None
         new.update((row["uid"], row) for row in found)
     if moved or parts.exists():
         every = {**known, **new}
-        write_table(pa.Table.from_pylist(list(every.values()), schema=CAPTIONS), run.folder / f"{shard}.parquet")
+        write_table(
+            pa.Table.from_pylist(list(every.values()), schema=CAPTIONS),
+            run.folder / f"{shard}.parquet",
+        )
     if parts.exists():
-        gone = run.folder / f".{shard}.parts"  # out of sight at once: half a deletion would leave the older rows
+        gone = (
+            run.folder / f".{shard}.parts"
+        )  # out of sight at once: half a deletion would leave the older rows
         shutil.rmtree(gone, ignore_errors=True)
         parts.rename(gone)
         shutil.rmtree(gone)
@@ -154,10 +193,16 @@ def batches(images: Iterator[tuple[str, np.ndarray]], size: int) -> Iterator[dic
 
 
 def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
-    """Rows of CAPTIONS; after a failure in a batch each of its pictures alone: one does not spoil the others."""
+    """Rows of CAPTIONS; after a failure in a batch each of its pictures alone: one does not spoil
+    the others.
+    """
     try:
-        answers = run.captioner.captions(images, [row["caption"] for row in rows], uids=[row["uid"] for row in rows],
-                                         urls=[row["url"] for row in rows])
+        answers = run.captioner.captions(
+            images,
+            [row["caption"] for row in rows],
+            uids=[row["uid"] for row in rows],
+            urls=[row["url"] for row in rows],
+        )
         found = [_row(run, row, tidied(text)) for row, text in zip(rows, answers, strict=True)]
     except CaptionError as error:
         if len(rows) > 1:
@@ -165,18 +210,28 @@ def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
         found = [{**_row(run, rows[0], ""), "status": error.status, "error_message": str(error)}]
     for row in found:
         run.count["asked"] += 1
-        run.in_a_row = 0 if row["status"] == "success" else run.in_a_row + (row["status"] == "failed")
+        run.in_a_row = (
+            0 if row["status"] == "success" else run.in_a_row + (row["status"] == "failed")
+        )
         _note(run, row)
     if run.in_a_row >= HOPELESS:
-        raise UserError(f"captions: {run.in_a_row} pictures in a row failed, the last of them so: "
-                        f"{found[-1]['error_message']}; mend the captioner, then what has failed is asked again")
+        raise UserError(
+            f"captions: {run.in_a_row} pictures in a row failed, the last of them so: "
+            f"{found[-1]['error_message']}; mend the captioner, then what has failed is asked again"
+        )
     return found
 
 
 def _row(run: _Run, row: dict, text: str) -> dict:
     """One answer as a row; an empty one is a failure."""
-    return {"uid": row["uid"], "caption": row["caption"], "captioner": run.captioner.key, "generated": text or None,
-            "status": "success" if text else "failed", "error_message": None if text else "empty answer"}
+    return {
+        "uid": row["uid"],
+        "caption": row["caption"],
+        "captioner": run.captioner.key,
+        "generated": text or None,
+        "status": "success" if text else "failed",
+        "error_message": None if text else "empty answer",
+    }
 
 
 def _note(run: _Run, row: dict) -> None:
@@ -184,7 +239,9 @@ def _note(run: _Run, row: dict) -> None:
     run.count.update({row["status"]: 1, "words": len((row["generated"] or "").split())})
     if row["status"] != "success":
         # where each message names its own picture, a count of messages says nothing
-        run.reasons["no caption in the file" if row["status"] == NoCaption.status else row["error_message"]] += 1
+        run.reasons[
+            "no caption in the file" if row["status"] == NoCaption.status else row["error_message"]
+        ] += 1
     run.bar.update()
 
 
@@ -198,9 +255,15 @@ def summary(run: _Run) -> dict[str, float]:
     count = run.count
     images = count["success"] + count["failed"] + count["missing"]
     if not count["success"]:
-        raise UserError(f"captions: none of {images} pictures got one: {listing(run.reasons) or 'no such pictures'}")
+        raise UserError(
+            f"captions: none of {images} pictures got one: "
+            f"{listing(run.reasons) or 'no such pictures'}"
+        )
     return {
-        "images": float(images), "captioned": float(count["success"]), "failed": float(count["failed"]),
-        "missing": float(count["missing"]), "asked": float(count["asked"]),
+        "images": float(images),
+        "captioned": float(count["success"]),
+        "failed": float(count["failed"]),
+        "missing": float(count["missing"]),
+        "asked": float(count["asked"]),
         "words_per_caption": count["words"] / count["success"],
-    }  # fmt: skip
+    }

@@ -14,14 +14,17 @@ import numpy as np
 from captionseg.records import UserError
 from captionseg.typed import Count, Natural, Seed, ShareAboveZero, ZeroOrMore
 
-PROMPT = ("Describe this image in detail. In your description, specifically mention ALL VISIBLE parts of each object "
-          "in the image.")
+PROMPT = (
+    "Describe this image in detail. In your description, specifically mention ALL VISIBLE parts "
+    "of each object in the image."
+)
 """USE's, section 3.1. Its baseline is "Describe the image in detail."."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """What a model is asked, and how its answer is drawn (section 3.1 of USE): captions depend on all of it.
+    """What a model is asked, and how its answer is drawn (section 3.1 of USE): captions depend on
+    all of it.
 
     Attributes:
         prompt: the question; {caption} in it stands for the original caption.
@@ -29,7 +32,8 @@ class Decoding:
         top_p: the fewest words whose probabilities reach it are drawn from.
         top_k: at most so many; 0 is no limit.
         max_new_tokens: at most so many an answer.
-        seed: of the sampling; each picture has a seed of its own, made of this, its pixels and the question.
+        seed: of the sampling; each picture has a seed of its own, made of this, its pixels and the
+            question.
     """
 
     prompt: str = PROMPT
@@ -41,7 +45,9 @@ class Decoding:
 
 
 class CaptionError(UserError):
-    """One picture got no caption; the others can still get theirs. Any other UserError ends the run."""
+    """One picture got no caption; the others can still get theirs. Any other UserError ends the
+    run.
+    """
 
     status = "failed"
 
@@ -57,8 +63,8 @@ class Captioner(Protocol):
 
     Attributes:
         batch: how many images to give to `captions` at once.
-        key: of everything that a caption depends on, weights too: equal keys, equal captions. Where it runs, and how
-            many pictures at once, does not count.
+        key: of everything that a caption depends on, weights too: equal keys, equal captions. Where
+            it runs, and how many pictures at once, does not count.
     """
 
     @property
@@ -68,7 +74,12 @@ class Captioner(Protocol):
     def key(self) -> str: ...
 
     def captions(
-        self, images: Sequence[np.ndarray], given: Sequence[str], *, uids: Sequence[str] = (), urls: Sequence[str] = ()
+        self,
+        images: Sequence[np.ndarray],
+        given: Sequence[str],
+        *,
+        uids: Sequence[str] = (),
+        urls: Sequence[str] = (),
     ) -> list[str]:
         """One generated caption for each of B pictures, untidied.
 
@@ -79,7 +90,8 @@ class Captioner(Protocol):
             urls: B places where they came from, likewise.
 
         Raises:
-            CaptionError: if one of them cannot be captioned; which, is found out by asking one by one.
+            CaptionError: if one of them cannot be captioned; which, is found out by asking one by
+                one.
             UserError: if none can.
         """
         ...
@@ -91,7 +103,9 @@ def question(prompt: str, given: str) -> str:
 
 
 def seed_of(seed: int, image: np.ndarray, asked: str) -> int:
-    """63 bits of picture and question: what is drawn for a picture does not depend on those beside it."""
+    """63 bits of picture and question: what is drawn for a picture does not depend on those beside
+    it.
+    """
     digest = hashlib.sha256(f"{seed} {image.shape} {asked}\0".encode(errors="replace"))
     digest.update(np.ascontiguousarray(image).data)
     return int.from_bytes(digest.digest()[:8], "big") >> 1
@@ -108,11 +122,14 @@ _MARK = re.compile(rf"^{_BULLET}+")
 
 
 def tidied(text: str) -> str:
-    """An answer as running text: no markdown, single spaces, every paragraph and list item a sentence with an end.
+    """An answer as running text: no markdown, single spaces, every paragraph and list item a
+    sentence with an end.
 
     Sentences are what grounders separate by, and two list items are not one.
     """
-    text = text.encode("utf-8", "ignore").decode()  # half a surrogate pair is valid JSON and no valid text
+    text = text.encode(
+        "utf-8", "ignore"
+    ).decode()  # half a surrogate pair is valid JSON and no valid text
     text = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text.replace("\r", "\n"))
     blocks = (" ".join(_MARK.sub("", block.strip()).split()) for block in _BLOCK.split(text))
     blocks = (re.sub(r"\*\*|__|`", "", block).strip() for block in blocks)

@@ -1,6 +1,8 @@
-"""A chat model of transformers that sees pictures (LLaVA, Qwen-VL, SmolVLM, ...), from a folder on disk.
+"""A chat model of transformers that sees pictures (LLaVA, Qwen-VL, SmolVLM, ...), from a folder on
+disk.
 
-CogVLM, which USE took, is code of its own that transformers does not have; any model of the same interface stands in.
+CogVLM, which USE took, is code of its own that transformers does not have; any model of the same
+interface stands in.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class ChatParams:
     """Fields of `chat`.
 
     Attributes:
-        folder: of the checkpoint: config.json, *.safetensors, tokenizer, image processor and chat template.
+        folder: of the checkpoint: config.json, *.safetensors, tokenizer, image processor and chat
+            template.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32, bf16 or fp16 of the weights.
         decoding: what is asked, and how the answer is drawn.
@@ -58,7 +61,9 @@ class ChatParams:
 
 
 def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
-    """Model and processor of a folder; nothing is downloaded, nothing unpickled, no code of the folder runs."""
+    """Model and processor of a folder; nothing is downloaded, nothing unpickled, no code of the
+    folder runs.
+    """
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
@@ -67,16 +72,22 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
 
     where = f"chat.folder: {str(folder)!r}"
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise UserError(f"{where}: no config.json with *.safetensors; give the folder of a downloaded checkpoint")
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[runtime.precision]
+        raise UserError(
+            f"{where}: no config.json with *.safetensors; give the folder of a downloaded "
+            "checkpoint"
+        )
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+        runtime.precision
+    ]
     known: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         processor = AutoProcessor.from_pretrained(str(folder), **known)
         reader: Any = AutoModelForImageTextToText
-        model, report = reader.from_pretrained(str(folder), dtype=dtype, use_safetensors=True,
-                                               output_loading_info=True, **known)
+        model, report = reader.from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **known
+        )
     except Exception as error:  # whatever a reader of foreign files may raise
         reason = one_line(next(iter(str(error).split("\n")), ""), 300) or type(error).__name__
         raise UserError(f"{where}: no chat model that transformers can load: {reason}") from error
@@ -84,12 +95,16 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
         if shown:
             logging.enable_progress_bar()
     if lost := sorted([*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]):
-        raise UserError(f"{where}: {len(lost)} tensors are missing or have another shape, {lost[0]} among them; take a "
-                        "whole checkpoint")
+        raise UserError(
+            f"{where}: {len(lost)} tensors are missing or have another shape, {lost[0]} among "
+            "them; take a whole checkpoint"
+        )
     check_finite(model.state_dict(), where)
     if not getattr(processor, "tokenizer", None) or not getattr(processor, "chat_template", None):
-        raise UserError(f"{where}: it has no chat template with pictures, so it is no chat model; look for "
-                        "chat_template.jinja beside its config.json")
+        raise UserError(
+            f"{where}: it has no chat template with pictures, so it is no chat model; look for "
+            "chat_template.jinja beside its config.json"
+        )
     return model.to(runtime.device).eval().requires_grad_(False), processor
 
 
@@ -99,7 +114,9 @@ def content_of(folder: Path) -> str:
     read = {".json", ".jinja", ".safetensors", ".txt", ".model"}
     for file in sorted(f for f in folder.iterdir() if f.suffix in read):
         with file.open("rb") as stream:
-            digest.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            digest.update(
+                f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode()
+            )
     return digest.hexdigest()
 
 
@@ -114,63 +131,103 @@ class ChatCaptioner:
         key: see Captioner.
     """
 
-    def __init__(self, model: Any, processor: Any, params: ChatParams, *, runtime: Runtime, key: str) -> None:
+    def __init__(
+        self, model: Any, processor: Any, params: ChatParams, *, runtime: Runtime, key: str
+    ) -> None:
         self.model, self.processor, self.params, self.runtime = model, processor, params, runtime
         self.key, self.batch = key, params.batch
         self.options = generation(model, processor.tokenizer, params.decoding.max_new_tokens)
 
     def captions(
-        self, images: Sequence[np.ndarray], given: Sequence[str], *, uids: Sequence[str] = (), urls: Sequence[str] = ()
+        self,
+        images: Sequence[np.ndarray],
+        given: Sequence[str],
+        *,
+        uids: Sequence[str] = (),
+        urls: Sequence[str] = (),
     ) -> list[str]:
         """See Captioner."""
         import torch
 
         decoding = self.params.decoding
         asked = [question(decoding.prompt, text) for text in given]
-        seeds = [seed_of(decoding.seed, image, text) for image, text in zip(images, asked, strict=True)]
+        seeds = [
+            seed_of(decoding.seed, image, text) for image, text in zip(images, asked, strict=True)
+        ]
         if not asked:
             return []
         try:
             inputs = self._inputs(images, asked)
             with torch.inference_mode():
-                tokens = self.model.generate(**inputs, generation_config=self.options,
-                                             logits_processor=[Draw(seeds, decoding)])
+                tokens = self.model.generate(
+                    **inputs,
+                    generation_config=self.options,
+                    logits_processor=[Draw(seeds, decoding)],
+                )
             new = tokens[:, inputs["input_ids"].shape[1] :]
             return self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-        except (ValueError, RuntimeError, LookupError, TypeError) as error:  # of one picture; out of memory too
+        except (
+            ValueError,
+            RuntimeError,
+            LookupError,
+            TypeError,
+        ) as error:  # of one picture; out of memory too
             raise CaptionError(one_line(f"{type(error).__name__}: {error}", 300)) from error
 
     def _inputs(self, images: Sequence[np.ndarray], asked: Sequence[str]) -> Any:
         """What the model reads: left-padded tokens, and pixels in the precision of its weights."""
         talks = [
-            [{"role": "user", "content": [{"type": "image", "image": Image.fromarray(image)},
-                                          {"type": "text", "text": text}]}]
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image", "image": Image.fromarray(image)},
+                        {"type": "text", "text": text},
+                    ],
+                }
+            ]
             for image, text in zip(images, asked, strict=True)
-        ]  # fmt: skip
+        ]
         inputs = self.processor.apply_chat_template(
-            talks, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
-            sanitize_control_tokens=True, processor_kwargs={"padding": True, "padding_side": "left"},
-        )  # fmt: skip
+            talks,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            sanitize_control_tokens=True,
+            processor_kwargs={"padding": True, "padding_side": "left"},
+        )
         return inputs.to(self.runtime.device, dtype=self.model.dtype)
 
 
 def generation(model: Any, tokenizer: Any, most: int) -> Any:
-    """How tokens are generated: the checkpoint's ends of an answer, and nothing else of its own habits."""
+    """How tokens are generated: the checkpoint's ends of an answer, and nothing else of its own
+    habits.
+    """
     from transformers import GenerationConfig
 
     own = model.generation_config
     ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
     first = ends[0] if isinstance(ends, list) else ends
     pad = next((p for p in (tokenizer.pad_token_id, own.pad_token_id, first) if p is not None), 0)
-    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=pad, bos_token_id=own.bos_token_id)
-    return GenerationConfig(eos_token_id=ends, pad_token_id=pad, bos_token_id=own.bos_token_id, do_sample=False,
-                            max_new_tokens=most)
+    model.generation_config = GenerationConfig(
+        eos_token_id=ends, pad_token_id=pad, bos_token_id=own.bos_token_id
+    )
+    return GenerationConfig(
+        eos_token_id=ends,
+        pad_token_id=pad,
+        bos_token_id=own.bos_token_id,
+        do_sample=False,
+        max_new_tokens=most,
+    )
 
 
 class Draw:
-    """Sampling as a processor of logits: all but the drawn token get -inf, and the likeliest is taken.
+    """Sampling as a processor of logits: all but the drawn token get -inf, and the likeliest is
+    taken.
 
-    transformers draws all rows from one generator, so that a caption would depend on the pictures beside it.
+    transformers draws all rows from one generator, so that a caption would depend on the pictures
+    beside it.
 
     Args:
         seeds: [B].
@@ -188,8 +245,11 @@ class Draw:
         return scores.new_full(scores.shape, -float("inf")).scatter(1, chosen[:, None], 0.0)
 
 
-def drawn(scores: Tensor, uniform: Tensor, *, temperature: float, top_p: float, top_k: int) -> Tensor:
-    """Tokens by inverse transform sampling: temperature, then the k likeliest, then the nucleus of mass p.
+def drawn(
+    scores: Tensor, uniform: Tensor, *, temperature: float, top_p: float, top_k: int
+) -> Tensor:
+    """Tokens by inverse transform sampling: temperature, then the k likeliest, then the nucleus of
+    mass p.
 
     Args:
         scores: [B, V] logits.

@@ -1,7 +1,8 @@
 """The captions of a corpus: how the caption stage leaves them, and how segment_text finds them.
 
-FOLDER/KEY/NNNNN.parquet are those of one configuration; those of earlier ones stay beside them, they are dear.
-FOLDER/captions.json, written last, says which of them count, and how it went. A folder without it is unfinished.
+FOLDER/KEY/NNNNN.parquet are those of one configuration; those of earlier ones stay beside them,
+they are dear. FOLDER/captions.json, written last, says which of them count, and how it went. A
+folder without it is unfinished.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ def write_captions(pairs: Path, params: CaptionParams, captions: Path) -> dict[s
     Args:
         pairs: shards of pairs.
         params: section `caption`.
-        captions: folder that was kept from earlier runs; what is there and still holds is not asked for again.
+        captions: folder that was kept from earlier runs; what is there and still holds is not asked
+            for again.
 
     Returns:
-        images, captioned, failed, missing, words_per_caption; and asked, in this run. Empty without a captioner.
+        images, captioned, failed, missing, words_per_caption; and asked, in this run. Empty without
+        a captioner.
 
     Raises:
         UserError: see `captionseg.captioners.caption`.
@@ -42,7 +45,9 @@ def write_captions(pairs: Path, params: CaptionParams, captions: Path) -> dict[s
         wanted = {row["uid"] for row in rows if row["split"] == params.split}
         found = caption(pairs, captioner, captions, uids=wanted, retry_failed=params.retry_failed)
         key = captioner.key
-    lasting = {name: value for name, value in found.items() if name != "asked"}  # which depends on earlier runs
+    lasting = {
+        name: value for name, value in found.items() if name != "asked"
+    }  # which depends on earlier runs
     write_json({"captioner": params.captioner, "key": key, **lasting}, captions / SIGN)
     return found
 
@@ -67,9 +72,15 @@ class Captions:
         try:
             key = json.loads((captions / SIGN).read_text())["key"]
         except (OSError, ValueError, LookupError, TypeError):
-            raise UserError(f"{captions}: unfinished, it has no {SIGN}; run `dvc repro caption`") from None
+            raise UserError(
+                f"{captions}: unfinished, it has no {SIGN}; run `dvc repro caption`"
+            ) from None
         return cls(captions / key if key else None)
 
     def rows(self, shard: str) -> dict[str, dict[str, Any]] | None:
         """uid -> row of CAPTIONS, of the pictures of a shard; None where nobody generated any."""
-        return None if self.folder is None else {row["uid"]: row for row in kept_rows(self.folder, shard)}
+        return (
+            None
+            if self.folder is None
+            else {row["uid"]: row for row in kept_rows(self.folder, shard)}
+        )

@@ -1,4 +1,6 @@
-"""Captions that somebody has generated already: a parquet file with a column `uid` or `url`, and one with captions."""
+"""Captions that somebody has generated already: a parquet file with a column `uid` or `url`, and
+one with captions.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,12 @@ class PrecomputedCaptioner:
         self.names, self.texts, self.by, self.key, self.where = names, texts, by, key, where
 
     def captions(
-        self, images: Sequence[np.ndarray], given: Sequence[str], *, uids: Sequence[str] = (), urls: Sequence[str] = ()
+        self,
+        images: Sequence[np.ndarray],
+        given: Sequence[str],
+        *,
+        uids: Sequence[str] = (),
+        urls: Sequence[str] = (),
     ) -> list[str]:
         """See Captioner; pictures are not looked at.
 
@@ -74,9 +81,15 @@ class PrecomputedParams:
         by, table = self._read()
         names, texts = (table.sort_by(by)[name].combine_chunks() for name in (by, "text"))
         if names.null_count:
-            raise UserError(f"precomputed.file: {self.file} has {names.null_count} rows without {by}; remove them")
+            raise UserError(
+                f"precomputed.file: {self.file} has {names.null_count} rows without {by}; remove "
+                "them"
+            )
         if (twice := pc.index(pc.equal(names[1:], names[:-1]), True).as_py()) >= 0:  # type: ignore[attr-defined]
-            raise UserError(f"precomputed.file: {self.file} has several rows for {by} {names[twice]}; keep one of each")
+            raise UserError(
+                f"precomputed.file: {self.file} has several rows for {by} {names[twice]}; keep one "
+                "of each"
+            )
         with Path(self.file).open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         key = key_of("precomputed", content=content, column=self.column)
@@ -89,13 +102,19 @@ class PrecomputedParams:
             columns = pq.read_schema(self.file).names
             by = next((name for name in ("uid", "url") if name in columns), None)
             if by is None or self.column not in columns:
-                raise UserError(f"{option}: {self.file} has columns {', '.join(columns)}; wanted are uid or url, and "
-                                f"{self.column!r} (precomputed.column)")
+                raise UserError(
+                    f"{option}: {self.file} has columns {', '.join(columns)}; wanted are uid or "
+                    f"url, and {self.column!r} (precomputed.column)"
+                )
             table = pq.read_table(self.file, columns=[by, self.column])
             strings = [table[name].cast(pa.large_string()) for name in (by, self.column)]
         except FileNotFoundError:
-            raise UserError(f"{option}: no file {self.file!r}; give a parquet file of captions") from None
+            raise UserError(
+                f"{option}: no file {self.file!r}; give a parquet file of captions"
+            ) from None
         except (OSError, pa.ArrowException) as error:
             reason = one_line(error) or type(error).__name__
-            raise UserError(f"{option}: {self.file} is no parquet file of captions: {reason}") from None
+            raise UserError(
+                f"{option}: {self.file} is no parquet file of captions: {reason}"
+            ) from None
         return by, pa.table({by: strings[0], "text": strings[1]})

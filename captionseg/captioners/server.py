@@ -1,4 +1,6 @@
-"""A vision-language model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, ...), on this machine."""
+"""A vision-language model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, ...), on
+this machine.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class ServerParams:
     Attributes:
         url: of the API, up to and with /v1.
         model: name that the server knows it by; `GET URL/models` lists them.
-        decoding: what is asked, and how the answer is drawn; top_k 0 is not sent, for servers that do not know it.
+        decoding: what is asked, and how the answer is drawn; top_k 0 is not sent, for servers that
+            do not know it.
         side: larger pictures are shrunk to it, in pixels.
         batch: requests at once.
         timeout: seconds that one answer may take.
@@ -63,10 +66,14 @@ class ServerParams:
         """
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UserError(f"server.url: {self.url!r} is no address; give one such as {ServerParams.url}")
+            raise UserError(
+                f"server.url: {self.url!r} is no address; give one such as {ServerParams.url}"
+            )
         if not self.remote and not is_here(parts.hostname):
-            raise UserError(f"server.url: {parts.hostname} is another machine, and pictures would be sent there; "
-                            "set server.remote: true to allow it")
+            raise UserError(
+                f"server.url: {parts.hostname} is another machine, and pictures would be sent "
+                "there; set server.remote: true to allow it"
+            )
         if not self.model:
             raise UserError("server.model: give the name of the model as the server knows it")
         return ServerCaptioner(self)
@@ -93,11 +100,18 @@ class ServerCaptioner:
     def __init__(self, params: ServerParams) -> None:
         self.params, self.batch = params, params.batch
         here = is_here(urlsplit(params.url).hostname or "")
-        self.opener = urllib.request.build_opener(_Stay, *([urllib.request.ProxyHandler({})] if here else []))
+        self.opener = urllib.request.build_opener(
+            _Stay, *([urllib.request.ProxyHandler({})] if here else [])
+        )
         self.key = key_of("server", model=params.model, side=params.side, **asdict(params.decoding))
 
     def captions(
-        self, images: Sequence[np.ndarray], given: Sequence[str], *, uids: Sequence[str] = (), urls: Sequence[str] = ()
+        self,
+        images: Sequence[np.ndarray],
+        given: Sequence[str],
+        *,
+        uids: Sequence[str] = (),
+        urls: Sequence[str] = (),
     ) -> list[str]:
         """See Captioner.
 
@@ -106,19 +120,27 @@ class ServerCaptioner:
             UserError: if the server cannot be reached, or refuses to work.
         """
         with ThreadPoolExecutor(max(1, self.batch)) as pool:
-            return list(pool.map(lambda pair: self._ask(self._body(*pair)), zip(images, given, strict=True)))
+            return list(
+                pool.map(lambda pair: self._ask(self._body(*pair)), zip(images, given, strict=True))
+            )
 
     def _body(self, image: np.ndarray, given: str) -> bytes:
         """The request for one picture."""
         p, text = self.params.decoding, question(self.params.decoding.prompt, given)
         picture = {"type": "image_url", "image_url": {"url": data_url(image, self.params.side)}}
         content = [picture, {"type": "text", "text": text}]
-        return json.dumps({
-            "model": self.params.model, "messages": [{"role": "user", "content": content}], "stream": False,
-            "temperature": p.temperature, "top_p": p.top_p, "max_tokens": p.max_new_tokens,
-            "seed": seed_of(p.seed, image, text) >> 32,  # 31 bits: some servers read no more
-            **({"top_k": p.top_k} if p.top_k else {}),
-        }).encode()  # fmt: skip
+        return json.dumps(
+            {
+                "model": self.params.model,
+                "messages": [{"role": "user", "content": content}],
+                "stream": False,
+                "temperature": p.temperature,
+                "top_p": p.top_p,
+                "max_tokens": p.max_new_tokens,
+                "seed": seed_of(p.seed, image, text) >> 32,  # 31 bits: some servers read no more
+                **({"top_k": p.top_k} if p.top_k else {}),
+            }
+        ).encode()
 
     def _ask(self, body: bytes) -> str:
         """The answer to one request, which may take several."""
@@ -144,15 +166,20 @@ class ServerCaptioner:
 
     def _post(self, body: bytes) -> bytes:
         """One request, one answer; no longer than `timeout` and LARGEST_ANSWER."""
-        request = urllib.request.Request(f"{self.params.url.rstrip('/')}/chat/completions", body,
-                                         {"Content-Type": "application/json", "Accept": "application/json"})
+        request = urllib.request.Request(
+            f"{self.params.url.rstrip('/')}/chat/completions",
+            body,
+            {"Content-Type": "application/json", "Accept": "application/json"},
+        )
         until = time.monotonic() + self.params.timeout
         found = bytearray()
         with self.opener.open(request, timeout=self.params.timeout) as response:
             while chunk := response.read1(1 << 16):
                 found += chunk
                 if len(found) > LARGEST_ANSWER:
-                    raise CaptionError(f"{self.params.url}: malformed answer, more than {LARGEST_ANSWER} bytes")
+                    raise CaptionError(
+                        f"{self.params.url}: malformed answer, more than {LARGEST_ANSWER} bytes"
+                    )
                 if time.monotonic() > until:
                     raise TimeoutError("timed out")
         return bytes(found)
@@ -161,7 +188,10 @@ class ServerCaptioner:
         """Nobody is there, or whoever is there hung up while a picture was sent."""
         if isinstance(error.reason, BrokenPipeError | ConnectionResetError):
             return CaptionError(f"{self.params.url}: the picture was not accepted ({error.reason})")
-        return UserError(f"{self.params.url}: cannot be reached ({error.reason}); start the server, or set server.url")
+        return UserError(
+            f"{self.params.url}: cannot be reached ({error.reason}); start the server, or set "
+            "server.url"
+        )
 
     def _refused(self, error: urllib.error.HTTPError) -> UserError:
         """The server's own words in one line."""
@@ -194,7 +224,8 @@ def content_of(answer: bytes) -> str:
 
 
 def message_of(error: urllib.error.HTTPError) -> str:
-    """What a refusal says, in one line: error.message or message of its JSON, or its first words."""
+    """What a refusal says, in one line: error.message or message of its JSON, or its first
+    words."""
     try:
         body = error.read1(1 << 16)
     except (OSError, AttributeError, http.client.HTTPException):

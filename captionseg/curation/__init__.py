@@ -20,11 +20,26 @@ from captionseg.text.prompts import PromptSet
 from captionseg.text.vocabulary import VocabularyParams
 from captionseg.typed import NAME, Count, Distinct, Name, replaced
 
-RULES = {"captions": Captions, "nouns": Nouns, "entities": Entities, "caption_retrieval": CaptionRetrieval,
-         "cocu": CoCu, "cocu_calibrated": CoCuCalibrated}  # fmt: skip
+RULES = {
+    "captions": Captions,
+    "nouns": Nouns,
+    "entities": Entities,
+    "caption_retrieval": CaptionRetrieval,
+    "cocu": CoCu,
+    "cocu_calibrated": CoCuCalibrated,
+}
 
-__all__ = ["RULES", "CaptionRetrieval", "Captions", "CoCu", "CoCuCalibrated", "CurateParams", "Entities", "Nouns",
-           "Rule"]
+__all__ = [
+    "RULES",
+    "CaptionRetrieval",
+    "Captions",
+    "CoCu",
+    "CoCuCalibrated",
+    "CurateParams",
+    "Entities",
+    "Nouns",
+    "Rule",
+]
 
 
 @dataclass(frozen=True)
@@ -33,8 +48,8 @@ class CurateParams:
 
     Attributes:
         rules: which members of RULES or of `variants` to run; each writes its own supervision.
-        variants: name -> {rule: a member of RULES, FIELD: value, ...}: that rule under another name, with other values
-            of some of its fields; the rest is as in the rule's own section.
+        variants: name -> {rule: a member of RULES, FIELD: value, ...}: that rule under another
+            name, with other values of some of its fields; the rest is as in the rule's own section.
         prompts: template set of captionseg.text.prompts that makes t_m of a concept.
         sampled: L, concepts drawn an image when measuring what is sampled.
         vocabulary: which concepts there are.
@@ -61,13 +76,19 @@ class CurateParams:
     def _all(self) -> dict[str, Rule]:
         """Every rule and every variant, by name."""
         return {name: getattr(self, name) for name in RULES} | {
-            name: self._varied(name, given) for name, given in self.variants.items()}  # fmt: skip
+            name: self._varied(name, given) for name, given in self.variants.items()
+        }
 
     def _varied(self, name: str, given: Mapping[str, Any]) -> Rule:
-        """The rule of one variant; its name is a folder beside those of the rules and of the vocabulary."""
+        """The rule of one variant; its name is a folder beside those of the rules and of the
+        vocabulary.
+        """
         where = f"variants.{name}"
         if name.casefold() in {*RULES, "vocabulary"} or not re.fullmatch(NAME.pattern, name):
-            raise ValueError(f"{where}: not a name for a variant (valid: {NAME.words}); no rule's and not 'vocabulary'")
+            raise ValueError(
+                f"{where}: not a name for a variant (valid: {NAME.words}); no rule's and not "
+                "'vocabulary'"
+            )
         if (base := given.get("rule")) not in RULES:
             raise ValueError(f"{where}.rule: unknown rule {base!r} (valid: {', '.join(RULES)})")
         changes = {key: value for key, value in given.items() if key != "rule"}

@@ -1,4 +1,6 @@
-"""Concept archives as arrays: N images by at most M concepts. What the rules share, and the way to Supervision."""
+"""Concept archives as arrays: N images by at most M concepts. What the rules share, and the way to
+Supervision.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ import numpy as np
 from captionseg.records import Concept, Corpus, Supervision
 
 NO_CONCEPT = "no_concept"
-FAINTEST = -69.0  # smallest log weight, 1e-30: what is in an archive can be drawn, in single precision too
+FAINTEST = (
+    -69.0
+)  # smallest log weight, 1e-30: what is in an archive can be drawn, in single precision too
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ def select(score: np.ndarray, own: np.ndarray, limit: int, *, own_first: bool) -
     Returns:
         [n, M] int32 concept indices, best first, -1 pads. Ties go to the more frequent concept.
     """
-    score = score.astype(np.float64)  # in single precision the 1e6 would swallow the scores of own concepts
+    score = score.astype(
+        np.float64
+    )  # in single precision the 1e6 would swallow the scores of own concepts
     key = np.where(own & np.isfinite(score), score + 1e6, score) if own_first else score
     limit = min(limit, score.shape[1])
     order = np.argsort(-key, axis=1, kind="stable")[:, :limit]
@@ -53,13 +59,19 @@ def select(score: np.ndarray, own: np.ndarray, limit: int, *, own_first: bool) -
 
 
 def take(matrix: np.ndarray, concept: np.ndarray, fill: float) -> np.ndarray:
-    """[n, M]: values of an [n, C] matrix at the concepts of an archive, `fill` where there is none."""
+    """[n, M]: values of an [n, C] matrix at the concepts of an archive, `fill` where there is
+    none."""
     return np.where(concept >= 0, np.take_along_axis(matrix, np.maximum(concept, 0), 1), fill)
 
 
 def join(parts: list[Archive]) -> Archive:
     """The archives of consecutive chunks of rows as one."""
-    return Archive(*(np.concatenate([getattr(part, name) for part in parts]) for name in Archive.__annotations__))
+    return Archive(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in Archive.__annotations__
+        )
+    )
 
 
 def to_supervision(archive: Archive, corpus: Corpus, before: Supervision, rule: str) -> Supervision:
@@ -67,10 +79,21 @@ def to_supervision(archive: Archive, corpus: Corpus, before: Supervision, rule: 
     concepts, kept, reasons = [], before.kept.copy(), list(before.drop_reason)
     for row in range(len(corpus)):
         here = np.flatnonzero(archive.concept[row] >= 0)
-        concepts.append(tuple(
-            Concept(corpus.vocabulary[int(archive.concept[row, m])], float(archive.score[row, m]),
-                    float(archive.score_a[row, m]), float(archive.score_b[row, m]), float(archive.weight[row, m]),
-                    int(archive.support[row, m]), int(archive.cluster[row, m]), rule) for m in here))
+        concepts.append(
+            tuple(
+                Concept(
+                    corpus.vocabulary[int(archive.concept[row, m])],
+                    float(archive.score[row, m]),
+                    float(archive.score_a[row, m]),
+                    float(archive.score_b[row, m]),
+                    float(archive.weight[row, m]),
+                    int(archive.support[row, m]),
+                    int(archive.cluster[row, m]),
+                    rule,
+                )
+                for m in here
+            )
+        )
         if kept[row] and not len(here):
             kept[row], reasons[row] = False, NO_CONCEPT
     return Supervision(before.uid, kept, reasons, concepts)

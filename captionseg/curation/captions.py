@@ -1,4 +1,6 @@
-"""No concept at all: for models that learn from whole captions (TCL), and for those that learn nothing."""
+"""No concept at all: for models that learn from whole captions (TCL), and for those that learn
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,4 +15,6 @@ class Captions:
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
-        return Supervision(supervision.uid, supervision.kept, supervision.drop_reason, [()] * len(supervision))
+        return Supervision(
+            supervision.uid, supervision.kept, supervision.drop_reason, [()] * len(supervision)
+        )

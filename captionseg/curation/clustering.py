@@ -1,15 +1,20 @@
-"""K-means of each image's concepts, all images of a chunk at once; CoCu §3.3, cluster-guided sampling."""
+"""K-means of each image's concepts, all images of a chunk at once; CoCu §3.3, cluster-guided
+sampling.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def cluster(concept: np.ndarray, embedding: np.ndarray, count: int, *, iterations: int = 10) -> np.ndarray:
+def cluster(
+    concept: np.ndarray, embedding: np.ndarray, count: int, *, iterations: int = 10
+) -> np.ndarray:
     """Partition every archive into `count` semantic clusters by the concepts' text embeddings.
 
-    Spherical k-means. The first centre is the best-ranked concept, each further one the concept farthest from all
-    centres so far; no randomness. An archive of no more than `count` concepts gets a cluster for each.
+    Spherical k-means. The first centre is the best-ranked concept, each further one the concept
+    farthest from all centres so far; no randomness. An archive of no more than `count` concepts
+    gets a cluster for each.
 
     Args:
         concept: [n, M] indices into `embedding`, best first, -1 pads (at the end of a row).
@@ -32,7 +37,9 @@ def cluster(concept: np.ndarray, embedding: np.ndarray, count: int, *, iteration
         member = (label[..., None] == np.arange(centres.shape[1])) & valid[..., None]
         sums = np.einsum("nml,nmd->nld", member.astype(np.float32), points)
         norm = np.linalg.norm(sums, axis=2, keepdims=True)
-        centres = np.where(norm > 1e-9, sums / np.maximum(norm, 1e-9), centres)  # an empty cluster stays where it was
+        centres = np.where(
+            norm > 1e-9, sums / np.maximum(norm, 1e-9), centres
+        )  # an empty cluster stays where it was
     return np.where(valid, label, -1).astype(np.int32)
 
 

@@ -1,6 +1,7 @@
 """CoCu (Xing et al. 2023, §3.3), complete and literal; what the paper leaves open is a field.
 
-Three functions in the order of the paper: expansion by neighbours, ranking by Eq. 6-8, clusters for sampling.
+Three functions in the order of the paper: expansion by neighbours, ranking by Eq. 6-8, clusters for
+sampling.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from scipy.sparse import csr_array
 
 from captionseg.curation.archive import FAINTEST, Archive, join, select, take, to_supervision
 from captionseg.curation.clustering import cluster
-from captionseg.curation.relevance import Positive, adjacency, named_relevance, relevance, score_b, summed
+from captionseg.curation.relevance import (
+    Positive,
+    adjacency,
+    named_relevance,
+    relevance,
+    score_b,
+    summed,
+)
 from captionseg.records import Corpus, Supervision
 from captionseg.typed import AboveZero, Count, Natural
 
@@ -23,14 +31,18 @@ class CoCu:
     """Vision-driven expansion, text-to-vision-guided ranking, clusters for cluster-guided sampling.
 
     Attributes:
-        neighbours: N, images whose captions fill the archive. Open in the paper; its code takes 8 of millions.
-        minimum_support: a concept enters the archive when so many of the N captions name it. Open in the paper (1).
+        neighbours: N, images whose captions fill the archive. Open in the paper; its code takes 8
+            of millions.
+        minimum_support: a concept enters the archive when so many of the N captions name it. Open
+            in the paper (1).
         limit: M, at most so many concepts an image. Open in the paper.
         clusters: L; 0 samples from the whole archive by relevance.
         ranking: a+b is Eq. 8; a is Eq. 6 alone ("naive ranking"), b Eq. 7 alone.
         positive: how the cosine becomes f > 0 in Eq. 6 and 7. Open in the paper.
-        temperature: a concept is drawn with probability proportional to exp(s / temperature). Open in the paper.
-        own_first: the caption's own concepts stand first and are drawn like the best. Open in the paper.
+        temperature: a concept is drawn with probability proportional to exp(s / temperature). Open
+            in the paper.
+        own_first: the caption's own concepts stand first and are drawn like the best. Open in the
+            paper.
         chunk: images at once; memory is bounded by chunk x (concepts of the vocabulary).
     """
 
@@ -53,7 +65,10 @@ class CoCu:
         """See Rule."""
         reference = named_relevance(corpus, self.positive)
         rows = np.arange(len(corpus))
-        parts = [self.archive(corpus, rows[i : i + self.chunk], reference) for i in range(0, len(rows), self.chunk)]
+        parts = [
+            self.archive(corpus, rows[i : i + self.chunk], reference)
+            for i in range(0, len(rows), self.chunk)
+        ]
         return to_supervision(join(parts), corpus, supervision, "cocu")
 
     def archive(self, corpus: Corpus, rows: np.ndarray, reference: csr_array) -> Archive:
@@ -68,16 +83,24 @@ class CoCu:
         concept = select(score, own, self.limit, own_first=self.own_first)
         kept = take(score, concept, np.nan)
         return Archive(
-            concept, kept, take(s_a, concept, np.nan), take(s_b, concept, np.nan),
-            self.weights(kept, take(own, concept, False)), take(support, concept, 0).astype(np.int32),
+            concept,
+            kept,
+            take(s_a, concept, np.nan),
+            take(s_b, concept, np.nan),
+            self.weights(kept, take(own, concept, False)),
+            take(support, concept, 0).astype(np.int32),
             self.clusters_of(concept, corpus),
         )
 
     def weights(self, score: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """[n, M] exp(s / temperature), the row's best at 1; own concepts as the best when they stand first."""
+        """[n, M] exp(s / temperature), the row's best at 1; own concepts as the best when they
+        stand first.
+        """
         best = np.max(np.where(np.isnan(score), -np.inf, score), axis=1, keepdims=True)
         raised = np.where(own & self.own_first, best, score)
-        return np.where(np.isnan(score), 0.0, np.exp(np.maximum((raised - best) / self.temperature, FAINTEST)))
+        return np.where(
+            np.isnan(score), 0.0, np.exp(np.maximum((raised - best) / self.temperature, FAINTEST))
+        )
 
     def clusters_of(self, concept: np.ndarray, corpus: Corpus) -> np.ndarray:
         """[n, M] semantic clusters, or -1 throughout when `clusters` is 0."""

@@ -1,14 +1,16 @@
 """Our own extension of CoCu: scores calibrated per concept. It goes beyond the paper.
 
-Captions name some of the concepts that an image shows: positive-unlabelled data, a concept at a time. Elkan & Noto
-(2008): if captions name a concept at random among the images that show it, then
+Captions name some of the concepts that an image shows: positive-unlabelled data, a concept at a
+time. Elkan & Noto (2008): if captions name a concept at random among the images that show it, then
 
-    P(c shown | x) = g(x, c) / e_c,   g(x, c) = P(c named | x),   e_c = mean of g(x', c) over captions that name c.
+    P(c shown | x) = g(x, c) / e_c,  g(x, c) = P(c named | x),
+    e_c = mean of g(x', c) over captions that name c.
 
-`estimator: labels` learns g from the captions, by ridge regression on the frozen image features, leave-one-out, so
-that no image is scored by its own caption. `estimator: cosine` keeps CoCu's f and takes the log of g for it up to a
-factor: R = exp(min(f - mu_c, 0) / temperature), mu_c = mean of f over captions that name c. Eq. 7 is the local version
-of this: f over its mean at the few neighbours that name c. Expansion stays CoCu's.
+`estimator: labels` learns g from the captions, by ridge regression on the frozen image features,
+leave-one-out, so that no image is scored by its own caption. `estimator: cosine` keeps CoCu's f and
+takes the log of g for it up to a factor: R = exp(min(f - mu_c, 0) / temperature), mu_c = mean of f
+over captions that name c. Eq. 7 is the local version of this: f over its mean at the few neighbours
+that name c. Expansion stays CoCu's.
 """
 
 from __future__ import annotations
@@ -57,16 +59,23 @@ class CoCuCalibrated:
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
-        rows = [np.arange(i, min(i + self.chunk, len(corpus))) for i in range(0, len(corpus), self.chunk)]
+        rows = [
+            np.arange(i, min(i + self.chunk, len(corpus)))
+            for i in range(0, len(corpus), self.chunk)
+        ]
         shown = self.estimate(corpus, rows)
         parts = [self.archive(corpus, part, shown(part)) for part in rows]
         return to_supervision(join(parts), corpus, supervision, "cocu_calibrated")
 
-    def estimate(self, corpus: Corpus, chunks: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    def estimate(
+        self, corpus: Corpus, chunks: list[np.ndarray]
+    ) -> Callable[[np.ndarray], np.ndarray]:
         """rows -> [n, C] R, the estimate of P(c shown | x), at most 1."""
         if self.estimator == "cosine":
             typical = positive_mean(lambda rows: relevance(corpus, rows, "shifted"), corpus, chunks)
-            return lambda rows: np.exp(np.minimum(relevance(corpus, rows, "shifted") - typical, 0.0) / self.temperature)
+            return lambda rows: np.exp(
+                np.minimum(relevance(corpus, rows, "shifted") - typical, 0.0) / self.temperature
+            )
         g = LeaveOneOut.fit(corpus.image_feature, corpus.named, self.strength).predict
         typical = np.maximum(positive_mean(g, corpus, chunks), 1e-3)
         return lambda rows: np.clip(g(rows) / typical, 1e-4, 1.0)
@@ -81,14 +90,20 @@ class CoCuCalibrated:
         concept = select(score, own, self.limit, own_first=True)
         kept = take(score, concept, np.nan)
         weight = np.where(concept >= 0, np.maximum(kept, 1e-6) ** self.power, 0.0)
-        clusters = (cluster(concept, corpus.concept_embedding, self.clusters) if self.clusters
-                    else np.full(concept.shape, -1, np.int32))
+        clusters = (
+            cluster(concept, corpus.concept_embedding, self.clusters)
+            if self.clusters
+            else np.full(concept.shape, -1, np.int32)
+        )
         nan = np.full(concept.shape, np.nan, np.float32)
-        return Archive(concept, kept, nan, nan, weight,
-                       take(support, concept, 0).astype(np.int32), clusters)
+        return Archive(
+            concept, kept, nan, nan, weight, take(support, concept, 0).astype(np.int32), clusters
+        )
 
 
-def positive_mean(score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, chunks: list[np.ndarray]) -> np.ndarray:
+def positive_mean(
+    score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, chunks: list[np.ndarray]
+) -> np.ndarray:
     """[C]: mean score over the images whose captions name a concept; NaN where none does."""
     total, count = np.zeros(len(corpus.vocabulary)), np.zeros(len(corpus.vocabulary))
     for rows in chunks:

@@ -1,4 +1,6 @@
-"""The index on disk -> the Corpus that rules read: the training split, its vocabulary and its neighbours."""
+"""The index on disk -> the Corpus that rules read: the training split, its vocabulary and its
+neighbours.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,37 @@ from scipy.sparse import csr_array
 
 from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
 from captionseg.records import NEIGHBOURS, Corpus, UserError
-from captionseg.storage import read_array, read_arrays, read_json, read_table, write_array, write_json
+from captionseg.storage import (
+    read_array,
+    read_arrays,
+    read_json,
+    read_table,
+    write_array,
+    write_json,
+)
 from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.vocabulary import Vocabulary
 
 pc: Any = compute  # its functions are made when it is imported
 
-ARRAYS = ("image_embedding", "image_feature", "neighbours", "caption_neighbours", "concept_embedding")
+ARRAYS = (
+    "image_embedding",
+    "image_feature",
+    "neighbours",
+    "caption_neighbours",
+    "concept_embedding",
+)
 SPARSE = ("data", "indices", "indptr")
 
 
-def load(index: Path, features: Path, vocabulary: Callable[[Sequence[str]], Vocabulary],
-         encode: Callable[[Sequence[str]], np.ndarray], *, prompts: str = "simple") -> tuple[Corpus, Vocabulary]:
+def load(
+    index: Path,
+    features: Path,
+    vocabulary: Callable[[Sequence[str]], Vocabulary],
+    encode: Callable[[Sequence[str]], np.ndarray],
+    *,
+    prompts: str = "simple",
+) -> tuple[Corpus, Vocabulary]:
     """The training pairs of an index.
 
     Args:
@@ -46,14 +67,20 @@ def load(index: Path, features: Path, vocabulary: Callable[[Sequence[str]], Voca
     words = vocabulary(list(captions))
     local = np.full(len(ids) + 1, -1, np.int32)  # the last entry answers for -1
     local[rows] = np.arange(len(rows))
-    near, near_captions = (local[neighbour_rows(index / f"{name}.parquet", len(ids))[rows]]
-                           for name in ("neighbours", "caption_neighbours"))
+    near, near_captions = (
+        local[neighbour_rows(index / f"{name}.parquet", len(ids))[rows]]
+        for name in ("neighbours", "caption_neighbours")
+    )
     corpus = Corpus(
-        np.array(ids["uid"].to_pylist(), object)[rows], list(captions),
+        np.array(ids["uid"].to_pylist(), object)[rows],
+        list(captions),
         read_arrays(index / "img_emb", numbered(of_shards))[rows].astype(np.float32),
         read_arrays(features / "pooled", of_shards)[rows],
-        near, near_captions, words.concepts,
-        class_embeddings(words.concepts, encode, templates(prompts)), words.named(list(captions)),
+        near,
+        near_captions,
+        words.concepts,
+        class_embeddings(words.concepts, encode, templates(prompts)),
+        words.named(list(captions)),
     )
     return corpus, words
 
@@ -67,9 +94,14 @@ def neighbour_rows(path: Path, count: int) -> np.ndarray:
     column = read_table(path, schema=NEIGHBOURS, columns=["neighbours"])["neighbours"]
     flat = pa.chunked_array(column).combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     values = flat.flatten().to_numpy()
-    if len(column) != count or len(set(pc.unique(pc.list_value_length(flat)).to_pylist())) > 1 or (
-            values.size and not -1 <= values.min() <= values.max() < count):  # fmt: skip
-        raise UserError(f"{path}: not the neighbours of an index of {count} rows; run `dvc repro index`")
+    if (
+        len(column) != count
+        or len(set(pc.unique(pc.list_value_length(flat)).to_pylist())) > 1
+        or (values.size and not -1 <= values.min() <= values.max() < count)
+    ):
+        raise UserError(
+            f"{path}: not the neighbours of an index of {count} rows; run `dvc repro index`"
+        )
     return values.reshape(len(column), -1).astype(np.int32)
 
 
@@ -87,15 +119,27 @@ def save(corpus: Corpus, folder: Path) -> None:
         write_array(getattr(corpus, name), folder / f"{name}.npy")
     for name in SPARSE:
         write_array(getattr(corpus.named, name), folder / f"named_{name}.npy")
-    texts = {"uid": list(corpus.uid), "caption": list(corpus.caption), "vocabulary": list(corpus.vocabulary)}
+    texts = {
+        "uid": list(corpus.uid),
+        "caption": list(corpus.caption),
+        "vocabulary": list(corpus.vocabulary),
+    }
     write_json(texts, folder / "texts.json")
 
 
 def opened(folder: Path) -> Corpus:
     """The corpus that `save` left in a folder, its arrays memory-mapped."""
-    arrays = {name: read_array(folder / f"{name}.npy") for name in (*ARRAYS, *(f"named_{part}" for part in SPARSE))}
+    arrays = {
+        name: read_array(folder / f"{name}.npy")
+        for name in (*ARRAYS, *(f"named_{part}" for part in SPARSE))
+    }
     texts = read_json(folder / "texts.json")
     shape = len(texts["uid"]), len(texts["vocabulary"])
     named = csr_array(tuple(arrays[f"named_{name}"] for name in SPARSE), shape=shape)
-    return Corpus(uid=np.array(texts["uid"], object), caption=texts["caption"], vocabulary=texts["vocabulary"],
-                  named=named, **{name: arrays[name] for name in ARRAYS})
+    return Corpus(
+        uid=np.array(texts["uid"], object),
+        caption=texts["caption"],
+        vocabulary=texts["vocabulary"],
+        named=named,
+        **{name: arrays[name] for name in ARRAYS},
+    )

@@ -1,8 +1,10 @@
-"""OVSegmentor's entities (§3.1.2): frequent nouns that name a visible thing; captions without any are dropped.
+"""OVSegmentor's entities (§3.1.2): frequent nouns that name a visible thing; captions without any
+are dropped.
 
-The paper removes abstract nouns by hand. Here a noun is an entity if the images whose captions name it can be told from
-the others by what they look like: the area under the ROC curve of a leave-one-out ridge regression of "the caption
-names it" on the frozen image features. `source: published` takes the paper's list instead.
+The paper removes abstract nouns by hand. Here a noun is an entity if the images whose captions name
+it can be told from the others by what they look like: the area under the ROC curve of a
+leave-one-out ridge regression of "the caption names it" on the frozen image features. `source:
+published` takes the paper's list instead.
 """
 
 from __future__ import annotations
@@ -54,14 +56,20 @@ class Entities:
         """
         target = self.targets(corpus)
         if not (target >= 0).any():
-            raise UserError("curate.entities: no caption names an entity; lower curate.entities.visible, or take "
-                            "source: corpus in place of the published list")
+            raise UserError(
+                "curate.entities: no caption names an entity; lower curate.entities.visible, or "
+                "take source: corpus in place of the published list"
+            )
         taken, size = np.flatnonzero(target >= 0), len(target)
-        merge = csr_array((np.ones(len(taken), np.int32), (taken, target[taken])), shape=(size, size))
+        merge = csr_array(
+            (np.ones(len(taken), np.int32), (taken, target[taken])), shape=(size, size)
+        )
         parts = []
         for start in range(0, len(corpus), self.chunk):
             here = (corpus.named[start : start + self.chunk].astype(np.int32) @ merge).toarray() > 0
-            parts.append(uniform(select(np.where(here, 1.0, -np.inf), here, self.limit, own_first=False)))
+            parts.append(
+                uniform(select(np.where(here, 1.0, -np.inf), here, self.limit, own_first=False))
+            )
         return to_supervision(join(parts), corpus, supervision, "entities")
 
     def targets(self, corpus: Corpus) -> np.ndarray:
@@ -71,8 +79,14 @@ class Entities:
             known = set(PUBLISHED)
             chosen = [i for text, i in number.items() if text in known]
         else:
-            seen = visibility(corpus, self.strength, self.sample) if self.visible else np.ones(len(number))
-            chosen = np.flatnonzero(seen >= self.visible)[: self.size].tolist()  # the vocabulary is by frequency
+            seen = (
+                visibility(corpus, self.strength, self.sample)
+                if self.visible
+                else np.ones(len(number))
+            )
+            chosen = np.flatnonzero(seen >= self.visible)[
+                : self.size
+            ].tolist()  # the vocabulary is by frequency
         target = np.full(len(number), -1)
         for i in chosen:
             target[i] = number.get(merged(corpus.vocabulary[int(i)]), i) if self.merge else i
@@ -80,14 +94,17 @@ class Entities:
 
 
 def visibility(corpus: Corpus, strength: float, sample: int) -> np.ndarray:
-    """[C] area under the ROC curve: how well pictures tell whether their captions name a concept, leave-one-out.
+    """[C] area under the ROC curve: how well pictures tell whether their captions name a concept,
+    leave-one-out.
 
-    The probability that a picture whose caption names it is scored above one whose caption does not (Mann-Whitney,
-    ties count half). .5 where no caption, or every caption, names it.
+    The probability that a picture whose caption names it is scored above one whose caption does not
+    (Mann-Whitney, ties count half). .5 where no caption, or every caption, names it.
     """
     rows = np.arange(0, len(corpus), max(1, -(-len(corpus) // sample)))
     named = corpus.named[rows]
-    score = LeaveOneOut.fit(np.asarray(corpus.image_feature[rows], np.float32), named, strength).predict(slice(None))
+    score = LeaveOneOut.fit(
+        np.asarray(corpus.image_feature[rows], np.float32), named, strength
+    ).predict(slice(None))
     label = named.toarray()
     above = (rankdata(score, axis=0) * label).sum(0)  # sum of ranks of the named
     yes = label.sum(0).astype(float)

@@ -1,4 +1,6 @@
-"""Which images would be captioned with a concept: ridge regression on frozen features, leave-one-out in closed form."""
+"""Which images would be captioned with a concept: ridge regression on frozen features,
+leave-one-out in closed form.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,12 @@ from scipy.sparse import csr_array
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """A ridge regression that predicts each row of its own training set as if it had been fitted on all the others.
+    """A ridge regression that predicts each row of its own training set as if it had been fitted on
+    all the others.
 
-    With A = (X'X + strength I)^-1 and h_i = x_i' A x_i the residual without row i is (y_i - x_i' A X'y) / (1 - h_i),
-    exactly. Columns of X are standardised and divided by sqrt(P), so that `strength` means the same for every encoder.
+    With A = (X'X + strength I)^-1 and h_i = x_i' A x_i the residual without row i is (y_i - x_i' A
+    X'y) / (1 - h_i), exactly. Columns of X are standardised and divided by sqrt(P), so that
+    `strength` means the same for every encoder.
 
     Attributes:
         features: [N, P] frozen image features.
@@ -32,7 +36,9 @@ class LeaveOneOut:
     leverage: np.ndarray
 
     @staticmethod
-    def fit(features: np.ndarray, labels: csr_array, strength: float, *, chunk: int = 4096) -> LeaveOneOut:
+    def fit(
+        features: np.ndarray, labels: csr_array, strength: float, *, chunk: int = 4096
+    ) -> LeaveOneOut:
         """Fit in three passes over the rows, `chunk` at a time; the cost is linear in rows.
 
         Args:
@@ -53,16 +59,23 @@ class LeaveOneOut:
             moment = moment + x.T @ labels[part].toarray().astype(np.float32)
         gram[np.diag_indices(width - 1)] += strength  # the constant is not shrunk
         factor = cho_factor(gram)
-        leverage = np.concatenate([
-            np.einsum("np,pn->n", x, cho_solve(factor, x.T))
-            for x in (standardised(features[part], mean, scale) for part in parts)])
-        return LeaveOneOut(features, labels, mean, scale, cho_solve(factor, moment).astype(np.float32), leverage)
+        leverage = np.concatenate(
+            [
+                np.einsum("np,pn->n", x, cho_solve(factor, x.T))
+                for x in (standardised(features[part], mean, scale) for part in parts)
+            ]
+        )
+        return LeaveOneOut(
+            features, labels, mean, scale, cho_solve(factor, moment).astype(np.float32), leverage
+        )
 
     def predict(self, rows: np.ndarray | slice) -> np.ndarray:
         """[n, C] float32: g of some rows of the training set, each without itself."""
         y = self.labels[rows].toarray().astype(np.float32)
         residual = y - standardised(self.features[rows], self.mean, self.scale) @ self.weights
-        return y - residual / np.maximum(1.0 - self.leverage[rows], 1e-3)[:, None].astype(np.float32)
+        return y - residual / np.maximum(1.0 - self.leverage[rows], 1e-3)[:, None].astype(
+            np.float32
+        )
 
 
 def standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -16,8 +16,15 @@ def recall_precision(found: Sequence[set[str]], true: Sequence[set[str]]) -> tup
     return hits / max(1, sum(map(len, true))), hits / max(1, sum(map(len, found)))
 
 
-def measure(supervision: Supervision, true: Mapping[str, set[str]], named: Sequence[set[str]], *, sampled: int,
-            seed: int, draws: int = 8) -> dict[str, float]:
+def measure(
+    supervision: Supervision,
+    true: Mapping[str, set[str]],
+    named: Sequence[set[str]],
+    *,
+    sampled: int,
+    seed: int,
+    draws: int = 8,
+) -> dict[str, float]:
     """Recall and precision of the archive and of what is sampled from it.
 
     Args:
@@ -29,12 +36,15 @@ def measure(supervision: Supervision, true: Mapping[str, set[str]], named: Seque
         draws: steps that are simulated.
 
     Returns:
-        concepts_per_image; and where truth is known recall, precision, recall_unnamed (of what the caption leaves
-        out), sampled_recall (of all that `draws` steps drew), sampled_precision (of each draw).
+        concepts_per_image; and where truth is known recall, precision, recall_unnamed (of what the
+        caption leaves out), sampled_recall (of all that `draws` steps drew), sampled_precision (of
+        each draw).
     """
     archive = [{c.text for c in row} for row in supervision.concepts]
-    out = {"concepts_per_image": float(np.mean([len(a) for a in archive])) if archive else 0.0,
-           "kept": float(supervision.kept.mean()) if len(archive) else 0.0}
+    out = {
+        "concepts_per_image": float(np.mean([len(a) for a in archive])) if archive else 0.0,
+        "kept": float(supervision.kept.mean()) if len(archive) else 0.0,
+    }
     rows = [i for i, uid in enumerate(supervision.uid) if uid in true]
     if not rows:
         return out
@@ -42,11 +52,15 @@ def measure(supervision: Supervision, true: Mapping[str, set[str]], named: Seque
     out["recall"], out["precision"] = recall_precision(here, truth)
     missing = [t - named[i] for i, t in zip(rows, truth, strict=True)]
     out["recall_unnamed"], _ = recall_precision(here, missing)
-    picks = [sample_texts(supervision, sampled, np.random.default_rng([seed, step])) for step in range(draws)]
+    picks = [
+        sample_texts(supervision, sampled, np.random.default_rng([seed, step]))
+        for step in range(draws)
+    ]
     union = [set().union(*(pick[i] for pick in picks)) for i in rows]
     out["sampled_recall"], _ = recall_precision(union, truth)
-    out["sampled_precision"] = float(np.mean(
-        [recall_precision([pick[i] for i in rows], truth)[1] for pick in picks]))
+    out["sampled_precision"] = float(
+        np.mean([recall_precision([pick[i] for i in rows], truth)[1] for pick in picks])
+    )
     return out
 
 
@@ -54,7 +68,10 @@ def sample_texts(supervision: Supervision, count: int, rng: np.random.Generator)
     """Per row the concepts of one draw."""
     weight, cluster = arrays(supervision)
     columns = draw(weight, cluster, count, rng)
-    return [{row[m].text for m in picks if m >= 0} for row, picks in zip(supervision.concepts, columns, strict=True)]
+    return [
+        {row[m].text for m in picks if m >= 0}
+        for row, picks in zip(supervision.concepts, columns, strict=True)
+    ]
 
 
 def arrays(supervision: Supervision) -> tuple[np.ndarray, np.ndarray]:

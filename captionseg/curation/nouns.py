@@ -1,4 +1,6 @@
-"""The caption's own nouns, GroupViT's multi-label texts: the baseline that curation is measured against."""
+"""The caption's own nouns, GroupViT's multi-label texts: the baseline that curation is measured
+against.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Nouns:
         parts = []
         for start in range(0, len(corpus), self.chunk):
             own = corpus.named[start : start + self.chunk].toarray()
-            parts.append(uniform(select(np.where(own, 1.0, -np.inf), own, self.limit, own_first=False)))
+            parts.append(
+                uniform(select(np.where(own, 1.0, -np.inf), own, self.limit, own_first=False))
+            )
         return to_supervision(join(parts), corpus, supervision, "nouns")
 
 

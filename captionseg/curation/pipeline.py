@@ -1,4 +1,6 @@
-"""Run rules over a corpus and write their supervisions. The only part of curation that knows shards."""
+"""Run rules over a corpus and write their supervisions. The only part of curation that knows
+shards.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +50,22 @@ class Task:
     seed: int
 
 
-def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.ndarray], params: CurateParams, *,
-           true: Mapping[str, set[str]], supervision: Path, seed: int,
-           runtime: RuntimeParams = HERE) -> dict[str, dict[str, float]]:  # fmt: skip
+def curate(
+    index: Path,
+    features: Path,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    params: CurateParams,
+    *,
+    true: Mapping[str, set[str]],
+    supervision: Path,
+    seed: int,
+    runtime: RuntimeParams = HERE,
+) -> dict[str, dict[str, float]]:
     """All rules of the params over the same corpus, several at once where asked.
 
-    A rule reads neighbours all over the corpus, so what is spread are whole rules. One of them uses all cores of a
-    machine already, and its sums depend on how many: workers have as many threads as this process, and of themselves
-    there are no more workers than threads leave cores for.
+    A rule reads neighbours all over the corpus, so what is spread are whole rules. One of them uses
+    all cores of a machine already, and its sums depend on how many: workers have as many threads as
+    this process, and of themselves there are no more workers than threads leave cores for.
 
     Args:
         index: folder of the index stage.
@@ -70,35 +80,63 @@ def curate(index: Path, features: Path, encode: Callable[[Sequence[str]], np.nda
     Returns:
         measures by rule.
     """
-    corpus, vocabulary = corpora.load(index, features, lambda captions: build(captions, params.vocabulary), encode,
-                                      prompts=params.prompts)
+    corpus, vocabulary = corpora.load(
+        index,
+        features,
+        lambda captions: build(captions, params.vocabulary),
+        encode,
+        prompts=params.prompts,
+    )
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
     rules, threads = list(params.chosen().items()), threads_here()
     here = is_here(runtime, len(rules), threads=threads)
-    with contextlib.nullcontext(Once(lambda: corpus)) if here else lent(corpus, supervision) as given:
-        task = Task(given, index, true=true, sampled=params.sampled, supervision=supervision, seed=seed)
-        found = spread(functools.partial(supervise, task), rules, runtime, threads=threads,
-                       called=lambda rule: f"curate: rule {rule[0]}")  # fmt: skip
+    with (
+        contextlib.nullcontext(Once(lambda: corpus)) if here else lent(corpus, supervision) as given
+    ):
+        task = Task(
+            given, index, true=true, sampled=params.sampled, supervision=supervision, seed=seed
+        )
+        found = spread(
+            functools.partial(supervise, task),
+            rules,
+            runtime,
+            threads=threads,
+            called=lambda rule: f"curate: rule {rule[0]}",
+        )
         measures = {}
-        for (name, _), (kept, measures[name]) in zip(rules, tqdm(found, total=len(rules), desc="rules", unit="rule")):
+        for (name, _), (kept, measures[name]) in zip(
+            rules, tqdm(found, total=len(rules), desc="rules", unit="rule")
+        ):
             log.info("%s: %s", name, kept)
     remove_parts(supervision)
-    if reason := lacking(rows_of_all(index, supervision, [name for name, _ in rules], len(corpus.vocabulary))):
+    if reason := lacking(
+        rows_of_all(index, supervision, [name for name, _ in rules], len(corpus.vocabulary))
+    ):
         raise UserError(f"curate: {reason}; nothing is put in place, run it again")
     return measures
 
 
-def rows_of_all(index: Path, supervision: Path, rules: Sequence[str], concepts: int) -> dict[Path, int]:
+def rows_of_all(
+    index: Path, supervision: Path, rules: Sequence[str], concepts: int
+) -> dict[Path, int]:
     """Every table and array of the stage, with the rows that it is to have."""
-    words = {supervision / "vocabulary" / name: concepts for name in ("concepts.parquet", "embedding.npy")}
-    return words | {supervision / rule / f"{shard}.parquet": len(rows)
-                    for rule in rules for shard, rows in corpora.shards_of(index)}  # fmt: skip
+    words = {
+        supervision / "vocabulary" / name: concepts
+        for name in ("concepts.parquet", "embedding.npy")
+    }
+    return words | {
+        supervision / rule / f"{shard}.parquet": len(rows)
+        for rule in rules
+        for shard, rows in corpora.shards_of(index)
+    }
 
 
 @contextlib.contextmanager
 def lent(corpus: Corpus, supervision: Path) -> Iterator[Once[Corpus]]:
-    """The corpus in files beside the supervision, memory-mapped: all workers of a machine share one copy."""
+    """The corpus in files beside the supervision, memory-mapped: all workers of a machine share one
+    copy.
+    """
     folder = supervision.with_name(f".{supervision.name}.corpus")
     corpora.save(corpus, folder)
     try:
@@ -108,36 +146,50 @@ def lent(corpus: Corpus, supervision: Path) -> Iterator[Once[Corpus]]:
 
 
 def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, dict[str, float]]:
-    """Write the supervision of one rule, by name; returns how many rows it keeps, in words, and its measures."""
+    """Write the supervision of one rule, by name; returns how many rows it keeps, in words, and its
+    measures.
+    """
     (name, of), corpus = rule, task.corpus()
     result = called(name, of(corpus, Supervision.blank(corpus.uid), seed=task.seed))
     check_rows(name, corpus, result)
     dropped = Counter(r for r in result.drop_reason if r)
-    kept = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(f", {n} {why}" for why, n in sorted(dropped.items()))
+    kept = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(
+        f", {n} {why}" for why, n in sorted(dropped.items())
+    )
     table = result.to_table()
     for shard, rows in corpora.shards_of(task.index):
         write_table(table.take(pa.array(rows)), task.supervision / name / f"{shard}.parquet")
-    named = [{corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
-             for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)]
+    named = [
+        {corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
+        for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)
+    ]
     return kept, measure(result, task.true, named, sampled=task.sampled, seed=task.seed)
 
 
 def called(name: str, result: Supervision) -> Supervision:
-    """The same with every concept said to be of the rule `name`: a rule does not know that it runs as a variant."""
+    """The same with every concept said to be of the rule `name`: a rule does not know that it runs
+    as a variant.
+    """
     if name in RULES:
         return result
-    return replace(result, concepts=[tuple(replace(c, rule=name) for c in row) for row in result.concepts])
+    return replace(
+        result, concepts=[tuple(replace(c, rule=name) for c in row) for row in result.concepts]
+    )
 
 
 def check_rows(name: str, corpus: Corpus, result: Supervision) -> None:
     """A rule that loses or reorders rows is a mistake of its author's."""
     if len(result) != len(corpus) or not np.array_equal(result.uid, corpus.uid):
-        raise RuntimeError(f"rule {name} returned other rows than it was given; mark rows, never delete them")
+        raise RuntimeError(
+            f"rule {name} returned other rows than it was given; mark rows, never delete them"
+        )
 
 
 def write_vocabulary(corpus: Corpus, lemma: Mapping[str, str], folder: Path) -> None:
     """concepts.parquet (text, how many captions name it), embedding.npy [C, D] and lemma.json."""
     count = np.asarray(corpus.named.astype(np.int64).sum(axis=0)).ravel()
-    write_table(pa.table({"text": list(corpus.vocabulary), "captions": count}), folder / "concepts.parquet")
+    write_table(
+        pa.table({"text": list(corpus.vocabulary), "captions": count}), folder / "concepts.parquet"
+    )
     write_array(corpus.concept_embedding, folder / "embedding.npy")
     write_json(dict(lemma), folder / "lemma.json")

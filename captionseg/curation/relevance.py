@@ -1,6 +1,8 @@
-"""f(x, t): relevance of concepts to images, and its sums over captioned neighbours; CoCu §3.3, Eq. 6-8.
+"""f(x, t): relevance of concepts to images, and its sums over captioned neighbours; CoCu §3.3, Eq.
+6-8.
 
-All sums over neighbours are products of sparse matrices, so the cost grows linearly with the number of images.
+All sums over neighbours are products of sparse matrices, so the cost grows linearly with the number
+of images.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ Positive = Literal["shifted", "softplus", "clipped"]
 
 
 def positive(cosine: np.ndarray, how: Positive) -> np.ndarray:
-    """f from the cosine, made > 0 so that the ratio of Eq. 7 is defined (the paper leaves this open).
+    """f from the cosine, made > 0 so that the ratio of Eq. 7 is defined (the paper leaves this
+    open).
 
     shifted: (1 + cos) / 2. softplus: log(1 + exp(10 cos)) / 10. clipped: max(cos, 1e-3).
     """
@@ -29,7 +32,9 @@ def positive(cosine: np.ndarray, how: Positive) -> np.ndarray:
 
 def relevance(corpus: Corpus, rows: np.ndarray, how: Positive) -> np.ndarray:
     """[n, C] float32: f of `rows` with every concept of the vocabulary."""
-    return positive(corpus.image_embedding[rows] @ corpus.concept_embedding.T, how).astype(np.float32)
+    return positive(corpus.image_embedding[rows] @ corpus.concept_embedding.T, how).astype(
+        np.float32
+    )
 
 
 def named_relevance(corpus: Corpus, how: Positive, *, chunk: int = 262_144) -> csr_array:
@@ -38,7 +43,9 @@ def named_relevance(corpus: Corpus, how: Positive, *, chunk: int = 262_144) -> c
     values = np.empty(len(rows))
     for start in range(0, len(rows), chunk):
         part = slice(start, start + chunk)
-        cosine = np.einsum("nd,nd->n", corpus.image_embedding[rows[part]], corpus.concept_embedding[columns[part]])
+        cosine = np.einsum(
+            "nd,nd->n", corpus.image_embedding[rows[part]], corpus.concept_embedding[columns[part]]
+        )
         values[part] = positive(cosine, how)
     return csr_array((values, (rows, columns)), shape=corpus.named.shape)
 
@@ -50,8 +57,10 @@ def adjacency(neighbours: np.ndarray, k: int, count: int) -> csr_array:
         UserError: if the index holds fewer than k, though there are more pictures than that.
     """
     if (held := neighbours.shape[1]) < min(k, count - 1):
-        raise UserError(f"curate: {k} neighbours an image are asked for, but the index holds {held}; raise "
-                        "index.neighbours (captions: index.caption_neighbours), or lower curate.RULE.neighbours")
+        raise UserError(
+            f"curate: {k} neighbours an image are asked for, but the index holds {held}; raise "
+            "index.neighbours (captions: index.caption_neighbours), or lower curate.RULE.neighbours"
+        )
     near = neighbours[:, :k]
     rows, columns = np.nonzero(near >= 0)
     return csr_array((np.ones(len(rows)), (rows, near[rows, columns])), shape=(len(near), count))

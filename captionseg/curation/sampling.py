@@ -1,4 +1,5 @@
-"""Which concepts of its archive an image learns from in one step; drawn anew each step (CoCu §3.3)."""
+"""Which concepts of its archive an image learns from in one step; drawn anew each step (CoCu
+§3.3)."""
 
 from __future__ import annotations
 
@@ -7,11 +8,14 @@ import numpy as np
 from captionseg.records import UserError
 
 
-def draw(weight: np.ndarray, cluster: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def draw(
+    weight: np.ndarray, cluster: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
     """Draw `count` concepts of every archive, with probability proportional to `weight`.
 
-    Where an archive is clustered, one concept is drawn from each cluster; elsewhere `count` without replacement
-    (Gumbel top-k: the largest of log weight + Gumbel noise are a weighted sample without replacement).
+    Where an archive is clustered, one concept is drawn from each cluster; elsewhere `count` without
+    replacement (Gumbel top-k: the largest of log weight + Gumbel noise are a weighted sample
+    without replacement).
 
     Args:
         weight: [n, M] unnormalised probabilities, 0 pads.
@@ -23,11 +27,14 @@ def draw(weight: np.ndarray, cluster: np.ndarray, count: int, rng: np.random.Gen
         [n, L] int columns of the archive, -1 where there was nothing to draw.
 
     Raises:
-        UserError: if there are more clusters than draws, so that the last clusters would never be learnt from.
+        UserError: if there are more clusters than draws, so that the last clusters would never be
+            learnt from.
     """
     if (clusters := int(cluster.max(initial=-1)) + 1) > count:
-        raise UserError(f"archives have {clusters} clusters, but {count} concepts are drawn an image and step; set "
-                        "pretrain.texts and curate.sampled to no less than curate.RULE.clusters")
+        raise UserError(
+            f"archives have {clusters} clusters, but {count} concepts are drawn an image and step; "
+            "set pretrain.texts and curate.sampled to no less than curate.RULE.clusters"
+        )
     with np.errstate(divide="ignore"):
         key = np.log(weight) + rng.gumbel(size=weight.shape)
     clustered = (cluster >= 0).any(1)

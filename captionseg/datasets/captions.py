@@ -1,4 +1,6 @@
-"""Captions as files have them, as clean lines of text: no HTML, no control characters, of bounded length."""
+"""Captions as files have them, as clean lines of text: no HTML, no control characters, of bounded
+length.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +8,32 @@ import html
 import re
 import unicodedata
 
-LONGEST = 50_000  # characters; spaCy reads no more than a million, and validation's `max_caption` is as much
+# characters; spaCy reads no more than a million, and validation's `max_caption` is as much
+LONGEST = 50_000
 ROUNDS = 4  # of entities within entities, as &amp;amp; is
-INLINE = ("a|abbr|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|"
-          "sup|time|tt|u|var|wbr")  # fmt: skip
-BLOCK = ("address|article|aside|audio|blockquote|body|br|button|canvas|caption|center|col|colgroup|dd|details|div|dl|"
-         "dt|embed|fieldset|figcaption|figure|footer|form|frame|frameset|h1|h2|h3|h4|h5|h6|head|header|hr|html|iframe|img|"
-         "input|label|legend|li|link|main|map|meta|nav|noscript|object|ol|optgroup|option|p|param|picture|pre|script|"
-         "section|select|source|style|summary|svg|table|tbody|td|template|textarea|tfoot|th|thead|title|tr|track|ul|"
-         "video")  # fmt: skip
+INLINE = (
+    "a|abbr|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|"
+    "sup|time|tt|u|var|wbr"
+)
+BLOCK = (
+    "address|article|aside|audio|blockquote|body|br|button|canvas|caption|center|col|colgroup|dd|details|div|dl|"
+    "dt|embed|fieldset|figcaption|figure|footer|form|frame|frameset|h1|h2|h3|h4|h5|h6|head|header|hr|html|iframe|img|"
+    "input|label|legend|li|link|main|map|meta|nav|noscript|object|ol|optgroup|option|p|param|picture|pre|script|"
+    "section|select|source|style|summary|svg|table|tbody|td|template|textarea|tfoot|th|thead|title|tr|track|ul|"
+    "video"
+)
 REST = r"""(?=[\s/>])(?:[^<>"']|"[^"<]*"|'[^'<]*'|["']){0,2000}+>"""
-TAGS = ((re.compile(rf"</?(?:{INLINE}){REST}", re.IGNORECASE), ""),
-        (re.compile(rf"</?(?:{BLOCK}){REST}", re.IGNORECASE), " "))  # fmt: skip
-"""Elements of HTML and nothing else that stands between < and >: `<PERSON>` is a word of Conceptual Captions."""
+TAGS = (
+    (re.compile(rf"</?(?:{INLINE}){REST}", re.IGNORECASE), ""),
+    (re.compile(rf"</?(?:{BLOCK}){REST}", re.IGNORECASE), " "),
+)
+"""Elements of HTML and nothing else that stands between < and >: `<PERSON>` is a word of Conceptual
+Captions.
+"""
 DROPPED = (("<!--", "-->"), (r"<script\b", r"</script\s*>"), (r"<style\b", r"</style\s*>"))
-ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});|&(?:amp|lt|gt|quot|nbsp)\b", re.IGNORECASE)
+ENTITY = re.compile(
+    r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});|&(?:amp|lt|gt|quot|nbsp)\b", re.IGNORECASE
+)
 LINES = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 INVISIBLE = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 """Marks of direction, joiners of words and soft hyphens; joiners within emoji and letters stay."""
@@ -47,7 +60,9 @@ def captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise NoCaption("caption is not UTF-8") from None
-    if 4 * data.count(0) > len(data):  # each ASCII letter of UTF-16 is a valid one of UTF-8 and a NUL
+    if 4 * data.count(0) > len(
+        data
+    ):  # each ASCII letter of UTF-16 is a valid one of UTF-8 and a NUL
         raise NoCaption("caption is not UTF-8 (is it UTF-16?)")
     lines = [text] if joined else LINES.split(without_html(text))  # a tag may go over lines
     every = list(dict.fromkeys(filter(None, map(clean, lines))))
@@ -55,15 +70,17 @@ def captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]:
         raise NoCaption("caption is empty")
     good = [caption for caption in every if len(caption) <= LONGEST]
     long, limit = len(every) - len(good), f"longer than {LONGEST:,} characters"
-    reason = f"caption is {limit}" if len(every) == 1 else f"{long} of {len(every)} captions are {limit}"
+    reason = (
+        f"caption is {limit}" if len(every) == 1 else f"{long} of {len(every)} captions are {limit}"
+    )
     if not good:
         raise NoCaption(reason)
     return good, reason if long else ""
 
 
 def clean(text: str) -> str:
-    """Text on one line: HTML is what it shows, white space and control characters are single spaces, letters with marks
-    are composed (NFC)."""
+    """Text on one line: HTML is what it shows, white space and control characters are single
+    spaces, letters with marks are composed (NFC)."""
     text = without_html(text)
     for _ in range(ROUNDS):
         if (shown := ENTITY.sub(lambda found: html.unescape(found[0]), text)) == text:
@@ -85,7 +102,9 @@ def without_html(text: str) -> str:
 
 
 def without(text: str, start: str, end: str) -> str:
-    """Text without what stands between two patterns; in time linear in its length, whatever is not closed."""
+    """Text without what stands between two patterns; in time linear in its length, whatever is not
+    closed.
+    """
     parts, at, opened = [], 0, -1
     for found in re.finditer(f"{start}|({end})", text, re.IGNORECASE):
         if opened < 0 and found[1] is None:

@@ -77,5 +77,6 @@ def _read(path: Path, read: Callable[[Path], T]) -> T:
     except (OSError, ValueError, TypeError, tarfile.TarError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno:  # of the disk, not of what is on it
             raise
-        raise _Broken(f"{path.name} cannot be read ({one_line(error) or type(error).__name__})") from None
-
+        raise _Broken(
+            f"{path.name} cannot be read ({one_line(error) or type(error).__name__})"
+        ) from None

@@ -1,4 +1,6 @@
-"""Files of Debian packages without root: apt-get with lists and cache of its own, unpacked into the user's cache."""
+"""Files of Debian packages without root: apt-get with lists and cache of its own, unpacked into the
+user's cache.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ def cache_folder() -> Path:
 def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]:
     """The unpacked files of packages, fetched where they are not in the cache yet.
 
-    A .deb that lies in the cache's `debian` folder already is used; apt verifies what it fetches against the signed
-    lists.
+    A .deb that lies in the cache's `debian` folder already is used; apt verifies what it fetches
+    against the signed lists.
 
     Returns:
         package -> folder with its files.
@@ -44,38 +46,64 @@ def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]
         for package in missing:
             found = sorted(home.glob(f"{package}_*.deb"))
             if not found:
-                raise UserError(f"download: apt-get left no {package}_VERSION.deb in {home}; put it there by hand")
+                raise UserError(
+                    f"download: apt-get left no {package}_VERSION.deb in {home}; put it there by "
+                    "hand"
+                )
             unpack(found[-1], home / package)
     return {package: home / package for package in packages}
 
 
 def download(packages: Sequence[str], home: Path) -> None:
     """`apt-get update` and `apt-get download` into `home`, with private lists and cache."""
-    hint = (f"put {', '.join(p + '_VERSION.deb' for p in packages)} into {home} by hand, or choose another source "
-            "(params.yaml: download.source: shapes, or folder with your own pictures)")
+    hint = (
+        f"put {', '.join(p + '_VERSION.deb' for p in packages)} into {home} by hand, or choose "
+        "another source (params.yaml: download.source: shapes, or folder with your own pictures)"
+    )
     if not shutil.which("apt-get"):
-        raise UserError(f"download: there is no apt-get on this machine, which the pictures come from; {hint}")
+        raise UserError(
+            f"download: there is no apt-get on this machine, which the pictures come from; {hint}"
+        )
     state = home / "apt"
     for folder in (state / "lists" / "partial", state / "cache" / "archives" / "partial"):
         folder.mkdir(parents=True, exist_ok=True)
-    options = ["-q", "-o", f"Dir::State::lists={state / 'lists'}", "-o", f"Dir::Cache={state / 'cache'}",
-               "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3"]
+    options = [
+        "-q",
+        "-o",
+        f"Dir::State::lists={state / 'lists'}",
+        "-o",
+        f"Dir::Cache={state / 'cache'}",
+        "-o",
+        "APT::Sandbox::User=root",
+        "-o",
+        "Acquire::Retries=3",
+    ]
     for command in (["update"], ["download", *packages]):
-        done = subprocess.run(["apt-get", *options, *command], cwd=home, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["apt-get", *options, *command], cwd=home, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-            if command == ["update"]:  # a third-party list that fails must not stop us while the packages are known
+            if command == [
+                "update"
+            ]:  # a third-party list that fails must not stop us while the packages are known
                 log.warning("apt-get update: %s", lines[-1])
                 continue
-            raise UserError(f"download: apt-get could not fetch {', '.join(packages)}: {lines[-1]}; {hint}")
+            raise UserError(
+                f"download: apt-get could not fetch {', '.join(packages)}: {lines[-1]}; {hint}"
+            )
 
 
 def unpack(deb: Path, folder: Path) -> None:
     """The files of a .deb, as one renamed folder."""
     if not shutil.which("dpkg-deb"):
-        raise UserError(f"download: there is no dpkg-deb on this machine; unpack {deb} into {folder} by hand")
+        raise UserError(
+            f"download: there is no dpkg-deb on this machine; unpack {deb} into {folder} by hand"
+        )
     with atomic_path(folder) as part:
-        done = subprocess.run(["dpkg-deb", "-x", str(deb), str(part)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["dpkg-deb", "-x", str(deb), str(part)], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             reason = (done.stderr.strip() or "no message").splitlines()[0]
             raise UserError(f"{deb}: not a readable package ({reason}); delete it and run again")

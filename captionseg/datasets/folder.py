@@ -1,8 +1,9 @@
 """Your own pictures, each with its captions in a text file of the same name beside it, a line each.
 
-Nothing is lost without a word: a picture or caption that cannot be taken keeps its row, with the reason. Hidden
-files (a dot in front) and files that are neither picture nor caption are passed over. DVC does not watch the folder:
-after changing it run `dvc repro --force download`, or add it to the stage's deps.
+Nothing is lost without a word: a picture or caption that cannot be taken keeps its row, with the
+reason. Hidden files (a dot in front) and files that are neither picture nor caption are passed
+over. DVC does not watch the folder: after changing it run `dvc repro --force download`, or add it
+to the stage's deps.
 """
 
 from __future__ import annotations
@@ -32,9 +33,26 @@ from captionseg.typed import Count, Share
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
-            ".heic", ".heif")  # fmt: skip
-MAGIC = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftypavif", re.DOTALL)
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".avif",
+    ".heic",
+    ".heif",
+)
+MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftypavif", re.DOTALL
+)
 SMALLEST_SIDE = 16  # pixels; below it no encoder sees anything
 LARGEST_PICTURE = 256 * 2**20  # bytes
 LARGEST_CAPTION = 2**20  # bytes
@@ -46,7 +64,9 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """A picture as the listing found it: path below the root, the hash of its bytes, or the error instead."""
+    """A picture as the listing found it: path below the root, the hash of its bytes, or the error
+    instead.
+    """
 
     path: str
     caption: str = ""
@@ -60,12 +80,15 @@ class Folder:
 
     Attributes:
         root: the folder; pictures are searched for in its subfolders too.
-        tune, test: shares of the pictures. The hash of its bytes decides where a picture goes, so it stays there
-            when others come or go.
-        max_side: a picture's longer side is shrunk to so many pixels; smaller ones stay as they are.
-        caption_suffix: what a caption's file name has in place of the picture's suffix, or after it.
-        caption_lines: whether the lines of a file are captions of their own (`separate`), each of which makes a pair
-            with the picture, or one (`joined`). All pairs of a picture are in the same split.
+        tune, test: shares of the pictures. The hash of its bytes decides where a picture goes, so
+            it stays there when others come or go.
+        max_side: a picture's longer side is shrunk to so many pixels; smaller ones stay as they
+            are.
+        caption_suffix: what a caption's file name has in place of the picture's suffix, or after
+            it.
+        caption_lines: whether the lines of a file are captions of their own (`separate`), each of
+            which makes a pair with the picture, or one (`joined`). All pairs of a picture are in
+            the same split.
         listing: no parameter; hash of what was found, set by `prepare`.
     """
 
@@ -83,11 +106,15 @@ class Folder:
         if self.max_side < SMALLEST_SIDE:
             raise ValueError(f"max_side must be at least {SMALLEST_SIDE}, found {self.max_side}")
         if not self.caption_suffix.startswith(".") or self.caption_suffix.lower() in SUFFIXES:
-            raise ValueError(f"caption_suffix needs a dot and must not be a picture's, found {self.caption_suffix!r}")
+            raise ValueError(
+                "caption_suffix needs a dot and must not be a picture's, found "
+                f"{self.caption_suffix!r}"
+            )
 
     @cached_property
     def rows(self) -> dict[str, list[Row]]:
-        """All rows by split, in the order of their paths; read once, then pickled with the source."""
+        """All rows by split, in the order of their paths; read once, then pickled with the
+        source."""
         rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
         for row in listing(self.root, self.caption_suffix, joined=self.caption_lines == "joined"):
             rows[self.split_of(row)].append(row)
@@ -125,14 +152,20 @@ class Folder:
         found: list[Sample] = []
         before = None
         for row in (self.rows[split][number] for number in numbers):
-            same = before is not None and before.path == row.path and before.error is row.error is None
-            found.append(replace(found[-1], caption=row.caption) if same else self.sample(split, row))
+            same = (
+                before is not None and before.path == row.path and before.error is row.error is None
+            )
+            found.append(
+                replace(found[-1], caption=row.caption) if same else self.sample(split, row)
+            )
             before = row
         return found
 
     def sample(self, split: str, row: Row) -> Sample:
         """The picture of a row, re-encoded, or why there is none."""
-        url = row.path.encode("utf-8", "backslashreplace").decode()  # a name that is no UTF-8 fits into no table
+        url = row.path.encode(
+            "utf-8", "backslashreplace"
+        ).decode()  # a name that is no UTF-8 fits into no table
         status, error = FAILED_TO_DOWNLOAD, row.error
         try:
             if row.error is None:
@@ -148,14 +181,21 @@ class Folder:
 
 
 def listing(root: str, caption_suffix: str, *, joined: bool = False) -> list[Row]:
-    """Every picture below root with each of its captions, and every caption without one, ordered by path.
+    """Every picture below root with each of its captions, and every caption without one, ordered by
+    path.
 
-    A picture whose bytes were already taken from another path is refused; one whose earlier copy was refused is not.
+    A picture whose bytes were already taken from another path is refused; one whose earlier copy
+    was refused is not.
     """
     top, rows, taken, several = Path(root).expanduser(), [], {}, 0
     if not root or not top.is_dir():
-        raise UserError(f"download.folder.root: {root!r} is no folder; give the one with your pictures and captions")
-    for path, caption, error in tqdm(sorted(files(top, caption_suffix)), desc="listing", unit="file"):
+        raise UserError(
+            f"download.folder.root: {root!r} is no folder; give the one with your pictures and "
+            "captions"
+        )
+    for path, caption, error in tqdm(
+        sorted(files(top, caption_suffix)), desc="listing", unit="file"
+    ):
         found = [Row(path, error=error)] if error else look(top, path, caption, joined=joined)
         several += sum(row.error is None for row in found) > 1
         for row in found:
@@ -163,22 +203,35 @@ def listing(root: str, caption_suffix: str, *, joined: bool = False) -> list[Row
                 row = Row(path, row.caption, row.sha256, one_line(f"duplicate of {first}"))
             rows.append(row)
     if several:
-        log.warning("download.folder: of %d pictures the captions have several lines; each line is a caption of its "
-                    "own (caption_lines: joined makes one of them)", several)  # fmt: skip
+        log.warning(
+            "download.folder: of %d pictures the captions have several lines; each line is a "
+            "caption of its own (caption_lines: joined makes one of them)",
+            several,
+        )
     if rows:
         return rows
-    raise UserError(f"download.folder.root: {root!r} holds no picture; put pictures and captions there")
+    raise UserError(
+        f"download.folder.root: {root!r} holds no picture; put pictures and captions there"
+    )
 
 
 def files(top: Path, caption_suffix: str) -> Iterator[tuple[str, str, str]]:
-    """(path, path of its caption or "", error or "") of pictures, captions without one, and folders not entered."""
+    """(path, path of its caption or "", error or "") of pictures, captions without one, and folders
+    not entered.
+    """
     refused: list[OSError] = []
     for folder, inner, names in os.walk(top, onerror=refused.append):
         below = os.path.relpath(folder, top)
         base = "" if below == "." else below + "/"
         visible = {name for name in names if not name.startswith(".")}
-        captions = [name for name in sorted(visible) if name.lower().endswith(caption_suffix.lower())]
-        pictures = [name for name in sorted(visible - set(captions)) if is_picture(os.path.join(folder, name))]
+        captions = [
+            name for name in sorted(visible) if name.lower().endswith(caption_suffix.lower())
+        ]
+        pictures = [
+            name
+            for name in sorted(visible - set(captions))
+            if is_picture(os.path.join(folder, name))
+        ]
         for name, caption, error in paired(pictures, captions, caption_suffix):
             yield base + name, base + caption if caption else "", error
         inner[:] = [name for name in inner if not name.startswith(".")]
@@ -186,14 +239,21 @@ def files(top: Path, caption_suffix: str) -> Iterator[tuple[str, str, str]]:
             if os.path.islink(os.path.join(folder, name)):
                 yield base + name, "", "a symbolic link to a folder, not followed"
     for error in refused:
-        yield os.path.relpath(error.filename, top), "", one_line(f"folder cannot be read: {error.strerror}")
+        yield (
+            os.path.relpath(error.filename, top),
+            "",
+            one_line(f"folder cannot be read: {error.strerror}"),
+        )
 
 
-def paired(pictures: Sequence[str], captions: Sequence[str], suffix: str) -> Iterator[tuple[str, str, str]]:
+def paired(
+    pictures: Sequence[str], captions: Sequence[str], suffix: str
+) -> Iterator[tuple[str, str, str]]:
     """(picture or caption, its caption or "", error or "") of the names in one folder.
 
-    The caption of photo.png is photo.png.txt, else photo.txt; letters with marks may be composed or not, and where
-    nothing else fits, capital letters make no difference. A caption is of one picture.
+    The caption of photo.png is photo.png.txt, else photo.txt; letters with marks may be composed or
+    not, and where nothing else fits, capital letters make no difference. A caption is of one
+    picture.
     """
     files: dict[str, list[str]] = {}
     for name in captions:
@@ -208,8 +268,14 @@ def paired(pictures: Sequence[str], captions: Sequence[str], suffix: str) -> Ite
             owner.update(dict.fromkeys(found, name))
             yield name, "", one_line(f"several captions, {' and '.join(found)}; leave one")
         elif found and (first := owner.setdefault(found[0], name)) != name:
-            yield name, "", one_line(f"its caption {found[0]} is of {first} too; give it one of its own, "
-                                     f"{name}{suffix}")  # fmt: skip
+            yield (
+                name,
+                "",
+                one_line(
+                    f"its caption {found[0]} is of {first} too; give it one of its own, "
+                    f"{name}{suffix}"
+                ),
+            )
         else:
             yield name, found[0] if found else "", ""
     for name in captions:
@@ -218,7 +284,9 @@ def paired(pictures: Sequence[str], captions: Sequence[str], suffix: str) -> Ite
 
 
 def claimed(picture: str, files: Mapping[str, list[str]], kind: str) -> list[str]:
-    """The captions that are a picture's by its name: `files` by stem; with `kind` / capital letters do not matter."""
+    """The captions that are a picture's by its name: `files` by stem; with `kind` / capital letters
+    do not matter.
+    """
     for stem in (picture, os.path.splitext(picture)[0]):
         stem = unicodedata.normalize("NFC", stem)
         if found := files.get(kind + (stem.casefold() if kind else stem)):
@@ -240,15 +308,22 @@ def is_picture(path: str) -> bool:
 
 
 def look(top: Path, path: str, caption: str, *, joined: bool = False) -> list[Row]:
-    """Rows from a picture and its captions' path: one for each caption, and one for those that are refused."""
+    """Rows from a picture and its captions' path: one for each caption, and one for those that are
+    refused.
+    """
     digest = ""
     try:
         data = contents(top, path, LARGEST_PICTURE)
         digest = hashlib.sha256(data).hexdigest()
         if not caption:
             raise Refused("caption missing: no text file of the same name beside it")
-        texts, refused = captions(contents(top, caption, LARGEST_CAPTION, what="caption "), joined=joined)
-        rows = [Row(path, text, digest, None if data else "empty file") for text in texts[: None if data else 1]]
+        texts, refused = captions(
+            contents(top, caption, LARGEST_CAPTION, what="caption "), joined=joined
+        )
+        rows = [
+            Row(path, text, digest, None if data else "empty file")
+            for text in texts[: None if data else 1]
+        ]
         return [*rows, Row(path, "", digest, refused)] if refused and data else rows
     except (Refused, NoCaption) as reason:
         return [Row(path, "", digest, str(reason))]
@@ -258,11 +333,14 @@ def contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
     """The bytes of a regular file inside root.
 
     Raises:
-        Refused: for a link that leads out of root, a pipe or device, a file that is too large or cannot be read.
+        Refused: for a link that leads out of root, a pipe or device, a file that is too large or
+            cannot be read.
     """
     file = os.path.join(top, path)
     try:
-        if os.path.islink(file) and not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(top)):
+        if os.path.islink(file) and not Path(os.path.realpath(file)).is_relative_to(
+            os.path.realpath(top)
+        ):
             raise Refused(f"{what}symbolic link leads out of the folder")
         info = os.stat(file)
         if not stat.S_ISREG(info.st_mode):
@@ -276,7 +354,8 @@ def contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
 
 
 def encode(data: bytes, longest: int, *, name: str = "") -> tuple[bytes, tuple[int, int]]:
-    """JPEG bytes and (width, height) of any picture that `images.opened` reads, shrunk to `longest`.
+    """JPEG bytes and (width, height) of any picture that `images.opened` reads, shrunk to
+    `longest`.
 
     Raises:
         Refused: where it cannot be decoded, or would be too small.
@@ -287,7 +366,9 @@ def encode(data: bytes, longest: int, *, name: str = "") -> tuple[bytes, tuple[i
         raise Refused(f"cannot be decoded: {error}") from None
     image = image.resize(shrunk(image.size, longest), Image.Resampling.LANCZOS)
     if min(image.size) < SMALLEST_SIDE:
-        raise Refused(f"too small: {image.width} x {image.height} pixels, at least {SMALLEST_SIDE} are needed")
+        raise Refused(
+            f"too small: {image.width} x {image.height} pixels, at least {SMALLEST_SIDE} are needed"
+        )
     image.info = {}  # comments would be written too
     image.save(stream := io.BytesIO(), "JPEG", quality=92)
     return stream.getvalue(), image.size

@@ -28,8 +28,12 @@ def read_ids(index: Path) -> pa.Table:
     shard = table["shard"].combine_chunks()
     runs = 1 + pc.sum(pc.not_equal(shard[1:], shard[:-1])).as_py() if len(table) > 1 else len(table)
     wrong = {
-        "its rows are not numbered from 0 in order": not np.array_equal(table["row"].to_numpy(), np.arange(len(table))),
-        "uid, shard, key or split is missing in some row": any(table[name].null_count for name in IDS.names),
+        "its rows are not numbered from 0 in order": not np.array_equal(
+            table["row"].to_numpy(), np.arange(len(table))
+        ),
+        "uid, shard, key or split is missing in some row": any(
+            table[name].null_count for name in IDS.names
+        ),
         "a uid is there twice": pc.count_distinct(table["uid"]).as_py() != len(table),
         "the rows of a shard do not stand together": pc.count_distinct(shard).as_py() != runs,
     }
@@ -39,7 +43,9 @@ def read_ids(index: Path) -> pa.Table:
 
 
 def pictures_of(pairs: pa.Table) -> np.ndarray:
-    """[N] int64: which picture each pair shows, numbered by their first pairs; equal `sha256`, equal number."""
+    """[N] int64: which picture each pair shows, numbered by their first pairs; equal `sha256`,
+    equal number.
+    """
     shown = pc.coalesce(pairs["sha256"], pairs["uid"]).combine_chunks()
     return shown.dictionary_encode().indices.to_numpy().astype(np.int64)
 
@@ -52,7 +58,9 @@ def rows_of_shards(ids: pa.Table) -> dict[str, int]:
 
 
 def digest(ids: pa.Table) -> str:
-    """16 hex digits over the uids and splits of an index: the same for the same pairs in the same order."""
+    """16 hex digits over the uids and splits of an index: the same for the same pairs in the same
+    order.
+    """
     total = hashlib.sha256()
     for name in ("uid", "split"):
         total.update("\n".join(ids[name].to_pylist()).encode())
@@ -60,7 +68,9 @@ def digest(ids: pa.Table) -> str:
 
 
 def numbered(rows: Mapping[str, int]) -> dict[str, int]:
-    """The same by number in place of name: 00000, 00001 and so on, as clip-retrieval names embeddings and metadata."""
+    """The same by number in place of name: 00000, 00001 and so on, as clip-retrieval names
+    embeddings and metadata.
+    """
     return {f"{number:05d}": count for number, count in enumerate(rows.values())}
 
 
@@ -74,5 +84,7 @@ def read_metadata(index: Path, ids: pa.Table) -> pa.Table:
     names = [f"metadata_{number}" for number in numbered(rows_of_shards(ids))]
     table = read_tables(folder, columns=["uid", "caption"], shards=names)
     if not table["uid"].combine_chunks().equals(ids["uid"].combine_chunks()):
-        raise UserError(f"{folder}: of other pairs than {index / 'ids.parquet'}; run `dvc repro index`")
+        raise UserError(
+            f"{folder}: of other pairs than {index / 'ids.parquet'}; run `dvc repro index`"
+        )
     return table

@@ -1,8 +1,10 @@
-"""The default source: scenes composed of photographic cut-outs on photographed textures, with salient-only captions.
+"""The default source: scenes composed of photographic cut-outs on photographed textures, with
+salient-only captions.
 
-Real photographs with exactly known masks, from three Debian packages and nothing else. A caption names the largest
-object, sometimes a second one, seldom what it stands on: the semantic gap that curation has to close. Cut-outs and
-textures are held out between train, tune and test wherever a class has more than one (scene_assets.csv: splits).
+Real photographs with exactly known masks, from three Debian packages and nothing else. A caption
+names the largest object, sometimes a second one, seldom what it stands on: the semantic gap that
+curation has to close. Cut-outs and textures are held out between train, tune and test wherever a
+class has more than one (scene_assets.csv: splits).
 """
 
 from __future__ import annotations
@@ -23,7 +25,14 @@ from captionseg.typed import Count, Natural, Share
 
 ABOVE = ("sky", "brick", "wood", "hedge", "rock", "tile")
 BELOW = ("grass", "snow", "sand", "pebble", "rock", "tile", "wood")
-OPENINGS = ("a photo of {}", "{}", "a picture of {}", "{} seen from close by", "here is {}", "we saw {}")
+OPENINGS = (
+    "a photo of {}",
+    "{}",
+    "a picture of {}",
+    "{} seen from close by",
+    "here is {}",
+    "we saw {}",
+)
 LONGEST = (0.38, 0.75)  # longer side of an object, share of the picture's side
 IGNORE = 255
 SMALLEST = 0.004  # share of the picture that must be visible of an object for it to count as shown
@@ -83,7 +92,8 @@ class PhotoScenes:
         return [self.compose(_assets(), split, number, seed=seed) for number in numbers]
 
     def compose(self, assets: Assets, split: str, number: int, *, seed: int) -> Sample:
-        """One scene with its caption and its exact mask; depends on seed, split and number alone."""
+        """One scene with its caption and its exact mask; depends on seed, split and number
+        alone."""
         rng = np.random.default_rng([seed, SPLITS.index(split), number])
         canvas, mask = background(assets, split, self.size, rng, third=self.third_stuff)
         count = 1 + int(rng.choice(len(self.objects), p=np.array(self.objects) / sum(self.objects)))
@@ -97,24 +107,47 @@ class PhotoScenes:
         visible = np.bincount(mask.ravel(), minlength=len(assets.names)) / mask.size
         for label in {label for _, label in shown if visible[label] < SMALLEST}:
             mask[mask == label] = IGNORE  # a sliver behind something else: nobody could name it
-        present = [asset for asset, label in sorted(shown, key=lambda s: -visible[s[1]]) if visible[label] >= SMALLEST]
+        present = [
+            asset
+            for asset, label in sorted(shown, key=lambda s: -visible[s[1]])
+            if visible[label] >= SMALLEST
+        ]
         caption = self.caption(assets, present, visible, rng)
         stream = io.BytesIO()
         Image.fromarray(canvas.astype(np.uint8)).save(stream, "JPEG", quality=92)
         concepts = tuple(assets.names[i] for i in np.flatnonzero(visible >= SMALLEST))
-        return Sample(f"photo_scenes:{seed}/{split}/{number}", caption, split, stream.getvalue(), self.size, self.size,
-                      concepts=concepts, mask=mask)
+        return Sample(
+            f"photo_scenes:{seed}/{split}/{number}",
+            caption,
+            split,
+            stream.getvalue(),
+            self.size,
+            self.size,
+            concepts=concepts,
+            mask=mask,
+        )
 
-    def caption(self, assets: Assets, present: list[Asset], visible: np.ndarray, rng: np.random.Generator) -> str:
-        """What a person would mention: the largest object, now and then a second, seldom the ground."""
-        stuff = [i for i, kind in enumerate(assets.kinds) if kind == "stuff" and visible[i] >= SMALLEST]
+    def caption(
+        self, assets: Assets, present: list[Asset], visible: np.ndarray, rng: np.random.Generator
+    ) -> str:
+        """What a person would mention: the largest object, now and then a second, seldom the
+        ground.
+        """
+        stuff = [
+            i for i, kind in enumerate(assets.kinds) if kind == "stuff" and visible[i] >= SMALLEST
+        ]
         names_second, names_stuff = rng.random(2) < (self.second_named, self.stuff_named)
-        opening, place = OPENINGS[int(rng.integers(len(OPENINGS)))], int(rng.integers(max(1, len(stuff))))
+        opening, place = (
+            OPENINGS[int(rng.integers(len(OPENINGS)))],
+            int(rng.integers(max(1, len(stuff)))),
+        )
         phrase = present[0].phrase if present else "a place"
         if names_second and len(present) > 1:
             phrase += f" and {present[1].phrase}"
         if (names_stuff or not present) and stuff:
-            phrase += " " + next(a.phrase for a in assets.items if a.name == assets.names[stuff[place]])
+            phrase += " " + next(
+                a.phrase for a in assets.items if a.name == assets.names[stuff[place]]
+            )
         return opening.format(phrase)
 
 
@@ -124,16 +157,22 @@ def _assets() -> Assets:
     return scene_assets.fetch()
 
 
-def background(assets: Assets, split: str, size: int, rng: np.random.Generator, *,
-               third: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two or three textured bands with wavy borders: float32 [size, size, 3] and their labels, uint8 [size, size]."""
+def background(
+    assets: Assets, split: str, size: int, rng: np.random.Generator, *, third: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two or three textured bands with wavy borders: float32 [size, size, 3] and their labels,
+    uint8 [size, size].
+    """
     above, below = str(rng.choice(ABOVE)), str(rng.choice(BELOW))
     bands = [above, *([str(rng.choice(BELOW))] if rng.random() < third else []), below]
     horizon = np.sort(rng.uniform(0.3, 0.75, len(bands) - 1)) * size
     x = np.arange(size) / size
     level = np.zeros((size, size), int)
     for edge in horizon:
-        wave = edge + sum(rng.uniform(0, 0.03) * size * np.sin(2 * np.pi * (f * x + rng.random())) for f in (1, 2, 5))
+        wave = edge + sum(
+            rng.uniform(0, 0.03) * size * np.sin(2 * np.pi * (f * x + rng.random()))
+            for f in (1, 2, 5)
+        )
         level += np.arange(size)[:, None] >= wave[None]
     canvas, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.uint8)
     for number, name in enumerate(bands):
@@ -144,11 +183,16 @@ def background(assets: Assets, split: str, size: int, rng: np.random.Generator, 
 
 
 def texture(instances: list[Asset], size: int, rng: np.random.Generator) -> np.ndarray:
-    """float32 [size, size, 3]: a random cut of a random instance, mirrored into tiles where it is too small."""
+    """float32 [size, size, 3]: a random cut of a random instance, mirrored into tiles where it is
+    too small.
+    """
     image = instances[int(rng.integers(len(instances)))].pixels
     scale = rng.uniform(0.6, 1.4) * size / 256
-    image = image.resize((max(32, int(image.width * scale)), max(32, int(image.height * scale))),
-                         Image.Resampling.BILINEAR, reducing_gap=2.0)
+    image = image.resize(
+        (max(32, int(image.width * scale)), max(32, int(image.height * scale))),
+        Image.Resampling.BILINEAR,
+        reducing_gap=2.0,
+    )
     tile = np.asarray(image)
     tile = np.concatenate([tile, tile[:, ::-1]], 1)
     tile = np.concatenate([tile, tile[::-1]], 0)
@@ -156,11 +200,17 @@ def texture(instances: list[Asset], size: int, rng: np.random.Generator) -> np.n
     tile = np.tile(tile, (*repeat, 1))
     y, x = rng.integers(tile.shape[0] - size + 1), rng.integers(tile.shape[1] - size + 1)
     cut = tile[y : y + size, x : x + size]
-    return scene_assets.brightened(cut, rng.uniform(0.75, 1.2), rng.uniform(0.94, 1.06, 3).astype(np.float32))
+    return scene_assets.brightened(
+        cut, rng.uniform(0.75, 1.2), rng.uniform(0.94, 1.06, 3).astype(np.float32)
+    )
 
 
-def paste(canvas: np.ndarray, mask: np.ndarray, asset: Asset, label: int, rng: np.random.Generator) -> None:
-    """Put one object somewhere, in place: scaled, mirrored, tilted, brightened; the mask loses what it covers."""
+def paste(
+    canvas: np.ndarray, mask: np.ndarray, asset: Asset, label: int, rng: np.random.Generator
+) -> None:
+    """Put one object somewhere, in place: scaled, mirrored, tilted, brightened; the mask loses what
+    it covers.
+    """
     size = len(mask)
     image = scene_assets.shrink(asset.pixels, int(size * rng.uniform(*LONGEST)))
     if rng.random() < 0.5:

@@ -1,4 +1,6 @@
-"""Pictures of shards by row, in any order: the bytes of one member are read, nothing is unpacked to disk."""
+"""Pictures of shards by row, in any order: the bytes of one member are read, nothing is unpacked to
+disk.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from captionseg.records import UserError
 class Pictures:
     """uint8 [H, W, 3] of the rows of an index.
 
-    A shard's table and its tar's table of contents are read when the first of its pictures is asked for: of each row 48
-    bytes are kept, where its picture lies and what digest it has. A picture of another digest is not given out.
+    A shard's table and its tar's table of contents are read when the first of its pictures is asked
+    for: of each row 48 bytes are kept, where its picture lies and what digest it has. A picture of
+    another digest is not given out.
 
     Args:
         pairs: folder of shards.
@@ -26,13 +29,21 @@ class Pictures:
         uids: [N] of its pair, to be compared with the shard's; None compares nothing.
     """
 
-    def __init__(self, pairs: Path, shards: Sequence[str], keys: Sequence[str],
-                 uids: Sequence[str] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        pairs: Path,
+        shards: Sequence[str],
+        keys: Sequence[str],
+        uids: Sequence[str] | None = None,
+    ) -> None:
         self.pairs = pairs
         self.names, self.shard = np.unique(np.asarray(shards, str), return_inverse=True)
         self.keys = np.asarray(keys, str)
         self.uids = None if uids is None else np.asarray(uids, "S")
-        self.offset, self.size = np.full(len(self.keys), -1, np.int64), np.zeros(len(self.keys), np.int64)
+        self.offset, self.size = (
+            np.full(len(self.keys), -1, np.int64),
+            np.zeros(len(self.keys), np.int64),
+        )
         self.digest = np.zeros((len(self.keys), 32), np.uint8)
 
     @staticmethod
@@ -57,7 +68,9 @@ class Pictures:
             with path.open("rb") as stream:
                 data = os.pread(stream.fileno(), int(self.size[row]), int(self.offset[row]))
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); run `dvc repro download`") from None
+            raise UserError(
+                f"{path}: cannot be read ({error.strerror}); run `dvc repro download`"
+            ) from None
         check_digest(data, self.digest[row].tobytes().hex(), path, self.keys[row])
         return decode(data, path, self.keys[row])
 
@@ -74,8 +87,14 @@ class Pictures:
         with opened(path) as (_, member):
             for row in rows:
                 found, place = member(self.keys[row]), known.get(self.keys[row])
-                if place is None or (self.uids is not None and table["uid"][place].encode() != self.uids[row]):
-                    raise UserError(f"{path.with_suffix('.parquet')}: {self.keys[row]} is not the pair that was "
-                                    "indexed; run `dvc repro index`")
-                self.digest[row] = np.frombuffer(bytes.fromhex(table["sha256"][place] or ""), np.uint8)
+                if place is None or (
+                    self.uids is not None and table["uid"][place].encode() != self.uids[row]
+                ):
+                    raise UserError(
+                        f"{path.with_suffix('.parquet')}: {self.keys[row]} is not the pair that "
+                        "was indexed; run `dvc repro index`"
+                    )
+                self.digest[row] = np.frombuffer(
+                    bytes.fromhex(table["sha256"][place] or ""), np.uint8
+                )
                 self.offset[row], self.size[row] = found.offset_data, found.size

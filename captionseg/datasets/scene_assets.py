@@ -43,7 +43,8 @@ class Assets:
     def names(self) -> tuple[str, ...]:
         """Class names: objects, then stuff, each in alphabetical order; index = label."""
         return tuple(sorted({a.name for a in self.items if a.kind == "object"})) + tuple(
-            sorted({a.name for a in self.items if a.kind == "stuff"}))
+            sorted({a.name for a in self.items if a.kind == "stuff"})
+        )
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
@@ -84,14 +85,27 @@ def load(folders: Mapping[str, Path]) -> Assets:
             else:
                 data = path.read_bytes()
         except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path}: cannot be read ({error}); another version of {row['package']}? Delete "
-                            f"{folders[row['package']]} and run again") from None
+            raise UserError(
+                f"{path}: cannot be read ({error}); another version of {row['package']}? Delete "
+                f"{folders[row['package']]} and run again"
+            ) from None
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
-            raise UserError(f"{path}: not the file that scene_assets.csv was made from (sha256 differs), scores would "
-                            f"not compare; install the version of {row['package']} that the table's hashes are of")
-        pixels = Image.open(io.BytesIO(data), formats=FORMATS).convert("RGBA" if row["kind"] == "object" else "RGB")
-        pixels = pixels.crop(pixels.getchannel("A").getbbox()) if row["kind"] == "object" else pixels
-        items.append(Asset(row["class"], row["kind"], row["phrase"], frozenset(row["splits"].split()), pixels))
+            raise UserError(
+                f"{path}: not the file that scene_assets.csv was made from (sha256 differs), "
+                f"scores would not compare; install the version of {row['package']} that the "
+                "table's hashes are of"
+            )
+        pixels = Image.open(io.BytesIO(data), formats=FORMATS).convert(
+            "RGBA" if row["kind"] == "object" else "RGB"
+        )
+        pixels = (
+            pixels.crop(pixels.getchannel("A").getbbox()) if row["kind"] == "object" else pixels
+        )
+        items.append(
+            Asset(
+                row["class"], row["kind"], row["phrase"], frozenset(row["splits"].split()), pixels
+            )
+        )
     return Assets(tuple(items))
 
 
@@ -104,7 +118,9 @@ def shrink(image: Image.Image, longest: int) -> Image.Image:
     """A copy whose longer side is `longest`, enlarged if need be."""
     scale = longest / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.BILINEAR if scale < 1 else Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return image.resize(
+        size, Image.Resampling.BILINEAR if scale < 1 else Image.Resampling.BICUBIC, reducing_gap=2.0
+    )
 
 
 def brightened(pixels: np.ndarray, gain: float, tint: np.ndarray) -> np.ndarray:

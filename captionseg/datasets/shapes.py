@@ -1,7 +1,8 @@
-"""Drawn scenes for tests and first tries: coloured shapes on textured grounds, no network, no package.
+"""Drawn scenes for tests and first tries: coloured shapes on textured grounds, no network, no
+package.
 
-The same task as photo_scenes in small: every picture has exact masks of objects and stuff, its caption names the
-largest shape, sometimes a second one, seldom a ground.
+The same task as photo_scenes in small: every picture has exact masks of objects and stuff, its
+caption names the largest shape, sometimes a second one, seldom a ground.
 """
 
 from __future__ import annotations
@@ -19,11 +20,28 @@ from captionseg.typed import Count, Natural, Share
 
 
 def polygon(corners: int, radii: tuple[float, ...] = (1.0,)) -> np.ndarray:
-    """Corners at equal angles around 0, first one upward, as complex numbers; radii are taken in turn."""
+    """Corners at equal angles around 0, first one upward, as complex numbers; radii are taken in
+    turn.
+    """
     return -1j * np.exp(2j * np.pi * np.arange(corners) / corners) * np.resize(radii, corners)
 
 
-PLUS = np.array([1 + 3j, 1 + 1j, 3 + 1j, 3 - 1j, 1 - 1j, 1 - 3j, -1 - 3j, -1 - 1j, -3 - 1j, -3 + 1j, -1 + 1j, -1 + 3j])
+PLUS = np.array(
+    [
+        1 + 3j,
+        1 + 1j,
+        3 + 1j,
+        3 - 1j,
+        1 - 1j,
+        1 - 3j,
+        -1 - 3j,
+        -1 - 1j,
+        -3 - 1j,
+        -3 + 1j,
+        -1 + 1j,
+        -1 + 3j,
+    ]
+)
 OUTLINES = {  # filled in turn: a second outline is a hole
     "circle": (polygon(48),),
     "cross": (PLUS / abs(PLUS).max(),),
@@ -32,10 +50,26 @@ OUTLINES = {  # filled in turn: a second outline is a hole
     "star": (polygon(10, (1.0, 0.42)),),
     "triangle": (polygon(3),),
 }
-GROUNDS = {"brick": (172, 92, 70), "grass": (84, 148, 58), "sand": (214, 188, 136), "water": (66, 134, 188)}
-STANDING = {"brick": "on brick", "grass": "on the grass", "sand": "on the sand", "water": "in the water"}
-# The spaCy model takes these for adjectives wherever they stand; "white cross", "red ring" or "orange" it does not.
-COLOURS = {"black": (30, 30, 34), "blue": (30, 50, 210), "brown": (88, 48, 22), "yellow": (240, 214, 30)}
+GROUNDS = {
+    "brick": (172, 92, 70),
+    "grass": (84, 148, 58),
+    "sand": (214, 188, 136),
+    "water": (66, 134, 188),
+}
+STANDING = {
+    "brick": "on brick",
+    "grass": "on the grass",
+    "sand": "on the sand",
+    "water": "in the water",
+}
+# The spaCy model takes these for adjectives wherever they stand; "white cross", "red ring" or
+# "orange" it does not.
+COLOURS = {
+    "black": (30, 30, 34),
+    "blue": (30, 50, 210),
+    "brown": (88, 48, 22),
+    "yellow": (240, 214, 30),
+}
 OPENINGS = ("a photo of {}", "{}", "a picture of {}", "here is {}")
 NAMES = (*OUTLINES, *GROUNDS)  # both in alphabetical order; index = label
 SMALLEST = 0.004  # share of the picture that must be visible of a class for it to count as shown
@@ -87,12 +121,16 @@ class Shapes:
         return [self.draw(split, number, seed=seed) for number in numbers]
 
     def draw(self, split: str, number: int, *, seed: int) -> Sample:
-        """One picture with its caption and its exact mask; depends on seed, split and number alone."""
+        """One picture with its caption and its exact mask; depends on seed, split and number
+        alone."""
         rng = np.random.default_rng([seed, SPLITS.index(split), number])
         canvas, mask = background(self.size, rng)
         shown: list[tuple[str, str]] = []
         count = int(rng.integers(1, 4))
-        picked = (rng.choice(list(names), size=count, replace=False).tolist() for names in (OUTLINES, COLOURS))
+        picked = (
+            rng.choice(list(names), size=count, replace=False).tolist()
+            for names in (OUTLINES, COLOURS)
+        )
         for name, colour in zip(*picked, strict=True):
             inside = silhouette(name, self.size, rng)
             shade = np.array(COLOURS[colour]) + rng.normal(0, 8, 3)
@@ -105,31 +143,48 @@ class Shapes:
         concepts = tuple(NAMES[i] for i in np.flatnonzero(visible >= SMALLEST))
         caption = self.caption(shown, dict(zip(NAMES, visible, strict=True)), rng)
         return Sample(
-            f"shapes:{seed}/{split}/{number}", caption, split, stream.getvalue(), self.size, self.size,
-            concepts=concepts, mask=mask,
-        )  # fmt: skip
+            f"shapes:{seed}/{split}/{number}",
+            caption,
+            split,
+            stream.getvalue(),
+            self.size,
+            self.size,
+            concepts=concepts,
+            mask=mask,
+        )
 
-    def caption(self, shown: list[tuple[str, str]], visible: dict[str, float], rng: np.random.Generator) -> str:
+    def caption(
+        self, shown: list[tuple[str, str]], visible: dict[str, float], rng: np.random.Generator
+    ) -> str:
         """The largest shape (name, colour), now and then a second one, seldom a ground."""
-        largest = sorted((s for s in shown if visible[s[0]] >= SMALLEST), key=lambda s: -visible[s[0]])
+        largest = sorted(
+            (s for s in shown if visible[s[0]] >= SMALLEST), key=lambda s: -visible[s[0]]
+        )
         named = largest[: 2 if rng.random() < self.second_named else 1]
         phrase = " and ".join(f"a {colour} {name}" for name, colour in named)
         grounds = [name for name in GROUNDS if visible[name] >= SMALLEST]
         ground, opening = str(rng.choice(grounds)), str(rng.choice(OPENINGS))
-        return opening.format(f"{phrase} {STANDING[ground]}" if rng.random() < self.stuff_named else phrase)
+        return opening.format(
+            f"{phrase} {STANDING[ground]}" if rng.random() < self.stuff_named else phrase
+        )
 
 
 def background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two grounds, one above the other: float [size, size, 3] and their labels, uint8 [size, size]."""
+    """Two grounds, one above the other: float [size, size, 3] and their labels, uint8 [size,
+    size]."""
     above, below = (str(name) for name in rng.choice(list(GROUNDS), size=2, replace=False))
-    edge = size * rng.uniform(0.35, 0.65) + size * 0.04 * np.sin(2 * np.pi * (np.arange(size) / size + rng.random()))
+    edge = size * rng.uniform(0.35, 0.65) + size * 0.04 * np.sin(
+        2 * np.pi * (np.arange(size) / size + rng.random())
+    )
     lower = np.arange(size)[:, None] >= edge[None]
     canvas = np.where(lower[..., None], texture(below, size, rng), texture(above, size, rng))
     return canvas, np.where(lower, NAMES.index(below), NAMES.index(above)).astype(np.uint8)
 
 
 def texture(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
-    """float [size, size, 3] of a ground: blades of grass, grains of sand, waves of water, courses of brick."""
+    """float [size, size, 3] of a ground: blades of grass, grains of sand, waves of water, courses
+    of brick.
+    """
     y, x = np.mgrid[:size, :size] + rng.integers(0, size, (2, 1, 1))
     grain = rng.normal(size=(size, size))
     if name == "grass":
@@ -137,12 +192,16 @@ def texture(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     elif name == "sand":
         pattern = 0.7 * grain
     elif name == "water":
-        pattern = 1.3 * np.sin(2 * np.pi * (y / 9 + 0.35 * np.sin(2 * np.pi * x / 31))) + 0.2 * grain
+        pattern = (
+            1.3 * np.sin(2 * np.pi * (y / 9 + 0.35 * np.sin(2 * np.pi * x / 31))) + 0.2 * grain
+        )
     else:
         course = y // 8
         mortar = (y % 8 < 1) | ((x + 8 * (course % 2)) % 16 < 1)
         pattern = np.where(mortar, 4.0, 0.4 * grain)
-    return (np.array(GROUNDS[name]) + 14.0 * np.asarray(pattern)[..., None]) * rng.uniform(0.85, 1.12)
+    return (np.array(GROUNDS[name]) + 14.0 * np.asarray(pattern)[..., None]) * rng.uniform(
+        0.85, 1.12
+    )
 
 
 def silhouette(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -153,5 +212,7 @@ def silhouette(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     image = Image.new("1", (size, size))
     for number, outline in enumerate(OUTLINES[name]):
         points = outline * turn + centre
-        ImageDraw.Draw(image).polygon(list(zip(points.real, points.imag, strict=True)), fill=1 - number % 2)
+        ImageDraw.Draw(image).polygon(
+            list(zip(points.real, points.imag, strict=True)), fill=1 - number % 2
+        )
     return np.array(image)

@@ -1,7 +1,8 @@
-"""img2dataset's shards, written and read: NNNNN.tar, NNNNN.parquet with a row per source row, NNNNN_stats.json last.
+"""img2dataset's shards, written and read: NNNNN.tar, NNNNN.parquet with a row per source row,
+NNNNN_stats.json last.
 
-stats.json lacks img2dataset's durations and times of day: they would make two equal downloads differ, and with
-them everything that depends on their hash.
+stats.json lacks img2dataset's durations and times of day: they would make two equal downloads
+differ, and with them everything that depends on their hash.
 """
 
 from __future__ import annotations
@@ -27,14 +28,33 @@ from tqdm import tqdm
 from captionseg import images
 from captionseg.datasets.complete import flaw
 from captionseg.datasets.source import Sample, Source
-from captionseg.datasets.tables import again, read_classes, read_pairs, read_shard, read_truth, shard_names
+from captionseg.datasets.tables import (
+    again,
+    read_classes,
+    read_pairs,
+    read_shard,
+    read_truth,
+    shard_names,
+)
 from captionseg.records import PAIRS, TRUTH, UserError, one_line, uid_of
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
 from captionseg.storage import atomic_path, remove_parts, write_json, write_table
 
-__all__ = ["decode", "decode_mask", "encode_mask", "opened", "plan", "read_classes", "read_images", "read_pairs",
-           "read_shard", "read_truth", "shard_names", "write_shards"]
+__all__ = [
+    "decode",
+    "decode_mask",
+    "encode_mask",
+    "opened",
+    "plan",
+    "read_classes",
+    "read_images",
+    "read_pairs",
+    "read_shard",
+    "read_truth",
+    "shard_names",
+    "write_shards",
+]
 
 log = logging.getLogger(__name__)
 Job = tuple[int, str, range]  # number of the shard, its split, its rows
@@ -49,8 +69,16 @@ def plan(splits: dict[str, int], shard_size: int) -> list[Job]:
     return jobs
 
 
-def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, min_success: float, seed: int,
-                 runtime: RuntimeParams = HERE) -> dict[str, float]:
+def write_shards(
+    source: Source,
+    pairs: Path,
+    truth: Path,
+    *,
+    shard_size: int,
+    min_success: float,
+    seed: int,
+    runtime: RuntimeParams = HERE,
+) -> dict[str, float]:
     """Make all shards of a source that are not committed yet, several at once.
 
     Args:
@@ -71,7 +99,9 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
     source.prepare()
     jobs = plan(source.splits(), shard_size)
     if not jobs:
-        raise UserError("download: the source has no rows; check its settings in params.yaml: download")
+        raise UserError(
+            "download: the source has no rows; check its settings in params.yaml: download"
+        )
     pairs.mkdir(parents=True, exist_ok=True)
     truth.mkdir(parents=True, exist_ok=True)
     stamp = hashlib.sha256(f"{source!r} {seed} {shard_size}".encode()).hexdigest()[:16]
@@ -79,14 +109,18 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
     todo = [job for job in jobs if f"{job[0]:05d}" not in done]
     write = functools.partial(write_shard, source, pairs=pairs, truth=truth, seed=seed, stamp=stamp)
     with tqdm(total=sum(len(rows) for _, _, rows in todo), desc="download", unit="img") as bar:
-        for count in spread(write, todo, runtime, called=lambda job: f"download: shard {job[0]:05d}"):
+        for count in spread(
+            write, todo, runtime, called=lambda job: f"download: shard {job[0]:05d}"
+        ):
             bar.update(count)
     for folder in (pairs, truth):
         remove_parts(folder)
     for number, _, rows in jobs:
         if reason := flaw(pairs, truth, f"{number:05d}", rows=len(rows), stamp=stamp):
-            raise UserError(f"download: shard {number:05d} of {pairs} is not whole ({reason}), so nothing is put in "
-                            "place; run it again, this shard is then made anew")
+            raise UserError(
+                f"download: shard {number:05d} of {pairs} is not whole ({reason}), so nothing is "
+                "put in place; run it again, this shard is then made anew"
+            )
     classes = source.classes()
     write_json({"names": list(classes.names), "kinds": list(classes.kinds)}, truth / "classes.json")
     if text := source.licences():
@@ -96,10 +130,11 @@ def write_shards(source: Source, pairs: Path, truth: Path, *, shard_size: int, m
 
 
 def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> set[str]:
-    """Delete what a killed run left, shards of other rows, and those that are not whole; the names of the
-    shards that stay.
+    """Delete what a killed run left, shards of other rows, and those that are not whole; the names
+    of the shards that stay.
 
-    Without it a source whose listing changed between two runs would lose rows and have others twice.
+    Without it a source whose listing changed between two runs would lose rows and have others
+    twice.
     """
     done = set()
     for number, _, rows in jobs:
@@ -107,7 +142,9 @@ def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> 
             name = f"{number:05d}"
             if json.loads((pairs / f"{name}_stats.json").read_text()).get("source") == stamp:
                 if reason := flaw(pairs, truth, name, rows=len(rows), stamp=stamp):
-                    log.warning("shard %s of %s is not whole (%s): it is made again", name, pairs, reason)
+                    log.warning(
+                        "shard %s of %s is not whole (%s): it is made again", name, pairs, reason
+                    )
                 else:
                     done.add(name)
     for file in [*pairs.iterdir(), *truth.iterdir()]:
@@ -119,30 +156,49 @@ def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> 
 
 def summary(pairs: Path, min_success: float) -> dict[str, float]:
     """Counts over all committed shards; too few successes are an error."""
-    table = pa.concat_tables([pq.read_table(file, schema=PAIRS) for file in sorted(pairs.glob("*.parquet"))])
+    table = pa.concat_tables(
+        [pq.read_table(file, schema=PAIRS) for file in sorted(pairs.glob("*.parquet"))]
+    )
     status = Counter(table["status"].to_pylist())
     share = status["success"] / max(1, len(table))
     if not status["success"] or share < min_success:
-        reasons = Counter(f"{s}: {e}" for s, e in zip(table["status"].to_pylist(), table["error_message"].to_pylist())
-                          if s != "success")
+        reasons = Counter(
+            f"{s}: {e}"
+            for s, e in zip(table["status"].to_pylist(), table["error_message"].to_pylist())
+            if s != "success"
+        )
         listing = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
-        raise UserError(f"download: {status['success']} of {len(table)} rows succeeded, below download.min_success = "
-                        f"{min_success}: {listing}")
+        raise UserError(
+            f"download: {status['success']} of {len(table)} rows succeeded, below "
+            f"download.min_success = {min_success}: {listing}"
+        )
     return {"pairs": float(status["success"]), "download_success": share}
 
 
-def write_shard(source: Source, job: Job, *, pairs: Path, truth: Path, seed: int, stamp: str) -> int:
-    """One shard, its stats with the stamp of its source last; returns how many source rows it has."""
+def write_shard(
+    source: Source, job: Job, *, pairs: Path, truth: Path, seed: int, stamp: str
+) -> int:
+    """One shard, its stats with the stamp of its source last; returns how many source rows it
+    has."""
     number, split, rows = job
     name = f"{number:05d}"
     samples = source.samples(split, rows, seed=seed)
     keys = [f"{name}{i:04d}" for i in range(len(samples))]
     uids = [uid_of(s.url, s.caption) for s in samples]
-    with atomic_path(pairs / f"{name}.tar") as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with (
+        atomic_path(pairs / f"{name}.tar") as part,
+        tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
         for key, uid, sample in zip(keys, uids, samples, strict=True):
             if sample.jpeg is not None:
-                meta = {"uid": uid, "url": sample.url, "caption": sample.caption, "split": split,
-                        "width": sample.width, "height": sample.height}
+                meta = {
+                    "uid": uid,
+                    "url": sample.url,
+                    "caption": sample.caption,
+                    "split": split,
+                    "width": sample.width,
+                    "height": sample.height,
+                }
                 add(tar, f"{key}.jpg", sample.jpeg)
                 add(tar, f"{key}.txt", sample.caption.encode())
                 add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
@@ -150,9 +206,18 @@ def write_shard(source: Source, job: Job, *, pairs: Path, truth: Path, seed: int
     known = truth_table(samples, uids)
     write_table(known, truth / f"{name}.parquet")
     count = Counter(s.status for s in samples)
-    write_json({"count": len(samples), "successes": count["success"],
-                "failed_to_download": count["failed_to_download"], "failed_to_resize": count["failed_to_resize"],
-                "status_dict": dict(count), "known": len(known), "source": stamp}, pairs / f"{name}_stats.json")
+    write_json(
+        {
+            "count": len(samples),
+            "successes": count["success"],
+            "failed_to_download": count["failed_to_download"],
+            "failed_to_resize": count["failed_to_resize"],
+            "status_dict": dict(count),
+            "known": len(known),
+            "source": stamp,
+        },
+        pairs / f"{name}_stats.json",
+    )
     return len(samples)
 
 
@@ -165,22 +230,39 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def pairs_table(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[str]) -> pa.Table:
     """Schema PAIRS."""
-    rows = [{"uid": uid, "key": key, "url": s.url, "caption": s.caption, "split": s.split, "status": s.status,
-             "error_message": s.error, "sha256": hashlib.sha256(s.jpeg).hexdigest() if s.jpeg is not None else None,
-             "width": s.width or None, "height": s.height or None}
-            for uid, key, s in zip(uids, keys, samples, strict=True)]
+    rows = [
+        {
+            "uid": uid,
+            "key": key,
+            "url": s.url,
+            "caption": s.caption,
+            "split": s.split,
+            "status": s.status,
+            "error_message": s.error,
+            "sha256": hashlib.sha256(s.jpeg).hexdigest() if s.jpeg is not None else None,
+            "width": s.width or None,
+            "height": s.height or None,
+        }
+        for uid, key, s in zip(uids, keys, samples, strict=True)
+    ]
     return pa.Table.from_pylist(rows, schema=PAIRS)
 
 
 def truth_table(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
     """Schema TRUTH, rows with a known mask only."""
-    rows = [{"uid": uid, "concepts": list(s.concepts), "mask": encode_mask(s.mask)}
-            for uid, s in zip(uids, samples, strict=True) if s.mask is not None and s.jpeg is not None]
+    rows = [
+        {"uid": uid, "concepts": list(s.concepts), "mask": encode_mask(s.mask)}
+        for uid, s in zip(uids, samples, strict=True)
+        if s.mask is not None and s.jpeg is not None
+    ]
     return pa.Table.from_pylist(rows, schema=TRUTH)
 
 
-def read_images(pairs: Path, shard: str, uids: Collection[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
-    """(uid, uint8 [H, W, 3]) of the successful rows of a shard, in row order; nothing is unpacked to disk.
+def read_images(
+    pairs: Path, shard: str, uids: Collection[str] | None = None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(uid, uint8 [H, W, 3]) of the successful rows of a shard, in row order; nothing is unpacked
+    to disk.
 
     Args:
         pairs: folder of shards.
@@ -191,7 +273,10 @@ def read_images(pairs: Path, shard: str, uids: Collection[str] | None = None) ->
         UserError: naming shard and key of an image that is missing, changed or cannot be decoded.
     """
     table = read_shard(pairs, shard)
-    path, rows = pairs / f"{shard}.tar", table.select(["uid", "key", "status", "sha256"]).to_pylist()
+    path, rows = (
+        pairs / f"{shard}.tar",
+        table.select(["uid", "key", "status", "sha256"]).to_pylist(),
+    )
     with opened(path) as (tar, member):
         for row in rows:
             if row["status"] != "success" or (uids is not None and row["uid"] not in uids):
@@ -204,9 +289,14 @@ def read_images(pairs: Path, shard: str, uids: Collection[str] | None = None) ->
 
 
 def check_digest(data: bytes, sha256: str | None, path: Path, key: str) -> None:
-    """Raises UserError for a picture of the tar at `path` that is not the one that its shard's table has."""
+    """Raises UserError for a picture of the tar at `path` that is not the one that its shard's
+    table has.
+    """
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-        raise UserError(f"{path}: {key}.jpg is not the image that was downloaded (sha256 differs); {again(path.stem)}")
+        raise UserError(
+            f"{path}: {key}.jpg is not the image that was downloaded (sha256 differs); "
+            f"{again(path.stem)}"
+        )
 
 
 @contextlib.contextmanager
@@ -241,7 +331,9 @@ def decode(data: bytes, path: Path, key: str) -> np.ndarray:
 def encode_mask(mask: np.ndarray | None) -> bytes:
     """PNG bytes of [H, W] uint8 labels."""
     stream = io.BytesIO()
-    Image.fromarray(np.asarray(mask, np.uint8)).save(stream, "PNG", optimize=False, compress_level=6)
+    Image.fromarray(np.asarray(mask, np.uint8)).save(
+        stream, "PNG", optimize=False, compress_level=6
+    )
     return stream.getvalue()
 
 
@@ -254,8 +346,12 @@ def decode_mask(data: bytes) -> np.ndarray:
     try:
         mode, labels = images.mask(data)
     except images.Unreadable as error:
-        raise UserError(f"truth: a mask does not decode: {error}; run `dvc repro --force download`") from None
+        raise UserError(
+            f"truth: a mask does not decode: {error}; run `dvc repro --force download`"
+        ) from None
     if mode not in ("L", "P", "1"):
-        raise UserError(f"truth: a mask of mode {mode} where 8-bit class numbers are expected; run `dvc repro --force "
-                        "download`")  # fmt: skip
+        raise UserError(
+            f"truth: a mask of mode {mode} where 8-bit class numbers are expected; run `dvc repro "
+            "--force download`"
+        )
     return labels.astype(np.uint8)

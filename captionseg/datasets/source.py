@@ -25,7 +25,8 @@ class Sample:
         split: one of SPLITS.
         jpeg: the encoded image, None on failure; width and height of it.
         status: success, or one of the FAILED_ texts with `error` saying why.
-        concepts, mask: what is really there, where known: names, and [H, W] uint8 class numbers (255 ignored).
+        concepts, mask: what is really there, where known: names, and [H, W] uint8 class numbers
+            (255 ignored).
     """
 
     url: str
@@ -41,10 +42,11 @@ class Sample:
 
 
 class Source(Protocol):
-    """Where pairs come from. Pickled to the processes that make its samples, so it holds no open files.
+    """Where pairs come from. Pickled to the processes that make its samples, so it holds no open
+    files.
 
-    After `prepare` its repr says everything that its samples depend on beside the seed: a resumed run goes on from a
-    shard only if that is the same.
+    After `prepare` its repr says everything that its samples depend on beside the seed: a resumed
+    run goes on from a shard only if that is the same.
     """
 
     def prepare(self) -> None:
@@ -56,7 +58,9 @@ class Source(Protocol):
         ...
 
     def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
-        """Those rows of a split; the same row and seed give the same sample, whatever else is asked for."""
+        """Those rows of a split; the same row and seed give the same sample, whatever else is asked
+        for.
+        """
         ...
 
     def classes(self) -> ClassTable:

@@ -1,4 +1,6 @@
-"""The tables of img2dataset's shards and of their truth, read strictly: what is damaged is one line, never a null."""
+"""The tables of img2dataset's shards and of their truth, read strictly: what is damaged is one
+line, never a null.
+"""
 
 from __future__ import annotations
 
@@ -27,22 +29,30 @@ def shard_names(pairs: Path) -> list[str]:
     """Names of the committed shards, in order.
 
     Raises:
-        UserError: if there is none, one lacks a file or has it under another name, or a number is left out.
+        UserError: if there is none, one lacks a file or has it under another name, or a number is
+            left out.
     """
     found: dict[str, set[str]] = {}
     for path in sorted(Path(pairs).glob("[!.]*")):
         if shard := SHARD_FILE.fullmatch(path.name):
             if shard[2] not in ENDS:
-                raise UserError(f"{path}: its name should end in {shard[2].lower()}, in small letters; rename it")
+                raise UserError(
+                    f"{path}: its name should end in {shard[2].lower()}, in small letters; rename "
+                    "it"
+                )
             found.setdefault(shard[1], set()).add(shard[2])
     if not found:
         raise UserError(f"{pairs}: no finished shard; run `dvc repro download` first")
     for number, name in enumerate(sorted(found, key=int)):
         if int(name) != number:
-            raise UserError(f"{pairs}: shard {number:05d} is missing before {name}; run `dvc repro download`")
+            raise UserError(
+                f"{pairs}: shard {number:05d} is missing before {name}; run `dvc repro download`"
+            )
         if missing := [end for end in ENDS if end not in found[name]]:
-            raise UserError(f"{pairs / name}{missing[0]}: no such file, but others of the shard are there; "
-                            "run `dvc repro download`")
+            raise UserError(
+                f"{pairs / name}{missing[0]}: no such file, but others of the shard are there; "
+                "run `dvc repro download`"
+            )
     return sorted(found, key=int)
 
 
@@ -50,17 +60,22 @@ def read_shard(pairs: Path, shard: str) -> pa.Table:
     """All rows of a shard, failures too, schema PAIRS.
 
     Raises:
-        UserError: if columns are missing or of other types, or there are other rows than the shard's stats say.
+        UserError: if columns are missing or of other types, or there are other rows than the
+            shard's stats say.
     """
     path = pairs / f"{shard}.parquet"
     table = read_table(path, schema=PAIRS, todo=again(shard))
     stats = read_json(pairs / f"{shard}_stats.json", todo=again(shard))
     there = len(table), pc.sum(pc.equal(table["status"], "success")).as_py() or 0
     if there != (stats.get("count"), stats.get("successes")):
-        raise UserError(f"{path}: {there[0]} rows with {there[1]} successes, but {shard}_stats.json has "
-                        f"{stats.get('count')} with {stats.get('successes')}; {again(shard)}")
+        raise UserError(
+            f"{path}: {there[0]} rows with {there[1]} successes, but {shard}_stats.json has "
+            f"{stats.get('count')} with {stats.get('successes')}; {again(shard)}"
+        )
     if empty := [name for name in ("uid", "key", "split", "status") if table[name].null_count]:
-        raise UserError(f"{path}: {table[empty[0]].null_count} rows without {empty[0]}; {again(shard)}")
+        raise UserError(
+            f"{path}: {table[empty[0]].null_count} rows without {empty[0]}; {again(shard)}"
+        )
     return table
 
 
@@ -80,8 +95,10 @@ def read_pairs(pairs: Path) -> pa.Table:
         counts = whole["uid"].value_counts()
         twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")[0].as_py()
         where = whole.filter(pc.equal(whole["uid"], twice))["shard"].to_pylist()
-        raise UserError(f"{pairs}: uid {twice} is there {len(where)} times, in {', '.join(dict.fromkeys(where))}; a "
-                        "pair counts once, remove it from the source")
+        raise UserError(
+            f"{pairs}: uid {twice} is there {len(where)} times, in "
+            f"{', '.join(dict.fromkeys(where))}; a pair counts once, remove it from the source"
+        )
     return whole
 
 
@@ -102,7 +119,9 @@ def read_classes(truth: Path) -> ClassTable:
     found = read_json(path, todo=todo)
     with readable(path, todo):
         lists = [found["names"], found["kinds"]]
-        if not all(isinstance(part, list) and all(isinstance(one, str) for one in part) for part in lists):
+        if not all(
+            isinstance(part, list) and all(isinstance(one, str) for one in part) for part in lists
+        ):
             raise TypeError("names and kinds should be lists of words")
         if len(lists[0]) != len(lists[1]):
             raise ValueError(f"{len(lists[0])} names, but {len(lists[1])} kinds")

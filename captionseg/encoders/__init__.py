@@ -16,8 +16,17 @@ from captionseg.typed import Count, Device, Natural, Share
 
 ENCODERS = {"lite0_minilm": Lite0MiniLMParams, "open_clip": OpenClipParams}
 
-__all__ = ["ENCODERS", "Alignment", "AlignmentParams", "Encoder", "Features", "IndexParams", "TextSpace",
-           "load_encoder", "normalised"]
+__all__ = [
+    "ENCODERS",
+    "Alignment",
+    "AlignmentParams",
+    "Encoder",
+    "Features",
+    "IndexParams",
+    "TextSpace",
+    "load_encoder",
+    "normalised",
+]
 
 
 @dataclass(frozen=True)
@@ -29,15 +38,19 @@ class IndexParams:
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or fp16 of the image tower.
         backend: how neighbours are searched: exact (one matrix product) or faiss.
-        faiss_key: faiss factory string; null chooses by size (Flat under 100,000 rows, else HNSW32).
-        ef_search: candidates that a graph (HNSW) keeps in a search; 0 takes twice as many as are asked for.
-        nprobe: lists that are looked into (IVF); 0 takes a quarter of them, or more for many neighbours.
-        minimum_recall: share of the nearest rows that an index which is not exact has to find, on a sample; else the
-            stage fails.
+        faiss_key: faiss factory string; null chooses by size (Flat under 100,000 rows, else
+            HNSW32).
+        ef_search: candidates that a graph (HNSW) keeps in a search; 0 takes twice as many as are
+            asked for.
+        nprobe: lists that are looked into (IVF); 0 takes a quarter of them, or more for many
+            neighbours.
+        minimum_recall: share of the nearest rows that an index which is not exact has to find, on a
+            sample; else the stage fails.
         neighbours: how many similar images a row of neighbours.parquet holds.
-        caption_neighbours: how many captions that fit the image a row of caption_neighbours.parquet holds.
-        dense_width: principal components that dense features are reduced to; 0 keeps all channels, and an encoder that
-            is aligned with text already keeps them always.
+        caption_neighbours: how many captions that fit the image a row of caption_neighbours.parquet
+            holds.
+        dense_width: principal components that dense features are reduced to; 0 keeps all channels,
+            and an encoder that is aligned with text already keeps them always.
         dense_sample: images that the components are taken from.
     """
 

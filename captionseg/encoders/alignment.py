@@ -1,9 +1,10 @@
-"""Linear alignment of frozen image features with frozen text embeddings (LiT, Zhai et al. 2022), cross-fitted.
+"""Linear alignment of frozen image features with frozen text embeddings (LiT, Zhai et al. 2022),
+cross-fitted.
 
-One matrix maps image features into the text encoder's space. It is trained on the captions of the training split, so
-its similarity to an image's own caption is inflated, and deflated for every concept that the caption leaves out:
-exactly those that curation looks for. Hence `cross_fit`: the embedding of each training image comes from a matrix that
-never saw its caption.
+One matrix maps image features into the text encoder's space. It is trained on the captions of the
+training split, so its similarity to an image's own caption is inflated, and deflated for every
+concept that the caption leaves out: exactly those that curation looks for. Hence `cross_fit`: the
+embedding of each training image comes from a matrix that never saw its caption.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ class AlignmentParams:
     """Fields of `index.alignment`.
 
     Attributes:
-        folds: cross-fitting folds of the training split; 1 scores training images by a matrix that saw their captions.
+        folds: cross-fitting folds of the training split; 1 scores training images by a matrix that
+            saw their captions.
         epochs, batch, learning_rate, weight_decay, dropout: of AdamW with a one-cycle schedule.
         temperature: of the image-text softmax.
-        target_temperature: of the text-text softmax that softens the targets: equal captions share the mass.
+        target_temperature: of the text-text softmax that softens the targets: equal captions share
+            the mass.
     """
 
     folds: Count = 5
@@ -66,11 +69,16 @@ def fit(features: np.ndarray, text: np.ndarray, params: AlignmentParams, *, seed
     x = torch.from_numpy(((features - mean) / scale).astype(np.float32))
     t = torch.from_numpy(text.astype(np.float32))
     generator = torch.Generator().manual_seed(seed)
-    # MiniLM embeddings share a large mean; starting near zero lets every direction be learnt from the pairs.
+    # MiniLM embeddings share a large mean; starting near zero lets every direction be learnt from
+    # the pairs.
     weight = (0.01 * torch.randn(x.shape[1], t.shape[1], generator=generator)).requires_grad_()
     steps = max(1, len(x) // min(params.batch, len(x)))
-    optimiser = torch.optim.AdamW([weight], lr=params.learning_rate, weight_decay=params.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, params.learning_rate, total_steps=params.epochs * steps)
+    optimiser = torch.optim.AdamW(
+        [weight], lr=params.learning_rate, weight_decay=params.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, params.learning_rate, total_steps=params.epochs * steps
+    )
     keep = 1.0 - params.dropout
     for _ in range(params.epochs):
         order = torch.randperm(len(x), generator=generator)
@@ -85,8 +93,12 @@ def fit(features: np.ndarray, text: np.ndarray, params: AlignmentParams, *, seed
     return Alignment(mean.astype(np.float32), scale.astype(np.float32), weight.detach().numpy())
 
 
-def soft_contrastive(image: torch.Tensor, text: torch.Tensor, params: AlignmentParams) -> torch.Tensor:
-    """InfoNCE of [B, D] image and [B, D] text embeddings; captions that say the same share the target."""
+def soft_contrastive(
+    image: torch.Tensor, text: torch.Tensor, params: AlignmentParams
+) -> torch.Tensor:
+    """InfoNCE of [B, D] image and [B, D] text embeddings; captions that say the same share the
+    target.
+    """
     logits = F.normalize(image, dim=1) @ text.T / params.temperature
     target = (text @ text.T / params.target_temperature).softmax(1)
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
@@ -97,8 +109,9 @@ def folds_of(count: int, folds: int, *, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, 5]).permutation(np.arange(count) % folds).astype(np.int32)
 
 
-def cross_fit(features: np.ndarray, text: np.ndarray, fold: np.ndarray, params: AlignmentParams, *,
-              seed: int) -> np.ndarray:
+def cross_fit(
+    features: np.ndarray, text: np.ndarray, fold: np.ndarray, params: AlignmentParams, *, seed: int
+) -> np.ndarray:
     """[N, D] embeddings, each by the alignment that was trained on the other folds.
 
     Args:

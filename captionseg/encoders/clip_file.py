@@ -1,7 +1,9 @@
-"""What a file of CLIP's weights is: its tensors under open_clip's names, and what it, its name and its neighbours say.
+"""What a file of CLIP's weights is: its tensors under open_clip's names, and what it, its name and
+its neighbours say.
 
-A state dict does not hold the activation of its MLPs, nor the heads of its attention, nor by which mean and deviation
-pictures were normalised. Each decides what comes out, so it is read from whatever says it, and never guessed.
+A state dict does not hold the activation of its MLPs, nor the heads of its attention, nor by which
+mean and deviation pictures were normalised. Each decides what comes out, so it is read from
+whatever says it, and never guessed.
 """
 
 from __future__ import annotations
@@ -43,9 +45,12 @@ FROM_TRANSFORMERS = (
     (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
     (r"^vision_model\.encoder\.layers\.", "visual.transformer.resblocks."),
     (r"^visual_projection\.weight$", "visual.proj"),
-    (r"\.self_attn\.out_proj\.", ".attn.out_proj."), (r"\.layer_norm1\.", ".ln_1."), (r"\.layer_norm2\.", ".ln_2."),
-    (r"\.mlp\.fc1\.", ".mlp.c_fc."), (r"\.mlp\.fc2\.", ".mlp.c_proj."),
-)  # fmt: skip
+    (r"\.self_attn\.out_proj\.", ".attn.out_proj."),
+    (r"\.layer_norm1\.", ".ln_1."),
+    (r"\.layer_norm2\.", ".ln_2."),
+    (r"\.mlp\.fc1\.", ".mlp.c_fc."),
+    (r"\.mlp\.fc2\.", ".mlp.c_proj."),
+)
 
 
 class Said(NamedTuple):
@@ -71,8 +76,8 @@ class ClipFile:
         tensors: under open_clip's names.
         said: of its activation, by whatever says it; empty where nothing does.
         pixels: by which pictures are normalised; None where nothing says it.
-        config: {"model_cfg": ..} of open_clip or {"vision_config": .., "text_config": ..} of transformers that lies
-            beside it; empty where none does.
+        config: {"model_cfg": ..} of open_clip or {"vision_config": .., "text_config": ..} of
+            transformers that lies beside it; empty where none does.
     """
 
     path: Path
@@ -86,11 +91,13 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
     """Read a file of weights and what there is beside it.
 
     Args:
-        path: safetensors, tensors of torch, or TorchScript; open_clip's names, OpenAI's or those of transformers.
+        path: safetensors, tensors of torch, or TorchScript; open_clip's names, OpenAI's or those of
+            transformers.
         tag: what open_clip knows of the file, where it is one of its own.
 
     Raises:
-        UserError: for a file that cannot be read, see `read_weights`, or a config beside it that cannot.
+        UserError: for a file that cannot be read, see `read_weights`, or a config beside it that
+            cannot.
     """
     path = Path(path)
     tensors = read_weights(path)
@@ -114,15 +121,20 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
 def by_metadata(path: Path) -> list[Said]:
     """What the header of a safetensors file says."""
     given = {key.lower(): value.lower() for key, value in metadata(path).items()}
-    out = [Said(NAMES[given[key]], f"its metadata, {key}") for key in ("hidden_act", "activation", "act_layer")
-           if given.get(key) in NAMES]  # fmt: skip
+    out = [
+        Said(NAMES[given[key]], f"its metadata, {key}")
+        for key in ("hidden_act", "activation", "act_layer")
+        if given.get(key) in NAMES
+    ]
     if given.get("quick_gelu") in ("true", "false", "1", "0"):
         out.append(Said(given["quick_gelu"] in ("true", "1"), "its metadata, quick_gelu"))
     return out
 
 
 def by_name(path: Path) -> list[Said]:
-    """What the name of a file, or of its folder, says: OpenAI's and those of -quickgelu have QuickGELU."""
+    """What the name of a file, or of its folder, says: OpenAI's and those of -quickgelu have
+    QuickGELU.
+    """
     for name in (path.name, path.absolute().parent.name):
         if re.search(r"quick[-_]?gelu|(^|[^a-z])openai([^a-z]|$)", name.lower()):
             return [Said(True, f"the name {name}")]
@@ -144,7 +156,8 @@ def by_open_clip(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | N
 
 
 def by_transformers(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
-    """What the config.json of a CLIP of transformers says, with the preprocessor_config.json beside it.
+    """What the config.json of a CLIP of transformers says, with the preprocessor_config.json beside
+    it.
 
     Raises:
         UserError: for one that cannot be read, or another activation.
@@ -159,8 +172,8 @@ def by_transformers(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] 
     }  # theirs where the file does not say
     if len(acts) > 1 or not acts <= NAMES.keys():
         raise UserError(
-            f"{path}: hidden_act {' and '.join(sorted(acts))}: both towers must have quick_gelu, or both "
-            "gelu"
+            f"{path}: hidden_act {' and '.join(sorted(acts))}: both towers must have quick_gelu, "
+            "or both gelu"
         )
     other = folder / "preprocessor_config.json"
     pixels = pixels_in(other, read_config(other), "image_mean", "image_std")
@@ -220,9 +233,14 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of OpenAI or of transformers under open_clip's names; numbers that are no weights are left out."""
-    given = {name: tensor for name, tensor in tensors.items()
-             if name not in OPENAI and not name.endswith((".position_ids", "attn_mask"))}  # fmt: skip
+    """Tensors of OpenAI or of transformers under open_clip's names; numbers that are no weights are
+    left out.
+    """
+    given = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name not in OPENAI and not name.endswith((".position_ids", "attn_mask"))
+    }
     if "text_model.embeddings.token_embedding.weight" not in given:
         return given
     out, split = {}, {}
@@ -257,7 +275,8 @@ def agreed(file: ClipFile) -> bool | None:
     found = {said.quick: said.by for said in file.said}
     if len(found) == 2:
         raise UserError(
-            f"{file.path}: {found[True]} says {QUICK}, {found[False]} says {PLAIN}; one of them is wrong"
+            f"{file.path}: {found[True]} says {QUICK}, {found[False]} says {PLAIN}; one of them is "
+            "wrong"
         )
     return next(iter(found), None)
 
@@ -268,8 +287,8 @@ class Asked(NamedTuple):
     Attributes:
         choice: auto takes what the file says; else this is obeyed.
         quick: whether the model's name says QuickGELU.
-        twin: whether there is a model of the same shape with the other activation, so that the name alone decides
-            nothing: QuickGELU's, for a name that does not end with -quickgelu.
+        twin: whether there is a model of the same shape with the other activation, so that the name
+            alone decides nothing: QuickGELU's, for a name that does not end with -quickgelu.
         model: its name.
         where: dotted path of `choice`.
     """
@@ -302,13 +321,13 @@ def activation(file: ClipFile, asked: Asked) -> bool:
     found = agreed(file)
     if asked.quick and found is False:
         raise UserError(
-            f"{file.path}: {file.said[0].by} says {PLAIN}, but {asked.model} has {QUICK}; take the model "
-            f"without -quickgelu, or {asked.where}: quick_gelu"
+            f"{file.path}: {file.said[0].by} says {PLAIN}, but {asked.model} has {QUICK}; take the "
+            f"model without -quickgelu, or {asked.where}: quick_gelu"
         )
     if found is None and asked.twin and not asked.quick:
         raise UserError(
-            f"{file.path}: nothing says whether these weights were trained with {QUICK} (OpenAI, MetaCLIP, "
-            f"DFN) or {PLAIN} (LAION, DataComp); take {asked.twin}, or {asked.model} with {asked.where}: "
-            "gelu"
+            f"{file.path}: nothing says whether these weights were trained with {QUICK} (OpenAI, "
+            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); take {asked.twin}, or {asked.model} "
+            f"with {asked.where}: gelu"
         )
     return asked.quick if found is None else found

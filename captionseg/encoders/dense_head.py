@@ -1,4 +1,6 @@
-"""What is between dense features and the joint space, cell by cell: frozen in MaskCLIP, copied and trained in TCL."""
+"""What is between dense features and the joint space, cell by cell: frozen in MaskCLIP, copied and
+trained in TCL.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Standardise(nn.Module):
 
 
 class ValueBlock(nn.Module):
-    """A pre-norm transformer block in which every token attends to itself alone (MaskCLIP): its value, projected."""
+    """A pre-norm transformer block in which every token attends to itself alone (MaskCLIP): its
+    value, projected.
+    """
 
     def __init__(self, width: int, hidden: int, *, quick: bool = False) -> None:
         super().__init__()
@@ -63,12 +67,18 @@ class ValueBlock(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """Dense features [.., F] -> the joint space [.., D], not normalised: a block, a norm, a projection."""
+    """Dense features [.., F] -> the joint space [.., D], not normalised: a block, a norm, a
+    projection.
+    """
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config, width = config, config.width
-        self.block = ValueBlock(width, config.hidden, quick=config.quick) if config.hidden else Standardise(width)
+        self.block = (
+            ValueBlock(width, config.hidden, quick=config.quick)
+            if config.hidden
+            else Standardise(width)
+        )
         self.norm = nn.LayerNorm(width) if config.hidden else nn.Identity()
         self.weight = nn.Parameter(torch.eye(width, config.out))
 
@@ -82,7 +92,8 @@ class DenseHead(nn.Module):
 
 
 def of_alignment(mean: Tensor, scale: Tensor, weight: Tensor) -> DenseHead:
-    """The head of an encoder that is not in the space of texts: its alignment, [F], [F] and [F, D]."""
+    """The head of an encoder that is not in the space of texts: its alignment, [F], [F] and [F,
+    D]."""
     head = DenseHead(HeadConfig(weight.shape[0], weight.shape[1]))
     head.load_state_dict({"block.mean": mean, "block.scale": scale, "weight": weight})
     return head.requires_grad_(False)
@@ -105,8 +116,10 @@ def of_vit(visual: Any) -> DenseHead:
     act = next(m for m in last.mlp.children() if not isinstance(m, nn.Linear))
     quick = type(act).__name__ == "QuickGELU"
     if not quick and not isinstance(act, nn.GELU):
-        raise UserError(f"index.open_clip.model: its MLPs have {type(act).__name__}, of which there is no copy; take a "
-                        "ViT with GELU or QuickGELU")
+        raise UserError(
+            f"index.open_clip.model: its MLPs have {type(act).__name__}, of which there is no "
+            "copy; take a ViT with GELU or QuickGELU"
+        )
     width = linear[0].in_features
     weight = torch.eye(width) if visual.proj is None else visual.proj
     head = DenseHead(HeadConfig(width, weight.shape[1], linear[0].out_features, quick))
@@ -118,8 +131,13 @@ def of_vit(visual: Any) -> DenseHead:
     block.value.weight.copy_(last.attn.in_proj_weight[2 * width :])
     block.value.bias.copy_(last.attn.in_proj_bias[2 * width :])
     block.fc1.load_state_dict(linear[0].state_dict())
-    for own, given, scale in ((block.proj, last.attn.out_proj, last.ls_1), (block.fc2, linear[1], last.ls_2)):
-        gamma = getattr(scale, "gamma", torch.ones_like(given.bias))  # a scale of the branch, where the model has one
+    for own, given, scale in (
+        (block.proj, last.attn.out_proj, last.ls_1),
+        (block.fc2, linear[1], last.ls_2),
+    ):
+        gamma = getattr(
+            scale, "gamma", torch.ones_like(given.bias)
+        )  # a scale of the branch, where the model has one
         own.weight.copy_(gamma[:, None] * given.weight)
         own.bias.copy_(gamma * given.bias)
     return head.requires_grad_(False)

@@ -32,8 +32,8 @@ class Encoder(Protocol):
     """A frozen image-text encoder.
 
     Attributes:
-        aligned: True where pooled and dense features are already in the space of `text` (CLIP); False where an
-            Alignment has to be trained on captions (LiT).
+        aligned: True where pooled and dense features are already in the space of `text` (CLIP);
+            False where an Alignment has to be trained on captions (LiT).
         batch: how many images to give to `features` at once.
         fine: how many of the last channels of dense a reduction leaves as they are.
     """
@@ -57,11 +57,14 @@ class Encoder(Protocol):
         ...
 
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """pooled [B, P] and dense [B, h, w, F] of float pixels [B, 3, H, W] in 0..255; gradients reach the pixels."""
+        """pooled [B, P] and dense [B, h, w, F] of float pixels [B, 3, H, W] in 0..255; gradients
+        reach the pixels.
+        """
         ...
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
-        """Features of uint8 images [H, W, 3] of any size; each is squashed to the encoder's square."""
+        """Features of uint8 images [H, W, 3] of any size; each is squashed to the encoder's
+        square."""
         ...
 
     def text(self, texts: Sequence[str]) -> np.ndarray:

@@ -1,7 +1,9 @@
-"""The default encoder: ImageNet EfficientNet-Lite0 and MiniLM, both from PyPI packages, both frozen.
+"""The default encoder: ImageNet EfficientNet-Lite0 and MiniLM, both from PyPI packages, both
+frozen.
 
-They share no space: `captionseg.encoders.alignment` joins them by a linear map trained on the captions (LiT, Zhai et
-al. 2022). It stands in for CLIP where no hub can be reached, and runs at tens of images a second on two cores.
+They share no space: `captionseg.encoders.alignment` joins them by a linear map trained on the
+captions (LiT, Zhai et al. 2022). It stands in for CLIP where no hub can be reached, and runs at
+tens of images a second on two cores.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ IMAGE_BLOCKS = 112  # channels of the last block at stride 16 before the last st
 
 
 class Lite0MiniLM:
-    """EfficientNet-Lite0 at output stride 16 (dilated last stage) and MiniLM-L6 with mean pooling."""
+    """EfficientNet-Lite0 at output stride 16 (dilated last stage) and MiniLM-L6 with mean
+    pooling."""
 
     aligned = False
     fine = IMAGE_BLOCKS
@@ -47,8 +50,11 @@ class Lite0MiniLM:
 
     @functools.cached_property
     def image_tower(self) -> nn.Module:
-        """Loaded with the first picture: whoever asks for texts alone is spared seconds of imports."""
-        with torch.inference_mode(False):  # whoever asks first: gradients go through these weights later
+        """Loaded with the first picture: whoever asks for texts alone is spared seconds of
+        imports."""
+        with torch.inference_mode(
+            False
+        ):  # whoever asks first: gradients go through these weights later
             return self.runtime.prepare(load_image_tower()).requires_grad_(False)
 
     @functools.cached_property
@@ -58,19 +64,25 @@ class Lite0MiniLM:
             return load_text_tower().to(self.runtime.device).eval().requires_grad_(False)
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
-        """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half, and its maximum.
+        """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half,
+        and its maximum.
 
-        The descriptor joins the mean over all with medians over the upper and lower half: the mean finds images
-        with the same object, the medians those with the same ground and sky. dense: the head map (1280-d, usually
-        reduced) and the last block before the last stage (112-d), which is finer, both at stride 16.
+        The descriptor joins the mean over all with medians over the upper and lower half: the mean
+        finds images with the same object, the medians those with the same ground and sky. dense:
+        the head map (1280-d, usually reduced) and the last block before the last stage (112-d),
+        which is finer, both at stride 16.
         """
-        pixels = self.runtime.to(torch.from_numpy(np.stack([squash(image, self.size) for image in images])))
+        pixels = self.runtime.to(
+            torch.from_numpy(np.stack([squash(image, self.size) for image in images]))
+        )
         with torch.inference_mode(), self.runtime.autocast():
             block, head = self.image_tower(pixels.permute(0, 3, 1, 2))
         head = head.float()
         mean, upper, lower, highest = parts(head)
         medians = torch.cat([h.median(2).values for h in halves(head)], 1).cpu().numpy()
-        descriptor = np.concatenate([normalised(mean.cpu().numpy()), normalised(medians)], 1) / np.sqrt(2.0)
+        descriptor = np.concatenate(
+            [normalised(mean.cpu().numpy()), normalised(medians)], 1
+        ) / np.sqrt(2.0)
         dense = torch.cat([head, block.float()], 1).permute(0, 2, 3, 1).cpu().numpy()
         pooled = torch.cat([mean, upper, lower, highest], 1).cpu().numpy()
         return Features(pooled, descriptor.astype(np.float32), dense)
@@ -78,11 +90,15 @@ class Lite0MiniLM:
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder."""
         block, head = self.image_tower(pixels)
-        return torch.cat(parts(head.float()), 1), torch.cat([head, block], 1).permute(0, 2, 3, 1).float()
+        return torch.cat(parts(head.float()), 1), torch.cat([head, block], 1).permute(
+            0, 2, 3, 1
+        ).float()
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder; D = 384. Equal texts are encoded once."""
-        unique = sorted(set(texts), key=lambda t: (len(t), t))  # batches of like length waste no padding
+        unique = sorted(
+            set(texts), key=lambda t: (len(t), t)
+        )  # batches of like length waste no padding
         rows = []
         with together():
             for start in range(0, len(unique), TEXT_BATCH):
@@ -101,7 +117,9 @@ def halves(head: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def parts(head: Tensor) -> tuple[Tensor, ...]:
-    """Means over all, the upper and the lower half of a map [B, C, h, w], and its maximum; [B, C] each."""
+    """Means over all, the upper and the lower half of a map [B, C, h, w], and its maximum; [B, C]
+    each.
+    """
     return (head.flatten(2).mean(2), *(h.mean(2) for h in halves(head)), head.flatten(2).amax(2))
 
 
@@ -125,7 +143,8 @@ class _ImageTower(nn.Module):
 
 
 def load_image_tower() -> nn.Module:
-    """EfficientNet-Lite0 with the packaged ImageNet weights, which name the same tensors in the same order.
+    """EfficientNet-Lite0 with the packaged ImageNet weights, which name the same tensors in the
+    same order.
 
     Raises:
         UserError: if the weights do not fit.
@@ -138,7 +157,8 @@ def load_image_tower() -> nn.Module:
 
 
 def image_weights(net: nn.Module) -> dict[str, Tensor]:
-    """The packaged weights under the names of timm's tf_efficientnet_lite0, with or without its classifier.
+    """The packaged weights under the names of timm's tf_efficientnet_lite0, with or without its
+    classifier.
 
     Raises:
         UserError: if they do not fit.
@@ -148,19 +168,26 @@ def image_weights(net: nn.Module) -> dict[str, Tensor]:
     own = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
     values = [v for k, v in given.items() if not k.endswith("num_batches_tracked")][: len(own)]
     if [v.shape for v in own.values()] != [v.shape for v in values]:
-        raise UserError(f"{path}: not the EfficientNet-Lite0 weights that are expected; reinstall requirements.lock")
+        raise UserError(
+            f"{path}: not the EfficientNet-Lite0 weights that are expected; reinstall "
+            "requirements.lock"
+        )
     found = dict(zip(own, values, strict=True))
     check_finite(found, path)
     return found
 
 
 def folded(module: nn.Module) -> nn.Module:
-    """The module, in evaluation mode, with each batch norm folded into the convolution before it: a third faster."""
+    """The module, in evaluation mode, with each batch norm folded into the convolution before it: a
+    third faster.
+    """
     before: tuple[str, nn.Module] = ("", module)
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d) and isinstance(before[1], nn.Conv2d):
             setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            setattr(module, name, getattr(child, "act", nn.Identity()))  # timm's norms end with the activation
+            setattr(
+                module, name, getattr(child, "act", nn.Identity())
+            )  # timm's norms end with the activation
         else:
             folded(child)
         before = (name, child)
@@ -179,8 +206,10 @@ def load_text_tower() -> BertTower:
         config = json.loads((folder / "config.json").read_text())
         return BertTower(load_file(folder / "model.safetensors"), config, encode)
     except Exception as error:  # tokenizers raises nothing narrower
-        raise UserError(f"{folder}: not the MiniLM weights that are expected ({one_line(error)}); reinstall "
-                        "requirements.lock") from None
+        raise UserError(
+            f"{folder}: not the MiniLM weights that are expected ({one_line(error)}); reinstall "
+            "requirements.lock"
+        ) from None
 
 
 @dataclass(frozen=True)

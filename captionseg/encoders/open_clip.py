@@ -1,4 +1,6 @@
-"""Any model of open_clip, as a frozen encoder; `pretrained` is a tag of the hub or the path of a checkpoint."""
+"""Any model of open_clip, as a frozen encoder; `pretrained` is a tag of the hub or the path of a
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -26,23 +28,37 @@ Dense = Literal["joint", "tokens"]
 
 
 class OpenClip:
-    """CLIP's joint space: pooled is the image embedding, dense the patches in the same space by MaskCLIP's way.
+    """CLIP's joint space: pooled is the image embedding, dense the patches in the same space by
+    MaskCLIP's way.
 
-    In the last block every patch attends to itself alone (Zhou et al. 2022): its value, through the output projection,
-    with the residual and the MLP kept. With attention, patches gather what the whole picture shows.
+    In the last block every patch attends to itself alone (Zhou et al. 2022): its value, through the
+    output projection, with the residual and the MLP kept. With attention, patches gather what the
+    whole picture shows.
     """
 
     aligned = True
     fine = 0
 
-    def __init__(self, model: Any, tokenizer: Any, size: int, batch: int, runtime: Runtime, *,
-                 dense: Dense = "joint") -> None:  # fmt: skip
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        size: int,
+        batch: int,
+        runtime: Runtime,
+        *,
+        dense: Dense = "joint",
+    ) -> None:
         self.model: Any = runtime.prepare(model).requires_grad_(False)
         self.tokenizer, self.dense = tokenizer, dense
         self.size, self.batch, self.runtime = size, batch, runtime
         visual = model.visual
-        self.mean = runtime.to(torch.tensor(visual.image_mean or (0.48145466, 0.4578275, 0.40821073)))
-        self.std = runtime.to(torch.tensor(visual.image_std or (0.26862954, 0.26130258, 0.27577711)))
+        self.mean = runtime.to(
+            torch.tensor(visual.image_mean or (0.48145466, 0.4578275, 0.40821073))
+        )
+        self.std = runtime.to(
+            torch.tensor(visual.image_std or (0.26862954, 0.26130258, 0.27577711))
+        )
         # A copy: what is trained from it, and moved, is not the tower's.
         self.head = of_vit(visual) if dense == "tokens" else of_joint(int(visual.output_dim))
         joint = dense == "joint" and dense_form(visual) == "vit"
@@ -54,8 +70,12 @@ class OpenClip:
         return ClipTower(self.model, self.tokenizer)
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
-        """See Encoder. P = R = D, the joint space; so is F, or it is the width of the tower's tokens."""
-        pixels = self.runtime.to(torch.from_numpy(np.stack([squash(image, self.size) for image in images])).float())
+        """See Encoder. P = R = D, the joint space; so is F, or it is the width of the tower's
+        tokens.
+        """
+        pixels = self.runtime.to(
+            torch.from_numpy(np.stack([squash(image, self.size) for image in images])).float()
+        )
         with torch.inference_mode(), self.runtime.autocast():
             pooled, dense = self.towers(pixels.permute(0, 3, 1, 2))
         image = normalised(pooled.float().cpu().numpy())
@@ -82,7 +102,9 @@ class OpenClip:
 
 
 def dense_form(visual: Any) -> str:
-    """vit or resnet: how the dense features of a tower come into the joint space; empty where none is known."""
+    """vit or resnet: how the dense features of a tower come into the joint space; empty where none
+    is known.
+    """
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is not None and len(blocks) > 1 and getattr(visual, "attn_pool", None) is None:
         return "vit" if hasattr(blocks[-1].attn, "in_proj_weight") else ""
@@ -90,16 +112,22 @@ def dense_form(visual: Any) -> str:
 
 
 def sized(visual: Any, size: Sequence[int]) -> Any:
-    """The tower for pictures of another size: its positions bicubically resized, every other weight the same.
+    """The tower for pictures of another size: its positions bicubically resized, every other weight
+    the same.
 
     Raises:
-        UserError: for a tower whose positions are elsewhere, and pictures of another size than its own.
+        UserError: for a tower whose positions are elsewhere, and pictures of another size than its
+            own.
     """
     if dense_form(visual) != "vit":
-        own = visual.image_size if isinstance(visual.image_size, tuple) else (visual.image_size,) * 2
+        own = (
+            visual.image_size if isinstance(visual.image_size, tuple) else (visual.image_size,) * 2
+        )
         if tuple(size) != own:
-            raise UserError(f"index.open_clip.model: this tower sees pictures of {own[0]} x {own[1]} pixels alone, not "
-                            f"{size[0]} x {size[1]}; take a ViT")
+            raise UserError(
+                f"index.open_clip.model: this tower sees pictures of {own[0]} x {own[1]} pixels "
+                f"alone, not {size[0]} x {size[1]}; take a ViT"
+            )
         return visual
     positions = visual.positional_embedding
     grid = tuple(side // patch for side, patch in zip(size, visual.patch_size, strict=True))
@@ -115,7 +143,8 @@ def sized(visual: Any, size: Sequence[int]) -> Any:
 
 
 def both(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Image embeddings [B, D], and maps [B, h, w, F]: what goes into the last block of a ViT, for `of_vit`.
+    """Image embeddings [B, D], and maps [B, h, w, F]: what goes into the last block of a ViT, for
+    `of_vit`.
 
     Of a ResNet, its last maps by the values of its attention pooling, which lie in the joint space.
     """
@@ -134,16 +163,16 @@ class OpenClipParams:
 
     Attributes:
         model: name as open_clip lists it, such as ViT-B-16 or ViT-B-16-quickgelu.
-        pretrained: tag of the hub (a download), or the path of a checkpoint file, of which tensors are read and nothing
-            is run: safetensors, a file of torch, OpenAI's TorchScript.
+        pretrained: tag of the hub (a download), or the path of a checkpoint file, of which tensors
+            are read and nothing is run: safetensors, a file of torch, OpenAI's TorchScript.
         size: side of the square input; None takes the model's own.
         batch: images at once.
-        dense: joint features are in the joint space; tokens are those before the last block of a ViT, of which TCL and
-            CoDe train a copy.
-        activation: of the MLPs. auto takes what the tag or the file says, and refuses a file that says nothing where
-            open_clip has both models, NAME and NAME-quickgelu.
-        normalise: mean and deviation of pixels. auto takes those of the tag or the file, then those of the tags of the
-            model, if all have the same; none is 0 and 1.
+        dense: joint features are in the joint space; tokens are those before the last block of a
+            ViT, of which TCL and CoDe train a copy.
+        activation: of the MLPs. auto takes what the tag or the file says, and refuses a file that
+            says nothing where open_clip has both models, NAME and NAME-quickgelu.
+        normalise: mean and deviation of pixels. auto takes those of the tag or the file, then those
+            of the tags of the model, if all have the same; none is 0 and 1.
     """
 
     model: str = "ViT-B-16"
@@ -158,7 +187,8 @@ class OpenClipParams:
         """The encoder on a device.
 
         Raises:
-            UserError: for a model or tag that open_clip does not know, or a checkpoint that does not fit.
+            UserError: for a model or tag that open_clip does not know, or a checkpoint that does
+                not fit.
         """
         import open_clip
 
@@ -166,11 +196,16 @@ class OpenClipParams:
 
         model = open_clip_weights.load(self)
         if not dense_form(model.visual):
-            raise UserError(f"index.open_clip.model: {self.model} has no dense features in its joint space; take a ViT "
-                            "of OpenAI's form (ViT-B-16) or a ResNet with attention pooling (RN50)")
+            raise UserError(
+                f"index.open_clip.model: {self.model} has no dense features in its joint space; "
+                "take a ViT of OpenAI's form (ViT-B-16) or a ResNet with attention pooling (RN50)"
+            )
         if self.dense == "tokens" and dense_form(model.visual) != "vit":
-            raise UserError(f"index.open_clip.dense: {self.model} is no ViT, so it has no tokens; take joint")
+            raise UserError(
+                f"index.open_clip.dense: {self.model} is no ViT, so it has no tokens; take joint"
+            )
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side
-        return OpenClip(model, open_clip.get_tokenizer(self.model), side, self.batch, runtime,
-                        dense=self.dense)
+        return OpenClip(
+            model, open_clip.get_tokenizer(self.model), side, self.batch, runtime, dense=self.dense
+        )

@@ -1,4 +1,6 @@
-"""A model of open_clip with the weights of a tag or of a file, as they were trained: activation, positions, pixels."""
+"""A model of open_clip with the weights of a tag or of a file, as they were trained: activation,
+positions, pixels.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +31,34 @@ if TYPE_CHECKING:
 
 WHERE = "index.open_clip"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-PIXELS = {"openai": Pixels(*OPENAI_PIXELS), "inception": Pixels((0.5,) * 3, (0.5,) * 3),
-          "imagenet": Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-          "none": Pixels((0.0,) * 3, (1.0,) * 3)}  # fmt: skip
-FREE = ("patch_dropout", "image_size", "timm_model_pretrained", "hf_model_pretrained", "timm_drop", "timm_drop_path",
-        "output_tokens", "hf_tokenizer_name", "tokenizer_kwargs")  # fmt: skip
-"""Fields of open_clip's configs that a model in use does not depend on, or that are checked elsewhere."""
+PIXELS = {
+    "openai": Pixels(*OPENAI_PIXELS),
+    "inception": Pixels((0.5,) * 3, (0.5,) * 3),
+    "imagenet": Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "none": Pixels((0.0,) * 3, (1.0,) * 3),
+}
+FREE = (
+    "patch_dropout",
+    "image_size",
+    "timm_model_pretrained",
+    "hf_model_pretrained",
+    "timm_drop",
+    "timm_drop_path",
+    "output_tokens",
+    "hf_tokenizer_name",
+    "tokenizer_kwargs",
+)
+"""Fields of open_clip's configs that a model in use does not depend on, or that are checked
+elsewhere.
+"""
 
 
 def load(params: OpenClipParams) -> Any:
     """The model that the params name, on the CPU.
 
     Raises:
-        UserError: for a model or tag that open_clip does not know, a file that does not fit, or one that does not say
-            what decides its results.
+        UserError: for a model or tag that open_clip does not know, a file that does not fit, or one
+            that does not say what decides its results.
     """
     import open_clip
 
@@ -59,10 +75,16 @@ def load(params: OpenClipParams) -> Any:
     twin, named = f"{params.model}-quickgelu", bool(config.get("quick_gelu", False))
     if params.activation == "gelu" and params.model.endswith("-quickgelu"):
         raise UserError(
-            f"{WHERE}: model {params.model} and activation: gelu contradict each other; leave one out"
+            f"{WHERE}: model {params.model} and activation: gelu contradict each other; leave one "
+            "out"
         )
-    asked = Asked(params.activation, named, twin if twin in open_clip.list_models() else "", params.model,
-                  f"{WHERE}.activation")  # fmt: skip
+    asked = Asked(
+        params.activation,
+        named,
+        twin if twin in open_clip.list_models() else "",
+        params.model,
+        f"{WHERE}.activation",
+    )
     path, tag, downloaded = source(params)
     if tag is not None and not asked.twin:
         tag = {
@@ -95,7 +117,8 @@ def opened(path: Path, tag: Mapping[str, Any] | None, model: str) -> ClipFile:
 
 
 def source(params: OpenClipParams) -> tuple[Path, Mapping[str, Any] | None, bool]:
-    """The file of the weights; what open_clip knows of it; and whether it was downloaded, for a tag.
+    """The file of the weights; what open_clip knows of it; and whether it was downloaded, for a
+    tag.
 
     Raises:
         UserError: for a tag or a file that is not there.
@@ -126,10 +149,11 @@ def source(params: OpenClipParams) -> tuple[Path, Mapping[str, Any] | None, bool
 
 
 def known(path: Path, model: str) -> Mapping[str, Any] | None:
-    """What open_clip knows of a file by the name under which it is released, or its place in the hub's cache.
+    """What open_clip knows of a file by the name under which it is released, or its place in the
+    hub's cache.
 
-    Names of OpenAI's files are their models' names, which anybody's files may have; those say by themselves what they
-    are.
+    Names of OpenAI's files are their models' names, which anybody's files may have; those say by
+    themselves what they are.
     """
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
@@ -169,8 +193,9 @@ def normalisation(
     found = {pixels_of(tag) for tag in tags if bool(tag.get("quick_gelu")) == quick}
     if len(found) > 1:
         raise UserError(
-            f"{file.path}: nothing says by which mean and deviation its pictures were normalised, and "
-            f"released weights of {params.model} differ; set {WHERE}.normalise: {' or '.join(PIXELS)}"
+            f"{file.path}: nothing says by which mean and deviation its pictures were normalised, "
+            f"and released weights of {params.model} differ; set {WHERE}.normalise: "
+            f"{' or '.join(PIXELS)}"
         )
     return found.pop() if found else PIXELS["openai"]
 
@@ -187,8 +212,12 @@ def empty(params: OpenClipParams, quick: bool, pixels: Pixels) -> Any:
     try:
         with quiet():
             model: Any = open_clip.create_model(
-                params.model, pretrained_text=False, quick_gelu=quick, force_image_size=params.size,
-                force_preprocess_cfg={"mean": pixels.mean, "std": pixels.std})  # fmt: skip
+                params.model,
+                pretrained_text=False,
+                quick_gelu=quick,
+                force_image_size=params.size,
+                force_preprocess_cfg={"mean": pixels.mean, "std": pixels.std},
+            )
     except Exception as error:  # whatever a model of others may raise
         raise UserError(
             f"{WHERE}: open_clip cannot build {params.model}: {one_line(error)}"
@@ -196,7 +225,8 @@ def empty(params: OpenClipParams, quick: bool, pixels: Pixels) -> Any:
     patch = getattr(model.visual, "patch_size", None)
     if params.size and patch and any(params.size % side for side in patch):
         raise UserError(
-            f"{WHERE}.size: {params.size} is no multiple of {patch[0]} pixels, a patch of {params.model}"
+            f"{WHERE}.size: {params.size} is no multiple of {patch[0]} pixels, a patch of "
+            f"{params.model}"
         )
     return model
 
@@ -217,7 +247,8 @@ def quiet() -> Iterator[None]:
 
 
 def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
-    """Refuse a file whose config describes another model: what no tensor's shape tells, such as the number of heads.
+    """Refuse a file whose config describes another model: what no tensor's shape tells, such as the
+    number of heads.
 
     Raises:
         UserError: that says what differs.
@@ -229,13 +260,14 @@ def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
     )
     if wrong := next(((name, a, b) for name, a, b in theirs if a != b), None):
         raise UserError(
-            f"{file.path}: the config beside it says {wrong[0]}: {wrong[1]}, but the model that is named has "
-            f"{wrong[2]}; name the model that this file is of"
+            f"{file.path}: the config beside it says {wrong[0]}: {wrong[1]}, but the model that is "
+            f"named has {wrong[2]}; name the model that this file is of"
         )
 
 
 def compared(theirs: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """(field, theirs, ours) of two configs of open_clip, with the defaults of what they leave out."""
+    """(field, theirs, ours) of two configs of open_clip, with the defaults of what they leave
+    out."""
     from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
     for part, fields in (("vision_cfg", CLIPVisionCfg), ("text_cfg", CLIPTextCfg)):
@@ -297,8 +329,8 @@ def fitted(file: ClipFile, model: Any, params: OpenClipParams) -> dict[str, Tens
         )
     if side**2 + 1 != len(found) or found.shape[1] != own.shape[1]:
         raise UserError(
-            f"{file.path} does not load into {params.model}: {name} is {list(found.shape)}, expected "
-            f"{list(own.shape)}"
+            f"{file.path} does not load into {params.model}: {name} is {list(found.shape)}, "
+            f"expected {list(own.shape)}"
         )
     resize_pos_embed(given, model)
     return given

@@ -1,4 +1,6 @@
-"""Principal components of dense features, so that a corpus of dense maps stays small enough to keep."""
+"""Principal components of dense features, so that a corpus of dense maps stays small enough to
+keep.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ FILE = "reduction.safetensors"
 
 @dataclass(frozen=True)
 class Reduction:
-    """[.., F] -> [.., K + F - P]: the first P channels by their K largest principal components, the rest as they are.
+    """[.., F] -> [.., K + F - P]: the first P channels by their K largest principal components, the
+    rest as they are.
 
     Attributes:
         mean: [P], basis: [P, K], columns by decreasing variance.
@@ -33,7 +36,8 @@ class Reduction:
 
     def __call__(self, dense: np.ndarray) -> np.ndarray:
         """Reduce dense features; float32."""
-        # By torch, which the encoder runs on: BLAS threads of numpy's beside those of torch would fight for the cores.
+        # By torch, which the encoder runs on: BLAS threads of numpy's beside those of torch would
+        # fight for the cores.
         return self.reduced(torch.from_numpy(np.asarray(dense, np.float32))).numpy()
 
     def reduced(self, dense: Tensor) -> Tensor:
@@ -44,10 +48,14 @@ class Reduction:
 
     @staticmethod
     def fit(cells: np.ndarray, width: int) -> Reduction:
-        """The `width` largest principal components of [n, P] features, each with its largest entry positive."""
+        """The `width` largest principal components of [n, P] features, each with its largest entry
+        positive.
+        """
         mean = cells.mean(0, dtype=np.float64)
         centred = (cells - mean).astype(np.float32)
-        with threadpool_limits(1):  # sums depend on how many share them, and all dense features on these
+        with threadpool_limits(
+            1
+        ):  # sums depend on how many share them, and all dense features on these
             _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
         basis = vectors[:, ::-1][:, : min(width, cells.shape[1])]
         basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
@@ -75,7 +83,12 @@ class ReducedEncoder:
 
     def __init__(self, encoder: Encoder, reduction: Reduction) -> None:
         self.encoder, self.reduction = encoder, reduction
-        self.aligned, self.batch, self.fine, self.head = encoder.aligned, encoder.batch, encoder.fine, None
+        self.aligned, self.batch, self.fine, self.head = (
+            encoder.aligned,
+            encoder.batch,
+            encoder.fine,
+            None,
+        )
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
         """See Encoder."""
@@ -97,8 +110,11 @@ class ReducedEncoder:
         return pooled, self.reduction.reduced(dense)
 
 
-def fit_reduction(encoder: Encoder, images: Sequence[np.ndarray], width: int, *, cells: int = 20_000) -> Reduction:
-    """The reduction of an encoder's dense features from a sample of images; channels after `-encoder.fine` are kept.
+def fit_reduction(
+    encoder: Encoder, images: Sequence[np.ndarray], width: int, *, cells: int = 20_000
+) -> Reduction:
+    """The reduction of an encoder's dense features from a sample of images; channels after
+    `-encoder.fine` are kept.
 
     Args:
         encoder: not reduced yet.

@@ -35,7 +35,9 @@ class Live:
         image: its pooled features -> the joint space; None where they lie in it.
     """
 
-    def __init__(self, towers: Callable[[Tensor], tuple[Tensor, Tensor]], image: DenseHead | None) -> None:
+    def __init__(
+        self, towers: Callable[[Tensor], tuple[Tensor, Tensor]], image: DenseHead | None
+    ) -> None:
         self.towers, self.image = towers, image
 
     def dense(self, image: Tensor) -> Tensor:
@@ -88,17 +90,27 @@ class TextSpace:
     def head(self) -> DenseHead:
         """What `project_dense` does before it normalises, as a module."""
         if self.dense:
-            return of_alignment(*(torch.from_numpy(a) for a in (self.dense.mean, self.dense.scale, self.dense.weight)))
-        assert self.encoder.head is not None, "an encoder that is not aligned has its alignment in `dense`"
+            return of_alignment(
+                *(
+                    torch.from_numpy(a)
+                    for a in (self.dense.mean, self.dense.scale, self.dense.weight)
+                )
+            )
+        assert self.encoder.head is not None, (
+            "an encoder that is not aligned has its alignment in `dense`"
+        )
         return self.encoder.head
 
     def live(self) -> Live:
         """The encoder's picture side in torch, as models that read pixels take it."""
-        image = self.image and of_alignment(*(torch.from_numpy(a) for a in dataclasses.astuple(self.image)))
+        image = self.image and of_alignment(
+            *(torch.from_numpy(a) for a in dataclasses.astuple(self.image))
+        )
         return Live(self.encoder.towers, image)
 
     def save(self, folder: Path, *, encoder: str, params: dict, precision: str) -> None:
-        """encoder.json and alignment.safetensors: with the reduction, all that `load` needs to build the space again.
+        """encoder.json and alignment.safetensors: with the reduction, all that `load` needs to
+        build the space again.
 
         Args:
             folder: made if it is not there.
@@ -107,10 +119,15 @@ class TextSpace:
             precision: that the image tower ran in.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_json({"encoder": encoder, "params": params, "precision": precision}, folder / "encoder.json")
-        tensors = {f"{head}.{name}": np.ascontiguousarray(value)
-                   for head, alignment in (("image", self.image), ("dense", self.dense)) if alignment
-                   for name, value in dataclasses.asdict(alignment).items()}
+        write_json(
+            {"encoder": encoder, "params": params, "precision": precision}, folder / "encoder.json"
+        )
+        tensors = {
+            f"{head}.{name}": np.ascontiguousarray(value)
+            for head, alignment in (("image", self.image), ("dense", self.dense))
+            if alignment
+            for name, value in dataclasses.asdict(alignment).items()
+        }
         write_tensors(tensors, folder / "alignment.safetensors")
 
     @staticmethod
@@ -123,15 +140,21 @@ class TextSpace:
         try:
             encoder = load_encoder(folder, device=device)
             tensors = load_file(folder / "alignment.safetensors")
-            check_finite({name: torch.from_numpy(array) for name, array in tensors.items()},
-                         folder / "alignment.safetensors")
-            heads = {head: {k.split(".")[1]: v for k, v in tensors.items() if k.startswith(head)}
-                     for head in ("image", "dense")}
+            check_finite(
+                {name: torch.from_numpy(array) for name, array in tensors.items()},
+                folder / "alignment.safetensors",
+            )
+            heads = {
+                head: {k.split(".")[1]: v for k, v in tensors.items() if k.startswith(head)}
+                for head in ("image", "dense")
+            }
             image, dense = (Alignment(**heads[h]) if heads[h] else None for h in ("image", "dense"))
         except OSError:
             raise UserError(f"{folder}: no encoder saved there; {advice(folder)}") from None
         except (ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
-            raise UserError(f"{folder}: not an encoder of this version ({one_line(error)}); {advice(folder)}") from None
+            raise UserError(
+                f"{folder}: not an encoder of this version ({one_line(error)}); {advice(folder)}"
+            ) from None
         return TextSpace(encoder, image, dense)
 
 
@@ -162,7 +185,9 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
 
 
 def advice(folder: Path) -> str:
-    """What to do where an encoder is missing: the index makes that of the features, training copies it to a model."""
+    """What to do where an encoder is missing: the index makes that of the features, training copies
+    it to a model.
+    """
     if folder.name == "encoder" and (folder.parent / "config.json").exists():
         return "name the recipe's folder, models/RECIPE, which training gave a copy of it"
     return "run `dvc repro index`"

@@ -1,8 +1,9 @@
 """The text side of a frozen encoder, step by step, for models that learn what is between the steps.
 
-    tokens --embed--> token embeddings --states--> states of the last block --pool--> the joint space
+    tokens --embed--> token embeddings --states--> states of the last block --pool--> joint space
 
-Prompts that are learnt stand among the token embeddings; what a text segmenter reads are the states.
+Prompts that are learnt stand among the token embeddings; what a text segmenter reads are the
+states.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class TextTower(Protocol):
         ...
 
     def states(self, embedded: Tensor, tokens: Tensor) -> Tensor:
-        """[T, n, W] token embeddings -> [T, n, W] of the last block; of `tokens` it matters which are padding."""
+        """[T, n, W] token embeddings -> [T, n, W] of the last block; of `tokens` it matters which
+        are padding.
+        """
         ...
 
     def pool(self, states: Tensor, tokens: Tensor) -> Tensor:
@@ -70,7 +73,9 @@ class BertTower(nn.Module):
         UserError: if weights and config do not belong together.
     """
 
-    def __init__(self, weights: dict[str, Tensor], config: dict[str, Any], encode: Any, *, context: int = 256) -> None:
+    def __init__(
+        self, weights: dict[str, Tensor], config: dict[str, Any], encode: Any, *, context: int = 256
+    ) -> None:
         super().__init__()
         self.width = self.out = config["hidden_size"]
         self.context, self.encode = context, encode
@@ -80,8 +85,14 @@ class BertTower(nn.Module):
         self.kinds = nn.Embedding(config["type_vocab_size"], self.width)
         self.norm = nn.LayerNorm(self.width, config["layer_norm_eps"])
         self.layers = nn.ModuleList(
-            BertLayer(self.width, config["num_attention_heads"], config["intermediate_size"], config["layer_norm_eps"])
-            for _ in range(config["num_hidden_layers"]))
+            BertLayer(
+                self.width,
+                config["num_attention_heads"],
+                config["intermediate_size"],
+                config["layer_norm_eps"],
+            )
+            for _ in range(config["num_hidden_layers"])
+        )
         try:
             given = renamed(weights, config["num_hidden_layers"])
             self.load_state_dict(given)
@@ -126,7 +137,9 @@ class BertTower(nn.Module):
 
 
 class BertLayer(nn.Module):
-    """A post-norm transformer block. nn.TransformerEncoderLayer's fast path is slow by far in bf16 on the CPU."""
+    """A post-norm transformer block. nn.TransformerEncoderLayer's fast path is slow by far in bf16
+    on the CPU.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int, eps: float) -> None:
         super().__init__()
@@ -139,7 +152,11 @@ class BertLayer(nn.Module):
         """[T, n, W] -> the same; keys where `seen` [T, 1, 1, n] is False are not."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if x.requires_grad:  # of short texts; the fused form is slow backward on the CPU
-            weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).masked_fill(~seen, -torch.inf).softmax(3)
+            weights = (
+                (q @ k.transpose(2, 3) / q.shape[3] ** 0.5)
+                .masked_fill(~seen, -torch.inf)
+                .softmax(3)
+            )
             found = weights.to(v.dtype) @ v
         else:
             found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
@@ -147,8 +164,13 @@ class BertLayer(nn.Module):
         return self.norm2(x + self.fc2(F.gelu(self.fc1(x))))
 
 
-_BERT = {"attention.output.dense": "proj", "attention.output.LayerNorm": "norm1", "intermediate.dense": "fc1",
-         "output.dense": "fc2", "output.LayerNorm": "norm2"}  # fmt: skip
+_BERT = {
+    "attention.output.dense": "proj",
+    "attention.output.LayerNorm": "norm1",
+    "intermediate.dense": "fc1",
+    "output.dense": "fc2",
+    "output.LayerNorm": "norm2",
+}
 
 
 def renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
@@ -156,16 +178,29 @@ def renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     given = {name.removeprefix("bert."): value for name, value in weights.items()}
     if any(name.startswith(f"encoder.layer.{layers}.") for name in given):
         raise KeyError(f"it has more than {layers} layers")
-    out = {f"{own}.weight": given[f"embeddings.{name}.weight"]
-           for own, name in (("words", "word_embeddings"), ("places", "position_embeddings"),
-                             ("kinds", "token_type_embeddings"), ("norm", "LayerNorm"))}  # fmt: skip
+    out = {
+        f"{own}.weight": given[f"embeddings.{name}.weight"]
+        for own, name in (
+            ("words", "word_embeddings"),
+            ("places", "position_embeddings"),
+            ("kinds", "token_type_embeddings"),
+            ("norm", "LayerNorm"),
+        )
+    }
     out["norm.bias"] = given["embeddings.LayerNorm.bias"]
     for n in range(layers):
         for kind in ("weight", "bias"):
             source, target = f"encoder.layer.{n}.", f"layers.{n}."
             out[f"{target}qkv.{kind}"] = torch.cat(
-                [given[f"{source}attention.self.{part}.{kind}"] for part in ("query", "key", "value")])
-            out |= {f"{target}{own}.{kind}": given[f"{source}{name}.{kind}"] for name, own in _BERT.items()}
+                [
+                    given[f"{source}attention.self.{part}.{kind}"]
+                    for part in ("query", "key", "value")
+                ]
+            )
+            out |= {
+                f"{target}{own}.{kind}": given[f"{source}{name}.{kind}"]
+                for name, own in _BERT.items()
+            }
     return out
 
 
@@ -186,10 +221,15 @@ class ClipTower(nn.Module):
         mask = getattr(self.net, "attn_mask", None)
         projection = getattr(self.net, "text_projection", None)
         if mask is None or getattr(self.net, "cls_emb", None) is not None or projection is None:
-            raise UserError("index.open_clip.model: its text encoder is none of CLIP's form (causal, one vector at the "
-                            "end of the text), which this model needs; take one such as ViT-B-16")
+            raise UserError(
+                "index.open_clip.model: its text encoder is none of CLIP's form (causal, one "
+                "vector at the end of the text), which this model needs; take one such as ViT-B-16"
+            )
         self.encode = encode
-        self.width, self.context = self.net.token_embedding.weight.shape[1], len(self.net.positional_embedding)
+        self.width, self.context = (
+            self.net.token_embedding.weight.shape[1],
+            len(self.net.positional_embedding),
+        )
         weight = getattr(projection, "weight", projection)
         self.out = weight.shape[0] if isinstance(projection, nn.Linear) else weight.shape[1]
 
@@ -198,7 +238,9 @@ class ClipTower(nn.Module):
         context = min(longest or self.context, self.context)
         found = self.encode(list(texts), context_length=context)
         too_long(clip_cut(self.encode, texts, found), context)
-        return found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]  # 0 is "!" inside a text
+        return (
+            found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]
+        )  # 0 is "!" inside a text
 
     def special(self, tokens: Tensor) -> Tensor:
         """See TextTower: the two largest numbers, and all after the largest."""
@@ -213,11 +255,15 @@ class ClipTower(nn.Module):
         """See TextTower."""
         length = embedded.shape[1]
         mask = self.net.attn_mask[:length, :length]
-        return self.net.transformer(embedded + self.net.positional_embedding[:length], attn_mask=mask)
+        return self.net.transformer(
+            embedded + self.net.positional_embedding[:length], attn_mask=mask
+        )
 
     def pool(self, states: Tensor, tokens: Tensor) -> Tensor:
         """See TextTower."""
-        x = self.net.ln_final(states[torch.arange(len(states), device=states.device), tokens.argmax(1)])
+        x = self.net.ln_final(
+            states[torch.arange(len(states), device=states.device), tokens.argmax(1)]
+        )
         projection = self.net.text_projection
         return projection(x) if isinstance(projection, nn.Linear) else x @ projection
 

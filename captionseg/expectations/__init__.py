@@ -1,4 +1,6 @@
-"""Great Expectations suites, one file a table. Importing this package does not import Great Expectations."""
+"""Great Expectations suites, one file a table. Importing this package does not import Great
+Expectations.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,15 @@ class ValidateParams:
         max_clusters: cluster numbers lie below it.
         min_with_segments: share of a split's images that have a segment.
         max_segments: of one image.
-        min_median_segments, max_median_segments: of the images of a split (USE's COCO: a mean of 11).
+        min_median_segments, max_median_segments: of the images of a split (USE's COCO: a mean of
+            11).
         max_texts: mean texts of a segment (USE's COCO: 4.3).
         min_unique_texts: different texts of segments, as a share of all (USE's COCO: 0.16).
         max_full_image: share of segments that are the whole picture.
         max_unassigned: share of boxes that are of no phrase.
         max_cut: captions that a grounder had to read in pieces, as a share of all.
-        max_uncaptioned: images whose captioning failed or is missing, as a share of those that were to be captioned.
+        max_uncaptioned: images whose captioning failed or is missing, as a share of those that were
+            to be captioned.
         examples: how many failing rows a report names.
     """
 

@@ -1,7 +1,8 @@
-"""What is expected of all tables together: nothing was lost, doubled or moved between one stage and the next.
+"""What is expected of all tables together: nothing was lost, doubled or moved between one stage and
+the next.
 
-Counts come from the footers of parquet files and the headers of arrays, rows are compared by column, so that it stays
-cheap for millions of pairs.
+Counts come from the footers of parquet files and the headers of arrays, rows are compared by
+column, so that it stays cheap for millions of pairs.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Part:
-    """A file, or a number in it: how many rows it has, and how many it should have; -1 where it cannot be read."""
+    """A file, or a number in it: how many rows it has, and how many it should have; -1 where it
+    cannot be read.
+    """
 
     name: str
     rows: int
@@ -74,7 +77,9 @@ class Part:
     @property
     def said(self) -> str:
         """In words, with the numbers where they differ."""
-        return self.name + (f" ({self.rows} rows of {self.expected})" if self.rows != self.expected else "")
+        return self.name + (
+            f" ({self.rows} rows of {self.expected})" if self.rows != self.expected else ""
+        )
 
 
 def suites(folders: Folders, asked: Asked, there: pa.Table, ids: pa.Table) -> list[Suite]:
@@ -87,34 +92,64 @@ def suites(folders: Folders, asked: Asked, there: pa.Table, ids: pa.Table) -> li
         ids: of the index.
     """
     kept = kept_of(folders.supervision / asked.curation)
-    found = [*shared(folders, there, len(ids)), *supervised(folders, asked, there), *segmented(folders, kept, there)]
-    parts = pd.DataFrame([{"part": p.said, "there": p.there, "rows": p.rows, "expected": p.expected} for p in found])
+    found = [
+        *shared(folders, there, len(ids)),
+        *supervised(folders, asked, there),
+        *segmented(folders, kept, there),
+    ]
+    parts = pd.DataFrame(
+        [{"part": p.said, "there": p.there, "rows": p.rows, "expected": p.expected} for p in found]
+    )
     equal = expect.ExpectColumnPairValuesToBeEqual
     rules = of_rules(folders, asked)
     every, columns = of_pairs(folders, asked, there, ids)
     return [
-        Suite("rows by shard", parts, [*always("there"), equal(column_A="rows", column_B="expected")], key="part"),
-        Suite("splits by shard", splits(folders.pairs, there, ids),
-              [equal(column_A="pairs", column_B="tar"), equal(column_A="pairs", column_B="index")], key="shard"),
-        Suite("rules of curation", rules, [*always("there"), equal(column_A="kept", column_B="kept_measured"),
-                                           equal(column_A="concepts", column_B="concepts_measured")], key="rule"),
+        Suite(
+            "rows by shard",
+            parts,
+            [*always("there"), equal(column_A="rows", column_B="expected")],
+            key="part",
+        ),
+        Suite(
+            "splits by shard",
+            splits(folders.pairs, there, ids),
+            [equal(column_A="pairs", column_B="tar"), equal(column_A="pairs", column_B="index")],
+            key="shard",
+        ),
+        Suite(
+            "rules of curation",
+            rules,
+            [
+                *always("there"),
+                equal(column_A="kept", column_B="kept_measured"),
+                equal(column_A="concepts", column_B="concepts_measured"),
+            ],
+            key="rule",
+        ),
         Suite("pairs in all tables", every, always(*columns)),
-    ]  # fmt: skip
+    ]
 
 
-# ------------------------------------------------------------------------------------------------ rows by shard
+# ------------------------------------------------------------------------------------------------
+# rows by shard
 
 
 def count(table: pa.Table) -> dict[str, int]:
     """Shard -> rows of a table that has a column `shard`, in their order."""
     found = table["shard"].value_counts()
-    return dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))
+    return dict(
+        zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
+    )
 
 
 def rows_in(file: Path) -> int:
-    """Rows of a parquet file by its footer, or of an array by its header; -1 where it cannot be read."""
+    """Rows of a parquet file by its footer, or of an array by its header; -1 where it cannot be
+    read.
+    """
     try:
-        return pq.read_metadata(file).num_rows if file.suffix == ".parquet" else len(read_array(file))
+        return (
+            pq.read_metadata(file).num_rows if file.suffix == ".parquet" else len(read_array(file))
+        )
     except (OSError, pa.ArrowException, UserError, TypeError):
         return -1
 
@@ -134,19 +169,40 @@ def beside(folder: Path, suffix: str, wanted: Sequence[str]) -> Iterator[Part]:
 
 
 def shared(folders: Folders, there: pa.Table, indexed: int) -> Iterator[Part]:
-    """What has a row for each successful pair: pairs, index, features, regions; and the truth's shards."""
+    """What has a row for each successful pair: pairs, index, features, regions; and the truth's
+    shards.
+    """
     shards = count(there)
-    stats = {path.name.removesuffix("_stats.json"): path for path in folders.pairs.glob("[0-9]*_stats.json")}
-    names = sorted({*stats, *(path.stem for folder in (folders.pairs, folders.truth)
-                              for path in folder.glob("[0-9]*.*") if path.suffix in (".parquet", ".tar"))})
+    stats = {
+        path.name.removesuffix("_stats.json"): path
+        for path in folders.pairs.glob("[0-9]*_stats.json")
+    }
+    names = sorted(
+        {
+            *stats,
+            *(
+                path.stem
+                for folder in (folders.pairs, folders.truth)
+                for path in folder.glob("[0-9]*.*")
+                if path.suffix in (".parquet", ".tar")
+            ),
+        }
+    )
     for shard in names:
         said = read_json(stats[shard]) if shard in stats else {}
         yield part(folders.pairs, f"{shard}.parquet", int(said.get("count", -1)))
-        yield Part(f"pairs/{shard}_stats.json, successes", int(said.get("successes", -1)), shards.get(shard, 0),
-                   shard in stats)
+        yield Part(
+            f"pairs/{shard}_stats.json, successes",
+            int(said.get("successes", -1)),
+            shards.get(shard, 0),
+            shard in stats,
+        )
         for file in (folders.pairs / f"{shard}.tar", folders.truth / f"{shard}.parquet"):
             yield Part(f"{file.parent.name}/{file.name}", 0, 0, file.is_file())
-    for folder, kinds in ((folders.features, ARRAYS["features"]), (folders.regions, ARRAYS["regions"])):
+    for folder, kinds in (
+        (folders.features, ARRAYS["features"]),
+        (folders.regions, ARRAYS["regions"]),
+    ):
         for kind in kinds:
             wanted = {f"{kind}_{shard}.npy": rows for shard, rows in shards.items() if rows}
             yield from (part(folder / kind, name, rows) for name, rows in wanted.items())
@@ -157,8 +213,10 @@ def shared(folders: Folders, there: pa.Table, indexed: int) -> Iterator[Part]:
         yield from beside(folders.index / kind, suffix, list(wanted))
     yield Part("index/ids.parquet", indexed, len(there))
     yield from (part(folders.index, f"{name}.parquet", len(there)) for name in NEAR)
-    yield from (Part(f"index/{name}.index", 0, 0, (folders.index / f"{name}.index").is_file())
-                for name in ("image", "text"))
+    yield from (
+        Part(f"index/{name}.index", 0, 0, (folders.index / f"{name}.index").is_file())
+        for name in ("image", "text")
+    )
 
 
 def supervised(folders: Folders, asked: Asked, there: pa.Table) -> Iterator[Part]:
@@ -175,27 +233,46 @@ def supervised(folders: Folders, asked: Asked, there: pa.Table) -> Iterator[Part
 
 
 def segmented(folders: Folders, kept: set[str], there: pa.Table) -> Iterator[Part]:
-    """Every kept pair of the split was asked about, with its picture, and what was found is in the tables still."""
+    """Every kept pair of the split was asked about, with its picture, and what was found is in the
+    tables still.
+    """
     pairs = there.filter(pc.is_in(there["uid"], pa.array(sorted(kept), pa.string())))
     wanted, pictures = count(pairs), count(of_pictures(pairs))
     for shard, rows in wanted.items():
-        file, notes = folders.segments / f"{shard}.parquet", folders.segments / f"{shard}_stats.json"
+        file, notes = (
+            folders.segments / f"{shard}.parquet",
+            folders.segments / f"{shard}_stats.json",
+        )
         said = counts_of(notes) if notes.is_file() else {}
-        number = {name: said.get(name, 0) for name in ("images", "pairs_joined", "images_without_segments")}
-        yield Part(f"segments/{notes.name}, pairs", number["images"] + number["pairs_joined"], rows, notes.is_file())
+        number = {
+            name: said.get(name, 0)
+            for name in ("images", "pairs_joined", "images_without_segments")
+        }
+        yield Part(
+            f"segments/{notes.name}, pairs",
+            number["images"] + number["pairs_joined"],
+            rows,
+            notes.is_file(),
+        )
         yield Part(f"segments/{notes.name}, pictures", number["images"], pictures[shard])
         yield part(folders.segments, file.name, said.get("segments", -1))
         if file.is_file():
             table = read_table(file, columns=["uid", "texts"])
             with_some = number["images"] - number["images_without_segments"]
             texts = pc.sum(pc.list_value_length(table["texts"])).as_py() or 0
-            yield Part(f"segments/{file.name}, pictures", pc.count_distinct(table["uid"]).as_py(), with_some)
+            yield Part(
+                f"segments/{file.name}, pictures",
+                pc.count_distinct(table["uid"]).as_py(),
+                with_some,
+            )
             yield Part(f"segments/{file.name}, texts", texts, said.get("texts", -1))
     yield from beside(folders.segments, ".parquet", [f"{shard}.parquet" for shard in wanted])
 
 
 def of_pictures(pairs: pa.Table) -> pa.Table:
-    """Shard and number of each picture of some pairs; in two shards it is two, as segment_text has it."""
+    """Shard and number of each picture of some pairs; in two shards it is two, as segment_text has
+    it.
+    """
     both = pa.table({"shard": pairs["shard"], "picture": pictures_of(pairs)})
     return both.group_by(["shard", "picture"]).aggregate([])
 
@@ -207,23 +284,31 @@ def kept_of(folder: Path) -> set[str]:
     return {uid for table in tables for uid in table.filter(table["kept"])["uid"].to_pylist()}
 
 
-# ------------------------------------------------------------------------------------------------ splits, rules, pairs
+# ------------------------------------------------------------------------------------------------
+# splits, rules, pairs
 
 
 def splits(pairs: Path, there: pa.Table, ids: pa.Table) -> pd.DataFrame:
-    """A row for each shard: its split by its table, by what stands beside the first picture of its tar, by the index.
+    """A row for each shard: its split by its table, by what stands beside the first picture of its
+    tar, by the index.
 
     A training pair that is really one of the test split would be learnt from, and scored.
     """
     by_table, by_index = (splits_of(table) for table in (there, ids))
-    rows = [(shard, split, split_of(pairs / f"{shard}.tar"), by_index.get(shard, "none"))
-            for shard, split in by_table.items()]  # fmt: skip
+    rows = [
+        (shard, split, split_of(pairs / f"{shard}.tar"), by_index.get(shard, "none"))
+        for shard, split in by_table.items()
+    ]
     return pd.DataFrame(rows, columns=["shard", "pairs", "tar", "index"])
 
 
 def splits_of(table: pa.Table) -> dict[str, str]:
     """Shard -> its split, by the rows of a table; several are joined."""
-    rows = table.group_by(["shard", "split"]).aggregate([]).sort_by([("shard", "ascending"), ("split", "ascending")])
+    rows = (
+        table.group_by(["shard", "split"])
+        .aggregate([])
+        .sort_by([("shard", "ascending"), ("split", "ascending")])
+    )
     found: dict[str, list[str]] = {}
     for shard, split in zip(rows["shard"].to_pylist(), rows["split"].to_pylist(), strict=True):
         found.setdefault(shard, []).append(str(split))
@@ -234,7 +319,9 @@ def split_of(path: Path) -> str:
     """The split in the first JSON of a tar."""
     try:
         with tarfile.open(path) as tar:
-            name = next(member.name for member in tar if member.isfile() and member.name.endswith(".json"))
+            name = next(
+                member.name for member in tar if member.isfile() and member.name.endswith(".json")
+            )
             stream = tar.extractfile(name)
             assert stream is not None
             return str(json.load(stream)["split"])
@@ -243,7 +330,8 @@ def split_of(path: Path) -> str:
 
 
 def of_rules(folders: Folders, asked: Asked) -> pd.DataFrame:
-    """A row for each rule: share of kept rows and mean number of concepts, now, and as curate measured them.
+    """A row for each rule: share of kept rows and mean number of concepts, now, and as curate
+    measured them.
 
     The means are over all rows, so a single concept that was lost moves them.
     """
@@ -255,29 +343,55 @@ def of_rules(folders: Folders, asked: Asked) -> pd.DataFrame:
         for file in files:
             table = read_table(file, schema=SUPERVISION, columns=["kept", "concepts"])
             kept.append(pc.fill_null(table["kept"], False).to_numpy().astype(float))
-            concepts.append(pc.fill_null(pc.list_value_length(table["concepts"]), 0).to_numpy().astype(float))
-        means = [float(np.mean(np.concatenate(values))) if files else 0.0 for values in (kept, concepts)]
-        rows.append({"rule": rule, "there": bool(files), "kept": round(means[0], 9), "concepts": round(means[1], 9),
-                     "kept_measured": round(float(said.get("kept", -1)), 9),
-                     "concepts_measured": round(float(said.get("concepts_per_image", -1)), 9)})
+            concepts.append(
+                pc.fill_null(pc.list_value_length(table["concepts"]), 0).to_numpy().astype(float)
+            )
+        means = [
+            float(np.mean(np.concatenate(values))) if files else 0.0 for values in (kept, concepts)
+        ]
+        rows.append(
+            {
+                "rule": rule,
+                "there": bool(files),
+                "kept": round(means[0], 9),
+                "concepts": round(means[1], 9),
+                "kept_measured": round(float(said.get("kept", -1)), 9),
+                "concepts_measured": round(float(said.get("concepts_per_image", -1)), 9),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def of_pairs(folders: Folders, asked: Asked, there: pa.Table, ids: pa.Table) -> tuple[pd.DataFrame, list[str]]:
+def of_pairs(
+    folders: Folders, asked: Asked, there: pa.Table, ids: pa.Table
+) -> tuple[pd.DataFrame, list[str]]:
     """A row for each uid that is in any table, and the columns that must be True.
 
-    pair: it is a successful pair. indexed: the index has it once, with the same shard, key and split. truth: its mask
-    is known at most once. supervision RULE: the rule has it once if it is of the training split, else never.
+    pair: it is a successful pair. indexed: the index has it once, with the same shard, key and
+    split. truth: its mask is known at most once. supervision RULE: the rule has it once if it is of
+    the training split, else never.
     """
-    pairs = there.select(["uid", "shard", "key", "split"]).to_pandas().drop_duplicates("uid").set_index("uid")
-    given = ids.select(["uid", "shard", "key", "split"]).to_pandas().drop_duplicates("uid").set_index("uid")
+    pairs = (
+        there.select(["uid", "shard", "key", "split"])
+        .to_pandas()
+        .drop_duplicates("uid")
+        .set_index("uid")
+    )
+    given = (
+        ids.select(["uid", "shard", "key", "split"])
+        .to_pandas()
+        .drop_duplicates("uid")
+        .set_index("uid")
+    )
     times = {"index": times_of([ids]), "truth": times_of(tables_of(folders.truth))}
     times |= {rule: times_of(tables_of(folders.supervision / rule)) for rule in asked.rules}
     every = pairs.index
     for found in times.values():
         every = every.append(found.index[~found.index.isin(every)])
     here, there_too = pairs.reindex(every), given.reindex(every)
-    number: Mapping[str, pd.Series] = {name: found.reindex(every, fill_value=0) for name, found in times.items()}
+    number: Mapping[str, pd.Series] = {
+        name: found.reindex(every, fill_value=0) for name, found in times.items()
+    }
     rows = pd.DataFrame({"uid": every, "pair": every.isin(pairs.index)})
     rows["indexed"] = ((number["index"] == 1) & (here == there_too).all(axis=1)).to_numpy()
     rows["truth"] = (number["truth"] <= 1).to_numpy()
@@ -295,5 +409,10 @@ def tables_of(folder: Path) -> list[pa.Table]:
 def times_of(tables: Sequence[pa.Table]) -> pd.Series:
     """uid -> how many rows have it."""
     columns = [table["uid"].cast(pa.string()) for table in tables]
-    found = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()).value_counts()
-    return pd.Series(found.field("counts").to_numpy(), index=pd.Index(found.field("values").to_pylist(), dtype=object))
+    found = pa.chunked_array(
+        [chunk for column in columns for chunk in column.chunks], pa.string()
+    ).value_counts()
+    return pd.Series(
+        found.field("counts").to_numpy(),
+        index=pd.Index(found.field("values").to_pylist(), dtype=object),
+    )

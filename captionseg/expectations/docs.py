@@ -1,8 +1,8 @@
 """Data Docs made self-contained: nothing is fetched from anywhere, and equal data give equal pages.
 
-As Great Expectations builds them, the pages load styles, scripts and a logo (with the time in its address) from a
-dozen hosts, hold random numbers and the time, come with four megabytes of fonts and animations, and without the
-network their index is empty. What is kept is what they say.
+As Great Expectations builds them, the pages load styles, scripts and a logo (with the time in its
+address) from a dozen hosts, hold random numbers and the time, come with four megabytes of fonts and
+animations, and without the network their index is empty. What is kept is what they say.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ REMOTE = [
 ]
 RANDOM = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 TIME = re.compile(r"\b(?!20000101)\d{8}T\d{6}\.\d+Z")
-POLICY = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
+POLICY = """<meta http-equiv="Content-Security-Policy" \
+content="default-src 'none'; style-src 'unsafe-inline'; \
 img-src data:; form-action 'none'; base-uri 'none'">"""
 """No script runs and nothing is fetched, whatever stands in a page."""
 STYLE = """<style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1100px; padding: 1rem; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1100px;
+  padding: 1rem; color: #222; }
 table { border-collapse: collapse; width: 100%; }
 td, th { border: 1px solid #ddd; padding: .3rem .5rem; text-align: left; }
 td { overflow-wrap: anywhere; }
@@ -60,12 +62,18 @@ def tidy(folder: Path, tables: dict[str, Any]) -> None:
 
 
 def stripped(html: str) -> str:
-    """One page without anything remote, random or timed; ids that were random are numbered in order."""
+    """One page without anything remote, random or timed; ids that were random are numbered in
+    order.
+    """
     for pattern in REMOTE:
         html = pattern.sub("", html)
     numbers: dict[str, str] = {}
     html = RANDOM.sub(lambda m: numbers.setdefault(m.group(), f"id-{len(numbers)}"), html)
-    return TIME.sub("-", html).replace("<head>", f"<head>\n{POLICY}", 1).replace("</head>", f"{STYLE}</head>", 1)
+    return (
+        TIME.sub("-", html)
+        .replace("<head>", f"<head>\n{POLICY}", 1)
+        .replace("</head>", f"{STYLE}</head>", 1)
+    )
 
 
 def index(folder: Path, tables: dict[str, Any]) -> str:
@@ -81,7 +89,8 @@ def index(folder: Path, tables: dict[str, Any]) -> str:
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "<tr><th></th><th>Table</th><th>Rows</th><th>Expectations</th><th>Failed</th></tr>"
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head>{POLICY}<meta charset="UTF-8"><title>Validation</title>\n'
+        f'<!DOCTYPE html>\n<html lang="en"><head>{POLICY}<meta '
+        f'charset="UTF-8"><title>Validation</title>\n'
         f"{STYLE}</head><body>\n<h1>Validation</h1>\n"
         f"<p>What Great Expectations found in the tables of this run.</p>\n<table>\n{head}\n"
         + "\n".join(rows)

@@ -24,15 +24,20 @@ def suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
                 expect.ExpectColumnValuesToBeUnique(column="uid"),
                 expect.ExpectColumnValuesToMatchRegex(column="uid", regex="^[0-9a-f]{32}$"),
                 expect.ExpectColumnValuesToBeUnique(column="key"),
-                expect.ExpectColumnValueLengthsToBeBetween(  # what failed may have failed for want of a caption
+                # what failed may have failed for want of a caption
+                expect.ExpectColumnValueLengthsToBeBetween(
                     column="caption",
                     min_value=1,
                     max_value=params.max_caption,
                     row_condition=Column("status") == "success",
                 ),
-                expect.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "tune", "test"]),
+                expect.ExpectColumnValuesToBeInSet(
+                    column="split", value_set=["train", "tune", "test"]
+                ),
                 expect.ExpectColumnValuesToBeInSet(column="status", value_set=STATUSES),
-                expect.ExpectColumnValuesToBeInSet(column="status", value_set=["success"], mostly=params.min_success),
+                expect.ExpectColumnValuesToBeInSet(
+                    column="status", value_set=["success"], mostly=params.min_success
+                ),
                 expect.ExpectColumnValuesToBeBetween(
                     column="width", min_value=params.min_side, max_value=params.max_side
                 ),
@@ -49,7 +54,8 @@ def suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
 def frame(table: pa.Table) -> pd.DataFrame:
     """The table with two columns more.
 
-    complete: a success has sha256, width and height. reason_given: a failure has an error message, a success none.
+    complete: a success has sha256, width and height. reason_given: a failure has an error message,
+    a success none.
     """
     rows = table.to_pandas()
     success = rows["status"] == "success"

@@ -1,4 +1,6 @@
-"""Great Expectations, told to call nobody and to draw no progress bars. Everything here imports it from this file."""
+"""Great Expectations, told to call nobody and to draw no progress bars. Everything here imports it
+from this file.
+"""
 
 from __future__ import annotations
 

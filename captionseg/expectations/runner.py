@@ -1,4 +1,6 @@
-"""Check suites, build Data Docs and a report. The only place that knows how Great Expectations is driven."""
+"""Check suites, build Data Docs and a report. The only place that knows how Great Expectations is
+driven.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from captionseg.expectations.suite import Suite
 
 VIEW = {"view": {"module_name": "captionseg.expectations.view", "class_name": "EscapedView"}}
 RUN = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
-"""Data Docs put the time of the run into file names. Ours are made of data alone, so it is always this one."""
+"""Data Docs put the time of the run into file names. Ours are made of data alone, so it is always
+this one.
+"""
 
 
 def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]:
@@ -26,17 +30,24 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
         examples: failing rows to name for each expectation.
 
     Returns:
-        {"success", "statistics": {"expectations", "failed", "exceptions"}, "tables": {name: {"rows", "success",
-        "expectations": [{"expectation", "column", "success", "observed", "examples"}], "exceptions": [...]}}};
-        the same for the same data. An expectation that could not be computed is under "exceptions", and a failure.
+        {"success", "statistics": {"expectations", "failed", "exceptions"}, "tables": {name:
+        {"rows", "success", "expectations": [{"expectation", "column", "success", "observed",
+        "examples"}], "exceptions": [...]}}}; the same for the same data. An expectation that could
+        not be computed is under "exceptions", and a failure.
     """
     shutil.rmtree(docs, ignore_errors=True)
     context: Any = new_context()
     store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
-    context.add_data_docs_site("validation", {"class_name": "SiteBuilder", "show_how_to_buttons": False,
-                                              "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-                                              "site_section_builders": {"expectations": VIEW, "validations": VIEW},
-                                              "store_backend": store})  # fmt: skip
+    context.add_data_docs_site(
+        "validation",
+        {
+            "class_name": "SiteBuilder",
+            "show_how_to_buttons": False,
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            "site_section_builders": {"expectations": VIEW, "validations": VIEW},
+            "store_backend": store,
+        },
+    )
     source = context.data_sources.add_pandas("captionseg")
     tables = {suite.name: check(suite, context, source, examples) for suite in suites}
     context.build_data_docs(site_names=["validation"])
@@ -46,7 +57,11 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
     failed = sum(not e["success"] for e in entries)
     return {
         "success": failed + raised == 0,
-        "statistics": {"expectations": len(entries) + raised, "failed": failed, "exceptions": raised},
+        "statistics": {
+            "expectations": len(entries) + raised,
+            "failed": failed,
+            "exceptions": raised,
+        },
         "tables": tables,
     }
 
@@ -54,14 +69,19 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
 def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:
     """The report of one suite; its results stay in the context for the docs."""
     batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
-    rules = context.suites.add(gx.ExpectationSuite(suite.name, expectations=list(suite.expectations)))
+    rules = context.suites.add(
+        gx.ExpectationSuite(suite.name, expectations=list(suite.expectations))
+    )
     definition = gx.ValidationDefinition(name=suite.name, data=batch, suite=rules)
     checkpoint = gx.Checkpoint(
         name=suite.name,
         validation_definitions=[context.validation_definitions.add(definition)],
-        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [suite.key],
-                       "partial_unexpected_count": examples},
-    )  # fmt: skip
+        result_format={
+            "result_format": "COMPLETE",
+            "unexpected_index_column_names": [suite.key],
+            "partial_unexpected_count": examples,
+        },
+    )
     result = context.checkpoints.add(checkpoint).run(
         batch_parameters={"dataframe": suite.frame},
         run_id=gx.RunIdentifier(run_name="validate", run_time=RUN),
@@ -74,9 +94,16 @@ def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, A
         if message := exception_of(outcome.exception_info):
             exceptions.append({**entry, "message": message})
         else:
-            entries.append({**entry, "success": bool(outcome.success), **seen(outcome, suite.key, examples)})
+            entries.append(
+                {**entry, "success": bool(outcome.success), **seen(outcome, suite.key, examples)}
+            )
     success = not exceptions and all(e["success"] for e in entries)
-    return {"rows": len(suite.frame), "success": success, "expectations": entries, "exceptions": exceptions}
+    return {
+        "rows": len(suite.frame),
+        "success": success,
+        "expectations": entries,
+        "exceptions": exceptions,
+    }
 
 
 def column_of(kwargs: dict[str, Any]) -> str:
@@ -86,13 +113,18 @@ def column_of(kwargs: dict[str, Any]) -> str:
 
 
 def seen(outcome: Any, key: str, examples: int) -> dict[str, Any]:
-    """What was observed (a value of the table, or how many of its rows do not fit), and which rows failed."""
+    """What was observed (a value of the table, or how many of its rows do not fit), and which rows
+    failed.
+    """
     result = outcome.result
     if "observed_value" in result:
         return {"observed": plain(result["observed_value"]), "examples": []}
     observed = {"rows": int(result["element_count"]), "unexpected": int(result["unexpected_count"])}
     rows = [] if outcome.success else result.get("unexpected_index_list") or []
-    return {"observed": observed, "examples": list(dict.fromkeys(plain(row[key]) for row in rows))[:examples]}
+    return {
+        "observed": observed,
+        "examples": list(dict.fromkeys(plain(row[key]) for row in rows))[:examples],
+    }
 
 
 def plain(value: Any) -> Any:
@@ -100,13 +132,16 @@ def plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     return (
         value
-        if isinstance(value, str | int | bool | None) or (isinstance(value, float) and value == value)
+        if isinstance(value, str | int | bool | None)
+        or (isinstance(value, float) and value == value)
         else str(value)
     )
 
 
 def exception_of(info: Any) -> str:
-    """The first message in an exception_info, which is one dictionary or one for each metric; empty without any."""
+    """The first message in an exception_info, which is one dictionary or one for each metric; empty
+    without any.
+    """
     infos = [info] if "raised_exception" in info else list(info.values())
     messages = [str(i["exception_message"]) for i in infos if i.get("raised_exception")]
     return " ".join(messages[0].split())[:300] if messages else ""

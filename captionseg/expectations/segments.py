@@ -1,4 +1,6 @@
-"""What is expected of segments: the segments, their texts, how many an image has, and what was lost on the way."""
+"""What is expected of segments: the segments, their texts, how many an image has, and what was lost
+on the way.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,20 @@ KINDS = ["phrase", "expression", "concept", "vg"]
 OF_NO_CAPTION = ["concept", "vg"]
 
 
-def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: ValidateParams, *,
-           kept: Collection[str]) -> list[Suite]:  # fmt: skip
+def suites(
+    table: pa.Table,
+    pairs: pa.Table,
+    counts: Mapping[str, int],
+    params: ValidateParams,
+    *,
+    kept: Collection[str],
+) -> list[Suite]:
     """Of a table of schema SEGMENTS.
 
     Args:
         table: all segments.
-        pairs: the successful rows of the pairs of the split that has segments, with a column `shard`.
+        pairs: the successful rows of the pairs of the split that has segments, with a column
+            `shard`.
         counts: `captionseg.segment_text.counts` of all shards.
         params: section `validate`.
         kept: uids that curation keeps.
@@ -49,13 +58,19 @@ def suites(table: pa.Table, pairs: pa.Table, counts: Mapping[str, int], params: 
 def making(counts: Mapping[str, int]) -> pd.DataFrame:
     """One row of how segments were made.
 
-    images: that segments were made of. unassigned: of all boxes, the share that was of no phrase. cut: of all captions,
-    the share that was read in pieces. uncaptioned: of the images that were to be captioned, the share that was not.
+    images: that segments were made of. unassigned: of all boxes, the share that was of no phrase.
+    cut: of all captions, the share that was read in pieces. uncaptioned: of the images that were to
+    be captioned, the share that was not.
     """
     boxes, unassigned, lost, generated = (
-        sum(counts.get(name, 0) for name in names) for names in (
-            ["boxes"], ["boxes_unassigned"], ["captions_failed", "captions_missing"], ["captions_generated"])
-    )  # fmt: skip
+        sum(counts.get(name, 0) for name in names)
+        for names in (
+            ["boxes"],
+            ["boxes_unassigned"],
+            ["captions_failed", "captions_missing"],
+            ["captions_generated"],
+        )
+    )
     shares = {
         "unassigned": unassigned / max(1, boxes + unassigned),
         "cut": counts.get("captions_cut", 0) / max(1, counts.get("captions", 0)),
@@ -67,29 +82,42 @@ def making(counts: Mapping[str, int]) -> pd.DataFrame:
 def frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.DataFrame:
     """The segments without their texts, and with these columns more.
 
-    texts: how many. rle_area: pixels inside the RLE. bbox_inside: the box lies in the picture and can hold the area.
-    size_of_pair: width and height are those of the successful pair of that uid. full_is_full: a segment that is
-    marked as the whole picture is. full: 1 for those, else 0. of_kept: its picture is one that curation keeps.
+    texts: how many. rle_area: pixels inside the RLE. bbox_inside: the box lies in the picture and
+    can hold the area. size_of_pair: width and height are those of the successful pair of that uid.
+    full_is_full: a segment that is marked as the whole picture is. full: 1 for those, else 0.
+    of_kept: its picture is one that curation keeps.
     """
     rows = table.select([n for n in table.schema.names if n not in ("texts", "bbox")]).to_pandas()
     rows["texts"] = [len(row or []) for row in table["texts"].to_pylist()]
-    rows["rle_area"] = areas(rows["rle"].fillna("").tolist(), rows["height"].tolist(), rows["width"].tolist())
+    rows["rle_area"] = areas(
+        rows["rle"].fillna("").tolist(), rows["height"].tolist(), rows["width"].tolist()
+    )
     x, y, w, h = np.array([box or [np.nan] * 4 for box in table["bbox"].to_pylist()], float).T
     rows["bbox_inside"] = (
-        (x >= 0) & (y >= 0) & (w > 0) & (h > 0) & (x + w <= rows["width"]) & (y + h <= rows["height"])
+        (x >= 0)
+        & (y >= 0)
+        & (w > 0)
+        & (h > 0)
+        & (x + w <= rows["width"])
+        & (y + h <= rows["height"])
         & (w * h >= rows["area"])
-    )  # fmt: skip
-    given = pairs.select(["uid", "width", "height"]).to_pandas().drop_duplicates("uid").set_index("uid")
+    )
+    given = (
+        pairs.select(["uid", "width", "height"]).to_pandas().drop_duplicates("uid").set_index("uid")
+    )
     size = given.reindex(rows["uid"])
     rows["size_of_pair"] = np.all(size.to_numpy() == rows[["width", "height"]].to_numpy(), axis=1)
-    rows["full_is_full"] = ~rows["full_image"].astype(bool) | (rows["area"] == rows["width"] * rows["height"])
+    rows["full_is_full"] = ~rows["full_image"].astype(bool) | (
+        rows["area"] == rows["width"] * rows["height"]
+    )
     rows["full"] = rows["full_image"].astype(float)
     rows["of_kept"] = rows["uid"].isin(list(kept)) & rows["uid"].isin(given.index)
     return rows
 
 
 def per_image(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
-    """A row for each picture of the split that has segments: uid of its first successful pair, and how many segments.
+    """A row for each picture of the split that has segments: uid of its first successful pair, and
+    how many segments.
 
     Pairs of a shard that have the same picture are one, as in segment_text.
     """
@@ -104,10 +132,14 @@ def per_image(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
 def of_images(params: ValidateParams) -> list[Any]:
     """Expectations of `per_image`."""
     return [
-        expect.ExpectColumnValuesToBeBetween(column="segments", min_value=1, mostly=params.min_with_segments),
+        expect.ExpectColumnValuesToBeBetween(
+            column="segments", min_value=1, mostly=params.min_with_segments
+        ),
         expect.ExpectColumnValuesToBeBetween(column="segments", max_value=params.max_segments),
         expect.ExpectColumnMedianToBeBetween(
-            column="segments", min_value=params.min_median_segments, max_value=params.max_median_segments
+            column="segments",
+            min_value=params.min_median_segments,
+            max_value=params.max_median_segments,
         ),
     ]
 
@@ -118,7 +150,9 @@ def of_making(params: ValidateParams) -> list[Any]:
         expect.ExpectColumnValuesToBeBetween(column="images", min_value=1),
         expect.ExpectColumnValuesToBeBetween(column="unassigned", max_value=params.max_unassigned),
         expect.ExpectColumnValuesToBeBetween(column="cut", max_value=params.max_cut),
-        expect.ExpectColumnValuesToBeBetween(column="uncaptioned", max_value=params.max_uncaptioned),
+        expect.ExpectColumnValuesToBeBetween(
+            column="uncaptioned", max_value=params.max_uncaptioned
+        ),
     ]
 
 
@@ -139,7 +173,9 @@ def of_segments(params: ValidateParams) -> list[Any]:
 
 
 def of_texts(params: ValidateParams) -> list[Any]:
-    """Expectations of the texts of segments, one row each; of_caption: it is of a caption if its kind says so."""
+    """Expectations of the texts of segments, one row each; of_caption: it is of a caption if its
+    kind says so.
+    """
     return [
         *not_null("text", "kind", "score", "caption", "count"),
         expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),

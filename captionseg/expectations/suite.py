@@ -56,8 +56,12 @@ def schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
     )
 
 
-def schema_rows(name: str, found: Sequence[pa.Schema], schema: pa.Schema) -> list[tuple[str, str, str, str]]:
-    """(table, table.column, expected type, found type) of every column of either; of files the first that differs."""
+def schema_rows(
+    name: str, found: Sequence[pa.Schema], schema: pa.Schema
+) -> list[tuple[str, str, str, str]]:
+    """(table, table.column, expected type, found type) of every column of either; of files the
+    first that differs.
+    """
     columns = list(dict.fromkeys([*schema.names, *(n for s in found for n in s.names)]))
     rows = []
     for column in columns:
@@ -92,4 +96,6 @@ def not_null(*columns: str) -> list[Any]:
 
 def always(*columns: str) -> list[Any]:
     """An expectation for each boolean column: True in every row."""
-    return [expect.ExpectColumnValuesToBeInSet(column=column, value_set=[True]) for column in columns]
+    return [
+        expect.ExpectColumnValuesToBeInSet(column=column, value_set=[True]) for column in columns
+    ]

@@ -23,7 +23,8 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
 }
 """Rule -> the scores that it gives (the others are NaN) and where they lie.
 
-f is below 2 however it is made positive (Eq. 6); Eq. 7 divides it by a mean of f, so that only finiteness is sure.
+f is below 2 however it is made positive (Eq. 6); Eq. 7 divides it by a mean of f, so that only
+finiteness is sure.
 """
 
 EMPTY = {"captions"}
@@ -33,8 +34,13 @@ FINITE = {"score": (-1e6, 1e6)}
 """For rules that are not in RANGES."""
 
 
-def suites(rule: str, table: pa.Table, home: Mapping[str, str], vocabulary: Collection[str],
-           params: ValidateParams) -> list[Suite]:  # fmt: skip
+def suites(
+    rule: str,
+    table: pa.Table,
+    home: Mapping[str, str],
+    vocabulary: Collection[str],
+    params: ValidateParams,
+) -> list[Suite]:
     """Of a rule's table.
 
     Args:
@@ -55,9 +61,10 @@ def suites(rule: str, table: pa.Table, home: Mapping[str, str], vocabulary: Coll
 def frame(table: pa.Table, home: Mapping[str, str]) -> pd.DataFrame:
     """A row for each pair.
 
-    concepts: how many. concepts_if_kept: the same, null where the row is not kept. concepts_given: there is a list, be
-    it empty. texts_unique: no concept twice. reason_given: exactly the rows that are not kept have a reason. in_pairs:
-    the uid is a successful training pair's. in_its_shard: of the same shard.
+    concepts: how many. concepts_if_kept: the same, null where the row is not kept. concepts_given:
+    there is a list, be it empty. texts_unique: no concept twice. reason_given: exactly the rows
+    that are not kept have a reason. in_pairs: the uid is a successful training pair's.
+    in_its_shard: of the same shard.
     """
     texts = [[c["text"] for c in row or []] for row in table["concepts"].to_pylist()]
     rows = table.select(["uid", "kept", "drop_reason"]).to_pandas()
@@ -79,8 +86,12 @@ def of_rows(rule: str, params: ValidateParams) -> list[Any]:
         expect.ExpectColumnValuesToBeUnique(column="uid"),
         *always("in_pairs", "in_its_shard", "reason_given", "concepts_given", "texts_unique"),
         expect.ExpectColumnValuesToBeInSet(column="kept", value_set=[True], mostly=params.min_kept),
-        expect.ExpectColumnValuesToBeBetween(column="concepts_if_kept", min_value=low, max_value=high,
-                                             mostly=params.min_with_concepts),
+        expect.ExpectColumnValuesToBeBetween(
+            column="concepts_if_kept",
+            min_value=low,
+            max_value=high,
+            mostly=params.min_with_concepts,
+        ),
     ]
 
 
@@ -91,10 +102,16 @@ def of_concepts(rule: str, params: ValidateParams) -> list[Any]:
         *not_null("text", "weight", "support", "cluster", "rule", *ranges),
         expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),
         *always("in_vocabulary"),
-        *(expect.ExpectColumnValuesToBeBetween(column=score, min_value=low, max_value=high)
-          for score, (low, high) in ranges.items()),
-        expect.ExpectColumnValuesToBeBetween(column="weight", min_value=0, strict_min=True, max_value=1e6),
+        *(
+            expect.ExpectColumnValuesToBeBetween(column=score, min_value=low, max_value=high)
+            for score, (low, high) in ranges.items()
+        ),
+        expect.ExpectColumnValuesToBeBetween(
+            column="weight", min_value=0, strict_min=True, max_value=1e6
+        ),
         expect.ExpectColumnValuesToBeBetween(column="support", min_value=0),
-        expect.ExpectColumnValuesToBeBetween(column="cluster", min_value=-1, max_value=params.max_clusters - 1),
+        expect.ExpectColumnValuesToBeBetween(
+            column="cluster", min_value=-1, max_value=params.max_clusters - 1
+        ),
         expect.ExpectColumnValuesToBeInSet(column="rule", value_set=[rule]),
-    ]  # fmt: skip
+    ]

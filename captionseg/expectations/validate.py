@@ -20,9 +20,17 @@ from captionseg.storage import listed, read_table, read_tables, write_json
 pc: Any = compute  # its functions are made when it is imported
 
 
-def validate(folders: Folders, params: ValidateParams, *, asked: Asked, docs: Path, report: Path,
-             failed: Path) -> dict[str, float]:  # fmt: skip
-    """Check pairs, every rule's supervision, and segments; and that no stage on the way to them lost a row.
+def validate(
+    folders: Folders,
+    params: ValidateParams,
+    *,
+    asked: Asked,
+    docs: Path,
+    report: Path,
+    failed: Path,
+) -> dict[str, float]:
+    """Check pairs, every rule's supervision, and segments; and that no stage on the way to them
+    lost a row.
 
     Args:
         folders: what the stages left.
@@ -30,14 +38,15 @@ def validate(folders: Folders, params: ValidateParams, *, asked: Asked, docs: Pa
         asked: what other sections say that there must be.
         docs: out; Data Docs.
         report: out; what `runner.run` returns.
-        failed: where docs and report are copied if something fails, since outputs then do not reach their place.
+        failed: where docs and report are copied if something fails, since outputs then do not reach
+            their place.
 
     Returns:
         how many expectations there are.
 
     Raises:
-        UserError: for failed expectations, with the first one's table, name, column and examples; and for a file that
-            cannot be read.
+        UserError: for failed expectations, with the first one's table, name, column and examples;
+            and for a file that cannot be read.
     """
     suites = all_suites(folders, params, asked)
     result = run(suites, docs, examples=params.examples)
@@ -47,16 +56,22 @@ def validate(folders: Folders, params: ValidateParams, *, asked: Asked, docs: Pa
         shutil.copytree(docs, failed / docs.name)
         shutil.copy(report, failed / report.name)
         raise UserError(
-            f"validate: {complaint(result)}; see {failed / docs.name}/index.html and {failed / report.name}"
+            f"validate: {complaint(result)}; see {failed / docs.name}/index.html and "
+            f"{failed / report.name}"
         )
     return {"expectations": float(result["statistics"]["expectations"])}
 
 
 def all_suites(folders: Folders, params: ValidateParams, asked: Asked) -> list[Suite]:
-    """The schemas first; the other suites only of tables whose schema holds, since they read its columns."""
+    """The schemas first; the other suites only of tables whose schema holds, since they read its
+    columns.
+    """
     rules = [rule for rule in asked.rules if any((folders.supervision / rule).glob("*.parquet"))]
-    tables = {"pairs": (folders.pairs, PAIRS), "truth": (folders.truth, TRUTH),
-              "segments": (folders.segments, SEGMENTS)}  # fmt: skip
+    tables = {
+        "pairs": (folders.pairs, PAIRS),
+        "truth": (folders.truth, TRUTH),
+        "segments": (folders.segments, SEGMENTS),
+    }
     tables |= {f"supervision {rule}": (folders.supervision / rule, SUPERVISION) for rule in rules}
     first = schemas(tables)
     wrong = set(first.frame.loc[first.frame["found"] != first.frame["expected"], "table"])
@@ -71,28 +86,39 @@ def all_suites(folders: Folders, params: ValidateParams, asked: Asked) -> list[S
     out += pairs.suites(rows, params)
     train = there.filter(pc.equal(there["split"], "train"))
     home = dict(zip(train["uid"].to_pylist(), train["shard"].to_pylist(), strict=True))
-    words = read_table(folders.supervision / "vocabulary" / "concepts.parquet", columns=["text"])["text"].to_pylist()
+    words = read_table(folders.supervision / "vocabulary" / "concepts.parquet", columns=["text"])[
+        "text"
+    ].to_pylist()
     for rule in rules:
         if f"supervision {rule}" not in wrong:
-            out += supervision.suites(rule, with_shards(folders.supervision / rule), home, set(words), params)
+            out += supervision.suites(
+                rule, with_shards(folders.supervision / rule), home, set(words), params
+            )
     if "segments" not in wrong and f"supervision {asked.curation}" not in wrong:
         kept = coverage.kept_of(folders.supervision / asked.curation)
         known = there.filter(pc.equal(there["split"], asked.split))
-        out += segments.suites(read_tables(folders.segments), known, read_counts(folders.segments), params, kept=kept)
+        out += segments.suites(
+            read_tables(folders.segments), known, read_counts(folders.segments), params, kept=kept
+        )
     return out
 
 
 def with_shards(folder: Path) -> pa.Table:
     """All rows of a folder of parquet files, with a column `shard`."""
     tables = {file.stem: read_table(file) for file in listed(folder, ".parquet")}
-    return pa.concat_tables(table.append_column("shard", pa.array([name] * len(table), pa.string()))
-                            for name, table in tables.items())
+    return pa.concat_tables(
+        table.append_column("shard", pa.array([name] * len(table), pa.string()))
+        for name, table in tables.items()
+    )
 
 
 def complaint(result: dict[str, Any]) -> str:
     """The first failure in words, and how many more there are."""
-    found = [(name, e) for name, table in result["tables"].items()
-             for e in [*(e for e in table["expectations"] if not e["success"]), *table["exceptions"]]]  # fmt: skip
+    found = [
+        (name, e)
+        for name, table in result["tables"].items()
+        for e in [*(e for e in table["expectations"] if not e["success"]), *table["exceptions"]]
+    ]
     name, first = found[0]
     what = f"{name}: {first['expectation']} of {first['column'] or 'the table'} failed"
     if "message" in first:

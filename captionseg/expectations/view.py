@@ -1,7 +1,9 @@
-"""Pages of Data Docs in which everything is escaped that Great Expectations would insert as it stands.
+"""Pages of Data Docs in which everything is escaped that Great Expectations would insert as it
+stands.
 
-Its own view escapes parameters of sentences, but no cells of tables (observed values, examples of failing rows), no
-names of columns in the list at the side, and no messages of exceptions: a caption there ran as a script.
+Its own view escapes parameters of sentences, but no cells of tables (observed values, examples of
+failing rows), no names of columns in the list at the side, and no messages of exceptions: a caption
+there ran as a script.
 """
 
 from __future__ import annotations
@@ -25,33 +27,54 @@ class EscapedView(DefaultJinjaPageView):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.env.autoescape = True
-        for name in ("render_string_template", "render_styling_from_string_template", "render_styling",
-                     "attributes_dict_to_html_string"):  # fmt: skip
+        for name in (
+            "render_string_template",
+            "render_styling_from_string_template",
+            "render_styling",
+            "attributes_dict_to_html_string",
+        ):
             self.env.filters[name] = marked(self.env.filters[name])
 
     @pass_context
-    def render_content_block(self, jinja_context: Any, content_block: Any = "", index: Any = None,
-                             content_block_id: Any = None, render_to_markdown: bool = False) -> Any:  # fmt: skip
+    def render_content_block(
+        self,
+        jinja_context: Any,
+        content_block: Any = "",
+        index: Any = None,
+        content_block_id: Any = None,
+        render_to_markdown: bool = False,
+    ) -> Any:
         """HTML of a block; of what is no block, its words. See the method that it stands in for."""
         if isinstance(content_block, list):
-            content_block = [part if is_block(part) else escape(str(part)) for part in content_block]
+            content_block = [
+                part if is_block(part) else escape(str(part)) for part in content_block
+            ]
         elif content_block is None or not is_block(content_block):
-            return "" if content_block is None else str(content_block)  # escaped where it is inserted
-        made: Any = super().render_content_block(jinja_context, content_block, index, content_block_id,
-                                                 render_to_markdown)  # fmt: skip
+            return (
+                "" if content_block is None else str(content_block)
+            )  # escaped where it is inserted
+        made: Any = super().render_content_block(
+            jinja_context, content_block, index, content_block_id, render_to_markdown
+        )
         return Markup("" if made is None else made)
 
     def render_string_template(self, template: Any) -> Any:
-        """HTML of a sentence, whose own text is escaped as well: it may be the message of an exception."""
+        """HTML of a sentence, whose own text is escaped as well: it may be the message of an
+        exception.
+        """
         if not isinstance(template, dict):
             return escape(str(template))
-        text = OWN.join(escape(part, quote=False) for part in str(template.get("template", "")).split(OWN))
+        text = OWN.join(
+            escape(part, quote=False) for part in str(template.get("template", "")).split(OWN)
+        )
         return super().render_string_template({**template, "template": text})
 
 
 def is_block(part: Any) -> bool:
     """Whether something has a template of its own."""
-    return isinstance(part, RenderedComponentContent) or (isinstance(part, dict) and "content_block_type" in part)
+    return isinstance(part, RenderedComponentContent) or (
+        isinstance(part, dict) and "content_block_type" in part
+    )
 
 
 def marked(make: Callable[..., Any]) -> Callable[..., Any]:

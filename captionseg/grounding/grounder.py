@@ -15,9 +15,11 @@ class Boxes:
 
     Attributes:
         boxes: [n, 4] float32, x0 y0 x1 y1 in pixels, inside the picture.
-        phrase: [n] int32, which of the given phrases the box is for; a phrase may have none, or several.
+        phrase: [n] int32, which of the given phrases the box is for; a phrase may have none, or
+            several.
         score: [n] float32 in 0..1, comparable within one grounder.
-        unassigned: boxes that were found and dropped, because what they show is none of the phrases.
+        unassigned: boxes that were found and dropped, because what they show is none of the
+            phrases.
         cut: texts that were longer than the grounder reads at once, and read in pieces.
     """
 
@@ -47,7 +49,8 @@ class Query:
 
     Attributes:
         text: the caption.
-        spans: per phrase the (start, end) characters of its mentions; none for a phrase that the text does not have.
+        spans: per phrase the (start, end) characters of its mentions; none for a phrase that the
+            text does not have.
     """
 
     text: str
@@ -55,7 +58,8 @@ class Query:
 
     @classmethod
     def of(cls, phrases: Sequence[str]) -> Query:
-        """Every phrase a sentence of its own; an empty one is left out, so that it has no mention."""
+        """Every phrase a sentence of its own; an empty one is left out, so that it has no
+        mention."""
         text, spans = "", []
         for phrase in phrases:
             start = len(text) + bool(text)

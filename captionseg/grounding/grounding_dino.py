@@ -1,9 +1,11 @@
-"""Boxes by Grounding DINO (Liu et al., ECCV 2024), asked with the whole caption as USE asks it (section 3.2).
+"""Boxes by Grounding DINO (Liu et al., ECCV 2024), asked with the whole caption as USE asks it
+(section 3.2).
 
-The model scores every box against every token of a text. The best word of a box tells its phrase: the one whose
-characters cover that word's. [CLS], [SEP], "." and "?" have logits too; they are no words and may not be the best.
-transformers' processor and post-processing are not used: one merges a list of texts without "." into a single text,
-the other mixes all tokens of a box into its label and suppresses no duplicate.
+The model scores every box against every token of a text. The best word of a box tells its phrase:
+the one whose characters cover that word's. [CLS], [SEP], "." and "?" have logits too; they are no
+words and may not be the best. transformers' processor and post-processing are not used: one merges
+a list of texts without "." into a single text, the other mixes all tokens of a box into its label
+and suppresses no duplicate.
 """
 
 from __future__ import annotations
@@ -30,12 +32,13 @@ class GroundingDino:
     """The parameters of `GroundingDinoGrounder`, and where its weights are.
 
     Attributes:
-        checkpoint: local folder of a Grounding DINO of transformers (config.json, model.safetensors, tokenizer,
-            preprocessor_config.json), such as IDEA-Research/grounding-dino-tiny; nothing is downloaded.
+        checkpoint: local folder of a Grounding DINO of transformers (config.json,
+            model.safetensors, tokenizer, preprocessor_config.json), such as
+            IDEA-Research/grounding-dino-tiny; nothing is downloaded.
         threshold: a box's best token must score more (USE: 0.05).
         nms_iou: of boxes that overlap by more, the one of higher score stays (USE: 0.7).
-        nms: mention: among the boxes of one mention of a phrase; agnostic: among all boxes of a text (Kosmos-2), which
-            costs an object its further names.
+        nms: mention: among the boxes of one mention of a phrase; agnostic: among all boxes of a
+            text (Kosmos-2), which costs an object its further names.
         batch: pieces of text with their pictures at once.
         device: auto, cpu, cuda or cuda:N.
     """
@@ -56,11 +59,14 @@ class GroundingDino:
         from captionseg.runtime.device import detect
 
         model, tokenizer, processor = load(Path(self.checkpoint))
-        return GroundingDinoGrounder(model.to(detect(self.device).device), tokenizer, processor, self)
+        return GroundingDinoGrounder(
+            model.to(detect(self.device).device), tokenizer, processor, self
+        )
 
 
 def load(folder: Path) -> tuple[Any, Any, Any]:
-    """Model, tokenizer and image processor of a folder; weights from safetensors alone, code from nowhere.
+    """Model, tokenizer and image processor of a folder; weights from safetensors alone, code from
+    nowhere.
 
     Raises:
         UserError: if the folder is missing, is of another model, or has not all of the weights.
@@ -72,7 +78,9 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
     from captionseg.runtime.weights import check_finite
 
     if not (folder / "config.json").is_file():
-        raise UserError(f"{WHERE}: no config.json in {str(folder)!r}; give a local folder of a Grounding DINO")
+        raise UserError(
+            f"{WHERE}: no config.json in {str(folder)!r}; give a local folder of a Grounding DINO"
+        )
     logging.disable_progress_bar()
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
@@ -85,12 +93,19 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
         line = " ".join(str(error).split())[:200]
         raise UserError(f"{WHERE}: {folder} does not load as a Grounding DINO: {line}") from None
     if model.config.model_type not in FAMILY:
-        raise UserError(f"{WHERE}: {folder} is a {model.config.model_type}, not one of {', '.join(FAMILY)}")
+        raise UserError(
+            f"{WHERE}: {folder} is a {model.config.model_type}, not one of {', '.join(FAMILY)}"
+        )
     if lost := sorted(report["missing_keys"]):
-        raise UserError(f"{WHERE}: {folder} lacks {len(lost)} tensors, {lost[0]} among them; take a whole checkpoint")
+        raise UserError(
+            f"{WHERE}: {folder} lacks {len(lost)} tensors, {lost[0]} among them; take a whole "
+            "checkpoint"
+        )
     if odd := sorted(map(str, report.get("mismatched_keys") or ())):
-        raise UserError(f"{WHERE}: {folder}: {odd[0]} has another shape than its config.json says; take a whole "
-                        "checkpoint")
+        raise UserError(
+            f"{WHERE}: {folder}: {odd[0]} has another shape than its config.json says; take a "
+            "whole checkpoint"
+        )
     check_finite(model.state_dict(), f"{WHERE}: {folder}")
     if wrong := unfit(tokenizer):
         raise UserError(f"{WHERE}: {folder}: {wrong}")
@@ -101,14 +116,20 @@ class GroundingDinoGrounder:
     """Boxes of a Grounding DINO. See the module.
 
     Args:
-        model: a `GroundingDinoForObjectDetection` of transformers, or its MM twin, in evaluation mode.
+        model: a `GroundingDinoForObjectDetection` of transformers, or its MM twin, in evaluation
+            mode.
         tokenizer: its fast tokenizer.
         processor: its image processor.
         params: see GroundingDino.
     """
 
     def __init__(self, model: Any, tokenizer: Any, processor: Any, params: GroundingDino) -> None:
-        self.model, self.tokenizer, self.processor, self.params = model, tokenizer, processor, params
+        self.model, self.tokenizer, self.processor, self.params = (
+            model,
+            tokenizer,
+            processor,
+            params,
+        )
 
     def prepare(self, phrases: Sequence[str]) -> None:
         """See Grounder. Phrases are read together with their picture, so there is nothing to do."""
@@ -122,7 +143,8 @@ class GroundingDinoGrounder:
         labels: np.ndarray | None = None,
         query: Query | None = None,
     ) -> Boxes:
-        """See Grounder. Phrases that the query does not mention are asked apart, each a sentence of a second text.
+        """See Grounder. Phrases that the query does not mention are asked apart, each a sentence of
+        a second text.
 
         Raises:
             ValueError: if the query has not one entry a phrase.
@@ -130,7 +152,9 @@ class GroundingDinoGrounder:
         spoken = query.spans if query else ((),) * len(phrases)
         if len(spoken) != len(phrases):
             raise ValueError(f"query with spans of {len(spoken)} phrases for {len(phrases)}")
-        rest = Query.of(["" if spans else phrase for phrase, spans in zip(phrases, spoken, strict=True)])
+        rest = Query.of(
+            ["" if spans else phrase for phrase, spans in zip(phrases, spoken, strict=True)]
+        )
         queries = [q for q in (query, rest) if q and any(q.spans)]
         return joined(self.ground([image] * len(queries), queries))
 
@@ -145,7 +169,11 @@ class GroundingDinoGrounder:
             [N], in the order of the pictures, numbered as the phrases of each query.
         """
         limit = self.model.config.max_text_len
-        asked = [(i, piece) for i, query in enumerate(queries) for piece in pieces(self.tokenizer, query.text, limit)]
+        asked = [
+            (i, piece)
+            for i, query in enumerate(queries)
+            for piece in pieces(self.tokenizer, query.text, limit)
+        ]
         found: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in queries]
         for rows in self.batches(asked, images):
             logits, boxes = self.forward([images[i] for i, _ in rows], [piece for _, piece in rows])
@@ -157,7 +185,9 @@ class GroundingDinoGrounder:
     def batches(
         self, asked: Sequence[tuple[int, Piece]], images: Sequence[np.ndarray]
     ) -> Iterator[list[tuple[int, Piece]]]:
-        """Pieces in batches of pictures of one size: padding of pictures would change what the backbone sees."""
+        """Pieces in batches of pictures of one size: padding of pictures would change what the
+        backbone sees.
+        """
 
         def size(row: tuple[int, Piece]) -> tuple[int, ...]:
             return images[row[0]].shape[:2]
@@ -167,37 +197,57 @@ class GroundingDinoGrounder:
             for start in range(0, len(rows), self.params.batch):
                 yield rows[start : start + self.params.batch]
 
-    def forward(self, images: Sequence[np.ndarray], texts: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
-        """Logits [B, Q, T] and boxes [B, Q, 4] (centre and size, relative); T as the longest piece needs."""
+    def forward(
+        self, images: Sequence[np.ndarray], texts: Sequence[Piece]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits [B, Q, T] and boxes [B, Q, 4] (centre and size, relative); T as the longest piece
+        needs.
+        """
         import torch
 
         device, longest = self.model.device, max(len(piece.ids) for piece in texts)
         ids = np.zeros((len(texts), longest), np.int64)
         for row, piece in zip(ids, texts, strict=True):
             row[: len(piece.ids)] = piece.ids
-        known = torch.from_numpy(np.arange(longest) < np.array([[len(piece.ids)] for piece in texts])).long()
-        pictures = self.processor(images=list(images), return_tensors="pt", input_data_format="channels_last")
+        known = torch.from_numpy(
+            np.arange(longest) < np.array([[len(piece.ids)] for piece in texts])
+        ).long()
+        pictures = self.processor(
+            images=list(images), return_tensors="pt", input_data_format="channels_last"
+        )
         tokens = torch.from_numpy(ids)
         with torch.inference_mode():
             out = self.model(
-                **pictures.to(device), input_ids=tokens.to(device), attention_mask=known.to(device),
+                **pictures.to(device),
+                input_ids=tokens.to(device),
+                attention_mask=known.to(device),
                 token_type_ids=torch.zeros_like(tokens).to(device),
-            )  # fmt: skip
+            )
         return out.logits[..., :longest].float().cpu().numpy(), out.pred_boxes.float().cpu().numpy()
 
-    def assigned(self, query: Query, parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Boxes:
-        """A query's boxes with their phrases, near ones merged; parts are (boxes, places of their words, scores)."""
+    def assigned(
+        self, query: Query, parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    ) -> Boxes:
+        """A query's boxes with their phrases, near ones merged; parts are (boxes, places of their
+        words, scores).
+        """
         empty = (np.zeros((0, 4), np.float32), np.zeros((0, 2), int), np.zeros(0, np.float32))
-        boxes, places, score = (np.concatenate(column) for column in zip(empty, *parts, strict=True))
+        boxes, places, score = (
+            np.concatenate(column) for column in zip(empty, *parts, strict=True)
+        )
         phrase, mention = covering(places, query.spans)
         mine = phrase >= 0
         boxes, phrase, mention, score = boxes[mine], phrase[mine], mention[mine], score[mine]
         group = mention if self.params.nms == "mention" else np.zeros_like(mention)
         keep = suppressed(boxes, score, group, self.params.nms_iou)
-        return joined([Boxes(boxes[keep], phrase[keep], score[keep], int((~mine).sum()), int(len(parts) > 1))])
+        return joined(
+            [Boxes(boxes[keep], phrase[keep], score[keep], int((~mine).sum()), int(len(parts) > 1))]
+        )
 
 
-def best_words(logits: np.ndarray, words: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def best_words(
+    logits: np.ndarray, words: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The best word of each box, for those where it scores more than the threshold.
 
     Args:
@@ -217,11 +267,19 @@ def best_words(logits: np.ndarray, words: np.ndarray, threshold: float) -> tuple
     return box, token[box], score[box]
 
 
-def covering(places: np.ndarray, spans: Sequence[Sequence[tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
-    """Per place [k, 2] the phrase and the mention (counted over all) with the shortest span that covers it, else -1."""
-    every = [(end - start, start, end, phrase) for phrase, row in enumerate(spans) for start, end in row]
+def covering(
+    places: np.ndarray, spans: Sequence[Sequence[tuple[int, int]]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per place [k, 2] the phrase and the mention (counted over all) with the shortest span that
+    covers it, else -1.
+    """
+    every = [
+        (end - start, start, end, phrase) for phrase, row in enumerate(spans) for start, end in row
+    ]
     phrase, mention = np.full(len(places), -1, np.int32), np.full(len(places), -1)
-    for number in sorted(range(len(every)), key=lambda n: -every[n][0]):  # the shortest last: it overwrites
+    for number in sorted(
+        range(len(every)), key=lambda n: -every[n][0]
+    ):  # the shortest last: it overwrites
         _, start, end, owner = every[number]
         inside = (places[:, 0] >= start) & (places[:, 1] <= end)
         phrase[inside], mention[inside] = owner, number
@@ -229,7 +287,9 @@ def covering(places: np.ndarray, spans: Sequence[Sequence[tuple[int, int]]]) -> 
 
 
 def pixels(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """[k, 4] float32: centre x y, width, height in 0..1 -> x0 y0 x1 y1 in pixels, inside the picture."""
+    """[k, 4] float32: centre x y, width, height in 0..1 -> x0 y0 x1 y1 in pixels, inside the
+    picture.
+    """
     size = np.array(image.shape[1::-1], np.float32)
     corners = [boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2]
     return np.concatenate([np.clip(corner, 0, 1) * size for corner in corners], axis=1)
@@ -240,4 +300,6 @@ def suppressed(boxes: np.ndarray, score: np.ndarray, group: np.ndarray, iou: flo
     import torch
     from torchvision.ops import batched_nms
 
-    return batched_nms(torch.from_numpy(boxes), torch.from_numpy(score), torch.from_numpy(group), iou).numpy()
+    return batched_nms(
+        torch.from_numpy(boxes), torch.from_numpy(score), torch.from_numpy(group), iou
+    ).numpy()

@@ -1,9 +1,11 @@
-"""Texts as Grounding DINO reads them: token numbers in pieces of whole sentences, and where their words stand.
+"""Texts as Grounding DINO reads them: token numbers in pieces of whole sentences, and where their
+words stand.
 
-The model has four word pieces of BERT wired in. [CLS], [SEP], "." and "?" separate: tokens attend to those of their
-own sentence alone, positions start anew with each, and both only if a separator beside [SEP] ends it. Therefore every
-piece ends with one, and a text that is cut after one is read as the whole would be. Decimal points and those of
-abbreviations separate too; nothing is done about that.
+The model has four word pieces of BERT wired in. [CLS], [SEP], "." and "?" separate: tokens attend
+to those of their own sentence alone, positions start anew with each, and both only if a separator
+beside [SEP] ends it. Therefore every piece ends with one, and a text that is cut after one is read
+as the whole would be. Decimal points and those of abbreviations separate too; nothing is done about
+that.
 """
 
 from __future__ import annotations
@@ -37,15 +39,25 @@ class Piece:
 
 
 def unfit(tokenizer: Any) -> str:
-    """What keeps a tokenizer from being Grounding DINO's: numbers that the model has not, no places; or nothing."""
+    """What keeps a tokenizer from being Grounding DINO's: numbers that the model has not, no
+    places; or nothing.
+    """
     for piece, number in {"[CLS]": CLS, "[SEP]": SEP, ".": STOP, "?": QUESTION}.items():
         if (found := tokenizer.convert_tokens_to_ids(piece)) != number:
-            return f"its tokenizer has {piece} as {found}, the model as {number}; take the checkpoint's own"
-    return "" if tokenizer.is_fast else "its tokenizer knows no places of tokens; add the checkpoint's tokenizer.json"
+            return (
+                f"its tokenizer has {piece} as {found}, the model as {number}; take the "
+                "checkpoint's own"
+            )
+    return (
+        ""
+        if tokenizer.is_fast
+        else "its tokenizer knows no places of tokens; add the checkpoint's tokenizer.json"
+    )
 
 
 def pieces(tokenizer: Any, text: str, limit: int) -> list[Piece]:
-    """A text in as few pieces of whole sentences as there can be; those without a word are left out.
+    """A text in as few pieces of whole sentences as there can be; those without a word are left
+    out.
 
     Args:
         tokenizer: a fast one of transformers.
@@ -53,9 +65,16 @@ def pieces(tokenizer: Any, text: str, limit: int) -> list[Piece]:
         limit: tokens of a piece, [CLS] and [SEP] counted.
     """
     coded = tokenizer(
-        text, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
+        text,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        verbose=False,
     )
-    ids, places = np.array(coded["input_ids"], np.int64), np.array(coded["offset_mapping"], int).reshape(-1, 2)
+    ids, places = (
+        np.array(coded["input_ids"], np.int64),
+        np.array(coded["offset_mapping"], int).reshape(-1, 2),
+    )
     places[np.isin(ids, (CLS, SEP, *SEPARATORS))] = NOWHERE  # a caption may spell "[SEP]" out
     ranges = [slice(*ends) for ends in cuts(ids, limit - 3)]
     return [closed(ids[r], places[r]) for r in ranges if (places[r] != NOWHERE).any()]
@@ -70,14 +89,24 @@ def cuts(ids: np.ndarray, most: int) -> list[tuple[int, int]]:
     out, start = [], 0
     while start < len(ids):
         within = ends[(ends > start) & (ends <= start + most)]
-        end = len(ids) if len(ids) <= start + most else int(within[-1]) if len(within) else start + most
+        end = (
+            len(ids)
+            if len(ids) <= start + most
+            else int(within[-1])
+            if len(within)
+            else start + most
+        )
         out.append((start, end))
         start = end
     return out
 
 
 def closed(ids: np.ndarray, places: np.ndarray) -> Piece:
-    """The piece of some tokens: between [CLS] and [SEP], with a separator at the end if they have none."""
+    """The piece of some tokens: between [CLS] and [SEP], with a separator at the end if they have
+    none.
+    """
     tail = [SEP] if ids[-1] in SEPARATORS else [STOP, SEP]
     around = np.full((1 + len(tail), 2), NOWHERE)
-    return Piece(np.concatenate([[CLS], ids, tail]), np.concatenate([around[:1], places, around[1:]]))
+    return Piece(
+        np.concatenate([[CLS], ids, tail]), np.concatenate([around[:1], places, around[1:]])
+    )

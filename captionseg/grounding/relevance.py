@@ -1,7 +1,8 @@
 """Boxes from an image-text encoder alone: where the cells of its dense features speak for a phrase.
 
-A map of cosines says little by itself, since some phrases are near to everything. Each phrase is therefore
-standardised by its mean and deviation over cells of the whole corpus: its score is how unusual the cell is for it.
+A map of cosines says little by itself, since some phrases are near to everything. Each phrase is
+therefore standardised by its mean and deviation over cells of the whole corpus: its score is how
+unusual the cell is for it.
 """
 
 from __future__ import annotations
@@ -73,11 +74,15 @@ class RelevanceGrounder:
         self.mean = self.deviation = np.zeros(0, np.float32)
 
     def prepare(self, phrases: Sequence[str]) -> None:
-        """See Grounder. What was prepared before is forgotten: a shard's answers depend on no other shard."""
+        """See Grounder. What was prepared before is forgotten: a shard's answers depend on no other
+        shard.
+        """
         if not phrases:
             return
         unique = sorted(set(phrases))
-        self.embedding = self.space.encode([self.params.template.format(phrase) for phrase in unique])
+        self.embedding = self.space.encode(
+            [self.params.template.format(phrase) for phrase in unique]
+        )
         typical = self.cells @ self.embedding.T
         self.known = {phrase: i for i, phrase in enumerate(unique)}
         self.mean, self.deviation = typical.mean(axis=0), np.maximum(typical.std(axis=0), 1e-6)
@@ -99,9 +104,11 @@ class RelevanceGrounder:
         labels: np.ndarray | None = None,
         query: Query | None = None,
     ) -> Boxes:
-        """See Grounder. The score is the logistic of the peak above the threshold; phrases are read by themselves.
+        """See Grounder. The score is the logistic of the peak above the threshold; phrases are read
+        by themselves.
 
-        With regions, every pixel has the mean relevance of its region, so that boxes end where things do.
+        With regions, every pixel has the mean relevance of its region, so that boxes end where
+        things do.
 
         Raises:
             ValueError: without dense features.
@@ -109,7 +116,9 @@ class RelevanceGrounder:
         if dense is None:
             raise ValueError("grounding by relevance needs the dense features of the index stage")
         if not phrases:
-            return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+            return Boxes(
+                np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32)
+            )
         cells = self.relevance(dense, phrases)
         regions = labels if self.params.regions else None
         maps = up(cells, self.params.zoom) if regions is None else region_means(cells, regions)
@@ -128,12 +137,18 @@ def up(maps: np.ndarray, zoom: int) -> np.ndarray:
 
 
 def region_means(maps: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[P, h, w] on a grid -> [P, H, W]: each pixel has the mean of its region; labels [H, W] from 0."""
-    weights = region_weights(indicators(labels, int(labels.max()) + 1), (maps.shape[1], maps.shape[2]))
+    """[P, h, w] on a grid -> [P, H, W]: each pixel has the mean of its region; labels [H, W] from
+    0.
+    """
+    weights = region_weights(
+        indicators(labels, int(labels.max()) + 1), (maps.shape[1], maps.shape[2])
+    )
     return (maps.reshape(len(maps), -1) @ weights.T)[:, labels]
 
 
-def components(maps: np.ndarray, cut: np.ndarray, *, most: int, rival: float) -> tuple[np.ndarray, np.ndarray]:
+def components(
+    maps: np.ndarray, cut: np.ndarray, *, most: int, rival: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Boxes around connected cells that reach their map's cut, for all maps at once.
 
     Args:
@@ -143,7 +158,8 @@ def components(maps: np.ndarray, cut: np.ndarray, *, most: int, rival: float) ->
         rival: share of the largest component's relevance above the cut that further ones need.
 
     Returns:
-        [n, 4] x0 y0 x1 y1 in cells, ends excluded, and int32 [n] numbers of their maps; by map, most relevant first.
+        [n, 4] x0 y0 x1 y1 in cells, ends excluded, and int32 [n] numbers of their maps; by map,
+        most relevant first.
     """
     from scipy.ndimage import find_objects, label
 
@@ -154,9 +170,14 @@ def components(maps: np.ndarray, cut: np.ndarray, *, most: int, rival: float) ->
     labels, count = numbered
     if not count:
         return np.zeros((0, 4)), np.zeros(0, np.int32)
-    mass = np.bincount(labels.ravel(), weights=np.maximum(above, 1e-6).ravel(), minlength=count + 1)[1:]
+    mass = np.bincount(
+        labels.ravel(), weights=np.maximum(above, 1e-6).ravel(), minlength=count + 1
+    )[1:]
     where = [(z.start, x.start, y.start, x.stop, y.stop) for z, y, x in find_objects(labels)]
-    phrase, boxes = np.array([w[0] for w in where], np.int32), np.array([w[1:] for w in where], float)
+    phrase, boxes = (
+        np.array([w[0] for w in where], np.int32),
+        np.array([w[1:] for w in where], float),
+    )
     order = np.lexsort((-mass, phrase))
     phrase, boxes, mass = phrase[order], boxes[order], mass[order]
     first = np.searchsorted(phrase, phrase)  # of each one's map, the most relevant component

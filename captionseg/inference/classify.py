@@ -15,12 +15,14 @@ from captionseg.records import Inputs
 
 
 def classify(model: Any, inputs: Inputs, classes: Tensor, whole: Tensor | None = None) -> Tensor:
-    """[B, C]: how well each class fits each picture; only the order within a picture means anything.
+    """[B, C]: how well each class fits each picture; only the order within a picture means
+    anything.
 
-    A model that embeds whole pictures is asked for its cosines (`image_logits`): groups as captions saw them in
-    training, the bag of regions, the picture as one segment. Of a model on frozen features it is the embedding that its
-    encoder has of the picture. Where there is neither, a class has the mean of its mask logits over the picture; where
-    these are cosines that is its product with the mean of the cells.
+    A model that embeds whole pictures is asked for its cosines (`image_logits`): groups as captions
+    saw them in training, the bag of regions, the picture as one segment. Of a model on frozen
+    features it is the embedding that its encoder has of the picture. Where there is neither, a
+    class has the mean of its mask logits over the picture; where these are cosines that is its
+    product with the mean of the cells.
 
     Args:
         model: a Segmenter.
@@ -37,10 +39,11 @@ def classify(model: Any, inputs: Inputs, classes: Tensor, whole: Tensor | None =
 
 
 def embedded(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | None:
-    """`whole` of `classify` for one picture, uint8 [H, W, 3]: [1, D] on the CPU, by the encoder that a model stands on.
+    """`whole` of `classify` for one picture, uint8 [H, W, 3]: [1, D] on the CPU, by the encoder
+    that a model stands on.
 
-    None for a model that embeds pictures itself, and for an encoder whose pooled features are not in the space of texts
-    (their alignment is not saved with models).
+    None for a model that embeds pictures itself, and for an encoder whose pooled features are not
+    in the space of texts (their alignment is not saved with models).
     """
     if hasattr(model, "image_logits") or not encoder.aligned:
         return None

@@ -1,7 +1,9 @@
-"""Detections: class-agnostic masks that look like what is asked for; parts of things (part segmentation of USE).
+"""Detections: class-agnostic masks that look like what is asked for; parts of things (part
+segmentation of USE).
 
-A mask is compared with all classes, those that are wanted and those that are only there to catch the rest. The paper's
-parts of PartImageNet are asked for among COCO-Stuff's classes and the super-categories of the things themselves.
+A mask is compared with all classes, those that are wanted and those that are only there to catch
+the rest. The paper's parts of PartImageNet are asked for among COCO-Stuff's classes and the
+super-categories of the things themselves.
 """
 
 from __future__ import annotations
@@ -45,5 +47,11 @@ def detected(model: Any, inputs: Inputs, classes: Tensor, wanted: Tensor) -> Det
     masks = masks_of(inputs)[0]
     score, best = model.mask_scores(inputs, classes)[0].float().max(1)
     kept = (wanted[best] & masks.flatten(1).any(1)).nonzero()[:, 0]
-    large = full_size(masks[kept].to(torch.uint8), inputs.size) if len(kept) else masks.new_zeros(0, *inputs.size)
-    return Detections(large.bool().cpu().numpy(), best[kept].cpu().numpy(), score[kept].cpu().numpy())
+    large = (
+        full_size(masks[kept].to(torch.uint8), inputs.size)
+        if len(kept)
+        else masks.new_zeros(0, *inputs.size)
+    )
+    return Detections(
+        large.bool().cpu().numpy(), best[kept].cpu().numpy(), score[kept].cpu().numpy()
+    )

@@ -31,15 +31,18 @@ class Prepared:
         return {uid: row for row, uid in enumerate(read_ids(self.index)["uid"].to_pylist())}
 
     def shards(self) -> dict[str, int]:
-        """Shard -> how many rows of the index it has, in their order: what every array of rows is read against."""
+        """Shard -> how many rows of the index it has, in their order: what every array of rows is
+        read against.
+        """
         return rows_of_shards(read_ids(self.index))
 
     def pictures(self) -> Pictures:
         """Of the rows of the index."""
         return Pictures.of_index(self.pairs, self.index)
 
-    def inputs(self, reads: Reads, *, refine: str = "none", side: int = 0,
-               masks: MaskMaker | None = None) -> PreparedInputs:  # fmt: skip
+    def inputs(
+        self, reads: Reads, *, refine: str = "none", side: int = 0, masks: MaskMaker | None = None
+    ) -> PreparedInputs:
         """Inputs of rows of the index, with no more than is needed.
 
         Args:
@@ -53,5 +56,9 @@ class Prepared:
         return PreparedInputs(
             regions=self.regions if regions else None,
             pictures=self.pictures() if pixels or masks else None,
-            dense=self.features / "dense" if reads.dense else None, side=side, masks=masks, pixels=pixels,
-            shards=self.shards())
+            dense=self.features / "dense" if reads.dense else None,
+            side=side,
+            masks=masks,
+            pixels=pixels,
+            shards=self.shards(),
+        )

@@ -1,4 +1,6 @@
-"""From masks that may overlap to pixels: each has the scores of all masks that it is in (inference of USE)."""
+"""From masks that may overlap to pixels: each has the scores of all masks that it is in (inference
+of USE).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ def mask_pixels(model: Any, inputs: Inputs, classes: Tensor, params: MasksParams
         model: a Segmenter that reads segments.
         inputs: of one picture, with masks.
         classes: [C, D] class embeddings.
-        params: how scores are aggregated. Pixels in no mask have those of the picture as one segment.
+        params: how scores are aggregated. Pixels in no mask have those of the picture as one
+            segment.
     """
     masks, scores, whole = scored(model, inputs, classes)
     found = aggregated(masks.flatten(1), scores, whole, params.aggregate)
@@ -32,15 +35,22 @@ def mask_pixels(model: Any, inputs: Inputs, classes: Tensor, params: MasksParams
 def mask_labels(model: Any, inputs: Inputs, classes: Tensor, params: MasksParams) -> Tensor:
     """[height, width] int64: the argmax of `mask_pixels`, without holding all scores."""
     masks, scores, whole = scored(model, inputs, classes)
-    best = [aggregated(part, scores, whole, params.aggregate).argmax(0) for part in masks.flatten(1).split(BLOCK, 1)]
+    best = [
+        aggregated(part, scores, whole, params.aggregate).argmax(0)
+        for part in masks.flatten(1).split(BLOCK, 1)
+    ]
     return full_size(torch.cat(best).view(1, *masks.shape[1:]).float(), inputs.size)[0].long()
 
 
 def scored(model: Any, inputs: Inputs, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks [M, h, w] of one picture, their probabilities [M, C], and those [C] of the whole picture."""
+    """Masks [M, h, w] of one picture, their probabilities [M, C], and those [C] of the whole
+    picture.
+    """
     assert inputs.masks is not None
     everything = inputs.masks.new_ones(1, 1, *inputs.masks.shape[2:])
-    scores = model.mask_scores(replace(inputs, masks=torch.cat([inputs.masks, everything], 1)), classes)[0].float()
+    scores = model.mask_scores(
+        replace(inputs, masks=torch.cat([inputs.masks, everything], 1)), classes
+    )[0].float()
     return inputs.masks[0], scores[:-1], scores[-1]
 
 

@@ -1,8 +1,9 @@
 """Pixel-adaptive mask refinement (Araslanov and Roth, 2020): masks follow the edges of the picture.
 
-CoCu's "local consistency" and the last step of TCL and CoDe. Each iteration replaces a mask by a mean over 48
-neighbours, weighted by how alike their colours are. The weights are one sparse matrix between pixels, the same for all
-masks and iterations, so that no tensor over masks and neighbours is ever made.
+CoCu's "local consistency" and the last step of TCL and CoDe. Each iteration replaces a mask by a
+mean over 48 neighbours, weighted by how alike their colours are. The weights are one sparse matrix
+between pixels, the same for all masks and iterations, so that no tensor over masks and neighbours
+is ever made.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ DILATIONS = (1, 2, 4, 8, 12, 24)
 STEPS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
-def pamr(image: Tensor, masks: Tensor, *, iterations: int = 10, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """[C, H, W] float32: refined masks; constant ones stay as they are, and all stay within their range.
+def pamr(
+    image: Tensor, masks: Tensor, *, iterations: int = 10, dilations: Sequence[int] = DILATIONS
+) -> Tensor:
+    """[C, H, W] float32: refined masks; constant ones stay as they are, and all stay within their
+    range.
 
     Args:
         image: [3, h, w], in any affine scale of its channels; resized to the masks (bilinear).
@@ -32,16 +36,27 @@ def pamr(image: Tensor, masks: Tensor, *, iterations: int = 10, dilations: Seque
     if image.shape[1:] != masks.shape[1:]:
         image = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=True)[0]
     out = masks.float().flatten(1)
-    weights, index = affinity(image.float(), dilations).flatten(1), neighbours(size, dilations, image.device)
+    weights, index = (
+        affinity(image.float(), dilations).flatten(1),
+        neighbours(size, dilations, image.device),
+    )
     product = gathered if out.is_cuda else multiplied
     return product(out, weights, index, iterations).reshape(masks.shape)
 
 
 def multiplied(out: Tensor, weights: Tensor, index: Tensor, iterations: int) -> Tensor:
-    """`iterations` products of masks [C, N] with the sparse [N, N] of weights [K, N] at index [K, N], on the CPU."""
+    """`iterations` products of masks [C, N] with the sparse [N, N] of weights [K, N] at index [K,
+    N], on the CPU.
+    """
     count, pixels = weights.shape
-    matrix = csr_array((weights.T.flatten().numpy(), index.T.flatten().to(torch.int32).numpy(),
-                        np.arange(0, count * pixels + 1, count, dtype=np.int32)), shape=(pixels, pixels))  # fmt: skip
+    matrix = csr_array(
+        (
+            weights.T.flatten().numpy(),
+            index.T.flatten().to(torch.int32).numpy(),
+            np.arange(0, count * pixels + 1, count, dtype=np.int32),
+        ),
+        shape=(pixels, pixels),
+    )
     columns = out.T.contiguous().numpy()
     for _ in range(iterations):
         columns = matrix @ columns
@@ -59,12 +74,15 @@ def gathered(out: Tensor, weights: Tensor, index: Tensor, iterations: int) -> Te
 
 
 def affinity(image: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """[K, H, W]: weight of each neighbour, a softmax over K = 8 a dilation of -|x - x_n| / (1e-8 + .1 s).
+    """[K, H, W]: weight of each neighbour, a softmax over K = 8 a dilation of -|x - x_n| / (1e-8 +
+    .1 s).
 
-    s is the deviation (unbiased) over all 3 x 3 neighbourhoods of a pixel, its own value once in each; distances are
-    means over the channels of image [3, H, W].
+    s is the deviation (unbiased) over all 3 x 3 neighbourhoods of a pixel, its own value once in
+    each; distances are means over the channels of image [3, H, W].
     """
-    around = torch.stack([shifted(image, dy, dx, d) for d, dy, dx in steps(dilations)])  # [K, 3, H, W]
+    around = torch.stack(
+        [shifted(image, dy, dx, d) for d, dy, dx in steps(dilations)]
+    )  # [K, 3, H, W]
     everything = torch.cat([around, image.expand(len(dilations), -1, -1, -1)])
     scale = 1e-8 + 0.1 * everything.std(0)
     return (-(around - image).abs() / scale).mean(1).softmax(0)

@@ -1,4 +1,6 @@
-"""Refinement of mask logits after any model: along the edges of the picture, or by its classical segments."""
+"""Refinement of mask logits after any model: along the edges of the picture, or by its classical
+segments.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,10 @@ class RefineParams:
     """What is done to mask logits before each pixel takes its best class.
 
     Attributes:
-        method: none; pamr (CoCu's local consistency, and what TCL and CoDe do at last); segments gives each class the
-            mean of its logits over each class-agnostic region.
-        side: PAMR works on a grid of so many cells along the short side, a quarter of the window in TCL.
+        method: none; pamr (CoCu's local consistency, and what TCL and CoDe do at last); segments
+            gives each class the mean of its logits over each class-agnostic region.
+        side: PAMR works on a grid of so many cells along the short side, a quarter of the window in
+            TCL.
         iterations, dilations: of PAMR.
     """
 
@@ -48,7 +51,9 @@ def refined(logits: Tensor, inputs: Inputs, params: RefineParams) -> Tensor:
     if params.method == "segments":
         return snapped(logits, inputs)
     if inputs.image is None:
-        raise UserError("refine: pamr looks at pixels, and these inputs hold none: a mistake of the caller")
+        raise UserError(
+            "refine: pamr looks at pixels, and these inputs hold none: a mistake of the caller"
+        )
     height, width = logits.shape[1:]
     scale = params.side / min(height, width)
     grid = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -60,7 +65,9 @@ def refined(logits: Tensor, inputs: Inputs, params: RefineParams) -> Tensor:
 def snapped(logits: Tensor, inputs: Inputs) -> Tensor:
     """[C, H, W]: each pixel has the mean of its region."""
     if not inputs.region_mask.shape[1]:
-        raise UserError("refine: segments looks at regions, and these inputs hold none: a mistake of the caller")
+        raise UserError(
+            "refine: segments looks at regions, and these inputs hold none: a mistake of the caller"
+        )
     region = full_size(inputs)[0].flatten()
     flat, count = logits.float().flatten(1), torch.bincount(region).clamp(min=1)
     total = flat.new_zeros(len(flat), len(count)).index_add_(1, region, flat)

@@ -1,9 +1,11 @@
-"""Segments by text: all segments of a folder, embedded by a trained model and searched by inner product (USE).
+"""Segments by text: all segments of a folder, embedded by a trained model and searched by inner
+product (USE).
 
-The folder of an index holds, for shard NNNNN of the segments, embeddings_NNNNN.npy (float16 [n, D], L2-normalised) and
-embeddings_NNNNN.json, written after it, with the digests of what it was made of: a shard that has these is finished.
-Over all of them are ids.parquet (row, uid, segment_id, shard), index.faiss and, written last, index.json with the same
-digests, dims and count. What was made of other weights, features or segments is made anew, shard by shard.
+The folder of an index holds, for shard NNNNN of the segments, embeddings_NNNNN.npy (float16 [n, D],
+L2-normalised) and embeddings_NNNNN.json, written after it, with the digests of what it was made of:
+a shard that has these is finished. Over all of them are ids.parquet (row, uid, segment_id, shard),
+index.faiss and, written last, index.json with the same digests, dims and count. What was made of
+other weights, features or segments is made anew, shard by shard.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ from captionseg.storage import (
 log = logging.getLogger(__name__)
 PICTURES, PIXELS = 16, 1 << 26  # at once: pictures, and pixels of all their masks
 COLUMNS = ["uid", "segment_id", "height", "width", "rle"]
-IDS = pa.schema([("row", pa.int64()), ("uid", pa.string()), ("segment_id", pa.string()), ("shard", pa.string())])
+IDS = pa.schema(
+    [("row", pa.int64()), ("uid", pa.string()), ("segment_id", pa.string()), ("shard", pa.string())]
+)
 
 
 @dataclass(frozen=True)
@@ -66,33 +70,53 @@ class SegmentModel:
     device: str
 
     @staticmethod
-    def load(folder: Path, *, device: str = "auto", frozen: Callable[[], Encoder] | None = None) -> SegmentModel:
-        """The model of a folder such as models/cocu-use; `frozen` is by default the encoder beside it.
+    def load(
+        folder: Path, *, device: str = "auto", frozen: Callable[[], Encoder] | None = None
+    ) -> SegmentModel:
+        """The model of a folder such as models/cocu-use; `frozen` is by default the encoder beside
+        it.
 
         Raises:
             UserError: if the folder holds no model, or one that embeds no segments.
         """
         where, found = detect(device).device, saved.load(folder, train="make segments")
         if not hasattr(found.model, "embed_inputs"):
-            raise UserError(f"{folder}: a {found.name} embeds no segments; name a model of a recipe with `model: use`")
-        frozen = functools.cache(frozen or (lambda: load_encoder(encoder_of(folder), device=device)))
+            raise UserError(
+                f"{folder}: a {found.name} embeds no segments; name a model of a recipe with "
+                "`model: use`"
+            )
+        frozen = functools.cache(
+            frozen or (lambda: load_encoder(encoder_of(folder), device=device))
+        )
         model = found.model.to(where)
         if model.config.reads.attached:
             model.attach(frozen())
         return SegmentModel(model, folder, frozen, where)
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """[T, D] float32: L2-normalised means over the templates that the model was trained with."""
+        """[T, D] float32: L2-normalised means over the templates that the model was trained
+        with."""
         prompts = self.model.config.reads.prompts
-        return class_vectors(self.model, self.folder, self.frozen, texts, prompts).float().cpu().numpy()
+        return (
+            class_vectors(self.model, self.folder, self.frozen, texts, prompts)
+            .float()
+            .cpu()
+            .numpy()
+        )
 
     def inputs(self, prepared: Prepared) -> PreparedInputs:
-        """Rows of the index as the model reads them; segments are given, so nobody looks at regions."""
+        """Rows of the index as the model reads them; segments are given, so nobody looks at
+        regions.
+        """
         return prepared.inputs(replace(self.model.config.reads, segments=0))
 
     def segments(self, inputs: PreparedInputs, rows: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """[B, S, D] float32, L2-normalised, of masks bool [B, S, H, W] of pictures that are `rows` [B] of the index."""
-        given = inputs(rows, (masks.shape[2], masks.shape[3])).map(lambda tensor: tensor.to(self.device))
+        """[B, S, D] float32, L2-normalised, of masks bool [B, S, H, W] of pictures that are `rows`
+        [B] of the index.
+        """
+        given = inputs(rows, (masks.shape[2], masks.shape[3])).map(
+            lambda tensor: tensor.to(self.device)
+        )
         with torch.inference_mode():
             found = self.model.embed_inputs(given, torch.from_numpy(masks).to(self.device))
         return found.float().cpu().numpy()
@@ -131,22 +155,36 @@ class SegmentIndex:
         return len(self.ids)
 
     def search(self, query: np.ndarray, k: int, *, min_score: float = -np.inf) -> list[Hit]:
-        """The k best segments for an embedded text [D], best first, equal scores in row order; none below min_score."""
+        """The k best segments for an embedded text [D], best first, equal scores in row order; none
+        below min_score.
+        """
         score, rows = (found[0] for found in self.index.search(query[None], min(k, len(self))))
         best = [i for i in np.lexsort((rows, -score)) if rows[i] >= 0 and score[i] >= min_score]
         segments = self.segments(rows[best])
-        return [Hit(n, float(score[i]), row) for n, (i, row) in enumerate(zip(best, segments, strict=True), 1)]
+        return [
+            Hit(n, float(score[i]), row)
+            for n, (i, row) in enumerate(zip(best, segments, strict=True), 1)
+        ]
 
     def segments(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """Rows of schema SEGMENTS."""
-        names, first = np.unique(self.ids["shard"].to_numpy(zero_copy_only=False), return_index=True)
+        names, first = np.unique(
+            self.ids["shard"].to_numpy(zero_copy_only=False), return_index=True
+        )
         start = dict(zip(names, first.tolist(), strict=True))
-        tables = functools.cache(lambda shard: read_table(self.folder / f"{shard}.parquet", schema=SEGMENTS))
+        tables = functools.cache(
+            lambda shard: read_table(self.folder / f"{shard}.parquet", schema=SEGMENTS)
+        )
         shards = (self.ids["shard"][int(row)].as_py() for row in rows)
-        return [tables(s).slice(int(row) - start[s], 1).to_pylist()[0] for s, row in zip(shards, rows, strict=True)]
+        return [
+            tables(s).slice(int(row) - start[s], 1).to_pylist()[0]
+            for s, row in zip(shards, rows, strict=True)
+        ]
 
 
-def open_index(folder: Path, segments: Path, model: SegmentModel, prepared: Prepared) -> SegmentIndex:
+def open_index(
+    folder: Path, segments: Path, model: SegmentModel, prepared: Prepared
+) -> SegmentIndex:
     """The index of all segments of a folder; what is missing of it or stale is made first.
 
     Args:
@@ -160,11 +198,17 @@ def open_index(folder: Path, segments: Path, model: SegmentModel, prepared: Prep
     """
     shards = segment_shards(segments)
     check_encoder(model.folder, prepared.encoder)
-    source = {"model": digest([model.folder / "model.safetensors", model.folder / "config.json"]),
-              "features": digest([prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))])}  # fmt: skip
+    source = {
+        "model": digest([model.folder / "model.safetensors", model.folder / "config.json"]),
+        "features": digest([prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))]),
+    }
     made_of = {shard: {**source, "segments": digest([file])} for shard, file in shards.items()}
-    state = {**source, "segments": {shard: made["segments"] for shard, made in made_of.items()},
-             "count": sum(map(rows_of, shards.values())), "dims": model.model.config.text_width}  # fmt: skip
+    state = {
+        **source,
+        "segments": {shard: made["segments"] for shard, made in made_of.items()},
+        "count": sum(map(rows_of, shards.values())),
+        "dims": model.model.config.text_width,
+    }
     if has(folder / "index.json", state):
         try:
             return opened(folder, segments, count=state["count"])
@@ -182,15 +226,25 @@ def opened(folder: Path, segments: Path, *, count: int) -> SegmentIndex:
     Raises:
         UserError: if it cannot be read, or is of more or fewer segments.
     """
-    ids, found = read_table(folder / "ids.parquet", schema=IDS), FaissIndex.load(folder / "index.faiss")
+    ids, found = (
+        read_table(folder / "ids.parquet", schema=IDS),
+        FaissIndex.load(folder / "index.faiss"),
+    )
     if not len(ids) == found.index.ntotal == count:
-        raise UserError(f"{folder}: {found.index.ntotal} embeddings and {len(ids)} ids of {count} segments; "
-                        "delete it, it is made again")
+        raise UserError(
+            f"{folder}: {found.index.ntotal} embeddings and {len(ids)} ids of {count} segments; "
+            "delete it, it is made again"
+        )
     return SegmentIndex(found, ids, segments)
 
 
-def embed_shards(folder: Path, shards: dict[str, Path], made_of: dict[str, dict[str, str]], model: SegmentModel,
-                 prepared: Prepared) -> None:  # fmt: skip
+def embed_shards(
+    folder: Path,
+    shards: dict[str, Path],
+    made_of: dict[str, dict[str, str]],
+    model: SegmentModel,
+    prepared: Prepared,
+) -> None:
     """Embeddings of all shards that are not finished; one shard is in memory at a time."""
     row_of, inputs = prepared.row_of(), model.inputs(prepared)
     with tqdm(total=sum(map(rows_of, shards.values())), desc="segment index", unit="seg") as bar:
@@ -204,19 +258,26 @@ def embed_shards(folder: Path, shards: dict[str, Path], made_of: dict[str, dict[
             write_json(made_of[shard], mark)
 
 
-def embedded(file: Path, model: SegmentModel, inputs: PreparedInputs, row_of: dict[str, int], bar: tqdm) -> np.ndarray:
+def embedded(
+    file: Path, model: SegmentModel, inputs: PreparedInputs, row_of: dict[str, int], bar: tqdm
+) -> np.ndarray:
     """[n, D] float16 embeddings of the segments of a shard."""
     table = read_table(file, schema=SEGMENTS, columns=COLUMNS).to_pydict()
     sizes = list(zip(table["height"], table["width"], strict=True))
     out = np.zeros((len(sizes), model.model.config.text_width), np.float16)
     for batch in batches(table["uid"], sizes):
         height, width = sizes[batch[0][0]]
-        masks = np.zeros((len(batch), max(stop - start for start, stop in batch), height, width), bool)
+        masks = np.zeros(
+            (len(batch), max(stop - start for start, stop in batch), height, width), bool
+        )
         for mine, (start, stop) in zip(masks, batch, strict=True):
             mine[: stop - start] = decode(table["rle"][start:stop], height, width)
         asked = [table["uid"][start] for start, _ in batch]
         if strange := next((uid for uid in asked if uid not in row_of), None):
-            raise UserError(f"{file}: picture {strange} is not among those of the index; run `dvc repro segment_text`")
+            raise UserError(
+                f"{file}: picture {strange} is not among those of the index; run `dvc repro "
+                "segment_text`"
+            )
         found = model.segments(inputs, np.array([row_of[uid] for uid in asked]), masks)
         for mine, (start, stop) in zip(found, batch, strict=True):
             out[start:stop] = mine[: stop - start]
@@ -224,11 +285,18 @@ def embedded(file: Path, model: SegmentModel, inputs: PreparedInputs, row_of: di
     return out
 
 
-def batches(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """(start, stop) of segments that are embedded at once, one a picture; pictures of a batch have the same size."""
+def batches(
+    uids: Sequence[str], sizes: Sequence[tuple[int, int]]
+) -> Iterator[list[tuple[int, int]]]:
+    """(start, stop) of segments that are embedded at once, one a picture; pictures of a batch have
+    the same size.
+    """
     batch: list[tuple[int, int]] = []
     for start, stop in spans(uids, sizes):
-        area, widest = sizes[start][0] * sizes[start][1], max(b - a for a, b in [*batch, (start, stop)])
+        area, widest = (
+            sizes[start][0] * sizes[start][1],
+            max(b - a for a, b in [*batch, (start, stop)]),
+        )
         full = len(batch) == PICTURES or (len(batch) + 1) * widest * area > PIXELS
         if batch and (full or sizes[batch[0][0]] != sizes[start]):
             yield batch
@@ -251,13 +319,19 @@ def spans(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[tup
 def assemble(folder: Path, shards: dict[str, Path], state: dict[str, Any]) -> None:
     """ids.parquet, index.faiss and index.json out of the embeddings of all shards."""
     (folder / "index.json").unlink(missing_ok=True)
-    tables = [read_table(file, schema=SEGMENTS, columns=["uid", "segment_id"]) for file in shards.values()]
+    tables = [
+        read_table(file, schema=SEGMENTS, columns=["uid", "segment_id"]) for file in shards.values()
+    ]
     names = np.repeat(np.array(list(shards)), [len(table) for table in tables])
     ids = pa.concat_tables(tables)
     columns = [np.arange(len(ids)), ids["uid"], ids["segment_id"], names.tolist()]
     write_table(pa.table(columns, schema=IDS), folder / "ids.parquet")
-    parts = [read_array(folder / f"embeddings_{shard}.npy", rows=len(table), todo="delete it, it is made again")
-             for shard, table in zip(shards, tables, strict=True)]
+    parts = [
+        read_array(
+            folder / f"embeddings_{shard}.npy", rows=len(table), todo="delete it, it is made again"
+        )
+        for shard, table in zip(shards, tables, strict=True)
+    ]
     FaissIndex(normalised(np.concatenate(parts))).save(folder / "index.faiss")
     write_json(state, folder / "index.json")
 
@@ -270,7 +344,10 @@ def segment_shards(segments: Path) -> dict[str, Path]:
     """
     shards = {file.stem: file for file in sorted(segments.glob("*.parquet"))}
     if not shards or not any(map(rows_of, shards.values())):
-        raise UserError(f"{segments}: no segments; run `dvc repro segment_text`, or name the folder that it wrote")
+        raise UserError(
+            f"{segments}: no segments; run `dvc repro segment_text`, or name the folder that it "
+            "wrote"
+        )
     for file in shards.values():
         with readable(file):
             columns = pq.read_schema(file).names

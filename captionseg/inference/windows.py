@@ -20,7 +20,8 @@ from captionseg.typed import Count, Natural, build
 
 @dataclass(frozen=True)
 class WindowParams:
-    """How models that read pixels see a whole picture; GroupViT's by default (448, 448, 224 for 224).
+    """How models that read pixels see a whole picture; GroupViT's by default (448, 448, 224 for
+    224).
 
     Attributes:
         short_side: of the picture in pixels; 0 takes twice the side of training pictures.
@@ -38,7 +39,9 @@ class WindowParams:
         if min(self.short_side, self.crop, self.stride) < 0 or self.batch < 1:
             raise ValueError("windows: sizes must not be below 0, and batch not below 1")
         if self.crop and self.stride > self.crop:
-            raise ValueError(f"windows: a stride of {self.stride} leaves gaps between crops of {self.crop}")
+            raise ValueError(
+                f"windows: a stride of {self.stride} leaves gaps between crops of {self.crop}"
+            )
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,11 @@ class Protocol:
         Raises:
             UserError: for a context that says nothing sensible about it.
         """
-        return Settled(self.windows, self.refine or build(RefineParams, context.get("refine"), "refine"),
-                       self.masks or build(MasksParams, context.get("masks"), "masks"))
+        return Settled(
+            self.windows,
+            self.refine or build(RefineParams, context.get("refine"), "refine"),
+            self.masks or build(MasksParams, context.get("masks"), "masks"),
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ class Settled:
 
 
 def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) -> Tensor:
-    """[C, height, width] of the picture of `inputs`, refined; window by window where the model reads pixels.
+    """[C, height, width] of the picture of `inputs`, refined; window by window where the model
+    reads pixels.
 
     Args:
         model: a Segmenter.
@@ -95,12 +102,17 @@ def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled)
     side, windows = model.config.reads.picture, protocol.windows
     if not model.config.reads.windows or inputs.image is None:
         return model.segment(inputs, classes)[0]
-    image, crop = short_side(inputs.image[0], windows.short_side or 2 * side), windows.crop or 2 * side
+    image, crop = (
+        short_side(inputs.image[0], windows.short_side or 2 * side),
+        windows.crop or 2 * side,
+    )
 
     def predict(part: Tensor) -> Tensor:
         return model.segment(pixel_inputs(part, (part.shape[2], part.shape[3])), classes)
 
-    found = slide(image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch)
+    found = slide(
+        image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch
+    )
     return F.interpolate(found[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
 
 
@@ -115,12 +127,16 @@ def label(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) -> Ten
 
 
 def starts(length: int, crop: int, stride: int) -> list[int]:
-    """Where windows begin along one side: every `stride`, the last one moved back inside; one where all fits."""
+    """Where windows begin along one side: every `stride`, the last one moved back inside; one where
+    all fits.
+    """
     count = max(length - crop + stride - 1, 0) // stride + 1
     return [max(0, min(n * stride, length - crop)) for n in range(count)]
 
 
-def slide(image: Tensor, predict: Callable[[Tensor], Tensor], *, crop: int, stride: int, batch: int = 8) -> Tensor:
+def slide(
+    image: Tensor, predict: Callable[[Tensor], Tensor], *, crop: int, stride: int, batch: int = 8
+) -> Tensor:
     """[C, H, W]: mean of the predictions of all windows that cover a pixel.
 
     Args:
@@ -147,7 +163,9 @@ def slide(image: Tensor, predict: Callable[[Tensor], Tensor], *, crop: int, stri
 
 
 def short_side(image: Tensor, side: int, *, longest: int = 2048) -> Tensor:
-    """[3, h, w]: resized (bilinear) until its short side is `side`, or its long side `longest`, if that is smaller."""
+    """[3, h, w]: resized (bilinear) until its short side is `side`, or its long side `longest`, if
+    that is smaller.
+    """
     height, width = image.shape[1:]
     scale = min(longest / max(height, width), side / min(height, width))
     size = (int(height * scale + 0.5), int(width * scale + 0.5))

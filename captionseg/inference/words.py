@@ -23,11 +23,18 @@ LEARNT = "learnt"
 TOKENIZER = "tokenizer"
 """Folder beside a saved model that holds its tokenizer, where that comes with no package."""
 
-_tokenizers: WeakKeyDictionary[torch.nn.Module, Tokenizer] = WeakKeyDictionary()  # one a model, as long as it lives
+_tokenizers: WeakKeyDictionary[torch.nn.Module, Tokenizer] = (
+    WeakKeyDictionary()
+)  # one a model, as long as it lives
 
 
-def class_vectors(model: Any, folder: Path | None, frozen: Callable[[], Encoder], names: Sequence[str],
-                  prompts: str) -> torch.Tensor:  # fmt: skip
+def class_vectors(
+    model: Any,
+    folder: Path | None,
+    frozen: Callable[[], Encoder],
+    names: Sequence[str],
+    prompts: str,
+) -> torch.Tensor:
     """[C, D] float32 embeddings of class names, on the model's device.
 
     Args:
@@ -38,11 +45,15 @@ def class_vectors(model: Any, folder: Path | None, frozen: Callable[[], Encoder]
         prompts: template set that they are put into.
     """
     found = class_embeddings(names, text_encoder(model, folder, frozen), prompts_of(model, prompts))
-    return torch.from_numpy(found).to(next(itertools.chain(model.parameters(), model.buffers())).device)
+    return torch.from_numpy(found).to(
+        next(itertools.chain(model.parameters(), model.buffers())).device
+    )
 
 
 def prompts_of(model: Any, name: str) -> tuple[str, ...]:
-    """The templates of a set; the name alone for a model that has learnt its prompt. Raises as `templates`."""
+    """The templates of a set; the name alone for a model that has learnt its prompt. Raises as
+    `templates`.
+    """
     return ("{}",) if prompt_name(model, name) == LEARNT else templates(name)
 
 
@@ -51,12 +62,16 @@ def prompt_name(model: Any, name: str) -> str:
     return LEARNT if model.config.reads.tokens == "frozen" else name
 
 
-def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder], *, batch: int = 256) -> Encode:
-    """texts -> [T, D]: of the model's own encoder, or the frozen one that it was trained on; that one is attached here.
+def text_encoder(
+    model: Any, folder: Path | None, frozen: Callable[[], Encoder], *, batch: int = 256
+) -> Encode:
+    """texts -> [T, D]: of the model's own encoder, or the frozen one that it was trained on; that
+    one is attached here.
 
     Args:
         model: a Segmenter, on its device.
-        folder: that it was loaded from; None for one in training, whose config says where its tokenizer is.
+        folder: that it was loaded from; None for one in training, whose config says where its
+            tokenizer is.
         frozen: gives the frozen encoder; not called where the model has its own.
         batch: texts at once.
     """
@@ -73,8 +88,13 @@ def text_encoder(model: Any, folder: Path | None, frozen: Callable[[], Encoder],
     def encode(texts: Sequence[str]) -> np.ndarray:
         device = next(model.parameters()).device
         with torch.inference_mode(), together():
-            rows = [model.encode_text(torch.from_numpy(tokens(texts[i : i + batch])).to(device)).float().cpu().numpy()
-                    for i in range(0, len(texts), batch)]  # fmt: skip
+            rows = [
+                model.encode_text(torch.from_numpy(tokens(texts[i : i + batch])).to(device))
+                .float()
+                .cpu()
+                .numpy()
+                for i in range(0, len(texts), batch)
+            ]
         return np.concatenate(rows)
 
     return encode
@@ -96,7 +116,9 @@ class TowerTokens:
         """See Tokenizer: it comes with the encoder."""
 
 
-def tokenizer_of(reads: Reads, folder: Path | None = None, tower: TextTower | None = None) -> Tokenizer:
+def tokenizer_of(
+    reads: Reads, folder: Path | None = None, tower: TextTower | None = None
+) -> Tokenizer:
     """The tokenizer of a model that reads tokens.
 
     Args:

@@ -1,4 +1,6 @@
-"""Cross-image mask consistency of OVSegmentor, Eq. 10-12: masks of one picture by its own groups and by another's."""
+"""Cross-image mask consistency of OVSegmentor, Eq. 10-12: masks of one picture by its own groups
+and by another's.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def dice(target: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
     """
     target, predicted = target * mask, predicted * mask
     total = target.sum(-1) + predicted.sum(-1)
-    return torch.where(total > 0, 1.0 - 2.0 * (target * predicted).sum(-1) / total.clamp(min=1e-6), 0.0)
+    return torch.where(
+        total > 0, 1.0 - 2.0 * (target * predicted).sum(-1) / total.clamp(min=1e-6), 0.0
+    )
 
 
 def matched(own: Tensor, other: Tensor) -> Tensor:
@@ -34,16 +38,17 @@ def matched(own: Tensor, other: Tensor) -> Tensor:
     return torch.stack([torch.from_numpy(linear_sum_assignment(c)[1]) for c in cost]).to(own.device)
 
 
-def mask_consistency(target: Tensor, predicted: Tensor, mask: Tensor, *, threshold: float,
-                     relative: bool = False) -> Tensor:  # fmt: skip
+def mask_consistency(
+    target: Tensor, predicted: Tensor, mask: Tensor, *, threshold: float, relative: bool = False
+) -> Tensor:
     """[B]: summed dice of one direction of Eq. 12.
 
     Args:
         target: [B, K, N] masks by the picture's own groups, in 0..1; no gradient flows into them.
         predicted: [B, K, N] masks by the other picture's groups.
         mask: [B, N] bool, which tokens are there.
-        threshold: delta, above which a target is one; or the share of each mask's own maximum, where `relative`
-            (as the released code has it).
+        threshold: delta, above which a target is one; or the share of each mask's own maximum,
+            where `relative` (as the released code has it).
         relative: see threshold.
     """
     there = mask[:, None]

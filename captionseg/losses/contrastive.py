@@ -10,20 +10,29 @@ from torch import Tensor
 MultiLabel = Literal["log_sum", "soft_target"]
 
 
-def contrastive(logits: Tensor, positive: Tensor, candidate: Tensor, form: MultiLabel = "log_sum", *,
-                count: Tensor | None = None) -> Tensor:
-    """-1/Q sum_q log( sum_{k positive} exp(logits_qk) / sum_{k candidate} exp(logits_qk) ), in float32.
+def contrastive(
+    logits: Tensor,
+    positive: Tensor,
+    candidate: Tensor,
+    form: MultiLabel = "log_sum",
+    *,
+    count: Tensor | None = None,
+) -> Tensor:
+    """-1/Q sum_q log( sum_{k positive} exp(logits_qk) / sum_{k candidate} exp(logits_qk) ), in
+    float32.
 
-    Eq. 1, 2 and 4 have one positive a query. Eq. 3 has L: `log_sum` is the equation as printed (log of the summed
-    positives, as in MIL-NCE); `soft_target` is the mean over positives of the logs, what GroupViT's code computes.
+    Eq. 1, 2 and 4 have one positive a query. Eq. 3 has L: `log_sum` is the equation as printed (log
+    of the summed positives, as in MIL-NCE); `soft_target` is the mean over positives of the logs,
+    what GroupViT's code computes.
 
     Args:
         logits: [Q, K] similarities over temperature.
         positive: [Q, K] bool.
         candidate: [Q, K] bool, what stands in the denominator; positives always do.
         form: which of the two for several positives.
-        count: Q, what the sum is divided by; None counts the queries with a positive. Where queries are spread over
-            ranks it is the mean of that number over the ranks: then the mean of the losses is the loss of the whole.
+        count: Q, what the sum is divided by; None counts the queries with a positive. Where queries
+            are spread over ranks it is the mean of that number over the ranks: then the mean of the
+            losses is the loss of the whole.
 
     Returns:
         scalar; queries without a positive do not count. 0, with gradient 0, when no query has one.
@@ -43,11 +52,13 @@ def contrastive(logits: Tensor, positive: Tensor, candidate: Tensor, form: Multi
 
 
 def may_be_negative(archive: Tensor, concepts: Tensor) -> Tensor:
-    """[Q, K] bool: image q may have text k as a negative, because the text names a concept outside its archive.
+    """[Q, K] bool: image q may have text k as a negative, because the text names a concept outside
+    its archive.
 
     Args:
         archive: [Q, M] int concepts that image q may show, -1 pads.
-        concepts: [K, N] int concepts that text k names, -1 pads. A text that names none may always be a negative.
+        concepts: [K, N] int concepts that text k names, -1 pads. A text that names none may always
+            be a negative.
     """
     inside = (archive[:, None, None, :] == concepts[None, :, :, None]).any(-1)  # [Q, K, N]
     real = (concepts >= 0)[None]

@@ -1,4 +1,6 @@
-"""What is known of masks without any truth (TCL, Cha et al. 2023), and the hard masks that losses look through."""
+"""What is known of masks without any truth (TCL, Cha et al. 2023), and the hard masks that losses
+look through.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from torch import Tensor
 
 
 def area_prior(area: Tensor, counted: Tensor, prior: float) -> Tensor:
-    """|mean area - prior|: the mean over all masks that count together, not over each. 0 where none counts.
+    """|mean area - prior|: the mean over all masks that count together, not over each. 0 where none
+    counts.
 
     Args:
         area: [..] summed areas of masks, as shares of a picture.
@@ -19,17 +22,23 @@ def area_prior(area: Tensor, counted: Tensor, prior: float) -> Tensor:
 
 
 def total_variation(maps: Tensor) -> Tensor:
-    """Mean absolute difference of neighbours below plus that of neighbours to the right; maps [.., h, w]."""
+    """Mean absolute difference of neighbours below plus that of neighbours to the right; maps [..,
+    h, w].
+    """
     down, right = maps[..., 1:, :] - maps[..., :-1, :], maps[..., 1:] - maps[..., :-1]
-    return sum((step.abs().mean() for step in (down, right) if step.numel()), start=maps.new_zeros(()))
+    return sum(
+        (step.abs().mean() for step in (down, right) if step.numel()), start=maps.new_zeros(())
+    )
 
 
 def hard(logits: Tensor, noise: float = 1.0) -> Tensor:
-    """Masks of 0 and 1 from logits, with the gradient of the soft ones (straight-through Gumbel-sigmoid).
+    """Masks of 0 and 1 from logits, with the gradient of the soft ones (straight-through
+    Gumbel-sigmoid).
 
     Args:
         logits: [..].
-        noise: factor of the logistic noise (the difference of two Gumbel variables); 0 thresholds at one half.
+        noise: factor of the logistic noise (the difference of two Gumbel variables); 0 thresholds
+            at one half.
     """
     if noise:
         uniform = torch.rand_like(logits).clamp(1e-6, 1.0 - 1e-6)

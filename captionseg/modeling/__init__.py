@@ -3,23 +3,57 @@
 from captionseg.modeling.code_decomposition import Code, CodeConfig, code_released
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small, groupvit_tiny
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
-from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, ovsegmentor_base, ovsegmentor_released
+from captionseg.modeling.ovsegmentor import (
+    OVSegmentor,
+    OVSegmentorConfig,
+    ovsegmentor_base,
+    ovsegmentor_released,
+)
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.tcl import Tcl, TclConfig, tcl_released
 from captionseg.modeling.use import Use, UseConfig, use_paper
 
-MODELS = {"segment_mil": (SegmentMilConfig, SegmentMil), "groupvit": (GroupViTConfig, GroupViT),
-          "ovsegmentor": (OVSegmentorConfig, OVSegmentor), "maskclip": (MaskClipConfig, MaskClip),
-          "tcl": (TclConfig, Tcl), "code": (CodeConfig, Code), "use": (UseConfig, Use)}  # fmt: skip
+MODELS = {
+    "segment_mil": (SegmentMilConfig, SegmentMil),
+    "groupvit": (GroupViTConfig, GroupViT),
+    "ovsegmentor": (OVSegmentorConfig, OVSegmentor),
+    "maskclip": (MaskClipConfig, MaskClip),
+    "tcl": (TclConfig, Tcl),
+    "code": (CodeConfig, Code),
+    "use": (UseConfig, Use),
+}
 
-PRESETS = {"groupvit_small": groupvit_small, "groupvit_tiny": groupvit_tiny, "ovsegmentor_base": ovsegmentor_base,
-           "ovsegmentor_released": ovsegmentor_released, "tcl_released": tcl_released,
-           "code_released": code_released, "use_paper": use_paper}  # fmt: skip
-"""Published configurations, and smaller ones: name -> what makes it. A recipe may start from one."""
+PRESETS = {
+    "groupvit_small": groupvit_small,
+    "groupvit_tiny": groupvit_tiny,
+    "ovsegmentor_base": ovsegmentor_base,
+    "ovsegmentor_released": ovsegmentor_released,
+    "tcl_released": tcl_released,
+    "code_released": code_released,
+    "use_paper": use_paper,
+}
+"""Published configurations, and smaller ones: name -> what makes it. A recipe may start from one.
+"""
 
 CONCEPTS = "concepts.txt"
 """Beside a saved model: the concepts that its texts named."""
 
-__all__ = ["CONCEPTS", "MODELS", "PRESETS", "Code", "CodeConfig", "GroupViT", "GroupViTConfig", "MaskClip",
-           "MaskClipConfig", "OVSegmentor", "OVSegmentorConfig", "SegmentMil", "SegmentMilConfig", "Tcl", "TclConfig",
-           "Use", "UseConfig"]
+__all__ = [
+    "CONCEPTS",
+    "MODELS",
+    "PRESETS",
+    "Code",
+    "CodeConfig",
+    "GroupViT",
+    "GroupViTConfig",
+    "MaskClip",
+    "MaskClipConfig",
+    "OVSegmentor",
+    "OVSegmentorConfig",
+    "SegmentMil",
+    "SegmentMilConfig",
+    "Tcl",
+    "TclConfig",
+    "Use",
+    "UseConfig",
+]

@@ -1,4 +1,5 @@
-"""The frozen encoder as a part of a model that is neither saved, trained nor synchronised with it."""
+"""The frozen encoder as a part of a model that is neither saved, trained nor synchronised with
+it."""
 
 from __future__ import annotations
 

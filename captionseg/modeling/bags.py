@@ -1,8 +1,9 @@
-"""Images as bags of vectors, texts as queries: the contrastive losses of every model here, Eq. 1-5 of CoCu.
+"""Images as bags of vectors, texts as queries: the contrastive losses of every model here, Eq. 1-5
+of CoCu.
 
-A bag holds whatever a model makes of an image: its pooled vector alone (GroupViT as published), its groups, its
-regions. A text fits an image as well as it fits the vectors that it fits best. Rows of every loss are this rank's
-images (or texts), columns those of all ranks.
+A bag holds whatever a model makes of an image: its pooled vector alone (GroupViT as published), its
+groups, its regions. A text fits an image as well as it fits the vectors that it fits best. Rows of
+every loss are this rank's images (or texts), columns those of all ranks.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class _Images(NamedTuple):
 
 
 class _Texts(NamedTuple):
-    """What images are compared with: captions, and drawn concepts in one row; owners are image numbers of all ranks."""
+    """What images are compared with: captions, and drawn concepts in one row; owners are image
+    numbers of all ranks.
+    """
 
     captions: Tensor
     caption_concepts: Tensor
@@ -71,13 +74,24 @@ class _Texts(NamedTuple):
     @staticmethod
     def of(bags: Bags, here: Tensor) -> _Texts:
         """The texts of this rank; `here` are the numbers of its images."""
-        return _Texts(bags.captions, bags.caption_concepts, here, bags.texts.flatten(0, 1),
-                      bags.text_concept.flatten()[:, None], here.repeat_interleave(bags.text_concept.shape[1]))
+        return _Texts(
+            bags.captions,
+            bags.caption_concepts,
+            here,
+            bags.texts.flatten(0, 1),
+            bags.text_concept.flatten()[:, None],
+            here.repeat_interleave(bags.text_concept.shape[1]),
+        )
 
     def part(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(concepts, owner, is it a text at all) of the captions (0) or of the drawn concepts (1)."""
+        """(concepts, owner, is it a text at all) of the captions (0) or of the drawn concepts
+        (1)."""
         if number == 0:
-            return self.caption_concepts, self.caption_owner, torch.ones_like(self.caption_owner, dtype=torch.bool)
+            return (
+                self.caption_concepts,
+                self.caption_owner,
+                torch.ones_like(self.caption_owner, dtype=torch.bool),
+            )
         return self.text_concept, self.text_owner, self.text_concept[:, 0] >= 0
 
 
@@ -86,12 +100,14 @@ class BagContrast:
     """The losses' choices.
 
     Attributes:
-        pool_temperature: of the softmax over a bag's vectors that pools a text's similarities; 0 is the maximum.
+        pool_temperature: of the softmax over a bag's vectors that pools a text's similarities; 0 is
+            the maximum.
         multi_label: log_sum is Eq. 3 as printed, soft_target the mean of logs.
-        mask_negatives: texts that name only concepts of an image's archive are no negatives of it. False is the
-            literal Eq. 1-4.
-        equal_texts: the vectors of a concept are equal wherever it is drawn, so that one of them is compared for all.
-            Not so where a concept gets another prompt each time, or its encoder has dropout.
+        mask_negatives: texts that name only concepts of an image's archive are no negatives of it.
+            False is the literal Eq. 1-4.
+        equal_texts: the vectors of a concept are equal wherever it is drawn, so that one of them is
+            compared for all. Not so where a concept gets another prompt each time, or its encoder
+            has dropout.
     """
 
     pool_temperature: float = 0.0
@@ -99,18 +115,33 @@ class BagContrast:
     mask_negatives: bool = True
     equal_texts: bool = True
 
-    def __call__(self, bags: Bags, scales: Scales, gather: Gather = alone, *, rank: int = 0,
-                 parts: Sequence[Part] = PARTS) -> dict[str, Tensor]:  # fmt: skip
-        """Eq. 5 in two parts: `caption` is Eq. 1 + Eq. 2, `concept` Eq. 3 + Eq. 4, each halved as in GroupViT."""
+    def __call__(
+        self,
+        bags: Bags,
+        scales: Scales,
+        gather: Gather = alone,
+        *,
+        rank: int = 0,
+        parts: Sequence[Part] = PARTS,
+    ) -> dict[str, Tensor]:
+        """Eq. 5 in two parts: `caption` is Eq. 1 + Eq. 2, `concept` Eq. 3 + Eq. 4, each halved as
+        in GroupViT.
+        """
         if "concept" not in parts:
             bags = replace(bags, texts=bags.texts[:, :0], text_concept=bags.text_concept[:, :0])
-        here = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(bags.vectors)
+        here = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(
+            bags.vectors
+        )
         local = _Texts.of(bags, here)
         every = _Texts(*(gather(value) for value in local))
         images = _Images(bags.vectors, bags.mask, bags.archive)
         all_images = _Images(*(gather(value) for value in images))
         by_image = self._similarities(images, every, scales)
-        by_text = by_image if all_images.vectors is images.vectors else self._similarities(all_images, local, scales)
+        by_text = (
+            by_image
+            if all_images.vectors is images.vectors
+            else self._similarities(all_images, local, scales)
+        )
         numbers, losses = torch.arange(len(all_images.vectors), device=here.device), {}
         for row, name in enumerate(PARTS):
             if name not in parts:
@@ -119,25 +150,40 @@ class BagContrast:
             all_concepts, all_owner, all_real = every.part(row)
             positive = (here[:, None] == all_owner) & all_real
             to_text = contrastive(
-                by_image[row], positive, self._candidates(images.archive, all_concepts) & all_real, self.multi_label,
-                count=mean_over_ranks(positive.any(1), gather))
-            to_image = contrastive(by_text[row].T, (owner[:, None] == numbers) & real[:, None],
-                                   self._candidates(all_images.archive, concepts).T,
-                                   count=mean_over_ranks(real, gather))
+                by_image[row],
+                positive,
+                self._candidates(images.archive, all_concepts) & all_real,
+                self.multi_label,
+                count=mean_over_ranks(positive.any(1), gather),
+            )
+            to_image = contrastive(
+                by_text[row].T,
+                (owner[:, None] == numbers) & real[:, None],
+                self._candidates(all_images.archive, concepts).T,
+                count=mean_over_ranks(real, gather),
+            )
             losses[name] = 0.5 * (to_text + to_image)
         return losses
 
-    def _similarities(self, images: _Images, texts: _Texts, scales: Scales) -> tuple[Tensor, Tensor]:
+    def _similarities(
+        self, images: _Images, texts: _Texts, scales: Scales
+    ) -> tuple[Tensor, Tensor]:
         """Logits [B, captions] and [B, drawn concepts]."""
         if not self.equal_texts:
-            queries, inverse = torch.cat([texts.captions, texts.texts]), torch.arange(len(texts.texts))
-            return self._scaled(images, queries, inverse.to(queries.device), len(texts.captions), scales)
+            queries, inverse = (
+                torch.cat([texts.captions, texts.texts]),
+                torch.arange(len(texts.texts)),
+            )
+            return self._scaled(
+                images, queries, inverse.to(queries.device), len(texts.captions), scales
+            )
         first, inverse = first_of_each(texts.text_concept[:, 0])
         queries = torch.cat([texts.captions, texts.texts[first]])
         return self._scaled(images, queries, inverse, len(texts.captions), scales)
 
-    def _scaled(self, images: _Images, queries: Tensor, inverse: Tensor, count: int,
-                scales: Scales) -> tuple[Tensor, Tensor]:  # fmt: skip
+    def _scaled(
+        self, images: _Images, queries: Tensor, inverse: Tensor, count: int, scales: Scales
+    ) -> tuple[Tensor, Tensor]:
         """Logits with the first `count` queries, and with those after them at `inverse`."""
         cosine = bag_similarity(images.vectors, images.mask, queries, self.pool_temperature)
         return scales.caption * cosine[:, :count], scales.concept * cosine[:, count:][:, inverse]
@@ -150,7 +196,8 @@ class BagContrast:
 
 
 def bag_similarity(vectors: Tensor, mask: Tensor, texts: Tensor, temperature: float) -> Tensor:
-    """[B, T]: how well each text fits each image, its cosines with a bag's vectors pooled towards their maximum.
+    """[B, T]: how well each text fits each image, its cosines with a bag's vectors pooled towards
+    their maximum.
 
     Args:
         vectors: [B, S, W], L2-normalised.

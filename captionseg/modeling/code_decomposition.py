@@ -1,8 +1,9 @@
-"""CoDe (Wu et al. 2024): image and text are decomposed together, and regions are compared with word segments.
+"""CoDe (Wu et al. 2024): image and text are decomposed together, and regions are compared with word
+segments.
 
-TCL's grounder segments the picture for each of J nouns, a text segmenter the caption; what both find is highlighted and
-embedded by the frozen encoder. Where a noun has no word in the caption, as curated concepts may have none, the
-sentence that is segmented is its prompt.
+TCL's grounder segments the picture for each of J nouns, a text segmenter the caption; what both
+find is highlighted and embedded by the frozen encoder. Where a noun has no word in the caption, as
+curated concepts may have none, the sentence that is segmented is its prompt.
 """
 
 from __future__ import annotations
@@ -22,27 +23,44 @@ from captionseg.modeling.pairs import first_of_each, pair_contrast
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, inverse
 from captionseg.modeling.texts import padded
-from captionseg.modeling.word_segments import WordConfig, WordSegments, own_masks, word_loss, word_targets
+from captionseg.modeling.word_segments import (
+    WordConfig,
+    WordSegments,
+    own_masks,
+    word_loss,
+    word_targets,
+)
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Count, ZeroOrMore
 
 
 def _segmenter() -> TclConfig:
-    """TCL as CoDe has it: nouns in place of captions, other priors, normalised features, a region prompt."""
-    return TclConfig(texts="concepts", positive_area=0.25, positive_weight=0.5,
-                     negative_weight=0.05, normalised=True, prompt=True, multi_label="soft_target")  # fmt: skip
+    """TCL as CoDe has it: nouns in place of captions, other priors, normalised features, a region
+    prompt.
+    """
+    return TclConfig(
+        texts="concepts",
+        positive_area=0.25,
+        positive_weight=0.5,
+        negative_weight=0.05,
+        normalised=True,
+        prompt=True,
+        multi_label="soft_target",
+    )
 
 
 @dataclass(frozen=True)
 class CodeConfig:
-    """What defines a CoDe. The switches of Table 4.2 are decompose (C), words.prompt (W) and tcl.prompt (R).
+    """What defines a CoDe. The switches of Table 4.2 are decompose (C), words.prompt (W) and
+    tcl.prompt (R).
 
     Attributes:
         tcl: the image segmenter and L_seg^v.
         words: the text segmenter, and the prompts of nouns.
         nouns: J, of the texts drawn for an image.
         decompose: whether the text is decomposed at all; without, TCL with prompted nouns is left.
-        knowledge_weight, region_weight, word_weight, highlight_weight: lambda of Eq. 3.8: kg, seg^v, seg^t, hcl.
+        knowledge_weight, region_weight, word_weight, highlight_weight: lambda of Eq. 3.8: kg,
+            seg^v, seg^t, hcl.
         temperature: of Eq. 3.7 at the start, learnt, its inverse clamped at 100.
         zero_shot: the choices of inference, in place of tcl's.
     """
@@ -62,30 +80,43 @@ class CodeConfig:
         if self.nouns < 1:
             raise ValueError("code: nouns must be at least 1")
         if self.tcl.texts != "concepts" or self.tcl.text_adapter:
-            raise ValueError("code: tcl takes texts: concepts and text_adapter: false, for nouns have a prompt")
+            raise ValueError(
+                "code: tcl takes texts: concepts and text_adapter: false, for nouns have a prompt"
+            )
 
     @property
     def reads(self) -> Reads:
         """See Segmenter."""
-        return replace(self.tcl.reads, tokens="frozen", context=self.words.positions,
-                       words=self.decompose and self.words.labels == "string")
+        return replace(
+            self.tcl.reads,
+            tokens="frozen",
+            context=self.words.positions,
+            words=self.decompose and self.words.labels == "string",
+        )
 
     def sized(self, sizes: Sizes) -> CodeConfig:
         """With widths that are 0 taken from the data."""
-        words = replace(self.words, width=self.words.width or sizes.words, out=self.words.out or sizes.texts)
+        words = replace(
+            self.words, width=self.words.width or sizes.words, out=self.words.out or sizes.texts
+        )
         return replace(self, tcl=self.tcl.sized(sizes), words=words)
 
 
 def code_released() -> CodeConfig:
     """The released configuration, on pictures of 224 pixels through the frozen encoder."""
-    grounder = GrounderConfig(blocks=2, factor=2, convs=1, conv="full", adapter=0, dropout=0.0, gate=0.0)
+    grounder = GrounderConfig(
+        blocks=2, factor=2, convs=1, conv="full", adapter=0, dropout=0.0, gate=0.0
+    )
     segmenter = replace(_segmenter(), grounder=grounder, picture=224, mask_negatives=False)
-    return CodeConfig(segmenter, WordConfig(context=16, labels="string"), zero_shot=Grounded(knowledge=0.3))
+    return CodeConfig(
+        segmenter, WordConfig(context=16, labels="string"), zero_shot=Grounded(knowledge=0.3)
+    )
 
 
 class CodeOutputs(NamedTuple):
-    """What the losses need: TCL's, whose texts are the nouns; squared distances [B, J] of Eq. 3.1; and of the text
-    side, where it is decomposed, embeddings [B, J, D] of the highlighted texts with loss and weight [B, J] of words."""
+    """What the losses need: TCL's, whose texts are the nouns; squared distances [B, J] of Eq. 3.1;
+    and of the text side, where it is decomposed, embeddings [B, J, D] of the highlighted texts with
+    loss and weight [B, J] of words."""
 
     regions: TclOutputs
     knowledge: Tensor
@@ -139,7 +170,10 @@ class Code(nn.Module):
         assert batch.text_tokens is not None
         assert batch.name_tokens is not None
         concepts = batch.text_concept[:, : self.config.nouns]
-        names, prompts = batch.name_tokens[:, : concepts.shape[1]], batch.text_tokens[:, : concepts.shape[1]]
+        names, prompts = (
+            batch.name_tokens[:, : concepts.shape[1]],
+            batch.text_tokens[:, : concepts.shape[1]],
+        )
         there, tower = concepts >= 0, self.frozen(concepts)
         first, number = first_of_each(concepts.flatten())
         nouns = self.words.nouns(names.flatten(0, 1)[first], tower)
@@ -150,11 +184,16 @@ class Code(nn.Module):
         regions = self.tcl.ground(batch, vectors, concepts[..., None], there)
         if not self.config.decompose:
             return CodeOutputs(regions, distance, None, None, None)
-        return CodeOutputs(regions, distance, *self.decomposed(batch, prompts, vectors, concepts, tower))
+        return CodeOutputs(
+            regions, distance, *self.decomposed(batch, prompts, vectors, concepts, tower)
+        )
 
-    def decomposed(self, batch: Batch, prompts: Tensor, nouns: Tensor, concepts: Tensor,
-                   tower: Any) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Embeddings [B, J, D] of the highlighted texts, summed losses and weights [B, J] of their words."""
+    def decomposed(
+        self, batch: Batch, prompts: Tensor, nouns: Tensor, concepts: Tensor, tower: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings [B, J, D] of the highlighted texts, summed losses and weights [B, J] of their
+        words.
+        """
         assert batch.caption_tokens is not None
         there = concepts >= 0
         named = (batch.caption_concepts[:, None] == concepts[..., None]).any(2) & there
@@ -163,33 +202,58 @@ class Code(nn.Module):
         captions, prompts = both[: len(captions)], both[len(captions) :].unflatten(0, there.shape)
         sentences = trimmed(torch.where(named[..., None], captions[:, None], prompts))
         found = self.words.probabilities(self.words.features(sentences, tower), nouns, there)
-        target = self.targets(found, batch, named, concepts).masked_fill(tower.special(sentences), -1)
-        loss, weight = word_loss(found, target, 1.0 if self.config.words.labels == "own"
-                                 else self.config.words.none_weight)  # fmt: skip
+        target = self.targets(found, batch, named, concepts).masked_fill(
+            tower.special(sentences), -1
+        )
+        loss, weight = word_loss(
+            found,
+            target,
+            1.0 if self.config.words.labels == "own" else self.config.words.none_weight,
+        )
         highlighted = self.words.highlight(sentences, own_masks(found), tower)
         return highlighted, loss * there, weight * there
 
     def targets(self, found: Tensor, batch: Batch, named: Tensor, concepts: Tensor) -> Tensor:
-        """[B, J, T] what each word is taken to belong to: its likeliest now, or by string matching in captions."""
+        """[B, J, T] what each word is taken to belong to: its likeliest now, or by string matching
+        in captions.
+        """
         if self.config.words.labels == "own":
             return found.detach().argmax(2)
         assert batch.caption_words is not None
-        words = F.pad(batch.caption_words, (0, max(0, found.shape[3] - batch.caption_words.shape[1])), value=-1)
+        words = F.pad(
+            batch.caption_words,
+            (0, max(0, found.shape[3] - batch.caption_words.shape[1])),
+            value=-1,
+        )
         words = words[:, : found.shape[3]]
         return word_targets(torch.where(named[..., None], words[:, None], -1), concepts)
 
-    def losses(self, outputs: CodeOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
-        """Eq. 3.8: `region_*` are L_seg^v, then knowledge (Eq. 3.1), word and highlight (Eq. 3.7), with weights."""
+    def losses(
+        self, outputs: CodeOutputs, gather: Gather = alone, *, rank: int = 0
+    ) -> dict[str, Tensor]:
+        """Eq. 3.8: `region_*` are L_seg^v, then knowledge (Eq. 3.1), word and highlight (Eq. 3.7),
+        with weights.
+        """
         config, there = self.config, outputs.regions.texts.there
         read = self.tcl.read(outputs.regions, gather, rank=rank)
         terms = self.tcl.terms(outputs.regions, read, gather, rank=rank)
         found = {f"region_{name}": config.region_weight * term for name, term in terms.items()}
-        found["knowledge"] = config.knowledge_weight * mean_of_all(outputs.knowledge * there, there, gather)
+        found["knowledge"] = config.knowledge_weight * mean_of_all(
+            outputs.knowledge * there, there, gather
+        )
         if outputs.highlighted is None or outputs.word_loss is None or outputs.word_weight is None:
             return found
-        found["word"] = config.word_weight * mean_of_all(outputs.word_loss, outputs.word_weight, gather)
+        found["word"] = config.word_weight * mean_of_all(
+            outputs.word_loss, outputs.word_weight, gather
+        )
         found["highlight"] = config.highlight_weight * pair_contrast(
-            read.regions, outputs.highlighted, read.related, inverse(self.highlight_scale), gather, rank=rank)
+            read.regions,
+            outputs.highlighted,
+            read.related,
+            inverse(self.highlight_scale),
+            gather,
+            rank=rank,
+        )
         return found
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:

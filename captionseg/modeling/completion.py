@@ -1,4 +1,6 @@
-"""Masked entity completion of OVSegmentor (Eq. 8-9), and masked language modelling in its place (Table 4)."""
+"""Masked entity completion of OVSegmentor (Eq. 8-9), and masked language modelling in its place
+(Table 4).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from captionseg.modeling.texts import BertText
 from captionseg.modeling.towers import Towers, TowersConfig
 from captionseg.records import Batch, UserError
 
-Objective = Literal["all_entities", "single_entity", "all_nouns", "multi_label", "mlm_groups", "mlm", "none"]
+Objective = Literal[
+    "all_entities", "single_entity", "all_nouns", "multi_label", "mlm_groups", "mlm", "none"
+]
 
 
 class Missing(NamedTuple):
@@ -23,7 +27,8 @@ class Missing(NamedTuple):
 
     Attributes:
         logits: [B, T, C] of all concepts; T is 1 where a caption is one vector.
-        target: [B, K] int64 the concepts behind the masks, -1 where there is none; K = T, or any number where T is 1.
+        target: [B, K] int64 the concepts behind the masks, -1 where there is none; K = T, or any
+            number where T is 1.
     """
 
     logits: Tensor
@@ -31,7 +36,9 @@ class Missing(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Words look for what they lack among groups, then among each other; the first of them speaks for all."""
+    """Words look for what they lack among groups, then among each other; the first of them speaks
+    for all.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -60,20 +67,28 @@ class Completion(nn.Module):
         self.query = nn.Linear(config.text.width, width)
         self.decoder = None
         if objective != "mlm":
-            self.decoder = Decoder(width, config.encoder.heads) if own else CrossBlock(width, config.encoder.heads)
+            self.decoder = (
+                Decoder(width, config.encoder.heads)
+                if own
+                else CrossBlock(width, config.encoder.heads)
+            )
         if objective.startswith("mlm"):
             self.classify = nn.Linear(width, entities)
         else:
             self.bridge = Projector(width, config.hidden, config.embedding, norm=config.norm)
 
-    def forward(self, batch: Batch, groups: Tensor, towers: Towers, texts: Tensor) -> Bags | Missing:
-        """Bags of what was found, with the answers as captions; or logits of what each masked word is.
+    def forward(
+        self, batch: Batch, groups: Tensor, towers: Towers, texts: Tensor
+    ) -> Bags | Missing:
+        """Bags of what was found, with the answers as captions; or logits of what each masked word
+        is.
 
         Args:
             batch: with masked captions.
             groups: [B, G, D].
             towers: whose text encoder reads captions.
-            texts: [B, L, W], the drawn entities, whose mean is the answer where there is no sentence of them.
+            texts: [B, L, W], the drawn entities, whose mean is the answer where there is no
+                sentence of them.
 
         Raises:
             UserError: if the batch has no masked captions.
@@ -85,7 +100,10 @@ class Completion(nn.Module):
             words = self.decoder(words, groups)
         if self.objective.startswith("mlm"):
             if batch.masked_target is None:
-                raise UserError("ovsegmentor: batches do not say what is masked; this is a mistake of the loader")
+                raise UserError(
+                    "ovsegmentor: batches do not say what is masked; this is a mistake of the "
+                    "loader"
+                )
             return Missing(self.classify(words), batch.masked_target)
         found = F.normalize(self.bridge(words[:, :1]).float(), dim=-1)  # [B, 1, W]
         if batch.answer_tokens is not None and towers.text is not None:
@@ -94,18 +112,29 @@ class Completion(nn.Module):
             drawn = (batch.text_concept >= 0)[..., None]
             answer = F.normalize((texts * drawn).sum(1), dim=-1)
         none = texts[:, :0]
-        return Bags(found, torch.ones_like(found[..., 0], dtype=torch.bool), answer, none, batch.text_concept,
-                    batch.text_concept[:, :0], batch.archive)
+        return Bags(
+            found,
+            torch.ones_like(found[..., 0], dtype=torch.bool),
+            answer,
+            none,
+            batch.text_concept,
+            batch.text_concept[:, :0],
+            batch.archive,
+        )
 
     def words(self, batch: Batch, towers: Towers) -> tuple[Tensor, Tensor]:
         """The masked captions [B, T, D], and which of their tokens [B, T] are there."""
         if towers.text is None:
             if batch.masked_embedding is None:
-                raise UserError("ovsegmentor: batches hold no masked captions; this is a mistake of the loader")
+                raise UserError(
+                    "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
+                )
             words = self.query(batch.masked_embedding)[:, None]
             return words, torch.ones_like(words[..., 0], dtype=torch.bool)
         if batch.masked_tokens is None or not isinstance(towers.text, BertText):
-            raise UserError("ovsegmentor: batches hold no masked captions; this is a mistake of the loader")
+            raise UserError(
+                "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
+            )
         return self.query(towers.text.states(batch.masked_tokens)), batch.masked_tokens != 0
 
 

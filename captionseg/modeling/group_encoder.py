@@ -22,13 +22,16 @@ class EncoderConfig:
 
     Attributes:
         tokens: pixels (patches) or regions (pooled frozen features).
-        size, patch: of training pictures and of a patch, in pixels; the stride of a backbone that can be told.
+        size, patch: of training pictures and of a patch, in pixels; the stride of a backbone that
+            can be told.
         patch_norm: a norm after the patches, as GroupViT has it and a plain ViT has not.
-        backbone: network of timm in place of the convolution over patches; empty takes the convolution.
+        backbone: network of timm in place of the convolution over patches; empty takes the
+            convolution.
         frozen: whether the backbone is not trained.
-        weights: file that training starts from, of the backbone, or of a ViT (DINO's) whose patches and blocks are
-            taken: safetensors, or a checkpoint that holds tensors alone. `packaged` are those of the default encoder's
-            tf_efficientnet_lite0; empty starts from random weights.
+        weights: file that training starts from, of the backbone, or of a ViT (DINO's) whose patches
+            and blocks are taken: safetensors, or a checkpoint that holds tensors alone. `packaged`
+            are those of the default encoder's tf_efficientnet_lite0; empty starts from random
+            weights.
         region_width: F, features of a region; 0 takes it from the data.
         width, heads: of the tokens, and of attention in blocks.
         depths: transformer blocks a stage.
@@ -66,7 +69,9 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         stages = len(self.depths)
         if len(self.group_tokens) != stages or len(self.groups) not in (stages, stages - 1):
-            raise ValueError(f"{stages} depths need as many group_tokens, and as many groups or one less")
+            raise ValueError(
+                f"{stages} depths need as many group_tokens, and as many groups or one less"
+            )
         if not self.group_tokens or not self.group_tokens[0]:
             raise ValueError("the first stage must group: group_tokens begins with 0")
         if self.width % self.heads:
@@ -94,7 +99,9 @@ class Encoded(NamedTuple):
 
 
 class Stage(nn.Module):
-    """Transformer blocks over tokens and group tokens together, then grouping; without group tokens blocks alone."""
+    """Transformer blocks over tokens and group tokens together, then grouping; without group tokens
+    blocks alone.
+    """
 
     def __init__(self, config: EncoderConfig, number: int, drop_path: list[float]) -> None:
         super().__init__()
@@ -104,16 +111,33 @@ class Stage(nn.Module):
         if count:
             self.group_token = nn.Parameter(torch.zeros(1, count, width))
             if before:
-                self.project = nn.Sequential(nn.LayerNorm(width), TokenMixer(before, width // 2, count))
+                self.project = nn.Sequential(
+                    nn.LayerNorm(width), TokenMixer(before, width // 2, count)
+                )
             else:
                 nn.init.trunc_normal_(self.group_token, std=config.token_std, a=-4.0, b=4.0)
             self.grouping = (
-                Grouping(width, config.heads, count, config.groups[number], assign=config.assign, eps=config.assign_eps)
-                if config.binding == "groupvit" else Slots(width, assign=config.assign, eps=config.assign_eps))
-        self.blocks = nn.ModuleList(Block(width, config.heads, drop_path=p, eps=config.eps) for p in drop_path)
+                Grouping(
+                    width,
+                    config.heads,
+                    count,
+                    config.groups[number],
+                    assign=config.assign,
+                    eps=config.assign_eps,
+                )
+                if config.binding == "groupvit"
+                else Slots(width, assign=config.assign, eps=config.assign_eps)
+            )
+        self.blocks = nn.ModuleList(
+            Block(width, config.heads, drop_path=p, eps=config.eps) for p in drop_path
+        )
 
-    def forward(self, x: Tensor, before: Tensor | None, mask: Tensor | None) -> tuple[Grouped | Tensor, Tensor | None]:
-        """(groups or x, group tokens after the blocks); `before` are the group tokens of the stage before."""
+    def forward(
+        self, x: Tensor, before: Tensor | None, mask: Tensor | None
+    ) -> tuple[Grouped | Tensor, Tensor | None]:
+        """(groups or x, group tokens after the blocks); `before` are the group tokens of the stage
+        before.
+        """
         if self.group_token is None or self.grouping is None:
             return self.through(x, mask), None
         tokens = self.group_token.expand(len(x), -1, -1)
@@ -121,7 +145,9 @@ class Stage(nn.Module):
             tokens = tokens + self.project(before)
         if len(self.blocks):
             seen = None if mask is None else torch.cat([mask, mask.new_ones(tokens.shape[:2])], 1)
-            x, tokens = self.through(torch.cat([x, tokens], 1), seen).split([x.shape[1], tokens.shape[1]], 1)
+            x, tokens = self.through(torch.cat([x, tokens], 1), seen).split(
+                [x.shape[1], tokens.shape[1]], 1
+            )
         return self.grouping(x, tokens, mask), tokens
 
     def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -141,7 +167,9 @@ class GroupEncoder(nn.Module):
         blocks = sum(config.depths)
         rates = [config.drop_path * number / max(1, blocks - 1) for number in range(blocks)]
         ends = [sum(config.depths[:n]) for n in range(len(config.depths) + 1)]
-        self.stages = nn.ModuleList(Stage(config, n, rates[a:b]) for n, (a, b) in enumerate(pairwise(ends)))
+        self.stages = nn.ModuleList(
+            Stage(config, n, rates[a:b]) for n, (a, b) in enumerate(pairwise(ends))
+        )
         self.norm = nn.LayerNorm(config.width)
         self.stages.apply(initialise)
 
@@ -150,7 +178,9 @@ class GroupEncoder(nn.Module):
         if isinstance(self.tokens, RegionTokens):
             self.tokens.norm.standardise(regions)
 
-    def forward(self, image: Tensor | None, regions: Tensor | None = None, mask: Tensor | None = None) -> Encoded:
+    def forward(
+        self, image: Tensor | None, regions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Encoded:
         """Group an image [B, 3, H, W], or regions [B, S, F] with mask [B, S]."""
         grid, seen = None, None
         if isinstance(self.tokens, PatchTokens):
@@ -168,7 +198,9 @@ class GroupEncoder(nn.Module):
         return Encoded(first, self.norm(x), maps, grid)
 
     def members(self, encoded: Encoded) -> Tensor:
-        """[B, N, D] after the last norm: each first token as the only member of its group; tokens where groups are."""
+        """[B, N, D] after the last norm: each first token as the only member of its group; tokens
+        where groups are.
+        """
         grouping: Grouping | Slots = self.stages[0].grouping  # type: ignore[assignment]
         return self.norm(grouping.members(encoded.first))
 
@@ -178,7 +210,13 @@ def first_tokens(config: EncoderConfig) -> PatchTokens | RegionTokens:
     if config.tokens == "regions":
         return RegionTokens(config.region_width, config.width, dropout=config.dropout)
     if config.backbone:
-        maps = BackboneMaps(config.backbone, config.width, size=config.size, stride=config.patch, frozen=config.frozen)
+        maps = BackboneMaps(
+            config.backbone,
+            config.width,
+            size=config.size,
+            stride=config.patch,
+            frozen=config.frozen,
+        )
         return PatchTokens(maps, config.width, maps.side, norm=config.patch_norm)
     patches = nn.Conv2d(3, config.width, config.patch, config.patch)
     return PatchTokens(patches, config.width, config.size // config.patch, norm=config.patch_norm)

@@ -11,7 +11,13 @@ from torch import Tensor
 from captionseg.modeling.group_encoder import Encoded, GroupEncoder
 from captionseg.modeling.layers.grouping import compose, own_group
 from captionseg.modeling.regions import paint_labels, paint_scores
-from captionseg.modeling.zero_shot import ZeroShot, class_scores, nearest_group, own_scores, with_background
+from captionseg.modeling.zero_shot import (
+    ZeroShot,
+    class_scores,
+    nearest_group,
+    own_scores,
+    with_background,
+)
 from captionseg.records import Inputs
 
 
@@ -21,7 +27,8 @@ class Found(NamedTuple):
     Attributes:
         scores: [B, G, C] of groups, or of regions where `assignment` is None.
         assignment: [B, G, h, w], how much each cell of a grid belongs to each group.
-        limit: [B], the score that a class needs to stand before the background; None where there is none.
+        limit: [B], the score that a class needs to stand before the background; None where there is
+            none.
     """
 
     scores: Tensor
@@ -29,8 +36,16 @@ class Found(NamedTuple):
     limit: Tensor | None
 
 
-def find(vision: GroupEncoder, encoded: Encoded, embed: Callable[[Tensor], Tensor], classes: Tensor, scale: Tensor,
-         choices: ZeroShot, *, mask: Tensor) -> Found:  # fmt: skip
+def find(
+    vision: GroupEncoder,
+    encoded: Encoded,
+    embed: Callable[[Tensor], Tensor],
+    classes: Tensor,
+    scale: Tensor,
+    choices: ZeroShot,
+    *,
+    mask: Tensor,
+) -> Found:
     """Which class fits each group or region of one window, see captionseg.modeling.zero_shot.
 
     Args:
@@ -45,7 +60,9 @@ def find(vision: GroupEncoder, encoded: Encoded, embed: Callable[[Tensor], Tenso
     whole = embed(encoded.groups.mean(1))
 
     def scores(vectors: Tensor) -> Tensor:
-        return class_scores(embed(vectors), whole, classes, scale, top_k=choices.top_k, score=choices.score)
+        return class_scores(
+            embed(vectors), whole, classes, scale, top_k=choices.top_k, score=choices.score
+        )
 
     assignment, found, place = compose(encoded.maps), scores(encoded.groups), None
     if encoded.grid is not None:
@@ -54,7 +71,9 @@ def find(vision: GroupEncoder, encoded: Encoded, embed: Callable[[Tensor], Tenso
         found = own_group(assignment, found)
     else:
         of_regions = scores(vision.members(encoded))
-        found = of_regions + own_group(assignment, found) if choices.readout == "both" else of_regions
+        found = (
+            of_regions + own_group(assignment, found) if choices.readout == "both" else of_regions
+        )
     if choices.background is None:
         return Found(found, place, None)
     there = found if place is not None else found.masked_fill(~mask[..., None], -torch.inf)
@@ -70,12 +89,16 @@ def logits(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
 
 
 def before_background(found: Found) -> Tensor:
-    """[B, G, C] scores; with a limit [B, G, 1 + C], see `with_background`: pixels have what their group has."""
+    """[B, G, C] scores; with a limit [B, G, 1 + C], see `with_background`: pixels have what their
+    group has.
+    """
     return found.scores if found.limit is None else with_background(found.scores, found.limit)
 
 
 def labels(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
-    """[B, height, width] int64: the class of the largest logit, -1 for background; logits of pixels are never made."""
+    """[B, height, width] int64: the class of the largest logit, -1 for background; logits of pixels
+    are never made.
+    """
     scores = before_background(found)  # products of softmaxes do not exceed 1
     if found.assignment is None:
         best = paint_labels(scores, inputs)

@@ -1,8 +1,9 @@
 """GroupViT (Xu et al. 2022): tokens are grouped stage by stage, groups are matched with texts.
 
-The paper's model, with the parts that only its code has, and what makes groups work on small data: regions in place of
-patches, one slot step in place of the grouping block, the maximum over groups in place of their mean. Every one of
-these is a field; `groupvit_small()` is the published model, the defaults are those of the default run.
+The paper's model, with the parts that only its code has, and what makes groups work on small data:
+regions in place of patches, one slot step in place of the grouping block, the maximum over groups
+in place of their mean. Every one of these is a field; `groupvit_small()` is the published model,
+the defaults are those of the default run.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ class GroupViTConfig:
 
     Attributes:
         towers: both encoders and their projectors.
-        pool: mean is one vector an image, the mean of its groups; max compares a text with the group that it fits best.
-        segment_weight: of the same losses with the members as bag (see GroupEncoder.members). 0 leaves them out.
-        temperature, multi_label, mask_negatives, caption_weight: as in SegmentMilConfig, but with one temperature each
-            for captions and concepts.
+        pool: mean is one vector an image, the mean of its groups; max compares a text with the
+            group that it fits best.
+        segment_weight: of the same losses with the members as bag (see GroupEncoder.members). 0
+            leaves them out.
+        temperature, multi_label, mask_negatives, caption_weight: as in SegmentMilConfig, but with
+            one temperature each for captions and concepts.
         zero_shot: the choices of inference.
     """
 
@@ -64,24 +67,53 @@ class GroupViTConfig:
 def groupvit_small() -> GroupViTConfig:
     """The published model: 55,726,610 parameters with its text encoder and projectors."""
     encoder = EncoderConfig(
-        tokens="pixels", width=384, heads=6, depths=[6, 3, 3], group_tokens=[64, 8, 0], groups=[64, 8],
-        binding="groupvit", assign="gumbel", assign_eps=1.0, token_std=0.02, drop_path=0.1, dropout=0.0)
+        tokens="pixels",
+        width=384,
+        heads=6,
+        depths=[6, 3, 3],
+        group_tokens=[64, 8, 0],
+        groups=[64, 8],
+        binding="groupvit",
+        assign="gumbel",
+        assign_eps=1.0,
+        token_std=0.02,
+        drop_path=0.1,
+        dropout=0.0,
+    )
     return GroupViTConfig(
-        TowersConfig(encoder, TextConfig("clip", width=256, vocabulary=49408), hidden=4096, norm="batch"), pool="mean",
-        mask_negatives=False, zero_shot=ZeroShot("groups", "product", top_k=5))
+        TowersConfig(
+            encoder, TextConfig("clip", width=256, vocabulary=49408), hidden=4096, norm="batch"
+        ),
+        pool="mean",
+        mask_negatives=False,
+        zero_shot=ZeroShot("groups", "product", top_k=5),
+    )
 
 
 def groupvit_tiny() -> GroupViTConfig:
-    """The published form at a size for two cores: pictures of 112 pixels, two stages, 2.5 M parameters of images."""
+    """The published form at a size for two cores: pictures of 112 pixels, two stages, 2.5 M
+    parameters of images.
+    """
     small = groupvit_small()
-    encoder = replace(small.towers.encoder, size=112, width=192, heads=3, depths=[3, 2], group_tokens=[8, 0],
-                      groups=[8], drop_path=0.0)  # fmt: skip
+    encoder = replace(
+        small.towers.encoder,
+        size=112,
+        width=192,
+        heads=3,
+        depths=[3, 2],
+        group_tokens=[8, 0],
+        groups=[8],
+        drop_path=0.0,
+    )
     text = replace(small.towers.text, width=128, depth=3, heads=2)
-    return replace(small, towers=replace(small.towers, encoder=encoder, text=text, hidden=512, norm="layer"))
+    return replace(
+        small, towers=replace(small.towers, encoder=encoder, text=text, hidden=512, norm="layer")
+    )
 
 
 class GroupOutputs(NamedTuple):
-    """What the losses need: the bags of pooled images or groups, and of the first tokens, or None."""
+    """What the losses need: the bags of pooled images or groups, and of the first tokens, or
+    None."""
 
     groups: Bags
     segments: Bags | None
@@ -95,9 +127,15 @@ class GroupViT(nn.Module):
         self.config = config
         self.towers = Towers(config.towers)
         start = math.log(1.0 / config.temperature)
-        self.caption_scale, self.concept_scale = (nn.Parameter(torch.tensor(start)) for _ in range(2))
-        self.contrast = BagContrast(0.0, config.multi_label, config.mask_negatives,
-                                    equal_texts=config.towers.text.kind == "frozen")
+        self.caption_scale, self.concept_scale = (
+            nn.Parameter(torch.tensor(start)) for _ in range(2)
+        )
+        self.contrast = BagContrast(
+            0.0,
+            config.multi_label,
+            config.mask_negatives,
+            equal_texts=config.towers.text.kind == "frozen",
+        )
 
     def start(self, given: Start) -> None:
         """Before training: statistics of region features, and the weights that the config names."""
@@ -119,22 +157,35 @@ class GroupViT(nn.Module):
         """See Segmenter."""
         return self.towers.encode_text(tokens)
 
-    def losses(self, outputs: GroupOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
-        """`caption` and `concept` as in BagContrast, each with its own temperature, and the same of segments."""
-        scales = Scales(*(s.exp().clamp(max=100.0) for s in (self.caption_scale, self.concept_scale)))
+    def losses(
+        self, outputs: GroupOutputs, gather: Gather = alone, *, rank: int = 0
+    ) -> dict[str, Tensor]:
+        """`caption` and `concept` as in BagContrast, each with its own temperature, and the same of
+        segments.
+        """
+        scales = Scales(
+            *(s.exp().clamp(max=100.0) for s in (self.caption_scale, self.concept_scale))
+        )
         losses = self.contrast(outputs.groups, scales, gather, rank=rank)
         if outputs.segments is not None:
             extra = self.contrast(outputs.segments, scales, gather, rank=rank)
             losses |= {f"segment_{k}": self.config.segment_weight * v for k, v in extra.items()}
-        return {k: self.config.caption_weight * v if k.endswith("caption") else v for k, v in losses.items()}
+        return {
+            k: self.config.caption_weight * v if k.endswith("caption") else v
+            for k, v in losses.items()
+        }
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """Mask logits [B, C, height, width] of one window."""
-        return self.towers.segment(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)
+        return self.towers.segment(
+            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+        )
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""
-        return self.towers.label(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)
+        return self.towers.label(
+            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+        )
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""

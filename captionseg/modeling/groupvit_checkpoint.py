@@ -1,9 +1,10 @@
-"""GroupViT checkpoints of transformers (nvidia/groupvit-gcc-yfcc and its like) into ours, and ours into theirs.
+"""GroupViT checkpoints of transformers (nvidia/groupvit-gcc-yfcc and its like) into ours, and ours
+into theirs.
 
-A folder of theirs is config.json with model.safetensors or pytorch_model.bin; one of ours is what `saved` writes. All
-tensors have their counterpart but the temperature of the concept loss, which theirs has not. A field of either config
-is expressed in the other, or refused; those that only training reads (dropout, initial values, weights of losses) are
-left out.
+A folder of theirs is config.json with model.safetensors or pytorch_model.bin; one of ours is what
+`saved` writes. All tensors have their counterpart but the temperature of the concept loss, which
+theirs has not. A field of either config is expressed in the other, or refused; those that only
+training reads (dropout, initial values, weights of losses) are left out.
 """
 
 from __future__ import annotations
@@ -43,8 +44,14 @@ RENAMES = (
     (rf"{OURS}grouping\.norm_mixed\.", rf"{STAGE}.\1.downsample.norm_post_tokens."),
     (rf"{OURS}grouping\.norm_new\.", rf"{STAGE}.\1.downsample.norm_new_x."),
     (rf"{OURS}grouping\.mlp\.", rf"{STAGE}.\1.downsample.mlp_channels."),
-    (rf"{OURS}grouping\.pre_assign\.attn\.([qkv])\.", rf"{STAGE}.\1.downsample.pre_assign_attn.attn.\2_proj."),
-    (rf"{OURS}grouping\.pre_assign\.attn\.proj\.", rf"{STAGE}.\1.downsample.pre_assign_attn.attn.out_proj."),
+    (
+        rf"{OURS}grouping\.pre_assign\.attn\.([qkv])\.",
+        rf"{STAGE}.\1.downsample.pre_assign_attn.attn.\2_proj.",
+    ),
+    (
+        rf"{OURS}grouping\.pre_assign\.attn\.proj\.",
+        rf"{STAGE}.\1.downsample.pre_assign_attn.attn.out_proj.",
+    ),
     (rf"{OURS}grouping\.pre_assign\.", rf"{STAGE}.\1.downsample.pre_assign_attn."),
     (rf"{OURS}grouping\.", rf"{STAGE}.\1.downsample."),
     (rf"{OURS}blocks\.(\d+)\.", rf"{STAGE}.\1.layers.\2."),
@@ -57,13 +64,19 @@ RENAMES = (
     (r"^text_projector\.", "text_projection."),
     (r"^caption_scale$", "logit_scale"),
 )
-INSIDE_BLOCKS = ((".attn.qkv.", ".self_attn.qkv."), (".attn.proj.", ".self_attn.out_proj."),
-                 (".norm1.", ".layer_norm1."), (".norm2.", ".layer_norm2."))  # fmt: skip
+INSIDE_BLOCKS = (
+    (".attn.qkv.", ".self_attn.qkv."),
+    (".attn.proj.", ".self_attn.out_proj."),
+    (".norm1.", ".layer_norm1."),
+    (".norm2.", ".layer_norm2."),
+)
 INSIDE_PROJECTORS = {"fc1": "0", "norm": "1", "fc2": "3"}
 
 
 def their_name(name: str) -> str:
-    """The name of one of our tensors in a checkpoint of transformers; q, k and v of a block are still one: `.qkv.`."""
+    """The name of one of our tensors in a checkpoint of transformers; q, k and v of a block are
+    still one: `.qkv.`.
+    """
     name = name.removeprefix("towers.")
     new = next(new for new in (re.sub(a, b, name) for a, b in RENAMES if re.match(a, name)))
     if re.search(r"\.layers\.\d+\.", new):
@@ -107,10 +120,18 @@ def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
             raise UserError(f"not a GroupViT of this shape: no tensor {missing[0]}")
         found = torch.cat([left.pop(n) for n in names]) if len(names) > 1 else left.pop(new)
         if found.shape != own.shape:
-            raise UserError(f"not a GroupViT of this shape: {new} is {list(found.shape)}, expected {list(own.shape)}")
+            raise UserError(
+                f"not a GroupViT of this shape: {new} is {list(found.shape)}, expected "
+                f"{list(own.shape)}"
+            )
         out[name] = found
-    if rest := [n for n in left if not n.endswith("position_ids") and n != "multi_label_logit_scale"]:
-        raise UserError(f"not a GroupViT of this shape: nothing takes {rest[0]} ({len(rest)} tensors are left over)")
+    if rest := [
+        n for n in left if not n.endswith("position_ids") and n != "multi_label_logit_scale"
+    ]:
+        raise UserError(
+            f"not a GroupViT of this shape: nothing takes {rest[0]} ({len(rest)} tensors are left "
+            "over)"
+        )
     return out
 
 
@@ -132,17 +153,22 @@ def read_theirs(folder: Path) -> GroupViT:
         model.load_state_dict(to_ours(state, model))
         check_pixels(folder)
     except UserError as error:
-        raise UserError(f"{folder}: {str(error).removeprefix(f'{folder}: ').removeprefix(f'{folder}/')}") from None
+        raise UserError(
+            f"{folder}: {str(error).removeprefix(f'{folder}: ').removeprefix(f'{folder}/')}"
+        ) from None
     except Exception as error:  # whatever a config may make of modules
         raise UserError(f"{folder}: not a checkpoint of GroupViT: {one_line(error)}") from None
     if float(model.caption_scale.detach()) > LARGEST_SCALE + 1e-3:
-        raise UserError(f"{folder}: logit_scale is {float(model.caption_scale.detach()):.4g}, above ln 100, at which "
-                        "ours ends")
+        raise UserError(
+            f"{folder}: logit_scale is {float(model.caption_scale.detach()):.4g}, above ln 100, at "
+            "which ours ends"
+        )
     return model.eval()
 
 
 def check_pixels(folder: Path) -> None:
-    """Refuse a folder whose pictures are normalised by others than ImageNet's mean and deviation, which ours has.
+    """Refuse a folder whose pictures are normalised by others than ImageNet's mean and deviation,
+    which ours has.
 
     Raises:
         UserError: that says so.
@@ -166,20 +192,25 @@ def read_config(folder: Path) -> dict[str, Any]:
         reason = one_line(error) if folder.is_dir() else "there is no such folder"
         raise UserError(f"{path}: cannot be read ({reason})") from None
     if not isinstance(found, dict):
-        raise UserError(f"{path}: cannot be read (it holds a {type(found).__name__}, not the config of a model)")
+        raise UserError(
+            f"{path}: cannot be read (it holds a {type(found).__name__}, not the config of a model)"
+        )
     return found
 
 
 def convert(source: Path, target: Path) -> str:
-    """Convert a folder of either layout into the other; returns what was written, and what has no counterpart.
+    """Convert a folder of either layout into the other; returns what was written, and what has no
+    counterpart.
 
     Raises:
-        UserError: for a source that is neither, a GroupViT that the other cannot express, or a target that is not
-            empty.
+        UserError: for a source that is neither, a GroupViT that the other cannot express, or a
+            target that is not empty.
     """
     config = read_config(source)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target}: is there already and not an empty folder; name another one to write")
+        raise UserError(
+            f"{target}: is there already and not an empty folder; name another one to write"
+        )
     if "model" not in config:
         model = read_theirs(source)
         saved.save(target, "groupvit", model, {"prompts": "simple", "origin": source.name})
@@ -191,10 +222,14 @@ def convert(source: Path, target: Path) -> str:
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     state = to_theirs({k: v.contiguous() for k, v in found.model.state_dict().items()})
-    state["logit_scale"] = state["logit_scale"].clamp(max=LARGEST_SCALE)  # beyond it ours does not go
+    state["logit_scale"] = state["logit_scale"].clamp(
+        max=LARGEST_SCALE
+    )  # beyond it ours does not go
     write_tensors(state, target / "model.safetensors", {"format": "pt"})
     write_json(config_to(config), target / "config.json")
     left = [] if config.zero_shot == groupvit_small().zero_shot else ["zero_shot"]
     left += [name for name in ("refine", "masks") if found.context.get(name)]
-    behind = f"; {', '.join(left)} of ours has no counterpart there and stays behind" if left else ""
+    behind = (
+        f"; {', '.join(left)} of ours has no counterpart there and stays behind" if left else ""
+    )
     return f"{target}: a GroupViTModel of transformers{behind}"

@@ -1,4 +1,5 @@
-"""Frozen towers that see pictures, as a part of a model that is neither trained nor saved with it."""
+"""Frozen towers that see pictures, as a part of a model that is neither trained nor saved with
+it."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ LONGEST = 2048
 
 
 class LiveTowers:
-    """A list of frozen networks. Their sizes are known at once; their weights are read when they are first needed.
+    """A list of frozen networks. Their sizes are known at once; their weights are read when they
+    are first needed.
 
     Args:
         networks: which, with the files of their weights.
@@ -34,7 +36,9 @@ class LiveTowers:
         self.multiple = math.lcm(cell, *strides)
         for network, stride in zip(networks, strides, strict=True):
             if crop % stride:
-                raise ValueError(f"use: crop {crop} is no multiple of {stride} pixels, a cell of {network.name}")
+                raise ValueError(
+                    f"use: crop {crop} is no multiple of {stride} pixels, a cell of {network.name}"
+                )
         self.loaded: list[Attached[BackboneBlocks]] = []
 
     def load(self) -> None:
@@ -68,4 +72,7 @@ def fitted(image: Tensor, side: int, multiple: int) -> tuple[Tensor, tuple[float
     if size != [height, width]:
         image = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
     below, right = (-n % multiple for n in size)
-    return F.pad(image, (0, right, 0, below)), (size[0] / (size[0] + below), size[1] / (size[1] + right))
+    return F.pad(image, (0, right, 0, below)), (
+        size[0] / (size[0] + below),
+        size[1] / (size[1] + right),
+    )

@@ -1,7 +1,9 @@
-"""MaskCLIP (Zhou et al. 2022): dense features of a frozen image-text encoder, compared with class embeddings.
+"""MaskCLIP (Zhou et al. 2022): dense features of a frozen image-text encoder, compared with class
+embeddings.
 
-Nothing is trained. Of CLIP the dense features are the values of the last attention (captionseg.encoders.open_clip); of
-an encoder that is not aligned with text, its dense map through the linear alignment that was trained on captions.
+Nothing is trained. Of CLIP the dense features are the values of the last attention
+(captionseg.encoders.open_clip); of an encoder that is not aligned with text, its dense map through
+the linear alignment that was trained on captions.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ class MaskClipConfig:
     Attributes:
         head: from the dense features to the space of texts.
         scale: of cosines before the softmax over classes that both options look at.
-        prompt_denoising: classes whose probability reaches this nowhere in the picture are left out; 0 is off. The
-            released configurations of pseudo labels have .5.
-        key_smoothing: positions whose best probability is below this take the mean of all, weighted by how alike
-            their features are; 0 is off, 1 smooths everywhere. The paper's keys are those of the last attention; here
-            the dense features themselves.
+        prompt_denoising: classes whose probability reaches this nowhere in the picture are left
+            out; 0 is off. The released configurations of pseudo labels have .5.
+        key_smoothing: positions whose best probability is below this take the mean of all, weighted
+            by how alike their features are; 0 is off, 1 smooths everywhere. The paper's keys are
+            those of the last attention; here the dense features themselves.
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -85,7 +87,9 @@ class MaskClip(nn.Module):
         return smoothed(probability, dense, self.config.key_smoothing)
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width]: cosines, bilinearly upsampled; probabilities with key smoothing."""
+        """Mask logits [B, C, height, width]: cosines, bilinearly upsampled; probabilities with key
+        smoothing.
+        """
         found = self.similarity(inputs, class_embeddings)
         return F.interpolate(found, inputs.size, mode="bilinear", align_corners=False)
 
@@ -99,7 +103,8 @@ def smoothed(probability: Tensor, dense: Tensor, threshold: float) -> Tensor:
 
     Args:
         probability: [B, C, h, w].
-        dense: [B, h, w, D], L2-normalised; the weights are cosines, negative ones at 0, rows summing to one.
+        dense: [B, h, w, D], L2-normalised; the weights are cosines, negative ones at 0, rows
+            summing to one.
         threshold: see MaskClipConfig.
     """
     flat, keys = probability.flatten(2), dense.flatten(1, 2)

@@ -1,9 +1,9 @@
-"""OVSegmentor (Xu et al. 2023): tokens are bound to groups; groups complete captions whose entities are masked, and
-agree about masks across pictures that share an entity.
+"""OVSegmentor (Xu et al. 2023): tokens are bound to groups; groups complete captions whose entities
+are masked, and agree about masks across pictures that share an entity.
 
-With a text encoder of its own a masked caption is a sequence of tokens and the prompted entities are one sentence. Of
-frozen text embeddings, as the default run has them, a masked caption is one query of the decoder, and the prompted
-entities are the mean of their embeddings.
+With a text encoder of its own a masked caption is a sequence of tokens and the prompted entities
+are one sentence. Of frozen text embeddings, as the default run has them, a masked caption is one
+query of the decoder, and the prompted entities are the mean of their embeddings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Natural, Share, ShareAboveZero, ShareBelowOne, ZeroOrMore
 
 MASKED: dict[Objective, Masking] = {
-    "all_entities": "all", "single_entity": "one", "all_nouns": "nouns", "mlm_groups": "all", "mlm": "all"}
+    "all_entities": "all",
+    "single_entity": "one",
+    "all_nouns": "nouns",
+    "mlm_groups": "all",
+    "mlm": "all",
+}
 
 
 @dataclass(frozen=True)
@@ -38,26 +43,32 @@ class OVSegmentorConfig:
     """What defines an OVSegmentor.
 
     Attributes:
-        towers: both encoders and their projectors. The paper has pixels, depths [6, 6], texts by bert.
-        entities: C, concepts of the vocabulary, for the objectives that predict one; 0 takes it from the data.
+        towers: both encoders and their projectors. The paper has pixels, depths [6, 6], texts by
+            bert.
+        entities: C, concepts of the vocabulary, for the objectives that predict one; 0 takes it
+            from the data.
         pool: as in GroupViTConfig; the paper has mean.
-        objective: of Table 4. Which words are masked; multi_label is GroupViT's loss in their place, mlm_groups and
-            mlm predict each masked word among the concepts, with and without groups; none is the baseline.
+        objective: of Table 4. Which words are masked; multi_label is GroupViT's loss in their
+            place, mlm_groups and mlm predict each masked word among the concepts, with and without
+            groups; none is the baseline.
         entity_weight: of L_entity.
         mask_weight: lambda of L_mask; 0 leaves it out.
         mask_from: steps before L_mask begins (the schedule of two stages).
         freeze_text: from then on the text encoder is not trained, as released.
         ratio: r, share of the groups that are nearest to the shared entity (Table 5).
-        threshold: delta, above which a mask is a target; with `relative` the share of each mask's maximum, as the
-            released code has it.
+        threshold: delta, above which a mask is a target; with `relative` the share of each mask's
+            maximum, as the released code has it.
         mask_scale: of the cosine of tokens and groups before the sigmoid of Eq. 10.
         mask_reduction: over pictures; sum is the released code's.
         momentum: of the second encoder.
         temperature, multi_label, mask_negatives, zero_shot: as in GroupViTConfig.
     """
 
-    towers: TowersConfig = field(default_factory=lambda: TowersConfig(
-        EncoderConfig(depths=[0, 0], group_tokens=[8, 0], groups=[8])))
+    towers: TowersConfig = field(
+        default_factory=lambda: TowersConfig(
+            EncoderConfig(depths=[0, 0], group_tokens=[8, 0], groups=[8])
+        )
+    )
     entities: Natural = 0
     pool: Literal["mean", "max"] = "max"
     objective: Objective = "all_entities"
@@ -82,7 +93,9 @@ class OVSegmentorConfig:
         if not 0.0 <= self.momentum < 1.0:
             raise ValueError(f"ovsegmentor: momentum {self.momentum} is not from 0 to below 1")
         if self.masking and self.towers.text.kind == "clip":
-            raise ValueError("ovsegmentor: clip has no token for a masked word; take text: {kind: bert}")
+            raise ValueError(
+                "ovsegmentor: clip has no token for a masked word; take text: {kind: bert}"
+            )
 
     @property
     def masking(self) -> Masking | None:
@@ -96,28 +109,58 @@ class OVSegmentorConfig:
 
     def sized(self, sizes: Sizes) -> OVSegmentorConfig:
         """With widths that are 0 taken from the data."""
-        return replace(self, towers=self.towers.sized(regions=sizes.regions, texts=sizes.texts),
-                       entities=self.entities or sizes.concepts)
+        return replace(
+            self,
+            towers=self.towers.sized(regions=sizes.regions, texts=sizes.texts),
+            entities=self.entities or sizes.concepts,
+        )
 
 
 def ovsegmentor_base() -> OVSegmentorConfig:
-    """The paper's: ViT-B/16 in two halves of six blocks, 8 groups bound by Eq. 3-6, BERT-base. Name DINO's and BERT's
-    weights in towers.encoder.weights and towers.text.weights."""
+    """The paper's: ViT-B/16 in two halves of six blocks, 8 groups bound by Eq. 3-6, BERT-base. Name
+    DINO's and BERT's weights in towers.encoder.weights and towers.text.weights."""
     encoder = EncoderConfig(
-        tokens="pixels", patch_norm=False, width=768, heads=12, depths=[6, 6], group_tokens=[8, 0], groups=[8],
-        binding="slots", assign="gumbel", drop_path=0.1, dropout=0.0, eps=1e-6)
+        tokens="pixels",
+        patch_norm=False,
+        width=768,
+        heads=12,
+        depths=[6, 6],
+        group_tokens=[8, 0],
+        groups=[8],
+        binding="slots",
+        assign="gumbel",
+        drop_path=0.1,
+        dropout=0.0,
+        eps=1e-6,
+    )
     text = TextConfig("bert", width=768, depth=12, heads=12)
     return OVSegmentorConfig(
-        TowersConfig(encoder, text, hidden=4096, norm="batch"), pool="mean", mask_negatives=False,
-        zero_shot=ZeroShot("groups", "product", top_k=5))
+        TowersConfig(encoder, text, hidden=4096, norm="batch"),
+        pool="mean",
+        mask_negatives=False,
+        zero_shot=ZeroShot("groups", "product", top_k=5),
+    )
 
 
 def ovsegmentor_released() -> OVSegmentorConfig:
     """As `ovsegmentor_base`, where the released code differs: see docs/methods/ovsegmentor.md."""
     paper = ovsegmentor_base()
-    encoder = replace(paper.towers.encoder, heads=8, group_tokens=[64, 0], binding="groupvit", assign_eps=1.0, eps=1e-5)
-    return replace(paper, towers=replace(paper.towers, encoder=encoder), relative=True, threshold=0.6,
-                   mask_reduction="sum", freeze_text=True)
+    encoder = replace(
+        paper.towers.encoder,
+        heads=8,
+        group_tokens=[64, 0],
+        binding="groupvit",
+        assign_eps=1.0,
+        eps=1e-5,
+    )
+    return replace(
+        paper,
+        towers=replace(paper.towers, encoder=encoder),
+        relative=True,
+        threshold=0.6,
+        mask_reduction="sum",
+        freeze_text=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -143,8 +186,9 @@ class CrossImage:
 
 @dataclass(frozen=True)
 class OVSegmentorOutputs:
-    """The bags of groups; the completed captions as bags of one with the prompted entities as captions, or what masked
-    words are taken for, or None; and what mask consistency needs, or None."""
+    """The bags of groups; the completed captions as bags of one with the prompted entities as
+    captions, or what masked words are taken for, or None; and what mask consistency needs, or None.
+    """
 
     groups: Bags
     completed: Bags | Missing | None
@@ -160,14 +204,22 @@ class OVSegmentor(nn.Module):
         super().__init__()
         self.config = config
         self.towers = Towers(config.towers)
-        self.completion = Completion(config.towers, config.objective, config.entities) if config.masking else None
+        self.completion = (
+            Completion(config.towers, config.objective, config.entities) if config.masking else None
+        )
         self.caption_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
-        self.contrast = BagContrast(0.0, config.multi_label, config.mask_negatives,
-                                    equal_texts=config.towers.text.kind == "frozen")
+        self.contrast = BagContrast(
+            0.0,
+            config.multi_label,
+            config.mask_negatives,
+            equal_texts=config.towers.text.kind == "frozen",
+        )
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         if config.mask_weight:
             self.momentum_vision = copy.deepcopy(self.towers.vision).requires_grad_(False)
-            self.momentum_projector = copy.deepcopy(self.towers.image_projector).requires_grad_(False)
+            self.momentum_projector = copy.deepcopy(self.towers.image_projector).requires_grad_(
+                False
+            )
 
     def start(self, given: Start) -> None:
         """Before training: statistics of region features, and the weights that the config names."""
@@ -187,15 +239,20 @@ class OVSegmentor(nn.Module):
         if towers.text is not None and config.freeze_text:
             towers.text.requires_grad_(not self.begun)
         encoded = towers.vision(batch.image, batch.regions, batch.region_mask)
-        # Sentences of an own encoder cost as much as a picture: no more of them than the losses ask for.
+        # Sentences of an own encoder cost as much as a picture: no more of them than the losses ask
+        # for.
         few = towers.text is not None and config.objective != "multi_label"
         captions, texts = towers.embed_batch(batch, texts=1 if few else None)
         bag = encoded.groups if config.pool == "max" else encoded.groups.mean(1, keepdim=True)
-        completed = self.completion(batch, encoded.groups, towers, texts) if self.completion else None
+        completed = (
+            self.completion(batch, encoded.groups, towers, texts) if self.completion else None
+        )
         cross = self.cross_image(batch, texts) if config.mask_weight else None
         if cross is not None:
             cross = replace(cross, tokens=towers.embed(towers.vision.members(encoded)))
-        return OVSegmentorOutputs(bag_of(towers.embed(bag), captions, texts, batch), completed, cross)
+        return OVSegmentorOutputs(
+            bag_of(towers.embed(bag), captions, texts, batch), completed, cross
+        )
 
     @property
     def begun(self) -> bool:
@@ -207,17 +264,28 @@ class OVSegmentor(nn.Module):
         with torch.no_grad():
             vision = self.momentum_vision.eval()
             target = vision(batch.image, batch.regions, batch.region_mask)
-            members, groups = (F.normalize(self.momentum_projector(x).float(), dim=-1)
-                               for x in (vision.members(target), target.groups))
-        there = batch.region_mask if target.grid is None else torch.ones_like(members[..., 0], dtype=torch.bool)
-        return CrossImage(members, members, groups, there, batch.text_concept[:, 0], texts[:, 0].detach())
+            members, groups = (
+                F.normalize(self.momentum_projector(x).float(), dim=-1)
+                for x in (vision.members(target), target.groups)
+            )
+        there = (
+            batch.region_mask
+            if target.grid is None
+            else torch.ones_like(members[..., 0], dtype=torch.bool)
+        )
+        return CrossImage(
+            members, members, groups, there, batch.text_concept[:, 0], texts[:, 0].detach()
+        )
 
     @torch.no_grad()
     def update_momentum(self) -> None:
         """One step of the exponential mean of the online weights."""
         self.steps += 1
         if self.config.mask_weight:
-            pairs = (self.momentum_vision, self.towers.vision), (self.momentum_projector, self.towers.image_projector)
+            pairs = (
+                (self.momentum_vision, self.towers.vision),
+                (self.momentum_projector, self.towers.image_projector),
+            )
             for slow, fast in pairs:
                 for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
                     a.lerp_(b, 1.0 - self.config.momentum)
@@ -226,8 +294,12 @@ class OVSegmentor(nn.Module):
         """See Segmenter."""
         return self.towers.encode_text(tokens)
 
-    def losses(self, outputs: OVSegmentorOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
-        """Eq. 13: `caption` (Eq. 7), `entity` (Eq. 9) and `mask` (Eq. 12) with their weights; one temperature."""
+    def losses(
+        self, outputs: OVSegmentorOutputs, gather: Gather = alone, *, rank: int = 0
+    ) -> dict[str, Tensor]:
+        """Eq. 13: `caption` (Eq. 7), `entity` (Eq. 9) and `mask` (Eq. 12) with their weights; one
+        temperature.
+        """
         config, scale = self.config, self.caption_scale.exp().clamp(max=100.0)
         scales = Scales(scale, scale)
         if config.objective == "multi_label":
@@ -236,7 +308,9 @@ class OVSegmentor(nn.Module):
         else:
             losses = self.contrast(outputs.groups, scales, gather, rank=rank, parts=("caption",))
         if isinstance(outputs.completed, Bags):
-            found = self.contrast(outputs.completed, scales, gather, rank=rank, parts=("caption",))["caption"]
+            found = self.contrast(outputs.completed, scales, gather, rank=rank, parts=("caption",))[
+                "caption"
+            ]
             losses["entity"] = config.entity_weight * found
         elif outputs.completed is not None:
             losses["entity"] = config.entity_weight * missing_loss(outputs.completed, gather)
@@ -246,31 +320,43 @@ class OVSegmentor(nn.Module):
         return losses
 
     def consistency(self, cross: CrossImage, gather: Gather, *, rank: int) -> Tensor:
-        """Eq. 12: each picture with one that shares its entity, the next such in the batch of all ranks.
+        """Eq. 12: each picture with one that shares its entity, the next such in the batch of all
+        ranks.
 
-        Both directions of a pair are counted where two pictures share an entity, each in its own turn.
+        Both directions of a pair are counted where two pictures share an entity, each in its own
+        turn.
         """
         concepts, groups = gather(cross.concept), gather(cross.target_groups)
         partner = partners(concepts)[rank * len(cross.concept) :][: len(cross.concept)]
         here = partner >= 0
         ranks = len(concepts) / len(here)
-        count = mean_over_ranks(here, gather) if self.config.mask_reduction == "mean" else 1.0 / ranks
+        count = (
+            mean_over_ranks(here, gather) if self.config.mask_reduction == "mean" else 1.0 / ranks
+        )
         kept = max(1, int(self.config.ratio * groups.shape[1]))
-        own, other = (nearest(g, cross.entity, kept) for g in (cross.target_groups, groups[partner.clamp(min=0)]))
+        own, other = (
+            nearest(g, cross.entity, kept)
+            for g in (cross.target_groups, groups[partner.clamp(min=0)])
+        )
         scale, seen = self.config.mask_scale, cross.mask & here[:, None]
         target = torch.sigmoid(scale * own @ cross.target_tokens.transpose(1, 2))
         predicted = torch.sigmoid(scale * other @ cross.tokens.transpose(1, 2))
-        each = mask_consistency(target, predicted, seen, threshold=self.config.threshold,
-                                relative=self.config.relative)  # fmt: skip
+        each = mask_consistency(
+            target, predicted, seen, threshold=self.config.threshold, relative=self.config.relative
+        )
         return 0.5 * (each * here).sum() / count
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """Mask logits [B, C, height, width] of one window."""
-        return self.towers.segment(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)
+        return self.towers.segment(
+            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+        )
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""
-        return self.towers.label(inputs, class_embeddings, self.caption_scale, self.config.zero_shot)
+        return self.towers.label(
+            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+        )
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""
@@ -278,7 +364,8 @@ class OVSegmentor(nn.Module):
 
 
 def partners(concepts: Tensor) -> Tensor:
-    """[n] int64: for each picture the next one, cyclically, whose concept is the same; -1 where there is none.
+    """[n] int64: for each picture the next one, cyclically, whose concept is the same; -1 where
+    there is none.
 
     Args:
         concepts: [n] int64, -1 for a picture without one.

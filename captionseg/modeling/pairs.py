@@ -1,4 +1,6 @@
-"""Contrastive losses of regions and texts that come in pairs: TCL's image-level loss, Eq. 3.7 of CoDe, Eq. 1 of USE."""
+"""Contrastive losses of regions and texts that come in pairs: TCL's image-level loss, Eq. 3.7 of
+CoDe, Eq. 1 of USE.
+"""
 
 from __future__ import annotations
 
@@ -49,22 +51,31 @@ def relations(every: Texts, archive: Tensor, rank: int, *, mask_negatives: bool)
     there = every.there.flatten()
     owner = torch.arange(len(there), device=there.device) // per
     own = (owner == torch.arange(images, device=there.device)[:, None] + rank * images) & there
-    allowed = may_be_negative(archive, every.concepts.flatten(0, 1)) if mask_negatives else torch.ones_like(own)
+    allowed = (
+        may_be_negative(archive, every.concepts.flatten(0, 1))
+        if mask_negatives
+        else torch.ones_like(own)
+    )
     return Relations(own, allowed & ~own & there, there)
 
 
-def image_contrast(cosine: Tensor, related: Relations, scale: Tensor, gather: Gather,
-                   form: MultiLabel = "log_sum") -> Tensor:  # fmt: skip
-    """InfoNCE both ways of cosines [B, T] of this rank's images with the texts of all; the same on every rank.
+def image_contrast(
+    cosine: Tensor, related: Relations, scale: Tensor, gather: Gather, form: MultiLabel = "log_sum"
+) -> Tensor:
+    """InfoNCE both ways of cosines [B, T] of this rank's images with the texts of all; the same on
+    every rank.
 
     An image's positives are its own texts, a text's the image that it belongs to.
     """
     logits, own, negative = gather(scale * cosine), gather(related.own), gather(related.negative)
-    return 0.5 * (contrastive(logits, own, negative, form) + contrastive(logits.T, own.T, negative.T, form))
+    return 0.5 * (
+        contrastive(logits, own, negative, form) + contrastive(logits.T, own.T, negative.T, form)
+    )
 
 
-def pair_contrast(regions: Tensor, texts: Tensor, related: Relations, scale: Tensor, gather: Gather, *,
-                  rank: int) -> Tensor:  # fmt: skip
+def pair_contrast(
+    regions: Tensor, texts: Tensor, related: Relations, scale: Tensor, gather: Gather, *, rank: int
+) -> Tensor:
     """InfoNCE both ways of regions and texts, pair by pair; the same on every rank.
 
     The other texts of an image are negatives of a region too: it is the region of one of them.
@@ -81,27 +92,42 @@ def pair_contrast(regions: Tensor, texts: Tensor, related: Relations, scale: Ten
     with full_precision(regions):
         cosine = regions.flatten(0, 1).float() @ gather(texts).flatten(0, 1).float().T  # [B L, T]
     number = torch.arange(images * per, device=cosine.device)
-    positive = (number[:, None] + rank * images * per == torch.arange(cosine.shape[1], device=cosine.device))
+    positive = number[:, None] + rank * images * per == torch.arange(
+        cosine.shape[1], device=cosine.device
+    )
     positive = positive & related.there
-    rows = (related.own | related.negative).repeat_interleave(per, 0) & positive.any(1, keepdim=True)
+    rows = (related.own | related.negative).repeat_interleave(per, 0) & positive.any(
+        1, keepdim=True
+    )
     logits, positive, candidate = gather(scale * cosine), gather(positive), gather(rows)
-    return 0.5 * (contrastive(logits, positive, candidate) + contrastive(logits.T, positive.T, candidate.T))
+    return 0.5 * (
+        contrastive(logits, positive, candidate) + contrastive(logits.T, positive.T, candidate.T)
+    )
 
 
-def segment_contrast(segments: Tensor, texts: Tensor, number: Tensor, known: Tensor, *, scale: float,
-                     duplicates: Duplicates = "unique") -> Tensor:  # fmt: skip
+def segment_contrast(
+    segments: Tensor,
+    texts: Tensor,
+    number: Tensor,
+    known: Tensor,
+    *,
+    scale: float,
+    duplicates: Duplicates = "unique",
+) -> Tensor:
     """InfoNCE both ways of k segments and the text drawn for each (Eq. 1 of USE).
 
-    In a batch several segments may have drawn one text, or a text that names another of them too. `plain` is the
-    equation as printed: all texts but its own are negatives of a segment. `unique` compares different texts, once each:
-    those of a batch that name a segment are all its positives, and a text's all segments that it names, with the mean
-    of the logs over several. `mask` keeps k pairs, and what names a segment is no negative of it.
+    In a batch several segments may have drawn one text, or a text that names another of them too.
+    `plain` is the equation as printed: all texts but its own are negatives of a segment. `unique`
+    compares different texts, once each: those of a batch that name a segment are all its positives,
+    and a text's all segments that it names, with the mean of the logs over several. `mask` keeps k
+    pairs, and what names a segment is no negative of it.
 
     Args:
         segments: [k, D], L2-normalised.
         texts: [k, D], L2-normalised; equal ones where `number` is equal.
         number: [k] int, which text it is.
-        known: [k, K] int, all texts that name the segment, -1 pads; the one drawn need not be among them.
+        known: [k, K] int, all texts that name the segment, -1 pads; the one drawn need not be among
+            them.
         scale: 1 / tau.
         duplicates: see above.
     """
@@ -119,8 +145,10 @@ def segment_contrast(segments: Tensor, texts: Tensor, number: Tensor, known: Ten
         positive, candidate = own, torch.ones_like(own) if duplicates == "plain" else ~named
     with full_precision(segments):
         logits = scale * segments.float() @ texts.float().T
-    return 0.5 * (contrastive(logits, positive, candidate, form)
-                  + contrastive(logits.T, positive.T, candidate.T, form))
+    return 0.5 * (
+        contrastive(logits, positive, candidate, form)
+        + contrastive(logits.T, positive.T, candidate.T, form)
+    )
 
 
 def first_of_each(numbers: Tensor) -> tuple[Tensor, Tensor]:

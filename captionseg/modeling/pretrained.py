@@ -1,4 +1,6 @@
-"""Weights to start from: a ViT's (DINO's) for a group encoder, those of a timm network, and of frozen towers."""
+"""Weights to start from: a ViT's (DINO's) for a group encoder, those of a timm network, and of
+frozen towers.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,12 @@ def start_from(encoder: GroupEncoder) -> None:
         fill(maps.net, resized(file.tensors, maps.net), path)
         take_pixels(maps, file)
     else:
-        fill(encoder, of_vit(read_weights(path), encoder, encoder.tokens.side), path,
-             needed=("tokens.projection", "stages"))
+        fill(
+            encoder,
+            of_vit(read_weights(path), encoder, encoder.tokens.side),
+            path,
+            needed=("tokens.projection", "stages"),
+        )
 
 
 def check_packaged(where: str, name: str) -> None:
@@ -57,15 +63,19 @@ def check_packaged(where: str, name: str) -> None:
 def frozen_blocks(network: Network) -> BackboneBlocks:
     """A frozen tower with its weights; nobody's random numbers are touched.
 
-    Files hold timm's names, or those that timm knows to translate for a ViT: a whole CLIP of open_clip, of which the
-    visual part is taken, or Meta's DINOv2. Those of `open_clip:NAME` are a whole CLIP of open_clip.
+    Files hold timm's names, or those that timm knows to translate for a ViT: a whole CLIP of
+    open_clip, of which the visual part is taken, or Meta's DINOv2. Those of `open_clip:NAME` are a
+    whole CLIP of open_clip.
 
     Raises:
         UserError: if no weights are named, or they do not fit.
     """
     path = network.weights
     if not path:
-        raise UserError(f"networks: {network.name} has no weights; name a file (safetensors, or tensors of torch)")
+        raise UserError(
+            f"networks: {network.name} has no weights; name a file (safetensors, or tensors of "
+            "torch)"
+        )
     with torch.random.fork_rng(devices=()):
         blocks = BackboneBlocks(network)
     if path == PACKAGED:
@@ -74,7 +84,11 @@ def frozen_blocks(network: Network) -> BackboneBlocks:
         return blocks
     file = read_clip(path)
     check_activation(file, network, blocks.net)
-    given = file.tensors if isinstance(blocks.net, ClipTower) else timm_names(file.tensors, blocks.net, path)
+    given = (
+        file.tensors
+        if isinstance(blocks.net, ClipTower)
+        else timm_names(file.tensors, blocks.net, path)
+    )
     fill(blocks.net, given, path)
     take_pixels(blocks, file)
     return blocks
@@ -96,8 +110,10 @@ def check_activation(file: ClipFile, network: Network, net: nn.Module) -> None:
     if quick != has:
         says = f"{file.said[0].by} says" if file.said else f"activation: {network.activation} says"
         other = listed if quick else name.replace("_quickgelu", "").removesuffix("-quickgelu")
-        raise UserError(f"{file.path}: {says} {kind(quick)}, but {name} has {kind(has)}; name "
-                        f"{other or 'a network of the other kind'}")
+        raise UserError(
+            f"{file.path}: {says} {kind(quick)}, but {name} has {kind(has)}; name "
+            f"{other or 'a network of the other kind'}"
+        )
 
 
 def clip_twin(name: str) -> str:
@@ -109,7 +125,9 @@ def clip_twin(name: str) -> str:
 
 
 def timm_twin(name: str) -> str:
-    """timm's network of the same shape with QuickGELU; empty where it has none, or a tag names weights."""
+    """timm's network of the same shape with QuickGELU; empty where it has none, or a tag names
+    weights.
+    """
     import timm
 
     twin = re.sub(r"_clip_(?!quickgelu)", "_clip_quickgelu_", name)
@@ -117,14 +135,17 @@ def timm_twin(name: str) -> str:
 
 
 def take_pixels(module: BackboneMaps | BackboneBlocks, file: ClipFile) -> None:
-    """Give a network the mean and the deviation that a file says its pictures were normalised by, where it does."""
+    """Give a network the mean and the deviation that a file says its pictures were normalised by,
+    where it does.
+    """
     if file.pixels is not None:
         for name, value in zip(("factor", "shift"), statistics(file.pixels._asdict()), strict=True):
             getattr(module, name).copy_(value)
 
 
 def timm_names(given: dict[str, Tensor], net: Any, path: str) -> dict[str, Tensor]:
-    """A ViT's tensors under timm's names, by timm's own translation, which may not change what fits no patch or grid.
+    """A ViT's tensors under timm's names, by timm's own translation, which may not change what fits
+    no patch or grid.
 
     Raises:
         UserError: for other patches or another grid, which timm would resample without a word.
@@ -135,20 +156,26 @@ def timm_names(given: dict[str, Tensor], net: Any, path: str) -> dict[str, Tenso
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     prefix = next((p for p in ("visual.trunk.", "") if f"{p}pos_embed" in given), "")
-    clip = {"patch_embed.proj.weight": "visual.conv1.weight", "pos_embed": "visual.positional_embedding"}
+    clip = {
+        "patch_embed.proj.weight": "visual.conv1.weight",
+        "pos_embed": "visual.positional_embedding",
+    }
     for own, name in clip.items():
         name = name if name in given else prefix + own
         found, expected = given.get(name), net.get_parameter(own)
         if found is not None and "register_tokens" in given and own == "pos_embed":
             found = found[:, 1:]  # that of [CLS], which timm adds to it
         if found is not None and found.numel() != expected.numel():
-            raise UserError(f"{path}: does not fit this network: {name} is {list(found.shape)}, expected "
-                            f"{list(expected.shape)}")
+            raise UserError(
+                f"{path}: does not fit this network: {name} is {list(found.shape)}, expected "
+                f"{list(expected.shape)}"
+            )
     return checkpoint_filter_fn(given, net)
 
 
 def of_vit(given: Mapping[str, Tensor], encoder: GroupEncoder, side: int) -> dict[str, Tensor]:
-    """A ViT's tensors (timm's and DINO's names) under those of a group encoder: its blocks one after the other.
+    """A ViT's tensors (timm's and DINO's names) under those of a group encoder: its blocks one
+    after the other.
 
     What groups (tokens, bindings) has no counterpart; the class token is dropped.
     """
@@ -169,13 +196,19 @@ def of_vit(given: Mapping[str, Tensor], encoder: GroupEncoder, side: int) -> dic
 
 
 def positions(given: Tensor, side: int) -> Tensor:
-    """[1, side^2, D] of learnt positions [1, prefix + n^2, D]: prefix tokens dropped, the grid resized (bicubic)."""
+    """[1, side^2, D] of learnt positions [1, prefix + n^2, D]: prefix tokens dropped, the grid
+    resized (bicubic).
+    """
     old = int(given.shape[1] ** 0.5)
     grid = given[:, given.shape[1] - old**2 :]
     if old == side:
         return grid
     square = grid.float().unflatten(1, (old, old)).permute(0, 3, 1, 2)
-    return F.interpolate(square, (side, side), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+    return (
+        F.interpolate(square, (side, side), mode="bicubic", align_corners=False)
+        .flatten(2)
+        .transpose(1, 2)
+    )
 
 
 def resized(given: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
@@ -189,14 +222,22 @@ def resized(given: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     return given | {"pos_embed": torch.cat([given["pos_embed"][:, :prefix], grid], 1)}
 
 
-def fill(module: nn.Module, given: Mapping[str, Tensor], path: Path | str, *, needed: tuple[str, ...] = ("",)) -> None:
-    """Copy tensors into a module by name; what is given beside them, such as a classifier, is left alone.
+def fill(
+    module: nn.Module,
+    given: Mapping[str, Tensor],
+    path: Path | str,
+    *,
+    needed: tuple[str, ...] = ("",),
+) -> None:
+    """Copy tensors into a module by name; what is given beside them, such as a classifier, is left
+    alone.
 
     Args:
         module: takes them.
         given: name -> tensor.
         path: for errors.
-        needed: prefixes of the module's tensors that must be given, but for those of groups, which no ViT has.
+        needed: prefixes of the module's tensors that must be given, but for those of groups, which
+            no ViT has.
 
     Raises:
         UserError: naming a tensor that is missing, or has another shape.
@@ -205,7 +246,11 @@ def fill(module: nn.Module, given: Mapping[str, Tensor], path: Path | str, *, ne
     ours = re.compile(r"^(stages\.\d+\.(group_token|grouping|project)|tokens\.norm)")
     for name, tensor in own.items():
         if name not in given:
-            if name.startswith(needed) and not ours.search(name) and not name.endswith("num_batches_tracked"):
+            if (
+                name.startswith(needed)
+                and not ours.search(name)
+                and not name.endswith("num_batches_tracked")
+            ):
                 raise UserError(f"{path}: does not fit this network: no tensor {name}")
         else:
             check_like(name, given[name], tensor, path, "this network")

@@ -1,4 +1,6 @@
-"""From scores of regions to pixels: each pixel has what its region has; regions and masks in one form."""
+"""From scores of regions to pixels: each pixel has what its region has; regions and masks in one
+form.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,18 @@ def paint_labels(scores: Tensor, inputs: Inputs) -> Tensor:
 
 def full_size(inputs: Inputs) -> Tensor:
     """[B, height, width] int64 region numbers of the pixels."""
-    return F.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact")[:, 0].long()
+    return F.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact")[
+        :, 0
+    ].long()
 
 
 def masks_of(inputs: Inputs) -> Tensor:
     """[B, M, h, w] bool: the masks of pictures, or their regions where they have none."""
-    return region_masks(inputs.labels, inputs.region_mask.shape[1]) if inputs.masks is None else inputs.masks
+    return (
+        region_masks(inputs.labels, inputs.region_mask.shape[1])
+        if inputs.masks is None
+        else inputs.masks
+    )
 
 
 def region_masks(labels: Tensor, count: int) -> Tensor:

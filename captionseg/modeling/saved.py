@@ -47,7 +47,8 @@ def load(folder: Path, *, train: str = "dvc repro") -> SavedModel:
 
     Args:
         folder: that holds it.
-        train: what trains a model of the kind that is needed, for the line that says that there is none.
+        train: what trains a model of the kind that is needed, for the line that says that there is
+            none.
 
     Raises:
         UserError: for a folder without a model, or files that do not fit together.

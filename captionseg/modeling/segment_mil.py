@@ -1,8 +1,10 @@
-"""segment_mil: multiple-instance contrastive learning over class-agnostic regions of frozen features.
+"""segment_mil: multiple-instance contrastive learning over class-agnostic regions of frozen
+features.
 
-An image is a bag of regions; a text fits an image as well as it fits the regions that it fits best. So the only
-supervision is captions and curated concepts, and what is learnt says which region each text means. The losses are
-Eq. 1-5 of CoCu (GroupViT's), the embedding and the query by text are USE's in small.
+An image is a bag of regions; a text fits an image as well as it fits the regions that it fits best.
+So the only supervision is captions and curated concepts, and what is learnt says which region each
+text means. The losses are Eq. 1-5 of CoCu (GroupViT's), the embedding and the query by text are
+USE's in small.
 """
 
 from __future__ import annotations
@@ -33,11 +35,12 @@ class SegmentMilConfig:
         hidden: width of the region MLP.
         width: of the joint space.
         dropout: on the region features while training.
-        pool_temperature: of the softmax over regions that pools a text's similarities; 0 is the maximum.
+        pool_temperature: of the softmax over regions that pools a text's similarities; 0 is the
+            maximum.
         temperature: initial tau of Eq. 1-4, learnt, its inverse clamped at 100.
         multi_label: log_sum is Eq. 3 as printed, soft_target the mean of logs.
-        mask_negatives: texts that name only concepts of an image's archive are no negatives of it. False is the
-            literal Eq. 1-4.
+        mask_negatives: texts that name only concepts of an image's archive are no negatives of it.
+            False is the literal Eq. 1-4.
         caption_weight: of Eq. 1-2 beside Eq. 3-4 (Eq. 5 has 1).
     """
 
@@ -59,8 +62,11 @@ class SegmentMilConfig:
 
     def sized(self, sizes: Sizes) -> SegmentMilConfig:
         """With widths that are 0 taken from the data."""
-        return replace(self, region_width=self.region_width or sizes.regions,
-                       text_width=self.text_width or sizes.texts)
+        return replace(
+            self,
+            region_width=self.region_width or sizes.regions,
+            text_width=self.text_width or sizes.texts,
+        )
 
 
 class SegmentMil(nn.Module):
@@ -69,10 +75,14 @@ class SegmentMil(nn.Module):
     def __init__(self, config: SegmentMilConfig) -> None:
         super().__init__()
         self.config = config
-        self.contrast = BagContrast(config.pool_temperature, config.multi_label, config.mask_negatives)
+        self.contrast = BagContrast(
+            config.pool_temperature, config.multi_label, config.mask_negatives
+        )
         self.region_norm = RegionNorm(config.region_width, dropout=config.dropout)
         self.region_head = nn.Sequential(
-            nn.Linear(config.region_width, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.width),
+            nn.Linear(config.region_width, config.hidden),
+            nn.GELU(),
+            nn.Linear(config.hidden, config.width),
         )
         self.text_head = nn.Linear(config.text_width, config.width)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
@@ -84,8 +94,13 @@ class SegmentMil(nn.Module):
     def forward(self, batch: Batch) -> Bags:
         """Embed regions, captions and drawn concepts."""
         return Bags(
-            self.embed_regions(batch.regions), batch.region_mask, self.embed_texts(batch.caption_embedding),
-            self.embed_texts(batch.text_embedding), batch.caption_concepts, batch.text_concept, batch.archive,
+            self.embed_regions(batch.regions),
+            batch.region_mask,
+            self.embed_texts(batch.caption_embedding),
+            self.embed_texts(batch.text_embedding),
+            batch.caption_concepts,
+            batch.text_concept,
+            batch.archive,
         )
 
     def embed_regions(self, regions: Tensor) -> Tensor:
@@ -100,7 +115,10 @@ class SegmentMil(nn.Module):
         """Eq. 5 in two parts, see BagContrast; both with one temperature."""
         scale = self.logit_scale.exp().clamp(max=100.0)
         losses = self.contrast(outputs, Scales(scale, scale), gather, rank=rank)
-        return {"caption": self.config.caption_weight * losses["caption"], "concept": losses["concept"]}
+        return {
+            "caption": self.config.caption_weight * losses["caption"],
+            "concept": losses["concept"],
+        }
 
     def region_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """[B, S, C] cosines of regions and classes."""
@@ -111,10 +129,15 @@ class SegmentMil(nn.Module):
         return paint_scores(self.region_logits(inputs, class_embeddings), inputs)
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter: the best class of each region, painted; logits of pixels are never made."""
+        """See Segmenter: the best class of each region, painted; logits of pixels are never
+        made."""
         return paint_labels(self.region_logits(inputs, class_embeddings), inputs)
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter: as a text is compared with a bag of regions in training."""
-        return bag_similarity(self.embed_regions(inputs.regions), inputs.region_mask,
-                              self.embed_texts(class_embeddings), self.config.pool_temperature)  # fmt: skip
+        return bag_similarity(
+            self.embed_regions(inputs.regions),
+            inputs.region_mask,
+            self.embed_texts(class_embeddings),
+            self.config.pool_temperature,
+        )

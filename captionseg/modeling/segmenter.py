@@ -13,7 +13,8 @@ from captionseg.encoders.dense_head import HeadConfig
 from captionseg.records import Batch, Inputs
 
 Gather = Callable[[Tensor], Tensor]
-"""[B, ...] of this rank -> [W*B, ...] of all ranks, this rank's part with gradient, in rank order."""
+"""[B, ...] of this rank -> [W*B, ...] of all ranks, this rank's part with gradient, in rank order.
+"""
 
 
 def alone(tensor: Tensor) -> Tensor:
@@ -34,19 +35,24 @@ class Reads:
 
     Attributes:
         picture: side of the square training pictures; 0 reads no pixels.
-        dense: frozen features of a grid. Without pixels and dense features a model reads pooled features of regions.
+        dense: frozen features of a grid. Without pixels and dense features a model reads pooled
+            features of regions.
         live: whether the pictures go through the frozen encoder.
-        tokens: encoding that texts come in; None takes the embeddings of the frozen encoder, `frozen` its own tokens.
+        tokens: encoding that texts come in; None takes the embeddings of the frozen encoder,
+            `frozen` its own tokens.
         tokenizer: folder that it is loaded from; empty takes the packaged one.
         context: longest text in tokens.
         masking: which words of captions are masked; None asks for no masked captions.
         words: whether it asks which concept each token of a caption belongs to.
-        segments: at most so many segments with texts of a picture in a step, beside dense features or crops of
-            pictures; 0 reads none. Such a model looks at where class-agnostic regions lie when it segments.
-        kinds: of texts that segments are learnt from; a segment that none of them names is left out.
+        segments: at most so many segments with texts of a picture in a step, beside dense features
+            or crops of pictures; 0 reads none. Such a model looks at where class-agnostic regions
+            lie when it segments.
+        kinds: of texts that segments are learnt from; a segment that none of them names is left
+            out.
         prompts: template set that texts of segments are put into.
         cells: along the side of a crop, of the grid that masks of its segments come on.
-        late: share of the steps after which a part of it, its `late()`, begins to train; 0 for all of it at once.
+        late: share of the steps after which a part of it, its `late()`, begins to train; 0 for all
+            of it at once.
         counts: whether it counts while it trains, and has `counted()`.
     """
 
@@ -67,7 +73,9 @@ class Reads:
 
     @property
     def windows(self) -> bool:
-        """Whether it sees a large picture window by window; one that looks at segments sees it whole."""
+        """Whether it sees a large picture window by window; one that looks at segments sees it
+        whole.
+        """
         return self.picture > 0 and not self.segments
 
     @property
@@ -87,7 +95,9 @@ class Reads:
 
     @property
     def space(self) -> bool:
-        """Whether it trains beside the frozen encoder, whose features or texts of segments it reads."""
+        """Whether it trains beside the frozen encoder, whose features or texts of segments it
+        reads.
+        """
         return self.dense or self.attached or self.segments > 0
 
     @property
@@ -131,14 +141,16 @@ class Start:
 class Segmenter(Protocol):
     """A trainable open-vocabulary segmentation model; `config.reads` says what it reads.
 
-    A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n] -> [T, D]. One that
-    the frozen encoder is part of (`reads.attached`) has `attach(encoder)`. One of which a part begins to train later
-    (`reads.late`) has `late()`: those parameters. One that counts while it trains (`reads.counts`) has `counted()`:
-    name -> number since it was last asked, always the same names, whose sums over ranks the curve tells once an epoch.
-    One that reads segments (`reads.segments`) has `mask_scores`: inputs and class embeddings [C, D] -> [B, M, C]
-    probabilities of the classes for each of `inputs.masks`, or for each region where there are none; and
-    `embed_inputs`: inputs and masks [B, M, h, w] -> [B, M, D], L2-normalised. One that embeds whole pictures itself has
-    `image_logits`: inputs and class embeddings [C, D] -> cosines [B, C]; see captionseg.inference.classify.
+    A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n]
+    -> [T, D]. One that the frozen encoder is part of (`reads.attached`) has `attach(encoder)`. One
+    of which a part begins to train later (`reads.late`) has `late()`: those parameters. One that
+    counts while it trains (`reads.counts`) has `counted()`: name -> number since it was last asked,
+    always the same names, whose sums over ranks the curve tells once an epoch. One that reads
+    segments (`reads.segments`) has `mask_scores`: inputs and class embeddings [C, D] -> [B, M, C]
+    probabilities of the classes for each of `inputs.masks`, or for each region where there are
+    none; and `embed_inputs`: inputs and masks [B, M, h, w] -> [B, M, D], L2-normalised. One that
+    embeds whole pictures itself has `image_logits`: inputs and class embeddings [C, D] -> cosines
+    [B, C]; see captionseg.inference.classify.
     """
 
     config: Any
@@ -152,16 +164,21 @@ class Segmenter(Protocol):
         ...
 
     def losses(self, outputs: Any, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
-        """Named scalars; the loss is their sum. `rank` says which part of a gathered tensor is this rank's."""
+        """Named scalars; the loss is their sum. `rank` says which part of a gathered tensor is this
+        rank's.
+        """
         ...
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width] for embeddings [C, D] of the class prompts, frozen or of `encode_text`.
+        """Mask logits [B, C, height, width] for embeddings [C, D] of the class prompts, frozen or
+        of `encode_text`.
 
         With a background threshold (see ZeroShot) there is a first channel more: the background.
         """
         ...
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """[B, height, width] int64: the class of the largest logit, -1 for background, by the shortest way."""
+        """[B, height, width] int64: the class of the largest logit, -1 for background, by the
+        shortest way.
+        """
         ...

@@ -1,8 +1,10 @@
-"""TCL (Cha et al. 2023): each text is grounded in a region of each picture, and regions are compared with texts.
+"""TCL (Cha et al. 2023): each text is grounded in a region of each picture, and regions are
+compared with texts.
 
-The frozen encoder's dense features go through a grounder that starts as a copy of its last layers. Training pictures
-go through the encoder too (`picture`), as published, or their dense features are read as they were cached: then the
-masked picture of the image-level loss is the masked mean of frozen features.
+The frozen encoder's dense features go through a grounder that starts as a copy of its last layers.
+Training pictures go through the encoder too (`picture`), as published, or their dense features are
+read as they were cached: then the masked picture of the image-level loss is the masked mean of
+frozen features.
 """
 
 from __future__ import annotations
@@ -22,7 +24,14 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.losses.masks import area_prior, hard, total_variation
 from captionseg.modeling.layers.grounder import Gated, Grounder, GrounderConfig
 from captionseg.modeling.layers.highlight import Highlight
-from captionseg.modeling.pairs import Relations, Texts, first_of_each, image_contrast, pair_contrast, relations
+from captionseg.modeling.pairs import (
+    Relations,
+    Texts,
+    first_of_each,
+    image_contrast,
+    pair_contrast,
+    relations,
+)
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
 from captionseg.runtime.device import full_precision
@@ -36,9 +45,10 @@ class Grounded:
     """The choices of inference with a grounder.
 
     Attributes:
-        knowledge: share of the frozen features' own masks in the result (KP); TCL and CoDe publish with .3. 0 leaves
-            cosines as they are.
-        background: constant score of the background, against masks in 0..1; None knows no background.
+        knowledge: share of the frozen features' own masks in the result (KP); TCL and CoDe publish
+            with .3. 0 leaves cosines as they are.
+        background: constant score of the background, against masks in 0..1; None knows no
+            background.
     """
 
     knowledge: Share = 0.0
@@ -51,18 +61,21 @@ class TclConfig:
 
     Attributes:
         grounder: of dense features.
-        picture: side of training pictures that go through the frozen encoder; 0 reads cached dense features.
+        picture: side of training pictures that go through the frozen encoder; 0 reads cached dense
+            features.
         texts: captions as in the paper, or the concepts drawn.
-        text_adapter: a gated linear map of texts, for a text encoder that was never trained with pictures.
+        text_adapter: a gated linear map of texts, for a text encoder that was never trained with
+            pictures.
         scale, bias: w and b of a mask's logits at the start; both are learnt.
         noise: of the hard masks' Gumbel-sigmoid.
         image_weight, feature_weight: of the two contrastive losses.
         positive_area, negative_area: priors; positive_weight, negative_weight of their losses.
         negative_area, positive_weight, negative_weight: see positive_area.
         smooth_features, smooth_masks: weights of total variation.
-        normalised: region features are means of L2-normalised cells, and so is total variation (CoDe); TCL takes them
-            as they are.
-        prompt: what is masked is filled with a learnt prompt (Eq. 3.4 of CoDe) in place of the mean.
+        normalised: region features are means of L2-normalised cells, and so is total variation
+            (CoDe); TCL takes them as they are.
+        prompt: what is masked is filled with a learnt prompt (Eq. 3.4 of CoDe) in place of the
+            mean.
         temperature: of each contrastive loss at the start, learnt, its inverse clamped at 100.
         multi_label, mask_negatives: as in SegmentMilConfig.
         late_from: share of the steps after which the copied last block begins to train.
@@ -99,7 +112,12 @@ class TclConfig:
     @property
     def reads(self) -> Reads:
         """See Segmenter."""
-        return Reads(picture=self.picture, dense=not self.picture, live=bool(self.picture), late=self.late_from)
+        return Reads(
+            picture=self.picture,
+            dense=not self.picture,
+            live=bool(self.picture),
+            late=self.late_from,
+        )
 
     def sized(self, sizes: Sizes) -> TclConfig:
         """With widths that are 0 taken from the data."""
@@ -110,13 +128,15 @@ class TclConfig:
 
 def tcl_released() -> TclConfig:
     """The released configuration, on pictures of 224 pixels through the frozen encoder."""
-    grounder = GrounderConfig(blocks=2, factor=2, convs=2, conv="full", adapter=0, dropout=0.0, gate=0.0)
+    grounder = GrounderConfig(
+        blocks=2, factor=2, convs=2, conv="full", adapter=0, dropout=0.0, gate=0.0
+    )
     return TclConfig(grounder, picture=224, mask_negatives=False, zero_shot=Grounded(knowledge=0.3))
 
 
 class TclOutputs(NamedTuple):
-    """What the losses need: grounded features [B, D, h, w], frozen ones in the joint space [B, gh, gw, D], the
-    pictures or None, texts and archives [B, M]."""
+    """What the losses need: grounded features [B, D, h, w], frozen ones in the joint space [B, gh,
+    gw, D], the pictures or None, texts and archives [B, M]."""
 
     grounded: Tensor
     frozen: Tensor
@@ -126,8 +146,9 @@ class TclOutputs(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Masks and what they are of: logits [B, U, h, w] for U different texts, `number` [T] which of them each text of
-    all ranks is, its relations, and the embeddings [B, L, D] of each text's own region."""
+    """Masks and what they are of: logits [B, U, h, w] for U different texts, `number` [T] which of
+    them each text of all ranks is, its relations, and the embeddings [B, L, D] of each text's own
+    region."""
 
     logits: Tensor
     vectors: Tensor
@@ -149,7 +170,9 @@ class Tcl(nn.Module):
         start = math.log(1.0 / config.temperature)
         self.image_scale, self.feature_scale = (nn.Parameter(torch.tensor(start)) for _ in range(2))
         linear = nn.Linear(out, out)
-        self.text = Gated(linear, linear, config.grounder.gate) if config.text_adapter else nn.Identity()
+        self.text = (
+            Gated(linear, linear, config.grounder.gate) if config.text_adapter else nn.Identity()
+        )
         side, channels = (config.picture, 3) if config.picture else (PROMPT_SIDE, out)
         self.highlighted = Highlight(channels, side, prompt=config.prompt)
 
@@ -185,21 +208,30 @@ class Tcl(nn.Module):
             concepts = batch.caption_concepts[:, None]
             there = torch.ones_like(concepts[..., 0], dtype=torch.bool)
             return self.ground(batch, batch.caption_embedding[:, None], concepts, there)
-        return self.ground(batch, batch.text_embedding, batch.text_concept[..., None], batch.text_concept >= 0)
+        return self.ground(
+            batch, batch.text_embedding, batch.text_concept[..., None], batch.text_concept >= 0
+        )
 
     def ground(self, batch: Batch, texts: Tensor, concepts: Tensor, there: Tensor) -> TclOutputs:
         """Ground the pictures; the rest as in Texts, vectors not normalised."""
         dense = self.dense(batch.image, batch.dense)
         vectors = self.embed_texts(texts)
-        return TclOutputs(self.grounder(dense).float(), self.frozen(dense).float(), batch.image,
-                          Texts(vectors, concepts, there), batch.archive)  # fmt: skip
+        return TclOutputs(
+            self.grounder(dense).float(),
+            self.frozen(dense).float(),
+            batch.image,
+            Texts(vectors, concepts, there),
+            batch.archive,
+        )
 
     def embed_texts(self, texts: Tensor) -> Tensor:
         """[.., D] -> the same, L2-normalised."""
         return F.normalize(self.text(texts).float(), dim=-1)
 
     def read(self, outputs: TclOutputs, gather: Gather = alone, *, rank: int = 0) -> Read:
-        """Masks of the texts of all ranks on this rank's pictures; equal concepts are compared once."""
+        """Masks of the texts of all ranks on this rank's pictures; equal concepts are compared
+        once.
+        """
         every = Texts(*(gather(value) for value in outputs.texts))
         related = relations(every, outputs.archive, rank, mask_negatives=self.config.mask_negatives)
         first, number = self.different(every)
@@ -207,11 +239,15 @@ class Tcl(nn.Module):
         logits = self.logits(outputs.grounded, vectors)
         images, per = outputs.texts.there.shape
         own = number.view(-1, images, per)[rank][..., None, None].expand(-1, -1, *logits.shape[2:])
-        regions = self.highlight(hard(logits.gather(1, own), self.config.noise if self.training else 0.0), outputs)
+        regions = self.highlight(
+            hard(logits.gather(1, own), self.config.noise if self.training else 0.0), outputs
+        )
         return Read(logits, vectors, number, related, regions)
 
     def different(self, every: Texts) -> tuple[Tensor, Tensor]:
-        """Positions [U] of the different texts, and [T] which of them each is; captions are all different."""
+        """Positions [U] of the different texts, and [T] which of them each is; captions are all
+        different.
+        """
         if self.config.texts == "captions":
             number = torch.arange(every.there.numel(), device=every.there.device)
             return number, number
@@ -220,7 +256,10 @@ class Tcl(nn.Module):
     def logits(self, grounded: Tensor, texts: Tensor) -> Tensor:
         """[B, U, h, w]: w cos + b of features [B, D, h, w] and texts [U, D]."""
         with full_precision(grounded):
-            return self.scale * torch.einsum("bdhw,td->bthw", F.normalize(grounded, dim=1), texts) + self.bias
+            return (
+                self.scale * torch.einsum("bdhw,td->bthw", F.normalize(grounded, dim=1), texts)
+                + self.bias
+            )
 
     def highlight(self, masks: Tensor, outputs: TclOutputs) -> Tensor:
         """[B, L, D]: frozen embeddings of what masks [B, L, h, w] show, see Highlight."""
@@ -230,33 +269,51 @@ class Tcl(nn.Module):
         assert self.live is not None
         return self.highlighted.pixels(masks, outputs.image, self.live)
 
-    def losses(self, outputs: TclOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: TclOutputs, gather: Gather = alone, *, rank: int = 0
+    ) -> dict[str, Tensor]:
         """Both contrastive losses, both area priors, and total variation, with their weights."""
         return self.terms(outputs, self.read(outputs, gather, rank=rank), gather, rank=rank)
 
-    def terms(self, outputs: TclOutputs, read: Read, gather: Gather, *, rank: int) -> dict[str, Tensor]:
+    def terms(
+        self, outputs: TclOutputs, read: Read, gather: Gather, *, rank: int
+    ) -> dict[str, Tensor]:
         """`losses` of masks that were read."""
         config, related, masks = self.config, read.related, read.logits.sigmoid()
         features = F.normalize(outputs.grounded, dim=1) if config.normalised else outputs.grounded
         cosine = pooled(masks, features, read.vectors)[:, read.number]
-        image = pair_contrast(read.regions, outputs.texts.vectors, related, inverse(self.image_scale), gather,
-                              rank=rank)
+        image = pair_contrast(
+            read.regions,
+            outputs.texts.vectors,
+            related,
+            inverse(self.image_scale),
+            gather,
+            rank=rank,
+        )
         area = masks.mean((2, 3))[:, read.number]  # [B, T]
         priors = {}
-        for name, pairs, prior in (("area", related.own, config.positive_area),
-                                   ("empty", related.negative, config.negative_area)):  # fmt: skip
+        for name, pairs, prior in (
+            ("area", related.own, config.positive_area),
+            ("empty", related.negative, config.negative_area),
+        ):
             priors[name] = area_prior(gather((area * pairs).sum(1)), gather(pairs.sum(1)), prior)
         return {
             "image": config.image_weight * image,
-            "feature": config.feature_weight * image_contrast(cosine, related, inverse(self.feature_scale), gather,
-                                                              config.multi_label),
-            "area": config.positive_weight * priors["area"], "empty": config.negative_weight * priors["empty"],
+            "feature": config.feature_weight
+            * image_contrast(
+                cosine, related, inverse(self.feature_scale), gather, config.multi_label
+            ),
+            "area": config.positive_weight * priors["area"],
+            "empty": config.negative_weight * priors["empty"],
             "smooth": config.smooth_features * total_variation(features)
-                      + config.smooth_masks * total_variation(masks),
-        }  # fmt: skip
+            + config.smooth_masks * total_variation(masks),
+        }
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None) -> Tensor:
-        """Mask logits [B, C, height, width], bilinearly upsampled: cosines, or masks in 0..1 with KP or background.
+    def segment(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+    ) -> Tensor:
+        """Mask logits [B, C, height, width], bilinearly upsampled: cosines, or masks in 0..1 with
+        KP or background.
 
         `choices` are in place of the config's.
         """
@@ -266,8 +323,12 @@ class Tcl(nn.Module):
         if choices.knowledge or choices.background is not None:
             found = (self.scale * found + self.bias).sigmoid()
         if choices.knowledge:
-            known = F.interpolate(self.known(dense, class_embeddings), found.shape[2:], mode="bilinear",
-                                  align_corners=False)  # fmt: skip
+            known = F.interpolate(
+                self.known(dense, class_embeddings),
+                found.shape[2:],
+                mode="bilinear",
+                align_corners=False,
+            )
             found = choices.knowledge * known + (1.0 - choices.knowledge) * found
         found = F.interpolate(found, inputs.size, mode="bilinear", align_corners=False)
         if choices.background is None:
@@ -276,10 +337,14 @@ class Tcl(nn.Module):
 
     def known(self, dense: Tensor, class_embeddings: Tensor) -> Tensor:
         """[B, C, gh, gw] in 0..1: masks of the frozen features, as released."""
-        frozen, classes = (F.normalize(x.float(), dim=-1) for x in (self.frozen(dense), class_embeddings))
+        frozen, classes = (
+            F.normalize(x.float(), dim=-1) for x in (self.frozen(dense), class_embeddings)
+        )
         return (10.0 * (torch.einsum("bhwd,cd->bchw", frozen, classes) - 0.25)).sigmoid()
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None) -> Tensor:
+    def label(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+    ) -> Tensor:
         """See Segmenter; `choices` as in `segment`."""
         found = self.segment(inputs, class_embeddings, choices)
         return found.argmax(1) - (found.shape[1] - len(class_embeddings))
@@ -291,8 +356,12 @@ def inverse(log_scale: Tensor) -> Tensor:
 
 
 def pooled(masks: Tensor, features: Tensor, texts: Tensor) -> Tensor:
-    """[B, U]: cosine of each text [U, D] with the mean of features [B, D, h, w] under its mask [B, U, h, w]."""
+    """[B, U]: cosine of each text [U, D] with the mean of features [B, D, h, w] under its mask [B,
+    U, h, w].
+    """
     with full_precision(features):
         weights = masks.flatten(2) / masks.flatten(2).sum(2, keepdim=True).clamp(min=1e-6)
-        vectors = F.normalize(weights @ features.flatten(2).transpose(1, 2), dim=-1, eps=1e-6)  # [B, U, D]
+        vectors = F.normalize(
+            weights @ features.flatten(2).transpose(1, 2), dim=-1, eps=1e-6
+        )  # [B, U, D]
         return (vectors * texts).sum(2)

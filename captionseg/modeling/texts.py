@@ -1,4 +1,6 @@
-"""The text side of models: embeddings of a frozen encoder, or an encoder of one's own that is trained with the rest."""
+"""The text side of models: embeddings of a frozen encoder, or an encoder of one's own that is
+trained with the rest.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,18 @@ class TextConfig:
     """What texts are to a model.
 
     Attributes:
-        kind: frozen takes embeddings from outside; clip is CLIP's transformer from scratch; bert reads [CLS].
-        width: D of the embeddings, or of the transformer; 0 takes it from the data or from the weights.
+        kind: frozen takes embeddings from outside; clip is CLIP's transformer from scratch; bert
+            reads [CLS].
+        width: D of the embeddings, or of the transformer; 0 takes it from the data or from the
+            weights.
         depth, heads, context: of the transformer.
-        vocabulary: how many tokens there are; 0 takes it from the weights, or that of the packaged tokenizer.
+        vocabulary: how many tokens there are; 0 takes it from the weights, or that of the packaged
+            tokenizer.
         hidden: inside the MLPs of bert; 0 is four times the width.
         dropout: of bert while training.
-        weights: folder of a BERT checkpoint of transformers (config.json, model.safetensors, tokenizer) that training
-            starts from; its sizes replace those above. `packaged` is the sentence encoder of the default run.
+        weights: folder of a BERT checkpoint of transformers (config.json, model.safetensors,
+            tokenizer) that training starts from; its sizes replace those above. `packaged` is the
+            sentence encoder of the default run.
     """
 
     kind: Literal["frozen", "clip", "bert"] = "frozen"
@@ -52,7 +58,12 @@ class TextConfig:
 
 
 CLIP_VOCABULARY, BERT_VOCABULARY = 49408, 30522
-FORM = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute", "is_decoder": False}
+FORM = {
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+}
 """What `BertText` is, and no tensor's shape tells of a checkpoint."""
 
 
@@ -76,11 +87,21 @@ def with_sizes(config: TextConfig) -> TextConfig:
         given = json.loads((folder / "config.json").read_text())
         if given["model_type"] != "bert":
             raise UserError(f"{folder}: a checkpoint of {given['model_type']!r}, not of bert")
-        if wrong := next((name for name, value in FORM.items() if given.get(name, value) != value), None):
-            raise UserError(f"{folder}: a bert with {wrong} {given[wrong]!r}; only {FORM[wrong]!r} can be expressed")
-        return replace(config, width=given["hidden_size"], depth=given["num_hidden_layers"],
-                       heads=given["num_attention_heads"], vocabulary=given["vocab_size"],
-                       hidden=given["intermediate_size"])
+        if wrong := next(
+            (name for name, value in FORM.items() if given.get(name, value) != value), None
+        ):
+            raise UserError(
+                f"{folder}: a bert with {wrong} {given[wrong]!r}; only {FORM[wrong]!r} can be "
+                "expressed"
+            )
+        return replace(
+            config,
+            width=given["hidden_size"],
+            depth=given["num_hidden_layers"],
+            heads=given["num_attention_heads"],
+            vocabulary=given["vocab_size"],
+            hidden=given["intermediate_size"],
+        )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: not a checkpoint of bert: {error}") from None
 
@@ -92,11 +113,18 @@ class BertText(nn.Module):
         super().__init__()
         from transformers import BertConfig, BertModel
 
-        self.net: Any = BertModel(BertConfig(
-            vocab_size=config.vocabulary or BERT_VOCABULARY, hidden_size=config.width,
-            num_hidden_layers=config.depth, num_attention_heads=config.heads,
-            intermediate_size=config.hidden or 4 * config.width, hidden_dropout_prob=config.dropout,
-            attention_probs_dropout_prob=config.dropout), add_pooling_layer=False)  # fmt: skip
+        self.net: Any = BertModel(
+            BertConfig(
+                vocab_size=config.vocabulary or BERT_VOCABULARY,
+                hidden_size=config.width,
+                num_hidden_layers=config.depth,
+                num_attention_heads=config.heads,
+                intermediate_size=config.hidden or 4 * config.width,
+                hidden_dropout_prob=config.dropout,
+                attention_probs_dropout_prob=config.dropout,
+            ),
+            add_pooling_layer=False,
+        )
 
     def states(self, tokens: Tensor) -> Tensor:
         """[B, T, width] of tokens [B, T], 0 pads."""
@@ -118,13 +146,22 @@ class BertText(nn.Module):
         logging.disable_progress_bar()
         try:
             reader: Any = BertModel
-            given, report = reader.from_pretrained(str(folder), local_files_only=True, use_safetensors=True,
-                                                   add_pooling_layer=False, output_loading_info=True)  # fmt: skip
+            given, report = reader.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                use_safetensors=True,
+                add_pooling_layer=False,
+                output_loading_info=True,
+            )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{folder}: not a checkpoint of bert: {one_line(error)}") from None
-        if lost := sorted([*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]):
-            raise UserError(f"{folder}: not a checkpoint of bert: {len(lost)} tensors are missing or have another "
-                            f"shape, {lost[0]} among them")
+        if lost := sorted(
+            [*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]
+        ):
+            raise UserError(
+                f"{folder}: not a checkpoint of bert: {len(lost)} tensors are missing or have "
+                f"another shape, {lost[0]} among them"
+            )
         load_into(self.net, given.state_dict(), folder, "a BERT of this size")
 
 
@@ -134,8 +171,13 @@ def text_encoder(config: TextConfig) -> TextTransformer | BertText | None:
         return None
     if config.kind == "bert":
         return BertText(config)
-    return TextTransformer(config.width, config.depth, config.heads, config.context,
-                           config.vocabulary or CLIP_VOCABULARY)  # fmt: skip
+    return TextTransformer(
+        config.width,
+        config.depth,
+        config.heads,
+        config.context,
+        config.vocabulary or CLIP_VOCABULARY,
+    )
 
 
 def padded(parts: list[Tensor]) -> Tensor:

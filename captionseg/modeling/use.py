@@ -1,8 +1,8 @@
 """USE (Wang et al. 2024): embeddings of segments, trained on segments and the texts that name them.
 
-Feature maps of frozen towers are merged, pooled over each segment and mapped to the space of texts. Pictures go through
-the towers (`networks`), as published, or dense features are read as they were cached; in them blocks and towers, where
-there are several, are consecutive channels.
+Feature maps of frozen towers are merged, pooled over each segment and mapped to the space of texts.
+Pictures go through the towers (`networks`), as published, or dense features are read as they were
+cached; in them blocks and towers, where there are several, are consecutive channels.
 """
 
 from __future__ import annotations
@@ -36,23 +36,27 @@ class UseConfig:
     Attributes:
         networks: towers that pictures go through; empty reads cached dense features.
         crop: side of training pictures, in pixels.
-        cell: side of the cells that maps come to and masks of segments are reduced to; a patch of the towers.
+        cell: side of the cells that maps come to and masks of segments are reduced to; a patch of
+            the towers.
         short_side: of whole pictures, in pixels; 0 takes that of the crop.
-        towers: widths of the blocks of each tower, in the order of the channels of dense features; empty takes them all
-            as the one block of one tower.
+        towers: widths of the blocks of each tower, in the order of the channels of dense features;
+            empty takes them all as the one block of one tower.
         text_width: D of the frozen text embeddings; 0 takes it from the data.
         width: of each tower's merged map; 0 takes that of its widest block.
-        cls: a vector of the whole picture beside each tower's pooled one: its [CLS] after the final norm; where there
-            is none, as in cached features, the mean of its last block's map, normalised.
+        cls: a vector of the whole picture beside each tower's pooled one: its [CLS] after the final
+            norm; where there is none, as in cached features, the mean of its last block's map,
+            normalised.
         dropout: of the pooled vectors while training; the paper has none.
-        logit_scale: of cosines, not learnt: tau = 30 of the paper, read as a factor (divided by 30 nothing is learnt).
-        duplicates: what equal texts of a batch are to each other, see `segment_contrast`; plain is Eq. 1 as printed.
+        logit_scale: of cosines, not learnt: tau = 30 of the paper, read as a factor (divided by 30
+            nothing is learnt).
+        duplicates: what equal texts of a batch are to each other, see `segment_contrast`; plain is
+            Eq. 1 as printed.
         segments: at most so many of a picture in a step.
         min_cells: smaller segments, in cells of the features' grid, are not trained on.
         kinds: of texts that are learnt from: USE's are phrases and expressions of captions.
         prompts: template set that texts are put into, one for each text and epoch.
-        score: of a region for a class; softmax is over all classes, with `logit_scale`. Of regions that do not
-            overlap both make the same labels.
+        score: of a region for a class; softmax is over all classes, with `logit_scale`. Of regions
+            that do not overlap both make the same labels.
     """
 
     networks: tuple[Network, ...] = ()
@@ -74,15 +78,28 @@ class UseConfig:
 
     def __post_init__(self) -> None:
         if self.segments < 1:
-            raise ValueError(f"use: segments {self.segments} leaves nothing to train on; give at least 1")
+            raise ValueError(
+                f"use: segments {self.segments} leaves nothing to train on; give at least 1"
+            )
         if not self.kinds:
-            raise ValueError("use: kinds names no texts to learn from; give phrase, expression or concept")
+            raise ValueError(
+                "use: kinds names no texts to learn from; give phrase, expression or concept"
+            )
         if self.logit_scale < 1.0:
-            raise ValueError(f"use: logit_scale {self.logit_scale} is a factor of cosines; below 1 nothing is learnt")
+            raise ValueError(
+                f"use: logit_scale {self.logit_scale} is a factor of cosines; below 1 nothing is "
+                "learnt"
+            )
         if self.networks and self.towers:
-            raise ValueError("use: towers are channels of cached features, and networks read none; give one of both")
+            raise ValueError(
+                "use: towers are channels of cached features, and networks read none; give one of "
+                "both"
+            )
         if self.cell < 1 or self.crop < 1 or self.crop % self.cell or self.short_side < 0:
-            raise ValueError(f"use: crop {self.crop} must be a multiple of cell {self.cell}, short_side not below 0")
+            raise ValueError(
+                f"use: crop {self.crop} must be a multiple of cell {self.cell}, short_side not "
+                "below 0"
+            )
 
     @property
     def reads(self) -> Reads:
@@ -102,19 +119,27 @@ class UseConfig:
             return replace(self, text_width=self.text_width or sizes.texts)
         towers, given = self.towers or ((sizes.head.width,),), sizes.head.width
         if given and sum(map(sum, towers)) != given:
-            raise ValueError(f"use: blocks of {sum(map(sum, towers))} channels, dense features of {given}")
+            raise ValueError(
+                f"use: blocks of {sum(map(sum, towers))} channels, dense features of {given}"
+            )
         return replace(self, towers=towers, text_width=self.text_width or sizes.texts)
 
 
 def use_paper() -> UseConfig:
     """The published configuration; files of weights are left to be named (`networks`)."""
-    return UseConfig((Network("vit_large_patch14_clip_quickgelu_336"), Network("vit_large_patch14_dinov2", blocks=6)),
-                     duplicates="plain", score="softmax")  # fmt: skip
+    return UseConfig(
+        (
+            Network("vit_large_patch14_clip_quickgelu_336"),
+            Network("vit_large_patch14_dinov2", blocks=6),
+        ),
+        duplicates="plain",
+        score="softmax",
+    )
 
 
 class UseOutputs(NamedTuple):
-    """What the loss needs: segments and texts [B, S, D], both L2-normalised, which text each is [B, S] and all that
-    name the segment [B, S, K]; -1 is none."""
+    """What the loss needs: segments and texts [B, S, D], both L2-normalised, which text each is [B,
+    S] and all that name the segment [B, S, K]; -1 is none."""
 
     segments: Tensor
     texts: Tensor
@@ -128,10 +153,16 @@ class Use(nn.Module):
     def __init__(self, config: UseConfig) -> None:
         super().__init__()
         self.config = config
-        self.live = LiveTowers(config.networks, crop=config.crop, cell=config.cell) if config.networks else None
+        self.live = (
+            LiveTowers(config.networks, crop=config.crop, cell=config.cell)
+            if config.networks
+            else None
+        )
         widths = self.live.widths if self.live else config.towers
         cls = [blocks[-1] for blocks in widths] if config.cls else []
-        self.encoder = SegmentEncoder(widths, config.text_width, width=config.width, cls=cls, dropout=config.dropout)
+        self.encoder = SegmentEncoder(
+            widths, config.text_width, width=config.width, cls=cls, dropout=config.dropout
+        )
         self.counts = torch.zeros(2, dtype=torch.long)
 
     def start(self, given: Start) -> None:
@@ -149,16 +180,25 @@ class Use(nn.Module):
         assert batch.segment_embedding is not None
         assert batch.segment_text is not None
         assert batch.segment_texts is not None
-        there, large = batch.segment_text >= 0, batch.segment_masks.sum((2, 3)) >= self.config.min_cells
+        there, large = (
+            batch.segment_text >= 0,
+            batch.segment_masks.sum((2, 3)) >= self.config.min_cells,
+        )
         if self.training and self.live:
-            self.counts = self.counts.to(there.device) + torch.stack([there.sum(), (there & ~large).sum()])
+            self.counts = self.counts.to(there.device) + torch.stack(
+                [there.sum(), (there & ~large).sum()]
+            )
         return UseOutputs(
-            self.embed(seen_of(self, batch), batch.segment_masks), F.normalize(batch.segment_embedding.float(), dim=-1),
-            torch.where(large, batch.segment_text, -1), batch.segment_texts,
+            self.embed(seen_of(self, batch), batch.segment_masks),
+            F.normalize(batch.segment_embedding.float(), dim=-1),
+            torch.where(large, batch.segment_text, -1),
+            batch.segment_texts,
         )
 
     def counted(self) -> dict[str, float]:
-        """See Segmenter: segments of crops, and those of them that the crop left too little of to be trained on."""
+        """See Segmenter: segments of crops, and those of them that the crop left too little of to
+        be trained on.
+        """
         every, gone = self.counts.tolist()
         self.counts = torch.zeros(2, dtype=torch.long)
         return {"segments": float(every), "segments_vanished": float(gone)}
@@ -167,54 +207,86 @@ class Use(nn.Module):
         """[B, S, D], L2-normalised, of segments.
 
         Args:
-            seen: dense features [B, gh, gw, F], or with `networks` pictures [B, 3, H, W] that their patches divide.
+            seen: dense features [B, gh, gw, F], or with `networks` pictures [B, 3, H, W] that their
+                patches divide.
             masks: [B, S, gh, gw] how much of each cell lies in a segment.
         """
         towers, cls = self.look(seen)
         return F.normalize(self.encoder(towers, masks, cls if self.config.cls else ()), dim=-1)
 
     def look(self, dense: Tensor) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Maps of each tower's blocks, and its vector of the picture; `dense` is `seen` of `embed`."""
+        """Maps of each tower's blocks, and its vector of the picture; `dense` is `seen` of
+        `embed`."""
         if self.live:
             found = self.live(dense)
             return [tower.maps for tower in found], [tower.cls for tower in found]
-        blocks = iter(dense.float().split([width for tower in self.config.towers for width in tower], 3))
+        blocks = iter(
+            dense.float().split([width for tower in self.config.towers for width in tower], 3)
+        )
         towers = [[next(blocks) for _ in tower] for tower in self.config.towers]
-        return towers, [F.layer_norm(mean := maps[-1].mean((1, 2)), mean.shape[1:]) for maps in towers]
+        return towers, [
+            F.layer_norm(mean := maps[-1].mean((1, 2)), mean.shape[1:]) for maps in towers
+        ]
 
     def embed_inputs(self, inputs: Inputs, masks: Tensor) -> Tensor:
         """[B, S, D], L2-normalised, of segments of pictures.
 
         Args:
             inputs: of B pictures, as the model reads them.
-            masks: [B, S, h, w] bool, or shares of cells, on any grid that covers the whole pictures; they may overlap.
-                An empty one gets some vector.
+            masks: [B, S, h, w] bool, or shares of cells, on any grid that covers the whole
+                pictures; they may overlap. An empty one gets some vector.
         """
         seen = seen_of(self, inputs)
         if not self.live:
             return self.embed(seen, cell_shares(masks, (seen.shape[1], seen.shape[2])))
         config = self.config
         seen, there = fitted(seen, config.short_side or config.crop, self.live.multiple)
-        grid, parts = (seen.shape[2] // config.cell, seen.shape[3] // config.cell), range(0, len(seen), PICTURES)
-        return torch.cat([self.embed(seen[i : i + PICTURES], cell_shares(masks[i : i + PICTURES], grid, there))
-                          for i in parts])  # fmt: skip
+        grid, parts = (
+            (seen.shape[2] // config.cell, seen.shape[3] // config.cell),
+            range(0, len(seen), PICTURES),
+        )
+        return torch.cat(
+            [
+                self.embed(
+                    seen[i : i + PICTURES], cell_shares(masks[i : i + PICTURES], grid, there)
+                )
+                for i in parts
+            ]
+        )
 
-    def losses(self, outputs: UseOutputs, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: UseOutputs, gather: Gather = alone, *, rank: int = 0
+    ) -> dict[str, Tensor]:
         """Eq. 1 over the segments of all ranks; the same on every rank."""
         every = UseOutputs(*(gather(value).flatten(0, 1) for value in outputs))
         segments, texts, number, known = (value[every.number >= 0] for value in every)
-        return {"segment": segment_contrast(segments, texts, number, known, scale=self.config.logit_scale,
-                                            duplicates=self.config.duplicates)}  # fmt: skip
+        return {
+            "segment": segment_contrast(
+                segments,
+                texts,
+                number,
+                known,
+                scale=self.config.logit_scale,
+                duplicates=self.config.duplicates,
+            )
+        }
 
     def region_scores(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """[B, S, C] of class-agnostic regions and classes: cosines, or probabilities."""
         masks = region_masks(inputs.labels, inputs.region_mask.shape[1])
         cosine = self.embed_inputs(inputs, masks) @ F.normalize(class_embeddings.float(), dim=-1).T
-        return cosine if self.config.score == "cosine" else (self.config.logit_scale * cosine).softmax(2)
+        return (
+            cosine
+            if self.config.score == "cosine"
+            else (self.config.logit_scale * cosine).softmax(2)
+        )
 
     def mask_scores(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter: softmax over all classes of cosines times `logit_scale`."""
-        cosine = self.embed_inputs(inputs, masks_of(inputs)) @ F.normalize(class_embeddings.float(), dim=-1).T
+        cosine = (
+            self.embed_inputs(inputs, masks_of(inputs))
+            @ F.normalize(class_embeddings.float(), dim=-1).T
+        )
         return (self.config.logit_scale * cosine).softmax(2)
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
@@ -228,7 +300,10 @@ class Use(nn.Module):
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter: cosines of the picture as one segment."""
         everything = class_embeddings.new_ones(len(inputs.region_mask), 1, 1, 1)
-        return self.embed_inputs(inputs, everything)[:, 0] @ F.normalize(class_embeddings.float(), dim=-1).T
+        return (
+            self.embed_inputs(inputs, everything)[:, 0]
+            @ F.normalize(class_embeddings.float(), dim=-1).T
+        )
 
 
 def seen_of(model: Use, given: Batch | Inputs) -> Tensor:
@@ -238,7 +313,9 @@ def seen_of(model: Use, given: Batch | Inputs) -> Tensor:
     return seen
 
 
-def cell_shares(masks: Tensor, grid: tuple[int, int], there: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+def cell_shares(
+    masks: Tensor, grid: tuple[int, int], there: tuple[float, float] = (1.0, 1.0)
+) -> Tensor:
     """[B, S, gh, gw]: how much of each cell of a grid lies in masks [B, S, h, w].
 
     Args:
@@ -246,6 +323,8 @@ def cell_shares(masks: Tensor, grid: tuple[int, int], there: tuple[float, float]
         grid: height and width.
         there: shares of both that are picture; right and below it is padded.
     """
-    rows, columns = (torch.from_numpy(covered(fine, coarse, 0.0, end)).to(masks.device)
-                     for fine, coarse, end in zip(masks.shape[2:], grid, there, strict=True))
+    rows, columns = (
+        torch.from_numpy(covered(fine, coarse, 0.0, end)).to(masks.device)
+        for fine, coarse, end in zip(masks.shape[2:], grid, there, strict=True)
+    )
     return rows.T @ (masks.float() @ columns)

@@ -1,4 +1,6 @@
-"""The text side of CoDe: learnt prompts of nouns (KgCoOp), word masks (Eq. 3.2-3.3), highlighted texts (Eq. 3.5)."""
+"""The text side of CoDe: learnt prompts of nouns (KgCoOp), word masks (Eq. 3.2-3.3), highlighted
+texts (Eq. 3.5).
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,11 @@ class WordConfig:
         width: W of the frozen token embeddings; 0 takes it from the data.
         out: D of the joint space; 0 takes it from the data.
         context: learnt vectors before a noun; KgCoOp has 4, CoDe's released code 16.
-        blocks, heads: of the transformer on the frozen states. The paper has two attention layers, the released code
-            two whole blocks, which these are.
+        blocks, heads: of the transformer on the frozen states. The paper has two attention layers,
+            the released code two whole blocks, which these are.
         scale, bias: w and b of Eq. 3.2 at the start; both are learnt.
-        labels: own takes for each word what it is likeliest now, as in the paper; string the words that are a noun of
-            the caption, and none of the others, as released.
+        labels: own takes for each word what it is likeliest now, as in the paper; string the words
+            that are a noun of the caption, and none of the others, as released.
         none_weight: of words of other nouns, with string.
         prompt: whether the word prompt of Eq. 3.5 is learnt; it stays zero without.
         positions: longest text that it is learnt for.
@@ -60,24 +62,35 @@ class WordSegments(nn.Module):
         super().__init__()
         self.config, width = config, config.width
         self.context = nn.Parameter(0.02 * torch.randn(config.context, width))
-        self.blocks = nn.ModuleList(Block(width, config.heads, quick=True) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(
+            Block(width, config.heads, quick=True) for _ in range(config.blocks)
+        )
         self.out = nn.Identity() if config.out == width else nn.Linear(width, config.out)
         self.scale, self.bias = (nn.Parameter(torch.tensor(v)) for v in (config.scale, config.bias))
-        self.prompt = nn.Parameter(torch.zeros(config.positions, width), requires_grad=config.prompt)
+        self.prompt = nn.Parameter(
+            torch.zeros(config.positions, width), requires_grad=config.prompt
+        )
 
     @torch.no_grad()
     def start(self, tower: TextTower) -> None:
-        """The context begins as the words of a prompt: "a photo of a"; a longer one is filled up with x."""
+        """The context begins as the words of a prompt: "a photo of a"; a longer one is filled up
+        with x.
+        """
         count = self.config.context
         words = "a photo of a" if count == 4 else " ".join(["a photo of", *["x"] * count])
         embedded = tower.embed(tower.tokens([words]).to(self.context.device))[0, 1:-1]
         self.context.copy_(embedded[:count])
 
     def nouns(self, names: Tensor, tower: TextTower) -> Tensor:
-        """[U, D], L2-normalised: nouns with the context before them, of the tokens [U, n] of their names alone."""
+        """[U, D], L2-normalised: nouns with the context before them, of the tokens [U, n] of their
+        names alone.
+        """
         embedded, count = tower.embed(names), self.config.context
-        filled = torch.cat([embedded[:, :1], self.context.expand(len(names), -1, -1), embedded[:, 1:]], 1)
-        # Of these a tower reads which are padding and which ends the text: the first may stand for the context.
+        filled = torch.cat(
+            [embedded[:, :1], self.context.expand(len(names), -1, -1), embedded[:, 1:]], 1
+        )
+        # Of these a tower reads which are padding and which ends the text: the first may stand for
+        # the context.
         tokens = torch.cat([names[:, :1].expand(-1, 1 + count), names[:, 1:]], 1)
         return F.normalize(tower.pool(tower.states(filled, tokens), tokens).float(), dim=-1)
 
@@ -88,10 +101,13 @@ class WordSegments(nn.Module):
             states = tower.states(tower.embed(different), different)
         for block in self.blocks:
             states = block(states, different != 0)
-        return F.normalize(self.out(states).float(), dim=-1)[number].unflatten(0, sentences.shape[:2])
+        return F.normalize(self.out(states).float(), dim=-1)[number].unflatten(
+            0, sentences.shape[:2]
+        )
 
     def probabilities(self, features: Tensor, nouns: Tensor, there: Tensor) -> Tensor:
-        """[B, J, 1 + J, T]: whether each word belongs to none of the nouns, or to which (Eq. 3.2-3.3).
+        """[B, J, 1 + J, T]: whether each word belongs to none of the nouns, or to which (Eq.
+        3.2-3.3).
 
         Args:
             features: [B, J, T, D], L2-normalised.
@@ -103,7 +119,8 @@ class WordSegments(nn.Module):
         return torch.cat([torch.zeros_like(logits[:, :, :1]), logits], 2).softmax(2)
 
     def highlight(self, sentences: Tensor, masks: Tensor, tower: TextTower) -> Tensor:
-        """[B, J, D], L2-normalised: texts [B, J, T] of which word masks [B, J, T] show a part (Eq. 3.5).
+        """[B, J, D], L2-normalised: texts [B, J, T] of which word masks [B, J, T] show a part (Eq.
+        3.5).
 
         Begin, end and padding are always shown.
         """
@@ -120,7 +137,8 @@ def own_masks(probabilities: Tensor) -> Tensor:
 
 
 def word_targets(words: Tensor, concepts: Tensor) -> Tensor:
-    """[B, J, T] int64 by string matching: 1 + j for a word of the j-th noun, 0 for one of another noun, -1 for neither.
+    """[B, J, T] int64 by string matching: 1 + j for a word of the j-th noun, 0 for one of another
+    noun, -1 for neither.
 
     Args:
         words: [B, J, T] int64 the concept that each word belongs to, -1 for none.

@@ -20,9 +20,10 @@ class ZeroShot:
     """The choices of inference with groups.
 
     Attributes:
-        readout: pixels have the scores of their group, of their region (where tokens are regions), or their sum.
-        score: product is that of two softmaxes as released, softmax the restricted one alone; cosine is that alone,
-            and no class knows of the others.
+        readout: pixels have the scores of their group, of their region (where tokens are regions),
+            or their sum.
+        score: product is that of two softmaxes as released, softmax the restricted one alone;
+            cosine is that alone, and no class knows of the others.
         top_k: classes that the window as a whole keeps; 0 keeps all.
         maps: assignments as they are, or one-hot before they are interpolated.
         background: threshold below which a pixel is background; None knows no background.
@@ -35,12 +36,19 @@ class ZeroShot:
     background: Finite | None = None
 
 
-def class_scores(groups: Tensor, image: Tensor, classes: Tensor, scale: Tensor, *, top_k: int = 5,
-                 score: Score = "product") -> Tensor:  # fmt: skip
+def class_scores(
+    groups: Tensor,
+    image: Tensor,
+    classes: Tensor,
+    scale: Tensor,
+    *,
+    top_k: int = 5,
+    score: Score = "product",
+) -> Tensor:
     """[B, G, C]: how well each class fits each group.
 
-    P is the softmax over all classes. The image as a whole keeps its `top_k` classes; Q is the softmax over those. The
-    score is P Q, 0 for every other class.
+    P is the softmax over all classes. The image as a whole keeps its `top_k` classes; Q is the
+    softmax over those. The score is P Q, 0 for every other class.
 
     Args:
         groups: [B, G, W], L2-normalised.
@@ -48,15 +56,20 @@ def class_scores(groups: Tensor, image: Tensor, classes: Tensor, scale: Tensor, 
         classes: [C, W], L2-normalised.
         scale: 1 / tau of the caption loss.
         top_k: 0 keeps all classes.
-        score: product is P Q, softmax Q alone; cosine is that alone, and no class knows of the others.
+        score: product is P Q, softmax Q alone; cosine is that alone, and no class knows of the
+            others.
     """
     if score == "cosine":
         return groups @ classes.T
     logits = scale * groups @ classes.T
     kept = logits
     if top_k:
-        best = (image @ classes.T).topk(min(top_k, len(classes)), 1).indices  # softmax keeps the order
-        outside = torch.ones(len(image), len(classes), dtype=torch.bool, device=logits.device).scatter_(1, best, False)
+        best = (
+            (image @ classes.T).topk(min(top_k, len(classes)), 1).indices
+        )  # softmax keeps the order
+        outside = torch.ones(
+            len(image), len(classes), dtype=torch.bool, device=logits.device
+        ).scatter_(1, best, False)
         kept = logits.masked_fill(outside[:, None], -torch.inf)
     restricted = kept.softmax(2)
     return logits.softmax(2) * restricted if score == "product" else restricted
@@ -67,11 +80,14 @@ def nearest_group(assignment: Tensor, size: tuple[int, int], *, maps: Maps = "so
 
     Args:
         assignment: [B, G, h, w], how much each cell belongs to each group; composed of all stages.
-        size: (H, W); the assignment is interpolated to it before each pixel takes its largest group.
+        size: (H, W); the assignment is interpolated to it before each pixel takes its largest
+            group.
         maps: hard makes each cell one-hot before it is interpolated.
     """
     if maps == "hard":
-        assignment = torch.zeros_like(assignment).scatter_(1, assignment.argmax(1, keepdim=True), 1.0)
+        assignment = torch.zeros_like(assignment).scatter_(
+            1, assignment.argmax(1, keepdim=True), 1.0
+        )
     full = F.interpolate(assignment.float(), size, mode="bilinear", align_corners=False)
     return full.max(1).indices  # the same as argmax, which on the CPU takes eight times as long
 
@@ -87,8 +103,8 @@ def with_background(scores: Tensor, limit: Tensor) -> Tensor:
 
     Args:
         scores: [B, G, C].
-        limit: [B], the threshold, but never above the best score of any group of the window, so that the surest group
-            stays in the foreground.
+        limit: [B], the threshold, but never above the best score of any group of the window, so
+            that the surest group stays in the foreground.
     """
     background = (scores.amax(2) < limit[:, None]).to(scores.dtype)
     return torch.cat([background[..., None], scores], 2)

@@ -1,4 +1,6 @@
-"""The report of a run: metrics.json, plots, pictures and one page. Nothing here decides anything but the gate."""
+"""The report of a run: metrics.json, plots, pictures and one page. Nothing here decides anything
+but the gate.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ __all__ = ["ReportParams"]
 
 @dataclass(frozen=True)
 class ReportParams:
-    """Section `report` of params.yaml: how much is shown. Which pictures are shown is drawn from the run's seed.
+    """Section `report` of params.yaml: how much is shown. Which pictures are shown is drawn from
+    the run's seed.
 
     Attributes:
         pictures: training pictures with their captions.
@@ -22,7 +25,8 @@ class ReportParams:
         scenes: how many of those.
         heat: pictures with maps of a concept that the caption does not name.
         classes: largest gains and losses of IoU by class.
-        measured: training pictures whose segments are compared with the truth, evenly spread; null takes all.
+        measured: training pictures whose segments are compared with the truth, evenly spread; null
+            takes all.
         device: that the recipes' models run on.
     """
 

@@ -23,7 +23,15 @@ from captionseg.datasets.shards import (
     shard_names,
 )
 from captionseg.inference.inputs import Prepared
-from captionseg.records import NEIGHBOURS, RECALL, SEGMENTS, SUPERVISION, ClassTable, Concept, Supervision
+from captionseg.records import (
+    NEIGHBOURS,
+    RECALL,
+    SEGMENTS,
+    SUPERVISION,
+    ClassTable,
+    Concept,
+    Supervision,
+)
 from captionseg.storage import read_json, read_table, read_tables
 from captionseg.training import Recipe
 from captionseg.training.curve import read as read_curve
@@ -31,8 +39,8 @@ from captionseg.training.curve import read as read_curve
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stages left what the report reads; `recipes` has a JSON for each, `areas` a table, `curation`,
-    `validation` are JSON."""
+    """Where the stages left what the report reads; `recipes` has a JSON for each, `areas` a table,
+    `curation`, `validation` are JSON."""
 
     prepared: Prepared
     truth: Path
@@ -67,7 +75,11 @@ class Artifacts:
     def statuses(self) -> list[str]:
         """The status of every source row, failures too."""
         pairs = self.folders.prepared.pairs
-        return [status for shard in shard_names(pairs) for status in read_shard(pairs, shard)["status"].to_pylist()]
+        return [
+            status
+            for shard in shard_names(pairs)
+            for status in read_shard(pairs, shard)["status"].to_pylist()
+        ]
 
     @cached_property
     def classes(self) -> ClassTable:
@@ -93,13 +105,17 @@ class Artifacts:
 
     @cached_property
     def rules(self) -> list[str]:
-        """Curation rules that were run, as captionseg.curation lists them; variants after them, by name."""
+        """Curation rules that were run, as captionseg.curation lists them; variants after them, by
+        name.
+        """
         found = {file.parent.name for file in self.folders.supervision.glob("*/[0-9]*.parquet")}
         return [*(name for name in RULES if name in found), *sorted(found - set(RULES))]
 
     def concepts(self, rule: str, uids: Iterable[str]) -> dict[str, tuple[Concept, ...]]:
         """uid -> the archive of one rule."""
-        found = Supervision.from_table(of(read_tables(self.folders.supervision / rule, schema=SUPERVISION), uids))
+        found = Supervision.from_table(
+            of(read_tables(self.folders.supervision / rule, schema=SUPERVISION), uids)
+        )
         return dict(zip(found.uid, found.concepts, strict=True))
 
     @cached_property
@@ -113,7 +129,9 @@ class Artifacts:
         file = self.folders.prepared.index / "neighbours.parquet"
         table = read_table(file, schema=NEIGHBOURS, columns=["neighbours"])
         near = {uid: table["neighbours"][number[uid]].as_py() for uid in uids if uid in number}
-        return {uid: [self.rows[row] for row in rows if row >= 0][:count] for uid, rows in near.items()}
+        return {
+            uid: [self.rows[row] for row in rows if row >= 0][:count] for uid, rows in near.items()
+        }
 
     @cached_property
     def recall(self) -> dict[str, float]:
@@ -138,14 +156,18 @@ class Artifacts:
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Any]]:
-        """recipe -> what its evaluation wrote, for recipes that were scored: without a truth there are none."""
+        """recipe -> what its evaluation wrote, for recipes that were scored: without a truth there
+        are none.
+        """
         files = {name: self.folders.recipes / f"{name}.json" for name in self.recipes}
         found = {name: read_json(file) for name, file in files.items() if file.exists()}
         return {name: evaluation for name, evaluation in found.items() if evaluation["scores"]}
 
     @cached_property
     def areas(self) -> dict[str, np.ndarray]:
-        """recipe -> areas [n, seeds, 3, C] of the pictures that were scored, in the same order for all."""
+        """recipe -> areas [n, seeds, 3, C] of the pictures that were scored, in the same order for
+        all.
+        """
         files = [self.folders.areas / f"{name}.parquet" for name in self.scores]
         return dict(zip(self.scores, read_areas(files, len(self.classes.names)), strict=True))
 
@@ -164,12 +186,17 @@ class Artifacts:
         """recipe -> seed -> rows (step, name, value), for recipes that learnt something."""
         files = {name: self.of_seeds(name, "curve.csv") for name in self.fits}
         return {
-            name: {seed: read_curve(file) for seed, file in found.items()} for name, found in files.items() if found
+            name: {seed: read_curve(file) for seed, file in found.items()}
+            for name, found in files.items()
+            if found
         }
 
     def of_seeds(self, recipe: str, name: str) -> dict[int, Path]:
         """seed -> a file of each of a recipe's seeds, lowest seed first."""
-        files = {int(file.parent.name): file for file in (self.folders.models / recipe).glob(f"seeds/*/{name}")}
+        files = {
+            int(file.parent.name): file
+            for file in (self.folders.models / recipe).glob(f"seeds/*/{name}")
+        }
         return dict(sorted(files.items()))
 
     def images(self, uids: Iterable[str]) -> dict[str, np.ndarray]:

@@ -1,4 +1,6 @@
-"""Charts as PNG, each for light and for dark pages. The same bytes for the same numbers: no dates, no versions."""
+"""Charts as PNG, each for light and for dark pages. The same bytes for the same numbers: no dates,
+no versions.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ class Theme:
     paper: str
 
 
-THEMES = (Theme("", "#262624", "#dcdcd6", "#ffffff"), Theme("_dark", "#e4e4df", "#3a3a38", "#1b1b1a"))
+THEMES = (
+    Theme("", "#262624", "#dcdcd6", "#ffffff"),
+    Theme("_dark", "#e4e4df", "#3a3a38", "#1b1b1a"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,15 @@ class Style:
 
 
 def styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
-    """Grey for baselines, told apart by their dashes; a colour for each other recipe, the same one for its control."""
+    """Grey for baselines, told apart by their dashes; a colour for each other recipe, the same one
+    for its control.
+    """
     out: dict[str, Style] = {}
-    own = [name for name, recipe in recipes.items() if baseline_of(recipes, name) and not is_control(recipe)]
+    own = [
+        name
+        for name, recipe in recipes.items()
+        if baseline_of(recipes, name) and not is_control(recipe)
+    ]
     for number, name in enumerate(own):
         out[name] = Style(HUES[number % len(HUES)], "-", 1.0)
         if control := control_of(recipes, name):
@@ -66,7 +77,9 @@ def signed(value: float, decimals: int = 1) -> str:
 
 
 def mixed(colour: str, ground: str, share: float) -> tuple[float, ...]:
-    """A colour as it looks when it lies on a ground with an opacity; unlike it, it hides what is below."""
+    """A colour as it looks when it lies on a ground with an opacity; unlike it, it hides what is
+    below.
+    """
     first, second = (np.array(to_rgb(c)) for c in (colour, ground))
     return tuple((share * first + (1 - share) * second).tolist())
 
@@ -75,50 +88,107 @@ def draw(path: Path, size: tuple[float, float], paint: Callable[[Figure, Theme],
     """Write PATH.png and PATH_dark.png of a chart of `size` inches."""
     for theme in THEMES:
         settings: Any = {
-            "text.color": theme.ink, "axes.labelcolor": theme.ink, "xtick.color": theme.ink, "ytick.color": theme.ink,
-            "axes.edgecolor": theme.faint, "axes.facecolor": theme.paper, "figure.facecolor": theme.paper,
-            "grid.color": theme.faint, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-            "axes.grid": True, "axes.axisbelow": True, "xtick.major.size": 0, "ytick.major.size": 0,
-            "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "legend.frameon": False,
-        }  # fmt: skip
-        with mpl.rc_context(settings), atomic_path(path.with_name(f"{path.name}{theme.suffix}.png")) as part:
+            "text.color": theme.ink,
+            "axes.labelcolor": theme.ink,
+            "xtick.color": theme.ink,
+            "ytick.color": theme.ink,
+            "axes.edgecolor": theme.faint,
+            "axes.facecolor": theme.paper,
+            "figure.facecolor": theme.paper,
+            "grid.color": theme.faint,
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "xtick.major.size": 0,
+            "ytick.major.size": 0,
+            "axes.titlesize": 10,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "legend.frameon": False,
+        }
+        with (
+            mpl.rc_context(settings),
+            atomic_path(path.with_name(f"{path.name}{theme.suffix}.png")) as part,
+        ):
             figure = Figure(figsize=size, layout="constrained")
             FigureCanvasAgg(figure)
             paint(figure, theme)
             figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
 
 
-def draw_curves(path: Path, curves: Mapping[str, Mapping[int, Sequence[tuple[int, str, float]]]],
-                looks: Mapping[str, Style]) -> None:  # fmt: skip
-    """Loss and tune mIoU over steps: a line for each recipe's mean, a thin one for each of its seeds."""
+def draw_curves(
+    path: Path,
+    curves: Mapping[str, Mapping[int, Sequence[tuple[int, str, float]]]],
+    looks: Mapping[str, Style],
+) -> None:
+    """Loss and tune mIoU over steps: a line for each recipe's mean, a thin one for each of its
+    seeds.
+    """
 
     def paint(figure: Figure, theme: Theme) -> None:
-        scored = any(name == "tune_miou" for seeds in curves.values() for rows in seeds.values() for _, name, _ in rows)
-        names = {"loss": "Training loss", **({"tune_miou": "mIoU on the tune split (coarse grid)"} if scored else {})}
+        scored = any(
+            name == "tune_miou"
+            for seeds in curves.values()
+            for rows in seeds.values()
+            for _, name, _ in rows
+        )
+        names = {
+            "loss": "Training loss",
+            **({"tune_miou": "mIoU on the tune split (coarse grid)"} if scored else {}),
+        }
         panels = figure.subplots(1, len(names), squeeze=False)[0]
         for axes, (name, title) in zip(panels, names.items(), strict=True):
             for recipe, seeds in curves.items():
-                values = [[(step, v) for step, n, v in rows if n == name] for rows in seeds.values()]
+                values = [
+                    [(step, v) for step, n, v in rows if n == name] for rows in seeds.values()
+                ]
                 _lines(axes, values, looks[recipe], recipe)
             axes.set_title(title)
             axes.set_xlabel("step")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, max(1, len(labels))), handlelength=2.4)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=min(5, max(1, len(labels))),
+            handlelength=2.4,
+        )
 
     draw(path, (9.6, 3.7), paint)
 
 
-def _lines(axes: Axes, seeds: Sequence[Sequence[tuple[int, float]]], look: Style, label: str) -> None:
-    """The thin lines of some seeds and the line of their mean, over the steps that all of them have."""
+def _lines(
+    axes: Axes, seeds: Sequence[Sequence[tuple[int, float]]], look: Style, label: str
+) -> None:
+    """The thin lines of some seeds and the line of their mean, over the steps that all of them
+    have.
+    """
     lines = [np.array(rows, float).reshape(-1, 2) for rows in seeds]
-    window = max(1, max(len(line) for line in lines) // 20)  # a loss is read by its course, not by its batches
+    window = max(
+        1, max(len(line) for line in lines) // 20
+    )  # a loss is read by its course, not by its batches
     for line in lines:
         line[:, 1] = _smooth(line[:, 1], window)
-        axes.plot(*line.T, color=look.colour, alpha=0.28 * look.alpha, linewidth=0.7, linestyle=look.dashes)
+        axes.plot(
+            *line.T,
+            color=look.colour,
+            alpha=0.28 * look.alpha,
+            linewidth=0.7,
+            linestyle=look.dashes,
+        )
     steps = min(len(line) for line in lines)
     if steps:
         mean = np.mean([line[:steps] for line in lines], axis=0)
-        axes.plot(*mean.T, color=look.colour, alpha=look.alpha, linewidth=1.8, linestyle=look.dashes, label=label)
+        axes.plot(
+            *mean.T,
+            color=look.colour,
+            alpha=look.alpha,
+            linewidth=1.8,
+            linestyle=look.dashes,
+            label=label,
+        )
 
 
 def _smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -129,15 +199,24 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
     return (total[end] - total[start]) / (end - start)
 
 
-def draw_recipes(path: Path, scores: Mapping[str, Mapping[str, Any]], looks: Mapping[str, Style]) -> None:
+def draw_recipes(
+    path: Path, scores: Mapping[str, Mapping[str, Any]], looks: Mapping[str, Style]
+) -> None:
     """mIoU of every recipe, its 95 % interval, a dot for each seed."""
 
     def paint(figure: Figure, theme: Theme) -> None:
         axes = figure.subplots()
         for place, (name, scored) in enumerate(scores.items()):
             s, look = scored["scores"], looks[name]
-            axes.barh(place, s["miou"], height=0.62, color=mixed(look.colour, theme.paper, 0.55 * look.alpha + 0.1))
-            axes.plot([s["miou_low"], s["miou_high"]], [place, place], color=theme.ink, linewidth=1.4)
+            axes.barh(
+                place,
+                s["miou"],
+                height=0.62,
+                color=mixed(look.colour, theme.paper, 0.55 * look.alpha + 0.1),
+            )
+            axes.plot(
+                [s["miou_low"], s["miou_high"]], [place, place], color=theme.ink, linewidth=1.4
+            )
             axes.plot(
                 list(scored["seeds"].values()),
                 [place] * len(scored["seeds"]),
@@ -158,13 +237,19 @@ def draw_recipes(path: Path, scores: Mapping[str, Mapping[str, Any]], looks: Map
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlim(0, 1.08 * max(s["scores"]["miou_high"] for s in scores.values()) + 1.5)
-        axes.set_xlabel("mIoU, %   (bar: mean over seeds; line: 95 % interval over test pictures; dots: seeds)")
+        axes.set_xlabel(
+            "mIoU, %   (bar: mean over seeds; line: 95 % interval over test pictures; dots: seeds)"
+        )
 
     draw(path, (9.6, 0.9 + 0.42 * len(scores)), paint)
 
 
-def draw_classes(path: Path, rows: Sequence[tuple[str, str, float, float]], names: tuple[str, str],
-                 looks: tuple[Style, Style]) -> None:  # fmt: skip
+def draw_classes(
+    path: Path,
+    rows: Sequence[tuple[str, str, float, float]],
+    names: tuple[str, str],
+    looks: tuple[Style, Style],
+) -> None:
     """IoU of classes by two recipes, joined by a line.
 
     Args:
@@ -180,13 +265,28 @@ def draw_classes(path: Path, rows: Sequence[tuple[str, str, float, float]], name
         places = np.arange(len(rows))
         axes.hlines(places, first, second, color=looks[1].colour, alpha=0.45, linewidth=2.4)
         for values, name, look in zip((first, second), names, looks, strict=True):
-            axes.plot(values, places, "o", markersize=6, color=look.colour, label=name, markeredgecolor=theme.paper)
-        axes.set_yticks(places, [name if kind != "stuff" else f"{name} (stuff)" for name, kind, *_ in rows])
+            axes.plot(
+                values,
+                places,
+                "o",
+                markersize=6,
+                color=look.colour,
+                label=name,
+                markeredgecolor=theme.paper,
+            )
+        axes.set_yticks(
+            places, [name if kind != "stuff" else f"{name} (stuff)" for name, kind, *_ in rows]
+        )
         axes.invert_yaxis()
         axes.set_xlim(-1, max(1.0, first.max(), second.max()) * 1.12)
         for place, (a, b) in enumerate(zip(first, second, strict=True)):
             axes.annotate(
-                signed(b - a, 0), (max(a, b), place), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8
+                signed(b - a, 0),
+                (max(a, b), place),
+                xytext=(8, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
             )
         axes.set_xlabel("IoU, %")
         figure.legend(loc="outside upper left", ncols=2)

@@ -1,4 +1,6 @@
-"""How much better one recipe is than another: a paired bootstrap over the pictures that both were scored on."""
+"""How much better one recipe is than another: a paired bootstrap over the pictures that both were
+scored on.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from captionseg.storage import read_table
 
 
 def difference(folder: Path, one: str, other: str, *, samples: int, seed: int) -> Difference:
-    """mIoU of a recipe less that of another, 0 to 100, each the mean over its seeds; see `metrics.paired`.
+    """mIoU of a recipe less that of another, 0 to 100, each the mean over its seeds; see
+    `metrics.paired`.
 
     Args:
         folder: that the stage evaluate left areas in.
@@ -27,9 +30,14 @@ def difference(folder: Path, one: str, other: str, *, samples: int, seed: int) -
     if missing := next((file for file in files if not file.is_file()), None):
         known = ", ".join(sorted(path.stem for path in folder.glob("*.parquet"))) or "none"
         raise UserError(f"{missing}: no areas of that recipe (there: {known}); run `dvc repro`")
-    classes = [read_table(file, schema=SCHEMA, columns=["class"])["class"].to_numpy().max(initial=0) for file in files]
+    classes = [
+        read_table(file, schema=SCHEMA, columns=["class"])["class"].to_numpy().max(initial=0)
+        for file in files
+    ]
     areas = read(files, 1 + int(max(classes)))
     if not all(len(found) and found.any((1, 2, 3)).all() for found in areas):
-        raise UserError(f"{one} and {other} were not scored on the same pictures; run `dvc repro evaluate`")
+        raise UserError(
+            f"{one} and {other} were not scored on the same pictures; run `dvc repro evaluate`"
+        )
     found = paired(*areas, samples=samples, seed=seed)
     return Difference(100 * found.mean, 100 * found.low, 100 * found.high, found.better)

@@ -2,7 +2,8 @@
 
     recipes.cocu-mil.photo_scenes.miou - recipes.nouns-mil.photo_scenes.miou >= 3
 
-Tokens stand between spaces, because names hold '-': numbers, dotted paths, + - *, and one of >= > <= < ==.
+Tokens stand between spaces, because names hold '-': numbers, dotted paths, + - *, and one of >= >
+<= < ==.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from captionseg.reporting.gate_table import Line, Part, number
 
 OPERATORS = ("+", "-", "*")
 COMPARISONS: dict[str, Callable[[float, float], float]] = {
-    ">=": lambda left, right: left - right, ">": lambda left, right: left - right,
-    "<=": lambda left, right: right - left, "<": lambda left, right: right - left,
+    ">=": lambda left, right: left - right,
+    ">": lambda left, right: left - right,
+    "<=": lambda left, right: right - left,
+    "<": lambda left, right: right - left,
     "==": lambda left, right: -abs(left - right),
-}  # fmt: skip
+}
 """How far the left side is on the right side of a comparison: its margin."""
 
 PRECISION = 9  # decimals: 30.1 - 27.1 is 3, whatever binary fractions make of it
@@ -31,7 +34,9 @@ PRECISION = 9  # decimals: 30.1 - 27.1 is 3, whatever binary fractions make of i
 
 @dataclass(frozen=True)
 class Rule:
-    """A parsed rule: terms of both sides, each a list of (sign, factors), and the comparison between them."""
+    """A parsed rule: terms of both sides, each a list of (sign, factors), and the comparison
+    between them.
+    """
 
     name: str
     text: str
@@ -68,9 +73,19 @@ def table(rules: Mapping[str, str], metrics: Mapping[str, Any], about: str) -> P
     Raises:
         UserError: for a rule that cannot be read.
     """
-    lines = [Line("PASS" if one.passed else "SKIP" if one.skipped else "MISS",
-                  (one.name, number(one.value), bound(one.text), number(one.margin, "+"), one.reason or one.text))
-             for one in judge(rules, metrics)]  # fmt: skip
+    lines = [
+        Line(
+            "PASS" if one.passed else "SKIP" if one.skipped else "MISS",
+            (
+                one.name,
+                number(one.value),
+                bound(one.text),
+                number(one.margin, "+"),
+                one.reason or one.text,
+            ),
+        )
+        for one in judge(rules, metrics)
+    ]
     return Part("Thresholds", about, ("rule", "value", "bound", "margin", "in full"), lines)
 
 
@@ -98,7 +113,9 @@ def parse(name: str, text: str) -> Rule:
     words = text.split()
     places = [i for i, word in enumerate(words) if word in COMPARISONS]
     if len(places) != 1:
-        raise UserError(f"gate.{name}: {text!r} needs exactly one of {' '.join(COMPARISONS)} between spaces")
+        raise UserError(
+            f"gate.{name}: {text!r} needs exactly one of {' '.join(COMPARISONS)} between spaces"
+        )
     at = places[0]
     sides = [_side(part, name, text) for part in (words[:at], words[at + 1 :])]
     return Rule(name, text, sides[0], words[at], sides[1])
@@ -110,8 +127,8 @@ def _side(words: Sequence[str], name: str, text: str) -> list[tuple[int, list[st
     wrong = [w for w in terms if w in OPERATORS] + [w for w in signs if w not in OPERATORS]
     if wrong or len(words) % 2 == 0:
         raise UserError(
-            f"gate.{name}: {text!r}: expected names and numbers with {' '.join(OPERATORS)} between them"
-            + (f", found {wrong[0]!r} out of place" if wrong else ", found too few")
+            f"gate.{name}: {text!r}: expected names and numbers with {' '.join(OPERATORS)} between "
+            "them" + (f", found {wrong[0]!r} out of place" if wrong else ", found too few")
         )
     total = [(1, [terms[0]])]
     for sign, term in zip(signs, terms[1:], strict=True):
@@ -127,13 +144,19 @@ def _judge(rule: Rule, metrics: Mapping[str, Any]) -> Verdict:
         left, right = (_value(side, metrics) for side in (rule.left, rule.right))
     except LookupError as error:
         data, excuses = Data.of(metrics), []
-        for word in (word for side in (rule.left, rule.right) for _, factors in side for word in factors):
+        for word in (
+            word for side in (rule.left, rule.right) for _, factors in side for word in factors
+        ):
             with contextlib.suppress(LookupError):
                 lookup(metrics, word)
                 continue
             excuses.append(data.unmeasured(word.split("."), metrics))
-        if all(excuses):  # one name that should be there and is not is a miss, whatever the others are
-            return Verdict(rule.name, rule.text, False, reason=f"not measured: {excuses[0]}", skipped=True)
+        if all(
+            excuses
+        ):  # one name that should be there and is not is a miss, whatever the others are
+            return Verdict(
+                rule.name, rule.text, False, reason=f"not measured: {excuses[0]}", skipped=True
+            )
         return Verdict(rule.name, rule.text, False, reason=str(error.args[0]))
     margin = round(COMPARISONS[rule.comparison](left, right), PRECISION) + 0.0
     passed = margin > 0 if rule.comparison in ("<", ">") else margin >= 0
@@ -141,7 +164,9 @@ def _judge(rule: Rule, metrics: Mapping[str, Any]) -> Verdict:
 
 
 def _value(side: Sequence[tuple[int, list[str]]], metrics: Mapping[str, Any]) -> float:
-    return sum(sign * math.prod(lookup(metrics, factor) for factor in factors) for sign, factors in side)
+    return sum(
+        sign * math.prod(lookup(metrics, factor) for factor in factors) for sign, factors in side
+    )
 
 
 def lookup(metrics: Mapping[str, Any], word: str) -> float:
@@ -159,7 +184,11 @@ def lookup(metrics: Mapping[str, Any], word: str) -> float:
         if not isinstance(here, Mapping) or key not in here:
             names = list(here) if isinstance(here, Mapping) else []
             near = difflib.get_close_matches(key, names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f" (there: {', '.join(names) or 'nothing'})"
+            hint = (
+                f"; did you mean {near[0]!r}?"
+                if near
+                else f" (there: {', '.join(names) or 'nothing'})"
+            )
             raise LookupError(f"metrics.json has no {'.'.join(keys[: depth + 1])}{hint}")
         here = here[key]
     if isinstance(here, bool) or not isinstance(here, int | float):

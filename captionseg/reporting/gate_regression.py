@@ -1,8 +1,9 @@
 """No number of metrics.json falls below the base branch's by more than params.yaml allows it.
 
-    regression: {recipes.*.*.miou: 1.0}        # a path, * for any one name of it: how far it may fall
+    regression: {recipes.*.*.miou: 1.0}    # a path, * for any one name of it: how far it may fall
 
-The first pattern that fits a number decides, so an exception stands above what it is an exception of.
+The first pattern that fits a number decides, so an exception stands above what it is an exception
+of.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ class Change:
         keys: its path.
         outcome: PASS, MISS or NOTE.
         now, base: it, or None where it is not there.
-        margin: how much further it might fall, negative where it fell too far; None where one of them is missing.
-        interval: the base's 95 % interval where metrics.json has it, and on which side of it the number is now;
-            for people: `margin` alone decides.
+        margin: how much further it might fall, negative where it fell too far; None where one of
+            them is missing.
+        interval: the base's 95 % interval where metrics.json has it, and on which side of it the
+            number is now; for people: `margin` alone decides.
         remark: why a number that is missing is a MISS or a NOTE.
     """
 
@@ -49,11 +51,19 @@ class Change:
     @property
     def change(self) -> float | None:
         """Now less the base."""
-        return None if self.now is None or self.base is None else round(self.now - self.base, PRECISION) + 0.0
+        return (
+            None
+            if self.now is None or self.base is None
+            else round(self.now - self.base, PRECISION) + 0.0
+        )
 
 
-def changes(allowed: Mapping[str, float], now: Mapping[str, Any], base: Mapping[str, Any],
-            params: Mapping[str, Any]) -> list[Change]:  # fmt: skip
+def changes(
+    allowed: Mapping[str, float],
+    now: Mapping[str, Any],
+    base: Mapping[str, Any],
+    params: Mapping[str, Any],
+) -> list[Change]:
     """Every number that a pattern fits, here or on the base branch, in the patterns' order.
 
     Args:
@@ -86,8 +96,13 @@ def fits(keys: Keys, pattern: str) -> bool:
     return len(words) == len(keys) and all(map(fnmatchcase, keys, words))
 
 
-def _change(keys: Keys, fall: float, here: Mapping[Keys, float], there: Mapping[Keys, float],
-            params: Mapping[str, Any]) -> Change:  # fmt: skip
+def _change(
+    keys: Keys,
+    fall: float,
+    here: Mapping[Keys, float],
+    there: Mapping[Keys, float],
+    params: Mapping[str, Any],
+) -> Change:
     now, base = here.get(keys), there.get(keys)
     if now is None:
         asked = not dropped(keys, params)
@@ -96,9 +111,17 @@ def _change(keys: Keys, fall: float, here: Mapping[Keys, float], there: Mapping[
     if not math.isfinite(now):
         return Change(keys, "MISS", now, base, remark="not a finite number")
     if base is None or not math.isfinite(base):
-        return Change(keys, "NOTE", now, base, remark="new" if base is None else "the base is not a finite number")
+        return Change(
+            keys,
+            "NOTE",
+            now,
+            base,
+            remark="new" if base is None else "the base is not a finite number",
+        )
     margin = round(now - base + fall, PRECISION) + 0.0
-    return Change(keys, "PASS" if margin >= 0 else "MISS", now, base, margin, _interval(keys, now, there))
+    return Change(
+        keys, "PASS" if margin >= 0 else "MISS", now, base, margin, _interval(keys, now, there)
+    )
 
 
 def _interval(keys: Keys, now: float, there: Mapping[Keys, float]) -> str:
@@ -133,7 +156,8 @@ def numbers(values: Mapping[str, Any]) -> Iterator[tuple[Keys, float]]:
 
 
 def leaves(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Path and value of everything in mappings that is no mapping itself, or an empty one inside."""
+    """Path and value of everything in mappings that is no mapping itself, or an empty one
+    inside."""
     if isinstance(values, Mapping) and (values or not keys):
         for key, value in values.items():
             yield from leaves(value, (*keys, str(key)))
@@ -143,18 +167,34 @@ def leaves(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
 
 def other_data(now: Data, base: Data, about: str) -> Part:
     """The part where nothing is compared, since the numbers there are of other data."""
-    why = f"the base's numbers are of other data ({base.name}) than these ({now.name}): not compared"
+    why = (
+        f"the base's numbers are of other data ({base.name}) than these ({now.name}): not compared"
+    )
     return Part("Regression", about, ("number", "why"), [Line("SKIP", ("all", why))])
 
 
 def part(found: Sequence[Change], about: str) -> Part:
     """The changes as a part of the gate; `about` says against what."""
     head = ("number", "value", "base", "change", "margin", "interval of the base")
-    return Part("Regression", about, head, [
-        Line(one.outcome, (".".join(one.keys), number(one.now), number(one.base), number(one.change, "+"),
-                           number(one.margin, "+"), one.remark or one.interval))
-        for one in found
-    ])  # fmt: skip
+    return Part(
+        "Regression",
+        about,
+        head,
+        [
+            Line(
+                one.outcome,
+                (
+                    ".".join(one.keys),
+                    number(one.now),
+                    number(one.base),
+                    number(one.change, "+"),
+                    number(one.margin, "+"),
+                    one.remark or one.interval,
+                ),
+            )
+            for one in found
+        ],
+    )
 
 
 def largest(found: Sequence[Change], shown: int = SHOWN) -> Part:
@@ -168,25 +208,52 @@ def largest(found: Sequence[Change], shown: int = SHOWN) -> Part:
     ordered = sorted(of_recipe.values(), key=lambda one: (-(one.change or 0.0), one.keys))
     gains = [one for one in ordered if (one.change or 0.0) > 0][:shown]
     losses = [one for one in ordered if (one.change or 0.0) < 0][-shown:]
-    lines = [Line(one.outcome, (one.keys[1], number(one.now), number(one.base), number(one.change, "+"),
-                                ".".join(one.keys[2:]))) for one in [*gains, *losses]]  # fmt: skip
-    return Part("Gains and losses", "The largest of each recipe.", ("recipe", "value", "base", "change", "of"), lines)
+    lines = [
+        Line(
+            one.outcome,
+            (
+                one.keys[1],
+                number(one.now),
+                number(one.base),
+                number(one.change, "+"),
+                ".".join(one.keys[2:]),
+            ),
+        )
+        for one in [*gains, *losses]
+    ]
+    return Part(
+        "Gains and losses",
+        "The largest of each recipe.",
+        ("recipe", "value", "base", "change", "of"),
+        lines,
+    )
 
 
 def parameters(now: Mapping[str, Any], base: Mapping[str, Any]) -> Part:
-    """What params.yaml says otherwise than the base's: scores of other data or seeds are no regression of the code."""
+    """What params.yaml says otherwise than the base's: scores of other data or seeds are no
+    regression of the code.
+    """
     lines = [Line("NOTE", (key, old, new)) for key, old, new in differences(base, now)]
     rest = len(lines) - CHANGED
     more = [Line("NOTE", (f"and {rest} more",))] if rest > 0 else []
-    return Part("Parameters", "What params.yaml says otherwise than the base.", ("parameter", "base", "now"),
-                lines[:CHANGED] + more)  # fmt: skip
+    return Part(
+        "Parameters",
+        "What params.yaml says otherwise than the base.",
+        ("parameter", "base", "now"),
+        lines[:CHANGED] + more,
+    )
 
 
 def differences(old: Any, new: Any) -> list[tuple[str, str, str]]:
-    """(dotted path, old value, new value) of leaves that are not equal; a dash for what is not there."""
+    """(dotted path, old value, new value) of leaves that are not equal; a dash for what is not
+    there.
+    """
     before, after = dict(leaves(old)), dict(leaves(new))
-    return [(".".join(keys), _text(before, keys), _text(after, keys)) for keys in dict.fromkeys([*before, *after])
-            if keys not in before or keys not in after or before[keys] != after[keys]]  # fmt: skip
+    return [
+        (".".join(keys), _text(before, keys), _text(after, keys))
+        for keys in dict.fromkeys([*before, *after])
+        if keys not in before or keys not in after or before[keys] != after[keys]
+    ]
 
 
 def _text(values: Mapping[Keys, Any], keys: Keys) -> str:

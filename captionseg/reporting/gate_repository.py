@@ -29,8 +29,9 @@ def base(root: Path, asked: str | None, files: Sequence[str] = ()) -> Base | Non
 
     Args:
         root: the repository.
-        asked: a branch, tag or commit; None: where this branch left main; on main the last commit if any of `files` is
-            not committed, else the commit before. Zeros, as hosts say of a branch that is new, are no commit.
+        asked: a branch, tag or commit; None: where this branch left main; on main the last commit
+            if any of `files` is not committed, else the commit before. Zeros, as hosts say of a
+            branch that is new, are no commit.
         files: paths from the root.
 
     Returns:
@@ -43,7 +44,9 @@ def base(root: Path, asked: str | None, files: Sequence[str] = ()) -> Base | Non
         return None
     code, _, said = git(root, "rev-parse", "--git-dir")
     if code:
-        raise UserError(f"{root.resolve()}: {said or 'not a git repository'}; `--only thresholds` needs none")
+        raise UserError(
+            f"{root.resolve()}: {said or 'not a git repository'}; `--only thresholds` needs none"
+        )
     if asked is not None:
         found = commit(root, asked)
         if found is None:
@@ -75,7 +78,9 @@ def _default(root: Path, files: Sequence[str]) -> Base | None:
 
 def commit(root: Path, name: str) -> str | None:
     """The commit of a name, if it is here."""
-    code, found, _ = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    code, found, _ = git(
+        root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+    )
     return found if code == 0 else None
 
 
@@ -98,8 +103,14 @@ def git(root: Path, *words: str) -> tuple[int, str, str]:
         UserError: there is no git.
     """
     try:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", errors="replace",
-                              check=False)  # fmt: skip
+        done = subprocess.run(
+            ["git", *words],
+            cwd=root,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     except FileNotFoundError:
         raise UserError("git: no such program; install it, or take `--only thresholds`") from None
     return done.returncode, done.stdout.strip(), (done.stderr.strip().splitlines() or [""])[-1]
@@ -112,13 +123,23 @@ def status(root: Path) -> dict[str, Any]:
         UserError: DVC cannot tell.
     """
     environ = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=root, env=environ, capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"],
+        cwd=root,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     try:
         found = json.loads(done.stdout)
     except json.JSONDecodeError:
         found = None
     if done.returncode or not isinstance(found, dict):
-        said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise UserError(f"dvc status: {next((line for line in said if line.startswith('ERROR')), said[-1])}")
+        said = [line for line in done.stderr.splitlines() if line.strip()] or [
+            f"exit code {done.returncode}"
+        ]
+        raise UserError(
+            f"dvc status: {next((line for line in said if line.startswith('ERROR')), said[-1])}"
+        )
     return found

@@ -20,8 +20,8 @@ class Line:
     """One thing that was looked at.
 
     Attributes:
-        outcome: PASS, MISS, SKIP for what cannot be measured on these data, or NOTE for what is worth saying. The last
-            two fail nothing.
+        outcome: PASS, MISS, SKIP for what cannot be measured on these data, or NOTE for what is
+            worth saying. The last two fail nothing.
         cells: text of each column; those that are left out are empty.
     """
 
@@ -45,20 +45,31 @@ class Part:
     head: Sequence[str]
     lines: Sequence[Line]
 
-    def rows(self, outcomes: Sequence[Outcome] = ("PASS", "MISS", "SKIP", "NOTE")) -> list[list[str]]:
+    def rows(
+        self, outcomes: Sequence[Outcome] = ("PASS", "MISS", "SKIP", "NOTE")
+    ) -> list[list[str]]:
         """The lines as rows of text, the outcome in front."""
         blank = [""] * len(self.head)
-        return [[line.outcome, *line.cells, *blank[len(line.cells) :]] for line in self.lines
-                if line.outcome in outcomes]  # fmt: skip
+        return [
+            [line.outcome, *line.cells, *blank[len(line.cells) :]]
+            for line in self.lines
+            if line.outcome in outcomes
+        ]
 
 
 def verdict(parts: Sequence[Part]) -> tuple[bool, str]:
     """Whether nothing was missed, and that in words."""
-    missed, looked = (sum(line.outcome in outcomes for part in parts for line in part.lines)
-                      for outcomes in (("MISS",), ("MISS", "PASS")))  # fmt: skip
+    missed, looked = (
+        sum(line.outcome in outcomes for part in parts for line in part.lines)
+        for outcomes in (("MISS",), ("MISS", "PASS"))
+    )
     skipped = sum(line.outcome == "SKIP" for part in parts for line in part.lines)
-    said = f"gate missed: {missed} of {looked} checks" if missed else f"gate passed: {looked} checks"
-    return not missed, said + (f", {skipped} skipped: not measured on these data" if skipped else "")
+    said = (
+        f"gate missed: {missed} of {looked} checks" if missed else f"gate passed: {looked} checks"
+    )
+    return not missed, said + (
+        f", {skipped} skipped: not measured on these data" if skipped else ""
+    )
 
 
 def number(value: float | None, sign: str = "") -> str:
@@ -75,15 +86,20 @@ def terminal(parts: Sequence[Part]) -> list[str]:
         last = len(widths) - 1
         out += [f"{part.title} ({part.about})"]
         for row in rows[1:] and rows:
-            cells = [cell.ljust(width) if i in (0, 1, last) else cell.rjust(width)
-                     for i, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+            cells = [
+                cell.ljust(width) if i in (0, 1, last) else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
             out.append(f"  {'  '.join(cells)}".rstrip())
         out.append("")
     return [*out, verdict(parts)[1]]
 
 
-def markdown(parts: Sequence[Part], *, extra: Sequence[Part] = (), links: Mapping[str, str] | None = None) -> str:
-    """The comment: the verdict, what was missed, the extra tables, all tables to be unfolded, links.
+def markdown(
+    parts: Sequence[Part], *, extra: Sequence[Part] = (), links: Mapping[str, str] | None = None
+) -> str:
+    """The comment: the verdict, what was missed, the extra tables, all tables to be unfolded,
+    links.
 
     Args:
         parts: what the gate looks after.
@@ -97,7 +113,11 @@ def markdown(parts: Sequence[Part], *, extra: Sequence[Part] = (), links: Mappin
             out += [f"### {escaped(part.title)}", _table(part, rows)]
     for part in extra:
         if rows := part.rows():
-            out += [f"### {escaped(part.title)}", escaped(part.about), _table(part, rows, outcome=False)]
+            out += [
+                f"### {escaped(part.title)}",
+                escaped(part.about),
+                _table(part, rows, outcome=False),
+            ]
     for part in parts:
         passed, missed = (len(part.rows((outcome,))) for outcome in ("PASS", "MISS"))
         inside = [_table(part, part.rows())] if part.lines else []

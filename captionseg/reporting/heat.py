@@ -1,4 +1,5 @@
-"""Where two models find what a caption leaves out: maps of single concepts (CoCu, Fig. 3b and 4)."""
+"""Where two models find what a caption leaves out: maps of single concepts (CoCu, Fig. 3b and
+4)."""
 
 from __future__ import annotations
 
@@ -16,17 +17,37 @@ from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.overlay import IGNORED, INK, PAPER, boundaries, fit, font, hexes, sheet, write_picture
+from captionseg.reporting.overlay import (
+    IGNORED,
+    INK,
+    PAPER,
+    boundaries,
+    fit,
+    font,
+    hexes,
+    sheet,
+    write_picture,
+)
 from captionseg.reporting.pictures import HEAT, SHOWN, View, draw, names_in
 
 COLOURS = "viridis"  # even in lightness, and the same to the colour-blind
 TOP = 5.0
-"""Standard deviations at which the scale of colours ends, below a class that stands out from a hundred others."""
+"""Standard deviations at which the scale of colours ends, below a class that stands out from a
+hundred others.
+"""
 
 
-def compare(run: Artifacts, pair: tuple[str, str] | None, params: ReportParams, protocol: Protocol, folder: Path, *,
-            seed: int) -> View:  # fmt: skip
-    """Maps of the largest unnamed concept of some pictures by two recipes; nothing without two, or without a truth.
+def compare(
+    run: Artifacts,
+    pair: tuple[str, str] | None,
+    params: ReportParams,
+    protocol: Protocol,
+    folder: Path,
+    *,
+    seed: int,
+) -> View:
+    """Maps of the largest unnamed concept of some pictures by two recipes; nothing without two, or
+    without a truth.
 
     Args:
         run: the artifacts.
@@ -37,7 +58,8 @@ def compare(run: Artifacts, pair: tuple[str, str] | None, params: ReportParams, 
         seed: of the draw.
 
     Returns:
-        rows, stops (colours of the scale, low to high) and top (where it ends); empty where there is nothing to show.
+        rows, stops (colours of the scale, low to high) and top (where it ends); empty where there
+        is nothing to show.
     """
     left_out = {uid: names for uid, names in unnamed(run, params.split).items() if names}
     chosen = draw(left_out, params.heat, seed=seed, stream=HEAT)
@@ -45,27 +67,41 @@ def compare(run: Artifacts, pair: tuple[str, str] | None, params: ReportParams, 
         return {}
     shown = concepts(run.masks(chosen), {uid: left_out[uid] for uid in chosen}, run.classes.names)
     recipes, images = (pair[1], pair[0]), run.images(shown)
-    frozen = functools.cache(lambda: load_encoder(run.folders.prepared.encoder, device=params.device))
-    found = {name: activations(run, name, shown, frozen, protocol, params.device) for name in recipes}
+    frozen = functools.cache(
+        lambda: load_encoder(run.folders.prepared.encoder, device=params.device)
+    )
+    found = {
+        name: activations(run, name, shown, frozen, protocol, params.device) for name in recipes
+    }
     top, views, rows = scale_end(len(run.classes.names)), [], []
     for number, (uid, (concept, true)) in enumerate(shown.items(), start=1):
         text, title = run.classes.names[concept], f"heat_{number}"
-        drawn = {"": outlined(images[uid], true), **{name: tinted(images[uid], found[name][uid] / top, true)
-                                                     for name in recipes}}  # fmt: skip
+        drawn = {
+            "": outlined(images[uid], true),
+            **{name: tinted(images[uid], found[name][uid] / top, true) for name in recipes},
+        }
         files = {name: f"{title}_{name}.jpg" if name else f"{title}.jpg" for name in drawn}
         small = {name: fit(picture, SHOWN) for name, picture in drawn.items()}
         for name, picture in small.items():
             write_picture(picture, folder / files[name])
-        maps = [{"name": name, "file": files[name], **means(found[name][uid], true)} for name in recipes]
-        views.append({"file": files[""], "caption": run.pairs[uid]["caption"], "concept": text, "maps": maps})
+        maps = [
+            {"name": name, "file": files[name], **means(found[name][uid], true)} for name in recipes
+        ]
+        views.append(
+            {"file": files[""], "caption": run.pairs[uid]["caption"], "concept": text, "maps": maps}
+        )
         says = [text, *(f"inside {m['inside']:.1f}, outside {m['outside']:.1f}" for m in maps)]
         rows.append([lettered(picture, says[i]) for i, picture in enumerate(small.values())])
     bar = [scale_bar(rows[0][1].shape[1], top) for _ in recipes]
-    write_picture(sheet(["unnamed concept", *recipes], [*rows, [np.full_like(bar[0], 255), *bar]]), folder / "heat.jpg")
+    write_picture(
+        sheet(["unnamed concept", *recipes], [*rows, [np.full_like(bar[0], 255), *bar]]),
+        folder / "heat.jpg",
+    )
     return {"rows": views, "stops": hexes(colours(np.linspace(0.0, 1.0, 9))), "top": top}
 
 
-# ------------------------------------------------------------------------------------------------ what is shown
+# ------------------------------------------------------------------------------------------------
+# what is shown
 
 
 def unnamed(run: Artifacts, split: str) -> dict[str, set[str]]:
@@ -75,11 +111,13 @@ def unnamed(run: Artifacts, split: str) -> dict[str, set[str]]:
     return {uid: set(run.known[uid]) - names for uid, names in zip(uids, said, strict=True)}
 
 
-def concepts(masks: Mapping[str, np.ndarray], left_out: Mapping[str, set[str]],
-             names: Sequence[str]) -> dict[str, tuple[int, np.ndarray]]:  # fmt: skip
+def concepts(
+    masks: Mapping[str, np.ndarray], left_out: Mapping[str, set[str]], names: Sequence[str]
+) -> dict[str, tuple[int, np.ndarray]]:
     """uid -> the concept that is left out of most pixels, and where it is.
 
-    One that an earlier picture shows is taken only where there is no other. Pictures without a pixel of any have none.
+    One that an earlier picture shows is taken only where there is no other. Pictures without a
+    pixel of any have none.
     """
     shown: dict[str, tuple[int, np.ndarray]] = {}
     for uid, mask in masks.items():
@@ -92,23 +130,35 @@ def concepts(masks: Mapping[str, np.ndarray], left_out: Mapping[str, set[str]],
     return shown
 
 
-def activations(run: Artifacts, name: str, shown: Mapping[str, tuple[int, np.ndarray]], frozen: Callable[[], Encoder],
-                protocol: Protocol, device: str) -> dict[str, np.ndarray]:  # fmt: skip
+def activations(
+    run: Artifacts,
+    name: str,
+    shown: Mapping[str, tuple[int, np.ndarray]],
+    frozen: Callable[[], Encoder],
+    protocol: Protocol,
+    device: str,
+) -> dict[str, np.ndarray]:
     """uid -> `standing` [H, W] of its concept by the recipe's best seed; see `compare`."""
     names = run.classes.names
-    loaded = ready(run.folders.models / name, frozen, names, Asked(protocol, device=device), regions=False)
+    loaded = ready(
+        run.folders.models / name, frozen, names, Asked(protocol, device=device), regions=False
+    )
     inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine, masks=loaded.masks)
     number, out = {uid: row for row, uid in enumerate(run.rows)}, {}
     for uid, (concept, true) in shown.items():
         logits = loaded.logits(inputs(np.array([number[uid]]), (true.shape[0], true.shape[1])))
-        out[uid] = standing(logits[-len(names) :], concept)  # a model with a background has it before the classes
+        out[uid] = standing(
+            logits[-len(names) :], concept
+        )  # a model with a background has it before the classes
     return out
 
 
 def standing(logits: np.ndarray, concept: int) -> np.ndarray:
-    """How far a class stands out at each pixel: (its score - the mean of all classes) / their standard deviation.
+    """How far a class stands out at each pixel: (its score - the mean of all classes) / their
+    standard deviation.
 
-    Scores of different models are of different sizes; this has no size, so that two models share one scale.
+    Scores of different models are of different sizes; this has no size, so that two models share
+    one scale.
 
     Args:
         logits: [C, H, W] scores of all classes.
@@ -118,7 +168,9 @@ def standing(logits: np.ndarray, concept: int) -> np.ndarray:
         [H, W], between -sqrt(C - 1) and sqrt(C - 1); 0 where all classes have the same score.
     """
     spread = logits.std(0)
-    return np.where(spread > 0, (logits[concept] - logits.mean(0)) / np.where(spread > 0, spread, 1.0), 0.0)
+    return np.where(
+        spread > 0, (logits[concept] - logits.mean(0)) / np.where(spread > 0, spread, 1.0), 0.0
+    )
 
 
 def means(values: np.ndarray, true: np.ndarray) -> View:
@@ -128,11 +180,14 @@ def means(values: np.ndarray, true: np.ndarray) -> View:
 
 
 def scale_end(classes: int) -> float:
-    """Where the scale of colours ends: TOP, or what is the most that a class can stand out from so few others."""
+    """Where the scale of colours ends: TOP, or what is the most that a class can stand out from so
+    few others.
+    """
     return min(TOP, math.sqrt(max(1, classes - 1)))
 
 
-# ------------------------------------------------------------------------------------------------ how it is drawn
+# ------------------------------------------------------------------------------------------------
+# how it is drawn
 
 
 def colours(values: np.ndarray) -> np.ndarray:
@@ -141,7 +196,9 @@ def colours(values: np.ndarray) -> np.ndarray:
     return np.round(255 * found).astype(np.uint8)
 
 
-def tinted(image: np.ndarray, values: np.ndarray, true: np.ndarray, *, opacity: float = 0.72) -> np.ndarray:
+def tinted(
+    image: np.ndarray, values: np.ndarray, true: np.ndarray, *, opacity: float = 0.72
+) -> np.ndarray:
     """A grey picture under the colours of values [H, W], with the outline of a mask."""
     grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     mixed = opacity * colours(values) + (1 - opacity) * grey[..., None]

@@ -1,6 +1,8 @@
-"""What an experiment found, kept beside the committed run: a small folder of text files that outlives the workspace.
+"""What an experiment found, kept beside the committed run: a small folder of text files that
+outlives the workspace.
 
-`dvc exp run` leaves an experiment in the workspace, and the next run of the committed params writes over it.
+`dvc exp run` leaves an experiment in the workspace, and the next run of the committed params writes
+over it.
 """
 
 from __future__ import annotations
@@ -40,25 +42,34 @@ class Workspace:
 
 
 def subjects(recipes: Iterable[str], committed: Iterable[str], named: Sequence[str]) -> list[str]:
-    """The recipes that an experiment is about: those that are named, in that order, then those not committed yet.
+    """The recipes that an experiment is about: those that are named, in that order, then those not
+    committed yet.
 
     Raises:
         UserError: for a name that is no recipe, or if nothing is left.
     """
     recipes, committed = list(recipes), set(committed)
     if unknown := [name for name in named if name not in recipes]:
-        raise UserError(f"recipes.{unknown[0]}: no such recipe in params.yaml (valid: {', '.join(recipes)})")
+        raise UserError(
+            f"recipes.{unknown[0]}: no such recipe in params.yaml (valid: {', '.join(recipes)})"
+        )
     found = list(dict.fromkeys([*named, *(name for name in recipes if name not in committed)]))
     if not found:
-        raise UserError("every recipe of params.yaml is committed, so it holds no experiment; name some by --recipes")
+        raise UserError(
+            "every recipe of params.yaml is committed, so it holds no experiment; name some by "
+            "--recipes"
+        )
     return found
 
 
-def keep(space: Workspace, name: str, about: str, recipes: Sequence[str], *, folder: Path) -> dict[str, Any]:
-    """Copy the experiment into `folder`/`name`, over what is there; the same bytes for the same workspace.
+def keep(
+    space: Workspace, name: str, about: str, recipes: Sequence[str], *, folder: Path
+) -> dict[str, Any]:
+    """Copy the experiment into `folder`/`name`, over what is there; the same bytes for the same
+    workspace.
 
-    Writes experiment.json, metrics.json (of these recipes, of data, curation and segments), recipes/RECIPE.json and
-    curves.csv, at most about ROWS rows a seed.
+    Writes experiment.json, metrics.json (of these recipes, of data, curation and segments),
+    recipes/RECIPE.json and curves.csv, at most about ROWS rows a seed.
 
     Args:
         space: the workspace.
@@ -78,19 +89,33 @@ def keep(space: Workspace, name: str, about: str, recipes: Sequence[str], *, fol
     fresh(space)
     metrics = _json(space.reports / "metrics.json")
     for recipe in recipes:
-        if recipe not in metrics["recipes"] or not (space.reports / "recipes" / f"{recipe}.json").exists():
-            raise UserError(f"recipe {recipe} has no score in {space.reports}: the reports are older than params.yaml; "
-                            "run `dvc exp run` first")
-    described = {recipe: {key: space.params["recipes"][recipe].get(key, other) for key, other in DESCRIBED.items()}
-                 | {"about": (space.params.get("about") or {}).get(recipe, "")}
-                 for recipe in recipes}  # fmt: skip
-    found = {"recipes": {recipe: metrics["recipes"][recipe] for recipe in recipes},
-             **{key: metrics[key] for key in ("data", "curation", "segments") if key in metrics}}  # fmt: skip
+        if (
+            recipe not in metrics["recipes"]
+            or not (space.reports / "recipes" / f"{recipe}.json").exists()
+        ):
+            raise UserError(
+                f"recipe {recipe} has no score in {space.reports}: the reports are older than "
+                "params.yaml; run `dvc exp run` first"
+            )
+    described = {
+        recipe: {
+            key: space.params["recipes"][recipe].get(key, other) for key, other in DESCRIBED.items()
+        }
+        | {"about": (space.params.get("about") or {}).get(recipe, "")}
+        for recipe in recipes
+    }
+    found = {
+        "recipes": {recipe: metrics["recipes"][recipe] for recipe in recipes},
+        **{key: metrics[key] for key in ("data", "curation", "segments") if key in metrics},
+    }
     with atomic_path(folder / name) as part:
         write_json({"name": name, "about": about, "recipes": described}, part / "experiment.json")
         write_json(found, part / "metrics.json")
         for recipe in recipes:
-            write_json(_json(space.reports / "recipes" / f"{recipe}.json"), part / "recipes" / f"{recipe}.json")
+            write_json(
+                _json(space.reports / "recipes" / f"{recipe}.json"),
+                part / "recipes" / f"{recipe}.json",
+            )
         write_csv(part / "curves.csv", *curves(space.reports / "plots" / "curves.csv", recipes))
     return found
 
@@ -102,16 +127,20 @@ def fresh(space: Workspace) -> None:
         UserError: naming the first that does not.
     """
     for source, path, stage in outdated(space.lock, space.params["recipes"]):
-        raise UserError(f"{path}: stage {source} wrote it anew after stage {stage} read it: the reports are older; run "
-                        "`dvc exp run` to its end first")  # fmt: skip
+        raise UserError(
+            f"{path}: stage {source} wrote it anew after stage {stage} read it: the reports are "
+            "older; run `dvc exp run` to its end first"
+        )
     for stage, entry in space.lock.get("stages", {}).items():
         member = stage.partition("@")[2]
         if member and member not in space.params["recipes"]:
             continue  # a recipe that was there once
         for key, value in entry.get("params", {}).get("params.yaml", {}).items():
             if _at(space.params, key) != value:
-                raise UserError(f"{key} of params.yaml is not what stage {stage} ran with: the reports are older; run "
-                                "`dvc exp run` first")  # fmt: skip
+                raise UserError(
+                    f"{key} of params.yaml is not what stage {stage} ran with: the reports are "
+                    "older; run `dvc exp run` first"
+                )
 
 
 def _at(params: Any, key: str) -> Any:
@@ -121,7 +150,8 @@ def _at(params: Any, key: str) -> Any:
 
 
 def curves(path: Path, recipes: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of plots/curves.csv, of some recipes and thinned; without the file or rows, none.
+    """Header and rows of plots/curves.csv, of some recipes and thinned; without the file or rows,
+    none.
 
     Every row that has a score of the tune split stays while these are fewer than ROWS.
     """
@@ -137,7 +167,9 @@ def curves(path: Path, recipes: Sequence[str]) -> tuple[list[str], list[list[str
 
 
 def thinned(rows: Sequence[list[str]]) -> list[list[str]]:
-    """At most ROWS of the rows of a seed, those with a score (the last column) first of all, the rest evenly spaced."""
+    """At most ROWS of the rows of a seed, those with a score (the last column) first of all, the
+    rest evenly spaced.
+    """
     scored = [i for i, row in enumerate(rows) if row[-1]]
     others = [i for i, row in enumerate(rows) if not row[-1]]
     first = spaced(scored, ROWS)
@@ -154,11 +186,22 @@ def spaced(items: Sequence[int], most: int) -> list[int]:
 
 
 def lines(metrics: Mapping[str, Any]) -> list[str]:
-    """The scores of a kept experiment as a table for a terminal: recipe, benchmark, mIoU, interval, sd over seeds."""
+    """The scores of a kept experiment as a table for a terminal: recipe, benchmark, mIoU, interval,
+    sd over seeds.
+    """
     rows = [("recipe", "benchmark", "mIoU", "95 % interval", "sd")]
     for recipe, found in metrics["recipes"].items():
-        rows += [(recipe, benchmark, f"{s['miou']:.1f}", f"{s['miou_low']:.1f} to {s['miou_high']:.1f}",
-                  f"{s['miou_std']:.2f}") for benchmark, s in found.items() if "miou" in s]  # fmt: skip
+        rows += [
+            (
+                recipe,
+                benchmark,
+                f"{s['miou']:.1f}",
+                f"{s['miou_low']:.1f} to {s['miou_high']:.1f}",
+                f"{s['miou_std']:.2f}",
+            )
+            for benchmark, s in found.items()
+            if "miou" in s
+        ]
     width = [max(map(len, column)) for column in zip(*rows, strict=True)]
     form = "  ".join([f"{{:<{w}}}" for w in width[:2]] + [f"{{:>{w}}}" for w in width[2:]])
     return [form.format(*row) for row in rows]

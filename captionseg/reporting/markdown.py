@@ -9,7 +9,9 @@ from captionseg.markdown import escaped
 __all__ = ["escaped", "table"]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)) -> list[str]:
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)
+) -> list[str]:
     """The lines of a table whose cells are Markdown already.
 
     Args:

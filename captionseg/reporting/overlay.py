@@ -1,4 +1,6 @@
-"""Label maps over pictures, their colours and legends. numpy and Pillow only: the command line draws with it too."""
+"""Label maps over pictures, their colours and legends. numpy and Pillow only: the command line
+draws with it too.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,27 @@ from captionseg.storage import atomic_path
 IGNORED = 255
 INK, FAINT, WRONG, PAPER = (38, 38, 36), (125, 125, 120), (173, 52, 38), (255, 255, 255)
 
-_TO_LMS = np.array([[1.0, 0.3963377774, 0.2158037573], [1.0, -0.1055613458, -0.0638541728],
-                    [1.0, -0.0894841775, -1.2914855480]])  # fmt: skip
-_TO_RGB = np.array([[4.0767416621, -3.3077115913, 0.2309699292], [-1.2684380046, 2.6097574011, -0.3413193965],
-                    [-0.0041960863, -0.7034186147, 1.7076147010]])  # fmt: skip
+_TO_LMS = np.array(
+    [
+        [1.0, 0.3963377774, 0.2158037573],
+        [1.0, -0.1055613458, -0.0638541728],
+        [1.0, -0.0894841775, -1.2914855480],
+    ]
+)
+_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
 
 
 def palette(count: int) -> np.ndarray:
     """[count, 3] uint8: colour i is the same for every count.
 
-    Each colour is the one that is farthest from all before it, in OKLab (Ottosson 2020), where distance is
-    difference as it is seen; among colours that are neither dark, pale nor grey.
+    Each colour is the one that is farthest from all before it, in OKLab (Ottosson 2020), where
+    distance is difference as it is seen; among colours that are neither dark, pale nor grey.
     """
     lab, rgb = _candidates()
     chosen, distance = [0], np.full(len(lab), np.inf)
@@ -38,9 +50,15 @@ def palette(count: int) -> np.ndarray:
 
 @functools.cache
 def _candidates() -> tuple[np.ndarray, np.ndarray]:
-    """OKLab [n, 3] and sRGB uint8 [n, 3] of the colours that screens can show; the palette starts with the first."""
-    grid = np.meshgrid(np.deg2rad(28 + np.arange(0, 360, 5)), np.linspace(0.20, 0.07, 8), np.linspace(0.68, 0.52, 5),
-                       indexing="ij")  # fmt: skip
+    """OKLab [n, 3] and sRGB uint8 [n, 3] of the colours that screens can show; the palette starts
+    with the first.
+    """
+    grid = np.meshgrid(
+        np.deg2rad(28 + np.arange(0, 360, 5)),
+        np.linspace(0.20, 0.07, 8),
+        np.linspace(0.68, 0.52, 5),
+        indexing="ij",
+    )
     hue, chroma, light = (axis.ravel() for axis in grid)
     hue, chroma = np.tile(hue, 2), np.tile(chroma, 2)
     light = np.concatenate([light, light + 0.16])
@@ -48,7 +66,9 @@ def _candidates() -> tuple[np.ndarray, np.ndarray]:
     linear = (lab @ _TO_LMS.T) ** 3 @ _TO_RGB.T
     shown = ((linear >= 0) & (linear <= 1)).all(1)
     lab, linear = lab[shown], linear[shown]
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055)
+    srgb = np.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
+    )
     return lab, np.round(255 * srgb).astype(np.uint8)
 
 
@@ -57,7 +77,9 @@ def hexes(colours: np.ndarray) -> list[str]:
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()]
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, *, opacity: float = 0.55) -> np.ndarray:
+def overlay(
+    image: np.ndarray, labels: np.ndarray, colours: np.ndarray, *, opacity: float = 0.55
+) -> np.ndarray:
     """A picture tinted by its labels, with a thin light line between them.
 
     Args:
@@ -96,8 +118,14 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def legend(names: Sequence[str], colours: np.ndarray, width: int, *, size: int = 13,
-           struck: Sequence[bool] = ()) -> np.ndarray:  # fmt: skip
+def legend(
+    names: Sequence[str],
+    colours: np.ndarray,
+    width: int,
+    *,
+    size: int = 13,
+    struck: Sequence[bool] = (),
+) -> np.ndarray:
     """A strip with a coloured square and a name for each label, as many lines as it takes.
 
     Args:
@@ -120,11 +148,18 @@ def legend(names: Sequence[str], colours: np.ndarray, width: int, *, size: int =
         x += length + 2 * gap
     strip = Image.new("RGB", (width, y + line if places else 0), PAPER)
     draw = ImageDraw.Draw(strip)
-    for name, colour, (x, y), out in zip(names, colours.tolist(), places, struck or [False] * len(names), strict=True):
+    for name, colour, (x, y), out in zip(
+        names, colours.tolist(), places, struck or [False] * len(names), strict=True
+    ):
         draw.rounded_rectangle((x, y, x + size, y + size), radius=size // 4, fill=tuple(colour))
-        draw.text((x + size + gap, y + size / 2), name, fill=FAINT if out else INK, font=face, anchor="lm")
+        draw.text(
+            (x + size + gap, y + size / 2), name, fill=FAINT if out else INK, font=face, anchor="lm"
+        )
         if out:
-            draw.line((x + size + gap, y + size / 2, x + size + gap + face.getlength(name), y + size / 2), fill=WRONG)
+            draw.line(
+                (x + size + gap, y + size / 2, x + size + gap + face.getlength(name), y + size / 2),
+                fill=WRONG,
+            )
     return np.asarray(strip)
 
 
@@ -134,12 +169,15 @@ def with_legend(picture: np.ndarray, names: Sequence[str], colours: np.ndarray) 
     return np.concatenate([picture, legend(names, colours, picture.shape[1], size=size)])
 
 
-def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], *, gap: int = 8) -> np.ndarray:
+def sheet(
+    titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], *, gap: int = 8
+) -> np.ndarray:
     """Pictures in a grid with a title over each column.
 
     Args:
         titles: one a column.
-        rows: pictures uint8 [h, w, 3], as many a row as titles; each stands at the top left of its cell.
+        rows: pictures uint8 [h, w, 3], as many a row as titles; each stands at the top left of its
+            cell.
         gap: pixels between cells.
 
     Returns:
@@ -148,7 +186,11 @@ def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], *, gap: i
     width = max(cell.shape[1] for row in rows for cell in row)
     heights = [max(cell.shape[0] for cell in row) for row in rows]
     top = 28
-    page = Image.new("RGB", (len(titles) * (width + gap) - gap, top + sum(heights) + gap * (len(rows) - 1)), PAPER)
+    page = Image.new(
+        "RGB",
+        (len(titles) * (width + gap) - gap, top + sum(heights) + gap * (len(rows) - 1)),
+        PAPER,
+    )
     draw, face = ImageDraw.Draw(page), font(15)
     for column, title in enumerate(titles):
         draw.text((column * (width + gap), top / 2), title, fill=INK, font=face, anchor="lm")
@@ -178,18 +220,24 @@ def check_writable(path: Path) -> str:
         raise UserError(f"{path}: not a name for a picture; end it with .png, .jpg or .webp")
     there = next(p for p in path.absolute().parents if p.exists())
     if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK):
-        reason = "it is a folder" if path.is_dir() else f"{there} is no folder that can be written to"
+        reason = (
+            "it is a folder" if path.is_dir() else f"{there} is no folder that can be written to"
+        )
         raise UserError(f"{path}: cannot be written ({reason}); name another file")
     return kind
 
 
 def write_picture(picture: np.ndarray, path: Path) -> None:
-    """Write uint8 [H, W, 3], or labels [H, W], atomically and without metadata; JPEG keeps thin lines sharp.
+    """Write uint8 [H, W, 3], or labels [H, W], atomically and without metadata; JPEG keeps thin
+    lines sharp.
 
     Raises:
         UserError: as `check_writable`.
     """
     kind = check_writable(path)
-    settings = {"JPEG": {"quality": 88, "subsampling": 0, "optimize": True}, "WEBP": {"lossless": True}}.get(kind, {})
+    settings = {
+        "JPEG": {"quality": 88, "subsampling": 0, "optimize": True},
+        "WEBP": {"lossless": True},
+    }.get(kind, {})
     with atomic_path(path) as part:
         Image.fromarray(picture).save(part, kind, **settings)

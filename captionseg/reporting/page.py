@@ -1,4 +1,6 @@
-"""reports/index.html: everything that is known of a run on one page that needs nothing but its pictures."""
+"""reports/index.html: everything that is known of a run on one page that needs nothing but its
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,28 @@ DASH = "\N{EN DASH}"
 
 POLICY = Markup("""<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
 style-src 'unsafe-inline'; img-src 'self' file: data:; form-action 'none'; base-uri 'none'">""")
-"""Of every page: its own styles and pictures alone. No script runs, and nothing is fetched from elsewhere. Not every
-browser counts what lies beside a page on disk as `self`, hence `file:`."""
+"""Of every page: its own styles and pictures alone. No script runs, and nothing is fetched from
+elsewhere. Not every browser counts what lies beside a page on disk as `self`, hence `file:`."""
 
 
 def environment() -> jinja2.Environment:
-    """What pages are rendered in: all that others wrote is escaped, a name that the context lacks is an error."""
-    found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                               lstrip_blocks=True, keep_trailing_newline=True)  # fmt: skip
+    """What pages are rendered in: all that others wrote is escaped, a name that the context lacks
+    is an error.
+    """
+    found = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     found.globals["policy"] = POLICY
-    found.filters |= {"num": number, "signed": signed, "breakable": breakable, "count": "{:,}".format}
+    found.filters |= {
+        "num": number,
+        "signed": signed,
+        "breakable": breakable,
+        "count": "{:,}".format,
+    }
     return found
 
 
@@ -47,8 +61,10 @@ def render(context: Mapping[str, Any]) -> str:
 EXTREMES = 5
 """Classes of a recipe that are named as its best, and as its worst."""
 
-REFINED = {"pamr": "Masks refined along the edges of the picture (PAMR).",
-           "segments": "Masks refined by class-agnostic segments."}
+REFINED = {
+    "pamr": "Masks refined along the edges of the picture (PAMR).",
+    "segments": "Masks refined by class-agnostic segments.",
+}
 """What is said of a recipe whose masks are not scored as they are."""
 
 
@@ -70,13 +86,21 @@ def results(run: Artifacts, looks: Mapping[str, Style], metrics: Mapping[str, An
             continue
         scored = run.scores.get(name, {})
         gained = metrics["recipes"][name].get(scored.get("benchmark"), {})
-        rows.append({
-            "name": name, "about": recipe.about, "control": is_control(recipe), "colour": looks[name].colour,
-            "remarks": list(remarks(scored)), "scores": scored.get("scores"),
-            "seeds": len(scored.get("seeds", run.fits.get(name, ()))),
-            "over_baseline": versus(gained.get("over_baseline"), baseline_of(run.recipes, name)),
-            "over_control": versus(gained.get("over_control"), control_of(run.recipes, name)),
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "about": recipe.about,
+                "control": is_control(recipe),
+                "colour": looks[name].colour,
+                "remarks": list(remarks(scored)),
+                "scores": scored.get("scores"),
+                "seeds": len(scored.get("seeds", run.fits.get(name, ()))),
+                "over_baseline": versus(
+                    gained.get("over_baseline"), baseline_of(run.recipes, name)
+                ),
+                "over_control": versus(gained.get("over_control"), control_of(run.recipes, name)),
+            }
+        )
     return rows
 
 
@@ -86,7 +110,9 @@ def versus(found: Mapping[str, float] | None, other: str | None) -> View | None:
 
 
 def remarks(scored: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences on how a recipe was scored where that is not as usual, and on scores that only some models have."""
+    """Sentences on how a recipe was scored where that is not as usual, and on scores that only some
+    models have.
+    """
     protocol, scores = scored.get("protocol", {}), scored.get("scores", {})
     if text := REFINED.get(protocol.get("refine")):
         yield text
@@ -95,36 +121,65 @@ def remarks(scored: Mapping[str, Any]) -> Iterator[str]:
     for paper, other in scored.get("also", {}).items():
         yield f"By the protocol of {paper}: mIoU {other['scores']['miou']:.1f}."
     if "mask_map" in scores:
-        yield f"Masks of things: mAP {scores['mask_map']:.1f}, {scores['mask_map_50']:.1f} at an IoU of one half."
+        yield (
+            f"Masks of things: mAP {scores['mask_map']:.1f}, {scores['mask_map_50']:.1f} at an "
+            "IoU of one half."
+        )
     if found := scores.get("retrieval"):
-        yield (f"Of {found['queries']:,.0f} expressions of captions, {found['r1']:.1f} % find their segment first "
-               f"among {found['gallery']:,.0f}, {found['r10']:.1f} % among the first ten.")
+        yield (
+            f"Of {found['queries']:,.0f} expressions of captions, {found['r1']:.1f} % find their "
+            f"segment first among {found['gallery']:,.0f}, {found['r10']:.1f} % among the first "
+            "ten."
+        )
 
 
 def champion(run: Artifacts) -> tuple[str, str] | None:
     """The recipe of highest mIoU that has a baseline and is no control, and that baseline."""
-    pairs = [(name, other) for name in run.scores if not is_control(run.recipes[name])
-             if (other := baseline_of(run.recipes, name)) in run.scores]  # fmt: skip
+    pairs = [
+        (name, other)
+        for name in run.scores
+        if not is_control(run.recipes[name])
+        if (other := baseline_of(run.recipes, name)) in run.scores
+    ]
     found = max(pairs, key=lambda pair: run.scores[pair[0]]["scores"]["miou"], default=None)
     return (found[0], str(found[1])) if found else None
 
 
-def class_changes(run: Artifacts, pair: tuple[str, str], most: int) -> list[tuple[str, str, float, float]]:
-    """(class, kind, IoU by the baseline, IoU by the other) of the largest gains and of losses that show, best first."""
+def class_changes(
+    run: Artifacts, pair: tuple[str, str], most: int
+) -> list[tuple[str, str, float, float]]:
+    """(class, kind, IoU by the baseline, IoU by the other) of the largest gains and of losses that
+    show, best first.
+    """
     after, before = (run.scores[name]["per_class"] for name in pair)
     kind = dict(zip(run.classes.names, run.classes.kinds, strict=False))
-    rows = [(name, kind.get(name, ""), before[name], after[name]) for name in after if name in before]
+    rows = [
+        (name, kind.get(name, ""), before[name], after[name]) for name in after if name in before
+    ]
     rows.sort(key=lambda row: (row[2] - row[3], row[0]))
-    return [*rows[:most], *[row for row in rows[most:][-most:] if row[3] < row[2] - 0.5]] if most else []
+    return (
+        [*rows[:most], *[row for row in rows[most:][-most:] if row[3] < row[2] - 0.5]]
+        if most
+        else []
+    )
 
 
 def per_class(run: Artifacts) -> list[View]:
     """IoU of every class by every recipe, classes in their own order."""
     kind = dict(zip(run.classes.names, run.classes.kinds, strict=False))
     names = dict.fromkeys(name for scored in run.scores.values() for name in scored["per_class"])
-    values = {name: [scored["per_class"].get(name) for scored in run.scores.values()] for name in names}
-    return [{"name": name, "kind": kind.get(name, ""), "values": row,
-             "best": max((v for v in row if v is not None), default=None)} for name, row in values.items()]  # fmt: skip
+    values = {
+        name: [scored["per_class"].get(name) for scored in run.scores.values()] for name in names
+    }
+    return [
+        {
+            "name": name,
+            "kind": kind.get(name, ""),
+            "values": row,
+            "best": max((v for v in row if v is not None), default=None),
+        }
+        for name, row in values.items()
+    ]
 
 
 def extremes(run: Artifacts, most: int = EXTREMES) -> list[View]:
@@ -139,13 +194,28 @@ def extremes(run: Artifacts, most: int = EXTREMES) -> list[View]:
 
 def validation(run: Artifacts) -> list[View]:
     """A row for every table that was validated."""
-    return [{"name": name, "rows": table["rows"], "expectations": len(table["expectations"]) + len(table["exceptions"]),
-             "failed": sum(not e["success"] for e in table["expectations"]) + len(table["exceptions"])}
-            for name, table in run.validation.get("tables", {}).items()]  # fmt: skip
+    return [
+        {
+            "name": name,
+            "rows": table["rows"],
+            "expectations": len(table["expectations"]) + len(table["exceptions"]),
+            "failed": sum(not e["success"] for e in table["expectations"])
+            + len(table["exceptions"]),
+        }
+        for name, table in run.validation.get("tables", {}).items()
+    ]
 
 
-def context(run: Artifacts, params: ReportParams, *, metrics: Mapping[str, Any], verdicts: Sequence[Any],
-            looks: Mapping[str, Style], shown: Mapping[str, Any], seed: int) -> dict[str, Any]:  # fmt: skip
+def context(
+    run: Artifacts,
+    params: ReportParams,
+    *,
+    metrics: Mapping[str, Any],
+    verdicts: Sequence[Any],
+    looks: Mapping[str, Style],
+    shown: Mapping[str, Any],
+    seed: int,
+) -> dict[str, Any]:
     """What the template shows.
 
     Args:
@@ -154,13 +224,27 @@ def context(run: Artifacts, params: ReportParams, *, metrics: Mapping[str, Any],
         metrics: of metrics.json.
         verdicts: of its gate.
         looks: colours of recipes.
-        shown: data, examples, segments, scenes, heat and charts: the views whose pictures were written.
+        shown: data, examples, segments, scenes, heat and charts: the views whose pictures were
+            written.
         seed: of the run.
     """
     best = champion(run)
     benchmark = next((scored["benchmark"] for scored in run.scores.values()), "")
-    return {**shown, "metrics": metrics, "verdicts": verdicts, "results": results(run, looks, metrics), "best": best,
-            "seed": seed, "curation": [(rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation],
-            "per_class": per_class(run), "extremes": extremes(run), "scored": list(run.scores),
-            "validation": validation(run), "valid": bool(run.validation.get("success")), "split": params.split,
-            "benchmark": benchmark}  # fmt: skip
+    return {
+        **shown,
+        "metrics": metrics,
+        "verdicts": verdicts,
+        "results": results(run, looks, metrics),
+        "best": best,
+        "seed": seed,
+        "curation": [
+            (rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation
+        ],
+        "per_class": per_class(run),
+        "extremes": extremes(run),
+        "scored": list(run.scores),
+        "validation": validation(run),
+        "valid": bool(run.validation.get("success")),
+        "split": params.split,
+        "benchmark": benchmark,
+    }

@@ -1,4 +1,6 @@
-"""The pictures of the page and what is said about each: data, curation, segments. Drawn from the seed, never chosen."""
+"""The pictures of the page and what is said about each: data, curation, segments. Drawn from the
+seed, never chosen.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ DATA, EXAMPLES, SEGMENTS, SCENES, HEAT = range(5)  # each kind of picture has dr
 
 
 def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[str]:
-    """At most `count` of the ids, at random, in random order; the same whatever order they come in."""
+    """At most `count` of the ids, at random, in random order; the same whatever order they come
+    in."""
     order = np.random.default_rng([seed, stream]).permutation(len(uids))[:count]
     ordered = sorted(uids)
     return [ordered[i] for i in order]
@@ -36,31 +39,49 @@ def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[s
 def names_in(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
     """Per caption the names that it holds, word for word."""
     matrix = Vocabulary(tuple(names), plurals(names, captions)).named(captions)
-    return [{str(names[c]) for c in matrix.indices[a:b]} for a, b in itertools.pairwise(matrix.indptr)]
+    return [
+        {str(names[c]) for c in matrix.indices[a:b]} for a, b in itertools.pairwise(matrix.indptr)
+    ]
 
 
-# ------------------------------------------------------------------------------------------------ the data
+# ------------------------------------------------------------------------------------------------
+# the data
 
 
 def data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> View:
     """Counts, what captions leave unsaid, and some training pictures."""
     splits = [row["split"] for row in run.pairs.values()]
-    chosen = draw([uid for uid, row in run.pairs.items() if row["split"] == "train"], params.pictures, seed=seed,
-                  stream=DATA)  # fmt: skip
+    chosen = draw(
+        [uid for uid, row in run.pairs.items() if row["split"] == "train"],
+        params.pictures,
+        seed=seed,
+        stream=DATA,
+    )
     images = run.images(chosen)
     named = names_in([run.pairs[uid]["caption"] for uid in chosen], run.classes.names)
     views = []
     for number, (uid, said) in enumerate(zip(chosen, named, strict=True), start=1):
         write_picture(fit(images[uid], SHOWN), folder / f"data_{number:02d}.jpg")
         shown = [{"text": text, "named": text in said} for text in sorted(run.known.get(uid, ()))]
-        views.append({"file": f"data_{number:02d}.jpg", "caption": run.pairs[uid]["caption"],
-                      "shown": sorted(shown, key=lambda s: not s["named"])})  # fmt: skip
-    return {"splits": {split: splits.count(split) for split in dict.fromkeys(splits)}, "pictures": views,
-            "gap": concept_gap(run), "failed": len(run.statuses) - len(run.pairs)}  # fmt: skip
+        views.append(
+            {
+                "file": f"data_{number:02d}.jpg",
+                "caption": run.pairs[uid]["caption"],
+                "shown": sorted(shown, key=lambda s: not s["named"]),
+            }
+        )
+    return {
+        "splits": {split: splits.count(split) for split in dict.fromkeys(splits)},
+        "pictures": views,
+        "gap": concept_gap(run),
+        "failed": len(run.statuses) - len(run.pairs),
+    }
 
 
 def concept_gap(run: Artifacts) -> list[View]:
-    """How many known concepts the training pictures show and their captions name, of all and of each kind."""
+    """How many known concepts the training pictures show and their captions name, of all and of
+    each kind.
+    """
     uids = [uid for uid, row in run.pairs.items() if row["split"] == "train" and uid in run.known]
     if not uids:
         return []
@@ -69,20 +90,36 @@ def concept_gap(run: Artifacts) -> list[View]:
     rows = []
     for name in ["", *sorted(set(run.classes.kinds))]:
         shown = [{c for c in run.known[uid] if not name or kind.get(c) == name} for uid in uids]
-        total, named = sum(map(len, shown)), sum(len(a & b) for a, b in zip(shown, said, strict=True))
+        total, named = (
+            sum(map(len, shown)),
+            sum(len(a & b) for a, b in zip(shown, said, strict=True)),
+        )
         classes = sum(1 for k in kind.values() if not name or k == name)
-        rows.append({"kind": name or "all", "classes": classes, "shown": total / len(uids), "named": named / len(uids),
-                     "share": 100.0 * named / max(1, total)})  # fmt: skip
+        rows.append(
+            {
+                "kind": name or "all",
+                "classes": classes,
+                "shown": total / len(uids),
+                "named": named / len(uids),
+                "share": 100.0 * named / max(1, total),
+            }
+        )
     return rows
 
 
-# ------------------------------------------------------------------------------------------------ curation
+# ------------------------------------------------------------------------------------------------
+# curation
 
 
 def curated(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
-    """Training pictures with their captions, every rule's concepts, and their nearest neighbours."""
-    chosen = draw([uid for uid, row in run.pairs.items() if row["split"] == "train"], params.examples, seed=seed,
-                  stream=EXAMPLES)  # fmt: skip
+    """Training pictures with their captions, every rule's concepts, and their nearest
+    neighbours."""
+    chosen = draw(
+        [uid for uid, row in run.pairs.items() if row["split"] == "train"],
+        params.examples,
+        seed=seed,
+        stream=EXAMPLES,
+    )
     near = run.neighbours(chosen, params.neighbours)
     images = run.images([*chosen, *itertools.chain.from_iterable(near.values())])
     archives = {rule: run.concepts(rule, chosen) for rule in run.rules}
@@ -93,21 +130,30 @@ def curated(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
         stem, caption, true = f"example_{number}", run.pairs[uid]["caption"], run.known.get(uid)
         write_picture(fit(images[uid], SHOWN), folder / f"{stem}.jpg")
         own = {concept.text for concept in archives.get("nouns", {}).get(uid, ())}
-        views.append({
-            "file": f"{stem}.jpg", "caption": list(marked(caption, own, lemma)),
-            "rules": [{"rule": rule, "concepts": [judged(c, true, own) for c in rows.get(uid, ())]}
-                      for rule, rows in archives.items()],
-            "shown": None if true is None else sorted(true),
-            "neighbours": list(thumbnails(run, near.get(uid, []), images, folder, stem)),
-        })  # fmt: skip
+        views.append(
+            {
+                "file": f"{stem}.jpg",
+                "caption": list(marked(caption, own, lemma)),
+                "rules": [
+                    {"rule": rule, "concepts": [judged(c, true, own) for c in rows.get(uid, ())]}
+                    for rule, rows in archives.items()
+                ],
+                "shown": None if true is None else sorted(true),
+                "neighbours": list(thumbnails(run, near.get(uid, []), images, folder, stem)),
+            }
+        )
     return views
 
 
 def judged(concept: Concept, true: Collection[str] | None, own: Collection[str]) -> View:
     """A concept with its score, is it right (None: not known), and does the caption name it?"""
     score = concept.score if np.isfinite(concept.score) else None
-    return {"text": concept.text, "score": score, "right": None if true is None else concept.text in true,
-            "own": concept.text in own}  # fmt: skip
+    return {
+        "text": concept.text,
+        "score": score,
+        "right": None if true is None else concept.text in true,
+        "own": concept.text in own,
+    }
 
 
 def marked(caption: str, own: Collection[str], lemma: dict[str, str]) -> Iterator[tuple[str, bool]]:
@@ -122,15 +168,17 @@ def marked(caption: str, own: Collection[str], lemma: dict[str, str]) -> Iterato
     yield from ((piece, False) for piece in (caption[end:],) if piece)
 
 
-def thumbnails(run: Artifacts, uids: Sequence[str], images: dict[str, np.ndarray], folder: Path,
-               stem: str) -> Iterator[View]:  # fmt: skip
+def thumbnails(
+    run: Artifacts, uids: Sequence[str], images: dict[str, np.ndarray], folder: Path, stem: str
+) -> Iterator[View]:
     """Pictures, small."""
     for number, uid in enumerate(uids, start=1):
         write_picture(fit(images[uid], THUMBNAIL), folder / f"{stem}_near_{number}.jpg")
         yield {"file": f"{stem}_near_{number}.jpg", "caption": run.pairs[uid]["caption"]}
 
 
-# ------------------------------------------------------------------------------------------------ segments
+# ------------------------------------------------------------------------------------------------
+# segments
 
 
 def segmented(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
@@ -141,7 +189,10 @@ def segmented(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
     rows: dict[str, list[dict]] = {uid: [] for uid in chosen}
     for row in of(run.segments, chosen).to_pylist():
         rows[row["uid"]].append(row)
-    says = namer(sorted({t["text"] for found in rows.values() for s in found for t in s["texts"]}), run.classes.names)
+    says = namer(
+        sorted({t["text"] for found in rows.values() for s in found for t in s["texts"]}),
+        run.classes.names,
+    )
     views = []
     for number, uid in enumerate(chosen, start=1):
         found = sorted(rows[uid], key=lambda r: (-r["area"], r["segment_id"]))
@@ -150,15 +201,24 @@ def segmented(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
         write_picture(fit(images[uid], SHOWN), folder / f"segments_{number}_picture.jpg")
         drawn = overlay(images[uid], painted(inside, found), colours)
         write_picture(fit(drawn, SHOWN), folder / f"segments_{number}.jpg")
-        views.append({"file": f"segments_{number}.jpg", "picture": f"segments_{number}_picture.jpg",
-                      "caption": run.pairs[uid]["caption"],
-                      "segments": [text_view(row, colour, mask, masks.get(uid), says) for row, colour, mask
-                                   in zip(found, hexes(colours), inside, strict=True)]})  # fmt: skip
+        views.append(
+            {
+                "file": f"segments_{number}.jpg",
+                "picture": f"segments_{number}_picture.jpg",
+                "caption": run.pairs[uid]["caption"],
+                "segments": [
+                    text_view(row, colour, mask, masks.get(uid), says)
+                    for row, colour, mask in zip(found, hexes(colours), inside, strict=True)
+                ],
+            }
+        )
     return views
 
 
 def painted(inside: np.ndarray, rows: Sequence[dict]) -> np.ndarray:
-    """[H, W] which segment is seen where: small ones lie on large ones, whole pictures are left out."""
+    """[H, W] which segment is seen where: small ones lie on large ones, whole pictures are left
+    out.
+    """
     labels = np.full(inside.shape[1:], IGNORED, np.int16)
     for number, (mask, row) in enumerate(zip(inside, rows, strict=True)):
         if not row["full_image"]:
@@ -166,14 +226,27 @@ def painted(inside: np.ndarray, rows: Sequence[dict]) -> np.ndarray:
     return labels
 
 
-def text_view(row: dict, colour: str, mask: np.ndarray, true: np.ndarray | None, says: dict[str, set[int]]) -> View:
+def text_view(
+    row: dict, colour: str, mask: np.ndarray, true: np.ndarray | None, says: dict[str, set[int]]
+) -> View:
     """A segment's texts; one that names a class is right if most of the segment is of that class.
 
     Expressions name other things too and are not judged.
     """
-    counts = np.bincount(true[mask & (true != IGNORED)], minlength=1) if true is not None else np.zeros(1)
+    counts = (
+        np.bincount(true[mask & (true != IGNORED)], minlength=1)
+        if true is not None
+        else np.zeros(1)
+    )
     major = int(counts.argmax()) if counts.sum() else None
-    texts = [{"text": t["text"], "kind": t["kind"],
-              "right": None if major is None or t["kind"] == "expression" or not says[t["text"]]
-              else major in says[t["text"]]} for t in row["texts"]]  # fmt: skip
+    texts = [
+        {
+            "text": t["text"],
+            "kind": t["kind"],
+            "right": None
+            if major is None or t["kind"] == "expression" or not says[t["text"]]
+            else major in says[t["text"]],
+        }
+        for t in row["texts"]
+    ]
     return {"colour": colour, "whole": row["full_image"], "texts": texts}

@@ -15,7 +15,17 @@ from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference.windows import Protocol
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.overlay import IGNORED, fit, hexes, legend, overlay, palette, shares, sheet, write_picture
+from captionseg.reporting.overlay import (
+    IGNORED,
+    fit,
+    hexes,
+    legend,
+    overlay,
+    palette,
+    shares,
+    sheet,
+    write_picture,
+)
 from captionseg.reporting.pictures import SCENES, SHOWN, View, draw
 from captionseg.reporting.tables import is_control
 
@@ -23,39 +33,69 @@ LEGEND_SHARE = 0.01  # of the picture, that a label needs to stand in a legend
 SHEET_ROWS = 3  # pictures of overlays.jpg
 
 
-def compare(run: Artifacts, params: ReportParams, protocol: Protocol, folder: Path, *, seed: int) -> list[View]:
+def compare(
+    run: Artifacts, params: ReportParams, protocol: Protocol, folder: Path, *, seed: int
+) -> list[View]:
     """Truth and every recipe's labels on some test pictures; nothing where no truth is known.
 
     Args:
         run: the artifacts.
         params: how many pictures, of which split.
         protocol: how they are labelled.
-        folder: out; scene_N.jpg, scene_N_truth.jpg, scene_N_RECIPE.jpg, and overlays.jpg with the first of them.
+        folder: out; scene_N.jpg, scene_N_truth.jpg, scene_N_RECIPE.jpg, and overlays.jpg with the
+            first of them.
         seed: of the draw.
     """
-    uids = [uid for uid, row in run.pairs.items() if row["split"] == params.split and uid in run.known]
+    uids = [
+        uid for uid, row in run.pairs.items() if row["split"] == params.split and uid in run.known
+    ]
     chosen = draw(uids, params.scenes, seed=seed, stream=SCENES)
     if not chosen or not run.fits:
         return []
     images, masks = run.images(chosen), run.masks(chosen)
     small = {uid: fit(image, SHOWN) for uid, image in images.items()}
-    frozen = functools.cache(lambda: load_encoder(run.folders.prepared.encoder, device=params.device))
-    maps = {"truth": masks, **{name: labels_of(run, name, masks, frozen, protocol, params.device) for name in run.fits}}
+    frozen = functools.cache(
+        lambda: load_encoder(run.folders.prepared.encoder, device=params.device)
+    )
+    maps = {
+        "truth": masks,
+        **{name: labels_of(run, name, masks, frozen, protocol, params.device) for name in run.fits},
+    }
     colours = class_colours(run)
-    drawn = {name: {uid: fit(overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
-             for name, labels in maps.items()}  # fmt: skip
+    drawn = {
+        name: {uid: fit(overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
+        for name, labels in maps.items()
+    }
     views = []
     for number, uid in enumerate(chosen, start=1):
         write_picture(small[uid], folder / f"scene_{number}.jpg")
         for name, pictures in drawn.items():
             write_picture(pictures[uid], folder / f"scene_{number}_{name}.jpg")
-        views.append({"file": f"scene_{number}.jpg", "caption": run.pairs[uid]["caption"],
-                      "maps": [{"name": name, "file": f"scene_{number}_{name}.jpg",
-                                **labels_view(labels[uid], masks[uid], run.classes.names, colours)}
-                               for name, labels in maps.items()]})  # fmt: skip
+        views.append(
+            {
+                "file": f"scene_{number}.jpg",
+                "caption": run.pairs[uid]["caption"],
+                "maps": [
+                    {
+                        "name": name,
+                        "file": f"scene_{number}_{name}.jpg",
+                        **labels_view(labels[uid], masks[uid], run.classes.names, colours),
+                    }
+                    for name, labels in maps.items()
+                ],
+            }
+        )
     shown = ["truth", *(name for name in run.fits if not is_control(run.recipes[name]))]
-    rows = [[small[uid], *(captioned(drawn[name][uid], maps[name][uid], masks[uid], run.classes.names, colours)
-                            for name in shown)] for uid in chosen[:SHEET_ROWS]]  # fmt: skip
+    rows = [
+        [
+            small[uid],
+            *(
+                captioned(drawn[name][uid], maps[name][uid], masks[uid], run.classes.names, colours)
+                for name in shown
+            ),
+        ]
+        for uid in chosen[:SHEET_ROWS]
+    ]
     write_picture(sheet(["picture", *shown], rows), folder / "overlays.jpg")
     return views
 
@@ -63,12 +103,20 @@ def compare(run: Artifacts, params: ReportParams, protocol: Protocol, folder: Pa
 def class_colours(run: Artifacts) -> np.ndarray:
     """[C, 3]: the classes that are in most pictures have the colours that are farthest apart."""
     count = Counter(itertools.chain.from_iterable(run.known.values()))
-    rank = {name: i for i, name in enumerate(sorted(run.classes.names, key=lambda name: -count[name]))}
+    rank = {
+        name: i for i, name in enumerate(sorted(run.classes.names, key=lambda name: -count[name]))
+    }
     return palette(len(rank))[[rank[name] for name in run.classes.names]]
 
 
-def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen: Callable[[], Encoder],
-              protocol: Protocol, device: str) -> dict[str, np.ndarray]:  # fmt: skip
+def labels_of(
+    run: Artifacts,
+    name: str,
+    masks: Mapping[str, np.ndarray],
+    frozen: Callable[[], Encoder],
+    protocol: Protocol,
+    device: str,
+) -> dict[str, np.ndarray]:
     """uid -> labels [H, W] by the recipe's best seed, of the size of the true masks.
 
     Args:
@@ -83,16 +131,25 @@ def labels_of(run: Artifacts, name: str, masks: Mapping[str, np.ndarray], frozen
     loaded = ready(run.folders.models / name, frozen, run.classes.names, asked, regions=False)
     number = {uid: row for row, uid in enumerate(run.rows)}
     inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine, masks=loaded.masks)
-    return {uid: loaded.predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
-            for uid, mask in masks.items()}  # fmt: skip
+    return {
+        uid: loaded.predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
+        for uid, mask in masks.items()
+    }
 
 
-def labels_view(labels: np.ndarray, true: np.ndarray, names: Sequence[str], colours: np.ndarray) -> View:
-    """The legend of a label map, which of it is not in the picture, and the share of right pixels."""
+def labels_view(
+    labels: np.ndarray, true: np.ndarray, names: Sequence[str], colours: np.ndarray
+) -> View:
+    """The legend of a label map, which of it is not in the picture, and the share of right
+    pixels."""
     there, known = set(np.unique(true).tolist()), true != IGNORED
-    return {"legend": [{"text": names[c], "colour": hexes(colours[[c]])[0], "right": c in there}
-                       for c in largest(labels, len(names))],
-            "accuracy": 100.0 * float((labels == true)[known].mean()) if known.any() else 0.0}  # fmt: skip
+    return {
+        "legend": [
+            {"text": names[c], "colour": hexes(colours[[c]])[0], "right": c in there}
+            for c in largest(labels, len(names))
+        ],
+        "accuracy": 100.0 * float((labels == true)[known].mean()) if known.any() else 0.0,
+    }
 
 
 def largest(labels: np.ndarray, count: int) -> list[int]:
@@ -101,9 +158,21 @@ def largest(labels: np.ndarray, count: int) -> list[int]:
     return [int(c) for c in np.argsort(-share, kind="stable") if share[c] >= LEGEND_SHARE]
 
 
-def captioned(picture: np.ndarray, labels: np.ndarray, true: np.ndarray, names: Sequence[str],
-              colours: np.ndarray) -> np.ndarray:  # fmt: skip
-    """A picture with the legend of its labels below; those that are not in the picture are struck out."""
+def captioned(
+    picture: np.ndarray,
+    labels: np.ndarray,
+    true: np.ndarray,
+    names: Sequence[str],
+    colours: np.ndarray,
+) -> np.ndarray:
+    """A picture with the legend of its labels below; those that are not in the picture are struck
+    out.
+    """
     order = largest(labels, len(names))
     struck = [not bool((true == c).any()) for c in order]
-    return np.concatenate([picture, legend([names[c] for c in order], colours[order], picture.shape[1], struck=struck)])
+    return np.concatenate(
+        [
+            picture,
+            legend([names[c] for c in order], colours[order], picture.shape[1], struck=struck),
+        ]
+    )

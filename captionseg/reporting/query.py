@@ -49,8 +49,10 @@ def with_pictures(hits: Sequence[Hit], prepared: Prepared) -> list[Found]:
     """The hits, each with its picture."""
     row_of, pictures = prepared.row_of(), prepared.pictures()
     rows = [row_of[hit.segment["uid"]] for hit in hits]
-    return [Found(hit, pictures[row], f"{pictures.path(row)}:{pictures.keys[row]}.jpg")
-            for hit, row in zip(hits, rows, strict=True)]  # fmt: skip
+    return [
+        Found(hit, pictures[row], f"{pictures.path(row)}:{pictures.keys[row]}.jpg")
+        for hit, row in zip(hits, rows, strict=True)
+    ]
 
 
 def table(found: Sequence[Found]) -> Iterator[str]:
@@ -58,35 +60,57 @@ def table(found: Sequence[Found]) -> Iterator[str]:
     rows = [("rank", "score", "picture", "uid", "x,y,w,h", "texts")]
     for one in found:
         box = ",".join(f"{value:.0f}" for value in one.hit.segment["bbox"])
-        rows.append((str(one.hit.rank), f"{one.hit.score:.3f}", one.place, one.hit.segment["uid"], box,
-                     " | ".join(one.texts)))  # fmt: skip
+        rows.append(
+            (
+                str(one.hit.rank),
+                f"{one.hit.score:.3f}",
+                one.place,
+                one.hit.segment["uid"],
+                box,
+                " | ".join(one.texts),
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = [cell.rjust(w) if n < 2 else cell.ljust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.rjust(w) if n < 2 else cell.ljust(w)
+            for n, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
         yield "  ".join(cells).rstrip()
 
 
 def contact_sheet(title: str, found: Sequence[Found]) -> np.ndarray:
-    """uint8 [H, W, 3]: a tile for each hit, best first, row by row; a page somewhat wider than high."""
+    """uint8 [H, W, 3]: a tile for each hit, best first, row by row; a page somewhat wider than
+    high.
+    """
     tiles = [tile(one) for one in found]
     height, width = tiles[0].shape[0] + GAP, tiles[0].shape[1] + 2 * GAP
     columns = min(len(tiles), max(1, round((1.4 * len(tiles) * height / width) ** 0.5)))
     rows, top = -(-len(tiles) // columns), 2 * LINE
     page = Image.new("RGB", (columns * width, top + rows * height), PAPER)
     face = font(17)
-    ImageDraw.Draw(page).text((GAP, top / 2), shortened(title, face, page.width - 2 * GAP), INK, face, anchor="lm")
+    ImageDraw.Draw(page).text(
+        (GAP, top / 2), shortened(title, face, page.width - 2 * GAP), INK, face, anchor="lm"
+    )
     for number, one in enumerate(tiles):
-        page.paste(Image.fromarray(one), (GAP + number % columns * width, top + number // columns * height))
+        page.paste(
+            Image.fromarray(one), (GAP + number % columns * width, top + number // columns * height)
+        )
     return np.asarray(page)
 
 
 def tile(one: Found) -> np.ndarray:
-    """The picture, pale outside of the segment, and beside it the part around the segment; below, what it is."""
+    """The picture, pale outside of the segment, and beside it the part around the segment; below,
+    what it is.
+    """
     mask = one.mask
     x, y, w, h = around(one.hit.segment["bbox"], one.image.shape[1], one.image.shape[0])
     part = np.s_[y : y + h, x : x + w]
     page = Image.new("RGB", (2 * SIDE + GAP // 2, SIDE + 2 * LINE), PAPER)
-    for place, image, inside, pale in ((0, one.image, mask, 0.6), (1, one.image[part], mask[part], 0.0)):
+    for place, image, inside, pale in (
+        (0, one.image, mask, 0.6),
+        (1, one.image[part], mask[part], 0.0),
+    ):
         drawn = Image.fromarray(outlined(image, inside, pale))
         left = place * (SIDE + GAP // 2)
         page.paste(drawn, (left + (SIDE - drawn.width) // 2, (SIDE - drawn.height) // 2))
@@ -94,13 +118,22 @@ def tile(one: Found) -> np.ndarray:
     head, texts = f"{one.hit.rank}   {one.hit.score:.3f}   ", one.texts or [""]
     draw.text((0, SIDE + LINE / 2 + 1), head, FAINT, face, anchor="lm")
     at = face.getlength(head)
-    draw.text((at, SIDE + LINE / 2 + 1), shortened(texts[0], face, page.width - at), INK, face, anchor="lm")
-    draw.text((0, SIDE + 1.4 * LINE), shortened(one.place, small, page.width), FAINT, small, anchor="lm")
+    draw.text(
+        (at, SIDE + LINE / 2 + 1),
+        shortened(texts[0], face, page.width - at),
+        INK,
+        face,
+        anchor="lm",
+    )
+    draw.text(
+        (0, SIDE + 1.4 * LINE), shortened(one.place, small, page.width), FAINT, small, anchor="lm"
+    )
     return np.asarray(page)
 
 
 def outlined(image: np.ndarray, inside: np.ndarray, pale: float) -> np.ndarray:
-    """uint8: a picture as large as a tile allows, a segment in it with an outline that is seen on any colour.
+    """uint8: a picture as large as a tile allows, a segment in it with an outline that is seen on
+    any colour.
 
     No tint: a red segment has to look red.
 
@@ -120,7 +153,9 @@ def outlined(image: np.ndarray, inside: np.ndarray, pale: float) -> np.ndarray:
 
 
 def around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
-    """x, y, width and height of the square around a box with some margin, inside a picture of this size."""
+    """x, y, width and height of the square around a box with some margin, inside a picture of this
+    size.
+    """
     x, y, w, h = box
     side = max(SMALLEST, round((1 + 2 * MARGIN) * max(w, h)))
     sides = min(side, width), min(side, height)

@@ -26,8 +26,17 @@ class Outputs:
     page: Path
 
 
-def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Mapping[str, Recipe],
-           gate: Mapping[str, str], scored: EvaluateParams, seed: int, source: str = "") -> dict[str, Any]:  # fmt: skip
+def report(
+    folders: Folders,
+    out: Outputs,
+    params: ReportParams,
+    *,
+    recipes: Mapping[str, Recipe],
+    gate: Mapping[str, str],
+    scored: EvaluateParams,
+    seed: int,
+    source: str = "",
+) -> dict[str, Any]:
     """Numbers, plots, pictures and the page. The same bytes for the same artifacts.
 
     Args:
@@ -44,24 +53,39 @@ def report(folders: Folders, out: Outputs, params: ReportParams, *, recipes: Map
         what metrics.json holds.
     """
     run = Artifacts(folders, recipes)
-    numbers, verdicts = metrics(run, gate, measured=params.measured, source=source, split=scored.split,
-                                bootstrap=scored.bootstrap, seed=seed)  # fmt: skip
+    numbers, verdicts = metrics(
+        run,
+        gate,
+        measured=params.measured,
+        source=source,
+        split=scored.split,
+        bootstrap=scored.bootstrap,
+        seed=seed,
+    )
     write_json(numbers, out.metrics)
     write_plots(run, out.plots)
     looks = styles(recipes)
-    shown = {"charts": charts(run, params, out.pictures, looks),
-             "data": pictures.data(run, params, out.pictures, seed=seed),
-             "examples": pictures.curated(run, params, out.pictures, seed=seed),
-             "segments": pictures.segmented(run, params, out.pictures, seed=seed),
-             "scenes": predictions.compare(run, params, scored.asked, out.pictures, seed=seed),
-             "heat": heat.compare(run, page.champion(run), params, scored.asked, out.pictures, seed=seed)}  # fmt: skip
-    context = page.context(run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed)
+    shown = {
+        "charts": charts(run, params, out.pictures, looks),
+        "data": pictures.data(run, params, out.pictures, seed=seed),
+        "examples": pictures.curated(run, params, out.pictures, seed=seed),
+        "segments": pictures.segmented(run, params, out.pictures, seed=seed),
+        "scenes": predictions.compare(run, params, scored.asked, out.pictures, seed=seed),
+        "heat": heat.compare(
+            run, page.champion(run), params, scored.asked, out.pictures, seed=seed
+        ),
+    }
+    context = page.context(
+        run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed
+    )
     with atomic_path(out.page) as part:
         part.write_text(page.render(context), encoding="utf-8")
     return numbers
 
 
-def charts(run: Artifacts, params: ReportParams, folder: Path, looks: Mapping[str, Style]) -> list[str]:
+def charts(
+    run: Artifacts, params: ReportParams, folder: Path, looks: Mapping[str, Style]
+) -> list[str]:
     """Draw what there are numbers for; the names of the charts."""
     drawn = []
     if run.curves:

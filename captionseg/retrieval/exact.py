@@ -1,4 +1,6 @@
-"""Exact search: one matrix product a chunk of queries. The reference that the others are tested against."""
+"""Exact search: one matrix product a chunk of queries. The reference that the others are tested
+against.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ class ExactIndex:
 
     exact = True
 
-    def __init__(self, vectors: np.ndarray, key: str | None = None, effort: Effort = ALL_EFFORT) -> None:
+    def __init__(
+        self, vectors: np.ndarray, key: str | None = None, effort: Effort = ALL_EFFORT
+    ) -> None:
         self.vectors = np.ascontiguousarray(vectors, np.float32)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

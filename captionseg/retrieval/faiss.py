@@ -1,4 +1,6 @@
-"""faiss: Flat for small corpora, HNSW for large ones, or any factory string; on the GPU where faiss has one."""
+"""faiss: Flat for small corpora, HNSW for large ones, or any factory string; on the GPU where faiss
+has one.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from captionseg.storage import atomic_path
 
 FLAT_LIMIT = 100_000
 WIDE, LISTS, ROWS = 2, 4, 16
-"""Where nobody says more, a graph keeps WIDE times as many candidates as are asked for (faiss's own 16
-leave out a third of 256 neighbours), and 1 / LISTS of the lists are looked into, or as many as hold
-ROWS times as many rows."""
+"""Where nobody says more, a graph keeps WIDE times as many candidates as are asked for (faiss's own
+16 leave out a third of 256 neighbours), and 1 / LISTS of the lists are looked into, or as many as
+hold ROWS times as many rows."""
 
 
 class FaissIndex:
@@ -28,7 +30,9 @@ class FaissIndex:
         effort: of a search where it is not exact.
     """
 
-    def __init__(self, vectors: np.ndarray, key: str | None = None, effort: Effort = ALL_EFFORT) -> None:
+    def __init__(
+        self, vectors: np.ndarray, key: str | None = None, effort: Effort = ALL_EFFORT
+    ) -> None:
         import faiss
 
         vectors = np.ascontiguousarray(vectors, np.float32)
@@ -40,7 +44,9 @@ class FaissIndex:
             self.index.add(vectors)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise UserError(f"index.faiss_key: faiss cannot build {key!r} over {len(vectors)} rows: {reason}") from None
+            raise UserError(
+                f"index.faiss_key: faiss cannot build {key!r} over {len(vectors)} rows: {reason}"
+            ) from None
         self.effort = effort
         self._gpu = on_gpus(self.index)
 
@@ -58,7 +64,9 @@ class FaissIndex:
             found.index = faiss.read_index(str(path))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise UserError(f"{path}: faiss cannot read it; delete it, it is made again: {reason}") from None
+            raise UserError(
+                f"{path}: faiss cannot read it; delete it, it is made again: {reason}"
+            ) from None
         found.effort = ALL_EFFORT
         found._gpu = on_gpus(found.index)
         return found
@@ -82,7 +90,9 @@ class FaissIndex:
         return np.where(rows < 0, -np.inf, score), rows
 
     def widen(self, k: int) -> None:
-        """Search so thoroughly that k rows can be found; what an index has no such setting for is left as it is."""
+        """Search so thoroughly that k rows can be found; what an index has no such setting for is
+        left as it is.
+        """
         import faiss
 
         wanted = {"efSearch": self.effort.ef_search or max(64, WIDE * k)}

@@ -19,7 +19,8 @@ TIE = 1e-5  # of cosines: as near as the last neighbour, but for rounding
 
 @dataclass(frozen=True)
 class Effort:
-    """How thorough an index that is not exact searches; 0 takes it from how many rows are asked for.
+    """How thorough an index that is not exact searches; 0 takes it from how many rows are asked
+    for.
 
     Attributes:
         ef_search: candidates that a graph (HNSW) keeps.
@@ -42,16 +43,25 @@ class Index(Protocol):
         ...
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Similarities [Q, k] float32 and rows [Q, k] int64, best first; row -1 where there are fewer than k."""
+        """Similarities [Q, k] float32 and rows [Q, k] int64, best first; row -1 where there are
+        fewer than k.
+        """
         ...
 
 
-def neighbours(index: Index, rows: np.ndarray, descriptor: np.ndarray, k: int, *,
-               chunk: int = 256, picture: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def neighbours(
+    index: Index,
+    rows: np.ndarray,
+    descriptor: np.ndarray,
+    k: int,
+    *,
+    chunk: int = 256,
+    picture: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar indexed images of every image, itself excluded.
 
-    A product's last digits depend on the threads that share it, so a chunk has one thread and the cores
-    have a chunk each: the same bytes on any number of cores.
+    A product's last digits depend on the threads that share it, so a chunk has one thread and the
+    cores have a chunk each: the same bytes on any number of cores.
 
     Args:
         index: built over `descriptor[rows]`.
@@ -63,7 +73,8 @@ def neighbours(index: Index, rows: np.ndarray, descriptor: np.ndarray, k: int, *
             itself. None: each shows another.
 
     Returns:
-        neighbours [N, k] int32 rows of the corpus and similarities [N, k] float32, padded with -1 and -inf.
+        neighbours [N, k] int32 rows of the corpus and similarities [N, k] float32, padded with -1
+        and -inf.
     """
     if picture is None:
         picture = np.arange(len(descriptor))
@@ -72,7 +83,9 @@ def neighbours(index: Index, rows: np.ndarray, descriptor: np.ndarray, k: int, *
     near = np.full((len(descriptor), k), -1, np.int32)
     similarity = np.full((len(descriptor), k), -np.inf, np.float32)
     starts = range(0, len(descriptor), chunk)
-    for start, (score, found) in zip(starts, searched(index, descriptor, wanted, starts), strict=True):
+    for start, (score, found) in zip(
+        starts, searched(index, descriptor, wanted, starts), strict=True
+    ):
         found = np.where(found < 0, -1, rows[found]).astype(np.int32)
         # Put the query's own rows last, keep the order of the rest.
         own = (picture[found] == picture[start : start + len(found), None]) & (found >= 0)
@@ -83,12 +96,15 @@ def neighbours(index: Index, rows: np.ndarray, descriptor: np.ndarray, k: int, *
     return near, similarity
 
 
-def searched(index: Index, queries: np.ndarray, k: int,
-             starts: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+def searched(
+    index: Index, queries: np.ndarray, k: int, starts: range
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What `index.search` answers to the queries from each start on, in their order."""
 
     def search(start: int) -> tuple[np.ndarray, np.ndarray]:
-        return index.search(np.ascontiguousarray(queries[start : start + starts.step], np.float32), k)
+        return index.search(
+            np.ascontiguousarray(queries[start : start + starts.step], np.float32), k
+        )
 
     threads = 1 if getattr(index, "on_gpu", False) else cores()  # a GPU takes one call at a time
     with (
@@ -103,7 +119,8 @@ def searched(index: Index, queries: np.ndarray, k: int,
 
 
 def recall(index: Index, vectors: np.ndarray, queries: np.ndarray, k: int) -> float:
-    """The share of the k nearest rows that an index finds, beside a matrix product with all of them.
+    """The share of the k nearest rows that an index finds, beside a matrix product with all of
+    them.
 
     Args:
         index: built over `vectors`.
@@ -115,7 +132,9 @@ def recall(index: Index, vectors: np.ndarray, queries: np.ndarray, k: int) -> fl
     if not k or not len(some):
         return 1.0
     found, hits = index.search(some, k)[1], 0
-    for query, rows in zip(np.asarray(some, np.float32), found, strict=True):  # one row of products at a time
+    for query, rows in zip(
+        np.asarray(some, np.float32), found, strict=True
+    ):  # one row of products at a time
         score = vectors @ query
         last = np.partition(score, len(score) - k)[len(score) - k]
         hits += int((score[rows[rows >= 0]] >= last - TIE).sum())

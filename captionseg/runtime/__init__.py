@@ -1,4 +1,6 @@
-"""Where a computation runs: devices and precision (device.py), ranks, processes and machines. Torch-free by itself."""
+"""Where a computation runs: devices and precision (device.py), ranks, processes and machines.
+Torch-free by itself.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +14,22 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class RuntimeParams:
-    """Section `runtime` of params.yaml. Only `precision` decides what comes out; the rest decides where and how fast.
+    """Section `runtime` of params.yaml. Only `precision` decides what comes out; the rest decides
+    where and how fast.
 
     Attributes:
-        devices: processes (a GPU each, where there are any) of one machine that train one model together.
+        devices: processes (a GPU each, where there are any) of one machine that train one model
+            together.
         nodes: machines that do; each is started by torchrun or a cluster.
-        strategy: auto is ddp where there is more than one process; fsdp shards parameters, gradients and the
-            optimiser's state over them.
+        strategy: auto is ddp where there is more than one process; fsdp shards parameters,
+            gradients and the optimiser's state over them.
         precision: of training, where `pretrain` or a recipe names none.
         compile: torch.compile of the model's forward pass in training.
-        checkpoint_steps: steps of training between checkpoints, beside one at the end of each epoch; 0 is none.
+        checkpoint_steps: steps of training between checkpoints, beside one at the end of each
+            epoch; 0 is none.
         fan_out: what spreads shards: processes of this machine, or ray.
-        workers: processes that shards are spread over; 0 takes one a core, or what a stage says, and one a GPU where it
-            computes there; 1 stays in the stage's own.
+        workers: processes that shards are spread over; 0 takes one a core, or what a stage says,
+            and one a GPU where it computes there; 1 stays in the stage's own.
         ray: address of a Ray cluster; empty starts one on this machine.
         gpu_share: share of a GPU that each worker takes where a stage computes on one.
     """

@@ -1,4 +1,6 @@
-"""What a computation runs on. Models, losses and metrics never ask; whoever calls them prepares tensors with this."""
+"""What a computation runs on. Models, losses and metrics never ask; whoever calls them prepares
+tensors with this.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Runtime:
         return torch.autocast(self.device.split(":")[0], dtype=_DTYPES[self.precision])
 
     def prepare(self, module: torch.nn.Module) -> torch.nn.Module:
-        """The module on the device, in evaluation mode, convolutions in the layout that is fast everywhere."""
+        """The module on the device, in evaluation mode, convolutions in the layout that is fast
+        everywhere.
+        """
         return module.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def synchronize(self) -> None:
@@ -48,7 +52,8 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
         precision: `auto` takes bf16 where the device has instructions for it, else fp32.
 
     Raises:
-        UserError: if a GPU is asked for by name and there is none, or there is no such kind of device.
+        UserError: if a GPU is asked for by name and there is none, or there is no such kind of
+            device.
     """
     available = torch.cuda.is_available()
     try:
@@ -56,17 +61,26 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
     except RuntimeError:
         kind = None
     if kind is None or kind.type not in ("cpu", "cuda"):
-        raise UserError(f"device {device!r}: no such device (valid: auto, cpu, cuda, cuda:N)") from None
+        raise UserError(
+            f"device {device!r}: no such device (valid: auto, cpu, cuda, cuda:N)"
+        ) from None
     if device.startswith("cuda") and not available:
         raise UserError(f"device {device!r}: no CUDA GPU is visible; use device auto or cpu")
-    if kind.type == "cuda" and kind.index is not None and 0 < torch.cuda.device_count() <= kind.index:
+    if (
+        kind.type == "cuda"
+        and kind.index is not None
+        and 0 < torch.cuda.device_count() <= kind.index
+    ):
         raise UserError(f"device {device!r}: the last GPU is cuda:{torch.cuda.device_count() - 1}")
     chosen = ("cuda" if available else "cpu") if device == "auto" else device
-    return Runtime(chosen, ("bf16" if has_bf16(chosen) else "fp32") if precision == "auto" else precision)
+    return Runtime(
+        chosen, ("bf16" if has_bf16(chosen) else "fp32") if precision == "auto" else precision
+    )
 
 
 def full_precision(tensor: torch.Tensor) -> contextlib.AbstractContextManager[object]:
-    """Within the block matrix products of float32 tensors, on the device of `tensor`, are float32 under autocast too.
+    """Within the block matrix products of float32 tensors, on the device of `tensor`, are float32
+    under autocast too.
 
     For logits that are scaled up or noised before a softmax: half precision rounds what decides.
     """

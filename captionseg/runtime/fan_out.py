@@ -1,7 +1,9 @@
-"""One function over many jobs: in this process, in several of this machine, or in those of a Ray cluster.
+"""One function over many jobs: in this process, in several of this machine, or in those of a Ray
+cluster.
 
-A job is a shard that a worker reads and writes by itself, so little travels: the function, once to every worker, and
-what it returns. Workers on several machines see the same files under the same paths.
+A job is a shard that a worker reads and writes by itself, so little travels: the function, once to
+every worker, and what it returns. Workers on several machines see the same files under the same
+paths.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class Workers(Protocol):
 
 
 class Once(Generic[T]):
-    """What each process makes for itself, when it first asks: an encoder on its own device. It is never sent along.
+    """What each process makes for itself, when it first asks: an encoder on its own device. It is
+    never sent along.
 
     Args:
         make: sent in its place; importable.
@@ -74,20 +77,30 @@ class Once(Generic[T]):
         return {"make": self.make, "made": None}
 
 
-def spread(work: Callable[[J], R], jobs: Sequence[J], runtime: RuntimeParams, *, device: str = "cpu", threads: int = 1,
-           called: Callable[[J], str] = str) -> Iterator[R]:  # fmt: skip
+def spread(
+    work: Callable[[J], R],
+    jobs: Sequence[J],
+    runtime: RuntimeParams,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    called: Callable[[J], str] = str,
+) -> Iterator[R]:
     """work(job) of every job, in the order of the jobs.
 
-    With one worker or one job it stays in this process. The first failure stops the others. Where a worker dies, its
-    job alone is done again, at most ATTEMPTS times.
+    With one worker or one job it stays in this process. The first failure stops the others. Where a
+    worker dies, its job alone is done again, at most ATTEMPTS times.
 
     Args:
-        work: importable, with what it holds (a function of a module, or a partial of one); its results are small.
+        work: importable, with what it holds (a function of a module, or a partial of one); its
+            results are small.
         jobs: small.
         runtime: what to spread over.
-        device: that `work` computes on, as configured. auto and cuda: a worker has a GPU, or a share of one, to itself,
-            where there is any. cuda:N is one GPU of this machine, so the work stays here.
-        threads: of each worker's numerical libraries; by default there are so many workers that all have a core.
+        device: that `work` computes on, as configured. auto and cuda: a worker has a GPU, or a
+            share of one, to itself, where there is any. cuda:N is one GPU of this machine, so the
+            work stays here.
+        threads: of each worker's numerical libraries; by default there are so many workers that all
+            have a core.
         called: a job in words, for errors.
 
     Raises:
@@ -102,11 +115,15 @@ def is_here(runtime: RuntimeParams, jobs: int, *, device: str = "cpu", threads: 
     """Will `spread` stay in this process?"""
     if not jobs or device.startswith("cuda:"):
         return True
-    return runtime.fan_out == "processes" and len(places(runtime, jobs, device=device, threads=threads)) == 1
+    return (
+        runtime.fan_out == "processes"
+        and len(places(runtime, jobs, device=device, threads=threads)) == 1
+    )
 
 
 def places(runtime: RuntimeParams, jobs: int, *, device: str, threads: int) -> list[str | None]:
-    """A place for each of this machine's workers: the name of its GPU, None for whatever there is."""
+    """A place for each of this machine's workers: the name of its GPU, None for whatever there
+    is."""
     found: list[str | None]
     if device in ("auto", "cuda") and (gpus := visible_gpus()):
         found = [*gpus] * int(1 / runtime.gpu_share + 1e-6)
@@ -116,7 +133,9 @@ def places(runtime: RuntimeParams, jobs: int, *, device: str, threads: int) -> l
 
 
 def visible_gpus() -> list[str]:
-    """Names for CUDA_VISIBLE_DEVICES of the GPUs that this process may use; none of them is touched."""
+    """Names for CUDA_VISIBLE_DEVICES of the GPUs that this process may use; none of them is
+    touched.
+    """
     import torch
 
     count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -136,7 +155,9 @@ def threads_here() -> int:
 
 
 def hold_to(threads: int) -> None:
-    """So many threads for the numerical libraries of this process, those that are not loaded yet too."""
+    """So many threads for the numerical libraries of this process, those that are not loaded yet
+    too.
+    """
     from threadpoolctl import threadpool_limits
 
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -156,12 +177,19 @@ def attempt(work: Callable[[J], R], number: int, job: J) -> Answer:
 
 def died(job: str, how: str) -> UserError:
     """The error of a job that no worker outlives."""
-    return UserError(f"{job}: its worker died {ATTEMPTS} times ({how}); if memory ran out, lower runtime.workers or "
-                     "make shards smaller, then run it again: finished shards are kept")
+    return UserError(
+        f"{job}: its worker died {ATTEMPTS} times ({how}); if memory ran out, lower "
+        "runtime.workers or make shards smaller, then run it again: finished shards are kept"
+    )
 
 
-def _answered(work: Callable[[J], R], jobs: Sequence[J], runtime: RuntimeParams, where: tuple[str, int],
-              called: Callable[[J], str]) -> Iterator[R]:  # fmt: skip
+def _answered(
+    work: Callable[[J], R],
+    jobs: Sequence[J],
+    runtime: RuntimeParams,
+    where: tuple[str, int],
+    called: Callable[[J], str],
+) -> Iterator[R]:
     """`spread` by workers; results that are early wait for their turn."""
     workers = _workers(work, jobs, runtime, where, called)
     early: dict[int, R] = {}
@@ -182,8 +210,13 @@ def _answered(work: Callable[[J], R], jobs: Sequence[J], runtime: RuntimeParams,
         workers.close()
 
 
-def _workers(work: Callable[[J], R], jobs: Sequence[J], runtime: RuntimeParams, where: tuple[str, int],
-             called: Callable[[J], str]) -> Workers:  # fmt: skip
+def _workers(
+    work: Callable[[J], R],
+    jobs: Sequence[J],
+    runtime: RuntimeParams,
+    where: tuple[str, int],
+    called: Callable[[J], str],
+) -> Workers:
     device, threads = where
     if runtime.fan_out == "ray":
         from captionseg.runtime.ray_tasks import RayTasks
@@ -191,4 +224,9 @@ def _workers(work: Callable[[J], R], jobs: Sequence[J], runtime: RuntimeParams, 
         return RayTasks(work, runtime, gpu=device != "cpu", threads=threads, called=called)
     from captionseg.runtime.processes import Processes
 
-    return Processes(work, places(runtime, len(jobs), device=device, threads=threads), threads=threads, called=called)
+    return Processes(
+        work,
+        places(runtime, len(jobs), device=device, threads=threads),
+        threads=threads,
+        called=called,
+    )

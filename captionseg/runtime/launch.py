@@ -1,8 +1,9 @@
-"""Which of the processes that train one model together this is, and how the others are started. Imports no torch.
+"""Which of the processes that train one model together this is, and how the others are started.
+Imports no torch.
 
-What the environment says is torchrun's: RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT. Without RANK this
-process is the first of its machine, number NODE_RANK or 0, and starts those beside it by the command that itself was
-started by.
+What the environment says is torchrun's: RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT.
+Without RANK this process is the first of its machine, number NODE_RANK or 0, and starts those
+beside it by the command that itself was started by.
 """
 
 from __future__ import annotations
@@ -54,26 +55,37 @@ def place(params: RuntimeParams, environ: Mapping[str, str] = os.environ) -> Pla
         UserError: where it does not fit `runtime.devices` and `runtime.nodes`.
     """
     world = params.devices * params.nodes
-    given = {name: _number(environ, name) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")}
+    given = {
+        name: _number(environ, name) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")
+    }
     if given["WORLD_SIZE"] not in (None, world):
-        raise UserError(f"WORLD_SIZE is {given['WORLD_SIZE']}, and runtime.devices x runtime.nodes {world}: make them "
-                        "equal, or unset WORLD_SIZE")
+        raise UserError(
+            f"WORLD_SIZE is {given['WORLD_SIZE']}, and runtime.devices x runtime.nodes {world}: "
+            "make them equal, or unset WORLD_SIZE"
+        )
     if world == 1:
         return Place()
     if given["RANK"] is not None:
         rank, local = given["RANK"], given["LOCAL_RANK"]
-        return _inside(Place(rank, rank % params.devices if local is None else local, world), params)
-    if params.nodes > 1 and not (environ.get("MASTER_ADDR") and environ.get("MASTER_PORT")
-                                 and given["NODE_RANK"] is not None):
-        raise UserError(f"runtime.nodes is {params.nodes}: set MASTER_ADDR, MASTER_PORT and NODE_RANK (0 on the first) "
-                        "on every machine; see docs/operations.md")
+        return _inside(
+            Place(rank, rank % params.devices if local is None else local, world), params
+        )
+    if params.nodes > 1 and not (
+        environ.get("MASTER_ADDR") and environ.get("MASTER_PORT") and given["NODE_RANK"] is not None
+    ):
+        raise UserError(
+            f"runtime.nodes is {params.nodes}: set MASTER_ADDR, MASTER_PORT and NODE_RANK (0 on "
+            "the first) on every machine; see docs/operations.md"
+        )
     return _inside(Place((given["NODE_RANK"] or 0) * params.devices, 0, world), params)
 
 
 def _inside(found: Place, params: RuntimeParams) -> Place:
     if not 0 <= found.rank < found.world or not 0 <= found.local < params.devices:
-        raise UserError(f"rank {found.rank}, {found.local} of its machine, is not one of {params.nodes} machines with "
-                        f"{params.devices} processes; look at RANK, LOCAL_RANK and NODE_RANK")
+        raise UserError(
+            f"rank {found.rank}, {found.local} of its machine, is not one of {params.nodes} "
+            f"machines with {params.devices} processes; look at RANK, LOCAL_RANK and NODE_RANK"
+        )
     return found
 
 
@@ -86,10 +98,12 @@ def _number(environ: Mapping[str, str], name: str) -> int | None:
 
 @contextlib.contextmanager
 def started(params: RuntimeParams) -> Iterator[Place]:
-    """This process among the others, which run for the length of the block; os.environ says what torchrun would.
+    """This process among the others, which run for the length of the block; os.environ says what
+    torchrun would.
 
-    The first process of a machine starts the others and ends them: after the block it waits for them, and when it
-    fails, is told to end or is killed, they go too. When one of them fails, this one does.
+    The first process of a machine starts the others and ends them: after the block it waits for
+    them, and when it fails, is told to end or is killed, they go too. When one of them fails, this
+    one does.
 
     Raises:
         UserError: when another process of this machine failed.
@@ -97,14 +111,24 @@ def started(params: RuntimeParams) -> Iterator[Place]:
     here = place(params)
     before = dict(os.environ)
     own = "RANK" in before  # somebody else starts processes, and looks after them
-    address = {} if own or params.nodes > 1 else {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    os.environ.update(address, WORLD_SIZE=str(here.world), GROUP_RANK=str(here.rank // params.devices),
-                      **{"RANK": str(here.rank), "LOCAL_RANK": str(here.local)})
+    address = (
+        {}
+        if own or params.nodes > 1
+        else {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    )
+    os.environ.update(
+        address,
+        WORLD_SIZE=str(here.world),
+        GROUP_RANK=str(here.rank // params.devices),
+        **{"RANK": str(here.rank), "LOCAL_RANK": str(here.local)},
+    )
     if params.nodes == 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     if parent := os.environ.pop(PARENT, ""):
         follow_parent(int(parent))
-    others = {} if own else {here.rank + n: _start(here.rank + n, n) for n in range(1, params.devices)}
+    others = (
+        {} if own else {here.rank + n: _start(here.rank + n, n) for n in range(1, params.devices)}
+    )
     watch = _Watch(others)
     watch.start()
     try:
@@ -124,7 +148,9 @@ def started(params: RuntimeParams) -> Iterator[Place]:
 
 def _start(rank: int, local: int) -> subprocess.Popen[bytes]:
     environ = os.environ | {"RANK": str(rank), "LOCAL_RANK": str(local), PARENT: str(os.getpid())}
-    return subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=environ, stdin=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, *sys.orig_argv[1:]], env=environ, stdin=subprocess.DEVNULL
+    )
 
 
 def free_port() -> int:
@@ -146,7 +172,9 @@ class _Watch(threading.Thread):
         self.others, self.over = others, threading.Event()
 
     def run(self) -> None:
-        """End this process where another failed and it does not notice: it waits for it in a collective."""
+        """End this process where another failed and it does not notice: it waits for it in a
+        collective.
+        """
         while not self.over.wait(0.5):
             if (lost := self.lost()) and not self.over.wait(GRACE):
                 print(f"error: {lost}", file=sys.stderr, flush=True)  # noqa: T201
@@ -154,15 +182,22 @@ class _Watch(threading.Thread):
                 os._exit(1)
 
     def lost(self, seconds: float = 0.0) -> str:
-        """What to say of the first that has failed, or does within some seconds; nothing where none does."""
+        """What to say of the first that has failed, or does within some seconds; nothing where none
+        does.
+        """
         deadline = time.monotonic() + seconds
-        while not any(process.poll() for process in self.others.values()) and time.monotonic() < deadline:
+        while (
+            not any(process.poll() for process in self.others.values())
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
         for rank, process in self.others.items():
             if code := process.poll():
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-                return (f"the process of rank {rank} {how}, so all have ended; its own lines are above. Run it again: "
-                        "training goes on from the last checkpoint")
+                return (
+                    f"the process of rank {rank} {how}, so all have ended; its own lines are "
+                    "above. Run it again: training goes on from the last checkpoint"
+                )
         return ""
 
     def wait(self) -> None:
@@ -172,9 +207,13 @@ class _Watch(threading.Thread):
             try:
                 code = process.wait(max(0.0, deadline - time.monotonic()))
                 if code:
-                    log.warning("all is done, but the process of rank %d ended with code %d", rank, code)
+                    log.warning(
+                        "all is done, but the process of rank %d ended with code %d", rank, code
+                    )
             except subprocess.TimeoutExpired:
-                log.warning("all is done, but the process of rank %d does not end; it is told to", rank)
+                log.warning(
+                    "all is done, but the process of rank %d does not end; it is told to", rank
+                )
 
     def end(self) -> None:
         """None of them is left after this."""

@@ -2,7 +2,8 @@
 
 A signal to `dvc repro` alone (by a CI runner, by the kernel when memory ran out, by a time-out of
 subprocess.run) ends DVC and not what it runs. The kernel's own means, PR_SET_PDEATHSIG of Linux, is
-about the thread that started a process and goes no further than a shell in between, so a thread looks.
+about the thread that started a process and goes no further than a shell in between, so a thread
+looks.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import parent_process
 
-GRACE = 10.0  # seconds in which a stage that was told to end has to take its workers and temporary files away
+# seconds in which a stage that was told to end has to take its workers and temporary files away
+GRACE = 10.0
 EVERY = 0.2  # seconds between two looks
 REAPERS = ("systemd", "init", "launchd", "tini", "dumb-init", "docker-init", "catatonit")
 log = logging.getLogger(__name__)
 
 
 def follow_dvc(environ: Mapping[str, str] = os.environ) -> None:
-    """End this process, as SIGTERM does, when the DVC that runs it is gone, or the shell in between.
+    """End this process, as SIGTERM does, when the DVC that runs it is gone, or the shell in
+    between.
 
-    Without DVC nothing is done: what a user starts by hand may outlive the shell that it came from. So
-    may DVC itself; whose child that is does not matter.
+    Without DVC nothing is done: what a user starts by hand may outlive the shell that it came from.
+    So may DVC itself; whose child that is does not matter.
     """
-    if (stage := environ.get("DVC_STAGE")) and (shell := os.getppid()):  # 0: outside of our container
+    if (stage := environ.get("DVC_STAGE")) and (
+        shell := os.getppid()
+    ):  # 0: outside of our container
         dvc = _dvc(shell, stage)
         _watch(lambda: dvc is None or os.getppid() != shell or not _lives(dvc), _end_well)
 
@@ -52,14 +57,20 @@ def follow_maker(*_: object) -> None:
 
 
 def _dvc(pid: int, stage: str) -> tuple[int, float] | None:
-    """The process that has set DVC_STAGE, from the parent on upwards; None where that is gone already."""
+    """The process that has set DVC_STAGE, from the parent on upwards; None where that is gone
+    already.
+    """
     import psutil
 
     try:
         found = psutil.Process(pid)
         while _variable(found, "DVC_STAGE") == stage and (above := found.parent()) is not None:
             found = above
-        return None if is_reaper(found.pid, found.name(), found.cmdline()) else (found.pid, found.create_time())
+        return (
+            None
+            if is_reaper(found.pid, found.name(), found.cmdline())
+            else (found.pid, found.create_time())
+        )
     except psutil.AccessDenied:
         return pid, 0.0
     except psutil.NoSuchProcess:
@@ -88,7 +99,9 @@ def _lives(process: tuple[int, float]) -> bool:
     pid, created = process
     try:
         found = psutil.Process(pid)
-        return (not created or found.create_time() == created) and found.status() != psutil.STATUS_ZOMBIE
+        return (
+            not created or found.create_time() == created
+        ) and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
@@ -108,7 +121,10 @@ def _watch(gone: Callable[[], bool], end: Callable[[], None]) -> None:
 
 def _end_well() -> None:
     """What a signal would do; and where the main thread does not hear it, the end all the same."""
-    log.warning("what started this stage is gone, so the stage ends; the next run goes on from what is finished")
+    log.warning(
+        "what started this stage is gone, so the stage ends; the next run goes on from what is "
+        "finished"
+    )
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(128 + signal.SIGTERM)

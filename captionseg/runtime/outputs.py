@@ -1,4 +1,6 @@
-"""The outputs of a stage: one run at a time writes them, and they appear together when it has ended well."""
+"""The outputs of a stage: one run at a time writes them, and they appear together when it has ended
+well.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,18 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 def held(
     paths: Sequence[Path], *, root: Path, say: Callable[[str], None]
 ) -> Iterator[Callable[[], None]]:
-    """These outputs for this process alone, whatever params another run of their stage has; waits until they are.
+    """These outputs for this process alone, whatever params another run of their stage has; waits
+    until they are.
 
-    A lock is the kernel's (flock), of a file in .work/locks for each output: that of a process which died, in whatever
-    way, is free at once. The wait has no end of its own, for a stage may run for days; whoever waits says for whom.
+    A lock is the kernel's (flock), of a file in .work/locks for each output: that of a process
+    which died, in whatever way, is free at once. The wait has no end of its own, for a stage may
+    run for days; whoever waits says for whom.
 
     Args:
         paths: outputs, as the stage was told them.
         root: of the repository.
-        say: is told, once for each holder that is waited for, who that is; and if there are no locks here.
+        say: is told, once for each holder that is waited for, who that is; and if there are no
+            locks here.
 
     Yields:
         to be called before anything is moved into place: makes sure that the locks are still there.
@@ -65,8 +70,11 @@ def held(
 
 def lock_name(path: Path, root: Path) -> str:
     """Of an output, however it is spelt and wherever the checkout is moved to."""
-    # Not what the output itself may be a link to: that is replaced, and DVC links to a place of each content.
-    place = os.path.relpath(os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(root))
+    # Not what the output itself may be a link to: that is replaced, and DVC links to a place of
+    # each content.
+    place = os.path.relpath(
+        os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(root)
+    )
     return f"{Path(place).name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
 
 
@@ -94,7 +102,10 @@ def _one(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:
                 raise
-            say(f"{file.parent}: no locks on this file system, so see to it that no stage runs twice")
+            say(
+                f"{file.parent}: no locks on this file system, so see to it that no stage runs "
+                "twice"
+            )
             yield False
             return
     try:
@@ -126,7 +137,8 @@ def move(source: Path, target: Path) -> None:
 
 
 def move_all(outputs: Mapping[Path, Path]) -> None:
-    """Rename outputs into place, over what is there; from another disk, by way of copies beside their places.
+    """Rename outputs into place, over what is there; from another disk, by way of copies beside
+    their places.
 
     Whatever takes time or room comes before the first of them is in place: a run that is killed or
     finds no room leaves all of what was there, but for the moment that a few renames take.

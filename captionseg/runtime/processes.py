@@ -1,6 +1,7 @@
 """Workers that are processes of this machine.
 
-Not concurrent.futures' pool: when one of its processes is killed, it ends all others in the middle of what they do.
+Not concurrent.futures' pool: when one of its processes is killed, it ends all others in the middle
+of what they do.
 """
 
 from __future__ import annotations
@@ -46,9 +47,19 @@ class Processes:
         called: a job in words.
     """
 
-    def __init__(self, work: Callable[[Any], Any], places: Sequence[str | None], *, threads: int,
-                 called: Callable[[Any], str]) -> None:  # fmt: skip
-        self.work, self.threads, self.called = ForkingPickler.dumps(work), threads, called  # once, for all of them
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        places: Sequence[str | None],
+        *,
+        threads: int,
+        called: Callable[[Any], str],
+    ) -> None:
+        self.work, self.threads, self.called = (
+            ForkingPickler.dumps(work),
+            threads,
+            called,
+        )  # once, for all of them
         self.deaths: Counter[int] = Counter()
         self.workers = [self._start(gpu) for gpu in places]
 
@@ -129,7 +140,9 @@ def reason(code: int | None) -> str:
 
 def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
     """A worker's life: the work, then jobs, until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it goes to all; who sends the jobs decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # of a terminal it goes to all; who sends the jobs decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that temporary files go
     follow_maker()  # not only between jobs: an orphan would go on writing where the next run works
     if gpu is not None:
@@ -140,7 +153,11 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
         try:
             work = pipe.recv()
             hold_to(threads)  # of what came with it
-        except (ImportError, AttributeError, TypeError) as error:  # not importable here: told with the first job
+        except (
+            ImportError,
+            AttributeError,
+            TypeError,
+        ) as error:  # not importable here: told with the first job
             work = _Fails(error)
         while True:
             pipe.send(sendable(attempt(work, *pipe.recv())))  # type: ignore[arg-type]
@@ -163,5 +180,7 @@ def sendable(answer: Answer) -> Answer:
     try:
         ForkingPickler.loads(ForkingPickler.dumps(answer))  # type: ignore[attr-defined]  # pickle's own
     except Exception as error:  # whatever a foreign __reduce__ raises
-        return Answer(answer.number, False, RuntimeError(f"cannot be sent ({error}): {answer.value!r}"))
+        return Answer(
+            answer.number, False, RuntimeError(f"cannot be sent ({error}): {answer.value!r}")
+        )
     return answer

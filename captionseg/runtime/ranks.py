@@ -1,4 +1,6 @@
-"""The processes that train one model together, as torch knows them: one tensor of all ranks, one decision for all."""
+"""The processes that train one model together, as torch knows them: one tensor of all ranks, one
+decision for all.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,20 @@ from captionseg.runtime.device import detect
 from captionseg.runtime.launch import Lost, Place, place, started
 
 T = TypeVar("T")
-_GONE = ("closed by peer", "Connection reset", "Broken pipe", "NCCL", "Timed out waiting", "recv, got 0 bytes")
+_GONE = (
+    "closed by peer",
+    "Connection reset",
+    "Broken pipe",
+    "NCCL",
+    "Timed out waiting",
+    "recv, got 0 bytes",
+)
 
 
 class _Gather(torch.autograd.Function):
-    """torch.distributed.nn's all_gather writes gradients that are not contiguous in scrambled order (torch 2.14)."""
+    """torch.distributed.nn's all_gather writes gradients that are not contiguous in scrambled order
+    (torch 2.14).
+    """
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:  # type: ignore[override]
@@ -38,7 +49,8 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """[B, ..] of this rank -> [W*B, ..] of all ranks in their order; gradients of all ranks' losses are summed.
+    """[B, ..] of this rank -> [W*B, ..] of all ranks in their order; gradients of all ranks' losses
+    are summed.
 
     Every rank has to call it with the same shape, in the same order.
     """
@@ -47,10 +59,12 @@ def gather(tensor: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def joined(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
-    """This process among all ranks, which can talk to each other within the block; inside another such block, that one.
+    """This process among all ranks, which can talk to each other within the block; inside another
+    such block, that one.
 
     Args:
-        params: how many there are; those of this machine are started where nobody has, see captionseg.runtime.launch.
+        params: how many there are; those of this machine are started where nobody has, see
+            captionseg.runtime.launch.
         device: as in `detect`; each rank has the GPU of its number.
 
     Raises:
@@ -69,8 +83,10 @@ def joined(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
             share(None)  # nobody leaves while others still talk to it
         except RuntimeError as error:
             if any(sign in str(error) for sign in _GONE):
-                raise Lost(f"rank {here.rank} has lost another ({str(error).splitlines()[0]}); run it again: training "
-                           "goes on from the last checkpoint") from error
+                raise Lost(
+                    f"rank {here.rank} has lost another ({str(error).splitlines()[0]}); run it "
+                    "again: training goes on from the last checkpoint"
+                ) from error
             raise
         dist.destroy_process_group()
 
@@ -84,9 +100,14 @@ def check_devices(params: RuntimeParams, device: str) -> bool:
     if not detect(device).device.startswith("cuda"):
         return False
     if ":" in device:
-        raise UserError(f"device {device!r} is one GPU, and each rank has its own (runtime.devices); say auto or cuda")
+        raise UserError(
+            f"device {device!r} is one GPU, and each rank has its own (runtime.devices); say auto "
+            "or cuda"
+        )
     if torch.cuda.device_count() < params.devices:
-        raise UserError(f"runtime.devices is {params.devices}, and {torch.cuda.device_count()} GPUs are visible")
+        raise UserError(
+            f"runtime.devices is {params.devices}, and {torch.cuda.device_count()} GPUs are visible"
+        )
     return True
 
 
@@ -121,5 +142,7 @@ def here(params: RuntimeParams) -> Place:
     """
     found = place(params)
     if found.world > 1 and not dist.is_initialized():
-        raise RuntimeError(f"{found.world} processes have to be joined first: `with ranks.joined(runtime):`")
+        raise RuntimeError(
+            f"{found.world} processes have to be joined first: `with ranks.joined(runtime):`"
+        )
     return found

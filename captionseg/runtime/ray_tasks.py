@@ -1,7 +1,8 @@
-"""Workers that are processes of a Ray cluster: of this machine, or of several that share a file system.
+"""Workers that are processes of a Ray cluster: of this machine, or of several that share a file
+system.
 
-The only module that knows ray (an extra). Nothing is uploaded: workers run in the same folder and import captionseg
-from there or from where it is installed.
+The only module that knows ray (an extra). Nothing is uploaded: workers run in the same folder and
+import captionseg from there or from where it is installed.
 """
 
 from __future__ import annotations
@@ -35,14 +36,27 @@ class RayTasks:
         UserError: if ray is not installed or there is no cluster at the address.
     """
 
-    def __init__(self, work: Callable[[Any], Any], runtime: RuntimeParams, *, gpu: bool, threads: int,
-                 called: Callable[[Any], str]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        runtime: RuntimeParams,
+        *,
+        gpu: bool,
+        threads: int,
+        called: Callable[[Any], str],
+    ) -> None:
         self.ray, self.own = connect(runtime)
         self.limit, self.called = runtime.workers, called
         name = uuid.uuid4().hex
-        self.given = [self.ray.put(work)], name, os.getcwd(), threads  # in a list: a worker fetches it once, not a task
+        self.given = (
+            [self.ray.put(work)],
+            name,
+            os.getcwd(),
+            threads,
+        )  # in a list: a worker fetches it once, not a task
         share = runtime.gpu_share if gpu and self.ray.cluster_resources().get("GPU") else 0
-        # max_calls: of itself Ray ends a worker after each task with a GPU, and what it has loaded would be gone
+        # max_calls: of itself Ray ends a worker after each task with a GPU, and what it has loaded
+        # would be gone
         options = {"num_cpus": 1, "num_gpus": share, "max_retries": ATTEMPTS - 1, "max_calls": 0}
         self.task = self.ray.remote(**options)(_run)
         self.out: dict[Any, tuple[int, Any]] = {}
@@ -61,7 +75,9 @@ class RayTasks:
         number, job = self.out.pop(done[0])
         try:
             return Answer(*self.ray.get(done[0]))
-        except self.ray.exceptions.RayTaskError as error:  # before or after the work: it cannot be imported or sent
+        except (
+            self.ray.exceptions.RayTaskError
+        ) as error:  # before or after the work: it cannot be imported or sent
             return Answer(number, False, RuntimeError(f"{self.called(job)}: {error}"))
         except self.ray.exceptions.RayError as error:
             raise died(self.called(job), f"{type(error).__name__} of ray") from None
@@ -78,11 +94,15 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
     """ray, with a cluster; and is that to be left again? One that the caller is in is not."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))  # by default for ever
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it will be; unset, ray warns
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # as it will be; unset, ray warns
     try:
         import ray
     except ImportError:
-        raise UserError("runtime.fan_out: ray is not installed; pip install -e .[ray], or take processes") from None
+        raise UserError(
+            "runtime.fan_out: ray is not installed; pip install -e .[ray], or take processes"
+        ) from None
     if ray.is_initialized():
         return ray, False
     try:
@@ -90,15 +110,24 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
             ray.init(address=runtime.ray, logging_level=logging.WARNING)
         else:
             with loopback(ray):
-                ray.init(address="local", num_cpus=runtime.workers or None, include_dashboard=False,
-                         _node_ip_address=LOOPBACK, logging_level=logging.WARNING)
+                ray.init(
+                    address="local",
+                    num_cpus=runtime.workers or None,
+                    include_dashboard=False,
+                    _node_ip_address=LOOPBACK,
+                    logging_level=logging.WARNING,
+                )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"runtime.ray: no cluster at {runtime.ray or 'this machine'} ({one_line(error)}); start one by "
-                        "`ray start --head`, see docs/operations.md") from None
+        raise UserError(
+            f"runtime.ray: no cluster at {runtime.ray or 'this machine'} ({one_line(error)}); "
+            "start one by `ray start --head`, see docs/operations.md"
+        ) from None
     if not runtime.ray and (address := ray.util.get_node_ip_address()) != LOOPBACK:
         ray.shutdown()
-        raise UserError(f"runtime.fan_out: ray {ray.__version__} listens on {address}, not on this "
-                        "machine alone; take processes, or a cluster of your own by runtime.ray")
+        raise UserError(
+            f"runtime.fan_out: ray {ray.__version__} listens on {address}, not on this "
+            "machine alone; take processes, or a cluster of your own by runtime.ray"
+        )
     return ray, True
 
 
@@ -112,7 +141,10 @@ def loopback(ray: Any) -> Iterator[None]:
     """
     name, constants = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", ray._private.ray_constants
     before = os.environ.get(name), constants.ENABLE_RAY_CLUSTER
-    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False  # processes of the cluster inherit it
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = (
+        "0",
+        False,
+    )  # processes of the cluster inherit it
     try:
         yield
     finally:
@@ -131,8 +163,10 @@ def _run(given: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple
         try:
             os.chdir(folder)  # paths of stages are relative
         except OSError:
-            lost = UserError(f"{folder}: a machine of the Ray cluster ({os.uname().nodename}) has no such folder; all "
-                             "of them need the same files under the same paths")
+            lost = UserError(
+                f"{folder}: a machine of the Ray cluster ({os.uname().nodename}) has no such "
+                "folder; all of them need the same files under the same paths"
+            )
             return number, False, lost
         work: Any = ray.get(references[0])
         hold_to(threads)

@@ -1,4 +1,5 @@
-"""The tensors of a TorchScript archive (OpenAI's CLIP comes as such), without running anything of it.
+"""The tensors of a TorchScript archive (OpenAI's CLIP comes as such), without running anything of
+it.
 
 `torch.jit.load` compiles and runs what is in the archive, and `torch.load(weights_only=True)`
 refuses it. The archive is a ZIP: data.pkl describes a tree of modules, data/N are the numbers of
@@ -17,10 +18,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-DTYPES = {"FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
-          "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
-          "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8,
-          "BoolStorage": torch.bool}  # fmt: skip
+DTYPES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
 MOST = 100_000
 """Modules of an archive: one that contains itself has no end."""
 
@@ -50,7 +59,8 @@ def is_archive(path: Path) -> bool:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Every tensor of the archive's modules by its dotted name, as the state dict of the module has it.
+    """Every tensor of the archive's modules by its dotted name, as the state dict of the module has
+    it.
 
     Raises:
         UnpicklingError: for an archive that asks for anything else than modules and tensors.
@@ -125,10 +135,18 @@ class Reader:
 
 
 PLAIN: dict[str, Any] = {
-    "GLOBAL": lambda a: Name(*a.split(" ", 1)), "EMPTY_TUPLE": lambda _: (), "EMPTY_DICT": lambda _: {},
-    "EMPTY_LIST": lambda _: [], "NEWTRUE": lambda _: True, "NEWFALSE": lambda _: False, "NONE": lambda _: None,
-    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
-                    lambda a: a)}  # fmt: skip
+    "GLOBAL": lambda a: Name(*a.split(" ", 1)),
+    "EMPTY_TUPLE": lambda _: (),
+    "EMPTY_DICT": lambda _: {},
+    "EMPTY_LIST": lambda _: [],
+    "NEWTRUE": lambda _: True,
+    "NEWFALSE": lambda _: False,
+    "NONE": lambda _: None,
+    **dict.fromkeys(
+        ("BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+        lambda a: a,
+    ),
+}
 """Opcodes that put a value on the stack."""
 
 

@@ -22,7 +22,8 @@ PREFIXES = re.compile(r"^(module\.|backbone\.)+")
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a file by name: safetensors, a checkpoint of torch that holds tensors alone, or TorchScript.
+    """The tensors of a file by name: safetensors, a checkpoint of torch that holds tensors alone,
+    or TorchScript.
 
     Raises:
         UserError: if it is missing, holds anything that could run, or a tensor that is not finite.
@@ -64,7 +65,8 @@ def _load(path: Path) -> Any:
 
 
 def metadata(path: Path | str) -> dict[str, str]:
-    """What a safetensors file says of itself beside its tensors; nothing for files of other kinds."""
+    """What a safetensors file says of itself beside its tensors; nothing for files of other
+    kinds."""
     try:
         with Path(path).open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
@@ -75,7 +77,8 @@ def metadata(path: Path | str) -> dict[str, str]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
-    """Refuse weights of which a number is NaN or infinite: what they compute is the same class everywhere.
+    """Refuse weights of which a number is NaN or infinite: what they compute is the same class
+    everywhere.
 
     Args:
         tensors: name -> tensor; of integers nothing is asked.
@@ -87,8 +90,8 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.is_meta or not tensor.numel():
             continue
-        # The least and the largest number: twenty times as fast as `isfinite`, and NaN if one is. Of 8 bits torch has
-        # none; what no float32 can hold becomes infinite in the model.
+        # The least and the largest number: twenty times as fast as `isfinite`, and NaN if one is.
+        # Of 8 bits torch has none; what no float32 can hold becomes infinite in the model.
         tensor = (
             tensor
             if tensor.dtype in (torch.float32, torch.float16, torch.bfloat16)
@@ -98,8 +101,8 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
         if not torch.isfinite(torch.stack((low, high))).all():
             kind = "NaN" if low.isnan() or high.isnan() else "infinite numbers"
             raise UserError(
-                f"{source}: tensor {name} holds {kind}; such weights are of no use, take another file or "
-                "train again"
+                f"{source}: tensor {name} holds {kind}; such weights are of no use, take another "
+                "file or train again"
             )
 
 
@@ -115,8 +118,8 @@ def load_into(
         what: the module, in words.
 
     Raises:
-        UserError: naming a tensor that is missing, left over, of another shape, no float where one is needed, or not
-            finite.
+        UserError: naming a tensor that is missing, left over, of another shape, no float where one
+            is needed, or not finite.
     """
     own = {
         name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)
@@ -141,7 +144,8 @@ def check_like(name: str, given: Tensor, own: Tensor, source: Path | str, what: 
     """
     if given.shape != own.shape:
         raise UserError(
-            f"{source}: does not fit {what}: {name} is {list(given.shape)}, expected {list(own.shape)}"
+            f"{source}: does not fit {what}: {name} is {list(given.shape)}, expected "
+            f"{list(own.shape)}"
         )
     if own.is_floating_point() != given.is_floating_point():
         raise UserError(

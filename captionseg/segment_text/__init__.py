@@ -1,4 +1,5 @@
-"""Segments with texts: phrases -> boxes -> masks -> near-duplicates merged (USE, Wang et al. 2024)."""
+"""Segments with texts: phrases -> boxes -> masks -> near-duplicates merged (USE, Wang et al.
+2024)."""
 
 from __future__ import annotations
 
@@ -23,10 +24,12 @@ class SegmentTextParams:
     Attributes:
         curation: whose concepts are looked for beside the caption's noun phrases.
         concepts: at most so many an image, those of highest score.
-        referring: a phrase that is found gives its segment the referring expression that it heads as a second text
-            (USE); otherwise phrases alone.
-        spacy_model: path or name of the pipeline that parses captions; None takes the pinned package.
-        drop_stop_nouns: leave out phrases like "a picture" (captionseg/text/stop_nouns.txt); USE keeps them.
+        referring: a phrase that is found gives its segment the referring expression that it heads
+            as a second text (USE); otherwise phrases alone.
+        spacy_model: path or name of the pipeline that parses captions; None takes the pinned
+            package.
+        drop_stop_nouns: leave out phrases like "a picture" (captionseg/text/stop_nouns.txt); USE
+            keeps them.
         split: whose images get segments.
         grounder: which of GROUNDERS; its own section holds its parameters.
         segmenter: which of SEGMENTERS, likewise.
@@ -34,7 +37,8 @@ class SegmentTextParams:
         full_image_share: a box of more of the picture is the whole picture (USE: 0.9).
         min_stability: less stable masks are dropped (USE: 0.6, for SAM's).
         min_area: smaller masks are dropped, in pixels.
-        max_boxes: so many boxes of an image, those of highest score, become masks; time and memory grow with it.
+        max_boxes: so many boxes of an image, those of highest score, become masks; time and memory
+            grow with it.
         cells: dense features that phrases are standardised over.
     """
 
@@ -59,16 +63,28 @@ class SegmentTextParams:
 
     @property
     def device(self) -> str:
-        """That most of the work is done on: of the grounder, or else of the segmenter; cpu where they have none."""
-        devices = [getattr(getattr(self, name), "device", "cpu") for name in (self.grounder, self.segmenter)]
+        """That most of the work is done on: of the grounder, or else of the segmenter; cpu where
+        they have none.
+        """
+        devices = [
+            getattr(getattr(self, name), "device", "cpu")
+            for name in (self.grounder, self.segmenter)
+        ]
         return next((device for device in devices if device != "cpu"), "cpu")
 
     def build(self, space: JointSpace, cells: np.ndarray) -> Maker:
-        """The maker of segments for a corpus with these dense features, [n, F] drawn from all over it."""
+        """The maker of segments for a corpus with these dense features, [n, F] drawn from all over
+        it.
+        """
         grounder = getattr(self, self.grounder).build(space, cells)
         segmenter = getattr(self, self.segmenter).build()
         return Maker(
-            grounder, segmenter, f"{self.grounder}+{self.segmenter}", nms_iou=self.nms_iou,
-            full_image_share=self.full_image_share, min_stability=self.min_stability, min_area=self.min_area,
+            grounder,
+            segmenter,
+            f"{self.grounder}+{self.segmenter}",
+            nms_iou=self.nms_iou,
+            full_image_share=self.full_image_share,
+            min_stability=self.min_stability,
+            min_area=self.min_area,
             max_boxes=self.max_boxes,
-        )  # fmt: skip
+        )

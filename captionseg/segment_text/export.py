@@ -19,13 +19,15 @@ ROWS = 512  # of segments in memory at once, beside those of one image
 
 
 def export_sa1b(segments: Path, pairs: Path, out: Path) -> int:
-    """Write OUT/KEY.json for every image that has segments; of each shard, few rows are in memory at once.
+    """Write OUT/KEY.json for every image that has segments; of each shard, few rows are in memory
+    at once.
 
-    SA-1B's keys that say how its masks were prompted (`point_coords`, `crop_box`, `predicted_iou`) are left out,
-    since nothing here corresponds to them.
+    SA-1B's keys that say how its masks were prompted (`point_coords`, `crop_box`, `predicted_iou`)
+    are left out, since nothing here corresponds to them.
 
     Args:
-        segments: the segment_text stage's, NNNNN.parquet of schema SEGMENTS, the rows of an image in succession.
+        segments: the segment_text stage's, NNNNN.parquet of schema SEGMENTS, the rows of an image
+            in succession.
         pairs: shards of the same pairs, for keys.
         out: an empty folder, or one that is not there yet.
 
@@ -33,7 +35,8 @@ def export_sa1b(segments: Path, pairs: Path, out: Path) -> int:
         how many files.
 
     Raises:
-        UserError: if there are no segments, a segment's image is not among the pairs, or `out` holds anything.
+        UserError: if there are no segments, a segment's image is not among the pairs, or `out`
+            holds anything.
     """
     files = sorted(segments.glob("[0-9]*.parquet"))
     if not files:
@@ -41,15 +44,19 @@ def export_sa1b(segments: Path, pairs: Path, out: Path) -> int:
     with usable(out):
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
-            raise UserError(f"{out} is not empty, and nothing is mixed into what is there; give another folder")
+            raise UserError(
+                f"{out} is not empty, and nothing is mixed into what is there; give another folder"
+            )
     written = 0
     with tqdm(total=sum(rows_of(file) for file in files), desc="export", unit="segment") as bar:
         for file in files:
             keys = keys_of(pairs / file.name)
             for uid, group in groupby(read_rows(file), key=lambda row: row["uid"]):
                 if uid not in keys:
-                    raise UserError(f"{file}: image {uid} is not in {pairs / file.name}; give the pairs that these "
-                                    "segments were made of")
+                    raise UserError(
+                        f"{file}: image {uid} is not in {pairs / file.name}; give the pairs that "
+                        "these segments were made of"
+                    )
                 rows = list(group)
                 write_json(annotated(keys[uid], rows, number=written), out / f"{keys[uid]}.json")
                 written += 1
@@ -67,7 +74,9 @@ def rows_of(file: Path) -> int:
     """How many segments a file holds."""
     with usable(file), pq.ParquetFile(file) as found:
         if not found.schema_arrow.equals(SEGMENTS):
-            raise UserError(f"{file}: not segments of this version; make them anew: `dvc repro segment_text`")
+            raise UserError(
+                f"{file}: not segments of this version; make them anew: `dvc repro segment_text`"
+            )
         return found.metadata.num_rows
 
 
@@ -79,7 +88,9 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def usable(path: Path) -> Iterator[None]:
-    """What is wrong with a path in one line: it is missing, no parquet, no folder, not for us to write to."""
+    """What is wrong with a path in one line: it is missing, no parquet, no folder, not for us to
+    write to.
+    """
     try:
         yield
     except (OSError, pa.ArrowException) as error:
@@ -92,9 +103,15 @@ def annotated(key: str, rows: list[dict[str, Any]], *, number: int) -> dict[str,
     return {
         "image": {"image_id": number, "file_name": f"{key}.jpg", "uid": rows[0]["uid"], **size},
         "annotations": [
-            {"id": i, "segment_id": row["segment_id"], "area": row["area"], "bbox": row["bbox"],
-             "segmentation": {"size": [row["height"], row["width"]], "counts": row["rle"]},
-             "stability_score": row["stability"], "texts": row["texts"]}
+            {
+                "id": i,
+                "segment_id": row["segment_id"],
+                "area": row["area"],
+                "bbox": row["bbox"],
+                "segmentation": {"size": [row["height"], row["width"]], "counts": row["rle"]},
+                "stability_score": row["stability"],
+                "texts": row["texts"],
+            }
             for i, row in enumerate(rows)
         ],
-    }  # fmt: skip
+    }

@@ -1,4 +1,6 @@
-"""Phrases -> boxes -> masks -> merged segments of one image: USE's data pipeline (section 3.2), captions given."""
+"""Phrases -> boxes -> masks -> merged segments of one image: USE's data pipeline (section 3.2),
+captions given.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ class Maker:
         segmenter: boxes -> masks.
         source: names both, for the record.
         nms_iou: masks that overlap by more are one.
-        full_image_share: a box of more of the picture's area is the whole picture; no mask is asked for.
+        full_image_share: a box of more of the picture's area is the whole picture; no mask is asked
+            for.
         min_stability: less stable masks are dropped.
         min_area: smaller masks are dropped, in pixels.
         max_boxes: so many boxes, those of highest score, become masks.
@@ -59,12 +62,16 @@ class Maker:
     min_area: int = 1
     max_boxes: int = 1000
 
-    def segments(self, view: View, captions: Sequence[Spoken]) -> tuple[list[dict[str, Any]], Counter[str]]:
-        """The segments of one image as rows of schema SEGMENTS, and `captionseg.segment_text.counts` of it.
+    def segments(
+        self, view: View, captions: Sequence[Spoken]
+    ) -> tuple[list[dict[str, Any]], Counter[str]]:
+        """The segments of one image as rows of schema SEGMENTS, and
+        `captionseg.segment_text.counts` of it.
 
         Args:
             view: the image.
-            captions: all of its captions. Each is grounded by itself; what is found is merged over all of them.
+            captions: all of its captions. Each is grounded by itself; what is found is merged over
+                all of them.
         """
         phrases = [phrase for caption in captions for phrase in caption.phrases]
         every = self.boxes(view, captions)
@@ -76,8 +83,13 @@ class Maker:
         good = np.flatnonzero(large & stable)
         owner = good[suppress(masks[good], stability[good], found.score[good], iou=self.nms_iou)]
         survivors = np.unique(owner)
-        called = [phrases[int(n)].texts(float(score)) for n, score in zip(found.phrase, found.score, strict=True)]
-        texts = [merged_texts(text for i in good[owner == s] for text in called[i]) for s in survivors]
+        called = [
+            phrases[int(n)].texts(float(score))
+            for n, score in zip(found.phrase, found.score, strict=True)
+        ]
+        texts = [
+            merged_texts(text for i in good[owner == s] for text in called[i]) for s in survivors
+        ]
         numbers = {
             "stability": stability[survivors],
             "score": found.score[survivors],
@@ -85,29 +97,48 @@ class Maker:
         }
         count = asked(captions, every)
         count.update(
-            boxes_beyond_limit=len(every) - len(found), masks_empty=int((area == 0).sum()),
-            masks_too_small=int(((area > 0) & ~large).sum()), masks_unstable=int((large & ~stable).sum()),
-            masks_merged=len(good) - len(survivors), images_without_segments=int(not len(survivors)),
-        )  # fmt: skip
+            boxes_beyond_limit=len(every) - len(found),
+            masks_empty=int((area == 0).sum()),
+            masks_too_small=int(((area > 0) & ~large).sum()),
+            masks_unstable=int((large & ~stable).sum()),
+            masks_merged=len(good) - len(survivors),
+            images_without_segments=int(not len(survivors)),
+        )
         return self.rows(view, masks[survivors], texts, numbers), count
 
     def boxes(self, view: View, captions: Sequence[Spoken]) -> Boxes:
         """The boxes of all captions; their phrases are numbered on from one caption to the next."""
         found, number = [], 0
         for caption in captions:
-            query = Query(caption.text, tuple(p.spans for p in caption.phrases)) if caption.text else None
+            query = (
+                Query(caption.text, tuple(p.spans for p in caption.phrases))
+                if caption.text
+                else None
+            )
             part = self.grounder.boxes(
-                view.image, [p.text for p in caption.phrases], dense=view.dense, labels=view.labels, query=query
+                view.image,
+                [p.text for p in caption.phrases],
+                dense=view.dense,
+                labels=view.labels,
+                query=query,
             )
             found.append(replace(part, phrase=part.phrase + np.int32(number)))
             number += len(caption.phrases)
         return joined(found)
 
-    def masks(self, view: View, boxes: np.ndarray, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """[n, H, W] masks and [n] stabilities; all of the picture, perfectly stable, where `full`."""
-        masks, stability = np.ones((len(boxes), *view.image.shape[:2]), bool), np.ones(len(boxes), np.float32)
+    def masks(
+        self, view: View, boxes: np.ndarray, full: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """[n, H, W] masks and [n] stabilities; all of the picture, perfectly stable, where
+        `full`."""
+        masks, stability = (
+            np.ones((len(boxes), *view.image.shape[:2]), bool),
+            np.ones(len(boxes), np.float32),
+        )
         if not full.all():
-            masks[~full], stability[~full] = self.segmenter.masks(view.image, boxes[~full], labels=view.labels)
+            masks[~full], stability[~full] = self.segmenter.masks(
+                view.image, boxes[~full], labels=view.labels
+            )
         return masks, stability
 
     def rows(
@@ -116,24 +147,38 @@ class Maker:
         """Rows of schema SEGMENTS."""
         height, width = view.image.shape[:2]
         return [
-            {"uid": view.uid, "segment_id": segment_id(view.uid, rle), "width": width, "height": height, "rle": rle,
-             "bbox": box.tolist(), "area": int(area), "source": self.source, "texts": texts[i],
-             **{name: values[i].item() for name, values in numbers.items()}}
+            {
+                "uid": view.uid,
+                "segment_id": segment_id(view.uid, rle),
+                "width": width,
+                "height": height,
+                "rle": rle,
+                "bbox": box.tolist(),
+                "area": int(area),
+                "source": self.source,
+                "texts": texts[i],
+                **{name: values[i].item() for name, values in numbers.items()},
+            }
             for i, (rle, area, box) in enumerate(zip(*encode(masks), strict=True))
-        ]  # fmt: skip
+        ]
 
 
 def asked(captions: Sequence[Spoken], found: Boxes) -> Counter[str]:
     """What one image was asked for, and what its grounder answered."""
     phrases = [phrase for caption in captions for phrase in caption.phrases]
     return Counter(
-        images=1, captions=len(captions), captions_empty=sum(not is_said(caption.text) for caption in captions),
+        images=1,
+        captions=len(captions),
+        captions_empty=sum(not is_said(caption.text) for caption in captions),
         images_without_phrases=int(not phrases),
-        images_without_boxes=int(bool(phrases) and not len(found)), phrases=len(phrases),
+        images_without_boxes=int(bool(phrases) and not len(found)),
+        phrases=len(phrases),
         expressions=sum(bool(p.expression) for p in phrases),
-        phrases_without_box=len(phrases) - len(np.unique(found.phrase)), boxes=len(found),
-        boxes_unassigned=found.unassigned, captions_cut=found.cut,
-    )  # fmt: skip
+        phrases_without_box=len(phrases) - len(np.unique(found.phrase)),
+        boxes=len(found),
+        boxes_unassigned=found.unassigned,
+        captions_cut=found.cut,
+    )
 
 
 def is_said(caption: str) -> bool:
@@ -144,7 +189,9 @@ def is_said(caption: str) -> bool:
 def best(found: Boxes, most: int) -> Boxes:
     """At most so many boxes, those of highest score, in their order."""
     rows = np.sort(np.argsort(-found.score, kind="stable")[:most])
-    return replace(found, boxes=found.boxes[rows], phrase=found.phrase[rows], score=found.score[rows])
+    return replace(
+        found, boxes=found.boxes[rows], phrase=found.phrase[rows], score=found.score[rows]
+    )
 
 
 def segment_id(uid: str, rle: str) -> str:

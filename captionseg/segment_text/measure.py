@@ -23,25 +23,30 @@ def measure(
 
 
 def measures(
-    segments: pa.Table, truth: pa.Table, names: Sequence[str], kinds: Mapping[str, Collection[str]], *,
+    segments: pa.Table,
+    truth: pa.Table,
+    names: Sequence[str],
+    kinds: Mapping[str, Collection[str]],
+    *,
     images: int | None = None,
-) -> dict[str, dict[str, float]]:  # fmt: skip
+) -> dict[str, dict[str, float]]:
     """Compare segments with true masks.
 
     Args:
         segments: of schema SEGMENTS.
         truth: of schema TRUTH.
         names: of the classes, by index.
-        kinds: kinds of texts that count, for each of the results; segments that have no others are left out. What
-            expressions say beside their phrase ("a dog on the grass") names other things too.
+        kinds: kinds of texts that count, for each of the results; segments that have no others are
+            left out. What expressions say beside their phrase ("a dog on the grass") names other
+            things too.
         images: only so many, evenly spread over those that have segments; None takes all.
 
     Returns:
-        under each key of `kinds`
-        recall: share of true masks (one a class and image) that a segment matches with an IoU of at least .5;
-        named_recall: by a segment that is also called by its class; mean_iou: mean over true masks of the best IoU;
-        text_precision: of texts that name a class, the share that name the one that most of the segment's pixels are.
-        Empty if no segment's image is in the truth.
+        under each key of `kinds` recall: share of true masks (one a class and image) that a segment
+        matches with an IoU of at least .5; named_recall: by a segment that is also called by its
+        class; mean_iou: mean over true masks of the best IoU; text_precision: of texts that name a
+        class, the share that name the one that most of the segment's pixels are. Empty if no
+        segment's image is in the truth.
     """
     uids = sorted(set(segments["uid"].to_pylist()) & set(truth["uid"].to_pylist()))
     if images is not None and images < len(uids):
@@ -53,12 +58,17 @@ def measures(
     for row in segments.select(["uid", "rle", "texts"]).to_pylist():
         if row["uid"] in rows:
             rows[row["uid"]].append(row)
-    says = namer(sorted({t["text"] for row in rows.values() for s in row for t in s["texts"]}), names)
+    says = namer(
+        sorted({t["text"] for row in rows.values() for s in row for t in s["texts"]}), names
+    )
     found: dict[str, list[tuple[np.ndarray, ...]]] = {key: [] for key in kinds}
     for uid in uids:
         classes, iou, major = compared([row["rle"] for row in rows[uid]], class_map(masks[uid]))
         for key, counting in kinds.items():
-            texts = [[says[t["text"]] for t in row["texts"] if t["kind"] in counting] for row in rows[uid]]
+            texts = [
+                [says[t["text"]] for t in row["texts"] if t["kind"] in counting]
+                for row in rows[uid]
+            ]
             found[key].append(_score(texts, classes, iou, major))
     return {key: _means(*map(np.concatenate, zip(*of, strict=True))) for key, of in found.items()}
 
@@ -76,28 +86,43 @@ def class_map(png: bytes) -> np.ndarray:
 
 
 def compared(rles: Sequence[str], true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The classes of a true mask, IoU [segments, classes] of segments with them, and each segment's major class."""
+    """The classes of a true mask, IoU [segments, classes] of segments with them, and each segment's
+    major class.
+    """
     classes = np.setdiff1d(np.unique(true), [IGNORED])
     masks, there = decode(rles, *true.shape), true == classes[:, None, None]
     counts = (masks[:, None] & there).sum(axis=(2, 3))
     return classes, mask_iou(masks, there), classes[counts.argmax(axis=1)]
 
 
-def _score(texts: Sequence[Sequence[set[int]]], classes: np.ndarray, iou: np.ndarray,
-           major: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Of one image: per true mask its best IoU, and its best with a segment called so; per naming text, is it right?
+def _score(
+    texts: Sequence[Sequence[set[int]]], classes: np.ndarray, iou: np.ndarray, major: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of one image: per true mask its best IoU, and its best with a segment called so; per naming
+    text, is it right?
 
-    `texts` are the classes that each text of each segment names; a segment without texts does not count.
+    `texts` are the classes that each text of each segment names; a segment without texts does not
+    count.
     """
     counts = np.array([bool(said) for said in texts], bool)
     called = [set().union(*said) for said in texts]
-    is_called = np.array([[c in names for c in classes.tolist()] for names in called], bool).reshape(iou.shape)
-    right = [int(m) in names for said, m in zip(texts, major, strict=True) for names in said if names]
-    return iou[counts].max(axis=0, initial=0), (iou * is_called).max(axis=0, initial=0), np.array(right, bool)
+    is_called = np.array(
+        [[c in names for c in classes.tolist()] for names in called], bool
+    ).reshape(iou.shape)
+    right = [
+        int(m) in names for said, m in zip(texts, major, strict=True) for names in said if names
+    ]
+    return (
+        iou[counts].max(axis=0, initial=0),
+        (iou * is_called).max(axis=0, initial=0),
+        np.array(right, bool),
+    )
 
 
 def _means(best: np.ndarray, named: np.ndarray, right: np.ndarray) -> dict[str, float]:
     return {
-        "recall": float((best >= 0.5).mean()), "named_recall": float((named >= 0.5).mean()),
-        "mean_iou": float(best.mean()), "text_precision": float(right.mean()) if len(right) else 0.0,
-    }  # fmt: skip
+        "recall": float((best >= 0.5).mean()),
+        "named_recall": float((named >= 0.5).mean()),
+        "mean_iou": float(best.mean()),
+        "text_precision": float(right.mean()) if len(right) else 0.0,
+    }

@@ -1,4 +1,6 @@
-"""Near-duplicate masks become one, which keeps the texts of all (USE, section 3.2: mask NMS at IoU 0.7)."""
+"""Near-duplicate masks become one, which keeps the texts of all (USE, section 3.2: mask NMS at IoU
+0.7).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,11 @@ from captionseg.segment_text.phrases import normalised
 
 
 def merged_texts(texts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Texts of one segment, as SEGMENT_TEXT has them: each normalised text once, as in its best box, best first.
+    """Texts of one segment, as SEGMENT_TEXT has them: each normalised text once, as in its best
+    box, best first.
 
-    Of equal scores the first counts: the original caption before the generated one. `count` adds up.
+    Of equal scores the first counts: the original caption before the generated one. `count` adds
+    up.
     """
     best: dict[str, dict[str, Any]] = {}
     count: Counter[str] = Counter()

@@ -1,4 +1,5 @@
-"""What each image is asked for: what its caption speaks of, and the concepts that curation found."""
+"""What each image is asked for: what its caption speaks of, and the concepts that curation
+found."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class Phrase:
     Attributes:
         text: as written.
         kind: phrase (of the caption) or concept (curated).
-        expression: a phrase with all that its caption says of it ("a dog in the grass"); empty if that is no more.
+        expression: a phrase with all that its caption says of it ("a dog in the grass"); empty if
+            that is no more.
         spans: (start, end) characters of a phrase's mentions in its caption.
         caption: which caption of its image it is of, the generated one last; -1 none.
     """
@@ -33,8 +35,12 @@ class Phrase:
     caption: int = 0
 
     def texts(self, score: float) -> list[dict[str, Any]]:
-        """What it calls the segment of one box, as SEGMENT_TEXT has it: text, and expression (USE stores both)."""
-        called = [(self.text, self.kind)] + [(self.expression, "expression")] * bool(self.expression)
+        """What it calls the segment of one box, as SEGMENT_TEXT has it: text, and expression (USE
+        stores both).
+        """
+        called = [(self.text, self.kind)] + [(self.expression, "expression")] * bool(
+            self.expression
+        )
         same = {"score": score, "caption": self.caption, "count": 1}
         return [{"text": text, "kind": kind, **same} for text, kind in called]
 
@@ -65,19 +71,24 @@ def phrases_of(
     expressions: bool = True,
     stop: Collection[str] = (),
 ) -> list[list[Spoken]]:
-    """Per image its captions with their phrases; a concept that is a phrase of any is not asked for again.
+    """Per image its captions with their phrases; a concept that is a phrase of any is not asked for
+    again.
 
     Args:
         captions: [N] captions of each image, at least one, the original ones first.
         concepts: [N] curated concepts of each image.
         references: captions -> what each speaks of (`captionseg.text.referring.referring`).
-        expressions: of phrases of equal text, those with different expressions are different; otherwise phrases have
-            none.
-        stop: a phrase whose last word is one of these names nothing of its own ("a picture") and is left out.
+        expressions: of phrases of equal text, those with different expressions are different;
+            otherwise phrases have none.
+        stop: a phrase whose last word is one of these names nothing of its own ("a picture") and is
+            left out.
     """
     out, found = [], iter(references([text for row in captions for text in row]))
     for texts, curated in zip(captions, concepts, strict=True):
-        rows = [of_caption(next(found), number, expressions=expressions, stop=stop) for number in range(len(texts))]
+        rows = [
+            of_caption(next(found), number, expressions=expressions, stop=stop)
+            for number in range(len(texts))
+        ]
         known = {normalised(phrase.text) for row in rows for phrase in row} | {""}
         unique: dict[str, Phrase] = {}
         for text in curated:
@@ -88,8 +99,12 @@ def phrases_of(
     return out
 
 
-def of_caption(spoken: Sequence[Reference], number: int, *, expressions: bool, stop: Collection[str]) -> list[Phrase]:
-    """The phrases of caption `number`, each pair of normalised phrase and expression once, with all its mentions."""
+def of_caption(
+    spoken: Sequence[Reference], number: int, *, expressions: bool, stop: Collection[str]
+) -> list[Phrase]:
+    """The phrases of caption `number`, each pair of normalised phrase and expression once, with all
+    its mentions.
+    """
     written: dict[tuple[str, str], tuple[str, str]] = {}
     places: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for reference in spoken:
@@ -97,9 +112,14 @@ def of_caption(spoken: Sequence[Reference], number: int, *, expressions: bool, s
         if not phrase or phrase.split()[-1] in stop:
             continue
         key = phrase, whole if expressions and whole != phrase else ""
-        written.setdefault(key, (_spaced(reference.phrase), _spaced(reference.expression) if key[1] else ""))
+        written.setdefault(
+            key, (_spaced(reference.phrase), _spaced(reference.expression) if key[1] else "")
+        )
         places.setdefault(key, []).extend(mention.phrase for mention in reference.mentions)
-    return [Phrase(text, "phrase", more, tuple(sorted(places[key])), number) for key, (text, more) in written.items()]
+    return [
+        Phrase(text, "phrase", more, tuple(sorted(places[key])), number)
+        for key, (text, more) in written.items()
+    ]
 
 
 def _spaced(text: str) -> str:
@@ -119,8 +139,24 @@ def read_concepts(supervision: Path, curation: str, most: int) -> Mapping[str, l
     """
     files = sorted((supervision / curation).glob("*.parquet"))
     if not files:
-        has = ", ".join(sorted(p.name for p in supervision.iterdir() if any(p.glob("[0-9]*.parquet")))) or "none"
-        raise UserError(f"segment_text.curation: no supervision of {curation!r} in {supervision} (there: {has})")
-    table = read_tables(supervision / curation, columns=["uid", "kept", "concepts"], schema=SUPERVISION)
-    rows = zip(table["uid"].to_pylist(), table["kept"].to_pylist(), table["concepts"].to_pylist(), strict=True)
-    return {uid: [c["text"] for c in concepts[:most]] if kept else None for uid, kept, concepts in rows}
+        has = (
+            ", ".join(
+                sorted(p.name for p in supervision.iterdir() if any(p.glob("[0-9]*.parquet")))
+            )
+            or "none"
+        )
+        raise UserError(
+            f"segment_text.curation: no supervision of {curation!r} in {supervision} (there: {has})"
+        )
+    table = read_tables(
+        supervision / curation, columns=["uid", "kept", "concepts"], schema=SUPERVISION
+    )
+    rows = zip(
+        table["uid"].to_pylist(),
+        table["kept"].to_pylist(),
+        table["concepts"].to_pylist(),
+        strict=True,
+    )
+    return {
+        uid: [c["text"] for c in concepts[:most]] if kept else None for uid, kept, concepts in rows
+    }

@@ -1,7 +1,8 @@
-"""pairs -> segments with all texts that name them, shard by shard. The only part of segment_text that knows shards.
+"""pairs -> segments with all texts that name them, shard by shard. The only part of segment_text
+that knows shards.
 
-NNNNN.parquet of schema SEGMENTS, and NNNNN_stats.json with what was lost on the way, written last: a shard that has
-it is finished.
+NNNNN.parquet of schema SEGMENTS, and NNNNN_stats.json with what was lost on the way, written last:
+a shard that has it is finished.
 """
 
 from __future__ import annotations
@@ -61,7 +62,12 @@ class Inputs:
 
 
 def segment(
-    inputs: Inputs, params: SegmentTextParams, *, space: Callable[[], JointSpace], segments: Path, seed: int,
+    inputs: Inputs,
+    params: SegmentTextParams,
+    *,
+    space: Callable[[], JointSpace],
+    segments: Path,
+    seed: int,
     runtime: RuntimeParams = HERE,
 ) -> dict[str, float]:
     """The whole stage; a killed run goes on from its last finished shard.
@@ -87,15 +93,22 @@ def segment(
     check_captions(jobs, generated)
     rows = Counter(read_pairs(inputs.pairs)["shard"].to_pylist())
     cells = sample_cells(inputs.features, params.cells, rows, seed=seed)
-    work = functools.partial(shard_segments, inputs, params, Once(functools.partial(maker_of, params, space, cells)),
-                             segments)  # fmt: skip
+    work = functools.partial(
+        shard_segments,
+        inputs,
+        params,
+        Once(functools.partial(maker_of, params, space, cells)),
+        segments,
+    )
     with tqdm(total=sum(len(job.images) for job in jobs), desc="segment_text", unit="img") as bar:
         for count in spread(work, jobs, runtime, device=params.device):
             bar.update(count)
     remove_parts(segments)
     for shard, images in shards.items():
         if reason := flaw(segments, shard, images):
-            raise UserError(f"segment_text: shard {shard}: {reason}; nothing is put in place, run it again")
+            raise UserError(
+                f"segment_text: shard {shard}: {reason}; nothing is put in place, run it again"
+            )
     return summary(segments)
 
 
@@ -118,7 +131,9 @@ def flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A shard, its images as `to_do` has them, and the captions that were generated for them, if any."""
+    """A shard, its images as `to_do` has them, and the captions that were generated for them, if
+    any.
+    """
 
     shard: str
     images: list[dict[str, Any]]
@@ -129,19 +144,27 @@ class Job:
 
 
 def check_captions(jobs: Sequence[Job], generated: Captions) -> None:
-    """Raises UserError if some pictures have no generated caption, nor a word why: failures have a row as well.
+    """Raises UserError if some pictures have no generated caption, nor a word why: failures have a
+    row as well.
 
     Where none has one, another split was captioned; that is counted as missing.
     """
-    lost = {job.shard: sum(row["uid"] not in job.generated for row in job.images)
-            for job in jobs if job.generated is not None}  # fmt: skip
+    lost = {
+        job.shard: sum(row["uid"] not in job.generated for row in job.images)
+        for job in jobs
+        if job.generated is not None
+    }
     if 0 < sum(lost.values()) < sum(len(job.images) for job in jobs):
         shard = next(shard for shard, count in lost.items() if count)
-        raise UserError(f"{generated.folder}: {lost[shard]} pictures of shard {shard} have no row there; run "
-                        "`dvc repro caption`, which asks for what is missing")
+        raise UserError(
+            f"{generated.folder}: {lost[shard]} pictures of shard {shard} have no row there; run "
+            "`dvc repro caption`, which asks for what is missing"
+        )
 
 
-def maker_of(params: SegmentTextParams, space: Callable[[], JointSpace], cells: np.ndarray) -> Maker:
+def maker_of(
+    params: SegmentTextParams, space: Callable[[], JointSpace], cells: np.ndarray
+) -> Maker:
     """What makes the segments, in this process."""
     return params.build(space(), cells)
 
@@ -151,11 +174,19 @@ def shard_segments(
 ) -> int:
     """One shard, its stats last. Returns its number of images."""
     captions, count = captions_of(job.images, job.generated)
-    # products are small: more threads than one only wait for one another (5 to 45 ms an image on busy cores); and
-    # whoever makes a shard rounds the same
+    # products are small: more threads than one only wait for one another (5 to 45 ms an image on
+    # busy cores); and whoever makes a shard rounds the same
     with threadpool_limits(1):
-        asked = dict(zip((row["uid"] for row in job.images), spoken(job.images, captions, params), strict=True))
-        maker().grounder.prepare(sorted({p.text for row in asked.values() for said in row for p in said.phrases}))
+        asked = dict(
+            zip(
+                (row["uid"] for row in job.images),
+                spoken(job.images, captions, params),
+                strict=True,
+            )
+        )
+        maker().grounder.prepare(
+            sorted({p.text for row in asked.values() for said in row for p in said.phrases})
+        )
         rows = []
         for view in read_views(inputs, job.shard):
             if view.uid in asked:
@@ -168,11 +199,14 @@ def shard_segments(
     return len(job.images)
 
 
-def to_do(pairs: Path, params: SegmentTextParams, supervision: Path) -> dict[str, list[dict[str, Any]]]:
-    """shard -> {uid, captions, concepts} of every image that is to have segments, in the order of the shards.
+def to_do(
+    pairs: Path, params: SegmentTextParams, supervision: Path
+) -> dict[str, list[dict[str, Any]]]:
+    """shard -> {uid, captions, concepts} of every image that is to have segments, in the order of
+    the shards.
 
-    Pairs of a shard that have the same picture are one image, under the uid of the first: with the captions of all, and
-    the concepts of all.
+    Pairs of a shard that have the same picture are one image, under the uid of the first: with the
+    captions of all, and the concepts of all.
     """
     concepts, lost = read_concepts(supervision, params.curation, params.concepts), Counter[str]()
     out: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -192,19 +226,22 @@ def to_do(pairs: Path, params: SegmentTextParams, supervision: Path) -> dict[str
         known[picture]["concepts"] += wanted
     if not out:
         raise UserError(
-            f"segment_text: no kept row of {params.curation!r} in split {params.split!r} of {pairs}; check "
-            "segment_text.split and segment_text.curation"
+            f"segment_text: no kept row of {params.curation!r} in split {params.split!r} of "
+            f"{pairs}; check segment_text.split and segment_text.curation"
         )
     if shard := next((shard for shard, rows in lost.items() if rows), ""):
-        raise UserError(f"{supervision / params.curation}: {lost[shard]} pairs of shard {shard} have no row there; run "
-                        "`dvc repro curate`")
+        raise UserError(
+            f"{supervision / params.curation}: {lost[shard]} pairs of shard {shard} have no row "
+            "there; run `dvc repro curate`"
+        )
     return out
 
 
 def captions_of(
     images: Sequence[dict[str, Any]], generated: Mapping[str, dict[str, Any]] | None
 ) -> tuple[list[list[str]], Counter[str]]:
-    """The captions of each image, the original ones first, and what is to be counted of the generated ones.
+    """The captions of each image, the original ones first, and what is to be counted of the
+    generated ones.
 
     Args:
         images: of a shard, as `to_do` has them.
@@ -212,7 +249,9 @@ def captions_of(
     """
     captions = [list(row["captions"]) for row in images]
     joined = sum(len(row["captions"]) - 1 for row in images)
-    count = Counter(pairs_joined=joined, captions_generated=0, captions_failed=0, captions_missing=0)
+    count = Counter(
+        pairs_joined=joined, captions_generated=0, captions_failed=0, captions_missing=0
+    )
     if generated is None:
         return captions, count
     for row, texts in zip(images, captions, strict=True):
@@ -231,13 +270,17 @@ def spoken(
     """The captions of each image with what to look for."""
     parse = functools.partial(referring, model=params.spacy_model)
     return phrases_of(
-        captions, [row["concepts"] for row in images], references=parse,
-        expressions=params.referring, stop=default_stop() if params.drop_stop_nouns else (),
-    )  # fmt: skip
+        captions,
+        [row["concepts"] for row in images],
+        references=parse,
+        expressions=params.referring,
+        stop=default_stop() if params.drop_stop_nouns else (),
+    )
 
 
 def read_views(inputs: Inputs, shard: str) -> Iterator[View]:
-    """Images of a shard with their features and regions, which earlier stages left in the same order.
+    """Images of a shard with their features and regions, which earlier stages left in the same
+    order.
 
     Raises:
         UserError: if those are of other images.
@@ -250,16 +293,20 @@ def read_views(inputs: Inputs, shard: str) -> Iterator[View]:
             yield View(uid, image, dense[row], labels[row])
     if not row + 1 == len(dense) == len(labels):
         raise UserError(
-            f"shard {shard}: {row + 1} images, {len(dense)} rows of features, {len(labels)} of regions; run "
-            "`dvc repro` to make them anew"
+            f"shard {shard}: {row + 1} images, {len(dense)} rows of features, {len(labels)} of "
+            "regions; run `dvc repro` to make them anew"
         )
 
 
 def sample_cells(features: Path, count: int, rows: Mapping[str, int], *, seed: int) -> np.ndarray:
-    """[at most count, F] dense features of cells drawn evenly over the images of all shards, of so many `rows` each."""
+    """[at most count, F] dense features of cells drawn evenly over the images of all shards, of so
+    many `rows` each.
+    """
     maps = ShardedArray.of_folder(features / "dense", rows)
     rng = np.random.default_rng(seed)
-    images = np.linspace(0, len(maps), min(len(maps), -(-count // CELLS_AN_IMAGE)), endpoint=False).astype(int)
+    images = np.linspace(
+        0, len(maps), min(len(maps), -(-count // CELLS_AN_IMAGE)), endpoint=False
+    ).astype(int)
     cells = maps[images].reshape(len(images), -1, maps.shape[-1])
     drawn = np.stack([rng.permutation(cells.shape[1])[:CELLS_AN_IMAGE] for _ in images])
     return np.take_along_axis(cells, drawn[..., None], axis=1).reshape(-1, maps.shape[-1])[:count]

@@ -11,7 +11,9 @@ CHUNK = 60  # pycocotools writes how many masks there are, times four, into a by
 
 
 def encode(masks: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """[n, H, W] bool -> compressed RLEs (column-major), areas [n] in pixels and boxes [n, 4] x, y, width, height."""
+    """[n, H, W] bool -> compressed RLEs (column-major), areas [n] in pixels and boxes [n, 4] x, y,
+    width, height.
+    """
     if not len(masks):
         return [], np.zeros(0, np.int32), np.zeros((0, 4), np.float32)
     coco = _coco()

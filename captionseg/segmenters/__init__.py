@@ -1,4 +1,6 @@
-"""Masks: class-agnostic regions of whole pictures, class-agnostic masks that may overlap, and masks for boxes."""
+"""Masks: class-agnostic regions of whole pictures, class-agnostic masks that may overlap, and masks
+for boxes.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,14 @@ class RegionsParams:
 
 @dataclass(frozen=True)
 class MasksParams:
-    """The segments of a picture that a model which reads segments gives classes to (inference of USE).
+    """The segments of a picture that a model which reads segments gives classes to (inference of
+    USE).
 
     Attributes:
-        maker: regions are those that models are trained with (section `regions`), which do not overlap; else which of
-            MASK_MAKERS, whose own section holds its parameters.
-        aggregate: the score of a pixel from those of the masks it is in: their sum, which has the argmax of their mean,
-            or the largest. Of regions both are the same.
+        maker: regions are those that models are trained with (section `regions`), which do not
+            overlap; else which of MASK_MAKERS, whose own section holds its parameters.
+        aggregate: the score of a pixel from those of the masks it is in: their sum, which has the
+            argmax of their mean, or the largest. Of regions both are the same.
     """
 
     maker: Literal["regions", "hierarchy", "sam_auto"] = "regions"

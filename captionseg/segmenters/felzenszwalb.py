@@ -1,8 +1,9 @@
-"""Class-agnostic regions without weights: graph-based segmentation (Felzenszwalb and Huttenlocher, IJCV 2004), merged.
+"""Class-agnostic regions without weights: graph-based segmentation (Felzenszwalb and Huttenlocher,
+IJCV 2004), merged.
 
-Felzenszwalb's graph alone either cuts a thing into many pieces or lets it run into its ground, and gives any number of
-regions. So it only makes small pieces here, which are joined as Ward joins clusters: always the two neighbours whose
-union adds least to the squared deviations of colour.
+Felzenszwalb's graph alone either cuts a thing into many pieces or lets it run into its ground, and
+gives any number of regions. So it only makes small pieces here, which are joined as Ward joins
+clusters: always the two neighbours whose union adds least to the squared deviations of colour.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ class Felzenszwalb:
     """Regions of even colour, on a small square copy of the picture.
 
     Attributes:
-        side: the picture is squashed to [side, side] pixels, so that regions lie on a grid of one size.
+        side: the picture is squashed to [side, side] pixels, so that regions lie on a grid of one
+            size.
         median: side of a median filter that takes out grain; odd, 1 is none.
         sigma: of the Gaussian that smooths before edges are weighed, in pixels of the small copy.
         scale: larger makes larger pieces (k of the paper, for colours in 0..255).
         min_size: smaller pieces join a neighbour, in pixels of the small copy.
         max_regions: pieces are joined until there are no more than these ...
-        min_cost: ... and no two neighbours can be joined at a lower cost, in squared units of CIELAB times pixels.
+        min_cost: ... and no two neighbours can be joined at a lower cost, in squared units of
+            CIELAB times pixels.
     """
 
     side: Count = 112
@@ -49,7 +52,9 @@ class Felzenszwalb:
         return joined(*self.pieces(image), self.max_regions, self.min_cost).astype(np.uint8)
 
     def pieces(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What is joined: [side, side] ids from 0 without gaps, and the CIELAB colours [side, side, 3] below them."""
+        """What is joined: [side, side] ids from 0 without gaps, and the CIELAB colours [side, side,
+        3] below them.
+        """
         from skimage.color import rgb2lab
         from skimage.segmentation import felzenszwalb
 
@@ -57,11 +62,14 @@ class Felzenszwalb:
         if self.median > 1:
             small = small.filter(ImageFilter.MedianFilter(self.median))
         pixels = np.asarray(small)
-        return felzenszwalb(pixels, scale=self.scale, sigma=self.sigma, min_size=self.min_size), rgb2lab(pixels)
+        return felzenszwalb(
+            pixels, scale=self.scale, sigma=self.sigma, min_size=self.min_size
+        ), rgb2lab(pixels)
 
 
 def joined(labels: np.ndarray, colours: np.ndarray, most: int, cost: float) -> np.ndarray:
-    """Join the two touching regions of least cost until at most `most` are left and no cost is below `cost`.
+    """Join the two touching regions of least cost until at most `most` are left and no cost is
+    below `cost`.
 
     Args:
         labels: [H, W] ids from 0, without gaps.
@@ -73,7 +81,9 @@ def joined(labels: np.ndarray, colours: np.ndarray, most: int, cost: float) -> n
         [H, W] ids from 0, without gaps.
     """
     owner = np.arange(int(labels.max()) + 1)
-    for left, (into, gone, next_cost) in zip(range(len(owner), 1, -1), merges(labels, colours), strict=True):
+    for left, (into, gone, next_cost) in zip(
+        range(len(owner), 1, -1), merges(labels, colours), strict=True
+    ):
         if left <= most and next_cost >= cost:
             break
         owner[owner == gone] = into
@@ -81,10 +91,11 @@ def joined(labels: np.ndarray, colours: np.ndarray, most: int, cost: float) -> n
 
 
 def merges(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, float]]:
-    """One join after another, until one region is left: the region that stays, the one that goes into it, the cost.
+    """One join after another, until one region is left: the region that stays, the one that goes
+    into it, the cost.
 
-    The cost of joining regions of a and b pixels is ab / (a + b) times the squared distance of their mean colours: by
-    so much their squared deviations from the mean grow (Ward 1963).
+    The cost of joining regions of a and b pixels is ab / (a + b) times the squared distance of
+    their mean colours: by so much their squared deviations from the mean grow (Ward 1963).
 
     Args:
         labels: [H, W] ids from 0, without gaps.
@@ -92,7 +103,9 @@ def merges(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, 
     """
     count = int(labels.max()) + 1
     area = np.bincount(labels.ravel()).astype(np.float64)
-    mean = np.stack([np.bincount(labels.ravel(), weights=c) for c in colours.reshape(labels.size, -1).T], 1)
+    mean = np.stack(
+        [np.bincount(labels.ravel(), weights=c) for c in colours.reshape(labels.size, -1).T], 1
+    )
     mean /= area[:, None]
     touching = adjacency(labels, count)
     costs = np.stack([_costs(i, area, mean, touching) for i in range(count)])

@@ -1,4 +1,6 @@
-"""Class-agnostic masks without weights: the regions of a tree of joins, so that small ones lie inside large ones."""
+"""Class-agnostic masks without weights: the regions of a tree of joins, so that small ones lie
+inside large ones.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,17 @@ from captionseg.typed import AboveZero, Count, Natural, Share
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Pieces of the picture are joined two by two until one is left; every region on the way may be a mask.
+    """Pieces of the picture are joined two by two until one is left; every region on the way may be
+    a mask.
 
-    A region exists from the cost of the join that made it to the cost of the join that takes it in. Its stability is
-    the share of the range from `low` to `high` (of logarithms) in which it exists: a thing that is unlike all around it
-    stays what it is over a wide range. At each cost the regions that exist cover the picture; the masks need not, as
-    there are no more than `max_masks`.
+    A region exists from the cost of the join that made it to the cost of the join that takes it in.
+    Its stability is the share of the range from `low` to `high` (of logarithms) in which it exists:
+    a thing that is unlike all around it stays what it is over a wide range. At each cost the
+    regions that exist cover the picture; the masks need not, as there are no more than `max_masks`.
 
     Attributes:
-        low, high: costs between which regions are looked for, in squared units of CIELAB times pixels.
+        low, high: costs between which regions are looked for, in squared units of CIELAB times
+            pixels.
         max_masks: no picture has more; the most stable are kept.
         min_area: smaller regions are left out, in pixels of the small copy.
         nms_iou: of regions that overlap by more the most stable is kept, of equals the larger.
@@ -62,22 +66,26 @@ class Hierarchy:
 
 
 def tree(labels: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All regions of the joins of `merges`, the pieces first, then in the order in which they are made.
+    """All regions of the joins of `merges`, the pieces first, then in the order in which they are
+    made.
 
     Args:
         labels: [H, W] ids of P pieces from 0, without gaps.
         colours: [H, W, C].
 
     Returns:
-        [2P - 1, P] bool which pieces each holds; [2P - 1] the costs at which it is made, 0 for pieces, and at which it
-        is taken in, infinite for the whole picture. Costs never fall on the way up: a join that a costlier one made
-        possible counts as much as that one.
+        [2P - 1, P] bool which pieces each holds; [2P - 1] the costs at which it is made, 0 for
+        pieces, and at which it is taken in, infinite for the whole picture. Costs never fall on the
+        way up: a join that a costlier one made possible counts as much as that one.
     """
     count = int(labels.max()) + 1
     member = np.zeros((2 * count - 1, count), bool)
     member[:count] = np.eye(count, dtype=bool)
     made, taken = np.zeros(2 * count - 1), np.full(2 * count - 1, np.inf)
-    now, level = np.arange(count), 0.0  # the region that stands for each piece which stayed in its joins
+    now, level = (
+        np.arange(count),
+        0.0,
+    )  # the region that stands for each piece which stayed in its joins
     for number, (into, gone, cost) in enumerate(merges(labels, colours), start=count):
         level = max(level, cost)
         parts = [now[into], now[gone]]

@@ -1,4 +1,6 @@
-"""Small holes filled and small islands dropped: segment-anything's post-processing, by scipy instead of OpenCV."""
+"""Small holes filled and small islands dropped: segment-anything's post-processing, by scipy
+instead of OpenCV.
+"""
 
 from __future__ import annotations
 

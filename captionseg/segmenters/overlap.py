@@ -7,8 +7,11 @@ import numpy as np
 BLOCK = 1 << 16  # pixels at once: as floats, masks take four times their memory
 
 
-def suppress(masks: np.ndarray, stability: np.ndarray, score: np.ndarray, *, iou: float) -> np.ndarray:
-    """Greedy mask NMS that remembers who took whose place: from the most stable down, ties by score.
+def suppress(
+    masks: np.ndarray, stability: np.ndarray, score: np.ndarray, *, iou: float
+) -> np.ndarray:
+    """Greedy mask NMS that remembers who took whose place: from the most stable down, ties by
+    score.
 
     Args:
         masks: [n, H, W] bool, none empty.
@@ -23,7 +26,8 @@ def suppress(masks: np.ndarray, stability: np.ndarray, score: np.ndarray, *, iou
 
 
 def survivors(overlap: np.ndarray, order: np.ndarray, iou: float) -> np.ndarray:
-    """Greedy NMS: one that overlaps a survivor by more than `iou` goes to the survivor that it overlaps most.
+    """Greedy NMS: one that overlaps a survivor by more than `iou` goes to the survivor that it
+    overlaps most.
 
     Args:
         overlap: [n, n] IoU.
@@ -44,13 +48,16 @@ def survivors(overlap: np.ndarray, order: np.ndarray, iou: float) -> np.ndarray:
 
 
 def mask_iou(masks: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
-    """[n, H, W] and [m, H, W] (None: the same) bool -> [n, m] float32 IoU; 0 between empty masks."""
+    """[n, H, W] and [m, H, W] (None: the same) bool -> [n, m] float32 IoU; 0 between empty
+    masks."""
     pixels = masks.shape[1] * masks.shape[2]
     a = masks.reshape(len(masks), pixels)
     b = a if others is None else others.reshape(len(others), pixels)
     both = np.zeros((len(a), len(b)), np.float32)
     for start in range(0, pixels, BLOCK):
         part = a[:, start : start + BLOCK].astype(np.float32)
-        both += part @ (part if others is None else b[:, start : start + BLOCK].astype(np.float32)).T
+        both += (
+            part @ (part if others is None else b[:, start : start + BLOCK].astype(np.float32)).T
+        )
     either = a.sum(axis=1, dtype=np.float32)[:, None] + b.sum(axis=1, dtype=np.float32) - both
     return both / np.maximum(either, 1)

@@ -34,8 +34,9 @@ def geometry(inside: np.ndarray) -> np.ndarray:
         inside: bool [n, H, W] indicators.
 
     Returns:
-        float32 [n, 7]: share of the area, centroid x and y, width and height of the bounding box, share of the
-        picture's border that the region holds, share of its bounding box that it fills.
+        float32 [n, 7]: share of the area, centroid x and y, width and height of the bounding box,
+        share of the picture's border that the region holds, share of its bounding box that it
+        fills.
     """
     height, width = inside.shape[1:]
     rows, columns = inside.sum(2), inside.sum(1)
@@ -59,6 +60,8 @@ def geometry(inside: np.ndarray) -> np.ndarray:
 
 
 def extent(occupied: np.ndarray) -> np.ndarray:
-    """[n] distance from the first to the last True of each row of bool [n, L], both counted; 0 without any."""
+    """[n] distance from the first to the last True of each row of bool [n, L], both counted; 0
+    without any.
+    """
     first, last = occupied.argmax(1), occupied.shape[1] - 1 - occupied[:, ::-1].argmax(1)
     return np.where(occupied.any(1), last - first + 1, 0)

@@ -26,7 +26,8 @@ class Sam:
         checkpoint: file with the released weights (`sam_vit_h_4b8939.pth`, ...).
         arch: which of them.
         device: auto, cpu, cuda or cuda:N.
-        multimask: three masks a box, the most stable is taken (USE); else one, which SAM's authors advise for boxes.
+        multimask: three masks a box, the most stable is taken (USE); else one, which SAM's authors
+            advise for boxes.
         min_iou: a mask whose predicted IoU does not exceed this comes back empty.
         offset: of the logit thresholds whose masks give the stability.
         small_area: smaller holes are filled and smaller islands dropped, in pixels.
@@ -50,7 +51,9 @@ class Sam:
         """
         from captionseg.runtime.device import detect
 
-        return SamSegmenter(load(Path(self.checkpoint), self.arch).to(detect(self.device).device), self)
+        return SamSegmenter(
+            load(Path(self.checkpoint), self.arch).to(detect(self.device).device), self
+        )
 
 
 def load(checkpoint: Path, arch: str, where: str = "segment_text.sam") -> Any:
@@ -70,7 +73,9 @@ def load(checkpoint: Path, arch: str, where: str = "segment_text.sam") -> Any:
     from captionseg.runtime.weights import check_finite
 
     if not checkpoint.is_file():
-        raise UserError(f"{where}.checkpoint: no file {str(checkpoint)!r}; give the path of the {arch} weights")
+        raise UserError(
+            f"{where}.checkpoint: no file {str(checkpoint)!r}; give the path of the {arch} weights"
+        )
     model = sam_model_registry[arch]()
     try:
         given = torch.load(checkpoint, weights_only=True, map_location="cpu")
@@ -80,7 +85,9 @@ def load(checkpoint: Path, arch: str, where: str = "segment_text.sam") -> Any:
         raise
     except Exception as error:
         line = " ".join(str(error).split())[:200]
-        raise UserError(f"{checkpoint}: not the weights of SAM {arch} ({line}); check {where}.arch") from None
+        raise UserError(
+            f"{checkpoint}: not the weights of SAM {arch} ({line}); check {where}.arch"
+        ) from None
     return model.eval()
 
 
@@ -104,7 +111,10 @@ class SamSegmenter:
         import torch
 
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-        found, stability = np.zeros((len(boxes), *image.shape[:2]), bool), np.zeros(len(boxes), np.float32)
+        found, stability = (
+            np.zeros((len(boxes), *image.shape[:2]), bool),
+            np.zeros(len(boxes), np.float32),
+        )
         if not len(boxes):
             return found, stability
         self.predictor.set_image(image)
@@ -113,18 +123,26 @@ class SamSegmenter:
         for start in range(0, len(boxes), self.params.batch):
             rows = slice(start, start + self.params.batch)
             logits, iou, _ = self.predictor.predict_torch(
-                None, None, boxes=prompts[rows], multimask_output=self.params.multimask, return_logits=True
+                None,
+                None,
+                boxes=prompts[rows],
+                multimask_output=self.params.multimask,
+                return_logits=True,
             )
             found[rows], stability[rows] = self._best(logits, iou)
         return found, stability
 
     def _best(self, logits: torch.Tensor, iou: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """The most stable of the masks of each box: logits [B, M, H, W] and predicted IoU [B, M] -> [B, H, W], [B]."""
+        """The most stable of the masks of each box: logits [B, M, H, W] and predicted IoU [B, M] ->
+        [B, H, W], [B].
+        """
         import torch
 
         stability = stability_of(logits, self.predictor.model.mask_threshold, self.params.offset)
         stable = stability == stability.amax(dim=1, keepdim=True)
-        best = torch.where(stable, iou, -torch.inf).argmax(dim=1)  # of equals the one with the higher IoU
+        best = torch.where(stable, iou, -torch.inf).argmax(
+            dim=1
+        )  # of equals the one with the higher IoU
         rows = torch.arange(len(best), device=best.device)
         masks = logits[rows, best] > self.predictor.model.mask_threshold
         masks &= (iou[rows, best] > self.params.min_iou)[:, None, None]
@@ -134,7 +152,8 @@ class SamSegmenter:
 
 
 def stability_of(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:
-    """IoU of the masks at `threshold` plus and minus `offset`: [.., H, W] -> [..]; 0 where both are empty.
+    """IoU of the masks at `threshold` plus and minus `offset`: [.., H, W] -> [..]; 0 where both are
+    empty.
 
     It is `calculate_stability_score` of segment_anything without its NaN.
     """

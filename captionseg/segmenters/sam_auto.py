@@ -1,4 +1,6 @@
-"""Class-agnostic masks by Segment Anything (Kirillov et al., ICCV 2023) asked with a grid of points, as USE labels."""
+"""Class-agnostic masks by Segment Anything (Kirillov et al., ICCV 2023) asked with a grid of
+points, as USE labels.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class SamAuto:
         device: auto, cpu, cuda or cuda:N.
         points: along each side of the grid that SAM is asked with.
         batch: points at once.
-        min_iou, min_stability: masks below are dropped; USE lowers both to 0.6 for its data, SAM's are .88 and .95.
+        min_iou, min_stability: masks below are dropped; USE lowers both to 0.6 for its data, SAM's
+            are .88 and .95.
         nms_iou: of two masks whose boxes overlap by more one is dropped.
         crop_layers: also asks inside 4 ^ i crops, i = 1, .., of the picture.
         small_area: smaller holes are filled and smaller islands dropped, in pixels.
@@ -58,7 +61,10 @@ class SamAuto:
         """
         from captionseg.runtime.device import detect
 
-        return SamMasks(load(Path(self.checkpoint), self.arch, "masks.sam_auto").to(detect(self.device).device), self)
+        return SamMasks(
+            load(Path(self.checkpoint), self.arch, "masks.sam_auto").to(detect(self.device).device),
+            self,
+        )
 
 
 class SamMasks:
@@ -75,10 +81,15 @@ class SamMasks:
         self.params = params
         # Its own way to tidy masks needs OpenCV; `tidied` is the same.
         self.generator = SamAutomaticMaskGenerator(
-            model, points_per_side=params.points, points_per_batch=params.batch, pred_iou_thresh=params.min_iou,
-            stability_score_thresh=params.min_stability, box_nms_thresh=params.nms_iou,
-            crop_n_layers=params.crop_layers, min_mask_region_area=0,
-        )  # fmt: skip
+            model,
+            points_per_side=params.points,
+            points_per_batch=params.batch,
+            pred_iou_thresh=params.min_iou,
+            stability_score_thresh=params.min_stability,
+            box_nms_thresh=params.nms_iou,
+            crop_n_layers=params.crop_layers,
+            min_mask_region_area=0,
+        )
 
     def masks(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See MaskMaker; masks have the size of the picture, or `longest`."""

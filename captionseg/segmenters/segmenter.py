@@ -1,4 +1,6 @@
-"""The interfaces of this package: regions of a whole picture, masks of it that may overlap, and masks for boxes."""
+"""The interfaces of this package: regions of a whole picture, masks of it that may overlap, and
+masks for boxes.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,8 @@ class MaskMaker(Protocol):
             image: uint8 [H, W, 3].
 
         Returns:
-            bool [n, h, w] on a grid over the whole picture, of its own size or coarser, and float32 [n] stability in
-            0..1: how little a mask depends on a threshold. There may be none.
+            bool [n, h, w] on a grid over the whole picture, of its own size or coarser, and float32
+            [n] stability in 0..1: how little a mask depends on a threshold. There may be none.
         """
         ...
 
@@ -53,10 +55,11 @@ class BoxSegmenter(Protocol):
         Args:
             image: uint8 [H, W, 3].
             boxes: float [n, 4], x0 y0 x1 y1 in pixels, inside the picture.
-            labels: regions of this picture if somebody made them already; a segmenter may ignore them.
+            labels: regions of this picture if somebody made them already; a segmenter may ignore
+                them.
 
         Returns:
-            bool [n, H, W], and float32 [n] stability in 0..1: how little a mask changes with its threshold
-            (0 for an empty mask).
+            bool [n, H, W], and float32 [n] stability in 0..1: how little a mask changes with its
+            threshold (0 for an empty mask).
         """
         ...

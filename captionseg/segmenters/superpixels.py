@@ -16,8 +16,9 @@ from captionseg.typed import Share
 class Superpixels:
     """A mask is the union of the regions whose share inside the box reaches a threshold.
 
-    A region of the ground reaches far out of the box and stays out; the regions of the thing in the box come in.
-    Stability is taken over from SAM: the IoU of the masks at the threshold plus and minus an offset.
+    A region of the ground reaches far out of the box and stays out; the regions of the thing in the
+    box come in. Stability is taken over from SAM: the IoU of the masks at the threshold plus and
+    minus an offset.
 
     Attributes:
         share: of a region that has to lie inside the box, 0..1.
@@ -31,7 +32,9 @@ class Superpixels:
 
     def __post_init__(self) -> None:
         if not 0 <= self.offset < min(self.share, 1 - self.share):
-            raise ValueError(f"offset {self.offset} must lie below share {self.share} and below 1 - share")
+            raise ValueError(
+                f"offset {self.offset} must lie below share {self.share} and below 1 - share"
+            )
 
     def build(self) -> BoxSegmenter:
         """Itself: nothing has to be loaded."""
@@ -62,8 +65,10 @@ def inside(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """
     member = indicators(labels, int(labels.max()) + 1).astype(np.float32)
     area = member.sum(axis=(1, 2))
-    x, y = (common(boxes[:, [axis, axis + 2]], np.arange(length + 1)).astype(np.float32)
-            for axis, length in enumerate(labels.shape[::-1]))
+    x, y = (
+        common(boxes[:, [axis, axis + 2]], np.arange(length + 1)).astype(np.float32)
+        for axis, length in enumerate(labels.shape[::-1])
+    )
     return ((member @ x.T) * y.T).sum(axis=1).T / area, area
 
 

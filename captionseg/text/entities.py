@@ -1,4 +1,6 @@
-"""Entities of OVSegmentor: the published list with its synonyms, and captions with their entities masked."""
+"""Entities of OVSegmentor: the published list with its synonyms, and captions with their entities
+masked.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,17 @@ PUBLISHED = tuple(packaged("published_entities.txt"))
 
 PERSONS = PUBLISHED[1 : PUBLISHED.index("car")]
 SYNONYMS: Mapping[str, str] = {
-    **dict.fromkeys(PERSONS, "people"), "airplane": "aeroplane", "motorbike": "motorcycle", "bike": "bicycle",
-    "desk": "table", "couch": "sofa", "building": "house", "hotel": "house", "t-shirt": "shirt", "handbag": "bag",
-}  # fmt: skip
+    **dict.fromkeys(PERSONS, "people"),
+    "airplane": "aeroplane",
+    "motorbike": "motorcycle",
+    "bike": "bicycle",
+    "desk": "table",
+    "couch": "sofa",
+    "building": "house",
+    "hotel": "house",
+    "t-shirt": "shirt",
+    "handbag": "bag",
+}
 """Entity -> the one that it is counted as."""
 
 MASK = "[MASK]"
@@ -48,13 +58,16 @@ class Masker:
         self.vocabulary = Vocabulary((*known, *added), lemma)
         self.words = frozenset(self.vocabulary.concepts)
 
-    def __call__(self, caption: str, entities: Collection[str] | None = None, *,
-                 most: int | None = None) -> tuple[str, list[str]]:  # fmt: skip
-        """The masked caption, and what each MASK stands for, in order: one of `entities`, or of the words.
+    def __call__(
+        self, caption: str, entities: Collection[str] | None = None, *, most: int | None = None
+    ) -> tuple[str, list[str]]:
+        """The masked caption, and what each MASK stands for, in order: one of `entities`, or of the
+        words.
 
         Args:
             caption: as written.
-            entities: those to mask here, a synonym of one too ("man" for "people"); None takes all words.
+            entities: those to mask here, a synonym of one too ("man" for "people"); None takes all
+                words.
             most: so many at most, the first.
         """
         chosen = self.words if entities is None else entities

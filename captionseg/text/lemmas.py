@@ -6,9 +6,25 @@ import functools
 from importlib import resources
 
 _COMPOUNDS = (
-    "women", "children", "feet", "teeth", "mice", "geese", "people", "shelves", "wives", "knives",
-    "wolves", "loaves", "scarves", "hooves", "thieves", "leaves", "calves", "halves",
-)  # fmt: skip
+    "women",
+    "children",
+    "feet",
+    "teeth",
+    "mice",
+    "geese",
+    "people",
+    "shelves",
+    "wives",
+    "knives",
+    "wolves",
+    "loaves",
+    "scarves",
+    "hooves",
+    "thieves",
+    "leaves",
+    "calves",
+    "halves",
+)
 """Irregular plurals that are the end of others: grandchildren, bookshelves."""
 
 

@@ -26,14 +26,18 @@ def load(model: str | None = None):  # noqa: ANN201
     """The spaCy pipeline: a path or installed name, None for the pinned small English package.
 
     Raises:
-        UserError: if it cannot be loaded, or has no tagger (without which there are silently no nouns).
+        UserError: if it cannot be loaded, or has no tagger (without which there are silently no
+            nouns).
     """
     import spacy
 
     if model is None:
         spec = importlib.util.find_spec(MODEL_PACKAGE)
         if spec is None or not spec.submodule_search_locations:
-            raise UserError(f"package {MODEL_PACKAGE} (spaCy model) is not installed: pip install -r requirements.lock")
+            raise UserError(
+                f"package {MODEL_PACKAGE} (spaCy model) is not installed: pip install -r "
+                "requirements.lock"
+            )
         inside = Path(spec.submodule_search_locations[0])
         model = str(next(p.parent for p in sorted(inside.glob("*/config.cfg"))))
     try:
@@ -41,12 +45,15 @@ def load(model: str | None = None):  # noqa: ANN201
     except (OSError, ValueError) as error:
         raise UserError(f"spaCy model {model!r} does not load: {one_line(error)}") from None
     if missing := {"tagger", "parser", "attribute_ruler", "lemmatizer"} - set(pipeline.pipe_names):
-        raise UserError(f"spaCy model {model!r} lacks {', '.join(sorted(missing))}; use a full English pipeline")
+        raise UserError(
+            f"spaCy model {model!r} lacks {', '.join(sorted(missing))}; use a full English pipeline"
+        )
     return pipeline
 
 
 def nouns(captions: Sequence[str], model: str | None = None) -> Iterator[list[tuple[str, str]]]:
-    """Per caption its nouns (NN, NNS, NNP, NNPS) as (word, lemma), both lower-case, in order, repeats kept.
+    """Per caption its nouns (NN, NNS, NNP, NNPS) as (word, lemma), both lower-case, in order,
+    repeats kept.
 
     Unlike GroupViT's released code no verb counts as a noun. spaCy says what is a noun in the
     plural; the singular is of `captionseg.text.lemmas`, spaCy's where the spelling leaves it open.
@@ -56,8 +63,11 @@ def nouns(captions: Sequence[str], model: str | None = None) -> Iterator[list[tu
         composed = (unicodedata.normalize("NFC", caption) for caption in parsed(captions))
         for doc in pipeline.pipe(composed, batch_size=512):
             found = [t for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
-            yield [(word, lemma(word, t.lemma_.lower()) if t.tag_ == "NNS" else word)
-                   for t in found for word in (key(t.text),)]
+            yield [
+                (word, lemma(word, t.lemma_.lower()) if t.tag_ == "NNS" else word)
+                for t in found
+                for word in (key(t.text),)
+            ]
 
 
 def parsed(captions: Iterable[str]) -> Iterator[str]:
@@ -67,5 +77,10 @@ def parsed(captions: Iterable[str]) -> Iterator[str]:
         cut, longest = cut + (len(caption) > LONGEST), max(longest, len(caption))
         yield caption[:LONGEST]
     if cut:
-        log.warning("%d of the captions are longer than %d characters (the longest has %d): only "
-                    "their beginnings are read for nouns", cut, LONGEST, longest)  # fmt: skip
+        log.warning(
+            "%d of the captions are longer than %d characters (the longest has %d): only "
+            "their beginnings are read for nouns",
+            cut,
+            LONGEST,
+            longest,
+        )

@@ -16,11 +16,25 @@ UNKNOWN = ("", "\U0001fae8")  # nothing, and an emoji that is in no vocabulary o
 SIMPLE = ("a photo of a {}.",)
 """GroupViT's segmentation prompt, full stop included."""
 
-SEGMENT = ("a photo of {}", "This is a photo of {}", "There is {} in the scene", "a photo of {} in the scene")
+SEGMENT = (
+    "a photo of {}",
+    "This is a photo of {}",
+    "There is {} in the scene",
+    "a photo of {} in the scene",
+)
 """USE's four."""
 
-TCL = ("itap of a {}.", "a bad photo of a {}.", "a origami {}.", "a photo of the large {}.", "a {} in a video game.",
-       "art of the {}.", "a photo of the small {}.", "a photo of many {}.", "a photo of {}s.")  # fmt: skip
+TCL = (
+    "itap of a {}.",
+    "a bad photo of a {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+    "a photo of many {}.",
+    "a photo of {}s.",
+)
 """TCL's nine: seven of CLIP's, and two plurals."""
 
 PromptSet = Literal["simple", "segment", "tcl", "imagenet"]
@@ -43,8 +57,11 @@ def templates(name: str) -> tuple[str, ...]:
         raise UserError(f"prompts: {name!r} is not valid (valid: {', '.join(PROMPTS)})") from None
 
 
-def class_embeddings(names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray],
-                     templates: Sequence[str] = SIMPLE) -> np.ndarray:
+def class_embeddings(
+    names: Sequence[str],
+    encode: Callable[[Sequence[str]], np.ndarray],
+    templates: Sequence[str] = SIMPLE,
+) -> np.ndarray:
     """[C, D] float32: L2-normalised mean over templates of the embeddings of the prompted names.
 
     Args:
@@ -59,20 +76,25 @@ def class_embeddings(names: Sequence[str], encode: Callable[[Sequence[str]], np.
         nothing = embedded(UNKNOWN, encode, templates)
         lost = [names[i] for i in strange if (np.abs(nothing - found[i]).max(1) < ALIKE).any()]
         if lost:
-            once(f"the text encoder knows no character of {examples(lost)}: the scores of such "
-                 "a name mean nothing")
+            once(
+                f"the text encoder knows no character of {examples(lost)}: the scores of such "
+                "a name mean nothing"
+            )
     return found
 
 
 ALIKE = 1e-5  # of L2-normalised embeddings: the same tokens in batches of other widths
 
 
-def embedded(names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray],
-             templates: Sequence[str]) -> np.ndarray:  # fmt: skip
+def embedded(
+    names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray], templates: Sequence[str]
+) -> np.ndarray:
     """See `class_embeddings`."""
     texts = [template.format(name) for name in names for template in templates]
     mean = encode(texts).reshape(len(names), len(templates), -1).mean(1)
-    return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(
+        np.float32
+    )
 
 
 def say_alike(names: Sequence[str], embeddings: np.ndarray) -> None:
@@ -80,10 +102,15 @@ def say_alike(names: Sequence[str], embeddings: np.ndarray) -> None:
     line = embeddings @ np.cos(np.arange(embeddings.shape[1]))  # equal ones are side by side on it
     order = np.argsort(line, kind="stable")
     near = np.abs(np.diff(embeddings[order], axis=0)).max(1, initial=0) < ALIKE
-    pairs = [(first, second) for a, b in zip(order[:-1][near], order[1:][near], strict=True)
-             if (first := str(names[int(a)])) != (second := str(names[int(b)]))]
+    pairs = [
+        (first, second)
+        for a, b in zip(order[:-1][near], order[1:][near], strict=True)
+        if (first := str(names[int(a)])) != (second := str(names[int(b)]))
+    ]
     if pairs:
         more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
         first, second = pairs[0]
-        once(f"the text encoder cannot tell {quoted(first)} from {quoted(second)}{more}: one "
-             "of them is never found")
+        once(
+            f"the text encoder cannot tell {quoted(first)} from {quoted(second)}{more}: one "
+            "of them is never found"
+        )

@@ -1,8 +1,10 @@
-"""Referring expressions: noun chunks, and each with what the parse hangs on it (USE, section 3.2, after Kosmos-2).
+"""Referring expressions: noun chunks, and each with what the parse hangs on it (USE, section 3.2,
+after Kosmos-2).
 
-"an apple at the side of the rabbit" holds the phrases "an apple", "the side", "the rabbit"; the first two are also
-the heads of longer expressions. Phrase and expression are both kept, with their places in the caption: a grounder
-that reads whole captions needs those (`captionseg.grounding.Query`).
+"an apple at the side of the rabbit" holds the phrases "an apple", "the side", "the rabbit"; the
+first two are also the heads of longer expressions. Phrase and expression are both kept, with their
+places in the caption: a grounder that reads whole captions needs those
+(`captionseg.grounding.Query`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from captionseg.text.nouns import load, parsed
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
 
-# children of a chunk's root that are no part of its expression: what is coordinated with it, and what has no role
+# children of a chunk's root that are no part of its expression: what is coordinated with it, and
+# what has no role
 APART = frozenset({"cc", "conj", "preconj", "punct", "dep"})
 
 
@@ -55,11 +58,13 @@ class Reference:
 
 
 def references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
-    """What a parsed caption speaks of, in order; pronouns are left out, and equal pairs (in lower case) are one.
+    """What a parsed caption speaks of, in order; pronouns are left out, and equal pairs (in lower
+    case) are one.
 
     Args:
         doc: with parts of speech and dependencies.
-        skip: chunks whose root is one of these words, in lower case, are left out: "side", "photo"; USE keeps them.
+        skip: chunks whose root is one of these words, in lower case, are left out: "side", "photo";
+            USE keeps them.
 
     Raises:
         UserError: if the doc lacks what noun chunks are made of.
@@ -80,8 +85,9 @@ def references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
 def expression(chunk: Span) -> Span:
     """The chunk with the subtrees of its root's children, as far as they adjoin it without a gap.
 
-    Subtrees of children in APART stay out ("two ears and a face" is not said of the ears); coordination deeper down
-    stays in. Punctuation, spaces and conjunctions at the right end are cut off, never those of the chunk.
+    Subtrees of children in APART stay out ("two ears and a face" is not said of the ears);
+    coordination deeper down stays in. Punctuation, spaces and conjunctions at the right end are cut
+    off, never those of the chunk.
     """
     doc = chunk.doc
     members = {token.i for token in chunk}
@@ -104,18 +110,24 @@ def is_loose(token: Token) -> bool:
 
 
 def chunks(doc: Doc) -> list[Span]:
-    """The noun chunks of a doc. Without parts of speech spaCy finds none and says nothing; here it is an error.
+    """The noun chunks of a doc. Without parts of speech spaCy finds none and says nothing; here it
+    is an error.
 
     Raises:
         UserError: naming what is missing.
     """
     parts = {"POS": "parts of speech (tagger and attribute_ruler)", "DEP": "dependencies (parser)"}
     if missing := [says for name, says in parts.items() if not doc.has_annotation(name)]:
-        raise UserError(f"spaCy doc has no {' and no '.join(missing)}, so no noun chunks; use a full English pipeline")
+        raise UserError(
+            f"spaCy doc has no {' and no '.join(missing)}, so no noun chunks; use a full English "
+            "pipeline"
+        )
     try:
         return list(doc.noun_chunks)
     except NotImplementedError:
-        raise UserError(f"spaCy has no noun chunks for language {doc.lang_!r}; use an English pipeline") from None
+        raise UserError(
+            f"spaCy has no noun chunks for language {doc.lang_!r}; use an English pipeline"
+        ) from None
 
 
 def referring(

@@ -1,4 +1,6 @@
-"""Texts -> token numbers, for text encoders that are trained: CLIP's byte pairs and BERT's word pieces, both local."""
+"""Texts -> token numbers, for text encoders that are trained: CLIP's byte pairs and BERT's word
+pieces, both local.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,18 @@ def tokenizer(kind: Kind, folder: Path | str = "", *, context: int = 77) -> Toke
 
     Args:
         kind: clip or bert.
-        folder: of a BERT checkpoint, or one that `save` wrote; empty takes the packaged word pieces (uncased).
+        folder: of a BERT checkpoint, or one that `save` wrote; empty takes the packaged word pieces
+            (uncased).
         context: longest text in tokens.
 
     Raises:
         UserError: for a folder without a tokenizer.
     """
-    return ClipTokens(context) if kind == "clip" else BertTokens(folder or package_path(*DEFAULT_BERT), context)
+    return (
+        ClipTokens(context)
+        if kind == "clip"
+        else BertTokens(folder or package_path(*DEFAULT_BERT), context)
+    )
 
 
 class ClipTokens:
@@ -84,17 +91,23 @@ class BertTokens:
         try:
             self.encode: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError) as error:
-            raise UserError(f"{folder}: no tokenizer that transformers can read: {one_line(error)}") from None
+            raise UserError(
+                f"{folder}: no tokenizer that transformers can read: {one_line(error)}"
+            ) from None
         if self.encode.pad_token_id != 0 or self.encode.mask_token_id is None:
-            raise UserError(f"{folder}: not a tokenizer of BERT: it pads with {self.encode.pad_token_id} and masks "
-                            f"with {self.encode.mask_token_id}")
+            raise UserError(
+                f"{folder}: not a tokenizer of BERT: it pads with {self.encode.pad_token_id} and "
+                f"masks with {self.encode.mask_token_id}"
+            )
         self.context, self.mask = context, int(self.encode.mask_token_id)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """See Tokenizer."""
         if not len(texts):
             return np.zeros((0, 1), np.int64)
-        found = self.encode(list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="np")
+        found = self.encode(
+            list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="np"
+        )
         rows = zip(texts, found.encodings or (), strict=False)
         too_long((text for text, row in rows if row.overflowing), self.context)
         return found["input_ids"].astype(np.int64)

@@ -1,4 +1,6 @@
-"""Which concepts there are, taken from the corpus itself, and which caption names which: word for word."""
+"""Which concepts there are, taken from the corpus itself, and which caption names which: word for
+word.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,16 @@ from captionseg.text.nouns import nouns
 from captionseg.text.words import Word, adjoin, split, tokens
 from captionseg.typed import Count
 
-__all__ = ["Match", "Vocabulary", "VocabularyParams", "build", "default_stop", "packaged",
-           "plurals", "tokens"]  # fmt: skip
+__all__ = [
+    "Match",
+    "Vocabulary",
+    "VocabularyParams",
+    "build",
+    "default_stop",
+    "packaged",
+    "plurals",
+    "tokens",
+]
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +117,12 @@ class Vocabulary:
         then the first: a hot dog is no dog.
         """
         words = split(caption)
-        found = [match for start, word in enumerate(words) if self.forms(word.key)[1]
-                 for match in self._starting(caption, words, start)]
+        found = [
+            match
+            for start, word in enumerate(words)
+            if self.forms(word.key)[1]
+            for match in self._starting(caption, words, start)
+        ]
         if any(m.first != m.last for m in found):
             free, taken = np.ones(len(words), bool), []
             for m in sorted(found, key=lambda m: (m.first - m.last, m.first)):
@@ -140,7 +154,8 @@ class Vocabulary:
         return csr_array((ones, (rows, columns)), shape=(len(captions), len(self.concepts)))
 
     def words(self, caption: str) -> list[tuple[str, int]]:
-        """The caption word by word, as written, with the number of the concept that each belongs to, -1 for none.
+        """The caption word by word, as written, with the number of the concept that each belongs
+        to, -1 for none.
 
         What is between words is in none of them. See `read`.
         """
@@ -170,11 +185,16 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
     lemma = {word: lemmas.most_common(1)[0][0] for word, lemmas in forms.items()}
     rows = ({lemma[word] for word in words} for words in said)
     count = Counter(itertools.chain.from_iterable(rows))
-    frequent = [c for c, n in sorted(count.items(), key=lambda item: (-item[1], item[0]))
-                if n >= params.minimum and c not in stop and len(c) > 1][: params.size]
+    frequent = [
+        c
+        for c, n in sorted(count.items(), key=lambda item: (-item[1], item[0]))
+        if n >= params.minimum and c not in stop and len(c) > 1
+    ][: params.size]
     if not frequent:
-        raise UserError(f"curate.vocabulary: no noun stands in {params.minimum} of {len(captions)} captions; "
-                        "lower curate.vocabulary.minimum or give a file")
+        raise UserError(
+            f"curate.vocabulary: no noun stands in {params.minimum} of {len(captions)} captions; "
+            "lower curate.vocabulary.minimum or give a file"
+        )
     return Vocabulary(tuple(frequent), lemma)
 
 
@@ -203,8 +223,9 @@ def listed(path: str, captions: Sequence[str]) -> Vocabulary:
         ([found.concepts[n] for n in never], "stand in no caption"),
     ):
         if wrong:
-            log.warning("%s: of %d concepts %d %s: %s", where, len(lines), len(wrong), why,
-                        examples(wrong))  # fmt: skip
+            log.warning(
+                "%s: of %d concepts %d %s: %s", where, len(lines), len(wrong), why, examples(wrong)
+            )
     return found
 
 

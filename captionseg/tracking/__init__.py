@@ -4,10 +4,11 @@
         tracker.params({"epochs": 20})
         tracker.metrics({"loss": 1.2}, step=3)
 
-MLflow is a projection of the files that DVC owns, never their source: whatever goes wrong here is one line
-of warning and the stage goes on. MLflow takes 2.4 s of processor time in each process that imports it, so a
-stage never does: it hands what it has to say, as lines of JSON, to a writer of its own (writer.py) that works
-beside it on another core, and waits for it once, at the end. CAPTIONSEG_TRACKING=off says nothing to nobody.
+MLflow is a projection of the files that DVC owns, never their source: whatever goes wrong here is
+one line of warning and the stage goes on. MLflow takes 2.4 s of processor time in each process that
+imports it, so a stage never does: it hands what it has to say, as lines of JSON, to a writer of its
+own (writer.py) that works beside it on another core, and waits for it once, at the end.
+CAPTIONSEG_TRACKING=off says nothing to nobody.
 """
 
 from __future__ import annotations
@@ -33,9 +34,12 @@ log = logging.getLogger(__name__)
 EXPERIMENT = "captionseg"
 PATIENCE = 10.0  # seconds that the writer waits for a locked store before it gives up
 KEY_LENGTH = 250  # of a name in MLflow
-FAREWELL = 300.0  # seconds that a stage that is done waits for its writer, which may send models far away
+FAREWELL = (
+    300.0  # seconds that a stage that is done waits for its writer, which may send models far away
+)
 
-# For the writer alone: no telemetry, one line of ours instead of MLflow's many, a dead server found out soon.
+# For the writer alone: no telemetry, one line of ours instead of MLflow's many, a dead server found
+# out soon.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -49,20 +53,31 @@ ENVIRONMENT = {
 # Whatever the shell says: asynchronous writes are lost when the writer leaves; locks ask a network.
 FORCED = {"MLFLOW_ENABLE_ASYNC_LOGGING": "false", "MLFLOW_LOCK_MODEL_DEPENDENCIES": "false"}
 # Of a shell's other projects. With MLFLOW_RUN_ID every start goes on with that run (mlflow#15713).
-OTHERS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_CONTEXT",
-          "MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID", "MLFLOW_REGISTRY_URI")  # fmt: skip
+OTHERS = (
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_RUN_CONTEXT",
+    "MLFLOW_ACTIVE_MODEL_ID",
+    "_MLFLOW_ACTIVE_MODEL_ID",
+    "MLFLOW_REGISTRY_URI",
+)
 OFF = ("off", "0", "false", "no")  # CAPTIONSEG_TRACKING
 
 
 class Tracker(Protocol):
-    """What a stage may say of itself while it runs. Files named here must stay until the stage ends."""
+    """What a stage may say of itself while it runs. Files named here must stay until the stage
+    ends.
+    """
 
     def params(self, values: Mapping[str, Any]) -> None:
         """What was chosen; nested mappings become dotted names."""
         ...
 
     def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
-        """What was measured, at a step of training or (None) once; nested mappings become dotted names."""
+        """What was measured, at a step of training or (None) once; nested mappings become dotted
+        names.
+        """
         ...
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -70,7 +85,9 @@ class Tracker(Protocol):
         ...
 
     def inputs(self, paths: Mapping[str, Path]) -> None:
-        """What is read, by its name in the stage; what DVC knows of it becomes data sets with its digests."""
+        """What is read, by its name in the stage; what DVC knows of it becomes data sets with its
+        digests.
+        """
         ...
 
     def artifact(self, path: Path, folder: str = "") -> None:
@@ -82,13 +99,21 @@ class Tracker(Protocol):
         ...
 
     def summary(self, values: Mapping[str, Any], paths: Sequence[Path] = ()) -> None:
-        """Reports of the whole reproduction: metrics and files of the parent run, if this stage finishes."""
+        """Reports of the whole reproduction: metrics and files of the parent run, if this stage
+        finishes.
+        """
         ...
 
-    def recipes(self, numbers: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], *, benchmark: str,
-                folders: Mapping[str, Path]) -> None:  # fmt: skip
-        """The recipes of the whole reproduction, a run and a model each, and one that may become champion, if this
-        stage finishes.
+    def recipes(
+        self,
+        numbers: Mapping[str, Any],
+        labels: Mapping[str, Mapping[str, str]],
+        *,
+        benchmark: str,
+        folders: Mapping[str, Path],
+    ) -> None:
+        """The recipes of the whole reproduction, a run and a model each, and one that may become
+        champion, if this stage finishes.
 
         Args:
             numbers: metrics.json.
@@ -109,8 +134,14 @@ class NullTracker:
     def artifact(self, path: Path, folder: str = "") -> None: ...
     def model(self, folder: Path, name: str) -> None: ...
     def summary(self, values: Mapping[str, Any], paths: Sequence[Path] = ()) -> None: ...
-    def recipes(self, numbers: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], *, benchmark: str,
-                folders: Mapping[str, Path]) -> None: ...  # fmt: skip
+    def recipes(
+        self,
+        numbers: Mapping[str, Any],
+        labels: Mapping[str, Mapping[str, str]],
+        *,
+        benchmark: str,
+        folders: Mapping[str, Path],
+    ) -> None: ...
 
 
 class WriterTracker:
@@ -126,7 +157,9 @@ class WriterTracker:
         OSError: the writer could not be started.
     """
 
-    def __init__(self, stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None
+    ) -> None:
         library = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
         environ = {**environment(os.environ), "PYTHONPATH": path}
@@ -155,7 +188,9 @@ class WriterTracker:
         self._send("params", values=flatten(values))
 
     def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
-        self._send("metrics", values=numbers(values), step=step or 0, timestamp=time.time_ns() // 1_000_000)
+        self._send(
+            "metrics", values=numbers(values), step=step or 0, timestamp=time.time_ns() // 1_000_000
+        )
 
     def tags(self, values: Mapping[str, str]) -> None:
         self._send("tags", values=dict(values))
@@ -170,10 +205,18 @@ class WriterTracker:
         self._send("model", folder=str(Path(folder).absolute()), name=name)
 
     def summary(self, values: Mapping[str, Any], paths: Sequence[Path] = ()) -> None:
-        self._send("summary", values=numbers(values), paths=[str(Path(p).absolute()) for p in paths])
+        self._send(
+            "summary", values=numbers(values), paths=[str(Path(p).absolute()) for p in paths]
+        )
 
-    def recipes(self, numbers: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], *, benchmark: str,
-                folders: Mapping[str, Path]) -> None:  # fmt: skip
+    def recipes(
+        self,
+        numbers: Mapping[str, Any],
+        labels: Mapping[str, Mapping[str, str]],
+        *,
+        benchmark: str,
+        folders: Mapping[str, Path],
+    ) -> None:
         places = {name: str(Path(path).absolute()) for name, path in folders.items()}
         self._send("recipes", numbers=numbers, labels=labels, benchmark=benchmark, **places)
 
@@ -187,11 +230,16 @@ class WriterTracker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            log.warning("tracking: the writer was not done after %g s; some of this run is not recorded", FAREWELL)
+            log.warning(
+                "tracking: the writer was not done after %g s; some of this run is not recorded",
+                FAREWELL,
+            )
             return
         self._relay.join(FAREWELL)
         if code not in (0, 1):  # 1: it has said why itself
-            log.warning("tracking: the writer died (code %d); some of this run is not recorded", code)
+            log.warning(
+                "tracking: the writer died (code %d); some of this run is not recorded", code
+            )
 
     def _repeat(self) -> None:
         """What the writer says, between the progress bars of the stage."""
@@ -227,7 +275,9 @@ def is_off(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 @contextlib.contextmanager
-def start(stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None) -> Iterator[Tracker]:
+def start(
+    stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None
+) -> Iterator[Tracker]:
     """The tracker of one stage of one reproduction: a run of its own below the reproduction's run.
 
     Args:
@@ -293,10 +343,17 @@ def labelled(params: Mapping[str, Any], recipe: str) -> dict[str, str]:
     """`labels` out of what params.yaml holds; the defaults are those of the dataclasses."""
     row = params["recipes"][recipe]
     pretrain, evaluate = params.get("pretrain") or {}, params.get("evaluate") or {}
-    source = (params.get("download") or {}).get("source", "photo_scenes" if "download" in params else "auto")
+    source = (params.get("download") or {}).get(
+        "source", "photo_scenes" if "download" in params else "auto"
+    )
     benchmark = evaluate.get("name", "auto")
     seeds = (row.get("training") or {}).get("seeds") or pretrain.get("seeds") or [0]
-    return {"recipe": recipe, "curation": row["curation"], "archive": row["archive"],
-            "model": row.get("model", "segment_mil"), "preset": row.get("preset") or "none",
-            "benchmark": source if benchmark == "auto" else benchmark,
-            "seeds": str(len(seeds))}  # fmt: skip
+    return {
+        "recipe": recipe,
+        "curation": row["curation"],
+        "archive": row["archive"],
+        "model": row.get("model", "segment_mil"),
+        "preset": row.get("preset") or "none",
+        "benchmark": source if benchmark == "auto" else benchmark,
+        "seeds": str(len(seeds)),
+    }

@@ -1,7 +1,7 @@
 """Runs side by side in a terminal: what differs in their params, and what they measured.
 
-    captionseg compare latest~1 latest                                    # this reproduction and the one before
-    captionseg compare latest/nouns-mil latest/cocu-mil champion          # recipes
+captionseg compare latest~1 latest                                    # this reproduction and the
+one before captionseg compare latest/nouns-mil latest/cocu-mil champion          # recipes
 """
 
 from __future__ import annotations
@@ -88,15 +88,21 @@ def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
         found += _search(client, experiment, f"attributes.run_id LIKE '{word}%'", limit=10)
     if len(found) > 1:
         some = ", ".join(f"{run.info.run_id[:8]} of {_when(run)}" for run in found[:3])
-        raise UserError(f"{word}: {len(found)} runs are called so; say which by its id: {some}, ...")
+        raise UserError(
+            f"{word}: {len(found)} runs are called so; say which by its id: {some}, ..."
+        )
     if not found:
-        raise UserError(f"{word}: no such run; give an id, a name, latest, latest~1, latest/RECIPE or champion "
-                        "(`make mlflow` lists them)")  # fmt: skip
+        raise UserError(
+            f"{word}: no such run; give an id, a name, latest, latest~1, latest/RECIPE or champion "
+            "(`make mlflow` lists them)"
+        )
     return found[0]
 
 
 def table(runs: Sequence[Run], *, every: bool = False) -> Table:
-    """What is to be said of runs: params and metrics that are not the same in all, or `every` metric; no series."""
+    """What is to be said of runs: params and metrics that are not the same in all, or `every`
+    metric; no series.
+    """
     about: dict[str, list[str | None]] = {
         "id": [run.info.run_id[:8] for run in runs],
         "started": [_when(run) for run in runs],
@@ -105,7 +111,10 @@ def table(runs: Sequence[Run], *, every: bool = False) -> Table:
     for name, tag in TAGS.items():
         values = [run.data.tags.get(tag) for run in runs]
         if any(values):
-            about[name] = [value and (value[:8] if name in ("commit", "dvc.lock") else value) for value in values]
+            about[name] = [
+                value and (value[:8] if name in ("commit", "dvc.lock") else value)
+                for value in values
+            ]
     params = _rows([run.data.params for run in runs])
     params = {name: values for name, values in params.items() if len(set(values)) > 1}
     metrics = _rows([run.data.metrics for run in runs])
@@ -122,7 +131,8 @@ def text(found: Table) -> str:
         lines += [(title,), *((f"  {name}", *cells) for name, *cells in rows)]
     widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(len(lines[0]))]
     return "\n".join(
-        "  ".join(f"{cell:{'>' if i else '<'}{widths[i]}}" for i, cell in enumerate(line)).rstrip() for line in lines
+        "  ".join(f"{cell:{'>' if i else '<'}{widths[i]}}" for i, cell in enumerate(line)).rstrip()
+        for line in lines
     )
 
 
@@ -132,14 +142,24 @@ def markdown(found: Table) -> str:
     out = ["| | " + " | ".join(top) + " |", "|---|" + "---:|" * len(top)]
     for title, rows in sections(found):
         out.append(f"| **{escaped(title)}** |" + " |" * len(top))
-        out += ["| " + " | ".join((*map(escaped, row), *[""] * (1 + len(top) - len(row)))) + " |" for row in rows]
+        out += [
+            "| " + " | ".join((*map(escaped, row), *[""] * (1 + len(top) - len(row)))) + " |"
+            for row in rows
+        ]
     return "\n".join(out)
 
 
 def as_json(found: Table) -> str:
     """For programs."""
-    return json.dumps({"runs": found.heads, "about": found.about, "params": found.params, "metrics": found.metrics},
-                      indent=2)  # fmt: skip
+    return json.dumps(
+        {
+            "runs": found.heads,
+            "about": found.about,
+            "params": found.params,
+            "metrics": found.metrics,
+        },
+        indent=2,
+    )
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"text": text, "json": as_json, "markdown": markdown}
@@ -152,11 +172,19 @@ def heads(found: Table) -> list[str]:
 
 def sections(found: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
     """(title, rows of cells), those with rows."""
-    metrics = {name: [*map(_number, values), *_difference(values)] for name, values in found.metrics.items()}
+    metrics = {
+        name: [*map(_number, values), *_difference(values)]
+        for name, values in found.metrics.items()
+    }
     parts: dict[str, Mapping[str, Sequence[str | None]]] = {
-        "run": found.about, "params that differ": found.params, "metrics": metrics}  # fmt: skip
-    found_rows = {title: [(name, *(value or "-" for value in values)) for name, values in rows.items()]
-                  for title, rows in parts.items()}  # fmt: skip
+        "run": found.about,
+        "params that differ": found.params,
+        "metrics": metrics,
+    }
+    found_rows = {
+        title: [(name, *(value or "-" for value in values)) for name, values in rows.items()]
+        for title, rows in parts.items()
+    }
     if found.equal:
         found_rows["metrics"].append((f"({found.equal} equal ones left out: --all)",))
     return [(title, rows) for title, rows in found_rows.items() if rows]
@@ -165,7 +193,9 @@ def sections(found: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
 def _latest(client: MlflowClient, experiment: str, back: int, child: str | None) -> Run:
     found = _search(client, experiment, "tags.role = 'reproduction'", limit=back + 1)
     if len(found) <= back:
-        raise UserError(f"latest~{back}: there are {len(found)} reproductions; `dvc repro` makes one more")
+        raise UserError(
+            f"latest~{back}: there are {len(found)} reproductions; `dvc repro` makes one more"
+        )
     if child is None:
         return found[back]
     key = _quoted(found[back].data.tags.get(reproduction.KEY, ""))
@@ -186,12 +216,18 @@ def _of_alias(client: MlflowClient, alias: str) -> Run:
     try:
         return client.get_run(client.get_model_version_by_alias(NAME, alias).run_id or "")
     except MlflowException:
-        raise UserError(f"{alias}: no version of the model {NAME!r} has this alias; a reproduction whose gate passes "
-                        "registers one") from None  # fmt: skip
+        raise UserError(
+            f"{alias}: no version of the model {NAME!r} has this alias; a reproduction whose gate "
+            "passes registers one"
+        ) from None
 
 
 def _search(client: MlflowClient, experiment: str, where: str, *, limit: int) -> list[Run]:
-    return list(client.search_runs([experiment], where, order_by=["attributes.start_time DESC"], max_results=limit))
+    return list(
+        client.search_runs(
+            [experiment], where, order_by=["attributes.start_time DESC"], max_results=limit
+        )
+    )
 
 
 def _rows(columns: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -132,8 +132,12 @@ def main(root: str, *names: str) -> int:
     with Repo(root) as repo:
         found = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
         wanted = [stage for stage in found if not names or stage.addressing in names]
-        changed = [stage.addressing for stage in wanted if stage.changed_stage()
-                   or any(item.workspace_status() for item in (*stage.deps, *stage.outs))]  # fmt: skip
+        changed = [
+            stage.addressing
+            for stage in wanted
+            if stage.changed_stage()
+            or any(item.workspace_status() for item in (*stage.deps, *stage.outs))
+        ]
     print(json.dumps(changed))  # noqa: T201
     return 0
 

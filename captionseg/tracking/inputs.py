@@ -1,7 +1,7 @@
 """What a stage reads, as DVC knows it: paths with the digests that dvc.lock has for them.
 
-DVC writes the lock after each stage, so what a stage reads is in it when the stage starts. Of the stage itself the lock
-has the run before this one, therefore only `outs` are looked at.
+DVC writes the lock after each stage, so what a stage reads is in it when the stage starts. Of the
+stage itself the lock has the run before this one, therefore only `outs` are looked at.
 """
 
 from __future__ import annotations
@@ -56,8 +56,12 @@ def read_lock(lock: Path) -> dict[str, dict[str, Any]]:
     if not lock.exists():
         return {}
     stages = (yaml.load(lock.read_text(), LOADER) or {}).get("stages", {})
-    return {out["path"]: {**out, "stage": name} for name, stage in stages.items() for out in stage.get("outs", ())
-            if "md5" in out}  # fmt: skip
+    return {
+        out["path"]: {**out, "stage": name}
+        for name, stage in stages.items()
+        for out in stage.get("outs", ())
+        if "md5" in out
+    }
 
 
 def known(root: Path, paths: Iterable[str]) -> list[Input]:
@@ -66,8 +70,11 @@ def known(root: Path, paths: Iterable[str]) -> list[Input]:
     found = []
     for path in paths:
         at = PurePosixPath(path)
-        parts = [out for name, out in outs.items() if name == path
-                 or (at in PurePosixPath(name).parents and (root / name).exists())]  # fmt: skip
+        parts = [
+            out
+            for name, out in outs.items()
+            if name == path or (at in PurePosixPath(name).parents and (root / name).exists())
+        ]
         if parts:
             found.append(_joined(path, sorted(parts, key=lambda out: out["path"])))
     return found
@@ -76,8 +83,13 @@ def known(root: Path, paths: Iterable[str]) -> list[Input]:
 def _joined(path: str, outs: list[dict[str, Any]]) -> Input:
     text = "\n".join(f"{out['path']} {out['md5']}" for out in outs)
     digest = outs[0]["md5"] if outs[0]["path"] == path else hashlib.md5(text.encode()).hexdigest()
-    return Input(path, digest, tuple(dict.fromkeys(out["stage"] for out in outs)), sum(out["size"] for out in outs),
-                 sum(out.get("nfiles", 1) for out in outs))  # fmt: skip
+    return Input(
+        path,
+        digest,
+        tuple(dict.fromkeys(out["stage"] for out in outs)),
+        sum(out["size"] for out in outs),
+        sum(out.get("nfiles", 1) for out in outs),
+    )
 
 
 def splits(folder: Path) -> dict[str, int]:
@@ -104,6 +116,11 @@ def write(client: MlflowClient, run: str, found: Iterable[Input], root: Path, co
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    data = [Dataset(one.path, one.digest, "dvc", one.source(), profile=one.profile(root)) for one in found]
+    data = [
+        Dataset(one.path, one.digest, "dvc", one.source(), profile=one.profile(root))
+        for one in found
+    ]
     if data:
-        client.log_inputs(run, [DatasetInput(one, [InputTag("mlflow.data.context", context)]) for one in data])
+        client.log_inputs(
+            run, [DatasetInput(one, [InputTag("mlflow.data.context", context)]) for one in data]
+        )

@@ -9,11 +9,14 @@ from typing import Any
 from captionseg.tracking import Tracker
 
 AT_ONCE = ("params", "metrics", "tags", "inputs")
-"""What may be told of a stage that is at work. All else is about files, or about the whole reproduction."""
+"""What may be told of a stage that is at work. All else is about files, or about the whole
+reproduction.
+"""
 
 
 class Late:
-    """A tracker for the main of a stage. Files that it names are said to the other tracker by `tell`, moved.
+    """A tracker for the main of a stage. Files that it names are said to the other tracker by
+    `tell`, moved.
 
     Args:
         tracker: the other one.

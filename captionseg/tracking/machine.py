@@ -1,4 +1,5 @@
-"""What the machine does while a stage runs, under the names that MLflow's pages show as system metrics.
+"""What the machine does while a stage runs, under the names that MLflow's pages show as system
+metrics.
 
 Sampled by the writer between two lines of the stage: no thread, nothing in the stage's own process.
 """
@@ -16,7 +17,8 @@ EVERY = 5.0  # seconds between samples
 
 
 class Machine:
-    """Processor, memory, disk, network and NVIDIA's GPUs (if pynvml is installed) of the whole machine.
+    """Processor, memory, disk, network and NVIDIA's GPUs (if pynvml is installed) of the whole
+    machine.
 
     Args:
         disk: any path on the disk that is looked at.
@@ -26,7 +28,8 @@ class Machine:
     def __init__(self, disk: Path, every: float = EVERY) -> None:
         self.disk, self.every, self.step = str(disk), every, 0
         self._gpus: Any = None
-        psutil.cpu_percent()  # the share since the call before: of this one, nobody knows since when
+        # the share since the call before: of this one, nobody knows since when
+        psutil.cpu_percent()
         self._network = psutil.net_io_counters()
         self._last = time.monotonic()
 
@@ -35,9 +38,15 @@ class Machine:
         return time.monotonic() - self._last >= self.every
 
     def sample(self) -> dict[str, float]:
-        """Load since the last sample, memory and disk of now, traffic since the start; in percent and megabytes."""
+        """Load since the last sample, memory and disk of now, traffic since the start; in percent
+        and megabytes.
+        """
         self._last, self.step = time.monotonic(), self.step + 1
-        memory, disk, network = psutil.virtual_memory(), psutil.disk_usage(self.disk), psutil.net_io_counters()
+        memory, disk, network = (
+            psutil.virtual_memory(),
+            psutil.disk_usage(self.disk),
+            psutil.net_io_counters(),
+        )
         found = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
             "system_memory_usage_megabytes": memory.used / 1e6,
@@ -47,9 +56,15 @@ class Machine:
             "disk_available_megabytes": disk.free / 1e6,
         }
         if network and self._network:  # None where there is no network at all
-            found["network_receive_megabytes"] = (network.bytes_recv - self._network.bytes_recv) / 1e6
-            found["network_transmit_megabytes"] = (network.bytes_sent - self._network.bytes_sent) / 1e6
-        return {f"system/{name}": round(value, 1) for name, value in {**found, **self.gpus()}.items()}
+            found["network_receive_megabytes"] = (
+                network.bytes_recv - self._network.bytes_recv
+            ) / 1e6
+            found["network_transmit_megabytes"] = (
+                network.bytes_sent - self._network.bytes_sent
+            ) / 1e6
+        return {
+            f"system/{name}": round(value, 1) for name, value in {**found, **self.gpus()}.items()
+        }
 
     def gpus(self) -> dict[str, float]:
         """What MLflow's own monitor says of the GPUs; nothing where there are none."""

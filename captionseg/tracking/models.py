@@ -1,4 +1,6 @@
-"""models/RECIPE as models of MLflow: known by the digest of their files, logged once for each state of them."""
+"""models/RECIPE as models of MLflow: known by the digest of their files, logged once for each state
+of them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ LIBRARY = Path(__file__).parents[1]  # what a model needs to run, and is logged 
 def digest(folder: Path) -> str:
     """md5 of a folder as DVC has it: what dvc.lock says of `models/RECIPE`, without its `.dir`."""
     rows = []
-    for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()):
+    for name in sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    ):
         with (folder / name).open("rb") as stream:
             rows.append({"md5": hashlib.file_digest(stream, "md5").hexdigest(), "relpath": name})
     return hashlib.md5(json.dumps(rows).encode()).hexdigest()
@@ -35,10 +39,13 @@ def find(client: MlflowClient, experiment: str, md5: str) -> LoggedModel | None:
     return next((model for model in found if model.status.value == "READY"), None)
 
 
-def log_model(client: MlflowClient, experiment: str, *, run: str, folder: Path, name: str) -> LoggedModel:
+def log_model(
+    client: MlflowClient, experiment: str, *, run: str, folder: Path, name: str
+) -> LoggedModel:
     """Log models/RECIPE as a python_function with its signature, as what a run made.
 
-    As mlflow.pyfunc.log_model, without loading the model to try it (seconds of torch for each recipe).
+    As mlflow.pyfunc.log_model, without loading the model to try it (seconds of torch for each
+    recipe).
     """
     import mlflow.pyfunc
     import numpy as np
@@ -54,7 +61,10 @@ def log_model(client: MlflowClient, experiment: str, *, run: str, folder: Path, 
     )
     example = (np.zeros((32, 32, 3), np.uint8), {"labels": ["sky", "tree"]})
     logged = client.create_logged_model(
-        experiment, re.sub(r"[/:.%\"']", "_", name), source_run_id=run, tags={DIGEST: digest(folder), "recipe": name}
+        experiment,
+        re.sub(r"[/:.%\"']", "_", name),
+        source_run_id=run,
+        tags={DIGEST: digest(folder), "recipe": name},
     )
     with tempfile.TemporaryDirectory() as work:
         target = f"{work}/model"
@@ -80,9 +90,12 @@ def log_model(client: MlflowClient, experiment: str, *, run: str, folder: Path, 
 
 
 def link(client: MlflowClient, run: str, model: LoggedModel) -> None:
-    """Show a model as what a run made; a second time is refused by the store, so it is asked first."""
+    """Show a model as what a run made; a second time is refused by the store, so it is asked
+    first."""
     from mlflow.entities import LoggedModelOutput
 
     outputs = client.get_run(run).outputs
-    if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
+    if model.model_id not in [
+        output.model_id for output in (outputs.model_outputs if outputs else ())
+    ]:
         client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])

@@ -64,9 +64,11 @@ class Said:
         return "gate" in self.numbers
 
 
-def record(store: Store, parent: str, said: Said, *, params: Mapping[str, Any],
-           tags: Mapping[str, str]) -> list[Entry]:  # fmt: skip
-    """A run for each recipe with its data, params, scores, curves, pictures and model; again is the same runs.
+def record(
+    store: Store, parent: str, said: Said, *, params: Mapping[str, Any], tags: Mapping[str, str]
+) -> list[Entry]:
+    """A run for each recipe with its data, params, scores, curves, pictures and model; again is the
+    same runs.
 
     Args:
         store: where they are written.
@@ -87,8 +89,13 @@ def record(store: Store, parent: str, said: Said, *, params: Mapping[str, Any],
     entries, inputs = [], store.client.get_run(parent).inputs
     for name in names:
         about = str(params.get(f"about.{name}", ""))
-        mine = {**tags, **said.labels[name], "role": "recipe", WITHIN: parent,
-                "mlflow.note.content": about}  # fmt: skip
+        mine = {
+            **tags,
+            **said.labels[name],
+            "role": "recipe",
+            WITHIN: parent,
+            "mlflow.note.content": about,
+        }
         chosen = settings(params, name, said.labels[name]["model"])
         old = there.get(name)
         run = old.info.run_id if old and store.agrees(old, chosen) else store.create(mine, name)
@@ -111,24 +118,47 @@ def state(said: Said, params: Mapping[str, Any], models: Mapping[str, str]) -> s
         params: the whole of params.yaml, dotted.
         models: recipe -> md5 of models/RECIPE; empty or left out where it has none.
     """
-    rows = {name: [labels, settings(params, name, labels["model"]), params.get(f"about.{name}", ""),
-                   models.get(name, "")] for name, labels in said.labels.items()}  # fmt: skip
+    rows = {
+        name: [
+            labels,
+            settings(params, name, labels["model"]),
+            params.get(f"about.{name}", ""),
+            models.get(name, ""),
+        ]
+        for name, labels in said.labels.items()
+    }
     text = json.dumps([said.numbers, rows], sort_keys=True, default=str)
     return hashlib.md5(text.encode()).hexdigest()
 
 
 def settings(params: Mapping[str, Any], name: str, model: str) -> dict[str, Any]:
-    """What a recipe was trained with: its row of params.yaml over what `pretrain` says of all and of its model."""
-    own = {key.removeprefix(f"recipes.{name}."): v for key, v in params.items() if key.startswith(f"recipes.{name}.")}
+    """What a recipe was trained with: its row of params.yaml over what `pretrain` says of all and
+    of its model.
+    """
+    own = {
+        key.removeprefix(f"recipes.{name}."): v
+        for key, v in params.items()
+        if key.startswith(f"recipes.{name}.")
+    }
     own = {**own, "model": model}
-    rest = {key.removeprefix("pretrain."): value for key, value in params.items() if key.startswith("pretrain.")}
+    rest = {
+        key.removeprefix("pretrain."): value
+        for key, value in params.items()
+        if key.startswith("pretrain.")
+    }
     training = {f"training.{key}": value for key, value in rest.items() if "." not in key}
-    fields = {f"settings.{key.removeprefix(f'{model}.')}": v for key, v in rest.items() if key.startswith(f"{model}.")}
+    fields = {
+        f"settings.{key.removeprefix(f'{model}.')}": v
+        for key, v in rest.items()
+        if key.startswith(f"{model}.")
+    }
     return {**training, **({} if own.get("preset") else fields), **own}
 
 
 def scores(numbers: Mapping[str, Any], name: str, benchmark: str) -> dict[str, float]:
-    """The numbers of a recipe: of training and of the benchmark that counts plain, of others under their names."""
+    """The numbers of a recipe: of training and of the benchmark that counts plain, of others under
+    their names.
+    """
     found = dict(numbers["recipes"][name])
     plain = {**found.pop("train", {}), **found.pop(benchmark, {})}
     return {key: float(value) for key, value in flatten({**plain, **found}).items()}
@@ -140,12 +170,16 @@ def learnt(said: Said, name: str) -> dict[str, float]:
     if "train" in said.numbers["recipes"][name] or not files:
         return {}
     fits = [json.loads(file.read_text()) for file in files]
-    return {key: round(sum(fit[key] for fit in fits) / len(fits), DECIMALS)
-            for key in ("loss", "tune_miou") if all(key in fit for fit in fits)}  # fmt: skip
+    return {
+        key: round(sum(fit[key] for fit in fits) / len(fits), DECIMALS)
+        for key in ("loss", "tune_miou")
+        if all(key in fit for fit in fits)
+    }
 
 
 def data_digest(areas: Path, pairs: Path) -> str:
-    """md5 of what a recipe was scored on: the pictures, and the true area of each class in each of them.
+    """md5 of what a recipe was scored on: the pictures, and the true area of each class in each of
+    them.
 
     Training pictures are no part of it, so that models which learnt from others stay comparable.
 
@@ -156,26 +190,38 @@ def data_digest(areas: Path, pairs: Path) -> str:
     rows = pq.read_table(areas, columns=["uid", "seed", "class", "true"])
     rows = rows.filter(pc.field("true") > 0).select(["uid", "class", "true"]).to_pylist()
     uids = {row["uid"] for row in rows}
-    scored = pc.field("uid").isin(sorted(uids))  # while it is read: there may be a million times as many others
-    images = pq.read_table(sorted(pairs.glob("*.parquet")), columns=["uid", "sha256"], filters=scored).to_pylist()
+    scored = pc.field("uid").isin(
+        sorted(uids)
+    )  # while it is read: there may be a million times as many others
+    images = pq.read_table(
+        sorted(pairs.glob("*.parquet")), columns=["uid", "sha256"], filters=scored
+    ).to_pylist()
     lines = {f"{row['uid']} {row['sha256']}" for row in images}
-    lines |= {f"{row['uid']} {row['class']} {row['true']}" for row in rows}  # the same for every seed
+    lines |= {
+        f"{row['uid']} {row['class']} {row['true']}" for row in rows
+    }  # the same for every seed
     return hashlib.md5("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def curves(model: Path) -> dict[str, list[tuple[int, float]]]:
-    """name -> (step, mean over the seeds) of the curves in models/RECIPE/seeds, thinned to what can be seen."""
+    """name -> (step, mean over the seeds) of the curves in models/RECIPE/seeds, thinned to what can
+    be seen.
+    """
     points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(model.glob("seeds/*/curve.csv")):
         with file.open(newline="") as stream:
             for row in csv.DictReader(stream):
                 points[row["name"]][int(row["step"])].append(float(row["value"]))
-    means = {name: [(step, sum(v) / len(v)) for step, v in sorted(steps.items())] for name, steps in points.items()}
+    means = {
+        name: [(step, sum(v) / len(v)) for step, v in sorted(steps.items())]
+        for name, steps in points.items()
+    }
     return {name: rows[:: 1 + len(rows) // POINTS] for name, rows in means.items()}
 
 
 def _entry(store: Store, run: str, said: Said, name: str) -> Entry | None:
-    """Its model, logged unless the very files were logged before, and what the registry asks of it."""
+    """Its model, logged unless the very files were logged before, and what the registry asks of
+    it."""
     folder, areas = Path(said.models) / name, Path(said.areas)
     areas = areas / f"{name}.parquet" if areas.is_dir() else areas
     if not folder.is_dir():
@@ -188,8 +234,17 @@ def _entry(store: Store, run: str, said: Said, name: str) -> Entry | None:
         model = models.log_model(store.client, store.experiment, run=run, folder=folder, name=name)
     found = scores(said.numbers, name, said.benchmark)
     data = data_digest(areas, Path(said.pairs)) if areas.exists() else ""
-    return Entry(name, run, model.model_id, model.artifact_location, md5, said.benchmark, data, found.get("miou"),
-                 found.get("tune_miou"))  # fmt: skip
+    return Entry(
+        name,
+        run,
+        model.model_id,
+        model.artifact_location,
+        md5,
+        said.benchmark,
+        data,
+        found.get("miou"),
+        found.get("tune_miou"),
+    )
 
 
 def _metrics(store: Store, run: str, said: Said, name: str, entry: Entry | None) -> None:
@@ -202,9 +257,15 @@ def _metrics(store: Store, run: str, said: Said, name: str, entry: Entry | None)
         if known.get(clean(f"curve.{curve}")) != rows[-1][1]:
             store.write_metrics(run, [(f"curve.{curve}", value, now, step) for step, value in rows])
     found = scores(said.numbers, name, said.benchmark) | learnt(said, name)
-    store.write_metrics(run, [(key, value, now, 0) for key, value in found.items()
-                              if known.get(clean(key)) != value or clean(key) not in of_model],
-                        model=entry.model if entry else None)  # fmt: skip
+    store.write_metrics(
+        run,
+        [
+            (key, value, now, 0)
+            for key, value in found.items()
+            if known.get(clean(key)) != value or clean(key) not in of_model
+        ],
+        model=entry.model if entry else None,
+    )
 
 
 def _pictures(store: Store, run: str, folder: Path, name: str) -> None:

@@ -1,7 +1,8 @@
 """The registered model `captionseg`: which recipe's model is its champion.
 
-The challenger of a reproduction is its recipe that is best on the tune split: the test split chooses nothing within a
-reproduction. Between reproductions the better mIoU on the test split is champion, on the same test pictures alone.
+The challenger of a reproduction is its recipe that is best on the tune split: the test split
+chooses nothing within a reproduction. Between reproductions the better mIoU on the test split is
+champion, on the same test pictures alone.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
 NAME = "captionseg"
 CHAMPION, CHALLENGER = "champion", "challenger"
-ORIGIN = {"git.commit": "mlflow.source.git.commit", "git.dirty": "git.dirty", "dvc.lock": "dvc.lock",
-          "reproduction": PARENT}  # fmt: skip
+ORIGIN = {
+    "git.commit": "mlflow.source.git.commit",
+    "git.dirty": "git.dirty",
+    "dvc.lock": "dvc.lock",
+    "reproduction": PARENT,
+}
 """What a version says of where it came from, out of the tags of runs."""
 
 
@@ -58,11 +63,17 @@ class Entry:
 
     def scores(self) -> dict[str, str]:
         """The tags of a version that say how good it is, and on what."""
-        return {"miou": f"{self.miou:.4f}", "tune_miou": f"{self.tune:.4f}", "benchmark": self.benchmark,
-                "benchmark.data": self.data}  # fmt: skip
+        return {
+            "miou": f"{self.miou:.4f}",
+            "tune_miou": f"{self.tune:.4f}",
+            "benchmark": self.benchmark,
+            "benchmark.data": self.data,
+        }
 
 
-def promote(client: MlflowClient, entries: list[Entry], tags: dict[str, str], *, passed: bool) -> str:
+def promote(
+    client: MlflowClient, entries: list[Entry], tags: dict[str, str], *, passed: bool
+) -> str:
     """Register the challenger among `entries` and see whether it becomes champion.
 
     Args:
@@ -97,20 +108,26 @@ def promote(client: MlflowClient, entries: list[Entry], tags: dict[str, str], *,
 
 
 def beats(entry: Entry, champion: ModelVersion | None) -> tuple[bool, str]:
-    """Whether an entry takes the place of a champion, and why (not). Scores on other pictures are not compared."""
+    """Whether an entry takes the place of a champion, and why (not). Scores on other pictures are
+    not compared.
+    """
     if champion is None:
         return True, f"{entry.miou:.2f} mIoU on {entry.benchmark}, and there was none"
     tags, name = champion.tags, f"version {champion.version}, {champion.tags.get('recipe', '?')}"
     if (tags.get("benchmark"), tags.get("benchmark.data")) != (entry.benchmark, entry.data):
-        return False, (f"not comparable, the champion ({name}) was scored on other pictures; set the alias by hand "
-                       "if it is to give way")  # fmt: skip
+        return False, (
+            f"not comparable, the champion ({name}) was scored on other pictures; set the alias by "
+            "hand if it is to give way"
+        )
     before = float(tags.get("miou", "nan"))
     wins = entry.miou is not None and (math.isnan(before) or entry.miou > before)
     return wins, f"{entry.miou:.2f} mIoU on {entry.benchmark} against {before:.2f} of {name}"
 
 
 def refresh(client: MlflowClient, entries: list[Entry]) -> None:
-    """Give versions whose very models were scored again the new scores: on new pictures a champion stays comparable."""
+    """Give versions whose very models were scored again the new scores: on new pictures a champion
+    stays comparable.
+    """
     for entry in entries:
         if version := version_of(client, entry.md5):
             for key, value in entry.scores().items():
@@ -127,8 +144,16 @@ def version_of(client: MlflowClient, md5: str) -> ModelVersion | None:
 def register(client: MlflowClient, entry: Entry, tags: dict[str, str]) -> ModelVersion:
     """A new version out of a logged model."""
     origin = {name: tags[key] for name, key in ORIGIN.items() if key in tags}
-    tags = {**origin, "recipe": entry.recipe, "model": entry.model, DIGEST: entry.md5, **entry.scores()}
-    version = client.create_model_version(NAME, entry.source, run_id=entry.run, tags=tags, model_id=entry.model)
+    tags = {
+        **origin,
+        "recipe": entry.recipe,
+        "model": entry.model,
+        DIGEST: entry.md5,
+        **entry.scores(),
+    }
+    version = client.create_model_version(
+        NAME, entry.source, run_id=entry.run, tags=tags, model_id=entry.model
+    )
     # A server says so on the model's page by itself, a client of a database does not.
     versions = json.dumps([{"name": NAME, "version": str(version.version)}])
     client.set_logged_model_tags(entry.model, {"mlflow.modelVersions": versions})
@@ -138,6 +163,11 @@ def register(client: MlflowClient, entry: Entry, tags: dict[str, str]) -> ModelV
 def _aliases(client: MlflowClient) -> dict[str, str]:
     """alias -> version of the registered model, which is made if it is not there."""
     if not client.search_registered_models(f"name = '{NAME}'"):
-        about = "Models that segment pictures with words; the champion is the best of all reproductions."
+        about = (
+            "Models that segment pictures with words; the champion is the best of all "
+            "reproductions."
+        )
         client.create_registered_model(NAME, description=about)
-    return {alias: str(version) for alias, version in client.get_registered_model(NAME).aliases.items()}
+    return {
+        alias: str(version) for alias, version in client.get_registered_model(NAME).aliases.items()
+    }

@@ -1,7 +1,8 @@
-"""Which reproduction a process belongs to, where its store is, and whether it still lives. Knows no MLflow.
+"""Which reproduction a process belongs to, where its store is, and whether it still lives. Knows no
+MLflow.
 
-A reproduction is one `dvc repro`, one experiment of `dvc exp run`, or one run of the flow. All its stages are
-children of one parent run, found by its key.
+A reproduction is one `dvc repro`, one experiment of `dvc exp run`, or one run of the flow. All its
+stages are children of one parent run, found by its key.
 """
 
 from __future__ import annotations
@@ -38,14 +39,16 @@ class Reproduction:
 def find(environ: Mapping[str, str], ancestors: Iterable[psutil.Process]) -> Reproduction | None:
     """The reproduction of a process with this environment and these ancestors, nearest first.
 
-    The flow names itself in CAPTIONSEG_FLOW_RUN and DVC an experiment in DVC_EXP_NAME (empty under a plain
-    `dvc repro`, which is known by its process). None: the process stands alone.
+    The flow names itself in CAPTIONSEG_FLOW_RUN and DVC an experiment in DVC_EXP_NAME (empty under
+    a plain `dvc repro`, which is known by its process). None: the process stands alone.
     """
     if flow := environ.get("CAPTIONSEG_FLOW_RUN"):
         return Reproduction(f"flow-{flow}", f"flow {flow[:8]}")
     dvc = next((process for process in ancestors if _is_dvc(process)), None)
     if experiment := environ.get("DVC_EXP_NAME"):
-        again = f"-{identity(dvc)}" if dvc else ""  # `dvc exp run --force` gives another run the same name
+        again = (
+            f"-{identity(dvc)}" if dvc else ""
+        )  # `dvc exp run --force` gives another run the same name
         return Reproduction(f"exp-{experiment}{again}", f"exp {experiment}")
     return Reproduction(f"dvc-{identity(dvc)}", f"dvc repro {_started(dvc)}") if dvc else None
 
@@ -63,7 +66,9 @@ def _is_dvc(process: psutil.Process) -> bool:
 
 
 def identity(process: psutil.Process) -> str:
-    """host:pid:start. A pid alone comes back after a while, and a shared store has pids of several hosts."""
+    """host:pid:start. A pid alone comes back after a while, and a shared store has pids of several
+    hosts.
+    """
     return f"{socket.gethostname()}:{process.pid}:{process.create_time():.1f}"
 
 
@@ -78,7 +83,9 @@ def is_dead(owner: str) -> bool:
         return True
     except (psutil.Error, ValueError):
         return False
-    return abs(started - float(start)) > 5  # a clock that is set moves the boot time, and with it all starts
+    return (
+        abs(started - float(start)) > 5
+    )  # a clock that is set moves the boot time, and with it all starts
 
 
 def is_foreign(owner: str) -> bool:
@@ -109,8 +116,10 @@ def store_uri(root: Path, environ: Mapping[str, str] = os.environ) -> str:
     """
     folder, uri = home(root), environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri and "?" in str(folder):
-        raise ValueError(f"{folder}: MLflow's URI of a database ends at a question mark; "
-                         "rename the folder, or set MLFLOW_TRACKING_URI")  # fmt: skip
+        raise ValueError(
+            f"{folder}: MLflow's URI of a database ends at a question mark; "
+            "rename the folder, or set MLFLOW_TRACKING_URI"
+        )
     if uri and not uri.startswith(SQLITE):
         return uri
     return f"{SQLITE}{folder / (uri.removeprefix(SQLITE) or DATABASE)}"
@@ -122,13 +131,17 @@ def database(uri: str) -> Path | None:
 
 
 def tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Where the code, the data and the order to run came from, as tags; what is not known is left out.
+    """Where the code, the data and the order to run came from, as tags; what is not known is left
+    out.
 
     dvc.lock is the one that the stage found: it has the stages before this one.
     """
     lock, commit = root / "dvc.lock", _git(root, "rev-parse", "HEAD")
-    # A run writes over its own lock and reports: they do not say that the code is another than the commit's.
-    dirty = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
+    # A run writes over its own lock and reports: they do not say that the code is another than the
+    # commit's.
+    dirty = _git(
+        root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports"
+    )
     found = {
         "mlflow.source.git.commit": commit,
         "git.dirty": commit and ("true" if dirty else "false"),
@@ -144,8 +157,13 @@ def _git(root: Path, *words: str) -> str:
     others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
     environ = {k: v for k, v in os.environ.items() if k not in others}
     try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True,
-                              timeout=20, env=environ)  # fmt: skip
+        done = subprocess.run(
+            ["git", "-C", str(root), *words],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            env=environ,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

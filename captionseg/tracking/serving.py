@@ -16,8 +16,9 @@ import numpy as np
 
 from captionseg.records import UserError
 
-# What captionseg.inference imports, and the weights of the default encoder. Named here, because MLflow would find it
-# out by loading the model: seconds of every run. The test of this file reads the imports.
+# What captionseg.inference imports, and the weights of the default encoder. Named here, because
+# MLflow would find it out by loading the model: seconds of every run. The test of this file reads
+# the imports.
 PACKAGES = (
     "mlflow",
     "numpy",
@@ -43,7 +44,9 @@ PACKAGES = (
 
 
 def requirements(packages: tuple[str, ...] = PACKAGES) -> list[str]:
-    """`name==version` of those `packages` that are installed here (without a local part, as in 2.1+cpu)."""
+    """`name==version` of those `packages` that are installed here (without a local part, as in
+    2.1+cpu).
+    """
     found = []
     for name in packages:
         try:
@@ -110,8 +113,10 @@ def picture(values: Any) -> np.ndarray:
     found = np.asarray(values)
     if found.ndim != 3 or found.shape[2] != 3 or not found.size:
         raise ValueError(f"the picture: expected [height, width, 3], found {list(found.shape)}")
-    if found.dtype.kind not in "iuf" or (found.dtype != np.uint8 and (
-            found.min() < 0 or found.max() > 255 or (found != np.round(found)).any())):  # fmt: skip
+    if found.dtype.kind not in "iuf" or (
+        found.dtype != np.uint8
+        and (found.min() < 0 or found.max() > 255 or (found != np.round(found)).any())
+    ):
         raise ValueError("the picture: expected whole numbers from 0 to 255 (RGB)")
     return found.astype(np.uint8)
 

@@ -1,4 +1,6 @@
-"""The run of one stage: what `Tracker` offers to a stage is done here, on the other side of the pipe."""
+"""The run of one stage: what `Tracker` offers to a stage is done here, on the other side of the
+pipe.
+"""
 
 from __future__ import annotations
 
@@ -64,13 +66,23 @@ class StageRun:
             self.store.client.set_tag(self.run, key, value[:TAG_LENGTH])
 
     def inputs(self, paths: dict[str, str]) -> None:
-        """Those that DVC knows, if it is DVC that runs the stage: else they may be others than dvc.lock says."""
+        """Those that DVC knows, if it is DVC that runs the stage: else they may be others than
+        dvc.lock says.
+        """
         if "DVC_STAGE" in os.environ:
             found = inputs.known(self.store.root, paths.values())
-            inputs.write(self.store.client, self.run, found, self.store.root, CONTEXTS.get(self.about.stage, "input"))
+            inputs.write(
+                self.store.client,
+                self.run,
+                found,
+                self.store.root,
+                CONTEXTS.get(self.about.stage, "input"),
+            )
             if self.parent:
                 shared = [one for one in found if one.path in {paths.get(name) for name in SHARED}]
-                inputs.write(self.store.client, self.parent, shared, self.store.root, "reproduction")
+                inputs.write(
+                    self.store.client, self.parent, shared, self.store.root, "reproduction"
+                )
 
     def metrics(self, values: dict[str, float], step: int, timestamp: int) -> None:
         """Keep them until there are enough, or the oldest has waited for long."""
@@ -89,7 +101,9 @@ class StageRun:
 
     def model(self, folder: str, name: str) -> None:
         """Log it at once, with the library that can load it."""
-        models.log_model(self.store.client, self.store.experiment, run=self.run, folder=Path(folder), name=name)
+        models.log_model(
+            self.store.client, self.store.experiment, run=self.run, folder=Path(folder), name=name
+        )
 
     def summary(self, values: dict[str, float], paths: list[str]) -> None:
         """Keep it for `finish`."""
@@ -107,12 +121,20 @@ class StageRun:
         """
         self.flush()
         for values, paths in self._summaries:
-            self.store.write_summary(self.parent or self.run, values, [Path(path) for path in paths])
+            self.store.write_summary(
+                self.parent or self.run, values, [Path(path) for path in paths]
+            )
         if not self.parent:
             return
         if self._recipes:
             with self.store.lock:
-                show(self.store, self.parent, self._recipes, params=self.about.params, tags=self.about.tags)
+                show(
+                    self.store,
+                    self.parent,
+                    self._recipes,
+                    params=self.about.params,
+                    tags=self.about.tags,
+                )
         if not (self._recipes and self._recipes.whole) and "DVC_STAGE" in os.environ:
             catch_up(self.store, self.parent, self.about.tags)
 

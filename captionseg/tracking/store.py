@@ -1,6 +1,7 @@
 """Runs in MLflow: a reproduction's, its stages' below it, and what is written to them.
 
-Used by the writer process alone. MLflow is imported where it is used: a locked store is found out before.
+Used by the writer process alone. MLflow is imported where it is used: a locked store is found out
+before.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class Store:
     def __init__(self, root: Path, patience: float) -> None:
         home, uri = reproduction.home(root), reproduction.store_uri(root)
         self.root = root
-        # Whoever has it is one of us, busy for a while (the schema takes seconds, on a machine that is
-        # busy a minute), not stuck; of one that died it is free.
+        # Whoever has it is one of us, busy for a while (the schema takes seconds, on a machine that
+        # is busy a minute), not stuck; of one that died it is free.
         self.lock = FileLock(home / "mlflow.db.lock", timeout=12 * patience)
         database, artifacts = reproduction.database(uri), None
         if database:
@@ -65,17 +66,28 @@ class Store:
             self.client: MlflowClient = MlflowClient(uri, uri)
             found = self.client.get_experiment_by_name(EXPERIMENT)
             # The kind decides which pages of the UI come first: those of training, not of chat.
-            self.experiment = found.experiment_id if found else self.client.create_experiment(
-                EXPERIMENT, artifact_location=artifacts, tags={"mlflow.experimentKind": "custom_model_development"})
+            self.experiment = (
+                found.experiment_id
+                if found
+                else self.client.create_experiment(
+                    EXPERIMENT,
+                    artifact_location=artifacts,
+                    tags={"mlflow.experimentKind": "custom_model_development"},
+                )
+            )
 
     def runs(self, where: str) -> list[Run]:
         """Runs that MLflow's filter finds, oldest first."""
         return list(
-            self.client.search_runs([self.experiment], where, order_by=["attributes.start_time ASC"], max_results=1000)
+            self.client.search_runs(
+                [self.experiment], where, order_by=["attributes.start_time ASC"], max_results=1000
+            )
         )
 
     def open(self, stage: str, recipe: str | None, params: Mapping[str, Any]) -> StageRun:
-        """A new run for a stage, below the run of its reproduction, which is made if it is not there."""
+        """A new run for a stage, below the run of its reproduction, which is made if it is not
+        there.
+        """
         me = psutil.Process()
         found = reproduction.find(os.environ, me.parents())
         tags = {**reproduction.tags(self.root), OWNER: reproduction.identity(me)}
@@ -85,7 +97,12 @@ class Store:
             if found:
                 parent = self.parent(found, tags, params)
                 tags |= {PARENT: parent, KEY: found.key}
-            mine = {**tags, "role": "stage", "stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
+            mine = {
+                **tags,
+                "role": "stage",
+                "stage": stage,
+                "mlflow.source.name": f"stages/{stage}.py",
+            }
             mine |= {"recipe": recipe} if recipe else {}
             run = self.create(mine, f"{stage}/{recipe}" if recipe else stage)
         return StageRun(self, run, parent, about=About(stage, dict(params), tags))
@@ -106,8 +123,9 @@ class Store:
         """Whether a run may be given these params: MLflow lets none be changed."""
         return all(run.data.params.get(clean(k), _text(v)) == _text(v) for k, v in values.items())
 
-    def parent(self, found: reproduction.Reproduction, tags: dict[str, str],
-               params: Mapping[str, Any]) -> str:  # fmt: skip
+    def parent(
+        self, found: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]
+    ) -> str:
         """The run of a reproduction, made if it is not there; its id."""
         runs = self.runs(f"tags.{KEY} = '{found.key}' and tags.role = 'reproduction'")
         if runs:
@@ -146,14 +164,18 @@ class Store:
         return time.time() - heard / 1000 > SILENCE
 
     def settle(self, parent: str) -> None:
-        """A reproduction is what the last runs of its stages are: running, failed, killed, else finished."""
+        """A reproduction is what the last runs of its stages are: running, failed, killed, else
+        finished.
+        """
         latest = {
             (run.data.tags.get("stage"), run.data.tags.get("recipe")): run.info.status
             for run in self.children(parent)
         }
         if "RUNNING" not in latest.values():
             worst = [status for status in ("FAILED", "KILLED") if status in latest.values()]
-            self.client.set_terminated(parent, worst[0] if worst else "FINISHED" if latest else "KILLED")
+            self.client.set_terminated(
+                parent, worst[0] if worst else "FINISHED" if latest else "KILLED"
+            )
 
     def write_params(self, run: str, values: Mapping[str, Any]) -> None:
         """Params, clipped to what MLflow stores."""
@@ -169,7 +191,10 @@ class Store:
         """Metrics: (name, value, time in ms, step) each; also of a logged model, by its id."""
         from mlflow.entities import Metric
 
-        metrics = [Metric(clean(key), value, timestamp, step, model_id=model) for key, value, timestamp, step in points]
+        metrics = [
+            Metric(clean(key), value, timestamp, step, model_id=model)
+            for key, value, timestamp, step in points
+        ]
         for batch in batches(metrics, BATCH["metrics"]):
             self.client.log_batch(run, metrics=batch)
 
@@ -195,7 +220,9 @@ def probe(path: Path, patience: float) -> None:
         sqlite3.Error: it is locked, or no database.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as connection:
+    with contextlib.closing(
+        sqlite3.connect(path, timeout=patience, isolation_level=None)
+    ) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("SELECT count(*) FROM sqlite_master")
         connection.execute("ROLLBACK")

@@ -37,8 +37,14 @@ if TYPE_CHECKING:
 STATE = "state"  # of a reproduction that is shown as a whole: of what
 
 
-def show(store: Store, parent: str, said: recipes.Said, *, params: Mapping[str, Any],
-         tags: Mapping[str, str]) -> None:  # fmt: skip
+def show(
+    store: Store,
+    parent: str,
+    said: recipes.Said,
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> None:
     """The recipes of a reproduction as runs; if it is whole, its champion, and that it is shown.
 
     Args:
@@ -127,8 +133,10 @@ def _written(root: Path, found: finished.Finished) -> str:
 
 def shown(database: Path, state: str) -> bool:
     """Whether a store in a file shows this; without MLflow, which takes seconds to import."""
-    asked = ("SELECT 1 FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND tags.value = ? "
-             "AND lifecycle_stage = 'active'")  # fmt: skip
+    asked = (
+        "SELECT 1 FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND tags.value = ? "
+        "AND lifecycle_stage = 'active'"
+    )
     try:
         uri = f"{database.resolve().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:

@@ -1,9 +1,10 @@
 """The process that says to MLflow what a stage hands it, line by line, on standard input.
 
-    python -m captionseg.tracking.writer        # started by captionseg.tracking.start, never by hand
+    python -m captionseg.tracking.writer    # started by captionseg.tracking.start, never by hand
 
-It outlives the stage by a moment: when its input ends without a farewell the stage was killed, and so is its
-run. The first thing that goes wrong is one line on standard error; the rest of the run is then not recorded.
+It outlives the stage by a moment: when its input ends without a farewell the stage was killed, and
+so is its run. The first thing that goes wrong is one line on standard error; the rest of the run is
+then not recorded.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ CALLS = ("params", "metrics", "tags", "inputs", "artifact", "model", "summary", 
 
 
 def calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
-    """What the stage says, call by call, and `flush` while it is silent. Ends with its input or its death.
+    """What the stage says, call by call, and `flush` while it is silent. Ends with its input or its
+    death.
 
     A thread reads, so that the stage is never held up by a store that is slow.
     """
@@ -51,13 +53,17 @@ def calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
                 return
             yield {"call": "flush"}
             continue
-        if not line.endswith("\n"):  # the end, or half a line of a stage that was killed while it wrote
+        if not line.endswith(
+            "\n"
+        ):  # the end, or half a line of a stage that was killed while it wrote
             return
         yield json.loads(line)
 
 
 def serve(said: Iterator[dict[str, Any]]) -> bool:
-    """Open the run that the first call asks for, do the others, end it; returns whether all was recorded."""
+    """Open the run that the first call asks for, do the others, end it; returns whether all was
+    recorded.
+    """
     first = next((call for call in said if call["call"] == "start"), None)
     if first is None:
         return True
@@ -125,7 +131,10 @@ def warn(problem: str) -> str:
 
 def main() -> int:
     """0 if all was recorded, 1 after one line if not."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the stage: see how it ends, and say so
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # meant for the stage: see how it ends, and say so
         signal.signal(number, signal.SIG_IGN)
     try:
         return 0 if serve(calls()) else 1
@@ -136,4 +145,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     code = main()
-    os._exit(code)  # everything is written; tearing MLflow down takes half a second that a stage would wait
+    os._exit(
+        code
+    )  # everything is written; tearing MLflow down takes half a second that a stage would wait

@@ -23,7 +23,17 @@ from captionseg.runtime import Precision
 from captionseg.segmenters import MasksParams
 from captionseg.text.prompts import PromptSet
 from captionseg.training.augment import AugmentParams
-from captionseg.typed import AboveZero, Count, Device, Distinct, Name, Natural, Seed, ZeroOrMore, replaced
+from captionseg.typed import (
+    AboveZero,
+    Count,
+    Device,
+    Distinct,
+    Name,
+    Natural,
+    Seed,
+    ZeroOrMore,
+    replaced,
+)
 
 
 @dataclass(frozen=True)
@@ -32,21 +42,24 @@ class Recipe:
 
     Attributes:
         curation: rule whose concepts are the texts.
-        archive: rule whose archive says which texts are no negatives. With another rule than `curation` this is the
-            control that separates better labels from better negatives.
+        archive: rule whose archive says which texts are no negatives. With another rule than
+            `curation` this is the control that separates better labels from better negatives.
         model: member of captionseg.modeling.MODELS.
-        preset: member of captionseg.modeling.PRESETS that the model starts from, in place of its section in `pretrain`.
+        preset: member of captionseg.modeling.PRESETS that the model starts from, in place of its
+            section in `pretrain`.
         settings: model config fields that differ from either.
         training: fields of `pretrain` that differ for this recipe, such as epochs.
         refine: of its masks, in evaluation and in use; None leaves them as they are.
-        masks: the segments that its model gives classes to, in evaluation and in use, if it reads segments; None is the
-            regions that it was trained with.
+        masks: the segments that its model gives classes to, in evaluation and in use, if it reads
+            segments; None is the regions that it was trained with.
         about: what the row stands for, for the report: of section `about`, no part of the training.
     """
 
     curation: Name
     archive: Name
-    model: Literal["segment_mil", "groupvit", "ovsegmentor", "maskclip", "tcl", "code", "use"] = "segment_mil"
+    model: Literal["segment_mil", "groupvit", "ovsegmentor", "maskclip", "tcl", "code", "use"] = (
+        "segment_mil"
+    )
     preset: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -60,7 +73,9 @@ class Recipe:
         if self.preset and not isinstance(PRESETS[self.preset](), MODELS[self.model][0]):
             raise ValueError(f"preset {self.preset!r} is none of model {self.model}")
         if self.masks and not hasattr(MODELS[self.model][1], "mask_scores"):
-            raise ValueError(f"masks: model {self.model} reads no segments; leave masks out, or take model use")
+            raise ValueError(
+                f"masks: model {self.model} reads no segments; leave masks out, or take model use"
+            )
 
 
 @dataclass(frozen=True)
@@ -70,13 +85,15 @@ class PretrainParams:
     Attributes:
         seeds: one model each; scores are means over them.
         epochs, batch, learning_rate, weight_decay: of AdamW; a batch is split over all processes.
-        schedule: of the learning rate: one_cycle, or poly: (1 - t / T)^power, to 0 over the T steps.
+        schedule: of the learning rate: one_cycle, or poly: (1 - t / T)^power, to 0 over the T
+            steps.
         power: of poly.
         warmup: steps over which poly comes up to the learning rate.
         gradient_clip: largest global norm.
         texts: L, concepts drawn an image and step.
         prompts: template set that makes class embeddings, here and in evaluation.
-        text_prompts: template set that drawn concepts are put into, one at random, where a model reads tokens.
+        text_prompts: template set that drawn concepts are put into, one at random, where a model
+            reads tokens.
         augment: of pictures, where a model reads pixels.
         workers: processes that prepare batches; 0 prepares them in this one.
         tune_side: side of the grid on which the tune split is scored after each epoch.
@@ -118,10 +135,12 @@ class PretrainParams:
 
 
 def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "settings") -> Any:
-    """The config of a recipe's model: a preset, or the model's section of the params, with the recipe's settings.
+    """The config of a recipe's model: a preset, or the model's section of the params, with the
+    recipe's settings.
 
     Raises:
-        UserError: if the recipe sets a field that the model does not have, or what it sets does not fit together.
+        UserError: if the recipe sets a field that the model does not have, or what it sets does not
+            fit together.
     """
     base = PRESETS[recipe.preset]() if recipe.preset else getattr(params, recipe.model)
     return replaced(base, recipe.settings, where)

@@ -1,4 +1,6 @@
-"""Augmentation of training pictures: timm's, its random numbers a function of seed, epoch and row alone."""
+"""Augmentation of training pictures: timm's, its random numbers a function of seed, epoch and row
+alone.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ class AugmentParams:
         smallest: share of the picture that a crop has at least.
         randaugment: timm's description of it; empty leaves it out (OVSegmentor's second stage).
         erase: probability that a rectangle is replaced by noise.
-        scales: of models that read segments, whose crops have nothing of the above (USE): least and most times the
-            size at which a picture's short side is that of the crop.
+        scales: of models that read segments, whose crops have nothing of the above (USE): least and
+            most times the size at which a picture's short side is that of the crop.
     """
 
     smallest: ShareAboveZero = 0.08
@@ -39,7 +41,9 @@ class AugmentParams:
         if not 0.0 < self.smallest <= 1.0 or not 0.0 <= self.erase <= 1.0:
             raise ValueError("augment: smallest must be above 0, it and erase at most 1")
         if len(self.scales) != 2 or not 0.0 < self.scales[0] <= self.scales[1]:
-            raise ValueError(f"augment: scales {list(self.scales)} must be two, above 0, the smaller first")
+            raise ValueError(
+                f"augment: scales {list(self.scales)} must be two, above 0, the smaller first"
+            )
 
 
 class Augmenter:
@@ -54,16 +58,27 @@ class Augmenter:
         from timm.data.transforms_factory import create_transform
 
         self.transform: Any = create_transform(
-            size, is_training=True, scale=(params.smallest, 1.0), auto_augment=params.randaugment or None,
-            color_jitter=0.0, interpolation="bilinear", re_prob=params.erase, re_mode="pixel", re_count=1, mean=MEAN,
-            std=STD)
+            size,
+            is_training=True,
+            scale=(params.smallest, 1.0),
+            auto_augment=params.randaugment or None,
+            color_jitter=0.0,
+            interpolation="bilinear",
+            re_prob=params.erase,
+            re_mode="pixel",
+            re_count=1,
+            mean=MEAN,
+            std=STD,
+        )
         for step in self.transform.transforms:
             for op in getattr(step, "ops", ()):
                 if "Posterize" in op.name:
                     op.level_fn = keep_a_bit(op.level_fn)
 
     def __call__(self, image: np.ndarray, seed: Sequence[int]) -> Tensor:
-        """[3, size, size] float32 of uint8 [H, W, 3]; the same for the same seed, whatever was drawn before."""
+        """[3, size, size] float32 of uint8 [H, W, 3]; the same for the same seed, whatever was
+        drawn before.
+        """
         with seeded(seed):
             return self.transform(Image.fromarray(image))
 
@@ -71,8 +86,8 @@ class Augmenter:
 class Cropper:
     """Pictures -> resized crops, normalised, and where the picture lies in them.
 
-    Never flipped: texts of segments know left and right. What a small picture leaves, right and below, has the mean
-    colour.
+    Never flipped: texts of segments know left and right. What a small picture leaves, right and
+    below, has the mean colour.
 
     Args:
         params: `scales`.
@@ -83,22 +98,33 @@ class Cropper:
         self.scales, self.size = params.scales, size
 
     def __call__(self, image: np.ndarray, seed: Sequence[int]) -> tuple[Tensor, Window]:
-        """[3, size, size] float32 of uint8 [H, W, 3], and its window; the same for the same seed."""
+        """[3, size, size] float32 of uint8 [H, W, 3], and its window; the same for the same
+        seed."""
         rng, sides = np.random.default_rng(list(seed)), np.array(image.shape[:2])
         scale = rng.uniform(self.scales[0], self.scales[1]) * self.size / sides.min()
         large = np.maximum(1, np.round(sides * scale).astype(int))
         corner = rng.integers(np.maximum(0, large - self.size) + 1)
         part = np.minimum(large, self.size)
-        top, left, bottom, right = *(corner * sides / large), *np.minimum(sides, (corner + part) * sides / large)
-        seen = Image.fromarray(image).resize((int(part[1]), int(part[0])), Image.Resampling.BILINEAR,
-                                             (float(left), float(top), float(right), float(bottom)))  # fmt: skip
+        top, left, bottom, right = (
+            *(corner * sides / large),
+            *np.minimum(sides, (corner + part) * sides / large),
+        )
+        seen = Image.fromarray(image).resize(
+            (int(part[1]), int(part[0])),
+            Image.Resampling.BILINEAR,
+            (float(left), float(top), float(right), float(bottom)),
+        )
         out = torch.zeros(3, self.size, self.size)
         out[:, : part[0], : part[1]] = normalised(np.array(seen))
-        return out, Window(*(-corner / self.size).tolist(), *((large - corner) / self.size).tolist())
+        return out, Window(
+            *(-corner / self.size).tolist(), *((large - corner) / self.size).tolist()
+        )
 
 
 def keep_a_bit(level_fn: Callable[..., tuple[int, ...]]) -> Callable[..., tuple[int, ...]]:
-    """How many bits timm's posterize leaves, but one at least: Pillow refuses the 0 of the highest magnitude."""
+    """How many bits timm's posterize leaves, but one at least: Pillow refuses the 0 of the highest
+    magnitude.
+    """
     return lambda level, hparams: (max(1, level_fn(level, hparams)[0]),)
 
 

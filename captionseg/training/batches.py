@@ -37,8 +37,14 @@ class Words:
     def __init__(self, data: TrainingSet, reads: Reads, prompts: str) -> None:
         assert data.sentences is not None
         self.pieces: dict[str, list[int]] = {}  # tokens of the words seen so far
-        self.sentences, self.concepts, self.templates = data.sentences, data.concepts, templates(prompts)
-        self.tower = data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
+        self.sentences, self.concepts, self.templates = (
+            data.sentences,
+            data.concepts,
+            templates(prompts),
+        )
+        self.tower = (
+            data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
+        )
         self.tokens = tokenizer_of(reads, tower=self.tower)
         self.say_long(reads.context)
 
@@ -48,8 +54,13 @@ class Words:
         with together():
             self.tokens([text for text in texts if may_be_cut(text, context)])
 
-    def __call__(self, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator,
-                 mine: slice = slice(None)) -> dict[str, Tensor]:  # fmt: skip
+    def __call__(
+        self,
+        rows: np.ndarray,
+        drawn: np.ndarray,
+        rng: np.random.Generator,
+        mine: slice = slice(None),
+    ) -> dict[str, Tensor]:
         """The fields of a Batch that are token numbers.
 
         Args:
@@ -61,22 +72,34 @@ class Words:
         given = self.sentences
         chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))[mine]
         rows, drawn = rows[mine], drawn[mine]
-        prompts = [self.templates[chosen[i, j]].format(self.concepts[concept]) if concept >= 0 else ""
-                   for i, row in enumerate(drawn) for j, concept in enumerate(row)]
+        prompts = [
+            self.templates[chosen[i, j]].format(self.concepts[concept]) if concept >= 0 else ""
+            for i, row in enumerate(drawn)
+            for j, concept in enumerate(row)
+        ]
         captions = [given.captions[row] for row in rows]
-        out = {"caption_tokens": self.tokens(captions), "text_tokens": self.tokens(prompts).reshape(*drawn.shape, -1)}
+        out = {
+            "caption_tokens": self.tokens(captions),
+            "text_tokens": self.tokens(prompts).reshape(*drawn.shape, -1),
+        }
         if self.tower is not None:
             names = [self.concepts[concept] if concept >= 0 else "" for concept in drawn.flat]
             out["name_tokens"] = self.tokens(names).reshape(*drawn.shape, -1)
         if given.vocabulary is not None:
             out["caption_words"] = self.belong(captions, out["caption_tokens"], given.vocabulary)
         if given.masked is not None:
-            answers = [self.answer(row, self.templates[chosen[i, -1]]) for i, row in enumerate(drawn)]
-            out |= {"masked_tokens": self.tokens([given.masked[row] for row in rows]),
-                    "answer_tokens": self.tokens(answers)}
+            answers = [
+                self.answer(row, self.templates[chosen[i, -1]]) for i, row in enumerate(drawn)
+            ]
+            out |= {
+                "masked_tokens": self.tokens([given.masked[row] for row in rows]),
+                "answer_tokens": self.tokens(answers),
+            }
         return {name: torch.from_numpy(array) for name, array in out.items()}
 
-    def belong(self, captions: Sequence[str], tokens: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    def belong(
+        self, captions: Sequence[str], tokens: np.ndarray, vocabulary: Vocabulary
+    ) -> np.ndarray:
         """[B, T] the concept that each token of captions belongs to, -1 for none.
 
         Each word is found among the tokens of its caption by its own tokens, from left to right.
@@ -95,26 +118,36 @@ class Words:
         return out
 
     def answer(self, drawn: np.ndarray, template: str) -> str:
-        """OVSegmentor's prompted entities: what stands before the gap of a template, and all of them."""
+        """OVSegmentor's prompted entities: what stands before the gap of a template, and all of
+        them.
+        """
         names = " and ".join(self.concepts[concept] for concept in drawn if concept >= 0)
         return template[: template.index("{}")] + names
 
     def targets(self, masked: Tensor, concepts: np.ndarray) -> Tensor:
-        """[B, T] the concept behind each masked token of [B, T], of concepts [B, K] in order; -1 elsewhere."""
+        """[B, T] the concept behind each masked token of [B, T], of concepts [B, K] in order; -1
+        elsewhere.
+        """
         there = masked == self.tokens.mask
         order = (there.cumsum(1) - 1).clamp(min=0)
-        padded = np.pad(concepts, ((0, 0), (0, max(0, int(order.max()) + 1 - concepts.shape[1]))), constant_values=-1)
+        padded = np.pad(
+            concepts,
+            ((0, 0), (0, max(0, int(order.max()) + 1 - concepts.shape[1]))),
+            constant_values=-1,
+        )
         return torch.where(there, torch.from_numpy(padded).gather(1, order), -1)
 
 
 class Batches(IterableDataset):
-    """One epoch of batches; concepts are drawn anew in each, from (seed, epoch) and the place in the batch alone.
+    """One epoch of batches; concepts are drawn anew in each, from (seed, epoch) and the place in
+    the batch alone.
 
     W ranks see what one process sees, split: rank r has the r-th of W equal parts of each batch.
 
     Args:
         data: what to train on.
-        batch: images of a batch on all ranks; the last, smaller batch of an epoch is left out unless it is the only.
+        batch: images of a batch on all ranks; the last, smaller batch of an epoch is left out
+            unless it is the only.
         texts: L.
         seed: of order, draws and augmentation.
         rank, world: which part of each batch; see above.
@@ -129,14 +162,26 @@ class Batches(IterableDataset):
         UserError: if the ranks cannot have equal parts, or a batch is one image.
     """
 
-    def __init__(self, data: TrainingSet, *, batch: int, texts: int, seed: int, rank: int = 0, world: int = 1,
-                 words: Words | None = None, augment: Augmenter | Cropper | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        data: TrainingSet,
+        *,
+        batch: int,
+        texts: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        words: Words | None = None,
+        augment: Augmenter | Cropper | None = None,
+    ) -> None:
         check_split(batch, world)
         self.data, self.texts, self.seed, self.rank, self.world = data, texts, seed, rank, world
         self.batch = min(batch, len(data) - len(data) % world)
         if self.batch < 2:
-            raise UserError("pretrain.batch: a batch of one image has no negatives, so nothing is learnt; raise it (it "
-                            f"is {batch}) or keep more rows (curation kept {len(data)})")
+            raise UserError(
+                "pretrain.batch: a batch of one image has no negatives, so nothing is learnt; "
+                f"raise it (it is {batch}) or keep more rows (curation kept {len(data)})"
+            )
         self.words, self.augment, self.epoch, self.first = words, augment, 0, 0
 
     def __len__(self) -> int:
@@ -147,7 +192,8 @@ class Batches(IterableDataset):
         self.epoch, self.first = divmod(step, len(self))
 
     def __iter__(self) -> Iterator[Batch]:
-        """A worker of several makes every n-th batch, and draws for the others only their concepts."""
+        """A worker of several makes every n-th batch, and draws for the others only their
+        concepts."""
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))
         rng = np.random.default_rng([self.seed, self.epoch, 0, 1])
         info = get_worker_info()
@@ -162,10 +208,14 @@ class Batches(IterableDataset):
         """[B, L] concepts for some rows of the training set, -1 where there is none."""
         data = self.data
         columns = draw(data.weight[rows], data.cluster[rows], self.texts, rng)
-        return np.where(columns >= 0, np.take_along_axis(data.texts[rows], np.maximum(columns, 0), 1), -1)
+        return np.where(
+            columns >= 0, np.take_along_axis(data.texts[rows], np.maximum(columns, 0), 1), -1
+        )
 
     def make(self, rows: np.ndarray, drawn: np.ndarray) -> Batch:
-        """This rank's part of the batch of some rows of the training set with the concepts drawn for them."""
+        """This rank's part of the batch of some rows of the training set with the concepts drawn
+        for them.
+        """
         data, whole, all_drawn = self.data, rows, drawn
         part = len(rows) // self.world
         mine = slice(self.rank * part, (self.rank + 1) * part)
@@ -173,17 +223,34 @@ class Batches(IterableDataset):
         index, every = data.rows[rows], data.rows[whole]
         (regions, mask), (image, windows) = self.regions(index, every), self.pictures(index)
         batch = Batch(
-            regions, mask, torch.from_numpy(data.caption_embedding[index].astype(np.float32)),
-            torch.from_numpy(data.named[rows]), torch.from_numpy(data.concept_embedding[np.maximum(drawn, 0)]),
-            torch.from_numpy(drawn), torch.from_numpy(data.archive[rows]),
+            regions,
+            mask,
+            torch.from_numpy(data.caption_embedding[index].astype(np.float32)),
+            torch.from_numpy(data.named[rows]),
+            torch.from_numpy(data.concept_embedding[np.maximum(drawn, 0)]),
+            torch.from_numpy(drawn),
+            torch.from_numpy(data.archive[rows]),
             image=image,
-            dense=None if data.dense is None else torch.from_numpy(data.dense[index].astype(np.float32)),
+            dense=None
+            if data.dense is None
+            else torch.from_numpy(data.dense[index].astype(np.float32)),
             masked_embedding=None if data.masked is None else torch.from_numpy(data.masked[rows]),
-            masked_target=None if data.masked_target is None else torch.from_numpy(data.masked_target[rows]),
+            masked_target=None
+            if data.masked_target is None
+            else torch.from_numpy(data.masked_target[rows]),
         )
         if data.segments is not None:
-            batch = dataclasses.replace(batch, **data.segments.of_rows(
-                index, seed=self.seed, epoch=self.epoch, most=data.reads.segments, among=every, windows=windows))
+            batch = dataclasses.replace(
+                batch,
+                **data.segments.of_rows(
+                    index,
+                    seed=self.seed,
+                    epoch=self.epoch,
+                    most=data.reads.segments,
+                    among=every,
+                    windows=windows,
+                ),
+            )
         if self.words is None:
             return batch
         rng = np.random.default_rng([self.seed, self.epoch, int(whole[0]), 3])
@@ -191,21 +258,28 @@ class Batches(IterableDataset):
         if batch.masked_tokens is None or data.masked_target is None:
             return batch
         return dataclasses.replace(
-            batch, masked_target=self.words.targets(batch.masked_tokens, data.masked_target[rows]))
+            batch, masked_target=self.words.targets(batch.masked_tokens, data.masked_target[rows])
+        )
 
     def regions(self, index: np.ndarray, every: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Features and mask of regions of rows of the index, as wide as `every` row of the whole batch needs; none
-        where the model reads something else."""
+        """Features and mask of regions of rows of the index, as wide as `every` row of the whole
+        batch needs; none where the model reads something else."""
         data = self.data
         if not data.reads.regions:
             return torch.zeros(len(index), 0, 0), torch.zeros(len(index), 0, dtype=torch.bool)
         count = data.count[index].astype(np.int64)
-        most = max(1, int(data.count[every].max()))  # regions are stored padded: carry no more of that than needed
-        return (torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
-                torch.from_numpy(np.arange(most) < count[:, None]))
+        most = max(
+            1, int(data.count[every].max())
+        )  # regions are stored padded: carry no more of that than needed
+        return (
+            torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
+            torch.from_numpy(np.arange(most) < count[:, None]),
+        )
 
     def pictures(self, index: np.ndarray) -> tuple[Tensor | None, list[Window] | None]:
-        """[B, 3, side, side] of rows of the index, augmented by (seed, epoch, row), and where they lie in crops."""
+        """[B, 3, side, side] of rows of the index, augmented by (seed, epoch, row), and where they
+        lie in crops.
+        """
         pictures, augment = self.data.pictures, self.augment
         if pictures is None or augment is None:
             return None, None
@@ -217,10 +291,11 @@ class Batches(IterableDataset):
 
 
 class QuietLoader(DataLoader):
-    """A DataLoader beside collectives: its processes are forked when the threads of these have nothing to do.
+    """A DataLoader beside collectives: its processes are forked when the threads of these have
+    nothing to do.
 
-    A thread of gloo's that lets go of a tensor of Python's adds itself to the interpreter's list of threads; a process
-    that is forked meanwhile finds that list locked for ever (CPython 3.11).
+    A thread of gloo's that lets go of a tensor of Python's adds itself to the interpreter's list of
+    threads; a process that is forked meanwhile finds that list locked for ever (CPython 3.11).
     """
 
     QUIET = 0.1  # seconds
@@ -235,9 +310,16 @@ class QuietLoader(DataLoader):
 def loaded(batches: Batches, workers: int) -> DataLoader:
     """The batches, made by so many processes; by this one, without any."""
     if batches.world == 1 or not workers:
-        return DataLoader(batches, batch_size=None, num_workers=workers, worker_init_fn=follow_maker)
-    return QuietLoader(batches, batch_size=None, num_workers=workers, worker_init_fn=follow_maker,
-                       timeout=QuietLoader.PATIENCE)  # fmt: skip
+        return DataLoader(
+            batches, batch_size=None, num_workers=workers, worker_init_fn=follow_maker
+        )
+    return QuietLoader(
+        batches,
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=follow_maker,
+        timeout=QuietLoader.PATIENCE,
+    )
 
 
 def check_split(batch: int, world: int) -> None:
@@ -247,5 +329,7 @@ def check_split(batch: int, world: int) -> None:
         UserError: in that case.
     """
     if batch % world:
-        raise UserError(f"pretrain.batch: {batch} images are no equal parts for the {world} processes of "
-                        f"runtime.devices x runtime.nodes; take a multiple of {world}")
+        raise UserError(
+            f"pretrain.batch: {batch} images are no equal parts for the {world} processes of "
+            f"runtime.devices x runtime.nodes; take a multiple of {world}"
+        )

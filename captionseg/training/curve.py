@@ -1,6 +1,7 @@
 """The loss curve of one fit: an append-only CSV of our own, of the means over all ranks.
 
-Lightning's CSVLogger forgets what was logged before a crash; this file is cut back to the checkpoint and goes on.
+Lightning's CSVLogger forgets what was logged before a crash; this file is cut back to the
+checkpoint and goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ Tell = Callable[[dict[str, float], int], None]
 
 
 class Curve:
-    """Rows (seed, step, name, value); every row is on disk when its epoch has ended, or before a checkpoint.
+    """Rows (seed, step, name, value); every row is on disk when its epoch has ended, or before a
+    checkpoint.
 
     Args:
         path: the CSV; made if it is not there. None writes nothing: for ranks other than the first.
@@ -32,8 +34,12 @@ class Curve:
 
     def resume(self, step: int) -> None:
         """Forget what a killed run wrote after its last checkpoint at `step`."""
-        before = read(self.path) if step else []  # of a run from the start nothing is left, whatever the file holds
-        self.rows = [(s, n, v) for s, n, v in before if s < step or (s == step and n == "tune_miou")]
+        before = (
+            read(self.path) if step else []
+        )  # of a run from the start nothing is left, whatever the file holds
+        self.rows = [
+            (s, n, v) for s, n, v in before if s < step or (s == step and n == "tune_miou")
+        ]
         self._write("w", self.rows)
 
     def reach(self) -> int:
@@ -67,7 +73,8 @@ class Curve:
         self.written = len(self.rows)
         if self.path is None:
             return
-        # A whole file is written beside the old one: killed here, a run would lose what its checkpoint counts on.
+        # A whole file is written beside the old one: killed here, a run would lose what its
+        # checkpoint counts on.
         place = atomic_path(self.path) if mode == "w" else contextlib.nullcontext(self.path)
         with place as path, path.open(mode, newline="") as stream:
             writer = csv.writer(stream)
@@ -77,10 +84,16 @@ class Curve:
 
 
 def read(path: Path | None) -> list[tuple[int, str, float]]:
-    """The (step, name, value) rows of a curve, none where there is no file; a torn last line is left out."""
+    """The (step, name, value) rows of a curve, none where there is no file; a torn last line is
+    left out.
+    """
     if path is None or not path.exists():
         return []
     with readable(path):
         lines = path.read_text().splitlines(keepends=True)
-        rows = [row for row in csv.reader(line for line in lines if line.endswith("\n")) if row[0] != "seed"]
+        rows = [
+            row
+            for row in csv.reader(line for line in lines if line.endswith("\n"))
+            if row[0] != "seed"
+        ]
         return [(int(step), name, float(value)) for _, step, name, value in rows]

@@ -1,4 +1,6 @@
-"""The one fit loop, on Lightning. Which device, which precision, how many ranks: decided here and in runtime only."""
+"""The one fit loop, on Lightning. Which device, which precision, how many ranks: decided here and
+in runtime only.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit leaves: the best weights, their tune score (NaN without a tune split), and how fast it went.
+    """What a fit leaves: the best weights, their tune score (NaN without a tune split), and how
+    fast it went.
 
     On ranks other than the first there are no weights.
     """
@@ -53,11 +56,13 @@ class Module(L.LightningModule):
         params: section `pretrain`.
         steps: of the whole fit.
         curve: see fit.
-        split: whether its parameters are shared out over the ranks; then a twin of the model is trained, and
-            `gathered` puts the weights into the model.
+        split: whether its parameters are shared out over the ranks; then a twin of the model is
+            trained, and `gathered` puts the weights into the model.
     """
 
-    def __init__(self, model: Any, params: PretrainParams, steps: int, curve: Curve, *, split: bool = False) -> None:
+    def __init__(
+        self, model: Any, params: PretrainParams, steps: int, curve: Curve, *, split: bool = False
+    ) -> None:
         super().__init__()
         self.given = (model,)  # not a part of this module
         self.model: Any = sharded.twin(model) if split else model
@@ -81,24 +86,30 @@ class Module(L.LightningModule):
         told = ranks.total(torch.stack([total, *losses.values()])) / world
         values: dict[str, float] = dict(zip(("loss", *losses), told.tolist(), strict=True))
         if not torch.isfinite(told[0]):
-            raise UserError(f"loss is {values['loss']} at step {self.global_step}; lower pretrain.learning_rate")
+            raise UserError(
+                f"loss is {values['loss']} at step {self.global_step}; lower pretrain.learning_rate"
+            )
         self.curve.step(self.global_step, values)
         return total
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
         return batch.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        # Parameters that train late have gradients from the first step, which ranks average as they do all others, and
-        # which are thrown away here. Were they frozen instead, DDP, which looks for parameters once, would miss them.
+        # Parameters that train late have gradients from the first step, which ranks average as they
+        # do all others, and which are thrown away here. Were they frozen instead, DDP, which looks
+        # for parameters once, would miss them.
         if self.global_step < self.late_from:
             for parameter in self.model.late():
                 parameter.grad = None
         if self.split:
             sharded.average(self.model)
 
-    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None,
-                                    gradient_clip_algorithm: Any = None) -> None:  # fmt: skip
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
         if self.split:
             sharded.clip(self.model, self.params_.gradient_clip)
         else:
@@ -106,24 +117,36 @@ class Module(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         p = self.params_
-        groups = [{"params": [w for w in self.model.parameters() if (w.ndim > 1) is decayed],
-                   "weight_decay": p.weight_decay if decayed else 0.0} for decayed in (True, False)]
-        optimiser = torch.optim.AdamW(sharded.apart(groups) if self.split else groups, lr=p.learning_rate)
+        groups = [
+            {
+                "params": [w for w in self.model.parameters() if (w.ndim > 1) is decayed],
+                "weight_decay": p.weight_decay if decayed else 0.0,
+            }
+            for decayed in (True, False)
+        ]
+        optimiser = torch.optim.AdamW(
+            sharded.apart(groups) if self.split else groups, lr=p.learning_rate
+        )
         schedule = scheduler(optimiser, p, self.steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def gathered(self) -> nn.Module:
-        """The caller's model with the weights of now, on the first rank; every rank has to call it."""
+        """The caller's model with the weights of now, on the first rank; every rank has to call
+        it."""
         if self.split:
             sharded.collect(self.model, self.given[0])
         return self.given[0]
 
     def count(self) -> None:
-        """Ask the model what it counted on all ranks since it was last asked; every rank has to call it."""
+        """Ask the model what it counted on all ranks since it was last asked; every rank has to
+        call it.
+        """
         if self.model.config.reads.counts:
             found = self.model.counted()
             every = ranks.total(torch.tensor(list(found.values()), dtype=torch.float64)).tolist()
-            self.counts = {name: self.counts.get(name, 0.0) + n for name, n in zip(found, every, strict=True)}
+            self.counts = {
+                name: self.counts.get(name, 0.0) + n for name, n in zip(found, every, strict=True)
+            }
 
 
 def scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, steps: int) -> Any:
@@ -133,15 +156,23 @@ def scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, steps: i
         UserError: if poly never comes up to the learning rate.
     """
     if params.schedule == "one_cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimiser, params.learning_rate, total_steps=steps)
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, params.learning_rate, total_steps=steps
+        )
     if params.warmup > steps:
-        raise UserError(f"pretrain.warmup: {params.warmup} steps are more than the {steps} of the training; lower it, "
-                        "or raise pretrain.epochs")  # fmt: skip
-    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda t: poly_factor(t, steps, params.power, params.warmup))
+        raise UserError(
+            f"pretrain.warmup: {params.warmup} steps are more than the {steps} of the training; "
+            "lower it, or raise pretrain.epochs"
+        )
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda t: poly_factor(t, steps, params.power, params.warmup)
+    )
 
 
 def poly_factor(step: int, steps: int, power: float, warmup: int = 0) -> float:
-    """(1 - t / T)^power of the learning rate in iteration t of T; before `warmup` the share (t + 1) / warmup of it."""
+    """(1 - t / T)^power of the learning rate in iteration t of T; before `warmup` the share (t + 1)
+    / warmup of it.
+    """
     return max(0.0, 1.0 - step / steps) ** power * min(1.0, (step + 1) / max(1, warmup))
 
 
@@ -158,12 +189,21 @@ def check(params: PretrainParams, runtime: RuntimeParams) -> Runtime:
     return found
 
 
-def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: int, score: Score | None, curve: Curve,
-        work: Path, runtime: RuntimeParams = ALONE) -> Fitted:  # fmt: skip
+def fit(
+    model: nn.Module,
+    data: TrainingSet,
+    params: PretrainParams,
+    *,
+    seed: int,
+    score: Score | None,
+    curve: Curve,
+    work: Path,
+    runtime: RuntimeParams = ALONE,
+) -> Fitted:
     """Train one model; goes on from `work` where a killed run left a checkpoint.
 
-    With several ranks each calls it alike, within `ranks.joined`; the first scores and writes, and its checkpoint is
-    what all go on from.
+    With several ranks each calls it alike, within `ranks.joined`; the first scores and writes, and
+    its checkpoint is what all go on from.
 
     Args:
         model: with `forward(batch)` and `losses(outputs, gather)`.
@@ -178,8 +218,12 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
     Raises:
         UserError: if params and runtime do not fit together, or the loss is no number any more.
     """
-    warnings.filterwarnings("ignore", module="lightning")  # advice about workers and devices, not about this run
-    warnings.filterwarnings("ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view")
+    warnings.filterwarnings(
+        "ignore", module="lightning"
+    )  # advice about workers and devices, not about this run
+    warnings.filterwarnings(
+        "ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view"
+    )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     on, here = check(params, runtime), ranks.here(runtime)
     L.seed_everything(seed, verbose=False)
@@ -194,35 +238,66 @@ def fit(model: nn.Module, data: TrainingSet, params: PretrainParams, *, seed: in
     batches.at(first)  # workers of a resumed fit start before its epoch is told
     if runtime.compile:
         module.model.compile()
-    found.fit(module, loaded(batches, params.workers), ckpt_path=last.path if last else None, weights_only=True)
+    found.fit(
+        module,
+        loaded(batches, params.workers),
+        ckpt_path=last.path if last else None,
+        weights_only=True,
+    )
     module.model._compiled_call_impl = None
     seconds = time.perf_counter() - start
     images = (params.epochs * len(batches) - first) * batches.batch
     return Fitted(module.best, module.best_score, curve.last_loss(), images / seconds, seconds)
 
 
-def batches_of(model: Any, data: TrainingSet, params: PretrainParams, *, seed: int, here: Place) -> Batches:
+def batches_of(
+    model: Any, data: TrainingSet, params: PretrainParams, *, seed: int, here: Place
+) -> Batches:
     """The batches of a rank, with what the model asks for."""
     asks: Reads = model.config.reads
     words = Words(data, asks, params.text_prompts) if data.sentences else None
-    augment = (Cropper if asks.segments else Augmenter)(params.augment, asks.picture) if data.pictures else None
-    return Batches(data, batch=params.batch, texts=params.texts, seed=seed, rank=here.rank, world=here.world,
-                   words=words, augment=augment)
+    augment = (
+        (Cropper if asks.segments else Augmenter)(params.augment, asks.picture)
+        if data.pictures
+        else None
+    )
+    return Batches(
+        data,
+        batch=params.batch,
+        texts=params.texts,
+        seed=seed,
+        rank=here.rank,
+        world=here.world,
+        words=words,
+        augment=augment,
+    )
 
 
 def trainer(params: PretrainParams, runtime: RuntimeParams, on: Runtime, keep: Keep) -> L.Trainer:
-    """Lightning's trainer; who starts processes and which ranks there are is not its business here."""
+    """Lightning's trainer; who starts processes and which ranks there are is not its business
+    here."""
     several = runtime.devices * runtime.nodes > 1
     strategy: Any = "auto"
     if several and runtime.strategy == "fsdp":
         strategy = sharded.Sharded(runtime.devices * runtime.nodes)
     elif several:
-        strategy = DDPStrategy(find_unused_parameters=True)  # a loss that rests leaves parameters out for some steps
+        strategy = DDPStrategy(
+            find_unused_parameters=True
+        )  # a loss that rests leaves parameters out for some steps
     return L.Trainer(
-        max_epochs=params.epochs, accelerator="gpu" if on.device.startswith("cuda") else "cpu",
-        devices=runtime.devices, num_nodes=runtime.nodes, strategy=strategy,
+        max_epochs=params.epochs,
+        accelerator="gpu" if on.device.startswith("cuda") else "cpu",
+        devices=runtime.devices,
+        num_nodes=runtime.nodes,
+        strategy=strategy,
         plugins=[TorchElasticEnvironment() if several else LightningEnvironment(), Beside()],
-        precision=_PRECISION[on.precision], gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
-        callbacks=[keep], logger=False, enable_model_summary=False, enable_checkpointing=False,
-        deterministic=True, default_root_dir=keep.path.parent, use_distributed_sampler=False,
-    )  # fmt: skip
+        precision=_PRECISION[on.precision],
+        gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
+        callbacks=[keep],
+        logger=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        deterministic=True,
+        default_root_dir=keep.path.parent,
+        use_distributed_sampler=False,
+    )

@@ -1,4 +1,6 @@
-"""What outlives a step of training: the best weights, and the checkpoint that a killed fit goes on from."""
+"""What outlives a step of training: the best weights, and the checkpoint that a killed fit goes on
+from.
+"""
 
 from __future__ import annotations
 
@@ -55,25 +57,33 @@ def usable(path: Path, curve: Curve) -> int | None:
                 raise ValueError(f"{damaged} is damaged")
         held = torch.load(path, weights_only=True, mmap=True)
         step = int(held["global_step"])
-        if missing := {"state_dict", "optimizer_states", "lr_schedulers", "loops", "captionseg"} - held.keys():
+        if (
+            missing := {"state_dict", "optimizer_states", "lr_schedulers", "loops", "captionseg"}
+            - held.keys()
+        ):
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
         if (known := curve.reach()) < step:
             raise ValueError(f"it is of step {step}, and {curve.path} ends at {known}")
     except Exception as error:  # whatever a file that is no checkpoint makes of it
         if isinstance(error, OSError) and error.errno:
             raise
-        log.warning("%s: not a checkpoint to go on from (%s), so this seed is trained from its start", path,
-                    one_line(error) or type(error).__name__)  # fmt: skip
+        log.warning(
+            "%s: not a checkpoint to go on from (%s), so this seed is trained from its start",
+            path,
+            one_line(error) or type(error).__name__,
+        )
         path.unlink()
         return None
     return step
 
 
 class Beside(TorchCheckpointIO):
-    """Checkpoints written beside their place and renamed: Lightning's go by way of TMPDIR, from where another disk gets
-    a copy, which a kill leaves half done."""
+    """Checkpoints written beside their place and renamed: Lightning's go by way of TMPDIR, from
+    where another disk gets a copy, which a kill leaves half done."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         """See CheckpointIO."""
         held = io.BytesIO()
         torch.save(checkpoint, held)
@@ -91,28 +101,40 @@ class Keep(Callback):
         every: steps between checkpoints, beside those at the ends of epochs; 0 for none.
     """
 
-    def __init__(self, batches: Batches, score: Score | None, path: Path, *, every: int = 0) -> None:
+    def __init__(
+        self, batches: Batches, score: Score | None, path: Path, *, every: int = 0
+    ) -> None:
         self.batches, self.score, self.path, self.every = batches, score, path, every
         self.on_signal = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        # Lightning ends a process that gets SIGTERM with code 0, after it has talked to all ranks about it.
+        # Lightning ends a process that gets SIGTERM with code 0, after it has talked to all ranks
+        # about it.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.on_signal)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.batches.at(trainer.current_epoch * len(self.batches))
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
-        # Dropout depends on seed, step and rank alone: checkpoints hold no state of the random numbers, and making an
-        # iterator of a DataLoader, which a resumed fit does at another time, draws from it.
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        # Dropout depends on seed, step and rank alone: checkpoints hold no state of the random
+        # numbers, and making an iterator of a DataLoader, which a resumed fit does at another time,
+        # draws from it.
         place = [self.batches.seed, trainer.global_step, trainer.global_rank, 2]
         torch.manual_seed(int(np.random.default_rng(place).integers(2**62)))
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch,
-                           batch_idx: int) -> None:  # fmt: skip
-        # The last step of an epoch is followed by the epoch's own checkpoint, which knows the score.
-        if self.every and trainer.global_step % self.every == 0 and trainer.global_step % len(self.batches):
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        # The last step of an epoch is followed by the epoch's own checkpoint, which knows the
+        # score.
+        if (
+            self.every
+            and trainer.global_step % self.every == 0
+            and trainer.global_step % len(self.batches)
+        ):
             trainer.save_checkpoint(self.path)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -121,16 +143,22 @@ class Keep(Callback):
             pl_module.curve.step(trainer.global_step - 1, pl_module.counts)
             pl_module.counts = {}
         model, main = pl_module.gathered(), trainer.is_global_zero
-        score = ranks.share(self.scored(model, trainer.strategy.root_device) if main else float("nan"))
+        score = ranks.share(
+            self.scored(model, trainer.strategy.root_device) if main else float("nan")
+        )
         pl_module.curve.epoch(trainer.global_step, score)
         if trainer.current_epoch == 0 or score != score or score > pl_module.best_score:
             pl_module.best_score = score
             if main:
-                pl_module.best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+                pl_module.best = {
+                    k: v.detach().cpu().clone() for k, v in model.state_dict().items()
+                }
         trainer.save_checkpoint(self.path)
 
     def scored(self, model: nn.Module, device: torch.device) -> float:
-        """The tune score of a model, which is where and how it was afterwards; NaN where there is none."""
+        """The tune score of a model, which is where and how it was afterwards; NaN where there is
+        none.
+        """
         if self.score is None:
             return float("nan")
         before = next(model.parameters()).device
@@ -141,8 +169,11 @@ class Keep(Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
         pl_module.count()
         pl_module.curve.save()
-        checkpoint["captionseg"] = {"best": pl_module.best, "best_score": pl_module.best_score,
-                                    "counts": pl_module.counts}  # fmt: skip
+        checkpoint["captionseg"] = {
+            "best": pl_module.best,
+            "best_score": pl_module.best_score,
+            "counts": pl_module.counts,
+        }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
         held = checkpoint["captionseg"]

@@ -47,7 +47,8 @@ class Sentences:
     """Texts of a training set, for models that read tokens; N pairs.
 
     Attributes:
-        captions: [N], and masked [N] with their entities masked, or None where the model asks for none.
+        captions: [N], and masked [N] with their entities masked, or None where the model asks for
+            none.
         masked: see captions.
         vocabulary: the concepts, where the model asks which words of captions are some; else None.
     """
@@ -66,7 +67,8 @@ class TrainingSet:
         regions: [index rows, S, F] and count [index rows]: pooled features of regions.
         caption_embedding: [index rows, D] fp16.
         concepts: [C] and concept_embedding [C, D].
-        texts, weight, cluster: [N, M] concepts that may be drawn (-1 pads), their weights and clusters.
+        texts, weight, cluster: [N, M] concepts that may be drawn (-1 pads), their weights and
+            clusters.
         archive: [N, M'] concepts that are no negatives of the image.
         named: [N, K] concepts that the caption names.
         masked: [N, D] embeddings of the masked captions, or None where the model asks for none.
@@ -103,8 +105,15 @@ class TrainingSet:
         return len(self.rows)
 
 
-def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None = None,
-         encode: Encode | None = None, device: str = "auto") -> TrainingSet:  # fmt: skip
+def load(
+    folders: Folders,
+    *,
+    curation: str,
+    archive: str,
+    reads: Reads | None = None,
+    encode: Encode | None = None,
+    device: str = "auto",
+) -> TrainingSet:
     """What a recipe trains on.
 
     Args:
@@ -130,50 +139,95 @@ def load(folders: Folders, *, curation: str, archive: str, reads: Reads | None =
     check_rows(supervision, ids, {curation: drawn, archive: masks, "nouns": nouns})
     kept = np.flatnonzero(drawn.kept)
     if not len(kept):
-        raise UserError(f"{supervision / curation}: every row was dropped; loosen curate.{curation}")
+        raise UserError(
+            f"{supervision / curation}: every row was dropped; loosen curate.{curation}"
+        )
     row_of = {uid: row for row, uid in enumerate(ids["uid"].to_pylist())}
     weight, cluster = arrays(drawn)
     named = numbers(nouns, number)
     data = TrainingSet(
         np.array([row_of[uid] for uid in drawn.uid[kept]]),
-        ShardedArray.of_folder(prepared.regions / "pooled", shards), read_arrays(prepared.regions / "count", shards),
-        read_arrays(index / "text_emb", numbered(shards)), concepts, embedding,
-        numbers(drawn, number)[kept], weight[kept], cluster[kept],
-        np.concatenate([numbers(masks, number), named], 1)[kept], named[kept],
+        ShardedArray.of_folder(prepared.regions / "pooled", shards),
+        read_arrays(prepared.regions / "count", shards),
+        read_arrays(index / "text_emb", numbered(shards)),
+        concepts,
+        embedding,
+        numbers(drawn, number)[kept],
+        weight[kept],
+        cluster[kept],
+        np.concatenate([numbers(masks, number), named], 1)[kept],
+        named[kept],
         dense=ShardedArray.of_folder(prepared.features / "dense", shards) if reads.dense else None,
         pictures=prepared.pictures() if reads.picture else None,
-        space=TextSpace.load(prepared.encoder, device=device) if reads.space else None, reads=reads,
+        space=TextSpace.load(prepared.encoder, device=device) if reads.space else None,
+        reads=reads,
     )
     if reads.segments:
         rows = {uid: row_of[uid] for uid in drawn.uid[kept]}
-        data = dataclasses.replace(data, segments=with_texts(data, folders.segments, rows, len(row_of), reads))
+        data = dataclasses.replace(
+            data, segments=with_texts(data, folders.segments, rows, len(row_of), reads)
+        )
     if not reads.tokens and not reads.masking:
         return data
-    return with_words(data, read_captions(index), drawn, nouns, supervision / "vocabulary", reads, encode)
+    return with_words(
+        data, read_captions(index), drawn, nouns, supervision / "vocabulary", reads, encode
+    )
 
 
-def with_texts(data: TrainingSet, folder: Path | None, rows: dict[str, int], size: int, reads: Reads) -> SegmentSet:
+def with_texts(
+    data: TrainingSet, folder: Path | None, rows: dict[str, int], size: int, reads: Reads
+) -> SegmentSet:
     """The segments of the pairs of a training set; arguments as in captionseg.training.segments."""
     if folder is None:
-        raise UserError("a model that learns from segments needs the folder that segment_text writes: data/segments")
+        raise UserError(
+            "a model that learns from segments needs the folder that segment_text writes: "
+            "data/segments"
+        )
     assert data.space is not None
-    grid = (reads.cells, reads.cells) if data.dense is None else (data.dense.shape[1], data.dense.shape[2])
-    return read_segments(folder, rows, size, grid=grid, encode=data.space.encode, kinds=reads.kinds,
-                         templates=templates(reads.prompts), coded=data.dense is None)
+    grid = (
+        (reads.cells, reads.cells)
+        if data.dense is None
+        else (data.dense.shape[1], data.dense.shape[2])
+    )
+    return read_segments(
+        folder,
+        rows,
+        size,
+        grid=grid,
+        encode=data.space.encode,
+        kinds=reads.kinds,
+        templates=templates(reads.prompts),
+        coded=data.dense is None,
+    )
 
 
-def with_words(data: TrainingSet, captions: dict[str, str], drawn: Supervision, nouns: Supervision, vocabulary: Path,
-               reads: Reads, encode: Encode | None) -> TrainingSet:  # fmt: skip
-    """The training set with its captions as words, and masked, as the model asks for; arguments as in `load`."""
+def with_words(
+    data: TrainingSet,
+    captions: dict[str, str],
+    drawn: Supervision,
+    nouns: Supervision,
+    vocabulary: Path,
+    reads: Reads,
+    encode: Encode | None,
+) -> TrainingSet:
+    """The training set with its captions as words, and masked, as the model asks for; arguments as
+    in `load`.
+    """
     kept, number = np.flatnonzero(drawn.kept), {text: i for i, text in enumerate(data.concepts)}
-    hidden = masked_captions(captions, vocabulary, drawn, nouns, reads.masking, number) if reads.masking else None
+    hidden = (
+        masked_captions(captions, vocabulary, drawn, nouns, reads.masking, number)
+        if reads.masking
+        else None
+    )
     data = dataclasses.replace(data, masked_target=None if hidden is None else hidden.target[kept])
     if not reads.tokens:
         masked = encode(hidden.texts)[kept] if hidden and encode else None
         return dataclasses.replace(data, masked=masked)
     if empty := next((uid for uid in drawn.uid[kept] if not captions[uid].strip()), None):
-        raise UserError(f"the caption of {empty} is empty, which no model that reads words can learn from; drop such "
-                        "pairs where they come from")
+        raise UserError(
+            f"the caption of {empty} is empty, which no model that reads words can learn from; "
+            "drop such pairs where they come from"
+        )
     texts = [captions[uid] for uid in drawn.uid[kept]]
     words = None
     if reads.words:
@@ -202,7 +256,8 @@ def read_vocabulary(folder: Path) -> tuple[list[str], np.ndarray]:
 
 
 def check_rows(folder: Path, ids: pa.Table, rules: Mapping[str, Supervision]) -> None:
-    """Rules are read side by side, row by row: each must have exactly the training rows of the index, in its order.
+    """Rules are read side by side, row by row: each must have exactly the training rows of the
+    index, in its order.
 
     Raises:
         UserError: naming a rule that lacks some, or has others.
@@ -211,8 +266,10 @@ def check_rows(folder: Path, ids: pa.Table, rules: Mapping[str, Supervision]) ->
     for rule, found in rules.items():
         if found.uid.tolist() != train:
             lost = len(set(train) - set(found.uid))
-            raise UserError(f"{folder / rule}: not the {len(train)} training pairs of the index in its order "
-                            f"({len(found)} rows, {lost} pairs missing); run `dvc repro curate`")
+            raise UserError(
+                f"{folder / rule}: not the {len(train)} training pairs of the index in its order "
+                f"({len(found)} rows, {lost} pairs missing); run `dvc repro curate`"
+            )
 
 
 def numbers(supervision: Supervision, number: dict[str, int]) -> np.ndarray:
@@ -221,7 +278,9 @@ def numbers(supervision: Supervision, number: dict[str, int]) -> np.ndarray:
     out = np.full((len(supervision), width), -1, np.int64)
     for i, row in enumerate(supervision.concepts):
         if odd := [c.text for c in row if c.text not in number]:
-            raise UserError(f"{odd[0]!r}, a concept of {supervision.uid[i]}, is not in the vocabulary of curate; run "
-                            "`dvc repro curate`")
+            raise UserError(
+                f"{odd[0]!r}, a concept of {supervision.uid[i]}, is not in the vocabulary of "
+                "curate; run `dvc repro curate`"
+            )
         out[i, : len(row)] = [number[c.text] for c in row]
     return out

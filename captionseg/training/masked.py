@@ -27,8 +27,14 @@ class Masked:
     target: np.ndarray
 
 
-def masked_captions(captions: Mapping[str, str], vocabulary: Path, supervision: Supervision, nouns: Supervision,
-                    masking: Masking, number: Mapping[str, int]) -> Masked:  # fmt: skip
+def masked_captions(
+    captions: Mapping[str, str],
+    vocabulary: Path,
+    supervision: Supervision,
+    nouns: Supervision,
+    masking: Masking,
+    number: Mapping[str, int],
+) -> Masked:
     """Mask the caption of every row.
 
     Args:
@@ -43,8 +49,13 @@ def masked_captions(captions: Mapping[str, str], vocabulary: Path, supervision: 
     source = nouns if masking == "nouns" else supervision
     concepts = dict(zip(source.uid, source.concepts, strict=True))
     most = 1 if masking == "one" else None
-    rows = [masker(captions[uid], [c.text for c in concepts.get(uid, ())], most=most) for uid in supervision.uid]
-    target = np.full((len(rows), max((len(names) for _, names in rows), default=0) or 1), -1, np.int64)
+    rows = [
+        masker(captions[uid], [c.text for c in concepts.get(uid, ())], most=most)
+        for uid in supervision.uid
+    ]
+    target = np.full(
+        (len(rows), max((len(names) for _, names in rows), default=0) or 1), -1, np.int64
+    )
     for row, (_, names) in enumerate(rows):
         target[row, : len(names)] = [number[name] for name in names]
     return Masked([text for text, _ in rows], target)

@@ -38,8 +38,17 @@ from captionseg.typed import replaced
 log = logging.getLogger(__name__)
 
 
-def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: str, context: dict[str, Any],
-             out: Path, tell: Tell, runtime: RuntimeParams = ALONE) -> dict[str, float]:  # fmt: skip
+def pretrain(
+    recipe: Recipe,
+    params: PretrainParams,
+    folders: Folders,
+    *,
+    name: str,
+    context: dict[str, Any],
+    out: Path,
+    tell: Tell,
+    runtime: RuntimeParams = ALONE,
+) -> dict[str, float]:
     """Train every seed of a recipe that has not been trained in `out` yet.
 
     Every rank calls it alike; those after the first train, and write and tell nothing.
@@ -50,15 +59,16 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
         folders: inputs.
         name: of the recipe.
         context: saved with each model: what it takes to prepare a picture for it.
-        out: seeds/N/{model.safetensors, config.json, curve.csv, fit.json}; the seed that is best on tune again at its
-            top, with the encoder's description and README.md, so that the folder is all that a predictor needs. The
-            same bytes for the same seed: how long it took is only returned.
+        out: seeds/N/{model.safetensors, config.json, curve.csv, fit.json}; the seed that is best on
+            tune again at its top, with the encoder's description and README.md, so that the folder
+            is all that a predictor needs. The same bytes for the same seed: how long it took is
+            only returned.
         tell: is told every loss.
         runtime: where.
 
     Returns:
-        loss and tune mIoU as means over seeds; images per second and seconds over the seeds that were trained now.
-        Nothing on ranks after the first.
+        loss and tune mIoU as means over seeds; images per second and seconds over the seeds that
+        were trained now. Nothing on ranks after the first.
     """
     params = replaced(params, recipe.training, f"recipes.{name}.training")
     config = model_config(recipe, params, where=f"recipes.{name}.settings")
@@ -68,8 +78,16 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
     if recipe.masks:
         context = {**context, "masks": asdict(recipe.masks)}
     with ranks.joined(runtime, params.device) as here:
-        speeds = train(recipe, config, params, folders, out=out, context={**context, "recipe": name},
-                       tell=tell, runtime=runtime)  # fmt: skip
+        speeds = train(
+            recipe,
+            config,
+            params,
+            folders,
+            out=out,
+            context={**context, "recipe": name},
+            tell=tell,
+            runtime=runtime,
+        )
         if not here.main:
             return {}
         fits = {seed: read_json(out / "seeds" / str(seed) / "fit.json") for seed in params.seeds}
@@ -79,29 +97,55 @@ def pretrain(recipe: Recipe, params: PretrainParams, folders: Folders, *, name: 
         save_tokenizer(config.reads, out)
         if config.reads.encoder:
             copy_encoder(folders.prepared.encoder, out / "encoder")
-        write_card(out / "README.md", recipe, params, fits, best=best, context={**context, "recipe": name})
-        means = {key: float(np.mean([f[key] for f in fits.values()])) for key in next(iter(fits.values()))}
+        write_card(
+            out / "README.md", recipe, params, fits, best=best, context={**context, "recipe": name}
+        )
+        means = {
+            key: float(np.mean([f[key] for f in fits.values()]))
+            for key in next(iter(fits.values()))
+        }
         speed, seconds = zip(*speeds, strict=True) if speeds else ((0.0,), (0.0,))
         return {**means, "images_per_second": float(np.mean(speed)), "seconds": float(sum(seconds))}
 
 
-def train(recipe: Recipe, config: Any, params: PretrainParams, folders: Folders, *, out: Path, context: dict[str, Any],
-          tell: Tell, runtime: RuntimeParams) -> list[tuple[float, float]]:  # fmt: skip
+def train(
+    recipe: Recipe,
+    config: Any,
+    params: PretrainParams,
+    folders: Folders,
+    *,
+    out: Path,
+    context: dict[str, Any],
+    tell: Tell,
+    runtime: RuntimeParams,
+) -> list[tuple[float, float]]:
     """The seeds that the first rank has no fit.json of; images per second and seconds of each."""
     asks, main = config.reads, place(runtime).main
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
-    data = loader.load(folders, curation=recipe.curation, archive=recipe.archive, reads=asks,
-                       encode=frozen().text if asks.masking and not asks.tokens else None, device=params.device)
+    data = loader.load(
+        folders,
+        curation=recipe.curation,
+        archive=recipe.archive,
+        reads=asks,
+        encode=frozen().text if asks.masking and not asks.tokens else None,
+        device=params.device,
+    )
     score = None
     if main:
-        score = tune_score(params, folders, asks, lambda: data.space.encoder if data.space else frozen())
+        score = tune_score(
+            params, folders, asks, lambda: data.space.encoder if data.space else frozen()
+        )
         write_concepts(data, out)
     speeds = []
-    for seed in ranks.share([s for s in params.seeds if not (main and finished(out / "seeds" / str(s)))]):
+    for seed in ranks.share(
+        [s for s in params.seeds if not (main and finished(out / "seeds" / str(s)))]
+    ):
         folder = out / "seeds" / str(seed)
         torch.manual_seed(seed)
         model = build_model(recipe.model, config, data)
-        fitted = one_seed(model, data, params, seed=seed, score=score, folder=folder, tell=tell, runtime=runtime)
+        fitted = one_seed(
+            model, data, params, seed=seed, score=score, folder=folder, tell=tell, runtime=runtime
+        )
         if not main:
             continue
         saved.save(folder, recipe.model, model, {**context, "seed": seed})
@@ -122,13 +166,27 @@ def finished(folder: Path) -> bool:
         with safe_open(folder / "model.safetensors", framework="numpy") as file:
             return len(file.keys()) > 0
     except (FileNotFoundError, ValueError, SafetensorError) as error:
-        log.warning("%s: cannot be read as it was left (%s), so this seed is trained again", folder, one_line(error))
+        log.warning(
+            "%s: cannot be read as it was left (%s), so this seed is trained again",
+            folder,
+            one_line(error),
+        )
         return False
 
 
-def one_seed(model: torch.nn.Module, data: TrainingSet, params: PretrainParams, *, seed: int, score: Score | None,
-             folder: Path, tell: Tell, runtime: RuntimeParams) -> Fitted:  # fmt: skip
-    """Train a fresh model, if there is anything to train; its checkpoints lie in `folder` until it is done.
+def one_seed(
+    model: torch.nn.Module,
+    data: TrainingSet,
+    params: PretrainParams,
+    *,
+    seed: int,
+    score: Score | None,
+    folder: Path,
+    tell: Tell,
+    runtime: RuntimeParams,
+) -> Fitted:
+    """Train a fresh model, if there is anything to train; its checkpoints lie in `folder` until it
+    is done.
 
     On the first rank it has its best weights afterwards.
     """
@@ -137,8 +195,16 @@ def one_seed(model: torch.nn.Module, data: TrainingSet, params: PretrainParams, 
         found = score(model.eval().to(detect(params.device).device)) if score else float("nan")
         return Fitted(model.state_dict(), found, float("nan"), 0.0, 0.0)
     curve = Curve(folder / "curve.csv", seed, tell) if main else Curve(None, seed, lambda *_: None)
-    fitted = fit(model, data, params, seed=seed, score=score, curve=curve, work=folder / "checkpoints",
-                 runtime=runtime)  # fmt: skip
+    fitted = fit(
+        model,
+        data,
+        params,
+        seed=seed,
+        score=score,
+        curve=curve,
+        work=folder / "checkpoints",
+        runtime=runtime,
+    )
     if main:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         model.load_state_dict(fitted.state)
@@ -152,7 +218,9 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
         UserError: for weights to start from that do not fit.
     """
     space = data.space
-    sizes = Sizes(data.regions.shape[2], data.caption_embedding.shape[1], len(data.concept_embedding))
+    sizes = Sizes(
+        data.regions.shape[2], data.caption_embedding.shape[1], len(data.concept_embedding)
+    )
     if space is not None:
         words = space.encoder.text_tower.width if config.reads.tokens == "frozen" else 0
         sizes = replace(sizes, words=words, head=space.head().config)
@@ -168,7 +236,9 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
     return model
 
 
-def tune_score(params: PretrainParams, folders: Folders, reads: Reads, frozen: Callable[[], Encoder]) -> Score | None:
+def tune_score(
+    params: PretrainParams, folders: Folders, reads: Reads, frozen: Callable[[], Encoder]
+) -> Score | None:
     """Model -> tune mIoU, or None where the tune split has no truth."""
     tune = tuning.load(folders, side=params.tune_side, reads=reads)
     if tune is None:
@@ -186,7 +256,9 @@ def tune_score(params: PretrainParams, folders: Folders, reads: Reads, frozen: C
 
 
 def write_concepts(data: TrainingSet, folder: Path) -> None:
-    """concepts.txt: what texts of the recipe name, a line each; classes that are not among them are unseen."""
+    """concepts.txt: what texts of the recipe name, a line each; classes that are not among them are
+    unseen.
+    """
     if data.segments is None:
         named = data.texts[data.texts >= 0]
     else:
@@ -202,27 +274,42 @@ def save_tokenizer(reads: Reads, folder: Path) -> None:
         tokenizer_of(reads).save(folder / TOKENIZER)
 
 
-def write_card(path: Path, recipe: Recipe, params: PretrainParams, fits: dict[int, dict], *, best: int,
-               context: dict[str, Any]) -> None:  # fmt: skip
+def write_card(
+    path: Path,
+    recipe: Recipe,
+    params: PretrainParams,
+    fits: dict[int, dict],
+    *,
+    best: int,
+    context: dict[str, Any],
+) -> None:
     """The model card; `context` is what is saved with the model."""
     name, data = context["recipe"], context.get("data", {})
     known = any("tune_miou" in f for f in fits.values())
     columns = {"tune mIoU (coarse grid)": ("tune_miou", 1), "last loss": ("loss", 3)}
     columns = columns if known else {"last loss": ("loss", 3)}
     head = f"| seed | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
-    rows = "".join(f"| {seed} | {' | '.join(of(f, *column) for column in columns.values())} |\n"
-                   for seed, f in fits.items())  # fmt: skip
+    rows = "".join(
+        f"| {seed} | {' | '.join(of(f, *column) for column in columns.values())} |\n"
+        for seed, f in fits.items()
+    )
     learnt = f" Learnt from `{data['source']}`, pairs {data['ids']}." if data else ""
-    chosen = (f"seed {best}, the best on the tune split" if known else
-              f"seed {best}, the first: no picture of the tune split has a mask, so nothing was chosen by its score")
+    chosen = (
+        f"seed {best}, the best on the tune split"
+        if known
+        else f"seed {best}, the first: no picture of the tune split has a mask, so nothing was "
+        "chosen by its score"
+    )
     path.write_text(
         f"# {escaped(name)}\n\n"
-        f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, negatives masked by the "
+        f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, "
+        f"negatives masked by the "
         f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
         f"L = {params.texts}.{learnt}\n\n{head}{rows}\n"
-        f"`model.safetensors` is {chosen}. Scores on the test split, where its masks are known, are in "
+        f"`model.safetensors` is {chosen}. Scores on the test split, where its masks are known, "
+        f"are in "
         "`reports/metrics.json`. Use it:\n\n"
-        f"```\ncaptionseg segment picture.jpg --labels \"zebra, grass\" --model models/{name}\n```\n"
+        f'```\ncaptionseg segment picture.jpg --labels "zebra, grass" --model models/{name}\n```\n'
     )
 
 

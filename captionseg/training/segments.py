@@ -1,4 +1,6 @@
-"""Segments with texts -> what a step trains on: masks on the grid of the features, a text drawn for each."""
+"""Segments with texts -> what a step trains on: masks on the grid of the features, a text drawn for
+each.
+"""
 
 from __future__ import annotations
 
@@ -39,23 +41,30 @@ class Coded:
     size: np.ndarray
 
     def shares(self, numbers: np.ndarray, window: Window | None = None) -> np.ndarray:
-        """[k, gh, gw] float32: how much of each cell lies in segments of one picture, which lies in a window."""
+        """[k, gh, gw] float32: how much of each cell lies in segments of one picture, which lies in
+        a window.
+        """
         parts = [np.zeros((0, *self.grid), np.float32)]
         for some in np.split(numbers, range(MASKS, len(numbers), MASKS)) if len(numbers) else ():
-            rles = [bytes(self.data[self.end[i - 1] if i else 0 : self.end[i]]).decode("ascii") for i in some]
+            rles = [
+                bytes(self.data[self.end[i - 1] if i else 0 : self.end[i]]).decode("ascii")
+                for i in some
+            ]
             parts.append(shares(decode(rles, *self.size[some[0]].tolist()), self.grid, window))
         return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
 class SegmentSet:
-    """n segments of training pairs, in row order; at most K texts each, U different texts in T prompts.
+    """n segments of training pairs, in row order; at most K texts each, U different texts in T
+    prompts.
 
     Attributes:
         start: [index rows + 1]; those of row i of the index are `order[start[i]:start[i + 1]]`.
         order: [n] numbers of segments.
-        masks: [n, gh, gw] float16, how much of each cell of the features' grid lies in a segment; a temporary file that
-            is gone with the process, of which a batch reads its own. Or their run lengths, where pictures are cropped.
+        masks: [n, gh, gw] float16, how much of each cell of the features' grid lies in a segment; a
+            temporary file that is gone with the process, of which a batch reads its own. Or their
+            run lengths, where pictures are cropped.
         texts: [n, K] int32 which texts name a segment, -1 pads.
         embedding: [U, T, D] float16 of the prompted texts.
         said: [U] the texts, normalised.
@@ -68,13 +77,21 @@ class SegmentSet:
     embedding: np.ndarray
     said: Sequence[str] = ()
 
-    def of_rows(self, rows: Sequence[int] | np.ndarray, *, seed: int, epoch: int, most: int,
-                among: Sequence[int] | np.ndarray | None = None,
-                windows: Sequence[Window] | None = None) -> dict[str, Tensor]:  # fmt: skip
+    def of_rows(
+        self,
+        rows: Sequence[int] | np.ndarray,
+        *,
+        seed: int,
+        epoch: int,
+        most: int,
+        among: Sequence[int] | np.ndarray | None = None,
+        windows: Sequence[Window] | None = None,
+    ) -> dict[str, Tensor]:
         """The fields of a Batch that are segments, of rows of the index.
 
-        Which segments where a row has more than `most`, and one text of each, are drawn from (seed, epoch, row); the
-        prompt of a text from (seed, epoch), so that equal texts of a batch have equal embeddings.
+        Which segments where a row has more than `most`, and one text of each, are drawn from (seed,
+        epoch, row); the prompt of a text from (seed, epoch), so that equal texts of a batch have
+        equal embeddings.
 
         Args:
             rows: [B].
@@ -82,12 +99,18 @@ class SegmentSet:
             epoch: likewise.
             most: segments of a picture.
             among: rows of all ranks, which have to agree how wide a batch is; None for one rank.
-            windows: [B] where the pictures lie in what is seen of them, for coded masks; None sees all.
+            windows: [B] where the pictures lie in what is seen of them, for coded masks; None sees
+                all.
         """
-        drawn = [self.draw(int(row), np.random.default_rng([seed, epoch, int(row), 5]), most) for row in rows]
+        drawn = [
+            self.draw(int(row), np.random.default_rng([seed, epoch, int(row), 5]), most)
+            for row in rows
+        ]
         every = np.asarray(rows if among is None else among)
         wide = max(1, min(most, int((self.start[every + 1] - self.start[every]).max())))
-        which = np.random.default_rng([seed, epoch, 6]).integers(self.embedding.shape[1], size=len(self.embedding))
+        which = np.random.default_rng([seed, epoch, 6]).integers(
+            self.embedding.shape[1], size=len(self.embedding)
+        )
         grid = self.masks.grid if isinstance(self.masks, Coded) else self.masks.shape[1:]
         masks = np.zeros((len(rows), wide, *grid), np.float32)
         number = np.full((len(rows), wide), -1, np.int64)
@@ -95,9 +118,14 @@ class SegmentSet:
         for i, (mine, text) in enumerate(drawn):
             here = np.s_[i, : len(mine)]
             number[here], known[here] = text, self.texts[mine]
-            masks[here] = (self.masks.shares(mine, windows[i] if windows else None) if isinstance(self.masks, Coded)
-                           else self.masks[mine])
-        said = self.embedding[np.maximum(number, 0), which[np.maximum(number, 0)]].astype(np.float32)
+            masks[here] = (
+                self.masks.shares(mine, windows[i] if windows else None)
+                if isinstance(self.masks, Coded)
+                else self.masks[mine]
+            )
+        said = self.embedding[np.maximum(number, 0), which[np.maximum(number, 0)]].astype(
+            np.float32
+        )
         arrays = {"masks": masks, "embedding": said, "text": number, "texts": known}
         return {f"segment_{name}": torch.from_numpy(array) for name, array in arrays.items()}
 
@@ -143,9 +171,17 @@ class Store:
         return Coded(self.grid, data, np.array(self.ends[1:]), np.array(self.sizes, np.int32))
 
 
-def read(folder: Path, rows: Mapping[str, int], size: int, *, grid: tuple[int, int],
-         encode: Callable[[Sequence[str]], np.ndarray], kinds: Collection[str], templates: Sequence[str],
-         coded: bool = False) -> SegmentSet:  # fmt: skip
+def read(
+    folder: Path,
+    rows: Mapping[str, int],
+    size: int,
+    *,
+    grid: tuple[int, int],
+    encode: Callable[[Sequence[str]], np.ndarray],
+    kinds: Collection[str],
+    templates: Sequence[str],
+    coded: bool = False,
+) -> SegmentSet:
     """The segments of some pairs, read shard by shard; masks go to a file, a few at a time.
 
     Args:
@@ -173,8 +209,10 @@ def read(folder: Path, rows: Mapping[str, int], size: int, *, grid: tuple[int, i
                 owner.append(rows[segment["uid"]])
                 texts.append([number.setdefault(text, len(number)) for text in found])
         if not owner:
-            raise UserError(f"{folder}: no segment of any row that is trained on; check segment_text.split, "
-                            "segment_text.curation and the kinds of texts that the model learns from")
+            raise UserError(
+                f"{folder}: no segment of any row that is trained on; check segment_text.split, "
+                "segment_text.curation and the kinds of texts that the model learns from"
+            )
         file.flush()
         masks = store.opened(file, len(owner))
     order = np.argsort(owner, kind="stable")
@@ -183,16 +221,24 @@ def read(folder: Path, rows: Mapping[str, int], size: int, *, grid: tuple[int, i
     return SegmentSet(start, order, masks, padded(texts), embedded(said, encode, templates), said)
 
 
-def segments_of(folder: Path, rows: Mapping[str, int],
-                kinds: Collection[str]) -> Iterator[tuple[tuple[int, int], list[dict]]]:  # fmt: skip
-    """Segments of some pairs that have texts of some kinds, a few of one picture size at a time: height and width, and
-    rows."""
+def segments_of(
+    folder: Path, rows: Mapping[str, int], kinds: Collection[str]
+) -> Iterator[tuple[tuple[int, int], list[dict]]]:
+    """Segments of some pairs that have texts of some kinds, a few of one picture size at a time:
+    height and width, and rows."""
     for path in listed(folder, ".parquet"):
-        for part in batches_of(path, ["uid", "height", "width", "rle", "texts"], ROWS, schema=SEGMENTS):
+        for part in batches_of(
+            path, ["uid", "height", "width", "rle", "texts"], ROWS, schema=SEGMENTS
+        ):
             mine = (row for row in part.to_pylist() if row["uid"] in rows)
-            named = ({**row, "texts": [t["text"] for t in row["texts"] if t["kind"] in kinds]} for row in mine)
+            named = (
+                {**row, "texts": [t["text"] for t in row["texts"] if t["kind"] in kinds]}
+                for row in mine
+            )
             wanted = (row for row in named if row["texts"])
-            for shape, group in itertools.groupby(wanted, key=lambda row: (row["height"], row["width"])):
+            for shape, group in itertools.groupby(
+                wanted, key=lambda row: (row["height"], row["width"])
+            ):
                 while some := list(itertools.islice(group, MASKS)):
                     yield shape, some
 
@@ -205,11 +251,14 @@ def padded(lists: Sequence[Sequence[int]]) -> np.ndarray:
     return out
 
 
-def embedded(texts: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray],
-             templates: Sequence[str]) -> np.ndarray:  # fmt: skip
+def embedded(
+    texts: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray], templates: Sequence[str]
+) -> np.ndarray:
     """[U, T, D] float16 embeddings of texts in each template."""
     parts = []
     for at in range(0, len(texts), TEXTS):
-        found = encode([template.format(text) for text in texts[at : at + TEXTS] for template in templates])
+        found = encode(
+            [template.format(text) for text in texts[at : at + TEXTS] for template in templates]
+        )
         parts.append(found.reshape(-1, len(templates), found.shape[1]).astype(np.float16))
     return np.concatenate(parts)

@@ -1,8 +1,9 @@
 """Training with parameters shared out over ranks: FSDP2, by torch's fully_shard.
 
-Each rank keeps a part of every parameter, of its gradient and of the optimiser's state. The whole model is one unit: it
-is put together for a step, since models use weights outside of forward, in losses and in means of weights. What is a
-scalar, which cannot be parted, or is not trained lies whole on every rank.
+Each rank keeps a part of every parameter, of its gradient and of the optimiser's state. The whole
+model is one unit: it is put together for a step, since models use weights outside of forward, in
+losses and in means of weights. What is a scalar, which cannot be parted, or is not trained lies
+whole on every rank.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from captionseg.runtime import ranks
 
 
 class Sharded(ModelParallelStrategy):
-    """Lightning's strategy for it; a checkpoint is one file, the same as that of one process, which can go on with it.
+    """Lightning's strategy for it; a checkpoint is one file, the same as that of one process, which
+    can go on with it.
 
-    torch's own way to load a file with the state of all ranks (2.14) refuses one in which a parameter has no state yet,
-    as those have that train late.
+    torch's own way to load a file with the state of all ranks (2.14) refuses one in which a
+    parameter has no state yet, as those have that train late.
 
     Args:
         world: how many ranks there are.
@@ -37,16 +39,27 @@ class Sharded(ModelParallelStrategy):
         super().__init__(world, 1, save_distributed_checkpoint=False)
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        """The state of all ranks, in the groups that were before `apart`; every rank has to call it."""
+        """The state of all ranks, in the groups that were before `apart`; every rank has to call
+        it.
+        """
         found, numbers = optimizer.state_dict(), self.order(optimizer)
-        state = {new: {name: value.full_tensor().cpu() if isinstance(value, DTensor) else value
-                       for name, value in found["state"][old].items()}
-                 for new, old in enumerate(itertools.chain(*numbers)) if old in found["state"]}  # fmt: skip
+        state = {
+            new: {
+                name: value.full_tensor().cpu() if isinstance(value, DTensor) else value
+                for name, value in found["state"][old].items()
+            }
+            for new, old in enumerate(itertools.chain(*numbers))
+            if old in found["state"]
+        }
         groups, at = [], 0
         for which, members in enumerate(numbers):
             like = next((group for group in found["param_groups"] if group["of"] == which), {})
-            groups.append({**{k: v for k, v in like.items() if k != "of"},
-                           "params": list(range(at, at + len(members)))})  # fmt: skip
+            groups.append(
+                {
+                    **{k: v for k, v in like.items() if k != "of"},
+                    "params": list(range(at, at + len(members))),
+                }
+            )
             at += len(members)
         return {"state": state, "param_groups": groups}
 
@@ -54,18 +67,24 @@ class Sharded(ModelParallelStrategy):
         """Numbers of the optimiser's parameters, group by group as they were before `apart`."""
         assert self.model is not None
         position = {id(p): at for at, p in enumerate(self.model.parameters())}
-        members: list[list[tuple[int, int]]] = [[] for _ in range(1 + max(g["of"] for g in optimizer.param_groups))]
+        members: list[list[tuple[int, int]]] = [
+            [] for _ in range(1 + max(g["of"] for g in optimizer.param_groups))
+        ]
         number = itertools.count()
         for group in optimizer.param_groups:
             members[group["of"]] += [(position[id(p)], next(number)) for p in group["params"]]
         return [[number for _, number in sorted(some)] for some in members]
 
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, checkpoint_path: Any, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Each rank takes its parts of what a file holds."""
         held = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
         assert self.model is not None
         with torch.no_grad():
-            for name, tensor in itertools.chain(self.model.named_parameters(), self.model.named_buffers()):
+            for name, tensor in itertools.chain(
+                self.model.named_parameters(), self.model.named_buffers()
+            ):
                 if name in held["state_dict"]:
                     tensor.copy_(_part(held["state_dict"][name], tensor))
         for optimiser, saved in zip(self.optimizers, held["optimizer_states"], strict=True):
@@ -75,12 +94,20 @@ class Sharded(ModelParallelStrategy):
     def load_optimiser(self, optimiser: Any, saved: dict[str, Any]) -> None:
         """The inverse of `optimizer_state`."""
         own, numbers = optimiser.state_dict(), list(itertools.chain(*self.order(optimiser)))
-        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-        state = {numbers[new]: {name: value if name == "step" else _part(value, parameters[numbers[new]])
-                                for name, value in values.items()}
-                 for new, values in saved["state"].items()}  # fmt: skip
-        groups = [{**saved["param_groups"][group["of"]], "params": group["params"], "of": group["of"]}
-                  for group in own["param_groups"]]  # fmt: skip
+        parameters = [
+            parameter for group in optimiser.param_groups for parameter in group["params"]
+        ]
+        state = {
+            numbers[new]: {
+                name: value if name == "step" else _part(value, parameters[numbers[new]])
+                for name, value in values.items()
+            }
+            for new, values in saved["state"].items()
+        }
+        groups = [
+            {**saved["param_groups"][group["of"]], "params": group["params"], "of": group["of"]}
+            for group in own["param_groups"]
+        ]
         optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
@@ -93,9 +120,15 @@ def _part(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def twin(model: nn.Module) -> nn.Module:
-    """A copy of a model's parameters and buffers, beside what the model refers to, such as a frozen encoder."""
-    shared = [v for part in model.modules() for k, v in vars(part).items()
-              if not k.startswith("_") and not isinstance(v, torch.Tensor)]
+    """A copy of a model's parameters and buffers, beside what the model refers to, such as a frozen
+    encoder.
+    """
+    shared = [
+        v
+        for part in model.modules()
+        for k, v in vars(part).items()
+        if not k.startswith("_") and not isinstance(v, torch.Tensor)
+    ]
     return copy.deepcopy(model, {id(value): value for value in shared})
 
 
@@ -106,15 +139,24 @@ def split(model: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def apart(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups of an optimiser with shared out and whole parameters each in their own, as it takes no mixed ones; `of`
-    says which group they were of."""
-    found = [{**group, "of": which, "params": [p for p in group["params"] if isinstance(p, DTensor) is parted]}
-             for which, group in enumerate(groups) for parted in (True, False)]
+    """Groups of an optimiser with shared out and whole parameters each in their own, as it takes no
+    mixed ones; `of` says which group they were of."""
+    found = [
+        {
+            **group,
+            "of": which,
+            "params": [p for p in group["params"] if isinstance(p, DTensor) is parted],
+        }
+        for which, group in enumerate(groups)
+        for parted in (True, False)
+    ]
     return [group for group in found if group["params"]]
 
 
 def average(model: nn.Module) -> None:
-    """The mean over ranks of gradients of whole parameters; those of the others are summed up as they are parted."""
+    """The mean over ranks of gradients of whole parameters; those of the others are summed up as
+    they are parted.
+    """
     for parameter in model.parameters():
         if parameter.grad is not None and not isinstance(parameter, DTensor):
             parameter.grad.copy_(ranks.total(parameter.grad) / ranks.size())
@@ -132,7 +174,11 @@ def clip(model: nn.Module, most: float) -> None:
 
 
 def collect(model: nn.Module, into: nn.Module) -> None:
-    """Put a shared out model's state into a whole one, on the first rank; every rank has to call it."""
-    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    """Put a shared out model's state into a whole one, on the first rank; every rank has to call
+    it.
+    """
+    state = get_model_state_dict(
+        model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
+    )
     if state:
         into.load_state_dict(state)

@@ -1,4 +1,6 @@
-"""Scores on the tune split while training, on a coarse grid: for choosing a checkpoint, never for reporting."""
+"""Scores on the tune split while training, on a coarse grid: for choosing a checkpoint, never for
+reporting.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,22 @@ from captionseg.training.loader import Folders
 
 @dataclass(frozen=True)
 class TuneSet:
-    """The tune split: truth [n, side, side] uint8, class names, and the inputs of a part of its images."""
+    """The tune split: truth [n, side, side] uint8, class names, and the inputs of a part of its
+    images.
+    """
 
     inputs: Callable[[slice], Inputs]
     truth: np.ndarray
     names: tuple[str, ...]
 
-    def mean_iou(self, model: Segmenter, class_embeddings: torch.Tensor, *, device: str = "cpu",
-                 batch: int = 50) -> float:
+    def mean_iou(
+        self,
+        model: Segmenter,
+        class_embeddings: torch.Tensor,
+        *,
+        device: str = "cpu",
+        batch: int = 50,
+    ) -> float:
         """mIoU, 0 to 100, of a model that lies on `device`."""
         total = np.zeros((3, len(self.names)), np.int64)
         classes = class_embeddings.to(device)
@@ -38,17 +48,21 @@ class TuneSet:
         return float(100.0 * mean_iou(total))
 
 
-def load(folders: Folders, *, side: int, reads: Reads | None = None, split: str = "tune") -> TuneSet | None:
+def load(
+    folders: Folders, *, side: int, reads: Reads | None = None, split: str = "tune"
+) -> TuneSet | None:
     """The tune split, or None where it is empty or its truth is not known.
 
     Args:
         folders: of the stages before.
         side: of the grid of truth.
-        reads: of the model. Region features are held in memory; pictures, squashed to the side that the model is
-            trained at, and dense features are read anew each time.
+        reads: of the model. Region features are held in memory; pictures, squashed to the side that
+            the model is trained at, and dense features are read anew each time.
         split: which.
     """
-    known = Known.of_split(folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs)
+    known = Known.of_split(
+        folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs
+    )
     names = read_classes(folders.truth).names
     if not len(known) or not names:
         return None

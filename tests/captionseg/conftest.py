@@ -1,4 +1,6 @@
-"""A whole run in small, made by the library itself: pictures of two colours, an encoder that sees colours and words."""
+"""A whole run in small, made by the library itself: pictures of two colours, an encoder that sees
+colours and words.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-COLOURS = {"dog": (200, 40, 40), "cat": (40, 200, 40), "bird": (40, 40, 200),
-           "grass": (160, 160, 20), "sand": (20, 160, 160), "water": (160, 20, 160)}  # fmt: skip
+COLOURS = {
+    "dog": (200, 40, 40),
+    "cat": (40, 200, 40),
+    "bird": (40, 40, 200),
+    "grass": (160, 160, 20),
+    "sand": (20, 160, 160),
+    "water": (160, 20, 160),
+}
 OBJECTS, STUFF = list(COLOURS)[:3], list(COLOURS)[3:]
 SIZE = 32
 
 
 @dataclass(frozen=True)
 class TwoColours:
-    """A pair source: left half an object, right half stuff; half of the captions leave the stuff out."""
+    """A pair source: left half an object, right half stuff; half of the captions leave the stuff
+    out.
+    """
 
     counts: tuple[tuple[str, int], ...] = (("train", 36), ("tune", 8), ("test", 8))
     failing: int = 5  # this row of the training split cannot be had
@@ -48,7 +58,9 @@ class TwoColours:
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=95)
         caption = f"a {left} on the {right}" if number % 2 else f"a {left}"
-        return Sample(url, caption, split, stream.getvalue(), SIZE, SIZE, concepts=(left, right), mask=mask)
+        return Sample(
+            url, caption, split, stream.getvalue(), SIZE, SIZE, concepts=(left, right), mask=mask
+        )
 
     def classes(self):
         from captionseg.records import ClassTable
@@ -60,7 +72,9 @@ class TwoColours:
 
 
 class ToyEncoder:
-    """Mean colours of 4 x 4 cells; texts as sums of random vectors, one a word. P = R = 48, F = 3, D = 16."""
+    """Mean colours of 4 x 4 cells; texts as sums of random vectors, one a word. P = R = 48, F = 3,
+    D = 16.
+    """
 
     def __init__(self, *, aligned: bool, batch: int) -> None:
         self.aligned, self.batch, self.fine = aligned, batch, 0
@@ -73,18 +87,25 @@ class ToyEncoder:
         pooled = dense.reshape(len(dense), -1)
         if self.aligned:
             rng = np.random.default_rng(0)
-            return Features(*(normalised(pooled @ rng.normal(size=(48, 16))),) * 2, dense @ rng.normal(size=(3, 16)))
+            return Features(
+                *(normalised(pooled @ rng.normal(size=(48, 16))),) * 2,
+                dense @ rng.normal(size=(3, 16)),
+            )
         return Features(pooled, normalised(pooled), dense)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         from captionseg.encoders import normalised
 
-        return normalised(np.stack([sum(map(word_vector, t.lower().replace(".", "").split())) for t in texts]))
+        return normalised(
+            np.stack([sum(map(word_vector, t.lower().replace(".", "").split())) for t in texts])
+        )
 
 
 def word_vector(word: str) -> np.ndarray:
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4])
-    return np.random.default_rng(seed).normal(size=16) * (0.1 if word in {"a", "on", "the", "photo", "of"} else 1.0)
+    return np.random.default_rng(seed).normal(size=16) * (
+        0.1 if word in {"a", "on", "the", "photo", "of"} else 1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -110,7 +131,9 @@ class Quadrants:
 
 @pytest.fixture(scope="session")
 def toy() -> Iterator[SimpleNamespace]:
-    """The toy encoder and region maker, listed under "toy" while tests run; `index_params()` makes a section of it."""
+    """The toy encoder and region maker, listed under "toy" while tests run; `index_params()` makes
+    a section of it.
+    """
     from captionseg.encoders import ENCODERS, IndexParams
     from captionseg.segmenters import REGION_MAKERS
 
@@ -122,9 +145,13 @@ def toy() -> Iterator[SimpleNamespace]:
         patch.setitem(ENCODERS, "toy", ToyParams)  # type: ignore[arg-type]
         patch.setitem(REGION_MAKERS, "toy", Quadrants)  # type: ignore[arg-type]
         yield SimpleNamespace(
-            params=ToyParams, maker=Quadrants(), source=TwoColours(),
-            index_params=lambda **changes: ToyIndexParams(encoder="toy", **{"backend": "exact", **changes}),
-        )  # fmt: skip
+            params=ToyParams,
+            maker=Quadrants(),
+            source=TwoColours(),
+            index_params=lambda **changes: ToyIndexParams(
+                encoder="toy", **{"backend": "exact", **changes}
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -174,9 +201,14 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
     indexing.build(pairs, table, index_params, features=features, index=index, seed=0)
     write_regions(pairs, features, regions, maker=toy.maker)
     known = read_truth(truth)
-    true = {u: set(c) for u, c in zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)}
+    true = {
+        u: set(c)
+        for u, c in zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)
+    }
     params = CurateParams(
-        ["nouns", "cocu"], vocabulary=VocabularyParams(minimum=2), cocu=CoCu(neighbours=8, minimum_support=2)
+        ["nouns", "cocu"],
+        vocabulary=VocabularyParams(minimum=2),
+        cocu=CoCu(neighbours=8, minimum_support=2),
     )
     encode = TextSpace.load(features / "encoder").encode
     measures = curate(index, features, encode, params, true=true, supervision=supervision, seed=0)
@@ -185,10 +217,11 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
 
 @pytest.fixture(scope="session")
 def searchable(world, tmp_path_factory) -> SimpleNamespace:
-    """Read-only: `data`, the folders of a run with segments beside them, and `model`, a `use` that tells colours apart.
+    """Read-only: `data`, the folders of a run with segments beside them, and `model`, a `use` that
+    tells colours apart.
 
-    Segments are the true halves of all pictures but the last, in shards 00000 and 00002; 00001 is empty. Which class
-    row n of them shows is `classes[n]`.
+    Segments are the true halves of all pictures but the last, in shards 00000 and 00002; 00001 is
+    empty. Which class row n of them shows is `classes[n]`.
     """
     import shutil
 
@@ -206,18 +239,40 @@ def searchable(world, tmp_path_factory) -> SimpleNamespace:
     for known in truth:
         classes = [names.index(concept) for concept in known["concepts"]]
         rles, areas, boxes = encode(decode_mask(known["mask"]) == np.array(classes)[:, None, None])
-        rows += [{"uid": known["uid"], "segment_id": f"{known['uid']}-{c}", "width": SIZE, "height": SIZE, "rle": rle,
-                  "area": area, "bbox": box, "stability": 1.0, "score": 1.0, "full_image": False, "source": "truth",
-                  "texts": [{"text": text, "kind": "phrase", "score": score}
-                            for text, score in (("something", 0.5), (f"a {names[c]}", 0.9))]}
-                 for c, rle, area, box in zip(classes, rles, areas, boxes, strict=True)]  # fmt: skip
+        rows += [
+            {
+                "uid": known["uid"],
+                "segment_id": f"{known['uid']}-{c}",
+                "width": SIZE,
+                "height": SIZE,
+                "rle": rle,
+                "area": area,
+                "bbox": box,
+                "stability": 1.0,
+                "score": 1.0,
+                "full_image": False,
+                "source": "truth",
+                "texts": [
+                    {"text": text, "kind": "phrase", "score": score}
+                    for text, score in (("something", 0.5), (f"a {names[c]}", 0.9))
+                ],
+            }
+            for c, rle, area, box in zip(classes, rles, areas, boxes, strict=True)
+        ]
     for shard, part in (("00000", rows[:45]), ("00001", []), ("00002", rows[45:])):
-        write_table(pa.Table.from_pylist(part, schema=SEGMENTS), root / "segments" / f"{shard}.parquet")
+        write_table(
+            pa.Table.from_pylist(part, schema=SEGMENTS), root / "segments" / f"{shard}.parquet"
+        )
     save_colour_model(root / "use", world.encoder)
     shutil.copytree(world.encoder, root / "use" / "encoder")
     classes = [names.index(concept) for known in truth for concept in known["concepts"]]
-    return SimpleNamespace(data=root, segments=root / "segments", model=root / "use", prepared=world.prepared,
-                           classes=classes)  # fmt: skip
+    return SimpleNamespace(
+        data=root,
+        segments=root / "segments",
+        model=root / "use",
+        prepared=world.prepared,
+        classes=classes,
+    )
 
 
 def save_colour_model(folder: Path, encoder: Path) -> None:
@@ -232,7 +287,9 @@ def save_colour_model(folder: Path, encoder: Path) -> None:
     torch.manual_seed(0)
     model = Use(UseConfig(towers=((3,),), text_width=16, cls=False))
     frozen = load_encoder(encoder)
-    plain = frozen.features([np.full((4, 4, 3), colour, np.uint8) for colour in COLOURS.values()]).dense[:, 0, 0]
+    plain = frozen.features(
+        [np.full((4, 4, 3), colour, np.uint8) for colour in COLOURS.values()]
+    ).dense[:, 0, 0]
     colours = F.layer_norm(torch.from_numpy(plain), (3,))
     words = torch.from_numpy(class_embeddings(list(COLOURS), frozen.text, SEGMENT))
     with torch.no_grad():
@@ -241,7 +298,9 @@ def save_colour_model(folder: Path, encoder: Path) -> None:
     optimiser = torch.optim.Adam(model.encoder.head.parameters(), 0.05)
     for _ in range(200):
         cosine = F.normalize(model.encoder.head(colours), dim=1) @ words.T
-        loss = F.cross_entropy(30 * cosine, torch.arange(6)) + F.cross_entropy(30 * cosine.T, torch.arange(6))
+        loss = F.cross_entropy(30 * cosine, torch.arange(6)) + F.cross_entropy(
+            30 * cosine.T, torch.arange(6)
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -265,12 +324,30 @@ def grounding_dino():
     from captionseg.text.tokenizers import DEFAULT_BERT
 
     torch.manual_seed(0)
-    bert = BertConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
-    swin = SwinConfig(image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
-                      out_indices=[2, 3, 4])  # fmt: skip
+    bert = BertConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
+    )
+    swin = SwinConfig(
+        image_size=64,
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=2,
+        out_indices=[2, 3, 4],
+    )
     config = GroundingDinoConfig(
-        backbone_config=swin, text_config=bert, num_queries=12, d_model=32, encoder_layers=1, decoder_layers=2,
-        encoder_ffn_dim=16, decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2,
-    )  # fmt: skip
-    tokenizer = AutoTokenizer.from_pretrained(str(package_path(*DEFAULT_BERT)), local_files_only=True)
+        backbone_config=swin,
+        text_config=bert,
+        num_queries=12,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(package_path(*DEFAULT_BERT)), local_files_only=True
+    )
     return GroundingDinoForObjectDetection(config).eval(), tokenizer

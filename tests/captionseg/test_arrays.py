@@ -9,7 +9,12 @@ from captionseg.storage import write_array
 @pytest.fixture
 def folder(tmp_path):
     whole = np.arange(30).reshape(10, 3)
-    for name, part in (("a_00", whole[:4]), ("a_01", whole[4:4]), ("a_02", whole[4:5]), ("a_10", whole[5:])):
+    for name, part in (
+        ("a_00", whole[:4]),
+        ("a_01", whole[4:4]),
+        ("a_02", whole[4:5]),
+        ("a_10", whole[5:]),
+    ):
         write_array(part, tmp_path / f"{name}.npy")
     return tmp_path, whole
 

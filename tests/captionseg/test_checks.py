@@ -1,4 +1,6 @@
-"""Sections of params.yaml that are fine by themselves and do not fit together are refused before any work starts."""
+"""Sections of params.yaml that are fine by themselves and do not fit together are refused before
+any work starts.
+"""
 
 from __future__ import annotations
 
@@ -26,42 +28,118 @@ def refused(tmp_path, changes: dict[str, Any]) -> str:
 
 RECIPE = {"curation": "cocu", "archive": "cocu"}
 TOGETHER = [
-    ({"recipes.nouns-mil.curation": "entities"},
-     "recipes.nouns-mil.curation: reads rule 'entities', which curate.rules does not run (there: nouns, caption_retri"),
-    ({"recipes.nouns-mil.archive": "nuons"}, "recipes.nouns-mil.archive: reads rule 'nuons', which curate.rules does"),
+    (
+        {"recipes.nouns-mil.curation": "entities"},
+        "recipes.nouns-mil.curation: reads rule 'entities', which curate.rules does not run "
+        "(there: nouns, caption_retri",
+    ),
+    (
+        {"recipes.nouns-mil.archive": "nuons"},
+        "recipes.nouns-mil.archive: reads rule 'nuons', which curate.rules does",
+    ),
     ({"segment_text.curation": "entities"}, "segment_text.curation: reads rule 'entities', which"),
-    ({"curate.rules": ["cocu", "cocu_calibrated"]}, "curate.rules: 'nouns' is missing (there: cocu, cocu_calibrated)"),
-    ({"curate.sampled": 7}, "curate.sampled: 7 cannot be drawn of the 6 concepts that curate.nouns.limit keeps"),
-    ({"curate.cocu.clusters": 9}, "curate.cocu.clusters: 9 clusters of at most 6 concepts; lower it, or raise curate"),
-    ({"validate.max_clusters": 2}, "curate.cocu.clusters: 3 is more than validate.max_clusters allows (2); raise that"),
-    ({"index.neighbours": 100}, "curate.cocu.neighbours: 256 is more than index.neighbours holds (100); raise that"),
-    ({"index.caption_neighbours": 2}, "curate.caption_retrieval.captions: 3 is more than index.caption_neighbours"),
-    ({"download.photo_scenes.train": 0}, "download.photo_scenes.train: 0 pictures leave nothing to train on"),
-    ({"recipes.a": RECIPE | {"settings": {"hiden": 3}}}, "recipes.a.settings.hiden: unknown parameter; did you mean"),
-    ({"recipes.a": RECIPE | {"settings": {"hidden": 0}}}, "recipes.a.settings.hidden: 0 is out of range"),
-    ({"recipes.a": RECIPE | {"training": {"epochs": 0}}}, "recipes.a.training.epochs: 0 is out of range (valid: 1 to"),
-    ({"recipes.a": RECIPE | {"training": {"epoch": 1}}}, "recipes.a.training.epoch: unknown parameter; did you mea"),
-    ({"evaluate.also": {"cocu-mill": ["tcl"]}}, "evaluate.also.cocu-mill: unknown parameter; did you mean 'cocu-mil'?"),
-    ({"runtime.devices": 3}, "pretrain.batch: 128 images are no equal parts for the 3 processes of runtime.devices x"),
-    ({"pretrain.warmup": 9}, "pretrain.warmup: 9 steps that schedule one_cycle does not have; take schedule: poly"),
+    (
+        {"curate.rules": ["cocu", "cocu_calibrated"]},
+        "curate.rules: 'nouns' is missing (there: cocu, cocu_calibrated)",
+    ),
+    (
+        {"curate.sampled": 7},
+        "curate.sampled: 7 cannot be drawn of the 6 concepts that curate.nouns.limit keeps",
+    ),
+    (
+        {"curate.cocu.clusters": 9},
+        "curate.cocu.clusters: 9 clusters of at most 6 concepts; lower it, or raise curate",
+    ),
+    (
+        {"validate.max_clusters": 2},
+        "curate.cocu.clusters: 3 is more than validate.max_clusters allows (2); raise that",
+    ),
+    (
+        {"index.neighbours": 100},
+        "curate.cocu.neighbours: 256 is more than index.neighbours holds (100); raise that",
+    ),
+    (
+        {"index.caption_neighbours": 2},
+        "curate.caption_retrieval.captions: 3 is more than index.caption_neighbours",
+    ),
+    (
+        {"download.photo_scenes.train": 0},
+        "download.photo_scenes.train: 0 pictures leave nothing to train on",
+    ),
+    (
+        {"recipes.a": RECIPE | {"settings": {"hiden": 3}}},
+        "recipes.a.settings.hiden: unknown parameter; did you mean",
+    ),
+    (
+        {"recipes.a": RECIPE | {"settings": {"hidden": 0}}},
+        "recipes.a.settings.hidden: 0 is out of range",
+    ),
+    (
+        {"recipes.a": RECIPE | {"training": {"epochs": 0}}},
+        "recipes.a.training.epochs: 0 is out of range (valid: 1 to",
+    ),
+    (
+        {"recipes.a": RECIPE | {"training": {"epoch": 1}}},
+        "recipes.a.training.epoch: unknown parameter; did you mea",
+    ),
+    (
+        {"evaluate.also": {"cocu-mill": ["tcl"]}},
+        "evaluate.also.cocu-mill: unknown parameter; did you mean 'cocu-mil'?",
+    ),
+    (
+        {"runtime.devices": 3},
+        "pretrain.batch: 128 images are no equal parts for the 3 processes of runtime.devices x",
+    ),
+    (
+        {"pretrain.warmup": 9},
+        "pretrain.warmup: 9 steps that schedule one_cycle does not have; take schedule: poly",
+    ),
     ({"gate": {"x": "this is no rule"}}, "gate.x: 'this is no rule' needs exactly one"),
     ({"gate": {"x": "foo >= 3"}}, "gate.x: metrics.json will have no foo"),
-    ({"gate": {"x": "recipes.cocu-mil.photo_scenes.miuo >= 3"}},
-     "gate.x: metrics.json will have no recipes.cocu-mil.photo_scenes.miuo; did you mean"),
-    ({"gate": {"x": "recipes.cocu-mill.photo_scenes.miou >= 3"}}, "did you mean 'recipes.cocu-mil.photo_scenes.miou'"),
-    ({"gate": {"x": "recipes.cocu-mil.photo_scenes.miou >= nan"}}, "gate.x: 'nan' is no finite number"),
-    ({"regression": {"recipes.*.*.miuo": 1.0}}, "regression.recipes.*.*.miuo: fits no number of metrics.json"),
-    ({"regression": {"recipes.*.*.miou": -1.0}}, "regression.recipes.*.*.miou: -1.0 is out of range"),
+    (
+        {"gate": {"x": "recipes.cocu-mil.photo_scenes.miuo >= 3"}},
+        "gate.x: metrics.json will have no recipes.cocu-mil.photo_scenes.miuo; did you mean",
+    ),
+    (
+        {"gate": {"x": "recipes.cocu-mill.photo_scenes.miou >= 3"}},
+        "did you mean 'recipes.cocu-mil.photo_scenes.miou'",
+    ),
+    (
+        {"gate": {"x": "recipes.cocu-mil.photo_scenes.miou >= nan"}},
+        "gate.x: 'nan' is no finite number",
+    ),
+    (
+        {"regression": {"recipes.*.*.miuo": 1.0}},
+        "regression.recipes.*.*.miuo: fits no number of metrics.json",
+    ),
+    (
+        {"regression": {"recipes.*.*.miou": -1.0}},
+        "regression.recipes.*.*.miou: -1.0 is out of range",
+    ),
     ({"download.source": "folder"}, "download.folder.root: give the path of what is to be read"),
-    ({"download.source": "folder", "download.folder": {"root": "no/where"}},
-     "download.folder.root: no such file or folder: 'no/where'"),
-    ({"curate.vocabulary.file": "words.txt"}, "curate.vocabulary.file: no such file or folder: 'words.txt'"),
-    ({"segment_text.segmenter": "sam", "segment_text.sam": {"checkpoint": "sam.pth"}},
-     "segment_text.sam.checkpoint: no such file or folder: 'sam.pth'"),
-    ({"recipes.a": RECIPE | {"model": "groupvit", "settings": {"towers": {"encoder": {
-        "tokens": "pixels", "weights": "dino.pth"}}}}},
-     "recipes.a: groupvit.towers.encoder.weights: no such file or folder: 'dino.pth'"),
-]  # fmt: skip
+    (
+        {"download.source": "folder", "download.folder": {"root": "no/where"}},
+        "download.folder.root: no such file or folder: 'no/where'",
+    ),
+    (
+        {"curate.vocabulary.file": "words.txt"},
+        "curate.vocabulary.file: no such file or folder: 'words.txt'",
+    ),
+    (
+        {"segment_text.segmenter": "sam", "segment_text.sam": {"checkpoint": "sam.pth"}},
+        "segment_text.sam.checkpoint: no such file or folder: 'sam.pth'",
+    ),
+    (
+        {
+            "recipes.a": RECIPE
+            | {
+                "model": "groupvit",
+                "settings": {"towers": {"encoder": {"tokens": "pixels", "weights": "dino.pth"}}},
+            }
+        },
+        "recipes.a: groupvit.towers.encoder.weights: no such file or folder: 'dino.pth'",
+    ),
+]
 
 
 @pytest.mark.parametrize(("changes", "message"), TOGETHER)
@@ -87,6 +165,11 @@ def test_rules_over_retrieval_are_taken(tmp_path):
 
 def test_numbers_of_a_run_are_those_that_it_has():
     known = numbers(Params(ROOT / "params.yaml"))
-    had = {keys for keys, _ in gate_regression.numbers(json.loads((ROOT / "reports" / "metrics.json").read_text()))}
+    had = {
+        keys
+        for keys, _ in gate_regression.numbers(
+            json.loads((ROOT / "reports" / "metrics.json").read_text())
+        )
+    }
     assert had
     assert had <= known

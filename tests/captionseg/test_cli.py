@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 
 class Halves:
-    """A predictor that calls the left quarter of a picture by the first label and the rest by the last.
+    """A predictor that calls the left quarter of a picture by the first label and the rest by the
+    last.
 
     Asked for a background, it finds that share of it at the top.
     """
@@ -56,7 +57,11 @@ def test_segment_writes_the_overlay_beside_the_picture_and_prints_shares(picture
     arguments = ["--labels", "zebra, tall  grass,zebra,", "--model", "m", "--device", "cpu"]
     assert cli.main(["segment", str(picture), *arguments]) == 0
     out, err = said(capsys)
-    assert out == ["tall grass   75.0 %", "zebra        25.0 %", str(picture.with_name("zebra_segments.png"))]
+    assert out == [
+        "tall grass   75.0 %",
+        "zebra        25.0 %",
+        str(picture.with_name("zebra_segments.png")),
+    ]
     assert err == []
     assert Halves.asked[-1] == (Path("m"), "cpu")
     with Image.open(picture.with_name("zebra_segments.png")) as image:
@@ -70,22 +75,35 @@ def test_segment_writes_the_overlay_beside_the_picture_and_prints_shares(picture
 
 @pytest.mark.parametrize(
     ("background", "shares"),
-    [("0.2", ["grass          60.0 %", "zebra          20.0 %", "(background)   20.0 %"]),
-     ("0", ["grass          75.0 %", "zebra          25.0 %", "(background)    0.0 %"]),
-     ("1", ["zebra           0.0 %", "grass           0.0 %", "(background)  100.0 %"])],
-)  # fmt: skip
+    [
+        ("0.2", ["grass          60.0 %", "zebra          20.0 %", "(background)   20.0 %"]),
+        ("0", ["grass          75.0 %", "zebra          25.0 %", "(background)    0.0 %"]),
+        ("1", ["zebra           0.0 %", "grass           0.0 %", "(background)  100.0 %"]),
+    ],
+)
 def test_the_background_has_a_share_of_the_picture_too(picture, capsys, background, shares):
-    assert cli.main(["segment", str(picture), "--labels", "zebra,grass", "--background", background]) == 0
+    assert (
+        cli.main(["segment", str(picture), "--labels", "zebra,grass", "--background", background])
+        == 0
+    )
     assert said(capsys)[0][:-1] == shares
 
 
-@pytest.mark.parametrize(("arguments", "refine", "masks"), [
-    ([], None, None), (["--refine", "pamr"], "pamr", None), (["--masks", "hierarchy"], None, "hierarchy"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "refine", "masks"),
+    [
+        ([], None, None),
+        (["--refine", "pamr"], "pamr", None),
+        (["--masks", "hierarchy"], None, "hierarchy"),
+    ],
+)
 def test_what_is_not_asked_for_is_as_the_model_was_saved(picture, arguments, refine, masks):
     assert cli.main(["segment", str(picture), "--labels", "zebra", *arguments]) == 0
     protocol = Halves.protocol
-    assert (protocol.refine and protocol.refine.method, protocol.masks and protocol.masks.maker) == (refine, masks)
+    assert (
+        protocol.refine and protocol.refine.method,
+        protocol.masks and protocol.masks.maker,
+    ) == (refine, masks)
 
 
 def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
@@ -106,11 +124,26 @@ def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
         (["PICTURE", "--labels", " , "], "--labels: give at least one"),
         (["PICTURE", "--labels", ",".join(map(str, range(256)))], "at most 255"),
         (["PICTURE", "--labels", "a", "--out", "over.doc"], "over.doc: not a name for a picture"),
-        (["PICTURE", "--labels", "a", "--mask", "labels.jpg"], "labels.jpg: labels are written as PNG"),
-        (["PICTURE", "--labels", "a", "--out", "PICTURE"], "zebra.jpg: is the picture itself, which is never written"),
-        (["PICTURE", "--labels", "a", "--out", "a.png", "--mask", "a.png"], "a.png: --mask and --out name one file"),
-        (["PICTURE", "--labels", "a", "--background", "nan"], "--background: 'nan' is not a number from -1 to 1"),
-        (["PICTURE", "--labels", "a", "--background", "2"], "--background: '2' is not a number from -1 to 1"),
+        (
+            ["PICTURE", "--labels", "a", "--mask", "labels.jpg"],
+            "labels.jpg: labels are written as PNG",
+        ),
+        (
+            ["PICTURE", "--labels", "a", "--out", "PICTURE"],
+            "zebra.jpg: is the picture itself, which is never written",
+        ),
+        (
+            ["PICTURE", "--labels", "a", "--out", "a.png", "--mask", "a.png"],
+            "a.png: --mask and --out name one file",
+        ),
+        (
+            ["PICTURE", "--labels", "a", "--background", "nan"],
+            "--background: 'nan' is not a number from -1 to 1",
+        ),
+        (
+            ["PICTURE", "--labels", "a", "--background", "2"],
+            "--background: '2' is not a number from -1 to 1",
+        ),
         ([".", "--labels", "a"], ".: a folder; name an image file"),
         (["PICTURE", "--labels", "a", "--out", f"{'x' * 300}.png"], "File name too long"),
     ],
@@ -149,7 +182,9 @@ def test_results_of_an_earlier_call_are_replaced(picture, capsys):
 def test_a_model_that_is_not_there_is_one_line(tmp_path, capsys):
     path = tmp_path / "zebra.jpg"
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
-    assert cli.main(["segment", str(path), "--labels", "a", "--model", str(tmp_path / "models")]) == 1
+    assert (
+        cli.main(["segment", str(path), "--labels", "a", "--model", str(tmp_path / "models")]) == 1
+    )
     assert "no such file; train a model first" in said(capsys)[1][0]
 
 
@@ -177,11 +212,13 @@ def test_mistakes_in_params_are_one_line(tmp_path, capsys, old, new, message):
 
 def test_help_imports_nothing_heavy():
     program = (
-        "import sys\nfrom captionseg.cli import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
-        "print(*(m for m in ('torch', 'numpy', 'pyarrow', 'matplotlib', 'PIL', 'yaml') if m in sys.modules))\n"
+        "import sys\nfrom captionseg.cli import main\ntry:\n    main(['--help'])\nexcept "
+        "SystemExit as end:\n    assert end.code == 0\nprint(*(m for m in ('torch', 'numpy', "
+        "'pyarrow', 'matplotlib', 'PIL', 'yaml') if m in sys.modules))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert "segment" in done.stdout
     assert done.stdout.endswith("\n\n")  # and no module was named
 
@@ -190,18 +227,40 @@ def test_it_runs_as_a_module():
     command = [sys.executable, "-m", "captionseg", "segment", "none.jpg", "--labels", ","]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
-    assert done.stderr == 'error: --labels: give at least one, for example --labels "zebra, grass"\n'
+    assert (
+        done.stderr == 'error: --labels: give at least one, for example --labels "zebra, grass"\n'
+    )
 
 
 def test_convert_both_ways(tmp_path, capsys):
     from captionseg.modeling import GroupViT, GroupViTConfig, saved
     from captionseg.typed import replaced
 
-    encoder = {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
-               "groups": [4], "binding": "groupvit", "assign": "gumbel"}  # fmt: skip
-    config = replaced(GroupViTConfig(), {"pool": "mean", "towers": {
-        "encoder": encoder, "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
-        "hidden": 8, "embedding": 4, "norm": "batch"}}, "small")  # fmt: skip
+    encoder = {
+        "tokens": "pixels",
+        "size": 32,
+        "width": 8,
+        "heads": 2,
+        "depths": [1, 1],
+        "group_tokens": [4, 0],
+        "groups": [4],
+        "binding": "groupvit",
+        "assign": "gumbel",
+    }
+    config = replaced(
+        GroupViTConfig(),
+        {
+            "pool": "mean",
+            "towers": {
+                "encoder": encoder,
+                "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
+                "hidden": 8,
+                "embedding": 4,
+                "norm": "batch",
+            },
+        },
+        "small",
+    )
     saved.save(tmp_path / "ours", "groupvit", GroupViT(config), {})
     assert cli.main(["convert", "groupvit", str(tmp_path / "ours"), str(tmp_path / "theirs")]) == 0
     assert cli.main(["convert", "groupvit", str(tmp_path / "theirs"), str(tmp_path / "again")]) == 0
@@ -209,8 +268,19 @@ def test_convert_both_ways(tmp_path, capsys):
     again, before = (saved.load(tmp_path / name).model.state_dict() for name in ("again", "ours"))
     assert all((again[name] == before[name]).all() for name in before)
     picture = tmp_path / "picture.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 70, 3), dtype=np.uint8)).save(picture)
-    command = ["segment", str(picture), "--labels", "dog, cat", "--model", str(tmp_path / "again"), "--device", "cpu"]
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 70, 3), dtype=np.uint8)).save(
+        picture
+    )
+    command = [
+        "segment",
+        str(picture),
+        "--labels",
+        "dog, cat",
+        "--model",
+        str(tmp_path / "again"),
+        "--device",
+        "cpu",
+    ]
     for extra, left in (([], False), (["--background", "0.99"], True)):
         mask = tmp_path / "mask.png"
         assert cli.main([*command, "--mask", str(mask), *extra]) == 0
@@ -226,8 +296,18 @@ def test_convert_both_ways(tmp_path, capsys):
 
 
 def test_query_segments(searchable, tmp_path, capsys):
-    given = ["--model", str(searchable.model), "--segments", str(searchable.segments), "--device", "cpu", "--index",
-             str(tmp_path / "index"), "--out", str(tmp_path / "found.png")]  # fmt: skip
+    given = [
+        "--model",
+        str(searchable.model),
+        "--segments",
+        str(searchable.segments),
+        "--device",
+        "cpu",
+        "--index",
+        str(tmp_path / "index"),
+        "--out",
+        str(tmp_path / "found.png"),
+    ]
     assert cli.main(["query-segments", " a  dog ", "-k", "3", *given]) == 0
     out, err = said(capsys)
     assert len(out) == 5
@@ -242,7 +322,9 @@ def test_query_segments(searchable, tmp_path, capsys):
     assert cli.main(["query-segments", "a dog", "--min-score", "1.1", *given]) == 0
     out, err = said(capsys)
     assert (len(out), err) == (1, [])  # nothing is embedded again
-    assert out[0].startswith(f"no segment of {len(searchable.classes)} has a score of 1.1; the best has 0.")
+    assert out[0].startswith(
+        f"no segment of {len(searchable.classes)} has a score of 1.1; the best has 0."
+    )
     assert not (tmp_path / "found.png").exists()
     assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == before
 
@@ -252,7 +334,14 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
     for folder in searchable.data.iterdir():
         if folder != searchable.model:
             (tmp_path / "data" / folder.name).symlink_to(folder)
-    given = ["--model", str(searchable.model), "--segments", str(tmp_path / "data" / "segments"), "--device", "cpu"]
+    given = [
+        "--model",
+        str(searchable.model),
+        "--segments",
+        str(tmp_path / "data" / "segments"),
+        "--device",
+        "cpu",
+    ]
     assert cli.main(["query-segments", "a cat", "--out", str(tmp_path / "x.jpg"), *given]) == 0
     assert len(said(capsys)[0]) == 22
     assert (tmp_path / "data" / "segment_index" / "use" / "index.faiss").exists()
@@ -271,14 +360,25 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
         (["dog", "--model", "MIL"], "a segment_mil embeds no segments"),
     ],
 )
-def test_mistakes_of_a_query_are_one_line(searchable, tmp_path, capsys, monkeypatch, arguments, message):
+def test_mistakes_of_a_query_are_one_line(
+    searchable, tmp_path, capsys, monkeypatch, arguments, message
+):
     from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
 
     monkeypatch.chdir(tmp_path)
-    saved.save(tmp_path / "MIL", "segment_mil", SegmentMil(SegmentMilConfig(8, 16, hidden=8, width=4)), {})
+    saved.save(
+        tmp_path / "MIL", "segment_mil", SegmentMil(SegmentMilConfig(8, 16, hidden=8, width=4)), {}
+    )
     (tmp_path / "FILE").write_text("")
     before = sorted(tmp_path.rglob("*"))
-    defaults = ["--model", str(searchable.model), "--segments", str(searchable.segments), "--index", "index"]
+    defaults = [
+        "--model",
+        str(searchable.model),
+        "--segments",
+        str(searchable.segments),
+        "--index",
+        "index",
+    ]
     assert cli.main(["query-segments", *defaults, *arguments]) == 1
     out, err = said(capsys)
     assert (out, len(err)) == ([], 1)
@@ -291,14 +391,33 @@ def found(seeds: dict[str, float]):
     """What an evaluation comes to."""
     from captionseg.benchmarks.outside import Found
 
-    return Found({"scores": {"miou": 25.0, "miou_low": 24.0, "miou_high": 26.0, "miou_std": 0.5,
-                             "pixel_accuracy": 50.0}, "per_class": {"dog": 25.0}, "seeds": seeds,
-                  "protocol": {"prompts": "simple", "refine": "none", "windows": None, "masks": None,
-                               "background": {"policy": "word", "score": None}}}, 2.0)  # fmt: skip
+    return Found(
+        {
+            "scores": {
+                "miou": 25.0,
+                "miou_low": 24.0,
+                "miou_high": 26.0,
+                "miou_std": 0.5,
+                "pixel_accuracy": 50.0,
+            },
+            "per_class": {"dog": 25.0},
+            "seeds": seeds,
+            "protocol": {
+                "prompts": "simple",
+                "refine": "none",
+                "windows": None,
+                "masks": None,
+                "background": {"policy": "word", "score": None},
+            },
+        },
+        2.0,
+    )
 
 
 def test_evaluate(tmp_path, capsys, monkeypatch):
-    """Small VOC, as unpacked; half of the pixels are right. Other words for the rest are checked in benchmarks/."""
+    """Small VOC, as unpacked; half of the pixels are right. Other words for the rest are checked in
+    benchmarks/.
+    """
     from captionseg.benchmarks import outside
     from tests.captionseg.benchmarks.trees import write_tree
 
@@ -310,20 +429,60 @@ def test_evaluate(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(outside, "evaluate", fake)
     root, out = write_tree(tmp_path, "voc", [np.zeros((4, 5), int)] * 3), tmp_path / "scores.json"
-    command = ["evaluate", "--benchmark", "voc", "--root", str(root), "--model", "m/x", "--device", "cpu"]
-    assert cli.main([*command, "--limit", "2", "--out", str(out), "--background", "published", "--bootstrap", "7"]) == 0
+    command = [
+        "evaluate",
+        "--benchmark",
+        "voc",
+        "--root",
+        str(root),
+        "--model",
+        "m/x",
+        "--device",
+        "cpu",
+    ]
+    assert (
+        cli.main(
+            [
+                *command,
+                "--limit",
+                "2",
+                "--out",
+                str(out),
+                "--background",
+                "published",
+                "--bootstrap",
+                "7",
+            ]
+        )
+        == 0
+    )
     lines, err = said(capsys)
-    assert lines[:2] == ["Pascal VOC 2012, 21 classes, by x", "mIoU             25.00  (95 % 24.00 to 26.00)"]
+    assert lines[:2] == [
+        "Pascal VOC 2012, 21 classes, by x",
+        "mIoU             25.00  (95 % 24.00 to 26.00)",
+    ]
     assert lines[-1] == str(out)
     assert err == []
     folders, encoder, number, how = asked[-1]
     assert (folders, encoder, number) == ({"": Path("m/x")}, Path("m/x/encoder"), 2)
-    assert (how.device, how.background, how.bootstrap, how.protocol.windows.short_side) == ("cpu", 0.95, 7, 448)
+    assert (how.device, how.background, how.bootstrap, how.protocol.windows.short_side) == (
+        "cpu",
+        0.95,
+        7,
+        448,
+    )
     result = json.loads(out.read_text())
-    assert (result["model"], result["seeds"], result["pictures"]) == ("x", {}, {"scored": 2, "of": 3})
-    for extra, words in ((["--limit", "-1"], "--limit must not be below 0"), ([], "where the split has 1449"),
-                         (["--out", str(tmp_path)], "no file can be written there"),
-                         (["--windows", "3"], "is not SHORT,CROP,STRIDE")):  # fmt: skip
+    assert (result["model"], result["seeds"], result["pictures"]) == (
+        "x",
+        {},
+        {"scored": 2, "of": 3},
+    )
+    for extra, words in (
+        (["--limit", "-1"], "--limit must not be below 0"),
+        ([], "where the split has 1449"),
+        (["--out", str(tmp_path)], "no file can be written there"),
+        (["--windows", "3"], "is not SHORT,CROP,STRIDE"),
+    ):
         assert cli.main([*command, *extra]) == 1
         lines, err = said(capsys)
         assert (lines, len(err)) == ([], 1)
@@ -339,7 +498,9 @@ def test_evaluate_all_seeds_of_a_recipe(tmp_path, capsys, monkeypatch):
     for seed in ("1", "0"):
         (tmp_path / "models" / "cocu-mil" / "seeds" / seed).mkdir(parents=True)
     monkeypatch.setattr(published, "opened", lambda spec, root, limit, **_: (Four(), 4))
-    monkeypatch.setattr(outside, "evaluate", lambda folders, *_: found({seed: 25.0 for seed in folders}))
+    monkeypatch.setattr(
+        outside, "evaluate", lambda folders, *_: found({seed: 25.0 for seed in folders})
+    )
     command = ["evaluate", "--benchmark", "mine", "--recipe", "cocu-mil", "--device", "cpu"]
     assert cli.main([*command, "--protocol", "tcl"]) == 0
     lines, err = said(capsys)
@@ -348,13 +509,19 @@ def test_evaluate_all_seeds_of_a_recipe(tmp_path, capsys, monkeypatch):
     path = tmp_path / lines[-1]
     result, before = json.loads(path.read_text()), path.read_bytes()
     assert {key: result[key] for key in ("recipe", "benchmark", "title", "seeds", "pictures")} == {
-        "recipe": "cocu-mil", "benchmark": "mine", "title": "the run's own data", "seeds": {"0": 25.0, "1": 25.0},
-        "pictures": {"scored": 4, "of": 4}}  # fmt: skip
+        "recipe": "cocu-mil",
+        "benchmark": "mine",
+        "title": "the run's own data",
+        "seeds": {"0": 25.0, "1": 25.0},
+        "pictures": {"scored": 4, "of": 4},
+    }
     assert cli.main([*command, "--protocol", "tcl"]) == 0
     assert path.read_bytes() == before
     said(capsys)
-    for extra, words in ((["--recipe", "none"], "models/none: no trained seed"),
-                         (["--benchmark", "other"], "'other' is not valid")):  # fmt: skip
+    for extra, words in (
+        (["--recipe", "none"], "models/none: no trained seed"),
+        (["--benchmark", "other"], "'other' is not valid"),
+    ):
         assert cli.main([*command, *extra]) == 1
         assert words in said(capsys)[1][0]
 

@@ -1,4 +1,5 @@
-"""A CLIP checkpoint given by its file, from the index to masks, by every model on a frozen encoder."""
+"""A CLIP checkpoint given by its file, from the index to masks, by every model on a frozen
+encoder."""
 
 from __future__ import annotations
 
@@ -23,8 +24,11 @@ from captionseg.training.loader import Folders
 from captionseg.training.pretrain import pretrain
 from tests.captionseg.conftest import World, make_world
 
-TINY = {"embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-        "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1}}  # fmt: skip
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1},
+}
 PARAMS = PretrainParams(epochs=2, batch=12, learning_rate=1e-3, texts=3, device="cpu", tune_side=8)
 DEEP = {"adapter": 0, "gate": 0.1}
 
@@ -33,10 +37,16 @@ def clip_world(root: Path, toy, model: str) -> World:
     """With random weights from a file, half precision as such files come."""
     torch.manual_seed(0)
     weights = open_clip.create_model(model).state_dict()
-    torch.save({k: v.half() if v.is_floating_point() else v for k, v in weights.items()}, root / "weights.pt")
-    chosen = OpenClipParams(model, str(root / "weights.pt"), batch=8, dense="tokens",
-                            activation="gelu")
-    return make_world(root, toy, IndexParams(encoder="open_clip", open_clip=chosen, backend="exact", neighbours=8))
+    torch.save(
+        {k: v.half() if v.is_floating_point() else v for k, v in weights.items()},
+        root / "weights.pt",
+    )
+    chosen = OpenClipParams(
+        model, str(root / "weights.pt"), batch=8, dense="tokens", activation="gelu"
+    )
+    return make_world(
+        root, toy, IndexParams(encoder="open_clip", open_clip=chosen, backend="exact", neighbours=8)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +65,19 @@ def tiny(toy, tmp_path_factory) -> World:
 
 def run(world: World, recipe: Recipe, out: Path, **changes) -> dict:
     """Train, score, and label a picture; what was scored."""
-    found = pretrain(recipe, replace(PARAMS, **changes), Folders(world.prepared, world.supervision, world.truth),
-                     name="recipe", context={"prompts": "simple", "regions": {"maker": "toy"}}, out=out,
-                     tell=lambda *_: None)  # fmt: skip
+    found = pretrain(
+        recipe,
+        replace(PARAMS, **changes),
+        Folders(world.prepared, world.supervision, world.truth),
+        name="recipe",
+        context={"prompts": "simple", "regions": {"maker": "toy"}},
+        out=out,
+        tell=lambda *_: None,
+    )
     assert np.isfinite(found["tune_miou"])
-    scored = evaluate(out, BenchmarkFolders(world.prepared, world.truth), EvaluateParams(bootstrap=2), seed=0).result
+    scored = evaluate(
+        out, BenchmarkFolders(world.prepared, world.truth), EvaluateParams(bootstrap=2), seed=0
+    ).result
     assert 0 <= scored["scores"]["miou"] <= 100
     predictor = Predictor.load(out, device="cpu")
     picture = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
@@ -86,14 +104,25 @@ def test_a_vit_b_16_from_a_file(base, tmp_path, name):
 LIVE = {"picture": 32, "late_from": 0.5, "grounder": DEEP | {"blocks": 2, "factor": 2}}
 
 
-@pytest.mark.parametrize("recipe", [
-    Recipe("nouns", "nouns", "tcl", settings=LIVE),
-    Recipe("cocu", "cocu", "code", settings={"tcl": LIVE, "words": {"labels": "string", "context": 16}}),
-    Recipe("nouns", "nouns", "tcl", preset="tcl_released", settings={"picture": 32}),
-    Recipe("nouns", "nouns", "code", preset="code_released", settings={"tcl": {"picture": 32}}),
-], ids=["tcl", "code", "tcl_released", "code_released"])  # fmt: skip
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe("nouns", "nouns", "tcl", settings=LIVE),
+        Recipe(
+            "cocu",
+            "cocu",
+            "code",
+            settings={"tcl": LIVE, "words": {"labels": "string", "context": 16}},
+        ),
+        Recipe("nouns", "nouns", "tcl", preset="tcl_released", settings={"picture": 32}),
+        Recipe("nouns", "nouns", "code", preset="code_released", settings={"tcl": {"picture": 32}}),
+    ],
+    ids=["tcl", "code", "tcl_released", "code_released"],
+)
 def test_pictures_through_the_frozen_encoder(tiny, tmp_path, recipe):
-    """As published: augmented pictures in training, masked pictures for losses, sliding windows in inference."""
+    """As published: augmented pictures in training, masked pictures for losses, sliding windows in
+    inference.
+    """
     run(tiny, recipe, tmp_path / "model")
 
 
@@ -102,6 +131,14 @@ def test_the_copied_block_trains_late(tiny, tmp_path):
     never = replace(RECIPES["tcl"], settings={"late_from": 1.0, "grounder": DEEP})
     run(tiny, never, tmp_path / "never", epochs=1, batch=5)
     early, never = (saved.load(tmp_path / name).model for name in ("early", "never"))
-    assert all(torch.equal(a, b) for a, b in zip(never.late(), never.frozen.block.parameters(), strict=True))
-    assert not any(torch.equal(a, b) for a, b in zip(early.late(), early.frozen.block.parameters(), strict=True))
-    assert not torch.equal(never.grounder.head.weight, never.frozen.weight)  # the projection trains from the start
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(never.late(), never.frozen.block.parameters(), strict=True)
+    )
+    assert not any(
+        torch.equal(a, b)
+        for a, b in zip(early.late(), early.frozen.block.parameters(), strict=True)
+    )
+    assert not torch.equal(
+        never.grounder.head.weight, never.frozen.weight
+    )  # the projection trains from the start

@@ -5,10 +5,20 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from captionseg.grids import Window, covered, indicators, interpolation, overlap, region_weights, shares
+from captionseg.grids import (
+    Window,
+    covered,
+    indicators,
+    interpolation,
+    overlap,
+    region_weights,
+    shares,
+)
 
 
-@pytest.mark.parametrize(("coarse", "fine"), [((14, 14), (112, 112)), ((7, 5), (30, 41)), ((1, 1), (8, 8))])
+@pytest.mark.parametrize(
+    ("coarse", "fine"), [((14, 14), (112, 112)), ((7, 5), (30, 41)), ((1, 1), (8, 8))]
+)
 def test_interpolation_is_torchs(coarse: tuple[int, int], fine: tuple[int, int]) -> None:
     grid = np.random.default_rng(0).normal(size=coarse).astype(np.float32)
     want = interpolate(torch.from_numpy(grid)[None, None], size=fine, mode="bilinear")[0, 0].numpy()
@@ -18,7 +28,8 @@ def test_interpolation_is_torchs(coarse: tuple[int, int], fine: tuple[int, int])
 
 def test_weights_by_hand_and_nothing_for_an_empty_region() -> None:
     labels = np.array([[0, 0, 1, 2]])
-    # two cells on four pixels: pixels 0 and 3 lie at the border and copy their cell, 1 and 2 mix them 3 : 1
+    # two cells on four pixels: pixels 0 and 3 lie at the border and copy their cell, 1 and 2 mix
+    # them 3 : 1
     weights = region_weights(indicators(labels, 4), (1, 2))
     assert weights == pytest.approx(np.array([[0.875, 0.125], [0.25, 0.75], [0, 1], [0, 0]]))
 
@@ -30,10 +41,14 @@ def test_shares_of_cells_are_torchs_means_where_pixels_divide_evenly() -> None:
 
 
 def test_shares_by_hand_where_they_do_not() -> None:
-    inside = np.array([[[True, False, False], [True, True, False]]])  # three pixels on two cells: the middle is halved
+    inside = np.array(
+        [[[True, False, False], [True, True, False]]]
+    )  # three pixels on two cells: the middle is halved
     assert shares(inside, (1, 2)) == pytest.approx(np.array([[[(2 + 0.5) / 3, 0.5 / 3]]]))
     assert shares(inside, (2, 1)) == pytest.approx(np.array([[[1 / 3], [2 / 3]]]))
-    assert shares(inside, (2, 6)) == pytest.approx(inside.repeat(2, axis=2).astype(float))  # cells smaller than pixels
+    assert shares(inside, (2, 6)) == pytest.approx(
+        inside.repeat(2, axis=2).astype(float)
+    )  # cells smaller than pixels
 
 
 @pytest.mark.parametrize(("fine", "coarse"), [(7, 3), (3, 7), (8, 8), (224, 14)])
@@ -43,7 +58,9 @@ def test_every_cell_is_covered_once(fine: int, coarse: int) -> None:
 
 
 def test_a_window_cuts_and_pads() -> None:
-    """Four columns from -1/2 to 3/2 of two cells: the middle two fill them. Two rows on the upper half of two cells."""
+    """Four columns from -1/2 to 3/2 of two cells: the middle two fill them. Two rows on the upper
+    half of two cells.
+    """
     inside = np.array([[[True, True, False, False], [False, True, True, True]]])
     found = shares(inside, (2, 2), Window(0.0, -0.5, 0.5, 1.5))
     assert found == pytest.approx(np.array([[[1.0, 0.5], [0.0, 0.0]]]))

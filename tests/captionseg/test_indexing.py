@@ -27,12 +27,20 @@ TRAIN = 35  # 36 rows of which one failed
 
 def test_clip_retrieval_layout(world):
     assert sorted(p.name for p in world.index.iterdir()) == [
-        "caption_neighbours.parquet", "ids.parquet", "image.index", "img_emb", "metadata", "neighbours.parquet",
-        "text.index", "text_emb",
-    ]  # fmt: skip
+        "caption_neighbours.parquet",
+        "ids.parquet",
+        "image.index",
+        "img_emb",
+        "metadata",
+        "neighbours.parquet",
+        "text.index",
+        "text_emb",
+    ]
     count = len(world.table)
     for name in ("img_emb", "text_emb"):
-        assert sorted(p.name for p in (world.index / name).iterdir()) == [f"{name}_{i:05d}.npy" for i in range(4)]
+        assert sorted(p.name for p in (world.index / name).iterdir()) == [
+            f"{name}_{i:05d}.npy" for i in range(4)
+        ]
         rows = read_arrays(world.index / name)
         assert (rows.shape, rows.dtype) == ((count, 16), np.float16)
         np.testing.assert_allclose(np.linalg.norm(rows.astype(np.float32), axis=1), 1.0, atol=2e-3)
@@ -60,14 +68,23 @@ def test_dense_features_are_reduced_by_what_was_learnt_from_the_first_shard(worl
     params = toy.index_params(neighbours=4)
     for width in (0, 2):
         out = tmp_path / str(width)
-        indexing.build(world.pairs, world.table, replace(params, dense_width=width), features=out, index=out, seed=0)
+        indexing.build(
+            world.pairs,
+            world.table,
+            replace(params, dense_width=width),
+            features=out,
+            index=out,
+            seed=0,
+        )
     raw, two = (np.load(tmp_path / width / "dense" / "dense_00003.npy") for width in ("0", "2"))
     assert (raw.shape[-1], two.shape[-1]) == (3, 2)
     assert Reduction.load(tmp_path / "0" / "encoder") is None
     images = [image for _, image in read_images(world.pairs, "00000")]
     reduction = fit_reduction(toy.params().build(None), images, 2)
     np.testing.assert_allclose(two, reduction(raw.astype(np.float32)), atol=2e-3)
-    assert TextSpace.load(tmp_path / "2" / "encoder").encoder.features(images[:1]).dense.shape[-1] == 2
+    assert (
+        TextSpace.load(tmp_path / "2" / "encoder").encoder.features(images[:1]).dense.shape[-1] == 2
+    )
 
 
 def test_folds_are_of_the_training_split_alone(world):
@@ -89,7 +106,10 @@ def test_a_picture_that_is_trained_on_and_tested_with_is_said(world, caplog):
     indexing.say_shared(world.pairs, world.table)
     (line,) = caplog.messages
     first = world.table["uid"][TRAIN].as_py()
-    assert f"14 of 16 pairs of other splits show a picture that is in the training split too, such as {first}" in line
+    assert (
+        "14 of 16 pairs of other splits show a picture that is in the training split too, such as "
+        f"{first}" in line
+    )
     caplog.clear()
     digests = pa.array([f"{row:064x}" for row in range(len(world.table))])
     column = world.table.schema.get_field_index("sha256")
@@ -100,11 +120,15 @@ def test_a_picture_that_is_trained_on_and_tested_with_is_said(world, caplog):
 def test_pairs_of_a_picture_are_in_one_fold(world, toy):
     """Else an alignment has seen the picture whose embedding it makes."""
     table, picture = in_threes(world.table)
-    *_, fold = indexing.align(table, world.features, toy.params().build(None), toy.index_params(), seed=0)
+    *_, fold = indexing.align(
+        table, world.features, toy.params().build(None), toy.index_params(), seed=0
+    )
     train = np.array(table["split"].to_pylist()) == "train"
     assert all(len(set(fold[train & (picture == number)])) == 1 for number in picture[train])
     assert sorted(np.bincount(fold[train][::3])) == [2, 2, 2, 3, 3]  # of twelve pictures
-    *_, alone = indexing.align(world.table, world.features, toy.params().build(None), toy.index_params(), seed=0)
+    *_, alone = indexing.align(
+        world.table, world.features, toy.params().build(None), toy.index_params(), seed=0
+    )
     np.testing.assert_array_equal(alone[train], folds_of(TRAIN, 5, seed=0))
 
 
@@ -120,7 +144,10 @@ def test_neighbours_are_of_other_pictures(world, toy, tmp_path, name, caplog):
     assert not (picture[near] == picture[:, None]).any()
     assert not caplog.records
     indexing.write_neighbours(name, table, vectors, vectors, 33, params, tmp_path)
-    assert f"index.{name}: 33 are asked for, and there are 32 training pairs of other pictures" in caplog.text
+    assert (
+        f"index.{name}: 33 are asked for, and there are 32 training pairs of other pictures"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize("name", ["neighbours", "caption_neighbours"])
@@ -134,7 +161,9 @@ def test_neighbours_are_training_images_and_never_the_image_itself(world, name):
 
 
 def test_neighbours_show_the_same_things(world):
-    near = np.array(pq.read_table(world.index / "neighbours.parquet")["neighbours"].to_pylist())[:, 0]
+    near = np.array(pq.read_table(world.index / "neighbours.parquet")["neighbours"].to_pylist())[
+        :, 0
+    ]
     first = [url.split("/")[1] for url in world.table["url"].to_pylist()]
     kind = np.array([(int(n) % 3, int(n) // 3 % 3) for n in first])
     assert (kind == kind[near]).all()
@@ -144,8 +173,12 @@ def test_the_saved_space_embeds_as_the_index_does(world):
     space = TextSpace.load(world.encoder)
     text = space.encode(world.table["caption"].to_pylist())
     np.testing.assert_allclose(text, read_arrays(world.index / "text_emb"), atol=2e-3)
-    pooled = read_arrays(world.features / "pooled")[TRAIN:]  # held-out rows are embedded by the whole alignment
-    np.testing.assert_allclose(space.project_pooled(pooled), read_arrays(world.index / "img_emb")[TRAIN:], atol=2e-3)
+    pooled = read_arrays(world.features / "pooled")[
+        TRAIN:
+    ]  # held-out rows are embedded by the whole alignment
+    np.testing.assert_allclose(
+        space.project_pooled(pooled), read_arrays(world.index / "img_emb")[TRAIN:], atol=2e-3
+    )
 
 
 def test_training_images_are_embedded_by_alignments_that_never_saw_their_caption(world, toy):
@@ -165,13 +198,19 @@ def test_training_images_are_embedded_by_alignments_that_never_saw_their_caption
 def test_one_fold_scores_training_images_by_what_saw_them(world, toy):
     params = toy.index_params()
     params = replace(params, alignment=replace(params.alignment, folds=1))
-    space, embedding, _, _ = indexing.align(world.table, world.features, toy.params().build(None), params, seed=0)
-    np.testing.assert_array_equal(embedding, space.project_pooled(read_arrays(world.features / "pooled")))
+    space, embedding, _, _ = indexing.align(
+        world.table, world.features, toy.params().build(None), params, seed=0
+    )
+    np.testing.assert_array_equal(
+        embedding, space.project_pooled(read_arrays(world.features / "pooled"))
+    )
 
 
 def test_an_encoder_with_a_joint_space_needs_no_alignment(world, toy, tmp_path):
     params = toy.index_params(toy=toy.params(aligned=True), neighbours=4)
-    result = indexing.build(world.pairs, world.table, params, features=tmp_path / "f", index=tmp_path / "i", seed=0)
+    result = indexing.build(
+        world.pairs, world.table, params, features=tmp_path / "f", index=tmp_path / "i", seed=0
+    )
     assert result == {"pairs": float(len(world.table)), "embedding_dimensions": 16.0}
     space = TextSpace.load(tmp_path / "f" / "encoder")
     assert (space.image, space.dense) == (None, None)
@@ -185,7 +224,9 @@ def test_finished_shards_are_not_encoded_again(world, toy, tmp_path):
     (tmp_path / "dense" / "dense_00001.npy").unlink()  # as if killed before its last file
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*_00000.npy")}
     seen = []
-    encoder.features = lambda images: seen.append(len(images)) or type(encoder).features(encoder, images)
+    encoder.features = lambda images: (
+        seen.append(len(images)) or type(encoder).features(encoder, images)
+    )
     indexing.extract(first, world.pairs, lambda: encoder, tmp_path)
     assert sum(seen) == len(np.load(tmp_path / "dense" / "dense_00001.npy")) == 16
     assert max(seen) == encoder.batch
@@ -199,14 +240,25 @@ def test_features_that_lack_a_row_are_made_again(world, toy, tmp_path, name):
     indexing.extract(first, world.pairs, lambda: encoder, tmp_path)
     file = tmp_path / name / f"{name}_00000.npy"
     whole, rows = file.read_bytes(), np.load(file)
-    for damage in (file.unlink, lambda: np.save(file, rows[1:]), lambda: file.write_bytes(whole[:-3])):
+    for damage in (
+        file.unlink,
+        lambda: np.save(file, rows[1:]),
+        lambda: file.write_bytes(whole[:-3]),
+    ):
         damage()
         indexing.extract(first, world.pairs, lambda: encoder, tmp_path)
         assert file.read_bytes() == whole
 
 
-@pytest.mark.parametrize("file", ["features/pooled/pooled_00001.npy", "index/text_emb/text_emb_00003.npy",
-                                  "index/metadata/metadata_00002.parquet", "index/ids.parquet"])  # fmt: skip
+@pytest.mark.parametrize(
+    "file",
+    [
+        "features/pooled/pooled_00001.npy",
+        "index/text_emb/text_emb_00003.npy",
+        "index/metadata/metadata_00002.parquet",
+        "index/ids.parquet",
+    ],
+)
 def test_what_is_lost_on_the_way_stops_the_stage(world, toy, tmp_path, monkeypatch, file):
     real = indexing.write_neighbours
 
@@ -217,15 +269,25 @@ def test_what_is_lost_on_the_way_stops_the_stage(world, toy, tmp_path, monkeypat
         return found
 
     monkeypatch.setattr(indexing, "write_neighbours", write)
-    with pytest.raises(UserError, match=rf"index: .*{file}: missing, or torn; nothing is put in place"):
-        indexing.build(world.pairs, world.table, toy.index_params(neighbours=4), features=tmp_path / "features",
-                       index=tmp_path / "index", seed=0)  # fmt: skip
+    with pytest.raises(
+        UserError, match=rf"index: .*{file}: missing, or torn; nothing is put in place"
+    ):
+        indexing.build(
+            world.pairs,
+            world.table,
+            toy.index_params(neighbours=4),
+            features=tmp_path / "features",
+            index=tmp_path / "index",
+            seed=0,
+        )
 
 
 def test_bytes_do_not_depend_on_the_number_of_threads():
     """Of sizes at which those of plain products do."""
     rng, found = np.random.default_rng(0), {}
-    cells, vectors = (rng.normal(size=size).astype(np.float32) for size in ((3000, 112), (2000, 320)))
+    cells, vectors = (
+        rng.normal(size=size).astype(np.float32) for size in ((3000, 112), (2000, 320))
+    )
     for threads in (1, 2):
         with threadpool_limits(threads):
             reduction = Reduction.fit(cells, 64)
@@ -235,8 +297,14 @@ def test_bytes_do_not_depend_on_the_number_of_threads():
 
 
 def test_everything_is_the_same_the_second_time(world, toy, tmp_path):
-    indexing.build(world.pairs, world.table, toy.index_params(neighbours=8), features=tmp_path / "features",
-                   index=tmp_path / "index", seed=0)  # fmt: skip
+    indexing.build(
+        world.pairs,
+        world.table,
+        toy.index_params(neighbours=8),
+        features=tmp_path / "features",
+        index=tmp_path / "index",
+        seed=0,
+    )
     for folder in ("features", "index"):
         first = getattr(world, folder)
         files = [p.relative_to(first) for p in sorted(first.rglob("*")) if p.is_file()]
@@ -248,7 +316,14 @@ def test_everything_is_the_same_the_second_time(world, toy, tmp_path):
 def test_pairs_without_a_training_split_are_one_line(world, toy, tmp_path):
     table = world.table.filter(pa.array([s != "train" for s in world.table["split"].to_pylist()]))
     with pytest.raises(UserError, match="no pair of the training split"):
-        indexing.build(world.pairs, table, toy.index_params(), features=tmp_path / "f", index=tmp_path / "i", seed=0)
+        indexing.build(
+            world.pairs,
+            table,
+            toy.index_params(),
+            features=tmp_path / "f",
+            index=tmp_path / "i",
+            seed=0,
+        )
 
 
 def test_an_index_that_is_not_exact_says_what_it_found_or_fails(world, toy, tmp_path, caplog):
@@ -257,11 +332,19 @@ def test_an_index_that_is_not_exact_says_what_it_found_or_fails(world, toy, tmp_
     graph = replace(params, faiss_key="HNSW32", backend="faiss")
     found = indexing.build(world.pairs, world.table, graph, **where)
     told = json.loads((tmp_path / "i" / "recall.json").read_text())
-    assert set(told) == {f"{name}_recall" for name in ("image", "text", "neighbours", "caption_neighbours")}
+    assert set(told) == {
+        f"{name}_recall" for name in ("image", "text", "neighbours", "caption_neighbours")
+    }
     assert all(0.95 <= value <= 1 for value in told.values())
     assert told.items() <= found.items()
-    assert "index.neighbours: 99 are asked for, and there are 34 training pairs of other pictures" in caplog.text
+    assert (
+        "index.neighbours: 99 are asked for, and there are 34 training pairs of other pictures"
+        in caplog.text
+    )
     few = replace(params, faiss_key="IVF8,Flat", nprobe=1)
-    with pytest.raises(UserError, match=r"image: the index finds 0\.\d+ of the 51 .* raise index.ef_search .*nprobe"):
+    with pytest.raises(
+        UserError,
+        match=r"image: the index finds 0\.\d+ of the 51 .* raise index.ef_search .*nprobe",
+    ):
         indexing.build(world.pairs, world.table, few, **where)
     indexing.build(world.pairs, world.table, replace(few, minimum_recall=0.0), **where)

@@ -8,10 +8,29 @@ from captionseg.markdown import escaped, fenced
 READER = mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough"])
 
 
-@pytest.mark.parametrize("text", [
-    "a|b\n*c* <d> e_f", "<b>x</b>", "![a](b) [c](d)", "https://b.c/d", "HTTPS://b.c", "www.b.c", "me@b.c", "mailto:a",
-    "`code`", "~~x~~", "# head", "- item", "+ item", "12. item", "3) item", "&amp;", "\\*", "[a]: https://b.c",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a|b\n*c* <d> e_f",
+        "<b>x</b>",
+        "![a](b) [c](d)",
+        "https://b.c/d",
+        "HTTPS://b.c",
+        "www.b.c",
+        "me@b.c",
+        "mailto:a",
+        "`code`",
+        "~~x~~",
+        "# head",
+        "- item",
+        "+ item",
+        "12. item",
+        "3) item",
+        "&amp;",
+        "\\*",
+        "[a]: https://b.c",
+    ],
+)
 def test_nothing_is_made_of_it(text):
     shown = " ".join(text.split())
     page = READER(escaped(text))
@@ -24,7 +43,13 @@ def test_nothing_is_made_of_it(text):
 
 def test_numbers_and_names_stay_readable():
     assert [escaped(text) for text in ("-3.2", "+11.5", "-", "3.5", "cocu-mil", "a:b")] == [
-        "-3.2", "+11.5", "-", "3.5", "cocu-mil", "a:b"]
+        "-3.2",
+        "+11.5",
+        "-",
+        "3.5",
+        "cocu-mil",
+        "a:b",
+    ]
     assert escaped("$x$") == r"\$x\$"
 
 

@@ -38,7 +38,8 @@ def totals(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 def test_areas_by_hand():
     predicted = np.array([[0, 0, 1], [2, 1, 1]])
     true = np.array([[0, 1, 1], [255, 1, 0]])
-    # counted pairs (predicted, true): (0,0) (0,1) (1,1) (1,1) (1,0); the 2 stands on an ignored pixel
+    # counted pairs (predicted, true): (0,0) (0,1) (1,1) (1,1) (1,0); the 2 stands on an ignored
+    # pixel
     assert areas(predicted, true, 3).tolist() == [[1, 2, 0], [2, 3, 0], [2, 3, 0]]
 
 
@@ -91,7 +92,9 @@ def test_wrong_labels_and_shapes_are_refused():
         areas(np.array([0, 0]), np.array([0, 2]), 2)
     with pytest.raises(ValueError, match="predicted labels"):
         areas(np.array([-1]), np.array([0]), 2)
-    assert areas(np.array([7]), np.array([255]), 2).sum() == 0  # what lies on ignored pixels is nobody's business
+    assert (
+        areas(np.array([7]), np.array([255]), 2).sum() == 0
+    )  # what lies on ignored pixels is nobody's business
 
 
 def test_bootstrap_draws_as_many_images_as_there_are():
@@ -105,9 +108,13 @@ def test_bootstrap_draws_as_many_images_as_there_are():
 def test_bootstrap_weights_are_the_same_for_all_columns():
     rng = np.random.default_rng(0)
     once = rng.integers(0, 9, (12, 3, 4))
-    drawn = bootstrap(np.stack([once, 2 * once], axis=1), samples=20, seed=3)  # two seeds of one recipe
+    drawn = bootstrap(
+        np.stack([once, 2 * once], axis=1), samples=20, seed=3
+    )  # two seeds of one recipe
     np.testing.assert_allclose(drawn[:, 1], 2 * drawn[:, 0])
-    np.testing.assert_array_equal(drawn, bootstrap(np.stack([once, 2 * once], axis=1), samples=20, seed=3))
+    np.testing.assert_array_equal(
+        drawn, bootstrap(np.stack([once, 2 * once], axis=1), samples=20, seed=3)
+    )
     assert not np.array_equal(drawn[:, 0], bootstrap(once, samples=20, seed=4))
 
 
@@ -133,7 +140,9 @@ def test_miou_against_torchmetrics_confusion_matrix(labels):
 
 
 def noisy(count: int, right: float, rng: np.random.Generator) -> np.ndarray:
-    """[n, 1, 3, 2] of pictures of 50 pixels of two classes; each picture has its own share that is right."""
+    """[n, 1, 3, 2] of pictures of 50 pixels of two classes; each picture has its own share that is
+    right.
+    """
     share = np.clip(rng.normal(right, 0.15, (count, 2)), 0, 1)
     good = np.round(50 * share).astype(int)
     true = np.full((count, 2), 50)
@@ -148,7 +157,9 @@ def test_the_interval_of_miou_covers_what_is_true():
         drawn = bootstrap(noisy(60, 0.6, rng)[:, 0], samples=200, seed=seed)
         low, high = interval(mean_iou(drawn))
         hits += low <= truth <= high
-    assert 0.89 <= hits / 200 <= 0.98  # three standard errors about .94; percentiles of 60 pictures are a little narrow
+    assert (
+        0.89 <= hits / 200 <= 0.98
+    )  # three standard errors about .94; percentiles of 60 pictures are a little narrow
 
 
 def test_the_interval_of_a_difference_covers_what_is_true():
@@ -205,8 +216,13 @@ def test_boundary_f_by_hand():
     assert exact[:, 0].tolist() == [30] * 4
     np.testing.assert_array_equal(boundary_f(exact), [1.0, 1.0, np.nan])
     assert boundary_f(boundary_matches(shifted, true, 3))[:2].tolist() == [0.0, 0.0]
-    assert boundary_f(boundary_matches(shifted, true, 3, band=0.05))[:2].tolist() == [1.0, 1.0]  # 2.5 -> 3 pixels
-    half = np.array([[30], [30], [60], [30]])  # all that is predicted is right, half of what is true is found
+    assert boundary_f(boundary_matches(shifted, true, 3, band=0.05))[:2].tolist() == [
+        1.0,
+        1.0,
+    ]  # 2.5 -> 3 pixels
+    half = np.array(
+        [[30], [30], [60], [30]]
+    )  # all that is predicted is right, half of what is true is found
     assert boundary_f(half)[0] == pytest.approx(2 / 3)
 
 
@@ -224,14 +240,33 @@ def test_boundary_matches_against_all_distances(band, ignored):
     for c in range(4):
         points = []
         for labels in (predicted, filled):
-            points.append([(y, x) for y in range(12) for x in range(15)
-                           if distance[y, x] <= reach and labels[y, x] == c and any(
-                labels[v, u] != c for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
-                if 0 <= v < 12 and 0 <= u < 15)])  # fmt: skip
-        met = [[any(np.hypot(y - v, x - u) <= reach for v, u in others) for y, x in own]
-               for own, others in (points, points[::-1])]  # fmt: skip
-        wrong = sum(not right and not void[place] for right, place in zip(met[0], points[0], strict=True))
-        assert found[:, c].tolist() == [sum(met[0]) + wrong, sum(met[0]), len(points[1]), sum(met[1])]
+            points.append(
+                [
+                    (y, x)
+                    for y in range(12)
+                    for x in range(15)
+                    if distance[y, x] <= reach
+                    and labels[y, x] == c
+                    and any(
+                        labels[v, u] != c
+                        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
+                        if 0 <= v < 12 and 0 <= u < 15
+                    )
+                ]
+            )
+        met = [
+            [any(np.hypot(y - v, x - u) <= reach for v, u in others) for y, x in own]
+            for own, others in (points, points[::-1])
+        ]
+        wrong = sum(
+            not right and not void[place] for right, place in zip(met[0], points[0], strict=True)
+        )
+        assert found[:, c].tolist() == [
+            sum(met[0]) + wrong,
+            sum(met[0]),
+            len(points[1]),
+            sum(met[1]),
+        ]
 
 
 IGNORE = 255
@@ -245,27 +280,35 @@ def square(grown: int = 0) -> np.ndarray:
 
 @pytest.fixture
 def banded() -> np.ndarray:
-    """The square with two pixels on either side of its border left out; boundaries may lie two apart."""
+    """The square with two pixels on either side of its border left out; boundaries may lie two
+    apart.
+    """
     true = np.where(square(2) == square(-2), square(), IGNORE)
     assert np.ceil(0.0075 * np.hypot(100, 100)) == 2
     return true
 
 
-@pytest.mark.parametrize(("grown", "least", "most"), [
-    (0, 1, 1), (1, 0.97, 1), (-1, 0.97, 1), (6, 0, 0.01), (-8, 0, 0.01)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("grown", "least", "most"),
+    [(0, 1, 1), (1, 0.97, 1), (-1, 0.97, 1), (6, 0, 0.01), (-8, 0, 0.01)],
+)
 def test_a_band_along_the_border(banded, grown, least, most):
     found = boundary_f(boundary_matches(square(grown), banded, 2, ignore=IGNORE))
     assert (found >= least).all()
     assert (found <= most).all()
 
 
-def test_nothing_predicted_finds_no_border_and_a_wrong_one_in_the_band_is_not_held_against_it(banded):
+def test_nothing_predicted_finds_no_border_and_a_wrong_one_in_the_band_is_not_held_against_it(
+    banded,
+):
     nothing = boundary_matches(np.zeros((100, 100), int), banded, 2, ignore=IGNORE)
     assert nothing[[0, 1, 3]].sum() == 0
     assert nothing[2].all()
     noisy = square()
     noisy[28, 28] = 1  # a corner of the band, almost three pixels from the border
-    assert boundary_f(boundary_matches(noisy, banded, 2, ignore=IGNORE)).min() > 0.99  # a pixel beside the band
+    assert (
+        boundary_f(boundary_matches(noisy, banded, 2, ignore=IGNORE)).min() > 0.99
+    )  # a pixel beside the band
 
 
 def test_pixels_far_from_any_label_count_nowhere():

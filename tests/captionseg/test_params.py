@@ -20,13 +20,17 @@ def test_the_committed_params_are_valid():
 
 def test_scores_are_filed_under_the_data_that_they_are_of(tmp_path):
     def name(source: str, evaluate: str) -> str:
-        (tmp_path / "params.yaml").write_text(f"download: {{source: {source}}}\nevaluate: {evaluate}\n")
+        (tmp_path / "params.yaml").write_text(
+            f"download: {{source: {source}}}\nevaluate: {evaluate}\n"
+        )
         return Params(tmp_path / "params.yaml").evaluate.name
 
     assert Params(ROOT / "params.yaml").evaluate.name == "photo_scenes"
     assert name("folder", "{}") == name("folder", "{name: auto}") == "folder"
     assert name("folder", "{name: holiday}") == "holiday"
-    with pytest.raises(UserError, match=r"^evaluate.name: photo_scenes are other data than download.source, f"):
+    with pytest.raises(
+        UserError, match=r"^evaluate.name: photo_scenes are other data than download.source, f"
+    ):
         name("folder", "{name: photo_scenes}")
 
 
@@ -50,28 +54,86 @@ def test_params_name_their_file_for_mistakes_at_the_top(tmp_path):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("curate.cocu.neighbors", 8, "curate.cocu.neighbors: unknown parameter; did you mean 'neighbours'? (valid: "),
+        (
+            "curate.cocu.neighbors",
+            8,
+            "curate.cocu.neighbors: unknown parameter; did you mean 'neighbours'? (valid: ",
+        ),
         ("curate.rules", ["noun"], "curate: rules: unknown rule 'noun' (valid: captions, nouns, "),
-        ("curate.rules", ["cocu_naive"], "curate: rules: unknown rule 'cocu_naive' (valid: captions, nouns, "),
-        ("curate.variants", {"naive": {"rule": "coco", "ranking": "a"}},
-         "curate: variants.naive.rule: unknown rule 'coco' (valid: captions, nouns, "),
-        ("curate.variants", {"naive": {"ranking": "a"}}, "curate: variants.naive.rule: unknown rule None"),
-        ("curate.variants", {"naive": {"rule": "cocu", "rankng": "a"}},
-         "curate.variants.naive.rankng: unknown parameter; did you mean 'ranking'? (valid: "),
-        ("curate.variants", {"naive": {"rule": "cocu", "ranking": "c"}}, "curate.variants.naive.ranking: 'c' is not v"),
-        ("curate.variants", {"naive": {"rule": "cocu", "limit": 0}}, "curate.variants.naive.limit: 0 is out of range"),
-        ("curate.variants", {"naive": {"rule": "cocu"}}, "curate: variants.naive: changes no field of cocu"),
-        ("curate.variants", {"nouns": {"rule": "cocu", "limit": 3}}, "curate: variants.nouns: not a name for a vari"),
-        ("curate.variants", {"vocabulary": {"rule": "cocu", "limit": 3}}, "curate: variants.vocabulary: not a name"),
-        ("curate.variants", {"a/b": {"rule": "cocu", "limit": 3}}, "curate.variants: 'a/b' is no name (valid: "),
-        ("pretrain.segment_mil.multi_label", "sum", "pretrain.segment_mil.multi_label: 'sum' is not valid (valid: "),
-        ("recipes.cocu-mil.archiv", "cocu", "recipes.cocu-mil.archiv: unknown parameter; did you mean 'archive'"),
-        ("recipes.cocu-mil.about", "A word.", "recipes.cocu-mil.about: what a recipe stands for is "
-         "no part of it; write it in section about, as about: {cocu-mil: ...}"),
-        ("about.cocu-mill", "A word.", "about.cocu-mill: unknown parameter; did you mean 'cocu-mil'? (valid: "),
+        (
+            "curate.rules",
+            ["cocu_naive"],
+            "curate: rules: unknown rule 'cocu_naive' (valid: captions, nouns, ",
+        ),
+        (
+            "curate.variants",
+            {"naive": {"rule": "coco", "ranking": "a"}},
+            "curate: variants.naive.rule: unknown rule 'coco' (valid: captions, nouns, ",
+        ),
+        (
+            "curate.variants",
+            {"naive": {"ranking": "a"}},
+            "curate: variants.naive.rule: unknown rule None",
+        ),
+        (
+            "curate.variants",
+            {"naive": {"rule": "cocu", "rankng": "a"}},
+            "curate.variants.naive.rankng: unknown parameter; did you mean 'ranking'? (valid: ",
+        ),
+        (
+            "curate.variants",
+            {"naive": {"rule": "cocu", "ranking": "c"}},
+            "curate.variants.naive.ranking: 'c' is not v",
+        ),
+        (
+            "curate.variants",
+            {"naive": {"rule": "cocu", "limit": 0}},
+            "curate.variants.naive.limit: 0 is out of range",
+        ),
+        (
+            "curate.variants",
+            {"naive": {"rule": "cocu"}},
+            "curate: variants.naive: changes no field of cocu",
+        ),
+        (
+            "curate.variants",
+            {"nouns": {"rule": "cocu", "limit": 3}},
+            "curate: variants.nouns: not a name for a vari",
+        ),
+        (
+            "curate.variants",
+            {"vocabulary": {"rule": "cocu", "limit": 3}},
+            "curate: variants.vocabulary: not a name",
+        ),
+        (
+            "curate.variants",
+            {"a/b": {"rule": "cocu", "limit": 3}},
+            "curate.variants: 'a/b' is no name (valid: ",
+        ),
+        (
+            "pretrain.segment_mil.multi_label",
+            "sum",
+            "pretrain.segment_mil.multi_label: 'sum' is not valid (valid: ",
+        ),
+        (
+            "recipes.cocu-mil.archiv",
+            "cocu",
+            "recipes.cocu-mil.archiv: unknown parameter; did you mean 'archive'",
+        ),
+        (
+            "recipes.cocu-mil.about",
+            "A word.",
+            "recipes.cocu-mil.about: what a recipe stands for is "
+            "no part of it; write it in section about, as about: {cocu-mil: ...}",
+        ),
+        (
+            "about.cocu-mill",
+            "A word.",
+            "about.cocu-mill: unknown parameter; did you mean 'cocu-mil'? (valid: ",
+        ),
         ("pretrain.seeds", [], "pretrain.seeds: give at least one, found []"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_the_real_file(tmp_path, path, value, message):
     assert message in refused(tmp_path, {path: value})
 
@@ -89,16 +151,32 @@ OUT_OF_RANGE = [
     ("pretrain.epochs", 0, "0 is out of range (valid: 1 to 1000000000; default: 8)"),
     ("pretrain.batch", 0, "0 is out of range (valid: 1 to "),
     ("pretrain.gradient_clip", float("inf"), "expected a finite number, found inf"),
-    ("pretrain.prompts", "simpel", "'simpel' is not valid (valid: simple, segment, tcl, imagenet); did you"),
-    ("pretrain.segment_mil.dropout", 1.0, "1.0 is out of range (valid: 0 or more, below 1; default: 0.1)"),
-    ("pretrain.device", "gpu", "'gpu' is not valid (valid: auto, cpu, cuda, cuda:N; default: 'auto')"),
+    (
+        "pretrain.prompts",
+        "simpel",
+        "'simpel' is not valid (valid: simple, segment, tcl, imagenet); did you",
+    ),
+    (
+        "pretrain.segment_mil.dropout",
+        1.0,
+        "1.0 is out of range (valid: 0 or more, below 1; default: 0.1)",
+    ),
+    (
+        "pretrain.device",
+        "gpu",
+        "'gpu' is not valid (valid: auto, cpu, cuda, cuda:N; default: 'auto')",
+    ),
     ("index.neighbours", -5, "-5 is out of range (valid: 1 to "),
     ("index.alignment.folds", 0, "0 is out of range (valid: 1 to 1000000000; default: 5)"),
     ("index.minimum_recall", 95, "95.0 is out of range (valid: 0 to 1; default: 0.95)"),
     ("download.shard_size", 0, "0 is out of range (valid: 1 to 1000000000; default: 500)"),
     ("download.min_success", 2, "2.0 is out of range (valid: 0 to 1; default: 0.5)"),
     ("evaluate.bootstrap", -1, "-1 is out of range (valid: 1 to 1000000000; default: 1000)"),
-    ("evaluate.split", "tests", "'tests' is not valid (valid: train, tune, test); did you mean 'test'?"),
+    (
+        "evaluate.split",
+        "tests",
+        "'tests' is not valid (valid: train, tune, test); did you mean 'test'?",
+    ),
     ("evaluate.name", "a.b", "'a.b' is not valid (valid: letters a to z, digits, "),
     ("report.split", "all", "'all' is not valid (valid: train, tune, test)"),
     ("validate.min_kept", 50, "50.0 is out of range (valid: 0 to 1; default: 0.5)"),
@@ -112,28 +190,58 @@ OUT_OF_RANGE = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), OUT_OF_RANGE)
-def test_a_value_out_of_range_names_its_path_and_what_would_be_valid(tmp_path, path, value, message):
+def test_a_value_out_of_range_names_its_path_and_what_would_be_valid(
+    tmp_path, path, value, message
+):
     assert f"{path}: {message}" in refused(tmp_path, {path: value})
 
 
 def test_all_mistakes_are_said_at_once_a_line_each(tmp_path):
-    said = refused(tmp_path, {"pretrain.epochs": 0, "pretrain.batch": "x", "index.neighbours": 0, "report.sceens": 1})
+    said = refused(
+        tmp_path,
+        {"pretrain.epochs": 0, "pretrain.batch": "x", "index.neighbours": 0, "report.sceens": 1},
+    )
     assert [line.split(":")[0] for line in said.split("\n")] == [
-        "index.neighbours", "pretrain.epochs", "pretrain.batch", "report.sceens"]  # fmt: skip
+        "index.neighbours",
+        "pretrain.epochs",
+        "pretrain.batch",
+        "report.sceens",
+    ]
 
 
 RECIPE = {"curation": "cocu", "archive": "cocu"}
-NAMES = ["x$(touch f)", "a b", "a/b", "../x", "a.b", "a@b", "ä", "\u540d\u524d", "-a", "_a", "", "a\nb", "a" * 101,
-         "a\u200b", ".", "~"]  # fmt: skip
+NAMES = [
+    "x$(touch f)",
+    "a b",
+    "a/b",
+    "../x",
+    "a.b",
+    "a@b",
+    "ä",
+    "\u540d\u524d",
+    "-a",
+    "_a",
+    "",
+    "a\nb",
+    "a" * 101,
+    "a\u200b",
+    ".",
+    "~",
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_what_is_no_name_is_refused_before_anything_else(tmp_path, name):
-    for changes, where in [({"recipes": {name: RECIPE}}, "recipes"), ({"segment_text.curation": name}, "segment_text"),
-                           ({"recipes.a": {"curation": name, "archive": "cocu"}}, "recipes.a.curation"),
-                           ({"curate.rules": ["nouns", name]}, "curate.rules"),
-                           ({"curate.variants": {name: {"rule": "cocu", "limit": 3}}}, "curate.variants")]:  # fmt: skip
-        with pytest.raises(UserError, match=rf"^{where}.*is no name \(valid: letters a to z, [^\n]*$"):
+    for changes, where in [
+        ({"recipes": {name: RECIPE}}, "recipes"),
+        ({"segment_text.curation": name}, "segment_text"),
+        ({"recipes.a": {"curation": name, "archive": "cocu"}}, "recipes.a.curation"),
+        ({"curate.rules": ["nouns", name]}, "curate.rules"),
+        ({"curate.variants": {name: {"rule": "cocu", "limit": 3}}}, "curate.variants"),
+    ]:
+        with pytest.raises(
+            UserError, match=rf"^{where}.*is no name \(valid: letters a to z, [^\n]*$"
+        ):
             changed(tmp_path, changes)
 
 
@@ -143,7 +251,9 @@ def test_what_is_a_name_is_taken(tmp_path, name):
 
 
 def test_names_that_one_disk_takes_for_one(tmp_path):
-    with pytest.raises(UserError, match="recipes: 'nouns-mil' and 'Nouns-mil' are one folder on disks"):
+    with pytest.raises(
+        UserError, match="recipes: 'nouns-mil' and 'Nouns-mil' are one folder on disks"
+    ):
         changed(tmp_path, {"recipes.Nouns-mil": RECIPE})
     for name in ("Vocabulary", "NOUNS"):
         said = refused(tmp_path, {"curate.variants": {name: {"rule": "cocu", "limit": 3}}})
@@ -153,9 +263,18 @@ def test_names_that_one_disk_takes_for_one(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 1\nrecipes: {1: {}}", "recipes: 1 is no name, for it is no text to YAML; put it in quotes"),
-        ("seed: 1\nrecipes: {no: {}}", "recipes: False is no name, for it is no text to YAML; put it in quotes"),
-        ("seed: 1\nindex: {}\nseed: 2", "not valid YAML: line 3: 'seed' stands twice; leave one out"),
+        (
+            "seed: 1\nrecipes: {1: {}}",
+            "recipes: 1 is no name, for it is no text to YAML; put it in quotes",
+        ),
+        (
+            "seed: 1\nrecipes: {no: {}}",
+            "recipes: False is no name, for it is no text to YAML; put it in quotes",
+        ),
+        (
+            "seed: 1\nindex: {}\nseed: 2",
+            "not valid YAML: line 3: 'seed' stands twice; leave one out",
+        ),
         ("seed: 1\nrecipes:\n  a: {}\n  a: {}", "not valid YAML: line 4: 'a' stands twice"),
         ("seed: 2026-99-99", "not valid YAML"),
     ],

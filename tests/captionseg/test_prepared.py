@@ -32,22 +32,31 @@ def test_known_pictures_of_a_split_in_the_order_of_the_index(world):
 
 
 def test_a_picture_of_several_pairs_is_scored_once(world, tmp_path):
-    """Three test pairs in a row have one picture, two of them one mask too: that one is left out."""
+    """Three test pairs in a row have one picture, two of them one mask too: that one is left
+    out."""
     shutil.copytree(world.pairs, tmp_path / "pairs")
     shutil.copytree(world.truth, tmp_path / "truth")
     rows = Known.of_split(world.index, world.truth, "test").rows
-    shard, uids = world.table["shard"][int(rows[0])].as_py(), [world.table["uid"][int(row)].as_py() for row in rows[:3]]
+    shard, uids = (
+        world.table["shard"][int(rows[0])].as_py(),
+        [world.table["uid"][int(row)].as_py() for row in rows[:3]],
+    )
     for folder, name, of in (("pairs", "sha256", 3), ("truth", "mask", 2)):
         path = tmp_path / folder / f"{shard}.parquet"
         table = pq.read_table(path)
-        values, at = table[name].to_pylist(), [table["uid"].to_pylist().index(uid) for uid in uids[:of]]
+        values, at = (
+            table[name].to_pylist(),
+            [table["uid"].to_pylist().index(uid) for uid in uids[:of]],
+        )
         values = [values[at[0]] if row in at else value for row, value in enumerate(values)]
         column = pa.array(values, table.schema.field(name).type)
         pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), path)
     known = Known.of_split(world.index, tmp_path / "truth", "test", pairs=tmp_path / "pairs")
     assert known.rows.tolist() == [rows[0], *rows[2:]]
     assert len(known.masks) == len(known.uid) == 7
-    held_out = HeldOut.load(Folders(replace(world.prepared, pairs=tmp_path / "pairs"), tmp_path / "truth"), "test")
+    held_out = HeldOut.load(
+        Folders(replace(world.prepared, pairs=tmp_path / "pairs"), tmp_path / "truth"), "test"
+    )
     assert held_out.known.uid == known.uid
     captions = captions_of(read_pairs(tmp_path / "pairs"), known.uid)
     of = dict(zip(world.table["uid"].to_pylist(), world.table["caption"].to_pylist(), strict=True))
@@ -59,7 +68,9 @@ def test_inputs_are_those_of_the_files_in_the_order_asked_for(world):
     rows = np.array([7, 2, 40])
     inputs = PreparedInputs(regions=world.regions)(rows, (5, 6))
     pooled, labels = (read_arrays(world.regions / name) for name in ("pooled", "labels"))
-    np.testing.assert_array_equal(inputs.regions, pooled[rows, :4].astype(np.float32))  # of four regions each
+    np.testing.assert_array_equal(
+        inputs.regions, pooled[rows, :4].astype(np.float32)
+    )  # of four regions each
     np.testing.assert_array_equal(inputs.labels, labels[rows])
     assert inputs.region_mask.all()
     assert inputs.size == (5, 6)
@@ -70,23 +81,33 @@ def test_inputs_are_those_of_the_files_in_the_order_asked_for(world):
 def test_pictures_and_dense_features_where_they_are_asked_for(world):
     rows, pictures = np.array([30, 1]), Pictures.of_index(world.pairs, world.index)
     inputs = PreparedInputs(pictures=pictures, dense=world.features / "dense")(rows, (5, 6))
-    np.testing.assert_array_equal(inputs.dense, read_arrays(world.features / "dense")[rows].astype(np.float32))
+    np.testing.assert_array_equal(
+        inputs.dense, read_arrays(world.features / "dense")[rows].astype(np.float32)
+    )
     for image, row in zip(inputs.image, rows, strict=True):
         torch.testing.assert_close(image, normalised(pictures[row]))
     assert inputs.regions.shape == (2, 0, 0)
     assert PreparedInputs(pictures=pictures, side=16)(rows, (5, 6)).image.shape == (2, 3, 16, 16)
 
 
-@pytest.mark.parametrize("name", ["regions/pooled", "regions/labels", "regions/count", "features/dense"])
-def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(world, tmp_path, name):
+@pytest.mark.parametrize(
+    "name", ["regions/pooled", "regions/labels", "regions/count", "features/dense"]
+)
+def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(
+    world, tmp_path, name
+):
     folder, kind = name.split("/")
     for part in ("regions", "features", "index"):
         shutil.copytree(getattr(world, part), tmp_path / part, symlinks=True)
-    prepared = Prepared(world.pairs, tmp_path / "index", tmp_path / "regions", tmp_path / "features")
+    prepared = Prepared(
+        world.pairs, tmp_path / "index", tmp_path / "regions", tmp_path / "features"
+    )
     reads = Reads(dense=folder == "features")
     prepared.inputs(reads)
     (tmp_path / name / f"{kind}_00001.npy").unlink()
-    with pytest.raises(UserError, match=rf"{kind}_00001.npy: no such file, so that rows are lost; run `dvc repro`"):
+    with pytest.raises(
+        UserError, match=rf"{kind}_00001.npy: no such file, so that rows are lost; run `dvc repro`"
+    ):
         prepared.inputs(reads)
 
 

@@ -13,9 +13,15 @@ def test_uid_is_128_bits_of_location_and_caption():
 
 @pytest.mark.parametrize(
     ("written", "line"),
-    [("a\n b\t c ", "a b c"), (ValueError("x\ny"), "x y"), ("\x1b[2Jred\x00", "[2Jred"), ("é \udc80", "é \\udc80"),
-     ("", ""), (None, "None")],
-)  # fmt: skip
+    [
+        ("a\n b\t c ", "a b c"),
+        (ValueError("x\ny"), "x y"),
+        ("\x1b[2Jred\x00", "[2Jred"),
+        ("é \udc80", "é \\udc80"),
+        ("", ""),
+        (None, "None"),
+    ],
+)
 def test_what_others_wrote_becomes_one_line(written, line):
     assert one_line(written) == line
     assert len(one_line("word " * 1000)) == 200
@@ -25,9 +31,11 @@ def test_what_others_wrote_becomes_one_line(written, line):
 def test_supervision_survives_a_round_trip_through_its_schema():
     full = Concept("grass", 2.025, 0.9, 1.125, 0.75, 2, 1, "cocu")
     before = Supervision(
-        np.array(["a" * 32, "b" * 32], object), np.array([True, False]), ["", "no_concept"],
+        np.array(["a" * 32, "b" * 32], object),
+        np.array([True, False]),
+        ["", "no_concept"],
         [(full, Concept("dog", rule="nouns")), ()],
-    )  # fmt: skip
+    )
     table = before.to_table()
     assert table.schema == SUPERVISION
     after = Supervision.from_table(table)
@@ -37,7 +45,9 @@ def test_supervision_survives_a_round_trip_through_its_schema():
     assert after.concepts[1] == ()
     grass, dog = after.concepts[0]
     assert (grass.text, grass.support, grass.cluster, grass.rule) == ("grass", 2, 1, "cocu")
-    assert (grass.score, grass.score_a, grass.score_b, grass.weight) == pytest.approx((2.025, 0.9, 1.125, 0.75))
+    assert (grass.score, grass.score_a, grass.score_b, grass.weight) == pytest.approx(
+        (2.025, 0.9, 1.125, 0.75)
+    )
     assert np.isnan([dog.score_a, dog.score_b]).all()
     assert str(after.to_table()) == str(table)  # NaN is NaN there
 

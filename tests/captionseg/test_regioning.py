@@ -1,4 +1,6 @@
-"""Regions of a whole corpus: what lies where, that finished shards are kept, and that processes change nothing."""
+"""Regions of a whole corpus: what lies where, that finished shards are kept, and that processes
+change nothing.
+"""
 
 import io
 from collections.abc import Sequence
@@ -32,7 +34,9 @@ class Noise:
         return [self.sample(split, number) for number in numbers]
 
     def sample(self, split: str, number: int) -> Sample:
-        colours = np.random.default_rng([number, len(split)]).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        colours = np.random.default_rng([number, len(split)]).integers(
+            0, 256, (4, 4, 3), dtype=np.uint8
+        )
         stream = io.BytesIO()
         Image.fromarray(colours.repeat(16, 0).repeat(16, 1)).save(stream, "JPEG")
         return Sample(f"noise:{split}/{number}", "noise", split, stream.getvalue(), 64, 64)
@@ -47,7 +51,9 @@ class Noise:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Folder with pairs/ (four, two and two) and features/ of three random numbers a cell."""
-    write_shards(Noise(), tmp_path / "pairs", tmp_path / "truth", shard_size=4, min_success=0.5, seed=0)
+    write_shards(
+        Noise(), tmp_path / "pairs", tmp_path / "truth", shard_size=4, min_success=0.5, seed=0
+    )
     for shard, count in (("00000", 4), ("00001", 2), ("00002", 2)):
         dense = np.random.default_rng(count).normal(size=(count, 8, 8, 3)).astype(np.float16)
         write_array(dense, tmp_path / "features" / "dense" / f"dense_{shard}.npy")
@@ -70,13 +76,17 @@ def test_files_of_every_shard_in_the_order_of_its_pairs(data: Path) -> None:
     (_, image), row = list(read_images(data / "pairs", "00001"))[1], 5
     assert np.array_equal(labels[row], MAKER.regions(image))
     dense = np.load(data / "features" / "dense" / "dense_00001.npy")[1]
-    assert pooled[row, : count[row]] == pytest.approx(pool_regions(dense, labels[row], count[row]), abs=1e-3)
+    assert pooled[row, : count[row]] == pytest.approx(
+        pool_regions(dense, labels[row], count[row]), abs=1e-3
+    )
     assert not pooled[row, count[row] :].any()
 
 
 def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(data: Path) -> None:
     whole, out = data / "whole", data / "regions"
-    write_regions(data / "pairs", data / "features", whole, maker=MAKER, runtime=RuntimeParams(workers=2))
+    write_regions(
+        data / "pairs", data / "features", whole, maker=MAKER, runtime=RuntimeParams(workers=2)
+    )
     write_regions(data / "pairs", data / "features", out, maker=MAKER)
     assert contents(out) == contents(whole)
     (out / "count" / "count_00001.npy").unlink()  # as if killed before the shard's last file
@@ -86,11 +96,15 @@ def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(data: Path) ->
     assert (out / "labels" / "labels_00000.npy").stat().st_mtime_ns == kept
 
 
-def test_a_shard_without_any_picture_has_no_regions(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_without_any_picture_has_no_regions(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing of it could be downloaded, so index has no features of it either."""
 
     def sample(self, split: str, number: int) -> Sample:
-        return Sample(f"noise:{split}/{number}", "noise", split, status="failed_to_download", error="404")
+        return Sample(
+            f"noise:{split}/{number}", "noise", split, status="failed_to_download", error="404"
+        )
 
     whole = Noise.sample
     monkeypatch.setattr(Noise, "sample", lambda *a: sample(*a) if a[1] == "test" else whole(*a))
@@ -101,7 +115,9 @@ def test_a_shard_without_any_picture_has_no_regions(data: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["labels", "pooled", "count"])
-def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(data: Path, monkeypatch, name: str) -> None:
+def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(
+    data: Path, monkeypatch, name: str
+) -> None:
     def write() -> None:
         write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER)
 
@@ -116,15 +132,20 @@ def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(data: P
 
     write()
     whole, file = contents(data / "regions"), data / "regions" / name / f"{name}_00001.npy"
-    for damage, found in ((file.unlink, "missing, or torn"), (cut, "1 rows, expected 2"),
-                          (lambda: file.write_bytes(file.read_bytes()[:-1]), "missing, or torn")):  # fmt: skip
+    for damage, found in (
+        (file.unlink, "missing, or torn"),
+        (cut, "1 rows, expected 2"),
+        (lambda: file.write_bytes(file.read_bytes()[:-1]), "missing, or torn"),
+    ):
         write()
         damage()
         write()
         assert contents(data / "regions") == whole
         with monkeypatch.context() as patch:
             patch.setattr("captionseg.regioning.spread", spread)
-            with pytest.raises(UserError, match=f"regions: .*{name}_00001.npy: {found}; nothing is put in place"):
+            with pytest.raises(
+                UserError, match=f"regions: .*{name}_00001.npy: {found}; nothing is put in place"
+            ):
                 write()
 
 

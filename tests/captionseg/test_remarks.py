@@ -5,7 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from captionseg.remarks import clip_cut, examples, forget, may_be_cut, once, quoted, together, too_long
+from captionseg.remarks import (
+    clip_cut,
+    examples,
+    forget,
+    may_be_cut,
+    once,
+    quoted,
+    together,
+    too_long,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +50,10 @@ def test_what_is_gathered_is_one_line_a_context_and_an_error_loses_none(caplog):
     with pytest.raises(ZeroDivisionError):
         fails()
     assert [message.split(" longer")[0] for message in caplog.messages] == [
-        "1 text is", "2 texts are", "1 text is"]  # fmt: skip
+        "1 text is",
+        "2 texts are",
+        "1 text is",
+    ]
     too_long(["a", "b", "c"], 5)
     assert len(caplog.messages) == 3
 

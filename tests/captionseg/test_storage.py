@@ -81,7 +81,8 @@ def test_reading_nothing_is_one_line(tmp_path):
             read(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------ damaged files
+# ------------------------------------------------------------------------------------------------
+# damaged files
 
 
 SCHEMA = pa.schema([("uid", pa.string()), ("size", pa.int32())])
@@ -93,14 +94,23 @@ def test_a_column_that_is_missing_or_of_another_type_is_not_made_up(tmp_path):
     write_table(WHOLE.append_column("more", pa.array([0, 0])), path)
     assert read_table(path, schema=SCHEMA).equals(WHOLE)
     assert read_table(path, columns=["more", "uid"]).schema.names == ["more", "uid"]
-    for table, reason in ((WHOLE.drop_columns(["size"]), "it has no column size"),
-                          (pa.table({"uid": ["a"], "size": ["1"]}), "column size is string, not int32")):  # fmt: skip
+    for table, reason in (
+        (WHOLE.drop_columns(["size"]), "it has no column size"),
+        (pa.table({"uid": ["a"], "size": ["1"]}), "column size is string, not int32"),
+    ):
         write_table(table, path)
-        for read in (read_table, lambda path, schema: list(batches_of(path, schema.names, 1, schema=schema))):
-            with pytest.raises(UserError, match=rf"00000.parquet: {reason}; delete it and run `dvc repro`"):
+        for read in (
+            read_table,
+            lambda path, schema: list(batches_of(path, schema.names, 1, schema=schema)),
+        ):
+            with pytest.raises(
+                UserError, match=rf"00000.parquet: {reason}; delete it and run `dvc repro`"
+            ):
                 read(path, schema=SCHEMA)
     write_table(WHOLE, tmp_path / "00001.parquet")
-    with pytest.raises(UserError, match=r"00001.parquet: other columns or types than in 00000.parquet"):
+    with pytest.raises(
+        UserError, match=r"00001.parquet: other columns or types than in 00000.parquet"
+    ):
         read_tables(tmp_path)
 
 
@@ -109,7 +119,14 @@ def test_lists_are_equal_whatever_their_writer_calls_what_is_inside(tmp_path):
     for name in ("item", "element"):
         inside = pa.list_(pa.field(name, pa.string()))
         write_table(pa.table({"x": pa.array([["a"]], inside)}), tmp_path / f"{name}.parquet")
-        assert len(read_table(tmp_path / f"{name}.parquet", schema=pa.schema([("x", pa.list_(pa.string()))]))) == 1
+        assert (
+            len(
+                read_table(
+                    tmp_path / f"{name}.parquet", schema=pa.schema([("x", pa.list_(pa.string()))])
+                )
+            )
+            == 1
+        )
 
 
 def kinds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
@@ -123,8 +140,12 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
         with readable(path):
             return load_file(path)
 
-    return {"parquet": (folder / "a.parquet", read_table), "npy": (folder / "a.npy", read_array),
-            "json": (folder / "a.json", read_json), "safetensors": (folder / "a.safetensors", tensors)}  # fmt: skip
+    return {
+        "parquet": (folder / "a.parquet", read_table),
+        "npy": (folder / "a.npy", read_array),
+        "json": (folder / "a.json", read_json),
+        "safetensors": (folder / "a.safetensors", tensors),
+    }
 
 
 @pytest.mark.parametrize("kind", ["parquet", "npy", "json", "safetensors"])
@@ -132,7 +153,14 @@ def test_a_file_that_is_damaged_or_missing_is_one_line_that_names_it(tmp_path, k
     path, read = kinds(tmp_path)[kind]
     read(path)
     whole = path.read_bytes()
-    for content in (b"", whole[: len(whole) // 2], whole[:-1], b"\0" * len(whole), b"[1, 2]", b"PK\x03\x04"):
+    for content in (
+        b"",
+        whole[: len(whole) // 2],
+        whole[:-1],
+        b"\0" * len(whole),
+        b"[1, 2]",
+        b"PK\x03\x04",
+    ):
         path.write_bytes(content)
         if kind == "json" and content == whole[:-1]:
             continue  # the newline at its end
@@ -148,7 +176,9 @@ def test_a_file_that_is_damaged_or_missing_is_one_line_that_names_it(tmp_path, k
 def test_an_array_that_is_longer_than_it_says_or_an_archive_is_refused(tmp_path):
     write_array(np.arange(4), tmp_path / "a.npy")
     (tmp_path / "b.npy").write_bytes((tmp_path / "a.npy").read_bytes() + b"more")
-    with pytest.raises(UserError, match=r"b.npy: cannot be read .it is longer than its header says"):
+    with pytest.raises(
+        UserError, match=r"b.npy: cannot be read .it is longer than its header says"
+    ):
         read_array(tmp_path / "b.npy")
     np.savez(tmp_path / "c.npz", a=np.arange(3))
     (tmp_path / "c.npz").rename(tmp_path / "c.npy")
@@ -159,13 +189,25 @@ def test_an_array_that_is_longer_than_it_says_or_an_archive_is_refused(tmp_path)
         read_array(tmp_path / "d.npy")
 
 
-@pytest.mark.parametrize(("lose", "reason"), [
-    (lambda f: (f / "x_b.npy").unlink(), r"x_b.npy: no such file, so that rows are lost"),
-    (lambda f: (f / "x_b.npy").rename(f / "x_b.NPY"), r"x_b.NPY: its name should end in .npy, in small letters"),
-    (lambda f: np.save(f / "x_b.npy", np.zeros((1, 3))), r"x_b.npy: cannot be read .1 rows, where 2 belong"),
-    (lambda f: np.save(f / "x_b.npy", np.zeros((2, 4))), r"x_b.npy: float64\[4\] a row, where x_a.npy has"),
-    (lambda f: np.save(f / "x_d.npy", np.zeros((2, 3))), r"x_d.npy: of no shard of these data"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("lose", "reason"),
+    [
+        (lambda f: (f / "x_b.npy").unlink(), r"x_b.npy: no such file, so that rows are lost"),
+        (
+            lambda f: (f / "x_b.npy").rename(f / "x_b.NPY"),
+            r"x_b.NPY: its name should end in .npy, in small letters",
+        ),
+        (
+            lambda f: np.save(f / "x_b.npy", np.zeros((1, 3))),
+            r"x_b.npy: cannot be read .1 rows, where 2 belong",
+        ),
+        (
+            lambda f: np.save(f / "x_b.npy", np.zeros((2, 4))),
+            r"x_b.npy: float64\[4\] a row, where x_a.npy has",
+        ),
+        (lambda f: np.save(f / "x_d.npy", np.zeros((2, 3))), r"x_d.npy: of no shard of these data"),
+    ],
+)
 def test_no_row_moves_up_where_a_shard_was_lost(tmp_path, lose, reason):
     rows, folder = {"a": 2, "b": 2, "c": 1}, tmp_path / "x"
     for shard, count in rows.items():
@@ -199,7 +241,9 @@ def test_tensors_are_for_whom_the_umask_says(tmp_path):
 
 def test_what_is_wrong_with_a_disk_is_said_in_one_line():
     full = OSError(errno.ENOSPC, "x", "data/pairs/\n0.tar")
-    assert trouble(full) == ("data/pairs/ 0.tar: No space left on device; make room, then run it again: what is "
-                             "finished is kept")  # fmt: skip
+    assert trouble(full) == (
+        "data/pairs/ 0.tar: No space left on device; make room, then run it again: what is "
+        "finished is kept"
+    )
     assert trouble(OSError("neither a number nor a file")) == ""
     assert trouble(FileNotFoundError(errno.ENOENT, "x", "ours")) == "", "rather a mistake of ours"

@@ -1,4 +1,6 @@
-"""Mistakes, closed pipes, letters that stdout has not, full disks and Ctrl-C: one line at most, never a traceback."""
+"""Mistakes, closed pipes, letters that stdout has not, full disks and Ctrl-C: one line at most,
+never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,20 @@ SAY = "import sys\nfrom captionseg.terminal import guarded\nsys.exit(guarded(lam
 
 def run(body: str, *, stdout=subprocess.PIPE, **env: str) -> subprocess.CompletedProcess[bytes]:
     """A command in a process of its own, for which `body` is what it does."""
-    return subprocess.run([sys.executable, "-c", SAY.format(body)], stdout=stdout, stderr=subprocess.PIPE, cwd=ROOT,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), **env}, check=False)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", SAY.format(body)],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        check=False,
+    )
 
 
-@pytest.mark.parametrize(("encoding", "expected"), [
-    ("ascii", rb"caf\xe9 \u732b"), ("cp1252", b"caf\xe9 \\u732b"), ("utf-8", "café 猫".encode()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [("ascii", rb"caf\xe9 \u732b"), ("cp1252", b"caf\xe9 \\u732b"), ("utf-8", "café 猫".encode())],
+)
 def test_labels_that_stdout_has_no_letters_for(encoding, expected):
     done = run(r"print('caf\xe9 \u732b')", PYTHONIOENCODING=encoding, PYTHONUTF8="0", LC_ALL="C")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, expected, b"")
@@ -58,14 +67,23 @@ def test_ctrl_c_is_130():
     assert (done.returncode, done.stderr) == (128 + signal.SIGINT, b"interrupted\n")
 
 
-@pytest.mark.parametrize(("error", "line"), [
-    (UserError("x.jpg: no\nsuch file"), "error: x.jpg: no such file"),
-    (OSError(errno.ENOSPC, "No space left on device", "out.png"), "error: out.png: No space left on device"),
-    (PermissionError(errno.EACCES, "Permission denied", "out.png"), "error: out.png: Permission denied"),
-    (OSError("odd"), "error: odd"),
-    (pa.ArrowInvalid("Parquet magic bytes\nnot found"), "error: Parquet magic bytes not found"),
-    (MemoryError(), "error: out of memory; ask for fewer labels, or take smaller pictures"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("x.jpg: no\nsuch file"), "error: x.jpg: no such file"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out.png"),
+            "error: out.png: No space left on device",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "out.png"),
+            "error: out.png: Permission denied",
+        ),
+        (OSError("odd"), "error: odd"),
+        (pa.ArrowInvalid("Parquet magic bytes\nnot found"), "error: Parquet magic bytes not found"),
+        (MemoryError(), "error: out of memory; ask for fewer labels, or take smaller pictures"),
+    ],
+)
 def test_what_the_machine_refuses_is_one_line(capsys, error, line):
     def fail() -> None:
         raise error

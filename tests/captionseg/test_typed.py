@@ -49,9 +49,13 @@ def test_what_fits_is_built():
 
 def test_an_unknown_key_names_the_nearest_and_all_valid_ones():
     refused(
-        {"size": 1, "inner": {"rte": 1}}, "outer.inner.rte: unknown parameter; did you mean 'rate'? (valid: rate, key)"
+        {"size": 1, "inner": {"rte": 1}},
+        "outer.inner.rte: unknown parameter; did you mean 'rate'? (valid: rate, key)",
     )
-    refused({"size": 1, "xyz": 1}, "outer.xyz: unknown parameter (valid: size, deep, kind, seeds, inner, free)")
+    refused(
+        {"size": 1, "xyz": 1},
+        "outer.xyz: unknown parameter (valid: size, deep, kind, seeds, inner, free)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,9 +75,15 @@ def test_an_unknown_key_names_the_nearest_and_all_valid_ones():
         ({"size": 1, "seeds": [0, "x"]}, "outer.seeds.1: expected int, found 'x'"),
         ({"size": 1, "inner": 3}, "outer.inner: expected keys (rate, key), found 3"),
         ({"size": 1, "inner": {"rate": True}}, "outer.inner.rate: expected float, found True"),
-        ({"size": 1, "inner": {"rate": float("nan")}}, "outer.inner.rate: expected a number, found NaN"),
+        (
+            {"size": 1, "inner": {"rate": float("nan")}},
+            "outer.inner.rate: expected a number, found NaN",
+        ),
         ({"size": 1, "inner": {"rate": "fast"}}, "outer.inner.rate: expected float, found 'fast'"),
-        ({"size": 1, "inner": {"rate": "1e-3"}}, "found '1e-3', which is text to YAML; write 1.0e-3"),
+        (
+            {"size": 1, "inner": {"rate": "1e-3"}},
+            "found '1e-3', which is text to YAML; write 1.0e-3",
+        ),
         ({"size": 1, "inner": {"rate": "5E3"}}, "found '5E3', which is text to YAML; write 5.0e+3"),
         ({"size": 1, "inner": {"key": 5}}, "outer.inner.key: expected str, found 5"),
         ({"size": 1, "free": [1]}, "outer.free: expected a mapping, found [1]"),
@@ -86,7 +96,9 @@ def test_a_wrong_value_is_named_with_its_path(value, message):
 
 def test_replaced_goes_as_deep_as_the_changes_and_checks_them():
     base = Outer(3, inner=Inner(0.5, "a"))
-    assert replaced(base, {"inner": {"rate": 1}, "deep": True}, "outer") == Outer(3, True, inner=Inner(1.0, "a"))
+    assert replaced(base, {"inner": {"rate": 1}, "deep": True}, "outer") == Outer(
+        3, True, inner=Inner(1.0, "a")
+    )
     assert replaced(base, {}, "outer") == base
     for changes, message in {
         "{inner: {rte: 1}}": "outer.inner.rte: unknown parameter; did you mean 'rate'",

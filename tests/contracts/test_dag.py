@@ -21,7 +21,8 @@ DAG = {name: stage.get("do", stage) for name, stage in FILE["stages"].items()}
 # What every stage imports and no output depends on.
 UNHASHED = {
     "captionseg/__init__.py": "the version",
-    "captionseg/params.py": "DVC hashes the params themselves; their defaults live beside what uses them",
+    "captionseg/params.py": "DVC hashes the params themselves; their defaults live beside what "
+    "uses them",
     "captionseg/typed.py": "makes dataclasses of the params, likewise",
     "captionseg/tracking": "tells of a run, changes nothing in it",
     "stages/__init__.py": "how threads wait",
@@ -31,7 +32,9 @@ UNHASHED = {
 
 
 def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
-    """PARAMS of a stage and its main's keyword arguments with their annotations; read, not imported."""
+    """PARAMS of a stage and its main's keyword arguments with their annotations; read, not
+    imported.
+    """
     tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
     params, main = set(), None
     for node in tree.body:
@@ -40,7 +43,11 @@ def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
         if isinstance(node, ast.FunctionDef) and node.name == "main":
             main = node
     assert main is not None, f"stages/{name}.py has no main"
-    kinds = {a.arg: ast.unparse(a.annotation) for a in main.args.kwonlyargs if a.annotation and a.arg != "tracker"}
+    kinds = {
+        a.arg: ast.unparse(a.annotation)
+        for a in main.args.kwonlyargs
+        if a.annotation and a.arg != "tracker"
+    }
     assert set(kinds.values()) <= {"In", "Out", "Kept", "Note", "str"}
     return params, kinds
 
@@ -50,9 +57,11 @@ def covered(file: str, deps: Iterable[str]) -> bool:
 
 
 def needed(repository, stage: str) -> set[str]:
-    """Files of the library that the stage imports, however indirectly, and the data files beside them.
+    """Files of the library that the stage imports, however indirectly, and the data files beside
+    them.
 
-    captionseg.params imports a section's package when the section is asked for: only those of the stage count.
+    captionseg.params imports a section's package when the section is asked for: only those of the
+    stage count.
     """
     sections = {name.split(".")[0] for name in stage_of(stage)[0]}
     seen: set[str] = set()
@@ -64,15 +73,20 @@ def needed(repository, stage: str) -> set[str]:
         seen.add(file)
         lazily = file == "captionseg/params.py"
         todo += [
-            f for f, function in repository.imports(file) if not (lazily and function and function not in sections)
+            f
+            for f, function in repository.imports(file)
+            if not (lazily and function and function not in sections)
         ]
     packages = {f.rsplit("/", 1)[0] for f in seen}
-    seen |= {f for f in repository.files if not f.endswith(".py") and f.rsplit("/", 1)[0] in packages}
+    seen |= {
+        f for f in repository.files if not f.endswith(".py") and f.rsplit("/", 1)[0] in packages
+    }
     return {f for f in seen if not covered(f, UNHASHED)}
 
 
 def as_deps(repository, files: set[str]) -> list[str]:
-    """The shortest list for dvc.yaml: a package in place of its files where all of them are needed."""
+    """The shortest list for dvc.yaml: a package in place of its files where all of them are
+    needed."""
     out = set()
     for file in files:
         folder = file.rsplit("/", 1)[0]
@@ -99,8 +113,8 @@ def test_code_that_a_stage_imports_is_among_its_deps(repository, stage):
     assert not missing, (
         f"{len(missing)} files that stage {stage} imports are not among its deps in dvc.yaml:\n"
         + "\n".join(f"    - {dep}" for dep in as_deps(repository, missing))
-        + "\nits deps of code should be these (`python -m tests.contracts.test_dag` prints them for all stages):\n"
-        + "\n".join(f"    - {dep}" for dep in as_deps(repository, files))
+        + "\nits deps of code should be these (`python -m tests.contracts.test_dag` prints them "
+        "for all stages):\n" + "\n".join(f"    - {dep}" for dep in as_deps(repository, files))
     )
 
 
@@ -116,7 +130,9 @@ def test_code_among_the_deps_is_imported(repository, stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_of_a_stage_are_those_of_the_dag(stage):
     declared = {name.replace("${key}", "{recipe}") for name in DAG[stage].get("params", [])}
-    declared -= {"recipes"} if stage == "validate" else set()  # whose names it checks as any stage does, see dvc.yaml
+    declared -= (
+        {"recipes"} if stage == "validate" else set()
+    )  # whose names it checks as any stage does, see dvc.yaml
     assert declared == stage_of(stage)[0]
 
 
@@ -131,8 +147,12 @@ def test_every_section_of_the_params_has_a_reader():
 def test_the_command_gives_what_main_asks_for(stage):
     words = shlex.split(DAG[stage]["cmd"])
     assert words[:2] == ["${run}", stage]
-    assert [word for word in words if "${" in word] == ["${run}"], "no name or value of params.yaml reaches a shell"
-    given = dict(zip(words[2::2], (word.replace("@recipe", "${key}") for word in words[3::2]), strict=True))
+    assert [word for word in words if "${" in word] == ["${run}"], (
+        "no name or value of params.yaml reaches a shell"
+    )
+    given = dict(
+        zip(words[2::2], (word.replace("@recipe", "${key}") for word in words[3::2]), strict=True)
+    )
     kinds = stage_of(stage)[1]
     assert set(given) == {f"--{k.replace('_', '-')}" for k in kinds}
     deps, outs = listed(stage, "deps"), listed(stage, "outs", "metrics", "plots")
@@ -141,17 +161,33 @@ def test_the_command_gives_what_main_asks_for(stage):
         if kinds[name] in ("Out", "Kept"):
             assert path in outs, f"--{name} {path} is not among the outs of {stage}"
         elif kinds[name] == "In":
-            inside = [dep for dep in deps if dep.startswith(f"{path}/")]  # parts of a folder are more exact
-            assert covered(path, deps) or inside, f"--{name} {path} is not among the deps of {stage}"
+            inside = [
+                dep for dep in deps if dep.startswith(f"{path}/")
+            ]  # parts of a folder are more exact
+            assert covered(path, deps) or inside, (
+                f"--{name} {path} is not among the deps of {stage}"
+            )
     assert set(outs) == {path for name, path in paths.items() if kinds[name] in ("Out", "Kept")}
-    notes = [path.replace("${key}", "a-mil") for name, path in paths.items() if kinds[name] == "Note"]
+    notes = [
+        path.replace("${key}", "a-mil") for name, path in paths.items() if kinds[name] == "Note"
+    ]
     for path in notes:  # what differs from run to run: in nobody's lock, in nobody's commit
         assert not covered(path, deps)
-        assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0, path
+        assert (
+            subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode
+            == 0
+        ), path
     kept = {path for name, path in paths.items() if kinds[name] == "Kept"}
-    entries = [e for kind in ("outs", "metrics", "plots") for e in DAG[stage].get(kind, []) if isinstance(e, dict)]
+    entries = [
+        e
+        for kind in ("outs", "metrics", "plots")
+        for e in DAG[stage].get(kind, [])
+        if isinstance(e, dict)
+    ]
     persisting = {path for e in entries for path, options in e.items() if options.get("persist")}
-    assert persisting == kept, f"{stage}: what DVC is not to empty (persist: true) is Kept in its main, nothing else"
+    assert persisting == kept, (
+        f"{stage}: what DVC is not to empty (persist: true) is Kept in its main, nothing else"
+    )
 
 
 def test_every_recipe_is_of_a_rule_that_is_run():
@@ -164,10 +200,16 @@ def test_paths_are_in_the_dag_alone(repository):
     """Stages and library get their paths as arguments; nobody else knows where data lie."""
     known = re.compile(r"""["'](data|models|reports)/""")
     allowed = (
-        "captionseg/cli.py", "stages/gate.py", "stages/keep.py",  # defaults of commands for people
+        "captionseg/cli.py",
+        "stages/gate.py",
+        "stages/keep.py",  # defaults of commands for people
         "captionseg/encoders/lite0_minilm.py",  # a folder inside a package
-    )  # fmt: skip
-    found = [f for f in repository.modules("captionseg", "stages") if f not in allowed and known.search(_code(f))]
+    )
+    found = [
+        f
+        for f in repository.modules("captionseg", "stages")
+        if f not in allowed and known.search(_code(f))
+    ]
     assert not found, f"paths of artifacts in {', '.join(found)}"
 
 
@@ -181,4 +223,5 @@ if __name__ == "__main__":
     from tests.contracts.conftest import Repository
 
     for name in STAGES:
-        print(name, *(f"    - {dep}" for dep in as_deps(Repository(), needed(Repository(), name))), sep="\n")  # noqa: T201
+        deps = as_deps(Repository(), needed(Repository(), name))
+        print(name, *(f"    - {dep}" for dep in deps), sep="\n")  # noqa: T201

@@ -11,30 +11,122 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # members of captionseg.benchmarks.published.PUBLISHED, which holds data, not classes
-PUBLISHED = {"ade20k", "any_folder", "cityscapes", "coco", "context", "imagenet", "imagenet_s", "own_data",
-             "part_imagenet", "voc"}  # fmt: skip
+PUBLISHED = {
+    "ade20k",
+    "any_folder",
+    "cityscapes",
+    "coco",
+    "context",
+    "imagenet",
+    "imagenet_s",
+    "own_data",
+    "part_imagenet",
+    "voc",
+}
 # package: its dicts, and the files beside the members
 FAMILIES = {
-    "curation": (["RULES"], {"archive", "clustering", "corpus", "labelling", "measure", "pipeline", "relevance", "rule",
-                             "sampling"}),
-    "datasets": (["SOURCES"], {"captions", "complete", "debian", "ids", "pictures", "scene_assets", "shards", "source",
-                               "tables"}),
-    "encoders": (["ENCODERS"], {"alignment", "clip_file", "dense_head", "encoder", "open_clip_weights", "reduction",
-                                  "text_space", "text_tower"}),
+    "curation": (
+        ["RULES"],
+        {
+            "archive",
+            "clustering",
+            "corpus",
+            "labelling",
+            "measure",
+            "pipeline",
+            "relevance",
+            "rule",
+            "sampling",
+        },
+    ),
+    "datasets": (
+        ["SOURCES"],
+        {
+            "captions",
+            "complete",
+            "debian",
+            "ids",
+            "pictures",
+            "scene_assets",
+            "shards",
+            "source",
+            "tables",
+        },
+    ),
+    "encoders": (
+        ["ENCODERS"],
+        {
+            "alignment",
+            "clip_file",
+            "dense_head",
+            "encoder",
+            "open_clip_weights",
+            "reduction",
+            "text_space",
+            "text_tower",
+        },
+    ),
     "retrieval": (["INDEXES"], {"index"}),
-    "segmenters": (["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"], {"islands", "overlap", "pooling", "segmenter"}),
+    "segmenters": (
+        ["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"],
+        {"islands", "overlap", "pooling", "segmenter"},
+    ),
     "grounding": (["GROUNDERS"], {"grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus"}),
-    "modeling": (["MODELS"], {"attached", "backbone", "bags", "clip_tower", "completion", "group_encoder",
-                              "group_readout", "grounder", "grouping", "groupvit_checkpoint", "groupvit_fields",
-                              "highlight", "live",
-                              "merging", "pairs", "pretrained", "regions", "saved", "segmenter", "text", "texts",
-                              "tokens", "towers", "transformer", "word_segments", "zero_shot"}),
-    "benchmarks": (["BENCHMARKS"], {"areas", "benchmark", "classification", "coco_json", "command",
-                                    "evaluate", "folder_benchmark", "layout", "mask_precision", "outside",
-                                    "own_folder", "parts",
-                                    "published", "ready", "recipe", "segment_retrieval", *PUBLISHED}),
-}  # fmt: skip
+    "modeling": (
+        ["MODELS"],
+        {
+            "attached",
+            "backbone",
+            "bags",
+            "clip_tower",
+            "completion",
+            "group_encoder",
+            "group_readout",
+            "grounder",
+            "grouping",
+            "groupvit_checkpoint",
+            "groupvit_fields",
+            "highlight",
+            "live",
+            "merging",
+            "pairs",
+            "pretrained",
+            "regions",
+            "saved",
+            "segmenter",
+            "text",
+            "texts",
+            "tokens",
+            "towers",
+            "transformer",
+            "word_segments",
+            "zero_shot",
+        },
+    ),
+    "benchmarks": (
+        ["BENCHMARKS"],
+        {
+            "areas",
+            "benchmark",
+            "classification",
+            "coco_json",
+            "command",
+            "evaluate",
+            "folder_benchmark",
+            "layout",
+            "mask_precision",
+            "outside",
+            "own_folder",
+            "parts",
+            "published",
+            "ready",
+            "recipe",
+            "segment_retrieval",
+            *PUBLISHED,
+        },
+    ),
+}
 # modules whose test has another name
 TESTED_ELSEWHERE = {
     "captionseg/__main__.py": "tests/captionseg/test_cli.py",
@@ -68,10 +160,16 @@ def members(package: str) -> set[str]:
 
 @pytest.mark.parametrize("package", FAMILIES)
 def test_every_file_is_in_its_dict_or_known_to_stand_beside(repository, package):
-    files = {Path(f).stem for f in repository.modules("captionseg") if f.startswith(f"captionseg/{package}/")}
+    files = {
+        Path(f).stem
+        for f in repository.modules("captionseg")
+        if f.startswith(f"captionseg/{package}/")
+    }
     strangers = files - members(package) - FAMILIES[package][1] - {"__init__"}
     dicts = " or ".join(FAMILIES[package][0])
-    assert not strangers, f"captionseg/{package}: {sorted(strangers)} in no dict; add a line to {dicts}"
+    assert not strangers, (
+        f"captionseg/{package}: {sorted(strangers)} in no dict; add a line to {dicts}"
+    )
     assert FAMILIES[package][1] <= files
 
 
@@ -79,20 +177,38 @@ def is_code(file: str) -> bool:
     """Does a module do anything? Protocols, dataclasses of data and constants do not."""
     for node in ast.walk(ast.parse((ROOT / file).read_text())):
         if isinstance(node, ast.FunctionDef):
-            body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+            body = [
+                s
+                for s in node.body
+                if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+            ]
             if body:
                 return True
     return False
 
 
 def test_every_module_has_its_test(repository):
-    """tests/ mirrors the library: captionseg/curation/cocu.py -> tests/captionseg/curation/test_cocu.py."""
+    """tests/ mirrors the library: captionseg/curation/cocu.py ->
+    tests/captionseg/curation/test_cocu.py.
+    """
     missing = []
     for file in repository.modules("captionseg"):
         path = Path(file)
         test = TESTED_ELSEWHERE.get(file, f"tests/{path.parent}/test_{path.name}")
-        interface = path.stem in {"rule", "encoder", "source", "segmenter", "grounder", "benchmark", "index"}
-        if path.stem == "__init__" or (interface and not (ROOT / test).is_file()) or not is_code(file):
+        interface = path.stem in {
+            "rule",
+            "encoder",
+            "source",
+            "segmenter",
+            "grounder",
+            "benchmark",
+            "index",
+        }
+        if (
+            path.stem == "__init__"
+            or (interface and not (ROOT / test).is_file())
+            or not is_code(file)
+        ):
             continue
         if not (ROOT / test).is_file():
             missing.append(f"{test} for {file}")

@@ -24,8 +24,14 @@ def test_a_python_that_the_package_is_not_for_is_refused_at_once(tmp_path, versi
     python.write_text(PYTHON.format(python=sys.executable, version=version))
     python.chmod(0o755)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)  # whatever comes next fails at once, too
-    done = subprocess.run(["make", target, f"PYTHON={python}"], cwd=tmp_path, capture_output=True,
-                          text=True, timeout=60, check=False)  # fmt: skip
+    done = subprocess.run(
+        ["make", target, f"PYTHON={python}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert bool(said) is not fits
     if not fits:

@@ -1,4 +1,6 @@
-"""Every number of params.yaml says what it may be: one without a range fails hours into a run, or trains nothing."""
+"""Every number of params.yaml says what it may be: one without a range fails hours into a run, or
+trains nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ PARAMS = Params(Path(__file__).parents[2] / "params.yaml")
 
 def classes() -> Iterator[type]:
     """All dataclasses that sections of params.yaml, and configurations of models, are made of."""
-    todo = [*(type(getattr(PARAMS, name)) for name in Params.SECTIONS), type(next(iter(PARAMS.recipes.values())))]
+    todo = [
+        *(type(getattr(PARAMS, name)) for name in Params.SECTIONS),
+        type(next(iter(PARAMS.recipes.values()))),
+    ]
     todo += [config for config, _ in MODELS.values()] + [type(make()) for make in PRESETS.values()]
     seen: set[type] = set()
     while todo:
@@ -32,7 +37,12 @@ def classes() -> Iterator[type]:
         seen.add(kind)
         yield kind
         hints = typing.get_type_hints(kind)
-        todo += [inner for field in dataclasses.fields(kind) if field.init for inner in parts(hints[field.name])]
+        todo += [
+            inner
+            for field in dataclasses.fields(kind)
+            if field.init
+            for inner in parts(hints[field.name])
+        ]
 
 
 def parts(hint: Any) -> Iterator[Any]:
@@ -48,35 +58,62 @@ def parts(hint: Any) -> Iterator[Any]:
 def fields() -> Iterator[tuple[type, str, Any]]:
     for kind in classes():
         hints = typing.get_type_hints(kind, include_extras=True)
-        yield from ((kind, field.name, hints[field.name]) for field in dataclasses.fields(kind) if field.init)
+        yield from (
+            (kind, field.name, hints[field.name])
+            for field in dataclasses.fields(kind)
+            if field.init
+        )
 
 
 def test_every_number_has_a_range():
-    bare = [f"{kind.__name__}.{name}" for kind, name, hint in fields()
-            if any(part in (int, float) for part in parts(hint))]  # fmt: skip
+    bare = [
+        f"{kind.__name__}.{name}"
+        for kind, name, hint in fields()
+        if any(part in (int, float) for part in parts(hint))
+    ]
     assert not bare, f"give these a type of captionseg.typed: {', '.join(bare)}"
 
 
 def test_a_range_is_what_typed_checks():
-    """Of annotated_types' words only these are read; another would be passed over without a word."""
-    known = (annotated_types.Interval, annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt,
-             annotated_types.MinLen, annotated_types.Predicate, Match)  # fmt: skip
-    strange = [f"{kind.__name__}.{name}" for kind, name, hint in fields() for part in parts(hint)
-               for rule in getattr(part, "__metadata__", ())
-               if not isinstance(rule, known) and type(rule).__name__ != "Distinct"]  # fmt: skip
+    """Of annotated_types' words only these are read; another would be passed over without a
+    word."""
+    known = (
+        annotated_types.Interval,
+        annotated_types.Ge,
+        annotated_types.Gt,
+        annotated_types.Le,
+        annotated_types.Lt,
+        annotated_types.MinLen,
+        annotated_types.Predicate,
+        Match,
+    )
+    strange = [
+        f"{kind.__name__}.{name}"
+        for kind, name, hint in fields()
+        for part in parts(hint)
+        for rule in getattr(part, "__metadata__", ())
+        if not isinstance(rule, known) and type(rule).__name__ != "Distinct"
+    ]
     assert not strange
 
 
-NUMBERS = [(kind, name, typing.get_args(part)[0]) for kind, name, hint in fields() for part in [*parts(hint)][:1]
-           if typing.get_origin(part) is Annotated and typing.get_args(part)[0] in (int, float)]  # fmt: skip
+NUMBERS = [
+    (kind, name, typing.get_args(part)[0])
+    for kind, name, hint in fields()
+    for part in [*parts(hint)][:1]
+    if typing.get_origin(part) is Annotated and typing.get_args(part)[0] in (int, float)
+]
 
 
 def test_numbers_are_many():
     assert len(NUMBERS) > 200
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), "7", True, -(10**400), [1]],
-                         ids=lambda value: str(value)[:6])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), float("-inf"), "7", True, -(10**400), [1]],
+    ids=lambda value: str(value)[:6],
+)
 def test_no_number_takes_what_is_no_finite_number(value):
     """Of all fields of all sections, whichever model or rule is chosen."""
     for kind, name, _ in NUMBERS:
@@ -85,8 +122,11 @@ def test_no_number_takes_what_is_no_finite_number(value):
 
 
 def made(kind: Any) -> Any:
-    given = {"CurateParams": {"rules": ["nouns"]}, "Recipe": {"curation": "nouns", "archive": "nouns"},
-             "Network": {"name": "tf_efficientnet_lite0"}}  # fmt: skip
+    given = {
+        "CurateParams": {"rules": ["nouns"]},
+        "Recipe": {"curation": "nouns", "archive": "nouns"},
+        "Network": {"name": "tf_efficientnet_lite0"},
+    }
     return kind(**given.get(kind.__name__, {}))
 
 

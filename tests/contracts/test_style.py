@@ -18,13 +18,19 @@ FILE_LINES, FUNCTION_LINES, STAGE_LINES = 400, 60, 40
 
 def test_files_are_short(repository):
     long = {
-        f: n for f in repository.modules(*CODE, "tests") if (n := len((ROOT / f).read_text().splitlines())) > FILE_LINES
+        f: n
+        for f in repository.modules(*CODE, "tests")
+        if (n := len((ROOT / f).read_text().splitlines())) > FILE_LINES
     }
     assert not long, f"over {FILE_LINES} lines: {long}"
 
 
 def test_stages_are_thin(repository):
-    stages = [f for f in repository.modules("stages") if Path(f).stem not in {"__init__", "run", "gate", "keep"}]
+    stages = [
+        f
+        for f in repository.modules("stages")
+        if Path(f).stem not in {"__init__", "run", "gate", "keep"}
+    ]
     long = {f: n for f in stages if (n := len((ROOT / f).read_text().splitlines())) > STAGE_LINES}
     assert not long, f"over {STAGE_LINES} lines: {long}"
 
@@ -42,24 +48,42 @@ def test_functions_are_short(repository):
     long = []
     for file in repository.modules(*CODE):
         for node in ast.walk(ast.parse((ROOT / file).read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and net_lines(node) > FUNCTION_LINES:
+            if (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                and net_lines(node) > FUNCTION_LINES
+            ):
                 long.append(f"{file}:{node.lineno} {node.name} ({net_lines(node)})")
     assert not long, f"over {FUNCTION_LINES} lines net of their docstrings: {long}"
 
 
 def test_no_file_is_a_drawer(repository):
     drawers = {"utils", "util", "common", "helpers", "helper", "misc"}
-    found = [f for f in repository.files if drawers & set(re.split(r"[/._]", f.removesuffix(".py").lower()))]
+    found = [
+        f
+        for f in repository.files
+        if drawers & set(re.split(r"[/._]", f.removesuffix(".py").lower()))
+    ]
     assert not found, f"name what is inside: {found}"
 
 
 def test_no_registry_is_named(repository):
     """Where packages come from is for whoever installs them to say."""
-    hosts = [".".join(parts) for parts in (
-        ("pypi", "org"), ("files", "pythonhosted", "org"), ("deb", "debian", "org"), ("security", "debian", "org"),
-        ("archive", "ubuntu", "com"), ("registry", "npmjs", "org"), ("npmjs", "com"), ("crates", "io"),
-        ("download", "pytorch", "org"), ("proxy", "golang", "org"), ("conda", "anaconda", "org"),
-    )]  # fmt: skip
+    hosts = [
+        ".".join(parts)
+        for parts in (
+            ("pypi", "org"),
+            ("files", "pythonhosted", "org"),
+            ("deb", "debian", "org"),
+            ("security", "debian", "org"),
+            ("archive", "ubuntu", "com"),
+            ("registry", "npmjs", "org"),
+            ("npmjs", "com"),
+            ("crates", "io"),
+            ("download", "pytorch", "org"),
+            ("proxy", "golang", "org"),
+            ("conda", "anaconda", "org"),
+        )
+    ]
     found = []
     for file in repository.files:
         text = (ROOT / file).read_bytes().decode(errors="ignore")
@@ -68,7 +92,9 @@ def test_no_registry_is_named(repository):
 
 
 def test_nothing_is_pickled(repository):
-    """Models are safetensors, arrays npy without objects; foreign checkpoints are read as tensors alone."""
+    """Models are safetensors, arrays npy without objects; foreign checkpoints are read as tensors
+    alone.
+    """
     found = []
     for file in repository.modules(*CODE):
         for node in ast.walk(ast.parse((ROOT / file).read_text())):
@@ -76,7 +102,10 @@ def test_nothing_is_pickled(repository):
                 call = ast.unparse(node.func)
                 options = {k.arg: ast.unparse(k.value) for k in node.keywords}
                 unsafe = call == "torch.load" and options.get("weights_only") != "True"
-                unsafe |= call in {"np.load", "numpy.load"} and options.get("allow_pickle", "False") != "False"
+                unsafe |= (
+                    call in {"np.load", "numpy.load"}
+                    and options.get("allow_pickle", "False") != "False"
+                )
                 unsafe |= call.split(".")[0] in {"pickle", "joblib", "dill"}
                 if unsafe:
                     found.append(f"{file}:{node.lineno} {call}")
@@ -84,14 +113,29 @@ def test_nothing_is_pickled(repository):
 
 
 def test_artifacts_are_not_committed(repository):
-    heavy = {".pt", ".pth", ".ckpt", ".npy", ".tar", ".safetensors", ".parquet", ".index", ".deb", ".db"}
+    heavy = {
+        ".pt",
+        ".pth",
+        ".ckpt",
+        ".npy",
+        ".tar",
+        ".safetensors",
+        ".parquet",
+        ".index",
+        ".deb",
+        ".db",
+    }
     assert not [f for f in repository.files if Path(f).suffix in heavy]
 
 
 def test_imports_go_downward():
     """The layers of pyproject.toml, by import-linter."""
-    tool = shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or shutil.which("lint-imports")
+    tool = shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or shutil.which(
+        "lint-imports"
+    )
     if tool is None:
         pytest.skip("import-linter is not installed (pip install -e '.[dev]')")
-    done = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -1,4 +1,6 @@
-"""A server of Prefect's for all flow tests, and small DVC repositories whose stages are shell commands."""
+"""A server of Prefect's for all flow tests, and small DVC repositories whose stages are shell
+commands.
+"""
 
 import shutil
 import subprocess
@@ -23,7 +25,9 @@ def empty_repository(tmp_path_factory):
     root = tmp_path_factory.mktemp("empty")
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, check=True)
-    (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    (root / ".dvc" / "config").write_text(
+        "[core]\n    analytics = false\n    check_update = false\n"
+    )
     return root
 
 

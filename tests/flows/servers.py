@@ -45,8 +45,13 @@ def ports(count: int) -> list[int]:
 
 def sh(command: str, cwd: Path, **env: str) -> str:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
-    environ |= {"DVC_NO_ANALYTICS": "1", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(command, shell=True, cwd=cwd, env=environ | env, capture_output=True, text=True)
+    environ |= {
+        "DVC_NO_ANALYTICS": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        command, shell=True, cwd=cwd, env=environ | env, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
 
@@ -59,15 +64,22 @@ class Services:
 
         self.checkout, self.folder = checkout, checkout / ".services"
         self.prefect_port, self.mlflow_port = ports(2)
-        self.env = {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "DVC_SITE_CACHE_DIR": str(site),
-                    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5", "PREFECT_WORKER_QUERY_SECONDS": "2",
-                    "CAPTIONSEG_TRACKING": "off"}  # fmt: skip
+        self.env = {
+            "PYTHONPATH": str(checkout),
+            "OMP_NUM_THREADS": "1",
+            "DVC_SITE_CACHE_DIR": str(site),
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "CAPTIONSEG_TRACKING": "off",
+        }
         self.said = self("start")
         self.client = SyncPrefectClient(f"http://127.0.0.1:{self.prefect_port}/api")
 
     def __call__(self, command: str) -> str:
         where = f"--prefect-port {self.prefect_port} --mlflow-port {self.mlflow_port}"
-        return sh(f"{sys.executable} -m flows.services {command} {where}", self.checkout, **self.env)
+        return sh(
+            f"{sys.executable} -m flows.services {command} {where}", self.checkout, **self.env
+        )
 
     def submit(self, deployment: str, **parameters: Any) -> UUID:
         found = self.client.read_deployment_by_name(f"reproduce/{deployment}")
@@ -85,20 +97,33 @@ class Services:
     def log(self, run: UUID) -> list[str]:
         from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 
-        return [line.message for line in self.client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])))]
+        return [
+            line.message
+            for line in self.client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])))
+        ]
 
     def artifacts(self, run: UUID) -> dict[str, str]:
         from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
         of = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
-        return {artifact.key: artifact.data for artifact in self.client.read_artifacts(artifact_filter=of)}
+        return {
+            artifact.key: artifact.data
+            for artifact in self.client.read_artifacts(artifact_filter=of)
+        }
 
 
 def checkout(folder: Path) -> Path:
-    """The tracked files of this repository as one of its own, set to a few drawn shapes and one recipe."""
+    """The tracked files of this repository as one of its own, set to a few drawn shapes and one
+    recipe.
+    """
     for name in sh("git ls-files", ROOT).split("\n"):
         made = name.startswith("reports/") and Path(name).name != "README.md"
-        if name and not made and not name.startswith(("dvc.lock", "tests/")) and (ROOT / name).is_file():
+        if (
+            name
+            and not made
+            and not name.startswith(("dvc.lock", "tests/"))
+            and (ROOT / name).is_file()
+        ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     params = yaml.safe_load((folder / "params.yaml").read_text())
@@ -109,8 +134,13 @@ def checkout(folder: Path) -> Path:
     params["curate"] |= {"rules": ["nouns"], "vocabulary": {"minimum": 3}}
     params["pretrain"] |= {"seeds": [0], "epochs": 1, "batch": 32}
     params["evaluate"]["bootstrap"] = 10
-    params |= {"recipes": {RECIPE: params["recipes"][RECIPE]}, "about": {}, "gate": {},
-               "segment_text": {"curation": "nouns"}, "validate": {"min_with_concepts": 0.3}}  # fmt: skip
+    params |= {
+        "recipes": {RECIPE: params["recipes"][RECIPE]},
+        "about": {},
+        "gate": {},
+        "segment_text": {"curation": "nouns"},
+        "validate": {"min_with_concepts": 0.3},
+    }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     sh("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm t", folder)
     return folder
@@ -119,4 +149,6 @@ def checkout(folder: Path) -> Path:
 def runs_of(services: Services, deployment: UUID) -> list[Any]:
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 
-    return services.client.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])))
+    return services.client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+    )

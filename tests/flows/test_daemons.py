@@ -7,7 +7,8 @@ import psutil
 
 from flows import daemons
 
-# A parent that starts a child in a session of its own, and dies: nothing but the environment says whose it is.
+# A parent that starts a child in a session of its own, and dies: nothing but the environment says
+# whose it is.
 ORPHANS = "import subprocess, sys; subprocess.Popen(['sleep', '60'], start_new_session=True)"
 
 
@@ -19,7 +20,9 @@ def until(what):
 
 
 def launch(folder, name, *command):
-    return daemons.launch(name, command, folder=folder, cwd=folder, env=dict(os.environ), url="http://x")
+    return daemons.launch(
+        name, command, folder=folder, cwd=folder, env=dict(os.environ), url="http://x"
+    )
 
 
 def test_a_daemon_is_found_by_its_file_until_it_ends(tmp_path):
@@ -51,7 +54,13 @@ def test_orphans_are_ended_though_no_file_names_them_and_others_are_not(tmp_path
 
 
 def test_the_last_outlive_the_others_and_who_ignores_sigterm_is_killed(tmp_path):
-    launch(tmp_path, "server", "sh", "-c", "trap 'date +%s.%N > server; exit' TERM; while :; do sleep .05; done")
+    launch(
+        tmp_path,
+        "server",
+        "sh",
+        "-c",
+        "trap 'date +%s.%N > server; exit' TERM; while :; do sleep .05; done",
+    )
     launch(tmp_path, "worker", "sh", "-c", "trap '' TERM; touch ready; while :; do sleep .05; done")
     until((tmp_path / "ready").exists)
     begun = time.time()
@@ -62,8 +71,12 @@ def test_the_last_outlive_the_others_and_who_ignores_sigterm_is_killed(tmp_path)
 
 def test_a_daemon_is_found_though_its_file_is_gone_or_half_written(tmp_path):
     """As after a starter that was killed, or somebody who deleted the folder."""
-    daemon = launch(tmp_path, "one", sys.executable, "-c", f"{ORPHANS}; import time; time.sleep(60)")
-    until(lambda: len(daemons.marked(tmp_path)) == 2)  # the child leads a session as the daemon does
+    daemon = launch(
+        tmp_path, "one", sys.executable, "-c", f"{ORPHANS}; import time; time.sleep(60)"
+    )
+    until(
+        lambda: len(daemons.marked(tmp_path)) == 2
+    )  # the child leads a session as the daemon does
     (tmp_path / "run" / "one.json").write_text('{"name": "one", ')
     assert daemons.running(tmp_path) == {"one": daemon}
     (tmp_path / "run" / "one.json").unlink()
@@ -79,7 +92,11 @@ def test_a_daemon_stays_ours_where_the_checkout_is_renamed_and_a_copy_has_none(t
     old.parent.rename(new.parent)
     assert daemons.running(copy) == {}, "its file was copied, it was not"
     found = daemons.running(new)["one"]
-    assert (found.pid, found.folder, found.log) == (daemon.pid, str(old), str(new / "logs" / "one.log"))
+    assert (found.pid, found.folder, found.log) == (
+        daemon.pid,
+        str(old),
+        str(new / "logs" / "one.log"),
+    )
     assert daemons.stop(copy, last=lambda name: False) == 0
     assert daemons.stop(new, last=lambda name: False) == 1
 

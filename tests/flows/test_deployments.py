@@ -45,7 +45,10 @@ def test_pools_are_there_and_those_that_train_have_gpus(name):
     deployment = DEPLOYMENTS[name]
     assert deployment["work_pool"]["name"] in POOLS
     asked = deployment.get("parameters", {})
-    targets = [*asked.get("targets", []), *(f"evaluate@{recipe}" for recipe in asked.get("recipes", []))]
+    targets = [
+        *asked.get("targets", []),
+        *(f"evaluate@{recipe}" for recipe in asked.get("recipes", [])),
+    ]
     after = ("pretrain", "evaluate", "report", "compare")  # these and what needs them
     trains = not targets or any(target.split("@")[0] in after for target in targets)
     assert (deployment["work_pool"]["name"] == "gpu") == trains
@@ -62,7 +65,9 @@ def test_runs_of_the_workspace_queue(name):
 
 
 def test_nothing_is_entered_twice():
-    """Retries, time-outs and the rest of meta.prefect stand in dvc.yaml, and values of params in params.yaml."""
+    """Retries, time-outs and the rest of meta.prefect stand in dvc.yaml, and values of params in
+    params.yaml.
+    """
     text = (ROOT / "prefect.yaml").read_text()
     body = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     assert not [word for word in ("retries", "timeout", "retry_delay") if word in body]

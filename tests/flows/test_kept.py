@@ -1,4 +1,6 @@
-"""Reports of a stage that does not end well are as they were, also where nobody was left to put them back."""
+"""Reports of a stage that does not end well are as they were, also where nobody was left to put
+them back.
+"""
 
 import subprocess
 import sys
@@ -10,7 +12,9 @@ from flows.kept import PLACE, kept, recover
 from flows.plan import Stage, read
 
 ROOT = Path(__file__).parents[2]
-STAGE = Stage("evaluate@a/b", reports=("reports/a.json", "reports/pictures", "../outside", "reports/never"))
+STAGE = Stage(
+    "evaluate@a/b", reports=("reports/a.json", "reports/pictures", "../outside", "reports/never")
+)
 
 
 @pytest.fixture
@@ -32,8 +36,11 @@ def empty(root):
 
 
 def texts(root):
-    return {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*")
-            if path.is_file() and ".dvc" not in path.parts}  # fmt: skip
+    return {
+        path.relative_to(root).as_posix(): path.read_text()
+        for path in root.rglob("*")
+        if path.is_file() and ".dvc" not in path.parts
+    }
 
 
 OLD = {"reports/a.json": "old", "reports/pictures/deep/x.jpg": "old"}
@@ -60,8 +67,10 @@ def test_what_the_stage_wrote_stays(root):
 
 
 def test_the_next_run_puts_back_what_a_killed_one_could_not_and_says_so(root):
-    program = ("import os; from pathlib import Path; from flows.kept import kept; from flows.plan import Stage\n"
-               f"with kept(Path({str(root)!r}), {STAGE!r}): os.kill(os.getpid(), 9)")  # fmt: skip
+    program = (
+        "import os; from pathlib import Path; from flows.kept import kept; from flows.plan import "
+        f"Stage\nwith kept(Path({str(root)!r}), {STAGE!r}): os.kill(os.getpid(), 9)"
+    )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -9
     (root / PLACE / "half.part" / "reports").mkdir(parents=True)
     (root / PLACE / "half.part" / "reports" / "torn.json").write_text("{")
@@ -77,8 +86,8 @@ def test_the_next_run_puts_back_what_a_killed_one_could_not_and_says_so(root):
 
 def test_reports_are_the_outs_that_git_has(repository):
     root = repository(
-        "stages: {a: {cmd: x, outs: [data, {kept: {cache: false, persist: true}}, {page: {cache: false}}],"
-        " metrics: [m.json: {cache: false}]}}"
+        "stages: {a: {cmd: x, outs: [data, {kept: {cache: false, persist: true}}, {page: {cache: "
+        "false}}], metrics: [m.json: {cache: false}]}}"
     )
     (stage,) = read(root)
     assert stage.reports == ("page", "m.json")

@@ -1,4 +1,6 @@
-"""make in folders as people have them: with any name, moved, copied, without git, under another shell."""
+"""make in folders as people have them: with any name, moved, copied, without git, under another
+shell.
+"""
 
 import shutil
 import subprocess
@@ -11,8 +13,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def folder(tmp_path):
-    """A checkout with an environment that is none, whose python says what it is asked and by which SHELL."""
-    root = tmp_path / "it's a \"test\" [x] ü 100% #1"
+    """A checkout with an environment that is none, whose python says what it is asked and by which
+    SHELL.
+    """
+    root = tmp_path / 'it\'s a "test" [x] ü 100% #1'
     (root / ".venv" / "bin").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", root)
     for name in ("requirements.lock", "pyproject.toml"):
@@ -26,9 +30,17 @@ def folder(tmp_path):
 
 
 def make(root, target, **environ):
-    done = subprocess.run(["make", "--no-print-directory", target], cwd=root, capture_output=True, text=True,
-                          env={"PATH": "/usr/local/bin:/usr/bin:/bin", "GIT_CEILING_DIRECTORIES": str(root.parent),
-                               **environ})  # fmt: skip
+    done = subprocess.run(
+        ["make", "--no-print-directory", target],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        env={
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "GIT_CEILING_DIRECTORIES": str(root.parent),
+            **environ,
+        },
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -44,7 +56,11 @@ def test_without_git_one_line_says_what_to_do(folder):
     assert make(folder, "repro")[0] == 0
     (folder / ".dvc" / "config.local").unlink()
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    assert make(folder, "flow") == (0, "python -m flows.reproduce\npython -m flows.reproduce by /bin/bash\n", "")
+    assert make(folder, "flow") == (
+        0,
+        "python -m flows.reproduce\npython -m flows.reproduce by /bin/bash\n",
+        "",
+    )
 
 
 def test_dvc_runs_commands_by_a_shell_that_knows_them(folder):
@@ -53,7 +69,9 @@ def test_dvc_runs_commands_by_a_shell_that_knows_them(folder):
 
 
 def test_an_environment_that_was_moved_or_copied_is_made_anew(folder):
-    """Its scripts and its editable install lead to where it was made, maybe to the code of another checkout."""
+    """Its scripts and its editable install lead to where it was made, maybe to the code of another
+    checkout.
+    """
     copy = folder.with_name("copy")
     shutil.copytree(folder, copy)
     (copy / "requirements.lock").touch()

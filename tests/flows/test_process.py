@@ -16,7 +16,9 @@ def sh(script, said, tmp_path, **options):
 
 
 def alive(path):
-    """Whether the process whose pid was written there runs (what nobody has waited for yet does not)."""
+    """Whether the process whose pid was written there runs (what nobody has waited for yet does
+    not).
+    """
     try:
         return psutil.Process(int(path.read_text())).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -28,9 +30,14 @@ def test_output_is_heard_line_by_line_while_it_runs(tmp_path):
 
     def say(line):
         heard.append(line)
-        (tmp_path / line).touch()  # the command waits for this: it would never end if nobody heard it
+        (
+            tmp_path / line
+        ).touch()  # the command waits for this: it would never end if nobody heard it
 
-    script = "echo one; while [ ! -e one ]; do sleep 0.01; done; echo two >&2; printf 'three\\rfour'; exit 3"
+    script = (
+        "echo one; while [ ! -e one ]; do sleep 0.01; done; echo two >&2; printf 'three\\rfour'; "
+        "exit 3"
+    )
     assert run(["sh", "-c", script], say, cwd=tmp_path, env=dict(os.environ), timeout=30) == 3
     assert heard == ["one", "two", "three", "four"]
 
@@ -43,7 +50,12 @@ def test_output_that_is_no_text_does_not_stop_it(tmp_path):
 
 def test_the_environment_is_the_one_given(tmp_path):
     said = []
-    run([sys.executable, "-c", "import os; print(sorted(os.environ))"], said.append, cwd=tmp_path, env={"A": "1"})
+    run(
+        [sys.executable, "-c", "import os; print(sorted(os.environ))"],
+        said.append,
+        cwd=tmp_path,
+        env={"A": "1"},
+    )
     assert "'A'" in said[0]
     assert "HOME" not in said[0]
 
@@ -59,7 +71,12 @@ def test_a_timeout_ends_the_children_too(tmp_path):
 def test_who_ignores_sigterm_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "GRACE", 0.3)
     with pytest.raises(TooLate):
-        sh("trap '' TERM; echo $$ > child; while true; do sleep 0.1; done", [], tmp_path, timeout=0.5)
+        sh(
+            "trap '' TERM; echo $$ > child; while true; do sleep 0.1; done",
+            [],
+            tmp_path,
+            timeout=0.5,
+        )
     assert not alive(tmp_path / "child")
 
 
@@ -69,7 +86,12 @@ def test_any_exception_here_ends_them(tmp_path, error):
         raise error
 
     with pytest.raises(error):
-        run(["sh", "-c", "echo $$ > child; echo go; sleep 60"], say, cwd=tmp_path, env=dict(os.environ))
+        run(
+            ["sh", "-c", "echo $$ > child; echo go; sleep 60"],
+            say,
+            cwd=tmp_path,
+            env=dict(os.environ),
+        )
     assert not alive(tmp_path / "child")
 
 
@@ -82,15 +104,22 @@ RUNS = """
 import os, sys
 from pathlib import Path
 from flows.process import run
-run(["sh", "-c", "trap '' TERM; echo $$ > child; while true; do sleep 0.1; done"], print, cwd=Path(), env=os.environ)
+script = "trap '' TERM; echo $$ > child; while true; do sleep 0.1; done"
+run(["sh", "-c", script], print, cwd=Path(), env=os.environ)
 """
 
 
 def test_a_command_ends_though_who_runs_it_was_killed(tmp_path, monkeypatch):
     """It says nothing, so no broken pipe tells it; and it ignores SIGTERM."""
-    program = f"from flows import process; process.GUARD = process.GUARD.replace('10.0', '0.3'){RUNS}"
-    runner = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.DEVNULL,
-                              env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+    program = (
+        f"from flows import process; process.GUARD = process.GUARD.replace('10.0', '0.3'){RUNS}"
+    )
+    runner = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
     child, end = tmp_path / "child", time.monotonic() + 60
     while not (child.exists() and child.read_text().strip()):
         assert time.monotonic() < end
@@ -102,6 +131,8 @@ def test_a_command_ends_though_who_runs_it_was_killed(tmp_path, monkeypatch):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -TERM $$", -15), ("kill -KILL $$", -9)])
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 7", 7), ("kill -TERM $$", -15), ("kill -KILL $$", -9)]
+)
 def test_the_code_is_that_of_the_command(tmp_path, script, code):
     assert sh(script, [], tmp_path) == code

@@ -17,18 +17,27 @@ from flows.publish import comparison, leaves, metrics, mlflow_run, overlays, tab
 def test_a_table_has_the_numbers_by_dotted_name():
     values = {"recipes": {"a": {"miou": 1 / 3}}, "name": "x", "gate": {"passed": 1}}
     assert leaves(values) == [("recipes.a.miou", 1 / 3), ("gate.passed", 1)]
-    assert table(values).splitlines()[2:] == ["| recipes.a.miou | 0.333333 |", "| gate.passed | 1 |"]
+    assert table(values).splitlines()[2:] == [
+        "| recipes.a.miou | 0.333333 |",
+        "| gate.passed | 1 |",
+    ]
 
 
 def test_only_reports_of_stages_of_this_run_are_shown(tmp_path, monkeypatch):
     shown = {}
-    monkeypatch.setattr(module, "create_markdown_artifact", lambda markdown, key, description: shown.update({key: 1}))
+    monkeypatch.setattr(
+        module,
+        "create_markdown_artifact",
+        lambda markdown, key, description: shown.update({key: 1}),
+    )
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "metrics.json").write_text("{}")
     (tmp_path / "reports" / "comparison.md").write_text("# Recipes\n")
     module.publish(tmp_path, [Stage("curate", outs=("data/supervision",))], "k")
     assert shown == {}
-    module.publish(tmp_path, [Stage("report", outs=("reports/metrics.json", "reports/pictures"))], "k")
+    module.publish(
+        tmp_path, [Stage("report", outs=("reports/metrics.json", "reports/pictures"))], "k"
+    )
     assert shown == {"metrics": 1}, "no pictures are there"
 
 
@@ -68,14 +77,27 @@ def test_mlflow_is_told_of_what_no_stage_could_say(tmp_path, monkeypatch):
 
 
 def test_what_is_not_there_is_not_shown(tmp_path):
-    assert [make(tmp_path) for make in (metrics, validation, comparison, overlays)] == ["", "", "", ""]
+    assert [make(tmp_path) for make in (metrics, validation, comparison, overlays)] == [
+        "",
+        "",
+        "",
+        "",
+    ]
 
 
 def test_a_verdict_names_what_failed(tmp_path):
     (tmp_path / "reports").mkdir()
     good = {"expectation": "expect_x", "column": "uid", "success": True, "observed": {}}
-    bad = {"expectation": "expect_unique", "column": "uid", "success": False, "observed": {"unexpected": 2}}
-    found = {"success": False, "tables": {"pairs": {"expectations": [good, bad]}, "segments": {"expectations": [good]}}}
+    bad = {
+        "expectation": "expect_unique",
+        "column": "uid",
+        "success": False,
+        "observed": {"unexpected": 2},
+    }
+    found = {
+        "success": False,
+        "tables": {"pairs": {"expectations": [good, bad]}, "segments": {"expectations": [good]}},
+    }
     (tmp_path / "reports" / "validation.json").write_text(json.dumps(found))
     text = validation(tmp_path)
     assert text.startswith("**FAILED**\n")
@@ -85,7 +107,9 @@ def test_a_verdict_names_what_failed(tmp_path):
 
 def test_the_comparison_has_no_links_to_files_that_a_server_has_not(tmp_path):
     (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "comparison.md").write_text("# Recipes\n\n![chart](comparison/a.png)\n\n| a |\n")
+    (tmp_path / "reports" / "comparison.md").write_text(
+        "# Recipes\n\n![chart](comparison/a.png)\n\n| a |\n"
+    )
     text = comparison(tmp_path)
     assert "![" not in text
     assert "# Recipes" in text
@@ -103,7 +127,10 @@ def test_the_link_is_of_the_parent_run_and_missing_where_nobody_answers(monkeypa
     def answer(request):
         if request.url.path.endswith("get-by-name"):
             return httpx.Response(200, json={"experiment": {"experiment_id": "7"}})
-        assert json.loads(request.content)["filter"] == "tags.reproduction = 'flow-k' and tags.role = 'reproduction'"
+        assert (
+            json.loads(request.content)["filter"]
+            == "tags.reproduction = 'flow-k' and tags.role = 'reproduction'"
+        )
         return httpx.Response(200, json={"runs": [{"info": {"run_id": "abc"}}]})
 
     client = httpx.Client
@@ -121,25 +148,46 @@ def test_the_link_is_of_the_parent_run_and_missing_where_nobody_answers(monkeypa
 
 def test_a_password_is_sent_and_not_shown(monkeypatch):
     def answer(request):
-        assert request.headers["authorization"] == "Basic " + base64.b64encode(b"me:secret").decode()
+        assert (
+            request.headers["authorization"] == "Basic " + base64.b64encode(b"me:secret").decode()
+        )
         if request.url.path.endswith("get-by-name"):
             return httpx.Response(200, json={"experiment": {"experiment_id": "7"}})
         return httpx.Response(200, json={"runs": [{"info": {"run_id": "abc"}}]})
 
     client, transport = httpx.Client, httpx.MockTransport(answer)
-    monkeypatch.setattr(module.httpx, "Client", lambda **options: client(transport=transport, **options))
+    monkeypatch.setattr(
+        module.httpx, "Client", lambda **options: client(transport=transport, **options)
+    )
     named = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "secret"}
-    for environ in ({"MLFLOW_TRACKING_URI": "https://me:secret@x"}, {"MLFLOW_TRACKING_URI": "https://x", **named}):
+    for environ in (
+        {"MLFLOW_TRACKING_URI": "https://me:secret@x"},
+        {"MLFLOW_TRACKING_URI": "https://x", **named},
+    ):
         assert mlflow_run("k", environ) == "https://x/#/experiments/7/runs/abc"
 
 
 EVIL = [
-    "![x](http://evil.example/a.png)", "[click](javascript:alert(1))", "<img src=//evil.example/a onerror=alert(1)>",
-    "<script>alert(1)</script>", "```", "` ![x](http://evil.example/a)", "a | ![b](http://evil.example/c) |",
-    "http://evil.example/x", "www.evil.example", "<http://evil.example>", "me@evil.example", "# big", "- [x](/y)",
-    "line\n# big\n![x](http://evil.example/a.png)", "\\![x](http://evil.example)", "[x]: http://evil.example",
-    "*a* _b_ ~~c~~", "[click] [x]", "````\n![x](http://evil.example/a.png)",
-]  # fmt: skip
+    "![x](http://evil.example/a.png)",
+    "[click](javascript:alert(1))",
+    "<img src=//evil.example/a onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "```",
+    "` ![x](http://evil.example/a)",
+    "a | ![b](http://evil.example/c) |",
+    "http://evil.example/x",
+    "www.evil.example",
+    "<http://evil.example>",
+    "me@evil.example",
+    "# big",
+    "- [x](/y)",
+    "line\n# big\n![x](http://evil.example/a.png)",
+    "\\![x](http://evil.example)",
+    "[x]: http://evil.example",
+    "*a* _b_ ~~c~~",
+    "[click] [x]",
+    "````\n![x](http://evil.example/a.png)",
+]
 
 
 TAGS = "h1 h2 p pre code table thead tbody tr th td ul li em strong s".split()  # noqa: SIM905
@@ -149,30 +197,52 @@ def rendered(text):
     """HTML as the page has it: raw HTML is let through, and addresses become links."""
     from markdown_it import MarkdownIt
 
-    assert not re.search(r"www\.evil|me@evil|http://evil", re.sub(r"(`+).*?\1", "", text, flags=re.DOTALL))
+    assert not re.search(
+        r"www\.evil|me@evil|http://evil", re.sub(r"(`+).*?\1", "", text, flags=re.DOTALL)
+    )
     return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text)
 
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_what_stages_say_is_shown_as_it_is_and_links_to_nothing(tmp_path, monkeypatch, evil):
-    """Log lines, observed values, names of columns, of tables, of metrics, and a comparison with notes in it."""
+    """Log lines, observed values, names of columns, of tables, of metrics, and a comparison with
+    notes in it.
+    """
     shown = {}
-    monkeypatch.setattr(module, "create_markdown_artifact", lambda markdown, key, description: shown.update(
-        {key: markdown, "description": description}))  # fmt: skip
+    monkeypatch.setattr(
+        module,
+        "create_markdown_artifact",
+        lambda markdown, key, description: shown.update(
+            {key: markdown, "description": description}
+        ),
+    )
     module.failure(evil, evil, ["before", evil, "after"])
     (tmp_path / "reports").mkdir()
-    bad = {"expectation": "expect_x", "column": evil, "success": False, "observed": {"values": [evil]}}
+    bad = {
+        "expectation": "expect_x",
+        "column": evil,
+        "success": False,
+        "observed": {"values": [evil]},
+    }
     found = {"success": False, "tables": {evil: {"expectations": [bad]}}}
     (tmp_path / "reports" / "validation.json").write_text(json.dumps(found))
     report = f"# Recipes\n\n| a | b |\n|---|---|\n| x {evil} | 1 |\n\n{evil}\n"
     (tmp_path / "reports" / "comparison.md").write_text(report)
-    texts = [shown["failure"], shown["description"], validation(tmp_path), table({evil: 1.5}), comparison(tmp_path)]
+    texts = [
+        shown["failure"],
+        shown["description"],
+        validation(tmp_path),
+        table({evil: 1.5}),
+        comparison(tmp_path),
+    ]
     pages = [rendered(text) for text in texts]
     for page in pages:
         tags = {tag.lower() for tag in re.findall(r"<[/!?]?([a-zA-Z0-9]*)", page)}
         assert tags <= set(TAGS), page
         assert "href" not in page
-    plain = " ".join(html.unescape(re.sub(r"</?code>", "", pages[3].split("<tbody>")[1].split("<td")[1])).split())
+    plain = " ".join(
+        html.unescape(re.sub(r"</?code>", "", pages[3].split("<tbody>")[1].split("<td")[1])).split()
+    )
     assert plain == f">{' '.join(evil.split())}</td>", "as it is"
     said = html.unescape(pages[0].split("<pre><code>")[1].split("</code>")[0])
     assert said == f"before\n{evil}\nafter\n"

@@ -66,14 +66,20 @@ def heard(caplog):
 
 
 def test_stages_run_in_order_once_and_a_failure_is_tried_again(repository, heard):
-    root = repository(CHAIN % ("test -e ../tried || { touch ../tried; exit 1; }; cp a.txt b.txt", 60))
+    root = repository(
+        CHAIN % ("test -e ../tried || { touch ../tried; exit 1; }; cp a.txt b.txt", 60)
+    )
     (root / "reports").mkdir()
-    (root.parent / "metrics.json").write_text('{"recipes": {"cocu-mil": {"miou": 36.25}}, "data": {"pairs": 4}}')
+    (root.parent / "metrics.json").write_text(
+        '{"recipes": {"cocu-mil": {"miou": 36.25}}, "data": {"pairs": 4}}'
+    )
     (root / "reports" / "index.html").write_text("")
     assert outcomes(reproduce(root=str(root))) == {"a": "ran", "b": "ran", "c": "ran"}
     assert ran(root) == ["a", "b", "b", "c"]
     assert "the voice of a" in heard.messages
-    assert len((root.parent / "flow").read_text().strip()) == 36, "stages know the run of the flow by its id"
+    assert len((root.parent / "flow").read_text().strip()) == 36, (
+        "stages know the run of the flow by its id"
+    )
     assert "| recipes.cocu-mil.miou | 36.25 |" in artifacts()["metrics"]
     assert str(root / "reports" / "index.html") in artifacts()["metrics"]
 
@@ -137,16 +143,20 @@ def test_sigterm_ends_the_stage_and_the_temporary_server(repository, tmp_path):
     environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_API")}
     flow = subprocess.Popen(
         [sys.executable, "-m", "flows.reproduce", "--root", str(root)],
-        cwd=Path(__file__).parents[2], env={**environ, "PREFECT_HOME": str(tmp_path / "prefect")},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=Path(__file__).parents[2],
+        env={**environ, "PREFECT_HOME": str(tmp_path / "prefect")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     until = time.monotonic() + 300
     while not (tmp_path / "child").exists():
         assert flow.poll() is None, "it ended before the stage started"
         assert time.monotonic() < until, "the stage did not start"
         time.sleep(0.1)
     family = psutil.Process(flow.pid).children(recursive=True)
-    assert any("uvicorn" in " ".join(p.cmdline()) for p in family), "no server was running, so it made one"
+    assert any("uvicorn" in " ".join(p.cmdline()) for p in family), (
+        "no server was running, so it made one"
+    )
     flow.terminate()
     assert flow.wait(60) == 128 + signal.SIGTERM
     _, alive = psutil.wait_procs(family, timeout=10)
@@ -166,25 +176,37 @@ def test_recipes_are_targets_and_each_delay_is_twice_the_last(monkeypatch, tmp_p
     monkeypatch.setattr(module, "read", lambda root, targets: asked.append(targets) or [])
     reproduce(["curate"], ["cocu-mil"], root=str(tmp_path))
     assert asked == [["curate", "evaluate@cocu-mil"]]
-    delays = module.with_options(module.Stage("index", retries=3, retry_delay_seconds=10)).retry_delay_seconds
+    delays = module.with_options(
+        module.Stage("index", retries=3, retry_delay_seconds=10)
+    ).retry_delay_seconds
     assert delays == [10, 20, 40]
 
 
 @pytest.mark.parametrize(
-    ("targets", "forced"),
-    [([], {"a", "b@x", "b@y"}), (["b"], {"b@x", "b@y"}), (["b@y"], {"b@y"})],
+    ("targets", "forced"), [([], {"a", "b@x", "b@y"}), (["b"], {"b@x", "b@y"}), (["b@y"], {"b@y"})]
 )
-def test_what_is_forced_are_the_targets_all_stages_where_none_is_named(monkeypatch, tmp_path, targets, forced):
+def test_what_is_forced_are_the_targets_all_stages_where_none_is_named(
+    monkeypatch, tmp_path, targets, forced
+):
     asked = []
-    monkeypatch.setattr(module, "read", lambda root, targets: [module.Stage(name) for name in ("a", "b@x", "b@y")])
-    monkeypatch.setattr(module, "run_all", lambda stages, root, key, forced: asked.append(forced) or [])
+    monkeypatch.setattr(
+        module, "read", lambda root, targets: [module.Stage(name) for name in ("a", "b@x", "b@y")]
+    )
+    monkeypatch.setattr(
+        module, "run_all", lambda stages, root, key, forced: asked.append(forced) or []
+    )
     reproduce(targets, force=True, root=str(tmp_path))
     reproduce(targets, root=str(tmp_path))
     assert asked == [forced, set()]
 
 
 def test_the_reason_is_what_the_stage_said_last():
-    lines = ["Running stage 'b':", "error: no pairs", "", "ERROR: failed to reproduce 'b': exited with 1"]
+    lines = [
+        "Running stage 'b':",
+        "error: no pairs",
+        "",
+        "ERROR: failed to reproduce 'b': exited with 1",
+    ]
     assert reason(lines) == "error: no pairs"
     assert reason([]) == "it said nothing"
 

@@ -15,7 +15,11 @@ NOW = datetime.now(UTC)  # ages are hours: the tests may run long after their co
 
 def run(label: str = "", pool: str | None = "cpu", age: float = 0) -> dict:
     since = (NOW - timedelta(seconds=age)).isoformat()
-    return {"work_pool_name": pool, "labels": {WORKER: label} if label else {}, "state": {"timestamp": since}}
+    return {
+        "work_pool_name": pool,
+        "labels": {WORKER: label} if label else {},
+        "state": {"timestamp": since},
+    }
 
 
 @pytest.mark.parametrize(
@@ -52,18 +56,26 @@ def test_lost_runs_are_set_to_crashed_and_those_with_a_process_stay(server, tmp_
         client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template={}))
 
         def made(state, worker="host worker-cpu c0ffee"):
-            found = client.create_flow_run(flow(lambda: None, name="f"), state=Scheduled(), work_pool_name=pool)
-            client._client.patch(f"/flow_runs/{found.id}", json={"infrastructure_pid": "1"})  # else nothing to cancel
+            found = client.create_flow_run(
+                flow(lambda: None, name="f"), state=Scheduled(), work_pool_name=pool
+            )
+            client._client.patch(
+                f"/flow_runs/{found.id}", json={"infrastructure_pid": "1"}
+            )  # else nothing to cancel
             client.set_flow_run_state(found.id, state, force=True)
             if worker:
                 client._client.patch(f"/flow_runs/{found.id}/labels", json={WORKER: worker})
             return str(found.id)
 
         api = runs.Api(str(PREFECT_API_URL.value()))
-        lost = [made(state) for state in (Running(), Cancelling(), Pending())] + [made(Pending(), worker="")]
+        lost = [made(state) for state in (Running(), Cancelling(), Pending())] + [
+            made(Pending(), worker="")
+        ]
         stay = [made(Running(), "other worker-cpu 123456"), made(Scheduled())]
         alive = made(Running())
-        process = daemons.launch("worker-cpu", ["sleep", "60"], folder=tmp_path, cwd=tmp_path, env={RUN: alive})
+        process = daemons.launch(
+            "worker-cpu", ["sleep", "60"], folder=tmp_path, cwd=tmp_path, env={RUN: alive}
+        )
         said = runs.heal(api, tmp_path, Workers("c0ffee", [], alone=True))
         states = {key: client.read_flow_run(key).state for key in (*lost, *stay, alive)}
     assert [states[key].type.value for key in lost] == ["CRASHED"] * 4
@@ -76,5 +88,8 @@ def test_lost_runs_are_set_to_crashed_and_those_with_a_process_stay(server, tmp_
 
 
 def test_a_password_of_the_server_is_sent():
-    assert runs.Api("http://x/api/", {"PREFECT_SERVER_API_AUTH_STRING": "me:se:cret"}).auth == ("me", "se:cret")
+    assert runs.Api("http://x/api/", {"PREFECT_SERVER_API_AUTH_STRING": "me:se:cret"}).auth == (
+        "me",
+        "se:cret",
+    )
     assert runs.Api("http://x/api", {}).auth is None

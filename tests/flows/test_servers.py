@@ -1,6 +1,8 @@
-"""The real servers and workers, started by the module that users start them by, in a checkout that is set to shapes.
+"""The real servers and workers, started by the module that users start them by, in a checkout that
+is set to shapes.
 
-The whole DAG runs on the pool `gpu` from the beginning; meanwhile other runs work in small repositories on `cpu`.
+The whole DAG runs on the pool `gpu` from the beginning; meanwhile other runs work in small
+repositories on `cpu`.
 """
 
 from __future__ import annotations
@@ -28,8 +30,19 @@ from flows import services as module
 from flows.workspace import LOCK
 from tests.flows.servers import RECIPE, ROOT, Services, checkout, gone, runs_of, sh, until
 
-STAGES = ["download", "caption", "index", "regions", "curate", "segment_text", "validate", f"pretrain@{RECIPE}",
-          f"evaluate@{RECIPE}", "report", "compare"]  # fmt: skip
+STAGES = [
+    "download",
+    "caption",
+    "index",
+    "regions",
+    "curate",
+    "segment_text",
+    "validate",
+    f"pretrain@{RECIPE}",
+    f"evaluate@{RECIPE}",
+    "report",
+    "compare",
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +59,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 @pytest.fixture(scope="module")
 def whole(services: Services) -> UUID:
-    """The run that `nightly` starts by a second schedule, in a few seconds, while the tests go on."""
+    """The run that `nightly` starts by a second schedule, in a few seconds, while the tests go
+    on."""
     from prefect.client.schemas.schedules import IntervalSchedule
 
     nightly = services.client.read_deployment_by_name("reproduce/nightly")
@@ -55,9 +69,13 @@ def whole(services: Services) -> UUID:
         soon = datetime.now(UTC) + timedelta(seconds=20)
         daily = IntervalSchedule(interval=timedelta(days=1), anchor_date=soon)
         services.client.create_deployment_schedules(nightly.id, [(daily, True)])
-        while datetime.now(UTC) < soon:  # a scheduler that comes later makes tomorrow's run: once more
+        while (
+            datetime.now(UTC) < soon
+        ):  # a scheduler that comes later makes tomorrow's run: once more
             for run in runs_of(services, nightly.id):
-                if run.auto_scheduled and abs(run.expected_start_time - soon) < timedelta(seconds=2):
+                if run.auto_scheduled and abs(run.expected_start_time - soon) < timedelta(
+                    seconds=2
+                ):
                     return run.id
             time.sleep(0.2)
     raise AssertionError("the scheduler makes no run")
@@ -97,7 +115,9 @@ def test_a_cron_deployment_is_scheduled(services):
         return [run for run in runs_of(services, nightly.id) if run.expected_start_time.hour == 2]
 
     runs = until(look, "the scheduler makes runs at two o'clock")
-    assert {run.state.type.value for run in runs if run.expected_start_time > datetime.now(UTC)} == {"SCHEDULED"}
+    assert {
+        run.state.type.value for run in runs if run.expected_start_time > datetime.now(UTC)
+    } == {"SCHEDULED"}
 
 
 FAILS = """
@@ -122,7 +142,9 @@ def test_a_stage_that_fails_is_tried_again_and_reported_with_its_log(services, t
         assert "stage 'b' failed with exit code 4: no pairs in shard 7" in text
         assert "\nshard 6 is there\nno pairs in shard 7\n" in text
     assert "no pairs in shard 7" in services.log(run.id), "stages' output is in the run's log"
-    outcomes = {row["stage"]: row["outcome"] for row in json.loads(services.artifacts(run.id)["stages"])}
+    outcomes = {
+        row["stage"]: row["outcome"] for row in json.loads(services.artifacts(run.id)["stages"])
+    }
     assert outcomes == {"a": "ran", "b": "failed"}
 
 
@@ -177,8 +199,14 @@ def test_two_runs_at_once_do_not_meet(services, toy):
     from prefect.client.schemas.actions import WorkPoolUpdate
 
     root = toy(SLOW)
-    names = {"$TOY": str(root.parent), "$HOUSE": str(ROOT), "$PROGRAM": "exec(open('tracks.py').read())"}
-    (root / "dvc.yaml").write_text(functools.reduce(lambda text, name: text.replace(*name), names.items(), SLOW))
+    names = {
+        "$TOY": str(root.parent),
+        "$HOUSE": str(ROOT),
+        "$PROGRAM": "exec(open('tracks.py').read())",
+    }
+    (root / "dvc.yaml").write_text(
+        functools.reduce(lambda text, name: text.replace(*name), names.items(), SLOW)
+    )
     (root / "tracks.py").write_text(TRACKS)
     (root / ".gitignore").write_text("/a.txt\n/c.txt\n")
     sh("git add -A && git -c user.name=t -c user.email=t@t commit -qm t", root)
@@ -198,7 +226,13 @@ def test_two_runs_at_once_do_not_meet(services, toy):
     assert "up to date" in sh("dvc status", root, **services.env)
     (name,) = sh("dvc exp list --name-only", root, **services.env).split()
     assert str(copied)[:8] in name
-    assert sh(f"git show $(git for-each-ref --format='%(refname)' refs/exps | grep {name}):b.txt", root) == "7\n7\n"
+    assert (
+        sh(
+            f"git show $(git for-each-ref --format='%(refname)' refs/exps | grep {name}):b.txt",
+            root,
+        )
+        == "7\n7\n"
+    )
     assert not list((root / ".dvc" / "tmp" / "exps").glob("flow-*"))
     for run in (runs[0], copied):
         link = services.artifacts(run)["mlflow"].split("](")[1].rstrip(")")
@@ -212,7 +246,9 @@ def test_a_scheduled_run_completes_the_dag(services, whole):
     run = services.ended(whole)
     assert run.state.type.value == "COMPLETED", "\n".join(services.log(run.id)[-40:])
     found = services.artifacts(run.id)
-    assert [(row["stage"], row["outcome"]) for row in json.loads(found["stages"])] == [(s, "ran") for s in STAGES]
+    assert [(row["stage"], row["outcome"]) for row in json.loads(found["stages"])] == [
+        (s, "ran") for s in STAGES
+    ]
     assert f"| recipes.{RECIPE}.shapes.miou |" in found["metrics"]
     assert found["validation"].startswith("**passed**")
     assert RECIPE in found["comparison"]
@@ -247,7 +283,9 @@ def test_a_run_ends_with_its_worker_and_its_reports_are_as_before(services, whol
 
 
 def test_another_start_heals_what_was_killed_and_two_starts_are_one(services, whole, toy):
-    """Servers whose children hold the ports, a worker that is gone, and runs that nobody has any more."""
+    """Servers whose children hold the ports, a worker that is gone, and runs that nobody has any
+    more.
+    """
     from prefect.client.schemas.actions import WorkPoolUpdate
 
     services.ended(whole)
@@ -260,8 +298,14 @@ def test_another_start_heals_what_was_killed_and_two_starts_are_one(services, wh
     for name, process in daemons.marked(services.folder):
         if name == "worker-cpu" or process.pid in (before["prefect"].pid, before["mlflow"].pid):
             process.kill()
-    until(lambda: daemons.running(services.folder).keys() == {"worker-gpu"} and gone(stage), "they are gone", 20)
-    assert not module.free("127.0.0.1", services.mlflow_port), "a child of MLflow's server holds its port"
+    until(
+        lambda: daemons.running(services.folder).keys() == {"worker-gpu"} and gone(stage),
+        "they are gone",
+        20,
+    )
+    assert not module.free("127.0.0.1", services.mlflow_port), (
+        "a child of MLflow's server holds its port"
+    )
     assert services("status").count("ended: make services starts it again") == 3
     starts = [threading.Thread(target=services, args=("start",)) for _ in range(2)]
     for one in starts:
@@ -271,10 +315,16 @@ def test_another_start_heals_what_was_killed_and_two_starts_are_one(services, wh
     after = daemons.running(services.folder)
     assert after.keys() == before.keys()
     assert [name for name in before if after[name].pid == before[name].pid] == ["worker-gpu"]
-    workers = [p for _, p in daemons.marked(services.folder) if "worker start" in " ".join(p.cmdline())]
-    assert {p.pid for p in workers} == {daemon.pid for name, daemon in after.items() if name.startswith("worker")}
+    workers = [
+        p for _, p in daemons.marked(services.folder) if "worker start" in " ".join(p.cmdline())
+    ]
+    assert {p.pid for p in workers} == {
+        daemon.pid for name, daemon in after.items() if name.startswith("worker")
+    }
     assert services.ended(run).state.type.value == "CRASHED"
-    assert services.ended(late).state.type.value == "FAILED", "it had waited for the place of the one that was lost"
+    assert services.ended(late).state.type.value == "FAILED", (
+        "it had waited for the place of the one that was lost"
+    )
 
 
 def test_stop_leaves_nothing_and_no_run_keeps_its_place(services, whole, toy):
@@ -289,8 +339,12 @@ def test_stop_leaves_nothing_and_no_run_keeps_its_place(services, whole, toy):
     assert said.endswith("processes ended\n")
     assert daemons.marked(services.folder) == []
     assert gone(stage)
-    assert all(module.free("127.0.0.1", port) for port in (services.prefect_port, services.mlflow_port))
-    with contextlib.closing(sqlite3.connect(services.folder / "prefect" / "prefect.db")) as database:
+    assert all(
+        module.free("127.0.0.1", port) for port in (services.prefect_port, services.mlflow_port)
+    )
+    with contextlib.closing(
+        sqlite3.connect(services.folder / "prefect" / "prefect.db")
+    ) as database:
         states = dict(database.execute("SELECT id, state_type FROM flow_run"))
     assert states[str(run)] == "CRASHED"
     assert states[str(late)] == "SCHEDULED", "no worker took another run meanwhile"

@@ -26,24 +26,42 @@ def test_a_port_in_use_is_one_line(monkeypatch, tmp_path, capsys):
 
 
 def test_servers_that_run_stay_where_they_are():
-    running = {"prefect": daemons.Daemon("prefect", 1, 0.0, "http://127.0.0.1:4201", ""),
-               "worker-cpu": daemons.Daemon("worker-cpu", 2, 0.0, "", "")}  # fmt: skip
+    running = {
+        "prefect": daemons.Daemon("prefect", 1, 0.0, "http://127.0.0.1:4201", ""),
+        "worker-cpu": daemons.Daemon("worker-cpu", 2, 0.0, "", ""),
+    }
     assert module.Places(mlflow_port=5001).beside(running) == module.Places("127.0.0.1", 4201, 5001)
     assert module.Places().beside({}) == module.Places()
     team = {"mlflow": daemons.Daemon("mlflow", 1, 0.0, "http://10.0.0.5:5001", "")}
-    assert module.Places().beside(team) == module.Places("10.0.0.5", 4200, 5001), "Prefect's has died: the same host"
+    assert module.Places().beside(team) == module.Places("10.0.0.5", 4200, 5001), (
+        "Prefect's has died: the same host"
+    )
 
 
 def test_files_of_runs_go_where_the_server_is_told(monkeypatch):
-    here, team = module.mlflow_command(module.Places(), {}), module.mlflow_command(module.Places("10.0.0.5"), {})
-    assert here[-4:] == ["--backend-store-uri", f"sqlite:///{ROOT}/mlflow.db", "--default-artifact-root",
-                         (ROOT / "mlruns").as_uri()]  # fmt: skip
+    here, team = (
+        module.mlflow_command(module.Places(), {}),
+        module.mlflow_command(module.Places("10.0.0.5"), {}),
+    )
+    assert here[-4:] == [
+        "--backend-store-uri",
+        f"sqlite:///{ROOT}/mlflow.db",
+        "--default-artifact-root",
+        (ROOT / "mlruns").as_uri(),
+    ]
     assert team[-2] == "--artifacts-destination", "others have no such folder"
-    elsewhere = {"MLFLOW_BACKEND_STORE_URI": "postgresql://db/x", "MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket"}
-    assert not {"--backend-store-uri", "--default-artifact-root"} & {*module.mlflow_command(module.Places(), elsewhere)}
+    elsewhere = {
+        "MLFLOW_BACKEND_STORE_URI": "postgresql://db/x",
+        "MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket",
+    }
+    assert not {"--backend-store-uri", "--default-artifact-root"} & {
+        *module.mlflow_command(module.Places(), elsewhere)
+    }
 
 
-@pytest.mark.parametrize(("count", "names"), [(0, ["worker-gpu"]), (2, ["worker-gpu-0", "worker-gpu-1"])])
+@pytest.mark.parametrize(
+    ("count", "names"), [(0, ["worker-gpu"]), (2, ["worker-gpu-0", "worker-gpu-1"])]
+)
 def test_each_gpu_has_a_worker_that_sees_no_other(monkeypatch, count, names):
     monkeypatch.setattr(module, "gpus", lambda: count)
     found = module.workers("gpu")
@@ -54,14 +72,25 @@ def test_each_gpu_has_a_worker_that_sees_no_other(monkeypatch, count, names):
 
 
 def test_a_users_own_settings_lead_nowhere_else_and_those_of_servers_stay():
-    theirs = {"PREFECT_PROFILE": "cloud", "PREFECT_API_URL": "https://api.prefect.cloud/x", "PREFECT_API_KEY": "secret",
-              "MLFLOW_TRACKING_URI": "databricks", "MLFLOW_REGISTRY_URI": "databricks", "MLFLOW_RUN_ID": "abc",
-              "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://db/x", "NO_PROXY": "corp.example",
-              "HTTP_PROXY": "http://proxy:3128", "PREFECT_HOME": "/home/me/.prefect"}  # fmt: skip
+    theirs = {
+        "PREFECT_PROFILE": "cloud",
+        "PREFECT_API_URL": "https://api.prefect.cloud/x",
+        "PREFECT_API_KEY": "secret",
+        "MLFLOW_TRACKING_URI": "databricks",
+        "MLFLOW_REGISTRY_URI": "databricks",
+        "MLFLOW_RUN_ID": "abc",
+        "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://db/x",
+        "NO_PROXY": "corp.example",
+        "HTTP_PROXY": "http://proxy:3128",
+        "PREFECT_HOME": "/home/me/.prefect",
+    }
     found = module.environment(module.Places("10.0.0.5", 4201), theirs)
     assert found["PREFECT_API_URL"] == "http://10.0.0.5:4201/api"
     assert found["MLFLOW_TRACKING_URI"] == "http://10.0.0.5:5000"
-    assert not {"PREFECT_PROFILE", "PREFECT_API_KEY", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID"} & found.keys()
+    assert (
+        not {"PREFECT_PROFILE", "PREFECT_API_KEY", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID"}
+        & found.keys()
+    )
     assert found["PREFECT_API_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://db/x"
     assert found["PREFECT_HOME"] == str(ROOT / ".services" / "prefect")
     for name in ("no_proxy", "NO_PROXY"):
@@ -70,27 +99,37 @@ def test_a_users_own_settings_lead_nowhere_else_and_those_of_servers_stay():
 
 def test_no_proxy_stands_between_a_flow_and_this_machine():
     """As httpx, requests and urllib read it, in a process that only imports flows."""
-    program = ("import flows, os, urllib.request as u, httpx\n"
-               "assert u.proxy_bypass('127.0.0.1:4200') and u.proxy_bypass('localhost')\n"
-               "assert not u.proxy_bypass('x.org')\n"
-               "client = httpx.Client()\n"
-               "assert client._transport_for_url(httpx.URL('http://127.0.0.1:4200')) is client._transport\n"
-               "assert client._transport_for_url(httpx.URL('http://x.org')) is not client._transport\n")  # fmt: skip
+    program = (
+        "import flows, os, urllib.request as u, httpx\nassert u.proxy_bypass('127.0.0.1:4200') "
+        "and u.proxy_bypass('localhost')\nassert not u.proxy_bypass('x.org')\nclient = "
+        "httpx.Client()\nassert client._transport_for_url(httpx.URL('http://127.0.0.1:4200')) is "
+        "client._transport\nassert client._transport_for_url(httpx.URL('http://x.org')) is not "
+        "client._transport\n"
+    )
     environ = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
     environ |= {"http_proxy": "http://127.0.0.1:1", "HTTPS_PROXY": "http://127.0.0.1:1"}
-    done = subprocess.run([sys.executable, "-c", program], env=environ, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert without_proxy({"no_proxy": "*"})["NO_PROXY"] == "*"
 
 
 def test_the_port_of_a_service_of_another_checkout_is_told_by_its_place(tmp_path):
     (tmp_path / "other").mkdir()
-    program = ("import socket\ns = socket.create_server(('127.0.0.1', 0))\n"
-               "print(s.getsockname()[1], flush=True)\ninput()")  # fmt: skip
+    program = (
+        "import socket\ns = socket.create_server(('127.0.0.1', 0))\n"
+        "print(s.getsockname()[1], flush=True)\ninput()"
+    )
     folder = tmp_path / "other" / ".services"
     environ = {**os.environ, daemons.MARK: f"{daemons.place(folder)}:mlflow:{folder}"}
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                          env=environ) as other:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environ,
+    ) as other:
         port = int(other.stdout.readline())
         assert ports.holder(port).endswith(f"a service that was started in {tmp_path / 'other'})")
         assert ports.listening(folder) == {port}
@@ -109,8 +148,10 @@ def test_a_name_of_a_folder_that_databases_cannot_have_is_one_line(monkeypatch, 
 
 def test_options_that_have_no_effect_are_said(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(module, "FOLDER", tmp_path)
-    runs = {"prefect": daemons.Daemon("prefect", 1, 0.0, "http://127.0.0.1:4201", ""),
-            "mlflow": daemons.Daemon("mlflow", 1, 0.0, "http://127.0.0.1:5000", "")}  # fmt: skip
+    runs = {
+        "prefect": daemons.Daemon("prefect", 1, 0.0, "http://127.0.0.1:4201", ""),
+        "mlflow": daemons.Daemon("mlflow", 1, 0.0, "http://127.0.0.1:5000", ""),
+    }
     monkeypatch.setattr(module, "working", lambda: runs)
     monkeypatch.setattr(module.daemons, "running", lambda folder: runs)
     assert module.main(["start", "--pools", "--prefect-port", "4300", "--mlflow-port", "5000"]) == 0

@@ -1,7 +1,7 @@
 """What breaks Prefect without a word: versions that its own requirements allow.
 
-FastAPI 0.156 and later stop every server; SQLAlchemy 2.1 stops the scheduler alone, so deployments with a schedule are
-accepted, run by hand, and never start by themselves.
+FastAPI 0.156 and later stop every server; SQLAlchemy 2.1 stops the scheduler alone, so deployments
+with a schedule are accepted, run by hand, and never start by themselves.
 """
 
 import asyncio
@@ -30,13 +30,17 @@ def test_what_is_installed_is_what_is_pinned(pins, name):
     assert pins[name].contains(version(name))
 
 
-@pytest.mark.parametrize(("name", "broken"), [("fastapi", "0.156.8"), ("fastapi", "0.165.0"), ("sqlalchemy", "2.1.0")])
+@pytest.mark.parametrize(
+    ("name", "broken"), [("fastapi", "0.156.8"), ("fastapi", "0.165.0"), ("sqlalchemy", "2.1.0")]
+)
 def test_versions_known_to_break_prefect_are_excluded(pins, name, broken):
     assert not pins[name].contains(broken)
 
 
 def test_a_cron_deployment_is_scheduled(server):
-    """The scheduler's own code on the server's own database: a run is there, in the future, at the hour."""
+    """The scheduler's own code on the server's own database: a run is there, in the future, at the
+    hour.
+    """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
@@ -45,11 +49,17 @@ def test_a_cron_deployment_is_scheduled(server):
 
     from flows.reproduce import reproduce
 
-    nightly = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 3 * * *", timezone="UTC"), active=True)
+    nightly = DeploymentScheduleCreate(
+        schedule=CronSchedule(cron="0 3 * * *", timezone="UTC"), active=True
+    )
     with get_client(sync_client=True) as client:
-        made = client.create_deployment(client.create_flow(reproduce), "nightly", schedules=[nightly])
+        made = client.create_deployment(
+            client.create_flow(reproduce), "nightly", schedules=[nightly]
+        )
         where = DeploymentFilter(id=DeploymentFilterId(any_=[made]))
-        assert client.read_flow_runs(deployment_filter=where) == [], "the test server runs no scheduler"
+        assert client.read_flow_runs(deployment_filter=where) == [], (
+            "the test server runs no scheduler"
+        )
         asyncio.run(schedule_deployments())
         runs = client.read_flow_runs(deployment_filter=where)
     assert runs
@@ -60,7 +70,11 @@ def test_a_cron_deployment_is_scheduled(server):
 
 
 def test_importing_flows_turns_telemetry_off():
-    environ = {k: v for k, v in os.environ.items() if k not in ("DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED")}
+    environ = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED")
+    }
     program = (
         "import flows, os, sys; assert 'prefect' not in sys.modules\n"
         "assert os.environ['DO_NOT_TRACK'] == '1'\n"

@@ -35,7 +35,9 @@ with held(Path(sys.argv[1]), "nightly", print):
 
 
 def sh(command, cwd):
-    return subprocess.run(command, shell=True, cwd=cwd, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, shell=True, cwd=cwd, capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.fixture
@@ -49,7 +51,9 @@ def root(repository):
 
 def test_who_waits_is_told_who_works_and_the_dead_hold_nothing(tmp_path):
     path, said = tmp_path / "a" / "b" / "w.lock", []
-    holder = subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(path)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout.readline() == "mine\n"
     threading.Timer(0.5, holder.kill).start()  # no chance to clean up
     with held(path, "by hand", said.append, patience=0.1):
@@ -62,8 +66,15 @@ def test_who_waits_is_told_who_works_and_the_dead_hold_nothing(tmp_path):
 def test_without_overrides_the_run_has_the_repository_to_itself(root):
     with workspace(root, Job("k", "night"), print) as folder:
         assert folder == root
-        other = f"from filelock import FileLock; FileLock({str(root / LOCK)!r}, timeout=0).acquire()"
-        assert b"Timeout" in subprocess.run([sys.executable, "-c", other], capture_output=True, check=False).stderr
+        other = (
+            f"from filelock import FileLock; FileLock({str(root / LOCK)!r}, timeout=0).acquire()"
+        )
+        assert (
+            b"Timeout"
+            in subprocess.run(
+                [sys.executable, "-c", other], capture_output=True, check=False
+            ).stderr
+        )
     FileLock(root / LOCK, timeout=0).acquire()
 
 
@@ -72,7 +83,9 @@ def test_a_copy_has_uncommitted_changes_overrides_and_data_and_becomes_an_experi
     (root / "note.txt").write_text("tracked, not committed\n")
     sh("git add note.txt && echo more >> note.txt", root)
     before, said = sh("git status --short", root), []
-    with workspace(root, Job("0123456789", "happy fox!", ["m.k=3", "+new=[a,b]"]), said.append) as copy:
+    with workspace(
+        root, Job("0123456789", "happy fox!", ["m.k=3", "+new=[a,b]"]), said.append
+    ) as copy:
         assert copy == root / COPIES / "flow-0123456789"
         assert (copy / "note.txt").read_text() == "tracked, not committed\nmore\n"
         assert (copy / "a.txt").read_text() == "1\n", "checked out from the cache of the repository"
@@ -89,9 +102,13 @@ def test_a_copy_has_uncommitted_changes_overrides_and_data_and_becomes_an_experi
     assert sh(f"git show {ref}:report.md", root) == "new, and not in any cache\n"
     made = hashlib.md5(b"9\n").hexdigest()
     assert made in sh(f"git show {ref}:dvc.lock", root)
-    assert (root / ".dvc" / "cache" / "files" / "md5" / made[:2] / made[2:]).exists(), "its data is in our cache"
+    assert (root / ".dvc" / "cache" / "files" / "md5" / made[:2] / made[2:]).exists(), (
+        "its data is in our cache"
+    )
     assert (root / "a.txt").read_text() == "1\n"
-    assert sh(f"{sys.executable} -m dvc exp list --name-only", root).split() == ["happy-fox-01234567"]
+    assert sh(f"{sys.executable} -m dvc exp list --name-only", root).split() == [
+        "happy-fox-01234567"
+    ]
 
 
 SETTINGS = """
@@ -130,13 +147,25 @@ SETTINGS = """
 def test_what_git_is_told_elsewhere_does_not_matter(root, tmp_path, monkeypatch):
     hooks = tmp_path / "hooks"
     hooks.mkdir()
-    for name in ("post-checkout", "pre-commit", "prepare-commit-msg", "post-commit", "reference-transaction"):
+    for name in (
+        "post-checkout",
+        "pre-commit",
+        "prepare-commit-msg",
+        "post-commit",
+        "reference-transaction",
+    ):
         (hooks / name).write_text("#!/bin/sh\necho no; exit 1\n")
         (hooks / name).chmod(0o755)
     (tmp_path / "gitconfig").write_text(SETTINGS % hooks)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-    for name, value in (("GIT_DIR", "/nowhere"), ("GIT_INDEX_FILE", "/nowhere/index"), ("GIT_EXTERNAL_DIFF", "false"),
-                        ("PAGER", "false"), ("LC_ALL", "C"), ("SHELL", "/bin/false")):  # fmt: skip
+    for name, value in (
+        ("GIT_DIR", "/nowhere"),
+        ("GIT_INDEX_FILE", "/nowhere/index"),
+        ("GIT_EXTERNAL_DIFF", "false"),
+        ("PAGER", "false"),
+        ("LC_ALL", "C"),
+        ("SHELL", "/bin/false"),
+    ):
         monkeypatch.setenv(name, value)
     (root / "params.yaml").write_text("n: 2\nm: {k: 2}\n")
     (root / "zażółć gęślą.txt").write_text("trailing  \n")
@@ -148,15 +177,38 @@ def test_what_git_is_told_elsewhere_does_not_matter(root, tmp_path, monkeypatch)
 
 
 TEXTS = [
-    "/data/[a]/x", "/data/a,b", "/data/x=y", "/a b/c", "/a#b", "/é/ü/日本", "/a!b", "/a(b)/c", "/a{b}/c", "it's/x",
-    '/a"b/c', "~/x", "s3://b/x?y=1&z", "C:\\x\\y'", "/a;b", "/a$(touch x)", "[a]/b", "/a`b\\", "hf:x/y,z", "/a\\'b",
-    "猫", "a: b", "x=y", "50 % #1",
-]  # fmt: skip
+    "/data/[a]/x",
+    "/data/a,b",
+    "/data/x=y",
+    "/a b/c",
+    "/a#b",
+    "/é/ü/日本",
+    "/a!b",
+    "/a(b)/c",
+    "/a{b}/c",
+    "it's/x",
+    '/a"b/c',
+    "~/x",
+    "s3://b/x?y=1&z",
+    "C:\\x\\y'",
+    "/a;b",
+    "/a$(touch x)",
+    "[a]/b",
+    "/a`b\\",
+    "hf:x/y,z",
+    "/a\\'b",
+    "猫",
+    "a: b",
+    "x=y",
+    "50 % #1",
+]
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_value_is_the_text_that_was_typed(text):
-    """With what Hydra's grammar takes for lists, several values, mappings, functions or comments, or cannot read."""
+    """With what Hydra's grammar takes for lists, several values, mappings, functions or comments,
+    or cannot read.
+    """
     from dvc.utils.hydra import to_hydra_overrides
 
     (found,) = to_hydra_overrides([literal(f"params.yaml:a.b={text}").partition(":")[2]])
@@ -164,8 +216,24 @@ def test_a_value_is_the_text_that_was_typed(text):
     assert found.value() == text
 
 
-@pytest.mark.parametrize("override", ["a=1", "a=[x,y]", "+a={b:[1,2]}", "a='x,y'", "~a", "a=1,2", "a=choice(x,y)",
-                                      "a=[x", "a={b", "a='x", "a=null", "a=", "a=x/y"])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "a=1",
+        "a=[x,y]",
+        "+a={b:[1,2]}",
+        "a='x,y'",
+        "~a",
+        "a=1,2",
+        "a=choice(x,y)",
+        "a=[x",
+        "a={b",
+        "a='x",
+        "a=null",
+        "a=",
+        "a=x/y",
+    ],
+)
 def test_what_the_grammar_reads_and_mistakes_in_it_stay(override):
     assert literal(override) == override
 
@@ -184,14 +252,22 @@ def test_a_project_in_a_folder_of_a_larger_repository(repository, tmp_path):
     shutil.rmtree(root / ".git")
     (root / "params.yaml").write_text("n: 1\nm: {k: 2}\n")
     (root / ".gitignore").write_text("/a.txt\n")
-    with pytest.raises(WorkspaceError, match="git rev-parse"), workspace(root, Job("k", "x", ["n=2"]), print):
+    with (
+        pytest.raises(WorkspaceError, match="git rev-parse"),
+        workspace(root, Job("k", "x", ["n=2"]), print),
+    ):
         pass
     sh("git add other.txt && git -c user.name=t -c user.email=t@t commit -qm t", top)
-    untracked = pytest.raises(WorkspaceError, match=r"sub is no part of the repository .*: commit it")
+    untracked = pytest.raises(
+        WorkspaceError, match=r"sub is no part of the repository .*: commit it"
+    )
     with untracked, workspace(root, Job("k", "x", ["n=2"]), print):
         pass
     dvc = f"{sys.executable} -m dvc"
-    sh(f"{dvc} remote add -d store ../store && {dvc} config --local remote.store.url ../store2", root)
+    sh(
+        f"{dvc} remote add -d store ../store && {dvc} config --local remote.store.url ../store2",
+        root,
+    )
     sh(f"{dvc} repro -q && git add -A . && git -c user.name=t -c user.email=t@t commit -qm t", root)
     (root / "params.yaml").write_text("n: 3\nm: {k: 2}\n")
     (top / "other.txt").write_text("2\n")
@@ -201,8 +277,10 @@ def test_a_project_in_a_folder_of_a_larger_repository(repository, tmp_path):
         assert (copy.parent / "other.txt").read_text() == "2\n"
         local = configparser.ConfigParser()
         local.read(copy / ".dvc" / "config.local")
-        for section, key, place in (("cache", "dir", root / ".dvc" / "cache"),
-                                    ("'remote \"store\"'", "url", top / "store2")):  # fmt: skip
+        for section, key, place in (
+            ("cache", "dir", root / ".dvc" / "cache"),
+            ("'remote \"store\"'", "url", top / "store2"),
+        ):
             assert not local[section][key].startswith("/"), "it may move"
             assert (copy / ".dvc" / local[section][key]).resolve() == place.resolve()
         sh(f"{dvc} repro -q", copy)
@@ -222,7 +300,9 @@ def test_a_folder_without_git_is_one_line_that_says_what_to_do(repository):
     with no_copy as caught, workspace(root, Job("k", "x", ["n=2"]), print):
         pass
     assert "\n" not in str(caught.value)
-    with pytest.raises(PlanError, match=r"is not a git repository; `git init`, or .* core.no_scm true`$"):
+    with pytest.raises(
+        PlanError, match=r"is not a git repository; `git init`, or .* core.no_scm true`$"
+    ):
         read(root)
     sh(f"{sys.executable} -m dvc config --local core.no_scm true", root)
     assert [stage.name for stage in read(root)] == ["a"]
@@ -252,10 +332,17 @@ def test_a_run_that_failed_finds_its_copy_again(root):
 
 @pytest.mark.parametrize(
     ("override", "why"),
-    [("nope=1", r"overrides nope=1: .*nope"), ("n=1,2", "several values are several runs"), ("n", "overrides n: ")],
+    [
+        ("nope=1", r"overrides nope=1: .*nope"),
+        ("n=1,2", "several values are several runs"),
+        ("n", "overrides n: "),
+    ],
 )
 def test_a_wrong_override_is_one_line_and_leaves_no_copy(root, override, why):
-    with pytest.raises(WorkspaceError, match=why) as caught, workspace(root, Job("k", "x", [override]), print):
+    with (
+        pytest.raises(WorkspaceError, match=why) as caught,
+        workspace(root, Job("k", "x", [override]), print),
+    ):
         pass
     assert "\n" not in str(caught.value)
     assert not (root / COPIES / "flow-k").exists()
@@ -275,7 +362,10 @@ def test_old_copies_are_deleted_unless_somebody_works_there(tmp_path):
         if name != "flow-new":
             os.utime(mark, (time.time() - 4 * 86400,) * 2)
     with held(tmp_path / COPIES / "flow-busy.lock", "x", print):
-        busy = f"from pathlib import Path; from flows.workspace import sweep; sweep(Path({str(tmp_path)!r}))"
+        busy = (
+            "from pathlib import Path; from flows.workspace import sweep; "
+            f"sweep(Path({str(tmp_path)!r}))"
+        )
         subprocess.run([sys.executable, "-c", busy], check=True)
     assert {p.name for p in (tmp_path / COPIES).glob("*/")} == {"flow-new", "flow-busy", "other"}
     sweep(tmp_path)
@@ -325,24 +415,39 @@ def test_an_experiment_of_some_stages_does_not_show_the_numbers_of_the_others(re
         sh(f"{dvc} repro -q score@x", copy)
     rows = json.loads(sh(f"{dvc} exp show --json", root))[1]
     (experiment,) = rows["experiments"]
-    found = {name: one["data"] for name, one in experiment["revs"][0]["data"]["metrics"].items() if one.get("data")}
+    found = {
+        name: one["data"]
+        for name, one in experiment["revs"][0]["data"]["metrics"].items()
+        if one.get("data")
+    }
     assert found == {"x.yaml": {"miou": 7}}, "y and the report are of n: 1"
     assert rows["data"]["metrics"]["y.yaml"]["data"] == {"miou": 4}
-    assert said[1] == "left out of the experiment, since this run did not make them: all.txt, metrics.yaml, y.yaml"
+    assert (
+        said[1]
+        == "left out of the experiment, since this run did not make them: all.txt, metrics.yaml, "
+        "y.yaml"
+    )
     with workspace(root, Job("1123456789", "other", ["m=2"]), said.append) as copy:
         pass
     assert (root / "metrics.yaml").exists()
     assert not [line for line in said[3:] if line.startswith("left out")], "nothing depends on m"
+
+
 def test_overrides_are_checked_before_dvc_makes_anything_of_them(root):
     """`check-params` of the copy's own library, as a process: a flow imports none."""
     (root / "captionseg").mkdir()
     (root / "captionseg" / "params.py").touch()
     (root / "captionseg" / "__main__.py").write_text(
-        "import sys\nfrom pathlib import Path\nassert sys.argv[1:] == ['check-params', '--no-files']\n"
-        "if 'n: 7' in Path('params.yaml').read_text():\n    sys.exit('error: n: 7 is too much\\nm: as well')\n")
+        "import sys\nfrom pathlib import Path\nassert sys.argv[1:] == ['check-params', "
+        "'--no-files']\nif 'n: 7' in Path('params.yaml').read_text():\n    sys.exit('error: n: 7 "
+        "is too much\\nm: as well')\n"
+    )
     sh("git add -A && git -c user.name=t -c user.email=t@t commit -qm u", root)
     wanted = r"overrides n=7: n: 7 is too much; m: as well$"
-    with pytest.raises(WorkspaceError, match=wanted), workspace(root, Job("k", "night", ["n=7"]), print):
+    with (
+        pytest.raises(WorkspaceError, match=wanted),
+        workspace(root, Job("k", "night", ["n=7"]), print),
+    ):
         pass
     assert not list((root / COPIES).glob("*/"))
     with workspace(root, Job("k", "night", ["n=6"]), print) as copy:

@@ -1,9 +1,11 @@
-"""Imported by every Python that finds it on its path: outgoing connections are refused and written down.
+"""Imported by every Python that finds it on its path: outgoing connections are refused and written
+down.
 
-Loopback and sockets of the file system pass, and so does looking up the names of this machine. Each process leaves
-`process PID COMMAND` in the file OFFLINE_RECORD, `refused PID EVENT TARGET FRAMES` for what it tried, and `unwatched
-PID COMMAND` for a Python that it started without this file on its path, as DVC does when it reports. It sees what
-Python's own sockets do; libraries of C that call the kernel themselves are left to an empty network namespace.
+Loopback and sockets of the file system pass, and so does looking up the names of this machine. Each
+process leaves `process PID COMMAND` in the file OFFLINE_RECORD, `refused PID EVENT TARGET FRAMES`
+for what it tried, and `unwatched PID COMMAND` for a Python that it started without this file on its
+path, as DVC does when it reports. It sees what Python's own sockets do; libraries of C that call
+the kernel themselves are left to an empty network namespace.
 """
 
 import ipaddress
@@ -14,13 +16,21 @@ import traceback
 
 RECORD = os.environ["OFFLINE_RECORD"]
 # Where the target stands among the arguments of an audit event.
-EVENTS = {"socket.connect": 1, "socket.sendto": 1, "socket.sendmsg": 1,
-          "socket.getaddrinfo": 0, "socket.gethostbyname": 0, "socket.gethostbyaddr": 0}  # fmt: skip
+EVENTS = {
+    "socket.connect": 1,
+    "socket.sendto": 1,
+    "socket.sendmsg": 1,
+    "socket.getaddrinfo": 0,
+    "socket.gethostbyname": 0,
+    "socket.gethostbyaddr": 0,
+}
 OURS = {"", "localhost", "localhost.localdomain", socket.gethostname()}
 
 
 def write(*words):
-    with open(RECORD, "a", encoding="utf-8") as stream:  # a line at once: processes may share the file
+    with open(
+        RECORD, "a", encoding="utf-8"
+    ) as stream:  # a line at once: processes may share the file
         stream.write(" ".join(map(str, words)) + "\n")
 
 
@@ -42,7 +52,10 @@ def watched(words, cwd, env):
         return True
     env = os.environ if env is None else env
     folders = os.fsdecode(env.get("PYTHONPATH", "")).split(os.pathsep)
-    found = any(os.path.exists(os.path.join(os.fsdecode(cwd or "."), f, "sitecustomize.py")) for f in folders)
+    found = any(
+        os.path.exists(os.path.join(os.fsdecode(cwd or "."), f, "sitecustomize.py"))
+        for f in folders
+    )
     return found and "OFFLINE_RECORD" in env
 
 

@@ -1,4 +1,5 @@
-"""A checkout of its own on drawn shapes, what runs in it, and the bytes that a reproduction leaves."""
+"""A checkout of its own on drawn shapes, what runs in it, and the bytes that a reproduction
+leaves."""
 
 from __future__ import annotations
 
@@ -22,7 +23,12 @@ MADE = ("data", "models", "reports")
 VARIES = ("reports/timings/", "reports/validation/")
 """What differs from run to run: seconds, and the pages of Great Expectations."""
 RECIPE = "cocu-mil"
-ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "CAPTIONSEG_TRACKING": "off", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = {
+    "DVC_NO_ANALYTICS": "1",
+    "CAPTIONSEG_TRACKING": "off",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 def make(folder: Path, *, settings: dict[str, dict[str, Any]] | None = None) -> Path:
@@ -32,7 +38,9 @@ def make(folder: Path, *, settings: dict[str, dict[str, Any]] | None = None) -> 
         folder: is made.
         settings: sections of params.yaml -> values that replace those for small runs.
     """
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     for name in filter(None, names.split("\0")):
         made = name.startswith("reports/") and Path(name).name != "README.md"
         if not made and not name.startswith(("dvc.lock", "tests/")) and (ROOT / name).is_file():
@@ -43,7 +51,10 @@ def make(folder: Path, *, settings: dict[str, dict[str, Any]] | None = None) -> 
     params["runtime"] |= {"workers": 2, "checkpoint_steps": 2}
     params["download"] |= {"source": "shapes", "shard_size": 20}
     params["index"] |= {"neighbours": 32, "dense_width": 64, "dense_sample": 40}
-    params["curate"] |= {"vocabulary": {"minimum": 3}, "rules": ["nouns", "cocu", "cocu_calibrated"]}
+    params["curate"] |= {
+        "vocabulary": {"minimum": 3},
+        "rules": ["nouns", "cocu", "cocu_calibrated"],
+    }
     params["curate"]["cocu"]["neighbours"] = params["curate"]["cocu_calibrated"]["neighbours"] = 32
     params["pretrain"] |= {"seeds": [0], "epochs": 2, "batch": 32}
     params["recipes"], params["about"] = {RECIPE: params["recipes"][RECIPE]}, {}
@@ -61,14 +72,27 @@ def make(folder: Path, *, settings: dict[str, dict[str, Any]] | None = None) -> 
 def environment() -> dict[str, str]:
     """Of DVC and what it runs: the interpreter of this process, nothing recorded, one thread."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "RANK", "MLFLOW_"))}
-    return kept | ENVIRONMENT | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return (
+        kept
+        | ENVIRONMENT
+        | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    )
 
 
 def start(root: Path, *words: str) -> subprocess.Popen[bytes]:
-    """`dvc WORDS`, what it and its stages say in ROOT/.work.log, a file: a pipe would end orphans for us."""
+    """`dvc WORDS`, what it and its stages say in ROOT/.work.log, a file: a pipe would end orphans
+    for us.
+    """
     with (root / ".work.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "dvc", *words], cwd=root, env=environment(),
-                                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        return subprocess.Popen(
+            [sys.executable, "-m", "dvc", *words],
+            cwd=root,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
 
 def reproduce(root: Path, *words: str) -> float:
@@ -121,7 +145,11 @@ def kind(process: psutil.Process) -> str:
     """What a process is, in a word: dvc, stage, worker, writer, shell, other."""
     with contextlib.suppress(psutil.NoSuchProcess):
         words = process.cmdline()
-        for word, name in (("multiprocessing.", "worker"), ("stages.run", "stage"), ("tracking.writer", "writer")):
+        for word, name in (
+            ("multiprocessing.", "worker"),
+            ("stages.run", "stage"),
+            ("tracking.writer", "writer"),
+        ):
             if any(word in w for w in words):
                 return "shell" if name == "stage" and "-c" in words[:4] else name
         if "dvc" in words:
@@ -136,23 +164,33 @@ def kill(process: psutil.Process, number: int = signal.SIGKILL) -> None:
 
 
 def digests(root: Path) -> dict[str, str]:
-    """sha256 of every file that stages have written, but for what varies; kept files of git left out."""
+    """sha256 of every file that stages have written, but for what varies; kept files of git left
+    out.
+    """
     found = {}
     for top in MADE:
         for path in sorted((root / top).rglob("*")):
             name = path.relative_to(root).as_posix()
-            if path.is_file() and not name.startswith(VARIES) and path.name not in ("README.md", ".gitignore"):
+            if (
+                path.is_file()
+                and not name.startswith(VARIES)
+                and path.name not in ("README.md", ".gitignore")
+            ):
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 
 def differences(first: dict[str, str], second: dict[str, str]) -> list[str]:
     """Names of files that only one has, or that differ."""
-    return sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
+    return sorted(
+        name for name in first.keys() | second.keys() if first.get(name) != second.get(name)
+    )
 
 
 def forget(root: Path, stage: str) -> None:
-    """As if this stage had never run: its outputs, its entry in dvc.lock, DVC's cache of runs, its work."""
+    """As if this stage had never run: its outputs, its entry in dvc.lock, DVC's cache of runs, its
+    work.
+    """
     lock = root / "dvc.lock"
     held = yaml.safe_load(lock.read_text())
     for output in held["stages"].pop(stage)["outs"]:

@@ -1,9 +1,11 @@
-"""DVC alone is killed, at several moments of every stage; `dvc repro` at once after it ends with the same bytes.
+"""DVC alone is killed, at several moments of every stage; `dvc repro` at once after it ends with
+the same bytes.
 
-    python -m tests.soak.kills [--stages download pretrain ..] [--moments 5] [--signal KILL] [--keep FOLDER]
+    python -m tests.soak.kills [--stages download pretrain ..] [--moments 5] \
+        [--signal KILL] [--keep FOLDER]
 
-Not a part of the tests: each kill is two runs of a stage. Exit code 1 if one of them ends with other bytes, fails, or
-leaves a process.
+Not a part of the tests: each kill is two runs of a stage. Exit code 1 if one of them ends with
+other bytes, fails, or leaves a process.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--stages", nargs="+", help="by default all of them, once each")
     parser.add_argument("--moments", type=int, default=5)
     parser.add_argument("--signal", default="KILL", choices=("KILL", "TERM"))
-    parser.add_argument("--keep", type=Path, help="the checkout; made if it is not there, not deleted")
+    parser.add_argument(
+        "--keep", type=Path, help="the checkout; made if it is not there, not deleted"
+    )
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="kills") as folder:
         root = arguments.keep or Path(folder) / "checkout"
@@ -51,15 +55,23 @@ def run(root: Path, arguments: argparse.Namespace) -> int:
             share = (moment + 0.5) / arguments.moments
             hit, wrong = one(root, stage, share * seconds, number, whole)
             total, hits, bad = total + 1, hits + hit, bad + bool(wrong)
-            say(f"{stage} at {share:.0%} of {seconds:.1f} s: {'in the stage' if hit else 'beside the stage'}, "
-                f"{wrong or 'same bytes'}")  # fmt: skip
-    say(f"{total - bad} of {total} ended with the same bytes ({hits} were killed while the stage ran); "
-        f"{(time.monotonic() - begin) / max(1, total):.0f} s each")  # fmt: skip
+            say(
+                f"{stage} at {share:.0%} of {seconds:.1f} s: "
+                f"{'in the stage' if hit else 'beside the stage'}, {wrong or 'same bytes'}"
+            )
+    say(
+        f"{total - bad} of {total} ended with the same bytes ({hits} were killed while the stage "
+        f"ran); {(time.monotonic() - begin) / max(1, total):.0f} s each"
+    )
     return int(bad > 0)
 
 
-def one(root: Path, stage: str, after: float, number: int, whole: dict[str, str]) -> tuple[bool, str]:
-    """Kill DVC alone `after` seconds; was the stage running, and what is wrong in the end, if anything."""
+def one(
+    root: Path, stage: str, after: float, number: int, whole: dict[str, str]
+) -> tuple[bool, str]:
+    """Kill DVC alone `after` seconds; was the stage running, and what is wrong in the end, if
+    anything.
+    """
     checkout.forget(root, stage)
     dvc = checkout.start(root, "repro", stage)
     time.sleep(after)

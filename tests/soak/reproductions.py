@@ -1,11 +1,12 @@
 """Whole reproductions with random kills of random processes; all of them end with the same bytes.
 
-    python -m tests.soak.reproductions --runs 30 --seed 0 [--kills 5] [--targets regions] [--keep FOLDER]
+    python -m tests.soak.reproductions --runs 30 --seed 0 [--kills 5] [--targets regions] \
+        [--keep FOLDER]
 
-Not a part of the tests. A reproduction starts from nothing; a process of its tree, DVC's own or one below it, gets
-SIGKILL (or, one time in four, SIGTERM) after a random while. When DVC has failed or is gone it is started again at
-once, whatever it left running; after `--kills` it is left alone. Prints counts; exit code 1 if a run ends with other
-bytes, does not end, or leaves a process.
+Not a part of the tests. A reproduction starts from nothing; a process of its tree, DVC's own or one
+below it, gets SIGKILL (or, one time in four, SIGTERM) after a random while. When DVC has failed or
+is gone it is started again at once, whatever it left running; after `--kills` it is left alone.
+Prints counts; exit code 1 if a run ends with other bytes, does not end, or leaves a process.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=5, help="of each run, at most")
-    parser.add_argument("--targets", nargs="+", default=[], help="stages, for a short try; by default all")
-    parser.add_argument("--keep", type=Path, help="the checkout; made if it is not there, not deleted")
+    parser.add_argument(
+        "--targets", nargs="+", default=[], help="stages, for a short try; by default all"
+    )
+    parser.add_argument(
+        "--keep", type=Path, help="the checkout; made if it is not there, not deleted"
+    )
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="soak") as folder:
         root = (arguments.keep or Path(folder) / "checkout").resolve()
@@ -63,13 +68,17 @@ def soak(root: Path, whole: dict[str, str], seconds: float, arguments: argparse.
             mine, wrong = Counter(), f"FAILED: {error}"
         bad += bool(wrong)
         say(f"run {number + 1}: killed {dict(mine)}; {wrong or 'same bytes'}")
-    say(f"{arguments.runs - bad} of {arguments.runs} reproductions ended with the same bytes; killed: "
-        f"{dict(killed)}, {sum(killed.values())} in all; seed {arguments.seed}, "
-        f"{(time.monotonic() - begin) / max(1, arguments.runs):.0f} s each")  # fmt: skip
+    say(
+        f"{arguments.runs - bad} of {arguments.runs} reproductions ended with the same bytes; "
+        f"killed: {dict(killed)}, {sum(killed.values())} in all; seed {arguments.seed}, "
+        f"{(time.monotonic() - begin) / max(1, arguments.runs):.0f} s each"
+    )
     return int(bad > 0)
 
 
-def disturbed(root: Path, rng: random.Random, seconds: float, arguments: argparse.Namespace) -> Counter[str]:
+def disturbed(
+    root: Path, rng: random.Random, seconds: float, arguments: argparse.Namespace
+) -> Counter[str]:
     """One reproduction to its end; what was killed.
 
     Raises:

@@ -1,4 +1,5 @@
-"""The whole DAG, by DVC, on drawn shapes, in a clone of this repository: one run, looked at from several sides.
+"""The whole DAG, by DVC, on drawn shapes, in a clone of this repository: one run, looked at from
+several sides.
 
 It runs as for somebody who types the README's commands on a machine that no connection leaves.
 """
@@ -32,10 +33,14 @@ class Run:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The tracked files of this checkout as a repository of their own, set to shapes, and `dvc repro` run in it."""
+    """The tracked files of this checkout as a repository of their own, set to shapes, and `dvc
+    repro` run in it.
+    """
     guard = Guard(tmp_path_factory.mktemp("home"))
     folder = guard.home / "captionseg"
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
     for name in filter(None, names):
         written = name.startswith("reports/") and Path(name).name != "README.md"
         if not written and not name.startswith(("dvc.lock", "tests/")) and (ROOT / name).is_file():
@@ -54,8 +59,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     params["gate"] = {"something is learnt": "recipes.cocu-mil.shapes.miou >= 1"}
     params["validate"] = {"min_with_concepts": 0.5}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    subprocess.run("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm t", shell=True,
-                   cwd=folder, check=True)
+    subprocess.run(
+        "git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm t",
+        shell=True,
+        cwd=folder,
+        check=True,
+    )
     made = Run(folder, guard)
     done = made.dvc("repro")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -1,4 +1,6 @@
-"""The caption stage as it runs: killed in the middle, run again, run with other params; a real server is asked."""
+"""The caption stage as it runs: killed in the middle, run again, run with other params; a real
+server is asked.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ ARGUMENTS = ["--pairs", "data/pairs", "--captions", "data/captions"]
 
 
 class Counting(ThreadingHTTPServer):
-    """Captions each picture with its own hash, and counts; after `limit` answers it keeps silent until let go."""
+    """Captions each picture with its own hash, and counts; after `limit` answers it keeps silent
+    until let go.
+    """
 
     daemon_threads = True
 
@@ -53,7 +57,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.go.wait(60)
             return
         self.server.answered[name] += 1
-        body = json.dumps({"choices": [{"message": {"content": f"a picture called x{name}"}}]}).encode()
+        body = json.dumps(
+            {"choices": [{"message": {"content": f"a picture called x{name}"}}]}
+        ).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -76,7 +82,9 @@ def server():
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     source = Shapes(train=IMAGES, tune=0, test=0)
-    write_shards(source, tmp_path / "data/pairs", tmp_path / "truth", shard_size=6, min_success=0.5, seed=0)
+    write_shards(
+        source, tmp_path / "data/pairs", tmp_path / "truth", shard_size=6, min_success=0.5, seed=0
+    )
     return tmp_path
 
 
@@ -85,9 +93,19 @@ def configure(root: Path, **caption: object) -> None:
 
 
 def start(root: Path) -> subprocess.Popen[str]:
-    environ = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "CAPTIONSEG_TRACKING": "off"}
-    return subprocess.Popen([sys.executable, "-m", "stages.run", "caption", *ARGUMENTS], cwd=root, env=environ,
-                            text=True, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    environ = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "CAPTIONSEG_TRACKING": "off",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.run", "caption", *ARGUMENTS],
+        cwd=root,
+        env=environ,
+        text=True,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def finish(root: Path) -> None:
@@ -102,7 +120,9 @@ def captions(root: Path) -> list[str]:
     return [row["generated"] for part in rows for row in part.values()]
 
 
-def test_killed_in_the_middle_and_changed_afterwards_nothing_is_asked_twice(root: Path, server: Counting) -> None:
+def test_killed_in_the_middle_and_changed_afterwards_nothing_is_asked_twice(
+    root: Path, server: Counting
+) -> None:
     url, port = f"http://127.0.0.1:{server.server_address[1]}/v1", server.server_address[1]
     asking = {"captioner": "server", "server": {"url": url, "model": "m", "batch": 1, "retries": 0}}
     configure(root, **asking)
@@ -120,27 +140,39 @@ def test_killed_in_the_middle_and_changed_afterwards_nothing_is_asked_twice(root
     finish(root)
     second = server.asked - first
     assert sum(second.values()) == IMAGES - BEFORE  # the remaining ones and no other
-    assert len(first.keys() & second.keys()) == 1  # the one that was asked when the stage was killed
+    assert (
+        len(first.keys() & second.keys()) == 1
+    )  # the one that was asked when the stage was killed
     assert len(server.answered) == sum(server.answered.values()) == IMAGES
     assert sorted(captions(root)) == sorted(f"a picture called x{name}." for name in server.asked)
 
     total = Counter(server.asked)
-    configure(root, **asking, retry_failed=False)  # other params, the same captions: DVC runs the stage again
+    configure(
+        root, **asking, retry_failed=False
+    )  # other params, the same captions: DVC runs the stage again
     finish(root)
     assert server.asked == total
     configure(root, captioner="none")
     finish(root)
     assert Captions.load(root / "data/captions").rows("00000") is None
-    configure(root, **asking | {"server": {**asking["server"], "url": f"http://localhost:{port}/v1"}})
+    configure(
+        root, **asking | {"server": {**asking["server"], "url": f"http://localhost:{port}/v1"}}
+    )
     finish(root)
     assert server.asked == total
     assert len(captions(root)) == IMAGES
 
 
-def test_new_pictures_alone_are_asked_about_wherever_the_old_ones_are_now(root: Path, server: Counting) -> None:
+def test_new_pictures_alone_are_asked_about_wherever_the_old_ones_are_now(
+    root: Path, server: Counting
+) -> None:
     server.go.set()
     url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    configure(root, captioner="server", server={"url": url, "model": "m", "decoding": {"temperature": 0.0}})
+    configure(
+        root,
+        captioner="server",
+        server={"url": url, "model": "m", "decoding": {"temperature": 0.0}},
+    )
     finish(root)
     before = read_pairs(root / "data/pairs")["uid"].to_pylist()
     source = Shapes(train=IMAGES + 3, tune=0, test=0)
@@ -158,12 +190,18 @@ def test_new_pictures_alone_are_asked_about_wherever_the_old_ones_are_now(root: 
 def test_by_default_nothing_heavy_is_imported_and_nobody_is_asked(root: Path) -> None:
     configure(root)
     program = (
-        "import sys\nfrom stages.run import main\n"
-        f"assert main(['caption', *{ARGUMENTS}]) == 0\n"
-        "print(*(m for m in ('torch', 'transformers', 'spacy', 'sklearn', 'faiss', 'pandas') if m in sys.modules))\n"
+        f"import sys\nfrom stages.run import main\nassert main(['caption', *{ARGUMENTS}]) == "
+        "0\nprint(*(m for m in ('torch', 'transformers', 'spacy', 'sklearn', 'faiss', 'pandas') "
+        "if m in sys.modules))\n"
     )
     environ = os.environ | {"PYTHONPATH": str(ROOT), "CAPTIONSEG_TRACKING": "off"}
-    done = subprocess.run([sys.executable, "-c", program], cwd=root, env=environ, capture_output=True, text=True,
-                          check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=root,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "\n"
     assert [p.name for p in (root / "data/captions").iterdir()] == ["captions.json"]

@@ -21,11 +21,17 @@ class Listener(NullTracker):
 def test_paths_and_recipes_are_handed_on(tmp_path, monkeypatch):
     seen = {}
     counts = {"results": 3, "not_run": 2, "gain": {"a-mil": 1.5}}
-    monkeypatch.setattr(compare, "write", lambda *args, **named: seen.update(args=args, **named) or counts)
-    (tmp_path / "params.yaml").write_text("recipes: {a-mil: {curation: nouns, archive: nouns}}\n"
-                                          "about: {a-mil: first}\n")  # fmt: skip
+    monkeypatch.setattr(
+        compare, "write", lambda *args, **named: seen.update(args=args, **named) or counts
+    )
+    (tmp_path / "params.yaml").write_text(
+        "recipes: {a-mil: {curation: nouns, archive: nouns}}\nabout: {a-mil: first}\n"
+    )
     paths, tracker = {name: Path(name) for name in (*INPUTS, *OUTPUTS)}, Listener()
-    assert compare.main(Params(tmp_path / "params.yaml"), **paths, tracker=tracker) == {"results": 3.0, "not_run": 2.0}
+    assert compare.main(Params(tmp_path / "params.yaml"), **paths, tracker=tracker) == {
+        "results": 3.0,
+        "not_run": 2.0,
+    }
     folders, out = seen["args"]
     assert vars(folders) == {name: Path(name) for name in INPUTS}
     assert vars(out) == {name: Path(name) for name in OUTPUTS}

@@ -17,7 +17,6 @@ import yaml
 RECIPES = ("nouns-mil", "cocu-mil")
 
 
-
 def test_metrics_are_complete(clone):
     metrics = json.loads((clone / "reports" / "metrics.json").read_text())
     assert metrics["data"]["pairs"] == 168
@@ -29,11 +28,20 @@ def test_metrics_are_complete(clone):
 
 
 def test_every_artifact_is_where_the_design_says(clone):
-    for name in ("data/pairs/00000.tar", "data/pairs/00000_stats.json", "data/index/image.index",
-                 "data/index/neighbours.parquet", "data/segments/00000.parquet", "reports/validation/index.html",
-                 "reports/index.html", "reports/comparison.html", "reports/comparison.md",
-                 "reports/comparison/curves.png", "models/cocu-mil/model.safetensors",
-                 "models/cocu-mil/encoder/encoder.json"):
+    for name in (
+        "data/pairs/00000.tar",
+        "data/pairs/00000_stats.json",
+        "data/index/image.index",
+        "data/index/neighbours.parquet",
+        "data/segments/00000.parquet",
+        "reports/validation/index.html",
+        "reports/index.html",
+        "reports/comparison.html",
+        "reports/comparison.md",
+        "reports/comparison/curves.png",
+        "models/cocu-mil/model.safetensors",
+        "models/cocu-mil/encoder/encoder.json",
+    ):
         assert (clone / name).is_file(), name
     table = pq.read_table(clone / "data" / "supervision" / "cocu" / "00000.parquet")
     assert len(table) == 60
@@ -47,17 +55,23 @@ def test_a_second_time_nothing_runs(run):
 
 
 def test_what_mlflow_shows_does_not_depend_on_which_stages_ran(run, tmp_path):
-    """report has said all there is; into a store that knows nothing the files say the same, once."""
+    """report has said all there is; into a store that knows nothing the files say the same,
+    once."""
+
     def sync(**environ):
         done = run.guard.python("-m", "captionseg", "sync", cwd=run.root, env=environ)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
     def recipes(path):
-        asked = ("select tags.run_uuid, metrics.value from tags join latest_metrics metrics using (run_uuid) "
-                 "where tags.key = 'role' and tags.value = 'recipe' and metrics.key = 'miou'")  # fmt: skip
+        asked = (
+            "select tags.run_uuid, metrics.value from tags join latest_metrics metrics using "
+            "(run_uuid) where tags.key = 'role' and tags.value = 'recipe' and metrics.key = 'miou'"
+        )
         with contextlib.closing(sqlite3.connect(path)) as database:
-            champion = database.execute("select alias from registered_model_aliases where name = 'captionseg'")
+            champion = database.execute(
+                "select alias from registered_model_aliases where name = 'captionseg'"
+            )
             return sorted(value for _, value in database.execute(asked)), champion.fetchall()
 
     assert sync() == "sync: MLflow shows it already\n"
@@ -86,15 +100,24 @@ def test_words_about_a_recipe_are_no_input_of_its_training(run, clone):
 def test_what_differs_from_run_to_run_is_in_no_lock(clone):
     """The same commit leaves the same dvc.lock, so that branches do not conflict in it."""
     stages = yaml.safe_load((clone / "dvc.lock").read_text())["stages"].values()
-    assert not [out["path"] for stage in stages for out in stage["outs"] if "timings" in out["path"]]
+    assert not [
+        out["path"] for stage in stages for out in stage["outs"] if "timings" in out["path"]
+    ]
     assert json.loads((clone / "reports" / "timings" / "cocu-mil.json").read_text())["seconds"] > 0
-    listed = subprocess.run(["git", "status", "--short", "--untracked-files=all"], cwd=clone, capture_output=True,
-                            text=True, check=True).stdout  # fmt: skip
+    listed = subprocess.run(
+        ["git", "status", "--short", "--untracked-files=all"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert "timings" not in listed
 
 
 def test_a_recipe_has_its_scores_as_metrics_of_dvc(run, clone):
-    metrics = json.loads((clone / "reports" / "metrics.json").read_text())["recipes"]["cocu-mil"]["shapes"]
+    metrics = json.loads((clone / "reports" / "metrics.json").read_text())["recipes"]["cocu-mil"][
+        "shapes"
+    ]
     found = json.loads(run.dvc("metrics", "show", "--json").stdout)[""]["data"]
     own = found["reports/scores/cocu-mil/metrics.json"]["data"]["cocu-mil"]["shapes"]
     assert round(own["miou"], 4) == metrics["miou"]
@@ -106,7 +129,9 @@ def test_captions_outlive_what_empties_outs(run, clone):
     path = clone / "params.yaml"
     before = path.read_text()
     params = yaml.safe_load(before)
-    path.write_text(yaml.safe_dump(params | {"segment_text": {**params["segment_text"], "nms_iou": 0.6}}))
+    path.write_text(
+        yaml.safe_dump(params | {"segment_text": {**params["segment_text"], "nms_iou": 0.6}})
+    )
     planned = run.dvc("repro", "--dry", "segment_text").stdout
     assert "Running stage 'segment_text'" in planned
     assert "Running stage 'caption'" not in planned
@@ -117,7 +142,10 @@ def test_captions_outlive_what_empties_outs(run, clone):
     done = run.dvc("repro", "-s", "caption")
     assert "Running stage 'caption'" in done.stdout, done.stdout + done.stderr
     assert dear.read_bytes() == b"hours of a GPU"
-    assert json.loads((clone / "data" / "captions" / "captions.json").read_text())["captioner"] == "none"
+    assert (
+        json.loads((clone / "data" / "captions" / "captions.json").read_text())["captioner"]
+        == "none"
+    )
     path.write_text(before)
 
 
@@ -126,7 +154,9 @@ def test_a_trained_model_segments_a_picture(clone):
     from captionseg.inference import Predictor
 
     _, image = next(read_images(clone / "data" / "pairs", "00000"))
-    labels = Predictor.load(clone / "models" / "cocu-mil", device="cpu").segment(image, ["circle", "grass"])
+    labels = Predictor.load(clone / "models" / "cocu-mil", device="cpu").segment(
+        image, ["circle", "grass"]
+    )
     assert labels.shape == image.shape[:2]
     assert set(labels.ravel().tolist()) <= {0, 1}
 
@@ -141,8 +171,14 @@ def test_poisoned_tables_stop_the_run_before_training(clone):
     command = yaml.safe_load((clone / "dvc.yaml").read_text())["stages"]["validate"]["cmd"]
     words = shlex.split(command.removeprefix("${run} "))
     environ = {**os.environ, "PYTHONPATH": str(clone), "CAPTIONSEG_TRACKING": "off"}
-    done = subprocess.run([sys.executable, "-m", "stages.run", *words], cwd=clone, text=True,
-                          capture_output=True, check=False, env=environ)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.run", *words],
+        cwd=clone,
+        text=True,
+        capture_output=True,
+        check=False,
+        env=environ,
+    )
     assert done.returncode == 1
     assert "pairs in all tables: " in done.stderr.splitlines()[-1]
     assert "supervision cocu failed in 2 of 168 rows" in done.stderr.splitlines()[-1]

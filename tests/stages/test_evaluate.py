@@ -1,4 +1,6 @@
-"""What a recipe scored is a metric of its own, and told of at once, whatever becomes of the reports."""
+"""What a recipe scored is a metric of its own, and told of at once, whatever becomes of the
+reports.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,12 @@ class Listener(NullTracker):
 
 def test_the_scores_of_a_recipe_are_its_own(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text(PARAMS)
-    result = {"scores": {"miou": 15.38}, "per_class": {"sky": 60.0}, "seeds": {"0": 15.38},
-              "also": {"tcl": {"scores": {"miou": 9.0}, "per_class": {"sky": 1.0}}}}  # fmt: skip
+    result = {
+        "scores": {"miou": 15.38},
+        "per_class": {"sky": 60.0},
+        "seeds": {"0": 15.38},
+        "also": {"tcl": {"scores": {"miou": 9.0}, "per_class": {"sky": 1.0}}},
+    }
     found = Evaluated(result, np.ones((1, 1, 3, 2), np.int64), ["u"], [0], 5.0)
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: found)
     paths = {name: tmp_path / name for name in INPUTS}
@@ -53,8 +59,14 @@ def test_the_scores_of_a_recipe_are_its_own(tmp_path, monkeypatch):
     assert tracker.told == ({"recipes": mine}, [])
     numbers, names, how = tracker.of_recipes
     assert (numbers, names) == ({"recipes": mine}, ["a-mil"])
-    assert how == {"benchmark": "shapes", "folders": {"models": Path(tmp_path / "models"), "areas": outs["areas"],
-                                                      "pairs": paths["pairs"]}}  # fmt: skip
+    assert how == {
+        "benchmark": "shapes",
+        "folders": {
+            "models": Path(tmp_path / "models"),
+            "areas": outs["areas"],
+            "pairs": paths["pairs"],
+        },
+    }
 
 
 def test_without_masks_there_is_no_score_to_show(tmp_path, monkeypatch):

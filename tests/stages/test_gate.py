@@ -1,4 +1,6 @@
-"""The gate as a command: what it prints, its exit code, and what it finds in a small DVC repository of its own."""
+"""The gate as a command: what it prints, its exit code, and what it finds in a small DVC repository
+of its own.
+"""
 
 import json
 import subprocess
@@ -8,7 +10,10 @@ import pytest
 
 from stages import gate
 
-RULES = 'gate: {more: "recipes.cocu-mil.p.miou - recipes.nouns-mil.p.miou >= 3", enough: "curation.cocu.recall > 0.4"}'
+RULES = (
+    'gate: {more: "recipes.cocu-mil.p.miou - recipes.nouns-mil.p.miou >= 3", enough: '
+    '"curation.cocu.recall > 0.4"}'
+)
 PARAMS = """
 gate: {better: recipes.cocu-mil.p.miou >= 20}
 regression: {recipes.*.*.miou: 1.0}
@@ -36,7 +41,9 @@ stages:
 
 def scores(cocu=30.0, nouns=25.0):
     recipes = {"cocu-mil": cocu, "nouns-mil": nouns}
-    return json.dumps({"recipes": {name: {"p": {"miou": value}} for name, value in recipes.items() if value}})
+    return json.dumps(
+        {"recipes": {name: {"p": {"miou": value}} for name, value in recipes.items() if value}}
+    )
 
 
 def shell(root, words):
@@ -50,14 +57,24 @@ def commit(root):
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory):
-    """A run that is committed: dvc.lock, params, code, reports; models/README.md as ours, data and models by DVC."""
+    """A run that is committed: dvc.lock, params, code, reports; models/README.md as ours, data and
+    models by DVC.
+    """
     root = tmp_path_factory.mktemp("gate") / "origin"
     (root / "models").mkdir(parents=True)
-    files = {"params.yaml": PARAMS, "dvc.yaml": DAG, "code.py": "1\n", "score.json": scores(), "models/README.md": "m"}
+    files = {
+        "params.yaml": PARAMS,
+        "dvc.yaml": DAG,
+        "code.py": "1\n",
+        "score.json": scores(),
+        "models/README.md": "m",
+    }
     for name, text in files.items():
         (root / name).write_text(text)
     shell(root, f"git init -q -b main && {sys.executable} -m dvc init -q")
-    config = "[core]\n    analytics = false\n    check_update = false\n    site_cache_dir = ../../site\n"
+    config = (
+        "[core]\n    analytics = false\n    check_update = false\n    site_cache_dir = ../../site\n"
+    )
     (root / ".dvc" / "config").write_text(config)
     shell(root, f"{sys.executable} -m dvc repro -q")
     commit(root)
@@ -79,7 +96,11 @@ def call(clone, capsys):
     def run(*words):
         code = gate.main(list(words), root=clone)
         out, err = capsys.readouterr()
-        lines = [line.split(maxsplit=1) for line in out.splitlines() if line[2:6] in ("PASS", "MISS", "SKIP", "NOTE")]
+        lines = [
+            line.split(maxsplit=1)
+            for line in out.splitlines()
+            if line[2:6] in ("PASS", "MISS", "SKIP", "NOTE")
+        ]
         return code, lines, out, err
 
     return run
@@ -93,9 +114,16 @@ def test_a_clone_without_data_passes_and_stays_as_it_was(call, clone):
     code, lines, out, err = call()
     assert (code, err) == (0, ""), out
     assert out.splitlines()[-1] == "gate passed: 5 checks"
-    assert [line.split()[0] for _, line in lines] == ["better", "recipes.cocu-mil.p.miou", "recipes.nouns-mil.p.miou",
-                                                      "params", "reports/metrics.json"]  # fmt: skip
-    done = subprocess.run(["git", "status", "--porcelain", "--ignored"], cwd=clone, capture_output=True, text=True)
+    assert [line.split()[0] for _, line in lines] == [
+        "better",
+        "recipes.cocu-mil.p.miou",
+        "recipes.nouns-mil.p.miou",
+        "params",
+        "reports/metrics.json",
+    ]
+    done = subprocess.run(
+        ["git", "status", "--porcelain", "--ignored"], cwd=clone, capture_output=True, text=True
+    )
     assert [line for line in done.stdout.splitlines() if ".dvc/" not in line] == []
 
 
@@ -116,7 +144,9 @@ def test_changed_code_is_named_with_its_stage(call, clone):
     (clone / "code.py").write_text("2\n")
     code, lines, _, _ = call("--only", "lock")
     assert code == 1
-    assert [line.split() for line in found(lines, "MISS")] == [["stage", "train", "changed:", "code.py"]]
+    assert [line.split() for line in found(lines, "MISS")] == [
+        ["stage", "train", "changed:", "code.py"]
+    ]
 
 
 def test_metrics_edited_by_hand_are_found_out(call, clone):
@@ -130,19 +160,30 @@ def test_metrics_edited_by_hand_are_found_out(call, clone):
 
 @pytest.mark.parametrize(
     ("cocu", "nouns", "code", "missed"),
-    [(31.0, 25.0, 0, []), (29.0, 25.0, 0, []), (28.5, 25.0, 1, ["recipes.cocu-mil.p.miou"]),
-     (19.5, 24.5, 1, ["better", "recipes.cocu-mil.p.miou"]), (30.0, None, 1, ["recipes.nouns-mil.p.miou"])],
-)  # fmt: skip
+    [
+        (31.0, 25.0, 0, []),
+        (29.0, 25.0, 0, []),
+        (28.5, 25.0, 1, ["recipes.cocu-mil.p.miou"]),
+        (19.5, 24.5, 1, ["better", "recipes.cocu-mil.p.miou"]),
+        (30.0, None, 1, ["recipes.nouns-mil.p.miou"]),
+    ],
+)
 def test_better_equal_and_worse_than_the_base(call, clone, cocu, nouns, code, missed):
     (clone / "reports" / "metrics.json").write_text(scores(cocu, nouns))
     result, lines, _, _ = call("--only", "thresholds", "regression")
     assert (result, [line.split()[0] for line in found(lines, "MISS")]) == (code, missed)
 
 
-@pytest.mark.parametrize(("here", "there"), [
-    ({"source": "folder", "digest": "aaaa"}, {"source": "folder", "digest": "bbbb"}),
-    ({"source": "folder", "digest": "aaaa"}, {"source": "photo_scenes"}),  # of a version that wrote no digest
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ({"source": "folder", "digest": "aaaa"}, {"source": "folder", "digest": "bbbb"}),
+        (
+            {"source": "folder", "digest": "aaaa"},
+            {"source": "photo_scenes"},
+        ),  # of a version that wrote no digest
+    ],
+)
 def test_numbers_of_other_data_are_not_compared(call, clone, here, there):
     def write(data, cocu):
         text = json.dumps({"data": data, **json.loads(scores(cocu))})
@@ -176,7 +217,11 @@ def test_the_base_may_be_named_or_absent(call, clone, monkeypatch):
     code, lines, out, _ = call("--only", "regression")
     assert (code, lines) == (0, [])
     assert out.startswith("Regression (there is no earlier commit to compare with)\n")
-    shell(clone, "git rm -q --cached reports/metrics.json && git -c user.name=t -c user.email=t@t commit -qm t")
+    shell(
+        clone,
+        "git rm -q --cached reports/metrics.json && git -c user.name=t -c user.email=t@t commit "
+        "-qm t",
+    )
     code, _, out, _ = call("--only", "regression", "--base", "HEAD")
     assert (code, "has no reports/metrics.json: nothing to compare with" in out) == (0, True)
 
@@ -191,11 +236,19 @@ def test_without_patterns_it_says_that_nothing_is_compared(call, clone):
 def test_the_comment_is_written_whatever_comes_out(call, clone, tmp_path):
     file = tmp_path / "made" / "gate.md"
     (clone / "reports" / "metrics.json").write_text(scores(20.5, 27.0))
-    assert call("--only", "regression", "--markdown", str(file), "--links", "https://host/blob/1/")[0] == 1
+    assert (
+        call("--only", "regression", "--markdown", str(file), "--links", "https://host/blob/1/")[0]
+        == 1
+    )
     text = file.read_text()
     assert "## Gate missed: 1 of 2 checks" in text
     gains = text[text.index("### Gains and losses") :].splitlines()[4:8]
-    assert [line.split(" | ")[0].strip("| ") for line in gains] == ["recipe", "---", "nouns-mil", "cocu-mil"]
+    assert [line.split(" | ")[0].strip("| ") for line in gains] == [
+        "recipe",
+        "---",
+        "nouns-mil",
+        "cocu-mil",
+    ]
     assert "[reports/metrics.json](https://host/blob/1/reports/metrics.json)" in text
     (clone / "reports" / "metrics.json").write_text("{")
     assert call("--markdown", str(file))[0] == 2
@@ -211,7 +264,12 @@ def test_the_comment_is_written_whatever_comes_out(call, clone, tmp_path):
         (scores(), 'gate: {more: "1 >"}', (), "gate.more: "),
         (scores(), "gates: {}", (), "gates: unknown parameter"),
         (scores(), "gate: [1]", (), "gate: "),
-        (scores(), "gate: {}\nregression: {a: -1}", (), "regression.a: -1.0 is out of range (valid: 0 or more)"),
+        (
+            scores(),
+            "gate: {}\nregression: {a: -1}",
+            (),
+            "regression.a: -1.0 is out of range (valid: 0 or more)",
+        ),
         (scores(), "gate: {}\nregression: {a: b}", (), "regression.a: expected float"),
         (scores(), PARAMS, ("--base", "nobody"), "--base nobody: no such commit here"),
     ],
@@ -252,11 +310,16 @@ def test_every_threshold_is_printed_and_a_path_that_leads_nowhere_is_a_miss(call
 
 def test_a_gate_without_rules_holds(call, clone):
     (clone / "params.yaml").write_text("gate: {}")
-    assert call("--only", "thresholds")[2] == "Thresholds (params.yaml: gate)\n\ngate passed: 0 checks\n"
+    assert (
+        call("--only", "thresholds")[2]
+        == "Thresholds (params.yaml: gate)\n\ngate passed: 0 checks\n"
+    )
 
 
 def test_a_lock_with_marks_of_a_merge_is_one_line(call, clone):
-    (clone / "dvc.lock").write_text("<<<<<<< ours\nschema: '2.0'\n=======\nstages: {}\n>>>>>>> theirs\n")
+    (clone / "dvc.lock").write_text(
+        "<<<<<<< ours\nschema: '2.0'\n=======\nstages: {}\n>>>>>>> theirs\n"
+    )
     code, _, out, err = call("--only", "lock")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert err.startswith("error: dvc.lock: not valid YAML")

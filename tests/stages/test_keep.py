@@ -14,7 +14,9 @@ RECIPE = {"curation": "nouns", "archive": "nouns"}
 
 
 def git(folder, *arguments):
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=folder, check=True)
+    subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=folder, check=True
+    )
 
 
 @pytest.fixture
@@ -26,7 +28,9 @@ def root(tmp_path):
     git(tmp_path, "add", "params.yaml")
     git(tmp_path, "commit", "-qm", "t")
     path.write_text(yaml.safe_dump({"recipes": {"old-mil": RECIPE, "new-mil": RECIPE}}))
-    write_json({"recipes": {"old-mil": SCORE, "new-mil": SCORE}}, tmp_path / "reports" / "metrics.json")
+    write_json(
+        {"recipes": {"old-mil": SCORE, "new-mil": SCORE}}, tmp_path / "reports" / "metrics.json"
+    )
     for name in ("old-mil", "new-mil"):
         write_json({"recipe": name}, tmp_path / "reports" / "recipes" / f"{name}.json")
     return tmp_path
@@ -46,7 +50,10 @@ def test_by_default_what_is_not_committed_is_kept(root, capsys):
 
 def test_recipes_that_are_named_come_first(root, capsys):
     assert keep.main(["more", "--about", "x", "--recipes", "old-mil"], root=root) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == ["old-mil", "new-mil"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == [
+        "old-mil",
+        "new-mil",
+    ]
 
 
 def test_the_way_back_gives_the_committed_state_and_leaves_what_was_kept(root):
@@ -60,7 +67,10 @@ def test_the_way_back_gives_the_committed_state_and_leaves_what_was_kept(root):
     back = keep.BACK.removesuffix(" && dvc checkout")
     subprocess.run(back, shell=True, cwd=root, check=True)
     assert not (root / "reports" / "recipes" / "new-mil.json").exists()
-    assert "new-mil" not in (root / "params.yaml").read_text() + (root / "reports" / "metrics.json").read_text()
+    assert (
+        "new-mil"
+        not in (root / "params.yaml").read_text() + (root / "reports" / "metrics.json").read_text()
+    )
     assert set(kept(root, "more")["recipes"]) == {"new-mil"}
 
 

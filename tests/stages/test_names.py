@@ -1,4 +1,6 @@
-"""What recipes are called reaches no shell: DVC itself runs the end of the DAG, whose stages are stubs."""
+"""What recipes are called reaches no shell: DVC itself runs the end of the DAG, whose stages are
+stubs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from stages.run import named
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("validate", "pretrain", "evaluate")
-# `python -m stages.run` with the arguments and PARAMS of the real stages, whose mains write the word "made".
+# `python -m stages.run` with the arguments and PARAMS of the real stages, whose mains write the
+# word "made".
 STUB = f"""
 import ast, sys, types
 from pathlib import Path
@@ -24,28 +27,45 @@ for name in {STAGES!r}:
     tree = ast.parse(Path({str(ROOT)!r}, "stages", name + ".py").read_text())
     keep = [n for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "PARAMS"]
     main = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main")
-    main.body = ast.parse("for p in list(locals().values()):\\n if '.work' in str(p): p.write_text('made')").body
+    body = "for p in list(locals().values()):\\n if '.work' in str(p): p.write_text('made')"
+    main.body = ast.parse(body).body
     module = sys.modules["stages." + name] = types.ModuleType("stages." + name)
-    imports = ast.parse("from pathlib import Path\\nfrom stages.kinds import In, Note, Out\\nParams = Tracker = object")
-    exec(compile(ast.fix_missing_locations(ast.Module([*imports.body, *keep, main], [])), name, "exec"), vars(module))
+    lines = ["from pathlib import Path", "from stages.kinds import In, Note, Out"]
+    lines.append("Params = Tracker = object")
+    whole = ast.Module([*ast.parse("\\n".join(lines)).body, *keep, main], [])
+    exec(compile(ast.fix_missing_locations(whole), name, "exec"), vars(module))
 sys.exit(run.main(sys.argv[1:]))
 """
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The end of the real DAG, validate to evaluate, with the real params; what they read is empty."""
+    """The end of the real DAG, validate to evaluate, with the real params; what they read is
+    empty."""
     root = tmp_path_factory.mktemp("project")
     dag = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    dag = {"vars": [{"run": f"env CAPTIONSEG_TRACKING=off {sys.executable} stub.py"}],
-           "stages": {name: dag["stages"][name] for name in STAGES}}  # fmt: skip
+    dag = {
+        "vars": [{"run": f"env CAPTIONSEG_TRACKING=off {sys.executable} stub.py"}],
+        "stages": {name: dag["stages"][name] for name in STAGES},
+    }
     for stage in dag["stages"].values():
         stage = stage.get("do", stage)
-        stage["deps"] = [dep for dep in stage["deps"] if not dep.startswith(("captionseg", "stages"))]
+        stage["deps"] = [
+            dep for dep in stage["deps"] if not dep.startswith(("captionseg", "stages"))
+        ]
     (root / "dvc.yaml").write_text(yaml.safe_dump(dag, sort_keys=False))
     (root / "stub.py").write_text(STUB)
-    for name in ("pairs", "truth", "index", "regions", "features", "segments", "supervision/vocabulary",
-                 "supervision/nouns", "supervision/cocu"):  # fmt: skip
+    for name in (
+        "pairs",
+        "truth",
+        "index",
+        "regions",
+        "features",
+        "segments",
+        "supervision/vocabulary",
+        "supervision/nouns",
+        "supervision/cocu",
+    ):
         (root / "data" / name).mkdir(parents=True)
         (root / "data" / name / "some").write_text(name)
     (root / "reports").mkdir()
@@ -53,7 +73,18 @@ def project(tmp_path_factory):
     params(root, recipes={"a-mil": {"curation": "cocu", "archive": "nouns"}})
     run(root, "git", "init", "-q")
     run(root, sys.executable, "-m", "dvc", "init", "-q")
-    run(root, "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t", "--allow-empty")
+    run(
+        root,
+        "git",
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@t",
+        "commit",
+        "-qm",
+        "t",
+        "--allow-empty",
+    )
     done = dvc(root, "repro")
     assert done.returncode == 0, done.stdout + done.stderr
     return root
@@ -69,8 +100,16 @@ def run(root, *command):
 
 
 def dvc(root, *words):
-    return run(root, "env", "DVC_NO_ANALYTICS=1", f"DVC_SITE_CACHE_DIR={root / '.dvc' / 'site'}", sys.executable, "-m",
-               "dvc", *words)  # fmt: skip
+    return run(
+        root,
+        "env",
+        "DVC_NO_ANALYTICS=1",
+        f"DVC_SITE_CACHE_DIR={root / '.dvc' / 'site'}",
+        sys.executable,
+        "-m",
+        "dvc",
+        *words,
+    )
 
 
 def test_a_recipe_finds_its_own_folders(project):
@@ -94,7 +133,9 @@ def test_no_name_is_run(project, command):
 
 
 def test_a_stage_alone_gives_its_name_to_no_shell(project):
-    """With --single-item nothing comes before it, so nothing checks its name before its command runs."""
+    """With --single-item nothing comes before it, so nothing checks its name before its command
+    runs.
+    """
     params(project, recipes={"x$(touch ran)": {"curation": "cocu", "archive": "nouns"}})
     done = dvc(project, "repro", "--single-item", "pretrain@x$(touch ran)")
     assert done.returncode != 0
@@ -103,10 +144,20 @@ def test_a_stage_alone_gives_its_name_to_no_shell(project):
 
 def test_the_recipe_is_that_of_the_command_or_of_dvc():
     words = ["--recipe", "@recipe", "--model", "models/@recipe"]
-    assert named(words, {"DVC_STAGE": "pretrain@a-mil"}) == ["--recipe", "a-mil", "--model", "models/a-mil"]
+    assert named(words, {"DVC_STAGE": "pretrain@a-mil"}) == [
+        "--recipe",
+        "a-mil",
+        "--model",
+        "models/a-mil",
+    ]
     assert named(words, {"DVC_STAGE": "team/dvc.yaml:pretrain@a-mil"})[1] == "a-mil"
-    assert named(["--recipe", "b", *words[2:]], {"DVC_STAGE": "pretrain@a-mil"})[1::2] == ["b", "models/b"]
+    assert named(["--recipe", "b", *words[2:]], {"DVC_STAGE": "pretrain@a-mil"})[1::2] == [
+        "b",
+        "models/b",
+    ]
     assert named(["--pairs", "data/pairs"], {}) == ["--pairs", "data/pairs"]
     for environ in ({}, {"DVC_STAGE": "pretrain"}):
-        with pytest.raises(UserError, match=r"DVC_STAGE names, and it names none; give --recipe NAME"):
+        with pytest.raises(
+            UserError, match=r"DVC_STAGE names, and it names none; give --recipe NAME"
+        ):
             named(words, environ)

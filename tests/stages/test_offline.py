@@ -1,4 +1,5 @@
-"""No request leaves the machine while the DAG runs: DVC, MLflow, Great Expectations and all below them ask for nothing.
+"""No request leaves the machine while the DAG runs: DVC, MLflow, Great Expectations and all below
+them ask for nothing.
 
 tests/flows/test_offline.py has Prefect.
 """
@@ -31,7 +32,9 @@ def test_the_run_was_tracked(run):
     """By default, into the file beside it; otherwise MLflow would have had nothing to say."""
     with contextlib.closing(sqlite3.connect(run.root / "mlflow.db")) as database:
         runs = database.execute("select status from runs").fetchall()
-        broken = database.execute("select value from tags where key = 'tracking.incomplete'").fetchall()
+        broken = database.execute(
+            "select value from tags where key = 'tracking.incomplete'"
+        ).fetchall()
     assert broken == []
     assert len(runs) >= 14  # the reproduction, and each of its stages
     assert {status for (status,) in runs} <= {"FINISHED", "KILLED"}

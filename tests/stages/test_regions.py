@@ -10,13 +10,23 @@ from stages import regions
 
 
 def test_maker_and_folders_come_from_params_and_arguments(tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "params.yaml").write_text("runtime: {workers: 3}\nregions: {felzenszwalb: {side: 48}}")
+    (tmp_path / "params.yaml").write_text(
+        "runtime: {workers: 3}\nregions: {felzenszwalb: {side: 48}}"
+    )
     seen = {}
     monkeypatch.setattr(
-        regions, "write_regions", lambda *args, **kwargs: seen.update(args=args, **kwargs) or {"x": 1.0}
+        regions,
+        "write_regions",
+        lambda *args, **kwargs: seen.update(args=args, **kwargs) or {"x": 1.0},
     )
     assert regions.write_regions is not regioning.write_regions
     pairs, features, out = (tmp_path / name for name in ("pairs", "features", "regions"))
-    metrics = regions.main(Params(tmp_path / "params.yaml"), pairs=pairs, features=features, regions=out)
+    metrics = regions.main(
+        Params(tmp_path / "params.yaml"), pairs=pairs, features=features, regions=out
+    )
     assert metrics == {"x": 1.0}
-    assert seen == {"args": (pairs, features, out), "maker": Felzenszwalb(side=48), "runtime": RuntimeParams(workers=3)}
+    assert seen == {
+        "args": (pairs, features, out),
+        "maker": Felzenszwalb(side=48),
+        "runtime": RuntimeParams(workers=3),
+    }

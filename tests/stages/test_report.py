@@ -42,24 +42,46 @@ def params(tmp_path):
 def test_paths_and_params_are_handed_on(params, monkeypatch):
     seen = {}
     metrics = {"gate": {"passed": 1}, "data": {"pairs": 3}}
-    monkeypatch.setattr(report, "write", lambda *args, **named: seen.update(args=args, **named) or metrics)
+    monkeypatch.setattr(
+        report, "write", lambda *args, **named: seen.update(args=args, **named) or metrics
+    )
     paths, tracker = {name: Path(name) for name in (*INPUTS, *OUTPUTS)}, Listener()
     assert report.main(params, **paths, tracker=tracker) == {"gate.passed": 1.0}
     folders, out, section = seen["args"]
-    assert {**vars(folders.prepared), **vars(folders)} == {"prepared": folders.prepared, **{
-        name: Path(name) for name in INPUTS}}  # fmt: skip
+    assert {**vars(folders.prepared), **vars(folders)} == {
+        "prepared": folders.prepared,
+        **{name: Path(name) for name in INPUTS},
+    }
     assert vars(out) == {name: Path(name) for name in OUTPUTS}
     assert seen["scored"].windows.crop == 5
     assert (seen["scored"].name, seen["source"]) == ("shapes", "shapes")
     numbers, labels, how = tracker.of_recipes
     assert numbers is metrics
-    assert labels == {"a-mil": {"recipe": "a-mil", "curation": "nouns", "archive": "nouns", "model": "segment_mil",
-                                "preset": "none", "benchmark": "shapes", "seeds": "1"}}  # fmt: skip
-    assert how == {"benchmark": "shapes", "folders": {name: paths[name] for name in
-                   ("models", "areas", "pairs", "pictures")}}  # fmt: skip
+    assert labels == {
+        "a-mil": {
+            "recipe": "a-mil",
+            "curation": "nouns",
+            "archive": "nouns",
+            "model": "segment_mil",
+            "preset": "none",
+            "benchmark": "shapes",
+            "seeds": "1",
+        }
+    }
+    assert how == {
+        "benchmark": "shapes",
+        "folders": {name: paths[name] for name in ("models", "areas", "pairs", "pictures")},
+    }
     assert seen["recipes"]["a-mil"].about == "first"
-    assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (2, 7, ["a-mil"], ["more"])
-    assert tracker.told == [(metrics, [Path(name) for name in ("metrics", "plots", "pictures", "page")])]
+    assert (section.scenes, seen["seed"], list(seen["recipes"]), list(seen["gate"])) == (
+        2,
+        7,
+        ["a-mil"],
+        ["more"],
+    )
+    assert tracker.told == [
+        (metrics, [Path(name) for name in ("metrics", "plots", "pictures", "page")])
+    ]
 
 
 def test_inputs_and_outputs_are_declared(tmp_path):
@@ -70,4 +92,6 @@ def test_inputs_and_outputs_are_declared(tmp_path):
 
 
 def test_every_section_that_is_read_is_declared():
-    assert {"seed", "download.source", "evaluate", "report", "recipes", "about", "gate"} == set(report.PARAMS)
+    assert {"seed", "download.source", "evaluate", "report", "recipes", "about", "gate"} == set(
+        report.PARAMS
+    )

@@ -1,4 +1,6 @@
-"""How every stage is run: its arguments, its work folder, and outputs that appear only when it ended well."""
+"""How every stage is run: its arguments, its work folder, and outputs that appear only when it
+ended well.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,16 @@ def copy(params: Params, *, pairs: In, word: str, out: Out, summary: Out) -> dic
     return {"files": 1.0}
 
 
-ARGUMENTS = ["--pairs", "pairs", "--word", "hello", "--out", "data/out", "--summary", "reports/summary.txt"]
+ARGUMENTS = [
+    "--pairs",
+    "pairs",
+    "--word",
+    "hello",
+    "--out",
+    "data/out",
+    "--summary",
+    "reports/summary.txt",
+]
 
 
 def test_inputs_words_and_outputs(root, stage):
@@ -79,8 +90,10 @@ def test_the_tracker_hears_what_is_read_and_whose_recipe_it_is(root, stage, monk
 
     told: dict = {}
     monkeypatch.setattr(module.tracking, "start", start)
-    (root / "params.yaml").write_text(PARAMS_YAML + "pretrain: {seeds: [0, 1]}\nevaluate: {name: shapes}\n"
-                                      "recipes: {a: {curation: cocu, archive: nouns}}\n")  # fmt: skip
+    (root / "params.yaml").write_text(
+        PARAMS_YAML + "pretrain: {seeds: [0, 1]}\nevaluate: {name: shapes}\n"
+        "recipes: {a: {curation: cocu, archive: nouns}}\n"
+    )
 
     def nothing(params, *, recipe: str, pairs: In): ...
 
@@ -89,9 +102,18 @@ def test_the_tracker_hears_what_is_read_and_whose_recipe_it_is(root, stage, monk
         module.run("toy", ["--recipe", recipe, "--pairs", "pairs"])
         assert told["start"] == ("toy", recipe)
         assert told["inputs"] == {"pairs": Path("pairs")}
-        tags = {"recipe": "a", "curation": "cocu", "archive": "nouns", "model": "segment_mil", "preset": "none",
-                "benchmark": "shapes", "seeds": "2"}  # fmt: skip
-        assert told["tags"] == (tags if recipe == "a" else {}), "a recipe that is not there is the stage's to refuse"
+        tags = {
+            "recipe": "a",
+            "curation": "cocu",
+            "archive": "nouns",
+            "model": "segment_mil",
+            "preset": "none",
+            "benchmark": "shapes",
+            "seeds": "2",
+        }
+        assert told["tags"] == (tags if recipe == "a" else {}), (
+            "a recipe that is not there is the stage's to refuse"
+        )
 
 
 def test_files_are_told_of_when_all_of_them_are_in_place(root, stage, monkeypatch):
@@ -122,14 +144,20 @@ def test_files_are_told_of_when_all_of_them_are_in_place(root, stage, monkeypatc
 
 
 def test_killed_between_two_outputs_it_is_all_made_again(root, stage, monkeypatch):
-    """What is in place by then is of two runs; DVC, which hears of no good end, empties it and runs the stage again."""
+    """What is in place by then is of two runs; DVC, which hears of no good end, empties it and runs
+    the stage again.
+    """
     stage(copy)
     module.run("toy", ARGUMENTS)
     (root / "pairs" / "1.txt").write_text("a cat")
     child = os.fork()
     if not child:
         rename = os.rename
-        monkeypatch.setattr(os, "rename", lambda a, b: os._exit(9) if Path(b).name == "summary.txt" else rename(a, b))
+        monkeypatch.setattr(
+            os,
+            "rename",
+            lambda a, b: os._exit(9) if Path(b).name == "summary.txt" else rename(a, b),
+        )
         module.run("toy", [*ARGUMENTS[:2], "--word", "bye", *ARGUMENTS[4:]])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -172,7 +200,9 @@ def test_outputs_replace_what_is_there(root, stage):
     (root / "reports").mkdir()
     (root / "elsewhere").mkdir()
     (root / "elsewhere" / "kept.txt").touch()
-    (root / "reports" / "summary.txt").symlink_to(root / "elsewhere")  # DVC may link outputs to its cache
+    (root / "reports" / "summary.txt").symlink_to(
+        root / "elsewhere"
+    )  # DVC may link outputs to its cache
     stage(copy)
     module.run("toy", ARGUMENTS)
     assert os.listdir(root / "data" / "out") == ["0.txt"]
@@ -285,7 +315,9 @@ def test_a_stage_that_leaves_nothing_is_found_out(root, stage):
 
 def test_an_input_that_is_missing_is_one_line(root, stage):
     stage(copy)
-    with pytest.raises(UserError, match="toy: input nowhere does not exist; run the stage that writes it"):
+    with pytest.raises(
+        UserError, match="toy: input nowhere does not exist; run the stage that writes it"
+    ):
         module.run("toy", ["--pairs", "nowhere", *ARGUMENTS[2:]])
 
 
@@ -314,10 +346,15 @@ def test_the_work_folder_is_of_params_inputs_and_words(root):
 
 def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
     """Dotted names, with arguments in them: another recipe, or where it runs, is another matter."""
+
     def key(text: str, recipe: str = "a") -> str:
         (root / "params.yaml").write_text("seed: 0\n" + text)
-        return module.work_key(Params(root / "params.yaml"), ("recipes.{recipe}", "runtime.precision"),
-                               {"recipe": recipe}, {"recipe": str})
+        return module.work_key(
+            Params(root / "params.yaml"),
+            ("recipes.{recipe}", "runtime.precision"),
+            {"recipe": recipe},
+            {"recipe": str},
+        )
 
     recipes = "recipes: {a: {curation: x}, b: {curation: y}}\n"
     first = key(recipes + "runtime: {precision: fp32}")
@@ -325,8 +362,9 @@ def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
     assert key(recipes.replace("y", "z") + "runtime: {precision: fp32}") == first
     assert key(recipes.replace("x", "z") + "runtime: {precision: fp32}") != first
     assert key(recipes + "runtime: {precision: bf16}") != first
-    assert module.chosen(Params(root / "params.yaml"), ("seed", "recipes.{recipe}"), {"recipe": "b"}) == {
-        "seed": 0, "recipes.b": {"curation": "y"}}  # fmt: skip
+    assert module.chosen(
+        Params(root / "params.yaml"), ("seed", "recipes.{recipe}"), {"recipe": "b"}
+    ) == {"seed": 0, "recipes.b": {"curation": "y"}}
 
 
 def test_a_checkout_that_is_moved_goes_on(root, tmp_path, monkeypatch):
@@ -367,7 +405,9 @@ def test_a_misspelt_parameter_is_one_line(root, stage, capsys):
     (root / "params.yaml").write_text(PARAMS_YAML.replace("neighbours", "neighbors"))
     assert module.main(["toy", *ARGUMENTS]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: index.neighbors: unknown parameter; did you mean 'neighbours'? (valid: encoder, ")
+    assert error.startswith(
+        "error: index.neighbors: unknown parameter; did you mean 'neighbours'? (valid: encoder, "
+    )
     assert error.count("\n") == 1
 
 
@@ -390,5 +430,8 @@ def test_params_of_other_stages_are_refused_too_and_again(root, stage, capsys):
     (root / "params.yaml").write_text(PARAMS_YAML + "report: {scenes: -1}\n")
     for _ in range(2):
         assert module.main(["toy", *ARGUMENTS]) == 1
-        assert "error: report.scenes: -1 is out of range (valid: 0 to 1000000000" in capsys.readouterr().err
+        assert (
+            "error: report.scenes: -1 is out of range (valid: 0 to 1000000000"
+            in capsys.readouterr().err
+        )
     assert not (root / "data").exists()

@@ -18,19 +18,37 @@ ROOT = Path(__file__).parents[2]
 
 def command(root: Path, *arguments: str, **options) -> subprocess.Popen:
     driver = "import sys, stages.run as r; r.STAGES += ('toy',); sys.exit(r.main(sys.argv[1:]))"
-    environ = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "CAPTIONSEG_TRACKING": "off"}
-    return subprocess.Popen([sys.executable, "-c", driver, *arguments], cwd=root, env=environ, text=True,
-                            stderr=subprocess.PIPE, **options)  # fmt: skip
+    environ = os.environ | {
+        "PYTHONPATH": str(root),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "CAPTIONSEG_TRACKING": "off",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", driver, *arguments],
+        cwd=root,
+        env=environ,
+        text=True,
+        stderr=subprocess.PIPE,
+        **options,
+    )
 
 
 def start_toy(repository: Path) -> subprocess.Popen:
-    """`python -m stages.run toy`, by the real stages/run.py, so with the real handling of signals."""
+    """`python -m stages.run toy`, by the real stages/run.py, so with the real handling of
+    signals."""
     shutil.copy(ROOT / "stages" / "run.py", repository / "stages" / "run.py")
     text = (repository / "stages" / "run.py").read_text()
-    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
+    (repository / "stages" / "run.py").write_text(
+        text.replace('"report", "compare")', '"report", "compare", "toy")')
+    )
     environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
-    return subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
-                            text=True, stderr=subprocess.PIPE)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.run", "toy", "--out", "out"],
+        cwd=repository,
+        env=environ,
+        text=True,
+        stderr=subprocess.PIPE,
+    )
 
 
 TOY = '''
@@ -60,7 +78,9 @@ def main(params, *, out: Out) -> None:
 @pytest.fixture
 def repository(tmp_path) -> Path:
     """A copy of stages/ with a toy in it, beside the library."""
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (tmp_path / "captionseg").symlink_to(ROOT / "captionseg")
     (tmp_path / "stages" / "toy.py").write_text(TOY)
     (tmp_path / "params.yaml").write_text("seed: 0\n")
@@ -106,7 +126,9 @@ main.__annotations__["out"] = __import__("stages.kinds", fromlist=["Out"]).Out
 
 
 def test_of_several_processes_the_first_alone_writes_and_tells(repository):
-    """One tracker, one work folder, outputs moved once; the other process leaves nothing and is gone."""
+    """One tracker, one work folder, outputs moved once; the other process leaves nothing and is
+    gone.
+    """
     (repository / "stages" / "toy.py").write_text(TOGETHER)
     (repository / "params.yaml").write_text("seed: 0\nruntime: {devices: 2}\n")
     driver = """
@@ -120,8 +142,15 @@ r.tracking.start = lambda *a, **k: contextlib.nullcontext(Told())
 sys.exit(r.main(sys.argv[1:]))
 """
     environ = os.environ | {"PYTHONPATH": str(repository), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", driver, "toy", "--out", "out"], cwd=repository, env=environ, text=True,
-                          capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", driver, "toy", "--out", "out"],
+        cwd=repository,
+        env=environ,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert (repository / "told").read_text() == "['runtime.precision', 'seed']\n{'loss': 1.0}\n"
     assert (repository / "rank0").read_text() == "Late False "
@@ -166,10 +195,17 @@ def test_a_stage_that_is_told_twice_ends_well_all_the_same(repository, first):
     """As when a group of processes is ended: the stage hears of it, and that its DVC is gone."""
     (repository / "stages" / "toy.py").write_text(CLEANS)
     text = (repository / "stages" / "run.py").read_text()
-    (repository / "stages" / "run.py").write_text(text.replace('"report", "compare")', '"report", "compare", "toy")'))
+    (repository / "stages" / "run.py").write_text(
+        text.replace('"report", "compare")', '"report", "compare", "toy")')
+    )
     environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
-    process = subprocess.Popen([sys.executable, "-m", "stages.run", "toy", "--out", "out"], cwd=repository, env=environ,
-                               text=True, stderr=subprocess.PIPE)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.run", "toy", "--out", "out"],
+        cwd=repository,
+        env=environ,
+        text=True,
+        stderr=subprocess.PIPE,
+    )
     until((repository / "begun").exists, process)
     process.send_signal(first)
     until((repository / "told").exists, process)
@@ -198,11 +234,16 @@ def until(true, *processes: subprocess.Popen, seconds: float = 60.0) -> None:
 
 
 def test_a_second_run_of_a_stage_waits_and_says_for_whom(repository):
-    """Though it has other params, hence another work folder. One that is killed is waited for no longer."""
+    """Though it has other params, hence another work folder. One that is killed is waited for no
+    longer.
+    """
     first = command(repository, "toy", "--out", "out")
     until(lambda: list(repository.glob(".work/toy/*/out/2.json")), first)
     (repository / "params.yaml").write_text("seed: 1\n")
-    second, third = (command(repository, "toy", "--out", place) for place in ("../" + repository.name + "/out", "out"))
+    second, third = (
+        command(repository, "toy", "--out", place)
+        for place in ("../" + repository.name + "/out", "out")
+    )
     for process in (second, third):  # each says one line and waits
         said = process.stderr.readline()
         assert f"(pid {first.pid} on " in said, said
@@ -224,7 +265,10 @@ def test_ctrl_c_is_one_line(repository):
     until(lambda: list(repository.glob(".work/toy/*/out/2.json")), process)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
-    assert (process.returncode, error) == (130, "interrupted: the next run goes on from what is finished\n")
+    assert (process.returncode, error) == (
+        130,
+        "interrupted: the next run goes on from what is finished\n",
+    )
 
 
 FULL = """
@@ -241,12 +285,13 @@ def tar(path):
         file.add("captionseg")
 
 def main(params, *, out: Out):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))  # of a file: as if the disk were full
-    lines = []
+    # Of a file: as if the disk were full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    lines, numbers = [], np.random.rand(9000)
     for kind, write in {"json": lambda path: write_json(list(range(9000)), path),
                         "npy": lambda path: write_array(np.arange(900_000), path),
-                        "parquet": lambda path: write_table(pa.table({"x": np.random.rand(9000)}), path),
-                        "safetensors": lambda path: write_tensors({"x": np.random.rand(9000)}, path),
+                        "parquet": lambda path: write_table(pa.table({"x": numbers}), path),
+                        "safetensors": lambda path: write_tensors({"x": numbers}, path),
                         "tar": tar}.items():
         try:
             write(out / f"x.{kind}")
@@ -275,8 +320,15 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(repository):
 @pytest.mark.parametrize("given", [None, "active"])
 def test_threads_that_wait_give_up_their_cores_unless_told_otherwise(given):
     """Said before anything loads the library that reads it."""
-    program = "import sys, stages, os; print(os.environ['OMP_WAIT_POLICY'], {'numpy', 'torch'} & set(sys.modules))"
-    environ = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | {"PYTHONPATH": str(ROOT)}
+    program = (
+        "import sys, stages, os; print(os.environ['OMP_WAIT_POLICY'], {'numpy', 'torch'} & "
+        "set(sys.modules))"
+    )
+    environ = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | {
+        "PYTHONPATH": str(ROOT)
+    }
     environ |= {"OMP_WAIT_POLICY": given} if given else {}
-    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"{given or 'passive'} set()\n"

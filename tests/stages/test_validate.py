@@ -1,4 +1,6 @@
-"""The stage hands params and paths on; what failed lies where no clean-up of a failed stage reaches."""
+"""The stage hands params and paths on; what failed lies where no clean-up of a failed stage
+reaches.
+"""
 
 from pathlib import Path
 
@@ -10,8 +12,19 @@ from captionseg.records import UserError
 from stages import run, validate
 from stages.kinds import Out
 
-NAMES = ("pairs", "truth", "index", "features", "regions", "supervision", "segments", "curation", "docs", "summary",
-         "verdict")  # fmt: skip
+NAMES = (
+    "pairs",
+    "truth",
+    "index",
+    "features",
+    "regions",
+    "supervision",
+    "segments",
+    "curation",
+    "docs",
+    "summary",
+    "verdict",
+)
 
 
 def test_thresholds_and_folders(tmp_path: Path, monkeypatch) -> None:
@@ -21,7 +34,9 @@ def test_thresholds_and_folders(tmp_path: Path, monkeypatch) -> None:
         "segment_text: {curation: few}\n"
     )
     seen: dict = {}
-    monkeypatch.setattr(validate, "validate", lambda *args, **kwargs: seen.update(args=args, **kwargs) or {})
+    monkeypatch.setattr(
+        validate, "validate", lambda *args, **kwargs: seen.update(args=args, **kwargs) or {}
+    )
     paths = {name: tmp_path / name for name in NAMES}
     validate.main(Params(tmp_path / "params.yaml"), **paths)
     folders, params = seen["args"]

@@ -23,7 +23,8 @@ class BackboneMaps(nn.Module):
         name: as timm lists it, such as tf_efficientnet_lite0 or vit_small_patch16_224.
         width: D.
         size: of training pictures; a ViT takes others too.
-        stride: of the maps, in pixels, where the network lets it be chosen (dilation); its own elsewhere.
+        stride: of the maps, in pixels, where the network lets it be chosen (dilation); its own
+            elsewhere.
         frozen: no gradient, batch norms in evaluation; the linear map is trained all the same.
 
     Raises:
@@ -33,12 +34,19 @@ class BackboneMaps(nn.Module):
     factor: Tensor
     shift: Tensor
 
-    def __init__(self, name: str, width: int, *, size: int, stride: int = 16, frozen: bool = True) -> None:
+    def __init__(
+        self, name: str, width: int, *, size: int, stride: int = 16, frozen: bool = True
+    ) -> None:
         super().__init__()
-        net = create(name, {"img_size": size, "dynamic_img_size": True}, {"output_stride": stride}, {})
+        net = create(
+            name, {"img_size": size, "dynamic_img_size": True}, {"output_stride": stride}, {}
+        )
         for buffer, value in zip(("factor", "shift"), statistics(net.pretrained_cfg), strict=True):
             self.register_buffer(buffer, value, persistent=False)
-        self.net, self.frozen = net.requires_grad_(not frozen).eval(), frozen  # one picture is no batch for a norm
+        self.net, self.frozen = (
+            net.requires_grad_(not frozen).eval(),
+            frozen,
+        )  # one picture is no batch for a norm
         with torch.no_grad():
             maps = self.maps(torch.zeros(1, 3, size, size))
         self.side = maps.shape[2]
@@ -46,10 +54,13 @@ class BackboneMaps(nn.Module):
         self.train(self.training)
 
     def maps(self, image: Tensor) -> Tensor:
-        """[B, C, h, w] of the last stage, after its norm where it has one; pictures by the network's own statistics."""
+        """[B, C, h, w] of the last stage, after its norm where it has one; pictures by the
+        network's own statistics.
+        """
         own = image * self.factor + self.shift
-        return self.net.forward_intermediates(own, indices=1, norm=True, intermediates_only=True,
-                                              output_fmt="NCHW")[-1]  # fmt: skip
+        return self.net.forward_intermediates(
+            own, indices=1, norm=True, intermediates_only=True, output_fmt="NCHW"
+        )[-1]
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
@@ -70,11 +81,13 @@ class Network:
     """A frozen tower.
 
     Attributes:
-        name: as timm lists it, such as vit_large_patch14_dinov2 or tf_efficientnet_lite0; or open_clip:NAME, a ViT as
-            open_clip lists it, such as open_clip:ViT-L-14-336-quickgelu.
+        name: as timm lists it, such as vit_large_patch14_dinov2 or tf_efficientnet_lite0; or
+            open_clip:NAME, a ViT as open_clip lists it, such as open_clip:ViT-L-14-336-quickgelu.
         weights: file of its weights; `packaged` takes those that come with tf_efficientnet_lite0.
-        blocks: so many of the last are taken, of a network that is no transformer its stages; 0 takes all.
-        activation: of a CLIP, for a file that does not say what it was trained with; it has to be that of `name`.
+        blocks: so many of the last are taken, of a network that is no transformer its stages; 0
+            takes all.
+        activation: of a CLIP, for a file that does not say what it was trained with; it has to be
+            that of `name`.
     """
 
     name: str
@@ -88,7 +101,9 @@ class Network:
 
 
 class Seen(NamedTuple):
-    """Of pictures: maps [B, h_i, w_i, F_i] of blocks, the last one last, and a vector [B, C] of each picture."""
+    """Of pictures: maps [B, h_i, w_i, F_i] of blocks, the last one last, and a vector [B, C] of
+    each picture.
+    """
 
     maps: list[Tensor]
     cls: Tensor
@@ -97,8 +112,8 @@ class Seen(NamedTuple):
 class BackboneBlocks(nn.Module):
     """A frozen network -> what its last blocks see of pictures of any size that its patches divide.
 
-    The vector of a picture is the last block's [CLS] after the network's final norm, or, where there is none, the mean
-    of its last map, normalised.
+    The vector of a picture is the last block's [CLS] after the network's final norm, or, where
+    there is none, the mean of its last map, normalised.
 
     Args:
         network: which. Its weights are not read here: see captionseg.modeling.pretrained.
@@ -118,8 +133,13 @@ class BackboneBlocks(nn.Module):
             sizes = {"dynamic_img_size": True}
             net = create(network.name, {**sizes, "weight_init": "skip"}, sizes, {})
         self.net = net.requires_grad_(False).eval()
-        self.blocks, self.token = network.blocks or None, getattr(self.net, "cls_token", None) is not None
-        for name, value in zip(("factor", "shift"), statistics(self.net.pretrained_cfg), strict=True):
+        self.blocks, self.token = (
+            network.blocks or None,
+            getattr(self.net, "cls_token", None) is not None,
+        )
+        for name, value in zip(
+            ("factor", "shift"), statistics(self.net.pretrained_cfg), strict=True
+        ):
             self.register_buffer(name, value, persistent=False)
 
     @torch.no_grad()
@@ -135,34 +155,43 @@ class BackboneBlocks(nn.Module):
 
 
 def probe(network: Network, side: int) -> tuple[list[int], int]:
-    """Widths of the blocks of a network, and pixels along a cell of its last map; nothing is computed.
+    """Widths of the blocks of a network, and pixels along a cell of its last map; nothing is
+    computed.
 
     Args:
         network: which.
         side: of the pictures.
 
     Raises:
-        ValueError: as BackboneBlocks, or for a network that takes no such pictures or has not so many blocks.
+        ValueError: as BackboneBlocks, or for a network that takes no such pictures or has not so
+            many blocks.
     """
     with torch.device("meta"):
         blocks = BackboneBlocks(network)
         try:
             maps = blocks(torch.zeros(1, 3, side, side)).maps
         except (AssertionError, RuntimeError) as error:
-            raise ValueError(f"networks: {network.name}, blocks: {network.blocks}, on pictures of {side} pixels: "
-                             f"{one_line(error)}") from None
+            raise ValueError(
+                f"networks: {network.name}, blocks: {network.blocks}, on pictures of {side} "
+                f"pixels: {one_line(error)}"
+            ) from None
     return [x.shape[3] for x in maps], max(stage["reduction"] for stage in blocks.net.feature_info)
 
 
 def statistics(config: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Factor and shift, [3, 1, 1] each, from pictures normalised by ImageNet's mean and std to those of a config."""
+    """Factor and shift, [3, 1, 1] each, from pictures normalised by ImageNet's mean and std to
+    those of a config.
+    """
     given = torch.tensor((MEAN, STD))
     wanted = torch.tensor((config["mean"], config["std"]))
-    return (given[1] / wanted[1])[:, None, None], ((given[0] - wanted[0]) / wanted[1])[:, None, None]
+    return (given[1] / wanted[1])[:, None, None], ((given[0] - wanted[0]) / wanted[1])[
+        :, None, None
+    ]
 
 
 def create(name: str, *choices: dict[str, Any]) -> Any:
-    """The network with the first of the choices that it takes: timm's families differ in what they can be told.
+    """The network with the first of the choices that it takes: timm's families differ in what they
+    can be told.
 
     Raises:
         ValueError: for a name that timm does not know, or a network without maps.
@@ -170,7 +199,9 @@ def create(name: str, *choices: dict[str, Any]) -> Any:
     import timm
 
     if not timm.is_model(name):
-        raise ValueError(f"backbone: timm has no model {name!r}; `timm.list_models()` lists what it has")
+        raise ValueError(
+            f"backbone: timm has no model {name!r}; `timm.list_models()` lists what it has"
+        )
     net: Any = None
     for choice in choices:
         try:

@@ -10,7 +10,13 @@ from captionseg.encoders.open_clip import dense_form, sized
 
 PREFIX = "open_clip:"
 """Before the names of open_clip's models, among those of timm's."""
-_NO_TEXT = {"layers": 1, "width": 64, "heads": 1, "vocab_size": 8, "context_length": 8}  # built, and thrown away
+_NO_TEXT = {
+    "layers": 1,
+    "width": 64,
+    "heads": 1,
+    "vocab_size": 8,
+    "context_length": 8,
+}  # built, and thrown away
 
 
 class ClipTower(nn.Module):
@@ -29,14 +35,23 @@ class ClipTower(nn.Module):
 
         config: Any = open_clip.get_model_config(name) if name in open_clip.list_models() else None
         if config is None:
-            raise ValueError(f"networks: open_clip has no {name!r}; `open_clip.list_models()` lists what it has")
+            raise ValueError(
+                f"networks: open_clip has no {name!r}; `open_clip.list_models()` lists what it has"
+            )
         quick = config.get("quick_gelu", False)
-        self.visual: Any = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], _NO_TEXT, quick_gelu=quick).visual  # type: ignore[arg-type]
+        self.visual: Any = open_clip.CLIP(
+            config["embed_dim"], config["vision_cfg"], _NO_TEXT, quick_gelu=quick
+        ).visual  # type: ignore[arg-type]
         if dense_form(self.visual) != "vit":
-            raise ValueError(f"networks: the tower of open_clip's {name} is no ViT of CLIP's form; name timm's network")
+            raise ValueError(
+                f"networks: the tower of open_clip's {name} is no ViT of CLIP's form; name timm's "
+                "network"
+            )
         given = config.get("preprocess_cfg", {})
-        self.pretrained_cfg = {"mean": given.get("mean", open_clip.OPENAI_DATASET_MEAN),
-                               "std": given.get("std", open_clip.OPENAI_DATASET_STD)}  # fmt: skip
+        self.pretrained_cfg = {
+            "mean": given.get("mean", open_clip.OPENAI_DATASET_MEAN),
+            "std": given.get("std", open_clip.OPENAI_DATASET_STD),
+        }
         self.feature_info = [{"reduction": max(self.visual.patch_size)}]
 
     @property
@@ -44,9 +59,14 @@ class ClipTower(nn.Module):
         """Where a network of timm has its own."""
         return self.visual.class_embedding
 
-    def forward_intermediates(self, image: Tensor, *, indices: int | None = None,
-                              output_fmt: str = "NCHW") -> tuple[Tensor, list[Tensor]]:  # fmt: skip
-        """Of [B, 3, H, W]: [B, 1, F] the last [CLS] after the final norm, and maps [B, F, h, w] of the last blocks."""
+    def forward_intermediates(
+        self, image: Tensor, *, indices: int | None = None, output_fmt: str = "NCHW"
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Of [B, 3, H, W]: [B, 1, F] the last [CLS] after the final norm, and maps [B, F, h, w] of
+        the last blocks.
+        """
         visual = sized(self.visual, image.shape[2:])
-        found = visual.forward_intermediates(image, indices=indices, output_fmt=output_fmt, output_extra_tokens=True)
+        found = visual.forward_intermediates(
+            image, indices=indices, output_fmt=output_fmt, output_extra_tokens=True
+        )
         return visual.ln_post(found["image_intermediates_prefix"][-1]), found["image_intermediates"]

@@ -1,4 +1,5 @@
-"""TCL's grounder: a copy of the last block, a gated upsampling decoder, a copy of the projection."""
+"""TCL's grounder: a copy of the last block, a gated upsampling decoder, a copy of the
+projection."""
 
 from __future__ import annotations
 
@@ -25,10 +26,13 @@ class GrounderConfig:
         factor: see blocks; the paper has 2 blocks of factor 2.
         convs: convolutions a block; TCL's released code has 2, CoDe's 1.
         conv: full has weights between all channels.
-        adapter: hidden width of an MLP over each cell before the decoder; 0, as in the paper, has none.
-        dropout: of the features while training; all cells of a picture lose the same. The paper has none.
-        gate: the gates' values before tanh at the start, 0 in the paper. With any other the last layer behind each gate
-            is zero instead: that starts from the training-free map too, and moves in few steps.
+        adapter: hidden width of an MLP over each cell before the decoder; 0, as in the paper, has
+            none.
+        dropout: of the features while training; all cells of a picture lose the same. The paper has
+            none.
+        gate: the gates' values before tanh at the start, 0 in the paper. With any other the last
+            layer behind each gate is zero instead: that starts from the training-free map too, and
+            moves in few steps.
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -42,7 +46,9 @@ class GrounderConfig:
 
     def __post_init__(self) -> None:
         if min(self.blocks, self.adapter) < 0 or min(self.factor, self.convs) < 1:
-            raise ValueError("grounder: blocks and adapter must not be below 0, factor and convs not below 1")
+            raise ValueError(
+                "grounder: blocks and adapter must not be below 0, factor and convs not below 1"
+            )
 
 
 class Gated(nn.Module):
@@ -66,7 +72,9 @@ class NormedConv(nn.Module):
     def __init__(self, width: int, conv: Conv) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width if conv == "depthwise" else 1)
+        self.conv = nn.Conv2d(
+            width, width, 3, padding=1, groups=width if conv == "depthwise" else 1
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, h, w] -> the same."""
@@ -95,7 +103,9 @@ class Grounder(nn.Module):
         self.head, self.dropout = DenseHead(config.head), nn.Dropout(config.dropout)
         self.adapter = gated_mlp(width, config) if config.adapter else nn.Identity()
         self.decoder = nn.ModuleList(
-            nn.Sequential(*(gated_conv(width, config) for _ in range(config.convs))) for _ in range(config.blocks))
+            nn.Sequential(*(gated_conv(width, config) for _ in range(config.convs)))
+            for _ in range(config.blocks)
+        )
 
     def start(self, head: DenseHead) -> None:
         """Copy the frozen head."""

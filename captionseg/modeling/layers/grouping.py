@@ -1,7 +1,8 @@
 """Grouping: tokens are assigned to groups, and groups become the mean of what was assigned to them.
 
-GroupViT (Xu et al. 2022) with the parts that its paper leaves out and its code has: a mixer over group tokens and a
-cross-attention before the assignment. `Slots` is the plain binding of OVSegmentor (Eq. 3-6).
+GroupViT (Xu et al. 2022) with the parts that its paper leaves out and its code has: a mixer over
+group tokens and a cross-attention before the assignment. `Slots` is the plain binding of
+OVSegmentor (Eq. 3-6).
 """
 
 from __future__ import annotations
@@ -52,13 +53,16 @@ def gumbel(logits: Tensor) -> Tensor:
 
 
 def hard_assignment(soft: Tensor) -> Tensor:
-    """One-hot over groups, of the largest of each column of [B, G, N], with the gradient of `soft`."""
+    """One-hot over groups, of the largest of each column of [B, G, N], with the gradient of
+    `soft`."""
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard - soft.detach() + soft
 
 
 def group_mean(assignment: Tensor, values: Tensor, eps: float) -> Tensor:
-    """[B, G, D]: the mean of the values of each group, over `eps` more tokens than it has; 0 for an empty group."""
+    """[B, G, D]: the mean of the values of each group, over `eps` more tokens than it has; 0 for an
+    empty group.
+    """
     return assignment @ values / (assignment.sum(2, keepdim=True) + eps)
 
 
@@ -67,17 +71,23 @@ class Assignment(nn.Module):
 
     Args:
         width: D.
-        assign: gumbel is one-hot with a straight-through gradient, noise only while training; soft is the softmax.
+        assign: gumbel is one-hot with a straight-through gradient, noise only while training; soft
+            is the softmax.
         eps: added to the count of a group before it divides; GroupViT has 1.
     """
 
     def __init__(self, width: int, *, assign: Assign = "gumbel", eps: float = 1.0) -> None:
         super().__init__()
-        self.q_proj, self.k_proj, self.v_proj, self.proj = (nn.Linear(width, width) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.proj = (
+            nn.Linear(width, width) for _ in range(4)
+        )
         self.assign, self.eps, self.scale = assign, eps, width**-0.5
 
-    def forward(self, slots: Tensor, groups: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Grouped:
-        """slots [B, G, D] that what is taken is added to, groups that ask [B, G, D], tokens [B, N, D].
+    def forward(
+        self, slots: Tensor, groups: Tensor, tokens: Tensor, mask: Tensor | None = None
+    ) -> Grouped:
+        """slots [B, G, D] that what is taken is added to, groups that ask [B, G, D], tokens [B, N,
+        D].
 
         Tokens where `mask` [B, N] is False belong nowhere.
         """
@@ -91,18 +101,34 @@ class Assignment(nn.Module):
         if mask is not None:
             soft, chosen = soft * mask[:, None], chosen * mask[:, None]
         values = self.v_proj(tokens)
-        return Grouped(slots + self.proj(group_mean(chosen.to(values.dtype), values, self.eps)), soft, slots, values)
+        return Grouped(
+            slots + self.proj(group_mean(chosen.to(values.dtype), values, self.eps)),
+            soft,
+            slots,
+            values,
+        )
 
     def members(self, found: Grouped) -> Tensor:
-        """[B, N, D]: what the group of each token would be if it had no other token; tokens where groups are."""
+        """[B, N, D]: what the group of each token would be if it had no other token; tokens where
+        groups are.
+        """
         return own_group(found.soft, found.slots) + self.proj(found.values)
 
 
 class Grouping(nn.Module):
     """GroupViT's grouping block: S group tokens take in N tokens and become G groups."""
 
-    def __init__(self, width: int, heads: int, tokens: int, groups: int, *, ratio: float = 4.0,
-                 assign: Assign = "gumbel", eps: float = 1.0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        tokens: int,
+        groups: int,
+        *,
+        ratio: float = 4.0,
+        assign: Assign = "gumbel",
+        eps: float = 1.0,
+    ) -> None:
         super().__init__()
         self.norm_tokens, self.norm_x = nn.LayerNorm(width), nn.LayerNorm(width)
         self.mixer, self.norm_mixed = TokenMixer(tokens, width // 2, groups), nn.LayerNorm(width)
@@ -113,7 +139,9 @@ class Grouping(nn.Module):
     def forward(self, x: Tensor, group_tokens: Tensor, mask: Tensor | None = None) -> Grouped:
         """x [B, N, D], group tokens [B, S, D] -> G groups and the assignment of x to them."""
         x = self.norm_x(x)
-        slots = self.pre_assign(self.norm_mixed(self.mixer(self.norm_tokens(group_tokens))), x, mask)
+        slots = self.pre_assign(
+            self.norm_mixed(self.mixer(self.norm_tokens(group_tokens))), x, mask
+        )
         taken = self.assign(slots, slots, x, mask)
         return taken._replace(groups=self.mixed(taken.groups))
 
@@ -127,7 +155,9 @@ class Grouping(nn.Module):
 
 
 class Slots(nn.Module):
-    """OVSegmentor's binding, Eq. 3-6: one step of slot attention, G = G' + W_o (mean of the tokens assigned)."""
+    """OVSegmentor's binding, Eq. 3-6: one step of slot attention, G = G' + W_o (mean of the tokens
+    assigned).
+    """
 
     def __init__(self, width: int, *, assign: Assign = "soft", eps: float = 1e-6) -> None:
         super().__init__()
@@ -135,7 +165,8 @@ class Slots(nn.Module):
         self.assign = Assignment(width, assign=assign, eps=eps)
 
     def forward(self, x: Tensor, group_tokens: Tensor, mask: Tensor | None = None) -> Grouped:
-        """x [B, N, D], group tokens [B, G, D] -> G groups and the assignment of x to them (Eq. 4)."""
+        """x [B, N, D], group tokens [B, G, D] -> G groups and the assignment of x to them (Eq.
+        4)."""
         return self.assign(group_tokens, self.norm_groups(group_tokens), self.norm_x(x), mask)
 
     def members(self, found: Grouped) -> Tensor:
@@ -149,7 +180,9 @@ def own_group(soft: Tensor, groups: Tensor) -> Tensor:
 
 
 def compose(maps: list[Tensor]) -> Tensor:
-    """Assignments stage by stage [B, G1, N], [B, G2, G1], .. -> of the first tokens to the last groups, [B, G, N]."""
+    """Assignments stage by stage [B, G1, N], [B, G2, G1], .. -> of the first tokens to the last
+    groups, [B, G, N].
+    """
     out = maps[0]
     for following in maps[1:]:
         out = following @ out

@@ -1,4 +1,6 @@
-"""Embeddings of parts of pictures: what a mask hides is filled with a learnt prompt (CoDe, Eq. 3.4), or left empty."""
+"""Embeddings of parts of pictures: what a mask hides is filled with a learnt prompt (CoDe, Eq.
+3.4), or left empty.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ class Highlight(nn.Module):
         return F.interpolate(self.prompt[None], size, mode="bilinear", align_corners=False)[0]
 
     def cells(self, masks: Tensor, frozen: Tensor) -> Tensor:
-        """[B, L, D], L2-normalised, of features [B, gh, gw, D] of which masks [B, L, h, w] show a part.
+        """[B, L, D], L2-normalised, of features [B, gh, gw, D] of which masks [B, L, h, w] show a
+        part.
 
-        The embedding of a picture is the sum of its cells, which is what their alignment was trained on.
+        The embedding of a picture is the sum of its cells, which is what their alignment was
+        trained on.
         """
         grid = (frozen.shape[1], frozen.shape[2])
         with full_precision(masks):
@@ -40,13 +44,19 @@ class Highlight(nn.Module):
             found = shown @ frozen.flatten(1, 2)
             if (prompt := self.filled(grid)) is not None:
                 found = found + (1.0 - shown) @ prompt.flatten(1).T
-        return F.normalize(found, dim=-1, eps=1e-2)  # a mask that shows nothing has no direction, nor a steep one
+        return F.normalize(
+            found, dim=-1, eps=1e-2
+        )  # a mask that shows nothing has no direction, nor a steep one
 
     def pixels(self, masks: Tensor, image: Tensor, live: Live) -> Tensor:
-        """[B, L, D], L2-normalised, of pictures [B, 3, H, W] of which masks [B, L, h, w] show a part."""
+        """[B, L, D], L2-normalised, of pictures [B, 3, H, W] of which masks [B, L, h, w] show a
+        part.
+        """
         size = (image.shape[2], image.shape[3])
         shown = F.interpolate(masks, size, mode="nearest")[:, :, None]  # [B, L, 1, H, W]
         picture = image[:, None] * shown
         if (prompt := self.filled(size)) is not None:
             picture = picture + prompt * (1.0 - shown)
-        return F.normalize(live.embed(picture.flatten(0, 1)).float(), dim=-1).unflatten(0, (-1, masks.shape[1]))
+        return F.normalize(live.embed(picture.flatten(0, 1)).float(), dim=-1).unflatten(
+            0, (-1, masks.shape[1])
+        )

@@ -1,4 +1,5 @@
-"""Feature maps of several blocks and towers in one, pooled over segments (USE, after COMM's LLN)."""
+"""Feature maps of several blocks and towers in one, pooled over segments (USE, after COMM's
+LLN)."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ from captionseg.runtime.device import full_precision
 
 
 class Lln(nn.Module):
-    """One tower: sum_i alpha_i LLN_i(c_i) over its blocks; an LLN is a layer norm, then a linear map.
+    """One tower: sum_i alpha_i LLN_i(c_i) over its blocks; an LLN is a layer norm, then a linear
+    map.
 
-    What comes after the norm is linear and the weights of a pool sum to one, so pooling goes first: the result is that
-    of pooling the merged map, which is never made.
+    What comes after the norm is linear and the weights of a pool sum to one, so pooling goes first:
+    the result is that of pooling the merged map, which is never made.
 
     Args:
         widths: F_i of the blocks.
@@ -32,14 +34,17 @@ class Lln(nn.Module):
         """Means over segments.
 
         Args:
-            maps: of the blocks, [B, h_i, w_i, F_i]; resized to the grid of the weights where theirs is another.
+            maps: of the blocks, [B, h_i, w_i, F_i]; resized to the grid of the weights where theirs
+                is another.
             weights: [B, S, gh, gw], of each segment summing to one.
 
         Returns:
             [B, S, out].
         """
         grid = (weights.shape[2], weights.shape[3])
-        normed = (norm(resized(x, grid)).flatten(1, 2) for norm, x in zip(self.norms, maps, strict=True))
+        normed = (
+            norm(resized(x, grid)).flatten(1, 2) for norm, x in zip(self.norms, maps, strict=True)
+        )
         return self.merge([weights.flatten(2) @ x for x in normed])
 
     def merge(self, normed: Sequence[Tensor]) -> Tensor:
@@ -49,10 +54,11 @@ class Lln(nn.Module):
 
 
 class SegmentEncoder(nn.Module):
-    """Maps of any list of towers and a vector of the picture from each -> an embedding of each segment.
+    """Maps of any list of towers and a vector of the picture from each -> an embedding of each
+    segment.
 
-    z = [c_bar, c_hat, d_bar, d_hat, ..] of USE: each tower's merged map, pooled, and its [CLS], which every segment of
-    a picture shares, then a linear head.
+    z = [c_bar, c_hat, d_bar, d_hat, ..] of USE: each tower's merged map, pooled, and its [CLS],
+    which every segment of a picture shares, then a linear head.
 
     Args:
         towers: widths of the blocks of each.
@@ -62,19 +68,31 @@ class SegmentEncoder(nn.Module):
         dropout: of z while training; all segments of a picture lose the same.
     """
 
-    def __init__(self, towers: Sequence[Sequence[int]], out: int, *, width: int = 0, cls: Sequence[int] = (),
-                 dropout: float = 0.0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        towers: Sequence[Sequence[int]],
+        out: int,
+        *,
+        width: int = 0,
+        cls: Sequence[int] = (),
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         widths = [width or max(blocks) for blocks in towers]
-        self.towers = nn.ModuleList(Lln(blocks, w) for blocks, w in zip(towers, widths, strict=True))
+        self.towers = nn.ModuleList(
+            Lln(blocks, w) for blocks, w in zip(towers, widths, strict=True)
+        )
         self.head, self.dropout = nn.Linear(sum(widths) + sum(cls), out), nn.Dropout(dropout)
 
-    def forward(self, towers: Sequence[Sequence[Tensor]], masks: Tensor, cls: Sequence[Tensor] = ()) -> Tensor:
+    def forward(
+        self, towers: Sequence[Sequence[Tensor]], masks: Tensor, cls: Sequence[Tensor] = ()
+    ) -> Tensor:
         """Embeddings [B, S, D], not normalised.
 
         Args:
             towers: maps of each tower's blocks, see Lln.
-            masks: [B, S, gh, gw] how much of each cell lies in a segment; one that is nowhere gets some vector.
+            masks: [B, S, gh, gw] how much of each cell lies in a segment; one that is nowhere gets
+                some vector.
             cls: [B, C_t] of each tower.
         """
         with full_precision(masks):
@@ -82,7 +100,10 @@ class SegmentEncoder(nn.Module):
             parts = []
             for number, (lln, maps) in enumerate(zip(self.towers, towers, strict=True)):
                 parts.append(lln([x.float() for x in maps], weights))
-                parts += [c.float()[:, None].expand(-1, masks.shape[1], -1) for c in cls[number : number + 1]]
+                parts += [
+                    c.float()[:, None].expand(-1, masks.shape[1], -1)
+                    for c in cls[number : number + 1]
+                ]
             z = torch.cat(parts, 2)
             if self.training:
                 z = z * self.dropout(torch.ones_like(z[:, :1]))
@@ -95,8 +116,12 @@ def pool_weights(masks: Tensor) -> Tensor:
 
 
 def resized(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """[B, gh, gw, F], bilinearly, of a map [B, h, w, F]; itself where it has that grid. Finer ones are averaged."""
+    """[B, gh, gw, F], bilinearly, of a map [B, h, w, F]; itself where it has that grid. Finer ones
+    are averaged.
+    """
     if x.shape[1:3] == grid:
         return x
     finer = x.shape[1] > grid[0] or x.shape[2] > grid[1]
-    return F.interpolate(x.movedim(-1, 1), grid, mode="bilinear", align_corners=False, antialias=finer).movedim(1, -1)
+    return F.interpolate(
+        x.movedim(-1, 1), grid, mode="bilinear", align_corners=False, antialias=finer
+    ).movedim(1, -1)

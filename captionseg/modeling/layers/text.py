@@ -17,12 +17,20 @@ class TextTransformer(nn.Module):
         vocabulary: how many tokens there are; the last is the end of a text.
     """
 
-    def __init__(self, width: int = 256, depth: int = 12, heads: int = 4, context: int = 77,
-                 vocabulary: int = 49408) -> None:  # fmt: skip
+    def __init__(
+        self,
+        width: int = 256,
+        depth: int = 12,
+        heads: int = 4,
+        context: int = 77,
+        vocabulary: int = 49408,
+    ) -> None:
         super().__init__()
         self.token = nn.Embedding(vocabulary, width)
         self.position = nn.Parameter(torch.zeros(context, width))
-        self.blocks = nn.ModuleList(Block(width, heads, causal=True, quick=True) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, causal=True, quick=True) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width)
         self.initialise(width, depth)
 
@@ -31,15 +39,23 @@ class TextTransformer(nn.Module):
         nn.init.normal_(self.token.weight, std=0.02)
         nn.init.normal_(self.position, std=0.01)
         out = width**-0.5 * (2 * depth) ** -0.5
-        stds = {"attn.qkv.weight": width**-0.5, "mlp.fc1.weight": (2 * width) ** -0.5, "attn.proj.weight": out,
-                "mlp.fc2.weight": out}  # fmt: skip
+        stds = {
+            "attn.qkv.weight": width**-0.5,
+            "mlp.fc1.weight": (2 * width) ** -0.5,
+            "attn.proj.weight": out,
+            "mlp.fc2.weight": out,
+        }
         for name, parameter in self.blocks.named_parameters():
             if (std := stds.get(name.split(".", 1)[1])) is not None:
                 nn.init.normal_(parameter, std=std)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, T] int64, ended by the largest token, zeros after it -> [B, width]; causality hides what follows."""
-        tokens = tokens[:, : int(tokens.argmax(1).max()) + 1]  # nothing that is read out sees what follows the longest
+        """[B, T] int64, ended by the largest token, zeros after it -> [B, width]; causality hides
+        what follows.
+        """
+        tokens = tokens[
+            :, : int(tokens.argmax(1).max()) + 1
+        ]  # nothing that is read out sees what follows the longest
         x = self.token(tokens) + self.position[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x)

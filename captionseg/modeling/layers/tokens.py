@@ -1,4 +1,5 @@
-"""What goes into the first stage: patches of pixels, or class-agnostic regions of frozen features."""
+"""What goes into the first stage: patches of pixels, or class-agnostic regions of frozen
+features."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from torch.nn import functional as F
 class PatchTokens(nn.Module):
     """Maps of a picture, a norm, a learnt position: [B, 3, H, W] -> [B, N, D].
 
-    Positions are resized to the picture's grid (bicubic), so that any size of at least a patch goes in.
+    Positions are resized to the picture's grid (bicubic), so that any size of at least a patch goes
+    in.
 
     Args:
         projection: pictures -> maps [B, D, h, w]: a convolution over patches, or a whole network.
@@ -37,13 +39,19 @@ class PatchTokens(nn.Module):
         if grid == (self.side, self.side):
             return self.position
         square = self.position.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
-        return F.interpolate(square, grid, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+        return (
+            F.interpolate(square, grid, mode="bicubic", align_corners=False)
+            .flatten(2)
+            .transpose(1, 2)
+        )
 
 
 class RegionNorm(nn.Module):
-    """Region features [B, S, F] by the data's mean and deviation; while training an image loses some of them.
+    """Region features [B, S, F] by the data's mean and deviation; while training an image loses
+    some of them.
 
-    All regions of an image lose the same: that costs less than a draw for each, and generalises better.
+    All regions of an image lose the same: that costs less than a draw for each, and generalises
+    better.
     """
 
     mean: Tensor
@@ -56,7 +64,9 @@ class RegionNorm(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def standardise(self, regions: Tensor) -> None:
-        """Take mean and standard deviation of the features from a sample [n, F]; kept with the weights."""
+        """Take mean and standard deviation of the features from a sample [n, F]; kept with the
+        weights.
+        """
         self.mean.copy_(regions.mean(0))
         self.scale.copy_(regions.std(0, correction=0) + 1e-3)
 
@@ -67,7 +77,9 @@ class RegionNorm(nn.Module):
 
 
 class RegionTokens(nn.Module):
-    """Pooled region features, which hold their geometry, through a norm and an MLP: [B, S, F] -> [B, S, D]."""
+    """Pooled region features, which hold their geometry, through a norm and an MLP: [B, S, F] ->
+    [B, S, D].
+    """
 
     def __init__(self, features: int, width: int, *, dropout: float = 0.0) -> None:
         super().__init__()

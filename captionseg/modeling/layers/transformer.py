@@ -12,18 +12,28 @@ from torch.nn import functional as F
 class Mlp(nn.Module):
     """Linear, GELU, Linear over the last axis."""
 
-    def __init__(self, width: int, hidden: int, out: int | None = None, *, quick: bool = False) -> None:
+    def __init__(
+        self, width: int, hidden: int, out: int | None = None, *, quick: bool = False
+    ) -> None:
         super().__init__()
-        self.fc1, self.fc2, self.quick = nn.Linear(width, hidden), nn.Linear(hidden, out or width), quick
+        self.fc1, self.fc2, self.quick = (
+            nn.Linear(width, hidden),
+            nn.Linear(hidden, out or width),
+            quick,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[.., width] -> [.., out]; `quick` is OpenAI's x sigmoid(1.702 x) in place of the exact GELU."""
+        """[.., width] -> [.., out]; `quick` is OpenAI's x sigmoid(1.702 x) in place of the exact
+        GELU.
+        """
         x = self.fc1(x)
         return self.fc2(x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x))
 
 
 class SelfAttention(nn.Module):
-    """Multi-head scaled dot-product attention of a sequence with itself; q, k and v in one matrix product."""
+    """Multi-head scaled dot-product attention of a sequence with itself; q, k and v in one matrix
+    product.
+    """
 
     def __init__(self, width: int, heads: int, *, causal: bool = False) -> None:
         super().__init__()
@@ -34,7 +44,9 @@ class SelfAttention(nn.Module):
         """[B, N, width] -> the same; keys where `mask` [B, N] is False are not seen."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         seen = None if mask is None else mask[:, None, None]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=self.causal and mask is None)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, is_causal=self.causal and mask is None
+        )
         return self.proj(out.transpose(1, 2).flatten(2))
 
 
@@ -48,17 +60,32 @@ class CrossAttention(nn.Module):
 
     def forward(self, query: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, M, width]; tokens where `mask` [B, N] is False are not seen."""
-        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2)
-                   for part in (self.q(query), self.k(tokens), self.v(tokens)))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None])
+        q, k, v = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in (self.q(query), self.k(tokens), self.v(tokens))
+        )
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=None if mask is None else mask[:, None, None]
+        )
         return self.proj(out.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x)); both branches are dropped per sample with the same probability."""
+    """x + attention(norm(x)), then x + MLP(norm(x)); both branches are dropped per sample with the
+    same probability.
+    """
 
-    def __init__(self, width: int, heads: int, *, ratio: float = 4.0, drop_path: float = 0.0, eps: float = 1e-5,
-                 causal: bool = False, quick: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        ratio: float = 4.0,
+        drop_path: float = 0.0,
+        eps: float = 1e-5,
+        causal: bool = False,
+        quick: bool = False,
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
         self.attn = SelfAttention(width, heads, causal=causal)
@@ -71,7 +98,9 @@ class Block(nn.Module):
         return x + self.dropped(self.mlp(self.norm2(x)))
 
     def dropped(self, branch: Tensor) -> Tensor:
-        """Stochastic depth (Huang et al. 2016): the branch of a sample, or nothing of it, while training."""
+        """Stochastic depth (Huang et al. 2016): the branch of a sample, or nothing of it, while
+        training.
+        """
         if not self.training or not self.drop_path:
             return branch
         keep = 1.0 - self.drop_path
@@ -79,7 +108,9 @@ class Block(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Queries attend over tokens: residual, pre-norm MLP with residual, a norm at the end, none before attention."""
+    """Queries attend over tokens: residual, pre-norm MLP with residual, a norm at the end, none
+    before attention.
+    """
 
     def __init__(self, width: int, heads: int, *, ratio: float = 4.0) -> None:
         super().__init__()
@@ -99,7 +130,8 @@ Norm = Literal["batch", "layer"]
 class Projector(nn.Module):
     """width -> hidden -> out with a norm and ReLU between: GroupViT's map into the joint space.
 
-    Batch statistics are over all vectors of a call. `layer` has none, so that an image does not know its batch.
+    Batch statistics are over all vectors of a call. `layer` has none, so that an image does not
+    know its batch.
     """
 
     def __init__(self, width: int, hidden: int, out: int, *, norm: Norm = "batch") -> None:

@@ -35,7 +35,9 @@ class Missing(NamedTuple):
 
 
 def blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
-    """Every table with its notes and the commands that fill its gaps; and all that has not been run."""
+    """Every table with its notes and the commands that fill its gaps; and all that has not been
+    run.
+    """
     out: list[Block] = []
     gaps: set[Missing] = set()
     for paper in TABLES:
@@ -43,31 +45,60 @@ def blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
         notes = " ".join([f"{paper.metric}, %.", *paper.notes])
         out += [table, Text((notes,), small=True)]
         if missing:
-            out += [Text((f"Where it says {NOT_RUN}, this fills the cell:",), small=True), Listing(commands(missing))]
+            out += [
+                Text((f"Where it says {NOT_RUN}, this fills the cell:",), small=True),
+                Listing(commands(missing)),
+            ]
         gaps |= set(missing)
     return out, gaps
 
 
 def stacked(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
-    """The paper's rows, then ours; benchmarks of the paper and columns of our own pictures side by side."""
-    first, columns = paper.words[0], {**paper.columns, **{f"own {i}": c for i, c in enumerate(paper.own)}}
-    head = [first, "whose", *(f"{own(c, data)} (ours)" if c in paper.own else c.title for c in columns.values())]
-    rows = [Row([Cell(row[first], described(paper, row)), Cell("theirs", kind="text"),
-                 *(Cell(row.get(name) or DASH) for name in columns)], theirs=True) for row in paper.rows]  # fmt: skip
+    """The paper's rows, then ours; benchmarks of the paper and columns of our own pictures side by
+    side.
+    """
+    first, columns = (
+        paper.words[0],
+        {**paper.columns, **{f"own {i}": c for i, c in enumerate(paper.own)}},
+    )
+    head = [
+        first,
+        "whose",
+        *(f"{own(c, data)} (ours)" if c in paper.own else c.title for c in columns.values()),
+    ]
+    rows = [
+        Row(
+            [
+                Cell(row[first], described(paper, row)),
+                Cell("theirs", kind="text"),
+                *(Cell(row.get(name) or DASH) for name in columns),
+            ],
+            theirs=True,
+        )
+        for row in paper.rows
+    ]
     missing: list[Missing] = []
     for recipe in paper.recipes:
         for protocol in dict.fromkeys([OWN, *data.protocols(recipe)]):
             mean = average(data, recipe, protocol, columns.values())
-            cells = [mean if c is AVERAGE else value(data, recipe, protocol, c, run=paper.run, missing=missing)
-                     for c in columns.values()]  # fmt: skip
+            cells = [
+                mean
+                if c is AVERAGE
+                else value(data, recipe, protocol, c, run=paper.run, missing=missing)
+                for c in columns.values()
+            ]
             name = recipe if protocol == OWN else f"{recipe}, {protocol}"
             if protocol == OWN or any(cell.text != DASH for cell in cells):
                 rows.append(Row([Cell(name), Cell("ours", kind="text"), *cells]))
-    return Table(f"{paper.paper}, Table {paper.number}: {paper.about}. Their rows, then ours", head, rows), missing
+    return Table(
+        f"{paper.paper}, Table {paper.number}: {paper.about}. Their rows, then ours", head, rows
+    ), missing
 
 
 def described(paper: PaperTable, row: Mapping[str, str]) -> str:
-    """What a paper says of a row beside its name: a thing that it has by its column, others by their value."""
+    """What a paper says of a row beside its name: a thing that it has by its column, others by
+    their value.
+    """
     words = []
     for name in paper.words[1:]:
         if row[name] == "yes":
@@ -80,13 +111,28 @@ def described(paper: PaperTable, row: Mapping[str, str]) -> str:
 def paired(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
     """The paper's rows with the recipe of ours that corresponds in columns of its own."""
     words, columns = paper.words, paper.columns
-    head = [*words, *(f"{c.title} (theirs)" for c in columns.values()), "our recipe",
-            *(f"{own(c, data)} (ours)" for c in paper.own)]  # fmt: skip
+    head = [
+        *words,
+        *(f"{c.title} (theirs)" for c in columns.values()),
+        "our recipe",
+        *(f"{own(c, data)} (ours)" for c in paper.own),
+    ]
     rows, missing = [], []
     for recipe, row in zip(paper.recipes, paper.rows, strict=True):
-        ours = [value(data, recipe, OWN, column, run=paper.run, missing=missing) for column in paper.own]
-        rows.append(Row([Cell(row[words[0]]), *(Cell(row[w] or DASH, kind="text") for w in words[1:]),
-                         *(Cell(row[name] or DASH) for name in columns), Cell(recipe, kind="text"), *ours]))
+        ours = [
+            value(data, recipe, OWN, column, run=paper.run, missing=missing) for column in paper.own
+        ]
+        rows.append(
+            Row(
+                [
+                    Cell(row[words[0]]),
+                    *(Cell(row[w] or DASH, kind="text") for w in words[1:]),
+                    *(Cell(row[name] or DASH) for name in columns),
+                    Cell(recipe, kind="text"),
+                    *ours,
+                ]
+            )
+        )
     grey = frozenset(range(len(words), len(words) + len(columns)))
     title = f"{paper.paper}, Table {paper.number}: {paper.about}. Their numbers, then ours"
     return Table(title, head, rows, grey), missing
@@ -97,12 +143,23 @@ def own(column: Column, data: Comparison) -> str:
     return column.title.replace("own pictures", data.home.replace("_", " "))
 
 
-def value(data: Comparison, recipe: str, protocol: str, column: Column, *, run: str,
-          missing: list[Missing]) -> Cell:  # fmt: skip
-    """Our number for a column; what a recipe has not been run on, by its own protocol, is noted in `missing`."""
+def value(
+    data: Comparison,
+    recipe: str,
+    protocol: str,
+    column: Column,
+    *,
+    run: str,
+    missing: list[Missing],
+) -> Cell:
+    """Our number for a column; what a recipe has not been run on, by its own protocol, is noted in
+    `missing`.
+    """
     if column.benchmark is None:
         return Cell(DASH)
-    result = data.of(recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run)
+    result = data.of(
+        recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run
+    )
     if result is None:
         if column.benchmark == HOME and data.unmeasured:
             return Cell("no masks", kind="absent")  # no command would fill it
@@ -122,11 +179,14 @@ def average(data: Comparison, recipe: str, protocol: str, columns: Iterable[Colu
     names = [column.benchmark for column in columns if column.benchmark]
     results = [data.of(recipe, name, protocol) for name in names]
     scores = [result.scores["miou"] for result in results if result and "miou" in result.scores]
-    return Cell(number(float(np.mean(scores)))) if scores and len(scores) == len(names) else Cell(DASH)
+    return (
+        Cell(number(float(np.mean(scores)))) if scores and len(scores) == len(names) else Cell(DASH)
+    )
 
 
 def commands(missing: Iterable[Missing]) -> str:
-    """Lines for a terminal, each once: first what trains, then what scores on published benchmarks."""
+    """Lines for a terminal, each once: first what trains, then what scores on published
+    benchmarks."""
     missing = list(dict.fromkeys(missing))
     trained: dict[str, list[str]] = {}
     scored: dict[str, list[str]] = {}
@@ -135,11 +195,20 @@ def commands(missing: Iterable[Missing]) -> str:
             trained.setdefault(COMMANDS[recipe], []).append(recipe)
         else:
             scored.setdefault(benchmark, []).append(recipe)
-    lines = [command if "+recipes." in command else f"{command}  # {', '.join(names)}"
-             for command, names in trained.items()]  # fmt: skip
-    lines += [f"{KEEP}  # what they found, for this page"] if any("+recipes." in command for command in trained) else []
+    lines = [
+        command if "+recipes." in command else f"{command}  # {', '.join(names)}"
+        for command, names in trained.items()
+    ]
+    lines += (
+        [f"{KEEP}  # what they found, for this page"]
+        if any("+recipes." in command for command in trained)
+        else []
+    )
     if scored:
-        benchmarks, recipes = " ".join(scored), " ".join(dict.fromkeys(r for names in scored.values() for r in names))
+        benchmarks, recipes = (
+            " ".join(scored),
+            " ".join(dict.fromkeys(r for names in scored.values() for r in names)),
+        )
         if len(scored) == 1 and " " not in recipes:
             lines.append(EVALUATE.format(recipes, benchmarks))
         else:

@@ -1,4 +1,6 @@
-"""The comparison of all recipes, of all runs, with the papers: one page in two forms, its charts, files for plots."""
+"""The comparison of all recipes, of all runs, with the papers: one page in two forms, its charts,
+files for plots.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ from typing import Any
 from captionseg.reporting.charts import draw_curves, draw_recipes, styles
 from captionseg.reporting.comparison import beside, sections
 from captionseg.reporting.comparison.comparison import Comparison
-from captionseg.reporting.comparison.document import Block, Code, Document, Figure, Link, Listing, Section, Text
+from captionseg.reporting.comparison.document import (
+    Block,
+    Code,
+    Document,
+    Figure,
+    Link,
+    Listing,
+    Section,
+    Text,
+)
 from captionseg.reporting.comparison.document import html as as_html
 from captionseg.reporting.comparison.document import markdown as as_markdown
 from captionseg.reporting.comparison.inputs import OWN, Folders, Result, read
@@ -21,8 +32,8 @@ from captionseg.storage import atomic_path
 from captionseg.training import Recipe
 
 AGAIN = """\
-make repro                              # the default run: data, training, reports/index.html, this page
-make groups                             # GroupViT and OVSegmentor, kept as reports/experiments/groups
+make repro                              # the default run: training, reports/index.html, this page
+make groups                             # GroupViT, OVSegmentor: reports/experiments/groups
 make frozen                             # MaskCLIP, TCL and CoDe, likewise
 make segments                           # USE, likewise
 make ablation                           # the five rows of CoCu's Table 3
@@ -36,7 +47,9 @@ make mlflow                             # and beside every other run
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the comparison goes: both forms of the page, and a folder beside them for charts and CSV files."""
+    """Where the comparison goes: both forms of the page, and a folder beside them for charts and
+    CSV files.
+    """
 
     markdown: Path
     page: Path
@@ -52,8 +65,8 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
         recipes: section `recipes` of params.yaml.
 
     Returns:
-        for the tracker: how many results, experiments, benchmarks and gaps there are; `gain` over the baseline by
-        recipe, and `ablation`, mIoU by recipe, on the runs' own pictures.
+        for the tracker: how many results, experiments, benchmarks and gaps there are; `gain` over
+        the baseline by recipe, and `ablation`, mIoU by recipe, on the runs' own pictures.
 
     Raises:
         UserError: naming the file that is broken, half-written or missing.
@@ -61,31 +74,60 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
     data = Comparison.of_same_data(read(folders, recipes))
     out.charts.mkdir(parents=True, exist_ok=True)
     tables, gaps = beside.blocks(data)
-    page = document(data, tables, converged(data, out.charts), pictures(folders.pictures, out),
-                    overview(data, out.charts))  # fmt: skip
+    page = document(
+        data,
+        tables,
+        converged(data, out.charts),
+        pictures(folders.pictures, out),
+        overview(data, out.charts),
+    )
     for path, text in ((out.markdown, as_markdown(page)), (out.page, as_html(page))):
         with atomic_path(path) as part:
             part.write_text(text, encoding="utf-8")
-    home = [r for r in data.results if (r.benchmark, r.protocol) == (data.home, OWN) and "miou" in r.scores]
+    home = [
+        r
+        for r in data.results
+        if (r.benchmark, r.protocol) == (data.home, OWN) and "miou" in r.scores
+    ]
     steps = ablation(data)
     write_plots(data, out.charts, home, steps)
-    return {"results": len(data.results), "experiments": len(data.runs) - 1,
-            "benchmarks": len({r.benchmark for r in data.results}), "not_run": len(gaps),
-            "gain": {data.name(r): r.baseline.value for r in home if r.baseline},
-            "ablation": {r.recipe: r.scores["miou"] for _, r in steps}}  # fmt: skip
+    return {
+        "results": len(data.results),
+        "experiments": len(data.runs) - 1,
+        "benchmarks": len({r.benchmark for r in data.results}),
+        "not_run": len(gaps),
+        "gain": {data.name(r): r.baseline.value for r in home if r.baseline},
+        "ablation": {r.recipe: r.scores["miou"] for _, r in steps},
+    }
 
 
-def document(data: Comparison, tables: Iterable[Block], curves: Iterable[Block], seen: Iterable[Block],
-             chart: Iterable[Block]) -> Document:  # fmt: skip
+def document(
+    data: Comparison,
+    tables: Iterable[Block],
+    curves: Iterable[Block],
+    seen: Iterable[Block],
+    chart: Iterable[Block],
+) -> Document:
     """The page as data."""
-    warning = ("Numbers of the papers are marked theirs and stand in grey rows or columns of their own. They come from "
-               "other pictures, millions of captions and larger models: they say what a method brings there, and are "
-               "not to be compared with ours digit by digit.")  # fmt: skip
-    more = Text(("Everything about the default run: ", Link("index.html", "index.html"), ". The numbers: ",
-                 Link("metrics.json", "metrics.json"), "."), small=True)  # fmt: skip
+    warning = (
+        "Numbers of the papers are marked theirs and stand in grey rows or columns of their own. "
+        "They come from other pictures, millions of captions and larger models: they say what a "
+        "method brings there, and are not to be compared with ours digit by digit."
+    )
+    more = Text(
+        (
+            "Everything about the default run: ",
+            Link("index.html", "index.html"),
+            ". The numbers: ",
+            Link("metrics.json", "metrics.json"),
+            ".",
+        ),
+        small=True,
+    )
     lede, how = sections.compared(data)
     return Document(
-        "Recipes, benchmarks and the tables of the papers", lede,
+        "Recipes, benchmarks and the tables of the papers",
+        lede,
         (
             Section("scores", "Our recipes", [how, *chart, *sections.scores(data), more]),
             Section("papers", "Beside the papers", [Text((warning,)), *tables]),
@@ -94,15 +136,20 @@ def document(data: Comparison, tables: Iterable[Block], curves: Iterable[Block],
             Section("pictures", "Side by side", list(seen)),
             Section("again", "Run it again", [Listing(AGAIN)]),
         ),
-    )  # fmt: skip
+    )
 
 
-# ------------------------------------------------------------------------------------------------ charts and pictures
+# ------------------------------------------------------------------------------------------------
+# charts and pictures
 
 
 def overview(data: Comparison, folder: Path) -> list[Block]:
     """A bar for every recipe on the runs' own pictures, by its own protocol."""
-    found = [r for r in data.results if (r.benchmark, r.protocol) == (data.home, OWN) and "miou_low" in r.scores]
+    found = [
+        r
+        for r in data.results
+        if (r.benchmark, r.protocol) == (data.home, OWN) and "miou_low" in r.scores
+    ]
     if not found:
         return []
     looks = styles({name: r for run in data.runs for name, r in run.recipes.items()})
@@ -112,16 +159,27 @@ def overview(data: Comparison, folder: Path) -> list[Block]:
 
 
 def converged(data: Comparison, folder: Path) -> list[Block]:
-    """Losses and tune mIoU of baselines and their curated twins, of the default run and of experiments."""
-    out: list[Block] = [Text((
-        "Recipes and their baselines, without controls; CoCu shows such curves in its Fig. 3a. Thick: mean over seeds; "
-        "thin: single seeds. The loss is a running mean. Recipes have other texts and so other losses: courses "
-        "compare, levels do not. The tune mIoU is measured on a coarse grid.",), small=True)]  # fmt: skip
+    """Losses and tune mIoU of baselines and their curated twins, of the default run and of
+    experiments.
+    """
+    out: list[Block] = [
+        Text(
+            (
+                "Recipes and their baselines, without controls; CoCu shows such curves in its "
+                "Fig. 3a. Thick: mean over seeds; thin: single seeds. The loss is a running "
+                "mean. Recipes have other texts and so other losses: courses compare, levels do "
+                "not. The tune mIoU is measured on a coarse grid.",
+            ),
+            small=True,
+        )
+    ]
     for run in data.runs:
         curves = sections.shown_curves(data, run)
         if curves:
             name = f"curves_{re.sub(r'[^A-Za-z0-9_-]', '_', run.name)}" if run.name else "curves"
-            draw_curves(folder / name, curves, styles({recipe: run.recipes[recipe] for recipe in curves}))
+            draw_curves(
+                folder / name, curves, styles({recipe: run.recipes[recipe] for recipe in curves})
+            )
             title = f"loss and tune mIoU over steps, {run.name or 'default run'}"
             out += [sections.convergence(run, curves), _figure(folder, name, title)]
     return out if len(out) > 1 else [Text(("No curves were kept.",))]
@@ -134,42 +192,104 @@ def _figure(folder: Path, name: str, alt: str) -> Figure:
 def pictures(folder: Path, out: Outputs) -> list[Block]:
     """Overlays and heat maps that the report left, as far as they are there."""
     blocks: list[Block] = []
-    for file, text in (("overlays.jpg", "The same test pictures, labelled by the recipes of the default run"),
-                       ("heat.jpg", "Heat maps of concepts that the caption leaves out, as in CoCu's Figs. 3b and 4")):
+    for file, text in (
+        ("overlays.jpg", "The same test pictures, labelled by the recipes of the default run"),
+        (
+            "heat.jpg",
+            "Heat maps of concepts that the caption leaves out, as in CoCu's Figs. 3b and 4",
+        ),
+    ):
         if (folder / file).exists():
             blocks += [Text((f"{text}.",)), Figure(f"{folder.name}/{file}", text)]
         else:
-            blocks.append(Text((f"{text}: not drawn. ", Code("dvc repro report"), " draws it where masks are known.")))
+            blocks.append(
+                Text(
+                    (
+                        f"{text}: not drawn. ",
+                        Code("dvc repro report"),
+                        " draws it where masks are known.",
+                    )
+                )
+            )
     return blocks
 
 
-# ------------------------------------------------------------------------------------------------ dvc plots
+# ------------------------------------------------------------------------------------------------
+# dvc plots
 
 
 def ablation(data: Comparison) -> list[tuple[Mapping[str, str], Result]]:
     """Rows of CoCu's Table 3 with our result for each, where there is one."""
     table = next(table for table in TABLES if table.run)
-    found = ((row, data.of(recipe, data.home, first=table.run))
-             for recipe, row in zip(table.recipes, table.rows, strict=True))  # fmt: skip
+    found = (
+        (row, data.of(recipe, data.home, first=table.run))
+        for recipe, row in zip(table.recipes, table.rows, strict=True)
+    )
     return [(row, result) for row, result in found if result and "miou" in result.scores]
 
 
-def write_plots(data: Comparison, folder: Path, home: Iterable[Result],
-                steps: Iterable[tuple[Mapping[str, str], Result]]) -> None:  # fmt: skip
+def write_plots(
+    data: Comparison,
+    folder: Path,
+    home: Iterable[Result],
+    steps: Iterable[tuple[Mapping[str, str], Result]],
+) -> None:
     """scores.csv, differences.csv and ablation.csv for `dvc plots`."""
     own = [r for r in data.results if "miou" in r.scores]
     keys = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "boundary_f")
-    names = ("name", "run", "recipe", "benchmark", "protocol", "miou", "low", "high", "sd", *keys[4:])
-    write_csv(folder / "scores.csv", names, [
-        (data.label(r), r.run or "default", r.recipe, r.benchmark, r.protocol, *(r.scores.get(k, "") for k in keys))
-        for r in own])  # fmt: skip
-    write_csv(folder / "differences.csv", ("recipe", "difference", "low", "high"), [
-        (data.name(r), *_ends(r.baseline.value, r.baseline.low, r.baseline.high)) for r in home if r.baseline])
-    write_csv(folder / "ablation.csv", ("recipe", "miou", "low", "high", "theirs"), [
-        (f"{row['model']}: {r.recipe}", *_ends(*(r.scores.get(k) for k in keys[:3])), row["average"])
-        for row, r in steps])  # fmt: skip
+    names = (
+        "name",
+        "run",
+        "recipe",
+        "benchmark",
+        "protocol",
+        "miou",
+        "low",
+        "high",
+        "sd",
+        *keys[4:],
+    )
+    write_csv(
+        folder / "scores.csv",
+        names,
+        [
+            (
+                data.label(r),
+                r.run or "default",
+                r.recipe,
+                r.benchmark,
+                r.protocol,
+                *(r.scores.get(k, "") for k in keys),
+            )
+            for r in own
+        ],
+    )
+    write_csv(
+        folder / "differences.csv",
+        ("recipe", "difference", "low", "high"),
+        [
+            (data.name(r), *_ends(r.baseline.value, r.baseline.low, r.baseline.high))
+            for r in home
+            if r.baseline
+        ],
+    )
+    write_csv(
+        folder / "ablation.csv",
+        ("recipe", "miou", "low", "high", "theirs"),
+        [
+            (
+                f"{row['model']}: {r.recipe}",
+                *_ends(*(r.scores.get(k) for k in keys[:3])),
+                row["average"],
+            )
+            for row, r in steps
+        ],
+    )
 
 
 def _ends(value: float | None, low: float | None, high: float | None) -> tuple[float, ...]:
     """A value and its interval, which is the value itself where it is not known."""
-    return tuple(round(v, DECIMALS) for v in (value or 0.0, *(value or 0.0 if v is None else v for v in (low, high))))
+    return tuple(
+        round(v, DECIMALS)
+        for v in (value or 0.0, *(value or 0.0 if v is None else v for v in (low, high)))
+    )

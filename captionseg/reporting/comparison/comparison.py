@@ -34,8 +34,12 @@ class Comparison:
 
     @cached_property
     def home(self) -> str:
-        """The benchmark of the runs' own pictures: the first that a recipe was scored on in the pipeline."""
-        return next((run.home for run in self.runs if run.home), self.runs[0].data.source or "own pictures")
+        """The benchmark of the runs' own pictures: the first that a recipe was scored on in the
+        pipeline.
+        """
+        return next(
+            (run.home for run in self.runs if run.home), self.runs[0].data.source or "own pictures"
+        )
 
     @cached_property
     def results(self) -> list[Result]:
@@ -52,11 +56,18 @@ class Comparison:
         """What makes two results comparable."""
         return result.recipe, result.benchmark, result.protocol
 
-    def of(self, recipe: str, benchmark: str, protocol: str = OWN, *, first: str = DEFAULT) -> Result | None:
+    def of(
+        self, recipe: str, benchmark: str, protocol: str = OWN, *, first: str = DEFAULT
+    ) -> Result | None:
         """The result of a recipe, of the run named `first` before any other."""
         found = [r for r in self.results if self.key(r) == (recipe, benchmark, protocol)]
-        own = [r for run in self.runs if run.name == first for r in run.results
-               if self.key(r) == (recipe, benchmark, protocol)]  # fmt: skip
+        own = [
+            r
+            for run in self.runs
+            if run.name == first
+            for r in run.results
+            if self.key(r) == (recipe, benchmark, protocol)
+        ]
         return next(iter([*own, *found]), None)
 
     def protocols(self, recipe: str) -> list[str]:
@@ -65,11 +76,16 @@ class Comparison:
         return sorted(names, key=lambda name: (name != OWN, name))
 
     def label(self, result: Result) -> str:
-        """A name that no other result has: with benchmark and protocol where they are not the usual ones."""
+        """A name that no other result has: with benchmark and protocol where they are not the usual
+        ones.
+        """
         more = [result.title] if result.benchmark != self.home else []
-        return ", ".join([self.name(result), *more, *([result.protocol] if result.protocol != OWN else [])])
+        return ", ".join(
+            [self.name(result), *more, *([result.protocol] if result.protocol != OWN else [])]
+        )
 
     def name(self, result: Result) -> str:
-        """A recipe's name, with its experiment's where another run has a recipe of that name too."""
+        """A recipe's name, with its experiment's where another run has a recipe of that name
+        too."""
         twin = any(r.run != result.run for r in self.results if self.key(r) == self.key(result))
         return f"{result.recipe} ({result.run})" if twin and result.run else result.recipe

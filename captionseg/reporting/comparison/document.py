@@ -75,7 +75,10 @@ class Table:
     def __post_init__(self) -> None:
         wrong = [row for row in self.rows if len(row.cells) != len(self.head)]
         if wrong:
-            raise ValueError(f"{self.caption}: {len(self.head)} columns, but a row has {len(wrong[0].cells)} cells")
+            raise ValueError(
+                f"{self.caption}: {len(self.head)} columns, but a row has {len(wrong[0].cells)} "
+                "cells"
+            )
 
     @property
     def words(self) -> frozenset[int]:
@@ -121,14 +124,17 @@ class Document:
     sections: Sequence[Section]
 
 
-# ------------------------------------------------------------------------------------------------ HTML
+# ------------------------------------------------------------------------------------------------
+# HTML
 
 
 def html(document: Document) -> str:
     """The page for a browser: light and dark, without scripts; all that others wrote is escaped."""
     pages = environment()
     pages.tests |= {kind.__name__.lower(): _is(kind) for kind in (Text, Table, Figure, Code, Link)}
-    source = (resources.files("captionseg.reporting.comparison") / "comparison.html").read_text(encoding="utf-8")
+    source = (resources.files("captionseg.reporting.comparison") / "comparison.html").read_text(
+        encoding="utf-8"
+    )
     return pages.from_string(source).render(document=document, style=_style())
 
 
@@ -141,11 +147,14 @@ def _style() -> str:
     return template().split("<style>", 1)[1].split("</style>", 1)[0]
 
 
-# ------------------------------------------------------------------------------------------------ Markdown
+# ------------------------------------------------------------------------------------------------
+# Markdown
 
 
 def markdown(document: Document) -> str:
-    """The page for a terminal and for hosts of repositories; rows and columns of papers are in italics."""
+    """The page for a terminal and for hosts of repositories; rows and columns of papers are in
+    italics.
+    """
     parts = [f"# {escaped(document.title)}", _block(document.lede)]
     for section in document.sections:
         parts += [f"## {escaped(section.title)}", *(_block(block) for block in section.blocks)]
@@ -165,11 +174,16 @@ def _block(block: Block) -> str:
 def _inline(part: str | Code | Link) -> str:
     if isinstance(part, Code):
         return f"`{' '.join(part.text.replace('`', '').split())}`"
-    return f"[{escaped(part.text)}]({quote(part.target)})" if isinstance(part, Link) else escaped(part)
+    return (
+        f"[{escaped(part.text)}]({quote(part.target)})" if isinstance(part, Link) else escaped(part)
+    )
 
 
 def _table(table: Table) -> list[str]:
-    rows = [[_cell(cell, row.theirs or i in table.theirs) for i, cell in enumerate(row.cells)] for row in table.rows]
+    rows = [
+        [_cell(cell, row.theirs or i in table.theirs) for i, cell in enumerate(row.cells)]
+        for row in table.rows
+    ]
     return lines([escaped(name) for name in table.head], rows, table.words)
 
 

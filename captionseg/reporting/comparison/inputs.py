@@ -1,4 +1,6 @@
-"""What the stages and the experiments left of scores and curves, read from JSON and CSV under one roof."""
+"""What the stages and the experiments left of scores and curves, read from JSON and CSV under one
+roof.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class Difference:
         """Interval and share, where they are known."""
         if self.low is None or self.high is None:
             return f"over {self.to}"
-        share = "" if self.better is None else f", ahead in {100 * self.better:.0f}\N{NO-BREAK SPACE}%"
+        share = (
+            "" if self.better is None else f", ahead in {100 * self.better:.0f}\N{NO-BREAK SPACE}%"
+        )
         ends = f"{signed(self.low)} to {signed(self.high)}".replace(" ", "\N{NO-BREAK SPACE}")
         return f"{ends} over {self.to}{share}"
 
@@ -128,23 +132,42 @@ class Run:
 
 
 def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
-    """The default run and every experiment, in the order of their names; published benchmarks go with the default.
+    """The default run and every experiment, in the order of their names; published benchmarks go
+    with the default.
 
     Raises:
         UserError: naming the file that is broken, half-written or missing.
     """
-    found = _run(DEFAULT, "", recipes, metrics=folders.metrics, scores=folders.recipes,
-                 curves=folders.plots / "curves.csv")  # fmt: skip
-    found.results.extend(result for result, data in _outside(folders.benchmarks) if not found.data.differs(data))
+    found = _run(
+        DEFAULT,
+        "",
+        recipes,
+        metrics=folders.metrics,
+        scores=folders.recipes,
+        curves=folders.plots / "curves.csv",
+    )
+    found.results.extend(
+        result for result, data in _outside(folders.benchmarks) if not found.data.differs(data)
+    )
     runs = [found]
     for folder in sorted(path for path in folders.experiments.glob("[!.]*/")):
         file = folder / "experiment.json"
         said = read_json(file)
-        own = {name: build(Recipe, value, f"{file}: recipes.{name}")
-               for name, value in mapping(said.get("recipes"), file, "recipes").items()}  # fmt: skip
+        own = {
+            name: build(Recipe, value, f"{file}: recipes.{name}")
+            for name, value in mapping(said.get("recipes"), file, "recipes").items()
+        }
         about = one_line(said.get("about", ""), 400)
-        runs.append(_run(folder.name, about, own, metrics=folder / "metrics.json", scores=folder / "recipes",
-                         curves=folder / "curves.csv"))  # fmt: skip
+        runs.append(
+            _run(
+                folder.name,
+                about,
+                own,
+                metrics=folder / "metrics.json",
+                scores=folder / "recipes",
+                curves=folder / "curves.csv",
+            )
+        )
     return runs
 
 
@@ -157,29 +180,50 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         return mapping(json.loads(file.read_text(encoding="utf-8")), file, "the file")
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; run what writes it again, or delete {file.parent}") from None
+        raise UserError(
+            f"{file}: no such file; run what writes it again, or delete {file.parent}"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not JSON ({one_line(error)}); run what writes it again, or delete it") from None
+        raise UserError(
+            f"{file}: not JSON ({one_line(error)}); run what writes it again, or delete it"
+        ) from None
 
 
 def mapping(value: Any, file: Path, what: str) -> dict[str, Any]:
     """A value of a JSON file that must be an object."""
     if not isinstance(value, dict):
-        raise UserError(f"{file}: {what} should be an object, not {one_line(repr(value), 60)}; "
-                        "run what writes it again, or delete it")  # fmt: skip
+        raise UserError(
+            f"{file}: {what} should be an object, not {one_line(repr(value), 60)}; "
+            "run what writes it again, or delete it"
+        )
     return value
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {key: float(v) for key, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return {
+        key: float(v)
+        for key, v in values.items()
+        if isinstance(v, int | float) and not isinstance(v, bool)
+    }
 
 
-def _run(name: str, about: str, recipes: Mapping[str, Recipe], *, metrics: Path, scores: Path, curves: Path) -> Run:
+def _run(
+    name: str,
+    about: str,
+    recipes: Mapping[str, Recipe],
+    *,
+    metrics: Path,
+    scores: Path,
+    curves: Path,
+) -> Run:
     """One run out of its metrics.json, the JSON of its recipes, and its curves."""
     numbers = read_json(metrics)
     of_recipes = mapping(numbers.get("recipes", {}), metrics, "recipes")
     results = []
-    for recipe in [*(r for r in recipes if r in of_recipes), *(r for r in of_recipes if r not in recipes)]:
+    for recipe in [
+        *(r for r in recipes if r in of_recipes),
+        *(r for r in of_recipes if r not in recipes),
+    ]:
         file = scores / f"{recipe}.json"
         more = read_json(file) if file.exists() else {}
         also = mapping(more.get("also", {}), file, "also")
@@ -187,32 +231,61 @@ def _run(name: str, about: str, recipes: Mapping[str, Recipe], *, metrics: Path,
             if key != "train":
                 benchmark, _, protocol = key.partition("@")
                 written = mapping(values, metrics, f"recipes.{recipe}.{key}")
-                said = mapping(also.get(protocol, {}), file, f"also.{protocol}") if protocol else more
-                results.append(_result((name, recipe, benchmark, protocol or OWN), written, said, file))
+                said = (
+                    mapping(also.get(protocol, {}), file, f"also.{protocol}") if protocol else more
+                )
+                results.append(
+                    _result((name, recipe, benchmark, protocol or OWN), written, said, file)
+                )
     results = [_compared(result, results, recipes, of_recipes) for result in results]
     pairs = mapping(numbers.get("data", {}), metrics, "data").get("pairs")
     home = next((result.benchmark for result in results), "")
     data = Data.of(numbers, home if home in SOURCES else "")
-    return Run(name, about, recipes, results, read_curves(curves) if curves.exists() else {}, home, pairs, data,
-               tuple(of_recipes))  # fmt: skip
+    return Run(
+        name,
+        about,
+        recipes,
+        results,
+        read_curves(curves) if curves.exists() else {},
+        home,
+        pairs,
+        data,
+        tuple(of_recipes),
+    )
 
 
-def _result(key: tuple[str, str, str, str], scores: Mapping[str, Any], said: Mapping[str, Any], file: Path) -> Result:
+def _result(
+    key: tuple[str, str, str, str], scores: Mapping[str, Any], said: Mapping[str, Any], file: Path
+) -> Result:
     """A result out of its scores and of what its evaluation wrote beside them in `file`."""
     pictures = said.get("pictures")
-    per_class, seeds, protocol = (mapping(said.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol"))
-    return Result(*key, _numbers(scores), _numbers(per_class), _numbers(seeds), protocol,
-                  pictures.get("scored") if isinstance(pictures, dict) else pictures,
-                  one_line(said.get("title") or key[2].replace("_", " ")))
+    per_class, seeds, protocol = (
+        mapping(said.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol")
+    )
+    return Result(
+        *key,
+        _numbers(scores),
+        _numbers(per_class),
+        _numbers(seeds),
+        protocol,
+        pictures.get("scored") if isinstance(pictures, dict) else pictures,
+        one_line(said.get("title") or key[2].replace("_", " ")),
+    )
 
 
-def _compared(result: Result, results: list[Result], recipes: Mapping[str, Recipe],
-              written: Mapping[str, Any]) -> Result:  # fmt: skip
-    """With differences to baseline and control: those of metrics.json with their intervals, else plain ones."""
+def _compared(
+    result: Result, results: list[Result], recipes: Mapping[str, Recipe], written: Mapping[str, Any]
+) -> Result:
+    """With differences to baseline and control: those of metrics.json with their intervals, else
+    plain ones.
+    """
     if result.recipe not in recipes:
         return result
-    beside = {r.recipe: r.scores["miou"] for r in results
-              if (r.benchmark, r.protocol) == (result.benchmark, result.protocol) and "miou" in r.scores}  # fmt: skip
+    beside = {
+        r.recipe: r.scores["miou"]
+        for r in results
+        if (r.benchmark, r.protocol) == (result.benchmark, result.protocol) and "miou" in r.scores
+    }
     key = result.benchmark if result.protocol == OWN else f"{result.benchmark}@{result.protocol}"
     found: list[Difference | None] = []
     for name, relation in (("baseline", baseline_of), ("control", control_of)):
@@ -220,7 +293,11 @@ def _compared(result: Result, results: list[Result], recipes: Mapping[str, Recip
         paired = written[result.recipe][key].get(f"over_{name}")
         paired = _numbers(paired) if isinstance(paired, dict) else {}
         if other and "miou" in paired:
-            found.append(Difference(other, paired["miou"], *(paired.get(k) for k in ("low", "high", "better"))))
+            found.append(
+                Difference(
+                    other, paired["miou"], *(paired.get(k) for k in ("low", "high", "better"))
+                )
+            )
         elif other in beside and result.recipe in beside:
             found.append(Difference(other, beside[result.recipe] - beside[other]))
         else:
@@ -229,12 +306,17 @@ def _compared(result: Result, results: list[Result], recipes: Mapping[str, Recip
 
 
 def _outside(folder: Path) -> Iterator[tuple[Result, Data]]:
-    """Results on published benchmarks, RECIPE/BENCHMARK[@PROTOCOL].json, and what data their models learnt from."""
+    """Results on published benchmarks, RECIPE/BENCHMARK[@PROTOCOL].json, and what data their models
+    learnt from.
+    """
     for file in sorted(folder.glob("*/*.json")):
         said = read_json(file)
         scores = mapping(said.get("scores"), file, "scores")
         benchmark, _, protocol = file.stem.partition("@")
-        yield _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file), Data.of(said)
+        yield (
+            _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file),
+            Data.of(said),
+        )
 
 
 def read_curves(file: Path) -> Curves:
@@ -248,9 +330,14 @@ def read_curves(file: Path) -> Curves:
         for row in csv.DictReader(stream):
             try:
                 step, loss, tuned = int(row["step"]), float(row["loss"]), row["tune_miou"].strip()
-                values = [(step, "loss", loss), *([(step, "tune_miou", float(tuned))] if tuned else [])]
+                values = [
+                    (step, "loss", loss),
+                    *([(step, "tune_miou", float(tuned))] if tuned else []),
+                ]
                 out.setdefault(row["recipe"], {}).setdefault(int(row["seed"]), []).extend(values)
             except (AttributeError, KeyError, TypeError, ValueError):
-                raise UserError(f"{file}: not a row of curves: {one_line(row)}; run what writes it again, or "
-                                "delete it") from None  # fmt: skip
+                raise UserError(
+                    f"{file}: not a row of curves: {one_line(row)}; run what writes it again, or "
+                    "delete it"
+                ) from None
     return out

@@ -1,4 +1,6 @@
-"""The tables of the papers, digit by digit (published/*.csv), and which of our recipes stand beside them."""
+"""The tables of the papers, digit by digit (published/*.csv), and which of our recipes stand beside
+them.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +32,41 @@ class Column(NamedTuple):
 
 AVERAGE = Column("average", None, "average")
 COLUMNS = {
-    "voc": Column("VOC", "voc"), "context": Column("Context", "context"),
+    "voc": Column("VOC", "voc"),
+    "context": Column("Context", "context"),
     "coco_object": Column("COCO-Object", "coco_object"),
-    "imagenet_s50": Column("ImageNet-S-50", "imagenet_s50"), "imagenet_s300": Column("ImageNet-S-300", "imagenet_s300"),
-    "cityscapes": Column("Cityscapes", "cityscapes"), "ade20k": Column("ADE20K", "ade20k"),
-    "coco_stuff": Column("COCO-Stuff", "coco_stuff"), "ade847": Column("ADE-847", "ade20k_full"),
-    "context59": Column("Context-59", "context59"), "context459": Column("Context-459", "context459"),
-    "average": AVERAGE, "gain": Column("gain", None),
-    "acc1": Column("acc@1", "imagenet", "acc1"), "acc5": Column("acc@5", "imagenet", "acc5"),
-    **{f"{name}_{kind}": Column(f"{title}, {kind}", name, f"miou_{kind}") for kind in ("seen", "unseen")
-       for name, title in (("voc", "VOC"), ("coco_object", "COCO"), ("context", "Context"), ("ade20k", "ADE20K"))},
+    "imagenet_s50": Column("ImageNet-S-50", "imagenet_s50"),
+    "imagenet_s300": Column("ImageNet-S-300", "imagenet_s300"),
+    "cityscapes": Column("Cityscapes", "cityscapes"),
+    "ade20k": Column("ADE20K", "ade20k"),
+    "coco_stuff": Column("COCO-Stuff", "coco_stuff"),
+    "ade847": Column("ADE-847", "ade20k_full"),
+    "context59": Column("Context-59", "context59"),
+    "context459": Column("Context-459", "context459"),
+    "average": AVERAGE,
+    "gain": Column("gain", None),
+    "acc1": Column("acc@1", "imagenet", "acc1"),
+    "acc5": Column("acc@5", "imagenet", "acc5"),
+    **{
+        f"{name}_{kind}": Column(f"{title}, {kind}", name, f"miou_{kind}")
+        for kind in ("seen", "unseen")
+        for name, title in (
+            ("voc", "VOC"),
+            ("coco_object", "COCO"),
+            ("context", "Context"),
+            ("ade20k", "ADE20K"),
+        )
+    },
     "all": Column("all 40 parts", "part_imagenet", "map"),
-    **{part: Column(f"quadruped's {part}" if part == "head" else part, "part_imagenet", f"{OF_CLASS}quadruped {part}")
-       for part in ("head", "body", "foot", "tail")},
-}  # fmt: skip
+    **{
+        part: Column(
+            f"quadruped's {part}" if part == "head" else part,
+            "part_imagenet",
+            f"{OF_CLASS}quadruped {part}",
+        )
+        for part in ("head", "body", "foot", "tail")
+    },
+}
 """Columns of the files that hold numbers; all others are words about a row."""
 
 OWN_MIOU = Column("own pictures", HOME)
@@ -80,7 +103,9 @@ class PaperTable:
     @property
     def rows(self) -> list[dict[str, str]]:
         """The paper's rows, as they are printed."""
-        source = resources.files("captionseg.reporting.comparison") / "published" / f"{self.file}.csv"
+        source = (
+            resources.files("captionseg.reporting.comparison") / "published" / f"{self.file}.csv"
+        )
         return list(csv.DictReader(source.read_text(encoding="utf-8").splitlines()))
 
     @property
@@ -96,65 +121,161 @@ class PaperTable:
 
 _GROUPS = ("nouns-groupvit", "cocu-groupvit", "nouns-mil", "cocu-mil")
 _DAGGER = "† is the authors' own training of GroupViT."
-_LOSSES = ("entities_contrast-ovsegmentor", "entities_completion-ovsegmentor", "entities_mask-ovsegmentor",
-           "entities-ovsegmentor")  # fmt: skip
+_LOSSES = (
+    "entities_contrast-ovsegmentor",
+    "entities_completion-ovsegmentor",
+    "entities_mask-ovsegmentor",
+    "entities-ovsegmentor",
+)
 _CODES = ("nouns_whole-code", "nouns_plain-code", "nouns_words-code", "nouns-code")
 _USES = ("segments-use", "cocu-use", "cocu_masks-use", "cocu_calibrated-use")
 
 TABLES = (
-    PaperTable("cocu_1", "CoCu", "1", "zero-shot methods", ("none-maskclip", *_GROUPS, "cocu_calibrated-mil"), notes=(
-        _DAGGER, "The mean of the first MaskCLIP row's eight numbers is 16.2; the paper prints 15.0.")),
-    PaperTable("cocu_2", "CoCu", "2", "pre-training data", _GROUPS, notes=(
-        _DAGGER, "C12* is half of C12; the paper gives the gain of 34.1 over 32.9 there as 1.4. Ours learn from the "
-        "pictures of the run, which is one size of data.")),
-    PaperTable("cocu_3", "CoCu", "3", "ablation of curation", (
-        "nouns-mil", "caption_retrieval-mil", "cocu_naive-mil", "cocu_ranked-mil", "cocu-mil"), pairs=True,
-        run="ablation", metric="Mean mIoU of eight data sets", own=(OWN_MIOU, Column("gain", HOME, "gain"))),
-    PaperTable("cocu_4", "CoCu", "4", "zero-shot classification, ImageNet-1k", _GROUPS, metric="Accuracy", own=(),
-               notes=("The paper gives the gain of 38.4 over 34.9 as 4.5.",)),
-    PaperTable("ovsegmentor_1", "OVSegmentor", "1", "comparison with existing methods", (
-        "nouns-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"), notes=(
-        "* was trained by the authors of OVSegmentor. † is of 133 classes, all others of 80. Rows that are not "
-        "zero-shot were fine-tuned on the data set.",)),
+    PaperTable(
+        "cocu_1",
+        "CoCu",
+        "1",
+        "zero-shot methods",
+        ("none-maskclip", *_GROUPS, "cocu_calibrated-mil"),
+        notes=(
+            _DAGGER,
+            "The mean of the first MaskCLIP row's eight numbers is 16.2; the paper prints 15.0.",
+        ),
+    ),
+    PaperTable(
+        "cocu_2",
+        "CoCu",
+        "2",
+        "pre-training data",
+        _GROUPS,
+        notes=(
+            _DAGGER,
+            "C12* is half of C12; the paper gives the gain of 34.1 over 32.9 there as 1.4. Ours "
+            "learn from the pictures of the run, which is one size of data.",
+        ),
+    ),
+    PaperTable(
+        "cocu_3",
+        "CoCu",
+        "3",
+        "ablation of curation",
+        ("nouns-mil", "caption_retrieval-mil", "cocu_naive-mil", "cocu_ranked-mil", "cocu-mil"),
+        pairs=True,
+        run="ablation",
+        metric="Mean mIoU of eight data sets",
+        own=(OWN_MIOU, Column("gain", HOME, "gain")),
+    ),
+    PaperTable(
+        "cocu_4",
+        "CoCu",
+        "4",
+        "zero-shot classification, ImageNet-1k",
+        _GROUPS,
+        metric="Accuracy",
+        own=(),
+        notes=("The paper gives the gain of 38.4 over 34.9 as 4.5.",),
+    ),
+    PaperTable(
+        "ovsegmentor_1",
+        "OVSegmentor",
+        "1",
+        "comparison with existing methods",
+        ("nouns-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"),
+        notes=(
+            "* was trained by the authors of OVSegmentor. † is of 133 classes, all others of 80. "
+            "Rows that are not zero-shot were fine-tuned on the data set.",
+        ),
+    ),
     PaperTable("ovsegmentor_3", "OVSegmentor", "3", "ablation of losses", _LOSSES, pairs=True),
-    PaperTable("ovsegmentor_7", "OVSegmentor", "7", "seen and unseen classes", (
-        "nouns-mil", "cocu-mil", "nouns-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"),
-        own=(Column("own pictures, seen", HOME, "miou_seen"), Column("own pictures, unseen", HOME, "miou_unseen")),
-        notes=("Seen are classes that the texts of training name: on our pictures all but very few (for nouns-mil and "
-               "cocu-mil all but toucan), so that our unseen column is of single classes. ? could not be read in our "
-               "copy of the paper. Of published benchmarks our evaluation does not tell the two apart.",)),
-    PaperTable("code_1", "CoDe", "4.1", "text-supervised methods", (
-        "none-maskclip", "captions-tcl", "nouns-code", "cocu-code", "cocu-mil")),
-    PaperTable("code_2", "CoDe", "4.2", "ablation of parts", _CODES, pairs=True,
-               notes=("C: co-decomposition; W: word highlighting prompt; R: region highlighting prompt.",)),
-    PaperTable("use_2", "USE", "2", "open-vocabulary semantic segmentation", _USES, notes=(
-        "† all segments with texts of COCO's pictures, those from annotations of Visual Genome too.",)),
-    PaperTable("use_3", "USE", "3", "parts, PartImageNet", _USES, metric="Mask mAP", own=(
-        Column("own pictures, mask mAP", HOME, "mask_map"), Column("mAP at .5", HOME, "mask_map_50"),
-        Column("mAP at .75", HOME, "mask_map_75")), notes=("Ours are masks of whole things, not of parts.",)),
-)  # fmt: skip
+    PaperTable(
+        "ovsegmentor_7",
+        "OVSegmentor",
+        "7",
+        "seen and unseen classes",
+        ("nouns-mil", "cocu-mil", "nouns-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"),
+        own=(
+            Column("own pictures, seen", HOME, "miou_seen"),
+            Column("own pictures, unseen", HOME, "miou_unseen"),
+        ),
+        notes=(
+            "Seen are classes that the texts of training name: on our pictures all but very few "
+            "(for nouns-mil and cocu-mil all but toucan), so that our unseen column is of single "
+            "classes. ? could not be read in our copy of the paper. Of published benchmarks our "
+            "evaluation does not tell the two apart.",
+        ),
+    ),
+    PaperTable(
+        "code_1",
+        "CoDe",
+        "4.1",
+        "text-supervised methods",
+        ("none-maskclip", "captions-tcl", "nouns-code", "cocu-code", "cocu-mil"),
+    ),
+    PaperTable(
+        "code_2",
+        "CoDe",
+        "4.2",
+        "ablation of parts",
+        _CODES,
+        pairs=True,
+        notes=("C: co-decomposition; W: word highlighting prompt; R: region highlighting prompt.",),
+    ),
+    PaperTable(
+        "use_2",
+        "USE",
+        "2",
+        "open-vocabulary semantic segmentation",
+        _USES,
+        notes=(
+            "† all segments with texts of COCO's pictures, those from annotations of Visual "
+            "Genome too.",
+        ),
+    ),
+    PaperTable(
+        "use_3",
+        "USE",
+        "3",
+        "parts, PartImageNet",
+        _USES,
+        metric="Mask mAP",
+        own=(
+            Column("own pictures, mask mAP", HOME, "mask_map"),
+            Column("mAP at .5", HOME, "mask_map_50"),
+            Column("mAP at .75", HOME, "mask_map_75"),
+        ),
+        notes=("Ours are masks of whole things, not of parts.",),
+    ),
+)
 
 _DVC = "dvc exp run "
-_LOSS = (_DVC + "-S 'curate.rules=[nouns,entities,caption_retrieval,cocu,cocu_calibrated]' "
-         "-S '+recipes.{}={{curation:entities,archive:entities,model:ovsegmentor,settings:{{{}}}}}'")  # fmt: skip
-_CODE = (_DVC + "-S '+recipes.{}={{curation:nouns,archive:nouns,model:code,settings:{{{},highlight_weight:0.1,"
-         "tcl:{{prompt:{},feature_weight:1.0,image_weight:0.0,smooth_features:0.0,smooth_masks:0.0}}}},"
-         "training:{{epochs:2,texts:2,precision:auto}},refine:{{method:pamr}}}}'")  # fmt: skip
+_LOSS = (
+    _DVC + "-S 'curate.rules=[nouns,entities,caption_retrieval,cocu,cocu_calibrated]' "
+    "-S '+recipes.{}={{curation:entities,archive:entities,model:ovsegmentor,settings:{{{}}}}}'"
+)
+_CODE = (
+    _DVC + "-S "
+    "'+recipes.{}={{curation:nouns,archive:nouns,model:code,settings:{{{},highlight_weight:0.1,tcl:{{prompt:{},feature_weight:1.0,image_weight:0.0,smooth_features:0.0,smooth_masks:0.0}}}},training:{{epochs:2,texts:2,precision:auto}},refine:{{method:pamr}}}}'"
+)
 COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("nouns-mil", "cocu-mil", "cocu_calibrated-mil"), "dvc repro"),
-    **dict.fromkeys(("caption_retrieval-mil", "cocu_naive-mil", "cocu_ranked-mil"), "make ablation"),
-    **dict.fromkeys(("nouns-groupvit", "cocu-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"), "make groups"),
+    **dict.fromkeys(
+        ("caption_retrieval-mil", "cocu_naive-mil", "cocu_ranked-mil"), "make ablation"
+    ),
+    **dict.fromkeys(
+        ("nouns-groupvit", "cocu-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"),
+        "make groups",
+    ),
     **dict.fromkeys(("none-maskclip", "captions-tcl", "nouns-code", "cocu-code"), "make frozen"),
     **dict.fromkeys(_USES[:3], "make segments"),
-    _USES[3]: _DVC + "-S '+recipes.cocu_calibrated-use={curation:cocu_calibrated,archive:cocu_calibrated,model:use,"
-              "settings:{logit_scale:10,dropout:0.5},masks:{maker:hierarchy}}'",
+    _USES[3]: _DVC + "-S "
+    "'+recipes.cocu_calibrated-use={curation:cocu_calibrated,archive:cocu_calibrated,model:use,settings:{logit_scale:10,dropout:0.5},masks:{maker:hierarchy}}'",
     _LOSSES[0]: _LOSS.format(_LOSSES[0], "objective:none,mask_weight:0.0"),
     _LOSSES[1]: _LOSS.format(_LOSSES[1], "mask_weight:0.0"),
     _LOSSES[2]: _LOSS.format(_LOSSES[2], "objective:none"),
     _CODES[0]: _CODE.format(_CODES[0], "decompose:false", "false"),
     _CODES[1]: _CODE.format(_CODES[1], "words:{prompt:false}", "false"),
     _CODES[2]: _CODE.format(_CODES[2], "words:{prompt:true}", "false"),
-}  # fmt: skip
+}
 """What scores each of the recipes above on the run's own pictures."""
 KEEP = "python -m stages.keep NAME --about TEXT"
 """What keeps the result of an experiment that no target of the Makefile runs."""

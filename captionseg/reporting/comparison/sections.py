@@ -16,8 +16,16 @@ from captionseg.reporting.tables import baseline_of, is_control
 
 SHOWN = 5  # best and worst classes of a recipe
 LAST = 0.1  # share of the steps whose mean loss is the last loss
-EXTRA = {"acc1": "acc@1", "acc5": "acc@5", "map": "mAP", "map_50": "mAP at .5", "map_75": "mAP at .75",
-         "mask_map": "mask mAP", "mask_map_50": "mask mAP at .5", "mask_map_75": "mask mAP at .75"}  # fmt: skip
+EXTRA = {
+    "acc1": "acc@1",
+    "acc5": "acc@5",
+    "map": "mAP",
+    "map_50": "mAP at .5",
+    "map_75": "mAP at .75",
+    "mask_map": "mask mAP",
+    "mask_map_50": "mask mAP at .5",
+    "mask_map_75": "mask mAP at .75",
+}
 
 
 def compared(data: Comparison) -> tuple[Text, Text]:
@@ -29,27 +37,43 @@ def compared(data: Comparison) -> tuple[Text, Text]:
     benchmarks = sorted({r.title for r in data.results if r.benchmark != data.home})
     protocols = sorted({r.protocol for r in data.results} - {OWN})
     pictures = sorted({r.pictures for r in scored if r.benchmark == data.home and r.pictures})
-    count = f"the training split of {default.pairs:,} captioned pictures" if default.pairs else "captioned pictures"
+    count = (
+        f"the training split of {default.pairs:,} captioned pictures"
+        if default.pairs
+        else "captioned pictures"
+    )
     names = {r.recipe for r in data.results} | set(default.trained)
-    scored_on = f", scored on {_span(pictures)} test pictures" if pictures else ", scored on the test split"
+    scored_on = (
+        f", scored on {_span(pictures)} test pictures" if pictures else ", scored on the test split"
+    )
     first = [
-        f"{len(names)} recipe{'s' * (len(names) != 1)}, trained on {count} ({home}{_digest(data)}) and never on a mask",
+        f"{len(names)} recipe{'s' * (len(names) != 1)}, trained on {count} "
+        f"({home}{_digest(data)}) and never on a mask",
         f", each with {_span(seeds)} seeds" if seeds else "",
         ", not scored: no picture of the test split has a mask" if data.unmeasured else scored_on,
-        f" and on {', '.join(benchmarks)}" if benchmarks else "", "; with the papers' tables beside them.",
-    ]  # fmt: skip
+        f" and on {', '.join(benchmarks)}" if benchmarks else "",
+        "; with the papers' tables beside them.",
+    ]
     more = [
-        f"Experiments beside the default run: {', '.join(experiments)}." if experiments
+        f"Experiments beside the default run: {', '.join(experiments)}."
+        if experiments
         else "No experiment of these data was kept beside the default run.",
-        f" Of other data, and therefore left out: {', '.join(f'{r.name} ({r.data.name})' for r in data.others)}."
-        if data.others else "",
-        f" Protocols beside each recipe's own: {', '.join(protocols)}." if protocols
+        " Of other data, and therefore left out: "
+        f"{', '.join(f'{r.name} ({r.data.name})' for r in data.others)}."
+        if data.others
+        else "",
+        f" Protocols beside each recipe's own: {', '.join(protocols)}."
+        if protocols
         else " Every recipe is scored by its own protocol alone.",
-        " Every mIoU is of the whole data set (one confusion matrix), a mean over seeds; intervals are bootstraps over "
-        "test pictures, models fixed. " + ("No picture of the tune split has a mask: no epoch was chosen by a score."
-        if default.data.lacks("tune") else "Epochs and thresholds are chosen on the tune split; the test split is only "
-        "reported."),
-    ]  # fmt: skip
+        " Every mIoU is of the whole data set (one confusion matrix), a mean over seeds; "
+        "intervals are bootstraps over test pictures, models fixed. "
+        + (
+            "No picture of the tune split has a mask: no epoch was chosen by a score."
+            if default.data.lacks("tune")
+            else "Epochs and thresholds are chosen on the tune split; the test split is only "
+            "reported."
+        ),
+    ]
     return Text(("".join(first),)), Text(("".join(more),))
 
 
@@ -62,7 +86,8 @@ def _span(values: Sequence[int]) -> str:
     return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
 
 
-# ------------------------------------------------------------------------------------------------ scores
+# ------------------------------------------------------------------------------------------------
+# scores
 
 
 def scores(data: Comparison) -> list[Block]:
@@ -71,40 +96,86 @@ def scores(data: Comparison) -> list[Block]:
     trained = ", ".join(data.runs[0].trained) or "none"
     for run in data.runs:
         results = [r for r in data.results if r.run == run.name and "miou" in r.scores]
-        title = f"Experiment {run.name}{': ' + run.about if run.about else ''}" if run.name else "The default run"
+        title = (
+            f"Experiment {run.name}{': ' + run.about if run.about else ''}"
+            if run.name
+            else "The default run"
+        )
         if results:
-            best = {key: max(r.scores["miou"] for r in results if (r.benchmark, r.protocol) == key)
-                    for key in {(r.benchmark, r.protocol) for r in results}}  # fmt: skip
-            rows = [_row(data, run, r, r.scores["miou"] == best[r.benchmark, r.protocol]) for r in results]
+            best = {
+                key: max(r.scores["miou"] for r in results if (r.benchmark, r.protocol) == key)
+                for key in {(r.benchmark, r.protocol) for r in results}
+            }
+            rows = [
+                _row(data, run, r, r.scores["miou"] == best[r.benchmark, r.protocol])
+                for r in results
+            ]
             out.append(Table(title, HEAD, rows))
         elif run.name:
             out.append(Text((f"{title} Nothing but what the default run has.",)))
         elif data.unmeasured:
-            out.append(Text((f"No recipe was scored: no picture of the test split has a mask. Trained: {trained}.",)))
+            out.append(
+                Text(
+                    (
+                        "No recipe was scored: no picture of the test split has a mask. Trained: "
+                        f"{trained}.",
+                    )
+                )
+            )
         else:
             out.append(Text(("No recipe was scored: ", Code("dvc repro"), " scores them.")))
     if data.results:
-        out.append(Text(("mIoU with its 95 % interval, % throughout. Differences are in points of mIoU, with the 95 % "
-                         "interval of a bootstrap of the same test pictures for both and the share of its data sets in "
-                         "which the recipe is ahead. Bold: the highest of a table's benchmark and protocol.",),
-                        small=True))
+        out.append(
+            Text(
+                (
+                    "mIoU with its 95 % interval, % throughout. Differences are in points of "
+                    "mIoU, with the 95 % interval of a bootstrap of the same test pictures for "
+                    "both and the share of its data sets in which the recipe is ahead. Bold: the "
+                    "highest of a table's benchmark and protocol.",
+                ),
+                small=True,
+            )
+        )
     return [*out, *_others(data)]
 
 
-HEAD = ("recipe", "benchmark", "protocol", "mIoU", "sd over seeds", "pixel accuracy", "boundary F", "over its baseline",
-        "over its control")  # fmt: skip
+HEAD = (
+    "recipe",
+    "benchmark",
+    "protocol",
+    "mIoU",
+    "sd over seeds",
+    "pixel accuracy",
+    "boundary F",
+    "over its baseline",
+    "over its control",
+)
 
 
 def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
-    s, about = result.scores, run.recipes[result.recipe].about if result.recipe in run.recipes else ""
+    s, about = (
+        result.scores,
+        run.recipes[result.recipe].about if result.recipe in run.recipes else "",
+    )
     seeds = f"{len(result.seeds)} seed{'s' * (len(result.seeds) != 1)}" if result.seeds else ""
-    protocol = Cell("its own" if result.protocol == OWN else result.protocol, said(result.said), "text")
+    protocol = Cell(
+        "its own" if result.protocol == OWN else result.protocol, said(result.said), "text"
+    )
     spread = s.get("miou_std") if len(result.seeds) != 1 else None
     first = (result.benchmark, result.protocol) == (data.home, OWN)
-    return Row([Cell(data.name(result), about if first else ""), Cell(result.title, kind="text"), protocol,
-                Cell(number(s["miou"]), result.interval(), "best" if best else ""), Cell(number(spread, 2), seeds),
-                Cell(number(s.get("pixel_accuracy"))), Cell(number(s.get("boundary_f"))),
-                gain(result.baseline), gain(result.control)])  # fmt: skip
+    return Row(
+        [
+            Cell(data.name(result), about if first else ""),
+            Cell(result.title, kind="text"),
+            protocol,
+            Cell(number(s["miou"]), result.interval(), "best" if best else ""),
+            Cell(number(spread, 2), seeds),
+            Cell(number(s.get("pixel_accuracy"))),
+            Cell(number(s.get("boundary_f"))),
+            gain(result.baseline),
+            gain(result.control),
+        ]
+    )
 
 
 def gain(found: Difference | None) -> Cell:
@@ -124,7 +195,9 @@ def said(protocol: Mapping[str, Any]) -> str:
     if isinstance(background, dict) and background.get("policy") not in (None, "none"):
         words.append(f"background by {background['policy']}")
     if isinstance(windows, dict):
-        words.append("windows " + ", ".join(str(windows.get(k)) for k in ("short_side", "crop", "stride")))
+        words.append(
+            "windows " + ", ".join(str(windows.get(k)) for k in ("short_side", "crop", "stride"))
+        )
     if skipped := protocol.get("skipped"):
         words.append("not done: " + "; ".join(str(line).split(":")[0] for line in skipped))
     return ", ".join(words)
@@ -136,17 +209,31 @@ def _others(data: Comparison) -> Iterator[Block]:
     names = [name for name in EXTRA if any(name in r.scores for r in found)]
     if found:
         head = ("recipe", "benchmark", "protocol", *(EXTRA[n] for n in names))
-        yield Table("Classification, parts and masks: scores other than mIoU", head, [
-            Row([Cell(data.name(r)), Cell(r.title, kind="text"),
-                 Cell("its own" if r.protocol == OWN else r.protocol, kind="text"),
-                 *(Cell(number(r.scores.get(n)), r.interval(n)) for n in names)]) for r in found])  # fmt: skip
+        yield Table(
+            "Classification, parts and masks: scores other than mIoU",
+            head,
+            [
+                Row(
+                    [
+                        Cell(data.name(r)),
+                        Cell(r.title, kind="text"),
+                        Cell("its own" if r.protocol == OWN else r.protocol, kind="text"),
+                        *(Cell(number(r.scores.get(n)), r.interval(n)) for n in names),
+                    ]
+                )
+                for r in found
+            ],
+        )
 
 
-# ------------------------------------------------------------------------------------------------ classes
+# ------------------------------------------------------------------------------------------------
+# classes
 
 
 def classes(data: Comparison) -> list[Block]:
-    """The best and the worst classes of every recipe, by its own protocol, in whatever a benchmark measures."""
+    """The best and the worst classes of every recipe, by its own protocol, in whatever a benchmark
+    measures.
+    """
     found = [r for r in data.results if r.per_class and r.protocol == OWN]
     if not found:
         return [Text(("No IoU by class was kept.",))]
@@ -154,27 +241,45 @@ def classes(data: Comparison) -> list[Block]:
     for result in found:
         order = sorted(result.per_class.items(), key=lambda pair: (-pair[1], pair[0]))
         zero = sum(value < 1 for _, value in order)
-        rows.append(Row([Cell(data.name(result)), Cell(result.title, kind="text"),
-                         Cell(_listed(order[:SHOWN]), kind="text"), Cell(_listed(order[::-1][:SHOWN]), kind="text"),
-                         Cell(f"{zero} of {len(order)}")]))  # fmt: skip
+        rows.append(
+            Row(
+                [
+                    Cell(data.name(result)),
+                    Cell(result.title, kind="text"),
+                    Cell(_listed(order[:SHOWN]), kind="text"),
+                    Cell(_listed(order[::-1][:SHOWN]), kind="text"),
+                    Cell(f"{zero} of {len(order)}"),
+                ]
+            )
+        )
     head = ("recipe", "benchmark", f"{SHOWN} best", f"{SHOWN} worst, worst first", "below 1 %")
-    return [Table("Single classes, mean over seeds: IoU, or what else a benchmark measures", head, rows)]
+    return [
+        Table("Single classes, mean over seeds: IoU, or what else a benchmark measures", head, rows)
+    ]
 
 
 def _listed(rows: Iterable[tuple[str, float]]) -> str:
     return ", ".join(f"{name}\N{NO-BREAK SPACE}{number(value)}" for name, value in rows)
 
 
-# ------------------------------------------------------------------------------------------------ convergence
+# ------------------------------------------------------------------------------------------------
+# convergence
 
 
 def shown_curves(data: Comparison, run: Run) -> Curves:
-    """Of the recipes of a run that are no controls; of an experiment's those whose model has curves that are new."""
+    """Of the recipes of a run that are no controls; of an experiment's those whose model has curves
+    that are new.
+    """
     default = {} if run is data.runs[0] else data.runs[0].curves
     known = {name: seeds for name, seeds in run.curves.items() if name in run.recipes}
-    models = {run.recipes[name].model for name, seeds in known.items() if default.get(name) != seeds}
-    return {name: seeds for name, seeds in known.items()
-            if run.recipes[name].model in models and not is_control(run.recipes[name])}  # fmt: skip
+    models = {
+        run.recipes[name].model for name, seeds in known.items() if default.get(name) != seeds
+    }
+    return {
+        name: seeds
+        for name, seeds in known.items()
+        if run.recipes[name].model in models and not is_control(run.recipes[name])
+    }
 
 
 def convergence(run: Run, curves: Curves) -> Table:
@@ -189,15 +294,35 @@ def convergence(run: Run, curves: Curves) -> Table:
         reached = next((step for step, value in tuned if aim and value >= aim[-1][1]), None)
         soon = Cell(DASH)
         if aim and steps:
-            soon = Cell("never" if reached is None else f"{reached + 1:,}",
-                        f"of {steps[-1][0] + 1:,}; {base} ends at {number(aim[-1][1])}")  # fmt: skip
-        rows.append(Row([Cell(name), Cell(number(steps[0][1] if steps else None, 2)), Cell(number(last, 2)),
-                         *(Cell(number(tuned[i][1] if tuned else None)) for i in (0, -1)), soon]))
-    head = ("recipe", "first loss", "last loss", "first tune mIoU", "last tune mIoU", "steps until its baseline's last")
+            soon = Cell(
+                "never" if reached is None else f"{reached + 1:,}",
+                f"of {steps[-1][0] + 1:,}; {base} ends at {number(aim[-1][1])}",
+            )
+        rows.append(
+            Row(
+                [
+                    Cell(name),
+                    Cell(number(steps[0][1] if steps else None, 2)),
+                    Cell(number(last, 2)),
+                    *(Cell(number(tuned[i][1] if tuned else None)) for i in (0, -1)),
+                    soon,
+                ]
+            )
+        )
+    head = (
+        "recipe",
+        "first loss",
+        "last loss",
+        "first tune mIoU",
+        "last tune mIoU",
+        "steps until its baseline's last",
+    )
     return Table(f"Experiment {run.name}" if run.name else "The default run", head, rows)
 
 
-def _mean(seeds: Mapping[int, Sequence[tuple[int, str, float]]], name: str) -> list[tuple[int, float]]:
+def _mean(
+    seeds: Mapping[int, Sequence[tuple[int, str, float]]], name: str
+) -> list[tuple[int, float]]:
     """(step, mean over seeds) at steps that every seed has."""
     values = [{step: v for step, n, v in rows if n == name} for rows in seeds.values()]
     steps = sorted(set.intersection(*(set(v) for v in values))) if values else []

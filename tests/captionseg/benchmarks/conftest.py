@@ -12,11 +12,25 @@ from captionseg.storage import read_arrays
 from captionseg.training.pretrain import copy_encoder
 from captionseg.typed import replaced
 
-GROUPS = {"towers": {
-    "encoder": {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
-                "groups": [4], "binding": "groupvit"},
-    "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
-    "hidden": 8, "embedding": 4, "norm": "batch"}, "zero_shot": {"readout": "groups", "score": "product"}}  # fmt: skip
+GROUPS = {
+    "towers": {
+        "encoder": {
+            "tokens": "pixels",
+            "size": 32,
+            "width": 8,
+            "heads": 2,
+            "depths": [1, 1],
+            "group_tokens": [4, 0],
+            "groups": [4],
+            "binding": "groupvit",
+        },
+        "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
+        "hidden": 8,
+        "embedding": 4,
+        "norm": "batch",
+    },
+    "zero_shot": {"readout": "groups", "score": "product"},
+}
 
 
 def save_regions(folder: Path, world, seed: int = 0) -> None:
@@ -24,7 +38,9 @@ def save_regions(folder: Path, world, seed: int = 0) -> None:
     torch.manual_seed(seed)
     width = read_arrays(world.regions / "pooled").shape[2]
     context = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}
-    saved.save(folder, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), context)
+    saved.save(
+        folder, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), context
+    )
 
 
 @pytest.fixture
@@ -49,5 +65,10 @@ def recipe(toy, world, tmp_path) -> Path:
 def groups(tmp_path) -> Path:
     """One that reads pixels and knows a background."""
     torch.manual_seed(0)
-    saved.save(tmp_path / "g", "groupvit", GroupViT(replaced(GroupViTConfig(), GROUPS, "small")), {"prompts": "simple"})
+    saved.save(
+        tmp_path / "g",
+        "groupvit",
+        GroupViT(replaced(GroupViTConfig(), GROUPS, "small")),
+        {"prompts": "simple"},
+    )
     return tmp_path / "g"

@@ -26,7 +26,8 @@ def test_only_classes_that_occur_are_written(tmp_path):
     write(areas, ["a"], [0], tmp_path / "r.parquet")
     assert read_tables(tmp_path).to_pylist() == [
         {"uid": "a", "seed": 0, "class": 7, "intersection": 3, "predicted": 4, "true": 5},
-        {"uid": "a", "seed": 0, "class": 9, "intersection": 0, "predicted": 6, "true": 0}]  # fmt: skip
+        {"uid": "a", "seed": 0, "class": 9, "intersection": 0, "predicted": 6, "true": 0},
+    ]
 
 
 def test_of_nothing(tmp_path):

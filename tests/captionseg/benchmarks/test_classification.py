@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.benchmarks.classification import Item, Labelled, middle, rank, ranks_of, summed_ranks
+from captionseg.benchmarks.classification import (
+    Item,
+    Labelled,
+    middle,
+    rank,
+    ranks_of,
+    summed_ranks,
+)
 from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.encoders import load_encoder
 from captionseg.inference import read_image
@@ -24,8 +31,16 @@ def test_of_equal_scores_the_first_class_is_found():
     assert [rank(np.zeros(3), label) for label in range(3)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("size", "side", "shape"), [((80, 160), 0, 70), ((160, 80), 0, 70), ((1, 9), 0, 1),
-                                                     ((100, 300), 224, 224), ((9, 7), 224, 224)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "side", "shape"),
+    [
+        ((80, 160), 0, 70),
+        ((160, 80), 0, 70),
+        ((1, 9), 0, 1),
+        ((100, 300), 224, 224),
+        ((9, 7), 224, 224),
+    ],
+)
 def test_the_middle_square(size, side, shape):
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     found = middle(image, side)
@@ -45,11 +60,16 @@ def of(labels: list[int], names=("cat", "dog", "crane", "crane", "e", "f", "g"))
 
 
 def test_scores_by_hand():
-    """Seeds right in 1 and 3 of 4 pictures, and 3 and 4 of them among five; two classes of one name stay two."""
+    """Seeds right in 1 and 3 of 4 pictures, and 3 and 4 of them among five; two classes of one name
+    stay two.
+    """
     runs = [np.array([1, 2, 6, 5]), np.array([1, 1, 5, 1])]
     found, classes = summed_ranks(runs, of([0, 0, 2, 3]), Asked(bootstrap=200))
     assert {key: found[key] for key in ("acc1", "acc5", "acc1_std")} == {
-        "acc1": 50.0, "acc5": 87.5, "acc1_std": pytest.approx(35.3553)}  # fmt: skip
+        "acc1": 50.0,
+        "acc5": 87.5,
+        "acc1_std": pytest.approx(35.3553),
+    }
     assert found["acc1_low"] < 50 < found["acc1_high"]
     assert 50 <= found["acc5_low"] < found["acc5_high"] == 100
     assert classes == {"cat": 75.0, "crane (2)": 0.0, "crane (3)": 50.0}
@@ -80,23 +100,31 @@ def test_pictures_come_as_the_model_reads_them(tmp_path):
         return torch.tensor([[0.0, 1.0]])
 
     items = tuple(Item(str(n), tmp_path / f"{n}.png", n) for n in range(2))
-    model = SimpleNamespace(config=SimpleNamespace(reads=Reads(picture=8, tokens="clip")), image_logits=image_logits)
+    model = SimpleNamespace(
+        config=SimpleNamespace(reads=Reads(picture=8, tokens="clip")), image_logits=image_logits
+    )
     assert ranks_of(stub(model), Labelled(("a", "b"), items), Asked()).tolist() == [2, 1]
     assert seen == [(1, 3, 8, 8)] * 2
 
 
 @pytest.mark.parametrize("aligned", [True, False])
 def test_models_on_frozen_features_ask_the_encoder(toy, tmp_path, aligned):
-    """Where its pooled features lie in the space of texts; else the mean of what the model says of cells."""
+    """Where its pooled features lie in the space of texts; else the mean of what the model says of
+    cells.
+    """
     picture(tmp_path / "0.png", (24, 24))
     encoder = toy.params(aligned=aligned).build(None)
     inner = middle(read_image(tmp_path / "0.png"), 0)
     classes = torch.from_numpy(encoder.text(["dog", "cat"]))
-    model = SimpleNamespace(config=SimpleNamespace(reads=Reads(dense=True)),
-                            segment=lambda inputs, classes: torch.tensor([0.0, 1.0])[None, :, None, None])  # fmt: skip
+    model = SimpleNamespace(
+        config=SimpleNamespace(reads=Reads(dense=True)),
+        segment=lambda inputs, classes: torch.tensor([0.0, 1.0])[None, :, None, None],
+    )
     ready = stub(model, lambda: encoder)._replace(classes=classes)
     found = ranks_of(ready, Labelled(("dog", "cat"), (Item("0", tmp_path / "0.png", 1),)), Asked())
-    scores = encoder.features([inner]).pooled @ classes.numpy().T if aligned else np.array([[0.0, 1.0]])
+    scores = (
+        encoder.features([inner]).pooled @ classes.numpy().T if aligned else np.array([[0.0, 1.0]])
+    )
     assert found.tolist() == [rank(scores[0], 1)]
 
 

@@ -34,7 +34,9 @@ def test_strings_are_read_as_by_cocos_own_code():
 
 def test_polygons():
     """A square of 4 x 3 pixels and one that reaches out of the picture; the mask is both."""
-    found = mask_of([[2, 1, 6, 1, 6, 4, 2, 4], [8.0, 5.0, 19.0, 5.0, 19.0, 19.0, 8.0, 19.0]], (8, 10))
+    found = mask_of(
+        [[2, 1, 6, 1, 6, 4, 2, 4], [8.0, 5.0, 19.0, 5.0, 19.0, 19.0, 8.0, 19.0]], (8, 10)
+    )
     want = np.zeros((8, 10), bool)
     want[1:4, 2:6] = want[5:, 8:] = True
     np.testing.assert_array_equal(found, want)
@@ -71,7 +73,9 @@ def test_the_table(tmp_path):
     names, pictures = read_instances(path)
     assert names == ("cat", "dog")
     assert [(p.name, p.size, [i.label for i in p.instances]) for p in pictures] == [
-        ("n01_0.JPEG", (12, 16), [1, 0]), ("n01_1.JPEG", (12, 16), [])]  # fmt: skip
+        ("n01_0.JPEG", (12, 16), [1, 0]),
+        ("n01_1.JPEG", (12, 16), []),
+    ]
     table = json.loads(path.read_text())
     table["annotations"][0]["iscrowd"] = 1
     table["categories"] = [{"id": 7, "name": "seven"}, {"id": 0, "name": "zero"}]
@@ -82,14 +86,28 @@ def test_the_table(tmp_path):
     assert [i.label for i in pictures[0].instances] == [1]  # the crowd is left out
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("", "not COCO's JSON"), ("[]", "not COCO's JSON"), ("[" * 100_000, "not COCO's JSON"),
-    ('{"images": [], "annotations": [], "categories": [{"id": 0, "name": "a"}]}', "names no images"),
-    ('{"images": [{"id": 0, "file_name": "a", "height": 1, "width": 1}], "annotations": [], "categories": []}',
-     "names no categories"),
-    ('{"images": [], "annotations": [{"image_id": 4, "category_id": 0, "segmentation": []}], "categories": []}',
-     "not COCO's JSON"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not COCO's JSON"),
+        ("[]", "not COCO's JSON"),
+        ("[" * 100_000, "not COCO's JSON"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 0, "name": "a"}]}',
+            "names no images",
+        ),
+        (
+            '{"images": [{"id": 0, "file_name": "a", "height": 1, "width": 1}], "annotations": '
+            '[], "categories": []}',
+            "names no categories",
+        ),
+        (
+            '{"images": [], "annotations": [{"image_id": 4, "category_id": 0, "segmentation": '
+            '[]}], "categories": []}',
+            "not COCO's JSON",
+        ),
+    ],
+)
 def test_other_files_are_one_line(tmp_path, text, said):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=said):

@@ -15,22 +15,47 @@ from captionseg.segmenters import MasksParams
 
 
 def said(**changes) -> argparse.Namespace:
-    every = {"benchmark": "voc", "recipe": None, "protocol": None, "limit": 0, "bootstrap": 10, "out": None,
-             "prompts": None, "windows": None, "refine": None, "masks": None, "background": None, "device": "cpu"}
+    every = {
+        "benchmark": "voc",
+        "recipe": None,
+        "protocol": None,
+        "limit": 0,
+        "bootstrap": 10,
+        "out": None,
+        "prompts": None,
+        "windows": None,
+        "refine": None,
+        "masks": None,
+        "background": None,
+        "device": "cpu",
+    }
     return argparse.Namespace(**(every | changes))
 
 
-@pytest.mark.parametrize(("changes", "path"), [
-    ({}, None), ({"recipe": "r"}, "reports/benchmarks/r/voc.json"),
-    ({"recipe": "r", "protocol": "tcl"}, "reports/benchmarks/r/voc@tcl.json"), ({"recipe": "r", "limit": 3}, None),
-    ({"recipe": "r", "limit": 3, "out": Path("x.json")}, "x.json"), ({"out": Path("x.json")}, "x.json")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({}, None),
+        ({"recipe": "r"}, "reports/benchmarks/r/voc.json"),
+        ({"recipe": "r", "protocol": "tcl"}, "reports/benchmarks/r/voc@tcl.json"),
+        ({"recipe": "r", "limit": 3}, None),
+        ({"recipe": "r", "limit": 3, "out": Path("x.json")}, "x.json"),
+        ({"out": Path("x.json")}, "x.json"),
+    ],
+)
 def test_where_the_result_goes(changes, path):
     """A part of a benchmark never takes the place of the whole."""
     assert result_path(said(**changes), Path("reports/benchmarks")) == (path and Path(path))
 
 
-@pytest.mark.parametrize(("changes", "words"), [({"limit": -1}, "--limit"), ({"bootstrap": 0}, "--bootstrap"),
-                                                ({"out": Path("/none/x.json")}, "no file can be")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"limit": -1}, "--limit"),
+        ({"bootstrap": 0}, "--bootstrap"),
+        ({"out": Path("/none/x.json")}, "no file can be"),
+    ],
+)
 def test_arguments_that_mean_nothing(changes, words):
     with pytest.raises(UserError, match=words):
         result_path(said(**changes), Path("x"))
@@ -39,12 +64,24 @@ def test_arguments_that_mean_nothing(changes, words):
 def test_protocols_and_what_is_said_besides():
     plain = asked_of(said(), PUBLISHED["voc"])
     assert plain.protocol == Protocol(WindowParams(448, 448, 224))
-    assert (plain.background, plain.threshold, plain.prompts, plain.device) == (None, 0.95, "", "cpu")
+    assert (plain.background, plain.threshold, plain.prompts, plain.device) == (
+        None,
+        0.95,
+        "",
+        "cpu",
+    )
     tcl = asked_of(said(protocol="tcl", prompts="subset", background="0.3"), PUBLISHED["ade20k"])
     assert (tcl.protocol.name, tcl.protocol.windows) == ("tcl", WindowParams(448, 448, 224))
     assert tcl.protocol.refine == RefineParams("pamr")
     assert (tcl.prompts, tcl.background, tcl.threshold) == ("subset", 0.3, None)
-    other = asked_of(said(protocol="tcl", refine="none", masks="hierarchy", windows="9,8,7"), PUBLISHED["voc"])
-    assert (other.protocol.windows, other.protocol.refine) == (WindowParams(9, 8, 7), RefineParams("none"))
+    other = asked_of(
+        said(protocol="tcl", refine="none", masks="hierarchy", windows="9,8,7"), PUBLISHED["voc"]
+    )
+    assert (other.protocol.windows, other.protocol.refine) == (
+        WindowParams(9, 8, 7),
+        RefineParams("none"),
+    )
     assert other.protocol.masks == MasksParams("hierarchy")
-    assert asked_of(said(protocol="groupvit"), PUBLISHED["ade20k"]).protocol.windows == WindowParams(512, 224, 112)
+    assert asked_of(
+        said(protocol="groupvit"), PUBLISHED["ade20k"]
+    ).protocol.windows == WindowParams(512, 224, 112)

@@ -14,7 +14,9 @@ from captionseg.benchmarks.evaluate import count, per_class, scores
 
 @dataclass
 class Pictures:
-    """A benchmark of two classes and another that is nowhere; its inputs are the number of the picture."""
+    """A benchmark of two classes and another that is nowhere; its inputs are the number of the
+    picture.
+    """
 
     truths: list
     names: tuple = ("dog", "grass", "unicorn")
@@ -33,22 +35,44 @@ TRUTHS = [[[0, 0, 1, 255]], [[1, 1, 1, 1]], [[0, 1, 0, 1]]]
 
 
 def test_an_oracle_gets_everything_right():
-    areas = count(Pictures(TRUTHS), lambda number: np.where(np.array(TRUTHS[number]) == 255, 0, TRUTHS[number]))
+    areas = count(
+        Pictures(TRUTHS),
+        lambda number: np.where(np.array(TRUTHS[number]) == 255, 0, TRUTHS[number]),
+    )
     out = scores([areas], samples=50, seed=0, groups={"object": np.array([True, False, True])})
-    assert out == {"miou": 100.0, "miou_low": 100.0, "miou_high": 100.0, "miou_std": 0.0, "pixel_accuracy": 100.0,
-                   "boundary_f": 100.0, "miou_object": 100.0}  # fmt: skip
+    assert out == {
+        "miou": 100.0,
+        "miou_low": 100.0,
+        "miou_high": 100.0,
+        "miou_std": 0.0,
+        "pixel_accuracy": 100.0,
+        "boundary_f": 100.0,
+        "miou_object": 100.0,
+    }
 
 
 def test_scores_by_hand():
     areas = count(Pictures(TRUTHS), lambda _: np.zeros((1, 4), int))  # all dog
-    assert areas[0].tolist() == [[2, 0, 0], [3, 0, 0], [2, 1, 0], *[[0, 0, 0]] * 2, [1, 1, 0], [0, 0, 0]]
+    assert areas[0].tolist() == [
+        [2, 0, 0],
+        [3, 0, 0],
+        [2, 1, 0],
+        *[[0, 0, 0]] * 2,
+        [1, 1, 0],
+        [0, 0, 0],
+    ]
     assert areas[2, 5].tolist() == [2, 2, 0]  # each pixel of dog, grass, dog, grass is at a border
     out = scores([areas], samples=200, seed=0, groups={"stuff": np.array([False, True, False])})
-    assert out["miou"] == pytest.approx(100 * (4 / 11 + 0 / 7) / 2, abs=1e-3)  # 4 of 11 pixels are dog
+    assert out["miou"] == pytest.approx(
+        100 * (4 / 11 + 0 / 7) / 2, abs=1e-3
+    )  # 4 of 11 pixels are dog
     assert out["pixel_accuracy"] == pytest.approx(100 * 4 / 11, abs=1e-3)
     assert out["miou_stuff"] == out["boundary_f"] == 0.0
     assert out["miou_low"] < out["miou"] < out["miou_high"]
-    assert per_class([areas], Pictures(TRUTHS).names) == {"dog": pytest.approx(100 * 4 / 11, abs=1e-3), "grass": 0.0}
+    assert per_class([areas], Pictures(TRUTHS).names) == {
+        "dog": pytest.approx(100 * 4 / 11, abs=1e-3),
+        "grass": 0.0,
+    }
 
 
 def test_means_and_spread_over_seeds():
@@ -57,7 +81,9 @@ def test_means_and_spread_over_seeds():
     out = scores([right, half], samples=10, seed=0)
     assert out["miou"] == 100 * (1.0 + 0.25) / 2
     assert out["miou_std"] == pytest.approx(100 * np.std([1.0, 0.25], ddof=1), abs=1e-3)
-    assert out["miou_low"] == out["miou_high"] == out["miou"]  # one picture: every bootstrap data set is the same
+    assert (
+        out["miou_low"] == out["miou_high"] == out["miou"]
+    )  # one picture: every bootstrap data set is the same
     assert out["pixel_accuracy"] == 100 * (1.0 + 0.5) / 2
     assert per_class([right, half], ["dog", "grass"]) == {"dog": 75.0, "grass": 0.0}
 

@@ -1,4 +1,5 @@
-"""Pictures of a folder: which are taken, what is read of them, and inputs as models ask for them."""
+"""Pictures of a folder: which are taken, what is read of them, and inputs as models ask for
+them."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def root(tmp_path):
     return write_tree(tmp_path, "folder", [RAW] * 5)
 
 
-@pytest.mark.parametrize(("limit", "kept"), [(0, range(5)), (1, [0]), (2, [0, 4]), (3, [0, 2, 4]), (9, range(5))])
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(0, range(5)), (1, [0]), (2, [0, 4]), (3, [0, 2, 4]), (9, range(5))]
+)
 def test_a_limit_takes_pictures_from_the_whole_list(root, limit, kept):
     benchmark = FolderBenchmark.open(OWN, root, limit=limit)
     assert [item.uid for item in benchmark.items] == [f"p_{number}" for number in kept]
@@ -41,8 +44,11 @@ def test_the_background_is_a_class_where_the_first_is_named_so(root):
 
 
 def test_inputs_are_what_the_model_asks_for(root, toy, world):
-    benchmark = replace(FolderBenchmark.open(OWN, root, limit=1), maker=toy.maker,
-                        encoder=lambda: load_encoder(world.encoder))  # fmt: skip
+    benchmark = replace(
+        FolderBenchmark.open(OWN, root, limit=1),
+        maker=toy.maker,
+        encoder=lambda: load_encoder(world.encoder),
+    )
     image = read_image(benchmark.items[0].image)
     (regions,) = benchmark.of(Reads()).samples()
     assert regions.inputs.regions.shape[:2] == (1, 4)
@@ -65,5 +71,7 @@ def test_a_mask_of_another_size_is_one_line(root):
 
 def test_a_value_without_a_class_is_one_line(root):
     mask(root / "masks/p_1.png", np.where(RAW == 2, 3, RAW))
-    with pytest.raises(UserError, match=r"p_1.png: holds the value 3, which is none of .* 3 classes"):
+    with pytest.raises(
+        UserError, match=r"p_1.png: holds the value 3, which is none of .* 3 classes"
+    ):
         list(FolderBenchmark.open(OWN, root).samples())

@@ -28,7 +28,9 @@ def test_the_pictures_of_the_split_with_their_masks(world, benchmark):
         assert sample.truth.shape == sample.inputs.size == (32, 32)
         assert set(sample.truth[:, :16].ravel()) == {number % 3}
         row = np.flatnonzero(split == "test")[number]
-        np.testing.assert_array_equal(sample.inputs.regions[0], read_arrays(world.regions / "pooled")[row][:4])
+        np.testing.assert_array_equal(
+            sample.inputs.regions[0], read_arrays(world.regions / "pooled")[row][:4]
+        )
         assert sample.inputs.region_mask.all()
 
 
@@ -39,12 +41,16 @@ def test_an_oracle_gets_everything_right(benchmark):
 
 
 def test_the_best_that_regions_allow(benchmark):
-    """Quadrants follow the border between the halves: whoever names each region right is right everywhere."""
+    """Quadrants follow the border between the halves: whoever names each region right is right
+    everywhere.
+    """
     truths = iter([sample.truth for sample in benchmark.samples()])
 
     def best(inputs):
         truth = next(truths)
-        labels = torch.nn.functional.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact")
+        labels = torch.nn.functional.interpolate(
+            inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact"
+        )
         labels = labels[0, 0].long().numpy()
         return np.array([np.bincount(truth[labels == r]).argmax() for r in range(4)])[labels]
 

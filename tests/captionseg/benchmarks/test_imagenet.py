@@ -28,10 +28,16 @@ def test_the_order_of_folders_is_the_number_of_a_class(tmp_path):
 
 
 def kit(root: Path, truth: list[int]) -> None:
-    """The development kit: ids from 1 in an order that is not WordNet's, and inner nodes after them."""
+    """The development kit: ids from 1 in an order that is not WordNet's, and inner nodes after
+    them.
+    """
     rows = np.zeros(1002, [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O")])
     for number in range(1002):
-        rows[number] = (number + 1, f"n{(7 * number) % 1000 if number < 1000 else number:08d}", "a word")
+        rows[number] = (
+            number + 1,
+            f"n{(7 * number) % 1000 if number < 1000 else number:08d}",
+            "a word",
+        )
     (root / DEVKIT).mkdir(parents=True)
     savemat(root / DEVKIT / META, {"synsets": rows})
     (root / DEVKIT / TRUTH).write_text("".join(f"{number}\n" for number in truth))
@@ -62,7 +68,10 @@ def test_the_archive_as_it_comes(tmp_path):
 
 def test_half_unpacked_is_one_line(tmp_path):
     root = write_imagenet(tmp_path, [0, 1])
-    with pytest.raises(UserError, match="2 pictures where the split has 50000, which --limit may be given for; fetch"):
+    with pytest.raises(
+        UserError,
+        match="2 pictures where the split has 50000, which --limit may be given for; fetch",
+    ):
         ImageNet().open(root)
     shutil.rmtree(root / "val" / "n00000005")
     with pytest.raises(UserError, match="999 folders of classes where there are 1000; their order"):

@@ -35,7 +35,10 @@ def test_sixteen_bits_and_one(tmp_path):
 
 def test_files_that_are_no_masks_are_one_line(tmp_path):
     mask(tmp_path / "rgb.png", RAW, "RGB")
-    with pytest.raises(UserError, match=r"colours \(RGB\) where class numbers are expected; .* index or palette PNG"):
+    with pytest.raises(
+        UserError,
+        match=r"colours \(RGB\) where class numbers are expected; .* index or palette PNG",
+    ):
         read_mask(tmp_path / "rgb.png")
     mask(tmp_path / "l.png", RAW, "L")
     with pytest.raises(UserError, match=r"colours \(L\) .* R \+ 256 G"):
@@ -58,7 +61,9 @@ def test_a_root_may_lie_inside_the_home(tmp_path):
     root = write_tree(tmp_path, "voc", [RAW])
     home = root / "VOCdevkit" / "VOC2012"
     assert [VOC.found(place) for place in (root, root / "VOCdevkit", home)] == [home] * 3
-    with pytest.raises(UserError, match=r"JPEGImages: no folder VOCdevkit/VOC2012/SegmentationClass; fetch VOC"):
+    with pytest.raises(
+        UserError, match=r"JPEGImages: no folder VOCdevkit/VOC2012/SegmentationClass; fetch VOC"
+    ):
         VOC.found(home / "JPEGImages")
     with pytest.raises(UserError, match=r"nowhere: no such folder; fetch VOC"):
         VOC.found(root / "nowhere")
@@ -74,10 +79,13 @@ def test_the_list_of_the_split_decides_and_its_order_stays(tmp_path):
         VOC.items(home, root)
 
 
-@pytest.mark.parametrize(("gone", "said"), [
-    ("JPEGImages/p_1.jpg", "1 of 3 pictures missing, such as of p_1; fetch"),
-    ("SegmentationClass/p_2.png", "1 of 3 masks missing, such as of p_2; fetch"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("JPEGImages/p_1.jpg", "1 of 3 pictures missing, such as of p_1; fetch"),
+        ("SegmentationClass/p_2.png", "1 of 3 masks missing, such as of p_2; fetch"),
+    ],
+)
 def test_half_unpacked(tmp_path, gone, said):
     root = write_tree(tmp_path, "voc", [RAW] * 3)
     home = VOC.found(root)
@@ -102,7 +110,11 @@ def test_own_folders_take_pictures_of_any_suffix(tmp_path):
     (tmp_path / "images" / "a.jpg").rename(tmp_path / "images" / "a.JPG")
     (tmp_path / "images" / "notes.txt").write_text("not a picture")
     found = OWN.items(tmp_path, tmp_path)
-    assert [(item.uid, item.image.name) for item in found] == [("a", "a.JPG"), ("b", "b.tiff"), ("c.d", "c.d.webp")]
+    assert [(item.uid, item.image.name) for item in found] == [
+        ("a", "a.JPG"),
+        ("b", "b.tiff"),
+        ("c.d", "c.d.webp"),
+    ]
     for item in found:
         item.mask.unlink()
     with pytest.raises(UserError, match=r"no mask masks/\*.png; put pictures into images"):
@@ -114,9 +126,14 @@ def test_names_of_classes(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf 0: dog \r\ntall  grass\r\n\r\n")
     assert OWN.classes(tmp_path) == ("dog", "tall  grass")
     assert replace(OWN, background=True).classes(tmp_path)[0] == "background"
-    for data, said in ((b"dog\ncat\ndog\n", "names 'dog' twice"), (b"\n\n", "names no class"), (b"\xff", "cannot be"),
-                       (b"cat\n\ndog\n", "line 2 is 'empty'"), (b"1: cat\n2: dog\n", "line 1 is '1: cat'"),
-                       (b"0: cat\n5: dog\n", "line 2 is '5: dog'; name one class a line in the order")):  # fmt: skip
+    for data, said in (
+        (b"dog\ncat\ndog\n", "names 'dog' twice"),
+        (b"\n\n", "names no class"),
+        (b"\xff", "cannot be"),
+        (b"cat\n\ndog\n", "line 2 is 'empty'"),
+        (b"1: cat\n2: dog\n", "line 1 is '1: cat'"),
+        (b"0: cat\n5: dog\n", "line 2 is '5: dog'; name one class a line in the order"),
+    ):
         path.write_bytes(data)
         with pytest.raises(UserError, match=said):
             OWN.classes(tmp_path)

@@ -29,15 +29,24 @@ class Picture(NamedTuple):
 def bars(*ends: tuple[int, int], width: int = 20) -> np.ndarray:
     """[n, 2, width] masks of the columns from .. to."""
     column = np.arange(width)
-    return np.stack([np.broadcast_to((column >= a) & (column < b), (2, width)) for a, b in ends]) if ends else np.zeros(
-        (0, 2, width), bool)  # fmt: skip
+    return (
+        np.stack([np.broadcast_to((column >= a) & (column < b), (2, width)) for a, b in ends])
+        if ends
+        else np.zeros((0, 2, width), bool)
+    )
 
 
-def picture(found: list[tuple[int, int, int, float]], true: list[tuple[int, int, int]], width: int = 20) -> Picture:
+def picture(
+    found: list[tuple[int, int, int, float]], true: list[tuple[int, int, int]], width: int = 20
+) -> Picture:
     """Bars (from, to, class, score) found where bars (from, to, class) are."""
     masks = bars(*[f[:2] for f in found], width=width)
-    detections = Detections(masks, np.array([f[2] for f in found], int), np.array([f[3] for f in found], np.float32))
-    return Picture(detections, bars(*[t[:2] for t in true], width=width), np.array([t[2] for t in true], int))
+    detections = Detections(
+        masks, np.array([f[2] for f in found], int), np.array([f[3] for f in found], np.float32)
+    )
+    return Picture(
+        detections, bars(*[t[:2] for t in true], width=width), np.array([t[2] for t in true], int)
+    )
 
 
 def precision(pictures: list[Picture], classes: int, **changes) -> np.ndarray:
@@ -48,7 +57,9 @@ def precision(pictures: list[Picture], classes: int, **changes) -> np.ndarray:
 
 
 def slow(pictures: list[Picture], classes: int) -> np.ndarray:
-    """[10, C] by the definition: greedy matches from the highest score down, precision at 101 recalls."""
+    """[10, C] by the definition: greedy matches from the highest score down, precision at 101
+    recalls.
+    """
     out = np.full((len(IOU), classes), np.nan)
     for row, least in enumerate(IOU):
         for c in range(classes):
@@ -69,14 +80,22 @@ def slow(pictures: list[Picture], classes: int) -> np.ndarray:
             order = sorted(range(len(hits)), key=lambda i: -hits[i][0])
             true = np.cumsum([hits[i][1] for i in order])
             share = true / np.arange(1, len(order) + 1)
-            at = [max([s for s, t in zip(share, true, strict=True) if t / total >= r - 1e-12], default=0.0)
-                  for r in np.linspace(0, 1, 101)]  # fmt: skip
+            at = [
+                max(
+                    [s for s, t in zip(share, true, strict=True) if t / total >= r - 1e-12],
+                    default=0.0,
+                )
+                for r in np.linspace(0, 1, 101)
+            ]
             out[row, c] = np.mean(at)
     return out
 
 
 HAND = [
-    picture([(0, 10, 0, 0.9), (1, 10, 0, 0.8), (12, 20, 0, 0.3), (10, 20, 1, 0.6)], [(0, 10, 0), (10, 20, 0)]),
+    picture(
+        [(0, 10, 0, 0.9), (1, 10, 0, 0.8), (12, 20, 0, 0.3), (10, 20, 1, 0.6)],
+        [(0, 10, 0), (10, 20, 0)],
+    ),
     picture([(0, 5, 0, 0.7), (4, 20, 1, 0.95)], [(0, 8, 0), (8, 20, 1)], width=24),
     picture([], [(3, 9, 1)]),
     picture([(2, 4, 1, 0.5)], []),
@@ -84,8 +103,11 @@ HAND = [
 
 
 def test_by_hand() -> None:
-    # two true masks of class 0; found: right, a duplicate, right: precision 1 up to recall 1/2, then 2/3
-    found = precision([picture([(0, 10, 0, 0.9), (0, 9, 0, 0.8), (10, 20, 0, 0.3)], [(0, 10, 0), (10, 20, 0)])], 1)
+    # two true masks of class 0; found: right, a duplicate, right: precision 1 up to recall 1/2,
+    # then 2/3
+    found = precision(
+        [picture([(0, 10, 0, 0.9), (0, 9, 0, 0.8), (10, 20, 0, 0.3)], [(0, 10, 0), (10, 20, 0)])], 1
+    )
     assert found[:, 0] == pytest.approx([(51 + 50 * 2 / 3) / 101] * 10)
 
 
@@ -104,7 +126,9 @@ def test_against_the_definition_where_anything_may_be_found(seed: int) -> None:
 
     def some(count: int, width: int) -> list[tuple[int, int]]:
         starts = rng.integers(0, width - 4, count)
-        return [(int(a), int(a + b)) for a, b in zip(starts, rng.integers(3, 9, count), strict=True)]
+        return [
+            (int(a), int(a + b)) for a, b in zip(starts, rng.integers(3, 9, count), strict=True)
+        ]
 
     pictures = []
     for width in (20, 30, 25, 20, 40):
@@ -129,15 +153,20 @@ def test_empty_masks_do_not_count() -> None:
 
 
 def test_only_the_best_of_a_class_in_a_picture_count() -> None:
-    one = picture([(0, 5, 0, 0.9), (5, 9, 0, 0.8), (9, 12, 0, 0.7), (5, 9, 1, 0.1)],
-                  [(9, 12, 0), (5, 9, 1)])  # fmt: skip
+    one = picture(
+        [(0, 5, 0, 0.9), (5, 9, 0, 0.8), (9, 12, 0, 0.7), (5, 9, 1, 0.1)], [(9, 12, 0), (5, 9, 1)]
+    )
     assert (precision([one], 2, most=2)[:, 0] == 0).all()
     assert precision([one], 2, most=3)[:, 0] == pytest.approx([1 / 3] * 10)
     assert precision([one], 2, most=1)[:, 1] == pytest.approx([1.0] * 10)
 
 
-def test_there_may_be_more_masks_than_a_byte_counts_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
-    many = picture([(0, 10, 0, 0.9), *[(11, 12, 0, 0.01 + n / 1000) for n in range(300)]], [(0, 10, 0)])
+def test_there_may_be_more_masks_than_a_byte_counts_and_nothing_is_said(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    many = picture(
+        [(0, 10, 0, 0.9), *[(11, 12, 0, 0.01 + n / 1000) for n in range(300)]], [(0, 10, 0)]
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert precision([many], 1, most=1000) == pytest.approx(np.ones((10, 1)))
@@ -152,13 +181,18 @@ def test_true_masks_of_wanted_classes() -> None:
     assert none.shape == (0, 2, 3)
 
 
-# ------------------------------------------------------------------------------------------------ MaskScores
+# ------------------------------------------------------------------------------------------------
+# MaskScores
 
-BENCHMARK = SimpleNamespace(names=("dog", "cat", "grass"), kinds=("object", "object", "stuff"), ignore=255)
+BENCHMARK = SimpleNamespace(
+    names=("dog", "cat", "grass"), kinds=("object", "object", "stuff"), ignore=255
+)
 TRUTH = np.array([[0, 0, 2, 2], [1, 1, 2, 255]])
 
 
-def scored(detect, *, truth: np.ndarray = TRUTH, masks: torch.Tensor | None = None, seeds: int = 1) -> dict:
+def scored(
+    detect, *, truth: np.ndarray = TRUTH, masks: torch.Tensor | None = None, seeds: int = 1
+) -> dict:
     scores = MaskScores(BENCHMARK, 100)  # type: ignore[arg-type]
     inputs = replace(without_regions(1, (2, 4)), masks=masks)
     for _ in range(seeds):
@@ -177,10 +211,20 @@ def oracle(inputs, wanted: np.ndarray) -> Detections:
 
 def test_an_oracle_finds_everything() -> None:
     result = scored(oracle)
-    assert result["scores"] == {"miou": 1.0, "mask_map": 100.0, "mask_map_50": 100.0, "mask_map_75": 100.0,
-                                "mask_coverage": 100.0}  # fmt: skip
+    assert result["scores"] == {
+        "miou": 1.0,
+        "mask_map": 100.0,
+        "mask_map_50": 100.0,
+        "mask_map_75": 100.0,
+        "mask_coverage": 100.0,
+    }
     assert result["mask_ap"] == {"dog": 100.0, "cat": 100.0}
-    assert result["protocol"] == {"prompts": "simple", "masks": "hierarchy", "aggregate": "sum", "max_detections": 100}
+    assert result["protocol"] == {
+        "prompts": "simple",
+        "masks": "hierarchy",
+        "aggregate": "sum",
+        "max_detections": 100,
+    }
 
 
 def test_who_always_says_the_same_wrong_thing_finds_nothing() -> None:
@@ -200,7 +244,14 @@ def test_ignored_pixels_count_nowhere() -> None:
 
 
 def test_means_over_seeds_and_the_share_that_masks_cover() -> None:
-    turns = iter([oracle, lambda *_: Detections(np.zeros((0, 2, 4), bool), np.zeros(0, int), np.zeros(0, np.float32))])
+    turns = iter(
+        [
+            oracle,
+            lambda *_: Detections(
+                np.zeros((0, 2, 4), bool), np.zeros(0, int), np.zeros(0, np.float32)
+            ),
+        ]
+    )
     masks = torch.zeros(1, 2, 2, 4, dtype=torch.bool)
     masks[0, 0, 0], masks[0, 1, 0, :2] = True, True
     result = scored(lambda *given: next(turns)(*given), masks=masks, seeds=2)

@@ -11,8 +11,10 @@ from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import write_own
 
 
-@pytest.mark.parametrize(("count", "limit", "kept"), [(5, 0, [0, 1, 2, 3, 4]), (5, 1, [0]), (5, 2, [0, 4]),
-                                                      (5, 3, [0, 2, 4]), (2, 9, [0, 1])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("count", "limit", "kept"),
+    [(5, 0, [0, 1, 2, 3, 4]), (5, 1, [0]), (5, 2, [0, 4]), (5, 3, [0, 2, 4]), (2, 9, [0, 1])],
+)
 def test_spread(count, limit, kept):
     assert spread(count, limit).tolist() == kept
 

@@ -30,35 +30,57 @@ def classes(root, text: str) -> tuple[str, ...]:
     return FolderBenchmark.open(OWN, root).names
 
 
-@pytest.mark.parametrize("text", [
-    "dog\ncat\ngrass\n", "0,dog\n1,cat\n2,grass\n", "id,name\n0,dog\n1,cat\n2,grass\n", "0;dog\r\n1;cat\r\n2;grass",
-    "value\tclass\n0\tdog\n1\tcat\n2\tgrass", "0 dog\n1 cat\n2 grass\n", "0: dog\n1: cat\n2: grass",
-    "# my classes\ndog\n# of the garden\ncat\ngrass\n", '"dog"\n"cat"\n"grass"\n', "__ignore__\ndog\ncat\ngrass\n",
-    "# ignore: 255\ndog\ncat\ngrass\n", '"0","dog"\n"1","cat"\n"2","grass"\n', "0. dog\n1. cat\n2. grass",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dog\ncat\ngrass\n",
+        "0,dog\n1,cat\n2,grass\n",
+        "id,name\n0,dog\n1,cat\n2,grass\n",
+        "0;dog\r\n1;cat\r\n2;grass",
+        "value\tclass\n0\tdog\n1\tcat\n2\tgrass",
+        "0 dog\n1 cat\n2 grass\n",
+        "0: dog\n1: cat\n2: grass",
+        "# my classes\ndog\n# of the garden\ncat\ngrass\n",
+        '"dog"\n"cat"\n"grass"\n',
+        "__ignore__\ndog\ncat\ngrass\n",
+        "# ignore: 255\ndog\ncat\ngrass\n",
+        '"0","dog"\n"1","cat"\n"2","grass"\n',
+        "0. dog\n1. cat\n2. grass",
+    ],
+)
 def test_lists_of_classes_as_people_write_them(root, text):
     assert classes(root, text) == ("dog", "cat", "grass")
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("name\ndog\ncat\n", "line 1 is 'name', a heading rather than class 0; delete it"),
-    ("name,r,g,b\ndog,1,2,3\ncat,4,5,6\n", "'dog,1,2,3' holds more than the name of a class"),
-    ("dog,0\ncat,1\ngrass,2\n", "'dog,0' holds more than the name"),
-    ("dog, cat, grass", "all names are on one line"), ('["dog", "cat"]', "holds more than the name"),
-    ("- dog\n- cat\n- grass\n", "'- dog' holds more"),
-    ("1,dog\n2,cat\n3,grass\n", "in the order of their numbers, from 0"),
-    ("0,dog\n2,cat\n1,grass\n", "in the order of their numbers"), ("Dog\ndog\ncat\n", "twice"),
-    ("d\0o\0g\0\nc\0a\0t\0\n", "holds more than the name"), ("# ignore: sky\ndog\ncat\n", "no list of values of masks"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name\ndog\ncat\n", "line 1 is 'name', a heading rather than class 0; delete it"),
+        ("name,r,g,b\ndog,1,2,3\ncat,4,5,6\n", "'dog,1,2,3' holds more than the name of a class"),
+        ("dog,0\ncat,1\ngrass,2\n", "'dog,0' holds more than the name"),
+        ("dog, cat, grass", "all names are on one line"),
+        ('["dog", "cat"]', "holds more than the name"),
+        ("- dog\n- cat\n- grass\n", "'- dog' holds more"),
+        ("1,dog\n2,cat\n3,grass\n", "in the order of their numbers, from 0"),
+        ("0,dog\n2,cat\n1,grass\n", "in the order of their numbers"),
+        ("Dog\ndog\ncat\n", "twice"),
+        ("d\0o\0g\0\nc\0a\0t\0\n", "holds more than the name"),
+        ("# ignore: sky\ndog\ncat\n", "no list of values of masks"),
+    ],
+)
 def test_lists_that_would_shift_numbers_are_refused(root, text, said):
     with pytest.raises(UserError, match=said) as caught:
         classes(root, text)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spelt", ["background", "Background", "BACKGROUND", " _background_ ", "0: Background"])
+@pytest.mark.parametrize(
+    "spelt", ["background", "Background", "BACKGROUND", " _background_ ", "0: Background"]
+)
 def test_the_background_however_it_is_spelt(root, spelt):
-    (root / "classes.txt").write_text(f"{spelt}\n" + ("1: cat\n2: grass" if ":" in spelt else "cat\ngrass"))
+    (root / "classes.txt").write_text(
+        f"{spelt}\n" + ("1: cat\n2: grass" if ":" in spelt else "cat\ngrass")
+    )
     found = FolderBenchmark.open(OWN, root)
     assert found.names == ("background", "cat", "grass")
     assert found.background
@@ -68,7 +90,8 @@ def test_a_background_that_is_not_the_first_and_classes_that_mean_none_are_said(
     (root / "classes.txt").write_text("Unlabeled\ncat\nBackground\n")
     assert FolderBenchmark.open(OWN, root).remarks == (
         "background is not the first class: it is prompted like any other word",
-        "Unlabeled: scored like any other class; --ignore leaves the pixels of a number out")
+        "Unlabeled: scored like any other class; --ignore leaves the pixels of a number out",
+    )
 
 
 def test_masks_in_capital_letters_and_names_composed_in_another_way(tmp_path):
@@ -85,8 +108,8 @@ def test_masks_in_capital_letters_and_names_composed_in_another_way(tmp_path):
 
 @pytest.mark.parametrize("how", ["argument", "line of classes.txt"])
 def test_values_that_count_nowhere_can_be_named(root, how):
-    """0 is left out, and is no class that could be predicted; 7 is not refused; by hand a third of two masks and all
-    of the other count nowhere."""
+    """0 is left out, and is no class that could be predicted; 7 is not refused; by hand a third of
+    two masks and all of the other count nowhere."""
     mask(root / "masks/p_1.png", np.full_like(RAW, 7))
     if how != "argument":
         (root / "classes.txt").write_text("# ignore: 0, 7\nvoid\ncat\ngrass\n")
@@ -96,13 +119,19 @@ def test_values_that_count_nowhere_can_be_named(root, how):
     assert (truths[0] == np.array([found.ignore, 0, 1])[RAW]).all()
     assert (truths[1] == found.ignore).all()
     assert found.remarks == (
-        f"{'dog' if how == 'argument' else 'void'}: left out, as pixels of that number count nowhere",
-        "55.6 % of pixels count nowhere (value 0, 7)", "1 of 3 masks have no pixel that counts, such as p_1.png")
+        f"{'dog' if how == 'argument' else 'void'}: left out, as pixels of that number count "
+        "nowhere",
+        "55.6 % of pixels count nowhere (value 0, 7)",
+        "1 of 3 masks have no pixel that counts, such as p_1.png",
+    )
 
 
 def test_255_is_no_longer_left_out_where_another_value_is_named(root):
     mask(root / "masks/p_1.png", np.full_like(RAW, 255))
-    with pytest.raises(UserError, match=r"p_1\.png: holds the value 255, .* --ignore names values that count nowhere"):
+    with pytest.raises(
+        UserError,
+        match=r"p_1\.png: holds the value 255, .* --ignore names values that count nowhere",
+    ):
         opened(OWN, root, ignore="0")
 
 
@@ -118,7 +147,9 @@ def test_what_masks_of_published_benchmarks_mean_is_not_for_users_to_say(tmp_pat
 
 
 def test_what_a_score_leaves_out_is_said(root):
-    """A picture without a mask, files that are neither, classes that never occur, pixels that count nowhere."""
+    """A picture without a mask, files that are neither, classes that never occur, pixels that count
+    nowhere.
+    """
     picture(root / "images/lonely.jpg")
     (root / "masks/readme.txt").write_text("made by hand")
     (root / "images/.hidden").touch()
@@ -126,9 +157,12 @@ def test_what_a_score_leaves_out_is_said(root):
     for number in range(3):
         mask(root / f"masks/p_{number}.png", np.where(RAW == 2, 255, RAW))
     assert FolderBenchmark.open(OWN, root).remarks == (
-        "1 picture without a mask: not scored, such as lonely.jpg", "1 file passed over, such as masks/readme.txt",
+        "1 picture without a mask: not scored, such as lonely.jpg",
+        "1 file passed over, such as masks/readme.txt",
         "33.3 % of pixels count nowhere (value 255)",
-        "2 of 4 classes are in no mask: grass, bear; where one is predicted, it counts as 0 in mIoU")
+        "2 of 4 classes are in no mask: grass, bear; where one is predicted, it counts as 0 in "
+        "mIoU",
+    )
 
 
 def test_masks_of_black_and_white(root):
@@ -137,7 +171,9 @@ def test_masks_of_black_and_white(root):
         mask(root / f"masks/p_{number}.png", np.where(RAW == 1, 255, 0), "L")
     (root / "classes.txt").write_text("background\ndog\n")
     assert FolderBenchmark.open(OWN, root).remarks[-1] == (
-        "masks hold 0 and 255 alone, and 255 counts nowhere: where it means a class, write its number")
+        "masks hold 0 and 255 alone, and 255 counts nowhere: where it means a class, write its "
+        "number"
+    )
     for number in range(3):
         mask(root / f"masks/p_{number}.png", np.full_like(RAW, 255), "L")
     with pytest.raises(UserError, match="no pixel counts, all masks hold nothing but 255"):
@@ -146,7 +182,9 @@ def test_masks_of_black_and_white(root):
 
 def test_colours_and_pictures_without_partners_are_refused(root):
     Image.fromarray(np.zeros((6, 12, 3), np.uint8)).save(root / "masks/p_0.png")
-    with pytest.raises(UserError, match=r"p_0\.png: colours \(RGB\) where class numbers are expected"):
+    with pytest.raises(
+        UserError, match=r"p_0\.png: colours \(RGB\) where class numbers are expected"
+    ):
         FolderBenchmark.open(OWN, root)
     (root / "images/p_0.webp").unlink()
     with pytest.raises(UserError, match="1 of 3 pictures missing, such as of p_0"):
@@ -164,13 +202,35 @@ def test_a_picture_of_every_suffix_is_found(tmp_path):
 
 
 def test_the_command_says_it_on_stderr_and_in_its_result(root, capsys, monkeypatch, tmp_path):
-    result = {"scores": {"miou": 1.0}, "per_class": {"dog": 1.0}, "seeds": {},
-              "protocol": {"prompts": "p", "refine": "n"}}  # fmt: skip
+    result = {
+        "scores": {"miou": 1.0},
+        "per_class": {"dog": 1.0},
+        "seeds": {},
+        "protocol": {"prompts": "p", "refine": "n"},
+    }
     monkeypatch.setattr("captionseg.benchmarks.outside.evaluate", lambda *rest: (result, 1.0))
     (root / "classes.txt").write_text("dog\ncat\ngrass\nbear\n")
     out = tmp_path / "result.json"
-    assert main(["evaluate", "--benchmark", "folder", "--root", str(root), "--ignore", "0", "--out", str(out)]) == 0
-    lines = ["dog: left out, as pixels of that number count nowhere", "33.3 % of pixels count nowhere (value 0)",
-             "1 of 3 classes are in no mask: bear; where one is predicted, it counts as 0 in mIoU"]
+    assert (
+        main(
+            [
+                "evaluate",
+                "--benchmark",
+                "folder",
+                "--root",
+                str(root),
+                "--ignore",
+                "0",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
+    lines = [
+        "dog: left out, as pixels of that number count nowhere",
+        "33.3 % of pixels count nowhere (value 0)",
+        "1 of 3 classes are in no mask: bear; where one is predicted, it counts as 0 in mIoU",
+    ]
     assert capsys.readouterr().err.splitlines()[:3] == [f"note: {line}" for line in lines]
     assert json.loads(out.read_text())["remarks"] == lines

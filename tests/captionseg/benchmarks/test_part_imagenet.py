@@ -20,7 +20,13 @@ def test_parts_among_things_and_stuff(root):
     for place in (root, root.parent):
         found, total = PartImageNet(count=2).open(place)
         assert (len(found), total, found.wanted) == (2, 2, 3)
-        assert found.names[:5] == ("quadruped head", "quadruped body", "car tire", "quadruped", "biped")
+        assert found.names[:5] == (
+            "quadruped head",
+            "quadruped body",
+            "car tire",
+            "quadruped",
+            "biped",
+        )
         assert len(found.names) == 3 + 11 + 91
         assert found.names[14] == "banner"
     assert [len(item.instances) for item in PartImageNet().open(root, limit=1)[0].items] == [2]
@@ -49,7 +55,10 @@ def test_names_that_lead_elsewhere_are_no_pictures(root, name):
 
 def test_half_unpacked_is_one_line(root):
     (root / "images" / "val" / "n01_1.JPEG").unlink()
-    with pytest.raises(UserError, match=r"no picture images/val/n01_1.JPEG; fetch PartImageNet .*, so that .* holds"):
+    with pytest.raises(
+        UserError,
+        match=r"no picture images/val/n01_1.JPEG; fetch PartImageNet .*, so that .* holds",
+    ):
         PartImageNet(count=2).open(root)
     with pytest.raises(UserError, match=r"no file annotations/val.json; fetch PartImageNet"):
         PartImageNet().open(root / "images")

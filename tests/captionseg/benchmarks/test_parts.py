@@ -1,4 +1,6 @@
-"""Masks of parts: connected pieces by hand, truth that is checked against its picture, sums over seeds."""
+"""Masks of parts: connected pieces by hand, truth that is checked against its picture, sums over
+seeds.
+"""
 
 from __future__ import annotations
 
@@ -30,37 +32,53 @@ def test_connected_pieces_by_hand():
     assert found.scores.tolist() == [11.0, 2.0, 2.0, 4.0]
     assert [mask.sum() for mask in found.masks] == [1, 2, 1, 3]
     assert found.masks[:3].any(0).tolist() == (labels == 0).tolist()
-    assert connected(labels, scores, np.array([True, True, False, False]), most=1).scores.tolist() == [11.0, 4.0]
+    assert connected(
+        labels, scores, np.array([True, True, False, False]), most=1
+    ).scores.tolist() == [11.0, 4.0]
     assert connected(labels, scores, np.zeros(4, bool)).masks.shape == (0, 3, 4)
 
 
 def parts(tmp_path, *segmentations) -> Parts:
     picture(tmp_path / "p.JPEG")
     instances = tuple(Instance(n, s) for n, s in enumerate(segmentations))
-    return Parts(("head", "body", "grass"), 2, (Item(tmp_path / "p.JPEG", instances),), tmp_path / "val.json")
+    return Parts(
+        ("head", "body", "grass"), 2, (Item(tmp_path / "p.JPEG", instances),), tmp_path / "val.json"
+    )
 
 
 def test_empty_masks_are_no_truth(tmp_path):
-    (_, masks, classes), = parts(tmp_path, rle(np.zeros(SIZE, bool)), rle(LEFT)).truths()
+    ((_, masks, classes),) = parts(tmp_path, rle(np.zeros(SIZE, bool)), rle(LEFT)).truths()
     assert classes.tolist() == [1]
     np.testing.assert_array_equal(masks[0], LEFT)
-    (_, masks, classes), = parts(tmp_path).truths()
+    ((_, masks, classes),) = parts(tmp_path).truths()
     assert (masks.shape, classes.tolist()) == ((0, *SIZE), [])
 
 
-@pytest.mark.parametrize(("segmentation", "said"), [
-    (rle(np.ones((3, 3), bool)), r"val.json: a mask of p.JPEG is run lengths of \[3, 3\], but .* \[12, 16\]"),
-    ({"size": [12, 16]}, "a mask of p.JPEG is 'counts'"), (7, "a mask of p.JPEG is neither")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("segmentation", "said"),
+    [
+        (
+            rle(np.ones((3, 3), bool)),
+            r"val.json: a mask of p.JPEG is run lengths of \[3, 3\], but .* \[12, 16\]",
+        ),
+        ({"size": [12, 16]}, "a mask of p.JPEG is 'counts'"),
+        (7, "a mask of p.JPEG is neither"),
+    ],
+)
 def test_a_mask_of_another_size_is_one_line(tmp_path, segmentation, said):
     with pytest.raises(UserError, match=said):
         list(parts(tmp_path, segmentation).truths())
 
 
 def test_a_model_without_segments_is_read_by_its_label_map(tmp_path):
-    """Left half head, right half grass: the head is found, grass is nobody's part, the body is missed."""
+    """Left half head, right half grass: the head is found, grass is nobody's part, the body is
+    missed.
+    """
     logits = torch.from_numpy(np.stack([LEFT, 0 * LEFT, ~LEFT]).astype(np.float32))
-    model = SimpleNamespace(config=SimpleNamespace(reads=Reads(picture=8, tokens="clip", segments=1)),
-                            segment=lambda inputs, classes: logits[None])  # fmt: skip
+    model = SimpleNamespace(
+        config=SimpleNamespace(reads=Reads(picture=8, tokens="clip", segments=1)),
+        segment=lambda inputs, classes: logits[None],
+    )
     ready = Ready(model, torch.zeros(3, 4), Settled(), Background(), lambda: None, None, "cpu", {})  # type: ignore[arg-type]
     benchmark = parts(tmp_path, rle(LEFT), rle(~LEFT))
     run = precision_of(ready, benchmark, Asked())
@@ -75,8 +93,11 @@ def test_seeds(tmp_path):
     benchmark, runs = parts(tmp_path, rle(LEFT)), []
     for right in (True, False):
         runs.append(MaskPrecision(2))
-        runs[-1].add(Detections((LEFT if right else ~LEFT)[None], np.zeros(1, int), np.ones(1, np.float32)), LEFT[None],
-                     np.zeros(1, int))  # fmt: skip
+        runs[-1].add(
+            Detections((LEFT if right else ~LEFT)[None], np.zeros(1, int), np.ones(1, np.float32)),
+            LEFT[None],
+            np.zeros(1, int),
+        )
     found, classes = summed_precision(runs, benchmark, Asked())
     assert found == {"map": 50.0, "map_50": 50.0, "map_75": 50.0, "map_std": pytest.approx(70.7107)}
     assert classes == {"head": 50.0}  # there is no body anywhere

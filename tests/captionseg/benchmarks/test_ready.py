@@ -1,4 +1,6 @@
-"""Models made ready: every policy of the background, prompts, and what a protocol asks of a model that cannot."""
+"""Models made ready: every policy of the background, prompts, and what a protocol asks of a model
+that cannot.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,22 @@ class Config:
     zero_shot: ZeroShot | Grounded = field(default_factory=ZeroShot)
 
 
-@pytest.mark.parametrize(("saved_score", "wanted", "given", "policy", "left"), [
-    (None, True, None, Background("word"), None),
-    (0.4, True, None, Background("threshold", 0.4), 0.4),
-    (0.4, True, 0.9, Background("threshold", 0.9), 0.9),
-    (0.4, False, None, Background("none"), None),  # a model's threshold means nothing where no class is background
-    (0.0, True, None, Background("threshold", 0.0), 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("saved_score", "wanted", "given", "policy", "left"),
+    [
+        (None, True, None, Background("word"), None),
+        (0.4, True, None, Background("threshold", 0.4), 0.4),
+        (0.4, True, 0.9, Background("threshold", 0.9), 0.9),
+        (
+            0.4,
+            False,
+            None,
+            Background("none"),
+            None,
+        ),  # a model's threshold means nothing where no class is background
+        (0.0, True, None, Background("threshold", 0.0), 0.0),
+    ],
+)
 def test_policies_of_models_with_a_threshold(saved_score, wanted, given, policy, left):
     model = SimpleNamespace(config=Config(ZeroShot(background=saved_score)))
     assert settle(model, wanted, given) == policy
@@ -50,11 +61,19 @@ def test_policies_of_models_without():
         settle(model, False, 0.2)
 
 
-@pytest.mark.parametrize(("name", "threshold", "choices", "score"), [
-    ("groupvit", 0.35, ZeroShot(), 0.35), ("groupvit", None, ZeroShot(), 0.95),
-    ("groupvit", 0.35, Grounded(), None), ("groupvit", 0.35, None, None),
-    ("tcl", 0.95, Grounded(), 0.4), ("tcl", 0.95, ZeroShot(), 0.4), ("tcl", 0.95, None, None),
-    ("use", 0.95, ZeroShot(), None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "threshold", "choices", "score"),
+    [
+        ("groupvit", 0.35, ZeroShot(), 0.35),
+        ("groupvit", None, ZeroShot(), 0.95),
+        ("groupvit", 0.35, Grounded(), None),
+        ("groupvit", 0.35, None, None),
+        ("tcl", 0.95, Grounded(), 0.4),
+        ("tcl", 0.95, ZeroShot(), 0.4),
+        ("tcl", 0.95, None, None),
+        ("use", 0.95, ZeroShot(), None),
+    ],
+)
 def test_the_threshold_of_a_protocol(name, threshold, choices, score):
     """GroupViT's are those of the benchmark, and mean nothing to scores of another kind."""
     model = SimpleNamespace(config=Config(choices) if choices else SimpleNamespace())
@@ -72,7 +91,11 @@ def encoder(folder: Path) -> Callable[[], Encoder]:
 
 def test_as_saved(regions, toy):
     found = ready(regions, encoder(regions), NAMES, Asked(device="cpu"))
-    assert found.said == {"prompts": "simple", "refine": "none", "background": {"policy": "word", "score": None}}
+    assert found.said == {
+        "prompts": "simple",
+        "refine": "none",
+        "background": {"policy": "word", "score": None},
+    }
     assert found.classes.shape == (3, 16)
     assert found.maker == toy.maker
 
@@ -83,7 +106,9 @@ def test_seven_templates(regions):
     assert len(SETS["subset"]) == 7
     want = class_embeddings(NAMES, found.frozen().text, SETS["subset"])
     np.testing.assert_allclose(found.classes.numpy(), want, atol=1e-6)
-    other = ready(regions, encoder(regions), NAMES, Asked(device="cpu", prompts="segment"), default="subset")
+    other = ready(
+        regions, encoder(regions), NAMES, Asked(device="cpu", prompts="segment"), default="subset"
+    )
     assert other.said["prompts"] == "segment"
     assert not torch.equal(other.classes, found.classes)
 
@@ -95,9 +120,14 @@ def test_protocols_of_models_with_groups(groups, name):
     found = ready(groups, encoder(groups), NAMES, asked)
     assert found.said["name"] == name
     assert found.said["source"] == PROTOCOLS[name].source
-    assert found.said["background"] == {"groupvit": {"policy": "threshold", "score": 0.75},
-                                        "tcl": {"policy": "threshold", "score": 0.4},
-                                        "use": {"policy": "word", "score": None}}[name]  # fmt: skip
+    assert (
+        found.said["background"]
+        == {
+            "groupvit": {"policy": "threshold", "score": 0.75},
+            "tcl": {"policy": "threshold", "score": 0.4},
+            "use": {"policy": "word", "score": None},
+        }[name]
+    )
     assert len(found.classes) == (3 if name == "use" else 2)
     assert found.said["prompts"] == PROTOCOLS[name].prompts
     assert found.settled.masks == MasksParams()  # it reads no segments
@@ -113,7 +143,12 @@ def test_what_is_asked_comes_before_the_protocol(groups):
 
 
 def test_masks_mean_nothing_to_a_model_that_reads_none(groups):
-    found = ready(groups, encoder(groups), NAMES, Asked(Protocol(masks=MasksParams("hierarchy")), device="cpu"))
+    found = ready(
+        groups,
+        encoder(groups),
+        NAMES,
+        Asked(Protocol(masks=MasksParams("hierarchy")), device="cpu"),
+    )
     assert (found.segments, found.masks, found.embeds) == (None, None, None)
     assert found.settled.masks == MasksParams()
 
@@ -131,5 +166,7 @@ def test_a_folder_without_a_model_is_one_line(tmp_path):
 def test_a_model_that_was_saved_without_its_regions_is_one_line(regions):
     config = regions / "config.json"
     config.write_text(config.read_text().replace('"maker": "toy"', '"maker": "lost"'))
-    with pytest.raises(UserError, match=r"not a model of this version of captionseg: config.json, context: 'lost'"):
+    with pytest.raises(
+        UserError, match=r"not a model of this version of captionseg: config.json, context: 'lost'"
+    ):
         ready(regions, encoder(regions), NAMES, Asked(device="cpu"))

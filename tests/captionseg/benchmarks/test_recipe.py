@@ -45,12 +45,17 @@ def test_scores_of_all_seeds(folders, model):
     assert areas[:, :, 2].sum() == 2 * 8 * 32 * 32  # every pixel is counted once
     assert (found.seeds, len(found.uids)) == ([0, 10], 8)
     assert result["seeds"].keys() == {"0", "10"}
-    assert result["scores"]["miou"] == pytest.approx(np.mean(list(result["seeds"].values())), abs=1e-3)
+    assert result["scores"]["miou"] == pytest.approx(
+        np.mean(list(result["seeds"].values())), abs=1e-3
+    )
     assert {"miou_object", "miou_stuff"} <= result["scores"].keys()
     assert set(result["per_class"]) <= {"dog", "cat", "bird", "grass", "sand", "water"}
-    same = scores(list(areas.swapaxes(0, 1)), samples=20, seed=0, groups={
-        "object": np.arange(6) < 3, "stuff": np.arange(6) >= 3,
-    })  # fmt: skip
+    same = scores(
+        list(areas.swapaxes(0, 1)),
+        samples=20,
+        seed=0,
+        groups={"object": np.arange(6) < 3, "stuff": np.arange(6) >= 3},
+    )
     assert result["scores"] == same | {"boundary_f": result["scores"]["boundary_f"]}
     assert 0 < result["scores"]["boundary_f"] < 100
     assert found.images_per_second > 0
@@ -70,7 +75,12 @@ def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch)
         context = {"prompts": "simple", "refine": {"method": "segments", "side": 112}}
         saved.save(model / "seeds" / str(seed), "segment_mil", net, context)
     evaluate(model, folders, params, seed=0)
-    evaluate(model, folders, EvaluateParams(bootstrap=2, device="cpu", refine=RefineParams("none")), seed=0)
+    evaluate(
+        model,
+        folders,
+        EvaluateParams(bootstrap=2, device="cpu", refine=RefineParams("none")),
+        seed=0,
+    )
     assert [given.method for given in seen[::16]] == ["none", "segments", "none"]
 
 
@@ -102,7 +112,9 @@ def test_classes_that_no_text_of_training_named_are_scored_apart(folders, model)
     result = evaluate(model, folders, params, seed=0).result
     assert result["scores"]["miou_seen"] == result["scores"]["miou_object"]
     assert result["scores"]["miou_unseen"] == result["scores"]["miou_stuff"]
-    (model / "concepts.txt").write_text("\n".join(["dog", "cat", "bird", "grass", "sand", "water", "more"]))
+    (model / "concepts.txt").write_text(
+        "\n".join(["dog", "cat", "bird", "grass", "sand", "water", "more"])
+    )
     result = evaluate(model, folders, params, seed=0).result
     assert not {"miou_seen", "miou_unseen"} & result["scores"].keys()
 
@@ -110,37 +122,63 @@ def test_classes_that_no_text_of_training_named_are_scored_apart(folders, model)
 @pytest.mark.parametrize("method", ["pamr", "segments"])
 def test_masks_are_refined_before_each_pixel_takes_its_class(folders, model, method):
     """Four squares of one region each: segments change nothing, PAMR nothing but borders."""
-    params = EvaluateParams(bootstrap=5, device="cpu", refine=RefineParams(method, side=16, iterations=2))
+    params = EvaluateParams(
+        bootstrap=5, device="cpu", refine=RefineParams(method, side=16, iterations=2)
+    )
     plain, before, *_ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     result, after, *_ = evaluate(model, folders, params, seed=0)
     assert after[:, :, 2].sum() == before[:, :, 2].sum()
     assert (plain.pop("protocol"), result.pop("protocol")) == (
-        {"prompts": "simple", "refine": "none"}, {"prompts": "simple", "refine": method})  # fmt: skip
+        {"prompts": "simple", "refine": "none"},
+        {"prompts": "simple", "refine": method},
+    )
     if method == "segments":
         assert result == plain
     else:
         assert not np.array_equal(before, after)
 
 
-@pytest.mark.parametrize(("name", "prompts", "refine"), [
-    ("groupvit", "simple", "none"), ("tcl", "tcl", "pamr"), ("use", "imagenet", "none")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "prompts", "refine"),
+    [("groupvit", "simple", "none"), ("tcl", "tcl", "pamr"), ("use", "imagenet", "none")],
+)
 def test_any_model_under_any_protocol(folders, model, name, prompts, refine):
-    """A model on regions has no pixels, groups or segments; prompts and refinement are the protocol's."""
-    result, areas, *_ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu", protocol=name), seed=0)
+    """A model on regions has no pixels, groups or segments; prompts and refinement are the
+    protocol's.
+    """
+    result, areas, *_ = evaluate(
+        model, folders, EvaluateParams(bootstrap=5, device="cpu", protocol=name), seed=0
+    )
     said = result["protocol"]
     assert (said["name"], said["prompts"], said["refine"]) == (name, prompts, refine)
     assert said["source"] == PROTOCOLS[name].source
-    whole, background = "windows: it sees a picture whole, as features", "background: none of the classes"
-    assert said["skipped"] == {
-        "groupvit": [whole, "product of softmaxes over the likeliest classes: it has no groups", background],
-        "tcl": [whole, background], "use": ["masks: it reads no segments"]}[name]  # fmt: skip
+    whole, background = (
+        "windows: it sees a picture whole, as features",
+        "background: none of the classes",
+    )
+    assert (
+        said["skipped"]
+        == {
+            "groupvit": [
+                whole,
+                "product of softmaxes over the likeliest classes: it has no groups",
+                background,
+            ],
+            "tcl": [whole, background],
+            "use": ["masks: it reads no segments"],
+        }[name]
+    )
     plain, before, *_ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert "name" not in plain["protocol"]
-    assert np.array_equal(areas, before) == (name == "groupvit")  # other prompts or PAMR change some pixel
+    assert np.array_equal(areas, before) == (
+        name == "groupvit"
+    )  # other prompts or PAMR change some pixel
 
 
 def test_by_its_own_protocol_and_by_those_of_papers_beside_it(folders, model):
-    params = EvaluateParams(bootstrap=5, device="cpu", also={"mine": ("use", "tcl"), "other": ("groupvit",)})
+    params = EvaluateParams(
+        bootstrap=5, device="cpu", also={"mine": ("use", "tcl"), "other": ("groupvit",)}
+    )
     found = evaluate(model, folders, params, seed=0, recipe="mine")
     plain = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     np.testing.assert_array_equal(found.areas, plain.areas)
@@ -149,7 +187,9 @@ def test_by_its_own_protocol_and_by_those_of_papers_beside_it(folders, model):
     for name in ("use", "tcl"):
         alone = EvaluateParams(bootstrap=5, device="cpu", protocol=name)
         assert also[name] == evaluate(model, folders, alone, seed=0).result
-    with pytest.raises(UserError, match=r"evaluate.also.mine.0: 'coco' is not valid \(valid: groupvit, tcl, use\)"):
+    with pytest.raises(
+        UserError, match=r"evaluate.also.mine.0: 'coco' is not valid \(valid: groupvit, tcl, use\)"
+    ):
         build(EvaluateParams, {"also": {"mine": ["coco"]}}, "evaluate")
 
 
@@ -168,9 +208,16 @@ def test_masks_of_things_are_scored_where_a_model_reads_segments(folders, use, m
     assert {"mask_map", "mask_map_50", "mask_map_75"} <= plain["scores"].keys()
     assert plain["mask_ap"].keys() == {"dog", "cat", "bird"}
     assert plain["scores"]["mask_coverage"] == 100.0
-    assert plain["protocol"] == {"prompts": "simple", "refine": "none", "masks": "regions", "aggregate": "sum",
-                                 "max_detections": 100}  # fmt: skip
-    hierarchy = MasksParams("hierarchy", hierarchy=Hierarchy(maker=Felzenszwalb(side=16, min_size=4)))
+    assert plain["protocol"] == {
+        "prompts": "simple",
+        "refine": "none",
+        "masks": "regions",
+        "aggregate": "sum",
+        "max_detections": 100,
+    }
+    hierarchy = MasksParams(
+        "hierarchy", hierarchy=Hierarchy(maker=Felzenszwalb(side=16, min_size=4))
+    )
     asked = replace(params, masks=hierarchy, max_detections=7)
     result, others, *_ = evaluate(use, folders, asked, seed=0)
     assert (result["protocol"]["masks"], result["protocol"]["max_detections"]) == ("hierarchy", 7)
@@ -184,7 +231,9 @@ def test_masks_of_things_are_scored_where_a_model_reads_segments(folders, use, m
 
 
 def test_masks_that_name_everything_right_are_all_right(folders, use, monkeypatch):
-    """Halves of the picture, each an object or stuff: the hierarchy finds them, an oracle names them."""
+    """Halves of the picture, each an object or stuff: the hierarchy finds them, an oracle names
+    them.
+    """
     from captionseg.inference.detections import Detections
 
     params = EvaluateParams(bootstrap=2, device="cpu", masks=MasksParams("hierarchy"))
@@ -192,7 +241,9 @@ def test_masks_that_name_everything_right_are_all_right(folders, use, monkeypatc
 
     def oracle(model, inputs, classes, wanted):
         truth = next(truths)
-        masks = torch.nn.functional.interpolate(inputs.masks.float(), inputs.size, mode="nearest-exact")[0].bool()
+        masks = torch.nn.functional.interpolate(
+            inputs.masks.float(), inputs.size, mode="nearest-exact"
+        )[0].bool()
         left = torch.from_numpy(truth == truth[0, 0])
         overlap = (masks & left).flatten(1).sum(1) / (masks | left).flatten(1).sum(1)
         best = int(overlap.argmax())
@@ -209,5 +260,7 @@ def benchmark_truths(folders: Folders) -> list[np.ndarray]:
 
 
 def test_a_model_on_segments_under_the_protocol_of_its_paper(folders, use):
-    result, _, *_ = evaluate(use, folders, EvaluateParams(bootstrap=5, device="cpu", protocol="use"), seed=0)
+    result, _, *_ = evaluate(
+        use, folders, EvaluateParams(bootstrap=5, device="cpu", protocol="use"), seed=0
+    )
     assert (result["protocol"]["masks"], result["protocol"]["skipped"]) == ("hierarchy", [])

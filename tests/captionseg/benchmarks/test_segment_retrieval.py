@@ -1,4 +1,6 @@
-"""Recall of expressions by hand: who is relevant, ranks, ties, chance; and on pictures of two colours."""
+"""Recall of expressions by hand: who is relevant, ranks, ties, chance; and on pictures of two
+colours.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ import pytest
 from captionseg.benchmarks import EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.benchmarks.segment_retrieval import Queries, Retrieval, gallery, measures, queries_of, ranks
+from captionseg.benchmarks.segment_retrieval import (
+    Queries,
+    Retrieval,
+    gallery,
+    measures,
+    queries_of,
+    ranks,
+)
 from captionseg.datasets.shards import encode_mask
 from captionseg.encoders import load_encoder
 from captionseg.inference.segment_index import SegmentModel
@@ -43,7 +52,12 @@ def test_relevant_is_the_class_that_the_phrase_names_where_the_expression_is_sai
     found = queries_of(spoken, NAMES, picture, label)
     assert found.texts == ["a dog on the grass", "the grass", "the sand under a cat", "two dogs"]
     assert [np.flatnonzero(row).tolist() for row in found.relevant] == [[0, 2], [1], [4, 5], [6]]
-    assert [np.flatnonzero(row).tolist() for row in found.of_class] == [[0, 2, 6], [1], [3, 4, 5], [0, 2, 6]]
+    assert [np.flatnonzero(row).tolist() for row in found.of_class] == [
+        [0, 2, 6],
+        [1],
+        [3, 4, 5],
+        [0, 2, 6],
+    ]
 
 
 def test_captions_that_name_nothing_make_no_query():
@@ -52,21 +66,32 @@ def test_captions_that_name_nothing_make_no_query():
 
 
 def test_ranks_by_hand():
-    scores = np.array([[0.9, 0.8, 0.7, 0.6], [0.1, 0.5, 0.5, 0.5], [0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.3, 0.4]])
+    scores = np.array(
+        [[0.9, 0.8, 0.7, 0.6], [0.1, 0.5, 0.5, 0.5], [0.3, 0.3, 0.3, 0.3], [0.1, 0.2, 0.3, 0.4]]
+    )
     right = np.array([[0, 0, 1, 1], [0, 0, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]], bool)
     # two better; two equal and wrong before it; all equal, two wrong; nothing wrong at all
     assert ranks(scores, right).tolist() == [3, 3, 3, 1]
 
 
 def test_measures_by_hand():
-    """Segments 0 to 11 in the order of their scores; relevant at places 1, 5, 11 and 12, by class at 1, 2, 3 and 12."""
+    """Segments 0 to 11 in the order of their scores; relevant at places 1, 5, 11 and 12, by class
+    at 1, 2, 3 and 12.
+    """
     scores = np.tile(-np.arange(12.0), (4, 1))
     relevant, alike = np.zeros((2, 4, 12), bool)
     relevant[range(4), [0, 4, 10, 11]] = True
     alike[range(4), [0, 1, 2, 11]] = True
     found = measures(scores, Queries(["a"] * 4, relevant, relevant | alike))
-    assert found == {"r1": 25.0, "r5": 50.0, "r10": 50.0, "median_rank": 8.0, "class_r1": 25.0, "class_r5": 75.0,
-                     "class_r10": 75.0}  # fmt: skip
+    assert found == {
+        "r1": 25.0,
+        "r5": 50.0,
+        "r10": 50.0,
+        "median_rank": 8.0,
+        "class_r1": 25.0,
+        "class_r5": 75.0,
+        "class_r10": 75.0,
+    }
 
 
 def test_who_embeds_everything_alike_finds_nothing():
@@ -92,10 +117,17 @@ def folders(world) -> Folders:
 
 
 def test_a_model_that_tells_colours_apart_finds_their_words(folders, searchable):
-    """8 pictures of two halves, with captions: an object, on its ground in every second; two say "a dog"."""
-    model = SegmentModel.load(searchable.model, device="cpu", frozen=lambda: load_encoder(folders.prepared.encoder))
+    """8 pictures of two halves, with captions: an object, on its ground in every second; two say "a
+    dog".
+    """
+    model = SegmentModel.load(
+        searchable.model, device="cpu", frozen=lambda: load_encoder(folders.prepared.encoder)
+    )
     once, twice = (found(folders, model, times) for times in (1, 2))
-    assert (once["queries"], once["gallery"]) == (10.0, 16.0)  # 3 objects, 4 on some ground, 3 grounds
+    assert (once["queries"], once["gallery"]) == (
+        10.0,
+        16.0,
+    )  # 3 objects, 4 on some ground, 3 grounds
     assert once["class_r1"] > 60
     assert once["class_r1"] >= once["r1"]
     assert twice == once
@@ -122,4 +154,13 @@ def test_evaluate_has_it_for_models_of_segments(folders, searchable, tmp_path):
     (tmp_path / "seeds" / "0").symlink_to(searchable.model)
     result, *_ = evaluate(tmp_path, folders, EvaluateParams(bootstrap=2, device="cpu"), seed=0)
     assert result["scores"]["retrieval"].keys() == {
-        "r1", "r5", "r10", "median_rank", "class_r1", "class_r5", "class_r10", "queries", "gallery"}  # fmt: skip
+        "r1",
+        "r5",
+        "r10",
+        "median_rank",
+        "class_r1",
+        "class_r5",
+        "class_r10",
+        "queries",
+        "gallery",
+    }

@@ -17,7 +17,9 @@ VOC, CONTEXT, COCO = "VOCdevkit/VOC2012", "VOCdevkit/VOC2010", ""
 def picture(path: Path, size: tuple[int, int] = SIZE) -> None:
     """Noise, of a fixed seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)).save(
+        path
+    )
 
 
 def mask(path: Path, raw: np.ndarray, how: str = "P") -> None:
@@ -32,29 +34,72 @@ def mask(path: Path, raw: np.ndarray, how: str = "P") -> None:
     else:
         image = Image.fromarray(raw.astype(np.uint8))
         if how == "P":
-            image.putpalette(np.random.default_rng(1).integers(0, 255, 768, dtype=np.uint8).tobytes())
+            image.putpalette(
+                np.random.default_rng(1).integers(0, 255, 768, dtype=np.uint8).tobytes()
+            )
         image.save(path)
 
 
 # benchmark: home, picture, mask, kind of mask, list of the split
 FILES = {
-    "voc": (VOC, "JPEGImages/{}.jpg", "SegmentationClass/{}.png", "P", "ImageSets/Segmentation/val.txt"),
+    "voc": (
+        VOC,
+        "JPEGImages/{}.jpg",
+        "SegmentationClass/{}.png",
+        "P",
+        "ImageSets/Segmentation/val.txt",
+    ),
     "context": (CONTEXT, "JPEGImages/{}.jpg", "trainval/{}.mat", "mat", "ImageSets/Main/val.txt"),
     "coco_stuff": (COCO, "images/val2017/{}.jpg", "annotations/val2017/{}.png", "L", ""),
-    "cityscapes": ("", "leftImg8bit/val/bonn/{}_leftImg8bit.png", "gtFine/val/bonn/{}_gtFine_labelIds.png", "L", ""),
-    "ade20k": ("ADEChallengeData2016", "images/validation/{}.jpg", "annotations/validation/{}.png", "L", ""),
-    "ade20k_full": ("ADE20K_2021_17_01", "images_detectron2/validation/{}.jpg",
-                    "annotations_detectron2/validation/{}.tif", "tif", ""),
-    "imagenet_s50": ("ImageNetS50", "validation/n01/{}.JPEG", "validation-segmentation/n01/{}.png", "RGB", ""),
-    "imagenet_s300": ("ImageNetS300", "validation/n01/{}.JPEG", "validation-segmentation/n01/{}.png", "RGB", ""),
+    "cityscapes": (
+        "",
+        "leftImg8bit/val/bonn/{}_leftImg8bit.png",
+        "gtFine/val/bonn/{}_gtFine_labelIds.png",
+        "L",
+        "",
+    ),
+    "ade20k": (
+        "ADEChallengeData2016",
+        "images/validation/{}.jpg",
+        "annotations/validation/{}.png",
+        "L",
+        "",
+    ),
+    "ade20k_full": (
+        "ADE20K_2021_17_01",
+        "images_detectron2/validation/{}.jpg",
+        "annotations_detectron2/validation/{}.tif",
+        "tif",
+        "",
+    ),
+    "imagenet_s50": (
+        "ImageNetS50",
+        "validation/n01/{}.JPEG",
+        "validation-segmentation/n01/{}.png",
+        "RGB",
+        "",
+    ),
+    "imagenet_s300": (
+        "ImageNetS300",
+        "validation/n01/{}.JPEG",
+        "validation-segmentation/n01/{}.png",
+        "RGB",
+        "",
+    ),
     "folder": ("", "images/{}.webp", "masks/{}.png", "P", ""),
 }
-FILES |= {"voc20": FILES["voc"], "context59": FILES["context"], "context459": FILES["context"],
-          "coco_object": FILES["coco_stuff"]}  # fmt: skip
+FILES |= {
+    "voc20": FILES["voc"],
+    "context59": FILES["context"],
+    "context459": FILES["context"],
+    "coco_object": FILES["coco_stuff"],
+}
 
 
 def write_tree(root: Path, name: str, raws: list[np.ndarray]) -> Path:
-    """A benchmark's folder with one picture for each array of raw values, and the files beside them."""
+    """A benchmark's folder with one picture for each array of raw values, and the files beside
+    them.
+    """
     home, pictures, masks, how, split = FILES[name]
     for number, raw in enumerate(raws):
         picture(root / home / pictures.format(f"p_{number}"), raw.shape)
@@ -79,14 +124,32 @@ def write_imagenet(root: Path, labels: list[int]) -> Path:
 
 
 def write_coco(path: Path, names: list[str], pictures: list[list[tuple[int, object]]]) -> None:
-    """COCO's JSON: names of categories, and of each picture the category and segmentation of its instances."""
-    annotations = [{"id": 1, "image_id": image, "category_id": category, "segmentation": segmentation, "iscrowd": 0}
-                   for image, rows in enumerate(pictures) for category, segmentation in rows]  # fmt: skip
+    """COCO's JSON: names of categories, and of each picture the category and segmentation of its
+    instances.
+    """
+    annotations = [
+        {
+            "id": 1,
+            "image_id": image,
+            "category_id": category,
+            "segmentation": segmentation,
+            "iscrowd": 0,
+        }
+        for image, rows in enumerate(pictures)
+        for category, segmentation in rows
+    ]
     height, width = SIZE
-    images = [{"id": n, "file_name": f"n01_{n}.JPEG", "height": height, "width": width} for n in range(len(pictures))]
-    categories = [{"id": n, "name": name, "supercategory": name.split()[0]} for n, name in enumerate(names)]
+    images = [
+        {"id": n, "file_name": f"n01_{n}.JPEG", "height": height, "width": width}
+        for n in range(len(pictures))
+    ]
+    categories = [
+        {"id": n, "name": name, "supercategory": name.split()[0]} for n, name in enumerate(names)
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
 
 
 def rle(mask: np.ndarray, *, compressed: bool = True) -> dict:
@@ -100,13 +163,18 @@ def rle(mask: np.ndarray, *, compressed: bool = True) -> dict:
 
 
 def write_parts(root: Path) -> Path:
-    """Two pictures: left half a quadruped's head, right half its body, as run lengths of both kinds and polygons."""
+    """Two pictures: left half a quadruped's head, right half its body, as run lengths of both kinds
+    and polygons.
+    """
     height, width = SIZE
     left = np.zeros(SIZE, bool)
     left[:, : width // 2] = True
     box = [width // 2, 0, width, 0, width, height, width // 2, height]
-    write_coco(root / "annotations" / "val" / "val.json", ["Quadruped Head", "Quadruped Body", "Car Tier"],
-               [[(0, rle(left)), (1, [box])], [(0, rle(left, compressed=False)), (1, rle(~left))]])  # fmt: skip
+    write_coco(
+        root / "annotations" / "val" / "val.json",
+        ["Quadruped Head", "Quadruped Body", "Car Tier"],
+        [[(0, rle(left)), (1, [box])], [(0, rle(left, compressed=False)), (1, rle(~left))]],
+    )
     for number in range(2):
         picture(root / "images" / "val" / f"n01_{number}.JPEG")
     return root

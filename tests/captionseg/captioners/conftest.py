@@ -10,14 +10,32 @@ from pathlib import Path
 
 import pytest
 
-WORDS = ["a", "dog", "on", "grass", "the", "with", "brown", "ears", "describe", "this", "image", "short", "caption"]
-TEMPLATE = ("{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}<image> "
-            "{% else %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}"
-            "{% if add_generation_prompt %}ASSISTANT:{% endif %}")  # fmt: skip
+WORDS = [
+    "a",
+    "dog",
+    "on",
+    "grass",
+    "the",
+    "with",
+    "brown",
+    "ears",
+    "describe",
+    "this",
+    "image",
+    "short",
+    "caption",
+]
+TEMPLATE = (
+    "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}<image> "
+    "{% else %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
 
 
 class Answering(ThreadingHTTPServer):
-    """Answers each request with `script(request as JSON)`: (status, headers, body); keeps what it was asked."""
+    """Answers each request with `script(request as JSON)`: (status, headers, body); keeps what it
+    was asked.
+    """
 
     daemon_threads = True
 
@@ -59,20 +77,29 @@ def server() -> Iterator[Answering]:
 
 
 def vocabulary(**marks: str):
-    """A tokenizer of words, made by hand: <pad> 0, <s> 1, </s> 2, <unk> 3, the marks from 4, WORDS."""
+    """A tokenizer of words, made by hand: <pad> 0, <s> 1, </s> 2, <unk> 3, the marks from 4,
+    WORDS."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     entries = ["<pad>", "<s>", "</s>", "<unk>", *marks.values(), *WORDS]
     words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(entries)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
-                                   unk_token="<unk>", extra_special_tokens=marks)  # fmt: skip
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_special_tokens=marks,
+    )
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
-    """LLaVA: a CLIP of two layers, a Llama of two, a vocabulary of words, as `save_pretrained` leaves them."""
+    """LLaVA: a CLIP of two layers, a Llama of two, a vocabulary of words, as `save_pretrained`
+    leaves them.
+    """
     import torch
     from transformers import (
         CLIPImageProcessor,
@@ -86,22 +113,49 @@ def checkpoint(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("llava")
     tokenizer = vocabulary(image_token="<image>")
     pictures = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
-    LlavaProcessor(pictures, tokenizer, patch_size=14, vision_feature_select_strategy="default",
-                   chat_template=TEMPLATE, num_additional_image_tokens=1).save_pretrained(folder)  # fmt: skip
+    LlavaProcessor(
+        pictures,
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        chat_template=TEMPLATE,
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
     torch.manual_seed(0)
-    vision = CLIPVisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-                              image_size=28, patch_size=14, projection_dim=16)  # fmt: skip
-    text = LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32,
-                       num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=8192,
-                       initializer_range=0.5, pad_token_id=0, bos_token_id=1, eos_token_id=2)  # fmt: skip
-    model = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=4))
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+        projection_dim=16,
+    )
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        initializer_range=0.5,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(vision_config=vision, text_config=text, image_token_index=4)
+    )
     model.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def qwen(tmp_path_factory) -> Path:
-    """Qwen2-VL, whose pictures keep their size and whose first layer is a three-dimensional convolution."""
+    """Qwen2-VL, whose pictures keep their size and whose first layer is a three-dimensional
+    convolution.
+    """
     import torch
     from transformers import (
         Qwen2VLConfig,
@@ -112,18 +166,47 @@ def qwen(tmp_path_factory) -> Path:
     )
 
     folder = tmp_path_factory.mktemp("qwen")
-    tokenizer = vocabulary(image_token="<|image_pad|>", video_token="<|video_pad|>",
-                           vision_start_token="<|vision_start|>", vision_end_token="<|vision_end|>")  # fmt: skip
+    tokenizer = vocabulary(
+        image_token="<|image_pad|>",
+        video_token="<|video_pad|>",
+        vision_start_token="<|vision_start|>",
+        vision_end_token="<|vision_end|>",
+    )
     template = TEMPLATE.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>")
     pictures = Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=112 * 112)
-    Qwen2VLProcessor(pictures, tokenizer, Qwen2VLVideoProcessor(), chat_template=template).save_pretrained(folder)
+    Qwen2VLProcessor(
+        pictures, tokenizer, Qwen2VLVideoProcessor(), chat_template=template
+    ).save_pretrained(folder)
     torch.manual_seed(0)
     rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
-    text = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.5, "rope_parameters": rope,
-            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}  # fmt: skip
-    vision = {"depth": 2, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14}
-    config = Qwen2VLConfig(text_config=text, vision_config=vision, image_token_id=4, video_token_id=5,
-                           vision_start_token_id=6, vision_end_token_id=7)  # fmt: skip
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.5,
+        "rope_parameters": rope,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    vision = {
+        "depth": 2,
+        "embed_dim": 16,
+        "hidden_size": 32,
+        "num_heads": 2,
+        "mlp_ratio": 2,
+        "patch_size": 14,
+    }
+    config = Qwen2VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=4,
+        video_token_id=5,
+        vision_start_token_id=6,
+        vision_end_token_id=7,
+    )
     Qwen2VLForConditionalGeneration(config).save_pretrained(folder)
     return folder

@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from captionseg.captioners import CaptionError, CaptionParams, Decoding, NoCaption, caption, kept_rows
+from captionseg.captioners import (
+    CaptionError,
+    CaptionParams,
+    Decoding,
+    NoCaption,
+    caption,
+    kept_rows,
+)
 from captionseg.captioners.cache import HOPELESS
 from captionseg.captioners.chat import ChatParams
 from captionseg.captioners.precomputed import PrecomputedParams
@@ -59,7 +66,9 @@ class Killed(BaseException): ...
 class Counting:
     """Answers with what it was given, and counts; `answer` may raise."""
 
-    def __init__(self, answer: Callable[[str], str] = lambda given: f"more than {given}", *, batch=2, key="k") -> None:
+    def __init__(
+        self, answer: Callable[[str], str] = lambda given: f"more than {given}", *, batch=2, key="k"
+    ) -> None:
         self.answer, self.batch, self.key = answer, batch, key
         self.asked: Counter[str] = Counter()
         self.largest = 0
@@ -84,12 +93,18 @@ def pairs(tmp_path_factory):
 def read_captions(out, captioner, uids=None) -> list[tuple[str, str]]:
     """(uid, generated caption) of every success on disk."""
     rows = [row for number in range(3) for row in kept_rows(out / captioner.key, f"0000{number}")]
-    return [(r["uid"], r["generated"]) for r in rows if r["status"] == "success" and (not uids or r["uid"] in uids)]
+    return [
+        (r["uid"], r["generated"])
+        for r in rows
+        if r["status"] == "success" and (not uids or r["uid"] in uids)
+    ]
 
 
 def uid_of_number(pairs) -> dict[int, str]:
     table = read_pairs(pairs)
-    return {int(c.split()[1]): u for c, u in zip(table["caption"].to_pylist(), table["uid"].to_pylist())}
+    return {
+        int(c.split()[1]): u for c, u in zip(table["caption"].to_pylist(), table["uid"].to_pylist())
+    }
 
 
 def raising(error, at: set[int]):
@@ -106,7 +121,14 @@ def raising(error, at: set[int]):
 def test_every_picture_gets_a_caption(pairs, tmp_path):
     captioner = Counting(batch=4)
     measures = caption(pairs, captioner, tmp_path)
-    assert measures == {"images": 11, "captioned": 11, "failed": 0, "missing": 0, "asked": 11, "words_per_caption": 4}
+    assert measures == {
+        "images": 11,
+        "captioned": 11,
+        "failed": 0,
+        "missing": 0,
+        "asked": 11,
+        "words_per_caption": 4,
+    }
     assert captioner.largest == 4
     found, uids = dict(read_captions(tmp_path, captioner)), uid_of_number(pairs)
     assert found == {uids[i]: f"more than picture {i}." for i in range(12) if i != 3}
@@ -171,7 +193,9 @@ def test_only_the_wanted_and_later_the_rest(pairs, tmp_path):
 
 
 def test_a_failed_picture_keeps_its_reason_and_spoils_no_other(pairs, tmp_path):
-    measures = caption(pairs, Counting(raising(CaptionError("too dark"), {1, 6}), batch=3), tmp_path)
+    measures = caption(
+        pairs, Counting(raising(CaptionError("too dark"), {1, 6}), batch=3), tmp_path
+    )
     assert (measures["images"], measures["captioned"], measures["failed"]) == (11, 9, 2)
     rows = {row["uid"]: row for row in pq.read_table(tmp_path / "k").to_pylist()}
     row = rows[uid_of_number(pairs)[6]]
@@ -189,7 +213,9 @@ def test_failures_are_asked_again_unless_told_otherwise(pairs, tmp_path):
 
 
 def test_an_empty_answer_is_a_failure(pairs, tmp_path):
-    measures = caption(pairs, Counting(lambda given: " \n" if given == "picture 2" else "a dog"), tmp_path)
+    measures = caption(
+        pairs, Counting(lambda given: " \n" if given == "picture 2" else "a dog"), tmp_path
+    )
     assert (measures["captioned"], measures["failed"]) == (10, 1)
     reasons = Counter(row["error_message"] for row in pq.read_table(tmp_path / "k").to_pylist())
     assert reasons["empty answer"] == 1
@@ -215,7 +241,9 @@ def test_no_caption_at_all(pairs, tmp_path):
 
 
 def test_a_captioner_that_never_works_is_not_asked_for_ever(tmp_path):
-    write_shards(Drawn(80), tmp_path / "pairs", tmp_path / "truth", shard_size=100, min_success=0.5, seed=0)
+    write_shards(
+        Drawn(80), tmp_path / "pairs", tmp_path / "truth", shard_size=100, min_success=0.5, seed=0
+    )
     asked = []
 
     def answer(given):
@@ -224,7 +252,9 @@ def test_a_captioner_that_never_works_is_not_asked_for_ever(tmp_path):
         asked.append(given)
         raise CaptionError("HTTP 400: no")
 
-    with pytest.raises(UserError, match=f"{HOPELESS} pictures in a row failed, .* so: HTTP 400: no; mend"):
+    with pytest.raises(
+        UserError, match=f"{HOPELESS} pictures in a row failed, .* so: HTTP 400: no; mend"
+    ):
         caption(tmp_path / "pairs", Counting(answer, batch=1), tmp_path / "out")
     assert len(asked) == HOPELESS
     assert caption(tmp_path / "pairs", Counting(), tmp_path / "out")["captioned"] == 79
@@ -260,7 +290,9 @@ def test_a_file_of_captions_that_lacks_some(pairs, tmp_path):
     captioner = PrecomputedParams(str(tmp_path / "c.parquet")).build()
     measures = caption(pairs, captioner, tmp_path / "out")
     assert (measures["captioned"], measures["missing"], measures["failed"]) == (10, 1, 0)
-    (row,) = pq.read_table(tmp_path / "out" / captioner.key, filters=[("status", "=", NoCaption.status)]).to_pylist()
+    (row,) = pq.read_table(
+        tmp_path / "out" / captioner.key, filters=[("status", "=", NoCaption.status)]
+    ).to_pylist()
     assert row["error_message"].startswith("no caption for url drawn:4 in ")
 
 

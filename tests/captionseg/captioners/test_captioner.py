@@ -34,18 +34,31 @@ def test_a_long_answer_stays_whole():
 
 
 def test_nothing_takes_quadratic_time():
-    for hostile in ("\n" * 100_000, "\n " * 100_000, "- " * 100_000, "**" * 100_000, "\n- " * 100_000):
+    for hostile in (
+        "\n" * 100_000,
+        "\n " * 100_000,
+        "- " * 100_000,
+        "**" * 100_000,
+        "\n- " * 100_000,
+    ):
         tidied(hostile)
 
 
 def test_the_original_caption_stands_where_the_prompt_wants_it():
     assert question("Describe.", "a dog") == "Describe."
-    assert question("More than {caption}, {x}", "a\n{caption} dog") == "More than a {caption} dog, {x}"
+    assert (
+        question("More than {caption}, {x}", "a\n{caption} dog") == "More than a {caption} dog, {x}"
+    )
 
 
 def test_seeds_differ_by_picture_question_and_seed():
     image, other = np.zeros((4, 6, 3), np.uint8), np.zeros((6, 4, 3), np.uint8)
-    seeds = [seed_of(0, image, "a"), seed_of(0, other, "a"), seed_of(0, image, "b"), seed_of(1, image, "a")]
+    seeds = [
+        seed_of(0, image, "a"),
+        seed_of(0, other, "a"),
+        seed_of(0, image, "b"),
+        seed_of(1, image, "a"),
+    ]
     assert len(set(seeds)) == 4
     assert seed_of(0, image.copy(), "a") == seeds[0]
     assert 0 <= min(seeds) <= max(seeds) < 2**63
@@ -54,4 +67,7 @@ def test_seeds_differ_by_picture_question_and_seed():
 
 def test_keys_are_of_names_and_values():
     assert key_of("chat", a=1, b=2) == key_of("chat", b=2, a=1)
-    assert len({key_of("chat", a=1), key_of("chat", a=2), key_of("server", a=1), key_of("chat", b=1)}) == 4
+    assert (
+        len({key_of("chat", a=1), key_of("chat", a=2), key_of("server", a=1), key_of("chat", b=1)})
+        == 4
+    )

@@ -1,4 +1,6 @@
-"""A chat model with tiny random weights, loaded from its folder: what is drawn, and what goes wrong."""
+"""A chat model with tiny random weights, loaded from its folder: what is drawn, and what goes
+wrong.
+"""
 
 import json
 import shutil
@@ -15,15 +17,29 @@ from captionseg.captioners.chat import ChatParams, drawn
 from captionseg.records import UserError
 
 RNG = np.random.default_rng(0)
-IMAGES = [RNG.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((40, 60), (10, 10), (3, 50), (1, 1))]
+IMAGES = [
+    RNG.integers(0, 256, (h, w, 3), dtype=np.uint8)
+    for h, w in ((40, 60), (10, 10), (3, 50), (1, 1))
+]
 GIVEN = ["a dog", "a dog on the grass with brown ears", "dog", ""]
 
 
 def build(checkpoint, **changes):
     """Of changes, those of Decoding go there."""
-    options = {"device": "cpu", "precision": "fp32", "max_new_tokens": 8, "top_p": 1.0, "top_k": 0, **changes}
-    decoding = Decoding(**{k: options.pop(k) for k in Decoding.__dataclass_fields__ if k in options})
-    return CaptionParams(captioner="chat", chat=ChatParams(str(checkpoint), decoding=decoding, **options)).build()
+    options = {
+        "device": "cpu",
+        "precision": "fp32",
+        "max_new_tokens": 8,
+        "top_p": 1.0,
+        "top_k": 0,
+        **changes,
+    }
+    decoding = Decoding(
+        **{k: options.pop(k) for k in Decoding.__dataclass_fields__ if k in options}
+    )
+    return CaptionParams(
+        captioner="chat", chat=ChatParams(str(checkpoint), decoding=decoding, **options)
+    ).build()
 
 
 def test_the_defaults_are_the_papers():
@@ -34,7 +50,9 @@ def test_the_defaults_are_the_papers():
 
 
 def test_only_what_was_generated_comes_back(checkpoint):
-    answers = build(checkpoint, prompt="describe this image short caption {caption}").captions(IMAGES, GIVEN)
+    answers = build(checkpoint, prompt="describe this image short caption {caption}").captions(
+        IMAGES, GIVEN
+    )
     assert len(answers) == 4
     for answer in answers:
         assert "USER" not in answer
@@ -56,14 +74,20 @@ def test_a_model_that_keeps_the_size_of_pictures(qwen):
     captioner = build(qwen, prompt="describe {caption}")
     given = ["a dog", "a <|image_pad|> dog", "ears </s>", ""]
     together = captioner.captions(IMAGES, given)
-    assert together == [captioner.captions([image], [text])[0] for image, text in zip(IMAGES, given)]
+    assert together == [
+        captioner.captions([image], [text])[0] for image, text in zip(IMAGES, given)
+    ]
     with pytest.raises(CaptionError, match="aspect ratio"):
         captioner.captions([np.zeros((1, 300, 3), np.uint8)], ["a dog"])
 
 
 def test_another_seed_draws_another_caption_and_temperature_zero_draws_none(checkpoint):
-    assert build(checkpoint).captions(IMAGES, GIVEN) != build(checkpoint, seed=1).captions(IMAGES, GIVEN)
-    one, other = (build(checkpoint, seed=seed, temperature=0.0).captions(IMAGES, GIVEN) for seed in (0, 1))
+    assert build(checkpoint).captions(IMAGES, GIVEN) != build(checkpoint, seed=1).captions(
+        IMAGES, GIVEN
+    )
+    one, other = (
+        build(checkpoint, seed=seed, temperature=0.0).captions(IMAGES, GIVEN) for seed in (0, 1)
+    )
     assert one == other
 
 
@@ -101,7 +125,13 @@ def test_half_precision(checkpoint):
 def test_habits_of_the_checkpoint_do_not_count(checkpoint, tmp_path):
     folder = shutil.copytree(checkpoint, tmp_path / "model")
     own = json.loads((folder / "generation_config.json").read_text())
-    habits = {"do_sample": True, "temperature": 0.01, "top_k": 1, "repetition_penalty": 5.0, "max_length": 3}
+    habits = {
+        "do_sample": True,
+        "temperature": 0.01,
+        "top_k": 1,
+        "repetition_penalty": 5.0,
+        "max_length": 3,
+    }
     (folder / "generation_config.json").write_text(json.dumps({**own, **habits}))
     assert build(folder).captions(IMAGES, GIVEN) == build(checkpoint).captions(IMAGES, GIVEN)
 
@@ -129,11 +159,15 @@ def broken(checkpoint, tmp_path, case):
         (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     elif case == "code":
         automatic = {"AutoConfig": "evil.Config", "AutoModelForImageTextToText": "evil.Model"}
-        (folder / "config.json").write_text(json.dumps({**config, "model_type": "evil", "auto_map": automatic}))
+        (folder / "config.json").write_text(
+            json.dumps({**config, "model_type": "evil", "auto_map": automatic})
+        )
         (folder / "evil.py").write_text("raise SystemExit('code of the folder ran')")
     elif case in ("nan", "lost"):
         tensors = load_file(folder / "model.safetensors")
-        name = next(key for key, tensor in tensors.items() if "norm" in key and tensor.is_floating_point())
+        name = next(
+            key for key, tensor in tensors.items() if "norm" in key and tensor.is_floating_point()
+        )
         if case == "nan":
             tensors[name][0] = torch.nan
         else:
@@ -146,10 +180,16 @@ def broken(checkpoint, tmp_path, case):
 
 @pytest.mark.parametrize(
     ("case", "message"),
-    [("pickle", "no config.json with"), ("weights", "no chat model"), ("text", "no chat model"),
-     ("code", "no chat model"), ("template", "no chat template"), ("nan", "tensor .* holds NaN"),
-     ("lost", "1 tensors are missing")],
-)  # fmt: skip
+    [
+        ("pickle", "no config.json with"),
+        ("weights", "no chat model"),
+        ("text", "no chat model"),
+        ("code", "no chat model"),
+        ("template", "no chat template"),
+        ("nan", "tensor .* holds NaN"),
+        ("lost", "1 tensors are missing"),
+    ],
+)
 def test_folders_that_will_not_do(checkpoint, tmp_path, case, message):
     with pytest.raises(UserError, match=message) as error:
         build(broken(checkpoint, tmp_path, case))
@@ -165,12 +205,20 @@ def test_no_folder():
 def test_draws_are_those_of_transformers_warpers():
     torch.manual_seed(0)
     scores, seen = torch.randn(1, 12) * 2, None
-    for temperature, top_k, top_p in ((0.8, 5, 0.4), (0.8, 5, 0.95), (1.5, 0, 0.7), (0.5, 3, 1.0), (2.0, 0, 1.0)):
+    for temperature, top_k, top_p in (
+        (0.8, 5, 0.4),
+        (0.8, 5, 0.95),
+        (1.5, 0, 0.7),
+        (0.5, 3, 1.0),
+        (2.0, 0, 1.0),
+    ):
         warped = TemperatureLogitsWarper(temperature)(None, scores)
         warped = TopKLogitsWarper(top_k)(None, warped) if top_k else warped
         warped = TopPLogitsWarper(top_p)(None, warped) if top_p < 1 else warped
         uniform = (torch.arange(20_000) + 0.5) / 20_000
-        tokens = drawn(scores.expand(20_000, -1), uniform, temperature=temperature, top_p=top_p, top_k=top_k)
+        tokens = drawn(
+            scores.expand(20_000, -1), uniform, temperature=temperature, top_p=top_p, top_k=top_k
+        )
         seen = tokens.bincount(minlength=12) / 20_000
         torch.testing.assert_close(seen, warped.softmax(1)[0], atol=2e-4, rtol=0)
     assert seen is not None

@@ -18,13 +18,20 @@ def write(path, **columns) -> str:
 
 
 def test_looked_up_by_uid(tmp_path):
-    file = write(tmp_path / "c.parquet", uid=["z", "ü", "a"], url=["1", "2", "3"], caption=["zed", "you", "ay"])
+    file = write(
+        tmp_path / "c.parquet",
+        uid=["z", "ü", "a"],
+        url=["1", "2", "3"],
+        caption=["zed", "you", "ay"],
+    )
     captioner = CaptionParams(captioner="precomputed", precomputed=PrecomputedParams(file)).build()
     assert captioner.captions(IMAGES, ["", ""], uids=["a", "ü"]) == ["ay", "you"]
 
 
 def test_looked_up_by_url_in_a_column_of_another_name(tmp_path):
-    file = write(tmp_path / "c.parquet", url=["u/2", "u/1"], text=pa.array(["two", None]).dictionary_encode())
+    file = write(
+        tmp_path / "c.parquet", url=["u/2", "u/1"], text=pa.array(["two", None]).dictionary_encode()
+    )
     captioner = PrecomputedParams(file, column="text").build()
     assert captioner.captions(IMAGES, ["", ""], uids=["x", "y"], urls=["u/1", "u/2"]) == ["", "two"]
 
@@ -71,7 +78,11 @@ def test_files_that_will_not_do(tmp_path, columns, message):
 
 def test_no_file_and_no_parquet(tmp_path):
     (tmp_path / "c.parquet").write_text("uid,caption\n")
-    for file, message in ((str(tmp_path / "c.parquet"), "no parquet file"), ("no.parquet", "no file"), ("", "no file")):
+    for file, message in (
+        (str(tmp_path / "c.parquet"), "no parquet file"),
+        ("no.parquet", "no file"),
+        ("", "no file"),
+    ):
         with pytest.raises(UserError, match=message) as error:
             PrecomputedParams(file).build()
         assert "\n" not in str(error.value)

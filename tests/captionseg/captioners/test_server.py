@@ -27,12 +27,21 @@ def completion(text):
 
 def params_of(**changes) -> ServerParams:
     """Of changes, those of Decoding go there."""
-    decoding = Decoding(**{k: changes.pop(k) for k in Decoding.__dataclass_fields__ if k in changes})
+    decoding = Decoding(
+        **{k: changes.pop(k) for k in Decoding.__dataclass_fields__ if k in changes}
+    )
     return ServerParams(decoding=decoding, **changes)
 
 
 def ask(server, images=(IMAGE,), given=("a dog",), **changes):
-    options = {"url": server.url, "model": "m", "timeout": 10.0, "retries": 2, "backoff": 0.001, **changes}
+    options = {
+        "url": server.url,
+        "model": "m",
+        "timeout": 10.0,
+        "retries": 2,
+        "backoff": 0.001,
+        **changes,
+    }
     params = CaptionParams(captioner="server", server=params_of(**options))
     return params.build().captions(images, given)
 
@@ -49,9 +58,16 @@ def test_a_picture_the_prompt_and_the_papers_decoding_are_sent(server):
     assert ask(server) == ["a dog."]
     (asked,) = server.asked
     assert asked["path"] == "/v1/chat/completions"
-    assert {k: asked[k] for k in ("model", "temperature", "top_p", "top_k", "max_tokens", "stream")} == {
-        "model": "m", "temperature": 0.8, "top_p": 0.4, "top_k": 5, "max_tokens": 512, "stream": False,
-    }  # fmt: skip
+    assert {
+        k: asked[k] for k in ("model", "temperature", "top_p", "top_k", "max_tokens", "stream")
+    } == {
+        "model": "m",
+        "temperature": 0.8,
+        "top_p": 0.4,
+        "top_k": 5,
+        "max_tokens": 512,
+        "stream": False,
+    }
     picture, text = asked["messages"][0]["content"]
     assert text == {"type": "text", "text": PROMPT}
     kind, data = picture["image_url"]["url"].split(",")
@@ -104,9 +120,21 @@ def test_long_and_empty_answers(server):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>\n\nno</html>", b"\xff\xfe\x00", b"{}", b"[]", b"null", b'{"choices": []}', b'{"choices": [{}]}',
-     b'{"choices": [{"message": {"content": 5}}]}', b"[" * 100_000, b"9" * 10_000, b'{"choices": {"a": "\x1b[2J"}}'],
-)  # fmt: skip
+    [
+        b"",
+        b"<html>\n\nno</html>",
+        b"\xff\xfe\x00",
+        b"{}",
+        b"[]",
+        b"null",
+        b'{"choices": []}',
+        b'{"choices": [{}]}',
+        b'{"choices": [{"message": {"content": 5}}]}',
+        b"[" * 100_000,
+        b"9" * 10_000,
+        b'{"choices": {"a": "\x1b[2J"}}',
+    ],
+)
 def test_answers_that_are_none(server, body):
     server.script = lambda asked: (200, {}, body)
     fails(CaptionError, server, "malformed answer")
@@ -157,7 +185,13 @@ def test_a_busy_server_is_asked_again(server, status):
 def test_pauses_double_and_heed_the_server(server, monkeypatch):
     slept = []
     monkeypatch.setattr(module.time, "sleep", slept.append)
-    headers = [{}, {"Retry-After": "7"}, {"Retry-After": "99999999999"}, {"Retry-After": "Wed, 21 Oct 2015"}, {}]
+    headers = [
+        {},
+        {"Retry-After": "7"},
+        {"Retry-After": "99999999999"},
+        {"Retry-After": "Wed, 21 Oct 2015"},
+        {},
+    ]
     server.script = lambda asked: (503, headers[len(server.asked) - 1], b"busy")
     fails(UserError, server, "HTTP 503: busy", retries=4, backoff=1.0)
     assert slept == [1.0, 7.0, 60.0, 8.0]
@@ -166,7 +200,12 @@ def test_pauses_double_and_heed_the_server(server, monkeypatch):
 @pytest.mark.parametrize(
     ("status", "body", "kind", "message"),
     [
-        (400, b'{"error": {"message": "image\\ntoo small"}}', CaptionError, "HTTP 400: image too small"),
+        (
+            400,
+            b'{"error": {"message": "image\\ntoo small"}}',
+            CaptionError,
+            "HTTP 400: image too small",
+        ),
         (413, b'{"message": "too large"}', CaptionError, "HTTP 413: too large"),
         (500, b'{"error": "crashed"}', CaptionError, "HTTP 500: crashed"),
         (401, b'{"error": {"message": "no key"}}', UserError, "HTTP 401: no key"),
@@ -227,6 +266,18 @@ def test_addresses_that_will():
 
 def test_the_key_is_of_what_is_asked_and_not_of_where():
     key = ServerParams(model="m").build().key
-    assert key == ServerParams(model="m", url="http://localhost:1/v1", batch=1, timeout=1.0, retries=0).build().key
-    for change in ({"model": "n"}, {"prompt": "p"}, {"temperature": 0.0}, {"seed": 1}, {"side": 100}, {"top_k": 0}):
+    assert (
+        key
+        == ServerParams(model="m", url="http://localhost:1/v1", batch=1, timeout=1.0, retries=0)
+        .build()
+        .key
+    )
+    for change in (
+        {"model": "n"},
+        {"prompt": "p"},
+        {"temperature": 0.0},
+        {"seed": 1},
+        {"side": 100},
+        {"top_k": 0},
+    ):
         assert params_of(**{"model": "m", **change}).build().key != key

@@ -53,20 +53,33 @@ def by_hand() -> Corpus:
         {"dog": [1, 0], "grass": [0, 1], "car": [-1, 0]},
         [{"dog"}, {"dog", "grass"}, {"grass"}, {"car"}, set(), set()],
         [[1, 2, 3], [0, 2, 3], [0, 1, 4], [1, 0, 5], [2, -1, -1], [-1, -1, -1]],
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
 def make_corpus() -> Callable[..., Corpus]:
-    """images, concepts, neighbours, dimensions, seed -> a random corpus, the last image without a neighbour or name."""
+    """images, concepts, neighbours, dimensions, seed -> a random corpus, the last image without a
+    neighbour or name.
+    """
 
-    def make(images: int = 40, concepts: int = 12, neighbours: int = 9, dimensions: int = 6, seed: int = 0) -> Corpus:
+    def make(
+        images: int = 40,
+        concepts: int = 12,
+        neighbours: int = 9,
+        dimensions: int = 6,
+        seed: int = 0,
+    ) -> Corpus:
         rng = np.random.default_rng(seed)
         embedding = unit(rng.normal(size=(images, dimensions)))
         named = rng.random((images, concepts)) < 0.2
         named[-1] = False
         near, near_captions = (
-            np.stack([rng.permutation(np.delete(np.arange(images), i))[:neighbours] for i in range(images)])
+            np.stack(
+                [
+                    rng.permutation(np.delete(np.arange(images), i))[:neighbours]
+                    for i in range(images)
+                ]
+            )
             for _ in range(2)
         )
         near[3, 4:] = near[-1] = near_captions[-1] = -1

@@ -14,9 +14,9 @@ def test_best_first_and_no_more_than_the_limit():
 
 
 def test_ties_go_to_the_more_frequent_concept():
-    assert select(np.array([[0.5, 0.7, 0.5, 0.7]]), np.zeros((1, 4), bool), 4, own_first=True).tolist() == [
-        [1, 3, 0, 2]
-    ]
+    assert select(
+        np.array([[0.5, 0.7, 0.5, 0.7]]), np.zeros((1, 4), bool), 4, own_first=True
+    ).tolist() == [[1, 3, 0, 2]]
 
 
 def test_own_concepts_stand_first_among_themselves_by_score():
@@ -34,12 +34,24 @@ def test_own_first_brings_nothing_in_that_is_not_in_the_archive():
 
 def test_take_fills_what_is_padded():
     matrix = np.array([[1.0, 2.0, 3.0]])
-    np.testing.assert_array_equal(take(matrix, np.array([[2, -1, 0]]), np.nan), [[3.0, np.nan, 1.0]])
+    np.testing.assert_array_equal(
+        take(matrix, np.array([[2, -1, 0]]), np.nan), [[3.0, np.nan, 1.0]]
+    )
 
 
 def test_supervision_by_hand(by_hand):
-    width_two = [np.array(rows) for rows in ([[1, 0]] * 6, [[2.0, 1.0]] * 6, [[0.9, 0.8]] * 6, [[1.1, 0.2]] * 6,
-                                             [[1.0, 0.5]] * 6, [[2, 1]] * 6, [[0, 1]] * 6)]  # fmt: skip
+    width_two = [
+        np.array(rows)
+        for rows in (
+            [[1, 0]] * 6,
+            [[2.0, 1.0]] * 6,
+            [[0.9, 0.8]] * 6,
+            [[1.1, 0.2]] * 6,
+            [[1.0, 0.5]] * 6,
+            [[2, 1]] * 6,
+            [[0, 1]] * 6,
+        )
+    ]
     width_two[0][4:] = [[2, -1], [-1, -1]]
     before = Supervision.blank(by_hand.uid)
     before.kept[:2], before.drop_reason[:2] = False, ["too_small", "too_small"]
@@ -51,7 +63,14 @@ def test_supervision_by_hand(by_hand):
         Concept("dog", 1.0, 0.8, 0.2, 0.5, 1, 1, "x"),
     )
     assert [c.text for c in after.concepts[4]] == ["car"]
-    assert before.kept.tolist() == [False, False, True, True, True, True]  # what it was given stays as it was
+    assert before.kept.tolist() == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]  # what it was given stays as it was
 
 
 def test_join_puts_chunks_one_after_another():

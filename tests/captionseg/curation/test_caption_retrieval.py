@@ -9,12 +9,16 @@ from captionseg.records import Concept, Corpus, Supervision
 
 
 def curate(rule: CaptionRetrieval, corpus: Corpus) -> list[dict[str, Concept]]:
-    return [{c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts]
+    return [
+        {c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts
+    ]
 
 
 @pytest.fixture
 def corpus(by_hand) -> Corpus:
-    """`by_hand` with captions retrieved for image 0: those of images 2 and 3, then 1; none for the others."""
+    """`by_hand` with captions retrieved for image 0: those of images 2 and 3, then 1; none for the
+    others.
+    """
     near = np.full((6, 3), -1, np.int32)
     near[0] = [2, 3, 1]
     return replace(by_hand, caption_neighbours=near, neighbours=np.full((6, 3), -1, np.int32))

@@ -15,13 +15,16 @@ ALL = np.array([[0, 1, 2, 3, 4]])
 def test_farthest_first_by_hand():
     points = at(0, 10, 170, 90, 100)[None]
     centres = farthest_first(points, np.ones((1, 5), bool), 3)[0]
-    # the best-ranked concept, then the one farthest from it (170), then the one farthest from both (90: 80 degrees off)
+    # the best-ranked concept, then the one farthest from it (170), then the one farthest from both
+    # (90: 80 degrees off)
     np.testing.assert_allclose(centres, at(0, 170, 90), atol=1e-6)
 
 
 def test_clusters_by_hand():
     assert cluster(ALL, at(0, 10, 170, 90, 100), 3).tolist() == [[0, 0, 1, 2, 2]]
-    assert cluster(ALL, at(0, 10, 170, 90, 100), 2).tolist() == [[0, 0, 1, 1, 1]]  # 90 joins the mean of 100 and 170
+    assert cluster(ALL, at(0, 10, 170, 90, 100), 2).tolist() == [
+        [0, 0, 1, 1, 1]
+    ]  # 90 joins the mean of 100 and 170
     assert cluster(ALL, at(0, 10, 170, 90, 100), 1).tolist() == [[0] * 5]
 
 
@@ -45,7 +48,9 @@ def test_rows_do_not_know_each_other_and_nothing_is_random():
     embedding = (embedding / np.linalg.norm(embedding, axis=1, keepdims=True)).astype(np.float32)
     concept = np.stack([rng.permutation(20)[:8] for _ in range(30)])
     together = cluster(concept, embedding, 3)
-    np.testing.assert_array_equal(together, np.concatenate([cluster(row[None], embedding, 3) for row in concept]))
+    np.testing.assert_array_equal(
+        together, np.concatenate([cluster(row[None], embedding, 3) for row in concept])
+    )
     np.testing.assert_array_equal(together, cluster(concept, embedding, 3))
     assert [set(row) for row in together] == [{0, 1, 2}] * 30  # none is empty
 

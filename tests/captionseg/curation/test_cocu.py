@@ -1,4 +1,6 @@
-"""CoCu on numbers small enough to follow by hand (see `by_hand`), and against loops that read like the paper."""
+"""CoCu on numbers small enough to follow by hand (see `by_hand`), and against loops that read like
+the paper.
+"""
 
 import math
 from dataclasses import replace
@@ -14,7 +16,9 @@ LITERAL = CoCu(neighbours=3, minimum_support=1, limit=6, clusters=0, own_first=F
 
 
 def curate(rule: CoCu, corpus: Corpus) -> list[dict[str, Concept]]:
-    return [{c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts]
+    return [
+        {c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts
+    ]
 
 
 def test_eq_6_7_8_by_hand(by_hand):
@@ -24,14 +28,18 @@ def test_eq_6_7_8_by_hand(by_hand):
     assert (dog.score_a, grass.score_a, car.score_a) == pytest.approx((0.8, 0.9, 0.2))
     assert dog.score_b == pytest.approx(2 * 0.8 / (0.8 + 1.0))
     assert grass.score_b == pytest.approx(3 * 0.9 / (0.9 + 0.5 + 1.0))
-    assert car.score_b == pytest.approx(2 * 0.2 / (0.2 + 0.1))  # a negative cosine, and still a fair comparison
+    assert car.score_b == pytest.approx(
+        2 * 0.2 / (0.2 + 0.1)
+    )  # a negative cosine, and still a fair comparison
     assert grass.score == pytest.approx(0.9 + 1.125)
     assert list(row) == ["grass", "dog", "car"]  # 2.025, 1.689, 1.533
 
 
 @pytest.mark.parametrize("how", ["shifted", "softplus", "clipped"])
 def test_each_way_to_make_the_cosine_positive(by_hand, how):
-    car = curate(replace(LITERAL, positive=how), by_hand)[0]["car"]  # cosines -.6 with image 0, -.8 with image 3
+    car = curate(replace(LITERAL, positive=how), by_hand)[0][
+        "car"
+    ]  # cosines -.6 with image 0, -.8 with image 3
     f = {
         "shifted": lambda c: (1 + c) / 2,
         "softplus": lambda c: math.log(1 + math.exp(10 * c)) / 10,
@@ -103,22 +111,38 @@ def test_however_faint_a_concept_is_it_can_be_drawn(by_hand):
 
 def test_clusters_are_numbered_when_asked_for(by_hand):
     assert {c.cluster for c in curate(LITERAL, by_hand)[0].values()} == {-1}
-    assert {c.cluster for c in curate(replace(LITERAL, clusters=3), by_hand)[0].values()} == {0, 1, 2}
+    assert {c.cluster for c in curate(replace(LITERAL, clusters=3), by_hand)[0].values()} == {
+        0,
+        1,
+        2,
+    }
 
 
 def test_car_is_not_found_in_carpet(by_hand):
     captions = ["a dog", "a dog on a carpet", "grass", "a scarf", "", ""]
-    corpus = replace(by_hand, caption=captions, named=Vocabulary(("dog", "grass", "car"), {}).named(captions))
+    corpus = replace(
+        by_hand, caption=captions, named=Vocabulary(("dog", "grass", "car"), {}).named(captions)
+    )
     assert set(curate(LITERAL, corpus)[0]) == {"dog", "grass"}
 
 
 def test_against_loops_that_read_like_the_paper(make_corpus):
     corpus = make_corpus(images=30, concepts=8, neighbours=7, seed=4)
-    rule = CoCu(neighbours=5, minimum_support=2, limit=8, clusters=0, own_first=False, positive="softplus", chunk=11)
+    rule = CoCu(
+        neighbours=5,
+        minimum_support=2,
+        limit=8,
+        clusters=0,
+        own_first=False,
+        positive="softplus",
+        chunk=11,
+    )
     found, named = curate(rule, corpus), corpus.named.toarray()
 
     def f(image: int, concept: int) -> float:
-        return float(positive(corpus.image_embedding[image] @ corpus.concept_embedding[concept], "softplus"))
+        return float(
+            positive(corpus.image_embedding[image] @ corpus.concept_embedding[concept], "softplus")
+        )
 
     for image in range(len(corpus)):
         expected = {}

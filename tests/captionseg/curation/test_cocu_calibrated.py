@@ -15,11 +15,15 @@ RULE = CoCuCalibrated(estimator="cosine", neighbours=3, minimum_support=1, tempe
 
 
 def curate(rule: CoCuCalibrated, corpus: Corpus) -> list[dict[str, Concept]]:
-    return [{c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts]
+    return [
+        {c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts
+    ]
 
 
 def f_mean(corpus: Corpus) -> np.ndarray:
-    return positive_mean(lambda rows: relevance(corpus, rows, "shifted"), corpus, [np.arange(4), np.arange(4, 6)])
+    return positive_mean(
+        lambda rows: relevance(corpus, rows, "shifted"), corpus, [np.arange(4), np.arange(4, 6)]
+    )
 
 
 def test_mu_is_the_mean_over_the_captions_that_name_the_concept(by_hand):
@@ -28,7 +32,9 @@ def test_mu_is_the_mean_over_the_captions_that_name_the_concept(by_hand):
 
 
 def test_mu_of_a_concept_that_nobody_names_is_unknown(by_hand):
-    nobody = replace(by_hand, named=by_hand.named.multiply(np.array([[1, 1, 0]])).astype(bool).tocsr())
+    nobody = replace(
+        by_hand, named=by_hand.named.multiply(np.array([[1, 1, 0]])).astype(bool).tocsr()
+    )
     assert np.isnan(f_mean(nobody)).tolist() == [False, False, True]
     assert all("car" not in row for row in curate(replace(RULE, minimum_support=0), nobody))
 
@@ -50,17 +56,26 @@ def test_own_concepts_are_certain_whatever_the_image_looks_like(by_hand):
 
 def test_minimum_support_and_minimum_score(by_hand):
     assert set(curate(replace(RULE, minimum_support=2), by_hand)[0]) == {"dog", "grass"}
-    assert set(curate(replace(RULE, minimum_score=0.5), by_hand)[1]) == {"dog", "grass"}  # car: exp(-1)
+    assert set(curate(replace(RULE, minimum_score=0.5), by_hand)[1]) == {
+        "dog",
+        "grass",
+    }  # car: exp(-1)
 
 
 def test_labels_estimate_is_g_over_its_mean_at_the_named(make_corpus):
     corpus = make_corpus(images=60, concepts=4)
-    rule = CoCuCalibrated(estimator="labels", strength=2.0, neighbours=9, minimum_support=0, limit=4)
+    rule = CoCuCalibrated(
+        estimator="labels", strength=2.0, neighbours=9, minimum_support=0, limit=4
+    )
     g = LeaveOneOut.fit(corpus.image_feature, corpus.named, 2.0).predict(np.arange(60))
     named = corpus.named.toarray()
     for i, row in enumerate(curate(rule, corpus)):
         for c, text in enumerate(corpus.vocabulary):
-            expected = 1.0 if named[i, c] else np.clip(g[i, c] / max(g[named[:, c], c].mean(), 1e-3), 1e-4, 1.0)
+            expected = (
+                1.0
+                if named[i, c]
+                else np.clip(g[i, c] / max(g[named[:, c], c].mean(), 1e-3), 1e-4, 1.0)
+            )
             assert row[text].score == pytest.approx(expected, rel=1e-4)
 
 
@@ -69,5 +84,8 @@ def test_no_image_is_scored_by_its_own_caption(make_corpus):
     flipped = corpus.named.toarray()
     flipped[7] = ~flipped[7]
     other = replace(corpus, named=csr_array(flipped))
-    here, there = (LeaveOneOut.fit(c.image_feature, c.named, 2.0).predict(np.array([7])) for c in (corpus, other))
+    here, there = (
+        LeaveOneOut.fit(c.image_feature, c.named, 2.0).predict(np.array([7]))
+        for c in (corpus, other)
+    )
     np.testing.assert_allclose(here, there, atol=1e-5)

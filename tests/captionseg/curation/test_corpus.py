@@ -15,7 +15,10 @@ from captionseg.text.vocabulary import VocabularyParams, build
 def loaded(world):
     encode = TextSpace.load(world.encoder).encode
     return corpora.load(
-        world.index, world.features, lambda captions: build(captions, VocabularyParams(minimum=2)), encode
+        world.index,
+        world.features,
+        lambda captions: build(captions, VocabularyParams(minimum=2)),
+        encode,
     )
 
 
@@ -24,8 +27,12 @@ def test_the_training_split_alone(world, loaded):
     train = np.array(world.table["split"].to_pylist()) == "train"
     assert list(corpus.uid) == list(np.array(world.table["uid"].to_pylist())[train])
     assert corpus.caption == list(np.array(world.table["caption"].to_pylist())[train])
-    np.testing.assert_array_equal(corpus.image_embedding, read_arrays(world.index / "img_emb")[train])
-    np.testing.assert_array_equal(corpus.image_feature, read_arrays(world.features / "pooled")[train])
+    np.testing.assert_array_equal(
+        corpus.image_embedding, read_arrays(world.index / "img_emb")[train]
+    )
+    np.testing.assert_array_equal(
+        corpus.image_feature, read_arrays(world.features / "pooled")[train]
+    )
     assert corpus.image_embedding.dtype == np.float32
     assert set(vocabulary.concepts) == {"dog", "cat", "bird", "grass", "sand", "water"}
 
@@ -39,16 +46,17 @@ def test_concepts_are_embedded_as_prompts(world, loaded):
 def test_captions_name_what_they_say(loaded):
     corpus, vocabulary = loaded
     for caption, row in zip(corpus.caption, corpus.named.toarray(), strict=True):
-        assert {c for c, here in zip(vocabulary.concepts, row, strict=True) if here} == set(caption.split()) - {
-            "a",
-            "on",
-            "the",
-        }
+        assert {c for c, here in zip(vocabulary.concepts, row, strict=True) if here} == set(
+            caption.split()
+        ) - {"a", "on", "the"}
 
 
 def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
-    # the same index with test images before training images, so that rows of the index and of the corpus differ
-    order = np.argsort(np.array(world.table["split"].to_pylist()), kind="stable")  # test, train, tune
+    # the same index with test images before training images, so that rows of the index and of the
+    # corpus differ
+    order = np.argsort(
+        np.array(world.table["split"].to_pylist()), kind="stable"
+    )  # test, train, tune
     rank = np.argsort(order)
     for file in ("ids.parquet", "neighbours.parquet", "caption_neighbours.parquet"):
         table = pq.read_table(world.index / file).take(pa.array(order))
@@ -56,20 +64,30 @@ def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
         if file != "ids.parquet":
             near = [rank[row].tolist() for row in table["neighbours"].to_pylist()]
             table = pa.table(
-                [table["row"], pa.array(near, NEIGHBOURS.field(1).type), table["similarities"]], schema=NEIGHBOURS
+                [table["row"], pa.array(near, NEIGHBOURS.field(1).type), table["similarities"]],
+                schema=NEIGHBOURS,
             )
-        pq.write_table(table, tmp_path / file, row_group_size=7)  # several chunks, as in a large table
+        pq.write_table(
+            table, tmp_path / file, row_group_size=7
+        )  # several chunks, as in a large table
     for name in ("img_emb", "metadata", "features/pooled"):
         (tmp_path / name).mkdir(parents=True)
     features, shard = tmp_path / "features", np.array(world.table["shard"].to_pylist())[order]
     for number, name in enumerate(dict.fromkeys(shard)):
         rows = order[shard == name]
-        np.save(tmp_path / "img_emb" / f"img_emb_{number:05d}.npy", read_arrays(world.index / "img_emb")[rows])
-        np.save(features / "pooled" / f"pooled_{name}.npy", read_arrays(world.features / "pooled")[rows])
+        np.save(
+            tmp_path / "img_emb" / f"img_emb_{number:05d}.npy",
+            read_arrays(world.index / "img_emb")[rows],
+        )
+        np.save(
+            features / "pooled" / f"pooled_{name}.npy", read_arrays(world.features / "pooled")[rows]
+        )
         part = world.table.select(["uid", "caption"]).take(pa.array(rows))
         pq.write_table(part, tmp_path / "metadata" / f"metadata_{number:05d}.parquet")
     vocabulary = loaded[1]
-    moved, _ = corpora.load(tmp_path, features, lambda _: vocabulary, TextSpace.load(world.encoder).encode)
+    moved, _ = corpora.load(
+        tmp_path, features, lambda _: vocabulary, TextSpace.load(world.encoder).encode
+    )
     assert list(moved.uid) == list(loaded[0].uid)
     np.testing.assert_array_equal(moved.image_feature, loaded[0].image_feature)
     np.testing.assert_array_equal(moved.neighbours, loaded[0].neighbours)
@@ -81,10 +99,15 @@ def test_neighbours_outside_the_training_split_become_padding(world, tmp_path, l
     for file in ("neighbours.parquet", "caption_neighbours.parquet"):
         table = pq.read_table(world.index / file)
         near = [[test_row, -1, *row[2:]] for row in table["neighbours"].to_pylist()]
-        pq.write_table(table.set_column(1, "neighbours", pa.array(near, NEIGHBOURS.field(1).type)), tmp_path / file)
+        pq.write_table(
+            table.set_column(1, "neighbours", pa.array(near, NEIGHBOURS.field(1).type)),
+            tmp_path / file,
+        )
     for name in ("img_emb", "metadata", "ids.parquet"):
         (tmp_path / name).symlink_to(world.index / name)
-    corpus, _ = corpora.load(tmp_path, world.features, lambda _: loaded[1], TextSpace.load(world.encoder).encode)
+    corpus, _ = corpora.load(
+        tmp_path, world.features, lambda _: loaded[1], TextSpace.load(world.encoder).encode
+    )
     assert (corpus.neighbours[:, :2] == -1).all()
     np.testing.assert_array_equal(corpus.neighbours[:, 2:], loaded[0].neighbours[:, 2:])
 
@@ -97,6 +120,8 @@ def test_shards_cover_the_corpus_in_order(world):
 
 def test_no_training_pair_is_one_line(world, tmp_path):
     ids = pq.read_table(world.index / "ids.parquet")
-    pq.write_table(ids.set_column(4, "split", pa.array(["test"] * len(ids))), tmp_path / "ids.parquet")
+    pq.write_table(
+        ids.set_column(4, "split", pa.array(["test"] * len(ids))), tmp_path / "ids.parquet"
+    )
     with pytest.raises(UserError, match="nothing to curate"):
         corpora.load(tmp_path, world.features, lambda _: None, lambda _: None)

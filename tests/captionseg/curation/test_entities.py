@@ -17,12 +17,16 @@ from captionseg.records import Supervision, UserError
 
 @pytest.fixture
 def corpus(make_corpus):
-    """Concept 0 can be seen in the features, concept 1 is named at random, concept 2 is seen and rare."""
+    """Concept 0 can be seen in the features, concept 1 is named at random, concept 2 is seen and
+    rare.
+    """
     base = make_corpus(images=200, concepts=3)
     rng = np.random.default_rng(0)
     feature = rng.normal(size=(200, 8)).astype(np.float32)
     named = np.stack([feature[:, 0] > 0.3, rng.random(200) < 0.3, feature[:, 1] > 1.2], 1)
-    return replace(base, image_feature=feature, named=csr_array(named), vocabulary=["dog", "view", "woman"])
+    return replace(
+        base, image_feature=feature, named=csr_array(named), vocabulary=["dog", "view", "woman"]
+    )
 
 
 def test_visibility_is_the_area_under_the_roc_curve(corpus):
@@ -38,10 +42,12 @@ def test_visibility_is_the_area_under_the_roc_curve(corpus):
 def test_a_noun_that_no_picture_tells_is_no_entity(corpus):
     out = Entities()(corpus, Supervision.blank(corpus.uid))
     named = corpus.named.toarray()
-    for row, concepts, kept, reason in zip(named, out.concepts, out.kept, out.drop_reason, strict=True):
-        assert {c.text for c in concepts} == {t for t, n in zip(("dog", "view", "woman"), row, strict=True) if n} - {
-            "view"
-        }
+    for row, concepts, kept, reason in zip(
+        named, out.concepts, out.kept, out.drop_reason, strict=True
+    ):
+        assert {c.text for c in concepts} == {
+            t for t, n in zip(("dog", "view", "woman"), row, strict=True) if n
+        } - {"view"}
         assert kept == bool(concepts)
         assert reason == ("" if kept else NO_CONCEPT)
 
@@ -55,10 +61,15 @@ def test_the_most_frequent_are_taken(corpus):
 
 def test_the_published_list_and_its_synonyms(corpus):
     out = Entities(source="published")(corpus, Supervision.blank(corpus.uid))
-    assert {c.text for row in out.concepts for c in row} == {"dog", "woman"}  # nothing to merge with
+    assert {c.text for row in out.concepts for c in row} == {
+        "dog",
+        "woman",
+    }  # nothing to merge with
     people = replace(corpus, vocabulary=["people", "view", "woman"])
-    merged, apart = (Entities(source="published", merge=m)(people, Supervision.blank(corpus.uid))
-                     for m in (True, False))
+    merged, apart = (
+        Entities(source="published", merge=m)(people, Supervision.blank(corpus.uid))
+        for m in (True, False)
+    )
     assert {c.text for row in merged.concepts for c in row} == {"people"}
     assert {c.text for row in apart.concepts for c in row} == {"people", "woman"}
     assert merged.kept.tolist() == apart.kept.tolist()
@@ -66,7 +77,9 @@ def test_the_published_list_and_its_synonyms(corpus):
 
 def test_what_is_dropped_already_keeps_its_reason(corpus):
     before = Supervision.blank(corpus.uid)
-    before = replace(before, kept=np.zeros(len(corpus), bool), drop_reason=["duplicate"] * len(corpus))
+    before = replace(
+        before, kept=np.zeros(len(corpus), bool), drop_reason=["duplicate"] * len(corpus)
+    )
     out = Entities()(corpus, before)
     assert set(out.drop_reason) == {"duplicate"}
     assert not out.kept.any()
@@ -74,5 +87,7 @@ def test_what_is_dropped_already_keeps_its_reason(corpus):
 
 def test_a_list_without_any_match_is_one_line(corpus):
     strange = replace(corpus, vocabulary=["view", "idea", "art"])
-    with pytest.raises(UserError, match=r"no caption names an entity; lower curate\.entities\.visible"):
+    with pytest.raises(
+        UserError, match=r"no caption names an entity; lower curate\.entities\.visible"
+    ):
         Entities(source="published")(strange, Supervision.blank(corpus.uid))

@@ -8,7 +8,10 @@ from captionseg.records import Concept, Supervision
 def supervision(*rows: dict[str, float]) -> Supervision:
     concepts = [tuple(Concept(text, weight=weight) for text, weight in row.items()) for row in rows]
     return Supervision(
-        np.array(list("abcdef")[: len(rows)], object), np.array([bool(r) for r in rows]), [""] * len(rows), concepts
+        np.array(list("abcdef")[: len(rows)], object),
+        np.array([bool(r) for r in rows]),
+        [""] * len(rows),
+        concepts,
     )
 
 
@@ -41,15 +44,21 @@ def test_what_is_sampled_follows_the_weights():
 def test_each_simulated_step_draws_anew():
     rows = supervision(*({"dog": 1.0, "cat": 1.0} for _ in "abcdef"))
     out = measure(rows, {uid: {"dog", "cat"} for uid in rows.uid}, [set()] * 6, sampled=1, seed=0)
-    assert out["sampled_recall"] > 0.9  # eight draws of one find both; the same draw eight times finds half
+    assert (
+        out["sampled_recall"] > 0.9
+    )  # eight draws of one find both; the same draw eight times finds half
     assert out["sampled_precision"] == 1.0
 
 
 def test_where_nothing_is_known_only_counts_are_given():
     assert measure(supervision({"dog": 1}, {}), {}, [set(), set()], sampled=2, seed=0) == {
-        "concepts_per_image": 0.5, "kept": 0.5,
-    }  # fmt: skip
-    assert measure(supervision(), {}, [], sampled=2, seed=0) == {"concepts_per_image": 0.0, "kept": 0.0}
+        "concepts_per_image": 0.5,
+        "kept": 0.5,
+    }
+    assert measure(supervision(), {}, [], sampled=2, seed=0) == {
+        "concepts_per_image": 0.0,
+        "kept": 0.0,
+    }
 
 
 def test_arrays_pad_with_weight_zero_and_cluster_minus_one():
@@ -59,7 +68,9 @@ def test_arrays_pad_with_weight_zero_and_cluster_minus_one():
 
 
 def test_texts_of_one_draw():
-    picks = sample_texts(supervision({"dog": 1, "cat": 1}, {}, {"sea": 1}), 2, np.random.default_rng(0))
+    picks = sample_texts(
+        supervision({"dog": 1, "cat": 1}, {}, {"sea": 1}), 2, np.random.default_rng(0)
+    )
     assert picks == [{"dog", "cat"}, set(), {"sea"}]
     with pytest.raises(ValueError, match="shorter"):
         recall_precision([set()], [])

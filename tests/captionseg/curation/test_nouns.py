@@ -6,8 +6,17 @@ from captionseg.records import Supervision
 
 def test_the_concepts_that_the_caption_names_all_alike(by_hand):
     result = Nouns()(by_hand, Supervision.blank(by_hand.uid))
-    assert [[c.text for c in row] for row in result.concepts] == [["dog"], ["dog", "grass"], ["grass"], ["car"], [], []]
-    assert {(c.score, c.weight, c.cluster, c.rule) for row in result.concepts for c in row} == {(1.0, 1.0, -1, "nouns")}
+    assert [[c.text for c in row] for row in result.concepts] == [
+        ["dog"],
+        ["dog", "grass"],
+        ["grass"],
+        ["car"],
+        [],
+        [],
+    ]
+    assert {(c.score, c.weight, c.cluster, c.rule) for row in result.concepts for c in row} == {
+        (1.0, 1.0, -1, "nouns")
+    }
     assert np.isnan([c.score_a for row in result.concepts for c in row]).all()
     assert list(result.drop_reason) == ["", "", "", "", "no_concept", "no_concept"]
 

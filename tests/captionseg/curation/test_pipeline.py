@@ -14,13 +14,19 @@ from captionseg.storage import read_tables
 from captionseg.text.vocabulary import VocabularyParams
 
 PARAMS = CurateParams(
-    ["nouns", "cocu"], vocabulary=VocabularyParams(minimum=2), cocu=CoCu(neighbours=8, minimum_support=2)
+    ["nouns", "cocu"],
+    vocabulary=VocabularyParams(minimum=2),
+    cocu=CoCu(neighbours=8, minimum_support=2),
 )
 
 
 def test_each_rule_has_a_table_a_shard(world):
     train = [
-        u for u, s in zip(world.table["uid"].to_pylist(), world.table["split"].to_pylist(), strict=True) if s == "train"
+        u
+        for u, s in zip(
+            world.table["uid"].to_pylist(), world.table["split"].to_pylist(), strict=True
+        )
+        if s == "train"
     ]
     for rule in ("nouns", "cocu"):
         files = sorted((world.supervision / rule).iterdir())
@@ -34,10 +40,14 @@ def test_the_vocabulary_is_written_beside_them(world):
     table = pq.read_table(folder / "concepts.parquet")
     captions = [
         c
-        for c, s in zip(world.table["caption"].to_pylist(), world.table["split"].to_pylist(), strict=True)
+        for c, s in zip(
+            world.table["caption"].to_pylist(), world.table["split"].to_pylist(), strict=True
+        )
         if s == "train"
     ]
-    for text, count in zip(*(table[name].to_pylist() for name in ("text", "captions")), strict=True):
+    for text, count in zip(
+        *(table[name].to_pylist() for name in ("text", "captions")), strict=True
+    ):
         assert count == sum(text in caption.split() for caption in captions)
     assert table["captions"].to_pylist() == sorted(table["captions"].to_pylist(), reverse=True)
     embedding = np.load(folder / "embedding.npy")
@@ -58,13 +68,17 @@ def test_measures_are_those_of_the_written_tables(world):
     true = {uid: row | {"grass"} for uid, row in zip(written.uid, named, strict=True)}
     expected = sum(map(len, named)) / sum(map(len, true.values()))
     assert measure(written, true, named, sampled=3, seed=0)["recall"] == pytest.approx(expected)
-    assert world.measures["nouns"]["concepts_per_image"] == pytest.approx(sum(map(len, named)) / len(named))
+    assert world.measures["nouns"]["concepts_per_image"] == pytest.approx(
+        sum(map(len, named)) / len(named)
+    )
 
 
 def test_the_second_time_gives_the_same_bytes(world, tmp_path, caplog):
     encode = TextSpace.load(world.encoder).encode
     with caplog.at_level(logging.INFO, "captionseg.curation.pipeline"):
-        measures = pipeline.curate(world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0)
+        measures = pipeline.curate(
+            world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0
+        )
     assert measures["nouns"].keys() == {"concepts_per_image", "kept"}
     assert "nouns: kept 35 of 35" in caplog.text
     for file in sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()):
@@ -80,21 +94,28 @@ def test_a_table_that_is_lost_on_the_way_stops_the_stage(world, tmp_path, monkey
         yield from found
 
     monkeypatch.setattr(pipeline, "spread", spread)
-    with pytest.raises(UserError, match=r"curate: .*cocu/00001.parquet: missing, or torn; nothing is put in place"):
-        pipeline.curate(world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0)
+    with pytest.raises(
+        UserError, match=r"curate: .*cocu/00001.parquet: missing, or torn; nothing is put in place"
+    ):
+        pipeline.curate(
+            world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0
+        )
 
 
 def test_a_variant_is_written_under_its_own_name(world, tmp_path):
     params = replace(PARAMS, rules=["flat"], variants={"flat": {"rule": "cocu", "clusters": 0}})
     encode = TextSpace.load(world.encoder).encode
-    measures = pipeline.curate(world.index, world.features, encode, params, true={}, supervision=tmp_path, seed=0)
+    measures = pipeline.curate(
+        world.index, world.features, encode, params, true={}, supervision=tmp_path, seed=0
+    )
     folders = tmp_path / "flat", world.supervision / "cocu"
     flat, full = (Supervision.from_table(read_tables(folder)) for folder in folders)
     assert set(measures) == {"flat"}
     assert {c.rule for row in flat.concepts for c in row} == {"flat"}
     assert {c.cluster for row in flat.concepts for c in row} == {-1}
     assert [[replace(c, rule="cocu", cluster=0) for c in row] for row in flat.concepts] == [
-        [replace(c, cluster=0) for c in row] for row in full.concepts]  # fmt: skip
+        [replace(c, cluster=0) for c in row] for row in full.concepts
+    ]
     assert pipeline.called("cocu", full) is full
 
 

@@ -4,7 +4,14 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from captionseg.curation.relevance import Positive, adjacency, named_relevance, positive, relevance, score_b
+from captionseg.curation.relevance import (
+    Positive,
+    adjacency,
+    named_relevance,
+    positive,
+    relevance,
+    score_b,
+)
 from captionseg.records import UserError
 
 
@@ -52,7 +59,10 @@ def test_eq_7_by_hand():
 def test_more_neighbours_than_the_index_holds_is_one_line():
     near = np.array([[1, 2], [0, 2], [0, 1], [0, 1]])
     assert adjacency(near[:3], 9, 3).sum() == 6  # of three pictures, each has all the others
-    with pytest.raises(UserError, match=r"3 neighbours an image are asked for, but the index holds 2; raise index\."):
+    with pytest.raises(
+        UserError,
+        match=r"3 neighbours an image are asked for, but the index holds 2; raise index\.",
+    ):
         adjacency(near, 3, 4)
 
 

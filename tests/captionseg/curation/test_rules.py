@@ -26,7 +26,9 @@ def rule(name):
     """As params.yaml has it, with a neighbourhood and a support that fit a corpus of forty."""
     small = {"neighbours": 6, "minimum_support": 1, "visible": 0.0}
     chosen = getattr(PARAMS, name)
-    return replace(chosen, **{k: v for k, v in small.items() if k in {f.name for f in fields(chosen)}})
+    return replace(
+        chosen, **{k: v for k, v in small.items() if k in {f.name for f in fields(chosen)}}
+    )
 
 
 def run(rule, corpus: Corpus) -> Supervision:
@@ -48,7 +50,11 @@ def test_nothing_that_it_was_given_is_changed(rule, make_corpus):
     for old, new in zip(kept, (corpus, before), strict=True):
         for field in fields(old):
             a, b = getattr(old, field.name), getattr(new, field.name)
-            assert np.array_equal(a.toarray(), b.toarray()) if field.name == "named" else np.array_equal(a, b)
+            assert (
+                np.array_equal(a.toarray(), b.toarray())
+                if field.name == "named"
+                else np.array_equal(a, b)
+            )
 
 
 def test_chunks_change_nothing(rule, make_corpus):
@@ -91,14 +97,20 @@ def test_a_caption_that_names_nothing_is_dropped_with_a_reason(rule, name, make_
     assert not result.kept[-1]
     assert result.drop_reason[-1] == "no_concept"
     assert result.concepts[-1] == ()
-    for kept, reason, concepts in zip(result.kept, result.drop_reason, result.concepts, strict=True):
+    for kept, reason, concepts in zip(
+        result.kept, result.drop_reason, result.concepts, strict=True
+    ):
         assert bool(kept) == (not reason) == bool(concepts)
 
 
 def test_what_was_dropped_before_stays_dropped_for_its_first_reason(rule, make_corpus):
     corpus = make_corpus()
     before = Supervision.blank(corpus.uid)
-    before.kept[[0, -1]], before.drop_reason[0], before.drop_reason[-1] = False, "too_small", "too_small"
+    before.kept[[0, -1]], before.drop_reason[0], before.drop_reason[-1] = (
+        False,
+        "too_small",
+        "too_small",
+    )
     result = rule(corpus, before)
     assert not result.kept[[0, -1]].any()
     assert [result.drop_reason[0], result.drop_reason[-1]] == ["too_small", "too_small"]
@@ -116,10 +128,14 @@ def test_params_build_each_of_them(name):
 
 def test_a_variant_is_its_rule_with_other_fields(make_corpus):
     section = CoCu(neighbours=6, minimum_support=1, limit=4, temperature=0.5)
-    params = CurateParams(["cocu", "naive"], {"naive": {"rule": "cocu", "ranking": "a", "clusters": 0}}, cocu=section)
+    params = CurateParams(
+        ["cocu", "naive"], {"naive": {"rule": "cocu", "ranking": "a", "clusters": 0}}, cocu=section
+    )
     assert params.chosen() == {"cocu": section, "naive": replace(section, ranking="a", clusters=0)}
     assert list(params.chosen()) == ["cocu", "naive"]
-    assert CurateParams(["cocu"], {"naive": {"rule": "cocu", "limit": 2}}, cocu=section).chosen() == {"cocu": section}
+    assert CurateParams(
+        ["cocu"], {"naive": {"rule": "cocu", "limit": 2}}, cocu=section
+    ).chosen() == {"cocu": section}
 
 
 def same(first: Supervision, second: Supervision) -> None:
@@ -130,4 +146,6 @@ def same(first: Supervision, second: Supervision) -> None:
             (c.text, c.support, c.cluster, c.rule) for c in b
         ]
         for name in ("score", "score_a", "score_b", "weight"):
-            np.testing.assert_allclose([getattr(c, name) for c in a], [getattr(c, name) for c in b], rtol=1e-5)
+            np.testing.assert_allclose(
+                [getattr(c, name) for c in a], [getattr(c, name) for c in b], rtol=1e-5
+            )

@@ -1,4 +1,6 @@
-"""Sources in small: painted cut-outs and textures for photo_scenes, a folder of pictures, a source of given samples."""
+"""Sources in small: painted cut-outs and textures for photo_scenes, a folder of pictures, a source
+of given samples.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,19 @@ def cut_out(colour: tuple[int, int, int]) -> Image.Image:
 
 @pytest.fixture
 def toy_assets() -> Assets:
-    """Every ground, three objects, a plain colour a class; an object's instance differs between train and the rest."""
-    items = [Asset(name, "stuff", f"on {name}", TRAIN | BOTH, Image.new("RGB", (50, 30), hue(len(OBJECTS) + i)))
-             for i, name in enumerate(STUFF)]  # fmt: skip
+    """Every ground, three objects, a plain colour a class; an object's instance differs between
+    train and the rest.
+    """
+    items = [
+        Asset(
+            name,
+            "stuff",
+            f"on {name}",
+            TRAIN | BOTH,
+            Image.new("RGB", (50, 30), hue(len(OBJECTS) + i)),
+        )
+        for i, name in enumerate(STUFF)
+    ]
     for i, name in enumerate(OBJECTS):
         items.append(Asset(name, "object", f"a big {name}", TRAIN, cut_out(hue(i))))
         items.append(Asset(name, "object", f"a new {name}", BOTH, cut_out(hue(i))))
@@ -63,12 +75,16 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 def noise(number: int, width: int = 40, height: int = 30) -> Image.Image:
     """A picture like no other."""
-    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    )
 
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    """A folder of 20 good pictures, five of them in a subfolder, one caption missing, one file broken."""
+    """A folder of 20 good pictures, five of them in a subfolder, one caption missing, one file
+    broken.
+    """
     root = tmp_path / "album"
     (root / "sub").mkdir(parents=True)
     for number in range(20):

@@ -1,4 +1,6 @@
-"""Captions as people's files have them: clean ones are pairs, others are refused one by one, and none is lost."""
+"""Captions as people's files have them: clean ones are pairs, others are refused one by one, and
+none is lost.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ CLEAN = {
     "a dog &amp; a cat": "a dog & a cat",
     "salt &amp;amp; pepper": "salt & pepper",
     "caf&eacute; &#8211; &#x2603;&nbsp;outside": "café \u2013 ☃ outside",
-    "a &quot;red&quot; car&#39;s door": "a \"red\" car's door",
+    "a &quot;red&quot; car&#39;s door": 'a "red" car\'s door',
     "a <b>red</b>dish <i>dog</i>": "a reddish dog",
     "a dog<br/>a cat<p class='x > y'>a cow</p>": "a dog a cat a cow",
     "&lt;b&gt;bold&lt;/b&gt; dog": "bold dog",
@@ -42,19 +44,34 @@ def test_what_is_shown_is_what_stays(text: str) -> None:
     assert clean(clean(text)) == clean(text)
 
 
-@pytest.mark.parametrize("data", [b"a\nb\nc", b"a\r\nb\r\nc\r\n", b"\xef\xbb\xbfa\rb\n\n \nc", b"a\nb\na\nb\nc\n",
-                                  "a\u2028b\x85c".encode(), b"a\n<i\nclass=x>b</i>\n<br>\nc"])  # fmt: skip
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a\nb\nc",
+        b"a\r\nb\r\nc\r\n",
+        b"\xef\xbb\xbfa\rb\n\n \nc",
+        b"a\nb\na\nb\nc\n",
+        "a\u2028b\x85c".encode(),
+        b"a\n<i\nclass=x>b</i>\n<br>\nc",
+    ],
+)
 def test_every_line_is_a_caption(data: bytes) -> None:
     assert captions(data) == (["a", "b", "c"], "")
     assert len(captions(data, joined=True)[0]) == 1
 
 
-@pytest.mark.parametrize(("data", "reason"), [
-    ("a dog".encode("utf-16-le"), "not UTF-8 .is it UTF-16"), ("a dog".encode("utf-16"), "not UTF-8"),
-    ("une fenêtre".encode("latin-1"), "not UTF-8"), (b"<br><img src=x>", "caption is empty"), (b"&nbsp;\n\n", "empty"),
-    (b"x" * (LONGEST + 1), "caption is longer than 50,000 characters"),
-    (b"x" * (LONGEST + 1) + b"\n" + b"y" * (LONGEST + 1), "2 of 2 captions are longer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("a dog".encode("utf-16-le"), "not UTF-8 .is it UTF-16"),
+        ("a dog".encode("utf-16"), "not UTF-8"),
+        ("une fenêtre".encode("latin-1"), "not UTF-8"),
+        (b"<br><img src=x>", "caption is empty"),
+        (b"&nbsp;\n\n", "empty"),
+        (b"x" * (LONGEST + 1), "caption is longer than 50,000 characters"),
+        (b"x" * (LONGEST + 1) + b"\n" + b"y" * (LONGEST + 1), "2 of 2 captions are longer"),
+    ],
+)
 def test_what_is_no_caption(data: bytes, reason: str) -> None:
     with pytest.raises(NoCaption, match=reason):
         captions(data)
@@ -65,7 +82,9 @@ def test_what_download_takes_validation_and_spacy_take() -> None:
     assert LONGEST < 1_000_000
 
 
-@pytest.mark.parametrize("piece", ["<script", "<!--", "<b ", "<b '", '<b "', "<", "&amp;", "&", "<a b='"])
+@pytest.mark.parametrize(
+    "piece", ["<script", "<!--", "<b ", "<b '", '<b "', "<", "&amp;", "&", "<a b='"]
+)
 def test_hostile_text_takes_no_time(piece: str) -> None:
     start = time.perf_counter()
     clean(piece * (2**19 // len(piece)))
@@ -82,12 +101,25 @@ def put(path: Path, number: int, caption: str | None = None) -> None:
 
 def rows_of(root: Path, tmp_path: Path, **settings) -> list[dict]:
     pairs = tmp_path / "pairs"
-    write_shards(Folder(str(root), **settings), pairs, tmp_path / "truth", shard_size=4, min_success=0.0, seed=0)
-    return [row for file in sorted(pairs.glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
+    write_shards(
+        Folder(str(root), **settings),
+        pairs,
+        tmp_path / "truth",
+        shard_size=4,
+        min_success=0.0,
+        seed=0,
+    )
+    return [
+        row for file in sorted(pairs.glob("*.parquet")) for row in pq.read_table(file).to_pylist()
+    ]
 
 
-def test_several_captions_of_a_picture_are_pairs_of_one_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Eight pictures of five captions; one of them has one that is too long: its row says so, the others stay."""
+def test_several_captions_of_a_picture_are_pairs_of_one_split(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Eight pictures of five captions; one of them has one that is too long: its row says so, the
+    others stay.
+    """
     for number in range(8):
         lines = [f"caption {number} {line}" for line in range(5)]
         lines[2] = "x" * (LONGEST + 1) if number == 3 else lines[2]
@@ -101,28 +133,42 @@ def test_several_captions_of_a_picture_are_pairs_of_one_split(tmp_path: Path, ca
     assert bad["error_message"] == "1 of 5 captions are longer than 50,000 characters"
     for number in range(8):
         mine = [row for row in rows if row["url"] == f"{number}.png"]
-        assert len({row["split"] for row in mine}) == 1, "or a picture would be trained on and tested"
+        assert len({row["split"] for row in mine}) == 1, (
+            "or a picture would be trained on and tested"
+        )
         assert len({row["sha256"] for row in mine if row["sha256"]}) == 1
         assert [row["caption"] for row in mine if row["caption"]] == [
-            f"caption {number} {line}" for line in range(5) if (number, line) != (3, 2)]  # fmt: skip
+            f"caption {number} {line}" for line in range(5) if (number, line) != (3, 2)
+        ]
     assert len({row["split"] for row in rows}) > 1
     assert any("of 8 pictures the captions have several lines" in text for text in caplog.messages)
     assert len(rows_of(tmp_path / "in", tmp_path / "joined", caption_lines="joined")) == 8
 
 
 def test_captions_find_their_pictures(tmp_path: Path) -> None:
-    """However files are named: by the whole name, in capital letters, with letters composed or not."""
+    """However files are named: by the whole name, in capital letters, with letters composed or
+    not."""
     root = tmp_path / "in"
-    for number, (picture, caption) in enumerate([
-        ("a.png", "a.png.txt"), ("b.PNG", "b.TXT"), ("IMG_1.JPG", "img_1.txt"), ("e\u0301.png", "\u00e9.txt"),
-        ("both.jpg", "both.jpg.txt"), ("both.png", "both.txt"), ("-rf.png", "-rf.txt"), ("ﬁ نص 😀.png", "ﬁ نص 😀.txt"),
-        ("line\nbreak.png", "line\nbreak.txt"),
-    ]):  # fmt: skip
+    for number, (picture, caption) in enumerate(
+        [
+            ("a.png", "a.png.txt"),
+            ("b.PNG", "b.TXT"),
+            ("IMG_1.JPG", "img_1.txt"),
+            ("e\u0301.png", "\u00e9.txt"),
+            ("both.jpg", "both.jpg.txt"),
+            ("both.png", "both.txt"),
+            ("-rf.png", "-rf.txt"),
+            ("ﬁ نص 😀.png", "ﬁ نص 😀.txt"),
+            ("line\nbreak.png", "line\nbreak.txt"),
+        ]
+    ):
         put(root / picture, number)
         (root / caption).write_text(f"of {picture}".replace("\n", " "))
     rows = rows_of(root, tmp_path)
     assert {row["url"]: row["caption"] for row in rows} == {
-        row["url"]: f"of {row['url']}".replace("\n", " ").replace("e\u0301", "\u00e9") for row in rows}  # fmt: skip
+        row["url"]: f"of {row['url']}".replace("\n", " ").replace("e\u0301", "\u00e9")
+        for row in rows
+    }
     assert {row["status"] for row in rows} == {"success"}
     assert len(rows) == 9
 
@@ -135,7 +181,11 @@ def test_a_caption_is_of_one_picture_and_a_picture_has_one_file_of_captions(tmp_
         (root / name).write_text(f"from {name}")
     said = {row["url"]: row["error_message"] or row["caption"] for row in rows_of(root, tmp_path)}
     assert said == {
-        "a.jpg": "from a.txt", "a.png": "its caption a.txt is of a.jpg too; give it one of its own, a.png.txt",
-        "b.png": "several captions, b.TXT and b.txt; leave one", "both.png": "from both.txt",
+        "a.jpg": "from a.txt",
+        "a.png": "its caption a.txt is of a.jpg too; give it one of its own, a.png.txt",
+        "b.png": "several captions, b.TXT and b.txt; leave one",
+        "both.png": "from both.txt",
         "Both.png": "its caption both.txt is of both.png too; give it one of its own, Both.png.txt",
-        "c.png": "from c.png.txt", "c.txt": "a caption without a picture beside it"}  # fmt: skip
+        "c.png": "from c.png.txt",
+        "c.txt": "a caption without a picture beside it",
+    }

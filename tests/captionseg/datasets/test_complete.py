@@ -19,7 +19,9 @@ SMALL = Shapes(train=5, tune=2, test=2, size=32)
 
 
 def write(folder: Path) -> dict[str, float]:
-    return write_shards(SMALL, folder / "pairs", folder / "truth", shard_size=3, min_success=0, seed=0)
+    return write_shards(
+        SMALL, folder / "pairs", folder / "truth", shard_size=3, min_success=0, seed=0
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -109,7 +111,9 @@ def test_what_is_lost_while_others_are_made_stops_the_stage(whole, tmp_path, mon
         damage(tmp_path / file)
 
     monkeypatch.setattr(shards, "spread", spread)
-    with pytest.raises(UserError, match=rf"download: shard {Path(file).name[:5]} of .* is not whole") as caught:
+    with pytest.raises(
+        UserError, match=rf"download: shard {Path(file).name[:5]} of .* is not whole"
+    ) as caught:
         write(tmp_path)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)

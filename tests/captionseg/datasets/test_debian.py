@@ -11,7 +11,9 @@ from captionseg.datasets import debian
 from captionseg.datasets.debian import cache_folder, fetch
 from captionseg.records import UserError
 
-DPKG = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is not on this machine")
+DPKG = pytest.mark.skipif(
+    shutil.which("dpkg-deb") is None, reason="dpkg-deb is not on this machine"
+)
 
 
 def make_deb(folder: Path, package: str, version: str = "1.0") -> Path:
@@ -19,24 +21,33 @@ def make_deb(folder: Path, package: str, version: str = "1.0") -> Path:
     tree = folder / f"tree_{package}_{version}"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "DEBIAN" / "control").write_text(
-        f"Package: {package}\nVersion: {version}\nArchitecture: all\nMaintainer: n <n@example.org>\nDescription: x\n"
+        f"Package: {package}\nVersion: {version}\nArchitecture: all\nMaintainer: n "
+        "<n@example.org>\nDescription: x\n"
     )
     (tree / "usr" / "share" / package).mkdir(parents=True)
     (tree / "usr" / "share" / package / "version").write_text(version)
     deb = folder / f"{package}_{version}_all.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, deb], check=True, capture_output=True)
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, deb],
+        check=True,
+        capture_output=True,
+    )
     return deb
 
 
 @pytest.fixture
 def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An apt-get first in PATH that runs a shell script and notes its arguments; returns (install, calls)."""
+    """An apt-get first in PATH that runs a shell script and notes its arguments; returns (install,
+    calls).
+    """
     tools, log = tmp_path / "bin", tmp_path / "apt.log"
     tools.mkdir()
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
 
     def install(script: str) -> None:
-        (tools / "apt-get").write_text(f'#!/bin/sh\necho "$PWD: $@" >> {log}\ncase "$*" in\n{script}\nesac\n')
+        (tools / "apt-get").write_text(
+            f'#!/bin/sh\necho "$PWD: $@" >> {log}\ncase "$*" in\n{script}\nesac\n'
+        )
         (tools / "apt-get").chmod(0o755)
 
     def calls() -> list[str]:
@@ -74,7 +85,10 @@ def test_fetched_once(tmp_path: Path, apt) -> None:
     install, calls = apt
     for package in ("one", "two"):
         make_deb(tmp_path, package)
-    install(f"*update*) ;;\n*download*one*two) cp {tmp_path}/one_1.0_all.deb {tmp_path}/two_1.0_all.deb . ;;")
+    install(
+        f"*update*) ;;\n*download*one*two) cp {tmp_path}/one_1.0_all.deb "
+        f"{tmp_path}/two_1.0_all.deb . ;;"
+    )
     folders = fetch(["one", "two"], tmp_path / "cache")
     assert version(folders, "one") == version(folders, "two") == "1.0"
     home = tmp_path / "cache" / "debian"
@@ -96,24 +110,39 @@ def test_only_what_is_missing_is_fetched(tmp_path: Path, apt) -> None:
     for package in ("one", "two", "one-more"):
         make_deb(tmp_path, package)
     shutil.move(tmp_path / "one-more_1.0_all.deb", home)
-    install(f"*update*) ;;\n*download*) cp {tmp_path}/one_1.0_all.deb {tmp_path}/two_1.0_all.deb . ;;")
+    install(
+        f"*update*) ;;\n*download*) cp {tmp_path}/one_1.0_all.deb {tmp_path}/two_1.0_all.deb . ;;"
+    )
     fetch(["one", "one-more", "two"], tmp_path / "cache")
-    assert calls()[-1].endswith("download one two"), "a package whose name begins alike is another one"
+    assert calls()[-1].endswith("download one two"), (
+        "a package whose name begins alike is another one"
+    )
 
 
 @DPKG
-def test_a_list_that_cannot_be_updated_does_not_stop_us(tmp_path: Path, apt, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_list_that_cannot_be_updated_does_not_stop_us(
+    tmp_path: Path, apt, caplog: pytest.LogCaptureFixture
+) -> None:
     make_deb(tmp_path, "pictures")
-    apt[0](f'*update*) echo "E: third party" >&2; exit 100;;\n*download*) cp {tmp_path}/pictures_1.0_all.deb . ;;')
+    apt[0](
+        '*update*) echo "E: third party" >&2; exit 100;;\n*download*) cp '
+        f"{tmp_path}/pictures_1.0_all.deb . ;;"
+    )
     assert version(fetch(["pictures"], tmp_path / "cache"), "pictures") == "1.0"
     assert "E: third party" in caplog.text
 
 
-@pytest.mark.parametrize(("script", "reason"), [
-    ('*update*) ;;\n*) echo "first line" >&2; echo "E: no package" >&2; exit 100;;', "E: no package"),
-    ("*update*) ;;\n*) exit 1;;", "no message"),
-    ("*) exit 0;;", "left no pictures_VERSION.deb"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (
+            '*update*) ;;\n*) echo "first line" >&2; echo "E: no package" >&2; exit 100;;',
+            "E: no package",
+        ),
+        ("*update*) ;;\n*) exit 1;;", "no message"),
+        ("*) exit 0;;", "left no pictures_VERSION.deb"),
+    ],
+)
 def test_a_fetch_that_fails_says_what_to_do(tmp_path: Path, apt, script: str, reason: str) -> None:
     apt[0](script)
     with pytest.raises(UserError, match=reason) as caught:
@@ -149,7 +178,9 @@ def test_a_broken_package_leaves_nothing(tmp_path: Path, apt) -> None:
     deb = home / "pictures_1.0_all.deb"
     for broken in (b"", b"no package", whole[: len(whole) // 2]):
         deb.write_bytes(broken)
-        with pytest.raises(UserError, match=r"pictures_1\.0_all\.deb: not a readable package .*delete it") as caught:
+        with pytest.raises(
+            UserError, match=r"pictures_1\.0_all\.deb: not a readable package .*delete it"
+        ) as caught:
             fetch(["pictures"], tmp_path / "cache")
         assert "\n" not in str(caught.value)
         assert [p.name for p in home.iterdir()] == [deb.name]

@@ -1,4 +1,6 @@
-"""Your own pictures: every kind of bad file keeps a row that says why, and takes nothing else with it."""
+"""Your own pictures: every kind of bad file keeps a row that says why, and takes nothing else with
+it.
+"""
 
 import io
 import os
@@ -12,13 +14,21 @@ import pytest
 from PIL import Image
 
 from captionseg.datasets import Folder, folder
-from captionseg.datasets.shards import read_classes, read_images, read_pairs, read_truth, write_shards
+from captionseg.datasets.shards import (
+    read_classes,
+    read_images,
+    read_pairs,
+    read_truth,
+    write_shards,
+)
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
 from captionseg.records import UserError
 
 
 def noise(number: int, width: int = 40, height: int = 30) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    )
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -27,13 +37,17 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return stream.getvalue()
 
 
-def put(root: Path, name: str, data: bytes | None = None, caption: str | bytes | None = "a caption") -> Path:
+def put(
+    root: Path, name: str, data: bytes | None = None, caption: str | bytes | None = "a caption"
+) -> Path:
     """A picture (some noise of its own by default) and its caption."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoded(noise(zlib.crc32(name.encode()))) if data is None else data)
     if caption is not None:
-        path.with_suffix(".txt").write_bytes(caption if isinstance(caption, bytes) else caption.encode())
+        path.with_suffix(".txt").write_bytes(
+            caption if isinstance(caption, bytes) else caption.encode()
+        )
     return path
 
 
@@ -41,7 +55,9 @@ def take(root: Path, **settings) -> dict[str, Sample]:
     """All samples of a folder, by url."""
     source = Folder(str(root), **settings)
     source.prepare()
-    samples = [s for split, n in source.splits().items() for s in source.samples(split, range(n), seed=0)]
+    samples = [
+        s for split, n in source.splits().items() for s in source.samples(split, range(n), seed=0)
+    ]
     assert len({s.url for s in samples}) == len(samples)
     return {s.url: s for s in samples}
 
@@ -65,16 +81,24 @@ def refused(sample: Sample, status: str, reason: str) -> None:
     assert "0x" not in sample.error, "a memory address differs from run to run"
 
 
-# ------------------------------------------------------------------------------------------------ good ones
+# ------------------------------------------------------------------------------------------------
+# good ones
 
 
 def test_a_good_picture(tmp_path: Path) -> None:
-    put(tmp_path, "sub/deep/a b.PNG", encoded(noise(1, 900, 600)), " two\r\nlines,\tand\x00 more \n")
+    put(
+        tmp_path, "sub/deep/a b.PNG", encoded(noise(1, 900, 600)), " two\r\nlines,\tand\x00 more \n"
+    )
     sample = only(tmp_path, max_side=300, caption_lines="joined")
     assert sample.url == "sub/deep/a b.PNG"
     assert sample.caption == "two lines, and more"
     assert (sample.width, sample.height) == (300, 200)
-    assert (sample.status, sample.error, sample.mask, sample.concepts) == ("success", None, None, ())
+    assert (sample.status, sample.error, sample.mask, sample.concepts) == (
+        "success",
+        None,
+        None,
+        (),
+    )
     pixels(sample)
 
 
@@ -92,7 +116,16 @@ def test_captions_that_are_kept(caption: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["日本語.png", "e\u0301 (1).png", "👩‍👩‍👧.png", "a\nb.png", "-rf *.png", "a.b.c.png", "%2e%2e.png"]
+    "name",
+    [
+        "日本語.png",
+        "e\u0301 (1).png",
+        "👩‍👩‍👧.png",
+        "a\nb.png",
+        "-rf *.png",
+        "a.b.c.png",
+        "%2e%2e.png",
+    ],
 )
 def test_odd_names(name: str, tmp_path: Path) -> None:
     put(tmp_path, name)
@@ -112,7 +145,9 @@ def test_a_name_that_is_no_text_at_all(tmp_path: Path) -> None:
     samples = take(tmp_path)
     assert samples["x\\udcff.png"].status == "success"
     refused(samples["x\\udcffcopy.png"], FAILED_TO_DOWNLOAD, "duplicate of x\\udcff.png")
-    write_shards(Folder(str(tmp_path)), tmp_path / "p", tmp_path / "t", shard_size=9, min_success=0, seed=0)
+    write_shards(
+        Folder(str(tmp_path)), tmp_path / "p", tmp_path / "t", shard_size=9, min_success=0, seed=0
+    )
 
 
 def test_another_suffix_of_captions(tmp_path: Path) -> None:
@@ -122,14 +157,18 @@ def test_another_suffix_of_captions(tmp_path: Path) -> None:
     assert only(tmp_path, caption_suffix=".caption.txt").caption == "from the other file"
 
 
-# ------------------------------------------------------------------------------------------------ bad ones
+# ------------------------------------------------------------------------------------------------
+# bad ones
 
 
-@pytest.mark.parametrize(("data", "reason"), [
-    (b"this is no picture at all", "cannot be decoded: no known format"),
-    (encoded(noise(1))[:900], "cannot be decoded: "),
-    (encoded(noise(1, 1, 1)), "too small: 1 x 1 pixels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"this is no picture at all", "cannot be decoded: no known format"),
+        (encoded(noise(1))[:900], "cannot be decoded: "),
+        (encoded(noise(1, 1, 1)), "too small: 1 x 1 pixels"),
+    ],
+)
 def test_broken_pictures(data: bytes, reason: str, tmp_path: Path) -> None:
     put(tmp_path, "bad.png", data)
     put(tmp_path, "good.png")
@@ -145,12 +184,19 @@ def test_content_counts_and_not_the_suffix(name: str, tmp_path: Path) -> None:
     assert only(tmp_path).status == "success"
 
 
-@pytest.mark.parametrize(("caption", "reason"), [
-    (None, "caption missing"), ("", "caption is empty"), (" \r\n\t\x00 ", "caption is empty"),
-    ("\ufeff", "caption is empty"),
-    ("café".encode("latin-1"), "caption is not UTF-8"), ("a dog".encode("utf-16"), "caption is not UTF-8"),
-    (b"\xed\xa0\x80", "caption is not UTF-8"), (b"x" * (2**20 + 1), "caption file larger than 1 MiB"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("caption", "reason"),
+    [
+        (None, "caption missing"),
+        ("", "caption is empty"),
+        (" \r\n\t\x00 ", "caption is empty"),
+        ("\ufeff", "caption is empty"),
+        ("café".encode("latin-1"), "caption is not UTF-8"),
+        ("a dog".encode("utf-16"), "caption is not UTF-8"),
+        (b"\xed\xa0\x80", "caption is not UTF-8"),
+        (b"x" * (2**20 + 1), "caption file larger than 1 MiB"),
+    ],
+)
 def test_bad_captions(caption: str | bytes | None, reason: str, tmp_path: Path) -> None:
     put(tmp_path, "a.png", caption=caption)
     refused(only(tmp_path), FAILED_TO_DOWNLOAD, reason)
@@ -212,15 +258,26 @@ def test_links(tmp_path: Path) -> None:
     put(root, "real.png")
     put(root, "captioned.png", caption=None)
     for name, target in {
-        "escape.png": outside / "secret.png", "escape.txt": root / "real.txt", "captioned.txt": outside / "secret.txt",
-        "x_inside.png": root / "real.png", "x_inside.txt": root / "real.txt", "broken.png": root / "gone.png",
-        "broken.txt": root / "real.txt", "loop.png": root / "loop.png", "loop.txt": root / "real.txt",
-        "folder": outside, "self": root,
-    }.items():  # fmt: skip
+        "escape.png": outside / "secret.png",
+        "escape.txt": root / "real.txt",
+        "captioned.txt": outside / "secret.txt",
+        "x_inside.png": root / "real.png",
+        "x_inside.txt": root / "real.txt",
+        "broken.png": root / "gone.png",
+        "broken.txt": root / "real.txt",
+        "loop.png": root / "loop.png",
+        "loop.txt": root / "real.txt",
+        "folder": outside,
+        "self": root,
+    }.items():
         (root / name).symlink_to(target)
     samples = take(root)
     refused(samples["escape.png"], FAILED_TO_DOWNLOAD, "symbolic link leads out of the folder")
-    refused(samples["captioned.png"], FAILED_TO_DOWNLOAD, "caption symbolic link leads out of the folder")
+    refused(
+        samples["captioned.png"],
+        FAILED_TO_DOWNLOAD,
+        "caption symbolic link leads out of the folder",
+    )
     refused(samples["x_inside.png"], FAILED_TO_DOWNLOAD, "duplicate of real.png")
     refused(samples["broken.png"], FAILED_TO_DOWNLOAD, "cannot be read: No such file")
     refused(samples["loop.png"], FAILED_TO_DOWNLOAD, "cannot be read: Too many levels")
@@ -291,7 +348,9 @@ def test_a_file_that_changes_or_goes_while_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("root", ["", "nowhere", "file.png", "empty", "hidden"])
-def test_no_pictures_is_one_line(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pictures_is_one_line(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     put(tmp_path, "file.png")
     (tmp_path / "empty").mkdir()
@@ -302,18 +361,30 @@ def test_no_pictures_is_one_line(root: str, tmp_path: Path, monkeypatch: pytest.
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [{"tune": -0.1}, {"test": 1.2}, {"tune": 0.6, "test": 0.6}, {"max_side": 15},
-                                   {"caption_suffix": "txt"}, {"caption_suffix": ".PNG"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tune": -0.1},
+        {"test": 1.2},
+        {"tune": 0.6, "test": 0.6},
+        {"max_side": 15},
+        {"caption_suffix": "txt"},
+        {"caption_suffix": ".PNG"},
+    ],
+)
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Folder("x", **wrong)
 
 
-# ------------------------------------------------------------------------------------------------ all together
+# ------------------------------------------------------------------------------------------------
+# all together
 
 
 def test_splits_follow_the_content(album: Path) -> None:
-    """A picture stays in its split when it is renamed, and when others come or go; shares are about as asked for."""
+    """A picture stays in its split when it is renamed, and when others come or go; shares are about
+    as asked for.
+    """
 
     def splits() -> dict[str, str]:
         return {s.caption: s.split for s in take(album, tune=0.25, test=0.25).values()}
@@ -334,12 +405,16 @@ def test_nothing_is_lost_in_the_shards(album: Path, tmp_path: Path) -> None:
     source = Folder(str(album), tune=0.2, test=0.2)
     pairs, truth = tmp_path / "pairs", tmp_path / "truth"
     metrics = write_shards(source, pairs, truth, shard_size=6, min_success=0.5, seed=0)
-    rows = [row for path in sorted(pairs.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    rows = [
+        row for path in sorted(pairs.glob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
     assert sorted(row["url"] for row in rows) == sorted(
         str(p.relative_to(album)) for p in album.rglob("*") if p.suffix in (".png", ".jpg")
     )
     assert {row["url"]: row["status"] for row in rows if row["status"] != "success"} == {
-        "lonely.png": FAILED_TO_DOWNLOAD, "broken.jpg": FAILED_TO_RESIZE}  # fmt: skip
+        "lonely.png": FAILED_TO_DOWNLOAD,
+        "broken.jpg": FAILED_TO_RESIZE,
+    }
     assert metrics == {"pairs": 20, "download_success": 20 / 22}
     assert read_pairs(pairs).num_rows == 20
     assert sum(1 for p in pairs.glob("*_stats.json") for _ in read_images(pairs, p.name[:5])) == 20
@@ -349,7 +424,9 @@ def test_nothing_is_lost_in_the_shards(album: Path, tmp_path: Path) -> None:
 
 
 def test_pictures_that_come_between_two_runs(album: Path, tmp_path: Path) -> None:
-    """A killed run is not gone on with when the listing is another one: rows would be lost or twice."""
+    """A killed run is not gone on with when the listing is another one: rows would be lost or
+    twice.
+    """
     pairs, truth = tmp_path / "pairs", tmp_path / "truth"
     settings = {"shard_size": 6, "min_success": 0.5, "seed": 0}
     source = Folder(str(album), tune=0, test=0)
@@ -360,7 +437,9 @@ def test_pictures_that_come_between_two_runs(album: Path, tmp_path: Path) -> Non
         (album / f"{name}.png").unlink()
         (album / f"{name}.txt").unlink()
     write_shards(replace(source), pairs, truth, **settings)
-    rows = [row for path in sorted(pairs.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    rows = [
+        row for path in sorted(pairs.glob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
     assert [row["url"] for row in rows] == sorted(
         str(p.relative_to(album)) for p in album.rglob("*") if p.suffix in (".png", ".jpg")
     )
@@ -372,8 +451,12 @@ def test_every_file_is_read_twice_at_most(album: Path, monkeypatch: pytest.Monke
     reads: list[str] = []
     real = folder.contents
     monkeypatch.setattr(
-        folder, "contents", lambda top, path, *a, **k: (reads.append(path), real(top, path, *a, **k))[1]
+        folder,
+        "contents",
+        lambda top, path, *a, **k: (reads.append(path), real(top, path, *a, **k))[1],
     )
     take(album)
     assert max(map(reads.count, reads)) == 2
-    assert len(reads) == 22 + 21 + 21  # pictures and captions of the listing, samples of what has a caption
+    assert (
+        len(reads) == 22 + 21 + 21
+    )  # pictures and captions of the listing, samples of what has a caption

@@ -19,13 +19,25 @@ def test_rows_of_shards_in_their_order(world):
     assert digest(ids.set_column(4, "split", split)) != digest(ids)
 
 
-@pytest.mark.parametrize(("spoil", "reason"), [
-    (lambda t: t.take([1, 0, *range(2, len(t))]), "its rows are not numbered from 0 in order"),
-    (lambda t: t.slice(0, 3).set_column(1, "uid", pa.array(["a", "b", "a"])), "a uid is there twice"),
-    (lambda t: t.slice(0, 3).set_column(2, "shard", pa.array(["x", "y", "x"])), "the rows of a shard do not stand"),
-    (lambda t: t.slice(0, 3).set_column(4, "split", pa.array(["train", None, "test"])), "missing in some row"),
-    (lambda t: t.drop_columns(["fold"]), "it has no column fold"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda t: t.take([1, 0, *range(2, len(t))]), "its rows are not numbered from 0 in order"),
+        (
+            lambda t: t.slice(0, 3).set_column(1, "uid", pa.array(["a", "b", "a"])),
+            "a uid is there twice",
+        ),
+        (
+            lambda t: t.slice(0, 3).set_column(2, "shard", pa.array(["x", "y", "x"])),
+            "the rows of a shard do not stand",
+        ),
+        (
+            lambda t: t.slice(0, 3).set_column(4, "split", pa.array(["train", None, "test"])),
+            "missing in some row",
+        ),
+        (lambda t: t.drop_columns(["fold"]), "it has no column fold"),
+    ],
+)
 def test_ids_that_are_not_those_of_an_index_are_refused(world, tmp_path, spoil, reason):
     pq.write_table(spoil(pq.read_table(world.index / "ids.parquet")), tmp_path / "ids.parquet")
     with pytest.raises(UserError, match=rf"ids.parquet: .*{reason}"):

@@ -1,4 +1,6 @@
-"""Scenes of painted assets, one colour a class, so that the picture itself says whether the mask is right."""
+"""Scenes of painted assets, one colour a class, so that the picture itself says whether the mask is
+right.
+"""
 
 import io
 from dataclasses import replace
@@ -48,11 +50,13 @@ def grounds_in(caption: str) -> list[str]:
     return [word for word in caption.split() if word in (*ABOVE, *BELOW)]
 
 
-# ------------------------------------------------------------------------------------------------ truth
+# ------------------------------------------------------------------------------------------------
+# truth
 
 
 def test_the_mask_says_what_is_seen(samples, toy_assets: Assets) -> None:
-    """The class whose colour a pixel has is the class of the mask, but for edges that JPEG blurs."""
+    """The class whose colour a pixel has is the class of the mask, but for edges that JPEG
+    blurs."""
     colours = np.stack([colour_of(toy_assets, name) for name in toy_assets.names])
     for sample in samples:
         image = np.asarray(Image.open(io.BytesIO(sample.jpeg)), float)
@@ -65,8 +69,13 @@ def test_the_mask_says_what_is_seen(samples, toy_assets: Assets) -> None:
 
 def test_concepts_are_all_that_is_visible(samples, toy_assets: Assets) -> None:
     for sample in samples:
-        share = np.bincount(sample.mask.ravel(), minlength=256)[: len(toy_assets.names)] / sample.mask.size
-        assert sample.concepts == tuple(n for n, s in zip(toy_assets.names, share, strict=True) if s >= SMALLEST)
+        share = (
+            np.bincount(sample.mask.ravel(), minlength=256)[: len(toy_assets.names)]
+            / sample.mask.size
+        )
+        assert sample.concepts == tuple(
+            n for n, s in zip(toy_assets.names, share, strict=True) if s >= SMALLEST
+        )
 
 
 def test_classes_and_licences(toy_assets: Assets) -> None:
@@ -92,14 +101,17 @@ def test_number_of_objects_follows_its_probabilities(toy_assets: Assets) -> None
     assert max(counts) == 3, "no more than there are classes; an object is shown once"
 
 
-# ------------------------------------------------------------------------------------------------ captions
+# ------------------------------------------------------------------------------------------------
+# captions
 
 
 @pytest.mark.parametrize(("second", "stuff"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
 def test_captions_name_what_is_salient(second: float, stuff: float, toy_assets: Assets) -> None:
     source = replace(SOURCE, second_named=second, stuff_named=stuff)
     for sample in source.samples("train", range(40), seed=2):
-        area = {n: (sample.mask == toy_assets.names.index(n)).mean() for n in ("ball", "box", "cone")}
+        area = {
+            n: (sample.mask == toy_assets.names.index(n)).mean() for n in ("ball", "box", "cone")
+        }
         shown = sorted((n for n in area if area[n] >= SMALLEST), key=lambda n: -area[n])
         assert objects_in(sample.caption) == shown[: 2 if second else 1]
         assert len(grounds_in(sample.caption)) == stuff
@@ -118,13 +130,20 @@ def test_naming_is_as_frequent_as_asked_for(toy_assets: Assets) -> None:
 def test_a_caption_of_nothing_but_ground(toy_assets: Assets) -> None:
     visible = np.zeros(len(toy_assets.names))
     visible[toy_assets.names.index("snow")] = 1.0
-    caption = replace(SOURCE, stuff_named=0.0).caption(toy_assets, [], visible, np.random.default_rng(0))
+    caption = replace(SOURCE, stuff_named=0.0).caption(
+        toy_assets, [], visible, np.random.default_rng(0)
+    )
     assert "a place on snow" in caption
 
 
 def test_what_is_hidden_is_not_told(toy_assets: Assets) -> None:
-    """Object after object is pasted at the same large size: some are covered, and then neither named nor listed."""
-    cover = [replace(a, pixels=a.pixels.crop((15, 15, 25, 25))) if a.kind == "object" else a for a in toy_assets.items]
+    """Object after object is pasted at the same large size: some are covered, and then neither
+    named nor listed.
+    """
+    cover = [
+        replace(a, pixels=a.pixels.crop((15, 15, 25, 25))) if a.kind == "object" else a
+        for a in toy_assets.items
+    ]
     source = PhotoScenes(size=64, objects=(0.0, 0.0, 1.0), second_named=1.0)
     hidden = 0
     for number in range(60):
@@ -133,26 +152,36 @@ def test_what_is_hidden_is_not_told(toy_assets: Assets) -> None:
         hidden += len(shown) < 3
         assert set(objects_in(sample.caption)) <= shown
         kept = {toy_assets.names[i] for i in np.unique(sample.mask) if i != IGNORE}
-        assert kept & {"ball", "box", "cone"} == shown, "what nobody can name is no error of those who do not"
+        assert kept & {"ball", "box", "cone"} == shown, (
+            "what nobody can name is no error of those who do not"
+        )
     assert hidden > 0
 
 
-# ------------------------------------------------------------------------------------------------ parts
+# ------------------------------------------------------------------------------------------------
+# parts
 
 
 def test_background_has_an_upper_and_a_lower_ground(toy_assets: Assets) -> None:
     for number in range(30):
-        canvas, mask = background(toy_assets, "train", 64, np.random.default_rng(number), third=float(number % 2))
+        canvas, mask = background(
+            toy_assets, "train", 64, np.random.default_rng(number), third=float(number % 2)
+        )
         assert canvas.shape == (64, 64, 3)
         assert canvas.dtype == np.float32
         assert toy_assets.names[mask[0, 0]] in ABOVE
         assert toy_assets.names[mask[-1, 0]] in BELOW
         assert len(np.unique(mask)) <= 2 + number % 2
-        assert ((np.diff(mask.astype(int), axis=0) != 0).sum(0) <= 1 + number % 2).all(), "bands, not islands"
+        assert ((np.diff(mask.astype(int), axis=0) != 0).sum(0) <= 1 + number % 2).all(), (
+            "bands, not islands"
+        )
 
 
 def test_a_small_texture_fills_the_picture(toy_assets: Assets) -> None:
-    instances = [Asset("x", "stuff", "x", ALL, Image.new("RGB", size, (100, 100, 100))) for size in ((1, 1), (3, 700))]
+    instances = [
+        Asset("x", "stuff", "x", ALL, Image.new("RGB", size, (100, 100, 100)))
+        for size in ((1, 1), (3, 700))
+    ]
     for number in range(10):
         cut = texture(instances, 128, np.random.default_rng(number))
         assert cut.shape == (128, 128, 3)
@@ -160,7 +189,8 @@ def test_a_small_texture_fills_the_picture(toy_assets: Assets) -> None:
 
 
 def test_paste_changes_picture_and_mask_at_the_same_place() -> None:
-    """An opaque disc: where the mask has it the picture has its colour, elsewhere nothing happens."""
+    """An opaque disc: where the mask has it the picture has its colour, elsewhere nothing
+    happens."""
     for number in range(20):
         canvas, mask = np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), np.uint8)
         disc = Asset("x", "object", "x", ALL, Image.new("RGBA", (30, 12), (200, 200, 200, 255)))
@@ -170,7 +200,9 @@ def test_paste_changes_picture_and_mask_at_the_same_place() -> None:
         assert canvas[mask == 0].max() < 0.5 * 255 + 1
         y, x = np.nonzero(mask)
         diagonal = np.hypot(np.ptp(x), np.ptp(y)) / 64
-        assert 0.95 * LONGEST[0] - 0.04 <= diagonal <= 1.1 * LONGEST[1] + 0.04, "within the sizes asked for"
+        assert 0.95 * LONGEST[0] - 0.04 <= diagonal <= 1.1 * LONGEST[1] + 0.04, (
+            "within the sizes asked for"
+        )
 
 
 def test_what_is_transparent_leaves_no_trace() -> None:
@@ -181,12 +213,17 @@ def test_what_is_transparent_leaves_no_trace() -> None:
     assert (canvas == 50).all()
 
 
-# ------------------------------------------------------------------------------------------------ seeds, errors
+# ------------------------------------------------------------------------------------------------
+# seeds, errors
 
 
 def test_seed_split_and_number_decide(toy_assets: Assets) -> None:
-    jpegs = {SOURCE.samples(split, [number], seed=seed)[0].jpeg
-             for split in ("train", "tune", "test") for number in (0, 1) for seed in (0, 1)}  # fmt: skip
+    jpegs = {
+        SOURCE.samples(split, [number], seed=seed)[0].jpeg
+        for split in ("train", "tune", "test")
+        for number in (0, 1)
+        for seed in (0, 1)
+    }
     assert len(jpegs) == 12
     assert SOURCE.samples("tune", [5], seed=3)[0].url == "photo_scenes:3/tune/5"
 
@@ -209,8 +246,17 @@ def test_assets_are_read_once_a_process() -> None:
     assert photo_scenes._assets() is photo_scenes._assets()
 
 
-@pytest.mark.parametrize("wrong", [{"test": -1}, {"size": 31}, {"third_stuff": 1.1}, {"objects": ()},
-                                   {"objects": (0.0,)}, {"objects": (1.0, -0.5)}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"test": -1},
+        {"size": 31},
+        {"third_stuff": 1.1},
+        {"objects": ()},
+        {"objects": (0.0,)},
+        {"objects": (1.0, -0.5)},
+    ],
+)
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         PhotoScenes(**wrong)

@@ -13,7 +13,15 @@ import pytest
 from PIL import Image
 
 from captionseg.datasets import debian, photo_scenes, scene_assets
-from captionseg.datasets.scene_assets import Assets, brightened, fetch, load, packages, shrink, table_text
+from captionseg.datasets.scene_assets import (
+    Assets,
+    brightened,
+    fetch,
+    load,
+    packages,
+    shrink,
+    table_text,
+)
 from captionseg.records import UserError
 from captionseg.text.vocabulary import tokens
 
@@ -25,13 +33,24 @@ def singular(word: str) -> str:
     return word.removesuffix("s")
 
 
-# ------------------------------------------------------------------------------------------------ the table
+# ------------------------------------------------------------------------------------------------
+# the table
 
 
 def test_every_field_is_filled_and_well_formed() -> None:
     assert ROWS
     for row in ROWS:
-        assert list(row) == ["package", "path", "class", "kind", "phrase", "splits", "licence", "author", "sha256"]
+        assert list(row) == [
+            "package",
+            "path",
+            "class",
+            "kind",
+            "phrase",
+            "splits",
+            "licence",
+            "author",
+            "sha256",
+        ]
         assert all(value and value == value.strip() for value in row.values()), row
         assert row["kind"] in ("object", "stuff")
         assert re.fullmatch(r"[0-9a-f]{64}", row["sha256"]), row
@@ -43,19 +62,27 @@ def test_every_field_is_filled_and_well_formed() -> None:
 
 def test_no_asset_is_listed_twice() -> None:
     assert len({(row["package"], row["path"]) for row in ROWS}) == len(ROWS)
-    assert max(Counter(row["sha256"] for row in ROWS).values()) == 1, "a copy under another name is no held-out asset"
+    assert max(Counter(row["sha256"] for row in ROWS).values()) == 1, (
+        "a copy under another name is no held-out asset"
+    )
 
 
 def test_a_phrase_names_its_class_and_no_other() -> None:
-    """Word for word: curation could not find the concept otherwise, and a second one would be a wrong caption."""
+    """Word for word: curation could not find the concept otherwise, and a second one would be a
+    wrong caption.
+    """
     classes = {row["class"] for row in ROWS}
     for row in ROWS:
         words = {singular(word) for word in tokens(row["phrase"])}
-        assert words & {singular(name) for name in classes} == {singular(row["class"])}, row["phrase"]
+        assert words & {singular(name) for name in classes} == {singular(row["class"])}, row[
+            "phrase"
+        ]
         assert tokens(row["class"]) == [row["class"]]
         if row["kind"] == "object":
             article, following = row["phrase"].split()[:2]
-            assert article not in ("a", "an") or (article == "an") == (following[0] in "aeiou"), row["phrase"]
+            assert article not in ("a", "an") or (article == "an") == (following[0] in "aeiou"), (
+                row["phrase"]
+            )
 
 
 def test_assets_are_held_out_wherever_a_class_has_two() -> None:
@@ -78,7 +105,8 @@ def test_packages_are_those_of_the_table() -> None:
     assert packages() == sorted({row["package"] for row in ROWS})
 
 
-# ------------------------------------------------------------------------------------------------ reading
+# ------------------------------------------------------------------------------------------------
+# reading
 
 
 def png(image: Image.Image) -> bytes:
@@ -89,7 +117,9 @@ def png(image: Image.Image) -> bytes:
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An unpacked package with a cut-out (10 x 6 pixels seen of 20 x 20) and two textures in an archive."""
+    """An unpacked package with a cut-out (10 x 6 pixels seen of 20 x 20) and two textures in an
+    archive.
+    """
     cut_out = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     cut_out.paste((200, 0, 0, 255), (5, 8, 15, 14))
     files = {
@@ -116,7 +146,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_load(package: Path) -> None:
     assets = load({"toys": package})
-    assert assets.names == ("ball", "grass", "sand"), "objects first, each kind in alphabetical order"
+    assert assets.names == ("ball", "grass", "sand"), (
+        "objects first, each kind in alphabetical order"
+    )
     assert assets.kinds == ("object", "stuff", "stuff")
     (ball,) = assets.of("ball", "tune")
     assert (ball.pixels.mode, ball.pixels.size) == ("RGBA", (10, 6)), "cut to what is seen"
@@ -127,8 +159,12 @@ def test_load(package: Path) -> None:
     assert assets.items[0].splits == {"train", "tune"}
 
 
-def test_fetch_asks_for_the_packages_of_the_table(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian, "fetch", lambda wanted: {"toys": package} if wanted == ["toys"] else {})
+def test_fetch_asks_for_the_packages_of_the_table(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        debian, "fetch", lambda wanted: {"toys": package} if wanted == ["toys"] else {}
+    )
     assert fetch().names == ("ball", "grass", "sand")
 
 
@@ -137,13 +173,22 @@ def spoil_archive(package: Path, data: bytes | None) -> None:
         archive.writestr("a/grass.png" if data else "other", data or b"")
 
 
-@pytest.mark.parametrize(("spoil", "reason"), [
-    (lambda p: (p / "usr" / "ball.png").write_bytes(b"another version"), r"ball\.png: not the file .*sha256 differs"),
-    (lambda p: (p / "usr" / "ball.png").unlink(), r"ball\.png: cannot be read .*another version of toys"),
-    (lambda p: (p / "usr" / "all.jar").unlink(), r"all\.jar: cannot be read"),
-    (lambda p: (p / "usr" / "all.jar").write_bytes(b"no archive"), r"all\.jar: cannot be read"),
-    (lambda p: spoil_archive(p, None), r"all\.jar: cannot be read .*sand\.png"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (
+            lambda p: (p / "usr" / "ball.png").write_bytes(b"another version"),
+            r"ball\.png: not the file .*sha256 differs",
+        ),
+        (
+            lambda p: (p / "usr" / "ball.png").unlink(),
+            r"ball\.png: cannot be read .*another version of toys",
+        ),
+        (lambda p: (p / "usr" / "all.jar").unlink(), r"all\.jar: cannot be read"),
+        (lambda p: (p / "usr" / "all.jar").write_bytes(b"no archive"), r"all\.jar: cannot be read"),
+        (lambda p: spoil_archive(p, None), r"all\.jar: cannot be read .*sand\.png"),
+    ],
+)
 def test_another_version_of_a_package_is_refused(package: Path, spoil, reason: str) -> None:
     """Scores on other pictures would not compare."""
     spoil(package)
@@ -152,11 +197,13 @@ def test_another_version_of_a_package_is_refused(package: Path, spoil, reason: s
     assert "\n" not in str(caught.value)
 
 
-# ------------------------------------------------------------------------------------------------ by hand
+# ------------------------------------------------------------------------------------------------
+# by hand
 
 
 @pytest.mark.parametrize(
-    ("size", "longest", "expected"), [((40, 20), 10, (10, 5)), ((20, 40), 80, (40, 80)), ((400, 1), 10, (10, 1))]
+    ("size", "longest", "expected"),
+    [((40, 20), 10, (10, 5)), ((20, 40), 80, (40, 80)), ((400, 1), 10, (10, 1))],
 )
 def test_shrink_makes_the_longer_side_fit(size, longest: int, expected) -> None:
     assert shrink(Image.new("RGBA", size), longest).size == expected
@@ -165,7 +212,9 @@ def test_shrink_makes_the_longer_side_fit(size, longest: int, expected) -> None:
 def test_brightened_stays_in_range() -> None:
     pixels = np.array([[[100, 200, 0]]], np.uint8)
     assert brightened(pixels, 1.5, np.ones(3, np.float32)).tolist() == [[[150.0, 255.0, 0.0]]]
-    assert brightened(pixels, 0.5, np.array([1, 0.5, 2], np.float32)).tolist() == [[[50.0, 50.0, 0.0]]]
+    assert brightened(pixels, 0.5, np.array([1, 0.5, 2], np.float32)).tolist() == [
+        [[50.0, 50.0, 0.0]]
+    ]
     assert brightened(pixels, 1.0, np.ones(3, np.float32)).dtype == np.float32
 
 

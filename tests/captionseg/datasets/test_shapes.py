@@ -52,7 +52,9 @@ def test_every_class_is_shown_and_named(samples) -> None:
 
 
 def test_colours_are_the_objects_own_colours(samples) -> None:
-    """The mask says which pixels a named shape has, the caption its colour, the picture shows it there."""
+    """The mask says which pixels a named shape has, the caption its colour, the picture shows it
+    there.
+    """
     for sample in samples[:60]:
         image = np.asarray(Image.open(io.BytesIO(sample.jpeg)), float)
         words = tokens(sample.caption)
@@ -66,7 +68,9 @@ def test_colours_are_the_objects_own_colours(samples) -> None:
 def test_concepts_are_what_the_mask_shows(samples) -> None:
     for sample in samples:
         share = np.bincount(sample.mask.ravel(), minlength=len(NAMES)) / sample.mask.size
-        assert sample.concepts == tuple(n for n, s in zip(NAMES, share, strict=True) if s >= SMALLEST)
+        assert sample.concepts == tuple(
+            n for n, s in zip(NAMES, share, strict=True) if s >= SMALLEST
+        )
 
 
 def test_captions_name_the_largest_shape_first_and_only_what_is_there(samples) -> None:
@@ -84,13 +88,17 @@ def test_captions_leave_most_of_the_picture_out(samples) -> None:
     grounds = [sum(n in GROUNDS for n in named(s.caption)) for s in samples]
     assert max(grounds) == 1
     assert 0.12 < np.mean(grounds) < 0.4
-    recall = sum(len(set(named(s.caption))) for s in samples) / sum(len(s.concepts) for s in samples)
+    recall = sum(len(set(named(s.caption))) for s in samples) / sum(
+        len(s.concepts) for s in samples
+    )
     assert 0.25 < recall < 0.6
 
 
 @pytest.mark.parametrize(("second", "stuff"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
 def test_probabilities_of_naming(second: float, stuff: float) -> None:
-    for sample in replace(SOURCE, second_named=second, stuff_named=stuff).samples("tune", range(24), seed=3):
+    for sample in replace(SOURCE, second_named=second, stuff_named=stuff).samples(
+        "tune", range(24), seed=3
+    ):
         words = named(sample.caption)
         shapes = sum(n in OUTLINES for n in sample.concepts)
         assert sum(n in OUTLINES for n in words) == (min(2, shapes) if second else 1)
@@ -107,8 +115,11 @@ def test_the_vocabulary_is_exactly_the_classes(samples) -> None:
 
 
 def test_splits_and_seeds_differ() -> None:
-    picture = {(split, seed): SOURCE.samples(split, [0], seed=seed)[0].jpeg
-               for split in ("train", "tune", "test") for seed in (0, 1)}  # fmt: skip
+    picture = {
+        (split, seed): SOURCE.samples(split, [0], seed=seed)[0].jpeg
+        for split in ("train", "tune", "test")
+        for seed in (0, 1)
+    }
     assert len(set(picture.values())) == 6
 
 
@@ -150,7 +161,9 @@ def test_textures_have_the_colour_of_their_ground() -> None:
         assert set(tokens(STANDING[name])) & set(NAMES) == {name}
 
 
-@pytest.mark.parametrize("wrong", [{"train": -1}, {"size": 31}, {"stuff_named": 1.5}, {"second_named": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"train": -1}, {"size": 31}, {"stuff_named": 1.5}, {"second_named": -0.1}]
+)
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Shapes(**wrong)

@@ -1,4 +1,6 @@
-"""img2dataset's layout: what is written, what a killed run leaves, and what a hostile or damaged tar cannot do."""
+"""img2dataset's layout: what is written, what a killed run leaves, and what a hostile or damaged
+tar cannot do.
+"""
 
 import hashlib
 import io
@@ -34,9 +36,24 @@ from captionseg.records import PAIRS, UserError, uid_of
 from captionseg.runtime import RuntimeParams
 
 
-def write(source, folder: Path, *, shard_size: int = 3, min_success: float = 0.0, seed: int = 0, workers: int = 1):
-    return write_shards(source, folder / "pairs", folder / "truth", shard_size=shard_size, min_success=min_success,
-                        seed=seed, runtime=RuntimeParams(workers=workers))  # fmt: skip
+def write(
+    source,
+    folder: Path,
+    *,
+    shard_size: int = 3,
+    min_success: float = 0.0,
+    seed: int = 0,
+    workers: int = 1,
+):
+    return write_shards(
+        source,
+        folder / "pairs",
+        folder / "truth",
+        shard_size=shard_size,
+        min_success=min_success,
+        seed=seed,
+        runtime=RuntimeParams(workers=workers),
+    )
 
 
 @pytest.fixture
@@ -46,8 +63,12 @@ def shard(given, picture, tmp_path: Path) -> Path:
     return tmp_path / "pairs"
 
 
-def repack(pairs: Path, change: dict[str, bytes | tarfile.TarInfo | None], *, rehash: bool = False) -> None:
-    """Rewrite the tar: a member replaced by bytes or by a special member, None leaves it out; new ones are added."""
+def repack(
+    pairs: Path, change: dict[str, bytes | tarfile.TarInfo | None], *, rehash: bool = False
+) -> None:
+    """Rewrite the tar: a member replaced by bytes or by a special member, None leaves it out; new
+    ones are added.
+    """
     path, members = pairs / "00000.tar", {}
     with tarfile.open(path) as tar:
         for member in tar.getmembers():
@@ -74,27 +95,39 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     return info
 
 
-# ------------------------------------------------------------------------------------------------ what is written
+# ------------------------------------------------------------------------------------------------
+# what is written
 
 
 def test_plan_keeps_splits_apart() -> None:
     assert plan({"train": 5, "tune": 0, "test": 2}, 2) == [
-        (0, "train", range(0, 2)), (1, "train", range(2, 4)), (2, "train", range(4, 5)), (3, "test", range(2)),
-    ]  # fmt: skip
+        (0, "train", range(0, 2)),
+        (1, "train", range(2, 4)),
+        (2, "train", range(4, 5)),
+        (3, "test", range(2)),
+    ]
 
 
 def test_layout(given, picture, tmp_path: Path) -> None:
     missing = Sample("u/9", "gone", "train", status=FAILED_TO_DOWNLOAD, error="HTTP 404")
     mask = np.zeros((30, 40), np.uint8)
-    source = given(picture(0, mask=mask, concepts=("thing",)), missing, picture(2), picture(3), picture(4, "test"))
+    source = given(
+        picture(0, mask=mask, concepts=("thing",)),
+        missing,
+        picture(2),
+        picture(3),
+        picture(4, "test"),
+    )
     assert write(source, tmp_path) == {"pairs": 4.0, "download_success": 0.8}
     pairs = tmp_path / "pairs"
     assert sorted(p.name for p in pairs.iterdir()) == sorted(
-        f"{n:05d}{end}" for n in range(3) for end in (".tar", ".parquet", "_stats.json"))  # fmt: skip
+        f"{n:05d}{end}" for n in range(3) for end in (".tar", ".parquet", "_stats.json")
+    )
     with tarfile.open(pairs / "00000.tar") as tar:
         members = tar.getmembers()
-        assert [m.name for m in members] == [f"{key}.{end}" for key in ("000000000", "000000002")
-                                             for end in ("jpg", "txt", "json")]  # fmt: skip
+        assert [m.name for m in members] == [
+            f"{key}.{end}" for key in ("000000000", "000000002") for end in ("jpg", "txt", "json")
+        ]
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}
         assert tar.extractfile("000000000.jpg").read() == source.given[0].jpeg
         assert tar.extractfile("000000002.txt").read() == b"caption 2"
@@ -105,9 +138,16 @@ def test_layout(given, picture, tmp_path: Path) -> None:
     assert (rows[1]["status"], rows[1]["error_message"]) == (FAILED_TO_DOWNLOAD, "HTTP 404")
     assert (rows[1]["sha256"], rows[1]["width"], rows[1]["height"]) == (None, None, None)
     stats = json.loads((pairs / "00000_stats.json").read_text())
-    assert (stats["count"], stats["successes"], stats["failed_to_download"], stats["failed_to_resize"]) == (3, 2, 1, 0)
+    assert (
+        stats["count"],
+        stats["successes"],
+        stats["failed_to_download"],
+        stats["failed_to_resize"],
+    ) == (3, 2, 1, 0)
     assert stats["status_dict"] == {"success": 2, FAILED_TO_DOWNLOAD: 1}
-    assert not set(stats) & {"duration", "start_time", "end_time"}, "they would make equal downloads differ"
+    assert not set(stats) & {"duration", "start_time", "end_time"}, (
+        "they would make equal downloads differ"
+    )
     truth = read_truth(tmp_path / "truth").to_pylist()
     assert [(r["uid"], r["concepts"]) for r in truth] == [(rows[0]["uid"], ["thing"])]
 
@@ -144,18 +184,28 @@ def test_licences_lie_beside_the_pairs(given, picture, tmp_path: Path) -> None:
     assert (tmp_path / "pairs" / "licences.csv").read_text() == "path,licence\nx,GPL-2\n"
 
 
-# ------------------------------------------------------------------------------------------------ errors of the user's
+# ------------------------------------------------------------------------------------------------
+# errors of the user's
 
 
 def test_too_few_successes_say_why(given, picture, tmp_path: Path) -> None:
-    bad = [Sample(f"u/{i}", "c", "train", status=FAILED_TO_DOWNLOAD, error="HTTP 404") for i in range(3)]
+    bad = [
+        Sample(f"u/{i}", "c", "train", status=FAILED_TO_DOWNLOAD, error="HTTP 404")
+        for i in range(3)
+    ]
     bad.append(Sample("u/x", "c", "train", status=FAILED_TO_RESIZE, error="too small"))
     with pytest.raises(UserError) as caught:
         write(given(picture(9), *bad), tmp_path, min_success=0.5)
-    for part in ("1 of 5 rows", "min_success = 0.5", "3 x failed_to_download: HTTP 404",
-                 "1 x failed_to_resize: too small"):  # fmt: skip
+    for part in (
+        "1 of 5 rows",
+        "min_success = 0.5",
+        "3 x failed_to_download: HTTP 404",
+        "1 x failed_to_resize: too small",
+    ):
         assert part in str(caught.value)
-    assert str(caught.value).index("3 x") < str(caught.value).index("1 x failed"), "the most frequent one first"
+    assert str(caught.value).index("3 x") < str(caught.value).index("1 x failed"), (
+        "the most frequent one first"
+    )
     assert write(given(picture(9), *bad), tmp_path, min_success=0.2)["download_success"] == 0.2
 
 
@@ -191,10 +241,14 @@ def test_a_shard_that_lacks_a_file_or_has_it_in_other_letters_is_not_left_out(
     path, odd = pairs / f"00001{end}", pairs / f"00001{end.upper()}"
     path.rename(odd)
     for read in (shard_names, read_pairs):
-        with pytest.raises(UserError, match=rf"00001{end.upper()}: its name should end in {end}, in small letters"):
+        with pytest.raises(
+            UserError, match=rf"00001{end.upper()}: its name should end in {end}, in small letters"
+        ):
             read(pairs)
     odd.unlink()
-    with pytest.raises(UserError, match=rf"00001{end}: no such file, but others of the shard are there; run"):
+    with pytest.raises(
+        UserError, match=rf"00001{end}: no such file, but others of the shard are there; run"
+    ):
         read_pairs(pairs)
     for rest in pairs.glob("00001*"):
         rest.unlink()
@@ -202,7 +256,8 @@ def test_a_shard_that_lacks_a_file_or_has_it_in_other_letters_is_not_left_out(
         read_pairs(pairs)
 
 
-# ------------------------------------------------------------------------------------------------ damaged and hostile
+# ------------------------------------------------------------------------------------------------
+# damaged and hostile
 
 
 def jpeg(colour: str = "red") -> bytes:
@@ -211,17 +266,20 @@ def jpeg(colour: str = "red") -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(("content", "rehash", "reason"), [
-    (jpeg(), False, "sha256 differs"),
-    (None, False, "missing"),
-    (b"\xff\xd8\xff no picture", True, "does not decode"),
-    (jpeg()[:400], True, "does not decode"),
-    (special("000000001.jpg", tarfile.SYMTYPE, "/etc/passwd"), False, "missing"),
-    (special("000000001.jpg", tarfile.LNKTYPE, "000000000.jpg"), False, "missing"),
-    (special("000000001.jpg", tarfile.CHRTYPE), False, "missing"),
-    (special("000000001.jpg", tarfile.FIFOTYPE), False, "missing"),
-    (special("000000001.jpg", tarfile.DIRTYPE), False, "missing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "rehash", "reason"),
+    [
+        (jpeg(), False, "sha256 differs"),
+        (None, False, "missing"),
+        (b"\xff\xd8\xff no picture", True, "does not decode"),
+        (jpeg()[:400], True, "does not decode"),
+        (special("000000001.jpg", tarfile.SYMTYPE, "/etc/passwd"), False, "missing"),
+        (special("000000001.jpg", tarfile.LNKTYPE, "000000000.jpg"), False, "missing"),
+        (special("000000001.jpg", tarfile.CHRTYPE), False, "missing"),
+        (special("000000001.jpg", tarfile.FIFOTYPE), False, "missing"),
+        (special("000000001.jpg", tarfile.DIRTYPE), False, "missing"),
+    ],
+)
 def test_a_damaged_picture_is_named(shard: Path, content, rehash: bool, reason: str) -> None:
     repack(shard, {"000000001.jpg": content}, rehash=rehash)
     images = read_images(shard, "00000")
@@ -239,21 +297,36 @@ def test_a_damaged_tar_is_named(shard: Path, damage: str) -> None:
         path.unlink()
     else:
         path.write_bytes(
-            {"cut": data[:700], "garbage": b"x" * 2000, "empty": b"", "compressed": b"\x1f\x8b\x08" + data}[damage]
+            {
+                "cut": data[:700],
+                "garbage": b"x" * 2000,
+                "empty": b"",
+                "compressed": b"\x1f\x8b\x08" + data,
+            }[damage]
         )
     with pytest.raises(UserError, match=r"00000\.tar: "):
         list(read_images(shard, "00000"))
 
 
-def test_a_hostile_tar_touches_nothing(shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_tar_touches_nothing(
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Members are looked up by name and read in memory; nothing is ever unpacked."""
     good = [image for _, image in read_images(shard, "00000")]
-    repack(shard, {
-        "../evil.jpg": jpeg(), "/tmp/captionseg_evil.jpg": jpeg(), "x/../../../evil.txt": b"x",
-        "link": special("link", tarfile.SYMTYPE, str(tmp_path)), "link/evil.jpg": jpeg(),
-        "device": special("device", tarfile.CHRTYPE), "pipe": special("pipe", tarfile.FIFOTYPE),
-        "hard": special("hard", tarfile.LNKTYPE, "/etc/passwd"), "\udcff.jpg": jpeg(),
-    })  # fmt: skip
+    repack(
+        shard,
+        {
+            "../evil.jpg": jpeg(),
+            "/tmp/captionseg_evil.jpg": jpeg(),
+            "x/../../../evil.txt": b"x",
+            "link": special("link", tarfile.SYMTYPE, str(tmp_path)),
+            "link/evil.jpg": jpeg(),
+            "device": special("device", tarfile.CHRTYPE),
+            "pipe": special("pipe", tarfile.FIFOTYPE),
+            "hard": special("hard", tarfile.LNKTYPE, "/etc/passwd"),
+            "\udcff.jpg": jpeg(),
+        },
+    )
     inside = tmp_path / "cwd"
     inside.mkdir()
     monkeypatch.chdir(inside)
@@ -269,14 +342,17 @@ def test_a_picture_that_says_it_is_huge(shard: Path, monkeypatch: pytest.MonkeyP
         list(read_images(shard, "00000"))
 
 
-# ------------------------------------------------------------------------------------------------ runs that go on
+# ------------------------------------------------------------------------------------------------
+# runs that go on
 
 
 SMALL = Shapes(train=5, tune=2, test=2, size=32)
 
 
 def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
-    """Killed for real, in the middle of the third shard: the next run keeps two shards and writes the same bytes."""
+    """Killed for real, in the middle of the third shard: the next run keeps two shards and writes
+    the same bytes.
+    """
     script = textwrap.dedent(f"""
         import os, signal, sys
         from pathlib import Path
@@ -287,11 +363,17 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             add(tar, name, data)
         shards.add = add_or_die
-        shards.write_shards({SMALL!r}, Path("pairs"), Path("truth"), shard_size=3, min_success=0, seed=0)
+        shards.write_shards({SMALL!r}, Path("pairs"), Path("truth"),
+                            shard_size=3, min_success=0, seed=0)
     """)
     root = str(Path(__file__).parents[3])
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root},
-                          capture_output=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     pairs = tmp_path / "pairs"
     assert shard_names(pairs) == ["00000", "00001"]
@@ -302,20 +384,26 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
     assert {p.name: p.stat().st_ino for p in pairs.glob("0000[01]*")} == kept
     for folder in ("pairs", "truth"):
         ours, fresh = tmp_path / folder, tmp_path / "fresh" / folder
-        assert {p.name: p.read_bytes() for p in ours.iterdir()} == {p.name: p.read_bytes() for p in fresh.iterdir()}
+        assert {p.name: p.read_bytes() for p in ours.iterdir()} == {
+            p.name: p.read_bytes() for p in fresh.iterdir()
+        }
 
 
 @pytest.mark.parametrize("change", ["seed", "shard_size", "source"])
 def test_shards_of_other_rows_are_not_kept(change: str, tmp_path: Path) -> None:
     other = {"seed": {"seed": 1}, "shard_size": {"shard_size": 2}, "source": {}}[change]
-    write(SMALL, tmp_path, **other) if other else write(Shapes(train=9, tune=2, test=2, size=32), tmp_path)
+    write(SMALL, tmp_path, **other) if other else write(
+        Shapes(train=9, tune=2, test=2, size=32), tmp_path
+    )
     (tmp_path / "pairs" / "notes.txt").write_text("not ours")
     write(SMALL, tmp_path)
     write(SMALL, tmp_path / "fresh")
     (tmp_path / "pairs" / "notes.txt").unlink()
     for folder in ("pairs", "truth"):
         ours, fresh = tmp_path / folder, tmp_path / "fresh" / folder
-        assert {p.name: p.read_bytes() for p in ours.iterdir()} == {p.name: p.read_bytes() for p in fresh.iterdir()}
+        assert {p.name: p.read_bytes() for p in ours.iterdir()} == {
+            p.name: p.read_bytes() for p in fresh.iterdir()
+        }
 
 
 @pytest.mark.parametrize("stats", ["", "[]", "{}", '{"source": 3}'])
@@ -328,7 +416,9 @@ def test_stats_that_cannot_be_trusted(stats: str, tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_an_error_in_a_worker_reaches_the_user(tmp_path: Path, toy_scenes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_worker_reaches_the_user(
+    tmp_path: Path, toy_scenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The workers do not see the painted assets, and find no apt-get either."""
     assert scene_assets.fetch() is toy_scenes
     monkeypatch.setenv("CAPTIONSEG_CACHE", str(tmp_path / "cache"))

@@ -10,7 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg.datasets import SOURCES, DownloadParams, debian, scene_assets
-from captionseg.datasets.shards import decode_mask, read_classes, read_images, read_pairs, read_truth, write_shards
+from captionseg.datasets.shards import (
+    decode_mask,
+    read_classes,
+    read_images,
+    read_pairs,
+    read_truth,
+    write_shards,
+)
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS
 from captionseg.records import PAIRS, TRUTH, UserError, uid_of
 from captionseg.runtime import RuntimeParams
@@ -21,13 +28,20 @@ pytestmark = pytest.mark.parametrize("name", SOURCES)
 
 def write(source, folder: Path, *, seed: int = 0, workers: int = 1) -> dict[str, float]:
     return write_shards(
-        source, folder / "pairs", folder / "truth", shard_size=3, min_success=0.1, seed=seed,
+        source,
+        folder / "pairs",
+        folder / "truth",
+        shard_size=3,
+        min_success=0.1,
+        seed=seed,
         runtime=RuntimeParams(workers=workers),
     )
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def test_is_chosen_by_its_name(name, make_source) -> None:
@@ -44,7 +58,9 @@ def test_samples(name, make_source) -> None:
     for split, count in source.splits().items():
         for sample in source.samples(split, range(count), seed=0):
             assert sample.split == split
-            assert (sample.status == "success") == (sample.jpeg is not None) == (sample.error is None)
+            assert (
+                (sample.status == "success") == (sample.jpeg is not None) == (sample.error is None)
+            )
             assert sample.status in ("success", FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE)
             assert "\n" not in (sample.error or "") + sample.caption
             assert set(sample.concepts) <= set(classes.names)
@@ -102,14 +118,28 @@ def test_what_is_read_is_what_was_made(name, make_source, tmp_path: Path) -> Non
     truth = {row["uid"]: row for row in read_truth(tmp_path / "truth").to_pylist()}
     assert read_classes(tmp_path / "truth") == source.classes()
     samples = [
-        s for split, count in source.splits().items() for s in source.samples(split, range(count), seed=0) if s.jpeg
+        s
+        for split, count in source.splits().items()
+        for s in source.samples(split, range(count), seed=0)
+        if s.jpeg
     ]
-    images = {uid: im for shard in dict.fromkeys(pairs["shard"].to_pylist())
-              for uid, im in read_images(tmp_path / "pairs", shard)}  # fmt: skip
+    images = {
+        uid: im
+        for shard in dict.fromkeys(pairs["shard"].to_pylist())
+        for uid, im in read_images(tmp_path / "pairs", shard)
+    }
     assert list(images) == pairs["uid"].to_pylist()
     for sample, row in zip(samples, pairs.to_pylist(), strict=True):
-        assert (sample.url, sample.caption, sample.split) == (row["url"], row["caption"], row["split"])
-        assert images[row["uid"]].shape == (row["height"], row["width"], 3) == (sample.height, sample.width, 3)
+        assert (sample.url, sample.caption, sample.split) == (
+            row["url"],
+            row["caption"],
+            row["split"],
+        )
+        assert (
+            images[row["uid"]].shape
+            == (row["height"], row["width"], 3)
+            == (sample.height, sample.width, 3)
+        )
         if sample.mask is not None:
             assert (decode_mask(truth[row["uid"]]["mask"]) == sample.mask).all()
             assert truth[row["uid"]]["concepts"] == list(sample.concepts)
@@ -148,7 +178,9 @@ def test_a_killed_run_goes_on(name, make_source, tmp_path: Path) -> None:
 
 def test_two_processes_write_what_one_writes(name, make_source, tmp_path: Path) -> None:
     if name == "photo_scenes":  # the painted assets do not reach another process
-        if not all((debian.cache_folder() / "debian" / p).is_dir() for p in scene_assets.packages()):
+        if not all(
+            (debian.cache_folder() / "debian" / p).is_dir() for p in scene_assets.packages()
+        ):
             pytest.skip("the Debian packages are not in the user's cache, and tests fetch nothing")
         source = SOURCES[name](train=5, tune=2, test=2, size=64)
     else:
@@ -159,7 +191,11 @@ def test_two_processes_write_what_one_writes(name, make_source, tmp_path: Path) 
 
 
 def test_a_wrong_setting_is_one_line(name, make_source) -> None:
-    wrong = {"photo_scenes": {"size": 0}, "shapes": {"second_named": 2.0}, "folder": {"tune": 0.9, "test": 0.2}}
+    wrong = {
+        "photo_scenes": {"size": 0},
+        "shapes": {"second_named": 2.0},
+        "folder": {"tune": 0.9, "test": 0.2},
+    }
     with pytest.raises(UserError, match=rf"^download\.{name}[.:]") as caught:
         build(DownloadParams, {"source": name, name: wrong[name]}, "download")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,6 @@
-"""Every encoder, in the smallest form that runs: the default with its real weights, open_clip with random ones."""
+"""Every encoder, in the smallest form that runs: the default with its real weights, open_clip with
+random ones.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def tiny_clip(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def build(tiny_clip):
-    """name -> encoder on the CPU; an encoder without an entry here has no test of what all must do."""
+    """name -> encoder on the CPU; an encoder without an entry here has no test of what all must
+    do."""
     from captionseg.encoders import ENCODERS
     from captionseg.runtime.device import Runtime
 
@@ -51,7 +54,9 @@ def build(tiny_clip):
 
 @pytest.fixture
 def other_clip(tmp_path):
-    """settings of a tiny model -> its name and the checkpoint of one, no bias zero, no norm the identity."""
+    """settings of a tiny model -> its name and the checkpoint of one, no bias zero, no norm the
+    identity.
+    """
     import open_clip
     import torch
 
@@ -72,4 +77,6 @@ def other_clip(tmp_path):
 def pictures() -> list[np.ndarray]:
     """Three pictures of different sizes and shapes."""
     rng = np.random.default_rng(0)
-    return [rng.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in ((64, 64), (40, 90), (7, 5))]
+    return [
+        rng.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in ((64, 64), (40, 90), (7, 5))
+    ]

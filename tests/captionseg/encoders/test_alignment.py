@@ -9,7 +9,9 @@ PARAMS = AlignmentParams(epochs=30, batch=32, learning_rate=1e-2, dropout=0.1)
 
 @pytest.fixture(scope="module")
 def pairs() -> tuple[np.ndarray, np.ndarray]:
-    """Texts, and image features that are a linear map of them with noise, of another scale in each dimension."""
+    """Texts, and image features that are a linear map of them with noise, of another scale in each
+    dimension.
+    """
     rng = np.random.default_rng(0)
     text = normalised(rng.normal(size=(300, 8)))
     features = text @ rng.normal(size=(8, 20)) + 0.3 * rng.normal(size=(300, 20))
@@ -84,7 +86,9 @@ def test_no_embedding_depends_on_the_texts_of_its_own_fold(pairs):
 
 def test_cross_fitted_similarities_are_honest(pairs):
     rng = np.random.default_rng(1)
-    noise = normalised(rng.normal(size=(60, 30)))  # nothing to learn, but more dimensions than needed to memorise
+    noise = normalised(
+        rng.normal(size=(60, 30))
+    )  # nothing to learn, but more dimensions than needed to memorise
     text = normalised(rng.normal(size=(60, 8)))
     seen = fit(noise, text, PARAMS, seed=0)(noise)
     honest = cross_fit(noise, text, folds_of(60, 5, seed=0), PARAMS, seed=0)

@@ -1,4 +1,6 @@
-"""Files of CLIP's weights: what they say of their activation and their pixels is obeyed, and never guessed."""
+"""Files of CLIP's weights: what they say of their activation and their pixels is obeyed, and never
+guessed.
+"""
 
 from __future__ import annotations
 
@@ -65,14 +67,17 @@ PARTS = {
 
 def theirs_of(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """As transformers names them; written out by hand, not with the code under test."""
-    out = {"logit_scale": state["logit_scale"], "text_projection.weight": state["text_projection"].T,
-           "visual_projection.weight": state["visual.proj"].T,
-           "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
-           "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
-           "text_model.embeddings.position_ids": torch.arange(16)[None],
-           "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
-           "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
-           "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"]}  # fmt: skip
+    out = {
+        "logit_scale": state["logit_scale"],
+        "text_projection.weight": state["text_projection"].T,
+        "visual_projection.weight": state["visual.proj"].T,
+        "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
+        "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
+        "text_model.embeddings.position_ids": torch.arange(16)[None],
+        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
+        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
+        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
+    }
     for end in ("weight", "bias"):
         out[f"text_model.final_layer_norm.{end}"] = state[f"ln_final.{end}"]
         out[f"vision_model.pre_layrnorm.{end}"] = state[f"visual.ln_pre.{end}"]
@@ -131,12 +136,24 @@ def refused(message: str, path: Path, model: str = "twin", **more) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("layout", "quick"), [
-    ("openai", True), ("metadata", True), ("metadata", False), ("open_clip", True), ("open_clip", False),
-    ("transformers", True), ("transformers", False), ("clip-quickgelu", True), ("ViT-openai-1", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layout", "quick"),
+    [
+        ("openai", True),
+        ("metadata", True),
+        ("metadata", False),
+        ("open_clip", True),
+        ("open_clip", False),
+        ("transformers", True),
+        ("transformers", False),
+        ("clip-quickgelu", True),
+        ("ViT-openai-1", True),
+    ],
+)
 def test_the_activation_is_that_of_the_file(tmp_path, layout, quick):
-    """Images and texts are what the model gives that the weights are of; before, every file had GELU."""
+    """Images and texts are what the model gives that the weights are of; before, every file had
+    GELU.
+    """
     model = random_model(quick)
     path = write(tmp_path, layout, state_of(model), quick=quick)
     encoder = build(path)
@@ -168,8 +185,11 @@ def test_a_file_that_says_nothing_is_refused(tmp_path):
         "QuickGELU .* or GELU .*take twin-quickgelu, or twin with index.open_clip.activation: gelu",
         path,
     )
-    for more, quick in (({"model": "twin-quickgelu"}, True), ({"activation": "quick_gelu"}, True),
-                        ({"activation": "gelu"}, False)):  # fmt: skip
+    for more, quick in (
+        ({"model": "twin-quickgelu"}, True),
+        ({"activation": "quick_gelu"}, True),
+        ({"activation": "gelu"}, False),
+    ):
         blocks = build(path, **more).model.visual.transformer.resblocks
         assert all(isinstance(block.mlp.gelu, QuickGELU) is quick for block in blocks)
 
@@ -195,14 +215,39 @@ def test_contradictions_are_one_line(tmp_path):
     refused("open_clip_config.json says QuickGELU, its metadata, hidden_act says GELU", path)
 
 
-@pytest.mark.parametrize(("name", "config", "message"), [
-    ("config.json", HF | {"text_config": {"num_attention_heads": 2, "hidden_act": "gelu_new"}}, "hidden_act gelu_new"),
-    ("config.json", HF | {"text_config": {}}, "text_config.num_attention_heads: 8, but the model .* has 2"),
-    ("config.json", HF | {"vision_config": HF["vision_config"] | {"layer_norm_eps": 1e-6}}, "layer_norm_eps: 1e-06"),
-    ("open_clip_config.json", {"model_cfg": TINY | {
-        "quick_gelu": True, "vision_cfg": TINY["vision_cfg"] | {"head_width": 32}}}, "vision_cfg.head_width: 32"),
-    ("open_clip_config.json", {"model_cfg": TINY, "preprocess_cfg": {"mean": "x", "std": 1}}, "must be three numbers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        (
+            "config.json",
+            HF | {"text_config": {"num_attention_heads": 2, "hidden_act": "gelu_new"}},
+            "hidden_act gelu_new",
+        ),
+        (
+            "config.json",
+            HF | {"text_config": {}},
+            "text_config.num_attention_heads: 8, but the model .* has 2",
+        ),
+        (
+            "config.json",
+            HF | {"vision_config": HF["vision_config"] | {"layer_norm_eps": 1e-6}},
+            "layer_norm_eps: 1e-06",
+        ),
+        (
+            "open_clip_config.json",
+            {
+                "model_cfg": TINY
+                | {"quick_gelu": True, "vision_cfg": TINY["vision_cfg"] | {"head_width": 32}}
+            },
+            "vision_cfg.head_width: 32",
+        ),
+        (
+            "open_clip_config.json",
+            {"model_cfg": TINY, "preprocess_cfg": {"mean": "x", "std": 1}},
+            "must be three numbers",
+        ),
+    ],
+)
 def test_what_no_shape_tells_is_compared_with_the_config_beside_the_file(
     tmp_path, name, config, message
 ):
@@ -236,7 +281,8 @@ def test_pixels_are_normalised_as_the_file_says(tmp_path):
 
 
 def test_where_released_weights_of_a_model_differ_their_pixels_are_asked_for(tmp_path):
-    """LAION-2B's ViT-L-14 has other pixels than the rest: a file of either kind is not told apart."""
+    """LAION-2B's ViT-L-14 has other pixels than the rest: a file of either kind is not told
+    apart."""
     file = read_clip(write(tmp_path, "metadata", state_of(random_model(False)), quick=False))
     large = OpenClipParams("ViT-L-14", "x.pt")
     with pytest.raises(
@@ -265,7 +311,9 @@ def test_files_of_the_hub_are_known_by_their_place(tmp_path, place):
 
 
 def test_every_tag_has_its_activation_and_its_pixels(tmp_path, monkeypatch):
-    """Every tag of open_clip, with the network out: what the model is built with is what the tag says."""
+    """Every tag of open_clip, with the network out: what the model is built with is what the tag
+    says.
+    """
     path = tmp_path / "weights.safetensors"
     save_file({"logit_scale": torch.ones(())}, path)
     monkeypatch.setattr(open_clip, "download_pretrained", lambda *_, **__: str(path))
@@ -324,7 +372,8 @@ def test_texts_of_another_length_are_refused(tmp_path):
     "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"
 )
 def test_torchscript_is_read_without_being_run(tmp_path, monkeypatch):
-    """OpenAI's files are such. The tensors come out of the archive; torch.jit.load is never called."""
+    """OpenAI's files are such. The tensors come out of the archive; torch.jit.load is never
+    called."""
 
     class Scripted(torch.nn.Module):
         def __init__(self, state: dict[str, torch.Tensor]) -> None:

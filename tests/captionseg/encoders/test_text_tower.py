@@ -24,9 +24,15 @@ from captionseg.storage import package_path
 TEXTS = ["a dog", "a photo of a very large herd of zebras that stand on dry grass", "", "two cats!"]
 FOLDER = package_path(*lite0_minilm.TEXT_WEIGHTS)
 SMALL = {
-    "vocab_size": 30522, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
-    "max_position_embeddings": 40, "type_vocab_size": 3, "layer_norm_eps": 1e-3,
-}  # fmt: skip
+    "vocab_size": 30522,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+    "type_vocab_size": 3,
+    "layer_norm_eps": 1e-3,
+}
 
 
 def noisy(model: Any) -> Any:
@@ -44,7 +50,9 @@ def random_bert() -> BertModel:
 
 def small_tower(weights: dict[str, Tensor] | None = None, **config) -> BertTower:
     encode = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-    return BertTower(weights or random_bert().state_dict(), SMALL | config, encode, context=40).eval()
+    return BertTower(
+        weights or random_bert().state_dict(), SMALL | config, encode, context=40
+    ).eval()
 
 
 def mean_pooled(model: BertModel, tokens: Tensor) -> Tensor:
@@ -54,7 +62,9 @@ def mean_pooled(model: BertModel, tokens: Tensor) -> Tensor:
     return (states * there[..., None]).sum(1) / there.sum(1, keepdim=True)
 
 
-@pytest.mark.parametrize("grad", [False, True])  # torch takes a shorter way where no gradient is asked for
+@pytest.mark.parametrize(
+    "grad", [False, True]
+)  # torch takes a shorter way where no gradient is asked for
 @pytest.mark.parametrize("size", ["packaged", "small"])
 def test_a_bert_is_that_of_transformers(size, grad):
     tower = load_text_tower().eval() if size == "packaged" else small_tower()
@@ -69,7 +79,10 @@ def test_a_bert_is_that_of_transformers(size, grad):
 
 def test_names_of_a_bert_inside_a_larger_model_fit_too():
     state = random_bert().state_dict()
-    tower, other = small_tower(state), small_tower({f"bert.{name}": value for name, value in state.items()})
+    tower, other = (
+        small_tower(state),
+        small_tower({f"bert.{name}": value for name, value in state.items()}),
+    )
     tokens = tower.tokens(TEXTS)
     torch.testing.assert_close(other(tokens), tower(tokens))
 
@@ -85,15 +98,22 @@ def test_padding_changes_neither_a_text_nor_the_states_of_its_tokens():
         assert not together[row, count:].any()
         own = tower.states(tower.embed(alone), alone)
         torch.testing.assert_close(states[row, :count], own[0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(tower.pool(states, together)[row], tower.pool(own, alone)[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            tower.pool(states, together)[row], tower.pool(own, alone)[0], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_special_tokens_of_a_bert_are_its_begin_its_end_and_padding():
     tower = small_tower()
     tokens = tower.tokens(["a dog runs", "cat"])
     assert [[tower.encode.id_to_token(t) for t in row] for row in tokens.tolist()] == [
-        ["[CLS]", "a", "dog", "runs", "[SEP]"], ["[CLS]", "cat", "[SEP]", "[PAD]", "[PAD]"]]  # fmt: skip
-    assert tower.special(tokens).tolist() == [[True, False, False, False, True], [True, False, True, True, True]]
+        ["[CLS]", "a", "dog", "runs", "[SEP]"],
+        ["[CLS]", "cat", "[SEP]", "[PAD]", "[PAD]"],
+    ]
+    assert tower.special(tokens).tolist() == [
+        [True, False, False, False, True],
+        [True, False, True, True, True],
+    ]
 
 
 @pytest.mark.parametrize("longest", [3, 6])
@@ -114,31 +134,41 @@ def test_no_text_is_longer_than_the_context():
 
 
 def test_a_layer_that_the_weights_lack_is_one_line():
-    with pytest.raises(UserError, match=r"not the weights of a BERT with this config.json: .*encoder\.layer\.2"):
+    with pytest.raises(
+        UserError, match=r"not the weights of a BERT with this config.json: .*encoder\.layer\.2"
+    ):
         small_tower(num_hidden_layers=3)
 
 
 def test_a_width_that_the_weights_have_not_is_one_line():
-    with pytest.raises(UserError, match=r"this config.json: size mismatch for layers.*fc") as caught:
+    with pytest.raises(
+        UserError, match=r"this config.json: size mismatch for layers.*fc"
+    ) as caught:
         small_tower(intermediate_size=25)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["tokenizer.json", "config.json", "model.safetensors", "a layer", "a field"])
+@pytest.mark.parametrize(
+    "damage", ["tokenizer.json", "config.json", "model.safetensors", "a layer", "a field"]
+)
 def test_a_broken_package_is_one_line(monkeypatch, tmp_path, damage):
     for name in ("tokenizer.json", "config.json", "model.safetensors"):
         shutil.copy(FOLDER / name, tmp_path / name)
     config = json.loads((FOLDER / "config.json").read_text())
     if damage == "a layer":
         state = load_file(FOLDER / "model.safetensors")
-        save_file({k: v for k, v in state.items() if ".layer.3." not in k}, tmp_path / "model.safetensors")
+        save_file(
+            {k: v for k, v in state.items() if ".layer.3." not in k}, tmp_path / "model.safetensors"
+        )
     elif damage == "a field":
         del config["hidden_size"]
         (tmp_path / "config.json").write_text(json.dumps(config))
     else:
         (tmp_path / damage).write_text("{")
     monkeypatch.setattr(lite0_minilm, "package_path", lambda *_: tmp_path)
-    with pytest.raises(UserError, match=r"not the MiniLM weights that are expected .*; reinstall") as caught:
+    with pytest.raises(
+        UserError, match=r"not the MiniLM weights that are expected .*; reinstall"
+    ) as caught:
         load_text_tower()
     assert "\n" not in str(caught.value)
 
@@ -163,7 +193,9 @@ def test_the_end_of_a_clip_text_is_found_behind_the_number_zero(clip):
     texts = ["dog !(", "dog"]
     tokens = clip.tokens(texts)
     assert tokens.tolist() == [[49406, 1929, 0, 263, 49407], [49406, 1929, 49407, 0, 0]]
-    torch.testing.assert_close(clip(tokens), clip.net.encode_text(clip.encode(texts)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        clip(tokens), clip.net.encode_text(clip.encode(texts)), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_clip_with_its_text_side_in_a_module_of_its_own(clip):
@@ -174,18 +206,35 @@ def test_clip_with_its_text_side_in_a_module_of_its_own(clip):
     linear.weight.data.copy_(net.text_projection.T)
     tokens = clip.tokens(TEXTS)
     expected = clip(tokens)
-    text = SimpleNamespace(**{name: getattr(net, name) for name in (
-        "attn_mask", "token_embedding", "positional_embedding", "transformer", "ln_final")},
-        text_projection=linear)  # fmt: skip
+    text = SimpleNamespace(
+        **{
+            name: getattr(net, name)
+            for name in (
+                "attn_mask",
+                "token_embedding",
+                "positional_embedding",
+                "transformer",
+                "ln_final",
+            )
+        },
+        text_projection=linear,
+    )
     other = ClipTower(SimpleNamespace(text=text), clip.encode)
-    assert (other.width, other.out, other.context) == (clip.width, clip.out, clip.context) == (16, 24, 77)
+    assert (
+        (other.width, other.out, other.context)
+        == (clip.width, clip.out, clip.context)
+        == (16, 24, 77)
+    )
     torch.testing.assert_close(other(tokens), expected)
 
 
 def test_special_tokens_of_clip_are_its_begin_its_end_and_padding(clip):
     tokens = clip.tokens(["a dog runs", "cat"])
     assert tokens[:, [0, -1]].tolist() == [[49406, 49407], [49406, 0]]
-    assert clip.special(tokens).tolist() == [[True, False, False, False, True], [True, False, True, True, True]]
+    assert clip.special(tokens).tolist() == [
+        [True, False, False, False, True],
+        [True, False, True, True, True],
+    ]
 
 
 @pytest.mark.parametrize("lacks", ["attn_mask", "text_projection"])
@@ -193,7 +242,13 @@ def test_a_text_encoder_of_another_form_is_one_line(clip, lacks):
     names = ("attn_mask", "token_embedding", "positional_embedding", "text_projection")
     parts = {name: getattr(clip.net, name) for name in names}
     ClipTower(SimpleNamespace(**parts), clip.encode)
-    for other in ({k: v for k, v in parts.items() if k != lacks}, parts | {lacks: None}, parts | {"cls_emb": 1}):
-        with pytest.raises(UserError, match=r"its text encoder is none of CLIP's form .* such as ViT-B-16") as caught:
+    for other in (
+        {k: v for k, v in parts.items() if k != lacks},
+        parts | {lacks: None},
+        parts | {"cls_emb": 1},
+    ):
+        with pytest.raises(
+            UserError, match=r"its text encoder is none of CLIP's form .* such as ViT-B-16"
+        ) as caught:
             ClipTower(SimpleNamespace(**other), clip.encode)
         assert "\n" not in str(caught.value)

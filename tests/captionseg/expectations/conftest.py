@@ -34,7 +34,16 @@ class Run:
 
     @property
     def folders(self) -> Folders:
-        names = ("pairs", "truth", "index", "features", "regions", "supervision", "segments", "curation.json")
+        names = (
+            "pairs",
+            "truth",
+            "index",
+            "features",
+            "regions",
+            "supervision",
+            "segments",
+            "curation.json",
+        )
         return Folders(*(self.folder / name for name in names))
 
     @property
@@ -42,20 +51,30 @@ class Run:
         return Asked(list(self.supervision), "train", "nouns")
 
     def write(self) -> Run:
-        """All tables, and what earlier stages leave beside them: of the rows as they are now, spoilt or not."""
+        """All tables, and what earlier stages leave beside them: of the rows as they are now,
+        spoilt or not.
+        """
         indexed = []
         for number, start in enumerate(range(0, len(self.pairs), self.shard)):
             pairs, name = self.pairs[start : start + self.shard], f"{number:05d}"
             there = [row for row in pairs if row["status"] == "success"]
             indexed += [{**row, "shard": name} for row in there]
             self.save(pairs, PAIRS, "pairs", name)
-            write_json({"count": len(pairs), "successes": len(there)}, self.folder / "pairs" / f"{name}_stats.json")
+            write_json(
+                {"count": len(pairs), "successes": len(there)},
+                self.folder / "pairs" / f"{name}_stats.json",
+            )
             write_tar(self.folder / "pairs" / f"{name}.tar", pairs[0])
             self.save([], TRUTH, "truth", name)
             for folder, kinds in (*ARRAYS.items(), ("index", ("img_emb", "text_emb"))):
                 for kind in kinds:
-                    write_array(np.zeros((len(there), 2)), self.folder / folder / kind / f"{kind}_{name}.npy")
-            metadata = pa.table({"uid": [row["uid"] for row in there], "caption": [row["caption"] for row in there]})
+                    write_array(
+                        np.zeros((len(there), 2)),
+                        self.folder / folder / kind / f"{kind}_{name}.npy",
+                    )
+            metadata = pa.table(
+                {"uid": [row["uid"] for row in there], "caption": [row["caption"] for row in there]}
+            )
             write_table(metadata, self.folder / "index" / "metadata" / f"metadata_{name}.parquet")
             at = slice(start, start + self.shard)
             if not self.supervision["nouns"][at]:
@@ -64,29 +83,50 @@ class Run:
                 self.save(rows[at], SUPERVISION, "supervision", rule, name)
             self.save(self.segments[at], SEGMENTS, "segments", name)
             nouns, rows = self.supervision["nouns"][at], self.segments[at]
-            counts = {**(self.counts if number == 0 else {}), "images": len(nouns), "segments": len(rows),
-                      "texts": sum(len(row["texts"]) for row in rows),
-                      "images_without_segments": len(nouns) - len({row["uid"] for row in rows})}  # fmt: skip
+            counts = {
+                **(self.counts if number == 0 else {}),
+                "images": len(nouns),
+                "segments": len(rows),
+                "texts": sum(len(row["texts"]) for row in rows),
+                "images_without_segments": len(nouns) - len({row["uid"] for row in rows}),
+            }
             write_json(counts, self.folder / "segments" / f"{name}_stats.json")
-        ids = [{"row": row, "fold": 0, **{k: p[k] for k in ("uid", "shard", "key", "split")}}
-               for row, p in enumerate(indexed)]  # fmt: skip
+        ids = [
+            {"row": row, "fold": 0, **{k: p[k] for k in ("uid", "shard", "key", "split")}}
+            for row, p in enumerate(indexed)
+        ]
         write_table(pa.Table.from_pylist(ids, schema=IDS), self.folder / "index" / "ids.parquet")
         for name in NEAR:
             near = [{"row": row, "neighbours": [], "similarities": []} for row in range(len(ids))]
-            write_table(pa.Table.from_pylist(near, schema=NEIGHBOURS), self.folder / "index" / f"{name}.parquet")
+            write_table(
+                pa.Table.from_pylist(near, schema=NEIGHBOURS),
+                self.folder / "index" / f"{name}.parquet",
+            )
         for name in ("image", "text"):
             (self.folder / "index" / f"{name}.index").write_bytes(b"")
         vocabulary = self.folder / "supervision" / "vocabulary"
         write_table(pa.table({"text": ["dog", "cat"]}), vocabulary / "concepts.parquet")
         write_array(np.zeros((2, 3)), vocabulary / "embedding.npy")
-        write_json({rule: {"kept": float(np.mean([bool(row["kept"]) for row in rows])),
-                           "concepts_per_image": float(np.mean([len(row["concepts"] or []) for row in rows]))}
-                    for rule, rows in self.supervision.items()}, self.folder / "curation.json")  # fmt: skip
+        write_json(
+            {
+                rule: {
+                    "kept": float(np.mean([bool(row["kept"]) for row in rows])),
+                    "concepts_per_image": float(
+                        np.mean([len(row["concepts"] or []) for row in rows])
+                    ),
+                }
+                for rule, rows in self.supervision.items()
+            },
+            self.folder / "curation.json",
+        )
         return self
 
     def save(self, rows: list[dict], schema: pa.Schema, *where: str) -> None:
         *folders, name = where
-        write_table(pa.Table.from_pylist(rows, schema=schema), self.folder.joinpath(*folders, f"{name}.parquet"))
+        write_table(
+            pa.Table.from_pylist(rows, schema=schema),
+            self.folder.joinpath(*folders, f"{name}.parquet"),
+        )
 
 
 def write_tar(path: Path, row: dict) -> None:
@@ -101,44 +141,87 @@ def write_tar(path: Path, row: dict) -> None:
 def pair(number: int) -> dict:
     caption = f"a dog number {number}"
     return {
-        "uid": uid_of(f"x:{number}", caption), "key": f"{number:09d}", "url": f"x:{number}", "caption": caption,
-        "split": "train", "status": "success", "error_message": None, "sha256": f"{number:064x}",
-        "width": 20, "height": 10,
-    }  # fmt: skip
+        "uid": uid_of(f"x:{number}", caption),
+        "key": f"{number:09d}",
+        "url": f"x:{number}",
+        "caption": caption,
+        "split": "train",
+        "status": "success",
+        "error_message": None,
+        "sha256": f"{number:064x}",
+        "width": 20,
+        "height": 10,
+    }
 
 
 def concept(rule: str) -> dict:
     score_b = 1.1 if rule == "cocu" else float("nan")
     return {
-        "text": "dog", "score": 1.0, "score_a": 0.6, "score_b": score_b, "weight": 0.5, "support": 3, "cluster": -1,
+        "text": "dog",
+        "score": 1.0,
+        "score_a": 0.6,
+        "score_b": score_b,
+        "weight": 0.5,
+        "support": 3,
+        "cluster": -1,
         "rule": rule,
-    }  # fmt: skip
+    }
 
 
 def segment(uid: str) -> dict:
     mask = np.zeros((1, 10, 20), bool)
     mask[0, 2:6, 3:9] = True
     (rle,), (area,), (box,) = encode(mask)
-    texts = [{"text": "a dog", "kind": "phrase", "score": 0.8, "caption": 1, "count": 2},
-             {"text": "dog", "kind": "concept", "score": 0.7, "caption": -1, "count": 1}]  # fmt: skip
+    texts = [
+        {"text": "a dog", "kind": "phrase", "score": 0.8, "caption": 1, "count": 2},
+        {"text": "dog", "kind": "concept", "score": 0.7, "caption": -1, "count": 1},
+    ]
     return {
-        "uid": uid, "segment_id": f"s{uid}", "width": 20, "height": 10, "rle": rle, "bbox": box.tolist(),
-        "area": int(area), "stability": 0.9, "score": 0.8, "full_image": False, "source": "t+f", "texts": texts,
-    }  # fmt: skip
+        "uid": uid,
+        "segment_id": f"s{uid}",
+        "width": 20,
+        "height": 10,
+        "rle": rle,
+        "bbox": box.tolist(),
+        "area": int(area),
+        "stability": 0.9,
+        "score": 0.8,
+        "full_image": False,
+        "source": "t+f",
+        "texts": texts,
+    }
 
 
 def good(folder: Path) -> Run:
-    """Pairs, the last of which failed; two rules, one of which dropped a row; a segment an image."""
+    """Pairs, the last of which failed; two rules, one of which dropped a row; a segment an
+    image."""
     pairs = [pair(i) for i in range(COUNT)]
-    pairs[-1] |= {"status": "failed_to_download", "error_message": "404", "sha256": None, "width": None, "height": None}
+    pairs[-1] |= {
+        "status": "failed_to_download",
+        "error_message": "404",
+        "sha256": None,
+        "width": None,
+        "height": None,
+    }
     uids = [p["uid"] for p in pairs[:-1]]
     supervision = {
-        rule: [{"uid": uid, "kept": True, "drop_reason": None, "concepts": [concept(rule)]} for uid in uids]
+        rule: [
+            {"uid": uid, "kept": True, "drop_reason": None, "concepts": [concept(rule)]}
+            for uid in uids
+        ]
         for rule in ("nouns", "cocu")
     }
     supervision["cocu"][-1] |= {"kept": False, "drop_reason": "no_concept", "concepts": []}
-    counts = {"images": len(uids), "captions": 78, "captions_cut": 0, "captions_generated": 38, "captions_failed": 1,
-              "captions_missing": 1, "boxes": 60, "boxes_unassigned": 20}  # fmt: skip
+    counts = {
+        "images": len(uids),
+        "captions": 78,
+        "captions_cut": 0,
+        "captions_generated": 38,
+        "captions_failed": 1,
+        "captions_missing": 1,
+        "boxes": 60,
+        "boxes_unassigned": 20,
+    }
     return Run(folder / "data", uids, pairs, supervision, [segment(uid) for uid in uids], counts)
 
 

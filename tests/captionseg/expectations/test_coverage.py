@@ -1,4 +1,6 @@
-"""Rows that are lost, doubled or moved between stages: of many shards and rules, all at once, each found and named."""
+"""Rows that are lost, doubled or moved between stages: of many shards and rules, all at once, each
+found and named.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,19 @@ def whole(module_run: Run) -> Run:
 def test_what_is_whole_passes(whole: Run) -> None:
     for suite in all_suites(whole.folders, ValidateParams(), whole.asked):
         frame = suite.frame
-        truths = [name for name in frame if frame[name].dtype == bool and name not in ("kept", "full_image")]
+        truths = [
+            name
+            for name in frame
+            if frame[name].dtype == bool and name not in ("kept", "full_image")
+        ]
         assert frame[truths].all(axis=None), suite.name
-        for one, other in (("rows", "expected"), ("pairs", "tar"), ("pairs", "index"), ("kept", "kept_measured"),
-                           ("concepts", "concepts_measured")):  # fmt: skip
+        for one, other in (
+            ("rows", "expected"),
+            ("pairs", "tar"),
+            ("pairs", "index"),
+            ("kept", "kept_measured"),
+            ("concepts", "concepts_measured"),
+        ):
             if {one, other} <= set(frame):
                 assert (frame[one] == frame[other]).all(), suite.name
 
@@ -82,64 +93,125 @@ RETRIEVED = ("supervision", "caption_retrieval")
 LOSSES = {  # what is done, and what must notice: suite, expectation, column, and an example
     "three rows of a rule": (
         lambda r: changed(shard(r, "supervision", "nouns", "00000.parquet"), without(4, 5, 6)),
-        ("rows by shard", EQUAL, "rows, expected"), "supervision/nouns/00000.parquet (7 rows of 10)"),
+        ("rows by shard", EQUAL, "rows, expected"),
+        "supervision/nouns/00000.parquet (7 rows of 10)",
+    ),
     "and which": (lambda r: None, ("pairs in all tables", IN_SET, "supervision nouns"), 5),
     "a shard of a rule": (
         lambda r: shard(r, "supervision", "cocu", "00001.parquet").unlink(),
-        ("rows by shard", IN_SET, "there"), "supervision/cocu/00001.parquet (0 rows of 10)"),
+        ("rows by shard", IN_SET, "there"),
+        "supervision/cocu/00001.parquet (0 rows of 10)",
+    ),
     "all rows of a shard": (
-        lambda r: changed(shard(r, "supervision", "cocu", "00002.parquet"), lambda t: t.slice(0, 0)),
-        ("rows by shard", EQUAL, "rows, expected"), "supervision/cocu/00002.parquet (0 rows of 10)"),
+        lambda r: changed(
+            shard(r, "supervision", "cocu", "00002.parquet"), lambda t: t.slice(0, 0)
+        ),
+        ("rows by shard", EQUAL, "rows, expected"),
+        "supervision/cocu/00002.parquet (0 rows of 10)",
+    ),
     "all lists of a shard": (
-        lambda r: changed(shard(r, "supervision", "cocu", "00000.parquet"), with_column("concepts", nothing)),
-        ("supervision cocu", IN_SET, "concepts_given"), 0),
+        lambda r: changed(
+            shard(r, "supervision", "cocu", "00000.parquet"), with_column("concepts", nothing)
+        ),
+        ("supervision cocu", IN_SET, "concepts_given"),
+        0,
+    ),
     "the concepts of two rows": (
-        lambda r: changed(shard(r, *RETRIEVED, "00000.parquet"), with_column("concepts", lambda v: [[], [], *v[2:]])),
-        ("rules of curation", EQUAL, "concepts, concepts_measured"), "caption_retrieval"),
+        lambda r: changed(
+            shard(r, *RETRIEVED, "00000.parquet"),
+            with_column("concepts", lambda v: [[], [], *v[2:]]),
+        ),
+        ("rules of curation", EQUAL, "concepts, concepts_measured"),
+        "caption_retrieval",
+    ),
     "rows that are no longer kept": (
-        lambda r: changed(shard(r, *RETRIEVED, "00000.parquet"), with_column("kept", lambda v: [False, *v[1:]])),
-        ("rules of curation", EQUAL, "kept, kept_measured"), "caption_retrieval"),
+        lambda r: changed(
+            shard(r, *RETRIEVED, "00000.parquet"), with_column("kept", lambda v: [False, *v[1:]])
+        ),
+        ("rules of curation", EQUAL, "kept, kept_measured"),
+        "caption_retrieval",
+    ),
     "a pair in another's place": (
-        lambda r: changed(shard(r, *RETRIEVED, "00002.parquet"), lambda t: t.take([0, 1, 2, 3, 3, *range(5, 10)])),
-        ("pairs in all tables", IN_SET, "supervision caption_retrieval"), 24),
+        lambda r: changed(
+            shard(r, *RETRIEVED, "00002.parquet"), lambda t: t.take([0, 1, 2, 3, 3, *range(5, 10)])
+        ),
+        ("pairs in all tables", IN_SET, "supervision caption_retrieval"),
+        24,
+    ),
     "rows in each other's shard": (
-        lambda r: swapped(shard(r, *RETRIEVED, "00001.parquet"), shard(r, *RETRIEVED, "00002.parquet")),
-        ("supervision caption_retrieval", IN_SET, "in_its_shard"), 10),
+        lambda r: swapped(
+            shard(r, *RETRIEVED, "00001.parquet"), shard(r, *RETRIEVED, "00002.parquet")
+        ),
+        ("supervision caption_retrieval", IN_SET, "in_its_shard"),
+        10,
+    ),
     "a whole rule": (lambda r: None, ("rules of curation", IN_SET, "there"), "captions"),
     "a shard of segments": (
         lambda r: [path.unlink() for path in shard(r, "segments").glob("00001*")],
-        ("rows by shard", IN_SET, "there"), "segments/00001.parquet (0 rows of -1)"),
+        ("rows by shard", IN_SET, "there"),
+        "segments/00001.parquet (0 rows of -1)",
+    ),
     "three segments": (
         lambda r: changed(shard(r, "segments", "00002.parquet"), without(0, 1, 2)),
-        ("rows by shard", EQUAL, "rows, expected"), "segments/00002.parquet (7 rows of 10)"),
+        ("rows by shard", EQUAL, "rows, expected"),
+        "segments/00002.parquet (7 rows of 10)",
+    ),
     "a text of a segment": (
-        lambda r: changed(shard(r, "segments", "00000.parquet"), with_column("texts", lambda v: [v[0][:1], *v[1:]])),
-        ("rows by shard", EQUAL, "rows, expected"), "segments/00000.parquet, texts (19 rows of 20)"),
+        lambda r: changed(
+            shard(r, "segments", "00000.parquet"),
+            with_column("texts", lambda v: [v[0][:1], *v[1:]]),
+        ),
+        ("rows by shard", EQUAL, "rows, expected"),
+        "segments/00000.parquet, texts (19 rows of 20)",
+    ),
     "a test shard called train": (
-        lambda r: changed(shard(r, "pairs", "00003.parquet"), with_column("split", lambda v: ["train"] * len(v))),
-        ("splits by shard", EQUAL, "pairs, tar"), "00003"),
-    "which the index has not": (lambda r: None, ("splits by shard", EQUAL, "pairs, index"), "00003"),
+        lambda r: changed(
+            shard(r, "pairs", "00003.parquet"), with_column("split", lambda v: ["train"] * len(v))
+        ),
+        ("splits by shard", EQUAL, "pairs, tar"),
+        "00003",
+    ),
+    "which the index has not": (
+        lambda r: None,
+        ("splits by shard", EQUAL, "pairs, index"),
+        "00003",
+    ),
     "regions of a shard": (
         lambda r: shard(r, "regions", "pooled", "pooled_00001.npy").unlink(),
-        ("rows by shard", IN_SET, "there"), "pooled/pooled_00001.npy (0 rows of 10)"),
+        ("rows by shard", IN_SET, "there"),
+        "pooled/pooled_00001.npy (0 rows of 10)",
+    ),
     "features of two pictures": (
         lambda r: np.save(shard(r, "features", "dense", "dense_00000.npy"), np.zeros((8, 2))),
-        ("rows by shard", EQUAL, "rows, expected"), "dense/dense_00000.npy (8 rows of 10)"),
+        ("rows by shard", EQUAL, "rows, expected"),
+        "dense/dense_00000.npy (8 rows of 10)",
+    ),
     "features that are half there": (
         lambda r: shard(r, "features", "pooled", "pooled_00002.npy").write_bytes(b"\x93NUMPY"),
-        ("rows by shard", EQUAL, "rows, expected"), "pooled/pooled_00002.npy (-1 rows of 10)"),
+        ("rows by shard", EQUAL, "rows, expected"),
+        "pooled/pooled_00002.npy (-1 rows of 10)",
+    ),
     "features of no shard": (
         lambda r: np.save(shard(r, "features", "dense", "dense_00009.npy"), np.zeros((8, 2))),
-        ("rows by shard", EQUAL, "rows, expected"), "dense/dense_00009.npy, of no shard (8 rows of 0)"),
+        ("rows by shard", EQUAL, "rows, expected"),
+        "dense/dense_00009.npy, of no shard (8 rows of 0)",
+    ),
     "a row of the index": (
         lambda r: changed(shard(r, "index", "ids.parquet"), without(25)),
-        ("pairs in all tables", IN_SET, "indexed"), 25),
+        ("pairs in all tables", IN_SET, "indexed"),
+        25,
+    ),
     "a shard of the truth": (
         lambda r: shard(r, "truth", "00002.parquet").unlink(),
-        ("rows by shard", IN_SET, "there"), "truth/00002.parquet"),
+        ("rows by shard", IN_SET, "there"),
+        "truth/00002.parquet",
+    ),
     "a tar": (
-        lambda r: shard(r, "pairs", "00001.tar").unlink(), ("rows by shard", IN_SET, "there"), "pairs/00001.tar"),
-}  # fmt: skip
+        lambda r: shard(r, "pairs", "00001.tar").unlink(),
+        ("rows by shard", IN_SET, "there"),
+        "pairs/00001.tar",
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +222,21 @@ def found(whole: Run) -> dict[tuple[str, str, str], list[str]]:
     whole.supervision["captions"] = []  # asked for, and not there
     out = whole.folder.parent
     with pytest.raises(UserError, match="validate: "):
-        validate(whole.folders, ValidateParams(examples=50), asked=whole.asked, docs=out / "docs",
-                 report=out / "report.json", failed=out / "failed")  # fmt: skip
+        validate(
+            whole.folders,
+            ValidateParams(examples=50),
+            asked=whole.asked,
+            docs=out / "docs",
+            report=out / "report.json",
+            failed=out / "failed",
+        )
     tables = json.loads((out / "report.json").read_text())["tables"]
-    return {(name, e["expectation"].removeprefix("expect_column_"), e["column"]): e["examples"]
-            for name, table in tables.items() for e in table["expectations"] if not e["success"]}  # fmt: skip
+    return {
+        (name, e["expectation"].removeprefix("expect_column_"), e["column"]): e["examples"]
+        for name, table in tables.items()
+        for e in table["expectations"]
+        if not e["success"]
+    }
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -164,5 +246,7 @@ def test_each_loss_is_noticed_and_named(whole: Run, found: dict, loss: str) -> N
 
 
 def test_the_docs_say_which_shard_and_how_many_rows(whole: Run, found: dict) -> None:
-    pages = "".join(path.read_text() for path in (whole.folder.parent / "failed" / "docs").rglob("*.html"))
+    pages = "".join(
+        path.read_text() for path in (whole.folder.parent / "failed" / "docs").rglob("*.html")
+    )
     assert "supervision/nouns/00000.parquet (7 rows of 10)" in pages

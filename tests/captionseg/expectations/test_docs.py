@@ -8,7 +8,8 @@ PAGE = """<head><link rel="x" href="https://a.b/c.css"><script src='https://a.b/
 <style>a { background: url('https://a.b/back.png') 0 0; color: red }</style></head>
 <img class="logo"
    src="https://a.b/logo.png?d=20261121T093044.484526Z"/><script>$('#x').go()</script><a href="https://a.b/">a</a>
-<p id=x-fa2d888b-01e7-41ec-97b4-d5e65cee2f19 href="#x-fa2d888b-01e7-41ec-97b4-d5e65cee2f19">20261121T093044.3251Z</p>
+<p id=x-fa2d888b-01e7-41ec-97b4-d5e65cee2f19 href="#x-fa2d888b-01e7-41ec-97b4-d5e65cee2f19">\
+20261121T093044.3251Z</p>
 <a href="validations/20000101T000000.000000Z/x.html">b0c4ce6a-5215-4d4c-8e62-b1abaea30fa2</a>
 <footer>Subscribe <a href="https://a.b/news">x</a></footer>"""
 
@@ -35,7 +36,13 @@ def test_the_index_leads_to_every_page(tmp_path: Path) -> None:
     bad = {"rows": 1, "expectations": [{"success": True}, {"success": False}], "exceptions": [{}]}
     tidy(tmp_path, {"pairs": good, "a & b": bad})
     index = (tmp_path / "index.html").read_text()
-    assert 'fa-check-circle"></i></td><td><a href="validations/pairs/validate/x%20y.html">pairs</a></td><td>7' in index
-    assert 'validations/a%20%26%20b/validate/x%20y.html">a &amp; b</a></td><td>1</td><td>3</td><td>2</td>' in index
+    assert (
+        'fa-check-circle"></i></td><td><a '
+        'href="validations/pairs/validate/x%20y.html">pairs</a></td><td>7' in index
+    )
+    assert (
+        'validations/a%20%26%20b/validate/x%20y.html">a &amp; '
+        "b</a></td><td>1</td><td>3</td><td>2</td>" in index
+    )
     assert not (tmp_path / "static").exists()
     assert "c.js" not in (tmp_path / "validations" / "pairs" / "validate" / "x y.html").read_text()

@@ -7,7 +7,9 @@ from captionseg.expectations.suite import exploded, schema_rows
 
 def test_schema_rows_name_what_differs() -> None:
     want = pa.schema([("a", pa.int32()), ("b", pa.list_(pa.string()))])
-    other = pa.schema([("a", pa.int64()), ("b", pa.list_(pa.field("element", pa.string()))), ("c", pa.null())])
+    other = pa.schema(
+        [("a", pa.int64()), ("b", pa.list_(pa.field("element", pa.string()))), ("c", pa.null())]
+    )
     assert schema_rows("t", [want, other], want) == [
         ("t", "t.a", "int32", "int64"),
         ("t", "t.b", "list<item: string>", "list<item: string>"),
@@ -16,7 +18,11 @@ def test_schema_rows_name_what_differs() -> None:
 
 
 def test_exploded_repeats_the_row_for_each_struct() -> None:
-    rows = [{"uid": "a", "x": [{"n": 1}, {"n": 2}]}, {"uid": "b", "x": []}, {"uid": "c", "x": [{"n": 3}]}]
+    rows = [
+        {"uid": "a", "x": [{"n": 1}, {"n": 2}]},
+        {"uid": "b", "x": []},
+        {"uid": "c", "x": [{"n": 3}]},
+    ]
     frame = exploded(pa.Table.from_pylist(rows), "x", keep=["uid"])
     assert frame["uid"].tolist() == ["a", "a", "c"]
     assert frame["n"].tolist() == [1, 2, 3]

@@ -22,8 +22,14 @@ NAN, INFINITE = float("nan"), float("inf")
 
 def check(run: Run, **params: float) -> dict[str, float]:
     out = run.folder.parent
-    return validate(run.folders, ValidateParams(**params), asked=run.asked, docs=out / "validation",
-                    report=out / "validation.json", failed=out / "failed")  # fmt: skip
+    return validate(
+        run.folders,
+        ValidateParams(**params),
+        asked=run.asked,
+        docs=out / "validation",
+        report=out / "validation.json",
+        failed=out / "failed",
+    )
 
 
 def report_of(run: Run) -> dict[str, Any]:
@@ -49,13 +55,17 @@ def test_good_tables_pass_and_leave_docs_and_a_report_that_are_the_same_each_tim
     report, first = report_of(run), everything()
     assert report["success"]
     assert report["statistics"]["exceptions"] == 0
-    assert {"schemas", "pairs", "supervision cocu", "concepts nouns", "texts of segments"} < set(report["tables"])
+    assert {"schemas", "pairs", "supervision cocu", "concepts nouns", "texts of segments"} < set(
+        report["tables"]
+    )
     assert (out / "validation" / "index.html").exists()
     assert len(list((out / "validation").rglob("*.html"))) > len(report["tables"])
     assert not (out / "failed").exists()
     check(run)
     assert everything() == first
-    lines = [table["expectations"] for name, table in report["tables"].items() if name == "rows by shard"]
+    lines = [
+        table["expectations"] for name, table in report["tables"].items() if name == "rows by shard"
+    ]
     assert [entry["column"] for entry in lines[0]] == ["there", "rows, expected"]
 
 
@@ -81,42 +91,105 @@ def twice(rows: list[dict], **change: object) -> None:
 
 BETWEEN, IN_SET, NOT_NULL = "values_to_be_between", "values_to_be_in_set", "values_to_not_be_null"
 POISON = {  # what is done to which row, and what must notice
-    "an image twice": (0, lambda r: twice(r.pairs, key="x"), ("pairs", "values_to_be_unique", "uid")),
-    "a strange uid": (1, lambda r: r.supervision["nouns"][1].update(uid="?"),
-                      ("supervision nouns", IN_SET, "in_pairs")),
+    "an image twice": (
+        0,
+        lambda r: twice(r.pairs, key="x"),
+        ("pairs", "values_to_be_unique", "uid"),
+    ),
+    "a strange uid": (
+        1,
+        lambda r: r.supervision["nouns"][1].update(uid="?"),
+        ("supervision nouns", IN_SET, "in_pairs"),
+    ),
     "a strange status": (2, pairs(2, status="lost"), ("pairs", IN_SET, "status")),
-    "an empty caption": (3, pairs(3, caption=""), ("pairs", "value_lengths_to_be_between", "caption")),
+    "an empty caption": (
+        3,
+        pairs(3, caption=""),
+        ("pairs", "value_lengths_to_be_between", "caption"),
+    ),
     "a success without size": (4, pairs(4, width=None), ("pairs", IN_SET, "complete")),
-    "a success with an error": (5, pairs(5, error_message="404"), ("pairs", IN_SET, "reason_given")),
+    "a success with an error": (
+        5,
+        pairs(5, error_message="404"),
+        ("pairs", IN_SET, "reason_given"),
+    ),
     "a score of NaN": (6, concept(6, score=NAN), ("concepts cocu", NOT_NULL, "score")),
     "an infinite score": (7, concept(7, score_b=INFINITE), ("concepts cocu", BETWEEN, "score_b")),
-    "a noun with a score": (8, concept(8, "nouns", score=0.5), ("concepts nouns", BETWEEN, "score")),
+    "a noun with a score": (
+        8,
+        concept(8, "nouns", score=0.5),
+        ("concepts nouns", BETWEEN, "score"),
+    ),
     "a weight of zero": (9, concept(9, weight=0.0), ("concepts cocu", BETWEEN, "weight")),
     "a cluster below -1": (10, concept(10, cluster=-2), ("concepts cocu", BETWEEN, "cluster")),
-    "another rule's concept": (11, lambda r: r.supervision["cocu"][11]["concepts"][0].update(rule="nouns"),
-                               ("concepts cocu", IN_SET, "rule")),
-    "a concept twice": (12, lambda r: twice(r.supervision["cocu"][12]["concepts"]),
-                        ("supervision cocu", IN_SET, "texts_unique")),
-    "dropped for no reason": (13, lambda r: r.supervision["cocu"][13].update(kept=False),
-                              ("supervision cocu", IN_SET, "reason_given")),
-    "another picture's segment": (1, lambda r: None, ("segments", IN_SET, "of_kept")),  # uid ? is kept in its place
-    "a concept of no vocabulary": (27, concept(27, text="zebra"), ("concepts cocu", IN_SET, "in_vocabulary")),
-    "no list of concepts": (28, lambda r: r.supervision["cocu"][28].update(concepts=None),
-                            ("supervision cocu", IN_SET, "concepts_given")),
-    "a wrong area": (14, segment(14, area=23), ("segments", "pair_values_to_be_equal", "area, rle_area")),
+    "another rule's concept": (
+        11,
+        lambda r: r.supervision["cocu"][11]["concepts"][0].update(rule="nouns"),
+        ("concepts cocu", IN_SET, "rule"),
+    ),
+    "a concept twice": (
+        12,
+        lambda r: twice(r.supervision["cocu"][12]["concepts"]),
+        ("supervision cocu", IN_SET, "texts_unique"),
+    ),
+    "dropped for no reason": (
+        13,
+        lambda r: r.supervision["cocu"][13].update(kept=False),
+        ("supervision cocu", IN_SET, "reason_given"),
+    ),
+    "another picture's segment": (
+        1,
+        lambda r: None,
+        ("segments", IN_SET, "of_kept"),
+    ),  # uid ? is kept in its place
+    "a concept of no vocabulary": (
+        27,
+        concept(27, text="zebra"),
+        ("concepts cocu", IN_SET, "in_vocabulary"),
+    ),
+    "no list of concepts": (
+        28,
+        lambda r: r.supervision["cocu"][28].update(concepts=None),
+        ("supervision cocu", IN_SET, "concepts_given"),
+    ),
+    "a wrong area": (
+        14,
+        segment(14, area=23),
+        ("segments", "pair_values_to_be_equal", "area, rle_area"),
+    ),
     "a box outside": (15, segment(15, bbox=[18.0, 2, 6, 4]), ("segments", IN_SET, "bbox_inside")),
     "another size": (16, pairs(16, width=21), ("segments", IN_SET, "size_of_pair")),
     "a stability of NaN": (17, segment(17, stability=NAN), ("segments", NOT_NULL, "stability")),
     "a stability above 1": (18, segment(18, stability=1.5), ("segments", BETWEEN, "stability")),
     "no texts": (19, segment(19, texts=[]), ("segments", BETWEEN, "texts")),
-    "an empty text": (20, text(20, text=""), ("texts of segments", "value_lengths_to_be_between", "text")),
+    "an empty text": (
+        20,
+        text(20, text=""),
+        ("texts of segments", "value_lengths_to_be_between", "text"),
+    ),
     "a text of no box": (22, text(22, count=0), ("texts of segments", BETWEEN, "count")),
-    "a text of no such caption": (23, text(23, caption=-2), ("texts of segments", BETWEEN, "caption")),
-    "a phrase of no caption": (24, text(24, caption=-1), ("texts of segments", IN_SET, "of_caption")),
-    "a concept of a caption": (25, text(25, kind="concept"), ("texts of segments", IN_SET, "of_caption")),
-    "a text that was not counted": (26, text(26, count=None), ("texts of segments", NOT_NULL, "count")),
+    "a text of no such caption": (
+        23,
+        text(23, caption=-2),
+        ("texts of segments", BETWEEN, "caption"),
+    ),
+    "a phrase of no caption": (
+        24,
+        text(24, caption=-1),
+        ("texts of segments", IN_SET, "of_caption"),
+    ),
+    "a concept of a caption": (
+        25,
+        text(25, kind="concept"),
+        ("texts of segments", IN_SET, "of_caption"),
+    ),
+    "a text that was not counted": (
+        26,
+        text(26, count=None),
+        ("texts of segments", NOT_NULL, "count"),
+    ),
     "not the whole": (21, segment(21, full_image=True), ("segments", IN_SET, "full_is_full")),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -139,20 +212,28 @@ def test_poison_fails_nothing_else(poisoned: Run) -> None:
     also = {("segments", BETWEEN, "score"), ("segments", "values_to_be_unique", "segment_id")}
     assert not also & set(failures(poisoned))
     every = "pairs in all tables"  # what is no pair's, and the pair that it took the place of
-    more = {(every, IN_SET, name) for name in ("pair", "indexed", "supervision nouns", "supervision cocu")}
+    more = {
+        (every, IN_SET, name)
+        for name in ("pair", "indexed", "supervision nouns", "supervision cocu")
+    }
     more |= {("supervision cocu", IN_SET, "in_pairs"), ("segments", IN_SET, "size_of_pair")}
-    more |= {("rows by shard", "pair_values_to_be_equal", "rows, expected")}  # of pairs that have segments
+    more |= {
+        ("rows by shard", "pair_values_to_be_equal", "rows, expected")
+    }  # of pairs that have segments
     assert set(failures(poisoned)) - {noticed for _, _, noticed in POISON.values()} <= more
 
 
-def test_the_error_is_one_line_with_name_column_and_example_and_says_where_to_read(run: Run) -> None:
+def test_the_error_is_one_line_with_name_column_and_example_and_says_where_to_read(
+    run: Run,
+) -> None:
     run.segments[6]["area"] = 23
     with pytest.raises(UserError) as error:
         check(run.write())
     failed = run.folder.parent / "failed"
     assert str(error.value) == (
-        "validate: segments: expect_column_pair_values_to_be_equal of area, rle_area failed in 1 of 39 rows, such as "
-        f"{run.uids[6]}; see {failed}/validation/index.html and {failed}/validation.json"
+        "validate: segments: expect_column_pair_values_to_be_equal of area, rle_area failed in 1 "
+        f"of 39 rows, such as {run.uids[6]}; see {failed}/validation/index.html and "
+        f"{failed}/validation.json"
     )
     assert (failed / "validation" / "index.html").exists()
     assert not json.loads((failed / "validation.json").read_text())["success"]
@@ -180,20 +261,44 @@ def test_a_rule_that_gives_no_concept_must_give_none(run: Run) -> None:
         check(run.write())
 
 
-MEDIAN, MEAN, PROPORTION = "median_to_be_between", "mean_to_be_between", "proportion_of_unique_values_to_be_between"
+MEDIAN, MEAN, PROPORTION = (
+    "median_to_be_between",
+    "mean_to_be_between",
+    "proportion_of_unique_values_to_be_between",
+)
 SHARES = {  # what passes, what does not, and who notices
-    "boxes of no phrase: 20 of 80": ({"max_unassigned": 0.25}, {"max_unassigned": 0.24},
-                                     ("making of segments", BETWEEN, "unassigned")),
-    "captions in pieces: 13 of 78": ({"max_cut": 0.17}, {"max_cut": 0.16}, ("making of segments", BETWEEN, "cut")),
-    "images without a generated caption: 2 of 40": ({"max_uncaptioned": 0.05}, {"max_uncaptioned": 0.04},
-                                                    ("making of segments", BETWEEN, "uncaptioned")),
-    "too few segments an image: 1": ({"min_median_segments": 1, "max_median_segments": 1}, {"min_median_segments": 1.5},
-                                     ("segments per image", MEDIAN, "segments")),
+    "boxes of no phrase: 20 of 80": (
+        {"max_unassigned": 0.25},
+        {"max_unassigned": 0.24},
+        ("making of segments", BETWEEN, "unassigned"),
+    ),
+    "captions in pieces: 13 of 78": (
+        {"max_cut": 0.17},
+        {"max_cut": 0.16},
+        ("making of segments", BETWEEN, "cut"),
+    ),
+    "images without a generated caption: 2 of 40": (
+        {"max_uncaptioned": 0.05},
+        {"max_uncaptioned": 0.04},
+        ("making of segments", BETWEEN, "uncaptioned"),
+    ),
+    "too few segments an image: 1": (
+        {"min_median_segments": 1, "max_median_segments": 1},
+        {"min_median_segments": 1.5},
+        ("segments per image", MEDIAN, "segments"),
+    ),
     "texts of a segment: 2": ({"max_texts": 2}, {"max_texts": 1.9}, ("segments", MEAN, "texts")),
-    "whole pictures: 3 of 39": ({"max_full_image": 0.08}, {"max_full_image": 0.07}, ("segments", MEAN, "full")),
-    "different texts: 2 of 78": ({"min_unique_texts": 0.025}, {"min_unique_texts": 0.026},
-                                 ("texts of segments", PROPORTION, "normalised")),
-}  # fmt: skip
+    "whole pictures: 3 of 39": (
+        {"max_full_image": 0.08},
+        {"max_full_image": 0.07},
+        ("segments", MEAN, "full"),
+    ),
+    "different texts: 2 of 78": (
+        {"min_unique_texts": 0.025},
+        {"min_unique_texts": 0.026},
+        ("texts of segments", PROPORTION, "normalised"),
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +321,9 @@ def test_shares_of_segments_at_their_thresholds_pass(shared: Run) -> None:
 def test_shares_of_segments_beyond_their_thresholds_are_noticed(shared: Run) -> None:
     many = {"max_median_segments": 0.9}  # together with its minimum it would say nothing
     with pytest.raises(UserError):
-        check(shared, **{name: value for _, bad, _ in SHARES.values() for name, value in bad.items()})
+        check(
+            shared, **{name: value for _, bad, _ in SHARES.values() for name, value in bad.items()}
+        )
     assert set(failures(shared)) == {noticed for _, _, noticed in SHARES.values()}
     with pytest.raises(UserError):
         check(shared, **many)
@@ -225,7 +332,9 @@ def test_shares_of_segments_beyond_their_thresholds_are_noticed(shared: Run) -> 
 
 def test_segments_without_their_counts_are_noticed(run: Run) -> None:
     (run.write().folder / "segments" / "00000_stats.json").unlink()
-    with pytest.raises(UserError, match=r"rows by shard: .* of there failed .*/00000_stats.json, pairs .0 rows"):
+    with pytest.raises(
+        UserError, match=r"rows by shard: .* of there failed .*/00000_stats.json, pairs .0 rows"
+    ):
         check(run)
     assert ("making of segments", BETWEEN, "images") in failures(run)
 
@@ -240,8 +349,12 @@ def test_a_failure_may_lack_its_caption(run: Run) -> None:
 def test_a_wrong_schema_is_named_and_its_table_not_read(run: Run) -> None:
     path = run.write().folder / "segments" / "00000.parquet"
     table = pq.read_table(path)
-    pq.write_table(table.drop_columns(["stability"]).append_column("extra", pa.array([1] * len(table))), path)
-    with pytest.raises(UserError, match=r"failed in 2 of \d+ rows, such as segments.stability, segments.extra;"):
+    pq.write_table(
+        table.drop_columns(["stability"]).append_column("extra", pa.array([1] * len(table))), path
+    )
+    with pytest.raises(
+        UserError, match=r"failed in 2 of \d+ rows, such as segments.stability, segments.extra;"
+    ):
         check(run)
     assert not any(name.startswith("segments") for name in report_of(run)["tables"])
 

@@ -1,4 +1,6 @@
-"""Grounding DINO: choice and assignment on logits written by hand, the text's traps on a small random model."""
+"""Grounding DINO: choice and assignment on logits written by hand, the text's traps on a small
+random model.
+"""
 
 import json
 from types import SimpleNamespace
@@ -10,7 +12,13 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig
 
 from captionseg.grounding import GROUNDERS, Query
-from captionseg.grounding.grounding_dino import GroundingDino, GroundingDinoGrounder, best_words, covering, pixels
+from captionseg.grounding.grounding_dino import (
+    GroundingDino,
+    GroundingDinoGrounder,
+    best_words,
+    covering,
+    pixels,
+)
 from captionseg.grounding.pieces import pieces
 from captionseg.records import UserError
 
@@ -34,7 +42,9 @@ def folder(tmp_path_factory, model, tokenizer, processor):
 
 
 class Scripted:
-    """A model that gives box i `scores[i]` = {token: logit} and place `boxes[i]`, whatever it is shown."""
+    """A model that gives box i `scores[i]` = {token: logit} and place `boxes[i]`, whatever it is
+    shown.
+    """
 
     device = torch.device("cpu")
 
@@ -45,8 +55,12 @@ class Scripted:
 
     def __call__(self, pixel_values, input_ids, attention_mask, **_):
         self.asked += input_ids.tolist()
-        logits = torch.full((len(input_ids), len(self.scores), self.config.max_text_len), -torch.inf)
-        logits[:, :, : input_ids.shape[1]] = torch.where(attention_mask.bool(), -9.0, -torch.inf)[:, None]
+        logits = torch.full(
+            (len(input_ids), len(self.scores), self.config.max_text_len), -torch.inf
+        )
+        logits[:, :, : input_ids.shape[1]] = torch.where(attention_mask.bool(), -9.0, -torch.inf)[
+            :, None
+        ]
         for box, row in enumerate(self.scores):
             for token, logit in row.items():
                 logits[:, box, token] = logit
@@ -68,11 +82,21 @@ def scripted(tokenizer, processor):
 
 def test_the_best_token_of_a_box_tells_its_phrase_and_the_score_is_its_own(scripted):
     found = scripted([{GRASS: 1.0}, {DOG: 2.0, GRASS: 1.9}, {1: 0.0}]).ground([IMAGE], [QUERY])[0]
-    assert found.phrase.tolist() == [0, 0, 1]  # labels do not mix, though two phrases of box 1 are above the threshold
+    assert found.phrase.tolist() == [
+        0,
+        0,
+        1,
+    ]  # labels do not mix, though two phrases of box 1 are above the threshold
     assert found.score == pytest.approx(1 / (1 + np.exp([-2.0, 0.0, -1.0])))
     # centres .3 .1 .5 of 80 pixels, width 8; height 20 of 40
-    assert found.boxes == pytest.approx(np.array([[20, 10, 28, 30], [36, 10, 44, 30], [4, 10, 12, 30]]), abs=1e-4)
-    assert (found.boxes.dtype, found.phrase.dtype, found.score.dtype) == (np.float32, np.int32, np.float32)
+    assert found.boxes == pytest.approx(
+        np.array([[20, 10, 28, 30], [36, 10, 44, 30], [4, 10, 12, 30]]), abs=1e-4
+    )
+    assert (found.boxes.dtype, found.phrase.dtype, found.score.dtype) == (
+        np.float32,
+        np.int32,
+        np.float32,
+    )
 
 
 @pytest.mark.parametrize("token", [0, END, 8])
@@ -90,13 +114,21 @@ def test_a_box_of_no_phrase_is_dropped_and_counted(scripted):
 
 
 def test_near_boxes_of_a_mention_are_one_and_those_of_two_are_two(scripted):
-    near = [[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.4], [0.5, 0.5, 0.5, 0.45]]  # IoU .8 and .9 with the first
+    near = [
+        [0.5, 0.5, 0.5, 0.5],
+        [0.5, 0.5, 0.5, 0.4],
+        [0.5, 0.5, 0.5, 0.45],
+    ]  # IoU .8 and .9 with the first
     scores = [{DOG: 1.0}, {DOG: 2.0}, {GRASS: 3.0}]
     found = scripted(scores, near).ground([IMAGE], [QUERY])[0]
     assert found.phrase.tolist() == [0, 1]
     assert found.boxes[0] == pytest.approx([20, 12, 60, 28])
     assert scripted(scores, near, nms="agnostic").ground([IMAGE], [QUERY])[0].phrase.tolist() == [1]
-    assert scripted(scores, near, nms_iou=0.85).ground([IMAGE], [QUERY])[0].phrase.tolist() == [0, 0, 1]
+    assert scripted(scores, near, nms_iou=0.85).ground([IMAGE], [QUERY])[0].phrase.tolist() == [
+        0,
+        0,
+        1,
+    ]
     twice = Query(CAPTION, (((0, 5), (14, 23)),))  # one phrase, mentioned twice
     assert scripted(scores, near).ground([IMAGE], [twice])[0].phrase.tolist() == [0, 0]
 
@@ -131,10 +163,14 @@ def test_phrases_without_a_query_are_sentences_of_one_text(scripted):
 
 
 def test_phrases_that_the_caption_lacks_are_asked_apart(scripted):
-    grounder = scripted([{2: 1.0}, {1: 3.0}], batch=1)  # token 2: "dog" of the caption, "blue" of "sky blue"
+    grounder = scripted(
+        [{2: 1.0}, {1: 3.0}], batch=1
+    )  # token 2: "dog" of the caption, "blue" of "sky blue"
     phrases = ["the grass", "sky blue", "A dog"]
     found = grounder.boxes(IMAGE, phrases, query=Query(CAPTION, (((14, 23),), (), ((0, 5),))))
-    assert grounder.model.asked == [grounder.tokenizer(text)["input_ids"] for text in (CAPTION, "sky blue.")]
+    assert grounder.model.asked == [
+        grounder.tokenizer(text)["input_ids"] for text in (CAPTION, "sky blue.")
+    ]
     assert found.phrase.tolist() == [1, 1, 2, 2]
     assert found.score == pytest.approx(1 / (1 + np.exp([-3.0, -1.0, -3.0, -1.0])))
     with pytest.raises(ValueError, match="spans of 2 phrases for 3"):
@@ -142,7 +178,8 @@ def test_phrases_that_the_caption_lacks_are_asked_apart(scripted):
 
 
 def test_long_captions_are_asked_in_pieces_whose_words_keep_their_places(scripted):
-    text = "A dog. A cat. A cow."  # pieces of two and of one sentence: [CLS] a dog . a cat . [SEP], [CLS] a cow . [SEP]
+    # pieces of two and of one sentence: [CLS] a dog . a cat . [SEP], [CLS] a cow . [SEP]
+    text = "A dog. A cat. A cow."
     query = Query(text, (((0, 5),), ((7, 12),), ((14, 19),)))
     grounder = scripted([{2: 1.0}], max_text_len=10, batch=8)
     found = grounder.ground([IMAGE], [query])[0]
@@ -150,7 +187,12 @@ def test_long_captions_are_asked_in_pieces_whose_words_keep_their_places(scripte
     assert found.phrase.tolist() == [0, 2]
     assert found.cut == 1
     assert grounder.ground([IMAGE], [Query("A dog. A cat.", (((0, 5),), ()))])[0].cut == 0
-    assert grounder.boxes(IMAGE, ["A dog", "A cat", "A cow", "sky"], query=Query(text, (*query.spans, ()))).cut == 1
+    assert (
+        grounder.boxes(
+            IMAGE, ["A dog", "A cat", "A cow", "sky"], query=Query(text, (*query.spans, ()))
+        ).cut
+        == 1
+    )
 
 
 def test_many_pictures_come_back_in_their_order(scripted):
@@ -168,14 +210,18 @@ def test_many_pictures_come_back_in_their_order(scripted):
 def features(model, ids: list[int]) -> torch.Tensor:
     """The text backbone's states as the model makes them, [T, 16]."""
     seen = []
-    hook = model.model.text_backbone.register_forward_hook(lambda *a: seen.append(a[2].last_hidden_state[0]))
+    hook = model.model.text_backbone.register_forward_hook(
+        lambda *a: seen.append(a[2].last_hidden_state[0])
+    )
     with torch.inference_mode():
         model(pixel_values=torch.zeros(1, 3, 64, 128), input_ids=torch.tensor([ids]))
     hook.remove()
     return seen[0]
 
 
-@pytest.mark.parametrize("shape", [(5, 10, 3), (1, 10, 3)])  # the small model itself has no room for a square
+@pytest.mark.parametrize(
+    "shape", [(5, 10, 3), (1, 10, 3)]
+)  # the small model itself has no room for a square
 def test_a_picture_of_ten_pixels(grounder, shape):
     found = grounder.boxes(np.zeros(shape, np.uint8), ["A dog", "the grass"], query=QUERY)
     assert len(found)
@@ -185,19 +231,30 @@ def test_a_picture_of_ten_pixels(grounder, shape):
 
 def test_a_caption_of_three_thousand_words(grounder):
     caption = "A dog sits on the grass. " * 500
-    spans = tuple(tuple((25 * i + a, 25 * i + b) for i in range(500)) for a, b in ((0, 5), (14, 23)))
+    spans = tuple(
+        tuple((25 * i + a, 25 * i + b) for i in range(500)) for a, b in ((0, 5), (14, 23))
+    )
     found = grounder.boxes(IMAGE, ["A dog", "the grass"], query=Query(caption, spans))
     assert set(found.phrase.tolist()) <= {0, 1}
-    assert len(found) + found.unassigned >= 12  # of each of 14 pieces up to twelve, less those that are near others
+    assert (
+        len(found) + found.unassigned >= 12
+    )  # of each of 14 pieces up to twelve, less those that are near others
     assert found.cut == 1
 
 
 def test_without_a_last_period_words_would_not_see_each_other(model, tokenizer, grounder):
-    cat, fox = (features(model, tokenizer(text)["input_ids"]) for text in ("a big cat", "a big fox"))
+    cat, fox = (
+        features(model, tokenizer(text)["input_ids"]) for text in ("a big cat", "a big fox")
+    )
     assert torch.equal(cat[2], fox[2])  # the trap: "big" knows nothing of what is big
-    ours = [features(model, pieces(tokenizer, text, 256)[0].ids.tolist()) for text in ("a big cat", "a big fox")]
+    ours = [
+        features(model, pieces(tokenizer, text, 256)[0].ids.tolist())
+        for text in ("a big cat", "a big fox")
+    ]
     assert not torch.allclose(ours[0][2], ours[1][2], atol=1e-3)
-    with_, without = (grounder.ground([IMAGE], [Query(t, (((0, 9),),))])[0] for t in ("a big cat.", "a big cat"))
+    with_, without = (
+        grounder.ground([IMAGE], [Query(t, (((0, 9),),))])[0] for t in ("a big cat.", "a big cat")
+    )
     assert len(with_) > 0
     assert np.array_equal(with_.boxes, without.boxes)
     assert np.array_equal(with_.score, without.score)
@@ -205,7 +262,10 @@ def test_without_a_last_period_words_would_not_see_each_other(model, tokenizer, 
 
 def test_a_cut_between_sentences_changes_nothing_that_the_text_encoder_sees(model, tokenizer):
     whole = features(model, pieces(tokenizer, "a red fox runs. a cat?", 256)[0].ids.tolist())
-    first, second = (features(model, piece.ids.tolist()) for piece in pieces(tokenizer, "a red fox runs. a cat?", 8))
+    first, second = (
+        features(model, piece.ids.tolist())
+        for piece in pieces(tokenizer, "a red fox runs. a cat?", 8)
+    )
     assert torch.allclose(whole[1:6], first[1:6], atol=1e-5)
     assert torch.allclose(whole[6:9], second[1:4], atol=1e-5)
 
@@ -216,7 +276,9 @@ def test_more_than_256_tokens_would_break_the_model_and_do_not(model, tokenizer,
     assert len(ids) == 8 * 45 + 2
     with pytest.raises(RuntimeError, match="256"):
         features(model, ids)
-    grounder = GroundingDinoGrounder(model, tokenizer, processor, GroundingDino(threshold=0.0, nms_iou=1.0))
+    grounder = GroundingDinoGrounder(
+        model, tokenizer, processor, GroundingDino(threshold=0.0, nms_iou=1.0)
+    )
     found = grounder.ground([IMAGE], [Query(text, (((0, len(text)),),))])[0]
     assert len(found) == 24  # all 12 boxes of each of two pieces
 
@@ -224,12 +286,15 @@ def test_more_than_256_tokens_would_break_the_model_and_do_not(model, tokenizer,
 def test_batches_change_nothing(model, tokenizer, processor):
     texts = ["a cat", "a red fox runs over the hill. a dog sits", "grass", "a cat on a mat"]
     sides = [(40, 80), (80, 40), (40, 80), (40, 80)]
-    images = [np.random.default_rng(i).integers(0, 256, (*s, 3), dtype=np.uint8) for i, s in enumerate(sides)]
+    images = [
+        np.random.default_rng(i).integers(0, 256, (*s, 3), dtype=np.uint8)
+        for i, s in enumerate(sides)
+    ]
     queries = [Query(text, (((0, len(text)),),)) for text in texts]
     one, four = (
-        GroundingDinoGrounder(model, tokenizer, processor, GroundingDino(threshold=0.0, batch=n)).ground(
-            images, queries
-        )
+        GroundingDinoGrounder(
+            model, tokenizer, processor, GroundingDino(threshold=0.0, batch=n)
+        ).ground(images, queries)
         for n in (1, 4)
     )
     for a, b in zip(one, four, strict=True):
@@ -240,9 +305,20 @@ def test_batches_change_nothing(model, tokenizer, processor):
 
 def test_captions_without_a_period_are_not_merged(model, grounder, monkeypatch):
     seen = []
-    monkeypatch.setattr(grounder, "forward", lambda images, texts: seen.append(texts) or (
-        np.zeros((len(texts), 1, 9), np.float32), np.full((len(texts), 1, 4), 0.5, np.float32)))  # fmt: skip
-    found = grounder.ground([IMAGE, IMAGE], [Query("a cat on a mat", (((0, 5),),)), Query("a dog", (((0, 5),),))])
+    monkeypatch.setattr(
+        grounder,
+        "forward",
+        lambda images, texts: (
+            seen.append(texts)
+            or (
+                np.zeros((len(texts), 1, 9), np.float32),
+                np.full((len(texts), 1, 4), 0.5, np.float32),
+            )
+        ),
+    )
+    found = grounder.ground(
+        [IMAGE, IMAGE], [Query("a cat on a mat", (((0, 5),),)), Query("a dog", (((0, 5),),))]
+    )
     assert [[len(text.ids) for text in batch] for batch in seen] == [[8, 5]]
     assert [len(f) for f in found] == [1, 1]
 
@@ -271,7 +347,9 @@ def copied(folder, target, *, without=()):
 
 
 def test_a_name_is_not_looked_up_anywhere():
-    assert "no config.json in 'IDEA-Research/grounding-dino-tiny'" in refused("IDEA-Research/grounding-dino-tiny")
+    assert "no config.json in 'IDEA-Research/grounding-dino-tiny'" in refused(
+        "IDEA-Research/grounding-dino-tiny"
+    )
     assert "give a local folder" in refused("")
 
 
@@ -281,26 +359,39 @@ def test_a_pickle_is_not_read(folder, tmp_path, model):
     assert "does not load" in refused(path)
 
 
-def test_a_part_of_the_weights_another_model_and_other_word_pieces_are_one_line_each(folder, tmp_path):
+def test_a_part_of_the_weights_another_model_and_other_word_pieces_are_one_line_each(
+    folder, tmp_path
+):
     part = copied(folder, tmp_path / "part")
     tensors = load_file(part / "model.safetensors")
     lost = next(name for name in sorted(tensors) if name.startswith("model.text_projection"))
-    save_file({k: v for k, v in tensors.items() if k != lost}, part / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {k: v for k, v in tensors.items() if k != lost},
+        part / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     assert f"lacks 1 tensors, {lost} among them" in refused(part)
 
     nan = copied(folder, tmp_path / "nan")
     tensors = load_file(nan / "model.safetensors")
-    name = next(key for key, tensor in tensors.items() if tensor.is_floating_point() and tensor.ndim == 2)
+    name = next(
+        key for key, tensor in tensors.items() if tensor.is_floating_point() and tensor.ndim == 2
+    )
     tensors[name][0, 0] = torch.nan
     save_file(tensors, nan / "model.safetensors", metadata={"format": "pt"})
     assert "holds NaN" in refused(nan)
 
     other = copied(folder, tmp_path / "other")
-    (other / "config.json").write_text(BertConfig(hidden_size=16, num_attention_heads=2).to_json_string())
+    (other / "config.json").write_text(
+        BertConfig(hidden_size=16, num_attention_heads=2).to_json_string()
+    )
     assert "does not load as a Grounding DINO" in refused(other)
 
     foreign = copied(folder, tmp_path / "foreign")
     words = json.loads((foreign / "tokenizer.json").read_text())
-    words["model"]["vocab"] |= {".": words["model"]["vocab"][","], ",": words["model"]["vocab"]["."]}
+    words["model"]["vocab"] |= {
+        ".": words["model"]["vocab"][","],
+        ",": words["model"]["vocab"]["."],
+    }
     (foreign / "tokenizer.json").write_text(json.dumps(words))
     assert "has . as 1010, the model as 1012" in refused(foreign)

@@ -14,7 +14,13 @@ def test_a_caption_is_one_piece_with_the_tokenizers_own_numbers(tokenizer):
     text = "An orange-red Apple."
     (piece,) = pieces(tokenizer, text, 256)
     assert piece.ids.tolist() == tokenizer(text)["input_ids"]
-    assert words(piece, text) == ["An", "orange", "-", "red", "Apple"]  # places are those of the text as written
+    assert words(piece, text) == [
+        "An",
+        "orange",
+        "-",
+        "red",
+        "Apple",
+    ]  # places are those of the text as written
     assert piece.words.tolist() == [False, *[True] * 5, False, False]
 
 
@@ -59,7 +65,9 @@ def test_no_piece_exceeds_the_limit_and_no_word_is_lost(tokenizer):
     found = pieces(tokenizer, text, 256)
     assert max(len(piece.ids) for piece in found) <= 256
     assert [word for piece in found for word in words(piece, text)] == text.replace(".", "").split()
-    assert all(piece.ids[0] == CLS and piece.ids[-2] == STOP and piece.ids[-1] == SEP for piece in found)
+    assert all(
+        piece.ids[0] == CLS and piece.ids[-2] == STOP and piece.ids[-1] == SEP for piece in found
+    )
 
 
 def test_cuts_by_hand():

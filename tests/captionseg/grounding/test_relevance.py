@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from captionseg.grounding.relevance import Relevance, RelevanceGrounder, components, region_means, up
+from captionseg.grounding.relevance import (
+    Relevance,
+    RelevanceGrounder,
+    components,
+    region_means,
+    up,
+)
 
 WORDS = ("ground", "dog", "cat")
 
@@ -54,8 +60,11 @@ def test_a_phrase_without_relevance_has_no_box_and_the_others_keep_their_numbers
     assert grounder.boxes(IMAGE, [], dense=scene()).boxes.shape == (0, 4)
 
 
-def test_standardisation_takes_out_what_a_phrase_gives_every_cell(grounder: RelevanceGrounder) -> None:
-    # ground: mean .8, deviation .4 over the corpus's cells, so a cell of ground is (1 - .8) / .4 = .5 deviations up
+def test_standardisation_takes_out_what_a_phrase_gives_every_cell(
+    grounder: RelevanceGrounder,
+) -> None:
+    # ground: mean .8, deviation .4 over the corpus's cells, so a cell of ground is (1 - .8) / .4 =
+    # .5 deviations up
     assert grounder.relevance(scene(), ["ground"])[0, 0, 0] == pytest.approx(0.5)
     assert not len(grounder.boxes(IMAGE, ["ground"], dense=scene()))
 
@@ -114,6 +123,8 @@ def test_means_of_regions_are_those_of_the_upsampled_map() -> None:
 
 def test_with_regions_the_box_ends_where_the_region_does(grounder: RelevanceGrounder) -> None:
     labels = np.zeros((16, 16), np.uint8)
-    labels[3:11, 5:13] = 1  # the dog's region is half a cell larger than the cells that speak for it
+    labels[3:11, 5:13] = (
+        1  # the dog's region is half a cell larger than the cells that speak for it
+    )
     found = grounder.boxes(IMAGE, ["a dog"], dense=scene(), labels=labels)
     assert found.boxes == pytest.approx(np.array([[50, 15, 130, 55]]))

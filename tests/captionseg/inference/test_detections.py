@@ -1,4 +1,6 @@
-"""Detections by hand: parts among the background's classes, and only masks that look like a part stay."""
+"""Detections by hand: parts among the background's classes, and only masks that look like a part
+stay.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,13 @@ def test_none_is_none() -> None:
 
 def test_regions_where_there_are_no_masks() -> None:
     labels = torch.tensor([[[0, 1, 1], [2, 2, 3]]], dtype=torch.uint8)
-    inputs = replace(without_regions(1, (2, 3)), labels=labels, region_mask=torch.ones(1, 4, dtype=torch.bool))
+    inputs = replace(
+        without_regions(1, (2, 3)), labels=labels, region_mask=torch.ones(1, 4, dtype=torch.bool)
+    )
     found = detected(NET, inputs, torch.zeros(4, 2), WANTED)
-    assert found.masks.astype(int).tolist() == [[[1, 0, 0], [0, 0, 0]], [[0, 0, 0], [1, 1, 0]], [[0, 0, 0], [0, 0, 1]]]
+    assert found.masks.astype(int).tolist() == [
+        [[1, 0, 0], [0, 0, 0]],
+        [[0, 0, 0], [1, 1, 0]],
+        [[0, 0, 0], [0, 0, 1]],
+    ]
     assert found.classes.tolist() == [0, 1, 0]

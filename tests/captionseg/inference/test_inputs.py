@@ -22,7 +22,11 @@ from captionseg.segmenters import Felzenszwalb, Hierarchy
 def test_what_is_read(world, reads, refine, found):
     inputs = world.prepared.inputs(reads, refine=refine)
     batch = inputs(np.array([3]), (8, 8))
-    assert (batch.region_mask.shape[1] > 0, batch.image is not None, batch.dense is not None) == found
+    assert (
+        batch.region_mask.shape[1] > 0,
+        batch.image is not None,
+        batch.dense is not None,
+    ) == found
 
 
 def test_masks_take_the_part_of_regions(world):
@@ -37,4 +41,7 @@ def test_masks_take_the_part_of_regions(world):
     assert (batch.region_mask.shape[1], batch.image) == (0, None)
     both = world.prepared.inputs(reads, masks=maker, refine="segments")(np.array([3]), (8, 8))
     assert both.region_mask.shape[1] == 4
-    assert world.prepared.inputs(reads, masks=maker, refine="pamr")(np.array([3]), (8, 8)).image is not None
+    assert (
+        world.prepared.inputs(reads, masks=maker, refine="pamr")(np.array([3]), (8, 8)).image
+        is not None
+    )

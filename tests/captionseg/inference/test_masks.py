@@ -20,7 +20,9 @@ from captionseg.segmenters import MasksParams
 
 
 class Scores:
-    """A model that gives masks the scores that it was told; the last ones are those of the whole picture."""
+    """A model that gives masks the scores that it was told; the last ones are those of the whole
+    picture.
+    """
 
     class config:
         reads = Reads(dense=True, segments=1)
@@ -48,7 +50,9 @@ def test_scores_of_all_masks_of_a_pixel_are_added() -> None:
     found = mask_pixels(NET, given(MASKS, (1, 5)), CLASSES, MasksParams())
     expected = [[0.9, 1.1, 1.0], [0.4, 0.3, 0.3], [0.7, 0.4, 0.9], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]]
     torch.testing.assert_close(found, torch.tensor(expected).T[:, None])
-    assert mask_labels(NET, given(MASKS, (1, 5)), CLASSES, MasksParams()).tolist() == [[1, 0, 2, 1, 2]]
+    assert mask_labels(NET, given(MASKS, (1, 5)), CLASSES, MasksParams()).tolist() == [
+        [1, 0, 2, 1, 2]
+    ]
 
 
 def test_or_the_largest_taken() -> None:
@@ -92,7 +96,12 @@ def use(**changes) -> Use:
 def regions() -> Inputs:
     labels = torch.arange(36).view(1, 6, 6) * 4 // 36
     blank = without_regions(1, (9, 13))
-    return replace(blank, labels=labels, region_mask=torch.ones(1, 4, dtype=torch.bool), dense=torch.randn(1, 3, 4, 5))
+    return replace(
+        blank,
+        labels=labels,
+        region_mask=torch.ones(1, 4, dtype=torch.bool),
+        dense=torch.randn(1, 3, 4, 5),
+    )
 
 
 def test_masks_that_are_the_regions_make_the_labels_of_regions() -> None:
@@ -101,8 +110,10 @@ def test_masks_that_are_the_regions_make_the_labels_of_regions() -> None:
     assert torch.equal(masks_of(inputs), masks_of(masked))
     plain = label(net, inputs, classes, Settled())
     assert torch.equal(label(net, masked, classes, Settled()), plain)
-    torch.testing.assert_close(mask_logits(net, masked, classes, Settled()), use(score="softmax").segment(
-        inputs, classes)[0])  # fmt: skip
+    torch.testing.assert_close(
+        mask_logits(net, masked, classes, Settled()),
+        use(score="softmax").segment(inputs, classes)[0],
+    )
     assert len(plain.unique()) > 1
 
 
@@ -117,7 +128,9 @@ def test_masks_are_refined_like_any_logits() -> None:
 
 
 def _large(labels: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.interpolate(labels[None].float(), (9, 13), mode="nearest-exact")[0].long()
+    return torch.nn.functional.interpolate(labels[None].float(), (9, 13), mode="nearest-exact")[
+        0
+    ].long()
 
 
 def test_padding_changes_nothing() -> None:
@@ -125,5 +138,7 @@ def test_padding_changes_nothing() -> None:
     masks = torch.rand(1, 3, 6, 6) > 0.5
     padded = torch.cat([masks, torch.zeros(1, 2, 6, 6, dtype=torch.bool)], 1)
     for head in (mask_pixels, mask_labels):
-        one, two = (head(net, replace(inputs, masks=m), classes, MasksParams()) for m in (masks, padded))
+        one, two = (
+            head(net, replace(inputs, masks=m), classes, MasksParams()) for m in (masks, padded)
+        )
         torch.testing.assert_close(one, two)

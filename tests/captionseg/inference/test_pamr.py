@@ -12,14 +12,21 @@ DILATIONS = (1, 2, 5)
 def dense(image: np.ndarray, masks: np.ndarray, iterations: int) -> np.ndarray:
     """Pixel by pixel, as the formula reads; image [3, H, W], masks [C, H, W]."""
     _, height, width = image.shape
-    offsets = [(d * dy, d * dx) for d in DILATIONS for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+    offsets = [
+        (d * dy, d * dx) for d in DILATIONS for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx
+    ]
     for _ in range(iterations):
         out = np.zeros_like(masks)
         for y in range(height):
             for x in range(width):
-                at = [(min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)) for dy, dx in offsets]
+                at = [
+                    (min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1))
+                    for dy, dx in offsets
+                ]
                 around = np.array([image[:, i, j] for i, j in at])
-                spread = np.concatenate([around, np.repeat(image[None, :, y, x], len(DILATIONS), 0)]).std(0, ddof=1)
+                spread = np.concatenate(
+                    [around, np.repeat(image[None, :, y, x], len(DILATIONS), 0)]
+                ).std(0, ddof=1)
                 logit = (-np.abs(around - image[:, y, x]) / (1e-8 + 0.1 * spread)).mean(1)
                 weight = np.exp(logit - logit.max())
                 weight /= weight.sum()
@@ -43,14 +50,19 @@ def test_the_dense_form_pixel_by_pixel(scene):
 
 def test_both_ways_of_multiplying_are_one(scene):
     image, masks = (x.float() for x in scene)
-    weights, index = affinity(image, DILATIONS).flatten(1), neighbours((9, 13), DILATIONS, image.device)
+    weights, index = (
+        affinity(image, DILATIONS).flatten(1),
+        neighbours((9, 13), DILATIONS, image.device),
+    )
     first, second = (form(masks.flatten(1), weights, index, 4) for form in (multiplied, gathered))
     torch.testing.assert_close(first, second)
 
 
 def test_constant_masks_are_fixed_points_and_no_mask_leaves_its_range(scene):
     image, masks = scene
-    torch.testing.assert_close(pamr(image, torch.full((2, 9, 13), 0.7)), torch.full((2, 9, 13), 0.7))
+    torch.testing.assert_close(
+        pamr(image, torch.full((2, 9, 13), 0.7)), torch.full((2, 9, 13), 0.7)
+    )
     found = pamr(image, masks)
     assert masks.amin() <= found.amin()
     assert found.amax() <= masks.amax()

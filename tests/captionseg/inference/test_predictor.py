@@ -34,7 +34,9 @@ CONTEXT = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}
 def folder(toy, world, tmp_path):
     torch.manual_seed(0)
     width = read_arrays(world.regions / "pooled").shape[2]
-    saved.save(tmp_path, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), CONTEXT)
+    saved.save(
+        tmp_path, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), CONTEXT
+    )
     copy_encoder(world.encoder, tmp_path / "encoder")
     return tmp_path
 
@@ -61,9 +63,12 @@ def test_one_label_without_a_background_is_said_to_get_every_pixel(predictor, ca
     assert caplog.messages == []
     for _ in range(2):
         predictor.segment(image, ["dog"])
-    assert caplog.messages == ["labels: with 'dog' alone and no background every pixel is that; "
-                               "name what else there is"]  # fmt: skip
-    choices = SimpleNamespace(reads=predictor.model.config.reads, zero_shot=ZeroShot(background=0.5))
+    assert caplog.messages == [
+        "labels: with 'dog' alone and no background every pixel is that; name what else there is"
+    ]
+    choices = SimpleNamespace(
+        reads=predictor.model.config.reads, zero_shot=ZeroShot(background=0.5)
+    )
     predictor.model.config = choices
     predictor.segment(image, ["cat"])
     assert len(caplog.messages) == 1
@@ -78,9 +83,13 @@ def test_a_picture_is_prepared_as_the_stages_prepare_it(predictor, world):
         assert inputs.size == (32, 32)
 
 
-@pytest.mark.parametrize(("method", "pixels"), [("none", False), ("segments", False), ("pamr", True)])
+@pytest.mark.parametrize(
+    ("method", "pixels"), [("none", False), ("segments", False), ("pamr", True)]
+)
 def test_pixels_are_there_for_those_who_look_at_them(folder, method, pixels):
-    found = Predictor.load(folder, device="cpu", protocol=Protocol(refine=RefineParams(method, side=8)))
+    found = Predictor.load(
+        folder, device="cpu", protocol=Protocol(refine=RefineParams(method, side=8))
+    )
     image = np.zeros((20, 30, 3), np.uint8)
     assert (found.prepare(image).image is not None) == pixels
     assert found.segment(image, ["dog", "cat"]).shape == (20, 30)
@@ -127,7 +136,10 @@ def test_what_looks_like_background_is_not_detected(use):
     every = found.detect(SQUARE, ["dog", "cat", "grass"])
     assert len(every.masks) == found.prepare(SQUARE).masks.shape[1]
     assert every.masks.shape[1:] == (40, 30)
-    split = found.detect(SQUARE, ["dog", "cat"], ["grass"]), found.detect(SQUARE, ["grass"], ["cat", "dog"])
+    split = (
+        found.detect(SQUARE, ["dog", "cat"], ["grass"]),
+        found.detect(SQUARE, ["grass"], ["cat", "dog"]),
+    )
     assert sum(len(part.masks) for part in split) == len(every.masks)
     kept = every.classes < 2
     np.testing.assert_array_equal(split[0].masks, every.masks[kept])
@@ -150,7 +162,12 @@ def test_a_single_pixel_is_a_picture(predictor):
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
 )
 def test_what_is_no_picture_is_one_line(predictor, image):
     with pytest.raises(UserError, match=r"image: expected uint8 \[H, W, 3\], found"):
@@ -167,7 +184,9 @@ def test_no_label_is_one_line(predictor):
         predictor.segment(np.zeros((4, 4, 3), np.uint8), [])
 
 
-@pytest.mark.parametrize("context", [{}, CONTEXT | {"regions": {}}, CONTEXT | {"prompts": "nobody"}])
+@pytest.mark.parametrize(
+    "context", [{}, CONTEXT | {"regions": {}}, CONTEXT | {"prompts": "nobody"}]
+)
 def test_a_model_whose_context_does_not_fit_is_one_line(folder, context):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"context": context}))
@@ -193,7 +212,8 @@ def test_a_model_whose_encoder_is_damaged_is_one_line(folder, file, content):
     assert "\n" not in str(caught.value)
 
 
-# ---------------------------------------------------------------------------------------------- read_image
+# ----------------------------------------------------------------------------------------------
+# read_image
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -237,7 +257,10 @@ def test_missing_empty_and_foreign_files(tmp_path):
 
 def test_a_picture_that_would_fill_the_memory_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    for size, pixels in (((11, 10), 110), ((30, 30), 900)):  # Pillow warns of the first and refuses the second
+    for size, pixels in (
+        ((11, 10), 110),
+        ((30, 30), 900),
+    ):  # Pillow warns of the first and refuses the second
         Image.new("RGB", size).save(tmp_path / "x.png")
         assert size[0] * size[1] == pixels
         refused(tmp_path / "x.png", "more than 100 pixels; shrink it first")
@@ -270,18 +293,27 @@ def test_a_seed_of_a_recipe_has_the_recipes_encoder(folder, tmp_path_factory):
         shutil.copyfile(folder / name, seed / name)
     shutil.copytree(folder / "encoder", recipe / "encoder")
     image = np.random.default_rng(0).integers(0, 255, (20, 25, 3), dtype=np.uint8)
-    found = [Predictor.load(path, device="cpu").segment(image, ["dog", "grass"]) for path in (seed, folder)]
+    found = [
+        Predictor.load(path, device="cpu").segment(image, ["dog", "grass"])
+        for path in (seed, folder)
+    ]
     np.testing.assert_array_equal(*found)
     shutil.rmtree(recipe / "encoder")
-    with pytest.raises(UserError, match=r"no encoder saved there; name the recipe's folder, models/RECIPE"):
+    with pytest.raises(
+        UserError, match=r"no encoder saved there; name the recipe's folder, models/RECIPE"
+    ):
         Predictor.load(seed, device="cpu").segment(image, ["dog"])
 
 
 def test_features_of_another_encoder_are_refused(folder, tmp_path_factory):
-    other = Path(shutil.copytree(folder / "encoder", tmp_path_factory.mktemp("features") / "encoder"))
+    other = Path(
+        shutil.copytree(folder / "encoder", tmp_path_factory.mktemp("features") / "encoder")
+    )
     check_encoder(folder, other)
     config = json.loads((other / "encoder.json").read_text())
-    (other / "encoder.json").write_text(json.dumps(config | {"params": config["params"] | {"batch": 3}}))
+    (other / "encoder.json").write_text(
+        json.dumps(config | {"params": config["params"] | {"batch": 3}})
+    )
     check_encoder(folder, other)  # what comes out does not depend on it
     (other / "encoder.json").write_text(json.dumps(config | {"encoder": "open_clip"}))
     with pytest.raises(UserError, match=r"its encoder .* is another than that of the features"):
@@ -293,6 +325,11 @@ def test_a_copied_block_with_another_activation_is_refused(tmp_path):
     model = torch.nn.Sequential(DenseHead(HeadConfig(4, 3, 8, quick=False)))
     for quick in (False, True):
         encoder = SimpleNamespace(head=DenseHead(HeadConfig(4, 3, 8, quick=quick)))
-        with pytest.raises(UserError, match=r"was trained with GELU .* has QuickGELU; train it again") \
-                if quick else contextlib.nullcontext():  # fmt: skip
+        with (
+            pytest.raises(
+                UserError, match=r"was trained with GELU .* has QuickGELU; train it again"
+            )
+            if quick
+            else contextlib.nullcontext()
+        ):
             check_head(model, encoder, tmp_path)  # type: ignore[arg-type]

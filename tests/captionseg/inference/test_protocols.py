@@ -22,7 +22,11 @@ def test_the_numbers_of_the_papers():
     for preset in (groupvit, tcl):
         assert preset.asked.windows == WindowParams(448, 448, 224)
     assert (groupvit.background, tcl.background, use.background) == (0.95, 0.4, None)
-    assert [p.asked.refine and p.asked.refine.method for p in (groupvit, tcl, use)] == ["none", "pamr", "none"]
+    assert [p.asked.refine and p.asked.refine.method for p in (groupvit, tcl, use)] == [
+        "none",
+        "pamr",
+        "none",
+    ]
     assert tcl.asked.refine == RefineParams("pamr", 112, 10, [1, 2, 4, 8, 12, 24])
     assert use.asked.masks == MasksParams("hierarchy", "sum")
     assert [len(templates(p.prompts)) for p in (groupvit, tcl, use)] == [1, 9, 80]
@@ -43,18 +47,32 @@ def test_every_preset_may_be_asked_for():
 def test_what_is_given_comes_before_what_the_paper_says():
     asked = resolved("tcl", Protocol(WindowParams(batch=3)))
     assert asked == replace(PROTOCOLS["tcl"].asked, windows=WindowParams(448, 448, 224, 3))
-    windows, refine, masks = WindowParams(512, 224, 112), RefineParams("segments"), MasksParams(aggregate="max")
-    assert resolved("tcl", Protocol(windows, refine, masks)) == Protocol(windows, refine, masks, "tcl")
+    windows, refine, masks = (
+        WindowParams(512, 224, 112),
+        RefineParams("segments"),
+        MasksParams(aggregate="max"),
+    )
+    assert resolved("tcl", Protocol(windows, refine, masks)) == Protocol(
+        windows, refine, masks, "tcl"
+    )
 
 
 def test_groups_infer_as_published():
     preset = groupvit_tiny()
     encoder = replace(preset.towers.encoder, size=32, width=48, depths=[1, 1])
-    net = GroupViT(replace(preset, towers=replace(preset.towers, encoder=encoder),
-                           zero_shot=ZeroShot(background=0.7)))  # fmt: skip
+    net = GroupViT(
+        replace(
+            preset,
+            towers=replace(preset.towers, encoder=encoder),
+            zero_shot=ZeroShot(background=0.7),
+        )
+    )
     assert applied(net, "tcl", "segment", background=True) == ("tcl", [])
     assert net.config.zero_shot == ZeroShot(background=0.7)
     assert applied(net, "groupvit", "segment", background=True) == ("simple", [])
     assert net.config.zero_shot == ZeroShot("groups", "product", 5, "soft", 0.7)
-    assert applied(net, "use", "segment", background=True) == ("imagenet", ["masks: it reads no segments"])
+    assert applied(net, "use", "segment", background=True) == (
+        "imagenet",
+        ["masks: it reads no segments"],
+    )
     assert isinstance(net.config, GroupViTConfig)

@@ -14,8 +14,11 @@ LOGITS = torch.tensor([[[1.0, 3.0, 5.0, 7.0]], [[0.0, 0.0, 8.0, 0.0]]])
 
 
 def regions(*labels: int):
-    return replace(without_regions(1, (1, 4)), region_mask=torch.ones(1, max(labels) + 1, dtype=torch.bool),
-                   labels=torch.tensor([[labels]], dtype=torch.uint8))  # fmt: skip
+    return replace(
+        without_regions(1, (1, 4)),
+        region_mask=torch.ones(1, max(labels) + 1, dtype=torch.bool),
+        labels=torch.tensor([[labels]], dtype=torch.uint8),
+    )
 
 
 def test_a_region_has_the_mean_of_its_logits():
@@ -45,7 +48,9 @@ def test_what_is_missing_is_one_line():
         refined(LOGITS, without_regions(1, (1, 4)), RefineParams("segments"))
 
 
-@pytest.mark.parametrize("change", [{"side": 0}, {"iterations": -1}, {"dilations": []}, {"dilations": [0]}])
+@pytest.mark.parametrize(
+    "change", [{"side": 0}, {"iterations": -1}, {"dilations": []}, {"dilations": [0]}]
+)
 def test_what_does_not_fit(change):
     with pytest.raises(ValueError, match="refine: side and dilations must be at least 1"):
         RefineParams(**change)

@@ -48,8 +48,12 @@ def opened(searchable, segments, model, tmp_path, monkeypatch):
 
     def make(**changes) -> tuple[SegmentIndex, list[str]]:
         seen = []
-        monkeypatch.setattr(module, "embedded", lambda file, *rest: seen.append(file.stem) or real(file, *rest))
-        return open_index(tmp_path / "index", segments, changes.get("model", model), searchable.prepared), seen
+        monkeypatch.setattr(
+            module, "embedded", lambda file, *rest: seen.append(file.stem) or real(file, *rest)
+        )
+        return open_index(
+            tmp_path / "index", segments, changes.get("model", model), searchable.prepared
+        ), seen
 
     real = module.embedded
     return make
@@ -77,9 +81,14 @@ def test_it_finds_what_a_search_over_all_segments_finds(searchable, model, opene
     for query in model.texts([*NAMES, "a dog on the grass"]):
         found = index.search(query, len(every))
         score, rows = exact.search(query[None], len(every))
-        np.testing.assert_allclose([hit.score for hit in found], score[0], atol=2e-3)  # float16 on disk
+        np.testing.assert_allclose(
+            [hit.score for hit in found], score[0], atol=2e-3
+        )  # float16 on disk
         best = np.sort(rows[0][score[0] > score[0][9] + 4e-3])
-        table = {row["segment_id"]: n for n, row in enumerate(read_tables(searchable.segments).to_pylist())}
+        table = {
+            row["segment_id"]: n
+            for n, row in enumerate(read_tables(searchable.segments).to_pylist())
+        }
         assert set(best) <= {table[hit.segment["segment_id"]] for hit in found[:10]}
         assert [hit.rank for hit in found] == list(range(1, len(every) + 1))
 
@@ -99,8 +108,12 @@ def test_words_find_segments_of_their_class(searchable, model, opened):
 
 
 def test_texts_are_means_over_the_four_templates(model):
-    said = ["a photo of a dog", "This is a photo of a dog", "There is a dog in the scene",
-            "a photo of a dog in the scene"]  # fmt: skip
+    said = [
+        "a photo of a dog",
+        "This is a photo of a dog",
+        "There is a dog in the scene",
+        "a photo of a dog in the scene",
+    ]
     mean = model.frozen().text(said).mean(0)
     np.testing.assert_allclose(model.texts(["a dog"])[0], mean / np.linalg.norm(mean), atol=1e-6)
 
@@ -117,11 +130,18 @@ def test_what_lies_in_the_folder(searchable, opened, tmp_path):
     np.testing.assert_allclose(np.linalg.norm(every[0].astype(np.float32), axis=1), 1.0, atol=1e-3)
     ids = pq.read_table(tmp_path / "index" / "ids.parquet").to_pydict()
     table = read_tables(searchable.segments)
-    assert ids == {"row": list(range(len(index))), "uid": table["uid"].to_pylist(),
-                   "segment_id": table["segment_id"].to_pylist(),
-                   "shard": ["00000"] * 45 + ["00002"] * (len(index) - 45)}  # fmt: skip
+    assert ids == {
+        "row": list(range(len(index))),
+        "uid": table["uid"].to_pylist(),
+        "segment_id": table["segment_id"].to_pylist(),
+        "shard": ["00000"] * 45 + ["00002"] * (len(index) - 45),
+    }
     state = json.loads((tmp_path / "index" / "index.json").read_text())
-    assert (state["count"], state["dims"], set(state["segments"])) == (len(index), 16, {"00000", "00001", "00002"})
+    assert (state["count"], state["dims"], set(state["segments"])) == (
+        len(index),
+        16,
+        {"00000", "00001", "00002"},
+    )
 
 
 def test_a_fresh_index_is_used_again_and_a_stale_one_made_anew(opened, segments, model, tmp_path):
@@ -161,25 +181,32 @@ def write(value, path):
         os.kill(os.getpid(), signal.SIGKILL)
     real(value, path)
 module.write_json = write
-prepared = Prepared(*(Path({str(searchable.data)!r}) / n for n in ("pairs", "index", "regions", "features")))
+data = Path({str(searchable.data)!r})
+prepared = Prepared(*(data / n for n in ("pairs", "index", "regions", "features")))
 model = module.SegmentModel.load(Path({str(searchable.model)!r}), device="cpu")
 module.open_index(Path({str(tmp_path / "index")!r}), Path({str(segments)!r}), model, prepared)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=False
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
     left = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "index").iterdir()}
     assert {"embeddings_00000.json", "embeddings_00002.npy", ".index.faiss.1.part"} <= left.keys()
     assert "index.json" not in left
     index, seen = opened()
     assert seen == ["00002"]
-    assert (tmp_path / "index" / "embeddings_00000.npy").stat().st_mtime_ns == left["embeddings_00000.npy"]
+    assert (tmp_path / "index" / "embeddings_00000.npy").stat().st_mtime_ns == left[
+        "embeddings_00000.npy"
+    ]
     assert not list((tmp_path / "index").glob(".*"))
     assert len(index) == len(searchable.classes)
 
 
 def test_equal_segments_come_in_row_order(monkeypatch):
-    monkeypatch.setattr(SegmentIndex, "segments", lambda self, rows: [{"row": int(row)} for row in rows])
+    monkeypatch.setattr(
+        SegmentIndex, "segments", lambda self, rows: [{"row": int(row)} for row in rows]
+    )
     vectors = np.array([[0.0, 1], [1, 0], [0, 1], [1, 0]], np.float32)
     for kind in (ExactIndex, FaissIndex):
         index = SegmentIndex(kind(vectors), pa.table({"shard": ["a"] * 4}), Path())
@@ -216,7 +243,11 @@ def test_what_is_torn_is_made_again_with_a_line(opened, tmp_path, caplog):
     opened()
     folder = tmp_path / "index"
     whole = {p.name: p.read_bytes() for p in folder.iterdir()}
-    for file, made in (("index.faiss", []), ("ids.parquet", []), ("embeddings_00001.npy", ["00001"])):
+    for file, made in (
+        ("index.faiss", []),
+        ("ids.parquet", []),
+        ("embeddings_00001.npy", ["00001"]),
+    ):
         caplog.clear()
         (folder / file).write_bytes(whole[file][:-50])
         if made:  # looked at only when the rest is not there
@@ -240,15 +271,22 @@ def test_what_cannot_be_searched_is_one_line(searchable, segments, opened, model
     with pytest.raises(UserError, match="empty: no segments; run"):
         open_index(tmp_path / "i", tmp_path / "empty", model, searchable.prepared)
     write_table(pa.table({"uid": ["a"]}), tmp_path / "strange" / "00000.parquet")
-    with pytest.raises(UserError, match=r"not a shard of segments \(no height, rle, segment_id, width\)"):
+    with pytest.raises(
+        UserError, match=r"not a shard of segments \(no height, rle, segment_id, width\)"
+    ):
         open_index(tmp_path / "i", tmp_path / "strange", model, searchable.prepared)
     row = pq.read_table(segments / "00000.parquet").slice(0, 1).to_pylist()[0]
-    write_table(pa.Table.from_pylist([{**row, "uid": "elsewhere"}], schema=SEGMENTS), segments / "00000.parquet")
+    write_table(
+        pa.Table.from_pylist([{**row, "uid": "elsewhere"}], schema=SEGMENTS),
+        segments / "00000.parquet",
+    )
     with pytest.raises(UserError, match="picture elsewhere is not among those of the index"):
         opened()
     (segments / "00000.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"00000.parquet: cannot be read"):
         opened()
     with pytest.raises(UserError, match=r"ids.parquet: no such file"):
-        open_index(tmp_path / "i", searchable.segments, model, replace(searchable.prepared, index=tmp_path))
+        open_index(
+            tmp_path / "i", searchable.segments, model, replace(searchable.prepared, index=tmp_path)
+        )
     assert not (tmp_path / "i").exists()

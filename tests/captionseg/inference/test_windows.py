@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import Protocol, Settled, WindowParams, label, mask_logits, short_side, slide, starts
+from captionseg.inference.windows import (
+    Protocol,
+    Settled,
+    WindowParams,
+    label,
+    mask_logits,
+    short_side,
+    slide,
+    starts,
+)
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.segmenter import Reads
 from captionseg.modeling.zero_shot import ZeroShot
@@ -36,12 +45,20 @@ def test_windows_cover_everything_and_stay_inside(length, found):
 @pytest.mark.parametrize("batch", [1, 3, 100])
 def test_a_prediction_by_pixels_is_the_same_in_windows(size, batch):
     image = torch.randn(3, *size)
-    torch.testing.assert_close(slide(image, lambda x: 2 * x + 1, crop=16, stride=8, batch=batch), 2 * image + 1)
+    torch.testing.assert_close(
+        slide(image, lambda x: 2 * x + 1, crop=16, stride=8, batch=batch), 2 * image + 1
+    )
 
 
 def test_overlaps_are_averaged():
     number = iter([1.0, 3.0])
-    out = slide(torch.zeros(3, 4, 6), lambda x: torch.full((1, 1, 4, 4), next(number)), crop=4, stride=2, batch=1)
+    out = slide(
+        torch.zeros(3, 4, 6),
+        lambda x: torch.full((1, 1, 4, 4), next(number)),
+        crop=4,
+        stride=2,
+        batch=1,
+    )
     assert out[0, 0].tolist() == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
 
 
@@ -77,7 +94,9 @@ def test_a_whole_picture_goes_through_windows_of_twice_the_training_side():
 def test_a_model_that_looks_at_segments_sees_the_whole_picture_at_once():
     net, inputs = Mean(8), pixel_inputs(torch.rand(1, 3, 16, 40), (16, 40))
     net.config.reads = Reads(picture=8, segments=4)
-    torch.testing.assert_close(mask_logits(net, inputs, torch.zeros(3, 2), Settled()), inputs.image[0])
+    torch.testing.assert_close(
+        mask_logits(net, inputs, torch.zeros(3, 2), Settled()), inputs.image[0]
+    )
     assert net.seen == [(16, 40)]
     net.label = lambda inputs, classes: torch.full((1, *inputs.size), 2)
     assert (label(net, inputs, torch.zeros(3, 2), Settled(refine=RefineParams())) == 2).all()
@@ -99,8 +118,11 @@ def test_labels_do_not_depend_on_how_many_windows_are_a_batch(background):
     torch.manual_seed(0)
     preset = groupvit_tiny()
     encoder = replace(preset.towers.encoder, size=32, width=48, depths=[1, 1])
-    config = replace(preset, towers=replace(preset.towers, encoder=encoder),
-                     zero_shot=ZeroShot("groups", "product", top_k=3, background=background))  # fmt: skip
+    config = replace(
+        preset,
+        towers=replace(preset.towers, encoder=encoder),
+        zero_shot=ZeroShot("groups", "product", top_k=3, background=background),
+    )
     net = GroupViT(config).eval()
     with torch.no_grad():
         for weight in net.towers.vision.parameters():
@@ -108,9 +130,12 @@ def test_labels_do_not_depend_on_how_many_windows_are_a_batch(background):
     classes = torch.nn.functional.normalize(torch.randn(7, preset.towers.embedding), dim=1)
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 7, 9), (70, 93), mode="bicubic")
     with torch.inference_mode():
-        found = {batch: (label(net, inputs, classes, asked), mask_logits(net, inputs, classes, asked))
-                 for batch in (1, 3, 8, 100) for inputs in [pixel_inputs(image, (70, 93))]
-                 for asked in [Settled(WindowParams(64, 32, 16, batch))]}  # fmt: skip
+        found = {
+            batch: (label(net, inputs, classes, asked), mask_logits(net, inputs, classes, asked))
+            for batch in (1, 3, 8, 100)
+            for inputs in [pixel_inputs(image, (70, 93))]
+            for asked in [Settled(WindowParams(64, 32, 16, batch))]
+        }
     assert found[1][0].unique().numel() > 1
     for labels, logits in found.values():
         assert torch.equal(labels, found[1][0])
@@ -133,4 +158,6 @@ def test_the_protocol_of_a_saved_model():
     asked = {"masks": {"maker": "hierarchy", "hierarchy": {"max_masks": 9}}}
     assert Protocol().of({}).masks == MasksParams()
     assert Protocol().of(asked).masks == MasksParams("hierarchy", hierarchy=Hierarchy(max_masks=9))
-    assert Protocol(masks=MasksParams(aggregate="max")).of(asked).masks == MasksParams(aggregate="max")
+    assert Protocol(masks=MasksParams(aggregate="max")).of(asked).masks == MasksParams(
+        aggregate="max"
+    )

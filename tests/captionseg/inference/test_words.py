@@ -65,7 +65,10 @@ def test_vectors_of_classes_lie_where_the_model_does():
         found = class_vectors(model, None, lambda: frozen, ["cat", "zebra"], "simple")
         assert (found.dtype, found.device.type) == (torch.float32, "cpu")
         torch.testing.assert_close(found[:, 0] / found[:, 1], torch.tensor([17.0, 19.0]))
-        assert class_vectors(model.to("meta"), None, lambda: frozen, ["cat"], "simple").device.type == "meta"
+        assert (
+            class_vectors(model.to("meta"), None, lambda: frozen, ["cat"], "simple").device.type
+            == "meta"
+        )
 
 
 def test_a_model_has_one_tokenizer_as_long_as_it_lives(monkeypatch):
@@ -101,7 +104,10 @@ def test_tokens_of_a_frozen_tower_are_those_of_its_tokenizer(tower, tmp_path):
 def test_own_tokens_need_no_tower():
     for kind in ("clip", "bert"):
         tokens = tokenizer_of(Reads(tokens=kind, context=4))
-        assert tokens(["a very long text"]).tolist() == tokenizer(kind, context=4)(["a very long text"]).tolist()
+        assert (
+            tokens(["a very long text"]).tolist()
+            == tokenizer(kind, context=4)(["a very long text"]).tolist()
+        )
     for reads in (Reads(tokens="frozen"), Reads()):
         with pytest.raises(AssertionError, match="the frozen encoder is missing"):
             tokenizer_of(reads)

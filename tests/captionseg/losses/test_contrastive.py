@@ -33,10 +33,13 @@ def test_eq_3_by_hand_in_both_forms():
     log_sum = -0.5 * (math.log((E + E**2) / first) + math.log((E + 1) / second))
     close(contrastive(logits, positive, candidate, "log_sum"), log_sum)
     soft = -0.5 * (
-        0.5 * (math.log(E / first) + math.log(E**2 / first)) + 0.5 * (math.log(E / second) + math.log(1 / second))
+        0.5 * (math.log(E / first) + math.log(E**2 / first))
+        + 0.5 * (math.log(E / second) + math.log(1 / second))
     )
     close(contrastive(logits, positive, candidate, "soft_target"), soft)
-    assert soft > log_sum  # by Jensen: the log of a sum of positives is kinder than the mean of their logs
+    assert (
+        soft > log_sum
+    )  # by Jensen: the log of a sum of positives is kinder than the mean of their logs
 
 
 def test_eq_4_by_hand():
@@ -50,7 +53,9 @@ def test_eq_4_by_hand():
 def test_forms_agree_for_one_positive():
     logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
     eye, everything = torch.eye(5, dtype=torch.bool), torch.ones(5, 5, dtype=torch.bool)
-    torch.testing.assert_close(*(contrastive(logits, eye, everything, form) for form in ("log_sum", "soft_target")))
+    torch.testing.assert_close(
+        *(contrastive(logits, eye, everything, form) for form in ("log_sum", "soft_target"))
+    )
     cross_entropy = torch.nn.functional.cross_entropy(logits, torch.arange(5))
     torch.testing.assert_close(contrastive(logits, eye, everything), cross_entropy)
 
@@ -62,7 +67,9 @@ def test_order_of_queries_and_texts_does_not_matter(form):
     positive, candidate = (torch.rand(4, 6, generator=generator) < p for p in (0.4, 0.7))
     rows, columns = torch.randperm(4, generator=generator), torch.randperm(6, generator=generator)
     shuffled = (t[rows][:, columns] for t in (logits, positive, candidate))
-    torch.testing.assert_close(contrastive(logits, positive, candidate, form), contrastive(*shuffled, form))
+    torch.testing.assert_close(
+        contrastive(logits, positive, candidate, form), contrastive(*shuffled, form)
+    )
 
 
 @pytest.mark.parametrize("form", ["log_sum", "soft_target"])
@@ -70,7 +77,9 @@ def test_what_is_no_candidate_counts_as_if_it_were_not_there(form):
     logits = torch.tensor([[1.0, 0.5, 9.0], [0.2, 2.0, 9.0]])
     positive = torch.tensor([[True, False, False], [False, True, False]])
     masked = contrastive(logits, positive, torch.tensor([[True, True, False]] * 2), form)
-    torch.testing.assert_close(masked, contrastive(logits[:, :2], positive[:, :2], EVERYTHING, form))
+    torch.testing.assert_close(
+        masked, contrastive(logits[:, :2], positive[:, :2], EVERYTHING, form)
+    )
 
 
 def test_a_positive_is_always_in_the_denominator():
@@ -107,10 +116,15 @@ def test_half_precision_logits_are_reduced_in_full_precision():
 
 def test_may_be_negative_by_hand():
     archive = torch.tensor([[3, 5, -1], [-1, -1, -1]])
-    concepts = torch.tensor([
-        [3, -1],  # names only what image 0 may show
-        [3, 7],  # names something else too
-        [7, -1],
-        [-1, -1],  # names nothing: always a negative
-    ])  # fmt: skip
-    assert may_be_negative(archive, concepts).tolist() == [[False, True, True, True], [True, True, True, True]]
+    concepts = torch.tensor(
+        [
+            [3, -1],  # names only what image 0 may show
+            [3, 7],  # names something else too
+            [7, -1],
+            [-1, -1],  # names nothing: always a negative
+        ]
+    )
+    assert may_be_negative(archive, concepts).tolist() == [
+        [False, True, True, True],
+        [True, True, True, True],
+    ]

@@ -21,7 +21,9 @@ def test_no_mask_no_prior():
 
 def test_total_variation_is_the_mean_step_down_plus_the_mean_step_right():
     maps = torch.tensor([[[0.0, 1.0], [3.0, 1.0]]])
-    torch.testing.assert_close(total_variation(maps), torch.tensor((3.0 + 0.0) / 2 + (1.0 + 2.0) / 2))
+    torch.testing.assert_close(
+        total_variation(maps), torch.tensor((3.0 + 0.0) / 2 + (1.0 + 2.0) / 2)
+    )
     assert total_variation(torch.ones(2, 5, 5)).item() == 0.0
     assert total_variation(torch.tensor([[[4.0]]])).item() == 0.0  # a single cell has no neighbour
     torch.testing.assert_close(total_variation(torch.tensor([[[1.0, 4.0]]])), torch.tensor(3.0))

@@ -24,7 +24,9 @@ def test_the_soft_maximum_over_regions():
         a, b = math.exp(first / 0.5), math.exp(second / 0.5)
         return (a * first + b * second) / (a + b)
 
-    torch.testing.assert_close(similarity, torch.tensor([[soft(1.0, 0.6), soft(0.0, 0.8)], [0.0, 1.0]]))
+    torch.testing.assert_close(
+        similarity, torch.tensor([[soft(1.0, 0.6), soft(0.0, 0.8)], [0.0, 1.0]])
+    )
 
 
 def test_a_low_temperature_is_the_maximum():
@@ -40,7 +42,9 @@ def test_a_bag_of_one_is_its_cosine():
 
 def test_similarities_are_float32_under_mixed_precision():
     torch.manual_seed(0)
-    vectors, texts = (torch.nn.functional.normalize(torch.randn(*shape), dim=-1) for shape in ((2, 3, 8), (4, 8)))
+    vectors, texts = (
+        torch.nn.functional.normalize(torch.randn(*shape), dim=-1) for shape in ((2, 3, 8), (4, 8))
+    )
     mask = torch.ones(2, 3, dtype=torch.bool)
     expected = bag_similarity(vectors, mask, texts, 0.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -18,10 +18,15 @@ from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT, tiny_tower
 
 
 def fresh(**changes) -> Code:
-    given = {"tcl": {"noise": 0.0, "bias": 0.0, "grounder": {"dropout": 0.0}}, "words": {"heads": 2}}
+    given = {
+        "tcl": {"noise": 0.0, "bias": 0.0, "grounder": {"dropout": 0.0}},
+        "words": {"heads": 2},
+    }
     config = replaced(replaced(CodeConfig(), given, "code"), changes, "code")
     torch.manual_seed(0)
-    net = Code(config.sized(Sizes(texts=TEXT, concepts=CONCEPTS, words=TEXT, head=HeadConfig(DENSE, TEXT))))
+    net = Code(
+        config.sized(Sizes(texts=TEXT, concepts=CONCEPTS, words=TEXT, head=HeadConfig(DENSE, TEXT)))
+    )
     net.attach(SimpleNamespace(text_tower=tiny_tower()))
     return net
 
@@ -29,14 +34,30 @@ def fresh(**changes) -> Code:
 def test_the_terms_of_eq_3_8(make_batch):
     net = fresh()
     losses = net.losses(net(make_batch()))
-    assert set(losses) == {"region_image", "region_feature", "region_area", "region_empty", "region_smooth",
-                           "knowledge", "word", "highlight"}  # fmt: skip
+    assert set(losses) == {
+        "region_image",
+        "region_feature",
+        "region_area",
+        "region_empty",
+        "region_smooth",
+        "knowledge",
+        "word",
+        "highlight",
+    }
 
 
-@pytest.mark.parametrize(("weight", "names"), [
-    ("knowledge_weight", ["knowledge"]), ("word_weight", ["word"]), ("highlight_weight", ["highlight"]),
-    ("region_weight", ["region_image", "region_feature", "region_area", "region_empty", "region_smooth"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("weight", "names"),
+    [
+        ("knowledge_weight", ["knowledge"]),
+        ("word_weight", ["word"]),
+        ("highlight_weight", ["highlight"]),
+        (
+            "region_weight",
+            ["region_image", "region_feature", "region_area", "region_empty", "region_smooth"],
+        ),
+    ],
+)
 def test_each_weight_is_of_its_term_alone(make_batch, weight, names):
     batch, once = make_batch(), fresh()
     twice = fresh(**{weight: 2.0 * getattr(CodeConfig(), weight)})
@@ -53,14 +74,23 @@ def test_knowledge_by_hand(make_batch):
     distances = []
     for c in concepts[concepts >= 0].tolist():
         noun = net.encode_text(tower.tokens([f"w{c}"]))[0]
-        distances.append((noun - F.normalize(tower(tower.tokens([f"a photo of a w{c}"]))[0], dim=0)).square().sum())
-    torch.testing.assert_close(net.losses(net(batch))["knowledge"], 8.0 * torch.stack(distances).mean())
+        distances.append(
+            (noun - F.normalize(tower(tower.tokens([f"a photo of a w{c}"]))[0], dim=0))
+            .square()
+            .sum()
+        )
+    torch.testing.assert_close(
+        net.losses(net(batch))["knowledge"], 8.0 * torch.stack(distances).mean()
+    )
 
 
 def test_the_context_starts_where_knowledge_is_zero(make_batch):
     net = fresh()
-    space = SimpleNamespace(encoder=SimpleNamespace(text_tower=tiny_tower()), live=lambda: None,
-                            head=lambda: net.tcl.frozen)  # fmt: skip
+    space = SimpleNamespace(
+        encoder=SimpleNamespace(text_tower=tiny_tower()),
+        live=lambda: None,
+        head=lambda: net.tcl.frozen,
+    )
     net.start(Start(torch.zeros(1, 1), space))
     assert net.losses(net(make_batch()))["knowledge"].item() == pytest.approx(0.0, abs=1e-9)
 
@@ -72,7 +102,10 @@ def test_of_the_drawn_concepts_j_are_taken(make_batch):
 
 
 def test_a_concept_without_a_word_in_the_caption_has_its_prompt_for_a_sentence(make_batch):
-    batch, net = make_batch(images=2), fresh(nouns=3)  # captions name the first two of three concepts
+    batch, net = (
+        make_batch(images=2),
+        fresh(nouns=3),
+    )  # captions name the first two of three concepts
     other = dataclasses.replace(batch, caption_tokens=batch.caption_tokens.flip(0))
     first, second = net(batch).highlighted, net(other).highlighted
     assert torch.equal(first[:, 2], second[:, 2])
@@ -80,7 +113,9 @@ def test_a_concept_without_a_word_in_the_caption_has_its_prompt_for_a_sentence(m
 
 
 def test_pseudo_labels_of_ones_own_lower_the_entropy_alone(make_batch):
-    """With labels of its own a word's loss is -log of its largest probability, over words and not marks."""
+    """With labels of its own a word's loss is -log of its largest probability, over words and not
+    marks.
+    """
     net, batch = fresh(nouns=1, word_weight=1.0), make_batch(images=3)
     outputs = net(batch)
     tower, concepts = tiny_tower(), batch.text_concept[:, :1]
@@ -97,8 +132,11 @@ def test_labels_by_strings_name_the_word_of_the_noun(make_batch):
     assert net.config.reads.words
     assert not fresh().config.reads.words
     outputs, tower = net(batch), tiny_tower()
-    found = net.words.probabilities(net.words.features(batch.caption_tokens[:, None], tower),
-                                    outputs.regions.texts.vectors, batch.text_concept[:, :1] >= 0)  # fmt: skip
+    found = net.words.probabilities(
+        net.words.features(batch.caption_tokens[:, None], tower),
+        outputs.regions.texts.vectors,
+        batch.text_concept[:, :1] >= 0,
+    )
     terms, weights = [], []
     for image in range(3):
         for place, concept in enumerate(batch.caption_words[image].tolist()):

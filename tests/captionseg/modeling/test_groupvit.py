@@ -1,4 +1,6 @@
-"""GroupViT's own parts: stages, losses, readouts. Parity with transformers is in test_groupvit_checkpoint."""
+"""GroupViT's own parts: stages, losses, readouts. Parity with transformers is in
+test_groupvit_checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,14 @@ from captionseg.records import Inputs, UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import REGION, TEXT
 
-SMALL = {"towers": {"encoder": {"region_width": REGION, "width": 8, "heads": 2, "dropout": 0.0},
-                    "text": {"width": TEXT}, "hidden": 10, "embedding": 6}}  # fmt: skip
+SMALL = {
+    "towers": {
+        "encoder": {"region_width": REGION, "width": 8, "heads": 2, "dropout": 0.0},
+        "text": {"width": TEXT},
+        "hidden": 10,
+        "embedding": 6,
+    }
+}
 BASE = replaced(GroupViTConfig(), SMALL, "small")
 
 
@@ -24,10 +32,16 @@ def model(**changes) -> GroupViT:
 
 
 PUBLISHED = {"binding": "groupvit", "assign": "gumbel", "assign_eps": 1.0}
-LITERAL = {"pool": "mean", "zero_shot": {"readout": "groups"}, "towers": {
-    "encoder": {"depths": [1, 1], "group_tokens": [4, 0], "groups": [4], **PUBLISHED}}}  # fmt: skip
-TWO_STAGES = LITERAL | {"towers": {
-    "encoder": {"depths": [1, 1, 1], "group_tokens": [4, 2, 0], "groups": [4, 2], **PUBLISHED}}}  # fmt: skip
+LITERAL = {
+    "pool": "mean",
+    "zero_shot": {"readout": "groups"},
+    "towers": {"encoder": {"depths": [1, 1], "group_tokens": [4, 0], "groups": [4], **PUBLISHED}},
+}
+TWO_STAGES = LITERAL | {
+    "towers": {
+        "encoder": {"depths": [1, 1, 1], "group_tokens": [4, 2, 0], "groups": [4, 2], **PUBLISHED}
+    }
+}
 FORMS = {"default": {}, "literal": LITERAL, "two": TWO_STAGES, "segments": {"segment_weight": 0.5}}
 
 
@@ -40,7 +54,8 @@ def test_losses_of_every_form_reach_every_parameter(form, make_batch):
         assert p.grad is not None, name
         assert torch.isfinite(p.grad).all(), name
     assert set(losses) == {"caption", "concept"} | (
-        {"segment_caption", "segment_concept"} if form == "segments" else set())
+        {"segment_caption", "segment_concept"} if form == "segments" else set()
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -78,8 +93,10 @@ def test_both_temperatures_are_learnt_apart_and_clamped(make_batch):
 
 def test_readouts(make_inputs):
     inputs, classes = make_inputs(images=2), torch.randn(5, TEXT)
-    groups, regions, both = (model(zero_shot={"readout": r, "score": "softmax"}).eval().segment(inputs, classes)
-                             for r in ("groups", "regions", "both"))
+    groups, regions, both = (
+        model(zero_shot={"readout": r, "score": "softmax"}).eval().segment(inputs, classes)
+        for r in ("groups", "regions", "both")
+    )
     torch.testing.assert_close(both, groups + regions)
     torch.testing.assert_close(groups.sum(1), torch.ones(2, 9, 13))  # a softmax over classes
 
@@ -99,22 +116,36 @@ def test_a_picture_without_regions_is_finite(make_batch):
     assert torch.isfinite(out.groups.vectors).all()
 
 
-PIXELS = LITERAL | {"mask_negatives": False, "towers": {
-    "encoder": {**LITERAL["towers"]["encoder"], "tokens": "pixels", "size": 32},
-    "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2}, "norm": "batch"}}  # fmt: skip
+PIXELS = LITERAL | {
+    "mask_negatives": False,
+    "towers": {
+        "encoder": {**LITERAL["towers"]["encoder"], "tokens": "pixels", "size": 32},
+        "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2},
+        "norm": "batch",
+    },
+}
 
 
 def test_pixels_and_tokens_of_texts(make_batch):
     net, batch = model(**PIXELS), make_batch(images=4)
     tokens = torch.randint(1, 49_000, (4, 4, 77))
     tokens[:, :, 9] = 49_407
-    batch = dataclasses.replace(batch, image=torch.randn(4, 3, 32, 32), caption_tokens=tokens[:, 0],
-                                text_tokens=tokens[:, 1:])
+    batch = dataclasses.replace(
+        batch,
+        image=torch.randn(4, 3, 32, 32),
+        caption_tokens=tokens[:, 0],
+        text_tokens=tokens[:, 1:],
+    )
     losses = net.losses(net(batch))
     sum(losses.values()).backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
-    inputs = Inputs(torch.zeros(1, 0, REGION), torch.zeros(1, 0, dtype=torch.bool), torch.zeros(1, 2, 2), (40, 50),
-                    torch.randn(1, 3, 48, 32))
+    inputs = Inputs(
+        torch.zeros(1, 0, REGION),
+        torch.zeros(1, 0, dtype=torch.bool),
+        torch.zeros(1, 2, 2),
+        (40, 50),
+        torch.randn(1, 3, 48, 32),
+    )
     classes = net.eval().encode_text(tokens[0])
     assert net.segment(inputs, classes).shape == (1, 4, 40, 50)
     assert torch.equal(net.label(inputs, classes), net.segment(inputs, classes).argmax(1))
@@ -127,10 +158,14 @@ def test_an_equal_concept_with_two_prompts_is_two_texts(make_batch):
     tokens = torch.randint(1, 49_000, (4, 4, 77))
     tokens[:, :, 9] = 49_407
     image = torch.randn(4, 3, 32, 32)
-    batch = dataclasses.replace(batch, image=image, caption_tokens=tokens[:, 0], text_tokens=tokens[:, 1:])
+    batch = dataclasses.replace(
+        batch, image=image, caption_tokens=tokens[:, 0], text_tokens=tokens[:, 1:]
+    )
     loss = net.losses(net(batch))["concept"]
     loss.backward()
-    assert (net.towers.text.token.weight.grad[tokens[:, 1:, :9].unique()].abs().sum(1) > 0).all()  # of every text
+    assert (
+        net.towers.text.token.weight.grad[tokens[:, 1:, :9].unique()].abs().sum(1) > 0
+    ).all()  # of every text
 
 
 @pytest.mark.parametrize(
@@ -139,11 +174,23 @@ def test_an_equal_concept_with_two_prompts_is_two_texts(make_batch):
         ({"towers": {"encoder": {"depths": [1, 1]}}}, "2 depths need as many group_tokens"),
         ({"towers": {"encoder": {"group_tokens": [0]}}}, "the first stage must group"),
         ({"towers": {"encoder": {"width": 9}}}, "width 9 is no multiple of 2 heads"),
-        ({"towers": {"encoder": {"backbone": "resnet18"}}}, "backbone and weights need tokens: pixels"),
-        ({"towers": {"encoder": {"tokens": "pixels", "size": 8}}}, "size 8 is less than a patch of 16"),
+        (
+            {"towers": {"encoder": {"backbone": "resnet18"}}},
+            "backbone and weights need tokens: pixels",
+        ),
+        (
+            {"towers": {"encoder": {"tokens": "pixels", "size": 8}}},
+            "size 8 is less than a patch of 16",
+        ),
         ({"towers": {"text": {"kind": "clip", "width": 9}}}, "width 9 is no multiple of 4 heads"),
-        ({"towers": {"text": {"kind": "clip", "width": 8, "weights": "x"}}}, "weights need kind: bert"),
-        ({"towers": {"encoder": {"tokens": "pixels"}}, "segment_weight": 0.5}, "segment_weight needs tokens: regions"),
+        (
+            {"towers": {"text": {"kind": "clip", "width": 8, "weights": "x"}}},
+            "weights need kind: bert",
+        ),
+        (
+            {"towers": {"encoder": {"tokens": "pixels"}}, "segment_weight": 0.5},
+            "segment_weight needs tokens: regions",
+        ),
     ],
 )
 def test_what_does_not_fit_together(change, message):

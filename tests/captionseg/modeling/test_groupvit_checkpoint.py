@@ -12,19 +12,40 @@ from transformers import GroupViTModel
 from captionseg.modeling import saved
 from captionseg.modeling.group_encoder import EncoderConfig
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small
-from captionseg.modeling.groupvit_checkpoint import config_of, config_to, convert, read_theirs, to_ours, to_theirs
+from captionseg.modeling.groupvit_checkpoint import (
+    config_of,
+    config_to,
+    convert,
+    read_theirs,
+    to_ours,
+    to_theirs,
+)
 from captionseg.modeling.layers.grouping import compose
 from captionseg.modeling.texts import TextConfig
 from captionseg.modeling.towers import TowersConfig
 from captionseg.records import UserError
 
 SMALL = {
-    "projection_dim": 12, "projection_intermediate_dim": 24,
-    "vision_config": {"hidden_size": 24, "intermediate_size": 96, "depths": [2, 1, 1], "num_hidden_layers": 4,
-                      "num_group_tokens": [6, 3, 0], "num_output_groups": [6, 3, 3], "num_attention_heads": 2,
-                      "image_size": 64, "patch_size": 16},
-    "text_config": {"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
-}  # fmt: skip
+    "projection_dim": 12,
+    "projection_intermediate_dim": 24,
+    "vision_config": {
+        "hidden_size": 24,
+        "intermediate_size": 96,
+        "depths": [2, 1, 1],
+        "num_hidden_layers": 4,
+        "num_group_tokens": [6, 3, 0],
+        "num_output_groups": [6, 3, 3],
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 16,
+    },
+    "text_config": {
+        "hidden_size": 16,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
+}
 
 
 def random_theirs(config: dict) -> GroupViTModel:
@@ -111,12 +132,16 @@ def test_other_sizes_than_that_of_training_work_in_ours(pair):
 def test_folders_are_converted_both_ways(tmp_path):
     theirs = random_theirs(SMALL)
     theirs.save_pretrained(tmp_path / "hub")
-    assert convert(tmp_path / "hub", tmp_path / "ours") == f"{tmp_path}/ours: a groupvit of captionseg"
+    assert (
+        convert(tmp_path / "hub", tmp_path / "ours") == f"{tmp_path}/ours: a groupvit of captionseg"
+    )
     ours = saved.load(tmp_path / "ours").model
     image = torch.randn(1, 3, 64, 64)
     expected = theirs.get_image_features(image)
     expected = getattr(expected, "pooler_output", expected)
-    torch.testing.assert_close(ours.towers.image_projector(ours.towers.vision(image).groups.mean(1)), expected)
+    torch.testing.assert_close(
+        ours.towers.image_projector(ours.towers.vision(image).groups.mean(1)), expected
+    )
     assert "GroupViTModel" in convert(tmp_path / "ours", tmp_path / "back")
     back = GroupViTModel.from_pretrained(tmp_path / "back").eval()
     for name, tensor in theirs.state_dict().items():
@@ -137,13 +162,25 @@ def test_a_binary_checkpoint_is_read_without_running_it(tmp_path):
     ("change", "message"),
     [
         ({"model_type": "clip"}, "a checkpoint of 'clip', not of groupvit"),
-        ({"projection_dim": 13}, r"of this shape: visual_projection.3.weight is \[12, 24\], expected \[13, 24\]"),
-        ({"vision_config": SMALL["vision_config"] | {"depths": [3, 1, 1]}}, "no tensor vision_model.*layers.2"),
-        ({"vision_config": SMALL["vision_config"] | {"depths": [1, 1, 1]}}, "nothing takes vision_model.*left over"),
-        ({"vision_config": SMALL["vision_config"] | {"num_group_tokens": [6, 3]}}, "depths need as many group_tokens"),
+        (
+            {"projection_dim": 13},
+            r"of this shape: visual_projection.3.weight is \[12, 24\], expected \[13, 24\]",
+        ),
+        (
+            {"vision_config": SMALL["vision_config"] | {"depths": [3, 1, 1]}},
+            "no tensor vision_model.*layers.2",
+        ),
+        (
+            {"vision_config": SMALL["vision_config"] | {"depths": [1, 1, 1]}},
+            "nothing takes vision_model.*left over",
+        ),
+        (
+            {"vision_config": SMALL["vision_config"] | {"num_group_tokens": [6, 3]}},
+            "depths need as many group_tokens",
+        ),
         ({"vision_config": 3}, "not a checkpoint of GroupViT"),
     ],
-)  # fmt: skip
+)
 def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path, change, message):
     theirs = random_theirs(SMALL)
     theirs.save_pretrained(tmp_path)
@@ -164,7 +201,9 @@ def test_a_folder_without_a_model_is_one_line(tmp_path):
 
 
 def test_what_transformers_cannot_express_is_one_line(tmp_path):
-    config = GroupViTConfig(TowersConfig(EncoderConfig(region_width=5, width=8, heads=2), TextConfig(width=4), 8, 4))
+    config = GroupViTConfig(
+        TowersConfig(EncoderConfig(region_width=5, width=8, heads=2), TextConfig(width=4), 8, 4)
+    )
     saved.save(tmp_path, "groupvit", GroupViT(config), {})
     with pytest.raises(UserError, match="only a groupvit on patches of pixels"):
         convert(tmp_path, tmp_path / "out")

@@ -1,4 +1,6 @@
-"""USE on pictures: towers of several grids against the naive form, frozen, padded; masks where the picture lies."""
+"""USE on pictures: towers of several grids against the naive form, frozen, padded; masks where the
+picture lies.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +33,28 @@ def fresh(networks):
 
     def make(**changes) -> Use:
         torch.manual_seed(0)
-        return Use(UseConfig(**{"networks": networks, "crop": 64, "cell": 16, **changes}).sized(SIZES)).eval()
+        return Use(
+            UseConfig(**{"networks": networks, "crop": 64, "cell": 16, **changes}).sized(SIZES)
+        ).eval()
 
     return make
 
 
 def test_the_published_model_has_the_published_size():
-    """Eq. of section 3.3: 24 and 6 LLN of 1024 with a scale each, a head of 4 x 1024 to 768: 34.7 M trained."""
+    """Eq. of section 3.3: 24 and 6 LLN of 1024 with a scale each, a head of 4 x 1024 to 768: 34.7 M
+    trained.
+    """
     config = PRESETS["use_paper"]()
     assert (config.crop, config.logit_scale, config.prompts) == (560, 30.0, "segment")
     assert config.reads.cells == 40
     with torch.device("meta"):
         net = Use(config.sized(Sizes(texts=768)))
     lln = 2 * 1024 + 1024 * 1024 + 1024
-    assert sum(p.numel() for p in net.parameters()) == 30 * (lln + 1) + 4 * 1024 * 768 + 768 == 34_695_966
+    assert (
+        sum(p.numel() for p in net.parameters())
+        == 30 * (lln + 1) + 4 * 1024 * 768 + 768
+        == 34_695_966
+    )
     assert net.live.widths == ([1024] * 24, [1024] * 6)
     assert net.live.multiple == 14
     with pytest.raises(UserError, match="vit_large_patch14_clip_quickgelu_336 has no weights"):
@@ -52,16 +62,27 @@ def test_the_published_model_has_the_published_size():
 
 
 def test_pooled_then_concatenated_is_the_naive_form(fresh, networks):
-    """Every pixel's cell with all towers' vectors first, then the mean over segments, then the head."""
+    """Every pixel's cell with all towers' vectors first, then the mean over segments, then the
+    head.
+    """
     net, image, masks = fresh(), torch.randn(2, 3, 64, 64), torch.rand(2, 5, 4, 4)
     for parameter in net.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     seen = [frozen_blocks(network)(image) for network in networks]
-    assert [[tuple(x.shape[1:]) for x in s.maps] for s in seen] == [[(4, 4, 64)] * 3, [(4, 4, 192), (2, 2, 96)]]
+    assert [[tuple(x.shape[1:]) for x in s.maps] for s in seen] == [
+        [(4, 4, 64)] * 3,
+        [(4, 4, 192), (2, 2, 96)],
+    ]
     expected = naive(net.encoder, [s.maps for s in seen], masks, [s.cls for s in seen])
-    torch.testing.assert_close(net.embed(image, masks), F.normalize(expected, dim=-1), rtol=0, atol=1e-5)
-    full = masks.repeat_interleave(3, 2).repeat_interleave(3, 3)  # a square of the crop's side is seen as it is
-    torch.testing.assert_close(net.embed_inputs(pixel_inputs(image, (9, 9)), full), net.embed(image, masks))
+    torch.testing.assert_close(
+        net.embed(image, masks), F.normalize(expected, dim=-1), rtol=0, atol=1e-5
+    )
+    full = masks.repeat_interleave(3, 2).repeat_interleave(
+        3, 3
+    )  # a square of the crop's side is seen as it is
+    torch.testing.assert_close(
+        net.embed_inputs(pixel_inputs(image, (9, 9)), full), net.embed(image, masks)
+    )
 
 
 def test_towers_are_no_part_of_what_learns_or_is_saved(fresh, make_batch):
@@ -69,7 +90,9 @@ def test_towers_are_no_part_of_what_learns_or_is_saved(fresh, make_batch):
     net.losses(net(make_batch()))["segment"].backward()
     towers = [attached.module for attached in net.live.loaded]
     assert not any(module.training for tower in towers for module in tower.modules())
-    assert not any(p.requires_grad or p.grad is not None for tower in towers for p in tower.parameters())
+    assert not any(
+        p.requires_grad or p.grad is not None for tower in towers for p in tower.parameters()
+    )
     assert {key.split(".")[0] for key in net.state_dict()} == {"encoder"}
     kept = {k: v.clone() for k, v in towers[1].net.state_dict().items()}
     net(make_batch(seed=1))
@@ -96,7 +119,9 @@ def test_a_picture_keeps_its_ratio_and_is_padded_with_the_mean():
 
 
 def test_masks_lie_on_what_is_picture(fresh):
-    """30 x 50 pixels, 64 x 107 to the tower, 64 x 128 padded: the right half begins at 53.5 of 8 cells of 16."""
+    """30 x 50 pixels, 64 x 107 to the tower, 64 x 128 padded: the right half begins at 53.5 of 8
+    cells of 16.
+    """
     net, seen = fresh(), []
     net.embed = lambda image, masks: seen.append((image, masks)) or torch.zeros(len(image), 2, TEXT)
     masks = torch.zeros(1, 2, 3, 2)
@@ -149,28 +174,39 @@ def test_a_batch_with_nothing_left_has_a_loss_of_zero(fresh, make_batch):
         assert all(p.grad is not None and not p.grad.any() for p in net.parameters())
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"towers": ((2,),)}, "networks read none; give one of both"),
-    ({"crop": 60}, "crop 60 must be a multiple of cell 16"),
-    ({"crop": 48}, "crop 48 is no multiple of 32 pixels, a cell of test_resnet"),
-    ({"networks": (Network("test_resnet", blocks=6),)}, r"test_resnet, blocks: 6, .*out of range \(1 to 5\)"),
-    ({"networks": (Network("nobody"),)}, "timm has no model 'nobody'"),
-    ({"networks": (Network("test_vit"),), "crop": 56, "cell": 14}, "test_vit, blocks: 0, on pictures of 56 pixels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"towers": ((2,),)}, "networks read none; give one of both"),
+        ({"crop": 60}, "crop 60 must be a multiple of cell 16"),
+        ({"crop": 48}, "crop 48 is no multiple of 32 pixels, a cell of test_resnet"),
+        (
+            {"networks": (Network("test_resnet", blocks=6),)},
+            r"test_resnet, blocks: 6, .*out of range \(1 to 5\)",
+        ),
+        ({"networks": (Network("nobody"),)}, "timm has no model 'nobody'"),
+        (
+            {"networks": (Network("test_vit"),), "crop": 56, "cell": 14},
+            "test_vit, blocks: 0, on pictures of 56 pixels",
+        ),
+    ],
+)
 def test_what_does_not_fit_is_refused(fresh, changes, message):
     with pytest.raises(ValueError, match=message):
         fresh(**changes)
 
 
 def test_a_vector_of_the_picture_is_timms_cls(networks):
-    """In the network's own statistics; other sizes than it was made for; a fresh network of the same weights."""
+    """In the network's own statistics; other sizes than it was made for; a fresh network of the
+    same weights.
+    """
     pixels = torch.rand(2, 3, 48, 80)
     blocks = frozen_blocks(networks[0])
     seen = blocks((pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])
     net = timm.create_model("test_vit", pretrained=False, dynamic_img_size=True).eval()
     net.load_state_dict(frozen_state(networks[0]))
     with torch.no_grad():
-        own = (pixels - torch.tensor(net.pretrained_cfg["mean"])[:, None, None])
+        own = pixels - torch.tensor(net.pretrained_cfg["mean"])[:, None, None]
         own = own / torch.tensor(net.pretrained_cfg["std"])[:, None, None]
         expected = net.forward_features(own)
         maps = net.forward_intermediates(own, indices=[3, 4, 5], intermediates_only=True)
@@ -201,7 +237,9 @@ def test_a_probe_knows_blocks_and_cells_and_computes_nothing():
 
 def test_the_packaged_network_needs_no_file():
     """A convolutional backbone on any machine: its stages are its blocks."""
-    config = UseConfig(networks=(Network("tf_efficientnet_lite0", "packaged"),), crop=64, cell=16).sized(SIZES)
+    config = UseConfig(
+        networks=(Network("tf_efficientnet_lite0", "packaged"),), crop=64, cell=16
+    ).sized(SIZES)
     net = Use(config).eval()
     net.start(Start(torch.zeros(0, 0)))
     assert len(net.encoder.towers[0].norms) == 5
@@ -215,4 +253,10 @@ def test_a_config_with_networks_keeps_the_texts_of_the_data(networks):
     config = UseConfig(networks=networks, crop=64, cell=16)
     assert config.sized(SIZES) == dataclasses.replace(config, text_width=TEXT)
     reads = config.reads
-    assert (reads.picture, reads.dense, reads.cells, reads.labels, reads.encoder) == (64, False, 4, True, True)
+    assert (reads.picture, reads.dense, reads.cells, reads.labels, reads.encoder) == (
+        64,
+        False,
+        4,
+        True,
+        True,
+    )

@@ -31,7 +31,9 @@ def test_the_alignment_of_an_encoder_that_is_not_in_the_space_of_texts():
     net = MaskClip(MaskClipConfig(HeadConfig(3, 2)))
     mean, scale = torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0, 1.0, 1.0])
     weight = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
-    net.start(Start(torch.zeros(1, 1), SimpleNamespace(head=lambda: of_alignment(mean, scale, weight))))
+    net.start(
+        Start(torch.zeros(1, 1), SimpleNamespace(head=lambda: of_alignment(mean, scale, weight)))
+    )
     found = net.similarity(inputs([[[7.0, 5.0, 9.0]]]), torch.eye(2))  # (3, 4, 8) -> (4, 3)
     torch.testing.assert_close(found[0, :, 0, 0], torch.tensor([0.8, 0.6]))
     assert not any(p.requires_grad for p in net.parameters())
@@ -40,7 +42,9 @@ def test_the_alignment_of_an_encoder_that_is_not_in_the_space_of_texts():
 def test_prompt_denoising_leaves_out_what_is_nowhere_likely():
     dense = [[[1.0, 0.0], [0.6, 0.8]]]
     classes = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.96, -0.28]])
-    plain = MaskClip(MaskClipConfig(HeadConfig(2, 2), scale=20.0)).similarity(inputs(dense), classes)
+    plain = MaskClip(MaskClipConfig(HeadConfig(2, 2), scale=20.0)).similarity(
+        inputs(dense), classes
+    )
     denoised = MaskClipConfig(HeadConfig(2, 2), scale=20.0, prompt_denoising=0.6)
     found = MaskClip(denoised).similarity(inputs(dense), classes)
     probability = (20.0 * plain).softmax(1).amax((2, 3))[0]
@@ -58,7 +62,9 @@ def test_key_smoothing_by_hand():
     found = smoothed(probability, dense, 0.8)
     torch.testing.assert_close(found[0, 0, 0], torch.tensor([0.9, expected]))
     everywhere = smoothed(probability, dense, 1.0)
-    torch.testing.assert_close(everywhere[0, 0, 0], torch.tensor([(0.9 + 0.6 * 0.5) / 1.6, expected]))
+    torch.testing.assert_close(
+        everywhere[0, 0, 0], torch.tensor([(0.9 + 0.6 * 0.5) / 1.6, expected])
+    )
     torch.testing.assert_close(everywhere.sum(1), torch.ones(1, 1, 2))
 
 

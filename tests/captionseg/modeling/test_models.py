@@ -16,9 +16,15 @@ from captionseg.records import UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, REGION, TEXT, tiny_tower
 
-WIDER = {"segment_mil": {"width": 9}, "maskclip": {"head": {"width": 9}}, "groupvit": {"towers": {"embedding": 9}},
-         "ovsegmentor": {"towers": {"embedding": 9}}, "tcl": {"grounder": {"adapter": 9}},
-         "code": {"words": {"context": 9}}, "use": {"width": 9}}  # fmt: skip
+WIDER = {
+    "segment_mil": {"width": 9},
+    "maskclip": {"head": {"width": 9}},
+    "groupvit": {"towers": {"embedding": 9}},
+    "ovsegmentor": {"towers": {"embedding": 9}},
+    "tcl": {"grounder": {"adapter": 9}},
+    "code": {"words": {"context": 9}},
+    "use": {"width": 9},
+}
 
 
 LIVE = "use, live"
@@ -55,8 +61,12 @@ def small_model(variant: str, networks):
     small: dict = {"hidden": 10, "width": 8, "dropout": 0.0} if name == "segment_mil" else {}
     if name in ("groupvit", "ovsegmentor"):
         small = {"towers": {"encoder": {"width": 8, "dropout": 0.0}, "hidden": 10, "embedding": 8}}
-    tcl = {"noise": 0.0, "bias": 0.0, "text_adapter": name == "tcl",
-           "grounder": {"adapter": 10, "factor": 2, "dropout": 0.0}}  # fmt: skip
+    tcl = {
+        "noise": 0.0,
+        "bias": 0.0,
+        "text_adapter": name == "tcl",
+        "grounder": {"adapter": 10, "factor": 2, "dropout": 0.0},
+    }
     if name in ("tcl", "code"):
         small = {"tcl": tcl, "words": {"heads": 2}} if name == "code" else tcl
     if variant == LIVE:
@@ -95,14 +105,23 @@ def test_the_loss_of_eight_is_the_mean_over_ranks(trained, make_batch, ranks, wo
     batch = make_batch(drawn=drawn)
     alone = trained.losses(trained(batch))
     for key, value in alone.items():
-        together = torch.stack([losses[key] for losses in ranks(world).losses(trained, batch)]).mean()
+        together = torch.stack(
+            [losses[key] for losses in ranks(world).losses(trained, batch)]
+        ).mean()
         torch.testing.assert_close(together, value)
         expected = gradients(trained, trained.losses(trained(batch))[key] * 1.0)
-        found = gradients(trained, torch.stack([r[key] for r in ranks(world).losses(trained, batch)]).mean())
+        found = gradients(
+            trained, torch.stack([r[key] for r in ranks(world).losses(trained, batch)]).mean()
+        )
         assert found.keys() == expected.keys()
         for parameter, gradient in expected.items():
-            torch.testing.assert_close(found[parameter], gradient, rtol=2e-5, atol=1e-5,
-                                       msg=lambda m, p=parameter, k=key: f"{k}, {p}: {m}")  # fmt: skip
+            torch.testing.assert_close(
+                found[parameter],
+                gradient,
+                rtol=2e-5,
+                atol=1e-5,
+                msg=lambda m, p=parameter, k=key: f"{k}, {p}: {m}",
+            )
 
 
 def test_order_of_images_does_not_matter(trained, make_batch):
@@ -118,7 +137,9 @@ def test_padded_regions_change_nothing(trained, make_batch):
     batch = make_batch()
     more = torch.randn(8, 4, REGION)
     mask = torch.cat([batch.region_mask, torch.zeros(8, 4, dtype=torch.bool)], 1)
-    padded = dataclasses.replace(batch, regions=torch.cat([batch.regions, more], 1), region_mask=mask)
+    padded = dataclasses.replace(
+        batch, regions=torch.cat([batch.regions, more], 1), region_mask=mask
+    )
     first, second = trained.losses(trained(batch)), trained.losses(trained(padded))
     for key in first:
         torch.testing.assert_close(first[key], second[key])
@@ -145,7 +166,9 @@ def test_mask_logits_of_the_size_asked_for(model, make_inputs):
 
 def test_labels_are_the_classes_of_largest_logit(model, make_inputs):
     inputs, classes = make_inputs(images=2, size=(9, 13)), torch.randn(5, TEXT)
-    assert torch.equal(model.eval().label(inputs, classes), model.segment(inputs, classes).argmax(1))
+    assert torch.equal(
+        model.eval().label(inputs, classes), model.segment(inputs, classes).argmax(1)
+    )
 
 
 def test_an_image_does_not_know_its_batch_nor_a_class_the_others(model, make_inputs):
@@ -177,6 +200,8 @@ def test_a_config_that_does_not_fit_the_weights_is_one_line(model, name, tmp_pat
     )
     for change in changes:
         path.write_text(json.dumps(config | change))
-        with pytest.raises(UserError, match=r"not a model of this version of captionseg|does not fit a") as caught:
+        with pytest.raises(
+            UserError, match=r"not a model of this version of captionseg|does not fit a"
+        ) as caught:
             saved.load(tmp_path)
         assert "\n" not in str(caught.value)

@@ -16,9 +16,22 @@ from captionseg.records import UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, REGION, TEXT
 
-SMALL = {"towers": {"encoder": {"region_width": REGION, "width": 8, "heads": 2, "dropout": 0.0, "group_tokens": [4, 0],
-                                "groups": [4]}, "text": {"width": TEXT}, "hidden": 10, "embedding": 6},
-         "entities": CONCEPTS}  # fmt: skip
+SMALL = {
+    "towers": {
+        "encoder": {
+            "region_width": REGION,
+            "width": 8,
+            "heads": 2,
+            "dropout": 0.0,
+            "group_tokens": [4, 0],
+            "groups": [4],
+        },
+        "text": {"width": TEXT},
+        "hidden": 10,
+        "embedding": 6,
+    },
+    "entities": CONCEPTS,
+}
 BASE = replaced(OVSegmentorConfig(), SMALL, "small")
 
 
@@ -42,11 +55,16 @@ def test_groups_nearest_to_an_entity():
 
 @pytest.mark.parametrize(
     ("objective", "names"),
-    [("all_entities", {"caption", "entity", "mask"}), ("single_entity", {"caption", "entity", "mask"}),
-     ("all_nouns", {"caption", "entity", "mask"}), ("multi_label", {"caption", "entity", "mask"}),
-     ("mlm_groups", {"caption", "entity", "mask"}), ("mlm", {"caption", "entity", "mask"}),
-     ("none", {"caption", "mask"})],
-)  # fmt: skip
+    [
+        ("all_entities", {"caption", "entity", "mask"}),
+        ("single_entity", {"caption", "entity", "mask"}),
+        ("all_nouns", {"caption", "entity", "mask"}),
+        ("multi_label", {"caption", "entity", "mask"}),
+        ("mlm_groups", {"caption", "entity", "mask"}),
+        ("mlm", {"caption", "entity", "mask"}),
+        ("none", {"caption", "mask"}),
+    ],
+)
 def test_every_objective_has_its_losses(objective, names, make_batch):
     net = model(objective=objective)
     losses = net.losses(net(make_batch()))
@@ -69,7 +87,9 @@ def test_completion_is_info_nce_of_answers_by_hand(make_batch):
     answer = F.normalize(net.towers.embed_texts(batch.text_embedding).sum(1), dim=-1)
     torch.testing.assert_close(out.completed.captions, answer)
     logits = net.caption_scale.exp() * question @ answer.T
-    expected = 0.5 * (F.cross_entropy(logits, torch.arange(4)) + F.cross_entropy(logits.T, torch.arange(4)))
+    expected = 0.5 * (
+        F.cross_entropy(logits, torch.arange(4)) + F.cross_entropy(logits.T, torch.arange(4))
+    )
     torch.testing.assert_close(net.losses(out)["entity"], expected)
 
 
@@ -81,10 +101,14 @@ def test_mask_consistency_is_the_mean_over_pictures_with_a_partner(make_batch):
     out = net(batch)
     cross, total = out.cross, 0.0
     for image, partner in ((0, 2), (2, 0)):
-        own, other = (nearest(cross.target_groups[[i]], cross.entity[[image]], 2) for i in (image, partner))
+        own, other = (
+            nearest(cross.target_groups[[i]], cross.entity[[image]], 2) for i in (image, partner)
+        )
         target = torch.sigmoid(10 * own @ cross.target_tokens[[image]].transpose(1, 2))
         predicted = torch.sigmoid(10 * other @ cross.tokens[[image]].transpose(1, 2))
-        total = total + mask_consistency(target, predicted, cross.mask[[image]], threshold=0.5).sum()
+        total = (
+            total + mask_consistency(target, predicted, cross.mask[[image]], threshold=0.5).sum()
+        )
     torch.testing.assert_close(net.losses(out)["mask"], 0.5 * total / 2)
 
 
@@ -95,18 +119,24 @@ def test_the_momentum_encoder_follows_and_has_no_gradient(make_batch):
         for p in net.towers.vision.parameters():
             p.add_(1.0)
     net(make_batch())
-    for old, slow, fast in zip(before, net.momentum_vision.parameters(), net.towers.vision.parameters(), strict=True):
+    for old, slow, fast in zip(
+        before, net.momentum_vision.parameters(), net.towers.vision.parameters(), strict=True
+    ):
         torch.testing.assert_close(slow, 0.9 * old + 0.1 * fast)
         assert not slow.requires_grad
     net.eval()
     kept = [p.clone() for p in net.momentum_vision.parameters()]
     net(make_batch())
-    assert all(torch.equal(a, b) for a, b in zip(kept, net.momentum_vision.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(kept, net.momentum_vision.parameters(), strict=True)
+    )
 
 
 def test_masks_count_from_the_step_that_is_set(make_batch):
     net, batch = model(mask_from=2, mask_weight=1.0).train(), make_batch()
-    batch = dataclasses.replace(batch, text_concept=torch.zeros_like(batch.text_concept))  # all have partners
+    batch = dataclasses.replace(
+        batch, text_concept=torch.zeros_like(batch.text_concept)
+    )  # all have partners
     losses = [net.losses(net(batch))["mask"].item() for _ in range(3)]
     assert losses[0] == 0.0
     assert min(losses[1:]) > 0.0
@@ -131,15 +161,21 @@ def test_what_does_not_fit(change):
         model(**change)
 
 
-@pytest.mark.parametrize(("preset", "heads", "tokens"), [("ovsegmentor_base", 12, 8), ("ovsegmentor_released", 8, 64)])
+@pytest.mark.parametrize(
+    ("preset", "heads", "tokens"), [("ovsegmentor_base", 12, 8), ("ovsegmentor_released", 8, 64)]
+)
 def test_the_published_sizes(preset, heads, tokens):
     config = PRESETS[preset]().sized(Sizes(concepts=50))
     with torch.device("meta"):
         net = OVSegmentor(config)
     vision = net.towers.vision
     blocks = [b for stage in vision.stages for b in stage.blocks]
-    vit = sum(p.numel() for part in (vision.tokens, vision.norm, *blocks) for p in part.parameters())
-    assert vit == 85_798_656 - 2 * 768  # DINO's ViT-B/16, less its class token and that token's position
+    vit = sum(
+        p.numel() for part in (vision.tokens, vision.norm, *blocks) for p in part.parameters()
+    )
+    assert (
+        vit == 85_798_656 - 2 * 768
+    )  # DINO's ViT-B/16, less its class token and that token's position
     assert len(vision.stages[0].blocks) == len(vision.stages[1].blocks) == 6
     assert vision.stages[0].blocks[0].attn.heads == heads
     assert vision.stages[0].group_token.shape == (1, tokens, 768)
@@ -148,6 +184,10 @@ def test_the_published_sizes(preset, heads, tokens):
 
 def test_dice_summed_over_pictures_as_released(make_batch):
     batch = make_batch(images=4)
-    batch = dataclasses.replace(batch, text_concept=torch.zeros_like(batch.text_concept))  # all have partners
+    batch = dataclasses.replace(
+        batch, text_concept=torch.zeros_like(batch.text_concept)
+    )  # all have partners
     mean, total = (model(mask_weight=1.0, mask_reduction=r).eval() for r in ("mean", "sum"))
-    torch.testing.assert_close(total.losses(total(batch))["mask"], 4 * mean.losses(mean(batch))["mask"])
+    torch.testing.assert_close(
+        total.losses(total(batch))["mask"], 4 * mean.losses(mean(batch))["mask"]
+    )

@@ -31,8 +31,13 @@ def texts() -> Texts:
 def test_own_texts_and_those_that_may_be_negatives():
     found = relations(texts(), ARCHIVE, 0, mask_negatives=True)
     assert found.own.int().tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]]
-    # image 0 may show concept 1, so the text (2, 0) is none of its negatives; image 1 may show 3; image 2 may show 0, 1
-    assert found.negative.int().tolist() == [[0, 0, 1, 0, 0, 1], [1, 1, 0, 0, 1, 0], [0, 0, 1, 0, 0, 0]]
+    # image 0 may show concept 1, so the text (2, 0) is none of its negatives; image 1 may show 3;
+    # image 2 may show 0, 1
+    assert found.negative.int().tolist() == [
+        [0, 0, 1, 0, 0, 1],
+        [1, 1, 0, 0, 1, 0],
+        [0, 0, 1, 0, 0, 0],
+    ]
     assert found.there.tolist() == [True, True, True, False, True, True]
 
 
@@ -60,13 +65,17 @@ def test_image_contrast_by_loops():
         if not owner:
             continue
         top = logits[owner[0], k]
-        columns.append(-(top / (top + sum(logits[i, k] for i in range(3) if related.negative[i, k]))).log())
+        columns.append(
+            -(top / (top + sum(logits[i, k] for i in range(3) if related.negative[i, k]))).log()
+        )
     expected = 0.5 * (sum(images) / 3 + sum(columns) / 5)
     torch.testing.assert_close(image_contrast(cosine, related, scale, alone), expected)
 
 
 def test_pair_contrast_by_loops():
-    """Eq. 3.7 of CoDe: the other text of an image is a negative, what its archive holds of others is none."""
+    """Eq. 3.7 of CoDe: the other text of an image is a negative, what its archive holds of others
+    is none.
+    """
     given, scale = texts(), torch.tensor(2.0)
     related = relations(given, ARCHIVE, 0, mask_negatives=True)
     regions = F.normalize(torch.randn(3, 2, 4), dim=-1)
@@ -84,7 +93,9 @@ def test_pair_contrast_by_loops():
 
 
 def test_the_literal_form_is_cross_entropy_with_the_diagonal():
-    given = Texts(*(value if value.dtype.is_floating_point else torch.ones_like(value) for value in texts()))
+    given = Texts(
+        *(value if value.dtype.is_floating_point else torch.ones_like(value) for value in texts())
+    )
     related = relations(given, ARCHIVE, 0, mask_negatives=False)
     regions = F.normalize(torch.randn(3, 2, 4), dim=-1)
     logits = 5.0 * regions.flatten(0, 1) @ given.vectors.flatten(0, 1).T
@@ -115,7 +126,9 @@ def drawn() -> tuple[torch.Tensor, torch.Tensor]:
 
 def found(duplicates: str, scale: float = 30.0) -> float:
     segments, texts = drawn()
-    return segment_contrast(segments, texts, NUMBER, KNOWN, scale=scale, duplicates=duplicates).item()
+    return segment_contrast(
+        segments, texts, NUMBER, KNOWN, scale=scale, duplicates=duplicates
+    ).item()
 
 
 def nll(logits: list[float], at: int) -> float:
@@ -129,16 +142,28 @@ def mean(values: list[float]) -> float:
 
 def test_one_segment_and_its_text_have_nothing_to_tell_apart():
     for duplicates in ("plain", "unique", "mask"):
-        loss = segment_contrast(torch.eye(2)[:1], torch.eye(2)[:1], torch.tensor([3]), torch.tensor([[3]]), scale=30.0,
-                                duplicates=duplicates)  # fmt: skip
+        loss = segment_contrast(
+            torch.eye(2)[:1],
+            torch.eye(2)[:1],
+            torch.tensor([3]),
+            torch.tensor([[3]]),
+            scale=30.0,
+            duplicates=duplicates,
+        )
         assert loss.item() == 0.0
 
 
 def test_two_pairs_by_hand():
     """Cosines 1 and 0 at scale 2: each way log(1 + e^-2)."""
     for duplicates in ("plain", "unique", "mask"):
-        loss = segment_contrast(torch.eye(2), torch.eye(2), torch.tensor([3, 1]), torch.tensor([[3], [1]]), scale=2.0,
-                                duplicates=duplicates)  # fmt: skip
+        loss = segment_contrast(
+            torch.eye(2),
+            torch.eye(2),
+            torch.tensor([3, 1]),
+            torch.tensor([[3], [1]]),
+            scale=2.0,
+            duplicates=duplicates,
+        )
         assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
 
 
@@ -156,7 +181,10 @@ def test_masked_duplicates_are_no_negatives_in_a_loop():
     for i in range(5):
         mine = [j for j in range(5) if j == i or (i, number[j]) not in NAMES]
         named = [j for j in range(5) if j == i or (j, number[i]) not in NAMES]
-        terms += [nll([s[i][j] for j in mine], mine.index(i)), nll([s[j][i] for j in named], named.index(i))]
+        terms += [
+            nll([s[i][j] for j in mine], mine.index(i)),
+            nll([s[j][i] for j in named], named.index(i)),
+        ]
     assert found("mask") == pytest.approx(mean(terms), rel=1e-5)
     assert found("mask") < found("plain")
 
@@ -166,9 +194,13 @@ def test_unique_texts_are_compared_once_in_a_loop():
     number = NUMBER.tolist()
     different = sorted(set(number))
     s = [[30.0 * float(segments[i] @ texts[number.index(t)]) for t in different] for i in range(5)]
-    rows = [mean([nll(s[i], u) for u, t in enumerate(different) if (i, t) in NAMES]) for i in range(5)]
-    columns = [mean([nll([s[j][u] for j in range(5)], i) for i in range(5) if (i, t) in NAMES])
-               for u, t in enumerate(different)]  # fmt: skip
+    rows = [
+        mean([nll(s[i], u) for u, t in enumerate(different) if (i, t) in NAMES]) for i in range(5)
+    ]
+    columns = [
+        mean([nll([s[j][u] for j in range(5)], i) for i in range(5) if (i, t) in NAMES])
+        for u, t in enumerate(different)
+    ]
     assert len(columns) == 4
     assert found("unique") == pytest.approx(0.5 * (mean(rows) + mean(columns)), rel=1e-5)
 
@@ -177,7 +209,9 @@ def test_unique_texts_are_compared_once_in_a_loop():
 def test_without_segments_there_is_nothing_to_lose_and_a_gradient(duplicates):
     segments = torch.zeros(0, 4, requires_grad=True)
     none = torch.zeros(0, dtype=torch.long)
-    loss = segment_contrast(segments, torch.zeros(0, 4), none, none[:, None], scale=30.0, duplicates=duplicates)
+    loss = segment_contrast(
+        segments, torch.zeros(0, 4), none, none[:, None], scale=30.0, duplicates=duplicates
+    )
     loss.backward()
     assert loss.item() == 0.0
     assert segments.grad is not None

@@ -5,8 +5,12 @@ import torch
 from captionseg.modeling.regions import paint_labels, paint_scores
 from captionseg.records import Inputs
 
-INPUTS = Inputs(torch.zeros(1, 3, 1), torch.ones(1, 3, dtype=torch.bool),
-                torch.tensor([[[0, 1], [2, 2]]], dtype=torch.uint8), (4, 2))  # fmt: skip
+INPUTS = Inputs(
+    torch.zeros(1, 3, 1),
+    torch.ones(1, 3, dtype=torch.bool),
+    torch.tensor([[[0, 1], [2, 2]]], dtype=torch.uint8),
+    (4, 2),
+)
 SCORES = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]]])  # three regions, two classes
 
 

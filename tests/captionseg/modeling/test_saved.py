@@ -10,7 +10,12 @@ from captionseg.records import UserError
 @pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
-    saved.save(tmp_path, "segment_mil", SegmentMil(SegmentMilConfig(3, 4, hidden=5, width=2)), {"recipe": "x"})
+    saved.save(
+        tmp_path,
+        "segment_mil",
+        SegmentMil(SegmentMilConfig(3, 4, hidden=5, width=2)),
+        {"recipe": "x"},
+    )
     return tmp_path
 
 

@@ -18,7 +18,9 @@ from captionseg.records import Inputs
 
 def model(**changes) -> SegmentMil:
     torch.manual_seed(0)
-    return SegmentMil(SegmentMilConfig(**{"region_width": 3, "text_width": 4, "hidden": 5, "width": 2, **changes}))
+    return SegmentMil(
+        SegmentMilConfig(**{"region_width": 3, "text_width": 4, "hidden": 5, "width": 2, **changes})
+    )
 
 
 REGIONS = torch.tensor([[[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]])
@@ -31,18 +33,30 @@ def outputs(
     archive: list[list[int]], text_concept: list[list[int]], caption_concepts: list[list[int]]
 ) -> Bags:
     count = len(text_concept[0])
-    texts = torch.stack([TEXTS, TEXTS.flip(0)])[:, :count]  # image 0: text 0 then 1; image 1: text 1 then 0
+    texts = torch.stack([TEXTS, TEXTS.flip(0)])[
+        :, :count
+    ]  # image 0: text 0 then 1; image 1: text 1 then 0
     return Bags(
-        REGIONS, MASK, TEXTS, texts, torch.tensor(caption_concepts), torch.tensor(text_concept), torch.tensor(archive)
+        REGIONS,
+        MASK,
+        TEXTS,
+        texts,
+        torch.tensor(caption_concepts),
+        torch.tensor(text_concept),
+        torch.tensor(archive),
     )
 
 
 def test_both_losses_are_eq_1_to_4_over_bag_similarities():
     net = model(pool_temperature=0.0, temperature=0.5, mask_negatives=False)
     out = net.losses(outputs([[-1], [-1]], [[0, 1], [2, 3]], [[0], [1]]))
-    caption = torch.tensor([[1.0, 0.8], [0.0, 1.0]]) / 0.5  # images in rows, their captions in columns
+    caption = (
+        torch.tensor([[1.0, 0.8], [0.0, 1.0]]) / 0.5
+    )  # images in rows, their captions in columns
     eye = torch.eye(2, dtype=torch.bool)
-    expected = 0.5 * (F.cross_entropy(caption, torch.arange(2)) + F.cross_entropy(caption.T, torch.arange(2)))
+    expected = 0.5 * (
+        F.cross_entropy(caption, torch.arange(2)) + F.cross_entropy(caption.T, torch.arange(2))
+    )
     torch.testing.assert_close(out["caption"], expected)
     concept = caption[:, [0, 1, 1, 0]]
     own = eye.repeat_interleave(2, 1)
@@ -80,7 +94,9 @@ def test_temperature_starts_where_it_is_set_and_is_clamped():
     net = model(temperature=0.07)
     assert net.logit_scale.exp().item() == pytest.approx(1 / 0.07)
     right = outputs([[-1], [-1]], [[0, 1], [2, 3]], [[0], [1]])
-    arguments = replace(right, captions=TEXTS.flip(0))  # each image fits the other's caption: the loss grows with scale
+    arguments = replace(
+        right, captions=TEXTS.flip(0)
+    )  # each image fits the other's caption: the loss grows with scale
     with torch.no_grad():
         net.logit_scale.fill_(math.log(100.0))
         at_limit = net.losses(arguments)["caption"]
@@ -95,13 +111,17 @@ def test_statistics_of_the_features_are_kept_with_the_weights():
     net.start(Start(sample))
     standard = (sample - net.region_norm.mean) / net.region_norm.scale
     torch.testing.assert_close(standard.mean(0), torch.zeros(3), atol=1e-3, rtol=0)
-    torch.testing.assert_close(standard[:, :2].std(0, correction=0), torch.ones(2), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        standard[:, :2].std(0, correction=0), torch.ones(2), atol=2e-3, rtol=0
+    )
     assert {"region_norm.mean", "region_norm.scale"} <= net.state_dict().keys()
 
 
 def test_embeddings_have_length_one():
     net = model()
-    torch.testing.assert_close(net.embed_regions(torch.randn(2, 5, 3)).norm(dim=-1), torch.ones(2, 5))
+    torch.testing.assert_close(
+        net.embed_regions(torch.randn(2, 5, 3)).norm(dim=-1), torch.ones(2, 5)
+    )
     torch.testing.assert_close(net.embed_texts(torch.randn(2, 4)).norm(dim=-1), torch.ones(2))
 
 

@@ -1,4 +1,6 @@
-"""TCL by hand: masks, pooled cosines, highlighted regions, priors; where it starts; pictures through an encoder."""
+"""TCL by hand: masks, pooled cosines, highlighted regions, priors; where it starts; pictures
+through an encoder.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_at_the_start_it_is_maskclip(make_inputs, gate):
     frozen.start(start())
     inputs, classes = make_inputs(), torch.randn(5, TEXT)
     net = fresh(grounder=GrounderConfig(gate=gate))
-    torch.testing.assert_close(net.segment(inputs, classes), frozen.segment(inputs, classes), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        net.segment(inputs, classes), frozen.segment(inputs, classes), rtol=0, atol=1e-6
+    )
     assert torch.equal(net.label(inputs, classes), frozen.label(inputs, classes))
 
 
@@ -63,21 +67,37 @@ def plain(**changes) -> Tcl:
 
 def test_masks_are_sigmoids_of_scaled_cosines():
     net = plain(scale=4.0, bias=-1.0)
-    found = net.logits(torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    torch.testing.assert_close(found[0, :, 0], torch.tensor([[4 * 0.6 - 1, -1.0], [4 * 0.8 - 1, 3.0]]))
+    found = net.logits(
+        torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    )
+    torch.testing.assert_close(
+        found[0, :, 0], torch.tensor([[4 * 0.6 - 1, -1.0], [4 * 0.8 - 1, 3.0]])
+    )
 
 
 def test_a_text_is_compared_with_the_mean_under_its_mask():
     masks = torch.tensor([[[[1.0, 0.5]], [[0.0, 1.0]]]])
     features = torch.tensor([[[[2.0, 0.0]], [[0.0, 4.0]]]])  # cells (2, 0) and (0, 4)
     found = pooled(masks, features, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    torch.testing.assert_close(found, torch.tensor([[2.0 / 8**0.5, 1.0]]))  # means (2, 2) / 1.5 and (0, 4)
+    torch.testing.assert_close(
+        found, torch.tensor([[2.0 / 8**0.5, 1.0]])
+    )  # means (2, 2) / 1.5 and (0, 4)
 
 
 def test_every_term_by_hand():
-    """Two texts of one image and no negatives: contrast says which region is whose, priors are of own masks alone."""
-    config = {"scale": 10.0, "bias": -5.0, "image_weight": 1.0, "feature_weight": 1.0, "positive_weight": 1.0,
-              "smooth_features": 1.0, "smooth_masks": 1.0, "positive_area": 0.4}  # fmt: skip
+    """Two texts of one image and no negatives: contrast says which region is whose, priors are of
+    own masks alone.
+    """
+    config = {
+        "scale": 10.0,
+        "bias": -5.0,
+        "image_weight": 1.0,
+        "feature_weight": 1.0,
+        "positive_weight": 1.0,
+        "smooth_features": 1.0,
+        "smooth_masks": 1.0,
+        "positive_area": 0.4,
+    }
     net = plain(**config)
     losses = net.losses(outputs([[1.0, 0.0], [0.0, 1.0]]))
     on, off = torch.tensor(5.0).sigmoid(), torch.tensor(-5.0).sigmoid()
@@ -87,7 +107,9 @@ def test_every_term_by_hand():
     scale = 1 / 0.07
     expected = torch.log1p(torch.exp(torch.tensor(-scale)))  # hard masks: cosines 1 and 0
     torch.testing.assert_close(losses["image"], expected)
-    assert losses["feature"].item() == pytest.approx(0.0, abs=1e-6)  # no negatives, in either direction
+    assert losses["feature"].item() == pytest.approx(
+        0.0, abs=1e-6
+    )  # no negatives, in either direction
 
 
 def test_captions_are_compared_as_they_are_and_equal_concepts_once(make_batch):
@@ -108,7 +130,9 @@ def test_knowledge_and_background(make_inputs):
     found = mixed.segment(inputs, classes)
     assert found.shape == (2, 5, 9, 13)
     assert (found[:, 0] == 0.4).all()
-    grid = dataclasses.replace(inputs, size=(3, 4))  # the grid of the features: nothing is interpolated
+    grid = dataclasses.replace(
+        inputs, size=(3, 4)
+    )  # the grid of the features: nothing is interpolated
     cosine = net.segment(grid, classes)
     expected = 0.3 * (10 * (cosine - 0.25)).sigmoid() + 0.7 * (10 * cosine - 2.5).sigmoid()
     torch.testing.assert_close(mixed.segment(grid, classes)[:, 1:], expected)
@@ -126,7 +150,9 @@ def test_late_are_the_parameters_of_the_copied_block():
 
 
 class Towers:
-    """An encoder of pictures whose dense features are means of patches of 4 pixels, and their mean the embedding."""
+    """An encoder of pictures whose dense features are means of patches of 4 pixels, and their mean
+    the embedding.
+    """
 
     def __init__(self) -> None:
         self.weight = torch.randn(3, DENSE, generator=torch.Generator().manual_seed(0))
@@ -167,9 +193,27 @@ def test_a_masked_picture_is_the_mean_colour_outside():
 
 def test_the_published_configurations():
     tcl, code = PRESETS["tcl_released"](), PRESETS["code_released"]()
-    assert (tcl.picture, tcl.texts, tcl.positive_area, tcl.positive_weight, tcl.negative_weight) == (
-        224, "captions", 0.4, 0.4, 0.4)  # fmt: skip
+    assert (
+        tcl.picture,
+        tcl.texts,
+        tcl.positive_area,
+        tcl.positive_weight,
+        tcl.negative_weight,
+    ) == (224, "captions", 0.4, 0.4, 0.4)
     segmenter = code.tcl
-    assert (segmenter.positive_area, segmenter.positive_weight, segmenter.negative_weight) == (0.25, 0.5, 0.05)
-    assert (segmenter.image_weight, segmenter.feature_weight, segmenter.normalised) == (0.1, 0.1, True)
-    assert (code.knowledge_weight, code.region_weight, code.word_weight, code.highlight_weight) == (8, 1, 1, 0.5)
+    assert (segmenter.positive_area, segmenter.positive_weight, segmenter.negative_weight) == (
+        0.25,
+        0.5,
+        0.05,
+    )
+    assert (segmenter.image_weight, segmenter.feature_weight, segmenter.normalised) == (
+        0.1,
+        0.1,
+        True,
+    )
+    assert (code.knowledge_weight, code.region_weight, code.word_weight, code.highlight_weight) == (
+        8,
+        1,
+        1,
+        0.5,
+    )

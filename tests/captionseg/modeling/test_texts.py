@@ -12,7 +12,13 @@ from transformers import BertConfig, BertModel
 from captionseg.modeling.texts import BertText, TextConfig, padded, text_encoder, with_sizes
 from captionseg.records import UserError
 
-SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "vocab_size": 40}
+SMALL = {
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "vocab_size": 40,
+}
 
 
 @pytest.fixture
@@ -24,7 +30,13 @@ def folder(tmp_path):
 
 def test_sizes_and_weights_are_those_of_the_checkpoint(folder):
     config = with_sizes(TextConfig("bert", weights=str(folder)))
-    assert (config.width, config.depth, config.heads, config.hidden, config.vocabulary) == (8, 2, 2, 12, 40)
+    assert (config.width, config.depth, config.heads, config.hidden, config.vocabulary) == (
+        8,
+        2,
+        2,
+        12,
+        40,
+    )
     ours = text_encoder(config)
     assert isinstance(ours, BertText)
     ours.start_from(folder)
@@ -35,11 +47,14 @@ def test_sizes_and_weights_are_those_of_the_checkpoint(folder):
     torch.testing.assert_close(ours(tokens), expected[:, 0])
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"hidden_act": "relu"}, "a bert with hidden_act 'relu'; only 'gelu' can be expressed"),
-    ({"layer_norm_eps": 0.1}, "a bert with layer_norm_eps 0.1; only 1e-12"),
-    ({"position_embedding_type": "relative_key"}, "a bert with position_embedding_type"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_act": "relu"}, "a bert with hidden_act 'relu'; only 'gelu' can be expressed"),
+        ({"layer_norm_eps": 0.1}, "a bert with layer_norm_eps 0.1; only 1e-12"),
+        ({"position_embedding_type": "relative_key"}, "a bert with position_embedding_type"),
+    ],
+)
 def test_what_no_shape_tells_is_refused(folder, change, message):
     raw = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(raw | change))
@@ -47,7 +62,9 @@ def test_what_no_shape_tells_is_refused(folder, change, message):
         with_sizes(TextConfig("bert", weights=str(folder)))
 
 
-@pytest.mark.parametrize(("lost", "message"), [(True, "1 tensors are missing"), (False, "holds NaN")])
+@pytest.mark.parametrize(
+    ("lost", "message"), [(True, "1 tensors are missing"), (False, "holds NaN")]
+)
 def test_weights_that_are_missing_or_no_numbers(folder, lost, message):
     """transformers makes random ones of what is missing."""
     tensors = load_file(folder / "model.safetensors")
@@ -65,7 +82,9 @@ def test_padding_is_not_seen():
     torch.manual_seed(0)
     net = text_encoder(TextConfig("bert", width=8, depth=2, heads=2, vocabulary=40)).eval()
     short = torch.tensor([[1, 5, 6, 2]])
-    torch.testing.assert_close(net(padded([short, torch.ones(1, 9, dtype=torch.long)]))[0], net(short)[0])
+    torch.testing.assert_close(
+        net(padded([short, torch.ones(1, 9, dtype=torch.long)]))[0], net(short)[0]
+    )
 
 
 def test_the_packaged_checkpoint_has_real_sizes():

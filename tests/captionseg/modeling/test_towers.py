@@ -14,19 +14,37 @@ from captionseg.records import UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, TEXT
 
-ENCODER = {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
-           "groups": [4]}  # fmt: skip
-TEXTS = {"frozen": {"width": TEXT}, "clip": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 60},
-         "bert": {"kind": "bert", "width": 8, "depth": 1, "heads": 2, "vocabulary": 60, "dropout": 0.0}}  # fmt: skip
+ENCODER = {
+    "tokens": "pixels",
+    "size": 32,
+    "width": 8,
+    "heads": 2,
+    "depths": [1, 1],
+    "group_tokens": [4, 0],
+    "groups": [4],
+}
+TEXTS = {
+    "frozen": {"width": TEXT},
+    "clip": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 60},
+    "bert": {"kind": "bert", "width": 8, "depth": 1, "heads": 2, "vocabulary": 60, "dropout": 0.0},
+}
 MASK = 5
 
 
 def model(name: str, text: str, encoder: dict | None = None, **changes):
-    towers = {"encoder": ENCODER | (encoder or {}), "text": TEXTS[text], "hidden": 10, "embedding": 6}
+    towers = {
+        "encoder": ENCODER | (encoder or {}),
+        "text": TEXTS[text],
+        "hidden": 10,
+        "embedding": 6,
+    }
     torch.manual_seed(0)
     config_class, module = MODELS[name]
-    return module(replaced(config_class(), {"towers": towers, **changes}, name).sized(
-        Sizes(texts=TEXT, concepts=CONCEPTS)))  # fmt: skip
+    return module(
+        replaced(config_class(), {"towers": towers, **changes}, name).sized(
+            Sizes(texts=TEXT, concepts=CONCEPTS)
+        )
+    )
 
 
 @pytest.fixture
@@ -46,18 +64,39 @@ def pixels(make_batch):
         masked[:, 2] = MASK
         target = torch.where(masked == MASK, batch.text_concept[:, :1].clamp(min=0), -1)
         return dataclasses.replace(
-            batch, regions=batch.regions[:, :0], region_mask=batch.region_mask[:, :0],
-            image=torch.randn(images, 3, 32, 32, generator=g), caption_tokens=tokens(images),
-            text_tokens=tokens(images, 3), masked_tokens=masked, masked_target=target, answer_tokens=tokens(images),
-        )  # fmt: skip
+            batch,
+            regions=batch.regions[:, :0],
+            region_mask=batch.region_mask[:, :0],
+            image=torch.randn(images, 3, 32, 32, generator=g),
+            caption_tokens=tokens(images),
+            text_tokens=tokens(images, 3),
+            masked_tokens=masked,
+            masked_target=target,
+            answer_tokens=tokens(images),
+        )
 
     return make
 
 
-FORMS = [("groupvit", "frozen", {}), ("groupvit", "clip", {}), ("groupvit", "bert", {}), ("ovsegmentor", "frozen", {}),
-         *(("ovsegmentor", "bert", {"objective": objective})
-           for objective in ("all_entities", "single_entity", "all_nouns", "multi_label", "mlm_groups", "mlm", "none")),
-         ("ovsegmentor", "clip", {"objective": "multi_label"})]  # fmt: skip
+FORMS = [
+    ("groupvit", "frozen", {}),
+    ("groupvit", "clip", {}),
+    ("groupvit", "bert", {}),
+    ("ovsegmentor", "frozen", {}),
+    *(
+        ("ovsegmentor", "bert", {"objective": objective})
+        for objective in (
+            "all_entities",
+            "single_entity",
+            "all_nouns",
+            "multi_label",
+            "mlm_groups",
+            "mlm",
+            "none",
+        )
+    ),
+    ("ovsegmentor", "clip", {"objective": "multi_label"}),
+]
 
 
 @pytest.mark.parametrize(("name", "text", "changes"), FORMS)
@@ -79,7 +118,9 @@ def test_the_loss_of_four_is_the_mean_over_two_ranks(name, text, changes, pixels
         torch.testing.assert_close(together, value, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", [{}, {"backbone": "test_resnet"}, {"backbone": "test_vit", "frozen": False}])
+@pytest.mark.parametrize(
+    "encoder", [{}, {"backbone": "test_resnet"}, {"backbone": "test_vit", "frozen": False}]
+)
 @pytest.mark.parametrize("name", ["groupvit", "ovsegmentor"])
 def test_pictures_of_any_size_are_segmented(name, encoder):
     net = model(name, "frozen", encoder).eval()
@@ -126,4 +167,6 @@ def test_clip_has_no_masked_words():
 def test_batches_without_masked_words_are_one_line(pixels):
     for objective, gone in (("all_entities", "masked_tokens"), ("mlm", "masked_target")):
         with pytest.raises(UserError, match="this is a mistake of the loader"):
-            model("ovsegmentor", "bert", objective=objective)(dataclasses.replace(pixels(), **{gone: None}))
+            model("ovsegmentor", "bert", objective=objective)(
+                dataclasses.replace(pixels(), **{gone: None})
+            )

@@ -1,4 +1,6 @@
-"""USE by hand: what is embedded, which segments have texts, regions of a picture, and what its fields refuse."""
+"""USE by hand: what is embedded, which segments have texts, regions of a picture, and what its
+fields refuse.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +49,22 @@ def test_towers_are_channels_and_their_last_block_gives_the_picture():
     net.encoder.forward = lambda *given: seen.append(given) or torch.ones(2, 3, TEXT)
     net.embed(dense, masks)
     towers, _, cls = seen[0]
-    for found, part in zip((*towers[0], *towers[1]), (slice(0, 2), slice(2, 4), slice(4, 5)), strict=True):
+    for found, part in zip(
+        (*towers[0], *towers[1]), (slice(0, 2), slice(2, 4), slice(4, 5)), strict=True
+    ):
         assert torch.equal(found, dense[..., part])
     torch.testing.assert_close(cls[0], F.layer_norm(dense[..., 2:4].mean((1, 2)), (2,)))
     assert len(cls) == 2
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"segments": 0}, "segments 0 leaves nothing"), ({"logit_scale": 1 / 30}, "below 1 nothing is learnt"),
-    ({"towers": ((2, 2),)}, "blocks of 4 channels, dense features of 5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"segments": 0}, "segments 0 leaves nothing"),
+        ({"logit_scale": 1 / 30}, "below 1 nothing is learnt"),
+        ({"towers": ((2, 2),)}, "blocks of 4 channels, dense features of 5"),
+    ],
+)
 def test_what_does_not_fit_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         UseConfig(**changes).sized(SIZES)
@@ -84,8 +92,10 @@ def test_the_loss_of_one_pair_is_zero_and_of_two_is_by_hand(make_batch):
     assert a != b
     assert not {a, b} & {*outputs.known[0, 0, 1:].tolist(), *outputs.known[1, 0, 1:].tolist()}
     s = (2.0 * outputs.segments[:, 0] @ outputs.texts[:, 0].T).tolist()
-    terms = [math.log(1 + math.exp(d)) for d in (s[0][1] - s[0][0], s[1][0] - s[1][1], s[1][0] - s[0][0],
-                                                 s[0][1] - s[1][1])]  # fmt: skip
+    terms = [
+        math.log(1 + math.exp(d))
+        for d in (s[0][1] - s[0][0], s[1][0] - s[1][1], s[1][0] - s[0][0], s[0][1] - s[1][1])
+    ]
     assert net.losses(outputs)["segment"].item() == pytest.approx(sum(terms) / 4, rel=1e-5)
 
 

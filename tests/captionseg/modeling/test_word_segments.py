@@ -33,15 +33,21 @@ def test_word_masks_by_hand():
     torch.testing.assert_close(found[0, 0, :, 0], expected)
     torch.testing.assert_close(own_masks(found)[0, :, 0], expected[1:])
     alone = net.probabilities(features, nouns, torch.tensor([[True, False]]))
-    torch.testing.assert_close(alone[0, 0, :, 0], torch.stack([1.0 / (1.0 + first), first / (1.0 + first), 0 * first]))
+    torch.testing.assert_close(
+        alone[0, 0, :, 0], torch.stack([1.0 / (1.0 + first), first / (1.0 + first), 0 * first])
+    )
 
 
 def test_masks_sum_to_at_most_one_over_nouns(tower):
     torch.manual_seed(1)
     net = words(scale=30.0)
-    sentences = named(["a w0 with w1", "w2 of w3 with w4", "a photo of a w5", ""], tower).view(2, 2, -1)
+    sentences = named(["a w0 with w1", "w2 of w3 with w4", "a photo of a w5", ""], tower).view(
+        2, 2, -1
+    )
     nouns = F.normalize(torch.randn(2, 2, TEXT), dim=-1)
-    found = net.probabilities(net.features(sentences, tower), nouns, torch.tensor([[True, True], [True, False]]))
+    found = net.probabilities(
+        net.features(sentences, tower), nouns, torch.tensor([[True, True], [True, False]])
+    )
     torch.testing.assert_close(found.sum(2), torch.ones_like(found[:, :, 0]))
     masks = found[:, :, 1:].sum(2)
     assert masks.min() > 0
@@ -63,9 +69,13 @@ def test_targets_by_string_matching():
 
 
 def test_cross_entropy_of_the_words_that_count():
-    probabilities = torch.tensor([[[[0.2, 0.5], [0.7, 0.1], [0.1, 0.4]]]])  # none, first, second; two words
+    probabilities = torch.tensor(
+        [[[[0.2, 0.5], [0.7, 0.1], [0.1, 0.4]]]]
+    )  # none, first, second; two words
     loss, weight = word_loss(probabilities, torch.tensor([[[1, 0]]]), 0.5)
-    torch.testing.assert_close(loss, torch.tensor([[-(torch.tensor(0.7).log() + 0.5 * torch.tensor(0.5).log())]]))
+    torch.testing.assert_close(
+        loss, torch.tensor([[-(torch.tensor(0.7).log() + 0.5 * torch.tensor(0.5).log())]])
+    )
     assert weight.tolist() == [[1.5]]
     loss, weight = word_loss(probabilities, torch.tensor([[[-1, -1]]]), 0.5)
     assert (loss.item(), weight.item()) == (0.0, 0.0)
@@ -97,8 +107,12 @@ def test_what_all_shows_is_the_sentence_and_what_nothing_shows_the_prompt(tower)
     net.prompt.data.normal_()
     hidden = net.highlight(sentences, torch.zeros(1, 2, 12), tower)[0]
     tokens = sentences[0]
-    embedded = torch.where(tower.special(tokens)[..., None], tower.embed(tokens), net.prompt[:12])  # begin and end stay
-    torch.testing.assert_close(hidden, F.normalize(tower.pool(tower.states(embedded, tokens), tokens), dim=-1))
+    embedded = torch.where(
+        tower.special(tokens)[..., None], tower.embed(tokens), net.prompt[:12]
+    )  # begin and end stay
+    torch.testing.assert_close(
+        hidden, F.normalize(tower.pool(tower.states(embedded, tokens), tokens), dim=-1)
+    )
     assert not torch.allclose(hidden, plain)
 
 
@@ -106,10 +120,13 @@ def test_without_word_prompts_they_stay_zero():
     assert not words(prompt=False).prompt.requires_grad
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"context": 0}, "context and positions must be at least 1"),
-    ({"width": 7, "heads": 2}, "width 7 is no multiple of 2 heads"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"context": 0}, "context and positions must be at least 1"),
+        ({"width": 7, "heads": 2}, "width 7 is no multiple of 2 heads"),
+    ],
+)
 def test_sizes_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         WordConfig(**changes)

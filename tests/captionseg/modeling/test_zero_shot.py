@@ -11,7 +11,9 @@ CLASSES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 IMAGE = torch.tensor([[1.0, 0.0]])  # nearest to class 0, then 1
 
 
-def paint(scores: torch.Tensor, cells: torch.Tensor, size: tuple[int, int], **choices) -> torch.Tensor:
+def paint(
+    scores: torch.Tensor, cells: torch.Tensor, size: tuple[int, int], **choices
+) -> torch.Tensor:
     return own_scores(scores, nearest_group(cells, size, **choices))
 
 
@@ -24,9 +26,13 @@ def test_the_product_of_both_softmaxes():
     scale = torch.tensor(2.0)
     found = class_scores(GROUPS, IMAGE, CLASSES, scale, top_k=2)
     full, kept = softmax(2, 0, -2), softmax(2, 0)
-    torch.testing.assert_close(found[0, 0], torch.tensor([full[0] * kept[0], full[1] * kept[1], 0.0]))
+    torch.testing.assert_close(
+        found[0, 0], torch.tensor([full[0] * kept[0], full[1] * kept[1], 0.0])
+    )
     full, kept = softmax(0, 2, 0), softmax(0, 2)
-    torch.testing.assert_close(found[0, 1], torch.tensor([full[0] * kept[0], full[1] * kept[1], 0.0]))
+    torch.testing.assert_close(
+        found[0, 1], torch.tensor([full[0] * kept[0], full[1] * kept[1], 0.0])
+    )
 
 
 def test_all_classes_and_one_softmax():
@@ -54,7 +60,9 @@ def test_a_pixel_has_the_scores_of_its_largest_group():
 def test_soft_maps_move_the_border_and_hard_maps_do_not():
     scores = torch.tensor([[[1.0], [0.0]]])
     cells = torch.tensor([[[[0.9, 0.45]], [[0.1, 0.55]]]])
-    soft, hard = (paint(scores, cells, (1, 40), maps=maps)[0, 0, 0].sum() for maps in ("soft", "hard"))
+    soft, hard = (
+        paint(scores, cells, (1, 40), maps=maps)[0, 0, 0].sum() for maps in ("soft", "hard")
+    )
     assert hard == 20
     assert soft > 24  # .9 to .45 crosses one half near the right end
 
@@ -62,7 +70,10 @@ def test_soft_maps_move_the_border_and_hard_maps_do_not():
 def test_what_no_class_reaches_is_background():
     scores = torch.tensor([[[0.6, 0.1], [0.2, 0.3]]])
     cells = torch.eye(2)[None, :, None]  # pixel 0 is of group 0, pixel 1 of group 1
-    low, high = (paint(with_background(scores, torch.tensor([limit])), cells, (1, 2))[0, :, 0] for limit in (0.25, 0.6))
+    low, high = (
+        paint(with_background(scores, torch.tensor([limit])), cells, (1, 2))[0, :, 0]
+        for limit in (0.25, 0.6)
+    )
     assert low[0].tolist() == [0.0, 0.0]
     assert high[0].tolist() == [0.0, 1.0]
     assert high[:, 1].argmax() == 0

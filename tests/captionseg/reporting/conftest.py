@@ -65,19 +65,31 @@ class Drawn:
         centre = 8 + number
         square = np.maximum(abs(x - centre), abs(y - centre)) < 6
         mask[square if thing == 0 else np.hypot(x - centre, y - centre) < 6] = thing
-        image = np.array([[200, 40, 40], [40, 40, 200], [40, 160, 40], [150, 200, 250]], np.uint8)[mask]
+        image = np.array([[200, 40, 40], [40, 40, 200], [40, 160, 40], [150, 200, 250]], np.uint8)[
+            mask
+        ]
         stream = io.BytesIO()
         Image.fromarray(image).save(stream, "JPEG", quality=90)
         concepts = (NAMES[thing], "grass", "sky") if self.known else ()
         caption = f"Two {NAMES[thing]}s <here>, number {number}"
-        return Sample(f"drawn:{split}/{number}", caption, split, stream.getvalue(), SIDE, SIDE, concepts=concepts,
-                      mask=mask if self.known else None)  # fmt: skip
+        return Sample(
+            f"drawn:{split}/{number}",
+            caption,
+            split,
+            stream.getvalue(),
+            SIDE,
+            SIDE,
+            concepts=concepts,
+            mask=mask if self.known else None,
+        )
 
 
 def embed(texts):
     """Texts as unit vectors that their hash decides."""
     seeds = [int.from_bytes(hashlib.sha256(t.encode()).digest()[:8], "big") for t in texts]
-    rows = np.stack([np.random.default_rng(seed).normal(size=WIDTH) for seed in seeds]).astype(np.float32)
+    rows = np.stack([np.random.default_rng(seed).normal(size=WIDTH) for seed in seeds]).astype(
+        np.float32
+    )
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -92,13 +104,21 @@ def write_index(folders):
     n = len(pairs)
     rng = np.random.default_rng(0)
     ids = [
-        {"row": i, "fold": 0, **row} for i, row in enumerate(pairs.select(["uid", "shard", "key", "split"]).to_pylist())
+        {"row": i, "fold": 0, **row}
+        for i, row in enumerate(pairs.select(["uid", "shard", "key", "split"]).to_pylist())
     ]
     write_table(pa.Table.from_pylist(ids, schema=IDS), folders.prepared.index / "ids.parquet")
     near = [[(i + 1) % n, (i + 2) % n, -1] for i in range(n)]
-    rows = [{"row": i, "neighbours": found, "similarities": [0.5, 0.4, 0.0]} for i, found in enumerate(near)]
-    write_table(pa.Table.from_pylist(rows, schema=NEIGHBOURS), folders.prepared.index / "neighbours.parquet")
-    labels = np.stack([np.repeat(np.repeat(np.arange(4).reshape(2, 2), 4, 0), 4, 1)] * n).astype(np.uint8)
+    rows = [
+        {"row": i, "neighbours": found, "similarities": [0.5, 0.4, 0.0]}
+        for i, found in enumerate(near)
+    ]
+    write_table(
+        pa.Table.from_pylist(rows, schema=NEIGHBOURS), folders.prepared.index / "neighbours.parquet"
+    )
+    labels = np.stack([np.repeat(np.repeat(np.arange(4).reshape(2, 2), 4, 0), 4, 1)] * n).astype(
+        np.uint8
+    )
     pooled, count = rng.normal(size=(n, 4, 6)).astype(np.float16), np.full(n, 4, np.uint8)
     shard = np.array(pairs["shard"].to_pylist())
     for name in np.unique(shard):
@@ -108,7 +128,9 @@ def write_index(folders):
 
 
 def write_supervision(folders):
-    train = [row for row in read_pairs(folders.prepared.pairs).to_pylist() if row["split"] == "train"]
+    train = [
+        row for row in read_pairs(folders.prepared.pairs).to_pylist() if row["split"] == "train"
+    ]
     uid = np.array([row["uid"] for row in train], object)
     own = [NAMES[0] if "square" in row["caption"] else NAMES[1] for row in train]
     found = Concept("grass", 0.75), Concept("boat", 0.25)
@@ -119,9 +141,19 @@ def write_supervision(folders):
     for rule, concepts in rows.items():
         table = Supervision(uid, np.ones(len(uid), bool), [""] * len(uid), concepts).to_table()
         write_table(table, folders.supervision / rule / "00000.parquet")
-    write_json({"squares": "square", "discs": "disc"}, folders.supervision / "vocabulary" / "lemma.json")
-    measures = {"concepts_per_image": 1.0, "kept": 1.0, "recall": 1 / 3, "precision": 1.0, "sampled_precision": 0.9}
-    write_json({"nouns": measures, "cocu": {"concepts_per_image": 3.0, "kept": 1.0}}, folders.curation)
+    write_json(
+        {"squares": "square", "discs": "disc"}, folders.supervision / "vocabulary" / "lemma.json"
+    )
+    measures = {
+        "concepts_per_image": 1.0,
+        "kept": 1.0,
+        "recall": 1 / 3,
+        "precision": 1.0,
+        "sampled_precision": 0.9,
+    }
+    write_json(
+        {"nouns": measures, "cocu": {"concepts_per_image": 3.0, "kept": 1.0}}, folders.curation
+    )
 
 
 def write_segments(folders):
@@ -133,12 +165,25 @@ def write_segments(folders):
         rles, areas, boxes = encode_masks(masks)
         texts = [["a scene"], ["the sky", "grass"]]
         rows += [
-            {"uid": row["uid"], "segment_id": f"{row['key']}-{i}", "width": SIDE, "height": SIDE, "rle": rles[i],
-             "bbox": boxes[i].tolist(), "area": int(areas[i]), "stability": 1.0, "score": 1.0, "full_image": i == 0,
-             "source": "x+y", "texts": [{"text": text, "kind": kind, "score": 1.0}
-                                        for text, kind in zip(texts[i], ("phrase", "concept"), strict=False)]}
+            {
+                "uid": row["uid"],
+                "segment_id": f"{row['key']}-{i}",
+                "width": SIDE,
+                "height": SIDE,
+                "rle": rles[i],
+                "bbox": boxes[i].tolist(),
+                "area": int(areas[i]),
+                "stability": 1.0,
+                "score": 1.0,
+                "full_image": i == 0,
+                "source": "x+y",
+                "texts": [
+                    {"text": text, "kind": kind, "score": 1.0}
+                    for text, kind in zip(texts[i], ("phrase", "concept"), strict=False)
+                ],
+            }
             for i in range(2)
-        ]  # fmt: skip
+        ]
     write_table(pa.Table.from_pylist(rows, schema=SEGMENTS), folders.segments / "00000.parquet")
     write_json({"images": len(rows) // 2}, folders.segments / "00000_stats.json")
 
@@ -147,7 +192,9 @@ def write_models(folders, known):
     for number, name in enumerate(RECIPES):
         for seed in (0, 1):
             torch.manual_seed(number * 10 + seed)
-            model = SegmentMil(SegmentMilConfig(region_width=6, text_width=WIDTH, hidden=4, width=4))
+            model = SegmentMil(
+                SegmentMilConfig(region_width=6, text_width=WIDTH, hidden=4, width=4)
+            )
             folder = folders.models / name / "seeds" / str(seed)
             saved.save(folder, "segment_mil", model, {"prompts": "simple", "recipe": name})
             curve = Curve(folder / "curve.csv", seed, lambda values, step: None)
@@ -158,29 +205,60 @@ def write_models(folders, known):
                 curve.epoch(3 * (epoch + 1), 20.0 + number + epoch if known else float("nan"))
             fit = {"loss": 3.5 + seed}
             write_json(fit | ({"tune_miou": 21.0 + number} if known else {}), folder / "fit.json")
-        saved.save(folders.models / name, "segment_mil", model, {"prompts": "simple", "recipe": name})
+        saved.save(
+            folders.models / name, "segment_mil", model, {"prompts": "simple", "recipe": name}
+        )
 
 
 def write_scores(folders):
     for name, miou in MIOU.items():
-        scores = {"miou": miou, "miou_low": miou - 2, "miou_high": miou + 2, "miou_std": 0.7, "pixel_accuracy": 50.0,
-                  "miou_object": miou - 1, "miou_stuff": miou + 1}  # fmt: skip
+        scores = {
+            "miou": miou,
+            "miou_low": miou - 2,
+            "miou_high": miou + 2,
+            "miou_std": 0.7,
+            "pixel_accuracy": 50.0,
+            "miou_object": miou - 1,
+            "miou_stuff": miou + 1,
+        }
         per_class = {n: miou + (-1) ** i * i * (miou - 26) for i, n in enumerate(NAMES)}
-        write_json({"recipe": name, "benchmark": "drawn", "scores": scores, "per_class": per_class,
-                    "seeds": {"0": miou - 0.5, "1": miou + 0.5}}, folders.recipes / f"{name}.json")  # fmt: skip
-        right = np.array([[[8, 8, 8, 8]] * 3] * 3) * int(miou)  # every picture alike, wrong pixels only in the truth
+        write_json(
+            {
+                "recipe": name,
+                "benchmark": "drawn",
+                "scores": scores,
+                "per_class": per_class,
+                "seeds": {"0": miou - 0.5, "1": miou + 0.5},
+            },
+            folders.recipes / f"{name}.json",
+        )
+        right = np.array([[[8, 8, 8, 8]] * 3] * 3) * int(
+            miou
+        )  # every picture alike, wrong pixels only in the truth
         right[:, 2] += 800 - right[:, 2]
-        areas.write(np.stack([right] * 2, 1), ["a", "b", "c"], [0, 1], folders.areas / f"{name}.parquet")
+        areas.write(
+            np.stack([right] * 2, 1), ["a", "b", "c"], [0, 1], folders.areas / f"{name}.parquet"
+        )
 
 
 def write_run(root: Path, *, known: bool = True) -> Folders:
     """All artifacts of a run under `root`."""
     data, reports = root / "data", root / "reports"
     prepared = Prepared(*(data / name for name in ("pairs", "index", "regions", "features")))
-    folders = Folders(prepared, data / "truth", data / "supervision", data / "segments", root / "models",
-                      reports / "recipes", reports / "areas", reports / "curation.json",
-                      reports / "validation.json")  # fmt: skip
-    write_shards(Drawn(known), folders.prepared.pairs, folders.truth, shard_size=20, min_success=0.0, seed=0)
+    folders = Folders(
+        prepared,
+        data / "truth",
+        data / "supervision",
+        data / "segments",
+        root / "models",
+        reports / "recipes",
+        reports / "areas",
+        reports / "curation.json",
+        reports / "validation.json",
+    )
+    write_shards(
+        Drawn(known), folders.prepared.pairs, folders.truth, shard_size=20, min_success=0.0, seed=0
+    )
     write_index(folders)
     write_supervision(folders)
     write_segments(folders)

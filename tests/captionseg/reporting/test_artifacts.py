@@ -12,7 +12,9 @@ from captionseg.reporting.artifacts import Artifacts
 def test_pictures_are_those_of_the_shards(recipes, folders):
     run = Artifacts(folders, recipes)
     pairs = folders.prepared.pairs
-    all_of_them = {uid: image for shard in ("00000", "00002") for uid, image in read_images(pairs, shard)}
+    all_of_them = {
+        uid: image for shard in ("00000", "00002") for uid, image in read_images(pairs, shard)
+    }
     found = run.images(list(run.pairs)[::-1])
     assert set(found) == set(run.pairs) == set(all_of_them)
     assert all(np.array_equal(found[uid], all_of_them[uid]) for uid in found)
@@ -23,7 +25,9 @@ def test_rows_of_pictures_by_uid(recipes, folders):
     train = [uid for uid, row in run.pairs.items() if row["split"] == "train"]
     assert run.rules == ["nouns", "cocu"]
     assert {c.text for c in run.concepts("cocu", train[:1])[train[0]]} >= {"grass", "boat"}
-    assert run.neighbours(train[:1], 5) == {train[0]: [run.rows[1], run.rows[2]]}  # -1 pads, and is no picture
+    assert run.neighbours(train[:1], 5) == {
+        train[0]: [run.rows[1], run.rows[2]]
+    }  # -1 pads, and is no picture
     assert run.neighbours(train[:1], 1) == {train[0]: [run.rows[1]]}
     assert set(run.masks(train[:2])) == set(train[:2])
     assert run.known[train[0]] == {"square", "grass", "sky"}

@@ -16,7 +16,12 @@ def test_a_control_has_its_recipes_colour_and_is_dashed(recipes):
 
 
 def test_signed_numbers():
-    assert [signed(v) for v in (1.25, -1.26, 0.04, -0.04)] == ["+1.2", "\N{MINUS SIGN}1.3", "0.0", "0.0"]
+    assert [signed(v) for v in (1.25, -1.26, 0.04, -0.04)] == [
+        "+1.2",
+        "\N{MINUS SIGN}1.3",
+        "0.0",
+        "0.0",
+    ]
 
 
 def test_smoothing_is_a_trailing_mean():

@@ -5,15 +5,22 @@ import pytest
 from captionseg.reporting.data import Data
 
 
-@pytest.mark.parametrize(("here", "there", "other"), [
-    ({"source": "folder", "digest": "a"}, {"source": "folder", "digest": "a"}, False),
-    ({"source": "folder", "digest": "a"}, {"source": "folder", "digest": "b"}, True),
-    ({"source": "folder", "digest": "a"}, {"source": "folder"}, False),  # of a version that wrote no digest
-    ({"source": "folder", "digest": "a"}, {"source": "shapes"}, True),
-    ({"source": "folder"}, {}, False),
-    ({}, {}, False),
-    ({"source": "folder"}, "nonsense", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("here", "there", "other"),
+    [
+        ({"source": "folder", "digest": "a"}, {"source": "folder", "digest": "a"}, False),
+        ({"source": "folder", "digest": "a"}, {"source": "folder", "digest": "b"}, True),
+        (
+            {"source": "folder", "digest": "a"},
+            {"source": "folder"},
+            False,
+        ),  # of a version that wrote no digest
+        ({"source": "folder", "digest": "a"}, {"source": "shapes"}, True),
+        ({"source": "folder"}, {}, False),
+        ({}, {}, False),
+        ({"source": "folder"}, "nonsense", False),
+    ],
+)
 def test_data_differ_by_digest_else_by_source(here, there, other):
     assert Data.of({"data": here}).differs(Data.of({"data": there})) is other
     assert Data.of({"data": there}).differs(Data.of({"data": here})) is other

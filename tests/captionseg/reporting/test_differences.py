@@ -13,7 +13,8 @@ from captionseg.reporting.differences import difference
 
 
 def areas(right: int) -> np.ndarray:
-    """Three pictures alike, two seeds, two classes of which `right` of 100 pixels each are found."""
+    """Three pictures alike, two seeds, two classes of which `right` of 100 pixels each are
+    found."""
     found = np.full((3, 2, 3, 2), right)
     found[:, :, 2] = 100
     return found
@@ -27,17 +28,25 @@ def folder(tmp_path):
 
 
 def test_a_difference_by_hand(folder):
-    assert difference(folder, "a", "b", samples=20, seed=0) == pytest.approx((15.0, 15.0, 15.0, 1.0))
-    assert difference(folder, "b", "a", samples=20, seed=0) == pytest.approx((-15.0, -15.0, -15.0, 0.0))
+    assert difference(folder, "a", "b", samples=20, seed=0) == pytest.approx(
+        (15.0, 15.0, 15.0, 1.0)
+    )
+    assert difference(folder, "b", "a", samples=20, seed=0) == pytest.approx(
+        (-15.0, -15.0, -15.0, 0.0)
+    )
 
 
 def test_it_is_the_paired_bootstrap_of_the_areas(folder):
     rng = np.random.default_rng(0)
-    one, other = (areas(50) + rng.integers(-20, 20, (3, 1, 1, 2)) * [[[[1], [1], [0]]]][0] for _ in range(2))
+    one, other = (
+        areas(50) + rng.integers(-20, 20, (3, 1, 1, 2)) * [[[[1], [1], [0]]]][0] for _ in range(2)
+    )
     for name, found in (("a", one), ("b", other)):
         write(found, ["x", "y", "z"], [0, 1], folder / f"{name}.parquet")
     want = paired(one, other, samples=50, seed=3)
-    assert difference(folder, "a", "b", samples=50, seed=3)[:3] == pytest.approx([100 * v for v in want[:3]])
+    assert difference(folder, "a", "b", samples=50, seed=3)[:3] == pytest.approx(
+        [100 * v for v in want[:3]]
+    )
 
 
 def test_what_is_refused(folder):
@@ -54,6 +63,7 @@ def test_what_is_refused(folder):
 def test_the_command(folder, capsys):
     assert main(["difference", "a", "b", "--areas", str(folder), "--bootstrap", "5"]) == 0
     assert capsys.readouterr().out == (
-        "a less b: +15.00 mIoU  (95 % +15.00 to +15.00), ahead in 100.0 % of 5 data sets\n")  # fmt: skip
+        "a less b: +15.00 mIoU  (95 % +15.00 to +15.00), ahead in 100.0 % of 5 data sets\n"
+    )
     assert main(["difference", "a", "b", "--areas", str(folder), "--bootstrap", "0"]) == 1
     assert "--bootstrap must not be below 1" in capsys.readouterr().err

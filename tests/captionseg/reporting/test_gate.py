@@ -6,8 +6,14 @@ from captionseg.records import UserError
 from captionseg.reporting.gate import judge, lookup, parse, table
 from captionseg.reporting.gate_table import markdown, verdict
 
-METRICS = {"recipes": {"cocu-mil": {"photo_scenes": {"miou": 32.3}}, "nouns-mil": {"photo_scenes": {"miou": 29.3}}},
-           "curation": {"cocu": {"recall": 0.6}, "nouns": {"recall": 0.3}}, "gate": {"passed": True}}  # fmt: skip
+METRICS = {
+    "recipes": {
+        "cocu-mil": {"photo_scenes": {"miou": 32.3}},
+        "nouns-mil": {"photo_scenes": {"miou": 29.3}},
+    },
+    "curation": {"cocu": {"recall": 0.6}, "nouns": {"recall": 0.3}},
+    "gate": {"passed": True},
+}
 COCU, NOUNS = "recipes.cocu-mil.photo_scenes.miou", "recipes.nouns-mil.photo_scenes.miou"
 
 
@@ -44,7 +50,10 @@ def test_sums_of_products_and_comparisons(text, passed, value, margin):
     ("path", "said"),
     [
         ("recipes.coco-mil.photo_scenes.miou", "no recipes.coco-mil; did you mean 'cocu-mil'?"),
-        ("recipes.cocu-mil.photo_scenes.miou.x", "no recipes.cocu-mil.photo_scenes.miou.x (there: nothing)"),
+        (
+            "recipes.cocu-mil.photo_scenes.miou.x",
+            "no recipes.cocu-mil.photo_scenes.miou.x (there: nothing)",
+        ),
         ("segments.recall", "no segments (there: recipes, curation, gate)"),
         ("recipes.cocu-mil", "is not a number"),
         ("gate.passed", "is not a number"),
@@ -60,11 +69,27 @@ def test_a_path_that_leads_nowhere_is_a_miss_that_says_where_it_ends(path, said)
 
 
 def test_a_number_that_is_none_passes_nothing():
-    assert not any(only(f"curation.x {sign} 0", {"curation": {"x": float("nan")}}).passed for sign in (">=", "<", "=="))
+    assert not any(
+        only(f"curation.x {sign} 0", {"curation": {"x": float("nan")}}).passed
+        for sign in (">=", "<", "==")
+    )
 
 
-@pytest.mark.parametrize("text", ["", "1", "1 >=", ">= 1", "1 >= 2 >= 3", "1 2 >= 3", "1 - >= 3", "- 1 >= 3", "1>=3",
-                                  "__import__('os') - 1 + >= 0"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "1 >=",
+        ">= 1",
+        "1 >= 2 >= 3",
+        "1 2 >= 3",
+        "1 - >= 3",
+        "- 1 >= 3",
+        "1>=3",
+        "__import__('os') - 1 + >= 0",
+    ],
+)
 def test_what_is_no_rule_is_refused_with_its_name(text):
     with pytest.raises(UserError, match=r"^gate\.mine: "):
         parse("mine", text)
@@ -80,22 +105,29 @@ def test_as_a_part_each_rule_has_value_bound_and_margin():
     assert (line.outcome, line.cells[:4]) == ("PASS", ("more", "3", ">= 2 * 1", "+1"))
 
 
-# ------------------------------------------------------------------------------------------------ not measured
+# ------------------------------------------------------------------------------------------------
+# not measured
 
 
-FOLDER = {"data": {"source": "folder", "masks": {"train": 0, "tune": 0, "test": 0}, "scored": "test"},
-          "recipes": {"cocu-mil": {"train": {"loss": 1.0}}}, "curation": {"cocu": {"kept": 1.0}},
-          "segments": {"per_image": 3.0}}  # fmt: skip
+FOLDER = {
+    "data": {"source": "folder", "masks": {"train": 0, "tune": 0, "test": 0}, "scored": "test"},
+    "recipes": {"cocu-mil": {"train": {"loss": 1.0}}},
+    "curation": {"cocu": {"kept": 1.0}},
+    "segments": {"per_image": 3.0},
+}
 
 
-@pytest.mark.parametrize(("path", "why"), [
-    ("recipes.cocu-mil.folder.miou", "no masks of the test split"),
-    ("recipes.cocu-mil.folder@tcl.miou", "no masks of the test split"),
-    ("recipes.cocu-mil.photo_scenes.miou", "photo_scenes are other data than these (folder)"),
-    ("recipes.cocu-mil.train.tune_miou", "no masks of the tune split"),
-    ("curation.cocu.recall", "no masks of the train split"),
-    ("segments.text_precision", "no masks of the train split"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("recipes.cocu-mil.folder.miou", "no masks of the test split"),
+        ("recipes.cocu-mil.folder@tcl.miou", "no masks of the test split"),
+        ("recipes.cocu-mil.photo_scenes.miou", "photo_scenes are other data than these (folder)"),
+        ("recipes.cocu-mil.train.tune_miou", "no masks of the tune split"),
+        ("curation.cocu.recall", "no masks of the train split"),
+        ("segments.text_precision", "no masks of the train split"),
+    ],
+)
 def test_what_cannot_be_measured_on_these_data_is_skipped_with_a_line(path, why):
     (line,) = table({"rule": f"{path} >= 3"}, FOLDER, "").lines
     assert (line.outcome, line.cells) == ("SKIP", ("rule", "", ">= 3", "", f"not measured: {why}"))
@@ -104,10 +136,16 @@ def test_what_cannot_be_measured_on_these_data_is_skipped_with_a_line(path, why)
     assert f"not measured: {why.split(' (')[0]}" in markdown([part]).replace("\\", "")
 
 
-@pytest.mark.parametrize("path", [
-    "recipes.coco-mil.folder.miou", "curation.coco.recall", "curation.cocu.kepd", "segments.per_imag",
-    "recipes.cocu-mil.train.los",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "recipes.coco-mil.folder.miou",
+        "curation.coco.recall",
+        "curation.cocu.kepd",
+        "segments.per_imag",
+        "recipes.cocu-mil.train.los",
+    ],
+)
 def test_what_should_be_there_is_missed_whatever_the_data(path):
     assert table({"rule": f"{path} >= 3"}, FOLDER, "").lines[0].outcome == "MISS"
     both = f"recipes.cocu-mil.folder.miou - {path} >= 3"  # one excuse does not excuse the other
@@ -116,6 +154,11 @@ def test_what_should_be_there_is_missed_whatever_the_data(path):
 
 def test_with_masks_nothing_is_excused():
     there = {**FOLDER, "data": {**FOLDER["data"], "masks": {"train": 9, "tune": 9, "test": 9}}}
-    for path in ("recipes.cocu-mil.folder.miou", "recipes.cocu-mil.train.tune_miou", "curation.cocu.recall",
-                 "segments.recall", "recipes.cocu-mil.photo_scene.miou"):  # fmt: skip
+    for path in (
+        "recipes.cocu-mil.folder.miou",
+        "recipes.cocu-mil.train.tune_miou",
+        "curation.cocu.recall",
+        "segments.recall",
+        "recipes.cocu-mil.photo_scene.miou",
+    ):
         assert table({"rule": f"{path} >= 3"}, there, "").lines[0].outcome == "MISS", path

@@ -8,17 +8,31 @@ import pytest
 from captionseg.reporting.gate_lock import outdated, part, recorded, stale
 
 OUT = {"path": "data/pairs", "md5": "1.dir"}
-LOCK = {"stages": {
-    "download": {"outs": [OUT], "params": {"params.yaml": {"download": {"size": 8, "source": "a"}, "seed": 0}}},
-    "curate": {"deps": [OUT, {"path": "lib", "md5": "2"}], "outs": [{"path": "reports/c.json", "md5": "3"}]},
-    "train@a": {"deps": [OUT], "outs": [{"path": "models/a", "md5": "4.dir"}]},
-    "report": {"deps": [{"path": "models", "md5": "5.dir"}], "outs": [{"path": "reports/m.json", "md5": "6"}]},
-}}  # fmt: skip
+LOCK = {
+    "stages": {
+        "download": {
+            "outs": [OUT],
+            "params": {"params.yaml": {"download": {"size": 8, "source": "a"}, "seed": 0}},
+        },
+        "curate": {
+            "deps": [OUT, {"path": "lib", "md5": "2"}],
+            "outs": [{"path": "reports/c.json", "md5": "3"}],
+        },
+        "train@a": {"deps": [OUT], "outs": [{"path": "models/a", "md5": "4.dir"}]},
+        "report": {
+            "deps": [{"path": "models", "md5": "5.dir"}],
+            "outs": [{"path": "reports/m.json", "md5": "6"}],
+        },
+    }
+}
 PARAMS = {"recipes": {"a": {}}, "download": {"size": 8, "source": "a"}, "seed": 0}
 FRESH = {
     "download": [{"changed outs": {"data/pairs": "not in cache"}}],
     "curate": [{"changed deps": {"data/pairs": "deleted"}}],
-    "train@a": [{"changed deps": {"data/pairs": "deleted"}}, {"changed outs": {"models/a": "not in cache"}}],
+    "train@a": [
+        {"changed deps": {"data/pairs": "deleted"}},
+        {"changed outs": {"models/a": "not in cache"}},
+    ],
     "report": [{"changed deps": {"models": "modified"}}],
 }
 
@@ -34,14 +48,25 @@ def test_data_that_are_not_here_are_no_news():
     [
         ({"curate": {"changed deps": {"lib": "modified"}}}, {"curate": ["changed: lib"]}),
         ({"curate": {"changed deps": {"lib": "deleted"}}}, {"curate": ["changed: lib (deleted)"]}),
-        ({"curate": {"changed outs": {"reports/c.json": "modified"}}}, {"curate": ["outs: reports/c.json (modified)"]}),
-        ({"curate": {"changed outs": {"reports/c.json": "deleted"}}}, {"curate": ["outs: reports/c.json (deleted)"]}),
+        (
+            {"curate": {"changed outs": {"reports/c.json": "modified"}}},
+            {"curate": ["outs: reports/c.json (modified)"]},
+        ),
+        (
+            {"curate": {"changed outs": {"reports/c.json": "deleted"}}},
+            {"curate": ["outs: reports/c.json (deleted)"]},
+        ),
         ({"curate": "changed command"}, {"curate": ["dvc.yaml: changed command"]}),
-        ({"curate": {"changed deps": {"params.yaml": {"curate": "new"}}}}, {"curate": ["params: curate (new)"]}),
-        ({"train@a": {"changed deps": dict.fromkeys("abcdef", "modified")}},
-         {"train@a": ["changed: a, b, c, d and 2 more"]}),
+        (
+            {"curate": {"changed deps": {"params.yaml": {"curate": "new"}}}},
+            {"curate": ["params: curate (new)"]},
+        ),
+        (
+            {"train@a": {"changed deps": dict.fromkeys("abcdef", "modified")}},
+            {"train@a": ["changed: a, b, c, d and 2 more"]},
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_git_holds_is_judged(changes, said):
     status = FRESH | {name: [*FRESH[name], what] for name, what in changes.items()}
     assert stale(status, LOCK, PARAMS) == said
@@ -53,22 +78,36 @@ def test_a_folder_without_missing_data_inside_is_judged():
 
 def test_params_are_named_to_the_leaf():
     params = PARAMS | {"download": {"size": 9, "source": "a", "more": True}, "seed": 1}
-    status = {"download": [{"changed deps": {"params.yaml": {"download": "modified", "seed": "modified"}}}]}
+    status = {
+        "download": [
+            {"changed deps": {"params.yaml": {"download": "modified", "seed": "modified"}}}
+        ]
+    }
     said = "params: download.size 8 -> 9, download.more - -> True, seed 0 -> 1"
     assert stale(status, LOCK, params) == {"download": [said]}
 
 
 def test_an_output_that_was_made_anew_makes_its_readers_old():
-    new = {"stages": LOCK["stages"] | {"download": {"outs": [OUT | {"md5": "9.dir"}]},
-                                       "train@gone": {"deps": [OUT]}}}  # fmt: skip
-    assert list(outdated(new, PARAMS["recipes"])) == [("download", "data/pairs", "curate"),
-                                                      ("download", "data/pairs", "train@a")]  # fmt: skip
-    assert stale(FRESH, new, PARAMS)["curate"] == ["older than data/pairs, which download wrote anew"]
+    new = {
+        "stages": LOCK["stages"]
+        | {"download": {"outs": [OUT | {"md5": "9.dir"}]}, "train@gone": {"deps": [OUT]}}
+    }
+    assert list(outdated(new, PARAMS["recipes"])) == [
+        ("download", "data/pairs", "curate"),
+        ("download", "data/pairs", "train@a"),
+    ]
+    assert stale(FRESH, new, PARAMS)["curate"] == [
+        "older than data/pairs, which download wrote anew"
+    ]
 
 
 def test_a_file_is_what_the_lock_records(tmp_path):
     file = tmp_path / "m.json"
-    lock = {"stages": {"report": {"outs": [{"path": "reports/m.json", "md5": hashlib.md5(b"{}").hexdigest()}]}}}
+    lock = {
+        "stages": {
+            "report": {"outs": [{"path": "reports/m.json", "md5": hashlib.md5(b"{}").hexdigest()}]}
+        }
+    }
     assert recorded(lock, "reports/m.json", file).cells[1] == "no such file"
     file.write_text("{}")
     assert recorded(lock, "reports/m.json", file).outcome == "PASS"

@@ -3,36 +3,68 @@
 import pytest
 
 from captionseg.records import UserError
-from captionseg.reporting.gate_regression import changes, differences, dropped, fits, largest, parameters, part
+from captionseg.reporting.gate_regression import (
+    changes,
+    differences,
+    dropped,
+    fits,
+    largest,
+    parameters,
+    part,
+)
 
 ALLOWED = {"recipes.nouns-*.*.miou": 5.0, "recipes.*.*.miou": 1.0}
-PARAMS = {"recipes": {"cocu-mil": {}, "nouns-mil": {}}, "curate": {"rules": ["cocu"]},
-          "evaluate": {"name": "p", "also": {"cocu-mil": ["tcl"]}}}  # fmt: skip
+PARAMS = {
+    "recipes": {"cocu-mil": {}, "nouns-mil": {}},
+    "curate": {"rules": ["cocu"]},
+    "evaluate": {"name": "p", "also": {"cocu-mil": ["tcl"]}},
+}
 
 
 def metrics(**recipes):
-    return {"recipes": {name.replace("_", "-"): {"p": {"miou": value}, "train": {"loss": 1.0}}
-                        for name, value in recipes.items()}}  # fmt: skip
+    return {
+        "recipes": {
+            name.replace("_", "-"): {"p": {"miou": value}, "train": {"loss": 1.0}}
+            for name, value in recipes.items()
+        }
+    }
 
 
 def only(now, base, allowed=ALLOWED, params=PARAMS):
-    (change,) = [one for one in changes(allowed, now, base, params) if one.now is not None or one.base is not None]
+    (change,) = [
+        one
+        for one in changes(allowed, now, base, params)
+        if one.now is not None or one.base is not None
+    ]
     return change
 
 
 @pytest.mark.parametrize(
     ("now", "outcome", "margin"),
-    [(30.0, "PASS", 1.0), (31.5, "PASS", 2.5), (29.0, "PASS", 0.0), (28.9, "MISS", -0.1), (0.0, "MISS", -29.0)],
+    [
+        (30.0, "PASS", 1.0),
+        (31.5, "PASS", 2.5),
+        (29.0, "PASS", 0.0),
+        (28.9, "MISS", -0.1),
+        (0.0, "MISS", -29.0),
+    ],
 )
 def test_the_tolerance_decides_and_is_part_of_what_may_be(now, outcome, margin):
     change = only(metrics(cocu_mil=now), metrics(cocu_mil=30.0))
-    assert (change.outcome, change.margin, change.change) == (outcome, margin, pytest.approx(now - 30))
+    assert (change.outcome, change.margin, change.change) == (
+        outcome,
+        margin,
+        pytest.approx(now - 30),
+    )
     assert change.keys == ("recipes", "cocu-mil", "p", "miou")
 
 
 def test_decimals_are_exact():
     assert 30.1 - 1.1 > 29.0 or 29.0 - 30.1 + 1.1 != 0  # in binary fractions
-    assert only(metrics(cocu_mil=29.0), metrics(cocu_mil=30.1), {"recipes.*.*.miou": 1.1}).margin == 0.0
+    assert (
+        only(metrics(cocu_mil=29.0), metrics(cocu_mil=30.1), {"recipes.*.*.miou": 1.1}).margin
+        == 0.0
+    )
 
 
 def test_the_first_pattern_that_fits_decides():
@@ -55,13 +87,17 @@ def test_a_recipe_that_is_gone_is_a_miss_unless_the_params_dropped_it():
 @pytest.mark.parametrize(
     ("path", "gone"),
     [
-        ("recipes.cocu-mil.p.miou", False), ("recipes.cocu-mil.p@tcl.miou", False),
+        ("recipes.cocu-mil.p.miou", False),
+        ("recipes.cocu-mil.p@tcl.miou", False),
         ("recipes.cocu-mil.p@use.miou", True),
-        ("recipes.nouns-mil.p@tcl.miou", True), ("recipes.cocu-mil.q.miou", True),
-        ("recipes.cocu-mil.train.loss", False), ("curation.cocu.recall", False), ("curation.nouns.recall", True),
+        ("recipes.nouns-mil.p@tcl.miou", True),
+        ("recipes.cocu-mil.q.miou", True),
+        ("recipes.cocu-mil.train.loss", False),
+        ("curation.cocu.recall", False),
+        ("curation.nouns.recall", True),
         ("segments.recall", False),
     ],
-)  # fmt: skip
+)
 def test_what_the_params_no_longer_ask_for(path, gone):
     assert dropped(tuple(path.split(".")), PARAMS) == gone
 
@@ -70,7 +106,11 @@ def test_new_numbers_and_idle_patterns_are_notes():
     change = only(metrics(cocu_mil=30.0), metrics())
     assert (change.outcome, change.remark) == ("NOTE", "new")
     (idle,) = changes({"recipes.*.*.miuo": 1.0}, metrics(cocu_mil=1.0), {}, PARAMS)
-    assert (idle.outcome, idle.keys, idle.remark) == ("NOTE", ("recipes.*.*.miuo",), "fits no number")
+    assert (idle.outcome, idle.keys, idle.remark) == (
+        "NOTE",
+        ("recipes.*.*.miuo",),
+        "fits no number",
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "30", True])
@@ -97,7 +137,12 @@ def test_a_fall_below_zero_is_refused():
 
 
 def test_as_a_part_every_number_has_its_line():
-    found = changes(ALLOWED, metrics(cocu_mil=28.0, nouns_mil=31.0), metrics(cocu_mil=30.0, nouns_mil=30.0), PARAMS)
+    found = changes(
+        ALLOWED,
+        metrics(cocu_mil=28.0, nouns_mil=31.0),
+        metrics(cocu_mil=30.0, nouns_mil=30.0),
+        PARAMS,
+    )
     assert [line.cells[:5] for line in part(found, "x").lines] == [
         ("recipes.nouns-mil.p.miou", "31", "30", "+1", "+6"),
         ("recipes.cocu-mil.p.miou", "28", "30", "-2", "-1"),
@@ -110,7 +155,12 @@ def test_the_largest_gains_come_first_and_losses_last():
     now["recipes"]["r5-mil"]["p"]["loss"] = 0.0
     base = metrics(**dict.fromkeys(names, 30.0))
     found = changes({"recipes.*.*.miou": 9.0}, now, base, {})
-    assert [line.cells[0] for line in largest(found, 2).lines] == ["r5-mil", "r4-mil", "r1-mil", "r0-mil"]
+    assert [line.cells[0] for line in largest(found, 2).lines] == [
+        "r5-mil",
+        "r4-mil",
+        "r1-mil",
+        "r0-mil",
+    ]
     assert largest(found, 2).lines[0].cells == ("r5-mil", "32", "30", "+2", "p.miou")
 
 

@@ -10,8 +10,22 @@ from captionseg.reporting.gate_repository import base, read, status
 
 
 def git(root, *words):
-    done = subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "protocol.file.allow=always",
-                           *words], cwd=root, check=True, capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [
+            "git",
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@t",
+            "-c",
+            "protocol.file.allow=always",
+            *words,
+        ],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return done.stdout.strip()
 
 
@@ -95,6 +109,8 @@ def test_without_repository_or_git_it_is_one_line(tmp_path, monkeypatch):
 
 
 def test_what_dvc_cannot_read_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"^dvc status: ERROR: .*not inside of a DVC repository") as caught:
+    with pytest.raises(
+        UserError, match=r"^dvc status: ERROR: .*not inside of a DVC repository"
+    ) as caught:
         status(tmp_path)
     assert "\n" not in str(caught.value)

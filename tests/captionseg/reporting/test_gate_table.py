@@ -1,8 +1,22 @@
 import re
 
-from captionseg.reporting.gate_table import MARK, Line, Part, markdown, number, terminal, unjudged, verdict
+from captionseg.reporting.gate_table import (
+    MARK,
+    Line,
+    Part,
+    markdown,
+    number,
+    terminal,
+    unjudged,
+    verdict,
+)
 
-GOOD = Part("Thresholds", "params.yaml", ("rule", "value", "why"), [Line("PASS", ("a|b", "1.5")), Line("NOTE", ("c",))])
+GOOD = Part(
+    "Thresholds",
+    "params.yaml",
+    ("rule", "value", "why"),
+    [Line("PASS", ("a|b", "1.5")), Line("NOTE", ("c",))],
+)
 BAD = Part("Lock", "dvc.lock", ("what", "n", "why"), [Line("MISS", ("stage a", "-2", "a < b | c"))])
 EMPTY = Part("Regression", "nothing to compare with", ("number", "why"), [])
 
@@ -26,7 +40,12 @@ def test_columns_stand_below_each_other_and_a_part_without_lines_is_one():
 
 
 def test_numbers_have_six_digits_and_absent_ones_are_empty():
-    assert [number(1 / 3), number(2.0, "+"), number(None), number(float("nan"))] == ["0.333333", "+2", "", "nan"]
+    assert [number(1 / 3), number(2.0, "+"), number(None), number(float("nan"))] == [
+        "0.333333",
+        "+2",
+        "",
+        "nan",
+    ]
 
 
 def test_the_comment_says_first_what_was_missed():

@@ -36,20 +36,30 @@ def test_the_largest_area_is_shown_and_no_concept_twice_where_there_is_another()
     masks = {"a": a, "b": b, "c": c, "d": c}
     left = {"a": {"x", "y"}, "b": {"x", "y", "z"}, "c": {"y"}, "d": {"x", "z"}}
     found = heat.concepts(masks, left, ("x", "y", "z"))
-    assert {uid: concept for uid, (concept, _) in found.items()} == {"a": 0, "b": 1, "c": 1}  # d shows none of its own
+    assert {uid: concept for uid, (concept, _) in found.items()} == {
+        "a": 0,
+        "b": 1,
+        "c": 1,
+    }  # d shows none of its own
     assert np.array_equal(found["b"][1], b == 1)
     tie = heat.concepts({"a": np.array([[0, 1]], np.uint8)}, {"a": {"x", "y"}}, ("x", "y"))
     assert tie["a"][0] == 0
 
 
 def test_how_far_a_class_stands_out():
-    logits = np.array([[[1.0, 5.0]], [[2.0, 5.0]], [[6.0, 5.0]]])  # mean 3, deviation sqrt(14 / 3); none at the second
+    logits = np.array(
+        [[[1.0, 5.0]], [[2.0, 5.0]], [[6.0, 5.0]]]
+    )  # mean 3, deviation sqrt(14 / 3); none at the second
     assert heat.standing(logits, 2) == pytest.approx(np.array([[3 / math.sqrt(14 / 3), 0.0]]))
     assert heat.standing(logits, 0) == pytest.approx(np.array([[-2 / math.sqrt(14 / 3), 0.0]]))
-    assert heat.standing(7.0 * logits - 3.0, 1) == pytest.approx(heat.standing(logits, 1))  # of no size of its own
+    assert heat.standing(7.0 * logits - 3.0, 1) == pytest.approx(
+        heat.standing(logits, 1)
+    )  # of no size of its own
     alone = np.zeros((10, 1, 1))
     alone[4] = 1.0
-    assert heat.standing(alone, 4) == pytest.approx(np.array([[3.0]]))  # sqrt(C - 1), the most there is
+    assert heat.standing(alone, 4) == pytest.approx(
+        np.array([[3.0]])
+    )  # sqrt(C - 1), the most there is
     assert heat.scale_end(10) == 3.0
     assert heat.scale_end(1000) == heat.TOP
     assert heat.scale_end(1) == 1.0
@@ -64,13 +74,23 @@ def test_means_inside_and_outside():
 @pytest.mark.usefixtures("fake_encoder")
 @pytest.mark.parametrize("name", ["", "tcl"])
 def test_the_class_that_stands_out_most_is_the_label(run, name):
-    """Of the same model on the same pictures, by the code that draws overlays, under any protocol."""
+    """Of the same model on the same pictures, by the code that draws overlays, under any
+    protocol."""
     protocol = resolved(name, Protocol()) if name else Protocol()
     masks = run.masks(heat.unnamed(run, "test"))
     frozen = functools.cache(lambda: heat.load_encoder(run.folders.prepared.encoder))
     labels = labels_of(run, "cocu-mil", masks, frozen, protocol, "cpu")
-    maps = [heat.activations(run, "cocu-mil", {uid: (c, mask == c) for uid, mask in masks.items()}, frozen, protocol,
-                             "cpu") for c in range(len(run.classes.names))]  # fmt: skip
+    maps = [
+        heat.activations(
+            run,
+            "cocu-mil",
+            {uid: (c, mask == c) for uid, mask in masks.items()},
+            frozen,
+            protocol,
+            "cpu",
+        )
+        for c in range(len(run.classes.names))
+    ]
     for uid in masks:
         assert np.array_equal(np.stack([found[uid] for found in maps]).argmax(0), labels[uid])
 
@@ -78,11 +98,17 @@ def test_the_class_that_stands_out_most_is_the_label(run, name):
 @pytest.mark.usefixtures("fake_encoder")
 def test_pictures_and_what_is_said_of_them(run, tmp_path):
     found = heat.compare(run, PAIR, ReportParams(heat=2), Protocol(), tmp_path, seed=0)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([
-        "heat.jpg", *(f"heat_{n}{name}.jpg" for n in (1, 2) for name in ("", "_nouns-mil", "_cocu-mil"))])  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [
+            "heat.jpg",
+            *(f"heat_{n}{name}.jpg" for n in (1, 2) for name in ("", "_nouns-mil", "_cocu-mil")),
+        ]
+    )
     assert found["top"] == pytest.approx(math.sqrt(3))
     assert {row["concept"] for row in found["rows"]} == {"grass", "sky"}
-    assert [[m["name"] for m in row["maps"]] for row in found["rows"]] == [["nouns-mil", "cocu-mil"]] * 2
+    assert [[m["name"] for m in row["maps"]] for row in found["rows"]] == [
+        ["nouns-mil", "cocu-mil"]
+    ] * 2
     assert found["stops"][0] == "#440154"
     with Image.open(tmp_path / "heat.jpg") as sheet:
         assert sheet.width == 3 * 32 + 2 * 8

@@ -1,18 +1,35 @@
-"""What is kept of an experiment is what the workspace holds, and nothing is kept of a workspace that is out of date."""
+"""What is kept of an experiment is what the workspace holds, and nothing is kept of a workspace
+that is out of date.
+"""
 
 import json
 
 import pytest
 
 from captionseg.records import UserError
-from captionseg.reporting.keep import ROWS, Workspace, curves, keep, lines, spaced, subjects, thinned
+from captionseg.reporting.keep import (
+    ROWS,
+    Workspace,
+    curves,
+    keep,
+    lines,
+    spaced,
+    subjects,
+    thinned,
+)
 from captionseg.storage import write_json
 
 PARAMS = {
     "seed": 0,
     "recipes": {
         "nouns-mil": {"curation": "nouns", "archive": "nouns"},
-        "cocu-use": {"curation": "cocu", "archive": "nouns", "model": "use", "settings": {"width": 4}, "training": {}},
+        "cocu-use": {
+            "curation": "cocu",
+            "archive": "nouns",
+            "model": "use",
+            "settings": {"width": 4},
+            "training": {},
+        },
         "other-mil": {"curation": "cocu", "archive": "cocu"},
     },
     "about": {"nouns-mil": "The baseline."},
@@ -23,19 +40,39 @@ SCORE = {"miou": 26.5717, "miou_low": 25.0, "miou_high": 27.5254, "miou_std": 0.
 @pytest.fixture
 def space(tmp_path) -> Workspace:
     reports = tmp_path / "reports"
-    write_json({"recipes": {name: {"photo_scenes": SCORE, "train": {"loss": 1.0}} for name in PARAMS["recipes"]},
-                "curation": {"cocu": {"recall": 0.5}}, "segments": {"per_image": 3.0}, "data": {"pairs": 5},
-                "gate": {"passed": 1}}, reports / "metrics.json")  # fmt: skip
+    write_json(
+        {
+            "recipes": {
+                name: {"photo_scenes": SCORE, "train": {"loss": 1.0}} for name in PARAMS["recipes"]
+            },
+            "curation": {"cocu": {"recall": 0.5}},
+            "segments": {"per_image": 3.0},
+            "data": {"pairs": 5},
+            "gate": {"passed": 1},
+        },
+        reports / "metrics.json",
+    )
     for name in PARAMS["recipes"]:
         write_json({"recipe": name, "scores": SCORE}, reports / "recipes" / f"{name}.json")
     (reports / "plots").mkdir()
-    rows = [f"{name},{seed},{step},{step}.5,{'20.0' if step % 20 == 19 else ''}\n"
-            for name in PARAMS["recipes"] for seed in (0, 1) for step in range(100)]  # fmt: skip
-    (reports / "plots" / "curves.csv").write_text("recipe,seed,step,loss,tune_miou\n" + "".join(rows))
-    lock = {"stages": {"report": {"params": {"params.yaml": {"seed": 0, "recipes": PARAMS["recipes"]}}},
-                       "pretrain@gone-mil": {"params": {"params.yaml": {"recipes.gone-mil": {}}}},
-                       "pretrain@cocu-use": {"params": {"params.yaml": {
-                           "recipes.cocu-use": PARAMS["recipes"]["cocu-use"]}}}}}  # fmt: skip
+    rows = [
+        f"{name},{seed},{step},{step}.5,{'20.0' if step % 20 == 19 else ''}\n"
+        for name in PARAMS["recipes"]
+        for seed in (0, 1)
+        for step in range(100)
+    ]
+    (reports / "plots" / "curves.csv").write_text(
+        "recipe,seed,step,loss,tune_miou\n" + "".join(rows)
+    )
+    lock = {
+        "stages": {
+            "report": {"params": {"params.yaml": {"seed": 0, "recipes": PARAMS["recipes"]}}},
+            "pretrain@gone-mil": {"params": {"params.yaml": {"recipes.gone-mil": {}}}},
+            "pretrain@cocu-use": {
+                "params": {"params.yaml": {"recipes.cocu-use": PARAMS["recipes"]["cocu-use"]}}
+            },
+        }
+    }
     return Workspace(PARAMS, lock, reports)
 
 
@@ -47,18 +84,44 @@ def test_what_is_kept(space, tmp_path):
     out = tmp_path / "experiments"
     found = keep(space, "use", "What USE adds.", ["nouns-mil", "cocu-use"], folder=out)
     kept = files(out)
-    assert set(kept) == {f"use/{name}" for name in ("experiment.json", "metrics.json", "curves.csv",
-                                                    "recipes/nouns-mil.json", "recipes/cocu-use.json")}  # fmt: skip
-    assert json.loads(kept["use/experiment.json"]) == {"name": "use", "about": "What USE adds.", "recipes": {
-        "nouns-mil": {"curation": "nouns", "archive": "nouns", "model": "segment_mil", "about": "The baseline.",
-                      "settings": {}},
-        "cocu-use": {"curation": "cocu", "archive": "nouns", "model": "use", "about": "", "settings": {"width": 4}},
-    }}  # fmt: skip
+    assert set(kept) == {
+        f"use/{name}"
+        for name in (
+            "experiment.json",
+            "metrics.json",
+            "curves.csv",
+            "recipes/nouns-mil.json",
+            "recipes/cocu-use.json",
+        )
+    }
+    assert json.loads(kept["use/experiment.json"]) == {
+        "name": "use",
+        "about": "What USE adds.",
+        "recipes": {
+            "nouns-mil": {
+                "curation": "nouns",
+                "archive": "nouns",
+                "model": "segment_mil",
+                "about": "The baseline.",
+                "settings": {},
+            },
+            "cocu-use": {
+                "curation": "cocu",
+                "archive": "nouns",
+                "model": "use",
+                "about": "",
+                "settings": {"width": 4},
+            },
+        },
+    }
     assert json.loads(kept["use/metrics.json"]) == found
     assert set(found) == {"recipes", "data", "curation", "segments"}
     assert list(found["recipes"]) == ["nouns-mil", "cocu-use"]
     for name in ("nouns-mil", "cocu-use"):
-        assert kept[f"use/recipes/{name}.json"] == (space.reports / "recipes" / f"{name}.json").read_bytes()
+        assert (
+            kept[f"use/recipes/{name}.json"]
+            == (space.reports / "recipes" / f"{name}.json").read_bytes()
+        )
     rows = kept["use/curves.csv"].decode().splitlines()
     assert rows[0] == "recipe,seed,step,loss,tune_miou"
     assert {row.split(",")[0] for row in rows[1:]} == {"nouns-mil", "cocu-use"}
@@ -89,8 +152,16 @@ def test_reports_that_are_older_than_the_params_are_refused(space, tmp_path):
     changed = Workspace(PARAMS | {"seed": 1}, space.lock, space.reports)
     nowhere = Workspace(PARAMS, space.lock, tmp_path / "none")
     for case, recipe, message in (
-        (newer, "new-mil", "recipes of params.yaml is not what stage report ran with: the reports are older"),
-        (unscored, "new-mil", "recipe new-mil has no score in .*the reports are older than params.yaml"),
+        (
+            newer,
+            "new-mil",
+            "recipes of params.yaml is not what stage report ran with: the reports are older",
+        ),
+        (
+            unscored,
+            "new-mil",
+            "recipe new-mil has no score in .*the reports are older than params.yaml",
+        ),
         (changed, "nouns-mil", "^seed of params.yaml is not what stage report ran with"),
         (nowhere, "nouns-mil", r"metrics.json: no such file; run `dvc exp run` first"),
     ):
@@ -109,7 +180,9 @@ def test_a_name_is_a_word(space, tmp_path, name):
 def test_what_an_experiment_is_about():
     assert subjects("abcd", "ab", []) == ["c", "d"]
     assert subjects("abcd", "ab", ["d", "a"]) == ["d", "a", "c"]
-    with pytest.raises(UserError, match=r"recipes.x: no such recipe in params.yaml \(valid: a, b\)"):
+    with pytest.raises(
+        UserError, match=r"recipes.x: no such recipe in params.yaml \(valid: a, b\)"
+    ):
         subjects("ab", "ab", ["x"])
     with pytest.raises(UserError, match="it holds no experiment; name some by --recipes"):
         subjects("ab", "abc", [])
@@ -131,7 +204,10 @@ def test_rows_are_thinned_evenly_and_scores_stay():
 
 
 def test_without_curves_there_are_no_rows(tmp_path):
-    assert curves(tmp_path / "none.csv", ["a"]) == (["recipe", "seed", "step", "loss", "tune_miou"], [])
+    assert curves(tmp_path / "none.csv", ["a"]) == (
+        ["recipe", "seed", "step", "loss", "tune_miou"],
+        [],
+    )
 
 
 def test_the_table_for_a_terminal():

@@ -6,4 +6,9 @@ def test_a_name_stays_a_name_on_one_line():
 
 
 def test_words_start_at_the_left_and_no_cell_is_empty():
-    assert table(["name", "n"], [["a", "1"], ["b", ""]]) == ["| name | n |", "| --- | ---: |", "| a | 1 |", "| b |   |"]
+    assert table(["name", "n"], [["a", "1"], ["b", ""]]) == [
+        "| name | n |",
+        "| --- | ---: |",
+        "| a | 1 |",
+        "| b |   |",
+    ]

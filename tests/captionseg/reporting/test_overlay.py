@@ -18,7 +18,7 @@ from captionseg.reporting.overlay import (
     sheet,
     with_legend,
     write_picture,
-)  # fmt: skip
+)
 
 
 def test_palette_is_fixed_and_its_colours_differ():
@@ -27,7 +27,9 @@ def test_palette_is_fixed_and_its_colours_differ():
     assert np.array_equal(palette(7), many[:7])
     distance = np.linalg.norm(many[:, None].astype(float) - many[None], axis=2)
     near = [distance[:n, :n][~np.eye(n, dtype=bool)].min() for n in (4, 12, 100)]
-    assert near[0] > near[1] > near[2] > 10  # the first are the farthest apart, and no two of a hundred are alike
+    assert (
+        near[0] > near[1] > near[2] > 10
+    )  # the first are the farthest apart, and no two of a hundred are alike
     assert len(palette(0)) == 0
 
 
@@ -47,7 +49,11 @@ def test_overlay_tints_by_label_and_leaves_ignored_pixels():
 
 def test_boundaries_lie_left_and_above_of_a_change():
     labels = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]])
-    assert boundaries(labels).tolist() == [[False, True, False], [True, True, True], [False, False, False]]
+    assert boundaries(labels).tolist() == [
+        [False, True, False],
+        [True, True, True],
+        [False, False, False],
+    ]
     assert not boundaries(np.zeros((4, 4))).any()
 
 

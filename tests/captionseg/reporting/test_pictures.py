@@ -32,7 +32,12 @@ def test_draws_depend_on_the_seed_alone():
 
 def test_a_concept_is_right_wrong_or_unknown():
     concept = Concept("car", 0.5)
-    assert judged(concept, {"car"}, {"car"}) == {"text": "car", "score": 0.5, "right": True, "own": True}
+    assert judged(concept, {"car"}, {"car"}) == {
+        "text": "car",
+        "score": 0.5,
+        "right": True,
+        "own": True,
+    }
     assert judged(concept, {"carpet"}, set())["right"] is False
     assert judged(concept, None, set())["right"] is None
     assert judged(Concept("car", float("nan")), None, set())["score"] is None
@@ -51,8 +56,17 @@ def test_own_nouns_are_marked_by_their_singular_and_nothing_is_lost():
 
 def test_gap_counts_what_is_shown_and_what_is_named(recipes, folders):
     rows = {row["kind"]: row for row in concept_gap(Artifacts(folders, recipes))}
-    assert rows["all"] == {"kind": "all", "classes": 4, "shown": 3.0, "named": 1.0, "share": pytest.approx(100 / 3)}
-    assert (rows["object"]["share"], rows["stuff"]["share"]) == (100.0, 0.0)  # captions name the object alone
+    assert rows["all"] == {
+        "kind": "all",
+        "classes": 4,
+        "shown": 3.0,
+        "named": 1.0,
+        "share": pytest.approx(100 / 3),
+    }
+    assert (rows["object"]["share"], rows["stuff"]["share"]) == (
+        100.0,
+        0.0,
+    )  # captions name the object alone
 
 
 def test_data_shows_train_pictures_and_counts_all(recipes, folders, tmp_path):
@@ -65,10 +79,16 @@ def test_data_shows_train_pictures_and_counts_all(recipes, folders, tmp_path):
 
 
 def test_examples_have_every_rule_and_their_neighbours(recipes, folders, tmp_path):
-    views = curated(Artifacts(folders, recipes), ReportParams(examples=2, neighbours=1), tmp_path, seed=0)
+    views = curated(
+        Artifacts(folders, recipes), ReportParams(examples=2, neighbours=1), tmp_path, seed=0
+    )
     assert len(views) == 2
     assert [r["rule"] for r in views[0]["rules"]] == ["nouns", "cocu"]
-    assert [c["right"] for c in views[0]["rules"][1]["concepts"]] == [True, True, False]  # no boat is in the picture
+    assert [c["right"] for c in views[0]["rules"][1]["concepts"]] == [
+        True,
+        True,
+        False,
+    ]  # no boat is in the picture
     assert views[0]["shown"] is not None
     assert [len(v["neighbours"]) for v in views] == [1, 1]
     assert all((tmp_path / v["neighbours"][0]["file"]).exists() for v in views)
@@ -96,12 +116,19 @@ def test_without_a_truth_nothing_is_called_right_or_wrong(recipes, unknown, tmp_
     examples = curated(run, ReportParams(), tmp_path, seed=0)
     assert {c["right"] for e in examples for r in e["rules"] for c in r["concepts"]} == {None}
     assert {e["shown"] for e in examples} == {None}
-    texts = [t for v in segmented(run, ReportParams(), tmp_path, seed=0) for s in v["segments"] for t in s["texts"]]
+    texts = [
+        t
+        for v in segmented(run, ReportParams(), tmp_path, seed=0)
+        for s in v["segments"]
+        for t in s["texts"]
+    ]
     assert {t["right"] for t in texts} == {None}
 
 
 def test_expressions_are_not_judged() -> None:
     texts = [{"text": "a cat", "kind": "phrase"}, {"text": "a cat on a mat", "kind": "expression"}]
     row, true = {"texts": texts, "full_image": False}, np.full((2, 2), 1, np.uint8)
-    view = text_view(row, "red", np.ones((2, 2), bool), true, {"a cat": {0}, "a cat on a mat": {0, 1}})
+    view = text_view(
+        row, "red", np.ones((2, 2), bool), true, {"a cat": {0}, "a cat on a mat": {0, 1}}
+    )
     assert [text["right"] for text in view["texts"]] == [False, None]

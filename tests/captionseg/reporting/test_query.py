@@ -17,7 +17,7 @@ from captionseg.reporting.query import (
     table,
     tile,
     with_pictures,
-)  # fmt: skip
+)
 from captionseg.segment_text.rle import encode
 
 GREY = 90
@@ -29,7 +29,11 @@ def found():
     mask = np.zeros((1, 40, 80), bool)
     mask[0, 10:20, 30:50] = True
     rles, _, boxes = encode(mask)
-    texts = [{"text": "thing", "score": 0.2}, {"text": "a red apple", "score": 0.9}, {"text": "thing", "score": 0.1}]
+    texts = [
+        {"text": "thing", "score": 0.2},
+        {"text": "a red apple", "score": 0.9},
+        {"text": "thing", "score": 0.1},
+    ]
     hit = Hit(1, 0.5, {"uid": "u" * 32, "rle": rles[0], "bbox": boxes[0].tolist(), "texts": texts})
     return Found(hit, np.full((40, 80, 3), GREY, np.uint8), "pairs/00000.tar:7.jpg")
 
@@ -37,7 +41,14 @@ def found():
 def test_the_table_names_each_hit(found):
     head, line = table([found])
     assert head.split() == ["rank", "score", "picture", "uid", "x,y,w,h", "texts"]
-    assert line.split(maxsplit=5) == ["1", "0.500", found.place, "u" * 32, "30,10,20,10", "a red apple | thing"]
+    assert line.split(maxsplit=5) == [
+        "1",
+        "0.500",
+        found.place,
+        "u" * 32,
+        "30,10,20,10",
+        "a red apple | thing",
+    ]
     assert head.index("texts") == line.index("a red")
 
 
@@ -65,10 +76,13 @@ def test_a_segment_that_is_the_whole_picture_has_a_frame():
 
 @pytest.mark.parametrize(
     ("box", "expected"),
-    [((100, 100, 50, 20), (92, 78, 65, 65)),  # 1.3 * 50 around the middle
-     ((0, 0, 4, 4), (0, 0, 32, 32)), ((198, 148, 2, 2), (168, 118, 32, 32)),
-     ((0, 0, 200, 150), (0, 0, 200, 150))],
-)  # fmt: skip
+    [
+        ((100, 100, 50, 20), (92, 78, 65, 65)),  # 1.3 * 50 around the middle
+        ((0, 0, 4, 4), (0, 0, 32, 32)),
+        ((198, 148, 2, 2), (168, 118, 32, 32)),
+        ((0, 0, 200, 150), (0, 0, 200, 150)),
+    ],
+)
 def test_a_square_around_the_box_inside_the_picture(box, expected):
     assert around(box, 200, 150) == expected
 

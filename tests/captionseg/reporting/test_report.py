@@ -46,8 +46,15 @@ def outputs(root: Path) -> Outputs:
 
 
 def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):
-    report(folders, outputs(root), params or ReportParams(), recipes=recipes, gate=gate,
-           scored=EvaluateParams(bootstrap=50), seed=seed)  # fmt: skip
+    report(
+        folders,
+        outputs(root),
+        params or ReportParams(),
+        recipes=recipes,
+        gate=gate,
+        scored=EvaluateParams(bootstrap=50),
+        seed=seed,
+    )
     page = Page(root / "index.html")
     assert page.open == []
     assert page.sources
@@ -57,7 +64,9 @@ def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()
+    }
 
 
 @pytest.mark.usefixtures("fake_encoder")
@@ -68,11 +77,24 @@ def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes,
     assert list(one) == list(two)
     assert [name for name in one if one[name] != two[name]] == []
     unused = {name for name in one if name.startswith("pictures/")} - set(page.sources)
-    assert unused == {"pictures/overlays.jpg", "pictures/heat.jpg"}  # for the README and other documents
+    assert unused == {
+        "pictures/overlays.jpg",
+        "pictures/heat.jpg",
+    }  # for the README and other documents
     assert json.loads(one["metrics.json"])["gate"] == {"passed": 1}
     text = " ".join(page.text)
     assert "Curated <concepts> & all." in text  # shown as written, not as tags
-    sections = {"results", "scenes", "heat", "classes", "curves", "data", "curation", "segments", "validation"}
+    sections = {
+        "results",
+        "scenes",
+        "heat",
+        "classes",
+        "curves",
+        "data",
+        "curation",
+        "segments",
+        "validation",
+    }
     assert sections <= set(page.ids)
     assert "+6.0" in text
 
@@ -99,12 +121,18 @@ def test_sections_shrink_where_no_truth_is_known(recipes, unknown, tmp_path):
 def test_any_set_of_recipes_makes_a_page(recipes, folders, tmp_path, names):
     page = write(folders, tmp_path, {name: recipes[name] for name in names})
     assert ("results" in page.ids) == bool(names)
-    assert "missed" in " ".join(page.text) or "nouns-mil" in names  # a rule over a recipe that is not there is a miss
+    assert (
+        "missed" in " ".join(page.text) or "nouns-mil" in names
+    )  # a rule over a recipe that is not there is a miss
 
 
 @pytest.mark.usefixtures("fake_encoder")
 def test_nothing_need_be_shown(recipes, folders, tmp_path):
-    none = {f.name: 0 for f in dataclasses.fields(ReportParams) if isinstance(f.default, int) and f.name != "measured"}
+    none = {
+        f.name: 0
+        for f in dataclasses.fields(ReportParams)
+        if isinstance(f.default, int) and f.name != "measured"
+    }
     page = write(folders, tmp_path, recipes, params=ReportParams(**none))
     assert "scenes" not in page.ids
     assert not [source for source in page.sources if source.endswith(".jpg")]
@@ -116,21 +144,37 @@ def test_negative_counts_are_refused():
 
 
 def test_best_and_worst_classes():
-    scores = {"a": {"per_class": {"x": 5.0, "y": 70.0, "z": 5.0, "w": 30.0, "v": 0.0}}, "b": {"per_class": {"x": 1.0}}}
+    scores = {
+        "a": {"per_class": {"x": 5.0, "y": 70.0, "z": 5.0, "w": 30.0, "v": 0.0}},
+        "b": {"per_class": {"x": 1.0}},
+    }
     assert extremes(SimpleNamespace(scores=scores), 2) == [
         {"name": "a", "best": [("y", 70.0), ("w", 30.0)], "worst": [("v", 0.0), ("z", 5.0)]},
         {"name": "b", "best": [], "worst": []},
     ]
-    assert [len(row["best"]) for row in extremes(SimpleNamespace(scores=scores))] == [2, 0]  # none of them twice
+    assert [len(row["best"]) for row in extremes(SimpleNamespace(scores=scores))] == [
+        2,
+        0,
+    ]  # none of them twice
 
 
 def test_what_is_said_of_a_recipe_beside_its_row():
-    assert list(remarks({})) == list(remarks({"protocol": {"refine": "none", "masks": "regions"}, "scores": {}})) == []
-    assert list(remarks({"also": {"tcl": {"scores": {"miou": 25.36}}}})) == ["By the protocol of tcl: mIoU 25.4."]
+    assert (
+        list(remarks({}))
+        == list(remarks({"protocol": {"refine": "none", "masks": "regions"}, "scores": {}}))
+        == []
+    )
+    assert list(remarks({"also": {"tcl": {"scores": {"miou": 25.36}}}})) == [
+        "By the protocol of tcl: mIoU 25.4."
+    ]
     found = {"queries": 1510.0, "gallery": 1312.0, "r1": 27.59, "r10": 70.0}
     scores = {"mask_map": 5.01, "mask_map_50": 11.0, "retrieval": found}
-    assert list(remarks({"protocol": {"refine": "pamr", "masks": "hierarchy"}, "scores": scores})) == [
-        "Masks refined along the edges of the picture (PAMR).", "Masks may overlap (made by hierarchy).",
+    assert list(
+        remarks({"protocol": {"refine": "pamr", "masks": "hierarchy"}, "scores": scores})
+    ) == [
+        "Masks refined along the edges of the picture (PAMR).",
+        "Masks may overlap (made by hierarchy).",
         "Masks of things: mAP 5.0, 11.0 at an IoU of one half.",
-        "Of 1,510 expressions of captions, 27.6 % find their segment first among 1,312, 70.0 % among the first ten.",
-    ]  # fmt: skip
+        "Of 1,510 expressions of captions, 27.6 % find their segment first among 1,312, 70.0 % "
+        "among the first ten.",
+    ]

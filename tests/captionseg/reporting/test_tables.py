@@ -1,4 +1,6 @@
-"""metrics.json as the contract has it, the files for plots, and which recipe is compared with which."""
+"""metrics.json as the contract has it, the files for plots, and which recipe is compared with
+which.
+"""
 
 import csv
 import json
@@ -11,14 +13,16 @@ from captionseg.reporting.tables import (
     metrics,
     rounded,
     write_plots,
-)  # fmt: skip
+)
 from captionseg.training import Recipe
 
 GATE = {"enough": "recipes.cocu-mil.drawn.miou - recipes.nouns-mil.drawn.miou >= 3"}
 
 
 def leaves(value):
-    return [leaf for v in value.values() for leaf in leaves(v)] if isinstance(value, dict) else [value]
+    return (
+        [leaf for v in value.values() for leaf in leaves(v)] if isinstance(value, dict) else [value]
+    )
 
 
 def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes, folders):
@@ -26,11 +30,20 @@ def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes
     assert list(found) == ["data", "curation", "segments", "recipes", "gate"]
     whose = {name: found["data"].pop(name) for name in ("source", "digest", "masks", "scored")}
     assert whose["masks"] == {"train": 9, "tune": 0, "test": 3}
-    assert found["data"] == {"pairs": 12, "download_success": round(12 / 13, 4)}  # one source row failed
+    assert found["data"] == {
+        "pairs": 12,
+        "download_success": round(12 / 13, 4),
+    }  # one source row failed
     assert found["curation"]["nouns"]["recall"] == 0.3333
     assert "recall" not in found["curation"]["cocu"]  # it was not measured, and nothing is made up
     measured = {"recall", "named_recall", "text_precision"}
-    assert set(found["segments"]) == {"per_image", "texts_per_segment", "full_image_share", "captions", *measured}
+    assert set(found["segments"]) == {
+        "per_image",
+        "texts_per_segment",
+        "full_image_share",
+        "captions",
+        *measured,
+    }
     assert set(found["segments"]["captions"]) == measured
     assert list(found["recipes"]) == list(recipes)
     one = found["recipes"]["cocu-mil"]
@@ -70,7 +83,9 @@ def test_what_an_index_missed_is_among_the_numbers(recipes, folders):
 def test_retrieval_of_models_of_segments_is_among_the_scores(recipes, folders):
     run = Artifacts(folders, recipes)
     run.scores["cocu-mil"]["scores"]["retrieval"] = {"r1": 20.53, "queries": 151.0}
-    found, verdicts = metrics(run, {"found": "recipes.cocu-mil.drawn.retrieval.r1 >= 20"}, measured=2)
+    found, verdicts = metrics(
+        run, {"found": "recipes.cocu-mil.drawn.retrieval.r1 >= 20"}, measured=2
+    )
     assert found["recipes"]["cocu-mil"]["drawn"]["retrieval"] == {"r1": 20.53, "queries": 151.0}
     assert "retrieval" not in found["recipes"]["nouns-mil"]["drawn"]
     assert [v.passed for v in verdicts] == [True]
@@ -78,22 +93,31 @@ def test_retrieval_of_models_of_segments_is_among_the_scores(recipes, folders):
 
 def test_precision_of_masks_is_there_for_models_that_read_segments(recipes, folders):
     run = Artifacts(folders, recipes)
-    run.scores["cocu-mil"]["scores"] |= {"mask_map": 7.5, "mask_map_50": 12.0, "mask_coverage": 100.0}
+    run.scores["cocu-mil"]["scores"] |= {
+        "mask_map": 7.5,
+        "mask_map_50": 12.0,
+        "mask_coverage": 100.0,
+    }
     found, _ = metrics(run, {}, measured=None)
-    assert {k: v for k, v in found["recipes"]["cocu-mil"]["drawn"].items() if k.startswith("mask")} == {
-        "mask_map": 7.5, "mask_map_50": 12.0, "mask_coverage": 100.0}  # fmt: skip
+    assert {
+        k: v for k, v in found["recipes"]["cocu-mil"]["drawn"].items() if k.startswith("mask")
+    } == {"mask_map": 7.5, "mask_map_50": 12.0, "mask_coverage": 100.0}
     assert not [key for key in found["recipes"]["nouns-mil"]["drawn"] if key.startswith("mask")]
 
 
 def test_gate_is_missed_when_one_rule_is(recipes, folders):
-    found, _ = metrics(Artifacts(folders, recipes), {**GATE, "more": "segments.per_image > 99"}, measured=2)
+    found, _ = metrics(
+        Artifacts(folders, recipes), {**GATE, "more": "segments.per_image > 99"}, measured=2
+    )
     assert found["gate"] == {"passed": 0}
 
 
 def test_whose_data_the_numbers_are_of(folders, recipes, unknown):
     run = Artifacts(folders, recipes)
-    mine, theirs = (metrics(r, {}, measured=None, source="folder", split="test")[0]["data"]
-                    for r in (run, Artifacts(unknown, recipes)))  # fmt: skip
+    mine, theirs = (
+        metrics(r, {}, measured=None, source="folder", split="test")[0]["data"]
+        for r in (run, Artifacts(unknown, recipes))
+    )
     assert mine["source"] == theirs["source"] == "folder"
     assert theirs["masks"] == {"train": 0, "tune": 0, "test": 0}
     splits = [run.pairs[uid]["split"] for uid in run.known]
@@ -106,7 +130,10 @@ def test_whose_data_the_numbers_are_of(folders, recipes, unknown):
 
 def test_a_gate_of_other_data_holds_on_a_run_without_masks_and_says_so(recipes, unknown):
     name = next(iter(recipes))
-    run, gate = Artifacts(unknown, recipes), {on: f"recipes.{name}.{on}.miou > 3" for on in ("photo_scenes", "folder")}
+    run, gate = (
+        Artifacts(unknown, recipes),
+        {on: f"recipes.{name}.{on}.miou > 3" for on in ("photo_scenes", "folder")},
+    )
     found, verdicts = metrics(run, gate, measured=None, source="folder")
     assert [v.skipped for v in verdicts] == [True, True]
     assert found["gate"] == {"passed": 1}
@@ -127,18 +154,42 @@ def test_rounding_leaves_out_what_json_has_not():
 
 def test_plots_have_a_row_for_each_point(recipes, folders, tmp_path):
     write_plots(Artifacts(folders, recipes), tmp_path)
-    read = {file.stem: list(csv.DictReader(file.read_text().splitlines())) for file in tmp_path.iterdir()}
+    read = {
+        file.stem: list(csv.DictReader(file.read_text().splitlines()))
+        for file in tmp_path.iterdir()
+    }
     assert set(read) == {"curves", "miou", "curation"}
     assert len(read["curves"]) == 3 * 2 * 6  # recipes, seeds, steps
     first = [row for row in read["curves"] if row["recipe"] == "nouns-mil" and row["seed"] == "1"]
-    assert [row["tune_miou"] for row in first] == ["", "", "20.0", "", "", "21.0"]  # after the last step of each epoch
-    assert read["miou"][2] == {"recipe": "cocu-mil", "miou": "33.25", "low": "31.25", "high": "35.25"}
+    assert [row["tune_miou"] for row in first] == [
+        "",
+        "",
+        "20.0",
+        "",
+        "",
+        "21.0",
+    ]  # after the last step of each epoch
+    assert read["miou"][2] == {
+        "recipe": "cocu-mil",
+        "miou": "33.25",
+        "low": "31.25",
+        "high": "35.25",
+    }
     assert read["curation"] == [{"rule": "nouns", "recall": "0.3333", "precision": "1.0"}]
 
 
 def test_baselines_and_controls(recipes):
-    recipes |= {"other-mil": Recipe("other", "other"), "cocu_wide-mil": Recipe("cocu", "cocu", settings={"width": 9})}
+    recipes |= {
+        "other-mil": Recipe("other", "other"),
+        "cocu_wide-mil": Recipe("cocu", "cocu", settings={"width": 9}),
+    }
     assert [baseline_of(recipes, name) for name in recipes] == [None, *["nouns-mil"] * 4]
-    assert [control_of(recipes, name) for name in recipes] == [None, None, "cocu_control-mil", None, None]
+    assert [control_of(recipes, name) for name in recipes] == [
+        None,
+        None,
+        "cocu_control-mil",
+        None,
+        None,
+    ]
     assert [name for name in recipes if is_control(recipes[name])] == ["cocu_control-mil"]
     assert baseline_of({"other-mil": recipes["other-mil"]}, "other-mil") is None

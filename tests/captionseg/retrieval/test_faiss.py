@@ -45,7 +45,9 @@ def test_a_saved_index_is_loaded_again_and_a_damaged_one_is_one_line(tmp_path):
     index = FaissIndex(VECTORS, "HNSW8")
     index.save(tmp_path / "image.index")
     again = FaissIndex.load(tmp_path / "image.index")
-    for before, after in zip(index.search(VECTORS[:3], 4), again.search(VECTORS[:3], 4), strict=True):
+    for before, after in zip(
+        index.search(VECTORS[:3], 4), again.search(VECTORS[:3], 4), strict=True
+    ):
         np.testing.assert_array_equal(before, after)
     (tmp_path / "image.index").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"image.index: faiss cannot read it; delete it") as caught:

@@ -68,20 +68,28 @@ def test_an_image_that_is_twice_in_the_corpus_is_its_own_neighbour(name, vectors
 def test_rows_of_the_same_picture_are_no_neighbours(name, vectors):
     """Rows of picture p lie apart from one another; some are indexed, some only ask."""
     picture, rows = np.random.default_rng(3).integers(40, size=120), np.arange(0, 120, 2)
-    near, similarity = neighbours(INDEXES[name](vectors[rows]), rows, vectors, 5, chunk=32, picture=picture)
+    near, similarity = neighbours(
+        INDEXES[name](vectors[rows]), rows, vectors, 5, chunk=32, picture=picture
+    )
     products = np.where(picture[:, None] == picture[rows], -np.inf, vectors @ vectors[rows].T)
     np.testing.assert_array_equal(near, rows[np.argsort(-products, axis=1)[:, :5]])
     np.testing.assert_allclose(similarity, -np.sort(-products, axis=1)[:, :5], rtol=1e-5)
     same = neighbours(INDEXES[name](vectors), np.arange(120), vectors, 5)
-    alone = neighbours(INDEXES[name](vectors), np.arange(120), vectors, 5, picture=np.arange(120)[::-1])
+    alone = neighbours(
+        INDEXES[name](vectors), np.arange(120), vectors, 5, picture=np.arange(120)[::-1]
+    )
     assert [a.tobytes() for a in same] == [a.tobytes() for a in alone]
 
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_what_is_left_of_a_picture_of_many_pairs_is_padded(name, vectors):
-    """Four rows of one picture and one of another: the four have one neighbour, the one has all four."""
+    """Four rows of one picture and one of another: the four have one neighbour, the one has all
+    four.
+    """
     index = INDEXES[name](vectors[:5])
-    near, similarity = neighbours(index, np.arange(5), vectors[:5], 4, picture=np.array([0, 0, 0, 0, 1]))
+    near, similarity = neighbours(
+        index, np.arange(5), vectors[:5], 4, picture=np.array([0, 0, 0, 0, 1])
+    )
     assert near[:4].tolist() == [[4, -1, -1, -1]] * 4
     assert np.isneginf(similarity[:4, 1:]).all()
     assert set(near[4]) == {0, 1, 2, 3}
@@ -97,7 +105,9 @@ def test_more_copies_than_neighbours_never_include_the_image_itself(name):
 
 def test_chunks_change_nothing(vectors):
     index = ExactIndex(vectors)
-    for first, second in zip(*(neighbours(index, np.arange(120), vectors, 5, chunk=c) for c in (7, 1000)), strict=True):
+    for first, second in zip(
+        *(neighbours(index, np.arange(120), vectors, 5, chunk=c) for c in (7, 1000)), strict=True
+    ):
         np.testing.assert_allclose(first, second, rtol=1e-6)
 
 
@@ -128,7 +138,9 @@ def test_recall_by_hand():
 
 
 def test_what_an_index_did_not_find_is_nobody():
-    near, similarity = neighbours(Fixed([2, -1, 1, -1]), np.array([5, 6, 7]), np.eye(9, dtype=np.float32), 3)
+    near, similarity = neighbours(
+        Fixed([2, -1, 1, -1]), np.array([5, 6, 7]), np.eye(9, dtype=np.float32), 3
+    )
     assert near[0].tolist() == [7, -1, 6]
     assert similarity.shape == (9, 3)
     assert set(near.ravel()) == {-1, 6, 7}

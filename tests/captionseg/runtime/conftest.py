@@ -17,7 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # of fan_out_jobs, which workers
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[RuntimeParams]:
     """This process is in it, as whoever wants to keep a cluster for several stages would be."""
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
+    paths = [
+        str(Path(__file__).parent),
+        str(Path(__file__).parents[3]),
+        os.environ.get("PYTHONPATH", ""),
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -26,10 +30,17 @@ def cluster() -> Iterator[RuntimeParams]:
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 127.0.0.1 alone
         import ray
 
-        patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # as read where ray came before
+        patch.setattr(
+            "ray._private.ray_constants.ENABLE_RAY_CLUSTER", False
+        )  # as read where ray came before
         from ray.cluster_utils import Cluster
 
-        node = {"num_cpus": 3, "num_gpus": 1, "include_dashboard": False, "object_store_memory": 80_000_000}
+        node = {
+            "num_cpus": 3,
+            "num_gpus": 1,
+            "include_dashboard": False,
+            "object_store_memory": 80_000_000,
+        }
         nodes = Cluster(initialize_head=True, head_node_args=node)
         nodes.add_node(**{k: v for k, v in node.items() if k != "include_dashboard"})
         ray.init(address=nodes.address, logging_level="error", log_to_driver=False)

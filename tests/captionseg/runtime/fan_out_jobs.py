@@ -61,7 +61,12 @@ def place(seconds: float, number: int) -> tuple[float, float, str, str]:
     """When the job began and ended, its GPUs and its threads."""
     start = time.time()
     time.sleep(seconds)
-    return start, time.time(), os.environ.get("CUDA_VISIBLE_DEVICES", ""), os.environ.get("OMP_NUM_THREADS", "")
+    return (
+        start,
+        time.time(),
+        os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        os.environ.get("OMP_NUM_THREADS", ""),
+    )
 
 
 class Colours:
@@ -70,7 +75,9 @@ class Colours:
     aligned, batch, fine = True, 5, 0
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return self.project_dense(np.array([[len(t), sum(map(ord, t)) % 17, ord(t[-1]) % 7] for t in texts]) + 1.0)
+        return self.project_dense(
+            np.array([[len(t), sum(map(ord, t)) % 17, ord(t[-1]) % 7] for t in texts]) + 1.0
+        )
 
     def project_dense(self, dense: np.ndarray) -> np.ndarray:
         dense = dense.astype(np.float32)
@@ -79,7 +86,12 @@ class Colours:
     def features(self, images: Sequence[np.ndarray]):
         from captionseg.encoders import Features
 
-        cells = np.stack([i.reshape(4, i.shape[0] // 4, 4, i.shape[1] // 4, 3).mean((1, 3)) / 255 for i in images])
+        cells = np.stack(
+            [
+                i.reshape(4, i.shape[0] // 4, 4, i.shape[1] // 4, 3).mean((1, 3)) / 255
+                for i in images
+            ]
+        )
         return Features(cells.reshape(len(cells), -1), cells.reshape(len(cells), -1), cells)
 
 

@@ -15,7 +15,9 @@ def test_auto_takes_what_there_is(monkeypatch):
 
 def test_a_gpu_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="device 'cuda:0': no CUDA GPU is visible; use device auto or cpu"):
+    with pytest.raises(
+        UserError, match="device 'cuda:0': no CUDA GPU is visible; use device auto or cpu"
+    ):
         detect("cuda:0")
 
 
@@ -25,7 +27,8 @@ def test_a_device_that_nobody_knows_is_one_line():
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+    ("precision", "dtype"),
+    [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
 )
 def test_matrix_products_run_in_the_precision(precision, dtype):
     a = torch.ones(2, 2)

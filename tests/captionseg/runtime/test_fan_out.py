@@ -40,7 +40,9 @@ def test_one_worker_or_one_job_stays_here() -> None:
     assert list(spread(lambda job: job + 1, [1, 2], TWO, device="cuda:1")) == [2, 3]
 
 
-def test_a_mistake_of_the_users_arrives_as_it_was_raised_and_ends_the_rest(several: RuntimeParams, tmp_path) -> None:
+def test_a_mistake_of_the_users_arrives_as_it_was_raised_and_ends_the_rest(
+    several: RuntimeParams, tmp_path
+) -> None:
     work = functools.partial(jobs.logged, tmp_path)
     with pytest.raises(UserError) as caught:
         list(spread(work, range(60), several))
@@ -62,7 +64,9 @@ def test_a_killed_worker_costs_its_own_job_alone(several: RuntimeParams, tmp_pat
 
 def test_a_job_that_kills_every_worker_is_named(several: RuntimeParams, tmp_path) -> None:
     work = functools.partial(jobs.killed, tmp_path, 9)
-    with pytest.raises(UserError, match=r"^shard 1: its worker died 3 times .* lower runtime.workers") as caught:
+    with pytest.raises(
+        UserError, match=r"^shard 1: its worker died 3 times .* lower runtime.workers"
+    ) as caught:
         list(spread(work, range(2), several, called=lambda job: f"shard {job}"))
     assert "\n" not in str(caught.value)
     assert begun(tmp_path)[1] == fan_out.ATTEMPTS
@@ -78,7 +82,11 @@ def test_processes_share_the_gpus_of_the_machine(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fan_out, "cores", lambda: 8)
     assert places(RuntimeParams(), 9, device="auto", threads=1) == ["3", "5"]
     assert places(RuntimeParams(gpu_share=0.5), 9, device="cuda", threads=1) == ["3", "5", "3", "5"]
-    assert places(RuntimeParams(gpu_share=0.1, workers=3), 9, device="auto", threads=1) == ["3", "5", "3"]
+    assert places(RuntimeParams(gpu_share=0.1, workers=3), 9, device="auto", threads=1) == [
+        "3",
+        "5",
+        "3",
+    ]
     assert places(RuntimeParams(), 9, device="cpu", threads=3) == [None] * 2
     assert places(RuntimeParams(workers=5), 4, device="cpu", threads=8) == [None] * 4
     monkeypatch.setattr(fan_out, "visible_gpus", list)
@@ -125,6 +133,11 @@ def test_what_is_made_once_is_made_by_each_process() -> None:
 
 
 def test_torch_is_not_imported() -> None:
-    code = "import sys, captionseg.runtime.processes, captionseg.runtime.ray_tasks; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, captionseg.runtime.processes, captionseg.runtime.ray_tasks; "
+        "sys.exit('torch' in sys.modules)"
+    )
     environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )

@@ -1,4 +1,6 @@
-"""The stages that spread shards write the same bytes whoever writes them, and go on where they were killed."""
+"""The stages that spread shards write the same bytes whoever writes them, and go on where they were
+killed.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +31,34 @@ from captionseg.text.vocabulary import VocabularyParams
 
 TWO = RuntimeParams(workers=2)
 MAKER = Felzenszwalb(side=32, min_size=20)
-RULES = CurateParams(["nouns", "cocu", "cocu_calibrated"], vocabulary=VocabularyParams(minimum=2),
-                     cocu=CoCu(neighbours=8, minimum_support=2))  # fmt: skip
+RULES = CurateParams(
+    ["nouns", "cocu", "cocu_calibrated"],
+    vocabulary=VocabularyParams(minimum=2),
+    cocu=CoCu(neighbours=8, minimum_support=2),
+)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def download(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
-    return write_shards(Shapes(train=5, tune=2, test=2), out / "pairs", out / "truth", shard_size=3, min_success=0.5,
-                        seed=0, runtime=runtime)  # fmt: skip
+    return write_shards(
+        Shapes(train=5, tune=2, test=2),
+        out / "pairs",
+        out / "truth",
+        shard_size=3,
+        min_success=0.5,
+        seed=0,
+        runtime=runtime,
+    )
 
 
-def index(data: SimpleNamespace, out: Path, runtime: RuntimeParams, encoder: Callable = Colours) -> object:
+def index(
+    data: SimpleNamespace, out: Path, runtime: RuntimeParams, encoder: Callable = Colours
+) -> object:
     return indexing.extract(data.table, data.pairs, Once(encoder), out, runtime=runtime)
 
 
@@ -53,13 +69,28 @@ def regions(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
 def curated(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
     rules = replace(RULES, cocu_calibrated=replace(RULES.cocu_calibrated, neighbours=8))
     true = {uid: {"dog", "grass"} for uid in data.table["uid"].to_pylist()}
-    return curate(data.index, data.features, data.words, rules, true=true, supervision=out / "rules", seed=0,
-                  runtime=runtime)  # fmt: skip
+    return curate(
+        data.index,
+        data.features,
+        data.words,
+        rules,
+        true=true,
+        supervision=out / "rules",
+        seed=0,
+        runtime=runtime,
+    )
 
 
 def segment_text(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
     inputs = Inputs(data.pairs, data.captions, data.supervision, data.features, data.regions)
-    return segment(inputs, SegmentTextParams("cocu", min_area=4), space=Colours, segments=out, seed=0, runtime=runtime)
+    return segment(
+        inputs,
+        SegmentTextParams("cocu", min_area=4),
+        space=Colours,
+        segments=out,
+        seed=0,
+        runtime=runtime,
+    )
 
 
 STAGES = {f.__name__: f for f in (download, index, regions, curated, segment_text)}
@@ -72,16 +103,26 @@ def data(world, tmp_path_factory) -> SimpleNamespace:
 
     captions = tmp_path_factory.mktemp("captions")
     write_captions(world.pairs, CaptionParams(), captions)
-    folders = {name: getattr(world, name) for name in ("pairs", "features", "index", "regions", "supervision")}
-    found = SimpleNamespace(**folders, captions=captions, table=read_pairs(world.pairs),
-                            words=TextSpace.load(world.encoder).encode, whole={})  # fmt: skip
+    folders = {
+        name: getattr(world, name)
+        for name in ("pairs", "features", "index", "regions", "supervision")
+    }
+    found = SimpleNamespace(
+        **folders,
+        captions=captions,
+        table=read_pairs(world.pairs),
+        words=TextSpace.load(world.encoder).encode,
+        whole={},
+    )
     for name, stage in STAGES.items():
         out = tmp_path_factory.mktemp(name)
         found.whole[name] = stage(found, out, HERE), contents(out)
     return found
 
 
-@pytest.mark.parametrize(("stage", "how"), [*((stage, "ray") for stage in STAGES), ("curated", "two")])
+@pytest.mark.parametrize(
+    ("stage", "how"), [*((stage, "ray") for stage in STAGES), ("curated", "two")]
+)
 def test_the_same_bytes_as_one_process(request, data, stage: str, how: str, tmp_path: Path) -> None:
     """Of the others by two processes: index below, download and regions in tests of their own."""
     runtime = TWO if how == "two" else replace(request.getfixturevalue("cluster"), workers=2)

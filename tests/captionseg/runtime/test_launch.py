@@ -28,7 +28,8 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 try:
     with launch.started(RuntimeParams(devices=3)) as here:
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-        (out / f"{here.rank}.json").write_text(json.dumps([os.getpid(), *(os.environ[name] for name in names)]))
+        place = [os.getpid(), *(os.environ[name] for name in names)]
+        (out / f"{here.rank}.json").write_text(json.dumps(place))
         while len(list(out.glob("*.json"))) < 3:
             time.sleep(0.02)
         if what == "fails" and here.rank == 2:
@@ -48,8 +49,12 @@ except UserError as error:
 
 def run(what: str, out: Path) -> subprocess.Popen[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, what, str(out)], env=environment, text=True,
-                            stderr=subprocess.PIPE)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, what, str(out)],
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
+    )
 
 
 def gone(out: Path, seconds: float = 15.0) -> bool:
@@ -72,22 +77,27 @@ def test_one_process_starts_the_others_and_waits_for_them(tmp_path):
     assert gone(tmp_path)
 
 
-@pytest.mark.parametrize(("what", "how"), [("fails", "of rank 2 ended with code 3"),
-                                           ("killed", "of rank 1 was killed by signal 9")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [("fails", "of rank 2 ended with code 3"), ("killed", "of rank 1 was killed by signal 9")],
+)
 def test_when_one_fails_all_end_and_the_first_says_which(tmp_path, what, how):
     """Though the first waits for it in vain, and would not notice."""
     process = run(what, tmp_path)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert error == (f"error: the process {how}, so all have ended; its own lines are above. Run it again: training "
-                     "goes on from the last checkpoint\n")  # fmt: skip
+    assert error == (
+        f"error: the process {how}, so all have ended; its own lines are above. Run it again: "
+        "training goes on from the last checkpoint\n"
+    )
     assert gone(tmp_path)
 
 
 def test_the_others_end_with_the_first(tmp_path):
     """However that ends: by an exception, told to, or killed."""
-    for number, (what, sent, code) in enumerate((("raises", None, 1), ("waits", signal.SIGTERM, 143),
-                                                 ("waits", signal.SIGKILL, -9))):  # fmt: skip
+    for number, (what, sent, code) in enumerate(
+        (("raises", None, 1), ("waits", signal.SIGTERM, 143), ("waits", signal.SIGKILL, -9))
+    ):
         out = tmp_path / str(number)
         out.mkdir()
         process = run(what, out)
@@ -112,15 +122,38 @@ def test_the_place_of_a_process_is_torchruns():
     assert [place(nodes, address | {"NODE_RANK": n}).main for n in "01"] == [True, False]
 
 
-@pytest.mark.parametrize(("params", "environ", "message"), [
-    ({}, {"WORLD_SIZE": "2"}, r"WORLD_SIZE is 2, and runtime.devices x runtime.nodes 1"),
-    ({"devices": 2}, {"RANK": "0", "WORLD_SIZE": "4"}, r"WORLD_SIZE is 4, and runtime.devices x runtime.nodes 2"),
-    ({"devices": 2}, {"RANK": "2"}, r"rank 2, 0 of its machine, is not one of 1 machines with 2 processes"),
-    ({"devices": 2}, {"RANK": "one"}, r"RANK is 'one', which is no number"),
-    ({"nodes": 2}, {"NODE_RANK": "0"}, r"runtime.nodes is 2: set MASTER_ADDR, MASTER_PORT and NODE_RANK"),
-    ({"nodes": 2}, {"MASTER_ADDR": "a", "MASTER_PORT": "1"}, r"runtime.nodes is 2: set MASTER_ADDR"),
-    ({"nodes": 2}, {"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "2"}, r"rank 2, .*is not one of 2 machines"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("params", "environ", "message"),
+    [
+        ({}, {"WORLD_SIZE": "2"}, r"WORLD_SIZE is 2, and runtime.devices x runtime.nodes 1"),
+        (
+            {"devices": 2},
+            {"RANK": "0", "WORLD_SIZE": "4"},
+            r"WORLD_SIZE is 4, and runtime.devices x runtime.nodes 2",
+        ),
+        (
+            {"devices": 2},
+            {"RANK": "2"},
+            r"rank 2, 0 of its machine, is not one of 1 machines with 2 processes",
+        ),
+        ({"devices": 2}, {"RANK": "one"}, r"RANK is 'one', which is no number"),
+        (
+            {"nodes": 2},
+            {"NODE_RANK": "0"},
+            r"runtime.nodes is 2: set MASTER_ADDR, MASTER_PORT and NODE_RANK",
+        ),
+        (
+            {"nodes": 2},
+            {"MASTER_ADDR": "a", "MASTER_PORT": "1"},
+            r"runtime.nodes is 2: set MASTER_ADDR",
+        ),
+        (
+            {"nodes": 2},
+            {"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "2"},
+            r"rank 2, .*is not one of 2 machines",
+        ),
+    ],
+)
 def test_a_place_that_does_not_fit_is_one_line(params, environ, message):
     with pytest.raises(UserError, match=message):
         place(RuntimeParams(**params), environ)

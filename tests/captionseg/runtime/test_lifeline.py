@@ -57,10 +57,12 @@ def lives(pid: int) -> bool:
 def started(tmp_path):
     """(process that plays DVC, pid of the stage that it runs by way of a shell)."""
     (tmp_path / "stage.py").write_text(STAGE)
-    command = f"exec 3>&1; {sys.executable} stage.py; true"  # `true` keeps the shell from becoming the stage
+    # `true` keeps the shell from becoming the stage
+    command = f"exec 3>&1; {sys.executable} stage.py; true"
     environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen([sys.executable, "-c", DVC, command], cwd=tmp_path, env=environ,
-                               stderr=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", DVC, command], cwd=tmp_path, env=environ, stderr=subprocess.DEVNULL
+    )
     wait_for((tmp_path / "stage").exists)
     pid = int((tmp_path / "stage").read_text())
     yield process, pid
@@ -74,9 +76,12 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
-@pytest.mark.parametrize(("who", "number"), [("dvc", signal.SIGKILL), ("dvc", signal.SIGTERM),
-                                             ("shell", signal.SIGKILL)])  # fmt: skip
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them"
+)
+@pytest.mark.parametrize(
+    ("who", "number"), [("dvc", signal.SIGKILL), ("dvc", signal.SIGTERM), ("shell", signal.SIGKILL)]
+)
 def test_a_stage_ends_with_the_dvc_that_runs_it(started, tmp_path, who, number):
     """Also where a shell stands between them, and that lives on or is what dies."""
     dvc, stage = started
@@ -96,11 +101,17 @@ def test_what_is_started_by_hand_follows_nobody():
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize(("pid", "name", "words", "orphans"), [
-    (1, "init", ["/sbin/init"], True), (812, "systemd", ["/lib/systemd/systemd", "--user"], True),
-    (1, "sh", ["sh", "entry.sh"], True), (1, "dvc", ["/opt/dvc/dvc", "repro"], False),
-    (1, "python", ["/usr/bin/python3.11", "-m", "dvc", "repro"], False), (50, "bash", ["bash"], False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pid", "name", "words", "orphans"),
+    [
+        (1, "init", ["/sbin/init"], True),
+        (812, "systemd", ["/lib/systemd/systemd", "--user"], True),
+        (1, "sh", ["sh", "entry.sh"], True),
+        (1, "dvc", ["/opt/dvc/dvc", "repro"], False),
+        (1, "python", ["/usr/bin/python3.11", "-m", "dvc", "repro"], False),
+        (50, "bash", ["bash"], False),
+    ],
+)
 def test_who_has_orphans(pid, name, words, orphans):
     """A stage whose DVC was gone before it could look is found with one of those."""
     assert lifeline.is_reaper(pid, name, words) is orphans
@@ -125,7 +136,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them"
+)
 @pytest.mark.parametrize("how", ["spawn", "fork"])  # as shards and as batches are made
 def test_a_worker_ends_with_its_maker(tmp_path, how):
     (tmp_path / "maker.py").write_text(MAKER)

@@ -47,7 +47,9 @@ def test_locks_are_free_again_and_name_nobody(tmp_path):
 def test_a_lock_that_somebody_deleted_is_no_lock(tmp_path):
     with outputs.held([tmp_path / "a"], root=tmp_path, say=print) as sure:
         shutil.rmtree(tmp_path / ".work")  # `make clean`
-        with pytest.raises(UserError, match=r"was deleted while it ran, .* nothing was moved into place"):
+        with pytest.raises(
+            UserError, match=r"was deleted while it ran, .* nothing was moved into place"
+        ):
             sure()
 
 
@@ -82,8 +84,10 @@ def two(tmp_path) -> dict[Path, Path]:
     (tmp_path / "work" / "sum.json").write_text("new")
     made(tmp_path / "data" / "out", old="1")
     made(tmp_path / "reports", **{"sum.json": "old"})
-    return {tmp_path / "work" / "out": tmp_path / "data" / "out",
-            tmp_path / "work" / "sum.json": tmp_path / "reports" / "sum.json"}  # fmt: skip
+    return {
+        tmp_path / "work" / "out": tmp_path / "data" / "out",
+        tmp_path / "work" / "sum.json": tmp_path / "reports" / "sum.json",
+    }
 
 
 def test_all_outputs_or_none(two, tmp_path, monkeypatch):
@@ -132,7 +136,9 @@ def test_a_full_disk_leaves_what_was_there(two, tmp_path, monkeypatch):
             outputs.move_all(places)
         assert seen(folder) == {"out/old": "1"}
         assert os.listdir(folder) == ["out"]
-        assert seen(tmp_path / "work") == {"out/new": "1", "sum.json": "new"}, "nothing is made twice"
+        assert seen(tmp_path / "work") == {"out/new": "1", "sum.json": "new"}, (
+            "nothing is made twice"
+        )
         monkeypatch.setattr(shutil, "copytree", copytree)
         outputs.move_all(places)
         assert sorted(os.listdir(folder)) == ["out", "sum.json"]

@@ -1,4 +1,6 @@
-"""Processes of this machine: what they see, and what does not reach them or come back. See test_fan_out too."""
+"""Processes of this machine: what they see, and what does not reach them or come back. See
+test_fan_out too.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def test_what_cannot_be_imported_or_sent_is_told() -> None:
 
 def test_a_worker_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fan_out, "visible_gpus", lambda: ["3", "5"])
-    found = list(spread(functools.partial(jobs.place, 0.2), range(2), RuntimeParams(), device="auto"))
+    found = list(
+        spread(functools.partial(jobs.place, 0.2), range(2), RuntimeParams(), device="auto")
+    )
     assert {gpu for _, _, gpu, _ in found} == {"3", "5"}
 
 
@@ -52,19 +56,25 @@ import fan_out_jobs as jobs
 from captionseg.runtime.processes import Processes
 
 if __name__ == "__main__":
-    workers = Processes(functools.partial(jobs.hangs, Path(sys.argv[1])), [None, None], threads=1, called=str)
+    hangs = functools.partial(jobs.hangs, Path(sys.argv[1]))
+    workers = Processes(hangs, [None, None], threads=1, called=str)
     for number in range(2):
         workers.send(number, number)
     workers.receive()
 """
 
 
-def test_workers_of_a_stage_that_is_killed_are_gone_in_the_middle_of_their_jobs(tmp_path: Path) -> None:
+def test_workers_of_a_stage_that_is_killed_are_gone_in_the_middle_of_their_jobs(
+    tmp_path: Path,
+) -> None:
     """Else they would go on writing where the next run works."""
     (tmp_path / "orphans.py").write_text(ORPHANS)
     here = Path(__file__)
-    process = subprocess.Popen([sys.executable, "orphans.py", ".", str(here.parent)], cwd=tmp_path,
-                               env=os.environ | {"PYTHONPATH": str(here.parents[3])})  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "orphans.py", ".", str(here.parent)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(here.parents[3])},
+    )
     wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     process.kill()
     process.wait()

@@ -35,8 +35,16 @@ def both() -> list[dict]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    jobs = [subprocess.Popen([sys.executable, "-c", SCRIPT, str(rank), port], env=environment, text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for rank in range(2)]  # fmt: skip
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(rank), port],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
     done = [job.communicate(timeout=120) for job in jobs]
     assert all(job.returncode == 0 for job in jobs), done
     return [json.loads(out) for out, _ in done]
@@ -49,6 +57,8 @@ def test_every_rank_has_all_rows_in_the_order_of_ranks(both):
 
 
 def test_gradients_of_all_ranks_are_summed_in_their_own_places(both):
-    weight = torch.arange(12.0).view(3, 4).T * 3.0  # the losses of rank 0 and rank 1, once and twice
+    weight = (
+        torch.arange(12.0).view(3, 4).T * 3.0
+    )  # the losses of rank 0 and rank 1, once and twice
     assert both[0]["gradient"] == weight[:2].tolist()
     assert both[1]["gradient"] == weight[2:].tolist()

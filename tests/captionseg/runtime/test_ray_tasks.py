@@ -1,4 +1,6 @@
-"""Ray: shares of GPUs, a cluster of one's own, and what is said where something is missing. See test_fan_out too."""
+"""Ray: shares of GPUs, a cluster of one's own, and what is said where something is missing. See
+test_fan_out too.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,8 @@ def test_a_machine_without_the_files_is_named(tmp_path: Path) -> None:
     assert "gone: a machine of the Ray cluster" in str(error)
 
 
-# The program that asks for a cluster has imported ray before, and somebody's environment asks for clusters that others
-# can join. Ray's servers come up one after the other, its agent last.
+# The program that asks for a cluster has imported ray before, and somebody's environment asks for
+# clusters that others can join. Ray's servers come up one after the other, its agent last.
 ALONE = """
 import fan_out_jobs, os, psutil, ray, time
 from captionseg.runtime import RuntimeParams
@@ -66,15 +68,24 @@ assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
 
 
 def test_a_cluster_of_ones_own_listens_to_this_machine_alone_and_goes_again() -> None:
-    """In a process of its own: this one may be in a cluster already, and its fixture sets variables of Ray's."""
+    """In a process of its own: this one may be in a cluster already, and its fixture sets variables
+    of Ray's.
+    """
     ours = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    ours |= {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[3])]),
-             "RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", ALONE], env=ours, text=True, capture_output=True, check=False)
+    ours |= {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[3])]),
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE], env=ours, text=True, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
-def test_a_ray_that_listens_to_others_all_the_same_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_that_listens_to_others_all_the_same_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As a later version might, which knows nothing of what is set for it."""
     import ray
 

@@ -1,4 +1,6 @@
-"""Files of weights: nothing runs, and what is not finite, or does not fit, is one line with its name."""
+"""Files of weights: nothing runs, and what is not finite, or does not fit, is one line with its
+name.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ from captionseg.runtime.weights import check_finite, load_into, metadata, read_w
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e5m2]
 )
-@pytest.mark.parametrize(("value", "kind"), [(float("nan"), "NaN"), (float("inf"), "infinite"),
-                                             (float("-inf"), "infinite")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(float("nan"), "NaN"), (float("inf"), "infinite"), (float("-inf"), "infinite")],
+)
 def test_one_number_that_is_none_is_found(dtype, value, kind):
     good = torch.arange(999.0)
     bad = good.clone()
@@ -48,13 +52,28 @@ def test_files_with_nan_are_refused(tmp_path, name):
         read_weights(tmp_path / name)
 
 
-@pytest.mark.parametrize(("given", "message"), [
-    ({"weight": torch.ones(2, 3)}, "it has no tensor bias"),
-    ({"weight": torch.ones(3, 2), "bias": torch.ones(2)}, r"weight is \[3, 2\], expected \[2, 3\]"),
-    ({"weight": torch.ones(2, 3), "bias": torch.ones(2), "more": torch.ones(1)}, "nothing takes its tensor more$"),
-    ({"weight": torch.ones(2, 3, dtype=torch.int8), "bias": torch.ones(2)}, "weight holds int8, expected float32"),
-    ({"weight": torch.ones(2, 3), "bias": torch.tensor([1.0, torch.inf])}, "tensor bias holds infinite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"weight": torch.ones(2, 3)}, "it has no tensor bias"),
+        (
+            {"weight": torch.ones(3, 2), "bias": torch.ones(2)},
+            r"weight is \[3, 2\], expected \[2, 3\]",
+        ),
+        (
+            {"weight": torch.ones(2, 3), "bias": torch.ones(2), "more": torch.ones(1)},
+            "nothing takes its tensor more$",
+        ),
+        (
+            {"weight": torch.ones(2, 3, dtype=torch.int8), "bias": torch.ones(2)},
+            "weight holds int8, expected float32",
+        ),
+        (
+            {"weight": torch.ones(2, 3), "bias": torch.tensor([1.0, torch.inf])},
+            "tensor bias holds infinite",
+        ),
+    ],
+)
 def test_what_does_not_fit_is_named(given, message):
     module = torch.nn.Linear(3, 2)
     before = module.weight.clone()

@@ -22,7 +22,9 @@ SIZE = 64
 
 @dataclass(frozen=True)
 class Squares:
-    """Row i shows one square of 32 pixels in colour i % 3, 16 pixels from the left and at the top or bottom."""
+    """Row i shows one square of 32 pixels in colour i % 3, 16 pixels from the left and at the top
+    or bottom.
+    """
 
     train: int = 6
     test: int = 2
@@ -44,9 +46,15 @@ class Squares:
         stream = io.BytesIO()
         Image.fromarray(image).save(stream, "JPEG", quality=95)
         return Sample(
-            f"squares:{split}/{number}", f"a {name} square", split, stream.getvalue(), SIZE, SIZE,
-            concepts=(name, "ground"), mask=mask,
-        )  # fmt: skip
+            f"squares:{split}/{number}",
+            f"a {name} square",
+            split,
+            stream.getvalue(),
+            SIZE,
+            SIZE,
+            concepts=(name, "ground"),
+            mask=mask,
+        )
 
     def classes(self) -> ClassTable:
         return ClassTable((*COLOURS, "ground"), ("object", "object", "object", "stuff"))
@@ -57,20 +65,31 @@ class Squares:
 
 @pytest.fixture
 def squares(tmp_path: Path) -> Path:
-    """Folder with pairs/ and truth/: shards 00000 and 00001 of train (four and two), 00002 of test (two)."""
+    """Folder with pairs/ and truth/: shards 00000 and 00001 of train (four and two), 00002 of test
+    (two).
+    """
     folder = tmp_path / "data"
-    write_shards(Squares(), folder / "pairs", folder / "truth", shard_size=4, min_success=0.5, seed=0)
+    write_shards(
+        Squares(), folder / "pairs", folder / "truth", shard_size=4, min_success=0.5, seed=0
+    )
     return folder
 
 
 @pytest.fixture
 def features(squares: Path) -> Path:
-    """Folder features/ whose dense maps are the pictures' own colours in 0..1, eight by eight cells."""
+    """Folder features/ whose dense maps are the pictures' own colours in 0..1, eight by eight
+    cells.
+    """
     from captionseg.datasets.shards import read_images, shard_names
     from captionseg.storage import write_array
 
     for shard in shard_names(squares / "pairs"):
-        images = np.stack([image for _, image in read_images(squares / "pairs", shard)]).astype(np.float32) / 255
+        images = (
+            np.stack([image for _, image in read_images(squares / "pairs", shard)]).astype(
+                np.float32
+            )
+            / 255
+        )
         cells = images.reshape(len(images), 8, 8, 8, 8, 3).mean(axis=(2, 4))
         write_array(cells.astype(np.float16), squares / "features" / "dense" / f"dense_{shard}.npy")
     return squares / "features"

@@ -1,4 +1,6 @@
-"""What can go wrong with a picture or its caption goes through the whole stage, and each loss has its count."""
+"""What can go wrong with a picture or its caption goes through the whole stage, and each loss has
+its count.
+"""
 
 from __future__ import annotations
 
@@ -72,9 +74,13 @@ class Scenes:
     def sample(self, split: str, name: str) -> Sample:
         image, caption = SCENES[name]
         stream = io.BytesIO()
-        comment = name.partition(", ")[0].encode()  # so that files of two scenes are not the same picture
+        comment = name.partition(", ")[
+            0
+        ].encode()  # so that files of two scenes are not the same picture
         Image.fromarray(image).save(stream, "JPEG", quality=98, subsampling=0, comment=comment)
-        return Sample(f"scene:{name}", caption, split, stream.getvalue(), image.shape[1], image.shape[0])
+        return Sample(
+            f"scene:{name}", caption, split, stream.getvalue(), image.shape[1], image.shape[0]
+        )
 
     def classes(self) -> ClassTable:
         return ClassTable((), ())
@@ -89,7 +95,9 @@ class Colours:
     axes = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "": (1, 1, 1)}  # noqa: RUF012
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return self.project_dense(np.array([next(v for k, v in self.axes.items() if k in text) for text in texts]))
+        return self.project_dense(
+            np.array([next(v for k, v in self.axes.items() if k in text) for text in texts])
+        )
 
     def project_dense(self, dense: np.ndarray) -> np.ndarray:
         dense = dense.astype(np.float32)
@@ -97,36 +105,55 @@ class Colours:
 
 
 def prepare(folder: Path, names: Sequence[str], concepts: Sequence[Concept] = ()) -> Inputs:
-    """All that earlier stages leave of some scenes, in shards of two; the features of "vanishing" have one red cell."""
-    inputs = Inputs(*(folder / name for name in ("pairs", "captions", "supervision", "features", "regions")))
-    write_shards(Scenes(names), inputs.pairs, folder / "truth", shard_size=2, min_success=0.5, seed=0)
+    """All that earlier stages leave of some scenes, in shards of two; the features of "vanishing"
+    have one red cell.
+    """
+    inputs = Inputs(
+        *(folder / name for name in ("pairs", "captions", "supervision", "features", "regions"))
+    )
+    write_shards(
+        Scenes(names), inputs.pairs, folder / "truth", shard_size=2, min_success=0.5, seed=0
+    )
     write_captions(inputs.pairs, CaptionParams(), inputs.captions)
     rows = read_pairs(inputs.pairs).to_pylist()
     name = {row["uid"]: row["url"].removeprefix("scene:") for row in rows}
     for shard in sorted({row["shard"] for row in rows}):
         maps = []
         for uid, image in read_images(inputs.pairs, shard):
-            cells = np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.NEAREST)) / 255
+            cells = (
+                np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.NEAREST)) / 255
+            )
             if name[uid] == "vanishing":
                 cells[3, 3] = np.array(RED) / 255
             maps.append(cells)
-        write_array(np.stack(maps).astype(np.float16), inputs.features / "dense" / f"dense_{shard}.npy")
+        write_array(
+            np.stack(maps).astype(np.float16), inputs.features / "dense" / f"dense_{shard}.npy"
+        )
     write_regions(inputs.pairs, inputs.features, inputs.regions, maker=MAKER.maker)
     uids = np.array([row["uid"] for row in rows], object)
-    archive = Supervision(uids, np.ones(len(uids), bool), [""] * len(uids), [tuple(concepts)] * len(uids))
+    archive = Supervision(
+        uids, np.ones(len(uids), bool), [""] * len(uids), [tuple(concepts)] * len(uids)
+    )
     write_table(archive.to_table(), inputs.supervision / "rule" / "00000.parquet")
     return inputs
 
 
-def counted(folder: Path, names: Sequence[str], params: SegmentTextParams = RELEVANCE, **options) -> dict[str, int]:
+def counted(
+    folder: Path, names: Sequence[str], params: SegmentTextParams = RELEVANCE, **options
+) -> dict[str, int]:
     """The counts of a run that are not zero, as in its stats files; the summary has the same."""
     inputs = prepare(folder, names, **options)
     found = segment(inputs, params, space=Colours, segments=folder / "segments", seed=0)
-    stats = [json.loads(path.read_text()) for path in sorted((folder / "segments").glob("*_stats.json"))]
+    stats = [
+        json.loads(path.read_text()) for path in sorted((folder / "segments").glob("*_stats.json"))
+    ]
     total = {name: sum(part[name] for part in stats) for name in stats[0]}
     assert {name: found[name] for name in total} == total
     rows = read_tables(folder / "segments")
-    assert (total.pop("segments"), total.pop("texts")) == (len(rows), sum(map(len, rows["texts"].to_pylist())))
+    assert (total.pop("segments"), total.pop("texts")) == (
+        len(rows),
+        sum(map(len, rows["texts"].to_pylist())),
+    )
     return {name: value for name, value in total.items() if value}
 
 
@@ -143,37 +170,62 @@ def test_a_plain_picture_to_compare_with(tmp_path: Path) -> None:
 def test_pairs_of_one_picture_are_one_image_with_both_captions(tmp_path: Path) -> None:
     concepts = [Concept("red")]
     assert counted(tmp_path, ["plain", "plain, again"], concepts=concepts) == {
-        "images": 1, "pairs_joined": 1, "captions": 2, "phrases": 4, "phrases_without_box": 1, "expressions": 1,
-        "boxes": 3, "masks_merged": 2,
-    }  # fmt: skip
+        "images": 1,
+        "pairs_joined": 1,
+        "captions": 2,
+        "phrases": 4,
+        "phrases_without_box": 1,
+        "expressions": 1,
+        "boxes": 3,
+        "masks_merged": 2,
+    }
     (row,) = read_tables(tmp_path / "segments").to_pylist()
     assert row["uid"] == read_pairs(tmp_path / "pairs")["uid"][0].as_py()
     assert {(text["text"], text["caption"], text["count"]) for text in row["texts"]} == {
-        ("a red square", 0, 1), ("red paint", 1, 1), ("red paint on a blue door", 1, 1), ("red", -1, 1)}  # fmt: skip
+        ("a red square", 0, 1),
+        ("red paint", 1, 1),
+        ("red paint on a blue door", 1, 1),
+        ("red", -1, 1),
+    }
 
 
 def test_a_picture_that_no_phrase_grounds(tmp_path: Path) -> None:
     assert counted(tmp_path, ["plain", "nothing grounded"]) == {
-        "images": 2, "captions": 2, "phrases": 2, "boxes": 1, "phrases_without_box": 1, "images_without_boxes": 1,
+        "images": 2,
+        "captions": 2,
+        "phrases": 2,
+        "boxes": 1,
+        "phrases_without_box": 1,
+        "images_without_boxes": 1,
         "images_without_segments": 1,
-    }  # fmt: skip
+    }
     assert texts(tmp_path) == [("a red square", 1)]
 
 
 @pytest.mark.parametrize("name", ["empty", "punctuation"])
 def test_a_caption_that_says_nothing(tmp_path: Path, name: str) -> None:
     assert counted(tmp_path, [name]) == {
-        "images": 1, "captions": 1, "captions_empty": 1, "images_without_phrases": 1, "images_without_segments": 1,
-    }  # fmt: skip
+        "images": 1,
+        "captions": 1,
+        "captions_empty": 1,
+        "images_without_phrases": 1,
+        "images_without_segments": 1,
+    }
     assert len(read_tables(tmp_path / "segments")) == 0
 
 
 @pytest.mark.parametrize("name", ["empty", "punctuation"])
-def test_curated_concepts_are_found_though_the_caption_says_nothing(tmp_path: Path, name: str) -> None:
+def test_curated_concepts_are_found_though_the_caption_says_nothing(
+    tmp_path: Path, name: str
+) -> None:
     concepts = [Concept("red"), Concept("...")]
     assert counted(tmp_path, [name], concepts=concepts) == {
-        "images": 1, "captions": 1, "captions_empty": 1, "phrases": 1, "boxes": 1,
-    }  # fmt: skip
+        "images": 1,
+        "captions": 1,
+        "captions_empty": 1,
+        "phrases": 1,
+        "boxes": 1,
+    }
     assert texts(tmp_path) == [("red", 1)]
 
 
@@ -197,7 +249,9 @@ def test_a_picture_of_ten_pixels_and_less(tmp_path: Path, name: str) -> None:
         assert (row["height"], row["width"]) == image.shape[:2]
         assert 1 <= row["area"] <= image.shape[0] * image.shape[1]
     assert len(rows) == 1
-    assert count["images_without_segments"] == count["images_without_phrases"] == 1  # the one without a caption
+    assert (
+        count["images_without_segments"] == count["images_without_phrases"] == 1
+    )  # the one without a caption
 
 
 def test_a_picture_of_ten_pixels_is_too_small_by_default(tmp_path: Path) -> None:
@@ -209,8 +263,13 @@ def test_a_picture_of_ten_pixels_is_too_small_by_default(tmp_path: Path) -> None
 def test_a_mask_that_vanishes(tmp_path: Path) -> None:
     """The box is a small part of the only region, so that no region lies in it."""
     assert counted(tmp_path, ["vanishing", "plain"], CELLS) == {
-        "images": 2, "captions": 2, "phrases": 2, "boxes": 2, "masks_empty": 1, "images_without_segments": 1,
-    }  # fmt: skip
+        "images": 2,
+        "captions": 2,
+        "phrases": 2,
+        "boxes": 2,
+        "masks_empty": 1,
+        "images_without_segments": 1,
+    }
     assert texts(tmp_path) == [("a red square", 1)]
 
 
@@ -231,24 +290,45 @@ def checkpoint(tmp_path: Path, grounding_dino) -> str:
     """The small Grounding DINO on disk."""
     from transformers import GroundingDinoImageProcessor
 
-    for part in (*grounding_dino, GroundingDinoImageProcessor(size={"shortest_edge": 96, "longest_edge": 160})):
+    for part in (
+        *grounding_dino,
+        GroundingDinoImageProcessor(size={"shortest_edge": 96, "longest_edge": 160}),
+    ):
         part.save_pretrained(tmp_path / "grounding_dino")
     return str(tmp_path / "grounding_dino")
 
 
-def test_grounding_dino_reads_long_empty_and_pointless_captions_of_all_pictures(tmp_path: Path, checkpoint) -> None:
-    params = replace(RELEVANCE, grounder="grounding_dino", min_area=1,
-                     superpixels=replace(MAKER, share=0.001, offset=0.0),  # its boxes are small and anywhere
-                     grounding_dino=GroundingDino(checkpoint, threshold=0.0, device="cpu"))  # fmt: skip
+def test_grounding_dino_reads_long_empty_and_pointless_captions_of_all_pictures(
+    tmp_path: Path, checkpoint
+) -> None:
+    params = replace(
+        RELEVANCE,
+        grounder="grounding_dino",
+        min_area=1,
+        superpixels=replace(MAKER, share=0.001, offset=0.0),  # its boxes are small and anywhere
+        grounding_dino=GroundingDino(checkpoint, threshold=0.0, device="cpu"),
+    )
     names = ["long", "empty", "punctuation", "a line", "plain"]
     count = counted(tmp_path, names, params, concepts=[Concept("red")])
-    assert (count["images"], count["captions"], count["captions_empty"], count["captions_cut"]) == (5, 5, 2, 1)
-    assert count["boxes"] + count["boxes_unassigned"] > 12 * 5  # the long one is read in pieces, each of twelve boxes
+    assert (count["images"], count["captions"], count["captions_empty"], count["captions_cut"]) == (
+        5,
+        5,
+        2,
+        1,
+    )
+    assert (
+        count["boxes"] + count["boxes_unassigned"] > 12 * 5
+    )  # the long one is read in pieces, each of twelve boxes
     rows = read_tables(tmp_path / "segments").to_pylist()
-    said = {row["uid"]: row["url"].removeprefix("scene:") for row in read_pairs(tmp_path / "pairs").to_pylist()}
+    said = {
+        row["uid"]: row["url"].removeprefix("scene:")
+        for row in read_pairs(tmp_path / "pairs").to_pylist()
+    }
     for row in rows:
         if said[row["uid"]] in ("empty", "punctuation"):
             assert {(text["text"], text["caption"]) for text in row["texts"]} == {("red", -1)}
     found = {said[row["uid"]] for row in rows}
     assert len(found) == 5 - count.get("images_without_segments", 0)
-    assert any(text["count"] > 1 for row in rows for text in row["texts"])  # several boxes, one segment
+    assert any(
+        text["count"] > 1 for row in rows for text in row["texts"]
+    )  # several boxes, one segment

@@ -43,7 +43,9 @@ class Table:
         self.queries.append((list(phrases), query))
         found = [(*box, i) for i, phrase in enumerate(phrases) for box in ANSWERS[phrase]]
         rows = np.array(found, np.float32).reshape(-1, 6)
-        return Boxes(rows[:, :4], rows[:, 5].astype(np.int32), rows[:, 4], self.unassigned, self.cut)
+        return Boxes(
+            rows[:, :4], rows[:, 5].astype(np.int32), rows[:, 4], self.unassigned, self.cut
+        )
 
 
 class Filled:
@@ -65,7 +67,9 @@ VIEW = View("u", np.zeros((40, 40, 3), np.uint8))
 
 def phrases(*texts: str) -> list[Spoken]:
     """Texts to look for in an image without a caption."""
-    return [Spoken("", tuple(Phrase(text, "phrase" if " " in text else "concept") for text in texts))]
+    return [
+        Spoken("", tuple(Phrase(text, "phrase" if " " in text else "concept") for text in texts))
+    ]
 
 
 def test_near_duplicates_become_one_segment_with_both_texts() -> None:
@@ -134,7 +138,9 @@ def test_a_mask_that_vanishes_is_counted_apart_from_one_that_is_too_small() -> N
 
 
 @pytest.mark.parametrize(("least", "area"), [(1, 10), (11, None)])
-def test_a_picture_of_ten_pixels_is_a_segment_unless_that_is_too_small(least: int, area: int | None) -> None:
+def test_a_picture_of_ten_pixels_is_a_segment_unless_that_is_too_small(
+    least: int, area: int | None
+) -> None:
     view = View("u", np.zeros((1, 10, 3), np.uint8))
     rows, count = Maker(Table(), Filled(), "", min_area=least).segments(view, phrases("a dog"))
     assert [row["area"] for row in rows] == ([area] if area else [])
@@ -143,9 +149,14 @@ def test_a_picture_of_ten_pixels_is_a_segment_unless_that_is_too_small(least: in
 
 
 def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_stands() -> None:
-    asked = [Phrase("a dog", "phrase", "a dog in the grass", ((4, 9), (20, 25))), Phrase("dog", "concept")]
+    asked = [
+        Phrase("a dog", "phrase", "a dog in the grass", ((4, 9), (20, 25))),
+        Phrase("dog", "concept"),
+    ]
     grounder = Table(unassigned=3, cut=1)
-    rows, count = Maker(grounder, Filled(), "").segments(VIEW, [Spoken("See a dog in the grass.", tuple(asked))])
+    rows, count = Maker(grounder, Filled(), "").segments(
+        VIEW, [Spoken("See a dog in the grass.", tuple(asked))]
+    )
     assert grounder.query == Query("See a dog in the grass.", (((4, 9), (20, 25)), ()))
     assert rows[0]["bbox"] == [0, 0, 10, 10]
     assert [(t["text"], t["kind"], round(t["score"], 2)) for t in rows[0]["texts"]] == [
@@ -160,7 +171,9 @@ def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_sta
 
 
 def test_each_caption_is_grounded_against_itself_and_what_is_found_is_merged_over_all() -> None:
-    first = Spoken("A dog.", (Phrase("a dog", "phrase", spans=((0, 5),)), Phrase("fly", "concept", caption=-1)))
+    first = Spoken(
+        "A dog.", (Phrase("a dog", "phrase", spans=((0, 5),)), Phrase("fly", "concept", caption=-1))
+    )
     second = Spoken(
         "Grass, and a dog.",
         (
@@ -173,7 +186,10 @@ def test_each_caption_is_grounded_against_itself_and_what_is_found_is_merged_ove
     rows, count = Maker(grounder, Filled(), "").segments(VIEW, [first, second, Spoken("?!", ())])
     assert grounder.queries == [
         (["a dog", "fly"], Query("A dog.", (((0, 5),), ()))),
-        (["grass", "dog", "a dog"], Query("Grass, and a dog.", (((0, 5),), ((13, 16),), ((11, 16),)))),
+        (
+            ["grass", "dog", "a dog"],
+            Query("Grass, and a dog.", (((0, 5),), ((13, 16),), ((11, 16),))),
+        ),
         ([], Query("?!", ())),
     ]
     dog = next(row for row in rows if row["bbox"] == [0, 0, 10, 10])
@@ -182,12 +198,16 @@ def test_each_caption_is_grounded_against_itself_and_what_is_found_is_merged_ove
         ("a dog and", "expression", 1, 1),
         ("dog", "phrase", 1, 1),
     ]
-    assert [[t["text"] for t in row["texts"]] for row in rows if row is not dog] == [["fly"], ["grass"], ["dog"]]
+    assert [[t["text"] for t in row["texts"]] for row in rows if row is not dog] == [
+        ["fly"],
+        ["grass"],
+        ["dog"],
+    ]
     assert next(row for row in rows if row["full_image"])["texts"][0]["caption"] == 1
     assert next(t for row in rows for t in row["texts"] if t["kind"] == "concept")["caption"] == -1
-    assert {name: count[name] for name in ("images", "captions", "captions_empty", "phrases", "boxes")} == {
-        "images": 1, "captions": 3, "captions_empty": 1, "phrases": 5, "boxes": 6,
-    }  # fmt: skip
+    assert {
+        name: count[name] for name in ("images", "captions", "captions_empty", "phrases", "boxes")
+    } == {"images": 1, "captions": 3, "captions_empty": 1, "phrases": 5, "boxes": 6}
     assert (count["boxes_unassigned"], count["captions_cut"], count["masks_merged"]) == (6, 3, 2)
 
 
@@ -198,34 +218,51 @@ def test_the_best_boxes_are_those_of_all_captions_together() -> None:
     assert [[t["text"] for t in row["texts"]] for row in rows] == [["fly"], ["a dog"]]
 
 
-@pytest.mark.parametrize(("caption", "said"), [("", False), (" .,! \n…", False), ("é", True), ("3", True)])
+@pytest.mark.parametrize(
+    ("caption", "said"), [("", False), (" .,! \n…", False), ("é", True), ("3", True)]
+)
 def test_captions_that_say_nothing(caption: str, said: bool) -> None:
     assert is_said(caption) == said
 
 
 def test_stability_at_the_threshold_is_enough_and_area_too() -> None:
-    rows, _ = Maker(Table(), Filled(), "", min_stability=0.9, min_area=90).segments(VIEW, phrases("dog"))
+    rows, _ = Maker(Table(), Filled(), "", min_stability=0.9, min_area=90).segments(
+        VIEW, phrases("dog")
+    )
     assert [row["bbox"] for row in rows] == [[0, 0, 10, 9], [20, 20, 10, 10]]
-    rows, _ = Maker(Table(), Filled(), "", min_stability=0.91, min_area=90).segments(VIEW, phrases("dog"))
+    rows, _ = Maker(Table(), Filled(), "", min_stability=0.91, min_area=90).segments(
+        VIEW, phrases("dog")
+    )
     assert [row["bbox"] for row in rows] == [[20, 20, 10, 10]]
     rows, _ = Maker(Table(), Filled(), "", min_area=91).segments(VIEW, phrases("dog"))
     assert [row["bbox"] for row in rows] == [[20, 20, 10, 10]]
 
 
 @pytest.mark.parametrize(("width", "whole"), [(36.0, False), (36.01, True)])
-def test_exactly_the_share_of_a_whole_picture_is_not_the_whole(width: float, whole: bool, monkeypatch) -> None:
-    monkeypatch.setitem(ANSWERS, "ghost", [(-5, -5, width, 80, 0.5)])  # what lies outside does not count: .9 at 36
+def test_exactly_the_share_of_a_whole_picture_is_not_the_whole(
+    width: float, whole: bool, monkeypatch
+) -> None:
+    monkeypatch.setitem(
+        ANSWERS, "ghost", [(-5, -5, width, 80, 0.5)]
+    )  # what lies outside does not count: .9 at 36
     segmenter = Filled()
     rows, _ = Maker(Table(), segmenter, "").segments(VIEW, phrases("ghost"))
     assert (rows[0]["full_image"], segmenter.asked) == (whole, int(not whole))
 
 
 def test_of_too_many_boxes_the_best_are_kept_in_their_order_and_the_others_counted() -> None:
-    rows, count = Maker(Table(), Filled(), "", max_boxes=2).segments(VIEW, phrases("dog", "fly", "a dog"))
+    rows, count = Maker(Table(), Filled(), "", max_boxes=2).segments(
+        VIEW, phrases("dog", "fly", "a dog")
+    )
     assert count["boxes"] == 4
     assert count["boxes_beyond_limit"] == 2  # .9 and .7 stay
     assert [[t["text"] for t in row["texts"]] for row in rows] == [["fly"], ["a dog"]]
-    even = Boxes(np.arange(12, dtype=np.float32).reshape(3, 4), np.arange(3, dtype=np.int32), np.ones(3, np.float32), 5)
+    even = Boxes(
+        np.arange(12, dtype=np.float32).reshape(3, 4),
+        np.arange(3, dtype=np.int32),
+        np.ones(3, np.float32),
+        5,
+    )
     assert best(even, 2).phrase.tolist() == [0, 1]
     assert best(even, 2).unassigned == 5
     assert len(best(even, 3)) == 3

@@ -50,12 +50,16 @@ def test_recall_and_precision_by_hand() -> None:
             segment(
                 "u", half, "two dogs", "tall grass", "something"
             ),  # dogs is right, grass is wrong, something counts not
-            segment("u", grass, "a carpet"),  # the grass is found, but nobody calls it so; "car" is not in "carpet"
+            segment(
+                "u", grass, "a carpet"
+            ),  # the grass is found, but nobody calls it so; "car" is not in "carpet"
             segment("elsewhere", grass, "dog"),
         ],
         schema=SEGMENTS,
     )
-    truth = pa.Table.from_pylist([{"uid": "u", "concepts": ["dog", "tall grass"], "mask": png(classes)}], schema=TRUTH)
+    truth = pa.Table.from_pylist(
+        [{"uid": "u", "concepts": ["dog", "tall grass"], "mask": png(classes)}], schema=TRUTH
+    )
     assert measure(segments, truth, NAMES) == pytest.approx(
         {"recall": 1.0, "named_recall": 0.5, "mean_iou": (0.8 + 1.0) / 2, "text_precision": 0.5}
     )
@@ -73,15 +77,25 @@ def test_expressions_are_not_held_to_what_they_say_beside_their_phrase() -> None
 
 def test_only_texts_of_some_kinds_and_the_segments_that_have_one() -> None:
     dog = np.array([[True, False], [True, False]])
-    rows = [segment("a", dog, "a dog", "car"), segment("a", ~dog, "tall grass"), segment("b", dog, "tall grass")]
-    rows[0]["texts"][1]["kind"] = rows[1]["texts"][0]["kind"] = rows[2]["texts"][0]["kind"] = "concept"
+    rows = [
+        segment("a", dog, "a dog", "car"),
+        segment("a", ~dog, "tall grass"),
+        segment("b", dog, "tall grass"),
+    ]
+    rows[0]["texts"][1]["kind"] = rows[1]["texts"][0]["kind"] = rows[2]["texts"][0]["kind"] = (
+        "concept"
+    )
     truth = [{"uid": uid, "concepts": ["dog", "tall grass"], "mask": png(~dog)} for uid in "ab"]
     tables = pa.Table.from_pylist(rows, schema=SEGMENTS), pa.Table.from_pylist(truth, schema=TRUTH)
     found = measures(*tables, NAMES, {"every": ("phrase", "concept"), "captions": ("phrase",)})
     every, captions = found["every"], found["captions"]
     assert (every["recall"], every["named_recall"], every["text_precision"]) == (0.75, 0.5, 0.5)
     # of "b" nothing is left, and its two true masks are missed
-    assert (captions["recall"], captions["named_recall"], captions["text_precision"]) == (0.25, 0.25, 1)
+    assert (captions["recall"], captions["named_recall"], captions["text_precision"]) == (
+        0.25,
+        0.25,
+        1,
+    )
 
 
 def test_images_are_spread_evenly() -> None:

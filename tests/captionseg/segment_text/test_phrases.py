@@ -10,7 +10,9 @@ from captionseg.storage import write_table
 from captionseg.text.referring import Mention, Reference, referring
 
 
-@pytest.mark.parametrize(("text", "want"), [("A  Dog.", "a dog"), (" the end. ", "the end"), ("...", "")])
+@pytest.mark.parametrize(
+    ("text", "want"), [("A  Dog.", "a dog"), (" the end. ", "the end"), ("...", "")]
+)
 def test_normalised(text: str, want: str) -> None:
     assert normalised(text) == want
 
@@ -18,13 +20,22 @@ def test_normalised(text: str, want: str) -> None:
 def said(phrase: str, expression: str = "", *starts: int) -> Reference:
     """A reference with these mentions; they end where the phrase does."""
     whole = expression or phrase
-    return Reference(phrase, whole, tuple(Mention((s, s + len(phrase)), (s, s + len(whole))) for s in starts or (0,)))
+    return Reference(
+        phrase,
+        whole,
+        tuple(Mention((s, s + len(phrase)), (s, s + len(whole))) for s in starts or (0,)),
+    )
 
 
 def test_caption_phrases_come_first_and_equal_texts_once() -> None:
     spoken = [[said("Dog"), said("a  red ball"), said(".")], [said("a cat")]]
-    found = phrases_of([["x"], ["y"]], [["dog", "Grass", "grass", ""], []], references=lambda _: spoken)
-    assert [[(said.text, [(p.text, p.kind, p.caption) for p in said.phrases]) for said in row] for row in found] == [
+    found = phrases_of(
+        [["x"], ["y"]], [["dog", "Grass", "grass", ""], []], references=lambda _: spoken
+    )
+    assert [
+        [(said.text, [(p.text, p.kind, p.caption) for p in said.phrases]) for said in row]
+        for row in found
+    ] == [
         [("x", [("Dog", "phrase", 0), ("a red ball", "phrase", 0), ("Grass", "concept", -1)])],
         [("y", [("a cat", "phrase", 0)])],
     ]
@@ -53,7 +64,13 @@ def phrase(text: str, caption: int = 0) -> Phrase:
 
 
 def test_equal_phrases_with_other_expressions_are_others_unless_expressions_are_off() -> None:
-    spoken = [[said("a dog", "a dog in  the grass", 0), said("A Dog", "A dog.", 40), said("A dog", "", 60)]]
+    spoken = [
+        [
+            said("a dog", "a dog in  the grass", 0),
+            said("A Dog", "A dog.", 40),
+            said("A dog", "", 60),
+        ]
+    ]
     ((found,),) = phrases_of([["x"]], [[]], references=lambda _: spoken)
     assert found.phrases == (
         Phrase("a dog", "phrase", "a dog in the grass", ((0, 5),)),
@@ -66,7 +83,13 @@ def test_equal_phrases_with_other_expressions_are_others_unless_expressions_are_
 def test_phrase_and_expression_are_two_texts_of_one_score() -> None:
     assert Phrase("a dog", "phrase", "a dog in the grass", caption=1).texts(0.5) == [
         {"text": "a dog", "kind": "phrase", "score": 0.5, "caption": 1, "count": 1},
-        {"text": "a dog in the grass", "kind": "expression", "score": 0.5, "caption": 1, "count": 1},
+        {
+            "text": "a dog in the grass",
+            "kind": "expression",
+            "score": 0.5,
+            "caption": 1,
+            "count": 1,
+        },
     ]
     assert Phrase("dog", "concept", caption=-1).texts(0.5) == [
         {"text": "dog", "kind": "concept", "score": 0.5, "caption": -1, "count": 1}
@@ -88,7 +111,9 @@ def test_a_phrase_whose_head_names_nothing_is_left_out() -> None:
             said("a picture frame", "a picture frame in front"),
         ]
     ]
-    ((found,),) = phrases_of([["x"]], [["front"]], references=lambda _: spoken, stop={"picture", "front"})
+    ((found,),) = phrases_of(
+        [["x"]], [["front"]], references=lambda _: spoken, stop={"picture", "front"}
+    )
     assert [p.text for p in found.phrases] == ["a picture frame", "front"]
 
 
@@ -98,5 +123,7 @@ def test_concepts_of_kept_rows_best_first(tmp_path: Path) -> None:
     write_table(supervision.to_table(), tmp_path / "cocu" / "00000.parquet")
     assert SUPERVISION.equals(supervision.to_table().schema)
     assert read_concepts(tmp_path, "cocu", 2) == {"a": ["dog", "grass"], "b": None, "c": []}
-    with pytest.raises(UserError, match=r"segment_text.curation: no supervision of 'coco'.*\(there: cocu\)"):
+    with pytest.raises(
+        UserError, match=r"segment_text.curation: no supervision of 'coco'.*\(there: cocu\)"
+    ):
         read_concepts(tmp_path, "coco", 2)

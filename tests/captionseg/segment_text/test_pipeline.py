@@ -31,7 +31,9 @@ from captionseg.text.referring import Mention, Reference, referring
 COLOURS, GREY = {"red": (220, 30, 30)}, (120, 120, 120)
 AXES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "ground": (1, 1, 1)}
 PARAMS = SegmentTextParams(
-    "rule", relevance=Relevance(threshold=0.5), superpixels=Superpixels(maker=Felzenszwalb(side=32, min_size=20))
+    "rule",
+    relevance=Relevance(threshold=0.5),
+    superpixels=Superpixels(maker=Felzenszwalb(side=32, min_size=20)),
 )
 
 
@@ -45,7 +47,9 @@ class Colours:
     """Texts that name a colour point to it; dense features are colours."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return self.normalised(np.array([next(v for k, v in AXES.items() if k in text) for text in texts], np.float32))
+        return self.normalised(
+            np.array([next(v for k, v in AXES.items() if k in text) for text in texts], np.float32)
+        )
 
     def project_dense(self, dense: np.ndarray) -> np.ndarray:
         return self.normalised(dense.astype(np.float32))
@@ -57,8 +61,12 @@ class Colours:
 
 @pytest.fixture
 def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Everything that the stage reads; the phrase of a caption is the caption, and the grey ground its expression."""
-    monkeypatch.setattr(pipelines, "referring", lambda captions, model=None: [[spoken(c)] for c in captions])
+    """Everything that the stage reads; the phrase of a caption is the caption, and the grey ground
+    its expression.
+    """
+    monkeypatch.setattr(
+        pipelines, "referring", lambda captions, model=None: [[spoken(c)] for c in captions]
+    )
     write_regions(squares / "pairs", features, squares / "regions", maker=PARAMS.superpixels.maker)
     pairs = read_pairs(squares / "pairs").to_pylist()
     train = [p for p in pairs if p["split"] == "train"]
@@ -70,13 +78,17 @@ def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return squares
 
 
-def run(folder: Path, out: str = "segments", params: SegmentTextParams = PARAMS) -> dict[str, float]:
+def run(
+    folder: Path, out: str = "segments", params: SegmentTextParams = PARAMS
+) -> dict[str, float]:
     inputs = inputs_of(folder)
     return pipelines.segment(inputs, params, space=Colours, segments=folder / out, seed=0)
 
 
 def inputs_of(folder: Path) -> pipelines.Inputs:
-    return pipelines.Inputs(*(folder / name for name in ("pairs", "captions", "supervision", "features", "regions")))
+    return pipelines.Inputs(
+        *(folder / name for name in ("pairs", "captions", "supervision", "features", "regions"))
+    )
 
 
 def test_each_kept_square_is_one_segment_with_its_phrase_and_its_concept(ready: Path) -> None:
@@ -84,30 +96,46 @@ def test_each_kept_square_is_one_segment_with_its_phrase_and_its_concept(ready: 
     table = read_tables(ready / "segments")
     assert table.schema.equals(SEGMENTS)
     kept = read_pairs(ready / "pairs")["uid"].to_pylist()[:5]
-    assert list(dict.fromkeys(table["uid"].to_pylist())) == kept  # in order; neither the dropped row nor the test split
+    assert (
+        list(dict.fromkeys(table["uid"].to_pylist())) == kept
+    )  # in order; neither the dropped row nor the test split
     squares = [r for r in table.to_pylist() if any("square" in t["text"] for t in r["texts"])]
     assert [r["uid"] for r in squares] == kept
-    assert all({t["kind"] for t in r["texts"]} == {"phrase", "expression", "concept"} for r in squares)
+    assert all(
+        {t["kind"] for t in r["texts"]} == {"phrase", "expression", "concept"} for r in squares
+    )
     assert result["images"] == 5
     assert result["phrases"] == 15
     assert result["expressions"] == 5
     assert result["boxes_unassigned"] == result["captions_cut"] == result["boxes_beyond_limit"] == 0
     assert {name: n for name, n in result.items() if name.startswith("captions")} == {
-        "captions": 5, "captions_generated": 0, "captions_failed": 0, "captions_missing": 0, "captions_empty": 0,
+        "captions": 5,
+        "captions_generated": 0,
+        "captions_failed": 0,
+        "captions_missing": 0,
+        "captions_empty": 0,
         "captions_cut": 0,
-    }  # fmt: skip
+    }
     for row in squares:
-        assert {(t["kind"], t["caption"]) for t in row["texts"]} == {("phrase", 0), ("expression", 0), ("concept", -1)}
+        assert {(t["kind"], t["caption"]) for t in row["texts"]} == {
+            ("phrase", 0),
+            ("expression", 0),
+            ("concept", -1),
+        }
         assert {t["count"] for t in row["texts"]} == {1}
     assert result["per_image"] == len(table) / 5
     truth, names = read_truth(ready / "truth"), read_classes(ready / "truth").names
-    scores = measure(table.filter(np.isin(table["segment_id"], [r["segment_id"] for r in squares])), truth, names)
+    scores = measure(
+        table.filter(np.isin(table["segment_id"], [r["segment_id"] for r in squares])), truth, names
+    )
     assert scores["text_precision"] == 1.0
     assert scores["named_recall"] == 0.5  # every square, no ground
 
 
 def caption_all_but_two(folder: Path) -> Path:
-    """Generated captions of the squares, in other words: the second is empty and the third is not there."""
+    """Generated captions of the squares, in other words: the second is empty and the third is not
+    there.
+    """
     train = [p for p in read_pairs(folder / "pairs").to_pylist() if p["split"] == "train"]
     texts = {p["uid"]: f"{p['caption'].split()[1]} paint" for p in train}
     texts[train[1]["uid"]] = " "
@@ -119,14 +147,20 @@ def caption_all_but_two(folder: Path) -> Path:
     return file
 
 
-def test_generated_captions_are_grounded_beside_the_original_and_what_lacks_one_keeps_its_own(ready: Path) -> None:
+def test_generated_captions_are_grounded_beside_the_original_and_what_lacks_one_keeps_its_own(
+    ready: Path,
+) -> None:
     run(ready)
     file = caption_all_but_two(ready)
     result = run(ready, "both")
     assert {name: n for name, n in result.items() if name.startswith("captions")} == {
-        "captions": 8, "captions_generated": 3, "captions_failed": 1, "captions_missing": 1, "captions_empty": 0,
+        "captions": 8,
+        "captions_generated": 3,
+        "captions_failed": 1,
+        "captions_missing": 1,
+        "captions_empty": 0,
         "captions_cut": 0,
-    }  # fmt: skip
+    }
     plain, both = (read_tables(ready / name).to_pylist() for name in ("segments", "both"))
     kept = read_pairs(ready / "pairs")["uid"].to_pylist()[:5]
     for number, uid in enumerate(kept):
@@ -153,7 +187,12 @@ def test_equal_texts_of_two_captions_are_counted_together(ready: Path) -> None:
     params = CaptionParams("precomputed", precomputed=PrecomputedParams(str(file)))
     write_captions(ready / "pairs", params, ready / "captions")
     run(ready)
-    said = [t for row in read_tables(ready / "segments").to_pylist() for t in row["texts"] if t["kind"] == "phrase"]
+    said = [
+        t
+        for row in read_tables(ready / "segments").to_pylist()
+        for t in row["texts"]
+        if t["kind"] == "phrase"
+    ]
     assert {(t["text"], t["caption"], t["count"]) for t in said} == {
         (f"a {name} square", 0, 2) for name in ("red", "green", "blue")
     }
@@ -177,7 +216,9 @@ def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(ready: Path) -
     assert (ready / "segments" / "00000.parquet").stat().st_mtime_ns == kept
 
 
-def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(ready: Path, monkeypatch) -> None:
+def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(
+    ready: Path, monkeypatch
+) -> None:
     def contents() -> dict[str, bytes]:
         return {p.name: p.read_bytes() for p in (ready / "segments").iterdir()}
 
@@ -193,14 +234,21 @@ def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(ready: 
     run(ready)
     whole = contents()
     parquet, stats = (ready / "segments" / name for name in ("00000.parquet", "00000_stats.json"))
-    for damage in (parquet.unlink, stats.unlink, shorten, lambda: parquet.write_bytes(b"PAR1"),
-                   lambda: stats.write_text("{}")):  # fmt: skip
+    for damage in (
+        parquet.unlink,
+        stats.unlink,
+        shorten,
+        lambda: parquet.write_bytes(b"PAR1"),
+        lambda: stats.write_text("{}"),
+    ):
         damage()
         run(ready)
         assert contents() == whole
         with monkeypatch.context() as patch:
             patch.setattr(pipelines, "spread", spread)
-            with pytest.raises(UserError, match=r"segment_text: shard 00000: .*; nothing is put in place"):
+            with pytest.raises(
+                UserError, match=r"segment_text: shard 00000: .*; nothing is put in place"
+            ):
                 run(ready)
 
 
@@ -222,20 +270,28 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
     ((said,),) = pipelines.spoken(rows, [[caption]], PARAMS)
     phrases = said.phrases
     assert said.text == caption
-    assert {"A red ball", "the ground", "A green cup", "a blue door", "red"} <= {p.text for p in phrases}
+    assert {"A red ball", "the ground", "A green cup", "a blue door", "red"} <= {
+        p.text for p in phrases
+    }
     assert sum(len(p.spans) for p in phrases) == 4 * 200
     assert {caption[a:b] for p in phrases for a, b in p.spans} <= {p.text for p in phrases}
-    maker = PARAMS.build(Colours(), pipelines.sample_cells(ready / "features", 64, rows_of(ready), seed=0))
+    maker = PARAMS.build(
+        Colours(), pipelines.sample_cells(ready / "features", 64, rows_of(ready), seed=0)
+    )
     view = next(pipelines.read_views(inputs_of(ready), "00000"))
     found, count = maker.segments(view, [said])
     assert count["phrases"] == len(phrases)
     assert len(found) < 5
 
 
-def test_another_parser_is_asked_for_by_its_path(ready: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_another_parser_is_asked_for_by_its_path(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(pipelines, "referring", referring)
     spacy.blank("en").to_disk(tmp_path / "blank")
-    with pytest.raises(UserError, match=r"blank' lacks attribute_ruler, lemmatizer, parser, tagger"):
+    with pytest.raises(
+        UserError, match=r"blank' lacks attribute_ruler, lemmatizer, parser, tagger"
+    ):
         run(ready, "segments", replace(PARAMS, spacy_model=str(tmp_path / "blank")))
 
 
@@ -245,7 +301,12 @@ def test_a_picture_of_ten_pixels_goes_all_the_way() -> None:
     said = Spoken("", (Phrase("a red ball", "phrase"),))
     found, count = maker.segments(View("u", image, dense=image / 255.0), [said])
     assert found == []
-    assert (count["images"], count["boxes"], count["masks_too_small"], count["images_without_segments"]) == (1, 1, 1, 1)
+    assert (
+        count["images"],
+        count["boxes"],
+        count["masks_too_small"],
+        count["images_without_segments"],
+    ) == (1, 1, 1, 1)
 
 
 def test_nothing_to_do_says_why(ready: Path) -> None:
@@ -283,10 +344,14 @@ def test_a_shard_that_lost_its_regions_or_features_is_one_line(ready: Path) -> N
             path.with_suffix(".away").rename(path)
 
 
-def test_pairs_that_curation_lost_are_not_left_out_without_a_word(ready: Path, tmp_path: Path) -> None:
+def test_pairs_that_curation_lost_are_not_left_out_without_a_word(
+    ready: Path, tmp_path: Path
+) -> None:
     supervision = tmp_path / "supervision" / PARAMS.curation
     shutil.copytree(ready / "supervision" / PARAMS.curation, supervision)
     file = sorted(supervision.glob("*.parquet"))[0]
     write_table(pq.read_table(file).slice(2), file)
-    with pytest.raises(UserError, match=r"2 pairs of shard 0000\d have no row there; run `dvc repro curate`"):
+    with pytest.raises(
+        UserError, match=r"2 pairs of shard 0000\d have no row there; run `dvc repro curate`"
+    ):
         pipelines.to_do(ready / "pairs", PARAMS, tmp_path / "supervision")

@@ -22,7 +22,9 @@ def model() -> SamModel:
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
         window_size=2,
     )
-    prompts = PromptEncoder(embed_dim=16, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=4)
+    prompts = PromptEncoder(
+        embed_dim=16, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=4
+    )
     decoder = MaskDecoder(
         transformer_dim=16,
         num_multimask_outputs=3,

@@ -30,25 +30,42 @@ def test_any_shape_of_picture_gives_the_same_grid_of_contiguous_ids(shape: tuple
 
 
 def test_no_more_regions_than_allowed_even_in_noise() -> None:
-    assert Felzenszwalb(side=48, scale=1.0, min_size=4, min_cost=0, max_regions=255).regions(noise(1)).max() > 7
-    assert Felzenszwalb(side=48, scale=1.0, min_size=4, min_cost=0, max_regions=7).regions(noise(1)).max() == 6
+    assert (
+        Felzenszwalb(side=48, scale=1.0, min_size=4, min_cost=0, max_regions=255)
+        .regions(noise(1))
+        .max()
+        > 7
+    )
+    assert (
+        Felzenszwalb(side=48, scale=1.0, min_size=4, min_cost=0, max_regions=7)
+        .regions(noise(1))
+        .max()
+        == 6
+    )
 
 
 def test_same_picture_same_regions() -> None:
-    assert np.array_equal(Felzenszwalb(side=48).regions(noise(2)), Felzenszwalb(side=48).regions(noise(2)))
+    assert np.array_equal(
+        Felzenszwalb(side=48).regions(noise(2)), Felzenszwalb(side=48).regions(noise(2))
+    )
 
 
 def test_the_cheapest_pair_of_neighbours_is_joined() -> None:
     labels = np.array([[0, 0, 1, 2, 2], [0, 0, 1, 2, 2], [0, 0, 3, 2, 2]])
     grey = np.array([0.0, 12.0, 10.0, 3.0])
     colours = grey[labels][..., None]
-    # costs: 0-1 (6*2/8)*144 = 216, 0-3 (6/7)*9 = 7.7, 1-2 (2*6/8)*4 = 6, 1-3 (2/3)*81 = 54, 2-3 (6/7)*49 = 42
-    assert np.array_equal(joined(labels, colours, 3, 0), [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 2, 1, 1]])
+    # costs: 0-1 (6*2/8)*144 = 216, 0-3 (6/7)*9 = 7.7, 1-2 (2*6/8)*4 = 6, 1-3 (2/3)*81 = 54, 2-3
+    # (6/7)*49 = 42
+    assert np.array_equal(
+        joined(labels, colours, 3, 0), [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 2, 1, 1]]
+    )
     # then 3 joins 0: 7.7 against 1+2, of mean 10.5 and 8 pixels: (8/9)*56.25 = 50
     two = [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]
     assert np.array_equal(joined(labels, colours, 2, 0), two)
     assert np.array_equal(joined(labels, colours, 1, 0), np.zeros((3, 5)))
-    assert np.array_equal(joined(labels, colours, 4, 8.0), two)  # both costs lie below 8, the next one does not
+    assert np.array_equal(
+        joined(labels, colours, 4, 8.0), two
+    )  # both costs lie below 8, the next one does not
     assert np.array_equal(joined(labels, colours, 4, 6.0), labels)  # none lies below 6
 
 

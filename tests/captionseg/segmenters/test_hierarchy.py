@@ -15,11 +15,14 @@ def noise(seed: int, side: int = 90) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (side, side + 30, 3), dtype=np.uint8)
 
 
-SMALL = Hierarchy(low=10.0, high=1e6, max_masks=40, min_area=1, maker=Felzenszwalb(side=32, scale=1.0, min_size=8))
+SMALL = Hierarchy(
+    low=10.0, high=1e6, max_masks=40, min_area=1, maker=Felzenszwalb(side=32, scale=1.0, min_size=8)
+)
 
 
 def test_the_tree_by_hand() -> None:
-    # 0 | 1 | 2 in a row, 2 pixels each; costs 0-1: (2*2/4)*4 = 4, 1-2: (2*2/4)*81 = 81, then (0+1)-2: (4*2/6)*100
+    # 0 | 1 | 2 in a row, 2 pixels each; costs 0-1: (2*2/4)*4 = 4, 1-2: (2*2/4)*81 = 81, then
+    # (0+1)-2: (4*2/6)*100
     labels = np.array([[0, 1, 2], [0, 1, 2]])
     member, made, taken = tree(labels, np.array([0.0, 2.0, 11.0])[labels][..., None])
     assert member.astype(int).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]]
@@ -35,7 +38,9 @@ def test_at_each_cost_the_regions_are_those_of_joining_up_to_it() -> None:
         there = member[(made < cost) & (taken >= cost)]
         assert (there.sum(0) == 1).all()  # each piece is in one of them
         other = joined(labels, colours, 16, cost)
-        assert {tuple(row) for row in there} == {tuple((other == r).ravel()) for r in np.unique(other)}
+        assert {tuple(row) for row in there} == {
+            tuple((other == r).ravel()) for r in np.unique(other)
+        }
 
 
 def test_masks_lie_inside_each_other_or_apart_and_none_is_nearly_another() -> None:
@@ -70,9 +75,13 @@ def test_a_thing_unlike_its_ground_is_the_most_stable_mask() -> None:
 
 
 def test_stability_is_the_share_of_the_range_of_costs() -> None:
-    """Two halves whose join costs the geometric mean of the range: each half exists in its lower half."""
+    """Two halves whose join costs the geometric mean of the range: each half exists in its lower
+    half.
+    """
     image = np.zeros((8, 8, 3), np.uint8)
-    image[:, 4:] = 255  # black and white: 100 apart in L, 32 pixels each: cost 32 * 32 / 64 * 10^4 = 1.6e5
+    image[:, 4:] = (
+        255  # black and white: 100 apart in L, 32 pixels each: cost 32 * 32 / 64 * 10^4 = 1.6e5
+    )
     maker = Felzenszwalb(side=8, sigma=0.0, min_size=2)
     masks, stability = Hierarchy(low=1.6e4, high=1.6e6, min_area=1, maker=maker).masks(image)
     assert sorted(masks.sum((1, 2)).tolist()) == [32, 32, 64]

@@ -1,4 +1,5 @@
-"""Segment Anything with tiny random weights: shapes, choice, stability, and how weights are read."""
+"""Segment Anything with tiny random weights: shapes, choice, stability, and how weights are
+read."""
 
 import numpy as np
 import pytest
@@ -23,15 +24,21 @@ def test_a_mask_and_a_stability_for_every_box(model: SamModel, multimask: bool) 
 
 
 def test_batches_of_boxes_change_nothing(model: SamModel) -> None:
-    one, all_ = (SamSegmenter(model, Sam(min_iou=-10.0, batch=b)).masks(IMAGE, BOXES) for b in (1, 3))
+    one, all_ = (
+        SamSegmenter(model, Sam(min_iou=-10.0, batch=b)).masks(IMAGE, BOXES) for b in (1, 3)
+    )
     assert (one[0] != all_[0]).mean() < 1e-3  # a logit near zero may fall to either side
     assert one[1] == pytest.approx(all_[1], abs=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(10, 10, 3), (1, 10, 3)])
-def test_a_picture_of_ten_pixels_and_a_box_of_nothing(model: SamModel, shape: tuple[int, ...]) -> None:
+def test_a_picture_of_ten_pixels_and_a_box_of_nothing(
+    model: SamModel, shape: tuple[int, ...]
+) -> None:
     boxes = np.array([[0, 0, 5, 1], [4, 1, 4, 1]], np.float32)
-    masks, stability = SamSegmenter(model, Sam(min_iou=-10.0)).masks(np.zeros(shape, np.uint8), boxes)
+    masks, stability = SamSegmenter(model, Sam(min_iou=-10.0)).masks(
+        np.zeros(shape, np.uint8), boxes
+    )
     assert masks.shape == (2, *shape[:2])
     assert np.isfinite(stability).all()
 
@@ -60,7 +67,9 @@ def test_the_most_stable_mask_is_chosen_and_a_poor_one_emptied(model: SamModel) 
     assert stability[1] == 0
 
 
-def test_of_equally_stable_masks_the_one_with_the_higher_predicted_iou_is_chosen(model: SamModel) -> None:
+def test_of_equally_stable_masks_the_one_with_the_higher_predicted_iou_is_chosen(
+    model: SamModel,
+) -> None:
     logits = torch.full((3, 3, 4, 4), -9.0)
     for mask in range(3):
         logits[:, mask, :, : mask + 1] = 9.0  # all of stability 1; mask i is i + 1 columns wide
@@ -74,15 +83,21 @@ def test_any_difference_in_stability_counts_more_than_predicted_iou(model: SamMo
     logits = torch.full((1, 3, 2000, 2000), 9.0)
     logits[0, 0, 0, 0] = 0.5  # one pixel of four million: stability .99999975
     logits[0, 2] = -9.0
-    masks, stability = SamSegmenter(model, Sam(small_area=0))._best(logits, torch.tensor([[1.0, 0.61, 1.0]]))
+    masks, stability = SamSegmenter(model, Sam(small_area=0))._best(
+        logits, torch.tensor([[1.0, 0.61, 1.0]])
+    )
     assert stability[0] == 1
     assert masks.all()
 
 
-def test_predicted_iou_must_exceed_its_threshold_and_is_asked_of_the_chosen_mask_alone(model: SamModel) -> None:
+def test_predicted_iou_must_exceed_its_threshold_and_is_asked_of_the_chosen_mask_alone(
+    model: SamModel,
+) -> None:
     logits = torch.full((3, 3, 4, 4), 9.0)
     logits[:, 1:, 0] = 0.5  # less stable, and well predicted
-    iou = torch.tensor([[0.5, 0.99, 0.99], [0.625, 0.1, 0.1], [0.75, 0.1, 0.1]])  # .625 is exact in float32
+    iou = torch.tensor(
+        [[0.5, 0.99, 0.99], [0.625, 0.1, 0.1], [0.75, 0.1, 0.1]]
+    )  # .625 is exact in float32
     masks, stability = SamSegmenter(model, Sam(min_iou=0.625, small_area=0))._best(logits, iou)
     assert masks.any(axis=(1, 2)).tolist() == [False, False, True]
     assert stability.tolist() == [0, 0, 1]
@@ -106,18 +121,26 @@ def test_the_chosen_mask_is_tidied_and_its_stability_is_of_its_logits(model: Sam
 def test_with_one_mask_a_box_there_is_nothing_to_choose(model: SamModel) -> None:
     logits = torch.full((2, 1, 4, 4), -9.0)
     logits[0, 0, :2] = 9.0
-    masks, stability = SamSegmenter(model, Sam(multimask=False, small_area=0))._best(logits, torch.full((2, 1), 0.9))
+    masks, stability = SamSegmenter(model, Sam(multimask=False, small_area=0))._best(
+        logits, torch.full((2, 1), 0.9)
+    )
     assert masks.sum(axis=(1, 2)).tolist() == [8, 0]
     assert stability.tolist() == [1, 0]
 
 
-def test_all_boxes_of_a_batch_are_asked_at_once_and_the_picture_is_embedded_once(model: SamModel, monkeypatch) -> None:
+def test_all_boxes_of_a_batch_are_asked_at_once_and_the_picture_is_embedded_once(
+    model: SamModel, monkeypatch
+) -> None:
     asked, embedded = [], []
     segmenter = SamSegmenter(model, Sam(min_iou=-10.0, batch=2))
     predict, embed = segmenter.predictor.predict_torch, segmenter.predictor.set_image
-    monkeypatch.setattr(segmenter.predictor, "set_image", lambda image: embedded.append(1) or embed(image))
     monkeypatch.setattr(
-        segmenter.predictor, "predict_torch", lambda *a, **k: asked.append(len(k["boxes"])) or predict(*a, **k)
+        segmenter.predictor, "set_image", lambda image: embedded.append(1) or embed(image)
+    )
+    monkeypatch.setattr(
+        segmenter.predictor,
+        "predict_torch",
+        lambda *a, **k: asked.append(len(k["boxes"])) or predict(*a, **k),
     )
     segmenter.masks(IMAGE, BOXES)
     assert (asked, embedded) == ([2, 1], [1])
@@ -144,7 +167,9 @@ def test_a_missing_or_wrong_checkpoint_is_one_line(tmp_path, monkeypatch, model:
     torch.save({"weight": torch.zeros(3)}, bad)
     torch.save({"weight": print}, evil)  # an object, not a tensor: must not be unpickled
     for path in (bad, evil):
-        with pytest.raises(UserError, match=r"not the weights of SAM vit_b.*segment_text\.sam\.arch") as error:
+        with pytest.raises(
+            UserError, match=r"not the weights of SAM vit_b.*segment_text\.sam\.arch"
+        ) as error:
             load(path, "vit_b")
         assert "\n" not in str(error.value)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}

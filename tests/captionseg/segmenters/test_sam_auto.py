@@ -1,4 +1,5 @@
-"""Segment Anything asked with a grid of points: tiny random weights, and logits that are made up."""
+"""Segment Anything asked with a grid of points: tiny random weights, and logits that are made
+up."""
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ LOOSE = SamAuto(points=2, min_iou=-10.0, min_stability=0.0, nms_iou=1.0, small_a
 
 
 def scripted(maker: SamMasks, logits: list[torch.Tensor], iou: list[float]) -> SamMasks:
-    """The maker, with one of these masks [h, w] and a predicted IoU for each point in place of SAM's three."""
+    """The maker, with one of these masks [h, w] and a predicted IoU for each point in place of
+    SAM's three.
+    """
 
     class Predictor:
         def set_image(self, image):
@@ -54,16 +57,25 @@ def test_random_weights_give_masks_of_the_size_of_the_picture(model: SamModel) -
 
 
 def test_none_good_enough_is_no_mask(model: SamModel) -> None:
-    masks, stability = SamMasks(model, SamAuto(points=2)).masks(IMAGE)  # stability of random logits is near 0
+    masks, stability = SamMasks(model, SamAuto(points=2)).masks(
+        IMAGE
+    )  # stability of random logits is near 0
     assert masks.shape == (0, 48, 60)
     assert stability.shape == (0,)
 
 
 def test_the_stable_ones_of_high_iou_stay_most_stable_first(model: SamModel) -> None:
-    logits = [box(0, 0, 4, 4, soft=1), box(6, 0, 10, 4), box(0, 6, 4, 10, soft=3), box(6, 6, 10, 10)]
+    logits = [
+        box(0, 0, 4, 4, soft=1),
+        box(6, 0, 10, 4),
+        box(0, 6, 4, 10, soft=3),
+        box(6, 6, 10, 10),
+    ]
     image = np.zeros((12, 16, 3), np.uint8)
     maker = scripted(SamMasks(model, SamAuto(points=2, small_area=0)), logits, [0.9, 0.9, 0.9, 0.6])
-    masks, stability = maker.masks(image)  # stability 3/4, 1, 1/4, 1; the last one's IoU is not above .6
+    masks, stability = maker.masks(
+        image
+    )  # stability 3/4, 1, 1/4, 1; the last one's IoU is not above .6
     assert np.allclose(stability, [1.0, 0.75])
     assert np.array_equal(masks, np.stack([(logits[1] > 0).numpy(), (logits[0] > 0).numpy()]))
     few = scripted(SamMasks(model, SamAuto(points=2, small_area=0, max_masks=1)), logits, [0.9] * 4)
@@ -91,7 +103,9 @@ def test_a_large_picture_is_shrunk_to_what_sam_looks_at() -> None:
     assert shrunk(np.zeros((1, 100, 3), np.uint8), 10).shape == (1, 10, 3)
 
 
-def test_weights_are_read_like_those_of_the_box_segmenter(tmp_path, monkeypatch, model: SamModel) -> None:
+def test_weights_are_read_like_those_of_the_box_segmenter(
+    tmp_path, monkeypatch, model: SamModel
+) -> None:
     import segment_anything
 
     with pytest.raises(UserError, match=r"^masks\.sam_auto\.checkpoint: no file"):

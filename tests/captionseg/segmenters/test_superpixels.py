@@ -12,7 +12,8 @@ IMAGE = np.zeros((8, 8, 3), np.uint8)  # two pixels for each of LABELS
 def test_shares_count_cut_pixels_in_part() -> None:
     shares, area = inside(LABELS, np.array([[0, 0, 2.5, 2.0], [0, 1, 4, 3]]))
     assert np.array_equal(area, [4, 4, 8])
-    # first box: all of 0; half a column of two pixels of 1, so 1 of 4. Second: lower row of 0 and 1, upper row of 2.
+    # first box: all of 0; half a column of two pixels of 1, so 1 of 4. Second: lower row of 0 and
+    # 1, upper row of 2.
     assert shares == pytest.approx(np.array([[1.0, 0.25, 0.0], [0.5, 0.5, 0.5]]))
 
 
@@ -21,7 +22,9 @@ def test_a_mask_is_the_regions_that_lie_mostly_inside() -> None:
     want = np.zeros((8, 8), bool)
     want[:4, :4] = True
     assert np.array_equal(masks[0], want)
-    assert stability[0] == pytest.approx(1.0)  # region 0 is in at all thresholds, the others at none
+    assert stability[0] == pytest.approx(
+        1.0
+    )  # region 0 is in at all thresholds, the others at none
 
 
 def test_stability_falls_when_a_region_is_nearly_in() -> None:

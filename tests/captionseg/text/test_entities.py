@@ -17,7 +17,9 @@ def test_the_list_and_what_is_left_when_synonyms_are_merged():
 
 
 @pytest.mark.parametrize("entity", PUBLISHED)
-@pytest.mark.parametrize("caption", ["A photo of a {}.", "{}, seen from above", "the '{}' on a hill", "{} {}"])
+@pytest.mark.parametrize(
+    "caption", ["A photo of a {}.", "{}, seen from above", "the '{}' on a hill", "{} {}"]
+)
 def test_every_entity_is_masked_wherever_it_stands(entity, caption):
     for word in (entity, entity.upper(), entity.capitalize()):
         masked, found = MASKER(caption.replace("{}", word))
@@ -49,14 +51,17 @@ def test_plurals_are_those_of_the_corpus_where_there_is_one_else_of_the_table():
     assert masker("men and boys", ["people"]) == ("[MASK] and [MASK]", ["people", "people"])
 
 
-@pytest.mark.parametrize(("caption", "masked", "found"), [
-    ("a red fire hydrant", "a red [MASK]", ["fire hydrant"]),
-    ("Fire-Hydrants burn", "[MASK] burn", ["fire hydrant"]),
-    ("a dog-friendly bar", "a [MASK]-friendly bar", ["dog"]),
-    ("the dog\u2019s hot dogs", "the [MASK] [MASK]", ["dog", "hot dog"]),
-    ("playing cards, beards, pants", "playing cards, beards, pants", []),
-    ("cafe\u0301 car\u00e9", "[MASK] car\u00e9", ["caf\u00e9"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("caption", "masked", "found"),
+    [
+        ("a red fire hydrant", "a red [MASK]", ["fire hydrant"]),
+        ("Fire-Hydrants burn", "[MASK] burn", ["fire hydrant"]),
+        ("a dog-friendly bar", "a [MASK]-friendly bar", ["dog"]),
+        ("the dog\u2019s hot dogs", "the [MASK] [MASK]", ["dog", "hot dog"]),
+        ("playing cards, beards, pants", "playing cards, beards, pants", []),
+        ("cafe\u0301 car\u00e9", "[MASK] car\u00e9", ["caf\u00e9"]),
+    ],
+)
 def test_what_is_masked_is_what_the_vocabulary_names(caption, masked, found):
     words = ("fire hydrant", "dog", "hot dog", "car", "bear", "pan", "caf\u00e9", "fire")
     assert Masker(words)(caption, words) == (masked, found)

@@ -17,7 +17,10 @@ def test_nouns_with_their_lemmas_in_order_and_repeated():
 
 
 def test_a_verb_is_no_noun():
-    assert [word for word, _ in next(nouns(["a fox is drinking water and runs"]))] == ["fox", "water"]
+    assert [word for word, _ in next(nouns(["a fox is drinking water and runs"]))] == [
+        "fox",
+        "water",
+    ]
 
 
 def test_numbers_and_signs_are_no_nouns():
@@ -31,7 +34,9 @@ def test_a_model_without_a_tagger_would_silently_find_nothing(tmp_path):
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=re.escape("spaCy model 'no_such_model' does not load")) as caught:
+    with pytest.raises(
+        UserError, match=re.escape("spaCy model 'no_such_model' does not load")
+    ) as caught:
         load("no_such_model")
     assert "\n" not in str(caught.value)
 

@@ -8,7 +8,9 @@ from captionseg.text.prompts import PROMPTS, SIMPLE, class_embeddings, templates
 
 def test_mean_over_templates_then_normalised():
     table = {"a dog": [1.0, 0.0], "the dog": [0.0, 1.0], "a cat": [0.6, 0.8], "the cat": [0.6, 0.8]}
-    out = class_embeddings(["dog", "cat"], lambda texts: np.array([table[t] for t in texts]), ("a {}", "the {}"))
+    out = class_embeddings(
+        ["dog", "cat"], lambda texts: np.array([table[t] for t in texts]), ("a {}", "the {}")
+    )
     np.testing.assert_allclose(out, [[0.5**0.5, 0.5**0.5], [0.6, 0.8]], rtol=1e-6)
     assert out.dtype == np.float32
 
@@ -24,7 +26,9 @@ def test_the_paper_prompt_has_its_full_stop():
     assert asked == ["a photo of a grass."]
 
 
-@pytest.mark.parametrize(("name", "count"), [("simple", 1), ("segment", 4), ("tcl", 9), ("imagenet", 80)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("simple", 1), ("segment", 4), ("tcl", 9), ("imagenet", 80)]
+)
 def test_each_template_has_one_gap(name, count):
     assert name in PROMPTS
     assert len(set(templates(name))) == count
@@ -32,7 +36,9 @@ def test_each_template_has_one_gap(name, count):
 
 
 def test_a_set_that_is_not_there_is_one_line():
-    with pytest.raises(UserError, match=r"prompts: 'simpel' is not valid \(valid: simple, segment, tcl, imagenet\)"):
+    with pytest.raises(
+        UserError, match=r"prompts: 'simpel' is not valid \(valid: simple, segment, tcl, imagenet\)"
+    ):
         templates("simpel")
 
 
@@ -49,7 +55,8 @@ def test_names_that_an_encoder_cannot_tell_apart_are_said(caplog):
         class_embeddings(["zebra", "dog", "Zebra", "ZEBRA", "dog"], embed)
     assert caplog.messages == [
         "the text encoder cannot tell 'zebra' from 'Zebra', and 1 more such pairs: "
-        "one of them is never found"]  # fmt: skip
+        "one of them is never found"
+    ]
 
 
 def test_a_name_that_an_encoder_does_not_know_is_said(caplog):
@@ -58,4 +65,5 @@ def test_a_name_that_an_encoder_does_not_know_is_said(caplog):
     class_embeddings(["42", "caf\u00e9"], embed)
     assert caplog.messages == [
         "the text encoder knows no character of '\U0001f993': "
-        "the scores of such a name mean nothing"]  # fmt: skip
+        "the scores of such a name mean nothing"
+    ]

@@ -1,4 +1,6 @@
-"""Referring expressions on parses written by hand: what a model makes of a caption is data, not the rule."""
+"""Referring expressions on parses written by hand: what a model makes of a caption is data, not the
+rule.
+"""
 
 import pytest
 import spacy
@@ -8,19 +10,33 @@ from captionseg.records import UserError
 from captionseg.text.referring import Mention, Reference, expression, references, referring
 
 VOCAB = spacy.blank("en").vocab
-POS = {"D": "DET", "N": "NOUN", "A": "ADJ", "V": "VERB", "P": "ADP", "C": "CCONJ", ".": "PUNCT", "R": "PRON"}
+POS = {
+    "D": "DET",
+    "N": "NOUN",
+    "A": "ADJ",
+    "V": "VERB",
+    "P": "ADP",
+    "C": "CCONJ",
+    ".": "PUNCT",
+    "R": "PRON",
+}
 TAGS = {"D": "DT", "N": "NN", "A": "JJ", "V": "VBZ", "P": "IN", "C": "CC", ".": ".", "R": "PRP"}
 
 
 def parsed(table: str) -> Doc:
-    """A Doc of rows "word kind dependency head"; a word with "_" before it has no space before it."""
+    """A Doc of rows "word kind dependency head"; a word with "_" before it has no space before
+    it."""
     rows = [line.split() for line in table.strip().splitlines()]
     glued = [word.startswith("_") for word, *_ in rows] + [True]
     return Doc(
-        VOCAB, words=[word.removeprefix("_") for word, *_ in rows], spaces=[not g for g in glued[1:]],
-        pos=[POS[kind] for _, kind, *_ in rows], tags=[TAGS[kind] for _, kind, *_ in rows],
-        deps=[dep for *_, dep, _ in rows], heads=[int(head) for *_, head in rows],
-    )  # fmt: skip
+        VOCAB,
+        words=[word.removeprefix("_") for word, *_ in rows],
+        spaces=[not g for g in glued[1:]],
+        pos=[POS[kind] for _, kind, *_ in rows],
+        tags=[TAGS[kind] for _, kind, *_ in rows],
+        deps=[dep for *_, dep, _ in rows],
+        heads=[int(head) for *_, head in rows],
+    )
 
 
 # the paper's example (figure 3) with the paper's attachment: "at" and "and" hang on the first "is"
@@ -60,8 +76,8 @@ def pairs(doc: Doc, **how) -> list[tuple[str, str]]:
 def test_the_papers_apples_and_rabbit():
     doc = parsed(RABBIT)
     assert doc.text == (
-        "There is an orange-red apple at the right side of the rabbit and there is another red apple visible behind "
-        "the rabbit."
+        "There is an orange-red apple at the right side of the rabbit and there is another red "
+        "apple visible behind the rabbit."
     )
     assert pairs(doc) == [
         ("an orange-red apple", "an orange-red apple"),
@@ -90,7 +106,10 @@ def test_phrase_and_expression_are_both_texts_and_equal_ones_are_one():
 
 def test_with_the_other_attachment_the_apple_is_at_the_side():
     doc = parsed(RABBIT.replace("at P prep 1", "at P prep 6"))
-    assert pairs(doc)[0] == ("an orange-red apple", "an orange-red apple at the right side of the rabbit")
+    assert pairs(doc)[0] == (
+        "an orange-red apple",
+        "an orange-red apple at the right side of the rabbit",
+    )
 
 
 def test_what_is_coordinated_is_not_said_of_the_first_but_deeper_coordination_stays():
@@ -141,7 +160,9 @@ def test_an_expression_may_begin_before_its_chunk():
 
 
 def test_pronouns_are_left_out_and_so_is_what_one_skips():
-    doc = parsed("It R nsubj 1\nshows V ROOT 1\nthe D det 3\nside N dobj 1\nof P prep 3\nDogs N pobj 4")
+    doc = parsed(
+        "It R nsubj 1\nshows V ROOT 1\nthe D det 3\nside N dobj 1\nof P prep 3\nDogs N pobj 4"
+    )
     assert pairs(doc) == [("the side", "the side of Dogs"), ("Dogs", "Dogs")]
     assert pairs(doc, skip={"side"}) == [("Dogs", "Dogs")]
 
@@ -156,7 +177,10 @@ def test_case_does_not_make_a_new_pair_but_another_expression_does():
     outside A advmod 4
     """)
     first, second = references(doc)
-    assert (first.phrase, first.mentions) == ("Dogs", (Mention((0, 4), (0, 4)), Mention((6, 10), (6, 10))))
+    assert (first.phrase, first.mentions) == (
+        "Dogs",
+        (Mention((0, 4), (0, 4)), Mention((6, 10), (6, 10))),
+    )
     assert (second.phrase, second.expression, len(second.mentions)) == ("dogs", "dogs outside", 1)
 
 
@@ -164,7 +188,9 @@ def test_a_missing_piece_of_the_pipeline_is_one_line_and_not_silence():
     words, heads, deps = ["a", "dog"], [1, 1], ["det", "ROOT"]
     untagged = Doc(VOCAB, words=words, heads=heads, deps=deps)
     assert not list(untagged.noun_chunks)  # the silence
-    with pytest.raises(UserError, match=r"no parts of speech \(tagger and attribute_ruler\), so no noun chunks"):
+    with pytest.raises(
+        UserError, match=r"no parts of speech \(tagger and attribute_ruler\), so no noun chunks"
+    ):
         references(untagged)
     with pytest.raises(UserError, match=r"no dependencies \(parser\), so no noun chunks"):
         references(Doc(VOCAB, words=words, pos=["DET", "NOUN"]))

@@ -10,14 +10,19 @@ from captionseg.text.tokenizers import BertTokens, cut, tokenizer
 
 def test_clip_is_the_published_encoding():
     found = tokenizer("clip")(["a photo of a cat.", ""])
-    assert found.tolist() == [[49406, 320, 1125, 539, 320, 2368, 269, 49407], [49406, 49407, 0, 0, 0, 0, 0, 0]]
+    assert found.tolist() == [
+        [49406, 320, 1125, 539, 320, 2368, 269, 49407],
+        [49406, 49407, 0, 0, 0, 0, 0, 0],
+    ]
     assert found.dtype == np.int64
 
 
 def test_bert_is_the_published_encoding_with_one_token_a_mask():
     tokens = tokenizer("bert")
-    assert tokens(["A dog on [MASK].", "x"]).tolist() == [[101, 1037, 3899, 2006, 103, 1012, 102],
-                                                          [101, 1060, 102, 0, 0, 0, 0]]  # fmt: skip
+    assert tokens(["A dog on [MASK].", "x"]).tolist() == [
+        [101, 1037, 3899, 2006, 103, 1012, 102],
+        [101, 1060, 102, 0, 0, 0, 0],
+    ]
     assert tokens.mask == 103
 
 
@@ -62,4 +67,6 @@ def test_what_is_cut_is_said_once_a_text(kind, caplog):
         tokens(["zebra " * 9])
     said = "longer than the 6 tokens that the text encoder reads, the rest is left out: "
     assert [m.partition(said)[::2] for m in caplog.messages] == [
-        ("1 text is ", repr(longer)), ("2 texts are ", f"{other!r}, 'zebra zebra zebra zebra zebra zebra z...'")]
+        ("1 text is ", repr(longer)),
+        ("2 texts are ", f"{other!r}, 'zebra zebra zebra zebra zebra zebra z...'"),
+    ]

@@ -6,14 +6,23 @@ import pytest
 from captionseg.records import UserError
 from captionseg.text.vocabulary import Vocabulary, VocabularyParams, build
 
-CAPTIONS = ["a dog on the grass", "two dogs and a cat", "the dog runs", "a cat on a carpet", "a picture of a bench"]
+CAPTIONS = [
+    "a dog on the grass",
+    "two dogs and a cat",
+    "the dog runs",
+    "a cat on a carpet",
+    "a picture of a bench",
+]
 
 
 def named(vocabulary: Vocabulary, *captions: str) -> list[set[str]]:
     matrix = vocabulary.named(captions)
     assert matrix.shape == (len(captions), len(vocabulary.concepts))
     assert matrix.dtype == bool
-    return [{c for c, here in zip(vocabulary.concepts, row, strict=True) if here} for row in matrix.toarray()]
+    return [
+        {c for c, here in zip(vocabulary.concepts, row, strict=True) if here}
+        for row in matrix.toarray()
+    ]
 
 
 def test_frequent_nouns_by_lemma_most_frequent_first():
@@ -35,7 +44,9 @@ def test_a_stop_list_of_ones_own(tmp_path):
 
 
 def test_nothing_frequent_enough_is_one_line():
-    with pytest.raises(UserError, match=r"no noun stands in 9 of 5 captions; lower curate\.vocabulary\.minimum"):
+    with pytest.raises(
+        UserError, match=r"no noun stands in 9 of 5 captions; lower curate\.vocabulary\.minimum"
+    ):
         build(CAPTIONS, VocabularyParams(minimum=9))
 
 
@@ -47,9 +58,9 @@ def test_a_concept_is_whole_words_never_part_of_one():
 
 def test_a_concept_of_several_words_stands_in_a_row():
     vocabulary = Vocabulary(("polar bear", "bear", "stop sign post"), {"bears": "bear"})
-    assert named(vocabulary, "two polar bears", "a bear in polar ice", "polar, bear", "a bear, a polar bear") == [
-        {"polar bear"}, {"bear"}, {"bear"}, {"polar bear", "bear"},
-    ]  # fmt: skip
+    assert named(
+        vocabulary, "two polar bears", "a bear in polar ice", "polar, bear", "a bear, a polar bear"
+    ) == [{"polar bear"}, {"bear"}, {"bear"}, {"polar bear", "bear"}]
     assert named(vocabulary, "a stop sign post", "stop sign") == [{"stop sign post"}, set()]
 
 
@@ -64,9 +75,14 @@ def test_no_caption_no_name():
 def test_a_file_of_concepts_replaces_the_nouns(tmp_path):
     file = tmp_path / "concepts.txt"
     file.write_text("# classes\nPolar bear\nbus\ngrass\nbus\ncherry\nT-shirt\nskis\n")
-    vocabulary = build(["polar bears, buses, cherries", "a t-shirt on skis", "grass"], VocabularyParams(file=str(file)))
+    vocabulary = build(
+        ["polar bears, buses, cherries", "a t-shirt on skis", "grass"],
+        VocabularyParams(file=str(file)),
+    )
     assert vocabulary.concepts == ("polar bear", "bus", "grass", "cherry", "t-shirt", "skis")
-    found = named(vocabulary, "polar bears, buses, cherries", "a T-shirt on skis", "a ski", "glass grass")
+    found = named(
+        vocabulary, "polar bears, buses, cherries", "a T-shirt on skis", "a ski", "glass grass"
+    )
     assert found == [{"polar bear", "bus", "cherry"}, {"t-shirt", "skis"}, set(), {"grass"}]
 
 
@@ -78,17 +94,41 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, field):
         (tmp_path / "binary", "utf-8"),
         (tmp_path, "directory"),
     ):
-        with pytest.raises(UserError, match=re.escape(f"curate.vocabulary.{field}: {path} cannot be read")) as caught:
+        with pytest.raises(
+            UserError, match=re.escape(f"curate.vocabulary.{field}: {path} cannot be read")
+        ) as caught:
             build(CAPTIONS, replace(VocabularyParams(), **{field: str(path)}))
         assert reason in str(caught.value)
 
 
-WRONG = {"playing cards": "car", "carts": "car", "beards": "bear", "busts": "bus", "pants": "pan", "boats": "boa",
-         "cloudy skies": "ski"}  # fmt: skip
-RIGHT = {"cars": "car", "two bears": "bear", "buses": "bus", "pans": "pan", "boas": "boa", "skis": "ski",
-         "the dog's bowl": "dog", "the dog\u2019s bowl": "dog", "the dogs' bowl": "dog", "three mice": "mouse",
-         "wine glasses": "wine glass", "fire hydrants": "fire hydrant", "a fire-hydrant": "fire hydrant",
-         "Traffic Lights": "traffic light", "dog-friendly": "dog", "people": "person", "a cafe\u0301": "caf\u00e9"}
+WRONG = {
+    "playing cards": "car",
+    "carts": "car",
+    "beards": "bear",
+    "busts": "bus",
+    "pants": "pan",
+    "boats": "boa",
+    "cloudy skies": "ski",
+}
+RIGHT = {
+    "cars": "car",
+    "two bears": "bear",
+    "buses": "bus",
+    "pans": "pan",
+    "boas": "boa",
+    "skis": "ski",
+    "the dog's bowl": "dog",
+    "the dog\u2019s bowl": "dog",
+    "the dogs' bowl": "dog",
+    "three mice": "mouse",
+    "wine glasses": "wine glass",
+    "fire hydrants": "fire hydrant",
+    "a fire-hydrant": "fire hydrant",
+    "Traffic Lights": "traffic light",
+    "dog-friendly": "dog",
+    "people": "person",
+    "a cafe\u0301": "caf\u00e9",
+}
 LIST = tuple(dict.fromkeys([*WRONG.values(), *RIGHT.values(), "light", "lights", "glass"]))
 
 
@@ -100,16 +140,23 @@ def of_a_file(tmp_path, lines, captions) -> Vocabulary:
 def test_a_list_is_named_by_its_plurals_and_by_no_other_word(tmp_path):
     captions = [*WRONG, *RIGHT]
     vocabulary = of_a_file(tmp_path, LIST, captions)
-    assert named(vocabulary, *captions) == [set() for _ in WRONG] + [{name} for name in RIGHT.values()]
+    assert named(vocabulary, *captions) == [set() for _ in WRONG] + [
+        {name} for name in RIGHT.values()
+    ]
     assert named(Vocabulary(LIST, None), *captions) == named(vocabulary, *captions)
 
 
 def test_nouns_of_captions_have_the_same_singulars_as_lists():
-    captions = ["A man wears pants and sunglasses.", "The dog's bowl is full.",
-                "Two cookies lie on the cloudy shelves.",
-                "A dog\u2019s toy and jeans and scissors."]  # fmt: skip
+    captions = [
+        "A man wears pants and sunglasses.",
+        "The dog's bowl is full.",
+        "Two cookies lie on the cloudy shelves.",
+        "A dog\u2019s toy and jeans and scissors.",
+    ]
     vocabulary = build(captions, VocabularyParams(minimum=1))
-    assert {"pants", "sunglasses", "cookie", "shelf", "jeans", "scissors", "dog"} <= set(vocabulary.concepts)
+    assert {"pants", "sunglasses", "cookie", "shelf", "jeans", "scissors", "dog"} <= set(
+        vocabulary.concepts
+    )
     found = named(vocabulary, *captions)
     assert all("dog" in row for row in (found[1], found[3]))
     assert set().union(*found) == set(vocabulary.concepts)  # no concept that no caption names
@@ -117,8 +164,18 @@ def test_nouns_of_captions_have_the_same_singulars_as_lists():
 
 
 def test_of_a_list_what_can_name_nothing_is_said(tmp_path, caplog):
-    lines = ["\ufeffDog", "# note", "  # note", "dog", "T-shirt", "t shirt", "!!!", "unicorn",
-             "cafe\u0301", "caf\u00e9"]  # fmt: skip
+    lines = [
+        "\ufeffDog",
+        "# note",
+        "  # note",
+        "dog",
+        "T-shirt",
+        "t shirt",
+        "!!!",
+        "unicorn",
+        "cafe\u0301",
+        "caf\u00e9",
+    ]
     vocabulary = of_a_file(tmp_path, lines, ["a dog in a t-shirt by a caf\u00e9"])
     assert vocabulary.concepts == ("dog", "t-shirt", "unicorn", "caf\u00e9")
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
@@ -131,7 +188,10 @@ def test_of_a_list_what_can_name_nothing_is_said(tmp_path, caplog):
 def test_a_caption_beyond_the_parser_is_cut_and_said(caplog):
     long = "a dog on the grass. " + "x" * 1_000_001
     assert build([long, "a dog"], VocabularyParams(minimum=2)).concepts == ("dog",)
-    assert "1 of the captions are longer than 50000 characters (the longest has 1000021)" in caplog.text
+    assert (
+        "1 of the captions are longer than 50000 characters (the longest has 1000021)"
+        in caplog.text
+    )
 
 
 def test_a_file_without_a_concept_is_one_line(tmp_path):
@@ -143,13 +203,25 @@ def test_a_file_without_a_concept_is_one_line(tmp_path):
 def test_words_as_written_with_the_concept_that_each_belongs_to():
     vocabulary = Vocabulary(("dog", "cat"), {"dogs": "dog"})
     assert vocabulary.words("Two DOGS, a cat-like dog's toy!") == [
-        ("Two", -1), ("DOGS", 0), ("a", -1), ("cat", 1), ("like", -1), ("dog", 0), ("toy", -1)]  # fmt: skip
+        ("Two", -1),
+        ("DOGS", 0),
+        ("a", -1),
+        ("cat", 1),
+        ("like", -1),
+        ("dog", 0),
+        ("toy", -1),
+    ]
 
 
 def test_words_of_a_concept_of_several():
     vocabulary = Vocabulary(("polar bear", "bear"), {"bears": "bear"})
     assert vocabulary.words("two Polar Bears, a bear") == [
-        ("two", -1), ("Polar", 0), ("Bears", 0), ("a", -1), ("bear", 1)]  # fmt: skip
+        ("two", -1),
+        ("Polar", 0),
+        ("Bears", 0),
+        ("a", -1),
+        ("bear", 1),
+    ]
 
 
 def concepts_of(vocabulary: Vocabulary, caption: str) -> list[int]:

@@ -9,7 +9,10 @@ from captionseg.text.words import adjoin, split, tokens
 
 @pytest.mark.parametrize("apostrophe", ["'", "\u2019", "\u02bc", "\uff07"])
 def test_the_possessive_is_of_no_word_whichever_apostrophe(apostrophe):
-    text = f"the dog{apostrophe}s bowl, the DOGS{apostrophe} o{apostrophe}clock rock{apostrophe}n{apostrophe}roll"
+    text = (
+        f"the dog{apostrophe}s bowl, the DOGS{apostrophe} o{apostrophe}clock "
+        f"rock{apostrophe}n{apostrophe}roll"
+    )
     assert tokens(text) == ["the", "dog", "bowl", "the", "dogs", "o'clock", "rock'n'roll"]
 
 

@@ -19,7 +19,10 @@ def test_one_run_is_none_to_compare(capsys):
 def test_no_store_and_a_server_that_is_down_are_one_line(tmp_path, monkeypatch, capsys, schema):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert said(capsys, "latest", "x")[2] == f"error: {tmp_path}/mlflow.db: no runs yet; `dvc repro` makes some\n"
+    assert (
+        said(capsys, "latest", "x")[2]
+        == f"error: {tmp_path}/mlflow.db: no runs yet; `dvc repro` makes some\n"
+    )
     assert not list(tmp_path.iterdir())
     shutil.copy(schema, tmp_path / "mlflow.db")
     assert "has no experiment 'captionseg'" in said(capsys, "latest", "latest~1")[2]

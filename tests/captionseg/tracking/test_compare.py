@@ -12,10 +12,17 @@ from captionseg.tracking import compare
 def two(reproduce, root, monkeypatch):
     """Two reproductions of two recipes; the second is better, longer, and champion."""
     monkeypatch.chdir(root)
-    params = {"pretrain.epochs": 2, "pretrain.batch": 8, "recipes.a.curation": "nouns", "recipes.b.curation": "cocu"}
+    params = {
+        "pretrain.epochs": 2,
+        "pretrain.batch": 8,
+        "recipes.a.curation": "nouns",
+        "recipes.b.curation": "cocu",
+    }
     first = reproduce({"a": (1.0, 10.0), "b": (2.0, 20.0)}, params=params)
     longer = params | {"pretrain.epochs": 4}
-    return first, reproduce({"a": (1.0, 10.0), "b": (2.0, 21.5)}, params=longer, weights={"b": b"2"})
+    return first, reproduce(
+        {"a": (1.0, 10.0), "b": (2.0, 21.5)}, params=longer, weights={"b": b"2"}
+    )
 
 
 def said(capsys, *words):
@@ -27,8 +34,10 @@ def said(capsys, *words):
 
 def test_recipes_of_two_reproductions(two, capsys):
     code, out, err = said(capsys, "latest~1/b", "latest/b")
-    rows = {" ".join(line.split()[:-3]) if len(line.split()) > 3 else line.strip(): line.split() for line in
-            out.splitlines()}  # fmt: skip
+    rows = {
+        " ".join(line.split()[:-3]) if len(line.split()) > 3 else line.strip(): line.split()
+        for line in out.splitlines()
+    }
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split() == ["b", "b", "difference"]
     assert rows["miou"] == ["miou", "20", "21.5", "+1.5"]

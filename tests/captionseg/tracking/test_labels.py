@@ -11,9 +11,14 @@ def test_labels_have_the_defaults_of_recipes(tmp_path):
     params = Params(tmp_path / "params.yaml")
     recipe = Recipe("cocu", "nouns")
     assert tracking.labels(params, "a") == {
-        "recipe": "a", "curation": recipe.curation, "archive": recipe.archive, "model": recipe.model,
-        "preset": recipe.preset or "none", "benchmark": params.evaluate.name,
-        "seeds": str(len(PretrainParams().seeds))}  # fmt: skip
+        "recipe": "a",
+        "curation": recipe.curation,
+        "archive": recipe.archive,
+        "model": recipe.model,
+        "preset": recipe.preset or "none",
+        "benchmark": params.evaluate.name,
+        "seeds": str(len(PretrainParams().seeds)),
+    }
 
 
 def test_off_has_several_words():
@@ -36,9 +41,11 @@ def test_off_has_several_words():
 def test_scores_are_filed_under_the_datas_source_unless_they_are_named(tmp_path):
     """As captionseg.params has it: a run on a folder is none of photo_scenes."""
     rest = "recipes: {a: {curation: cocu, archive: nouns}}\n"
-    for text, name in (("download: {}\nevaluate: {}\n", "photo_scenes"),
-                       ("download: {source: folder}\nevaluate: {}\n", "folder"),
-                       ("download: {source: folder}\nevaluate: {name: mine}\n", "mine")):  # fmt: skip
+    for text, name in (
+        ("download: {}\nevaluate: {}\n", "photo_scenes"),
+        ("download: {source: folder}\nevaluate: {}\n", "folder"),
+        ("download: {source: folder}\nevaluate: {name: mine}\n", "mine"),
+    ):
         (tmp_path / "params.yaml").write_text(text + rest)
         params = Params(tmp_path / "params.yaml")
         assert tracking.labels(params, "a")["benchmark"] == params.evaluate.name == name

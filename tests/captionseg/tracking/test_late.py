@@ -19,12 +19,17 @@ class Heard:
 
 def test_files_are_told_late_and_under_their_new_names():
     heard = Heard()
-    late = Late(heard, {Path("work/a/model"): Path("models/cocu"), Path("work/a/t.json"): Path("reports/t.json")})
+    late = Late(
+        heard,
+        {Path("work/a/model"): Path("models/cocu"), Path("work/a/t.json"): Path("reports/t.json")},
+    )
     late.metrics({"loss": 1.0}, 3)
     late.model(Path("work/a/model"), "cocu")
     late.summary({"x": 1}, [Path("work/a/t.json"), Path("elsewhere")])
     late.recipes({}, folders={"models": Path("work/a/model/seeds")}, benchmark="b")
-    assert heard.calls == [("metrics", ({"loss": 1.0}, 3), {})], "the rest only if the stage ends well"
+    assert heard.calls == [("metrics", ({"loss": 1.0}, 3), {})], (
+        "the rest only if the stage ends well"
+    )
     late.tell()
     late.tell()
     assert heard.calls[1:] == [

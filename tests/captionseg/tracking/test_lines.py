@@ -1,4 +1,5 @@
-"""Lines of log and the tracker's warnings stand on lines of their own, whatever bar is being drawn."""
+"""Lines of log and the tracker's warnings stand on lines of their own, whatever bar is being
+drawn."""
 
 import contextlib
 import logging
@@ -11,7 +12,9 @@ from captionseg.tracking import lines
 
 
 def screen(text):
-    """What a terminal shows of it: a carriage return goes back to the beginning of the line, and writes over it."""
+    """What a terminal shows of it: a carriage return goes back to the beginning of the line, and
+    writes over it.
+    """
     shown = []
     for line in text.split("\n"):
         row = ""

@@ -11,7 +11,13 @@ from captionseg.tracking.store import Store
 
 def test_the_digest_is_the_one_of_dvc(tmp_path):
     folder = tmp_path / "models" / "a"
-    for name in ("model.safetensors", "seeds/0/fit.json", "seeds/10/fit.json", "seeds.txt", "encoder/é.json"):
+    for name in (
+        "model.safetensors",
+        "seeds/0/fit.json",
+        "seeds/10/fit.json",
+        "seeds.txt",
+        "encoder/é.json",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     dvc = [sys.executable, "-m", "dvc"]
@@ -23,8 +29,10 @@ def test_the_digest_is_the_one_of_dvc(tmp_path):
 
 def test_the_newest_model_of_a_digest_is_found(root):
     client, experiment = (store := Store(root, 5.0)).client, store.experiment
-    made = [client.create_logged_model(experiment, f"a{i}", tags={models.DIGEST: md5}).model_id for i, md5 in
-            enumerate(("x", "x", "y", "x"))]  # fmt: skip
+    made = [
+        client.create_logged_model(experiment, f"a{i}", tags={models.DIGEST: md5}).model_id
+        for i, md5 in enumerate(("x", "x", "y", "x"))
+    ]
     for model in made[:3]:
         client.finalize_logged_model(model, "READY")
     found = models.find(client, experiment, "x")

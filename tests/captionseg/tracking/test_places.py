@@ -1,4 +1,6 @@
-"""A checkout is moved, renamed or copied, or the shell is another: runs, files and the champion are found."""
+"""A checkout is moved, renamed or copied, or the shell is another: runs, files and the champion are
+found.
+"""
 
 import shutil
 import sqlite3
@@ -117,13 +119,25 @@ def test_what_a_shell_holds_for_another_project_changes_nothing(
     root, tmp_path_factory, monkeypatch
 ):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    others = {"MLFLOW_ENABLE_ASYNC_LOGGING": "true", "MLFLOW_EXPERIMENT_ID": "77", "MLFLOW_EXPERIMENT_NAME": "theirs",
-              "MLFLOW_REGISTRY_URI": f"sqlite:///{elsewhere}/theirs.db", "MLFLOW_RUN_ID": "0" * 32,
-              "MLFLOW_ACTIVE_MODEL_ID": "m-0", "GIT_DIR": str(elsewhere), "PYTHONPATH": str(REPOSITORY)}  # fmt: skip
+    others = {
+        "MLFLOW_ENABLE_ASYNC_LOGGING": "true",
+        "MLFLOW_EXPERIMENT_ID": "77",
+        "MLFLOW_EXPERIMENT_NAME": "theirs",
+        "MLFLOW_REGISTRY_URI": f"sqlite:///{elsewhere}/theirs.db",
+        "MLFLOW_RUN_ID": "0" * 32,
+        "MLFLOW_ACTIVE_MODEL_ID": "m-0",
+        "GIT_DIR": str(elsewhere),
+        "PYTHONPATH": str(REPOSITORY),
+    }
     for name, value in others.items():
         monkeypatch.setenv(name, value)
-    done = subprocess.run([sys.executable, "-c", STAGE, str(root)], cwd=elsewhere, capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", STAGE, str(root)],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     (run,) = Store(root, 5.0).runs("")
     assert (run.info.status, run.data.params, run.data.tags["b"]) == ("FINISHED", {"a": "1"}, "c")

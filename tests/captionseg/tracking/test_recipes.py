@@ -8,14 +8,24 @@ import pyarrow.parquet as pq
 
 from captionseg.tracking import recipes
 
-PARAMS = {"pretrain.epochs": 8, "pretrain.segment_mil.hidden": 256, "pretrain.segment_mil.dropout": 0.5,
-          "pretrain.groupvit.depth": 12, "recipes.a.curation": "nouns", "about.a": "the baseline",
-          "recipes.a.training.epochs": 2, "recipes.a.settings.dropout": 0.1, "recipes.ab.curation": "cocu"}  # fmt: skip
+PARAMS = {
+    "pretrain.epochs": 8,
+    "pretrain.segment_mil.hidden": 256,
+    "pretrain.segment_mil.dropout": 0.5,
+    "pretrain.groupvit.depth": 12,
+    "recipes.a.curation": "nouns",
+    "about.a": "the baseline",
+    "recipes.a.training.epochs": 2,
+    "recipes.a.settings.dropout": 0.1,
+    "recipes.ab.curation": "cocu",
+}
 
 
 def runs(run):
     """name -> run of the reproduction's recipes."""
-    return {found.info.run_name: found for found in run.store.recipes(run.about.tags["reproduction"])}
+    return {
+        found.info.run_name: found for found in run.store.recipes(run.about.tags["reproduction"])
+    }
 
 
 def test_each_recipe_is_a_run_with_params_scores_curves_pictures_and_its_model(reproduce):
@@ -25,19 +35,39 @@ def test_each_recipe_is_a_run_with_params_scores_curves_pictures_and_its_model(r
     assert client.get_run(stage.parent).data.tags["recipes"] == "a, ab"
     run = found["a"]
     assert run.info.status == "FINISHED"
-    assert {"role": "recipe", "recipe": "a", "model": "segment_mil"}.items() <= run.data.tags.items()
+    assert {
+        "role": "recipe",
+        "recipe": "a",
+        "model": "segment_mil",
+    }.items() <= run.data.tags.items()
     assert run.data.tags["mlflow.note.content"] == "the baseline"
-    assert run.data.params == {"curation": "nouns", "model": "segment_mil", "training.epochs": "2",
-                               "settings.hidden": "256", "settings.dropout": "0.1"}  # fmt: skip
-    assert run.data.metrics == {"miou": 10.0, "tune_miou": 30.0, "loss": 1.0, "shapes@tcl.miou".replace("@", "_"): 1.0,
-                                "curve.loss": 3.0}  # fmt: skip
+    assert run.data.params == {
+        "curation": "nouns",
+        "model": "segment_mil",
+        "training.epochs": "2",
+        "settings.hidden": "256",
+        "settings.dropout": "0.1",
+    }
+    assert run.data.metrics == {
+        "miou": 10.0,
+        "tune_miou": 30.0,
+        "loss": 1.0,
+        "shapes@tcl.miou".replace("@", "_"): 1.0,
+        "curve.loss": 3.0,
+    }
     history = client.get_metric_history(run.info.run_id, "curve.loss")
-    assert sorted((m.step, m.value) for m in history) == [(0, 1.0), (1, 2.0), (2, 3.0)], "means of two seeds"
-    assert [file.path for file in client.list_artifacts(run.info.run_id, "pictures")] == ["pictures/scene_1.jpg"]
+    assert sorted((m.step, m.value) for m in history) == [(0, 1.0), (1, 2.0), (2, 3.0)], (
+        "means of two seeds"
+    )
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "pictures")] == [
+        "pictures/scene_1.jpg"
+    ]
     (output,) = run.outputs.model_outputs
     logged = client.get_logged_model(output.model_id)
     assert logged.tags["recipe"] == "a"
-    assert {m.key: m.value for m in logged.metrics}["miou"] == 10.0, "models are compared by it as well"
+    assert {m.key: m.value for m in logged.metrics}["miou"] == 10.0, (
+        "models are compared by it as well"
+    )
     data = Path(logged.artifact_location.removeprefix("file://"), "data", "a")
     assert (data / "model.safetensors").read_bytes() == b"a"
 
@@ -51,11 +81,15 @@ def test_a_report_that_is_made_again_fills_the_same_runs(reproduce, left):
     (run,) = runs(stage).values()
     assert run.data.metrics["miou"] == 11.0
     assert run.info.status == "FINISHED"
-    assert len(stage.store.client.get_metric_history(run.info.run_id, "curve.loss")) == 3, "each point once"
+    assert len(stage.store.client.get_metric_history(run.info.run_id, "curve.loss")) == 3, (
+        "each point once"
+    )
 
 
 def test_recipes_are_rows_of_their_own_which_know_their_reproduction(reproduce):
-    """MLflow's pages fold whatever has a parent into the parent's row, also where only the children were asked for."""
+    """MLflow's pages fold whatever has a parent into the parent's row, also where only the children
+    were asked for.
+    """
     stage = reproduce({"a": (30.0, 10.0), "ab": (20.0, 40.0)}, params=PARAMS)
     found = stage.store.client.search_runs([stage.store.experiment], "tags.role = 'recipe'")
     assert sorted(run.info.run_name for run in found) == ["a", "ab"]
@@ -65,11 +99,20 @@ def test_recipes_are_rows_of_their_own_which_know_their_reproduction(reproduce):
 
 
 def test_what_is_known_of_one_recipe_is_shown_before_there_is_a_report(reproduce, left, root):
-    """As `evaluate` says it: the run of that recipe alone, no champion; `report` fills the same run later."""
+    """As `evaluate` says it: the run of that recipe alone, no champion; `report` fills the same run
+    later.
+    """
     said = left({"a": (30.0, 10.0), "ab": (20.0, 40.0)})
-    (root / "models" / "a" / "seeds" / "0" / "fit.json").write_text('{"loss": 1.0, "tune_miou": 29.0}')
-    (root / "models" / "a" / "seeds" / "1" / "fit.json").write_text('{"loss": 2.0, "tune_miou": 31.0}')
-    mine = {"numbers": {"recipes": {"a": {"shapes": {"miou": 10.0}}}}, "labels": {"a": said["labels"]["a"]}}
+    (root / "models" / "a" / "seeds" / "0" / "fit.json").write_text(
+        '{"loss": 1.0, "tune_miou": 29.0}'
+    )
+    (root / "models" / "a" / "seeds" / "1" / "fit.json").write_text(
+        '{"loss": 2.0, "tune_miou": 31.0}'
+    )
+    mine = {
+        "numbers": {"recipes": {"a": {"shapes": {"miou": 10.0}}}},
+        "labels": {"a": said["labels"]["a"]},
+    }
     stage = reproduce({"a": (30.0, 10.0)}, end="KILLED", params=PARAMS)
     stage.recipes(**said | mine)
     stage.finish()
@@ -117,9 +160,15 @@ def test_the_digest_is_of_the_test_pictures_and_their_truth_alone(left, root):
     assert digest("b") == first, "what a model predicts is no part of it"
     table = pq.read_table(root / "pairs" / "00000.parquet")
     for column, same in (("train", True), ("test", False)):
-        sha = ["other" if split == column else was for split, was in
-               zip(table["split"].to_pylist(), table["sha256"].to_pylist(), strict=True)]  # fmt: skip
-        pq.write_table(table.set_column(1, "sha256", pa.array(sha)), root / "pairs" / "00000.parquet")
+        sha = [
+            "other" if split == column else was
+            for split, was in zip(
+                table["split"].to_pylist(), table["sha256"].to_pylist(), strict=True
+            )
+        ]
+        pq.write_table(
+            table.set_column(1, "sha256", pa.array(sha)), root / "pairs" / "00000.parquet"
+        )
         assert (digest() == first) is same
     left({"a": (1.0, 1.0)}, truth=51)
     assert digest() != first
@@ -137,5 +186,9 @@ def test_long_curves_are_thinned(tmp_path):
 def test_what_is_said_goes_over_the_pipe(left):
     said = json.loads(json.dumps(left({"a": (1.0, 2.0)})))
     assert recipes.Said(**said).passed
-    assert recipes.scores(said["numbers"], "a", "shapes") == {"tune_miou": 1.0, "loss": 1.0, "miou": 2.0,
-                                                              "shapes@tcl.miou": 1.0}  # fmt: skip
+    assert recipes.scores(said["numbers"], "a", "shapes") == {
+        "tune_miou": 1.0,
+        "loss": 1.0,
+        "miou": 2.0,
+        "shapes@tcl.miou": 1.0,
+    }

@@ -1,4 +1,6 @@
-"""Who becomes champion: the first, the better, never the worse, and none that was scored on other pictures."""
+"""Who becomes champion: the first, the better, never the worse, and none that was scored on other
+pictures.
+"""
 
 import math
 from types import SimpleNamespace
@@ -13,9 +15,16 @@ from captionseg.tracking.registry import NAME
 def held(run):
     """alias -> (version, recipe, mIoU)."""
     client = run.store.client
-    found = client.get_registered_model(NAME).aliases if client.search_registered_models(f"name = '{NAME}'") else {}
+    found = (
+        client.get_registered_model(NAME).aliases
+        if client.search_registered_models(f"name = '{NAME}'")
+        else {}
+    )
     versions = {alias: client.get_model_version(NAME, number) for alias, number in found.items()}
-    return {alias: (int(v.version), v.tags["recipe"], float(v.tags["miou"])) for alias, v in versions.items()}
+    return {
+        alias: (int(v.version), v.tags["recipe"], float(v.tags["miou"]))
+        for alias, v in versions.items()
+    }
 
 
 def decided(run):
@@ -24,7 +33,9 @@ def decided(run):
 
 def test_the_first_is_champion_by_the_tune_split_and_says_where_it_came_from(reproduce, capsys):
     run = reproduce({"a": (30.0, 10.0), "b": (20.0, 40.0)})
-    assert held(run) == {"champion": (1, "a", 10.0)}, "b is better on the test split, which chooses nothing"
+    assert held(run) == {"champion": (1, "a", 10.0)}, (
+        "b is better on the test split, which chooses nothing"
+    )
     assert decided(run) == "version 1, a, is champion: 10.00 mIoU on shapes, and there was none"
     assert capsys.readouterr().err == f"registry: {NAME}: {decided(run)}\n"
     client = run.store.client
@@ -43,7 +54,10 @@ def test_a_better_one_takes_its_place_and_a_worse_one_is_challenger(reproduce):
     reproduce({"a": (30.0, 10.0)})
     worse = reproduce({"b": (30.0, 9.0)})
     assert held(worse) == {"champion": (1, "a", 10.0), "challenger": (2, "b", 9.0)}
-    assert decided(worse) == "version 2, b, is challenger: 9.00 mIoU on shapes against 10.00 of version 1, a"
+    assert (
+        decided(worse)
+        == "version 2, b, is challenger: 9.00 mIoU on shapes against 10.00 of version 1, a"
+    )
     equal = reproduce({"c": (30.0, 10.0)})
     assert held(equal)["champion"] == (1, "a", 10.0), "a tie changes nothing"
     better = reproduce({"d": (30.0, 10.1)})
@@ -54,7 +68,9 @@ def test_a_challenger_that_is_better_now_is_no_longer_challenger(reproduce):
     reproduce({"a": (30.0, 10.0)})
     reproduce({"b": (30.0, 9.0)})
     again = reproduce({"b": (30.0, 12.0)})
-    assert held(again) == {"champion": (2, "b", 12.0)}, "the same files, scored anew: no new version"
+    assert held(again) == {"champion": (2, "b", 12.0)}, (
+        "the same files, scored anew: no new version"
+    )
 
 
 def test_an_unchanged_model_is_registered_once_and_logged_once(reproduce):
@@ -71,7 +87,10 @@ def test_an_unchanged_model_is_registered_once_and_logged_once(reproduce):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"scores": {"b": (30.0, 99.0)}, "passed": 0}, "nothing registered: the gate does not hold"),
+        (
+            {"scores": {"b": (30.0, 99.0)}, "passed": 0},
+            "nothing registered: the gate does not hold",
+        ),
         ({"scores": {"b": (30.0, 99.0)}, "end": "KILLED"}, ""),
         ({"scores": {"b": (30.0, 99.0)}, "end": "FAILED"}, ""),
     ],
@@ -88,7 +107,9 @@ def test_scores_on_other_pictures_are_not_compared(reproduce):
     reproduce({"a": (30.0, 10.0)})
     run = reproduce({"b": (30.0, 99.0)}, truth=51)
     assert held(run) == {"champion": (1, "a", 10.0), "challenger": (2, "b", 99.0)}
-    assert decided(run).startswith("version 2, b, is challenger: not comparable, the champion (version 1, a) was")
+    assert decided(run).startswith(
+        "version 2, b, is challenger: not comparable, the champion (version 1, a) was"
+    )
 
 
 def test_a_champion_that_is_scored_on_the_new_pictures_too_is_compared(reproduce):
@@ -117,5 +138,7 @@ def test_a_champion_by_hand_without_scores_is_not_compared(reproduce):
 @pytest.mark.parametrize("tags", [{}, {"miou": "nan"}])
 def test_a_champion_without_a_score_gives_way(tags):
     entry = registry.Entry("b", "r", "m", "s", "d", "shapes", "data", miou=1.0, tune=1.0)
-    champion = SimpleNamespace(version=1, tags={"benchmark": "shapes", "benchmark.data": "data", **tags})
+    champion = SimpleNamespace(
+        version=1, tags={"benchmark": "shapes", "benchmark.data": "data", **tags}
+    )
     assert registry.beats(entry, champion)[0]

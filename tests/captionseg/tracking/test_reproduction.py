@@ -74,7 +74,9 @@ def test_the_flow_counts_before_the_experiment_and_that_before_the_process():
 
 
 def test_an_experiment_run_again_under_its_name_is_another():
-    first, second = (find({"DVC_EXP_NAME": "wide"}, [process("dvc", "exp", "run", pid=pid)]) for pid in (4, 5))
+    first, second = (
+        find({"DVC_EXP_NAME": "wide"}, [process("dvc", "exp", "run", pid=pid)]) for pid in (4, 5)
+    )
     assert first.name == second.name
     assert first.key != second.key
     assert find({"DVC_EXP_NAME": "wide"}, []).key == "exp-wide"
@@ -128,7 +130,9 @@ def test_tags_name_code_data_and_orders(tmp_path):
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "x"], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     assert tags(tmp_path, environ) == {
         "mlflow.source.git.commit": head,
         "git.dirty": "false",

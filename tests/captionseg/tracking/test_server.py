@@ -1,4 +1,6 @@
-"""The same through a server: runs, data sets, artifacts, registry and alias, by the real writer; then without it."""
+"""The same through a server: runs, data sets, artifacts, registry and alias, by the real writer;
+then without it.
+"""
 
 import os
 import signal
@@ -24,11 +26,28 @@ def server(root, schema):
     (root / "server").mkdir()
     (root / "mlflow.db").rename(root / "server" / "mlflow.db")
     environ = {**os.environ, **tracking.ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1",
-               "--port", str(port), "--backend-store-uri", f"sqlite:///{root}/server/mlflow.db",
-               "--artifacts-destination", str(root / "server" / "artifacts")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "mlflow",
+        "server",
+        "--workers",
+        "1",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--backend-store-uri",
+        f"sqlite:///{root}/server/mlflow.db",
+        "--artifacts-destination",
+        str(root / "server" / "artifacts"),
+    ]
     with (root / "server" / "log").open("w") as log:
-        process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environ, stdout=log, stderr=log, start_new_session=True
+        )
     uri = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
@@ -49,7 +68,10 @@ def test_a_reproduction_through_a_server(server, root, left, monkeypatch, capfd)
     monkeypatch.setenv("CAPTIONSEG_FLOW_RUN", "served")
     monkeypatch.setenv("DVC_STAGE", "report")
     monkeypatch.chdir(root)
-    lock = "stages: {download: {outs: [{path: pairs, md5: 0123456789abcdef0123456789abcdef.dir, size: 1, nfiles: 1}]}}"
+    lock = (
+        "stages: {download: {outs: [{path: pairs, md5: 0123456789abcdef0123456789abcdef.dir, "
+        "size: 1, nfiles: 1}]}}"
+    )
     (root / "dvc.lock").write_text(lock)
     said = left({"a": (30.0, 10.0), "b": (20.0, 40.0)})
     folders = {name: root / name for name in ("models", "areas", "pairs", "pictures")}
@@ -68,10 +90,14 @@ def test_a_reproduction_through_a_server(server, root, left, monkeypatch, capfd)
     version = client.get_model_version_by_alias(NAME, "champion")
     run = client.get_run(version.run_id)
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
-    assert [file.path for file in client.list_artifacts(version.run_id, "pictures")] == ["pictures/scene_1.jpg"]
+    assert [file.path for file in client.list_artifacts(version.run_id, "pictures")] == [
+        "pictures/scene_1.jpg"
+    ]
     experiment = client.get_experiment_by_name("captionseg").experiment_id
     report = client.search_runs([experiment], "tags.stage = 'report'")[0]
-    assert [one.dataset.digest for one in report.inputs.dataset_inputs] == ["0123456789abcdef0123456789abcdef.dir"]
+    assert [one.dataset.digest for one in report.inputs.dataset_inputs] == [
+        "0123456789abcdef0123456789abcdef.dir"
+    ]
     assert "system/cpu_utilization_percentage" in report.data.metrics
     download_artifacts(f"models:/{NAME}@champion", dst_path=str(root / "copy"), tracking_uri=server)
     assert (root / "copy" / "data" / "a" / "model.safetensors").read_bytes() == b"a"

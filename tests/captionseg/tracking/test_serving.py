@@ -13,7 +13,8 @@ import pytest
 
 from captionseg.tracking import models, serving, store
 
-# A stand-in for captionseg.inference.predictor: labels alternate over the rows, from the folder's one on.
+# A stand-in for captionseg.inference.predictor: labels alternate over the rows, from the folder's
+# one on.
 PREDICTOR = """
 import pathlib, sys, types
 import numpy as np
@@ -22,7 +23,8 @@ class Predictor:
     @classmethod
     def load(cls, folder): return cls(int((pathlib.Path(folder) / "shift.txt").read_text()))
     def segment(self, image, labels):
-        assert image.dtype == np.uint8 and image.ndim == 3 and all(type(label) is str for label in labels)
+        assert image.dtype == np.uint8 and image.ndim == 3
+        assert all(type(label) is str for label in labels)
         rows = (np.arange(image.shape[0]) + self.shift) % len(labels)
         return np.repeat(rows[:, None], image.shape[1], 1).astype(np.int16)
 """
@@ -49,7 +51,9 @@ LIBRARY = Path(__file__).parents[3] / "captionseg"
 
 
 def imports(module, seen):
-    """Top names of other people's packages that `captionseg.module` imports, directly or through this library."""
+    """Top names of other people's packages that `captionseg.module` imports, directly or through
+    this library.
+    """
     path = LIBRARY.parent.joinpath(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     if module in seen or not path.exists():
@@ -67,18 +71,26 @@ def imports(module, seen):
 
 def test_requirements_cover_what_the_predictor_imports():
     optional = {"ray"}  # an extra, for several machines
-    needed = imports("captionseg.inference.predictor", set()) - set(sys.stdlib_module_names) - optional
+    needed = (
+        imports("captionseg.inference.predictor", set()) - set(sys.stdlib_module_names) - optional
+    )
     assert {"numpy", "torch", "transformers"} <= needed
     packages = {name.lower() for name in serving.PACKAGES}
     named = metadata.packages_distributions()
-    assert [name for name in sorted(needed) if not {d.lower() for d in named.get(name, [name])} & packages] == []
+    assert [
+        name
+        for name in sorted(needed)
+        if not {d.lower() for d in named.get(name, [name])} & packages
+    ] == []
 
 
 def test_requirements_are_exact_and_installed():
     found = dict(line.split("==") for line in serving.requirements())
     assert found["numpy"] == metadata.version("numpy")
     assert all("+" not in version for version in found.values())
-    assert serving.requirements(("numpy", "no-such-package")) == [f"numpy=={metadata.version('numpy')}"]
+    assert serving.requirements(("numpy", "no-such-package")) == [
+        f"numpy=={metadata.version('numpy')}"
+    ]
 
 
 def test_predict_hands_image_and_labels_to_the_predictor(monkeypatch, tmp_path):
@@ -88,7 +100,9 @@ def test_predict_hands_image_and_labels_to_the_predictor(monkeypatch, tmp_path):
         asked.append((image.dtype, labels))
         return np.zeros(image.shape[:2], np.int16)
 
-    stub = SimpleNamespace(Predictor=SimpleNamespace(load=lambda folder: SimpleNamespace(segment=segment)))
+    stub = SimpleNamespace(
+        Predictor=SimpleNamespace(load=lambda folder: SimpleNamespace(segment=segment))
+    )
     monkeypatch.setitem(sys.modules, "captionseg.inference.predictor", stub)
     served = serving._load_pyfunc(str(tmp_path))
     assert served.predict([[[1, 2, 3]]], {"labels": np.array(["sky", "tree"])}).shape == (1, 1)
@@ -111,7 +125,9 @@ def test_predict_hands_image_and_labels_to_the_predictor(monkeypatch, tmp_path):
 def test_what_was_not_asked_for_is_not_answered(monkeypatch, tmp_path, image, params, said):
     from mlflow.exceptions import MlflowException
 
-    stub = SimpleNamespace(Predictor=SimpleNamespace(load=lambda folder: SimpleNamespace(segment=pytest.fail)))
+    stub = SimpleNamespace(
+        Predictor=SimpleNamespace(load=lambda folder: SimpleNamespace(segment=pytest.fail))
+    )
     monkeypatch.setitem(sys.modules, "captionseg.inference.predictor", stub)
     served = serving._load_pyfunc(str(tmp_path))
     with pytest.raises(MlflowException, match=said) as caught:
@@ -120,7 +136,9 @@ def test_what_was_not_asked_for_is_not_answered(monkeypatch, tmp_path, image, pa
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")  # MLflow, of its own code
+@pytest.mark.filterwarnings(
+    "ignore:.*Any type hint is inferred as AnyType:UserWarning"
+)  # MLflow, of its own code
 def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_path):
     folder = tmp_path / "models" / "cocu-mil"
     folder.mkdir(parents=True)
@@ -132,7 +150,11 @@ def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_
     assert run.outputs is not None
     (output,) = run.outputs.model_outputs
     logged = client.get_logged_model(output.model_id)
-    assert (logged.name, logged.status.value, logged.source_run_id) == ("cocu-mil", "READY", run.info.run_id)
+    assert (logged.name, logged.status.value, logged.source_run_id) == (
+        "cocu-mil",
+        "READY",
+        run.info.run_id,
+    )
     artifacts = Path(logged.artifact_location.removeprefix("file://"))
     assert not [p for p in artifacts.rglob("*") if p.suffix in (".pkl", ".pickle", ".pyc")]
     assert (artifacts / "requirements.txt").read_text().split() == serving.requirements()
@@ -142,13 +164,20 @@ def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_
     program = textwrap.dedent(PREDICTOR) + LOAD
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, str(artifacts)],
-        cwd=elsewhere, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["mask"] == [[1, 1], [2, 2], [0, 0], [1, 1]]
-    assert found["without"].startswith("labels: none; give the words"), "MLflow puts in what the signature has"
+    assert found["without"].startswith("labels: none; give the words"), (
+        "MLflow puts in what the signature has"
+    )
     assert found["dtype"] == "int16"
-    assert found["code"].startswith(str(artifacts)), "the copy that was logged, not the one that is installed"
+    assert found["code"].startswith(str(artifacts)), (
+        "the copy that was logged, not the one that is installed"
+    )
     inputs, params = (json.loads(found["signature"][key]) for key in ("inputs", "params"))
     assert inputs[0]["tensor-spec"] == {"dtype": "uint8", "shape": [-1, -1, 3]}
     assert [(p["name"], p["type"], p["shape"]) for p in params] == [("labels", "string", [-1])]
@@ -159,20 +188,37 @@ CHAMPION = """
 import sys, numpy as np, mlflow
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/captionseg@champion")
-found = model.predict(np.load("picture.npy"), params={"labels": ["sky", "grass", "a red apple", "dog"]})
+labels = ["sky", "grass", "a red apple", "dog"]
+found = model.predict(np.load("picture.npy"), params={"labels": labels})
 import captionseg
 np.save("found.npy", found)
 print(captionseg.__file__)
 """
 
-SMALL = {"towers": {
-    "encoder": {"tokens": "pixels", "size": 32, "width": 8, "heads": 2, "depths": [1, 1], "group_tokens": [4, 0],
-                "groups": [4], "binding": "groupvit"},
-    "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
-    "hidden": 8, "embedding": 4, "norm": "batch"}, "zero_shot": {"readout": "groups", "score": "product"}}  # fmt: skip
+SMALL = {
+    "towers": {
+        "encoder": {
+            "tokens": "pixels",
+            "size": 32,
+            "width": 8,
+            "heads": 2,
+            "depths": [1, 1],
+            "group_tokens": [4, 0],
+            "groups": [4],
+            "binding": "groupvit",
+        },
+        "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
+        "hidden": 8,
+        "embedding": 4,
+        "norm": "batch",
+    },
+    "zero_shot": {"readout": "groups", "score": "product"},
+}
 
 
-def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(reproduce, root, tmp_path, monkeypatch):
+def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(
+    reproduce, root, tmp_path, monkeypatch
+):
     import torch
 
     from captionseg.inference import Predictor
@@ -194,11 +240,19 @@ def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(rep
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", CHAMPION, f"sqlite:///{root / 'mlflow.db'}"],
-        cwd=elsewhere, env=environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=elsewhere,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert str(root / "mlruns") in done.stdout, "the copy of the library that was logged with the model"
-    expected = Predictor.load(folder, device="cpu").segment(picture, ["sky", "grass", "a red apple", "dog"])
+    assert str(root / "mlruns") in done.stdout, (
+        "the copy of the library that was logged with the model"
+    )
+    expected = Predictor.load(folder, device="cpu").segment(
+        picture, ["sky", "grass", "a red apple", "dog"]
+    )
     found = np.load(elsewhere / "found.npy")
     assert found.dtype == np.int16
     np.testing.assert_array_equal(found, expected)

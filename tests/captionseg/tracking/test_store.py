@@ -72,7 +72,15 @@ def test_metrics_over_steps_are_kept_beyond_one_batch(store):
 
 def test_params_are_clipped_and_named_as_mlflow_allows(store):
     run = store.open("curate", None, {})
-    run.params({"a" * 300: 1, "p@th": "x" * 7000, "list": [1, 2], "none": None, **{f"n{i}": i for i in range(120)}})
+    run.params(
+        {
+            "a" * 300: 1,
+            "p@th": "x" * 7000,
+            "list": [1, 2],
+            "none": None,
+            **{f"n{i}": i for i in range(120)},
+        }
+    )
     params = store.client.get_run(run.run).data.params
     assert len(params) == 124
     assert params["a" * KEY_LENGTH] == "1"
@@ -129,7 +137,10 @@ def test_reports_of_a_stage_that_did_not_finish_are_not_copied(store, tmp_path):
         if end == "FINISHED":
             run.finish()
         run.close(end, "")
-        copied = store.client.get_run(run.parent).data.metrics, store.client.list_artifacts(run.parent)
+        copied = (
+            store.client.get_run(run.parent).data.metrics,
+            store.client.list_artifacts(run.parent),
+        )
         if end == "KILLED":
             assert copied == ({}, [])
     assert copied[0] == {"recipes.cocu-mil.photo_scenes.miou": 36.0}

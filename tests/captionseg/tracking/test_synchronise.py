@@ -1,4 +1,6 @@
-"""What MLflow shows does not depend on which stages ran: out of the files it is the same, and it is added once."""
+"""What MLflow shows does not depend on which stages ran: out of the files it is the same, and it is
+added once.
+"""
 
 import json
 import shutil
@@ -13,15 +15,23 @@ from captionseg.tracking import finished, models
 from captionseg.tracking.registry import NAME
 from captionseg.tracking.store import Store
 
-WORDS = ("--models models --areas areas --pairs pairs --pictures pictures --metrics reports/metrics.json "
-         "--plots plots --page reports/index.html")  # fmt: skip
-PARAMS = {"evaluate": {"name": "shapes"}, "pretrain": {"seeds": [0, 1]}, "about": {"a": "the first"},
-          "recipes": {name: {"curation": "nouns", "archive": "nouns"} for name in ("a", "b")}}  # fmt: skip
+WORDS = (
+    "--models models --areas areas --pairs pairs --pictures pictures --metrics "
+    "reports/metrics.json --plots plots --page reports/index.html"
+)
+PARAMS = {
+    "evaluate": {"name": "shapes"},
+    "pretrain": {"seeds": [0, 1]},
+    "about": {"a": "the first"},
+    "recipes": {name: {"curation": "nouns", "archive": "nouns"} for name in ("a", "b")},
+}
 
 
 @pytest.fixture
 def checkout(root, left, monkeypatch):
-    """A small repository of DVC whose stages `pretrain` and `report` are up to date; nothing was ever tracked."""
+    """A small repository of DVC whose stages `pretrain` and `report` are up to date; nothing was
+    ever tracked.
+    """
     monkeypatch.chdir(root)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(root / "site"))
     (root / "empty" / "captionseg").mkdir(parents=True)
@@ -34,9 +44,15 @@ def checkout(root, left, monkeypatch):
         f"{sys.executable} -c \"import shutil; shutil.copy('made.json', 'reports/metrics.json')\""
     )
     outs = [{f"models/{name}": {"cache": False}} for name in ("a", "b")]
-    dag = {"pretrain": {"cmd": "true", "outs": outs}, "report": {
-        "cmd": f"{copy} {WORDS}", "deps": ["models", "areas", "pairs"], "params": ["recipes", "about"],
-        "metrics": [{"reports/metrics.json": {"cache": False}}]}}  # fmt: skip
+    dag = {
+        "pretrain": {"cmd": "true", "outs": outs},
+        "report": {
+            "cmd": f"{copy} {WORDS}",
+            "deps": ["models", "areas", "pairs"],
+            "params": ["recipes", "about"],
+            "metrics": [{"reports/metrics.json": {"cache": False}}],
+        },
+    }
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": dag}))
     (root / "reports").mkdir()
     shutil.copytree(root / "models", root / "kept")  # DVC empties outs before it runs a stage
@@ -110,7 +126,9 @@ def test_what_is_not_up_to_date_is_not_shown(checkout, capsys):
 
 
 def test_after_a_stage_report_is_shown_if_dvc_passes_over_it(checkout, monkeypatch):
-    """As in a clone whose lock is current: the last stage that runs speaks for report, earlier ones do not."""
+    """As in a clone whose lock is current: the last stage that runs speaks for report, earlier ones
+    do not.
+    """
     monkeypatch.setenv("DVC_STAGE", "evaluate@b")
     monkeypatch.setenv("CAPTIONSEG_FLOW_RUN", "f1")
     weights = checkout / "models" / "b" / "model.safetensors"
@@ -137,7 +155,10 @@ def test_after_a_stage_report_is_shown_if_dvc_passes_over_it(checkout, monkeypat
 
 
 def test_options_are_those_of_the_command():
-    command = "env PYTHONPATH=. python -m stages.run report --pairs data/pairs --metrics 'my reports/metrics.json'"
+    command = (
+        "env PYTHONPATH=. python -m stages.run report --pairs data/pairs --metrics 'my "
+        "reports/metrics.json'"
+    )
     assert finished.options(command) == {
         "pairs": "data/pairs",
         "metrics": "my reports/metrics.json",

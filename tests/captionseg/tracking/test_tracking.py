@@ -29,7 +29,10 @@ def runs(root) -> dict:
 
 def run_program(program, root):
     """A stage of another process."""
-    text = f"import os, time, pathlib\nfrom captionseg import tracking\nroot = pathlib.Path({str(root)!r})\n"
+    text = (
+        "import os, time, pathlib\nfrom captionseg import tracking\nroot = "
+        f"pathlib.Path({str(root)!r})\n"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", text + program],
         cwd=REPOSITORY,
@@ -73,7 +76,10 @@ def test_numbers_are_what_can_be_drawn():
 
 
 def test_importing_the_tracker_does_not_import_mlflow():
-    program = "import sys, captionseg.tracking; assert not {'mlflow', 'psutil', 'numpy'} & set(sys.modules)"
+    program = (
+        "import sys, captionseg.tracking; assert not {'mlflow', 'psutil', 'numpy'} & "
+        "set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
 
 
@@ -120,7 +126,9 @@ def test_a_reproduction_with_a_failure_and_a_report(root, monkeypatch):
     (root / "curve.png").write_bytes(b"png")
 
     def pretrain():
-        with tracking.start("pretrain", "cocu-mil", root=root, params={"seed": 1, "train": {"lr": 0.1}}) as tracker:
+        with tracking.start(
+            "pretrain", "cocu-mil", root=root, params={"seed": 1, "train": {"lr": 0.1}}
+        ) as tracker:
             tracker.params({"train": {"lr": 0.1}})
             for step in range(3):
                 tracker.metrics({"loss": 1.0 - step / 10}, step=step)
@@ -139,9 +147,13 @@ def test_a_reproduction_with_a_failure_and_a_report(root, monkeypatch):
     assert parent.data.params == {"seed": "1", "train.lr": "0.1"}
     client = Store(root, 5.0).client
     assert [(m.step, m.value) for m in client.get_metric_history(stage.info.run_id, "loss")] == [
-        (0, 1.0), (1, 0.9), (2, 0.8),
-    ]  # fmt: skip
-    assert [f.path for f in client.list_artifacts(stage.info.run_id, "plots")] == ["plots/curve.png"]
+        (0, 1.0),
+        (1, 0.9),
+        (2, 0.8),
+    ]
+    assert [f.path for f in client.list_artifacts(stage.info.run_id, "plots")] == [
+        "plots/curve.png"
+    ]
     assert parent.data.metrics == {}, "reports of a stage that failed are not the reproduction's"
 
     with tracking.start("report", None, root=root) as tracker:
@@ -180,7 +192,9 @@ def test_a_stage_whose_process_group_is_ended_shows_as_killed(root):
     wait_for(lambda: status(root) != "RUNNING")
     assert status(root) == "KILLED"
     found = runs(root)["pretrain/cocu-mil"].data.metrics
-    assert {name: value for name, value in found.items() if not name.startswith("system/")} == {"loss": 0.5}
+    assert {name: value for name, value in found.items() if not name.startswith("system/")} == {
+        "loss": 0.5
+    }
 
 
 def test_three_stages_at_once_make_one_store_and_one_parent(root, monkeypatch):
@@ -204,7 +218,9 @@ def test_three_stages_at_once_make_one_store_and_one_parent(root, monkeypatch):
 
 def test_a_locked_store_is_one_line_and_the_stage_goes_on(root, monkeypatch, capfd):
     monkeypatch.setattr(tracking, "PATIENCE", 0.2)
-    with contextlib.closing(sqlite3.connect(root / "mlflow.db", isolation_level=None)) as connection:
+    with contextlib.closing(
+        sqlite3.connect(root / "mlflow.db", isolation_level=None)
+    ) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         with tracking.start("index", None, root=root) as tracker:
             tracker.metrics({"a": 1.0})
@@ -220,7 +236,9 @@ def test_a_broken_store_is_one_line_and_the_stage_goes_on(tmp_path, monkeypatch,
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "mlflow.db").write_text("not a database " * 100)
     with tracking.start("index", None, root=tmp_path) as tracker:
-        for step in range(5000):  # far more than a pipe holds: a writer that is gone must not hold up the stage
+        for step in range(
+            5000
+        ):  # far more than a pipe holds: a writer that is gone must not hold up the stage
             tracker.metrics({"a": 1.0}, step=step)
     said = capfd.readouterr().err
     assert said.count("\n") == 1
@@ -229,7 +247,11 @@ def test_a_broken_store_is_one_line_and_the_stage_goes_on(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize(
     ("script", "warning"),
-    [("kill -9 $$", "died (code -9)"), ("exec sleep 60", "not done after 0.2 s"), (None, "no writer")],
+    [
+        ("kill -9 $$", "died (code -9)"),
+        ("exec sleep 60", "not done after 0.2 s"),
+        (None, "no writer"),
+    ],
 )
 def test_a_writer_that_is_lost_does_not_fail_the_stage(root, monkeypatch, caplog, script, warning):
     fake = executable(root / "python", script) if script else str(root / "gone")

@@ -10,7 +10,14 @@ from captionseg.tracking import writer
 
 
 def start(root, stage="index"):
-    return {"call": "start", "stage": stage, "recipe": None, "root": str(root), "params": {}, "patience": 5.0}
+    return {
+        "call": "start",
+        "stage": stage,
+        "recipe": None,
+        "root": str(root),
+        "params": {},
+        "patience": 5.0,
+    }
 
 
 def the_run(root):
@@ -24,7 +31,10 @@ def hear(monkeypatch, text, **options):
 
 
 def test_calls_are_lines(monkeypatch):
-    said = [{"call": "params", "values": {"a": 1}}, {"call": "end", "status": "FINISHED", "error": ""}]
+    said = [
+        {"call": "params", "values": {"a": 1}},
+        {"call": "end", "status": "FINISHED", "error": ""},
+    ]
     assert hear(monkeypatch, "".join(json.dumps(call) + "\n" for call in said)) == said
 
 
@@ -42,13 +52,17 @@ def test_input_that_stays_open_after_the_stage_died_is_an_end(monkeypatch):
     monkeypatch.setattr(writer.os, "getppid", lambda: next(parents))
     monkeypatch.setattr(sys, "stdin", Open())
     try:
-        assert list(writer.calls(0.01)) == [{"call": "flush"}] * 2, "what was said, one silence, then the death"
+        assert list(writer.calls(0.01)) == [{"call": "flush"}] * 2, (
+            "what was said, one silence, then the death"
+        )
     finally:
         never.set()
 
 
 def test_input_that_ends_without_a_farewell_is_a_killed_run(root):
-    assert writer.serve(iter([start(root), {"call": "metrics", "values": {"a": 1.0}, "step": 3, "timestamp": 5}]))
+    assert writer.serve(
+        iter([start(root), {"call": "metrics", "values": {"a": 1.0}, "step": 3, "timestamp": 5}])
+    )
     run = the_run(root)
     assert run.info.status == "KILLED"
     assert run.data.metrics["a"] == 1.0, "what was said before the death is recorded"
@@ -70,13 +84,17 @@ def test_the_first_thing_that_goes_wrong_is_one_line_and_the_rest_is_left_out(ro
 
 
 def test_why_a_stage_failed_is_a_tag(root):
-    writer.serve(iter([start(root), {"call": "end", "status": "FAILED", "error": "ValueError: no pairs"}]))
+    writer.serve(
+        iter([start(root), {"call": "end", "status": "FAILED", "error": "ValueError: no pairs"}])
+    )
     assert the_run(root).data.tags["error"] == "ValueError: no pairs"
 
 
 @pytest.mark.parametrize("name", ["close", "store", "__init__"])
 def test_only_calls_of_a_tracker_are_obeyed(root, name, capsys):
-    assert not writer.serve(iter([start(root), {"call": name}, {"call": "end", "status": "FINISHED", "error": ""}]))
+    assert not writer.serve(
+        iter([start(root), {"call": name}, {"call": "end", "status": "FINISHED", "error": ""}])
+    )
     assert f"KeyError: '{name}'" in capsys.readouterr().err
 
 
@@ -92,5 +110,7 @@ def test_the_machine_is_looked_at_between_calls_and_at_the_end(root, monkeypatch
     end = {"call": "end", "status": "FINISHED", "error": ""}
     assert writer.serve(iter([start(root), dict(metric), {"call": "flush"}, dict(metric), end]))
     client = stores.Store(root, 5.0).client
-    history = client.get_metric_history(the_run(root).info.run_id, "system/system_memory_usage_percentage")
+    history = client.get_metric_history(
+        the_run(root).info.run_id, "system/system_memory_usage_percentage"
+    )
     assert [metric.step for metric in history] == list(range(1, samples + 1))

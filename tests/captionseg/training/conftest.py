@@ -32,16 +32,41 @@ def data(folders) -> TrainingSet:
 
 @pytest.fixture(scope="session")
 def segments(world, tmp_path_factory) -> Path:
-    """Of each training picture but the last its left half, named by two texts, and its right half; in two shards."""
+    """Of each training picture but the last its left half, named by two texts, and its right half;
+    in two shards.
+    """
     folder = tmp_path_factory.mktemp("segments")
-    truth = dict(zip(*(read_truth(world.truth)[name].to_pylist() for name in ("uid", "concepts")), strict=True))
-    uids = [u for u in Supervision.from_table(read_tables(world.supervision / "nouns")).uid if u in truth][:-1]
+    truth = dict(
+        zip(
+            *(read_truth(world.truth)[name].to_pylist() for name in ("uid", "concepts")),
+            strict=True,
+        )
+    )
+    uids = [
+        u
+        for u in Supervision.from_table(read_tables(world.supervision / "nouns")).uid
+        if u in truth
+    ][:-1]
     left = np.arange(32) < 16
     rles, areas, boxes = encode(np.stack([np.tile(half, (32, 1)) for half in (left, ~left)]))
-    rows = [{"uid": uid, "segment_id": f"{uid}{i}", "width": 32, "height": 32, "rle": rles[i], "area": areas[i],
-             "bbox": boxes[i], "stability": 1.0, "score": 1.0, "full_image": False, "source": "truth",
-             "texts": [{"text": t, "kind": "phrase", "score": 1.0} for t in texts]}
-            for uid in uids for i, texts in enumerate(([truth[uid][0], f"A  {truth[uid][0]}."], [truth[uid][1]]))]
+    rows = [
+        {
+            "uid": uid,
+            "segment_id": f"{uid}{i}",
+            "width": 32,
+            "height": 32,
+            "rle": rles[i],
+            "area": areas[i],
+            "bbox": boxes[i],
+            "stability": 1.0,
+            "score": 1.0,
+            "full_image": False,
+            "source": "truth",
+            "texts": [{"text": t, "kind": "phrase", "score": 1.0} for t in texts],
+        }
+        for uid in uids
+        for i, texts in enumerate(([truth[uid][0], f"A  {truth[uid][0]}."], [truth[uid][1]]))
+    ]
     for shard, part in enumerate((rows[:21], rows[21:])):
         write_table(pa.Table.from_pylist(part, schema=SEGMENTS), folder / f"{shard:05}.parquet")
     return folder
@@ -55,9 +80,13 @@ def recipe() -> Recipe:
 @pytest.fixture
 def params() -> PretrainParams:
     return PretrainParams(
-        epochs=4, batch=8, learning_rate=1e-2, device="cpu", tune_side=8,
+        epochs=4,
+        batch=8,
+        learning_rate=1e-2,
+        device="cpu",
+        tune_side=8,
         segment_mil=SegmentMilConfig(hidden=16, width=8, dropout=0.2),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -66,6 +95,8 @@ def make_model(recipe, params, data):
 
     def make(seed: int = 0, **changes) -> torch.nn.Module:
         torch.manual_seed(seed)
-        return build_model(recipe.model, model_config(replace(recipe, settings=changes), params), data)
+        return build_model(
+            recipe.model, model_config(replace(recipe, settings=changes), params), data
+        )
 
     return make

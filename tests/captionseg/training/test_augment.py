@@ -61,20 +61,26 @@ def test_a_crop_and_its_window_by_hand():
     assert (crop[:, 20:] == 0).all()
     assert (crop[:, :, 30:] == 0).all()
     assert crop[:, :20, :30].abs().min() > 0
-    same, window = Cropper(AugmentParams(scales=(1.0, 1.0)), 60)(np.ascontiguousarray(IMAGE[:, :40]), [0])
+    same, window = Cropper(AugmentParams(scales=(1.0, 1.0)), 60)(
+        np.ascontiguousarray(IMAGE[:, :40]), [0]
+    )
     assert window == Window(0.0, 0.0, 1.0, 1.0)
     assert same.shape == (3, 60, 60)
     crop, window = Cropper(AugmentParams(scales=(1.0, 1.0)), 40)(IMAGE, [3])
     left = round(-40 * window.left)
     assert 0 < left < 20
     assert window == Window(0.0, -left / 40, 1.0, (60 - left) / 40)
-    pixels = (torch.from_numpy(IMAGE[:, left : left + 40] / 255.0).float() - torch.tensor(MEAN)) / torch.tensor(STD)
+    pixels = (
+        torch.from_numpy(IMAGE[:, left : left + 40] / 255.0).float() - torch.tensor(MEAN)
+    ) / torch.tensor(STD)
     torch.testing.assert_close(crop.permute(1, 2, 0), pixels)
 
 
 @pytest.mark.parametrize("scales", [(0.5, 2.0), (2.0, 2.0), (0.3, 0.9)])
 def test_masks_follow_the_crop(scales):
-    """A white shape drawn on black: what of each cell of the crop is white is the share of its mask."""
+    """A white shape drawn on black: what of each cell of the crop is white is the share of its
+    mask.
+    """
     mask = np.zeros((90, 120), bool)
     mask[10:50, 20:45], mask[60:80, 70:118] = True, True
     image = np.repeat(255 * mask[..., None], 3, 2).astype(np.uint8)

@@ -26,8 +26,10 @@ from captionseg.training.loader import Sentences, TrainingSet
 
 
 def same(first: Batch, second: Batch) -> bool:
-    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a is b
-               for a, b in zip(vars(first).values(), vars(second).values(), strict=True))
+    return all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a is b
+        for a, b in zip(vars(first).values(), vars(second).values(), strict=True)
+    )
 
 
 def epoch(batches: Batches, number: int) -> list[Batch]:
@@ -55,10 +57,14 @@ def test_a_batch_is_of_the_rows_asked_for(world, data):
             if concept >= 0:
                 np.testing.assert_array_equal(embedding, data.concept_embedding[concept])
     assert {name: value.dtype for name, value in vars(batch).items() if value is not None} == {
-        "regions": torch.float32, "region_mask": torch.bool, "caption_embedding": torch.float32,
-        "caption_concepts": torch.int64, "text_embedding": torch.float32, "text_concept": torch.int64,
+        "regions": torch.float32,
+        "region_mask": torch.bool,
+        "caption_embedding": torch.float32,
+        "caption_concepts": torch.int64,
+        "text_embedding": torch.float32,
+        "text_concept": torch.int64,
         "archive": torch.int64,
-    }  # fmt: skip
+    }
 
 
 def test_order_and_draws_are_new_each_epoch_and_the_same_each_time(data):
@@ -74,7 +80,10 @@ def test_order_and_draws_are_new_each_epoch_and_the_same_each_time(data):
 def unclustered(data: TrainingSet) -> TrainingSet:
     shape = (len(data), 6)
     return dataclasses.replace(
-        data, texts=np.tile(np.arange(6), (len(data), 1)), weight=np.ones(shape), cluster=np.full(shape, -1)
+        data,
+        texts=np.tile(np.arange(6), (len(data), 1)),
+        weight=np.ones(shape),
+        cluster=np.full(shape, -1),
     )
 
 
@@ -96,37 +105,55 @@ def test_ranks_share_the_images_among_them(data, world_size):
         parts = epoch(batches, 3)
         assert len(parts) == len(batches) == len(data) // (5 * world_size)
         images += [part.regions.flatten(1) for part in parts]
-    assert len(torch.cat(images).unique(dim=0)) == len(torch.cat(images))  # noise makes each picture another
+    assert len(torch.cat(images).unique(dim=0)) == len(
+        torch.cat(images)
+    )  # noise makes each picture another
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_have_the_batches_of_one_process_split(data, world_size):
-    """Their parts in the order of ranks are what one process sees: rows, draws, and how wide a batch is."""
+    """Their parts in the order of ranks are what one process sees: rows, draws, and how wide a
+    batch is.
+    """
     count = data.count.copy()
     count[data.rows[::2]] = 2
     uneven = dataclasses.replace(unclustered(data), count=count)
     for number in range(3):
         whole = epoch(Batches(uneven, batch=8, texts=3, seed=0), number)
-        parts = [epoch(Batches(uneven, batch=8, texts=3, seed=0, rank=r, world=world_size), number)
-                 for r in range(world_size)]  # fmt: skip
-        assert all(same(one, joined(split)) for one, split in zip(whole, zip(*parts, strict=True), strict=True))
+        parts = [
+            epoch(Batches(uneven, batch=8, texts=3, seed=0, rank=r, world=world_size), number)
+            for r in range(world_size)
+        ]
+        assert all(
+            same(one, joined(split))
+            for one, split in zip(whole, zip(*parts, strict=True), strict=True)
+        )
 
 
 def joined(parts: Sequence[Batch]) -> Batch:
     """Batches of ranks in one."""
-    found = {k: torch.cat([getattr(part, k) for part in parts]) for k, v in vars(parts[0]).items() if v is not None}
+    found = {
+        k: torch.cat([getattr(part, k) for part in parts])
+        for k, v in vars(parts[0]).items()
+        if v is not None
+    }
     return Batch(**found)
 
 
 def test_a_batch_that_ranks_cannot_split_is_one_line(data):
-    with pytest.raises(UserError, match=r"pretrain.batch: 9 images are no equal parts for the 2 processes.*multiple"):
+    with pytest.raises(
+        UserError,
+        match=r"pretrain.batch: 9 images are no equal parts for the 2 processes.*multiple",
+    ):
         Batches(data, batch=9, texts=3, seed=0, world=2)
     assert Batches(data, batch=100, texts=3, seed=0, world=2).batch == 34  # of 35 images
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_goes_on_in_its_middle(data, workers):
-    """Whoever makes the batches, from any step on, they are those that an undisturbed epoch has there."""
+    """Whoever makes the batches, from any step on, they are those that an undisturbed epoch has
+    there.
+    """
     whole = [epoch(Batches(data, batch=8, texts=3, seed=0), number) for number in range(2)]
     for step in (0, 1, 3, 4, 6):
         batches = Batches(data, batch=8, texts=3, seed=0)
@@ -151,8 +178,15 @@ def pixels(folders):
         reads = Reads(picture=16, tokens=kind, masking=masking)
         data = loader.load(folders, curation="cocu", archive="cocu", reads=reads)
         augment = Augmenter(AugmentParams(), 16)
-        return Batches(data, batch=8, texts=3, seed=0, words=Words(data, reads, "imagenet"), augment=augment,
-                       **changes)  # fmt: skip
+        return Batches(
+            data,
+            batch=8,
+            texts=3,
+            seed=0,
+            words=Words(data, reads, "imagenet"),
+            augment=augment,
+            **changes,
+        )
 
     return make
 
@@ -164,7 +198,9 @@ def test_pixels_and_tokens_in_place_of_regions_and_embeddings(pixels):
     assert first.caption_tokens.shape[0] == 8
     assert first.text_tokens.shape[:2] == (8, 3)
     assert (first.caption_tokens[:, 0] == 49406).all()
-    assert (first.text_tokens.max(2).values == 49407).all()  # each is ended, also where there was nothing to draw
+    assert (
+        first.text_tokens.max(2).values == 49407
+    ).all()  # each is ended, also where there was nothing to draw
     assert first.masked_tokens is None
 
 
@@ -173,13 +209,19 @@ def test_concepts_are_prompted_anew_each_epoch(pixels):
     decoder = batches.words.tokens.encode
 
     def said(batch: Batch) -> list[str]:
-        return [decoder.decode(row[1 : row.argmax()].tolist()) for row in batch.text_tokens.flatten(0, 1)]
+        return [
+            decoder.decode(row[1 : row.argmax()].tolist())
+            for row in batch.text_tokens.flatten(0, 1)
+        ]
 
     first, second = (next(iter(batches)) for batches.epoch in (0, 1))
     for texts, batch in ((said(first), first), (said(second), second)):
         names = [batches.data.concepts[c] if c >= 0 else "" for c in batch.text_concept.flatten()]
         assert all(name in text for name, text in zip(names, texts, strict=True))
-        assert len({text.replace(name, "{}") for name, text in zip(names, texts, strict=True) if name}) > 5
+        assert (
+            len({text.replace(name, "{}") for name, text in zip(names, texts, strict=True) if name})
+            > 5
+        )
     assert not torch.equal(first.image, second.image)
 
 
@@ -213,7 +255,9 @@ def test_masked_captions_answers_and_what_is_behind_the_masks(pixels):
             masked = masked.replace("[MASK]", name, 1)
         caption = decode(batch.caption_tokens[row], skip_special_tokens=True)
         assert names
-        assert masked.replace("[CLS]", "").replace("[SEP]", "").replace("[PAD]", "").strip() == caption
+        assert (
+            masked.replace("[CLS]", "").replace("[SEP]", "").replace("[PAD]", "").strip() == caption
+        )
         rest = torch.ones(batch.masked_target.shape[1], dtype=torch.bool)
         rest[at] = False
         assert (batch.masked_target[row, rest] == -1).all()
@@ -246,7 +290,9 @@ def frozen(folders, space):
 
     def make(context: int = 77) -> Batches:
         reads = Reads(dense=True, tokens="frozen", words=True, context=context)
-        data = dataclasses.replace(loader.load(folders, curation="cocu", archive="cocu", reads=reads), space=space)
+        data = dataclasses.replace(
+            loader.load(folders, curation="cocu", archive="cocu", reads=reads), space=space
+        )
         return Batches(data, batch=8, texts=3, seed=0, words=Words(data, reads, "imagenet"))
 
     return make
@@ -265,11 +311,17 @@ def test_tokens_of_the_frozen_encoder_with_names_alone_and_concepts_of_words(fro
     prompts = said(batches, batch.text_tokens)
     assert all(name in prompt for name, prompt in zip(names, prompts, strict=True))
     assert any(name != prompt for name, prompt in zip(names, prompts, strict=True))
-    for tokens, belongs, named in zip(batch.caption_tokens, batch.caption_words, batch.caption_concepts, strict=True):
+    for tokens, belongs, named in zip(
+        batch.caption_tokens, batch.caption_words, batch.caption_concepts, strict=True
+    ):
         assert set(belongs.tolist()) == set(named.tolist()) | {-1}
         for token, concept in zip(tokens.tolist(), belongs.tolist(), strict=True):
             word = batches.words.tower.encode.id_to_token(token)
-            assert (word == batches.data.concepts[concept]) if concept >= 0 else word not in batches.data.concepts
+            assert (
+                (word == batches.data.concepts[concept])
+                if concept >= 0
+                else word not in batches.data.concepts
+            )
     assert batch.masked_tokens is None
 
 
@@ -288,28 +340,38 @@ def test_workers_change_nothing_for_words_of_the_frozen_encoder(frozen):
     assert all(map(same, frozen(), found))
 
 
-@pytest.mark.parametrize(("caption", "context", "expected"), [
-    ("a dog on grass", 77, "[CLS] a dog=dog on grass [SEP]"),
-    ("DOGS and a dog", 77, "[CLS] dogs=dog and a dog=dog [SEP]"),
-    ("two zebracorns", 77, "[CLS] two zebra=zebracorn ##cor=zebracorn ##ns=zebracorn [SEP]"),
-    ("polar bears, a bear", 77, "[CLS] polar=polar bear bears=polar bear , a bear [SEP]"),
-    ("a catboat and a cat", 77, "[CLS] a cat ##boat and a cat=cat [SEP]"),
-    ("zebra zebracorn", 77, "[CLS] zebra zebra=zebracorn ##cor=zebracorn ##n=zebracorn [SEP]"),
-    ("a dog or a cat", 5, "[CLS] a dog=dog or [SEP]"),
-    ("a zebracorn", 5, "[CLS] a zebra ##cor [SEP]"),  # half a word is none
-    ("grass", 77, "[CLS] grass [SEP]"),
-])  # fmt: skip
-def test_tokens_of_a_caption_belong_to_the_concepts_of_its_words(data, space, caption, context, expected):
-    vocabulary = Vocabulary(("dog", "cat", "zebracorn", "polar bear"), {
-        "dogs": "dog", "zebracorns": "zebracorn", "bears": "bear"})  # fmt: skip
+@pytest.mark.parametrize(
+    ("caption", "context", "expected"),
+    [
+        ("a dog on grass", 77, "[CLS] a dog=dog on grass [SEP]"),
+        ("DOGS and a dog", 77, "[CLS] dogs=dog and a dog=dog [SEP]"),
+        ("two zebracorns", 77, "[CLS] two zebra=zebracorn ##cor=zebracorn ##ns=zebracorn [SEP]"),
+        ("polar bears, a bear", 77, "[CLS] polar=polar bear bears=polar bear , a bear [SEP]"),
+        ("a catboat and a cat", 77, "[CLS] a cat ##boat and a cat=cat [SEP]"),
+        ("zebra zebracorn", 77, "[CLS] zebra zebra=zebracorn ##cor=zebracorn ##n=zebracorn [SEP]"),
+        ("a dog or a cat", 5, "[CLS] a dog=dog or [SEP]"),
+        ("a zebracorn", 5, "[CLS] a zebra ##cor [SEP]"),  # half a word is none
+        ("grass", 77, "[CLS] grass [SEP]"),
+    ],
+)
+def test_tokens_of_a_caption_belong_to_the_concepts_of_its_words(
+    data, space, caption, context, expected
+):
+    vocabulary = Vocabulary(
+        ("dog", "cat", "zebracorn", "polar bear"),
+        {"dogs": "dog", "zebracorns": "zebracorn", "bears": "bear"},
+    )
     data = dataclasses.replace(data, space=space, sentences=Sentences([caption], None, vocabulary))
     words = Words(data, Reads(tokens="frozen", words=True, context=context), "simple")
     captions = [caption, "a dog by a very long pole and another dog"]
     tokens = words.tokens(captions)
     found = words.belong(captions, tokens, vocabulary)
     assert found.shape == tokens.shape
-    marked = [f"{space.encoder.text_tower.encode.id_to_token(token)}{f'={vocabulary.concepts[c]}' if c >= 0 else ''}"
-              for token, c in zip(tokens[0].tolist(), found[0].tolist(), strict=True)]  # fmt: skip
+    piece = space.encoder.text_tower.encode.id_to_token
+    marked = [
+        piece(token) + (f"={vocabulary.concepts[c]}" if c >= 0 else "")
+        for token, c in zip(tokens[0].tolist(), found[0].tolist(), strict=True)
+    ]
     padding = ["[PAD]"] * (len(marked) - len([t for t in tokens[0] if t]))
     assert " ".join(marked) == " ".join([expected, *padding])
 
@@ -320,7 +382,9 @@ def test_captions_that_are_cut_are_said_once_and_before_the_first_batch(data, ca
     data = dataclasses.replace(data, sentences=Sentences(["a dog", long], None, None))
     words = Words(data, Reads(tokens="bert", context=12), "simple")
     assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith("1 text is longer than the 12 tokens that the text encoder")
+    assert caplog.messages[0].startswith(
+        "1 text is longer than the 12 tokens that the text encoder"
+    )
     words(np.array([1]), np.array([[-1]]), np.random.default_rng(0))
     assert len(caplog.messages) == 1
 
@@ -328,7 +392,9 @@ def test_captions_that_are_cut_are_said_once_and_before_the_first_batch(data, ca
 @pytest.mark.parametrize("kind", ["clip", "bert"])
 def test_own_encodings_know_the_concepts_of_words_too(data, kind):
     vocabulary = Vocabulary(("zebracorn",), {})
-    data = dataclasses.replace(data, sentences=Sentences(["a zebra, a zebracorn!"], None, vocabulary))
+    data = dataclasses.replace(
+        data, sentences=Sentences(["a zebra, a zebracorn!"], None, vocabulary)
+    )
     words = Words(data, Reads(tokens=kind, words=True), "simple")
     tokens = words(np.array([0]), np.array([[-1]]), np.random.default_rng(0))
     assert "name_tokens" not in tokens

@@ -13,18 +13,26 @@ def fill(curve: Curve, steps: range, score: float = float("nan")) -> None:
 
 def test_rows_are_on_disk_when_their_epoch_has_ended(tmp_path):
     told = []
-    curve = Curve(tmp_path / "seeds" / "curve.csv", 7, lambda values, step: told.append((step, values)))
+    curve = Curve(
+        tmp_path / "seeds" / "curve.csv", 7, lambda values, step: told.append((step, values))
+    )
     curve.resume(0)
     fill(curve, range(2), 40.0)
     with (tmp_path / "seeds" / "curve.csv").open() as stream:
         rows = list(csv.reader(stream))
     assert rows == [
         ["seed", "step", "name", "value"],
-        ["7", "0", "loss", "10"], ["7", "0", "caption", "1"], ["7", "1", "loss", "9"], ["7", "1", "caption", "1"],
+        ["7", "0", "loss", "10"],
+        ["7", "0", "caption", "1"],
+        ["7", "1", "loss", "9"],
+        ["7", "1", "caption", "1"],
         ["7", "2", "tune_miou", "40"],
-    ]  # fmt: skip
-    assert told == [(0, {"seed7.loss": 10.0, "seed7.caption": 1.0}), (1, {"seed7.loss": 9.0, "seed7.caption": 1.0}),
-                    (2, {"seed7.tune_miou": 40.0})]  # fmt: skip
+    ]
+    assert told == [
+        (0, {"seed7.loss": 10.0, "seed7.caption": 1.0}),
+        (1, {"seed7.loss": 9.0, "seed7.caption": 1.0}),
+        (2, {"seed7.tune_miou": 40.0}),
+    ]
 
 
 def test_no_tune_split_no_row(tmp_path):
@@ -34,7 +42,9 @@ def test_no_tune_split_no_row(tmp_path):
 
 
 def test_a_resumed_curve_is_cut_back_to_the_checkpoint_and_goes_on(tmp_path):
-    whole, killed = (Curve(tmp_path / name, 0, lambda *_: None) for name in ("whole.csv", "killed.csv"))
+    whole, killed = (
+        Curve(tmp_path / name, 0, lambda *_: None) for name in ("whole.csv", "killed.csv")
+    )
     for curve in (whole, killed):
         curve.resume(0)
         fill(curve, range(3), 30.0)
@@ -49,7 +59,8 @@ def test_a_resumed_curve_is_cut_back_to_the_checkpoint_and_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "torn", ["0,", "0,5", "0,5,lo", "0,5,loss", "0,5,loss,", "0,5,loss,-", "0,5,loss,1e", "0,5,loss,4."]
+    "torn",
+    ["0,", "0,5", "0,5,lo", "0,5,loss", "0,5,loss,", "0,5,loss,-", "0,5,loss,1e", "0,5,loss,4."],
 )
 def test_a_torn_last_line_is_left_out(tmp_path, torn):
     curve = Curve(tmp_path / "curve.csv", 0, lambda *_: None)

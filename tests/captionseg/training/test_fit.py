@@ -1,4 +1,6 @@
-"""The fit loop: it learns, keeps its best epoch, and a killed fit ends where an uninterrupted one does."""
+"""The fit loop: it learns, keeps its best epoch, and a killed fit ends where an uninterrupted one
+does.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,28 @@ from captionseg.training.fit import ALONE, Fitted, fit, poly_factor, scheduler
 def run(make_model, data, params, tmp_path):
     """name, score, model, changed params -> what a fit in the folder of that name leaves."""
 
-    def run(name: str, score=None, model=None, *, seed: int = 0, runtime=ALONE, tell=lambda *_: None,
-            **changes) -> Fitted:  # fmt: skip
+    def run(
+        name: str,
+        score=None,
+        model=None,
+        *,
+        seed: int = 0,
+        runtime=ALONE,
+        tell=lambda *_: None,
+        **changes,
+    ) -> Fitted:
         curve = Curve(tmp_path / name / "curve.csv", seed, tell)
         model = model or make_model(seed)
-        return fit(model, data, replace(params, **changes), seed=seed, score=score, curve=curve, work=tmp_path / name,
-                   runtime=runtime)  # fmt: skip
+        return fit(
+            model,
+            data,
+            replace(params, **changes),
+            seed=seed,
+            score=score,
+            curve=curve,
+            work=tmp_path / name,
+            runtime=runtime,
+        )
 
     return run
 
@@ -96,7 +114,8 @@ def killer(at: int):
 
 @pytest.mark.parametrize(("epoch", "workers"), [(1, 0), (2, 0), (4, 0), (2, 2)])
 def test_a_killed_fit_ends_where_an_uninterrupted_one_does(run, tmp_path, epoch, workers):
-    """Bit for bit, with dropout, order, draws, optimiser and schedule; killed before the checkpoint of that epoch.
+    """Bit for bit, with dropout, order, draws, optimiser and schedule; killed before the checkpoint
+    of that epoch.
 
     Whatever number of processes prepares the batches.
     """
@@ -109,14 +128,21 @@ def test_a_killed_fit_ends_where_an_uninterrupted_one_does(run, tmp_path, epoch,
     assert losses(curves[0]) == losses(curves[1])
     assert [step for step, name, _ in read(curves[1]) if name == "loss"] == list(range(16))
 
-    last = [torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "killed")]
+    last = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "killed")
+    ]
     assert equal(last[0]["state_dict"], last[1]["state_dict"])
     assert again.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
-@pytest.mark.parametrize(("every", "at", "workers"), [(3, 1, 0), (3, 5, 0), (3, 5, 2), (2, 8, 0), (1, 15, 0)])
+@pytest.mark.parametrize(
+    ("every", "at", "workers"), [(3, 1, 0), (3, 5, 0), (3, 5, 2), (2, 8, 0), (1, 15, 0)]
+)
 def test_a_fit_that_is_killed_inside_an_epoch_goes_on_from_there(run, tmp_path, every, at, workers):
-    """The same bits again, also of the best epoch's weights, and no step is done twice but those after a checkpoint."""
+    """The same bits again, also of the best epoch's weights, and no step is done twice but those
+    after a checkpoint.
+    """
+
     def score(model):
         return sum(float(v.double().abs().sum()) for v in model.state_dict().values())
 
@@ -126,14 +152,30 @@ def test_a_fit_that_is_killed_inside_an_epoch_goes_on_from_there(run, tmp_path, 
 
     whole, rested = run("whole", score), []
     with pytest.raises(Killed):
-        run("killed", score, runtime=RuntimeParams(checkpoint_steps=every), tell=dies, workers=workers)
-    again = run("killed", score, runtime=RuntimeParams(checkpoint_steps=every), workers=workers,
-                tell=lambda values, step: rested.append(step))  # fmt: skip
+        run(
+            "killed",
+            score,
+            runtime=RuntimeParams(checkpoint_steps=every),
+            tell=dies,
+            workers=workers,
+        )
+    again = run(
+        "killed",
+        score,
+        runtime=RuntimeParams(checkpoint_steps=every),
+        workers=workers,
+        tell=lambda values, step: rested.append(step),
+    )
     assert min(rested) == max(n for n in range(at + 1) if n % every == 0 or n % 4 == 0)
     assert again.tune_miou == whole.tune_miou
     assert equal(again.state, whole.state)
-    assert (tmp_path / "killed" / "curve.csv").read_bytes() == (tmp_path / "whole" / "curve.csv").read_bytes()
-    last = [torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("whole", "killed")]
+    assert (tmp_path / "killed" / "curve.csv").read_bytes() == (
+        tmp_path / "whole" / "curve.csv"
+    ).read_bytes()
+    last = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "killed")
+    ]
     assert equal(*last)
 
 
@@ -165,13 +207,17 @@ def test_what_a_model_counts_survives_a_kill_inside_an_epoch(run, make_model, tm
     with pytest.raises(Killed):
         run("a", model=model(), runtime=runtime, tell=dies)
     run("a", model=model(), runtime=runtime)
-    counted = [(step, value) for step, name, value in read(tmp_path / "a" / "curve.csv") if name == "steps"]
+    counted = [
+        (step, value) for step, name, value in read(tmp_path / "a" / "curve.csv") if name == "steps"
+    ]
     assert counted == [(3, 12.0), (7, 12.0), (11, 12.0), (15, 12.0)]
 
 
 @pytest.mark.parametrize("torn", ["cut", "empty", "zeros", "pickle", "curve"])
 def test_a_checkpoint_that_cannot_be_read_is_none_and_that_is_said(run, tmp_path, caplog, torn):
-    """As it is left by a copy that was killed; and the curve beside it, which the checkpoint counts on."""
+    """As it is left by a copy that was killed; and the curve beside it, which the checkpoint counts
+    on.
+    """
 
     def dies(values, step):
         if step == 6:
@@ -182,7 +228,9 @@ def test_a_checkpoint_that_cannot_be_read_is_none_and_that_is_said(run, tmp_path
         run("killed", epochs=2, tell=dies)
     path, curve = tmp_path / "killed" / "last.ckpt", tmp_path / "killed" / "curve.csv"
     data = path.read_bytes()
-    path.write_bytes({"cut": data[:-1000], "empty": b"", "pickle": pickle.dumps(eval)}.get(torn, data))
+    path.write_bytes(
+        {"cut": data[:-1000], "empty": b"", "pickle": pickle.dumps(eval)}.get(torn, data)
+    )
     if torn == "zeros":  # of the right length
         path.write_bytes(data[:3000] + bytes(2000) + data[5000:])
     if torn == "curve":
@@ -191,7 +239,9 @@ def test_a_checkpoint_that_cannot_be_read_is_none_and_that_is_said(run, tmp_path
         again = run("killed", epochs=2)
     assert equal(again.state, whole.state)
     assert curve.read_bytes() == (tmp_path / "whole" / "curve.csv").read_bytes()
-    assert len([m for m in caplog.messages if f"{path}: not a checkpoint to go on from (" in m]) == 1
+    assert (
+        len([m for m in caplog.messages if f"{path}: not a checkpoint to go on from (" in m]) == 1
+    )
 
 
 def test_checkpoints_are_written_beside_their_place(run, tmp_path, monkeypatch):
@@ -199,7 +249,9 @@ def test_checkpoints_are_written_beside_their_place(run, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
     monkeypatch.setattr(tempfile, "tempdir", None)
     replaced, seen = Path.replace, []
-    monkeypatch.setattr(Path, "replace", lambda self, to: seen.append((self, to)) or replaced(self, to))
+    monkeypatch.setattr(
+        Path, "replace", lambda self, to: seen.append((self, to)) or replaced(self, to)
+    )
     run("a", epochs=1)
     moves = [(source, target) for source, target in seen if target.name == "last.ckpt"]
     assert moves
@@ -250,10 +302,14 @@ def test_the_precision_is_that_of_the_runtime_unless_a_recipe_has_its_own(run):
     assert not equal(full, half)
 
 
-def test_a_compiled_model_learns_the_same_and_is_saved_as_itself(run, make_model, monkeypatch, tmp_path):
+def test_a_compiled_model_learns_the_same_and_is_saved_as_itself(
+    run, make_model, monkeypatch, tmp_path
+):
     asked = []
     whole = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda *a, **k: asked.append(1) or whole(*a, **k, backend="eager"))
+    monkeypatch.setattr(
+        torch, "compile", lambda *a, **k: asked.append(1) or whole(*a, **k, backend="eager")
+    )
     model, plain = make_model(), run("a", epochs=1)
     found = run("b", model=model, runtime=RuntimeParams(compile=True), epochs=1)
     assert asked == [1]
@@ -270,23 +326,40 @@ def test_sigterm_in_a_fit_is_the_callers(run):
     assert seen == [before] == [signal.getsignal(signal.SIGTERM)]
 
 
-@pytest.mark.parametrize(("runtime", "changes", "message"), [
-    ({"devices": 3}, {}, r"pretrain.batch: 8 images are no equal parts for the 3 processes"),
-    ({"nodes": 2}, {"batch": 9}, r"pretrain.batch: 9 images are no equal parts for the 2 processes"),
-    ({"strategy": "fsdp", "precision": "fp16"}, {}, r"runtime.strategy fsdp trains at fp32 or bf16, not at fp16"),
-])  # fmt: skip
-def test_what_does_not_fit_together_is_one_line_before_anything_is_started(run, runtime, changes, message):
+@pytest.mark.parametrize(
+    ("runtime", "changes", "message"),
+    [
+        ({"devices": 3}, {}, r"pretrain.batch: 8 images are no equal parts for the 3 processes"),
+        (
+            {"nodes": 2},
+            {"batch": 9},
+            r"pretrain.batch: 9 images are no equal parts for the 2 processes",
+        ),
+        (
+            {"strategy": "fsdp", "precision": "fp16"},
+            {},
+            r"runtime.strategy fsdp trains at fp32 or bf16, not at fp16",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_one_line_before_anything_is_started(
+    run, runtime, changes, message
+):
     with pytest.raises(UserError, match=message):
         run("a", runtime=RuntimeParams(**runtime), **changes)
 
 
 def test_processes_that_were_not_joined_are_found_out(run):
-    with pytest.raises(RuntimeError, match=r"2 processes have to be joined first: `with ranks.joined"):
+    with pytest.raises(
+        RuntimeError, match=r"2 processes have to be joined first: `with ranks.joined"
+    ):
         run("a", runtime=RuntimeParams(devices=2))
 
 
 def test_a_batch_of_one_is_one_line(run):
-    with pytest.raises(UserError, match=r"a batch of one image has no negatives.*raise it \(it is 1\)"):
+    with pytest.raises(
+        UserError, match=r"a batch of one image has no negatives.*raise it \(it is 1\)"
+    ):
         run("a", batch=1)
 
 
@@ -306,7 +379,9 @@ def test_poly_falls_by_its_formula_to_zero(params):
     assert rates(10, poly) == pytest.approx([0.001 * (1 - t / 10) ** 0.9 for t in range(10)])
     assert poly_factor(10, 10, 0.9) == 0.0
     linear = rates(8, replace(poly, power=1.0, warmup=4))
-    assert linear == pytest.approx([1e-3 * f for f in (1 / 4, 7 / 16, 9 / 16, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8)])
+    assert linear == pytest.approx(
+        [1e-3 * f for f in (1 / 4, 7 / 16, 9 / 16, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8)]
+    )
 
 
 def test_one_cycle_is_the_default_and_torchs(params):
@@ -322,14 +397,19 @@ def test_another_schedule_is_another_fit_and_can_be_resumed(run, tmp_path):
     with pytest.raises(Killed):
         run("c", killer(2), schedule="poly")
     run("c", lambda _: 1.0, schedule="poly")
-    last = [torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("a", "c")]
+    last = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("a", "c")
+    ]
     assert equal(*last)
 
 
 def test_a_warm_up_that_never_ends_is_refused(params):
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     few = replace(params, schedule="poly", warmup=5)
-    with pytest.raises(UserError, match=r"pretrain\.warmup: 5 steps are more than the 4 of the training"):
+    with pytest.raises(
+        UserError, match=r"pretrain\.warmup: 5 steps are more than the 4 of the training"
+    ):
         scheduler(optimiser, few, 4)
 
 

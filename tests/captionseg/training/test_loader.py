@@ -21,16 +21,26 @@ from captionseg.training.loader import TrainingSet
 
 def test_what_is_trained_on(world, data):
     uid = np.array(pq.read_table(world.index / "ids.parquet")["uid"].to_pylist())[data.rows]
-    cocu, nouns = (Supervision.from_table(read_tables(world.supervision / rule)) for rule in ("cocu", "nouns"))
-    concepts = pq.read_table(world.supervision / "vocabulary" / "concepts.parquet")["text"].to_pylist()
+    cocu, nouns = (
+        Supervision.from_table(read_tables(world.supervision / rule)) for rule in ("cocu", "nouns")
+    )
+    concepts = pq.read_table(world.supervision / "vocabulary" / "concepts.parquet")[
+        "text"
+    ].to_pylist()
     assert list(uid) == list(cocu.uid)  # all were kept
     for row in range(len(data)):
-        assert [concepts[c] for c in data.texts[row] if c >= 0] == [c.text for c in cocu.concepts[row]]
-        assert [concepts[c] for c in data.named[row] if c >= 0] == [c.text for c in nouns.concepts[row]]
+        assert [concepts[c] for c in data.texts[row] if c >= 0] == [
+            c.text for c in cocu.concepts[row]
+        ]
+        assert [concepts[c] for c in data.named[row] if c >= 0] == [
+            c.text for c in nouns.concepts[row]
+        ]
         assert {concepts[c] for c in data.archive[row] if c >= 0} == {
             c.text for c in (*cocu.concepts[row], *nouns.concepts[row])
         }
-        np.testing.assert_allclose(data.weight[row][: len(cocu.concepts[row])], [c.weight for c in cocu.concepts[row]])
+        np.testing.assert_allclose(
+            data.weight[row][: len(cocu.concepts[row])], [c.weight for c in cocu.concepts[row]]
+        )
 
 
 def test_a_rule_that_was_not_run_is_one_line(folders):
@@ -60,7 +70,9 @@ def test_a_rule_that_lost_a_shard_is_not_read_beside_others(world, folders, tmp_
     shutil.copytree(world.supervision, tmp_path / "supervision")
     few = replace(folders, supervision=tmp_path / "supervision")
     (tmp_path / "supervision" / rule / "00000.parquet").unlink()
-    with pytest.raises(UserError, match=rf"{rule}: not the 35 training pairs .*.16 rows, 19 pairs missing.; run"):
+    with pytest.raises(
+        UserError, match=rf"{rule}: not the 35 training pairs .*.16 rows, 19 pairs missing.; run"
+    ):
         loader.load(few, curation="cocu", archive="nouns")
 
 
@@ -68,9 +80,15 @@ def test_a_concept_of_another_vocabulary_is_one_line(world, folders, tmp_path):
     shutil.copytree(world.supervision, tmp_path / "supervision")
     path = tmp_path / "supervision" / "vocabulary" / "concepts.parquet"
     table = pq.read_table(path)
-    write_table(table.set_column(0, "text", pa.array(["zebra", *table["text"].to_pylist()[1:]])), path)
-    with pytest.raises(UserError, match=r"is not in the vocabulary of curate; run `dvc repro curate`"):
-        loader.load(replace(folders, supervision=tmp_path / "supervision"), curation="cocu", archive="nouns")
+    write_table(
+        table.set_column(0, "text", pa.array(["zebra", *table["text"].to_pylist()[1:]])), path
+    )
+    with pytest.raises(
+        UserError, match=r"is not in the vocabulary of curate; run `dvc repro curate`"
+    ):
+        loader.load(
+            replace(folders, supervision=tmp_path / "supervision"), curation="cocu", archive="nouns"
+        )
 
 
 def test_nothing_kept_is_one_line(world, folders, tmp_path):
@@ -90,17 +108,23 @@ def test_an_empty_caption_is_one_line_for_models_that_read_words(folders, monkey
     uid = read_tables(folders.supervision / "cocu")["uid"].to_pylist()[4]
     monkeypatch.setattr(loader, "read_captions", lambda index: captions | {uid: "  "})
     with pytest.raises(UserError, match=f"the caption of {uid} is empty"):
-        loader.load(folders, curation="cocu", archive="cocu", reads=Reads(picture=16, tokens="clip"))
+        loader.load(
+            folders, curation="cocu", archive="cocu", reads=Reads(picture=16, tokens="clip")
+        )
 
 
 def test_masked_captions_are_embedded_or_kept_as_words(folders):
     seen = []
     encode = lambda texts: seen.extend(texts) or np.ones((len(texts), 16), np.float32)  # noqa: E731
-    data = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(masking="all"), encode=encode)
+    data = loader.load(
+        folders, curation="cocu", archive="cocu", reads=Reads(masking="all"), encode=encode
+    )
     assert data.masked.shape == (len(data), 16)
     assert all("[MASK]" in text for text in seen)
     assert data.sentences is None
-    words = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(tokens="bert", masking="all"))
+    words = loader.load(
+        folders, curation="cocu", archive="cocu", reads=Reads(tokens="bert", masking="all")
+    )
     assert words.sentences.masked == seen
     np.testing.assert_array_equal(words.masked_target, data.masked_target)
 
@@ -112,7 +136,9 @@ def test_what_a_model_does_not_read_is_not_loaded(data):
 
 def test_dense_features_come_with_the_encoder_that_made_them(world, folders, data):
     found = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(dense=True))
-    np.testing.assert_array_equal(found.dense[found.rows], read_arrays(world.features / "dense")[data.rows])
+    np.testing.assert_array_equal(
+        found.dense[found.rows], read_arrays(world.features / "dense")[data.rows]
+    )
     expected = TextSpace.load(world.encoder)
     np.testing.assert_array_equal(found.space.dense.weight, expected.dense.weight)
     assert (found.reads.dense, found.sentences, found.pictures) == (True, None, None)
@@ -130,16 +156,24 @@ def test_words_of_the_frozen_encoder_come_with_it(world, folders, data):
 
 
 def test_the_vocabulary_comes_along_where_words_of_concepts_are_asked_for(world, folders, data):
-    found = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(tokens="frozen", words=True))
+    found = loader.load(
+        folders, curation="cocu", archive="cocu", reads=Reads(tokens="frozen", words=True)
+    )
     vocabulary = found.sentences.vocabulary
     assert list(vocabulary.concepts) == data.concepts
-    assert vocabulary.lemma == json.loads((world.supervision / "vocabulary" / "lemma.json").read_text())
+    assert vocabulary.lemma == json.loads(
+        (world.supervision / "vocabulary" / "lemma.json").read_text()
+    )
     for row, caption in enumerate(found.sentences.captions):
-        assert {c for _, c in vocabulary.words(caption)} | {-1} == set(data.named[row].tolist()) | {-1}
+        assert {c for _, c in vocabulary.words(caption)} | {-1} == set(data.named[row].tolist()) | {
+            -1
+        }
 
 
-@pytest.mark.parametrize(("reads", "needed"), [(Reads(picture=16, live=True), True),
-                                               (Reads(picture=16, tokens="clip"), False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("reads", "needed"),
+    [(Reads(picture=16, live=True), True), (Reads(picture=16, tokens="clip"), False)],
+)
 def test_the_encoder_is_loaded_for_models_that_run_it(folders, reads, needed):
     found = loader.load(folders, curation="cocu", archive="cocu", reads=reads)
     assert (found.space is not None) == needed

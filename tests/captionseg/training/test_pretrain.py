@@ -30,9 +30,14 @@ def train(recipe, params, folders):
     def train(out, **changes):
         told = []
         metrics = pretrain(
-            recipe, replace(params, **{"epochs": 2, **changes}), folders, name="cocu-mil",
-            context={"prompts": "simple"}, out=out, tell=lambda values, step: told.append((values, step)),
-        )  # fmt: skip
+            recipe,
+            replace(params, **{"epochs": 2, **changes}),
+            folders,
+            name="cocu-mil",
+            context={"prompts": "simple"},
+            out=out,
+            tell=lambda values, step: told.append((values, step)),
+        )
         return metrics, told
 
     return train
@@ -40,8 +45,14 @@ def train(recipe, params, folders):
 
 def test_the_card_says_whose_data_it_learnt_from_and_what_was_measured(recipe, params, tmp_path):
     data = {"source": "folder", "ids": "0123456789abcdef"}
-    write_card(tmp_path / "a.md", recipe, params, {0: {"loss": 1.5}, 1: {"loss": 1.25}}, best=0,
-               context={"recipe": "mine", "data": data})  # fmt: skip
+    write_card(
+        tmp_path / "a.md",
+        recipe,
+        params,
+        {0: {"loss": 1.5}, 1: {"loss": 1.25}},
+        best=0,
+        context={"recipe": "mine", "data": data},
+    )
     text = (tmp_path / "a.md").read_text()
     assert "Learnt from `folder`, pairs 0123456789abcdef." in text
     assert "| seed | last loss |\n|---|---|\n| 0 | 1.500 |\n| 1 | 1.250 |\n" in text
@@ -70,8 +81,11 @@ def test_each_seed_and_the_best_at_the_top(train, tmp_path):
     fits = [json.loads((tmp_path / "seeds" / s / "fit.json").read_text()) for s in ("0", "1")]
     for seed in ("0", "1"):
         assert sorted(p.name for p in (tmp_path / "seeds" / seed).iterdir()) == [
-            "config.json", "curve.csv", "fit.json", "model.safetensors",
-        ]  # fmt: skip
+            "config.json",
+            "curve.csv",
+            "fit.json",
+            "model.safetensors",
+        ]
     assert metrics["tune_miou"] == pytest.approx((fits[0]["tune_miou"] + fits[1]["tune_miou"]) / 2)
     best = max((0, 1), key=lambda s: fits[s]["tune_miou"])
     top = saved.load(tmp_path)
@@ -93,7 +107,9 @@ def test_a_finished_seed_is_not_trained_again(train, tmp_path, monkeypatch):
     kept = (tmp_path / "seeds" / "0" / "model.safetensors").stat().st_mtime_ns
     asked = []
     one_seed = module.one_seed
-    monkeypatch.setattr(module, "one_seed", lambda *a, **k: asked.append(k["seed"]) or one_seed(*a, **k))
+    monkeypatch.setattr(
+        module, "one_seed", lambda *a, **k: asked.append(k["seed"]) or one_seed(*a, **k)
+    )
     train(tmp_path, seeds=[0, 1])
     assert asked == [1]
     assert (tmp_path / "seeds" / "0" / "model.safetensors").stat().st_mtime_ns == kept
@@ -109,8 +125,15 @@ def test_the_same_seed_gives_the_same_model(train, tmp_path):
 def test_without_truth_the_last_epoch_counts(recipe, params, folders, tmp_path):
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth" / "classes.json").write_text('{"names": [], "kinds": []}')
-    metrics = pretrain(recipe, replace(params, epochs=1), replace(folders, truth=tmp_path / "truth"), name="x",
-                       context={}, out=tmp_path / "out", tell=lambda *_: None)  # fmt: skip
+    metrics = pretrain(
+        recipe,
+        replace(params, epochs=1),
+        replace(folders, truth=tmp_path / "truth"),
+        name="x",
+        context={},
+        out=tmp_path / "out",
+        tell=lambda *_: None,
+    )
     assert "tune_miou" not in metrics
 
 
@@ -129,12 +152,28 @@ def test_widths_and_statistics_come_from_the_data(make_model, data):
 
 def test_settings_of_a_recipe_replace_those_of_its_model(make_model):
     assert make_model(temperature=0.5).config.temperature == 0.5
-    with pytest.raises(UserError, match=r"settings.temprature: unknown parameter; did you mean 'temperature'"):
+    with pytest.raises(
+        UserError, match=r"settings.temprature: unknown parameter; did you mean 'temperature'"
+    ):
         make_model(temprature=0.5)
 
 
-PIXELS = {"towers": {"encoder": {"tokens": "pixels", "size": 32, "patch": 8, "width": 16, "heads": 2, "depths": [1, 0],
-                                 "group_tokens": [4, 0], "groups": [4]}, "hidden": 16, "embedding": 16}}  # fmt: skip
+PIXELS = {
+    "towers": {
+        "encoder": {
+            "tokens": "pixels",
+            "size": 32,
+            "patch": 8,
+            "width": 16,
+            "heads": 2,
+            "depths": [1, 0],
+            "group_tokens": [4, 0],
+            "groups": [4],
+        },
+        "hidden": 16,
+        "embedding": 16,
+    }
+}
 CLIP = {"kind": "clip", "width": 16, "depth": 1, "heads": 2}
 BERT = {"kind": "bert", "width": 16, "depth": 1, "heads": 2, "dropout": 0.0}
 
@@ -153,14 +192,26 @@ def with_text(text: dict) -> dict:
     ],
 )
 def test_pixels_from_training_to_a_predictor(model, settings, others, params, folders, tmp_path):
-    """What is trained on pixels is scored while it trains, saved, evaluated, and segments a picture of any size."""
+    """What is trained on pixels is scored while it trains, saved, evaluated, and segments a picture
+    of any size.
+    """
     metrics = pretrain(
-        Recipe("cocu", "cocu", model=model, settings=settings), replace(params, epochs=1, workers=1), folders, name="x",
-        context={"prompts": "simple"}, out=tmp_path, tell=lambda *_: None,
-    )  # fmt: skip
+        Recipe("cocu", "cocu", model=model, settings=settings),
+        replace(params, epochs=1, workers=1),
+        folders,
+        name="x",
+        context={"prompts": "simple"},
+        out=tmp_path,
+        tell=lambda *_: None,
+    )
     assert metrics["tune_miou"] >= 0.0
     assert {p.name for p in tmp_path.iterdir()} == {
-        "README.md", "concepts.txt", "config.json", "model.safetensors", "seeds"} | others
+        "README.md",
+        "concepts.txt",
+        "config.json",
+        "model.safetensors",
+        "seeds",
+    } | others
     found = Predictor.load(tmp_path, device="cpu")
     image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
     labels = found.segment(image, ["dog", "grass"])
@@ -175,25 +226,54 @@ def test_the_tokenizer_of_a_local_checkpoint_goes_with_the_model(params, folders
     from transformers import BertConfig, BertModel
 
     checkpoint = tmp_path / "bert"
-    BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-              ).save_pretrained(checkpoint)  # fmt: skip
+    BertModel(
+        BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    ).save_pretrained(checkpoint)
     tokenizer("bert").save(checkpoint)
     settings = with_text({"kind": "bert", "weights": str(checkpoint)})
     recipe = Recipe("nouns", "nouns", model="groupvit", settings=settings)
-    pretrain(recipe, replace(params, epochs=1), folders, name="x", context={"prompts": "simple"}, out=tmp_path / "out",
-             tell=lambda *_: None)  # fmt: skip
+    pretrain(
+        recipe,
+        replace(params, epochs=1),
+        folders,
+        name="x",
+        context={"prompts": "simple"},
+        out=tmp_path / "out",
+        tell=lambda *_: None,
+    )
     shutil.rmtree(checkpoint)
-    assert Predictor.load(tmp_path / "out", device="cpu").segment(np.zeros((32, 32, 3), np.uint8), ["dog"]).max() == 0
+    assert (
+        Predictor.load(tmp_path / "out", device="cpu")
+        .segment(np.zeros((32, 32, 3), np.uint8), ["dog"])
+        .max()
+        == 0
+    )
 
 
 def test_weights_that_are_not_there_are_one_line(params, folders, tmp_path):
-    settings = {"towers": {**PIXELS["towers"], "encoder": {**PIXELS["towers"]["encoder"], "weights": "none.pth"}}}
-    for change, message in ((settings, "none.pth: no such file of weights"),
-                            ({"towers": {"encoder": {"tokens": "pixels", "size": 32, "backbone": "nobody"}}},
-                             "pretrain.groupvit: backbone: timm has no model 'nobody'")):  # fmt: skip
+    settings = {
+        "towers": {
+            **PIXELS["towers"],
+            "encoder": {**PIXELS["towers"]["encoder"], "weights": "none.pth"},
+        }
+    }
+    for change, message in (
+        (settings, "none.pth: no such file of weights"),
+        (
+            {"towers": {"encoder": {"tokens": "pixels", "size": 32, "backbone": "nobody"}}},
+            "pretrain.groupvit: backbone: timm has no model 'nobody'",
+        ),
+    ):
         with pytest.raises(UserError, match=message):
-            pretrain(Recipe("nouns", "nouns", model="groupvit", settings=change), params, folders, name="x",
-                     context={}, out=tmp_path, tell=lambda *_: None)  # fmt: skip
+            pretrain(
+                Recipe("nouns", "nouns", model="groupvit", settings=change),
+                params,
+                folders,
+                name="x",
+                context={},
+                out=tmp_path,
+                tell=lambda *_: None,
+            )
 
 
 def test_what_was_named_is_written_down(train, tmp_path, data):
@@ -204,20 +284,34 @@ def test_what_was_named_is_written_down(train, tmp_path, data):
 
 
 def test_a_preset_is_where_a_recipe_starts_from():
-    recipe = Recipe("cocu", "cocu", "groupvit", "groupvit_tiny", {"towers": {"encoder": {"depths": [1, 1]}}})
+    recipe = Recipe(
+        "cocu", "cocu", "groupvit", "groupvit_tiny", {"towers": {"encoder": {"depths": [1, 1]}}}
+    )
     config = module.model_config(recipe, PretrainParams())
-    assert (config.towers.encoder.depths, config.towers.encoder.size, config.pool) == ([1, 1], 112, "mean")
-    for change, message in (({"preset": "groupvit_huge"}, "preset 'groupvit_huge' is not valid"),
-                            ({"preset": "ovsegmentor_base"}, "preset 'ovsegmentor_base' is none of model groupvit")):
+    assert (config.towers.encoder.depths, config.towers.encoder.size, config.pool) == (
+        [1, 1],
+        112,
+        "mean",
+    )
+    for change, message in (
+        ({"preset": "groupvit_huge"}, "preset 'groupvit_huge' is not valid"),
+        ({"preset": "ovsegmentor_base"}, "preset 'ovsegmentor_base' is none of model groupvit"),
+    ):
         with pytest.raises(ValueError, match=message):
             Recipe("cocu", "cocu", "groupvit", **change)
 
 
 def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, tmp_path):
     told = []
-    metrics = pretrain(Recipe("nouns", "nouns", model="maskclip"), params, folders, name="none-maskclip",
-                       context={"prompts": "simple", "regions": {"maker": "toy", "toy": {"side": 8}}}, out=tmp_path,
-                       tell=lambda *_: told.append(1))  # fmt: skip
+    metrics = pretrain(
+        Recipe("nouns", "nouns", model="maskclip"),
+        params,
+        folders,
+        name="none-maskclip",
+        context={"prompts": "simple", "regions": {"maker": "toy", "toy": {"side": 8}}},
+        out=tmp_path,
+        tell=lambda *_: told.append(1),
+    )
     assert not told
     assert metrics.keys() == {"tune_miou", "images_per_second", "seconds"}
     net = saved.load(tmp_path).model
@@ -228,16 +322,37 @@ def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, t
     np.testing.assert_array_equal(net.head.weight, space.dense.weight)
     image = np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)
     for method in ("none", "pamr", "segments"):
-        found = Predictor.load(tmp_path, device="cpu", protocol=Protocol(refine=RefineParams(method, side=8)))
+        found = Predictor.load(
+            tmp_path, device="cpu", protocol=Protocol(refine=RefineParams(method, side=8))
+        )
         assert found.segment(image, ["dog", "cat"]).shape == (40, 30)
 
 
 def test_training_settings_and_refinement_of_a_recipe(recipe, params, folders, tmp_path):
-    given = replace(recipe, training={"epochs": 1, "batch": 16}, refine=RefineParams("pamr", side=28))
-    pretrain(given, params, folders, name="r", context={"prompts": "simple"}, out=tmp_path, tell=lambda *_: None)
-    steps = {step for step, name, _ in read(tmp_path / "seeds" / "0" / "curve.csv") if name == "loss"}
+    given = replace(
+        recipe, training={"epochs": 1, "batch": 16}, refine=RefineParams("pamr", side=28)
+    )
+    pretrain(
+        given,
+        params,
+        folders,
+        name="r",
+        context={"prompts": "simple"},
+        out=tmp_path,
+        tell=lambda *_: None,
+    )
+    steps = {
+        step for step, name, _ in read(tmp_path / "seeds" / "0" / "curve.csv") if name == "loss"
+    }
     assert len(steps) == 35 // 16
     assert saved.load(tmp_path).context["refine"]["side"] == 28
     with pytest.raises(UserError, match=r"recipes\.r\.training\.epoch"):
-        pretrain(replace(recipe, training={"epoch": 1}), params, folders, name="r", context={}, out=tmp_path,
-                 tell=lambda *_: None)  # fmt: skip
+        pretrain(
+            replace(recipe, training={"epoch": 1}),
+            params,
+            folders,
+            name="r",
+            context={},
+            out=tmp_path,
+            tell=lambda *_: None,
+        )

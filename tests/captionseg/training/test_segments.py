@@ -1,4 +1,6 @@
-"""Segments on disk -> fields of a batch: masks on the grid, texts drawn; and a model that learns from them."""
+"""Segments on disk -> fields of a batch: masks on the grid, texts drawn; and a model that learns
+from them.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ from captionseg.training.pretrain import model_config, pretrain
 from captionseg.training.segments import Coded, SegmentSet, read
 
 READS = Reads(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
-MASKS = MasksParams("hierarchy", hierarchy=Hierarchy(high=50000, maker=Felzenszwalb(side=16, sigma=0.0, min_size=8)))
+MASKS = MasksParams(
+    "hierarchy", hierarchy=Hierarchy(high=50000, maker=Felzenszwalb(side=16, sigma=0.0, min_size=8))
+)
 
 
 @pytest.fixture
@@ -64,7 +68,9 @@ def test_a_batch_has_the_segments_of_its_pictures(world, data, true):
     batches = Batches(data, batch=3, texts=3, seed=0)
     batch = batches.make(rows, batches.draw(rows, np.random.default_rng(0)))
     half = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(4, 4)
-    expected = torch.stack([torch.stack([half, 1 - half]), torch.zeros(2, 4, 4), torch.stack([half, 1 - half])])
+    expected = torch.stack(
+        [torch.stack([half, 1 - half]), torch.zeros(2, 4, 4), torch.stack([half, 1 - half])]
+    )
     assert torch.equal(batch.segment_masks, expected)
     assert (batch.segment_text < 0).tolist() == [[False] * 2, [True] * 2, [False] * 2]
     assert (batch.segment_texts[1] == -1).all()
@@ -93,7 +99,10 @@ def test_equal_texts_are_one_text_in_one_prompt(data, true):
 
 def test_texts_are_drawn_from_seed_epoch_and_row_alone(data):
     segments, rows = data.segments, data.rows[:20]
-    draw = lambda rows, **place: segments.of_rows(rows, **{"seed": 0, "epoch": 0, "most": 3, **place})  # noqa: E731
+
+    def draw(rows, **place):
+        return segments.of_rows(rows, **{"seed": 0, "epoch": 0, "most": 3, **place})
+
     first = draw(rows)["segment_text"]
     assert torch.equal(draw(rows)["segment_text"], first)
     assert torch.equal(draw(rows[::-1])["segment_text"], first.flip(0))
@@ -106,18 +115,24 @@ def test_texts_are_drawn_from_seed_epoch_and_row_alone(data):
 
 def test_workers_and_ranks_change_nothing(data):
     whole = Batches(data, batch=8, texts=3, seed=0)
-    found = list(DataLoader(Batches(data, batch=8, texts=3, seed=0), batch_size=None, num_workers=2))
+    found = list(
+        DataLoader(Batches(data, batch=8, texts=3, seed=0), batch_size=None, num_workers=2)
+    )
     for one, two in zip(whole, found, strict=True):
         for name in ("masks", "embedding", "text", "texts"):
             assert torch.equal(getattr(one, f"segment_{name}"), getattr(two, f"segment_{name}"))
-    parts = [next(iter(Batches(data, batch=8, texts=3, seed=0, rank=rank, world=2))) for rank in (0, 1)]
+    parts = [
+        next(iter(Batches(data, batch=8, texts=3, seed=0, rank=rank, world=2))) for rank in (0, 1)
+    ]
     for name in ("masks", "embedding", "text", "texts"):
         found = torch.cat([getattr(part, f"segment_{name}") for part in parts])
         assert torch.equal(found, getattr(next(iter(whole)), f"segment_{name}"))
 
 
 def toy_set(counts: list[int]) -> SegmentSet:
-    """So many segments for each row, each with a text of its own; the mask of segment i is i everywhere."""
+    """So many segments for each row, each with a text of its own; the mask of segment i is i
+    everywhere.
+    """
     n = sum(counts)
     number, start = np.arange(n), np.cumsum([0, *counts])
     masks = number[:, None, None] * np.ones((1, 2, 2), np.float16)
@@ -151,7 +166,10 @@ def test_pictures_of_several_sizes_and_rows_in_any_order(tmp_path):
         masks[uid] = rng.random((count, height, width)) < 0.5
         rles, _, _ = encode(masks[uid])
         texts = [{"text": uid, "kind": "phrase"}]
-        table += [{"uid": uid, "height": height, "width": width, "rle": rle, "texts": texts} for rle in rles]
+        table += [
+            {"uid": uid, "height": height, "width": width, "rle": rle, "texts": texts}
+            for rle in rles
+        ]
     write_table(pa.Table.from_pylist(table, schema=SEGMENTS), tmp_path / "0.parquet")
     found = read(tmp_path, rows, 7, grid=(3, 4), encode=ones, kinds=["phrase"], templates=["{}"])
     assert found.start.tolist() == [0, 0, 0, 40, 40, 40, 43, 43]
@@ -163,13 +181,29 @@ def test_pictures_of_several_sizes_and_rows_in_any_order(tmp_path):
 
 def test_kinds_choose_texts_and_segments(tmp_path):
     (rle,), _, _ = encode(np.ones((1, 2, 2), bool))
-    texts = [[("A dog.", "phrase"), ("a dog on grass", "expression"), ("dog", "concept")], [("grass", "concept")]]
-    table = [{"uid": "a", "height": 2, "width": 2, "rle": rle, "texts": [{"text": t, "kind": k} for t, k in some]}
-             for some in texts]  # fmt: skip
+    texts = [
+        [("A dog.", "phrase"), ("a dog on grass", "expression"), ("dog", "concept")],
+        [("grass", "concept")],
+    ]
+    table = [
+        {
+            "uid": "a",
+            "height": 2,
+            "width": 2,
+            "rle": rle,
+            "texts": [{"text": t, "kind": k} for t, k in some],
+        }
+        for some in texts
+    ]
     write_table(pa.Table.from_pylist(table, schema=SEGMENTS), tmp_path / "0.parquet")
-    take = functools.partial(read, tmp_path, {"a": 0}, 1, grid=(1, 1), encode=ones, templates=["{}"])
+    take = functools.partial(
+        read, tmp_path, {"a": 0}, 1, grid=(1, 1), encode=ones, templates=["{}"]
+    )
     every = take(kinds=["phrase", "expression", "concept"])
-    assert (every.said, every.texts.tolist()) == (["a dog", "a dog on grass", "dog", "grass"], [[0, 1, 2], [3, -1, -1]])
+    assert (every.said, every.texts.tolist()) == (
+        ["a dog", "a dog on grass", "dog", "grass"],
+        [[0, 1, 2], [3, -1, -1]],
+    )
     captions = take(kinds=["phrase", "expression"])
     assert (captions.said, captions.texts.tolist()) == (["a dog", "a dog on grass"], [[0, 1]])
     with pytest.raises(UserError, match="the kinds of texts that the model learns from"):
@@ -185,7 +219,9 @@ def test_nothing_to_learn_from_is_one_line(named, tmp_path):
     with pytest.raises(UserError, match="no parquet files in"):
         load(replace(named, segments=tmp_path))
     write_table(SEGMENTS.empty_table(), tmp_path / "00000.parquet")
-    with pytest.raises(UserError, match=r"no segment of any row that is trained on; check segment_text.split"):
+    with pytest.raises(
+        UserError, match=r"no segment of any row that is trained on; check segment_text.split"
+    ):
         load(replace(named, segments=tmp_path))
     with pytest.raises(UserError, match="needs the folder that segment_text writes"):
         load(replace(named, segments=None))
@@ -193,10 +229,24 @@ def test_nothing_to_learn_from_is_one_line(named, tmp_path):
 
 def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_path):
     recipe = Recipe("cocu", "cocu", model="use")
-    metrics = pretrain(recipe, replace(params, epochs=40, workers=1), named, name="x", out=tmp_path,
-                       context={"prompts": "simple", "regions": {"maker": "toy"}}, tell=lambda *_: None)  # fmt: skip
+    metrics = pretrain(
+        recipe,
+        replace(params, epochs=40, workers=1),
+        named,
+        name="x",
+        out=tmp_path,
+        context={"prompts": "simple", "regions": {"maker": "toy"}},
+        tell=lambda *_: None,
+    )
     assert metrics["tune_miou"] > 80
-    assert set((tmp_path / "concepts.txt").read_text().split()) == {"dog", "cat", "bird", "sand", "water", "grass"}
+    assert set((tmp_path / "concepts.txt").read_text().split()) == {
+        "dog",
+        "cat",
+        "bird",
+        "sand",
+        "water",
+        "grass",
+    }
     places = BenchmarkFolders(named.prepared, named.truth)
     result, *_ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert result["scores"]["miou"] > 80
@@ -210,9 +260,13 @@ def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_pa
     found = found.detect(image, ["dog", "cat"], ["sand", "water"])
     assert found.classes.tolist() == [0]
     assert np.array_equal(found.masks[0], np.tile(np.arange(60) < 30, (40, 1)))
-    masks, *_ = evaluate(tmp_path, places, EvaluateParams(bootstrap=5, device="cpu", masks=MASKS), seed=0)
+    masks, *_ = evaluate(
+        tmp_path, places, EvaluateParams(bootstrap=5, device="cpu", masks=MASKS), seed=0
+    )
     assert masks["scores"]["miou"] > 80
-    assert masks["scores"]["mask_map"] > 80  # a region is half a thing, a mask of the hierarchy all of it
+    assert (
+        masks["scores"]["mask_map"] > 80
+    )  # a region is half a thing, a mask of the hierarchy all of it
     assert result["scores"]["mask_map"] < 10
 
 
@@ -220,16 +274,27 @@ def test_masks_of_a_recipe_are_saved_with_its_model(named, params, tmp_path):
     given = Recipe("cocu", "cocu", model="use", masks=MASKS)
     with pytest.raises(ValueError, match="masks: model segment_mil reads no segments"):
         replace(given, model="segment_mil")
-    pretrain(given, replace(params, epochs=1, workers=1), named, name="r", context={"prompts": "simple"}, out=tmp_path,
-             tell=lambda *_: None)  # fmt: skip
+    pretrain(
+        given,
+        replace(params, epochs=1, workers=1),
+        named,
+        name="r",
+        context={"prompts": "simple"},
+        out=tmp_path,
+        tell=lambda *_: None,
+    )
     assert saved.load(tmp_path).context["masks"]["maker"] == "hierarchy"
-    found = Predictor.load(tmp_path, device="cpu")  # no regions are asked for: the context names no maker of them
+    found = Predictor.load(
+        tmp_path, device="cpu"
+    )  # no regions are asked for: the context names no maker of them
     assert found.protocol.masks == MASKS
     assert found.segment(np.zeros((20, 30, 3), np.uint8), ["dog", "cat"]).shape == (20, 30)
 
 
 def test_run_lengths_are_decoded_for_the_part_that_is_seen(tmp_path):
-    """Two pictures of different sizes, more masks than are decoded at once; the other half of one is cut away."""
+    """Two pictures of different sizes, more masks than are decoded at once; the other half of one
+    is cut away.
+    """
     rng, table = np.random.default_rng(0), []
     masks = {"a": rng.random((40, 20, 30)) < 0.5, "b": rng.random((3, 8, 16)) < 0.5}
     for uid, given in masks.items():
@@ -237,14 +302,26 @@ def test_run_lengths_are_decoded_for_the_part_that_is_seen(tmp_path):
         texts = [{"text": uid, "kind": "phrase"}]
         table += [{"uid": uid, "rle": rle, "texts": texts, **size} for rle in encode(given)[0]]
     write_table(pa.Table.from_pylist(table, schema=SEGMENTS), tmp_path / "0.parquet")
-    found = read(tmp_path, {"b": 0, "a": 1}, 2, grid=(4, 4), encode=ones, kinds=["phrase"], templates=["{}"],
-                 coded=True)  # fmt: skip
+    found = read(
+        tmp_path,
+        {"b": 0, "a": 1},
+        2,
+        grid=(4, 4),
+        encode=ones,
+        kinds=["phrase"],
+        templates=["{}"],
+        coded=True,
+    )
     assert isinstance(found.masks, Coded)
     windows = [Window(0.0, -1.0, 1.0, 1.0), Window(0.0, 0.0, 0.5, 1.0)]
     batch = found.of_rows([0, 1], seed=0, epoch=0, most=64, windows=windows)
     assert batch["segment_masks"].shape == (2, 40, 4, 4)
-    np.testing.assert_allclose(batch["segment_masks"][0, :3], shares(masks["b"][:, :, 8:], (4, 4)), atol=1e-6)
-    np.testing.assert_allclose(batch["segment_masks"][1, :, :2], shares(masks["a"], (2, 4)), atol=1e-6)
+    np.testing.assert_allclose(
+        batch["segment_masks"][0, :3], shares(masks["b"][:, :, 8:], (4, 4)), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        batch["segment_masks"][1, :, :2], shares(masks["a"], (2, 4)), atol=1e-6
+    )
     assert not batch["segment_masks"][1, :, 2:].any()
     assert not batch["segment_masks"][0, 3:].any()
     whole = found.of_rows([1], seed=0, epoch=0, most=64)["segment_masks"]
@@ -257,37 +334,59 @@ def live(tmp_path) -> dict:
     torch.manual_seed(0)
     path = tmp_path / "net.safetensors"
     save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), path)
-    return {"networks": [{"name": "test_resnet", "weights": str(path), "blocks": 4}], "crop": 32, "cell": 8}
+    return {
+        "networks": [{"name": "test_resnet", "weights": str(path), "blocks": 4}],
+        "crop": 32,
+        "cell": 8,
+    }
 
 
 def test_crops_come_with_what_is_left_of_their_segments(named, live):
     reads = model_config(Recipe("cocu", "cocu", model="use", settings=live), PretrainParams()).reads
     data = loader.load(named, curation="cocu", archive="cocu", reads=reads)
     assert data.dense is None
-    whole, far = Cropper(AugmentParams(scales=(1.0, 1.0)), 32), Cropper(AugmentParams(scales=(3.0, 3.0)), 32)
+    whole, far = (
+        Cropper(AugmentParams(scales=(1.0, 1.0)), 32),
+        Cropper(AugmentParams(scales=(3.0, 3.0)), 32),
+    )
     batch = next(iter(Batches(data, batch=8, texts=3, seed=0, augment=whole)))
     half = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(4, 4)
     there = batch.segment_text[:, 0] >= 0
     for masks in batch.segment_masks[there]:
         torch.testing.assert_close(masks, torch.stack([half, 1 - half]))
-    workers = DataLoader(Batches(data, batch=8, texts=3, seed=0, augment=far), batch_size=None, num_workers=2)
+    workers = DataLoader(
+        Batches(data, batch=8, texts=3, seed=0, augment=far), batch_size=None, num_workers=2
+    )
     left = [0, 0]
     for one, two in zip(workers, Batches(data, batch=8, texts=3, seed=0, augment=far), strict=True):
         assert torch.equal(one.segment_masks, two.segment_masks)
         assert torch.equal(one.image, two.image)
         there = one.segment_text[:, 0] >= 0
-        torch.testing.assert_close(one.segment_masks.sum(1)[there], torch.ones(int(there.sum()), 4, 4))
+        torch.testing.assert_close(
+            one.segment_masks.sum(1)[there], torch.ones(int(there.sum()), 4, 4)
+        )
         area = one.segment_masks[there].sum((2, 3))
         left = [left[0] + int((area == 0).sum()), left[1] + int((area > 15.9).sum())]
     assert min(left) > 3  # crops of a third of a picture often show one half of it
 
 
 def test_a_recipe_learns_from_crops_and_labels_whole_pictures(named, params, live, tmp_path):
-    """Pipeline in small: loader, crops, live towers, polynomial schedule, tune, saved model, evaluation, predictor."""
+    """Pipeline in small: loader, crops, live towers, polynomial schedule, tune, saved model,
+    evaluation, predictor.
+    """
     recipe = Recipe("cocu", "cocu", model="use", settings=live)
-    params = replace(params, epochs=25, schedule="poly", warmup=4, augment=AugmentParams(scales=(0.8, 1.5)))
-    metrics = pretrain(recipe, params, named, name="x", out=tmp_path / "model", tell=lambda *_: None,
-                       context={"prompts": "simple", "regions": {"maker": "toy"}})  # fmt: skip
+    params = replace(
+        params, epochs=25, schedule="poly", warmup=4, augment=AugmentParams(scales=(0.8, 1.5))
+    )
+    metrics = pretrain(
+        recipe,
+        params,
+        named,
+        name="x",
+        out=tmp_path / "model",
+        tell=lambda *_: None,
+        context={"prompts": "simple", "regions": {"maker": "toy"}},
+    )
     rows = read_curve(tmp_path / "model" / "seeds" / "0" / "curve.csv")
     losses = [value for _, name, value in rows if name == "loss"]
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
@@ -296,11 +395,15 @@ def test_a_recipe_learns_from_crops_and_labels_whole_pictures(named, params, liv
     assert metrics["tune_miou"] > 60
     assert (tmp_path / "model" / "model.safetensors").stat().st_size < 400_000
     places = BenchmarkFolders(named.prepared, named.truth)
-    result, *_ = evaluate(tmp_path / "model", places, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
+    result, *_ = evaluate(
+        tmp_path / "model", places, EvaluateParams(bootstrap=5, device="cpu"), seed=0
+    )
     assert result["scores"]["miou"] > 60
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, :30], image[:, 30:] = (200, 40, 40), (20, 160, 160)
-    labels = Predictor.load(tmp_path / "model", device="cpu").segment(image, ["dog", "cat", "sand", "water"])
+    labels = Predictor.load(tmp_path / "model", device="cpu").segment(
+        image, ["dog", "cat", "sand", "water"]
+    )
     assert labels.shape == (40, 60)
     assert (labels[:, :30] == 0).all()
     Path(live["networks"][0]["weights"]).unlink()

@@ -19,7 +19,10 @@ def test_nearest_takes_the_centres_of_cells():
     mask = np.arange(36).reshape(6, 6)
     assert tuning.nearest(mask, 3).tolist() == [[7, 9, 11], [19, 21, 23], [31, 33, 35]]
     assert tuning.nearest(mask, 6).tolist() == mask.tolist()
-    assert tuning.nearest(np.arange(8).reshape(2, 4), 4).tolist() == [[0, 1, 2, 3]] * 2 + [[4, 5, 6, 7]] * 2
+    assert (
+        tuning.nearest(np.arange(8).reshape(2, 4), 4).tolist()
+        == [[0, 1, 2, 3]] * 2 + [[4, 5, 6, 7]] * 2
+    )
 
 
 def test_the_tune_split_alone(world, folders):
@@ -66,7 +69,9 @@ def test_scores_are_percent_of_the_whole_split(folders):
     assert tune.mean_iou(Oracle(tune.truth), torch.zeros(6, 16), batch=3) == 100.0
     predicted = tune.truth.copy()
     predicted[:2] = 0
-    expected = 100 * mean_iou(sum(areas(p, t, 6) for p, t in zip(predicted, tune.truth, strict=True)))
+    expected = 100 * mean_iou(
+        sum(areas(p, t, 6) for p, t in zip(predicted, tune.truth, strict=True))
+    )
     assert tune.mean_iou(Oracle(tune.truth, wrong=2), torch.zeros(6, 16)) == pytest.approx(expected)
 
 

@@ -1,4 +1,6 @@
-"""Processes that train together, by gloo on the CPU, against one that trains alone; see together.py."""
+"""Processes that train together, by gloo on the CPU, against one that trains alone; see
+together.py.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ SHARDED = ("tcl", "ovsegmentor")
 
 def start(folder: Path, runtime: dict, *models: str, **environment: str) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, str(SCRIPT), str(folder), json.dumps(runtime), *models], text=True,
-                            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(folder), json.dumps(runtime), *models],
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def ended(process: subprocess.Popen[str]) -> str:
@@ -45,12 +51,21 @@ def alone(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory) -> Path:
-    """Two machines of a process each, started as a person and as torchrun would; see `shards` for how often."""
+    """Two machines of a process each, started as a person and as torchrun would; see `shards` for
+    how often.
+    """
     folder = tmp_path_factory.mktemp("two")
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo", "STOP": "mil:8"}
+    place = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "STOP": "mil:8",
+    }
     torchrun = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
-    nodes = [start(folder, {"nodes": 2, "checkpoint_steps": 3}, **place, **own)
-             for own in ({"NODE_RANK": "0"}, torchrun)]  # fmt: skip
+    nodes = [
+        start(folder, {"nodes": 2, "checkpoint_steps": 3}, **place, **own)
+        for own in ({"NODE_RANK": "0"}, torchrun)
+    ]
     try:
         for node in nodes:
             ended(node)
@@ -62,9 +77,18 @@ def two(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory) -> Path:
-    """Two processes with FSDP, which one starts; undisturbed, and stopped in the second epoch and gone on with."""
+    """Two processes with FSDP, which one starts; undisturbed, and stopped in the second epoch and
+    gone on with.
+    """
     folder = tmp_path_factory.mktemp("shards")
-    ended(start(folder, {"devices": 2, "strategy": "fsdp", "checkpoint_steps": 3}, *SHARDED, STOP="tcl:8"))
+    ended(
+        start(
+            folder,
+            {"devices": 2, "strategy": "fsdp", "checkpoint_steps": 3},
+            *SHARDED,
+            STOP="tcl:8",
+        )
+    )
     return folder
 
 
@@ -73,12 +97,18 @@ def state(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def agree(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    """Equal weights, but biases of keys: their gradients are rounding, which Adam makes steps of."""
+    """Equal weights, but biases of keys: their gradients are rounding, which Adam makes steps
+    of."""
     assert found.keys() == wanted.keys()
     for key, value in wanted.items():
         loose = key.endswith(("qkv.bias", "key.bias", ".k.bias"))
-        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-2 if loose else 1e-4,
-                                   msg=lambda text, key=key: f"{key}: {text}")  # fmt: skip
+        torch.testing.assert_close(
+            found[key],
+            value,
+            rtol=1e-4,
+            atol=1e-2 if loose else 1e-4,
+            msg=lambda text, key=key: f"{key}: {text}",
+        )
 
 
 def test_two_processes_have_the_losses_and_end_with_the_weights_of_one(alone, two):
@@ -86,7 +116,9 @@ def test_two_processes_have_the_losses_and_end_with_the_weights_of_one(alone, tw
     for model in MODELS:
         one, both = (read(folder / f"{model}.csv") for folder in (alone, two))
         assert [row[:2] for row in one] == [row[:2] for row in both]
-        assert [row[2] for row in both] == pytest.approx([row[2] for row in one], rel=1e-3, abs=1e-3)
+        assert [row[2] for row in both] == pytest.approx(
+            [row[2] for row in one], rel=1e-3, abs=1e-3
+        )
         assert len({step for step, name, _ in one if name == "loss"}) == 8
         for part in ("last_0", "best"):
             agree(state(two, f"{model}_{part}"), state(alone, f"{model}_{part}"))
@@ -106,7 +138,9 @@ def test_shared_out_parameters_train_as_whole_ones(alone, shards):
     """FSDP: parts that rest, a momentum encoder, clipped gradients."""
     for model in SHARDED:
         one, both = (read(folder / f"{model}.csv") for folder in (alone, shards))
-        assert [row[2] for row in both] == pytest.approx([row[2] for row in one], rel=1e-3, abs=1e-3)
+        assert [row[2] for row in both] == pytest.approx(
+            [row[2] for row in one], rel=1e-3, abs=1e-3
+        )
         agree(state(shards, f"{model}_last_0"), state(alone, f"{model}_last_0"))
         agree(state(shards, f"{model}_best"), state(alone, f"{model}_best"))
 

@@ -2,10 +2,11 @@
 
     python together.py OUT '{"devices": 2}' [MODEL ..]
 
-Writes OUT/MODEL.csv, the curve, OUT/MODEL_half_0 and OUT/MODEL_last_0.safetensors, weights at the ends of its epochs,
-OUT/MODEL_best.safetensors, and OUT/MODEL_last_RANK of other ranks where they have whole weights. With STOP=MODEL:STEP
-in the environment that model is fitted once more, under MODEL_again, stopped in that step on all ranks and gone on
-with; MODEL_stopped is what it was then. No dropout and no noise: they are another on each rank.
+Writes OUT/MODEL.csv, the curve, OUT/MODEL_half_0 and OUT/MODEL_last_0.safetensors, weights at the
+ends of its epochs, OUT/MODEL_best.safetensors, and OUT/MODEL_last_RANK of other ranks where they
+have whole weights. With STOP=MODEL:STEP in the environment that model is fitted once more, under
+MODEL_again, stopped in that step on all ranks and gone on with; MODEL_stopped is what it was then.
+No dropout and no noise: they are another on each rank.
 """
 
 import contextlib
@@ -55,17 +56,30 @@ def data() -> TrainingSet:
     captions = [f"a {names[a]} and a {names[b]}" for a, b in concepts]
     masked = [f"a [MASK] and a {names[b]}" for _, b in concepts]
     return TrainingSet(
-        np.arange(COUNT), Rows(rng.standard_normal((COUNT, 6, 4)).astype(np.float16)), rng.integers(1, 7, COUNT),
-        rng.standard_normal((COUNT, TEXT)).astype(np.float16), names,
-        rng.standard_normal((8, TEXT)).astype(np.float32), concepts, np.ones((COUNT, 2)), np.full((COUNT, 2), -1),
-        concepts, concepts, dense=Rows(rng.standard_normal((COUNT, 3, 3, WIDTH)).astype(np.float16)),
-        masked_target=concepts[:, :1], pictures=list(rng.integers(0, 255, (COUNT, 24, 20, 3), dtype=np.uint8)),
-        sentences=Sentences(captions, masked), reads=Reads())
+        np.arange(COUNT),
+        Rows(rng.standard_normal((COUNT, 6, 4)).astype(np.float16)),
+        rng.integers(1, 7, COUNT),
+        rng.standard_normal((COUNT, TEXT)).astype(np.float16),
+        names,
+        rng.standard_normal((8, TEXT)).astype(np.float32),
+        concepts,
+        np.ones((COUNT, 2)),
+        np.full((COUNT, 2), -1),
+        concepts,
+        concepts,
+        dense=Rows(rng.standard_normal((COUNT, 3, 3, WIDTH)).astype(np.float16)),
+        masked_target=concepts[:, :1],
+        pictures=list(rng.integers(0, 255, (COUNT, 24, 20, 3), dtype=np.uint8)),
+        sentences=Sentences(captions, masked),
+        reads=Reads(),
+    )
 
 
 def mil(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
     model = SegmentMil(SegmentMilConfig(4, TEXT, hidden=8, width=8, dropout=0.0))
-    return model, dataclasses.replace(given, dense=None, pictures=None, sentences=None, masked_target=None)
+    return model, dataclasses.replace(
+        given, dense=None, pictures=None, sentences=None, masked_target=None
+    )
 
 
 def tcl(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
@@ -74,15 +88,32 @@ def tcl(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     model.frozen.load_state_dict(model.grounder.head.state_dict())
-    return model, dataclasses.replace(given, reads=model.config.reads, pictures=None, sentences=None)
+    return model, dataclasses.replace(
+        given, reads=model.config.reads, pictures=None, sentences=None
+    )
 
 
 def ovsegmentor(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
-    """Tokens, pixels, a momentum encoder, and a text encoder that is frozen after the first epoch."""
-    towers = {"encoder": {"tokens": "pixels", "size": 16, "patch": 8, "width": 8, "heads": 2, "depths": [1, 0],
-                          "group_tokens": [4, 0], "groups": [4]}, "hidden": 8, "embedding": 8,
-              "text": {"kind": "bert", "width": 8, "depth": 1, "heads": 2, "dropout": 0.0}}
-    model = OVSegmentor(build(OVSegmentorConfig, {"towers": towers, "mask_from": 3, "freeze_text": True}, "model"))
+    """Tokens, pixels, a momentum encoder, and a text encoder that is frozen after the first
+    epoch."""
+    towers = {
+        "encoder": {
+            "tokens": "pixels",
+            "size": 16,
+            "patch": 8,
+            "width": 8,
+            "heads": 2,
+            "depths": [1, 0],
+            "group_tokens": [4, 0],
+            "groups": [4],
+        },
+        "hidden": 8,
+        "embedding": 8,
+        "text": {"kind": "bert", "width": 8, "depth": 1, "heads": 2, "dropout": 0.0},
+    }
+    model = OVSegmentor(
+        build(OVSegmentorConfig, {"towers": towers, "mask_from": 3, "freeze_text": True}, "model")
+    )
     return model, dataclasses.replace(given, reads=model.config.reads, dense=None)
 
 
@@ -121,14 +152,25 @@ def run(name: str, out: Path, saved: str) -> None:
 
     curve = Curve(None if rank else out / f"{saved}.csv", 0, lambda *_: None)
     params = dataclasses.replace(PARAMS, workers=int(name == "mil"))
-    fitted = fit(model, given, params, seed=0, score=None if rank else score, curve=curve, work=out / saved,
-                 runtime=RUNTIME)
+    fitted = fit(
+        model,
+        given,
+        params,
+        seed=0,
+        score=None if rank else score,
+        curve=curve,
+        work=out / saved,
+        runtime=RUNTIME,
+    )
     if not rank:
         for part, state in (("half", ends[0]), ("last", ends[-1])):
             save_file(state, out / f"{saved}_{part}_0.safetensors")
         save_file(fitted.state, out / f"{saved}_best.safetensors")
     elif RUNTIME.strategy != "fsdp":
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / f"{saved}_last_{rank}.safetensors")
+        save_file(
+            {k: v.contiguous() for k, v in model.state_dict().items()},
+            out / f"{saved}_last_{rank}.safetensors",
+        )
 
 
 def main(out: Path, names: list[str]) -> None:

@@ -1,4 +1,6 @@
-"""A tower of open_clip among those of timm: the same as the whole CLIP, from its file; names that are none."""
+"""A tower of open_clip among those of timm: the same as the whole CLIP, from its file; names that
+are none.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,12 @@ from captionseg.modeling.live import LiveTowers
 from captionseg.modeling.pretrained import frozen_blocks
 from captionseg.records import UserError
 
-TINY = {"embed_dim": 24, "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 3, "width": 32, "head_width": 16, "patch_size": 8},
-        "text_cfg": {"context_length": 16, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}}  # fmt: skip
+TINY = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "layers": 3, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +49,18 @@ def test_maps_and_cls_are_those_of_the_whole_model(clip):
         torch.testing.assert_close(found, wanted.permute(0, 2, 3, 1))
     torch.testing.assert_close(seen.cls @ model.visual.proj, model.encode_image(own))
     mean, given, deviation = (torch.tensor(v) for v in (open_clip.OPENAI_DATASET_MEAN, MEAN, STD))
-    grey = ((mean - given) / deviation)[:, None, None]  # CLIP's mean colour, normalised by ImageNet's statistics
-    torch.testing.assert_close(grey * tower.factor + tower.shift, torch.zeros(3, 1, 1), atol=1e-6, rtol=0)
+    grey = ((mean - given) / deviation)[
+        :, None, None
+    ]  # CLIP's mean colour, normalised by ImageNet's statistics
+    torch.testing.assert_close(
+        grey * tower.factor + tower.shift, torch.zeros(3, 1, 1), atol=1e-6, rtol=0
+    )
 
 
 def test_it_stands_beside_a_network_of_timm_on_pictures_of_another_size(clip, networks):
-    both = LiveTowers((Network("open_clip:tiny-tower", str(clip[1])), networks[0]), crop=64, cell=16)
+    both = LiveTowers(
+        (Network("open_clip:tiny-tower", str(clip[1])), networks[0]), crop=64, cell=16
+    )
     assert both.widths == ([32, 32, 32], [64, 64, 64])
     assert both.multiple == 16
     clip_seen, _ = both(torch.randn(1, 3, 64, 96))

@@ -1,4 +1,5 @@
-"""TCL's grounder: the training-free map at the start, in whichever form, and the published sizes."""
+"""TCL's grounder: the training-free map at the start, in whichever form, and the published
+sizes."""
 
 from __future__ import annotations
 
@@ -12,8 +13,16 @@ HEADS = [HeadConfig(6, 5), HeadConfig(6, 5, hidden=9, quick=True)]
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("changes", [{}, {"gate": 1.0}, {"blocks": 2, "factor": 2, "convs": 2, "conv": "full"},
-                                     {"blocks": 2, "factor": 2, "adapter": 0}, {"blocks": 0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"gate": 1.0},
+        {"blocks": 2, "factor": 2, "convs": 2, "conv": "full"},
+        {"blocks": 2, "factor": 2, "adapter": 0},
+        {"blocks": 0},
+    ],
+)
 def test_at_the_start_it_is_the_frozen_map_repeated(head, changes):
     torch.manual_seed(0)
     frozen, config = DenseHead(head), GrounderConfig(head, **changes)

@@ -45,7 +45,11 @@ def test_noise_is_float32_whatever_the_logits_are():
 def test_means_of_groups_by_hand_and_an_empty_group_is_finite():
     chosen = torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
     values = torch.tensor([[[2.0], [4.0], [9.0]]])
-    assert group_mean(chosen, values, 1.0)[0, :, 0].tolist() == [2.0, 4.5, 0.0]  # GroupViT: one more than there are
+    assert group_mean(chosen, values, 1.0)[0, :, 0].tolist() == [
+        2.0,
+        4.5,
+        0.0,
+    ]  # GroupViT: one more than there are
     exact = group_mean(chosen, values, 1e-6)[0, :, 0]
     torch.testing.assert_close(exact, torch.tensor([3.0, 9.0, 0.0]), rtol=1e-5, atol=0)
 
@@ -76,7 +80,9 @@ def test_soft_assignments_sum_to_one_over_groups(assign):
 @pytest.mark.parametrize("kind", ["grouping", "slots"])
 def test_masked_tokens_belong_nowhere(kind, assign):
     torch.manual_seed(0)
-    net = (Grouping(8, 2, 3, 3, assign=assign) if kind == "grouping" else Slots(8, assign=assign)).eval()
+    net = (
+        Grouping(8, 2, 3, 3, assign=assign) if kind == "grouping" else Slots(8, assign=assign)
+    ).eval()
     x, tokens = torch.randn(2, 5, 8), torch.randn(2, 3, 8)
     mask = torch.tensor([[True, True, True, False, False]] * 2)
     short, padded = net(x[:, :3], tokens), net(x, tokens, mask)
@@ -91,9 +97,14 @@ def test_slots_are_eq_3_to_6_by_hand():
         for layer in (net.assign.q_proj, net.assign.k_proj, net.assign.v_proj, net.assign.proj):
             layer.weight.copy_(torch.eye(2))
             layer.bias.zero_()
-    x, groups = torch.tensor([[[1.0, -1.0], [-1.0, 1.0], [1.0, -1.0]]]), torch.tensor([[[1.0, -1.0], [-1.0, 1.0]]])
+    x, groups = (
+        torch.tensor([[[1.0, -1.0], [-1.0, 1.0], [1.0, -1.0]]]),
+        torch.tensor([[[1.0, -1.0], [-1.0, 1.0]]]),
+    )
     unit = torch.tensor([1.0, -1.0])  # rows are already standardised: norms leave them
-    a = torch.softmax(torch.stack([unit @ unit, -(unit @ unit)]) / 2**0.5, 0)  # own group, other group
+    a = torch.softmax(
+        torch.stack([unit @ unit, -(unit @ unit)]) / 2**0.5, 0
+    )  # own group, other group
     own, other = a.tolist()
     first = (2 * own - other) / (2 * own + other)  # two tokens like group 0, one like group 1
     second = (own - 2 * other) / (own + 2 * other)
@@ -118,7 +129,9 @@ def test_the_mixer_works_on_the_axis_of_tokens():
 def test_a_member_is_the_group_that_has_no_other_token(kind):
     """Its own assignment aside: the group takes all of it, as if it were the only one there."""
     torch.manual_seed(0)
-    net = (Grouping(8, 2, 3, 3, assign="soft", eps=0.0) if kind == "grouping" else Slots(8, eps=0.0)).eval()
+    net = (
+        Grouping(8, 2, 3, 3, assign="soft", eps=0.0) if kind == "grouping" else Slots(8, eps=0.0)
+    ).eval()
     x, tokens = torch.randn(1, 5, 8), torch.randn(1, 3, 8)
     found = net(x, tokens)
     members = net.members(found)

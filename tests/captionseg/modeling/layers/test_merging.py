@@ -21,16 +21,27 @@ def test_pooling_by_hand():
     dense = torch.tensor([[[[3.0, 1.0], [0.0, 4.0]]]])  # after the norm (1, -1) and (-1, 1)
     masks = torch.tensor([[[[1.0, 1.0]], [[0.25, 0.0]], [[0.3, 0.1]]]])
     found = lln([dense], pool_weights(masks))
-    torch.testing.assert_close(found, torch.tensor([[[0.0, 0.0], [1.0, -1.0], [0.5, -0.5]]]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        found, torch.tensor([[[0.0, 0.0], [1.0, -1.0], [0.5, -0.5]]]), rtol=0, atol=1e-4
+    )
 
 
 def naive(net: SegmentEncoder, towers, masks, cls):
     """z of every cell, [CLS] repeated in each, then the pool, then the head."""
     grid, cells = masks.shape[2:], []
     for number, (lln, maps) in enumerate(zip(net.towers, towers, strict=True)):
-        up = [F.interpolate(x.permute(0, 3, 1, 2), grid, mode="bilinear").permute(0, 2, 3, 1) for x in maps]
-        cells.append(sum(alpha * linear(norm(x)) for alpha, linear, norm, x in
-                         zip(lln.scale, lln.linears, lln.norms, up, strict=True)))
+        up = [
+            F.interpolate(x.permute(0, 3, 1, 2), grid, mode="bilinear").permute(0, 2, 3, 1)
+            for x in maps
+        ]
+        cells.append(
+            sum(
+                alpha * linear(norm(x))
+                for alpha, linear, norm, x in zip(
+                    lln.scale, lln.linears, lln.norms, up, strict=True
+                )
+            )
+        )
         if cls:
             cells.append(cls[number][:, None, None].expand(-1, *grid, -1))
     z = torch.cat(cells, 3)
@@ -41,20 +52,25 @@ def naive(net: SegmentEncoder, towers, masks, cls):
 @pytest.mark.parametrize("with_cls", [True, False])
 @pytest.mark.parametrize("width", [0, 6])
 def test_pooling_commutes_with_all_that_is_linear(with_cls, width):
-    """Projected cells pooled = pooled cells projected, for blocks on several grids in two towers."""
+    """Projected cells pooled = pooled cells projected, for blocks on several grids in two
+    towers."""
     torch.manual_seed(0)
     widths = [[4, 3, 4], [7, 5]]
     net = SegmentEncoder(widths, 8, width=width, cls=[4, 5] if with_cls else [])
     for parameter in net.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     grids = [[(6, 5), (6, 5), (3, 2)], [(4, 4), (6, 5)]]
-    towers = [[torch.randn(2, *g, w) for g, w in zip(gs, ws, strict=True)]
-              for gs, ws in zip(grids, widths, strict=True)]  # fmt: skip
+    towers = [
+        [torch.randn(2, *g, w) for g, w in zip(gs, ws, strict=True)]
+        for gs, ws in zip(grids, widths, strict=True)
+    ]
     masks, cls = torch.rand(2, 9, 6, 5), [torch.randn(2, 4), torch.randn(2, 5)] if with_cls else []
     found = net(towers, masks, cls)
     torch.testing.assert_close(found, naive(net, towers, masks, cls), rtol=0, atol=1e-5)
     scaled = net(towers, 0.1 * masks, cls)
-    torch.testing.assert_close(scaled, found, rtol=0, atol=1e-5)  # shares of a segment, whatever its area
+    torch.testing.assert_close(
+        scaled, found, rtol=0, atol=1e-5
+    )  # shares of a segment, whatever its area
 
 
 def test_the_published_size():

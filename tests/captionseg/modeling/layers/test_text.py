@@ -1,4 +1,6 @@
-"""CLIP's text transformer against that of transformers, with random weights, is in test_groupvit_checkpoint."""
+"""CLIP's text transformer against that of transformers, with random weights, is in
+test_groupvit_checkpoint.
+"""
 
 import torch
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from captionseg.modeling.layers.transformer import Block, CrossAttention, CrossBlock, Mlp, Projector, SelfAttention
+from captionseg.modeling.layers.transformer import (
+    Block,
+    CrossAttention,
+    CrossBlock,
+    Mlp,
+    Projector,
+    SelfAttention,
+)
 
 
 def test_self_attention_is_torchs():
@@ -61,8 +68,10 @@ def test_both_forms_of_gelu():
         for p, value in zip(mlp.parameters(), (1.0, 0.0, 1.0, 0.0), strict=True):
             nn.init.constant_(p, value)
     x = torch.tensor([[1.0]])
-    assert exact(x).item() == pytest.approx(0.8413447, abs=1e-6)  # x times the normal distribution function
-    assert quick(x).item() == pytest.approx(1 / (1 + torch.e ** -1.702), abs=1e-6)
+    assert exact(x).item() == pytest.approx(
+        0.8413447, abs=1e-6
+    )  # x times the normal distribution function
+    assert quick(x).item() == pytest.approx(1 / (1 + torch.e**-1.702), abs=1e-6)
 
 
 def test_a_projector_takes_vectors_of_any_shape():

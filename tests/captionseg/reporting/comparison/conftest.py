@@ -1,4 +1,6 @@
-"""A small folder of reports, written by hand: two recipes, two experiments, one published benchmark."""
+"""A small folder of reports, written by hand: two recipes, two experiments, one published
+benchmark.
+"""
 
 import json
 
@@ -7,10 +9,18 @@ import pytest
 from captionseg.reporting.comparison.inputs import Folders
 from captionseg.training import Recipe
 
-RECIPES = {"nouns-mil": Recipe("nouns", "nouns", about="The baseline."),
-           "cocu_control-mil": Recipe("nouns", "cocu"), "cocu-mil": Recipe("cocu", "cocu")}
+RECIPES = {
+    "nouns-mil": Recipe("nouns", "nouns", about="The baseline."),
+    "cocu_control-mil": Recipe("nouns", "cocu"),
+    "cocu-mil": Recipe("cocu", "cocu"),
+}
 OWN = {"prompts": "simple", "refine": "none"}
-TCL = {"prompts": "tcl", "refine": "pamr", "name": "tcl", "skipped": ["windows: it sees a picture whole"]}
+TCL = {
+    "prompts": "tcl",
+    "refine": "pamr",
+    "name": "tcl",
+    "skipped": ["windows: it sees a picture whole"],
+}
 
 
 def write(path, value):
@@ -19,27 +29,44 @@ def write(path, value):
 
 
 def scores(miou, **more):
-    return {"miou": miou, "miou_low": miou - 1, "miou_high": miou + 1, "miou_std": 0.5, "pixel_accuracy": 40.0, **more}
+    return {
+        "miou": miou,
+        "miou_low": miou - 1,
+        "miou_high": miou + 1,
+        "miou_std": 0.5,
+        "pixel_accuracy": 40.0,
+        **more,
+    }
 
 
 def evaluation(miou, **more):
-    return {"benchmark": "own", "scores": scores(miou), "per_class": {"cat": miou, "dog": 0.25}, "protocol": OWN,
-            "seeds": {"0": miou - 0.5, "1": miou + 0.5}, **more}  # fmt: skip
+    return {
+        "benchmark": "own",
+        "scores": scores(miou),
+        "per_class": {"cat": miou, "dog": 0.25},
+        "protocol": OWN,
+        "seeds": {"0": miou - 0.5, "1": miou + 0.5},
+        **more,
+    }
 
 
 def curves(*recipes):
     rows = ["recipe,seed,step,loss,tune_miou"]
     for number, recipe in enumerate(recipes):
         for seed in (0, 1):
-            rows += [f"{recipe},{seed},{step},{9 - step + seed},{20 + number * 5 + step if step % 2 else ''}"
-                     for step in range(4)]  # fmt: skip
+            rows += [
+                f"{recipe},{seed},{step},{9 - step + seed},{20 + number * 5 + step if step % 2 else ''}"  # noqa: E501
+                for step in range(4)
+            ]
     return "\n".join(rows) + "\n"
 
 
 def experiment(root, name, recipes, mious):
     folder = root / "experiments" / name
-    said = {r: {"curation": c, "archive": c, "model": model, "about": "", "settings": {}}
-            for r, (c, model) in recipes.items()}  # fmt: skip
+    said = {
+        r: {"curation": c, "archive": c, "model": model, "about": "", "settings": {}}
+        for r, (c, model) in recipes.items()
+    }
     write(folder / "experiment.json", {"name": name, "about": f"About {name}.", "recipes": said})
     metrics = {r: {"own": scores(m), "train": {"loss": 1.0}} for r, m in mious.items()}
     write(folder / "metrics.json", {"recipes": metrics})
@@ -51,8 +78,11 @@ def experiment(root, name, recipes, mious):
 def write_reports(root):
     """Everything that the comparison may find."""
     paired = {"miou": 3.5, "low": 2.25, "high": 4.5, "better": 0.998}
-    own = {"nouns-mil": scores(20.0, boundary_f=30.0), "cocu_control-mil": scores(22.0),
-           "cocu-mil": scores(23.5, over_baseline=paired, miou_seen=24.0, miou_unseen=11.0)}  # fmt: skip
+    own = {
+        "nouns-mil": scores(20.0, boundary_f=30.0),
+        "cocu_control-mil": scores(22.0),
+        "cocu-mil": scores(23.5, over_baseline=paired, miou_seen=24.0, miou_unseen=11.0),
+    }
     metrics = {r: {"own": s, "train": {"loss": 1.0}} for r, s in own.items()}
     metrics["cocu-mil"]["own@tcl"] = scores(26.0)
     metrics["nouns-mil"]["own@tcl"] = scores(21.0)
@@ -63,14 +93,27 @@ def write_reports(root):
     write(root / "plots" / "curves.csv", curves(*RECIPES))
     write(root / "pictures" / "overlays.jpg", "a picture")
     mil = {r: (r.split("-")[0], "segment_mil") for r in ("nouns-mil", "cocu_naive-mil", "cocu-mil")}
-    experiment(root, "ablation", mil, {"nouns-mil": 20.0, "cocu_naive-mil": 21.5, "cocu-mil": 23.25})
-    experiment(root, "groups", {"nouns-groupvit": ("nouns", "groupvit"), "cocu-groupvit": ("cocu", "groupvit")},
-               {"nouns-groupvit": 18.0, "cocu-groupvit": 17.0})  # fmt: skip
-    write(root / "benchmarks" / "cocu-mil" / "voc.json",
-          {**evaluation(12.5), "title": "Pascal VOC 2012", "pictures": {"scored": 1449, "of": 1449}})
-    write(root / "benchmarks" / "cocu-mil" / "imagenet.json",
-          {"scores": {"acc1": 2.5, "acc5": 7.25, "acc1_low": 2.25, "acc1_high": 2.75}, "protocol": OWN,
-           "title": "ImageNet-1k"})
+    experiment(
+        root, "ablation", mil, {"nouns-mil": 20.0, "cocu_naive-mil": 21.5, "cocu-mil": 23.25}
+    )
+    experiment(
+        root,
+        "groups",
+        {"nouns-groupvit": ("nouns", "groupvit"), "cocu-groupvit": ("cocu", "groupvit")},
+        {"nouns-groupvit": 18.0, "cocu-groupvit": 17.0},
+    )
+    write(
+        root / "benchmarks" / "cocu-mil" / "voc.json",
+        {**evaluation(12.5), "title": "Pascal VOC 2012", "pictures": {"scored": 1449, "of": 1449}},
+    )
+    write(
+        root / "benchmarks" / "cocu-mil" / "imagenet.json",
+        {
+            "scores": {"acc1": 2.5, "acc5": 7.25, "acc1_low": 2.25, "acc1_high": 2.75},
+            "protocol": OWN,
+            "title": "ImageNet-1k",
+        },
+    )
     for name in ("experiments", "benchmarks"):
         write(root / name / "README.md", "What this is.\n")
     return folders_of(root)
@@ -78,7 +121,10 @@ def write_reports(root):
 
 def write_least(root):
     """A run without scores, experiments and benchmarks."""
-    write(root / "metrics.json", {"data": {"pairs": 3}, "recipes": {"nouns-mil": {"train": {"loss": 1.0}}}})
+    write(
+        root / "metrics.json",
+        {"data": {"pairs": 3}, "recipes": {"nouns-mil": {"train": {"loss": 1.0}}}},
+    )
     for name in ("recipes", "plots", "pictures", "experiments", "benchmarks"):
         (root / name).mkdir(parents=True)
     return folders_of(root)

@@ -1,4 +1,6 @@
-"""The papers' tables with our numbers: which cell holds what, and what is said where nothing was run."""
+"""The papers' tables with our numbers: which cell holds what, and what is said where nothing was
+run.
+"""
 
 import pytest
 
@@ -26,14 +28,42 @@ def ours(table):
 
 def test_their_rows_come_first_and_are_marked_and_have_none_of_our_numbers(data):
     table, _ = stacked(TABLES["cocu_1"], data)
-    assert table.head == ["method", "whose", "VOC", "Context", "COCO-Object", "ImageNet-S-50", "ImageNet-S-300",
-                          "Cityscapes", "ADE20K", "COCO-Stuff", "average", "own (ours)"]  # fmt: skip
+    assert table.head == [
+        "method",
+        "whose",
+        "VOC",
+        "Context",
+        "COCO-Object",
+        "ImageNet-S-50",
+        "ImageNet-S-300",
+        "Cityscapes",
+        "ADE20K",
+        "COCO-Stuff",
+        "average",
+        "own (ours)",
+    ]
     marks = [row.theirs for row in table.rows]
     assert marks == [True] * 12 + [False] * (len(marks) - 12)
-    assert [row.theirs for row in table.rows] == [row.cells[1].text == "theirs" for row in table.rows]
-    assert texts(table.rows[9]) == ["CoCu", "theirs", "49.7", "22.8", "22.0", "46.7", "24.7", "21.9", "12.0", "14.9",
-                                    "26.8", DASH]  # fmt: skip
-    assert table.rows[11].cells[0].more == "C3, C12, Y14; text; local consistency; batch 1024; ViT-S"
+    assert [row.theirs for row in table.rows] == [
+        row.cells[1].text == "theirs" for row in table.rows
+    ]
+    assert texts(table.rows[9]) == [
+        "CoCu",
+        "theirs",
+        "49.7",
+        "22.8",
+        "22.0",
+        "46.7",
+        "24.7",
+        "21.9",
+        "12.0",
+        "14.9",
+        "26.8",
+        DASH,
+    ]
+    assert (
+        table.rows[11].cells[0].more == "C3, C12, Y14; text; local consistency; batch 1024; ViT-S"
+    )
 
 
 def test_our_rows_have_published_benchmarks_and_our_own_pictures(data):
@@ -50,14 +80,26 @@ def test_our_rows_have_published_benchmarks_and_our_own_pictures(data):
 
 
 def test_an_average_is_given_where_every_benchmark_was_scored(reports, recipes, data):
-    assert ours(stacked(TABLES["ovsegmentor_1"], data)[0])["cocu-ovsegmentor"].cells[2].text == "not run"
+    assert (
+        ours(stacked(TABLES["ovsegmentor_1"], data)[0])["cocu-ovsegmentor"].cells[2].text
+        == "not run"
+    )
     folder = reports.benchmarks / "cocu-mil"
     for number, name in enumerate(("context", "coco_object", "coco_stuff", "cityscapes", "ade20k")):
         (folder / f"{name}.json").write_text(f'{{"scores": {{"miou": {20.04 + number}}}}}')
     table, missing = stacked(TABLES["code_1"], Comparison(read(reports, recipes)))
     row = texts(ours(table)["cocu-mil"])
-    assert row[2:8] == ["12.5", "20.0", "21.0", "22.0", "23.0", "24.0"]  # VOC first, in the paper's order
-    assert row[8] == "20.4"  # (12.5 + 110.2) / 6 = 20.45: the mean of numbers, not of what is shown (20.42)
+    assert row[2:8] == [
+        "12.5",
+        "20.0",
+        "21.0",
+        "22.0",
+        "23.0",
+        "24.0",
+    ]  # VOC first, in the paper's order
+    assert (
+        row[8] == "20.4"
+    )  # (12.5 + 110.2) / 6 = 20.45: the mean of numbers, not of what is shown (20.42)
     assert not [m for m in missing if m.recipe == "cocu-mil"]
 
 
@@ -66,10 +108,18 @@ def test_an_ablation_pairs_their_rows_with_our_recipes_in_columns_of_their_own(d
     assert [table.head[i] for i in sorted(table.theirs)] == ["average (theirs)", "gain (theirs)"]
     assert table.head[-3:] == ["our recipe", "own (ours)", "gain (ours)"]
     assert [texts(row)[-5:] for row in table.rows] == [
-        ["8.2", DASH, "nouns-mil", "20.0", DASH], ["9.9", "1.7", "caption_retrieval-mil", "not run", "not run"],
-        ["10.3", "2.1", "cocu_naive-mil", "21.5", "+1.5"], ["12.4", "4.2", "cocu_ranked-mil", "not run", "not run"],
-        ["13.1", "4.9", "cocu-mil", "23.2", "+3.2"],  # of the ablation's own run, not of the default one
-    ]  # fmt: skip
+        ["8.2", DASH, "nouns-mil", "20.0", DASH],
+        ["9.9", "1.7", "caption_retrieval-mil", "not run", "not run"],
+        ["10.3", "2.1", "cocu_naive-mil", "21.5", "+1.5"],
+        ["12.4", "4.2", "cocu_ranked-mil", "not run", "not run"],
+        [
+            "13.1",
+            "4.9",
+            "cocu-mil",
+            "23.2",
+            "+3.2",
+        ],  # of the ablation's own run, not of the default one
+    ]
     assert set(missing) == {Missing("caption_retrieval-mil", ""), Missing("cocu_ranked-mil", "")}
     assert commands(missing) == "make ablation  # caption_retrieval-mil, cocu_ranked-mil"
 
@@ -88,7 +138,9 @@ def test_classification_and_seen_classes_have_columns(data):
 def test_parts_are_classes_of_their_benchmark(reports, recipes):
     folder = reports.benchmarks / "cocu-use"
     folder.mkdir()
-    (folder / "part_imagenet.json").write_text('{"scores": {"map": 6.25}, "per_class": {"quadruped head": 8.75}}')
+    (folder / "part_imagenet.json").write_text(
+        '{"scores": {"map": 6.25}, "per_class": {"quadruped head": 8.75}}'
+    )
     table, missing = stacked(TABLES["use_3"], Comparison(read(reports, recipes)))
     assert texts(ours(table)["cocu-use"])[2:] == ["6.2", "8.8", DASH, DASH, DASH, *["not run"] * 3]
     assert texts(ours(table)["segments-use"])[2:] == ["not run"] * 8
@@ -96,21 +148,31 @@ def test_parts_are_classes_of_their_benchmark(reports, recipes):
 
 
 def test_an_experiment_that_no_target_runs_is_to_be_kept():
-    lines = commands([Missing("nouns_whole-code", ""), Missing("nouns_plain-code", "")]).splitlines()
+    lines = commands(
+        [Missing("nouns_whole-code", ""), Missing("nouns_plain-code", "")]
+    ).splitlines()
     assert [line.split()[0] for line in lines] == ["dvc", "dvc", "python"]
     assert "stages.keep" in lines[2]
 
 
 def test_commands_are_given_once_and_say_what_to_run():
-    missing = [Missing("cocu-mil", "voc"), Missing("nouns-groupvit", ""), Missing("cocu-groupvit", ""),
-               Missing("cocu-mil", "voc")]  # fmt: skip
+    missing = [
+        Missing("cocu-mil", "voc"),
+        Missing("nouns-groupvit", ""),
+        Missing("cocu-groupvit", ""),
+        Missing("cocu-mil", "voc"),
+    ]
     assert commands(missing).splitlines() == [
         "make groups  # nouns-groupvit, cocu-groupvit",
-        "captionseg evaluate --recipe cocu-mil --benchmark voc --root /data"]  # fmt: skip
+        "captionseg evaluate --recipe cocu-mil --benchmark voc --root /data",
+    ]
     loop = commands([Missing("a", "voc"), Missing("b", "voc"), Missing("b", "context")])
     assert loop.splitlines() == [
         "for r in a b; do",
-        "  for b in voc context; do captionseg evaluate --recipe $r --benchmark $b --root /data; done", "done"]
+        "  for b in voc context; do captionseg evaluate --recipe $r --benchmark $b --root /data; "
+        "done",
+        "done",
+    ]
 
 
 def test_every_table_is_made_of_nothing_too(least, recipes):

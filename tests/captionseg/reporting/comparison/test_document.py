@@ -18,7 +18,7 @@ from captionseg.reporting.comparison.document import (
     escaped,
     html,
     markdown,
-)  # fmt: skip
+)
 
 HOSTILE = '<img src=x onerror="alert(1)">|`*_[a](b)\n\\ &amp; ~~'
 
@@ -27,10 +27,22 @@ def page(*blocks):
     return Document("A <title>", Text(("In short.",)), (Section("one", "One", blocks),))
 
 
-TABLE = Table("What | is <shown>", ("name", "word", "value", "theirs"), (
-    Row([Cell(HOSTILE, HOSTILE), Cell("a", kind="text"), Cell("1.0", "0.5 to 1.5", "best"), Cell("9.9")]),
-    Row([Cell("paper"), Cell("b", kind="text"), Cell("2.0"), Cell("")], theirs=True),
-), frozenset({3}))  # fmt: skip
+TABLE = Table(
+    "What | is <shown>",
+    ("name", "word", "value", "theirs"),
+    (
+        Row(
+            [
+                Cell(HOSTILE, HOSTILE),
+                Cell("a", kind="text"),
+                Cell("1.0", "0.5 to 1.5", "best"),
+                Cell("9.9"),
+            ]
+        ),
+        Row([Cell("paper"), Cell("b", kind="text"), Cell("2.0"), Cell("")], theirs=True),
+    ),
+    frozenset({3}),
+)
 
 
 def table_of(text):
@@ -72,8 +84,12 @@ def test_theirs_are_marked_in_rows_and_columns():
 
 
 def test_every_kind_of_block_has_both_forms():
-    blocks = (Text(("See ", Link("index.html", "index.html"), " or ", Code("make x"), "."), small=True),
-              Figure("a.png", "a chart", "a_dark.png"), Figure("b.jpg", "a picture"), Listing("one\ntwo"))  # fmt: skip
+    blocks = (
+        Text(("See ", Link("index.html", "index.html"), " or ", Code("make x"), "."), small=True),
+        Figure("a.png", "a chart", "a_dark.png"),
+        Figure("b.jpg", "a picture"),
+        Listing("one\ntwo"),
+    )
     text, found = html(page(*blocks)), markdown(page(*blocks))
     assert '<a href="index.html">index.html</a> or <code>make x</code>.' in text
     assert 'srcset="a_dark.png" media="(prefers-color-scheme: dark)"' in text
