@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.storage import map_arrays
+from captionseg.storage.folders import map_arrays
 
 
 class ShardedArray:

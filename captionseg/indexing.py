@@ -27,15 +27,8 @@ from captionseg.records import IDS, NEIGHBOURS, RECALL, UserError, one_line
 from captionseg.retrieval import INDEXES, Effort, FaissIndex, Index, neighbours, recall
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, cores, spread
-from captionseg.storage import (
-    lacking,
-    map_arrays,
-    read_arrays,
-    remove_parts,
-    write_array,
-    write_json,
-    write_table,
-)
+from captionseg.storage.folders import lacking, map_arrays, read_arrays
+from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 
 log = logging.getLogger(__name__)
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of

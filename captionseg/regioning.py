@@ -20,7 +20,9 @@ from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
 from captionseg.segmenters import RegionMaker
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
-from captionseg.storage import lacking, read_array, remove_parts, write_array
+from captionseg.storage.folders import lacking
+from captionseg.storage.reading import read_array
+from captionseg.storage.writing import remove_parts, write_array
 
 
 def write_regions(

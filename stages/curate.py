@@ -10,7 +10,7 @@ from captionseg.curation.pipeline import curate
 from captionseg.datasets.shards import read_truth
 from captionseg.encoders import TextSpace
 from captionseg.params import Params
-from captionseg.storage import write_json
+from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
 
 PARAMS = ("seed", "curate")

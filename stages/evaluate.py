@@ -12,7 +12,7 @@ from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
-from captionseg.storage import write_json
+from captionseg.storage.writing import write_json
 from captionseg.tracking import Tracker, labels
 from stages.kinds import In, Out
 

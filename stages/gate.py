@@ -24,7 +24,7 @@ from captionseg.reporting import gate_lock, gate_regression, gate_repository
 from captionseg.reporting.data import Data
 from captionseg.reporting.gate import table
 from captionseg.reporting.gate_table import Part, markdown, terminal, unjudged, verdict
-from captionseg.storage import atomic_path
+from captionseg.storage.writing import atomic_path
 
 PARTS = ("thresholds", "regression", "lock")
 READ = ("reports/metrics.json", "reports/comparison.md")

@@ -13,7 +13,8 @@ from captionseg.datasets.ids import digest, read_ids
 from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.storage import read_json, write_json
+from captionseg.storage.reading import read_json
+from captionseg.storage.writing import write_json
 from captionseg.tracking import Tracker
 from captionseg.training.pretrain import Folders, pretrain
 from stages.kinds import In, Note, Out

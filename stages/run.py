@@ -47,7 +47,7 @@ from captionseg.records import UserError
 from captionseg.runtime.launch import place
 from captionseg.runtime.lifeline import follow_dvc
 from captionseg.runtime.outputs import held, move_all
-from captionseg.storage import remove_parts, trouble
+from captionseg.storage.writing import remove_parts, trouble
 from captionseg.tracking.late import Late
 from stages.kinds import In, Kept, Out
 

@@ -11,7 +11,7 @@ import functools
 from captionseg.encoders import TextSpace
 from captionseg.params import Params
 from captionseg.segment_text.pipeline import Inputs, segment
-from captionseg.storage import write_json
+from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
 
 PARAMS = ("seed", "segment_text")

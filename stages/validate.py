@@ -11,7 +11,7 @@ from pathlib import Path
 
 from captionseg.expectations.validate import Asked, Folders, validate
 from captionseg.params import Params
-from captionseg.storage import write_json
+from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
 
 PARAMS = ("validate", "curate", "segment_text")

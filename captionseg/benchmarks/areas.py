@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from captionseg.storage import read_table, write_table
+from captionseg.storage.reading import read_table
+from captionseg.storage.writing import write_table
 
 SCHEMA = pa.schema(
     [

@@ -25,7 +25,7 @@ from captionseg.benchmarks.ready import Asked, Ready, ready
 from captionseg.benchmarks.recipe import threads
 from captionseg.encoders import load_encoder
 from captionseg.inference.predictor import check_segments
-from captionseg.storage import read_json
+from captionseg.storage.reading import read_json
 
 Opened = FolderBenchmark | HeldOut | Labelled | Parts
 

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from captionseg.captioners.captioner import Captioner, CaptionError, NoCaption, tidied
 from captionseg.datasets.shards import read_images, read_shard, shard_names
 from captionseg.records import CAPTIONS, UserError
-from captionseg.storage import read_table, write_table
+from captionseg.storage.reading import read_table
+from captionseg.storage.writing import write_table
 
 log = logging.getLogger(__name__)
 HOPELESS = 50  # failures in a row that end a run

@@ -16,7 +16,7 @@ from captionseg.captioners import CaptionParams
 from captionseg.captioners.cache import caption, kept_rows
 from captionseg.datasets.shards import read_pairs
 from captionseg.records import UserError
-from captionseg.storage import write_json
+from captionseg.storage.writing import write_json
 
 SIGN = "captions.json"
 

@@ -15,14 +15,9 @@ from scipy.sparse import csr_array
 
 from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
 from captionseg.records import NEIGHBOURS, Corpus, UserError
-from captionseg.storage import (
-    read_array,
-    read_arrays,
-    read_json,
-    read_table,
-    write_array,
-    write_json,
-)
+from captionseg.storage.folders import read_arrays
+from captionseg.storage.reading import read_array, read_json, read_table
+from captionseg.storage.writing import write_array, write_json
 from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.vocabulary import Vocabulary
 

@@ -23,7 +23,8 @@ from captionseg.curation.measure import measure
 from captionseg.records import Corpus, Supervision, UserError
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, is_here, spread, threads_here
-from captionseg.storage import lacking, remove_parts, write_array, write_json, write_table
+from captionseg.storage.folders import lacking
+from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 from captionseg.text.vocabulary import build
 
 log = logging.getLogger(__name__)

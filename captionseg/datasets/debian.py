@@ -14,7 +14,7 @@ from pathlib import Path
 from platformdirs import user_cache_dir
 
 from captionseg.records import UserError
-from captionseg.storage import atomic_path
+from captionseg.storage.writing import atomic_path
 
 log = logging.getLogger(__name__)
 

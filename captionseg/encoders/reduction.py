@@ -17,7 +17,8 @@ from torch import Tensor
 from captionseg.encoders.encoder import Encoder, Features
 from captionseg.encoders.text_tower import TextTower
 from captionseg.runtime.weights import check_finite
-from captionseg.storage import readable, write_tensors
+from captionseg.storage.reading import readable
+from captionseg.storage.writing import write_tensors
 
 FILE = "reduction.safetensors"
 

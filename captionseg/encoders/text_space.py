@@ -23,7 +23,7 @@ from captionseg.records import UserError, one_line
 from captionseg.runtime import Precision
 from captionseg.runtime.device import detect
 from captionseg.runtime.weights import check_finite
-from captionseg.storage import write_json, write_tensors
+from captionseg.storage.writing import write_json, write_tensors
 from captionseg.typed import build
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from captionseg.storage import atomic_path
+from captionseg.storage.writing import atomic_path
 
 REMOTE = [
     re.compile(r"<script\b.*?</script>", re.S),  # those that lie in the page need those that do not

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionseg.expectations.quiet import expect
-from captionseg.storage import listed, readable
+from captionseg.storage.folders import listed
+from captionseg.storage.reading import readable
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.expectations import ValidateParams, coverage, pairs, segments, supervision
-from captionseg.expectations.coverage import Asked, Folders
+from captionseg.expectations.coverage_tables import Asked, Folders
 from captionseg.expectations.runner import run
 from captionseg.expectations.suite import Suite, schemas
 from captionseg.records import IDS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, UserError
 from captionseg.segment_text.counts import read_counts
-from captionseg.storage import listed, read_table, read_tables, write_json
+from captionseg.storage.folders import listed, read_tables
+from captionseg.storage.reading import read_table
+from captionseg.storage.writing import write_json
 
 pc: Any = compute  # its functions are made when it is imported
 

@@ -34,16 +34,9 @@ from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.retrieval import FaissIndex, Index
 from captionseg.runtime.device import detect
 from captionseg.segment_text.rle import decode
-from captionseg.storage import (
-    digest,
-    read_array,
-    read_table,
-    readable,
-    rows_in,
-    write_array,
-    write_json,
-    write_table,
-)
+from captionseg.storage.folders import digest, rows_in
+from captionseg.storage.reading import read_array, read_table, readable
+from captionseg.storage.writing import write_array, write_json, write_table
 
 log = logging.getLogger(__name__)
 PICTURES, PIXELS = 16, 1 << 26  # at once: pictures, and pixels of all their masks

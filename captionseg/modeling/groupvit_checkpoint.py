@@ -28,7 +28,7 @@ from captionseg.modeling.groupvit import GroupViT, groupvit_small
 from captionseg.modeling.groupvit_fields import check_expressible, config_of, config_to
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import read_weights
-from captionseg.storage import write_json, write_tensors
+from captionseg.storage.writing import write_json, write_tensors
 
 LARGEST_SCALE = math.log(100.0)
 STAGE = "vision_model.encoder.stages"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from captionseg.modeling import MODELS
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import load_into
-from captionseg.storage import write_json, write_tensors
+from captionseg.storage.writing import write_json, write_tensors
 from captionseg.typed import build
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from captionseg.modeling.layers.text import TextTransformer
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import load_into
-from captionseg.storage import package_path
+from captionseg.storage.folders import package_path
 from captionseg.text.tokenizers import DEFAULT_BERT
 from captionseg.typed import Count, Natural, ShareBelowOne
 

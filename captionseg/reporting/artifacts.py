@@ -32,7 +32,8 @@ from captionseg.records import (
     Concept,
     Supervision,
 )
-from captionseg.storage import read_json, read_table, read_tables
+from captionseg.storage.folders import read_tables
+from captionseg.storage.reading import read_json, read_table
 from captionseg.training import Recipe
 from captionseg.training.curve import read as read_curve
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from captionseg.benchmarks.areas import SCHEMA, read
 from captionseg.metrics import Difference, paired
 from captionseg.records import UserError
-from captionseg.storage import read_table
+from captionseg.storage.reading import read_table
 
 
 def difference(folder: Path, one: str, other: str, *, samples: int, seed: int) -> Difference:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from captionseg.records import UserError
-from captionseg.storage import atomic_path
+from captionseg.storage.writing import atomic_path
 
 IGNORED = 255
 INK, FAINT, WRONG, PAPER = (38, 38, 36), (125, 125, 120), (173, 52, 38), (255, 255, 255)

@@ -17,7 +17,7 @@ from captionseg.reporting.artifacts import Artifacts, of
 from captionseg.reporting.overlay import IGNORED, fit, hexes, overlay, palette, write_picture
 from captionseg.segment_text.measure import namer
 from captionseg.segment_text.rle import decode
-from captionseg.storage import read_json
+from captionseg.storage.reading import read_json
 from captionseg.text.vocabulary import Vocabulary, plurals
 
 View = dict[str, Any]

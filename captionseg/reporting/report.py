@@ -12,7 +12,7 @@ from captionseg.reporting import ReportParams, heat, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
 from captionseg.reporting.charts import Style, draw_classes, draw_curves, draw_recipes, styles
 from captionseg.reporting.tables import metrics, write_plots
-from captionseg.storage import atomic_path, write_json
+from captionseg.storage.writing import atomic_path, write_json
 from captionseg.training import Recipe
 
 

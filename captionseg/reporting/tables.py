@@ -18,7 +18,7 @@ from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.gate import Verdict, judge
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.measure import measures
-from captionseg.storage import atomic_path
+from captionseg.storage.writing import atomic_path
 from captionseg.training import Recipe
 
 DECIMALS = 4

@@ -12,7 +12,7 @@ import numpy as np
 
 from captionseg.records import UserError
 from captionseg.retrieval.index import ALL_EFFORT, Effort
-from captionseg.storage import atomic_path
+from captionseg.storage.writing import atomic_path
 
 FLAT_LIMIT = 100_000
 WIDE, LISTS, ROWS = 2, 4, 16

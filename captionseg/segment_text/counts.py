@@ -18,7 +18,8 @@ from collections import Counter
 from pathlib import Path
 
 from captionseg.records import SEGMENTS
-from captionseg.storage import read_json, read_tables, readable
+from captionseg.storage.folders import read_tables
+from captionseg.storage.reading import read_json, readable
 
 
 def read_counts(segments: Path) -> Counter[str]:

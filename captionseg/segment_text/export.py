@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from captionseg.records import PAIRS, SEGMENTS, UserError, one_line
-from captionseg.storage import batches_of, read_table, write_json
+from captionseg.storage.reading import batches_of, read_table
+from captionseg.storage.writing import write_json
 
 ROWS = 512  # of segments in memory at once, beside those of one image
 

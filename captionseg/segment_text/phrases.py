@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captionseg.records import SUPERVISION, UserError
-from captionseg.storage import read_tables
+from captionseg.storage.folders import read_tables
 
 if TYPE_CHECKING:
     from captionseg.text.referring import Reference

@@ -33,7 +33,8 @@ from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.maker import Maker, View
 from captionseg.segment_text.phrases import Spoken, phrases_of, read_concepts
-from captionseg.storage import read_array, remove_parts, write_json, write_table
+from captionseg.storage.reading import read_array
+from captionseg.storage.writing import remove_parts, write_json, write_table
 from captionseg.text.referring import referring
 from captionseg.text.vocabulary import default_stop
 

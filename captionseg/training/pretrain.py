@@ -25,7 +25,8 @@ from captionseg.records import UserError, one_line
 from captionseg.runtime import RuntimeParams, ranks
 from captionseg.runtime.device import detect
 from captionseg.runtime.launch import place
-from captionseg.storage import atomic_path, read_json, write_json
+from captionseg.storage.reading import read_json
+from captionseg.storage.writing import atomic_path, write_json
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary, plurals
 from captionseg.training import PretrainParams, Recipe, loader, model_config, tuning

@@ -18,7 +18,8 @@ from captionseg.grids import Window, shares
 from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text.phrases import normalised
 from captionseg.segment_text.rle import decode
-from captionseg.storage import batches_of, listed
+from captionseg.storage.folders import listed
+from captionseg.storage.reading import batches_of
 
 ROWS, MASKS, TEXTS = 1024, 32, 1024
 """How many are read, decoded and embedded at a time."""

@@ -230,7 +230,7 @@ def searchable(world, tmp_path_factory) -> SimpleNamespace:
     from captionseg.datasets.shards import decode_mask, read_truth
     from captionseg.records import SEGMENTS
     from captionseg.segment_text.rle import encode
-    from captionseg.storage import write_table
+    from captionseg.storage.writing import write_table
 
     root = tmp_path_factory.mktemp("searchable")
     for name in ("pairs", "truth", "features", "index", "regions"):
@@ -320,7 +320,7 @@ def grounding_dino():
         SwinConfig,
     )
 
-    from captionseg.storage import package_path
+    from captionseg.storage.folders import package_path
     from captionseg.text.tokenizers import DEFAULT_BERT
 
     torch.manual_seed(0)

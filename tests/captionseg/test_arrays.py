@@ -3,7 +3,7 @@ import pytest
 
 from captionseg.arrays import ShardedArray
 from captionseg.records import UserError
-from captionseg.storage import write_array
+from captionseg.storage.writing import write_array
 
 
 @pytest.fixture

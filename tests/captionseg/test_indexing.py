@@ -20,7 +20,7 @@ from captionseg.encoders.reduction import Reduction, fit_reduction
 from captionseg.records import IDS, NEIGHBOURS, UserError
 from captionseg.retrieval import FaissIndex
 from captionseg.retrieval.index import neighbours
-from captionseg.storage import read_arrays, read_tables
+from captionseg.storage.folders import read_arrays, read_tables
 
 TRAIN = 35  # 36 rows of which one failed
 

@@ -19,7 +19,7 @@ from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import Known, PreparedInputs, normalised
 from captionseg.records import UserError
-from captionseg.storage import read_arrays
+from captionseg.storage.folders import read_arrays
 
 
 def test_known_pictures_of_a_split_in_the_order_of_the_index(world):

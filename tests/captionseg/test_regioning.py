@@ -17,7 +17,8 @@ from captionseg.regioning import write_regions
 from captionseg.runtime import RuntimeParams
 from captionseg.segmenters import Felzenszwalb
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
-from captionseg.storage import read_arrays, write_array
+from captionseg.storage.folders import read_arrays
+from captionseg.storage.writing import write_array
 
 MAKER = Felzenszwalb(side=32, min_size=20, max_regions=8)
 

@@ -10,15 +10,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from captionseg.records import UserError
-from captionseg.storage import (
+from captionseg.storage.folders import read_arrays, read_tables
+from captionseg.storage.reading import batches_of, read_array, read_json, read_table, readable
+from captionseg.storage.writing import (
     atomic_path,
-    batches_of,
-    read_array,
-    read_arrays,
-    read_json,
-    read_table,
-    read_tables,
-    readable,
     trouble,
     write_array,
     write_json,

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from captionseg.storage import write_json
+from captionseg.storage.writing import write_json
 from stages import keep
 
 SCORE = {"p": {"miou": 30.0, "miou_low": 29.0, "miou_high": 31.0, "miou_std": 0.5}}

@@ -57,7 +57,7 @@ import time
 from pathlib import Path
 from captionseg.records import UserError
 from captionseg.tracking import NullTracker
-from captionseg.storage import write_json
+from captionseg.storage.writing import write_json
 from stages.kinds import Out
 PARAMS = ("seed",)
 
@@ -275,8 +275,9 @@ FULL = """
 import resource, tarfile
 import numpy as np
 import pyarrow as pa
-from captionseg.storage import *
-from captionseg.storage import atomic_path, trouble
+from captionseg.storage.writing import *
+from captionseg.storage.reading import *
+from captionseg.storage.writing import atomic_path, trouble
 from stages.kinds import Out
 PARAMS = ()
 

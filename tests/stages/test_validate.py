@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.expectations.coverage import Asked
+from captionseg.expectations.coverage_tables import Asked
 from captionseg.params import Params
 from captionseg.records import UserError
 from stages import run, validate

@@ -28,7 +28,7 @@ from captionseg.reporting.comparison.document import markdown as as_markdown
 from captionseg.reporting.comparison.inputs import OWN, Folders, Result, read
 from captionseg.reporting.comparison.papers import TABLES
 from captionseg.reporting.tables import DECIMALS, write_csv
-from captionseg.storage import atomic_path
+from captionseg.storage.writing import atomic_path
 from captionseg.training import Recipe
 
 AGAIN = """\

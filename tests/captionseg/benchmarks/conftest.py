@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from captionseg.modeling import GroupViT, GroupViTConfig, SegmentMil, SegmentMilConfig, saved
-from captionseg.storage import read_arrays
+from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
 from captionseg.typed import replaced
 

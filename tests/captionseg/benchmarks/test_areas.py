@@ -6,7 +6,7 @@ import numpy as np
 
 from captionseg import metrics
 from captionseg.benchmarks.areas import SCHEMA, read, write
-from captionseg.storage import read_tables
+from captionseg.storage.folders import read_tables
 
 
 def test_there_and_back(tmp_path):

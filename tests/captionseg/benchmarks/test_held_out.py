@@ -5,7 +5,7 @@ import torch
 from captionseg.benchmarks import BENCHMARKS, EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import count, scores
-from captionseg.storage import read_arrays
+from captionseg.storage.folders import read_arrays
 from captionseg.typed import build
 
 

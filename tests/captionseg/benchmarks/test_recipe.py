@@ -17,7 +17,7 @@ from captionseg.inference.protocols import PROTOCOLS
 from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
 from captionseg.records import UserError
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
-from captionseg.storage import read_arrays
+from captionseg.storage.folders import read_arrays
 from captionseg.typed import build
 
 

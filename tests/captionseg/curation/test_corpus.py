@@ -6,7 +6,7 @@ import pytest
 from captionseg.curation import corpus as corpora
 from captionseg.encoders import TextSpace
 from captionseg.records import NEIGHBOURS, UserError
-from captionseg.storage import read_arrays
+from captionseg.storage.folders import read_arrays
 from captionseg.text.prompts import class_embeddings
 from captionseg.text.vocabulary import VocabularyParams, build
 

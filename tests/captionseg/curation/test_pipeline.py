@@ -10,7 +10,7 @@ from captionseg.curation import CoCu, CurateParams, pipeline
 from captionseg.curation.measure import measure
 from captionseg.encoders import TextSpace
 from captionseg.records import SUPERVISION, Supervision, UserError
-from captionseg.storage import read_tables
+from captionseg.storage.folders import read_tables
 from captionseg.text.vocabulary import VocabularyParams
 
 PARAMS = CurateParams(

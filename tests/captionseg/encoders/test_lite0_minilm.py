@@ -12,7 +12,7 @@ from captionseg.encoders.lite0_minilm import Lite0MiniLMParams, folded, load_ima
 from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime
-from captionseg.storage import package_path
+from captionseg.storage.folders import package_path
 
 
 def test_dense_features_at_stride_16_and_pooled_parts(build, pictures):

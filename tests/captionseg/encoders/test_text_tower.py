@@ -19,7 +19,7 @@ from captionseg.encoders import lite0_minilm
 from captionseg.encoders.lite0_minilm import load_text_tower
 from captionseg.encoders.text_tower import BertTower, ClipTower
 from captionseg.records import UserError
-from captionseg.storage import package_path
+from captionseg.storage.folders import package_path
 
 TEXTS = ["a dog", "a photo of a very large herd of zebras that stand on dry grass", "", "two cats!"]
 FOLDER = package_path(*lite0_minilm.TEXT_WEIGHTS)

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from captionseg.expectations.coverage import ARRAYS, NEAR, Asked, Folders
+from captionseg.expectations.coverage import ARRAYS, NEAR
+from captionseg.expectations.coverage_tables import Asked, Folders
 from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, uid_of
 from captionseg.segment_text.rle import encode
-from captionseg.storage import write_array, write_json, write_table
+from captionseg.storage.writing import write_array, write_json, write_table
 
 COUNT = 40
 

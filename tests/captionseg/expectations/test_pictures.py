@@ -18,13 +18,14 @@ from captionseg.captioners.corpus import write_captions
 from captionseg.datasets.folder import Folder
 from captionseg.encoders import TextSpace
 from captionseg.expectations import ValidateParams
-from captionseg.expectations.coverage import Asked, Folders
+from captionseg.expectations.coverage_tables import Asked, Folders
 from captionseg.expectations.validate import all_suites, validate
 from captionseg.grounding import Relevance
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
 from captionseg.segmenters import Felzenszwalb, Superpixels
-from captionseg.storage import read_json, write_json, write_table
+from captionseg.storage.reading import read_json
+from captionseg.storage.writing import write_json, write_table
 from tests.captionseg.conftest import make_world
 
 PICTURES = 14

@@ -24,7 +24,7 @@ from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import UserError
 from captionseg.remarks import forget
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
-from captionseg.storage import read_arrays
+from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
 
 CONTEXT = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}

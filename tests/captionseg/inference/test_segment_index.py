@@ -25,7 +25,8 @@ from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
 from captionseg.records import SEGMENTS, UserError
 from captionseg.retrieval import ExactIndex, FaissIndex
 from captionseg.segment_text.rle import decode
-from captionseg.storage import read_tables, write_table
+from captionseg.storage.folders import read_tables
+from captionseg.storage.writing import write_table
 
 ROOT = Path(__file__).parents[3]
 NAMES = ["dog", "cat", "bird", "grass", "sand", "water"]

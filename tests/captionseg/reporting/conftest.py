@@ -21,7 +21,7 @@ from captionseg.records import IDS, NEIGHBOURS, SEGMENTS, ClassTable, Concept, S
 from captionseg.reporting import heat, predictions
 from captionseg.reporting.artifacts import Folders
 from captionseg.segment_text.rle import encode as encode_masks
-from captionseg.storage import write_array, write_json, write_table
+from captionseg.storage.writing import write_array, write_json, write_table
 from captionseg.training import Recipe
 from captionseg.training.curve import Curve
 

@@ -17,7 +17,7 @@ from captionseg.reporting.keep import (
     subjects,
     thinned,
 )
-from captionseg.storage import write_json
+from captionseg.storage.writing import write_json
 
 PARAMS = {
     "seed": 0,

@@ -81,7 +81,7 @@ def features(squares: Path) -> Path:
     cells.
     """
     from captionseg.datasets.shards import read_images, shard_names
-    from captionseg.storage import write_array
+    from captionseg.storage.writing import write_array
 
     for shard in shard_names(squares / "pairs"):
         images = (

@@ -7,7 +7,7 @@ import numpy as np
 from captionseg.grounding import Boxes
 from captionseg.segment_text import counts
 from captionseg.segment_text.maker import asked
-from captionseg.storage import write_json
+from captionseg.storage.writing import write_json
 
 
 def test_counts_of_shards_are_added_up(tmp_path: Path) -> None:

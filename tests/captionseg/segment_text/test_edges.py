@@ -24,7 +24,8 @@ from captionseg.regioning import write_regions
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
 from captionseg.segmenters import Felzenszwalb, Superpixels
-from captionseg.storage import read_tables, write_array, write_table
+from captionseg.storage.folders import read_tables
+from captionseg.storage.writing import write_array, write_table
 
 RED, GREY = (220, 30, 30), (120, 120, 120)
 LONG = "A red ball lies on the ground. A green cup is beside a blue door. " * 200

@@ -13,7 +13,7 @@ from captionseg.records import PAIRS, SEGMENTS, UserError
 from captionseg.segment_text import export
 from captionseg.segment_text.export import export_sa1b
 from captionseg.segment_text.rle import encode
-from captionseg.storage import write_json, write_table
+from captionseg.storage.writing import write_json, write_table
 
 TEXTS = [{"text": "a dog", "kind": "phrase", "score": 0.5, "caption": 1, "count": 2}]
 

@@ -6,7 +6,7 @@ import pytest
 
 from captionseg.records import SUPERVISION, Concept, Supervision, UserError
 from captionseg.segment_text.phrases import Phrase, Spoken, normalised, phrases_of, read_concepts
-from captionseg.storage import write_table
+from captionseg.storage.writing import write_table
 from captionseg.text.referring import Mention, Reference, referring
 
 

@@ -25,7 +25,8 @@ from captionseg.segment_text.maker import View
 from captionseg.segment_text.measure import measure
 from captionseg.segment_text.phrases import Phrase, Spoken
 from captionseg.segmenters import Felzenszwalb, Superpixels
-from captionseg.storage import read_tables, write_array, write_table
+from captionseg.storage.folders import read_tables
+from captionseg.storage.writing import write_array, write_table
 from captionseg.text.referring import Mention, Reference, referring
 
 COLOURS, GREY = {"red": (220, 30, 30)}, (120, 120, 120)

@@ -14,7 +14,8 @@ from captionseg.datasets.shards import read_truth
 from captionseg.modeling import SegmentMilConfig
 from captionseg.records import SEGMENTS, Supervision
 from captionseg.segment_text.rle import encode
-from captionseg.storage import read_tables, write_table
+from captionseg.storage.folders import read_tables
+from captionseg.storage.writing import write_table
 from captionseg.training import PretrainParams, Recipe, loader
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.training.pretrain import build_model, model_config

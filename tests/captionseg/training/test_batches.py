@@ -17,7 +17,7 @@ from captionseg.encoders.lite0_minilm import load_text_tower
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch, UserError
 from captionseg.remarks import forget
-from captionseg.storage import read_arrays
+from captionseg.storage.folders import read_arrays
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training import loader
 from captionseg.training.augment import Augmenter, AugmentParams

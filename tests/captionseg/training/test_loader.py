@@ -14,7 +14,8 @@ import pytest
 from captionseg.encoders import TextSpace
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Supervision, UserError
-from captionseg.storage import read_arrays, read_tables, write_table
+from captionseg.storage.folders import read_arrays, read_tables
+from captionseg.storage.writing import write_table
 from captionseg.training import loader
 from captionseg.training.loader import TrainingSet
 

@@ -29,7 +29,7 @@ from captionseg.modeling.segmenter import Reads
 from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text.rle import encode
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
-from captionseg.storage import write_table
+from captionseg.storage.writing import write_table
 from captionseg.text.prompts import SEGMENT
 from captionseg.training import PretrainParams, Recipe, loader
 from captionseg.training.augment import AugmentParams, Cropper

@@ -9,7 +9,8 @@ from captionseg.grids import squash
 from captionseg.metrics import areas, mean_iou
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import normalised
-from captionseg.storage import read_arrays, write_json
+from captionseg.storage.folders import read_arrays
+from captionseg.storage.writing import write_json
 from captionseg.training import tuning
 
 TUNE = slice(35, 43)

@@ -1,0 +1,195 @@
+"""Tables that say of each pair whether what was made of it is there."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import compute
+
+from captionseg.datasets.ids import pictures_of
+from captionseg.records import SUPERVISION
+from captionseg.storage.reading import read_json, read_table
+
+pc: Any = compute  # its functions are made when it is imported
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the stages left what is validated; `curation` is the JSON of curate's measures."""
+
+    pairs: Path
+    truth: Path
+    index: Path
+    features: Path
+    regions: Path
+    supervision: Path
+    segments: Path
+    curation: Path
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What params.yaml says that there must be.
+
+    Attributes:
+        rules: of curation, variants too.
+        split: whose pictures have segments.
+        curation: the rule whose kept rows have them.
+    """
+
+    rules: Sequence[str]
+    split: str
+    curation: str
+
+
+def of_pictures(pairs: pa.Table) -> pa.Table:
+    """Shard and number of each picture of some pairs; in two shards it is two, as segment_text has
+    it.
+    """
+    both = pa.table({"shard": pairs["shard"], "picture": pictures_of(pairs)})
+    return both.group_by(["shard", "picture"]).aggregate([])
+
+
+def kept_of(folder: Path) -> set[str]:
+    """uids of the rows that a rule keeps; none where it left nothing."""
+    files = sorted(folder.glob("*.parquet"))
+    tables = (read_table(file, schema=SUPERVISION, columns=["uid", "kept"]) for file in files)
+    return {uid for table in tables for uid in table.filter(table["kept"])["uid"].to_pylist()}
+
+
+def splits(pairs: Path, there: pa.Table, ids: pa.Table) -> pd.DataFrame:
+    """A row for each shard: its split by its table, by what stands beside the first picture of its
+    tar, by the index.
+
+    A training pair that is really one of the test split would be learnt from, and scored.
+    """
+    by_table, by_index = (splits_of(table) for table in (there, ids))
+    rows = [
+        (shard, split, split_of(pairs / f"{shard}.tar"), by_index.get(shard, "none"))
+        for shard, split in by_table.items()
+    ]
+    return pd.DataFrame(rows, columns=["shard", "pairs", "tar", "index"])
+
+
+def splits_of(table: pa.Table) -> dict[str, str]:
+    """Shard -> its split, by the rows of a table; several are joined."""
+    rows = (
+        table.group_by(["shard", "split"])
+        .aggregate([])
+        .sort_by([("shard", "ascending"), ("split", "ascending")])
+    )
+    found: dict[str, list[str]] = {}
+    for shard, split in zip(rows["shard"].to_pylist(), rows["split"].to_pylist(), strict=True):
+        found.setdefault(shard, []).append(str(split))
+    return {shard: ",".join(names) for shard, names in found.items()}
+
+
+def split_of(path: Path) -> str:
+    """The split in the first JSON of a tar."""
+    try:
+        with tarfile.open(path) as tar:
+            name = next(
+                member.name for member in tar if member.isfile() and member.name.endswith(".json")
+            )
+            stream = tar.extractfile(name)
+            assert stream is not None
+            return str(json.load(stream)["split"])
+    except (OSError, tarfile.TarError, ValueError, LookupError, TypeError, StopIteration):
+        return "unreadable"
+
+
+def of_rules(folders: Folders, asked: Asked) -> pd.DataFrame:
+    """A row for each rule: share of kept rows and mean number of concepts, now, and as curate
+    measured them.
+
+    The means are over all rows, so a single concept that was lost moves them.
+    """
+    measured, rows = read_json(folders.curation), []
+    for rule in asked.rules:
+        files = sorted((folders.supervision / rule).glob("*.parquet"))
+        said = measured.get(rule, {})
+        kept, concepts = [np.zeros(0)], [np.zeros(0)]
+        for file in files:
+            table = read_table(file, schema=SUPERVISION, columns=["kept", "concepts"])
+            kept.append(pc.fill_null(table["kept"], False).to_numpy().astype(float))
+            concepts.append(
+                pc.fill_null(pc.list_value_length(table["concepts"]), 0).to_numpy().astype(float)
+            )
+        means = [
+            float(np.mean(np.concatenate(values))) if files else 0.0 for values in (kept, concepts)
+        ]
+        rows.append(
+            {
+                "rule": rule,
+                "there": bool(files),
+                "kept": round(means[0], 9),
+                "concepts": round(means[1], 9),
+                "kept_measured": round(float(said.get("kept", -1)), 9),
+                "concepts_measured": round(float(said.get("concepts_per_image", -1)), 9),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def of_pairs(
+    folders: Folders, asked: Asked, there: pa.Table, ids: pa.Table
+) -> tuple[pd.DataFrame, list[str]]:
+    """A row for each uid that is in any table, and the columns that must be True.
+
+    pair: it is a successful pair. indexed: the index has it once, with the same shard, key and
+    split. truth: its mask is known at most once. supervision RULE: the rule has it once if it is of
+    the training split, else never.
+    """
+    pairs = (
+        there.select(["uid", "shard", "key", "split"])
+        .to_pandas()
+        .drop_duplicates("uid")
+        .set_index("uid")
+    )
+    given = (
+        ids.select(["uid", "shard", "key", "split"])
+        .to_pandas()
+        .drop_duplicates("uid")
+        .set_index("uid")
+    )
+    times = {"index": times_of([ids]), "truth": times_of(tables_of(folders.truth))}
+    times |= {rule: times_of(tables_of(folders.supervision / rule)) for rule in asked.rules}
+    every = pairs.index
+    for found in times.values():
+        every = every.append(found.index[~found.index.isin(every)])
+    here, there_too = pairs.reindex(every), given.reindex(every)
+    number: Mapping[str, pd.Series] = {
+        name: found.reindex(every, fill_value=0) for name, found in times.items()
+    }
+    rows = pd.DataFrame({"uid": every, "pair": every.isin(pairs.index)})
+    rows["indexed"] = ((number["index"] == 1) & (here == there_too).all(axis=1)).to_numpy()
+    rows["truth"] = (number["truth"] <= 1).to_numpy()
+    train = (here["split"] == "train").to_numpy()
+    for rule in asked.rules:
+        rows[f"supervision {rule}"] = number[rule].to_numpy() == train
+    return rows, [name for name in rows if name != "uid"]
+
+
+def tables_of(folder: Path) -> list[pa.Table]:
+    """Column uid of the parquet files of a folder, which may hold none."""
+    return [read_table(file, columns=["uid"]) for file in sorted(folder.glob("*.parquet"))]
+
+
+def times_of(tables: Sequence[pa.Table]) -> pd.Series:
+    """uid -> how many rows have it."""
+    columns = [table["uid"].cast(pa.string()) for table in tables]
+    found = pa.chunked_array(
+        [chunk for column in columns for chunk in column.chunks], pa.string()
+    ).value_counts()
+    return pd.Series(
+        found.field("counts").to_numpy(),
+        index=pd.Index(found.field("values").to_pylist(), dtype=object),
+    )

@@ -1,0 +1,1 @@
+"""Files: written under another name and renamed into place, read folder by folder."""

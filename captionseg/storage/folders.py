@@ -1,0 +1,172 @@
+"""Folders of shards: read together, counted, compared."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib.util
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from captionseg.records import UserError
+from captionseg.storage.reading import AGAIN, read_array, read_table
+
+
+def listed(folder: Path | str, suffix: str) -> list[Path]:
+    """The files of a folder with a suffix, in name order; hidden ones are nobody's.
+
+    Raises:
+        UserError: for one whose suffix is in other letters, since it would be lost without a word.
+    """
+    files = sorted(
+        path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(suffix)
+    )
+    if odd := [path for path in files if not path.name.endswith(suffix)]:
+        raise UserError(f"{odd[0]}: its name should end in {suffix}, in small letters; rename it")
+    if not files:
+        raise UserError(
+            f"no {suffix[1:]} files in {folder}: run the stage that writes it first (`dvc repro`)"
+        )
+    return files
+
+
+def of_shards(folder: Path | str, suffix: str, names: Collection[str]) -> list[Path]:
+    """The files of a folder, which must be exactly those of `names`, in that order: a shard each.
+
+    Raises:
+        UserError: for a file that is missing, and for one that is of none of the shards.
+    """
+    there = [path.name for path in listed(folder, suffix)]
+    wanted = [f"{name}{suffix}" for name in names]
+    if missing := [name for name in wanted if name not in set(there)]:
+        more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
+        raise UserError(
+            f"{Path(folder) / missing[0]}: no such file{more}, so that rows are lost; run `dvc "
+            "repro`, which makes it anew"
+        )
+    if odd := sorted(set(there) - set(wanted)):
+        raise UserError(f"{Path(folder) / odd[0]}: of no shard of these data; {AGAIN}")
+    return [Path(folder) / name for name in wanted]
+
+
+def read_tables(
+    folder: Path | str,
+    *,
+    columns: Sequence[str] | None = None,
+    schema: pa.Schema | None = None,
+    shards: Collection[str] | None = None,
+) -> pa.Table:
+    """All parquet files of a folder, in name order, as one table.
+
+    Args:
+        folder: of the files.
+        columns: see `read_table`, likewise schema.
+        schema: see columns.
+        shards: names of the files without their suffix; those and no others must be there.
+
+    Raises:
+        UserError: if there is none, one is missing or damaged, or they have different columns.
+    """
+    files = listed(folder, ".parquet") if shards is None else of_shards(folder, ".parquet", shards)
+    tables = [read_table(file, schema=schema, columns=columns) for file in files]
+    for file, table in zip(files, tables, strict=True):
+        if not table.schema.equals(tables[0].schema):
+            raise UserError(f"{file}: other columns or types than in {files[0].name}; {AGAIN}")
+    return pa.concat_tables(tables)
+
+
+def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> list[np.ndarray]:
+    """All `.npy` files of a folder, in name order, memory-mapped.
+
+    Args:
+        folder: NAME with the files NAME_SHARD.npy.
+        rows: shard -> how many rows its file must have, in the order of the shards. Without it a
+            file that is missing shifts all rows after it to other pictures, so it is given wherever
+            rows have an owner.
+
+    Raises:
+        UserError: if there is none, one is missing or damaged, or has other rows or another form
+            than it should.
+    """
+    if rows is None:
+        files = listed(folder, ".npy")
+        arrays = [read_array(file) for file in files]
+    else:
+        files = of_shards(folder, ".npy", [f"{Path(folder).name}_{shard}" for shard in rows])
+        arrays = [
+            read_array(file, rows=count) for file, count in zip(files, rows.values(), strict=True)
+        ]
+    for file, array in zip(files, arrays, strict=True):
+        if (array.shape[1:], array.dtype) != (arrays[0].shape[1:], arrays[0].dtype):
+            raise UserError(
+                f"{file}: {array.dtype}{list(array.shape[1:])} a row, where {files[0].name} has "
+                f"{arrays[0].dtype}{list(arrays[0].shape[1:])}; {AGAIN}"
+            )
+    return arrays
+
+
+def read_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> np.ndarray:
+    """The arrays of `map_arrays`, joined along the first axis."""
+    return np.concatenate(map_arrays(folder, rows))
+
+
+def rows_in(path: Path | str) -> int | None:
+    """Rows of an `.npy` or a parquet file, by its header; None where there is no such file, or part
+    of one.
+    """
+    try:
+        if str(path).endswith(".npy"):
+            return len(np.load(path, mmap_mode="r", allow_pickle=False))
+        return pq.read_metadata(path).num_rows
+    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        return None
+
+
+def lacking(wanted: Mapping[Path, int]) -> str:
+    """The first of some files that has not the rows that it should have, in words; empty where all
+    have.
+    """
+    for path, count in wanted.items():
+        if (found := rows_in(path)) != count:
+            return f"{path}: " + (
+                "missing, or torn" if found is None else f"{found} rows, expected {count}"
+            )
+    return ""
+
+
+def digest(files: Sequence[Path]) -> str:
+    """sha256, as hex digits, over names and contents of files.
+
+    Raises:
+        UserError: if one is missing.
+    """
+    total = hashlib.sha256()
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                total.update(
+                    f"{file.name}\0".encode() + hashlib.file_digest(stream, "sha256").digest()
+                )
+        except OSError:
+            raise UserError(
+                f"{file}: no such file; run the stage that writes it first (`dvc repro`)"
+            ) from None
+    return total.hexdigest()
+
+
+def package_path(package: str, inside: str) -> Path:
+    """Where a data package of PyPI keeps a file, without importing it.
+
+    Raises:
+        UserError: if the package is not installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"package {package} is not installed: pip install -r requirements.lock")
+    return Path(spec.submodule_search_locations[0]) / inside
