@@ -37,6 +37,25 @@ def add(commands: argparse._SubParsersAction) -> None:
     what.add_argument(
         "--model", type=Path, default=MODEL, help="folder of one model (default: %(default)s)"
     )
+    add_protocol(one)
+    one.add_argument(
+        "--bootstrap",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="data sets drawn for the interval (default: %(default)s)",
+    )
+    one.add_argument(
+        "--out", type=Path, metavar="JSON", help="where to write all scores and the protocol"
+    )
+    one.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    one.set_defaults(run=run)
+
+
+def add_protocol(one: argparse.ArgumentParser) -> None:
+    """The arguments that say how pictures are labelled and what counts."""
     one.add_argument(
         "--protocol",
         choices=["groupvit", "tcl", "use"],
@@ -76,20 +95,6 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="of the masks of a folder of your own, values that count "
         "nowhere, such as 0,255 (default: a line `# ignore: ..` of classes.txt, else 255)",
     )
-    one.add_argument(
-        "--bootstrap",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="data sets drawn for the interval (default: %(default)s)",
-    )
-    one.add_argument(
-        "--out", type=Path, metavar="JSON", help="where to write all scores and the protocol"
-    )
-    one.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    one.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -181,8 +181,8 @@ def with_texts(
     """The segments of the pairs of a training set; arguments as in captionseg.training.segments."""
     if folder is None:
         raise UserError(
-            "a model that learns from segments needs the folder that segment_text writes: "
-            "data/segments"
+            "a model that learns from segments needs the folder that segment_text "
+            "writes: data/segments"
         )
     assert data.space is not None
     grid = (

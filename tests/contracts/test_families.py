@@ -130,6 +130,23 @@ FAMILIES = {
 # modules whose test has another name
 TESTED_ELSEWHERE = {
     "captionseg/__main__.py": "tests/captionseg/test_cli.py",
+    **{
+        f"captionseg/commands/{name}.py": "tests/captionseg/test_cli.py"
+        for name in (
+            "check_params",
+            "convert",
+            "difference",
+            "evaluate",
+            "export_segments",
+            "query_segments",
+            "segment",
+        )
+    },
+    **{
+        f"captionseg/storage/{name}.py": "tests/captionseg/test_storage.py"
+        for name in ("folders", "reading", "writing")
+    },
+    "captionseg/expectations/coverage_tables.py": "tests/captionseg/expectations/test_coverage.py",
     "captionseg/encoders/open_clip_weights.py": "tests/captionseg/encoders/test_clip_file.py",
     "captionseg/expectations/pairs.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
