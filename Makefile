@@ -48,11 +48,12 @@ repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 
 	@python -m stages.gate || true
 	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make services"
 
-PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4
+PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 5
 test: venv ## the tests: CPU, no network
 	$(PYTEST)
 
-check: venv ## ruff, pyright, import-linter and the tests: what CI runs
+check: venv ## format, ruff, pyright, import-linter and the tests: what CI runs
+	ruff format --check .
 	ruff check .
 	pyright
 	lint-imports
