@@ -8,25 +8,56 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Files whose tests look at one costly thing, by that thing: all of them go to one process, first.
-TOGETHER = {
-    "tests/flows/test_servers.py": "servers",
-    "tests/stages/test_dag.py": "dag",
-    "tests/stages/test_offline.py": "dag",
-    "tests/captionseg/runtime/test_fan_out.py": "ray",
-    "tests/captionseg/runtime/test_fan_out_of_stages.py": "ray",
-}
+# What takes longest starts first, or one process would still be at it when the others have ended.
+# Files of one line look at one costly thing, so one process has them all.
+COSTLY = (
+    ("tests/flows/test_servers.py",),
+    ("tests/stages/test_dag.py", "tests/stages/test_offline.py"),
+    ("tests/captionseg/training/test_two_processes.py",),
+    ("tests/captionseg/test_clip_path.py",),
+    (
+        "tests/captionseg/runtime/test_fan_out.py",
+        "tests/captionseg/runtime/test_fan_out_of_stages.py",
+    ),
+    ("tests/flows/test_reproduce.py",),
+    ("tests/flows/test_offline.py",),
+    ("tests/stages/test_kills.py",),
+    ("tests/captionseg/tracking/test_serving.py",),
+    ("tests/captionseg/tracking/test_tracking.py",),
+    ("tests/captionseg/expectations/test_validate.py",),
+    ("tests/captionseg/runtime/test_ray_tasks.py",),
+    ("tests/captionseg/training/test_segments.py",),
+    ("tests/captionseg/modeling/test_models.py",),
+)
+GROUP = {file: number for number, files in enumerate(COSTLY) for file in files}
+
+
+def file_of(nodeid):
+    """tests/x.py of tests/x.py::test_y."""
+    return nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores: the costly ones wait for servers and other processes most of
+    the time.
+    """
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: GROUP.get(file_of(item.nodeid), len(COSTLY)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Any test to any process, but those of TOGETHER. (Not `--dist loadgroup`: pytest 9.2 ignores
-    it.)
-    """
+    """A file to a process, or fixtures of a file would be made more than once. (Not `--dist
+    loadfile`: it starts with the files of most tests, not with those that take longest.)"""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+            return GROUP.get(file_of(nodeid), file_of(nodeid))
 
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
