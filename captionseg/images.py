@@ -47,18 +47,12 @@ TURNS = {
 }
 MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 """Modes of Pillow whose colours are known, beside 16-bit grey (`I` and `I;16..`)."""
-DARK = (
-    2**12
-)  # 16-bit grey that stays below it is more likely 12 bits in 16 than a picture taken at night
+# 16-bit grey that stays below it is more likely 12 bits in 16 than a picture taken at night
+DARK = 2**12
 STRETCH = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of few bits by
 SAID: set[str] = set()  # kinds of warnings that were given
-ORIENTATION, BITS, WHITE_IS_ZERO, EXTRA_SAMPLES, SAMPLE_FORMAT = (
-    0x0112,
-    258,
-    262,
-    338,
-    339,
-)  # tags of TIFF and EXIF
+# tags of TIFF and EXIF
+ORIENTATION, BITS, WHITE_IS_ZERO, EXTRA_SAMPLES, SAMPLE_FORMAT = (0x0112, 258, 262, 338, 339)
 
 
 class Unreadable(Exception):
@@ -130,9 +124,8 @@ def mask(data: bytes) -> tuple[str, np.ndarray]:
 def _guarded(make: Callable[[], T]) -> T:
     """Whatever goes wrong in a decoder, as Unreadable."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # on odd metadata, and on many pixels, which are counted here
+        # on odd metadata, and on many pixels, which are counted here
+        warnings.simplefilter("ignore")
         try:
             return make()
         except Unreadable:
@@ -153,9 +146,8 @@ def _picture(data: bytes, longest: int | None, name: str) -> Image.Image:
             width, height = shrunk(image.size, longest)
             image.draft(None, (2 * width, 2 * height))
         image.load()
-        if image.format != "MPO" and _is_one_of_several(
-            image
-        ):  # a camera's second picture is a preview
+        # a camera's second picture is a preview
+        if image.format != "MPO" and _is_one_of_several(image):
             once("frames", f"{name}: has several frames or pages; the first is taken")
         return rgb(upright(image), raw, tags=tags, name=name)
 

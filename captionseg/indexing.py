@@ -151,9 +151,8 @@ def align(
         [maps.mean((1, 2), dtype=np.float32) for maps in map_arrays(features / "dense", rows)]
     )
     image = fit(pooled[train], text[train], params.alignment, seed=seed)
-    dense = fit(
-        cells[train], text[train], params.alignment, seed=seed
-    )  # of single cells, trained on their means
+    # of single cells, trained on their means
+    dense = fit(cells[train], text[train], params.alignment, seed=seed)
     space = TextSpace(encoder, image, dense)
     embedding = image(pooled)
     shown, picture = np.unique(pictures_of(pairs)[train], return_inverse=True)
@@ -336,9 +335,8 @@ def build(
     encoder = reduced(params.build(), pairs_folder, shards[0], params, features / "encoder")
     each = Once(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
-    with threadpool_limits(
-        1, user_api="blas"
-    ):  # numpy's products; those of torch come out the same anyway
+    # numpy's products; those of torch come out the same anyway
+    with threadpool_limits(1, user_api="blas"):
         space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
     chosen = getattr(params, params.encoder)
     space.save(

@@ -31,9 +31,8 @@ def one_line(text: object, most: int = 200) -> str:
     """What others wrote (an exception, a name of a file, an answer) as one line of printable
     characters.
     """
-    whole = (
-        str(text).encode("utf-8", "backslashreplace").decode()
-    )  # names of files may be no valid text
+    # names of files may be no valid text
+    whole = str(text).encode("utf-8", "backslashreplace").decode()
     return "".join(c for c in " ".join(whole.split()) if c.isprintable())[:most]
 
 
@@ -44,10 +43,8 @@ PAIRS = pa.schema(
         ("url", pa.string()),  # where it came from: a URL, a path, or source:split/number
         ("caption", pa.string()),
         ("split", pa.string()),  # train, tune or test
-        (
-            "status",
-            pa.string(),
-        ),  # success, or why there is no sample: failed_to_download, failed_to_resize
+        # success, or why there is no sample: failed_to_download, failed_to_resize
+        ("status", pa.string()),
         ("error_message", pa.string()),  # null on success
         ("sha256", pa.string()),  # of the encoded image in the shard, null on failure
         ("width", pa.int32()),
@@ -108,10 +105,8 @@ CAPTIONS = pa.schema(
 CONCEPT = pa.struct(
     [
         ("text", pa.string()),
-        (
-            "score",
-            pa.float32(),
-        ),  # s_c, Eq. 8 of CoCu, or what the rule puts in its place; for ranking and reading
+        # s_c, Eq. 8 of CoCu, or what the rule puts in its place; for ranking and reading
+        ("score", pa.float32()),
         ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN where a rule has none
         ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN where a rule has none
         ("weight", pa.float32()),  # unnormalised probability of being drawn, > 0
@@ -135,10 +130,8 @@ SEGMENT_TEXT = pa.struct(
         ("text", pa.string()),
         ("kind", pa.string()),  # phrase or expression (of a caption), concept (curated)
         ("score", pa.float32()),  # of the best of its boxes
-        (
-            "caption",
-            pa.int16(),
-        ),  # whose text it is there: number of the caption, the generated one last; -1 of none
+        # whose text it is there: number of the caption, the generated one last; -1 of none
+        ("caption", pa.int16()),
         ("count", pa.int32()),  # how many boxes gave the segment this text
     ]
 )

@@ -53,10 +53,8 @@ def mistake(error: Exception) -> str:
         return f"{where}{error.strerror or error}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory; ask for fewer labels, or take smaller pictures"
-    if type(error).__module__.partition(".")[0] in (
-        "pyarrow",
-        "safetensors",
-    ):  # a file that is torn
+    # a file that is torn
+    if type(error).__module__.partition(".")[0] in ("pyarrow", "safetensors"):
         return one_line(error)
     return ""
 

@@ -176,9 +176,8 @@ def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
-                process.send_signal(
-                    signal.SIGCONT
-                )  # one that is held hears the other signal only then
+                # one that is held hears the other signal only then
+                process.send_signal(signal.SIGCONT)
         until = time.monotonic() + seconds
         while found and time.monotonic() < until:
             time.sleep(0.1)

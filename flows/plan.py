@@ -60,9 +60,8 @@ def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
         PlanError: no such target, no dvc.yaml that DVC can read, or an unknown key of
             `meta.prefect`.
     """
-    from flows.workspace import (
-        environment,
-    )  # not above: this file is a program, too, which finds no package
+    # not above: this file is a program, too, which finds no package
+    from flows.workspace import environment
 
     # -P: this folder stays off the path, where plan.py and reproduce.py would be modules of their
     # own.

@@ -88,9 +88,8 @@ def run(
             process.wait(timeout)
         except subprocess.TimeoutExpired:
             late.set()
-        end_group(
-            process
-        )  # also what a command that ended has left: it would hold our end of the pipe open
+        # also what a command that ended has left: it would hold our end of the pipe open
+        end_group(process)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

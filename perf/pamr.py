@@ -61,9 +61,8 @@ def inputs(classes: int, side: int, device: str) -> tuple[Tensor, Tensor]:
 def grown(name: str, classes: int, side: int, answer: multiprocessing.Queue) -> None:
     """MiB that this process grows by at most while it runs a form on the CPU; Linux knows it."""
     image, masks = inputs(classes, side, "cpu")
-    pamr(
-        image[:, :32, :32].contiguous(), masks[:2, :32, :32].contiguous()
-    )  # whatever is loaded with the first call
+    # whatever is loaded with the first call
+    pamr(image[:, :32, :32].contiguous(), masks[:2, :32, :32].contiguous())
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = status("VmRSS")
     FORMS[name](image, masks)

@@ -262,9 +262,8 @@ def work_key(params: Params, names: tuple[str, ...], arguments: dict, kinds: dic
             if top.is_file()
             else sorted(p for p in top.rglob("*") if p.is_file() and p.suffix != ".pyc")
         )
-        for found, path in (
-            (p.stat(), p.relative_to(top)) for p in files
-        ):  # wherever the checkout is moved to
+        # wherever the checkout is moved to
+        for found, path in ((p.stat(), p.relative_to(top)) for p in files):
             state.append(f"{top.name}/{path}:{found.st_size}:{found.st_mtime_ns}")
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
 
@@ -302,10 +301,8 @@ def told_to_end(number: int, _: object) -> None:
     """A stage that gets a signal says in its code that it did not end well, once it has taken its
     workers along.
     """
-    for other in (
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # whoever ends a group of processes ends DVC too, which we follow
+    # whoever ends a group of processes ends DVC too, which we follow
+    for other in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if number == signal.SIGINT:
@@ -323,9 +320,8 @@ def told_to_end(number: int, _: object) -> None:
 
 if __name__ == "__main__":
     for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if (
-            signal.getsignal(told) is not signal.SIG_IGN
-        ):  # as nohup does, and a shell for what runs in the background
+        # as nohup does, and a shell for what runs in the background
+        if signal.getsignal(told) is not signal.SIG_IGN:
             signal.signal(told, told_to_end)
     follow_dvc()
     sys.exit(main())

@@ -108,9 +108,8 @@ def summed_ranks(
 
     All 0 to 100, means over seeds; acc1_std is that over seeds (n - 1).
     """
-    right = (
-        np.stack([np.stack(runs) <= k for k in AT], -1).astype(np.float64).swapaxes(0, 1)
-    )  # [n, seeds, 2]
+    # [n, seeds, 2]
+    right = np.stack([np.stack(runs) <= k for k in AT], -1).astype(np.float64).swapaxes(0, 1)
     each = right.mean(0)
     drawn = metrics.bootstrap(right, samples=asked.bootstrap, seed=asked.seed).mean(1) / len(right)
     out = {}

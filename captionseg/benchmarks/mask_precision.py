@@ -75,9 +75,8 @@ class MaskPrecision:
             judge.params.areaRng, judge.params.areaRngLbl = [[0, float("inf")]], ["all"]
             judge.evaluate()
             judge.accumulate()
-        precision = judge.eval["precision"][
-            :, :, :, 0, 0
-        ]  # [overlaps, recalls, C], -1 for a class without truth
+        # [overlaps, recalls, C], -1 for a class without truth
+        precision = judge.eval["precision"][:, :, :, 0, 0]
         return np.where((precision < 0).any(1), np.nan, precision.mean(1))
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:
@@ -160,9 +159,8 @@ class MaskScores:
         """
         if not self.each or segments is None:
             return
-        ap = 100.0 * np.mean(
-            [precision.precision() for precision in self.each], axis=0
-        )  # one truth for all seeds
+        # one truth for all seeds
+        ap = 100.0 * np.mean([precision.precision() for precision in self.each], axis=0)
         there = np.flatnonzero(np.isfinite(ap[0]))
         rows = {
             "mask_map": slice(None),

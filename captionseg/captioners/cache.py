@@ -108,9 +108,8 @@ def kept_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
             found = read_table(file, schema=CAPTIONS, todo=todo)
         except UserError as error:
             cause = error.__context__
-            if spare and not (
-                isinstance(cause, OSError) and cause.errno
-            ):  # of the file, not of the disk
+            # of the file, not of the disk
+            if spare and not (isinstance(cause, OSError) and cause.errno):
                 aside = file.rename(file.with_name(f"{file.name}.unreadable"))
                 log.warning(
                     "%s, so its captions are made again; it is now %s",
@@ -173,9 +172,8 @@ def _shard(
             run.folder / f"{shard}.parquet",
         )
     if parts.exists():
-        gone = (
-            run.folder / f".{shard}.parts"
-        )  # out of sight at once: half a deletion would leave the older rows
+        # out of sight at once: half a deletion would leave the older rows
+        gone = run.folder / f".{shard}.parts"
         shutil.rmtree(gone, ignore_errors=True)
         parts.rename(gone)
         shutil.rmtree(gone)

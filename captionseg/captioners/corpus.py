@@ -45,9 +45,8 @@ def write_captions(pairs: Path, params: CaptionParams, captions: Path) -> dict[s
         wanted = {row["uid"] for row in rows if row["split"] == params.split}
         found = caption(pairs, captioner, captions, uids=wanted, retry_failed=params.retry_failed)
         key = captioner.key
-    lasting = {
-        name: value for name, value in found.items() if name != "asked"
-    }  # which depends on earlier runs
+    # which depends on earlier runs
+    lasting = {name: value for name, value in found.items() if name != "asked"}
     write_json({"captioner": params.captioner, "key": key, **lasting}, captions / SIGN)
     return found
 

@@ -103,9 +103,8 @@ def run(arguments: argparse.Namespace) -> None:
     predictor = Predictor.load(
         arguments.model, device=arguments.device, background=arguments.background, protocol=protocol
     )
-    found = predictor.segment(picture, labels).astype(
-        np.uint8
-    )  # background is -1, here 255: left as it is
+    # background is -1, here 255: left as it is
+    found = predictor.segment(picture, labels).astype(np.uint8)
     if arguments.mask:
         write_picture(found, arguments.mask)
     every = np.bincount(found.ravel(), minlength=IGNORED + 1) / found.size

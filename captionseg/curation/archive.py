@@ -11,9 +11,8 @@ import numpy as np
 from captionseg.records import Concept, Corpus, Supervision
 
 NO_CONCEPT = "no_concept"
-FAINTEST = (
-    -69.0
-)  # smallest log weight, 1e-30: what is in an archive can be drawn, in single precision too
+# smallest log weight, 1e-30: what is in an archive can be drawn, in single precision too
+FAINTEST = -69.0
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,8 @@ def select(score: np.ndarray, own: np.ndarray, limit: int, *, own_first: bool) -
     Returns:
         [n, M] int32 concept indices, best first, -1 pads. Ties go to the more frequent concept.
     """
-    score = score.astype(
-        np.float64
-    )  # in single precision the 1e6 would swallow the scores of own concepts
+    # in single precision the 1e6 would swallow the scores of own concepts
+    score = score.astype(np.float64)
     key = np.where(own & np.isfinite(score), score + 1e6, score) if own_first else score
     limit = min(limit, score.shape[1])
     order = np.argsort(-key, axis=1, kind="stable")[:, :limit]

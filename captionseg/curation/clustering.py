@@ -37,9 +37,8 @@ def cluster(
         member = (label[..., None] == np.arange(centres.shape[1])) & valid[..., None]
         sums = np.einsum("nml,nmd->nld", member.astype(np.float32), points)
         norm = np.linalg.norm(sums, axis=2, keepdims=True)
-        centres = np.where(
-            norm > 1e-9, sums / np.maximum(norm, 1e-9), centres
-        )  # an empty cluster stays where it was
+        # an empty cluster stays where it was
+        centres = np.where(norm > 1e-9, sums / np.maximum(norm, 1e-9), centres)
     return np.where(valid, label, -1).astype(np.int32)
 
 

@@ -60,9 +60,8 @@ def captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise NoCaption("caption is not UTF-8") from None
-    if 4 * data.count(0) > len(
-        data
-    ):  # each ASCII letter of UTF-16 is a valid one of UTF-8 and a NUL
+    # each ASCII letter of UTF-16 is a valid one of UTF-8 and a NUL
+    if 4 * data.count(0) > len(data):
         raise NoCaption("caption is not UTF-8 (is it UTF-16?)")
     lines = [text] if joined else LINES.split(without_html(text))  # a tag may go over lines
     every = list(dict.fromkeys(filter(None, map(clean, lines))))

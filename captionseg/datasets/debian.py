@@ -84,9 +84,8 @@ def download(packages: Sequence[str], home: Path) -> None:
         )
         if done.returncode:
             lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-            if command == [
-                "update"
-            ]:  # a third-party list that fails must not stop us while the packages are known
+            # a third-party list that fails must not stop us while the packages are known
+            if command == ["update"]:
                 log.warning("apt-get update: %s", lines[-1])
                 continue
             raise UserError(

@@ -167,9 +167,8 @@ def by_transformers(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] 
     parts = [part for name in ATTENTION_HEADS if isinstance(part := config.get(name), dict)]
     if config.get("model_type", "clip") != "clip" or len(parts) < len(ATTENTION_HEADS):
         return None
-    acts = {
-        str(part.get("hidden_act", "quick_gelu")) for part in parts
-    }  # theirs where the file does not say
+    # theirs where the file does not say
+    acts = {str(part.get("hidden_act", "quick_gelu")) for part in parts}
     if len(acts) > 1 or not acts <= NAMES.keys():
         raise UserError(
             f"{path}: hidden_act {' and '.join(sorted(acts))}: both towers must have quick_gelu, "

@@ -135,9 +135,8 @@ def of_vit(visual: Any) -> DenseHead:
         (block.proj, last.attn.out_proj, last.ls_1),
         (block.fc2, linear[1], last.ls_2),
     ):
-        gamma = getattr(
-            scale, "gamma", torch.ones_like(given.bias)
-        )  # a scale of the branch, where the model has one
+        # a scale of the branch, where the model has one
+        gamma = getattr(scale, "gamma", torch.ones_like(given.bias))
         own.weight.copy_(gamma[:, None] * given.weight)
         own.bias.copy_(gamma * given.bias)
     return head.requires_grad_(False)

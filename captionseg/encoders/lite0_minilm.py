@@ -52,9 +52,8 @@ class Lite0MiniLM:
     def image_tower(self) -> nn.Module:
         """Loaded with the first picture: whoever asks for texts alone is spared seconds of
         imports."""
-        with torch.inference_mode(
-            False
-        ):  # whoever asks first: gradients go through these weights later
+        # whoever asks first: gradients go through these weights later
+        with torch.inference_mode(False):
             return self.runtime.prepare(load_image_tower()).requires_grad_(False)
 
     @functools.cached_property
@@ -96,9 +95,8 @@ class Lite0MiniLM:
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder; D = 384. Equal texts are encoded once."""
-        unique = sorted(
-            set(texts), key=lambda t: (len(t), t)
-        )  # batches of like length waste no padding
+        # batches of like length waste no padding
+        unique = sorted(set(texts), key=lambda t: (len(t), t))
         rows = []
         with together():
             for start in range(0, len(unique), TEXT_BATCH):
@@ -185,9 +183,8 @@ def folded(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d) and isinstance(before[1], nn.Conv2d):
             setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            setattr(
-                module, name, getattr(child, "act", nn.Identity())
-            )  # timm's norms end with the activation
+            # timm's norms end with the activation
+            setattr(module, name, getattr(child, "act", nn.Identity()))
         else:
             folded(child)
         before = (name, child)

@@ -87,10 +87,8 @@ def load(params: OpenClipParams) -> Any:
     )
     path, tag, downloaded = source(params)
     if tag is not None and not asked.twin:
-        tag = {
-            **tag,
-            "quick_gelu": named,
-        }  # there is one model of this name, and it is what its tags are of
+        # there is one model of this name, and it is what its tags are of
+        tag = {**tag, "quick_gelu": named}
     file = opened(path, tag, params.model)
     if downloaded:  # what lies beside it in a cache is no better known
         said = tuple(said for said in file.said if said.by == BY_TAG)

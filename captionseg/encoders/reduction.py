@@ -54,9 +54,8 @@ class Reduction:
         """
         mean = cells.mean(0, dtype=np.float64)
         centred = (cells - mean).astype(np.float32)
-        with threadpool_limits(
-            1
-        ):  # sums depend on how many share them, and all dense features on these
+        # sums depend on how many share them, and all dense features on these
+        with threadpool_limits(1):
             _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
         basis = vectors[:, ::-1][:, : min(width, cells.shape[1])]
         basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])

@@ -238,9 +238,8 @@ class ClipTower(nn.Module):
         context = min(longest or self.context, self.context)
         found = self.encode(list(texts), context_length=context)
         too_long(clip_cut(self.encode, texts, found), context)
-        return (
-            found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]
-        )  # 0 is "!" inside a text
+        # 0 is "!" inside a text
+        return found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]
 
     def special(self, tokens: Tensor) -> Tensor:
         """See TextTower: the two largest numbers, and all after the largest."""

@@ -50,9 +50,8 @@ class EscapedView(DefaultJinjaPageView):
                 part if is_block(part) else escape(str(part)) for part in content_block
             ]
         elif content_block is None or not is_block(content_block):
-            return (
-                "" if content_block is None else str(content_block)
-            )  # escaped where it is inserted
+            # escaped where it is inserted
+            return "" if content_block is None else str(content_block)
         made: Any = super().render_content_block(
             jinja_context, content_block, index, content_block_id, render_to_markdown
         )

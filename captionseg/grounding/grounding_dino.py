@@ -277,9 +277,8 @@ def covering(
         (end - start, start, end, phrase) for phrase, row in enumerate(spans) for start, end in row
     ]
     phrase, mention = np.full(len(places), -1, np.int32), np.full(len(places), -1)
-    for number in sorted(
-        range(len(every)), key=lambda n: -every[n][0]
-    ):  # the shortest last: it overwrites
+    # the shortest last: it overwrites
+    for number in sorted(range(len(every)), key=lambda n: -every[n][0]):
         _, start, end, owner = every[number]
         inside = (places[:, 0] >= start) & (places[:, 1] <= end)
         phrase[inside], mention[inside] = owner, number

@@ -80,9 +80,8 @@ def affinity(image: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
     s is the deviation (unbiased) over all 3 x 3 neighbourhoods of a pixel, its own value once in
     each; distances are means over the channels of image [3, H, W].
     """
-    around = torch.stack(
-        [shifted(image, dy, dx, d) for d, dy, dx in steps(dilations)]
-    )  # [K, 3, H, W]
+    # [K, 3, H, W]
+    around = torch.stack([shifted(image, dy, dx, d) for d, dy, dx in steps(dilations)])
     everything = torch.cat([around, image.expand(len(dilations), -1, -1, -1)])
     scale = 1e-8 + 0.1 * everything.std(0)
     return (-(around - image).abs() / scale).mean(1).softmax(0)

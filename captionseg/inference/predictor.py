@@ -289,9 +289,8 @@ class Preparation:
             inputs = replace(inputs, masks=stacked([self.masks.masks(image)[0]]))
         if self.encoder is None or self.reads.picture:
             return replace(inputs, **self.regions(image, None))
-        dense = (
-            self.encoder.features([image]).dense[0].astype(np.float16)
-        )  # fp16 as it is stored for training
+        # fp16 as it is stored for training
+        dense = self.encoder.features([image]).dense[0].astype(np.float16)
         return replace(
             inputs,
             dense=torch.from_numpy(dense.astype(np.float32))[None],

@@ -23,9 +23,8 @@ LEARNT = "learnt"
 TOKENIZER = "tokenizer"
 """Folder beside a saved model that holds its tokenizer, where that comes with no package."""
 
-_tokenizers: WeakKeyDictionary[torch.nn.Module, Tokenizer] = (
-    WeakKeyDictionary()
-)  # one a model, as long as it lives
+# one a model, as long as it lives
+_tokenizers: WeakKeyDictionary[torch.nn.Module, Tokenizer] = WeakKeyDictionary()
 
 
 def class_vectors(

@@ -222,9 +222,8 @@ def convert(source: Path, target: Path) -> str:
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     state = to_theirs({k: v.contiguous() for k, v in found.model.state_dict().items()})
-    state["logit_scale"] = state["logit_scale"].clamp(
-        max=LARGEST_SCALE
-    )  # beyond it ours does not go
+    # beyond it ours does not go
+    state["logit_scale"] = state["logit_scale"].clamp(max=LARGEST_SCALE)
     write_tensors(state, target / "model.safetensors", {"format": "pt"})
     write_json(config_to(config), target / "config.json")
     left = [] if config.zero_shot == groupvit_small().zero_shot else ["zero_shot"]

@@ -120,10 +120,8 @@ def check_form(
         raise UserError(
             f"vision_config.assign_mlp_ratio: {ratio!r} cannot be expressed, only [0.5, 4]"
         )
-    if text.get("eos_token_id", CLIP_VOCABULARY - 1) not in (
-        2,
-        CLIP_VOCABULARY - 1,
-    ):  # 2 stands for the largest number
+    # 2 stands for the largest number
+    if text.get("eos_token_id", CLIP_VOCABULARY - 1) not in (2, CLIP_VOCABULARY - 1):
         raise UserError(
             f"text_config.eos_token_id: {text['eos_token_id']!r} cannot be expressed, only "
             f"{CLIP_VOCABULARY - 1}, CLIP's"

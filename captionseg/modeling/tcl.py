@@ -361,7 +361,6 @@ def pooled(masks: Tensor, features: Tensor, texts: Tensor) -> Tensor:
     """
     with full_precision(features):
         weights = masks.flatten(2) / masks.flatten(2).sum(2, keepdim=True).clamp(min=1e-6)
-        vectors = F.normalize(
-            weights @ features.flatten(2).transpose(1, 2), dim=-1, eps=1e-6
-        )  # [B, U, D]
+        # [B, U, D]
+        vectors = F.normalize(weights @ features.flatten(2).transpose(1, 2), dim=-1, eps=1e-6)
         return (vectors * texts).sum(2)

@@ -64,9 +64,8 @@ def class_scores(
     logits = scale * groups @ classes.T
     kept = logits
     if top_k:
-        best = (
-            (image @ classes.T).topk(min(top_k, len(classes)), 1).indices
-        )  # softmax keeps the order
+        # softmax keeps the order
+        best = (image @ classes.T).topk(min(top_k, len(classes)), 1).indices
         outside = torch.ones(
             len(image), len(classes), dtype=torch.bool, device=logits.device
         ).scatter_(1, best, False)

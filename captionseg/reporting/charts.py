@@ -166,9 +166,8 @@ def _lines(
     have.
     """
     lines = [np.array(rows, float).reshape(-1, 2) for rows in seeds]
-    window = max(
-        1, max(len(line) for line in lines) // 20
-    )  # a loss is read by its course, not by its batches
+    # a loss is read by its course, not by its batches
+    window = max(1, max(len(line) for line in lines) // 20)
     for line in lines:
         line[:, 1] = _smooth(line[:, 1], window)
         axes.plot(

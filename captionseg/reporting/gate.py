@@ -151,9 +151,8 @@ def _judge(rule: Rule, metrics: Mapping[str, Any]) -> Verdict:
                 lookup(metrics, word)
                 continue
             excuses.append(data.unmeasured(word.split("."), metrics))
-        if all(
-            excuses
-        ):  # one name that should be there and is not is a miss, whatever the others are
+        # one name that should be there and is not is a miss, whatever the others are
+        if all(excuses):
             return Verdict(
                 rule.name, rule.text, False, reason=f"not measured: {excuses[0]}", skipped=True
             )

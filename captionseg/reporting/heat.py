@@ -147,9 +147,8 @@ def activations(
     number, out = {uid: row for row, uid in enumerate(run.rows)}, {}
     for uid, (concept, true) in shown.items():
         logits = loaded.logits(inputs(np.array([number[uid]]), (true.shape[0], true.shape[1])))
-        out[uid] = standing(
-            logits[-len(names) :], concept
-        )  # a model with a background has it before the classes
+        # a model with a background has it before the classes
+        out[uid] = standing(logits[-len(names) :], concept)
     return out
 
 

@@ -202,13 +202,8 @@ def write_plots(run: Artifacts, folder: Path) -> None:
         for seed, rows in seeds.items():
             score = {step: value for step, name, value in rows if name == "tune_miou"}
             curves += [
-                (
-                    recipe,
-                    seed,
-                    step,
-                    value,
-                    score.get(step + 1, ""),
-                )  # scored after the update of a step
+                # scored after the update of a step
+                (recipe, seed, step, value, score.get(step + 1, ""))
                 for step, name, value in rows
                 if name == "loss"
             ]

@@ -132,9 +132,8 @@ def recall(index: Index, vectors: np.ndarray, queries: np.ndarray, k: int) -> fl
     if not k or not len(some):
         return 1.0
     found, hits = index.search(some, k)[1], 0
-    for query, rows in zip(
-        np.asarray(some, np.float32), found, strict=True
-    ):  # one row of products at a time
+    # one row of products at a time
+    for query, rows in zip(np.asarray(some, np.float32), found, strict=True):
         score = vectors @ query
         last = np.partition(score, len(score) - k)[len(score) - k]
         hits += int((score[rows[rows >= 0]] >= last - TIE).sum())

@@ -30,9 +30,8 @@ def follow_dvc(environ: Mapping[str, str] = os.environ) -> None:
     Without DVC nothing is done: what a user starts by hand may outlive the shell that it came from.
     So may DVC itself; whose child that is does not matter.
     """
-    if (stage := environ.get("DVC_STAGE")) and (
-        shell := os.getppid()
-    ):  # 0: outside of our container
+    # 0: outside of our container
+    if (stage := environ.get("DVC_STAGE")) and (shell := os.getppid()):
         dvc = _dvc(shell, stage)
         _watch(lambda: dvc is None or os.getppid() != shell or not _lives(dvc), _end_well)
 

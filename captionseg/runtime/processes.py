@@ -55,11 +55,8 @@ class Processes:
         threads: int,
         called: Callable[[Any], str],
     ) -> None:
-        self.work, self.threads, self.called = (
-            ForkingPickler.dumps(work),
-            threads,
-            called,
-        )  # once, for all of them
+        # once, for all of them
+        self.work, self.threads, self.called = (ForkingPickler.dumps(work), threads, called)
         self.deaths: Counter[int] = Counter()
         self.workers = [self._start(gpu) for gpu in places]
 
@@ -140,9 +137,8 @@ def reason(code: int | None) -> str:
 
 def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
     """A worker's life: the work, then jobs, until the other end is closed."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # of a terminal it goes to all; who sends the jobs decides
+    # of a terminal it goes to all; who sends the jobs decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that temporary files go
     follow_maker()  # not only between jobs: an orphan would go on writing where the next run works
     if gpu is not None:

@@ -48,12 +48,8 @@ class RayTasks:
         self.ray, self.own = connect(runtime)
         self.limit, self.called = runtime.workers, called
         name = uuid.uuid4().hex
-        self.given = (
-            [self.ray.put(work)],
-            name,
-            os.getcwd(),
-            threads,
-        )  # in a list: a worker fetches it once, not a task
+        # in a list: a worker fetches it once, not a task
+        self.given = ([self.ray.put(work)], name, os.getcwd(), threads)
         share = runtime.gpu_share if gpu and self.ray.cluster_resources().get("GPU") else 0
         # max_calls: of itself Ray ends a worker after each task with a GPU, and what it has loaded
         # would be gone
@@ -94,9 +90,8 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
     """ray, with a cluster; and is that to be left again? One that the caller is in is not."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))  # by default for ever
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # as it will be; unset, ray warns
+    # as it will be; unset, ray warns
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
     except ImportError:
@@ -141,10 +136,8 @@ def loopback(ray: Any) -> Iterator[None]:
     """
     name, constants = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", ray._private.ray_constants
     before = os.environ.get(name), constants.ENABLE_RAY_CLUSTER
-    os.environ[name], constants.ENABLE_RAY_CLUSTER = (
-        "0",
-        False,
-    )  # processes of the cluster inherit it
+    # processes of the cluster inherit it
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = ("0", False)
     try:
         yield
     finally:

@@ -82,10 +82,8 @@ def tree(labels: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarra
     member = np.zeros((2 * count - 1, count), bool)
     member[:count] = np.eye(count, dtype=bool)
     made, taken = np.zeros(2 * count - 1), np.full(2 * count - 1, np.inf)
-    now, level = (
-        np.arange(count),
-        0.0,
-    )  # the region that stands for each piece which stayed in its joins
+    # the region that stands for each piece which stayed in its joins
+    now, level = (np.arange(count), 0.0)
     for number, (into, gone, cost) in enumerate(merges(labels, colours), start=count):
         level = max(level, cost)
         parts = [now[into], now[gone]]

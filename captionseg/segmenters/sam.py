@@ -140,9 +140,8 @@ class SamSegmenter:
 
         stability = stability_of(logits, self.predictor.model.mask_threshold, self.params.offset)
         stable = stability == stability.amax(dim=1, keepdim=True)
-        best = torch.where(stable, iou, -torch.inf).argmax(
-            dim=1
-        )  # of equals the one with the higher IoU
+        # of equals the one with the higher IoU
+        best = torch.where(stable, iou, -torch.inf).argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         masks = logits[rows, best] > self.predictor.model.mask_threshold
         masks &= (iou[rows, best] > self.params.min_iou)[:, None, None]

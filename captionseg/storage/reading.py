@@ -145,9 +145,8 @@ def read_array(path: Path | str, *, rows: int | None = None, todo: str = AGAIN) 
         UserError: if it is damaged, longer or shorter than it says, or of other rows.
     """
     with readable(path, todo):
-        found = np.lib.format.open_memmap(
-            path, mode="r"
-        )  # np.load would look for archives and pickles, too
+        # np.load would look for archives and pickles, too
+        found = np.lib.format.open_memmap(path, mode="r")
         if found.size and found.offset + found.nbytes != os.path.getsize(path):
             raise ValueError("it is longer than its header says")
         if rows is not None and (found.ndim == 0 or len(found) != rows):

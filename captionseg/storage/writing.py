@@ -53,10 +53,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
-            error.filename, error.filename2 = (
-                str(path),
-                None,
-            )  # a full disk names no file, others one that is gone
+            # a full disk names no file, others one that is gone
+            error.filename, error.filename2 = (str(path), None)
         raise
 
 

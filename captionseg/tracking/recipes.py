@@ -190,16 +190,14 @@ def data_digest(areas: Path, pairs: Path) -> str:
     rows = pq.read_table(areas, columns=["uid", "seed", "class", "true"])
     rows = rows.filter(pc.field("true") > 0).select(["uid", "class", "true"]).to_pylist()
     uids = {row["uid"] for row in rows}
-    scored = pc.field("uid").isin(
-        sorted(uids)
-    )  # while it is read: there may be a million times as many others
+    # while it is read: there may be a million times as many others
+    scored = pc.field("uid").isin(sorted(uids))
     images = pq.read_table(
         sorted(pairs.glob("*.parquet")), columns=["uid", "sha256"], filters=scored
     ).to_pylist()
     lines = {f"{row['uid']} {row['sha256']}" for row in images}
-    lines |= {
-        f"{row['uid']} {row['class']} {row['true']}" for row in rows
-    }  # the same for every seed
+    # the same for every seed
+    lines |= {f"{row['uid']} {row['class']} {row['true']}" for row in rows}
     return hashlib.md5("\n".join(sorted(lines)).encode()).hexdigest()
 
 

@@ -46,9 +46,8 @@ def find(environ: Mapping[str, str], ancestors: Iterable[psutil.Process]) -> Rep
         return Reproduction(f"flow-{flow}", f"flow {flow[:8]}")
     dvc = next((process for process in ancestors if _is_dvc(process)), None)
     if experiment := environ.get("DVC_EXP_NAME"):
-        again = (
-            f"-{identity(dvc)}" if dvc else ""
-        )  # `dvc exp run --force` gives another run the same name
+        # `dvc exp run --force` gives another run the same name
+        again = f"-{identity(dvc)}" if dvc else ""
         return Reproduction(f"exp-{experiment}{again}", f"exp {experiment}")
     return Reproduction(f"dvc-{identity(dvc)}", f"dvc repro {_started(dvc)}") if dvc else None
 
@@ -83,9 +82,8 @@ def is_dead(owner: str) -> bool:
         return True
     except (psutil.Error, ValueError):
         return False
-    return (
-        abs(started - float(start)) > 5
-    )  # a clock that is set moves the boot time, and with it all starts
+    # a clock that is set moves the boot time, and with it all starts
+    return abs(started - float(start)) > 5
 
 
 def is_foreign(owner: str) -> bool:

@@ -53,9 +53,8 @@ def calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
                 return
             yield {"call": "flush"}
             continue
-        if not line.endswith(
-            "\n"
-        ):  # the end, or half a line of a stage that was killed while it wrote
+        # the end, or half a line of a stage that was killed while it wrote
+        if not line.endswith("\n"):
             return
         yield json.loads(line)
 
@@ -131,10 +130,8 @@ def warn(problem: str) -> str:
 
 def main() -> int:
     """0 if all was recorded, 1 after one line if not."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # meant for the stage: see how it ends, and say so
+    # meant for the stage: see how it ends, and say so
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
         return 0 if serve(calls()) else 1
@@ -145,6 +142,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     code = main()
-    os._exit(
-        code
-    )  # everything is written; tearing MLflow down takes half a second that a stage would wait
+    # everything is written; tearing MLflow down takes half a second that a stage would wait
+    os._exit(code)

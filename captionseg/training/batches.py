@@ -268,9 +268,8 @@ class Batches(IterableDataset):
         if not data.reads.regions:
             return torch.zeros(len(index), 0, 0), torch.zeros(len(index), 0, dtype=torch.bool)
         count = data.count[index].astype(np.int64)
-        most = max(
-            1, int(data.count[every].max())
-        )  # regions are stored padded: carry no more of that than needed
+        # regions are stored padded: carry no more of that than needed
+        most = max(1, int(data.count[every].max()))
         return (
             torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
             torch.from_numpy(np.arange(most) < count[:, None]),

@@ -35,9 +35,8 @@ class Curve:
 
     def resume(self, step: int) -> None:
         """Forget what a killed run wrote after its last checkpoint at `step`."""
-        before = (
-            read(self.path) if step else []
-        )  # of a run from the start nothing is left, whatever the file holds
+        # of a run from the start nothing is left, whatever the file holds
+        before = read(self.path) if step else []
         self.rows = [
             (s, n, v) for s, n, v in before if s < step or (s == step and n == "tune_miou")
         ]

@@ -218,9 +218,8 @@ def fit(
     Raises:
         UserError: if params and runtime do not fit together, or the loss is no number any more.
     """
-    warnings.filterwarnings(
-        "ignore", module="lightning"
-    )  # advice about workers and devices, not about this run
+    # advice about workers and devices, not about this run
+    warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings(
         "ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view"
     )
@@ -281,9 +280,8 @@ def trainer(params: PretrainParams, runtime: RuntimeParams, on: Runtime, keep: K
     if several and runtime.strategy == "fsdp":
         strategy = sharded.Sharded(runtime.devices * runtime.nodes)
     elif several:
-        strategy = DDPStrategy(
-            find_unused_parameters=True
-        )  # a loss that rests leaves parameters out for some steps
+        # a loss that rests leaves parameters out for some steps
+        strategy = DDPStrategy(find_unused_parameters=True)
     return L.Trainer(
         max_epochs=params.epochs,
         accelerator="gpu" if on.device.startswith("cuda") else "cpu",

@@ -139,6 +139,5 @@ def test_the_copied_block_trains_late(tiny, tmp_path):
         torch.equal(a, b)
         for a, b in zip(early.late(), early.frozen.block.parameters(), strict=True)
     )
-    assert not torch.equal(
-        never.grounder.head.weight, never.frozen.weight
-    )  # the projection trains from the start
+    # the projection trains from the start
+    assert not torch.equal(never.grounder.head.weight, never.frozen.weight)

@@ -41,14 +41,12 @@ def test_shares_of_cells_are_torchs_means_where_pixels_divide_evenly() -> None:
 
 
 def test_shares_by_hand_where_they_do_not() -> None:
-    inside = np.array(
-        [[[True, False, False], [True, True, False]]]
-    )  # three pixels on two cells: the middle is halved
+    # three pixels on two cells: the middle is halved
+    inside = np.array([[[True, False, False], [True, True, False]]])
     assert shares(inside, (1, 2)) == pytest.approx(np.array([[[(2 + 0.5) / 3, 0.5 / 3]]]))
     assert shares(inside, (2, 1)) == pytest.approx(np.array([[[1 / 3], [2 / 3]]]))
-    assert shares(inside, (2, 6)) == pytest.approx(
-        inside.repeat(2, axis=2).astype(float)
-    )  # cells smaller than pixels
+    # cells smaller than pixels
+    assert shares(inside, (2, 6)) == pytest.approx(inside.repeat(2, axis=2).astype(float))
 
 
 @pytest.mark.parametrize(("fine", "coarse"), [(7, 3), (3, 7), (8, 8), (224, 14)])

@@ -173,9 +173,8 @@ def test_the_saved_space_embeds_as_the_index_does(world):
     space = TextSpace.load(world.encoder)
     text = space.encode(world.table["caption"].to_pylist())
     np.testing.assert_allclose(text, read_arrays(world.index / "text_emb"), atol=2e-3)
-    pooled = read_arrays(world.features / "pooled")[
-        TRAIN:
-    ]  # held-out rows are embedded by the whole alignment
+    # held-out rows are embedded by the whole alignment
+    pooled = read_arrays(world.features / "pooled")[TRAIN:]
     np.testing.assert_allclose(
         space.project_pooled(pooled), read_arrays(world.index / "img_emb")[TRAIN:], atol=2e-3
     )

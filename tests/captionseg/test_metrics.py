@@ -92,9 +92,8 @@ def test_wrong_labels_and_shapes_are_refused():
         areas(np.array([0, 0]), np.array([0, 2]), 2)
     with pytest.raises(ValueError, match="predicted labels"):
         areas(np.array([-1]), np.array([0]), 2)
-    assert (
-        areas(np.array([7]), np.array([255]), 2).sum() == 0
-    )  # what lies on ignored pixels is nobody's business
+    # what lies on ignored pixels is nobody's business
+    assert areas(np.array([7]), np.array([255]), 2).sum() == 0
 
 
 def test_bootstrap_draws_as_many_images_as_there_are():
@@ -108,9 +107,8 @@ def test_bootstrap_draws_as_many_images_as_there_are():
 def test_bootstrap_weights_are_the_same_for_all_columns():
     rng = np.random.default_rng(0)
     once = rng.integers(0, 9, (12, 3, 4))
-    drawn = bootstrap(
-        np.stack([once, 2 * once], axis=1), samples=20, seed=3
-    )  # two seeds of one recipe
+    # two seeds of one recipe
+    drawn = bootstrap(np.stack([once, 2 * once], axis=1), samples=20, seed=3)
     np.testing.assert_allclose(drawn[:, 1], 2 * drawn[:, 0])
     np.testing.assert_array_equal(
         drawn, bootstrap(np.stack([once, 2 * once], axis=1), samples=20, seed=3)
@@ -157,9 +155,8 @@ def test_the_interval_of_miou_covers_what_is_true():
         drawn = bootstrap(noisy(60, 0.6, rng)[:, 0], samples=200, seed=seed)
         low, high = interval(mean_iou(drawn))
         hits += low <= truth <= high
-    assert (
-        0.89 <= hits / 200 <= 0.98
-    )  # three standard errors about .94; percentiles of 60 pictures are a little narrow
+    # three standard errors about .94; percentiles of 60 pictures are a little narrow
+    assert 0.89 <= hits / 200 <= 0.98
 
 
 def test_the_interval_of_a_difference_covers_what_is_true():
@@ -216,13 +213,10 @@ def test_boundary_f_by_hand():
     assert exact[:, 0].tolist() == [30] * 4
     np.testing.assert_array_equal(boundary_f(exact), [1.0, 1.0, np.nan])
     assert boundary_f(boundary_matches(shifted, true, 3))[:2].tolist() == [0.0, 0.0]
-    assert boundary_f(boundary_matches(shifted, true, 3, band=0.05))[:2].tolist() == [
-        1.0,
-        1.0,
-    ]  # 2.5 -> 3 pixels
-    half = np.array(
-        [[30], [30], [60], [30]]
-    )  # all that is predicted is right, half of what is true is found
+    # 2.5 -> 3 pixels
+    assert boundary_f(boundary_matches(shifted, true, 3, band=0.05))[:2].tolist() == [1.0, 1.0]
+    # all that is predicted is right, half of what is true is found
+    half = np.array([[30], [30], [60], [30]])
     assert boundary_f(half)[0] == pytest.approx(2 / 3)
 
 
@@ -306,9 +300,8 @@ def test_nothing_predicted_finds_no_border_and_a_wrong_one_in_the_band_is_not_he
     assert nothing[2].all()
     noisy = square()
     noisy[28, 28] = 1  # a corner of the band, almost three pixels from the border
-    assert (
-        boundary_f(boundary_matches(noisy, banded, 2, ignore=IGNORE)).min() > 0.99
-    )  # a pixel beside the band
+    # a pixel beside the band
+    assert boundary_f(boundary_matches(noisy, banded, 2, ignore=IGNORE)).min() > 0.99
 
 
 def test_pixels_far_from_any_label_count_nowhere():

@@ -68,9 +68,8 @@ def test_inputs_are_those_of_the_files_in_the_order_asked_for(world):
     rows = np.array([7, 2, 40])
     inputs = PreparedInputs(regions=world.regions)(rows, (5, 6))
     pooled, labels = (read_arrays(world.regions / name) for name in ("pooled", "labels"))
-    np.testing.assert_array_equal(
-        inputs.regions, pooled[rows, :4].astype(np.float32)
-    )  # of four regions each
+    # of four regions each
+    np.testing.assert_array_equal(inputs.regions, pooled[rows, :4].astype(np.float32))
     np.testing.assert_array_equal(inputs.labels, labels[rows])
     assert inputs.region_mask.all()
     assert inputs.size == (5, 6)

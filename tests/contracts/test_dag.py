@@ -130,9 +130,8 @@ def test_code_among_the_deps_is_imported(repository, stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_of_a_stage_are_those_of_the_dag(stage):
     declared = {name.replace("${key}", "{recipe}") for name in DAG[stage].get("params", [])}
-    declared -= (
-        {"recipes"} if stage == "validate" else set()
-    )  # whose names it checks as any stage does, see dvc.yaml
+    # whose names it checks as any stage does, see dvc.yaml
+    declared -= {"recipes"} if stage == "validate" else set()
     assert declared == stage_of(stage)[0]
 
 
@@ -161,9 +160,8 @@ def test_the_command_gives_what_main_asks_for(stage):
         if kinds[name] in ("Out", "Kept"):
             assert path in outs, f"--{name} {path} is not among the outs of {stage}"
         elif kinds[name] == "In":
-            inside = [
-                dep for dep in deps if dep.startswith(f"{path}/")
-            ]  # parts of a folder are more exact
+            # parts of a folder are more exact
+            inside = [dep for dep in deps if dep.startswith(f"{path}/")]
             assert covered(path, deps) or inside, (
                 f"--{name} {path} is not among the deps of {stage}"
             )

@@ -74,9 +74,8 @@ def test_a_daemon_is_found_though_its_file_is_gone_or_half_written(tmp_path):
     daemon = launch(
         tmp_path, "one", sys.executable, "-c", f"{ORPHANS}; import time; time.sleep(60)"
     )
-    until(
-        lambda: len(daemons.marked(tmp_path)) == 2
-    )  # the child leads a session as the daemon does
+    # the child leads a session as the daemon does
+    until(lambda: len(daemons.marked(tmp_path)) == 2)
     (tmp_path / "run" / "one.json").write_text('{"name": "one", ')
     assert daemons.running(tmp_path) == {"one": daemon}
     (tmp_path / "run" / "one.json").unlink()

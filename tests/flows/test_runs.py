@@ -59,9 +59,8 @@ def test_lost_runs_are_set_to_crashed_and_those_with_a_process_stay(server, tmp_
             found = client.create_flow_run(
                 flow(lambda: None, name="f"), state=Scheduled(), work_pool_name=pool
             )
-            client._client.patch(
-                f"/flow_runs/{found.id}", json={"infrastructure_pid": "1"}
-            )  # else nothing to cancel
+            # else nothing to cancel
+            client._client.patch(f"/flow_runs/{found.id}", json={"infrastructure_pid": "1"})
             client.set_flow_run_state(found.id, state, force=True)
             if worker:
                 client._client.patch(f"/flow_runs/{found.id}/labels", json={WORKER: worker})

@@ -69,9 +69,8 @@ def whole(services: Services) -> UUID:
         soon = datetime.now(UTC) + timedelta(seconds=20)
         daily = IntervalSchedule(interval=timedelta(days=1), anchor_date=soon)
         services.client.create_deployment_schedules(nightly.id, [(daily, True)])
-        while (
-            datetime.now(UTC) < soon
-        ):  # a scheduler that comes later makes tomorrow's run: once more
+        # a scheduler that comes later makes tomorrow's run: once more
+        while datetime.now(UTC) < soon:
             for run in runs_of(services, nightly.id):
                 if run.auto_scheduled and abs(run.expected_start_time - soon) < timedelta(
                     seconds=2

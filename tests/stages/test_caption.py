@@ -140,16 +140,14 @@ def test_killed_in_the_middle_and_changed_afterwards_nothing_is_asked_twice(
     finish(root)
     second = server.asked - first
     assert sum(second.values()) == IMAGES - BEFORE  # the remaining ones and no other
-    assert (
-        len(first.keys() & second.keys()) == 1
-    )  # the one that was asked when the stage was killed
+    # the one that was asked when the stage was killed
+    assert len(first.keys() & second.keys()) == 1
     assert len(server.answered) == sum(server.answered.values()) == IMAGES
     assert sorted(captions(root)) == sorted(f"a picture called x{name}." for name in server.asked)
 
     total = Counter(server.asked)
-    configure(
-        root, **asking, retry_failed=False
-    )  # other params, the same captions: DVC runs the stage again
+    # other params, the same captions: DVC runs the stage again
+    configure(root, **asking, retry_failed=False)
     finish(root)
     assert server.asked == total
     configure(root, captioner="none")

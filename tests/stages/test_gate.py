@@ -178,10 +178,8 @@ def test_better_equal_and_worse_than_the_base(call, clone, cocu, nouns, code, mi
     ("here", "there"),
     [
         ({"source": "folder", "digest": "aaaa"}, {"source": "folder", "digest": "bbbb"}),
-        (
-            {"source": "folder", "digest": "aaaa"},
-            {"source": "photo_scenes"},
-        ),  # of a version that wrote no digest
+        # of a version that wrote no digest
+        ({"source": "folder", "digest": "aaaa"}, {"source": "photo_scenes"}),
     ],
 )
 def test_numbers_of_other_data_are_not_compared(call, clone, here, there):

@@ -43,10 +43,8 @@ class BackboneMaps(nn.Module):
         )
         for buffer, value in zip(("factor", "shift"), statistics(net.pretrained_cfg), strict=True):
             self.register_buffer(buffer, value, persistent=False)
-        self.net, self.frozen = (
-            net.requires_grad_(not frozen).eval(),
-            frozen,
-        )  # one picture is no batch for a norm
+        # one picture is no batch for a norm
+        self.net, self.frozen = (net.requires_grad_(not frozen).eval(), frozen)
         with torch.no_grad():
             maps = self.maps(torch.zeros(1, 3, size, size))
         self.side = maps.shape[2]

@@ -10,13 +10,8 @@ from captionseg.encoders.open_clip import dense_form, sized
 
 PREFIX = "open_clip:"
 """Before the names of open_clip's models, among those of timm's."""
-_NO_TEXT = {
-    "layers": 1,
-    "width": 64,
-    "heads": 1,
-    "vocab_size": 8,
-    "context_length": 8,
-}  # built, and thrown away
+# built, and thrown away
+_NO_TEXT = {"layers": 1, "width": 64, "heads": 1, "vocab_size": 8, "context_length": 8}
 
 
 class ClipTower(nn.Module):

@@ -44,9 +44,8 @@ class Highlight(nn.Module):
             found = shown @ frozen.flatten(1, 2)
             if (prompt := self.filled(grid)) is not None:
                 found = found + (1.0 - shown) @ prompt.flatten(1).T
-        return F.normalize(
-            found, dim=-1, eps=1e-2
-        )  # a mask that shows nothing has no direction, nor a steep one
+        # a mask that shows nothing has no direction, nor a steep one
+        return F.normalize(found, dim=-1, eps=1e-2)
 
     def pixels(self, masks: Tensor, image: Tensor, live: Live) -> Tensor:
         """[B, L, D], L2-normalised, of pictures [B, 3, H, W] of which masks [B, L, h, w] show a

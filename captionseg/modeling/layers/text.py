@@ -53,9 +53,8 @@ class TextTransformer(nn.Module):
         """[B, T] int64, ended by the largest token, zeros after it -> [B, width]; causality hides
         what follows.
         """
-        tokens = tokens[
-            :, : int(tokens.argmax(1).max()) + 1
-        ]  # nothing that is read out sees what follows the longest
+        # nothing that is read out sees what follows the longest
+        tokens = tokens[:, : int(tokens.argmax(1).max()) + 1]
         x = self.token(tokens) + self.position[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x)

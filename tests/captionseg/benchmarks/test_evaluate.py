@@ -63,9 +63,8 @@ def test_scores_by_hand():
     ]
     assert areas[2, 5].tolist() == [2, 2, 0]  # each pixel of dog, grass, dog, grass is at a border
     out = scores([areas], samples=200, seed=0, groups={"stuff": np.array([False, True, False])})
-    assert out["miou"] == pytest.approx(
-        100 * (4 / 11 + 0 / 7) / 2, abs=1e-3
-    )  # 4 of 11 pixels are dog
+    # 4 of 11 pixels are dog
+    assert out["miou"] == pytest.approx(100 * (4 / 11 + 0 / 7) / 2, abs=1e-3)
     assert out["pixel_accuracy"] == pytest.approx(100 * 4 / 11, abs=1e-3)
     assert out["miou_stuff"] == out["boundary_f"] == 0.0
     assert out["miou_low"] < out["miou"] < out["miou_high"]
@@ -81,9 +80,8 @@ def test_means_and_spread_over_seeds():
     out = scores([right, half], samples=10, seed=0)
     assert out["miou"] == 100 * (1.0 + 0.25) / 2
     assert out["miou_std"] == pytest.approx(100 * np.std([1.0, 0.25], ddof=1), abs=1e-3)
-    assert (
-        out["miou_low"] == out["miou_high"] == out["miou"]
-    )  # one picture: every bootstrap data set is the same
+    # one picture: every bootstrap data set is the same
+    assert out["miou_low"] == out["miou_high"] == out["miou"]
     assert out["pixel_accuracy"] == 100 * (1.0 + 0.5) / 2
     assert per_class([right, half], ["dog", "grass"]) == {"dog": 75.0, "grass": 0.0}
 

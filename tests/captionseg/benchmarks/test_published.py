@@ -196,9 +196,8 @@ class Oracle:
 
     def label(self, inputs, classes) -> torch.Tensor:
         truth = next(self.truths)
-        known = np.where(
-            truth == self.benchmark.ignore, 0, truth
-        )  # an oracle need not know what is ignored
+        # an oracle need not know what is ignored
+        known = np.where(truth == self.benchmark.ignore, 0, truth)
         return torch.from_numpy(
             (known if self.constant is None else np.full_like(truth, self.constant))[None]
         ).long()

@@ -36,13 +36,8 @@ class Config:
         (None, True, None, Background("word"), None),
         (0.4, True, None, Background("threshold", 0.4), 0.4),
         (0.4, True, 0.9, Background("threshold", 0.9), 0.9),
-        (
-            0.4,
-            False,
-            None,
-            Background("none"),
-            None,
-        ),  # a model's threshold means nothing where no class is background
+        # a model's threshold means nothing where no class is background
+        (0.4, False, None, Background("none"), None),
         (0.0, True, None, Background("threshold", 0.0), 0.0),
     ],
 )

@@ -170,9 +170,8 @@ def test_any_model_under_any_protocol(folders, model, name, prompts, refine):
     )
     plain, before, *_ = evaluate(model, folders, EvaluateParams(bootstrap=5, device="cpu"), seed=0)
     assert "name" not in plain["protocol"]
-    assert np.array_equal(areas, before) == (
-        name == "groupvit"
-    )  # other prompts or PAMR change some pixel
+    # other prompts or PAMR change some pixel
+    assert np.array_equal(areas, before) == (name == "groupvit")
 
 
 def test_by_its_own_protocol_and_by_those_of_papers_beside_it(folders, model):

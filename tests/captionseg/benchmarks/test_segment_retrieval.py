@@ -124,10 +124,8 @@ def test_a_model_that_tells_colours_apart_finds_their_words(folders, searchable)
         searchable.model, device="cpu", frozen=lambda: load_encoder(folders.prepared.encoder)
     )
     once, twice = (found(folders, model, times) for times in (1, 2))
-    assert (once["queries"], once["gallery"]) == (
-        10.0,
-        16.0,
-    )  # 3 objects, 4 on some ground, 3 grounds
+    # 3 objects, 4 on some ground, 3 grounds
+    assert (once["queries"], once["gallery"]) == (10.0, 16.0)
     assert once["class_r1"] > 60
     assert once["class_r1"] >= once["r1"]
     assert twice == once

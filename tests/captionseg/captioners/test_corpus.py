@@ -116,9 +116,8 @@ def test_a_folder_that_is_unfinished_is_one_line(pairs, tmp_path):
         write_captions(
             pairs, CaptionParams("precomputed", precomputed=PrecomputedParams("nowhere")), out
         )
-    with pytest.raises(
-        UserError, match="unfinished"
-    ):  # what was right before does not pass for what was asked now
+    # what was right before does not pass for what was asked now
+    with pytest.raises(UserError, match="unfinished"):
         Captions.load(out)
     (out / "captions.json").write_text("[")
     with pytest.raises(UserError, match="unfinished"):

@@ -22,9 +22,8 @@ def test_farthest_first_by_hand():
 
 def test_clusters_by_hand():
     assert cluster(ALL, at(0, 10, 170, 90, 100), 3).tolist() == [[0, 0, 1, 2, 2]]
-    assert cluster(ALL, at(0, 10, 170, 90, 100), 2).tolist() == [
-        [0, 0, 1, 1, 1]
-    ]  # 90 joins the mean of 100 and 170
+    # 90 joins the mean of 100 and 170
+    assert cluster(ALL, at(0, 10, 170, 90, 100), 2).tolist() == [[0, 0, 1, 1, 1]]
     assert cluster(ALL, at(0, 10, 170, 90, 100), 1).tolist() == [[0] * 5]
 
 

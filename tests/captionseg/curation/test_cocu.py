@@ -28,18 +28,16 @@ def test_eq_6_7_8_by_hand(by_hand):
     assert (dog.score_a, grass.score_a, car.score_a) == pytest.approx((0.8, 0.9, 0.2))
     assert dog.score_b == pytest.approx(2 * 0.8 / (0.8 + 1.0))
     assert grass.score_b == pytest.approx(3 * 0.9 / (0.9 + 0.5 + 1.0))
-    assert car.score_b == pytest.approx(
-        2 * 0.2 / (0.2 + 0.1)
-    )  # a negative cosine, and still a fair comparison
+    # a negative cosine, and still a fair comparison
+    assert car.score_b == pytest.approx(2 * 0.2 / (0.2 + 0.1))
     assert grass.score == pytest.approx(0.9 + 1.125)
     assert list(row) == ["grass", "dog", "car"]  # 2.025, 1.689, 1.533
 
 
 @pytest.mark.parametrize("how", ["shifted", "softplus", "clipped"])
 def test_each_way_to_make_the_cosine_positive(by_hand, how):
-    car = curate(replace(LITERAL, positive=how), by_hand)[0][
-        "car"
-    ]  # cosines -.6 with image 0, -.8 with image 3
+    # cosines -.6 with image 0, -.8 with image 3
+    car = curate(replace(LITERAL, positive=how), by_hand)[0]["car"]
     f = {
         "shifted": lambda c: (1 + c) / 2,
         "softplus": lambda c: math.log(1 + math.exp(10 * c)) / 10,

@@ -54,9 +54,8 @@ def test_captions_name_what_they_say(loaded):
 def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
     # the same index with test images before training images, so that rows of the index and of the
     # corpus differ
-    order = np.argsort(
-        np.array(world.table["split"].to_pylist()), kind="stable"
-    )  # test, train, tune
+    # test, train, tune
+    order = np.argsort(np.array(world.table["split"].to_pylist()), kind="stable")
     rank = np.argsort(order)
     for file in ("ids.parquet", "neighbours.parquet", "caption_neighbours.parquet"):
         table = pq.read_table(world.index / file).take(pa.array(order))
@@ -67,9 +66,8 @@ def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
                 [table["row"], pa.array(near, NEIGHBOURS.field(1).type), table["similarities"]],
                 schema=NEIGHBOURS,
             )
-        pq.write_table(
-            table, tmp_path / file, row_group_size=7
-        )  # several chunks, as in a large table
+        # several chunks, as in a large table
+        pq.write_table(table, tmp_path / file, row_group_size=7)
     for name in ("img_emb", "metadata", "features/pooled"):
         (tmp_path / name).mkdir(parents=True)
     features, shard = tmp_path / "features", np.array(world.table["shard"].to_pylist())[order]

@@ -61,10 +61,8 @@ def test_the_most_frequent_are_taken(corpus):
 
 def test_the_published_list_and_its_synonyms(corpus):
     out = Entities(source="published")(corpus, Supervision.blank(corpus.uid))
-    assert {c.text for row in out.concepts for c in row} == {
-        "dog",
-        "woman",
-    }  # nothing to merge with
+    # nothing to merge with
+    assert {c.text for row in out.concepts for c in row} == {"dog", "woman"}
     people = replace(corpus, vocabulary=["people", "view", "woman"])
     merged, apart = (
         Entities(source="published", merge=m)(people, Supervision.blank(corpus.uid))

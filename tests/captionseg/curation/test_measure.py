@@ -44,9 +44,8 @@ def test_what_is_sampled_follows_the_weights():
 def test_each_simulated_step_draws_anew():
     rows = supervision(*({"dog": 1.0, "cat": 1.0} for _ in "abcdef"))
     out = measure(rows, {uid: {"dog", "cat"} for uid in rows.uid}, [set()] * 6, sampled=1, seed=0)
-    assert (
-        out["sampled_recall"] > 0.9
-    )  # eight draws of one find both; the same draw eight times finds half
+    # eight draws of one find both; the same draw eight times finds half
+    assert out["sampled_recall"] > 0.9
     assert out["sampled_precision"] == 1.0
 
 

@@ -40,10 +40,8 @@ def test_what_is_not_there_is_one_line(world, tmp_path):
 def test_a_picture_that_is_another_than_was_downloaded_is_not_given_out(world):
     pictures = Pictures.of_index(world.pairs, world.index)
     _ = pictures[0]
-    pictures.offset[0], pictures.size[0] = (
-        pictures.offset[1],
-        pictures.size[1],
-    )  # as if written over: it decodes
+    # as if written over: it decodes
+    pictures.offset[0], pictures.size[0] = (pictures.offset[1], pictures.size[1])
     with pytest.raises(
         UserError, match=r"00000.tar: 000000000.jpg is not the image .* \(sha256 differs\)"
     ):

@@ -86,9 +86,8 @@ def test_no_embedding_depends_on_the_texts_of_its_own_fold(pairs):
 
 def test_cross_fitted_similarities_are_honest(pairs):
     rng = np.random.default_rng(1)
-    noise = normalised(
-        rng.normal(size=(60, 30))
-    )  # nothing to learn, but more dimensions than needed to memorise
+    # nothing to learn, but more dimensions than needed to memorise
+    noise = normalised(rng.normal(size=(60, 30)))
     text = normalised(rng.normal(size=(60, 8)))
     seen = fit(noise, text, PARAMS, seed=0)(noise)
     honest = cross_fit(noise, text, folds_of(60, 5, seed=0), PARAMS, seed=0)

@@ -17,9 +17,8 @@ def test_an_alignment_by_hand():
     weight = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     head = of_alignment(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 0.5]), weight)
     assert head.config == HeadConfig(2, 3)
-    cells = torch.tensor(
-        [[[[1.0, 2.0], [5.0, 2.0]], [[1.0, 1.0], [3.0, 3.0]]]]
-    )  # standardised 0 0, 2 0, 0 -2, 1 2
+    # standardised 0 0, 2 0, 0 -2, 1 2
+    cells = torch.tensor([[[[1.0, 2.0], [5.0, 2.0]], [[1.0, 1.0], [3.0, 3.0]]]])
     assert head(cells).tolist() == [[[[0, 0, 0], [2, 0, 2]], [[0, -2, -2], [1, 2, 3]]]]
     assert head.block(cells)[0, 1].tolist() == [[0, -2], [1, 2]]
 

@@ -21,9 +21,8 @@ def test_dense_features_at_stride_16_and_pooled_parts(build, pictures):
     assert out.pooled.shape == (2, 4 * 1280)
     assert out.descriptor.shape == (2, 3 * 1280)
     mean, upper, lower, highest = np.split(out.pooled, 4, axis=1)
-    np.testing.assert_allclose(
-        mean, (upper + lower) / 2, rtol=1e-4, atol=1e-5
-    )  # halves of equal size
+    # halves of equal size
+    np.testing.assert_allclose(mean, (upper + lower) / 2, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(highest, out.dense[..., :1280].max((1, 2)))
 
 
@@ -68,9 +67,8 @@ def test_folding_changes_nothing():
     expected = net.eval()(x)
     again = folded(net)
     torch.testing.assert_close(again(x), expected)
-    assert (
-        sum(isinstance(m, nn.BatchNorm2d) for m in again.modules()) == 1
-    )  # the last has no convolution before it
+    # the last has no convolution before it
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in again.modules()) == 1
 
 
 def test_texts_of_like_meaning_are_close(build):

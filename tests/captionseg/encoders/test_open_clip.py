@@ -87,9 +87,8 @@ def test_a_resnet_by_the_values_of_its_pooling(tmp_path, pictures):
     out = encoder.features(pictures)
     assert (out.dense.shape, out.pooled.shape) == ((3, 2, 2, 24), (3, 24))
     pool = encoder.model.visual.attnpool
-    with (
-        torch.inference_mode()
-    ):  # one cell alone, pooled without positions: it can attend to nothing else
+    # one cell alone, pooled without positions: it can attend to nothing else
+    with torch.inference_mode():
         maps = encoder.model.visual.forward_intermediates(pixels_of(encoder, pictures), indices=1)
         cell = maps["image_intermediates"][-1][:, :, 1, 0]
         alone = pool.c_proj(pool.v_proj(cell))

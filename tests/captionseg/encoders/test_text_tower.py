@@ -62,9 +62,8 @@ def mean_pooled(model: BertModel, tokens: Tensor) -> Tensor:
     return (states * there[..., None]).sum(1) / there.sum(1, keepdim=True)
 
 
-@pytest.mark.parametrize(
-    "grad", [False, True]
-)  # torch takes a shorter way where no gradient is asked for
+# torch takes a shorter way where no gradient is asked for
+@pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("size", ["packaged", "small"])
 def test_a_bert_is_that_of_transformers(size, grad):
     tower = load_text_tower().eval() if size == "packaged" else small_tower()

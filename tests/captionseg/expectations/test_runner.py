@@ -16,9 +16,8 @@ def test_a_report_by_hand(tmp_path: Path) -> None:
         frame,
         [
             expect.ExpectColumnValuesToBeUnique(column="uid"),
-            expect.ExpectColumnValuesToBeBetween(
-                column="x", max_value=5
-            ),  # NaN counts as missing here, not as large
+            # NaN counts as missing here, not as large
+            expect.ExpectColumnValuesToBeBetween(column="x", max_value=5),
             expect.ExpectColumnMeanToBeBetween(column="x", min_value=4, max_value=4),
             expect.ExpectColumnMaxToBeBetween(column="none", min_value=0),  # cannot be computed
         ],

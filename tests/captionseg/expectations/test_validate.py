@@ -137,11 +137,8 @@ POISON = {  # what is done to which row, and what must notice
         lambda r: r.supervision["cocu"][13].update(kept=False),
         ("supervision cocu", IN_SET, "reason_given"),
     ),
-    "another picture's segment": (
-        1,
-        lambda r: None,
-        ("segments", IN_SET, "of_kept"),
-    ),  # uid ? is kept in its place
+    # uid ? is kept in its place
+    "another picture's segment": (1, lambda r: None, ("segments", IN_SET, "of_kept")),
     "a concept of no vocabulary": (
         27,
         concept(27, text="zebra"),
@@ -217,9 +214,8 @@ def test_poison_fails_nothing_else(poisoned: Run) -> None:
         for name in ("pair", "indexed", "supervision nouns", "supervision cocu")
     }
     more |= {("supervision cocu", IN_SET, "in_pairs"), ("segments", IN_SET, "size_of_pair")}
-    more |= {
-        ("rows by shard", "pair_values_to_be_equal", "rows, expected")
-    }  # of pairs that have segments
+    # of pairs that have segments
+    more |= {("rows by shard", "pair_values_to_be_equal", "rows, expected")}
     assert set(failures(poisoned)) - {noticed for _, _, noticed in POISON.values()} <= more
 
 

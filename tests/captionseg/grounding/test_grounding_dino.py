@@ -82,11 +82,8 @@ def scripted(tokenizer, processor):
 
 def test_the_best_token_of_a_box_tells_its_phrase_and_the_score_is_its_own(scripted):
     found = scripted([{GRASS: 1.0}, {DOG: 2.0, GRASS: 1.9}, {1: 0.0}]).ground([IMAGE], [QUERY])[0]
-    assert found.phrase.tolist() == [
-        0,
-        0,
-        1,
-    ]  # labels do not mix, though two phrases of box 1 are above the threshold
+    # labels do not mix, though two phrases of box 1 are above the threshold
+    assert found.phrase.tolist() == [0, 0, 1]
     assert found.score == pytest.approx(1 / (1 + np.exp([-2.0, 0.0, -1.0])))
     # centres .3 .1 .5 of 80 pixels, width 8; height 20 of 40
     assert found.boxes == pytest.approx(
@@ -114,11 +111,8 @@ def test_a_box_of_no_phrase_is_dropped_and_counted(scripted):
 
 
 def test_near_boxes_of_a_mention_are_one_and_those_of_two_are_two(scripted):
-    near = [
-        [0.5, 0.5, 0.5, 0.5],
-        [0.5, 0.5, 0.5, 0.4],
-        [0.5, 0.5, 0.5, 0.45],
-    ]  # IoU .8 and .9 with the first
+    # IoU .8 and .9 with the first
+    near = [[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.4], [0.5, 0.5, 0.5, 0.45]]
     scores = [{DOG: 1.0}, {DOG: 2.0}, {GRASS: 3.0}]
     found = scripted(scores, near).ground([IMAGE], [QUERY])[0]
     assert found.phrase.tolist() == [0, 1]
@@ -163,9 +157,8 @@ def test_phrases_without_a_query_are_sentences_of_one_text(scripted):
 
 
 def test_phrases_that_the_caption_lacks_are_asked_apart(scripted):
-    grounder = scripted(
-        [{2: 1.0}, {1: 3.0}], batch=1
-    )  # token 2: "dog" of the caption, "blue" of "sky blue"
+    # token 2: "dog" of the caption, "blue" of "sky blue"
+    grounder = scripted([{2: 1.0}, {1: 3.0}], batch=1)
     phrases = ["the grass", "sky blue", "A dog"]
     found = grounder.boxes(IMAGE, phrases, query=Query(CAPTION, (((14, 23),), (), ((0, 5),))))
     assert grounder.model.asked == [
@@ -219,9 +212,8 @@ def features(model, ids: list[int]) -> torch.Tensor:
     return seen[0]
 
 
-@pytest.mark.parametrize(
-    "shape", [(5, 10, 3), (1, 10, 3)]
-)  # the small model itself has no room for a square
+# the small model itself has no room for a square
+@pytest.mark.parametrize("shape", [(5, 10, 3), (1, 10, 3)])
 def test_a_picture_of_ten_pixels(grounder, shape):
     found = grounder.boxes(np.zeros(shape, np.uint8), ["A dog", "the grass"], query=QUERY)
     assert len(found)
@@ -236,9 +228,8 @@ def test_a_caption_of_three_thousand_words(grounder):
     )
     found = grounder.boxes(IMAGE, ["A dog", "the grass"], query=Query(caption, spans))
     assert set(found.phrase.tolist()) <= {0, 1}
-    assert (
-        len(found) + found.unassigned >= 12
-    )  # of each of 14 pieces up to twelve, less those that are near others
+    # of each of 14 pieces up to twelve, less those that are near others
+    assert len(found) + found.unassigned >= 12
     assert found.cut == 1
 
 

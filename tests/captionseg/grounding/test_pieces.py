@@ -14,13 +14,8 @@ def test_a_caption_is_one_piece_with_the_tokenizers_own_numbers(tokenizer):
     text = "An orange-red Apple."
     (piece,) = pieces(tokenizer, text, 256)
     assert piece.ids.tolist() == tokenizer(text)["input_ids"]
-    assert words(piece, text) == [
-        "An",
-        "orange",
-        "-",
-        "red",
-        "Apple",
-    ]  # places are those of the text as written
+    # places are those of the text as written
+    assert words(piece, text) == ["An", "orange", "-", "red", "Apple"]
     assert piece.words.tolist() == [False, *[True] * 5, False, False]
 
 

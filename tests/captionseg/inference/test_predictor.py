@@ -257,10 +257,8 @@ def test_missing_empty_and_foreign_files(tmp_path):
 
 def test_a_picture_that_would_fill_the_memory_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    for size, pixels in (
-        ((11, 10), 110),
-        ((30, 30), 900),
-    ):  # Pillow warns of the first and refuses the second
+    # Pillow warns of the first and refuses the second
+    for size, pixels in (((11, 10), 110), ((30, 30), 900)):
         Image.new("RGB", size).save(tmp_path / "x.png")
         assert size[0] * size[1] == pixels
         refused(tmp_path / "x.png", "more than 100 pixels; shrink it first")

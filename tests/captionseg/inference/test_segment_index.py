@@ -82,9 +82,8 @@ def test_it_finds_what_a_search_over_all_segments_finds(searchable, model, opene
     for query in model.texts([*NAMES, "a dog on the grass"]):
         found = index.search(query, len(every))
         score, rows = exact.search(query[None], len(every))
-        np.testing.assert_allclose(
-            [hit.score for hit in found], score[0], atol=2e-3
-        )  # float16 on disk
+        # float16 on disk
+        np.testing.assert_allclose([hit.score for hit in found], score[0], atol=2e-3)
         best = np.sort(rows[0][score[0] > score[0][9] + 4e-3])
         table = {
             row["segment_id"]: n

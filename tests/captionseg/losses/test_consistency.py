@@ -48,12 +48,10 @@ def test_the_order_of_masks_does_not_matter_and_equal_masks_cost_nothing():
 def test_both_thresholds():
     target = torch.tensor([[[0.4, 0.3, 0.1]]])
     mask, predicted = torch.ones(1, 3, dtype=torch.bool), torch.tensor([[[1.0, 1.0, 0.0]]])
-    assert (
-        mask_consistency(target, predicted, mask, threshold=0.65).item() == 1.0
-    )  # nothing is above
-    assert (
-        mask_consistency(target, predicted, mask, threshold=0.6, relative=True).item() == 0.0
-    )  # .24: two are
+    # nothing is above
+    assert mask_consistency(target, predicted, mask, threshold=0.65).item() == 1.0
+    # .24: two are
+    assert mask_consistency(target, predicted, mask, threshold=0.6, relative=True).item() == 0.0
 
 
 def test_gradients_reach_predictions_alone():

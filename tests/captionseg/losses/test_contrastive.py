@@ -37,9 +37,8 @@ def test_eq_3_by_hand_in_both_forms():
         + 0.5 * (math.log(E / second) + math.log(1 / second))
     )
     close(contrastive(logits, positive, candidate, "soft_target"), soft)
-    assert (
-        soft > log_sum
-    )  # by Jensen: the log of a sum of positives is kinder than the mean of their logs
+    # by Jensen: the log of a sum of positives is kinder than the mean of their logs
+    assert soft > log_sum
 
 
 def test_eq_4_by_hand():

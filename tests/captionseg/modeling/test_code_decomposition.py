@@ -102,10 +102,8 @@ def test_of_the_drawn_concepts_j_are_taken(make_batch):
 
 
 def test_a_concept_without_a_word_in_the_caption_has_its_prompt_for_a_sentence(make_batch):
-    batch, net = (
-        make_batch(images=2),
-        fresh(nouns=3),
-    )  # captions name the first two of three concepts
+    # captions name the first two of three concepts
+    batch, net = (make_batch(images=2), fresh(nouns=3))
     other = dataclasses.replace(batch, caption_tokens=batch.caption_tokens.flip(0))
     first, second = net(batch).highlighted, net(other).highlighted
     assert torch.equal(first[:, 2], second[:, 2])

@@ -77,9 +77,8 @@ def test_pooled_then_concatenated_is_the_naive_form(fresh, networks):
     torch.testing.assert_close(
         net.embed(image, masks), F.normalize(expected, dim=-1), rtol=0, atol=1e-5
     )
-    full = masks.repeat_interleave(3, 2).repeat_interleave(
-        3, 3
-    )  # a square of the crop's side is seen as it is
+    # a square of the crop's side is seen as it is
+    full = masks.repeat_interleave(3, 2).repeat_interleave(3, 3)
     torch.testing.assert_close(
         net.embed_inputs(pixel_inputs(image, (9, 9)), full), net.embed(image, masks)
     )

@@ -134,9 +134,8 @@ def test_the_momentum_encoder_follows_and_has_no_gradient(make_batch):
 
 def test_masks_count_from_the_step_that_is_set(make_batch):
     net, batch = model(mask_from=2, mask_weight=1.0).train(), make_batch()
-    batch = dataclasses.replace(
-        batch, text_concept=torch.zeros_like(batch.text_concept)
-    )  # all have partners
+    # all have partners
+    batch = dataclasses.replace(batch, text_concept=torch.zeros_like(batch.text_concept))
     losses = [net.losses(net(batch))["mask"].item() for _ in range(3)]
     assert losses[0] == 0.0
     assert min(losses[1:]) > 0.0
@@ -173,9 +172,8 @@ def test_the_published_sizes(preset, heads, tokens):
     vit = sum(
         p.numel() for part in (vision.tokens, vision.norm, *blocks) for p in part.parameters()
     )
-    assert (
-        vit == 85_798_656 - 2 * 768
-    )  # DINO's ViT-B/16, less its class token and that token's position
+    # DINO's ViT-B/16, less its class token and that token's position
+    assert vit == 85_798_656 - 2 * 768
     assert len(vision.stages[0].blocks) == len(vision.stages[1].blocks) == 6
     assert vision.stages[0].blocks[0].attn.heads == heads
     assert vision.stages[0].group_token.shape == (1, tokens, 768)
@@ -184,9 +182,8 @@ def test_the_published_sizes(preset, heads, tokens):
 
 def test_dice_summed_over_pictures_as_released(make_batch):
     batch = make_batch(images=4)
-    batch = dataclasses.replace(
-        batch, text_concept=torch.zeros_like(batch.text_concept)
-    )  # all have partners
+    # all have partners
+    batch = dataclasses.replace(batch, text_concept=torch.zeros_like(batch.text_concept))
     mean, total = (model(mask_weight=1.0, mask_reduction=r).eval() for r in ("mean", "sum"))
     torch.testing.assert_close(
         total.losses(total(batch))["mask"], 4 * mean.losses(mean(batch))["mask"]

@@ -33,9 +33,8 @@ def outputs(
     archive: list[list[int]], text_concept: list[list[int]], caption_concepts: list[list[int]]
 ) -> Bags:
     count = len(text_concept[0])
-    texts = torch.stack([TEXTS, TEXTS.flip(0)])[
-        :, :count
-    ]  # image 0: text 0 then 1; image 1: text 1 then 0
+    # image 0: text 0 then 1; image 1: text 1 then 0
+    texts = torch.stack([TEXTS, TEXTS.flip(0)])[:, :count]
     return Bags(
         REGIONS,
         MASK,
@@ -50,9 +49,8 @@ def outputs(
 def test_both_losses_are_eq_1_to_4_over_bag_similarities():
     net = model(pool_temperature=0.0, temperature=0.5, mask_negatives=False)
     out = net.losses(outputs([[-1], [-1]], [[0, 1], [2, 3]], [[0], [1]]))
-    caption = (
-        torch.tensor([[1.0, 0.8], [0.0, 1.0]]) / 0.5
-    )  # images in rows, their captions in columns
+    # images in rows, their captions in columns
+    caption = torch.tensor([[1.0, 0.8], [0.0, 1.0]]) / 0.5
     eye = torch.eye(2, dtype=torch.bool)
     expected = 0.5 * (
         F.cross_entropy(caption, torch.arange(2)) + F.cross_entropy(caption.T, torch.arange(2))
@@ -94,9 +92,8 @@ def test_temperature_starts_where_it_is_set_and_is_clamped():
     net = model(temperature=0.07)
     assert net.logit_scale.exp().item() == pytest.approx(1 / 0.07)
     right = outputs([[-1], [-1]], [[0, 1], [2, 3]], [[0], [1]])
-    arguments = replace(
-        right, captions=TEXTS.flip(0)
-    )  # each image fits the other's caption: the loss grows with scale
+    # each image fits the other's caption: the loss grows with scale
+    arguments = replace(right, captions=TEXTS.flip(0))
     with torch.no_grad():
         net.logit_scale.fill_(math.log(100.0))
         at_limit = net.losses(arguments)["caption"]

@@ -79,9 +79,8 @@ def test_a_text_is_compared_with_the_mean_under_its_mask():
     masks = torch.tensor([[[[1.0, 0.5]], [[0.0, 1.0]]]])
     features = torch.tensor([[[[2.0, 0.0]], [[0.0, 4.0]]]])  # cells (2, 0) and (0, 4)
     found = pooled(masks, features, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    torch.testing.assert_close(
-        found, torch.tensor([[2.0 / 8**0.5, 1.0]])
-    )  # means (2, 2) / 1.5 and (0, 4)
+    # means (2, 2) / 1.5 and (0, 4)
+    torch.testing.assert_close(found, torch.tensor([[2.0 / 8**0.5, 1.0]]))
 
 
 def test_every_term_by_hand():
@@ -107,9 +106,8 @@ def test_every_term_by_hand():
     scale = 1 / 0.07
     expected = torch.log1p(torch.exp(torch.tensor(-scale)))  # hard masks: cosines 1 and 0
     torch.testing.assert_close(losses["image"], expected)
-    assert losses["feature"].item() == pytest.approx(
-        0.0, abs=1e-6
-    )  # no negatives, in either direction
+    # no negatives, in either direction
+    assert losses["feature"].item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_captions_are_compared_as_they_are_and_equal_concepts_once(make_batch):
@@ -130,9 +128,8 @@ def test_knowledge_and_background(make_inputs):
     found = mixed.segment(inputs, classes)
     assert found.shape == (2, 5, 9, 13)
     assert (found[:, 0] == 0.4).all()
-    grid = dataclasses.replace(
-        inputs, size=(3, 4)
-    )  # the grid of the features: nothing is interpolated
+    # the grid of the features: nothing is interpolated
+    grid = dataclasses.replace(inputs, size=(3, 4))
     cosine = net.segment(grid, classes)
     expected = 0.3 * (10 * (cosine - 0.25)).sigmoid() + 0.7 * (10 * cosine - 2.5).sigmoid()
     torch.testing.assert_close(mixed.segment(grid, classes)[:, 1:], expected)

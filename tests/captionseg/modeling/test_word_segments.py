@@ -69,9 +69,8 @@ def test_targets_by_string_matching():
 
 
 def test_cross_entropy_of_the_words_that_count():
-    probabilities = torch.tensor(
-        [[[[0.2, 0.5], [0.7, 0.1], [0.1, 0.4]]]]
-    )  # none, first, second; two words
+    # none, first, second; two words
+    probabilities = torch.tensor([[[[0.2, 0.5], [0.7, 0.1], [0.1, 0.4]]]])
     loss, weight = word_loss(probabilities, torch.tensor([[[1, 0]]]), 0.5)
     torch.testing.assert_close(
         loss, torch.tensor([[-(torch.tensor(0.7).log() + 0.5 * torch.tensor(0.5).log())]])
@@ -107,9 +106,8 @@ def test_what_all_shows_is_the_sentence_and_what_nothing_shows_the_prompt(tower)
     net.prompt.data.normal_()
     hidden = net.highlight(sentences, torch.zeros(1, 2, 12), tower)[0]
     tokens = sentences[0]
-    embedded = torch.where(
-        tower.special(tokens)[..., None], tower.embed(tokens), net.prompt[:12]
-    )  # begin and end stay
+    # begin and end stay
+    embedded = torch.where(tower.special(tokens)[..., None], tower.embed(tokens), net.prompt[:12])
     torch.testing.assert_close(
         hidden, F.normalize(tower.pool(tower.states(embedded, tokens), tokens), dim=-1)
     )

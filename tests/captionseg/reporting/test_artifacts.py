@@ -25,9 +25,8 @@ def test_rows_of_pictures_by_uid(recipes, folders):
     train = [uid for uid, row in run.pairs.items() if row["split"] == "train"]
     assert run.rules == ["nouns", "cocu"]
     assert {c.text for c in run.concepts("cocu", train[:1])[train[0]]} >= {"grass", "boat"}
-    assert run.neighbours(train[:1], 5) == {
-        train[0]: [run.rows[1], run.rows[2]]
-    }  # -1 pads, and is no picture
+    # -1 pads, and is no picture
+    assert run.neighbours(train[:1], 5) == {train[0]: [run.rows[1], run.rows[2]]}
     assert run.neighbours(train[:1], 1) == {train[0]: [run.rows[1]]}
     assert set(run.masks(train[:2])) == set(train[:2])
     assert run.known[train[0]] == {"square", "grass", "sky"}

@@ -10,11 +10,8 @@ from captionseg.reporting.data import Data
     [
         ({"source": "folder", "digest": "a"}, {"source": "folder", "digest": "a"}, False),
         ({"source": "folder", "digest": "a"}, {"source": "folder", "digest": "b"}, True),
-        (
-            {"source": "folder", "digest": "a"},
-            {"source": "folder"},
-            False,
-        ),  # of a version that wrote no digest
+        # of a version that wrote no digest
+        ({"source": "folder", "digest": "a"}, {"source": "folder"}, False),
         ({"source": "folder", "digest": "a"}, {"source": "shapes"}, True),
         ({"source": "folder"}, {}, False),
         ({}, {}, False),

@@ -36,30 +36,24 @@ def test_the_largest_area_is_shown_and_no_concept_twice_where_there_is_another()
     masks = {"a": a, "b": b, "c": c, "d": c}
     left = {"a": {"x", "y"}, "b": {"x", "y", "z"}, "c": {"y"}, "d": {"x", "z"}}
     found = heat.concepts(masks, left, ("x", "y", "z"))
-    assert {uid: concept for uid, (concept, _) in found.items()} == {
-        "a": 0,
-        "b": 1,
-        "c": 1,
-    }  # d shows none of its own
+    # d shows none of its own
+    assert {uid: concept for uid, (concept, _) in found.items()} == {"a": 0, "b": 1, "c": 1}
     assert np.array_equal(found["b"][1], b == 1)
     tie = heat.concepts({"a": np.array([[0, 1]], np.uint8)}, {"a": {"x", "y"}}, ("x", "y"))
     assert tie["a"][0] == 0
 
 
 def test_how_far_a_class_stands_out():
-    logits = np.array(
-        [[[1.0, 5.0]], [[2.0, 5.0]], [[6.0, 5.0]]]
-    )  # mean 3, deviation sqrt(14 / 3); none at the second
+    # mean 3, deviation sqrt(14 / 3); none at the second
+    logits = np.array([[[1.0, 5.0]], [[2.0, 5.0]], [[6.0, 5.0]]])
     assert heat.standing(logits, 2) == pytest.approx(np.array([[3 / math.sqrt(14 / 3), 0.0]]))
     assert heat.standing(logits, 0) == pytest.approx(np.array([[-2 / math.sqrt(14 / 3), 0.0]]))
-    assert heat.standing(7.0 * logits - 3.0, 1) == pytest.approx(
-        heat.standing(logits, 1)
-    )  # of no size of its own
+    # of no size of its own
+    assert heat.standing(7.0 * logits - 3.0, 1) == pytest.approx(heat.standing(logits, 1))
     alone = np.zeros((10, 1, 1))
     alone[4] = 1.0
-    assert heat.standing(alone, 4) == pytest.approx(
-        np.array([[3.0]])
-    )  # sqrt(C - 1), the most there is
+    # sqrt(C - 1), the most there is
+    assert heat.standing(alone, 4) == pytest.approx(np.array([[3.0]]))
     assert heat.scale_end(10) == 3.0
     assert heat.scale_end(1000) == heat.TOP
     assert heat.scale_end(1) == 1.0

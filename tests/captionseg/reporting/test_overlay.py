@@ -27,9 +27,8 @@ def test_palette_is_fixed_and_its_colours_differ():
     assert np.array_equal(palette(7), many[:7])
     distance = np.linalg.norm(many[:, None].astype(float) - many[None], axis=2)
     near = [distance[:n, :n][~np.eye(n, dtype=bool)].min() for n in (4, 12, 100)]
-    assert (
-        near[0] > near[1] > near[2] > 10
-    )  # the first are the farthest apart, and no two of a hundred are alike
+    # the first are the farthest apart, and no two of a hundred are alike
+    assert near[0] > near[1] > near[2] > 10
     assert len(palette(0)) == 0
 
 

@@ -63,10 +63,8 @@ def test_gap_counts_what_is_shown_and_what_is_named(recipes, folders):
         "named": 1.0,
         "share": pytest.approx(100 / 3),
     }
-    assert (rows["object"]["share"], rows["stuff"]["share"]) == (
-        100.0,
-        0.0,
-    )  # captions name the object alone
+    # captions name the object alone
+    assert (rows["object"]["share"], rows["stuff"]["share"]) == (100.0, 0.0)
 
 
 def test_data_shows_train_pictures_and_counts_all(recipes, folders, tmp_path):
@@ -84,11 +82,8 @@ def test_examples_have_every_rule_and_their_neighbours(recipes, folders, tmp_pat
     )
     assert len(views) == 2
     assert [r["rule"] for r in views[0]["rules"]] == ["nouns", "cocu"]
-    assert [c["right"] for c in views[0]["rules"][1]["concepts"]] == [
-        True,
-        True,
-        False,
-    ]  # no boat is in the picture
+    # no boat is in the picture
+    assert [c["right"] for c in views[0]["rules"][1]["concepts"]] == [True, True, False]
     assert views[0]["shown"] is not None
     assert [len(v["neighbours"]) for v in views] == [1, 1]
     assert all((tmp_path / v["neighbours"][0]["file"]).exists() for v in views)

@@ -77,10 +77,8 @@ def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes,
     assert list(one) == list(two)
     assert [name for name in one if one[name] != two[name]] == []
     unused = {name for name in one if name.startswith("pictures/")} - set(page.sources)
-    assert unused == {
-        "pictures/overlays.jpg",
-        "pictures/heat.jpg",
-    }  # for the README and other documents
+    # for the README and other documents
+    assert unused == {"pictures/overlays.jpg", "pictures/heat.jpg"}
     assert json.loads(one["metrics.json"])["gate"] == {"passed": 1}
     text = " ".join(page.text)
     assert "Curated <concepts> & all." in text  # shown as written, not as tags
@@ -121,9 +119,8 @@ def test_sections_shrink_where_no_truth_is_known(recipes, unknown, tmp_path):
 def test_any_set_of_recipes_makes_a_page(recipes, folders, tmp_path, names):
     page = write(folders, tmp_path, {name: recipes[name] for name in names})
     assert ("results" in page.ids) == bool(names)
-    assert (
-        "missed" in " ".join(page.text) or "nouns-mil" in names
-    )  # a rule over a recipe that is not there is a miss
+    # a rule over a recipe that is not there is a miss
+    assert "missed" in " ".join(page.text) or "nouns-mil" in names
 
 
 @pytest.mark.usefixtures("fake_encoder")
@@ -152,10 +149,8 @@ def test_best_and_worst_classes():
         {"name": "a", "best": [("y", 70.0), ("w", 30.0)], "worst": [("v", 0.0), ("z", 5.0)]},
         {"name": "b", "best": [], "worst": []},
     ]
-    assert [len(row["best"]) for row in extremes(SimpleNamespace(scores=scores))] == [
-        2,
-        0,
-    ]  # none of them twice
+    # none of them twice
+    assert [len(row["best"]) for row in extremes(SimpleNamespace(scores=scores))] == [2, 0]
 
 
 def test_what_is_said_of_a_recipe_beside_its_row():

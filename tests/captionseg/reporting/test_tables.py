@@ -30,10 +30,8 @@ def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes
     assert list(found) == ["data", "curation", "segments", "recipes", "gate"]
     whose = {name: found["data"].pop(name) for name in ("source", "digest", "masks", "scored")}
     assert whose["masks"] == {"train": 9, "tune": 0, "test": 3}
-    assert found["data"] == {
-        "pairs": 12,
-        "download_success": round(12 / 13, 4),
-    }  # one source row failed
+    # one source row failed
+    assert found["data"] == {"pairs": 12, "download_success": round(12 / 13, 4)}
     assert found["curation"]["nouns"]["recall"] == 0.3333
     assert "recall" not in found["curation"]["cocu"]  # it was not measured, and nothing is made up
     measured = {"recall", "named_recall", "text_precision"}

@@ -57,8 +57,7 @@ def test_every_rank_has_all_rows_in_the_order_of_ranks(both):
 
 
 def test_gradients_of_all_ranks_are_summed_in_their_own_places(both):
-    weight = (
-        torch.arange(12.0).view(3, 4).T * 3.0
-    )  # the losses of rank 0 and rank 1, once and twice
+    # the losses of rank 0 and rank 1, once and twice
+    weight = torch.arange(12.0).view(3, 4).T * 3.0
     assert both[0]["gradient"] == weight[:2].tolist()
     assert both[1]["gradient"] == weight[2:].tolist()

@@ -250,9 +250,8 @@ def test_a_picture_of_ten_pixels_and_less(tmp_path: Path, name: str) -> None:
         assert (row["height"], row["width"]) == image.shape[:2]
         assert 1 <= row["area"] <= image.shape[0] * image.shape[1]
     assert len(rows) == 1
-    assert (
-        count["images_without_segments"] == count["images_without_phrases"] == 1
-    )  # the one without a caption
+    # the one without a caption
+    assert count["images_without_segments"] == count["images_without_phrases"] == 1
 
 
 def test_a_picture_of_ten_pixels_is_too_small_by_default(tmp_path: Path) -> None:
@@ -317,9 +316,8 @@ def test_grounding_dino_reads_long_empty_and_pointless_captions_of_all_pictures(
         2,
         1,
     )
-    assert (
-        count["boxes"] + count["boxes_unassigned"] > 12 * 5
-    )  # the long one is read in pieces, each of twelve boxes
+    # the long one is read in pieces, each of twelve boxes
+    assert count["boxes"] + count["boxes_unassigned"] > 12 * 5
     rows = read_tables(tmp_path / "segments").to_pylist()
     said = {
         row["uid"]: row["url"].removeprefix("scene:")
@@ -330,6 +328,5 @@ def test_grounding_dino_reads_long_empty_and_pointless_captions_of_all_pictures(
             assert {(text["text"], text["caption"]) for text in row["texts"]} == {("red", -1)}
     found = {said[row["uid"]] for row in rows}
     assert len(found) == 5 - count.get("images_without_segments", 0)
-    assert any(
-        text["count"] > 1 for row in rows for text in row["texts"]
-    )  # several boxes, one segment
+    # several boxes, one segment
+    assert any(text["count"] > 1 for row in rows for text in row["texts"])

@@ -242,9 +242,8 @@ def test_stability_at_the_threshold_is_enough_and_area_too() -> None:
 def test_exactly_the_share_of_a_whole_picture_is_not_the_whole(
     width: float, whole: bool, monkeypatch
 ) -> None:
-    monkeypatch.setitem(
-        ANSWERS, "ghost", [(-5, -5, width, 80, 0.5)]
-    )  # what lies outside does not count: .9 at 36
+    # what lies outside does not count: .9 at 36
+    monkeypatch.setitem(ANSWERS, "ghost", [(-5, -5, width, 80, 0.5)])
     segmenter = Filled()
     rows, _ = Maker(Table(), segmenter, "").segments(VIEW, phrases("ghost"))
     assert (rows[0]["full_image"], segmenter.asked) == (whole, int(not whole))

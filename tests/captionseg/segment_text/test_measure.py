@@ -47,12 +47,10 @@ def test_recall_and_precision_by_hand() -> None:
     half[:, 0] = False  # IoU 16 / 20
     segments = pa.Table.from_pylist(
         [
-            segment(
-                "u", half, "two dogs", "tall grass", "something"
-            ),  # dogs is right, grass is wrong, something counts not
-            segment(
-                "u", grass, "a carpet"
-            ),  # the grass is found, but nobody calls it so; "car" is not in "carpet"
+            # dogs is right, grass is wrong, something counts not
+            segment("u", half, "two dogs", "tall grass", "something"),
+            # the grass is found, but nobody calls it so; "car" is not in "carpet"
+            segment("u", grass, "a carpet"),
             segment("elsewhere", grass, "dog"),
         ],
         schema=SEGMENTS,

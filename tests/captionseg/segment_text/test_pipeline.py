@@ -97,9 +97,8 @@ def test_each_kept_square_is_one_segment_with_its_phrase_and_its_concept(ready: 
     table = read_tables(ready / "segments")
     assert table.schema.equals(SEGMENTS)
     kept = read_pairs(ready / "pairs")["uid"].to_pylist()[:5]
-    assert (
-        list(dict.fromkeys(table["uid"].to_pylist())) == kept
-    )  # in order; neither the dropped row nor the test split
+    # in order; neither the dropped row nor the test split
+    assert list(dict.fromkeys(table["uid"].to_pylist())) == kept
     squares = [r for r in table.to_pylist() if any("square" in t["text"] for t in r["texts"])]
     assert [r["uid"] for r in squares] == kept
     assert all(

@@ -17,9 +17,8 @@ def test_there_and_back_with_areas_and_boxes() -> None:
 
 def test_runs_go_down_columns() -> None:
     mask = np.array([[[0, 1], [0, 1]]], bool)
-    assert encode(mask)[0] == [
-        "22"
-    ]  # two pixels off, two on; COCO writes a count n below 16 as chr(48 + n)
+    # two pixels off, two on; COCO writes a count n below 16 as chr(48 + n)
+    assert encode(mask)[0] == ["22"]
 
 
 def test_none_gives_none() -> None:
@@ -32,9 +31,8 @@ def test_none_gives_none() -> None:
 
 
 def test_there_may_be_more_masks_than_a_byte_counts() -> None:
-    masks = np.arange(300)[:, None, None] >= np.arange(400).reshape(
-        1, 20, 20
-    )  # mask i has i + 1 pixels
+    # mask i has i + 1 pixels
+    masks = np.arange(300)[:, None, None] >= np.arange(400).reshape(1, 20, 20)
     rles, area, boxes = encode(masks)
     assert area.tolist() == areas(rles, [20] * 300, [20] * 300).tolist() == list(range(1, 301))
     assert boxes.shape == (300, 4)

@@ -63,9 +63,8 @@ def test_the_cheapest_pair_of_neighbours_is_joined() -> None:
     two = [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]
     assert np.array_equal(joined(labels, colours, 2, 0), two)
     assert np.array_equal(joined(labels, colours, 1, 0), np.zeros((3, 5)))
-    assert np.array_equal(
-        joined(labels, colours, 4, 8.0), two
-    )  # both costs lie below 8, the next one does not
+    # both costs lie below 8, the next one does not
+    assert np.array_equal(joined(labels, colours, 4, 8.0), two)
     assert np.array_equal(joined(labels, colours, 4, 6.0), labels)  # none lies below 6
 
 

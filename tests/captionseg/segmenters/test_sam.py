@@ -95,9 +95,8 @@ def test_predicted_iou_must_exceed_its_threshold_and_is_asked_of_the_chosen_mask
 ) -> None:
     logits = torch.full((3, 3, 4, 4), 9.0)
     logits[:, 1:, 0] = 0.5  # less stable, and well predicted
-    iou = torch.tensor(
-        [[0.5, 0.99, 0.99], [0.625, 0.1, 0.1], [0.75, 0.1, 0.1]]
-    )  # .625 is exact in float32
+    # .625 is exact in float32
+    iou = torch.tensor([[0.5, 0.99, 0.99], [0.625, 0.1, 0.1], [0.75, 0.1, 0.1]])
     masks, stability = SamSegmenter(model, Sam(min_iou=0.625, small_area=0))._best(logits, iou)
     assert masks.any(axis=(1, 2)).tolist() == [False, False, True]
     assert stability.tolist() == [0, 0, 1]

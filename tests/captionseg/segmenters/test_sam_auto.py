@@ -57,9 +57,8 @@ def test_random_weights_give_masks_of_the_size_of_the_picture(model: SamModel) -
 
 
 def test_none_good_enough_is_no_mask(model: SamModel) -> None:
-    masks, stability = SamMasks(model, SamAuto(points=2)).masks(
-        IMAGE
-    )  # stability of random logits is near 0
+    # stability of random logits is near 0
+    masks, stability = SamMasks(model, SamAuto(points=2)).masks(IMAGE)
     assert masks.shape == (0, 48, 60)
     assert stability.shape == (0,)
 
@@ -73,9 +72,8 @@ def test_the_stable_ones_of_high_iou_stay_most_stable_first(model: SamModel) -> 
     ]
     image = np.zeros((12, 16, 3), np.uint8)
     maker = scripted(SamMasks(model, SamAuto(points=2, small_area=0)), logits, [0.9, 0.9, 0.9, 0.6])
-    masks, stability = maker.masks(
-        image
-    )  # stability 3/4, 1, 1/4, 1; the last one's IoU is not above .6
+    # stability 3/4, 1, 1/4, 1; the last one's IoU is not above .6
+    masks, stability = maker.masks(image)
     assert np.allclose(stability, [1.0, 0.75])
     assert np.array_equal(masks, np.stack([(logits[1] > 0).numpy(), (logits[0] > 0).numpy()]))
     few = scripted(SamMasks(model, SamAuto(points=2, small_area=0, max_masks=1)), logits, [0.9] * 4)

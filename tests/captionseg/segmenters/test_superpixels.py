@@ -22,9 +22,8 @@ def test_a_mask_is_the_regions_that_lie_mostly_inside() -> None:
     want = np.zeros((8, 8), bool)
     want[:4, :4] = True
     assert np.array_equal(masks[0], want)
-    assert stability[0] == pytest.approx(
-        1.0
-    )  # region 0 is in at all thresholds, the others at none
+    # region 0 is in at all thresholds, the others at none
+    assert stability[0] == pytest.approx(1.0)
 
 
 def test_stability_falls_when_a_region_is_nearly_in() -> None:

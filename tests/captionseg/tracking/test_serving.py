@@ -136,9 +136,8 @@ def test_what_was_not_asked_for_is_not_answered(monkeypatch, tmp_path, image, pa
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*Any type hint is inferred as AnyType:UserWarning"
-)  # MLflow, of its own code
+# MLflow, of its own code
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
 def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_path):
     folder = tmp_path / "models" / "cocu-mil"
     folder.mkdir(parents=True)

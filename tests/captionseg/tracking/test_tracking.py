@@ -236,9 +236,8 @@ def test_a_broken_store_is_one_line_and_the_stage_goes_on(tmp_path, monkeypatch,
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "mlflow.db").write_text("not a database " * 100)
     with tracking.start("index", None, root=tmp_path) as tracker:
-        for step in range(
-            5000
-        ):  # far more than a pipe holds: a writer that is gone must not hold up the stage
+        # far more than a pipe holds: a writer that is gone must not hold up the stage
+        for step in range(5000):
             tracker.metrics({"a": 1.0}, step=step)
     said = capfd.readouterr().err
     assert said.count("\n") == 1

@@ -6,12 +6,8 @@ import torch
 from captionseg.grids import MEAN, STD
 from captionseg.modeling.layers.backbone import BackboneMaps
 
-NAMES = {
-    "test_resnet": 4,
-    "test_vit": 4,
-    "test_efficientnet": 4,
-    "test_convnext": 4,
-}  # side of the maps of 64 pixels
+# side of the maps of 64 pixels
+NAMES = {"test_resnet": 4, "test_vit": 4, "test_efficientnet": 4, "test_convnext": 4}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,7 +39,6 @@ def test_a_picture_comes_to_the_network_by_its_own_statistics():
     net.net.conv_stem.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     pixels = torch.rand(1, 3, 64, 64)
     net((pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])
-    inside = torch.nn.functional.pad(
-        2 * pixels - 1, (0, 1, 0, 1)
-    )  # its own are .5 and .5; it pads as TensorFlow
+    # its own are .5 and .5; it pads as TensorFlow
+    inside = torch.nn.functional.pad(2 * pixels - 1, (0, 1, 0, 1))
     assert any(torch.allclose(s[..., :64, :64], inside[..., :64, :64], atol=1e-5) for s in seen)

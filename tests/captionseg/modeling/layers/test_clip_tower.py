@@ -49,9 +49,8 @@ def test_maps_and_cls_are_those_of_the_whole_model(clip):
         torch.testing.assert_close(found, wanted.permute(0, 2, 3, 1))
     torch.testing.assert_close(seen.cls @ model.visual.proj, model.encode_image(own))
     mean, given, deviation = (torch.tensor(v) for v in (open_clip.OPENAI_DATASET_MEAN, MEAN, STD))
-    grey = ((mean - given) / deviation)[
-        :, None, None
-    ]  # CLIP's mean colour, normalised by ImageNet's statistics
+    # CLIP's mean colour, normalised by ImageNet's statistics
+    grey = ((mean - given) / deviation)[:, None, None]
     torch.testing.assert_close(
         grey * tower.factor + tower.shift, torch.zeros(3, 1, 1), atol=1e-6, rtol=0
     )

@@ -45,11 +45,8 @@ def test_noise_is_float32_whatever_the_logits_are():
 def test_means_of_groups_by_hand_and_an_empty_group_is_finite():
     chosen = torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
     values = torch.tensor([[[2.0], [4.0], [9.0]]])
-    assert group_mean(chosen, values, 1.0)[0, :, 0].tolist() == [
-        2.0,
-        4.5,
-        0.0,
-    ]  # GroupViT: one more than there are
+    # GroupViT: one more than there are
+    assert group_mean(chosen, values, 1.0)[0, :, 0].tolist() == [2.0, 4.5, 0.0]
     exact = group_mean(chosen, values, 1e-6)[0, :, 0]
     torch.testing.assert_close(exact, torch.tensor([3.0, 9.0, 0.0]), rtol=1e-5, atol=0)
 
@@ -102,9 +99,8 @@ def test_slots_are_eq_3_to_6_by_hand():
         torch.tensor([[[1.0, -1.0], [-1.0, 1.0]]]),
     )
     unit = torch.tensor([1.0, -1.0])  # rows are already standardised: norms leave them
-    a = torch.softmax(
-        torch.stack([unit @ unit, -(unit @ unit)]) / 2**0.5, 0
-    )  # own group, other group
+    # own group, other group
+    a = torch.softmax(torch.stack([unit @ unit, -(unit @ unit)]) / 2**0.5, 0)
     own, other = a.tolist()
     first = (2 * own - other) / (2 * own + other)  # two tokens like group 0, one like group 1
     second = (own - 2 * other) / (own + 2 * other)

@@ -17,13 +17,11 @@ def test_a_hidden_cell_is_nothing_or_the_prompt():
     )
     net = Highlight(2, 2, prompt=True)
     assert net.prompt is not None
-    torch.testing.assert_close(
-        net.cells(LEFT, FROZEN), torch.tensor([[[1.0, 0.0]]])
-    )  # it starts at zero
+    # it starts at zero
+    torch.testing.assert_close(net.cells(LEFT, FROZEN), torch.tensor([[[1.0, 0.0]]]))
     net.prompt.data[1] = 4.0
-    torch.testing.assert_close(
-        net.cells(LEFT, FROZEN), torch.tensor([[[0.6, 0.8]]])
-    )  # (3, 0) + (0, 4)
+    # (3, 0) + (0, 4)
+    torch.testing.assert_close(net.cells(LEFT, FROZEN), torch.tensor([[[0.6, 0.8]]]))
 
 
 def test_a_mask_that_shows_nothing_has_a_gentle_gradient():

@@ -68,9 +68,8 @@ def test_pooling_commutes_with_all_that_is_linear(with_cls, width):
     found = net(towers, masks, cls)
     torch.testing.assert_close(found, naive(net, towers, masks, cls), rtol=0, atol=1e-5)
     scaled = net(towers, 0.1 * masks, cls)
-    torch.testing.assert_close(
-        scaled, found, rtol=0, atol=1e-5
-    )  # shares of a segment, whatever its area
+    # shares of a segment, whatever its area
+    torch.testing.assert_close(scaled, found, rtol=0, atol=1e-5)
 
 
 def test_the_published_size():

@@ -68,9 +68,8 @@ def test_both_forms_of_gelu():
         for p, value in zip(mlp.parameters(), (1.0, 0.0, 1.0, 0.0), strict=True):
             nn.init.constant_(p, value)
     x = torch.tensor([[1.0]])
-    assert exact(x).item() == pytest.approx(
-        0.8413447, abs=1e-6
-    )  # x times the normal distribution function
+    # x times the normal distribution function
+    assert exact(x).item() == pytest.approx(0.8413447, abs=1e-6)
     assert quick(x).item() == pytest.approx(1 / (1 + torch.e**-1.702), abs=1e-6)
 
 

@@ -97,9 +97,8 @@ def test_an_average_is_given_where_every_benchmark_was_scored(reports, recipes, 
         "23.0",
         "24.0",
     ]  # VOC first, in the paper's order
-    assert (
-        row[8] == "20.4"
-    )  # (12.5 + 110.2) / 6 = 20.45: the mean of numbers, not of what is shown (20.42)
+    # (12.5 + 110.2) / 6 = 20.45: the mean of numbers, not of what is shown (20.42)
+    assert row[8] == "20.4"
     assert not [m for m in missing if m.recipe == "cocu-mil"]
 
 
@@ -112,13 +111,8 @@ def test_an_ablation_pairs_their_rows_with_our_recipes_in_columns_of_their_own(d
         ["9.9", "1.7", "caption_retrieval-mil", "not run", "not run"],
         ["10.3", "2.1", "cocu_naive-mil", "21.5", "+1.5"],
         ["12.4", "4.2", "cocu_ranked-mil", "not run", "not run"],
-        [
-            "13.1",
-            "4.9",
-            "cocu-mil",
-            "23.2",
-            "+3.2",
-        ],  # of the ablation's own run, not of the default one
+        # of the ablation's own run, not of the default one
+        ["13.1", "4.9", "cocu-mil", "23.2", "+3.2"],
     ]
     assert set(missing) == {Missing("caption_retrieval-mil", ""), Missing("cocu_ranked-mil", "")}
     assert commands(missing) == "make ablation  # caption_retrieval-mil, cocu_ranked-mil"
