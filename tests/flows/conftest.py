@@ -11,6 +11,21 @@ import pytest
 
 import flows  # noqa: F401  telemetry off, before Prefect is imported
 
+DAG = """
+stages:
+  a:
+    cmd: echo ${n} > a.txt
+    params: [n]
+    outs: [a.txt]
+"""
+
+
+def sh(command, cwd):
+    """What a shell command prints."""
+    return subprocess.run(
+        command, shell=True, cwd=cwd, capture_output=True, text=True, check=True
+    ).stdout
+
 
 @pytest.fixture(scope="session")
 def server():
@@ -43,3 +58,13 @@ def repository(empty_repository, tmp_path, monkeypatch):
         return root
 
     return make
+
+
+@pytest.fixture
+def root(repository):
+    """A committed repository of DAG, of which nothing has run yet."""
+    root = repository(DAG)
+    (root / "params.yaml").write_text("# why one\nn: 1\nm: {k: 2}\n")
+    (root / ".gitignore").write_text("/a.txt\n")
+    sh("git add -A && git -c user.name=t -c user.email=t@t commit -qm t", root)
+    return root

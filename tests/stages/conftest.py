@@ -1,23 +1,27 @@
 """The whole DAG, by DVC, on drawn shapes, in a clone of this repository: one run, looked at from
-several sides.
+several sides; and a small repository in which one stage runs alone.
 
-It runs as for somebody who types the README's commands on a machine that no connection leaves.
+The DAG runs as for somebody who types the README's commands on a machine that no connection leaves.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from stages import run as module
 from tests.offline.guard import Guard
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ("nouns-mil", "cocu-mil")
+PARAMS_YAML = "seed: 3\nindex: {neighbours: 8}\ncurate: {rules: [nouns]}\n"
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="session")
 def clone(run: Run) -> Path:
     return run.root
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """A repository of one params.yaml and one input."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAPTIONSEG_TRACKING", "off")
+    (tmp_path / "params.yaml").write_text(PARAMS_YAML)
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "0.txt").write_text("a dog")
+    return tmp_path
+
+
+@pytest.fixture
+def stage(monkeypatch):
+    """main -> it is what `stages.toy` does."""
+
+    def stage(main, params: tuple[str, ...] = ("seed", "index")) -> None:
+        monkeypatch.setitem(sys.modules, "stages.toy", SimpleNamespace(main=main, PARAMS=params))
+        monkeypatch.setattr(module, "STAGES", (*module.STAGES, "toy"))
+
+    return stage

@@ -232,9 +232,8 @@ def write_scores(folders):
             },
             folders.recipes / f"{name}.json",
         )
-        right = np.array([[[8, 8, 8, 8]] * 3] * 3) * int(
-            miou
-        )  # every picture alike, wrong pixels only in the truth
+        # every picture alike, wrong pixels only in the truth
+        right = np.array([[[8, 8, 8, 8]] * 3] * 3) * int(miou)
         right[:, 2] += 800 - right[:, 2]
         areas.write(
             np.stack([right] * 2, 1), ["a", "b", "c"], [0, 1], folders.areas / f"{name}.parquet"

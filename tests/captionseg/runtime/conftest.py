@@ -30,9 +30,8 @@ def cluster() -> Iterator[RuntimeParams]:
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 127.0.0.1 alone
         import ray
 
-        patch.setattr(
-            "ray._private.ray_constants.ENABLE_RAY_CLUSTER", False
-        )  # as read where ray came before
+        # as read where ray came before
+        patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
         from ray.cluster_utils import Cluster
 
         node = {

@@ -17,6 +17,8 @@ from captionseg.segment_text.rle import encode
 from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_table
 from captionseg.training import PretrainParams, Recipe, loader
+from captionseg.training.curve import Curve
+from captionseg.training.fit import ALONE, Fitted, fit
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.training.pretrain import build_model, model_config
 
@@ -74,6 +76,12 @@ def segments(world, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def named(folders, segments) -> Folders:
+    """The folders, with segments of the training pictures."""
+    return replace(folders, segments=segments)
+
+
+@pytest.fixture
 def recipe() -> Recipe:
     return Recipe("cocu", "cocu")
 
@@ -101,3 +109,33 @@ def make_model(recipe, params, data):
         )
 
     return make
+
+
+@pytest.fixture
+def run(make_model, data, params, tmp_path):
+    """name, score, model, changed params -> what a fit in the folder of that name leaves."""
+
+    def run(
+        name: str,
+        score=None,
+        model=None,
+        *,
+        seed: int = 0,
+        runtime=ALONE,
+        tell=lambda *_: None,
+        **changes,
+    ) -> Fitted:
+        curve = Curve(tmp_path / name / "curve.csv", seed, tell)
+        model = model or make_model(seed)
+        return fit(
+            model,
+            data,
+            replace(params, **changes),
+            seed=seed,
+            score=score,
+            curve=curve,
+            work=tmp_path / name,
+            runtime=runtime,
+        )
+
+    return run
