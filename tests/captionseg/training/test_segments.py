@@ -18,12 +18,7 @@ from captionseg.grids import Window, shares
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text.rle import encode
-<<<<<<< HEAD
-from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
 from captionseg.storage.writing import write_table
-=======
-from captionseg.storage import write_table
->>>>>>> h_split
 from captionseg.text.prompts import SEGMENT
 from captionseg.training import loader
 from captionseg.training.batches import Batches
