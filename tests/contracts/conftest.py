@@ -31,10 +31,8 @@ class Repository:
                 text=True,
                 check=True,
             ).stdout.splitlines()
-        except (
-            OSError,
-            subprocess.CalledProcessError,
-        ):  # an unpacked archive: all but what is made
+        # an unpacked archive: all but what is made
+        except (OSError, subprocess.CalledProcessError):
             made = {"data", "models", "reports", "build", "mlruns"}
             listed = [p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*") if p.is_file()]
             listed = [

@@ -157,9 +157,8 @@ def test_outputs_replace_what_is_there(root, stage):
     (root / "reports").mkdir()
     (root / "elsewhere").mkdir()
     (root / "elsewhere" / "kept.txt").touch()
-    (root / "reports" / "summary.txt").symlink_to(
-        root / "elsewhere"
-    )  # DVC may link outputs to its cache
+    # DVC may link outputs to its cache
+    (root / "reports" / "summary.txt").symlink_to(root / "elsewhere")
     stage(copy)
     module.run("toy", ARGUMENTS)
     assert os.listdir(root / "data" / "out") == ["0.txt"]

@@ -12,13 +12,7 @@ from torch.utils.data import DataLoader
 
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch, UserError
-<<<<<<< HEAD
-from captionseg.remarks import forget
 from captionseg.storage.folders import read_arrays
-from captionseg.text.vocabulary import Vocabulary
-=======
-from captionseg.storage import read_arrays
->>>>>>> h_split
 from captionseg.training import loader
 from captionseg.training.batches import Batches
 from captionseg.training.loader import TrainingSet
@@ -104,9 +98,8 @@ def test_ranks_share_the_images_among_them(data, world_size):
         parts = epoch(batches, 3)
         assert len(parts) == len(batches) == len(data) // (5 * world_size)
         images += [part.regions.flatten(1) for part in parts]
-    assert len(torch.cat(images).unique(dim=0)) == len(
-        torch.cat(images)
-    )  # noise makes each picture another
+    # noise makes each picture another
+    assert len(torch.cat(images).unique(dim=0)) == len(torch.cat(images))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])

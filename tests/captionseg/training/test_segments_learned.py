@@ -67,9 +67,8 @@ def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_pa
         tmp_path, places, EvaluateParams(bootstrap=5, device="cpu", masks=MASKS), seed=0
     )
     assert masks["scores"]["miou"] > 80
-    assert (
-        masks["scores"]["mask_map"] > 80
-    )  # a region is half a thing, a mask of the hierarchy all of it
+    # a region is half a thing, a mask of the hierarchy all of it
+    assert masks["scores"]["mask_map"] > 80
     assert result["scores"]["mask_map"] < 10
 
 
@@ -87,9 +86,8 @@ def test_masks_of_a_recipe_are_saved_with_its_model(named, params, tmp_path):
         tell=lambda *_: None,
     )
     assert saved.load(tmp_path).context["masks"]["maker"] == "hierarchy"
-    found = Predictor.load(
-        tmp_path, device="cpu"
-    )  # no regions are asked for: the context names no maker of them
+    # no regions are asked for: the context names no maker of them
+    found = Predictor.load(tmp_path, device="cpu")
     assert found.protocol.masks == MASKS
     assert found.segment(np.zeros((20, 30, 3), np.uint8), ["dog", "cat"]).shape == (20, 30)
 
