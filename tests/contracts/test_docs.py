@@ -82,6 +82,8 @@ def test_lines_have_at_most_100_columns(document):
 
 
 def test_links_and_anchors_exist(document, repository):
+    if not (ROOT / ".git").exists():
+        pytest.skip("an unpacked archive does not say which reports are committed")
     folders = {p.as_posix() for f in repository.files for p in Path(f).parents}
     faults = []
     for line, target in document.links:
