@@ -1,0 +1,241 @@
+"""Commands and YAML blocks in documents are valid. No command is run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from captionseg.cli import parser
+from captionseg.params import Params
+from captionseg.records import UserError
+from tests.contracts import param_names
+from tests.contracts.documents import ROOT, Document, stages_of_dvc
+from tests.contracts.test_docs import DOCUMENTS
+
+SHELL = {"", "bash", "sh", "console"}  # languages of blocks that hold commands
+README = {"make", "captionseg", "dvc", "pip", "."}
+"""Programs that README may use; any other needs a check."""
+RAW = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+class Command:
+    """One command of a document.
+
+    Args:
+        text: as written.
+        line: of the document.
+        whole: whether it is complete; a mention in text may leave arguments out.
+    """
+
+    def __init__(self, text: str, line: int, *, whole: bool) -> None:
+        self.text, self.line = text, line
+        words = shlex.split(re.sub(r"\[(--[^\]]*)\]", r"\1", text), comments=True)
+        while words and re.fullmatch(r"\w+=\S*", words[0]):  # variables before the program
+            words = words[1:]
+        self.words = words
+        self.whole = whole and "..." not in words
+
+    @property
+    def program(self) -> str:
+        return self.words[0] if self.words else ""
+
+
+def commands(document: Document) -> Iterator[Command]:
+    """Commands in code blocks, and in backticks if they start with a known program."""
+    for fence in document.fences:
+        if fence.language in SHELL:
+            for line in re.sub(r"\\\n\s*", " ", fence.text).splitlines():
+                for part in re.split(r"&&|\|\||;| & ", re.sub(r"\s+#.*|^#.*", "", line)):
+                    if part.strip():
+                        yield Command(part.strip().rstrip("&"), fence.line, whole=True)
+    for line, text in document.spans:
+        if re.match(r"(make|captionseg|dvc|python -m|pip|prefect|eval) ", text):
+            yield Command(text, line, whole=document.path == "README.md")
+
+
+def fault(command: Command) -> str:
+    """What is wrong with a command; empty for a valid command and an unknown program."""
+    check = {
+        "make": check_make,
+        "captionseg": check_captionseg,
+        "dvc": check_dvc,
+        "python": check_python,
+        "pip": check_pip,
+        "prefect": check_prefect,
+    }.get(command.program)
+    return check(command) if check else ""
+
+
+def check_make(command: Command) -> str:
+    targets = re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE)
+    for word in command.words[1:]:
+        name, equals, _ = word.partition("=")
+        if equals and f"$({name})" not in MAKEFILE:
+            return f"the Makefile reads no {name}"
+        if not equals and word not in targets:
+            return f"the Makefile has no target {word}"
+    return ""
+
+
+def check_captionseg(command: Command) -> str:
+    message = try_parse(parser(), command.words[1:])
+    if not message or command.whole:
+        return message
+    every = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    name, *rest = command.words[1:]
+    if name not in every:
+        return f"no command {name}"
+    known = every[name]._option_string_actions
+    return next((f"{name} has no {w}" for w in rest if w.startswith("-") and w not in known), "")
+
+
+def try_parse(by: argparse.ArgumentParser, words: list[str]) -> str:
+    """The error message of a parser, empty if it accepts the arguments."""
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message), contextlib.redirect_stdout(message):
+            by.parse_args(words)
+    except SystemExit as end:
+        return "" if not end.code else message.getvalue().strip().splitlines()[-1]
+    except Exception as error:  # DVC raises its own
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def check_dvc(command: Command) -> str:
+    from dvc.cli.parser import get_main_parser
+
+    words = command.words[1:]
+    if not command.whole and words[-1] == "-S":  # `dvc exp run -S`, without an override
+        words = words[:-1]
+    if message := try_parse(get_main_parser(), words):
+        return message
+    if words[:2] == ["exp", "run"]:
+        return next(filter(None, map(check_override, override_values(words))), "")
+    targets = [word for word in words[1:] if words[0] == "repro" and word[0] not in "-@"]
+    return next((f"no stage {t}" for t in targets if not t.isupper() and not is_stage(t)), "")
+
+
+def override_values(words: list[str]) -> list[str]:
+    return [after for word, after in itertools.pairwise(words) if word == "-S"]
+
+
+def check_override(override: str) -> str:
+    """The name must be a param; it has a plus if and only if params.yaml does not set it."""
+    name, equals, _ = override.partition("=")
+    plain, value = name.lstrip("+"), RAW
+    if not equals:
+        return f"{override} gives no value"
+    if not param_names.is_param(plain):
+        return f"no param {plain}"
+    for part in plain.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if value is None and not name.startswith("+"):
+        return f"params.yaml does not set {plain}: write +{plain}"
+    if value is not None and name.startswith("+"):
+        return f"params.yaml sets {plain}: remove the plus"
+    return ""
+
+
+def is_stage(target: str) -> bool:
+    stage, _, recipe = target.partition("@")
+    return stage in stages_of_dvc() and (not recipe or recipe in RAW["recipes"])
+
+
+def check_python(command: Command) -> str:
+    if command.words[1:2] != ["-m"]:
+        return ""
+    name = command.words[2].split(".")
+    places = (ROOT.joinpath(*name, "__main__.py"), ROOT.joinpath(*name).with_suffix(".py"))
+    ours = (ROOT / name[0]).is_dir()
+    return f"no module {'.'.join(name)}" if ours and not any(p.is_file() for p in places) else ""
+
+
+def check_pip(command: Command) -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = re.search(r"\[([\w,]+)\]", command.text)
+    given = extras[1].split(",") if extras else []
+    return next((f"no extra {e}" for e in given if e not in project["optional-dependencies"]), "")
+
+
+def check_prefect(command: Command) -> str:
+    file = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+    words = command.words
+    if words[1:3] == ["deployment", "run"]:
+        known = {f"reproduce/{one['name']}" for one in file["deployments"]}
+        return "" if words[3] in known else f"no deployment {words[3]}"
+    pools = {one["work_pool"]["name"] for one in file["deployments"]}
+    asked = words[words.index("--pool") + 1] if "--pool" in words else next(iter(pools))
+    return "" if asked in pools else f"no pool {asked}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_commands_are_valid(path):
+    faults = [
+        f"{path}:{command.line}: `{command.text}`: {message}"
+        for command in commands(Document(path))
+        if (message := fault(command))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_every_command_of_the_readme_is_checked():
+    others = [c.text for c in commands(Document("README.md")) if c.program not in README]
+    assert not others, f"add a check for these programs: {others}"
+    assert len([*commands(Document("README.md"))]) >= 15
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("make reproo", "no target reproo"),
+        ('make gate OPTION="--base main"', "reads no OPTION"),
+        ("captionseg segment a.jpg", "required: --labels"),
+        ("captionseg segmant a.jpg", "invalid choice"),
+        ("dvc exp run -S curate.cocu.neighbors=3", "no param curate.cocu.neighbors"),
+        ("dvc exp run -S download.folder.root=/a", "write +download.folder.root"),
+        ("dvc exp run -S +download.source=folder", "remove the plus"),
+        ("dvc metric show", "parser error"),
+        ("dvc repro pretrain@none", "no stage pretrain@none"),
+        ("python -m stages.keeps NAME", "no module stages.keeps"),
+        ("pip install -e .[gpus]", "no extra gpus"),
+        ("prefect deployment run reproduce/daily", "no deployment reproduce/daily"),
+        ("prefect worker start --pool tpu", "no pool tpu"),
+    ],
+)
+def test_wrong_commands_are_detected(text, says):
+    assert says in fault(Command(text, 1, whole=True))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_yaml_blocks_are_valid_params(path, tmp_path):
+    """A block shows sections of params.yaml, recipes, or `masks` of a recipe."""
+    for fence in Document(path).fences:
+        if fence.language != "yaml":
+            continue
+        shown = yaml.safe_load(fence.text)
+        file = tmp_path / "params.yaml"
+        file.write_text(yaml.safe_dump(replace_shown(shown)))
+        try:
+            Params(file).check()
+        except UserError as error:
+            pytest.fail(f"{path}:{fence.line}: {error}")
+
+
+def replace_shown(shown: dict) -> dict:
+    """params.yaml, with the content of a block put in its place."""
+    if shown.keys() <= {*Params.SECTIONS}:
+        return {**RAW, **shown, "about": {}, "gate": {}} if "recipes" in shown else {**RAW, **shown}
+    if shown.keys() == {"masks"}:
+        shown = {"any": {"curation": "cocu", "archive": "cocu", "model": "use", **shown}}
+    return {**RAW, "recipes": shown, "about": {}, "gate": {}}
