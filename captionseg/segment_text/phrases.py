@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captionseg.records import SUPERVISION, UserError
-from captionseg.storage.folders import read_tables
+from captionseg.records import UserError
+from captionseg.supervision.files import read as read_supervision
 
 if TYPE_CHECKING:
     from captionseg.text.referring import Reference
@@ -148,15 +148,6 @@ def read_concepts(supervision: Path, curation: str, most: int) -> Mapping[str, l
         raise UserError(
             f"segment_text.curation: no supervision of {curation!r} in {supervision} (there: {has})"
         )
-    table = read_tables(
-        supervision / curation, columns=["uid", "kept", "concepts"], schema=SUPERVISION
-    )
-    rows = zip(
-        table["uid"].to_pylist(),
-        table["kept"].to_pylist(),
-        table["concepts"].to_pylist(),
-        strict=True,
-    )
-    return {
-        uid: [c["text"] for c in concepts[:most]] if kept else None for uid, kept, concepts in rows
-    }
+    found = read_supervision(supervision / curation)
+    rows = zip(found.uid, found.kept, found.texts(), strict=True)
+    return {uid: texts[:most] if kept else None for uid, kept, texts in rows}

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.records import SUPERVISION, Concept, Supervision, UserError
+from captionseg.records import UserError
 from captionseg.segment_text.phrases import Phrase, Spoken, normalised, phrases_of, read_concepts
-from captionseg.storage.writing import write_table
+from captionseg.supervision.files import write
 from captionseg.text.referring import Mention, Reference, referring
+from tests.captionseg.supervision.rows import Concept, supervision_of
 
 
 @pytest.mark.parametrize(
@@ -119,9 +120,9 @@ def test_a_phrase_whose_head_names_nothing_is_left_out() -> None:
 
 def test_concepts_of_kept_rows_best_first(tmp_path: Path) -> None:
     rows = [(Concept("dog"), Concept("grass"), Concept("sky")), (Concept("cat"),), ()]
-    supervision = Supervision(["a", "b", "c"], [True, False, True], ["", "duplicate", ""], rows)
-    write_table(supervision.to_table(), tmp_path / "cocu" / "00000.parquet")
-    assert SUPERVISION.equals(supervision.to_table().schema)
+    kept, reasons = [True, False, True], ["", "duplicate", ""]
+    supervision = supervision_of("abc", rows, kept=kept, reasons=reasons)
+    write(supervision, tmp_path / "cocu" / "00000.parquet")
     assert read_concepts(tmp_path, "cocu", 2) == {"a": ["dog", "grass"], "b": None, "c": []}
     with pytest.raises(
         UserError, match=r"segment_text.curation: no supervision of 'coco'.*\(there: cocu\)"
