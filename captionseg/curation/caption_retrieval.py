@@ -44,10 +44,10 @@ class CaptionRetrieval:
             corpus,
             supervision,
             self.chunk,
-            lambda rows: self.concepts(corpus, rows),
+            lambda rows: self.curate(corpus, rows),
         )
 
-    def concepts(self, corpus: Corpus, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def curate(self, corpus: Corpus, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of the supervision of some rows."""
         (support,) = expand(corpus.caption_neighbours[rows], self.captions, corpus.named)
         own = corpus.named[rows].toarray()

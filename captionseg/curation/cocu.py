@@ -58,10 +58,10 @@ class CoCu:
         """See Rule."""
         f = named_relevance(corpus, self.positive)
         return curate_chunks(
-            "cocu", corpus, supervision, self.chunk, lambda rows: self.concepts(corpus, rows, f)
+            "cocu", corpus, supervision, self.chunk, lambda rows: self.curate(corpus, rows, f)
         )
 
-    def concepts(self, corpus: Corpus, rows: np.ndarray, f: csr_array) -> dict[str, np.ndarray]:
+    def curate(self, corpus: Corpus, rows: np.ndarray, f: csr_array) -> dict[str, np.ndarray]:
         """Columns of the supervision of some rows; `f` is `named_relevance` of the corpus."""
         near, own = corpus.neighbours[rows], corpus.named[rows].toarray()
         support, reference = expand(near, self.neighbours, corpus.named, f)  # N', f of the N'

@@ -66,7 +66,7 @@ class CoCuCalibrated:
             corpus,
             supervision,
             self.chunk,
-            lambda rows: self.concepts(corpus, rows, shown(rows)),
+            lambda rows: self.curate(corpus, rows, shown(rows)),
         )
 
     def estimate(self, corpus: Corpus) -> Callable[[np.ndarray], np.ndarray]:
@@ -82,9 +82,7 @@ class CoCuCalibrated:
         e = np.maximum(positive_mean(g, corpus, self.chunk), 1e-3)
         return lambda rows: np.clip(g(rows) / e, 1e-4, 1.0)
 
-    def concepts(
-        self, corpus: Corpus, rows: np.ndarray, shown: np.ndarray
-    ) -> dict[str, np.ndarray]:
+    def curate(self, corpus: Corpus, rows: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of the supervision of some rows; `shown` [n, C] is R of them."""
         (support,) = expand(corpus.neighbours[rows], self.neighbours, corpus.named)  # N'
         own = corpus.named[rows].toarray()

@@ -65,11 +65,11 @@ class Entities:
             (np.ones(len(taken), np.int32), (taken, target[taken])), shape=(size, size)
         )
 
-        def concepts(rows: np.ndarray) -> dict[str, np.ndarray]:
+        def curate(rows: np.ndarray) -> dict[str, np.ndarray]:
             named = (corpus.named[rows].astype(np.int32) @ merge).toarray() > 0
             return {"concept": select_named(named, self.limit)}
 
-        return curate_chunks("entities", corpus, supervision, self.chunk, concepts)
+        return curate_chunks("entities", corpus, supervision, self.chunk, curate)
 
     def targets(self, corpus: Corpus) -> np.ndarray:
         """[C] int: for each concept the entity that it counts as, -1 where it is none."""

@@ -41,7 +41,7 @@ def measure(
         caption leaves out), sampled_recall (of all that `draws` steps drew), sampled_precision (of
         each draw).
     """
-    archive = [set(texts) for texts in supervision.texts()]
+    archive = [set(texts) for texts in supervision.to_texts()]
     out = {
         "concepts_per_image": float(supervision.count.mean()) if archive else 0.0,
         "kept": float(supervision.kept.mean()) if archive else 0.0,

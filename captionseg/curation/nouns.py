@@ -29,7 +29,7 @@ class Nouns:
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
 
-        def concepts(rows: np.ndarray) -> dict[str, np.ndarray]:
+        def curate(rows: np.ndarray) -> dict[str, np.ndarray]:
             return {"concept": select_named(corpus.named[rows].toarray(), self.limit)}
 
-        return curate_chunks("nouns", corpus, supervision, self.chunk, concepts)
+        return curate_chunks("nouns", corpus, supervision, self.chunk, curate)

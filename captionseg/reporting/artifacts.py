@@ -109,7 +109,7 @@ class Artifacts:
         """uid -> the concepts that one rule gives a picture, best first, each with its score."""
         table = read_tables(self.folders.supervision / rule, schema=SUPERVISION)
         found = from_table(of(table, uids))
-        rows = zip(found.uid, found.texts(), found.score.tolist(), strict=True)
+        rows = zip(found.uid, found.to_texts(), found.score.tolist(), strict=True)
         return {uid: list(zip(texts, scores)) for uid, texts, scores in rows}  # scores are padded
 
     @cached_property

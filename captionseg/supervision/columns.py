@@ -121,7 +121,7 @@ class Supervision:
             )
         )
 
-    def texts(self) -> list[list[str]]:
+    def to_texts(self) -> list[list[str]]:
         """Per row its concepts as text, highest score first."""
         names = np.asarray(self.vocabulary, object)[self.concept[self.concept >= 0]].tolist()
         ends = np.concatenate([[0], self.count.cumsum()]).tolist()

@@ -41,7 +41,7 @@ def masked_captions(
     masker = Masker(number, read_json(vocabulary / "lemma.json"))
     rows = [
         masker(caption, texts, most=most)
-        for caption, texts in zip(captions, supervision.texts(), strict=True)
+        for caption, texts in zip(captions, supervision.to_texts(), strict=True)
     ]
     target = np.full(
         (len(rows), max((len(names) for _, names in rows), default=0) or 1), -1, np.int64

@@ -43,7 +43,7 @@ def test_a_noun_that_no_picture_tells_is_no_entity(corpus):
     out = Entities()(corpus, Supervision.blank(corpus.uid))
     named = corpus.named.toarray()
     for row, concepts, kept, reason in zip(
-        named, out.texts(), out.kept, out.drop_reason, strict=True
+        named, out.to_texts(), out.kept, out.drop_reason, strict=True
     ):
         assert set(concepts) == {
             t for t, n in zip(("dog", "view", "woman"), row, strict=True) if n
@@ -54,22 +54,22 @@ def test_a_noun_that_no_picture_tells_is_no_entity(corpus):
 
 def test_the_most_frequent_are_taken(corpus):
     out = Entities(size=1)(corpus, Supervision.blank(corpus.uid))
-    assert {text for row in out.texts() for text in row} == {"dog"}
+    assert {text for row in out.to_texts() for text in row} == {"dog"}
     everything = Entities(visible=0.0)(corpus, Supervision.blank(corpus.uid))
-    assert {text for row in everything.texts() for text in row} == {"dog", "view", "woman"}
+    assert {text for row in everything.to_texts() for text in row} == {"dog", "view", "woman"}
 
 
 def test_the_published_list_and_its_synonyms(corpus):
     out = Entities(source="published")(corpus, Supervision.blank(corpus.uid))
     # nothing to merge with
-    assert {text for row in out.texts() for text in row} == {"dog", "woman"}
+    assert {text for row in out.to_texts() for text in row} == {"dog", "woman"}
     people = replace(corpus, vocabulary=["people", "view", "woman"])
     merged, apart = (
         Entities(source="published", merge=m)(people, Supervision.blank(corpus.uid))
         for m in (True, False)
     )
-    assert {text for row in merged.texts() for text in row} == {"people"}
-    assert {text for row in apart.texts() for text in row} == {"people", "woman"}
+    assert {text for row in merged.to_texts() for text in row} == {"people"}
+    assert {text for row in apart.to_texts() for text in row} == {"people", "woman"}
     assert merged.kept.tolist() == apart.kept.tolist()
 
 

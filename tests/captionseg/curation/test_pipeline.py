@@ -67,7 +67,7 @@ def test_what_captions_leave_out_is_recovered_from_neighbours(world):
 
 def test_measures_are_those_of_the_written_tables(world):
     written = read(world.supervision / "nouns")
-    named = [set(row) for row in written.texts()]
+    named = [set(row) for row in written.to_texts()]
     true = {uid: row | {"grass"} for uid, row in zip(written.uid, named, strict=True)}
     expected = sum(map(len, named)) / sum(map(len, true.values()))
     assert measure(written, true, named, sampled=3, seed=0)["recall"] == pytest.approx(expected)

@@ -97,8 +97,10 @@ def test_a_caption_that_names_nothing_is_dropped_with_a_reason(rule, name, make_
         return
     assert not result.kept[-1]
     assert result.drop_reason[-1] == "no_concept"
-    assert result.texts()[-1] == []
-    for kept, reason, concepts in zip(result.kept, result.drop_reason, result.texts(), strict=True):
+    assert result.to_texts()[-1] == []
+    for kept, reason, concepts in zip(
+        result.kept, result.drop_reason, result.to_texts(), strict=True
+    ):
         assert bool(kept) == (not reason) == bool(concepts)
 
 

@@ -1,14 +1,9 @@
 """Where phrases come from, and that each is asked for once."""
 
-from pathlib import Path
-
 import pytest
 
-from captionseg.records import UserError
-from captionseg.segment_text.phrases import Phrase, Spoken, normalised, phrases_of, read_concepts
-from captionseg.supervision.files import write
+from captionseg.segment_text.phrases import Phrase, Spoken, normalised, phrases_of
 from captionseg.text.referring import Mention, Reference, referring
-from tests.captionseg.supervision.rows import Concept, supervision_of
 
 
 @pytest.mark.parametrize(
@@ -116,15 +111,3 @@ def test_a_phrase_whose_head_names_nothing_is_left_out() -> None:
         [["x"]], [["front"]], references=lambda _: spoken, stop={"picture", "front"}
     )
     assert [p.text for p in found.phrases] == ["a picture frame", "front"]
-
-
-def test_concepts_of_kept_rows_best_first(tmp_path: Path) -> None:
-    rows = [(Concept("dog"), Concept("grass"), Concept("sky")), (Concept("cat"),), ()]
-    kept, reasons = [True, False, True], ["", "duplicate", ""]
-    supervision = supervision_of("abc", rows, kept=kept, reasons=reasons)
-    write(supervision, tmp_path / "cocu" / "00000.parquet")
-    assert read_concepts(tmp_path, "cocu", 2) == {"a": ["dog", "grass"], "b": None, "c": []}
-    with pytest.raises(
-        UserError, match=r"segment_text.curation: no supervision of 'coco'.*\(there: cocu\)"
-    ):
-        read_concepts(tmp_path, "coco", 2)

@@ -29,7 +29,7 @@ def concepts_of(supervision: Supervision) -> list[tuple[Concept, ...]]:
     arrays = [getattr(supervision, name).tolist() for name in COLUMNS]
     return [
         tuple(Concept(text, *values, supervision.rule) for text, *values in zip(texts, *of_row))
-        for texts, *of_row in zip(supervision.texts(), *arrays, strict=True)
+        for texts, *of_row in zip(supervision.to_texts(), *arrays, strict=True)
     ]
 
 

@@ -16,7 +16,7 @@ def blank(count: int) -> Supervision:
 def test_blank_keeps_everything_and_has_no_concept():
     found = blank(2)
     assert found.kept.all()
-    assert [found.drop_reason.tolist(), found.texts()] == [["", ""], [[], []]]
+    assert [found.drop_reason.tolist(), found.to_texts()] == [["", ""], [[], []]]
     assert (len(found), found.rule, found.concept.tolist()) == (2, "", [[-1], [-1]])
 
 
@@ -41,7 +41,7 @@ def test_concepts_by_hand():
         Concept("grass", 2.0, 0.5, 1.5, 1.0, 2, 0, "x"),
         Concept("dog", 1.0, 0.25, 0.75, 0.5, 1, 1, "x"),
     )
-    assert after.texts() == [["grass", "dog"], ["grass", "dog"], ["car"], []]
+    assert after.to_texts() == [["grass", "dog"], ["grass", "dog"], ["car"], []]
     assert after.count.tolist() == [2, 2, 1, 0]
     # where there is no concept, nothing is left of what was given
     assert [after.weight[2:].tolist(), after.support[2:].tolist()] == [

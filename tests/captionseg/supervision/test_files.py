@@ -52,7 +52,7 @@ def test_concepts_are_numbers_of_the_vocabulary_that_is_given_or_else_of_the_fil
     found = from_table(to_table(three()), ["x", "car", "dog", "grass"])
     assert found.concept.tolist() == [[3, 2], [-1, -1], [1, -1]]
     alone = from_table(to_table(three()))
-    assert (alone.vocabulary, alone.texts()) == (["grass", "dog", "car"], three().texts())
+    assert (alone.vocabulary, alone.to_texts()) == (["grass", "dog", "car"], three().to_texts())
 
 
 def test_a_shard_and_all_shards(tmp_path):
