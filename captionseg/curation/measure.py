@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -68,5 +69,5 @@ def measure(
 def sample_texts(supervision: Supervision, count: int, rng: np.random.Generator) -> list[set[str]]:
     """Per row the concepts of one draw."""
     columns = draw(supervision.weight, supervision.cluster, count, rng)
-    concept = take(supervision.concept, columns, -1)
-    return [{supervision.vocabulary[c] for c in row if c >= 0} for row in concept.tolist()]
+    drawn = replace(supervision, concept=take(supervision.concept, columns, -1))
+    return [set(texts) for texts in drawn.to_texts()]

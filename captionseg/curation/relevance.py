@@ -84,7 +84,9 @@ def expand(neighbours: np.ndarray, k: int, *values: csr_array) -> list[np.ndarra
         of each values their sums [n, C] over the neighbours: of `corpus.named` N', how many name a
         concept.
     """
-    near = adjacency(neighbours, k, values[0].shape[0])
+    shape = values[0].shape
+    assert shape is not None
+    near = adjacency(neighbours, k, shape[0])
     return [summed(near, v) for v in values]
 
 

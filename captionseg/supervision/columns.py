@@ -1,4 +1,4 @@
-"""The concepts of every image of a corpus, as columns."""
+"""The concepts of every image of a corpus, as columns. CoCu calls those of an image its archive."""
 
 from __future__ import annotations
 
@@ -105,8 +105,9 @@ class Supervision:
         """
         there, found = concept >= 0, {}
         for name, (dtype, pad) in COLUMNS.items():
+            found[name] = np.full(concept.shape, pad, dtype)
             given = columns.pop(name, DEFAULTS.get(name, pad))
-            found[name] = np.where(there, given, pad).astype(dtype)
+            np.copyto(found[name], given, casting="unsafe", where=there)
         assert not columns, f"no columns of a supervision: {', '.join(columns)}"
         dropped = self.kept & ~there.any(1)
         return trim(

@@ -75,9 +75,8 @@ def from_table(table: pa.Table, vocabulary: Sequence[str] | None = None) -> Supe
     structs = pc.list_flatten(column)
     found = dict(zip(CONCEPT.names, structs.flatten(), strict=True))
     texts = found["text"]
-    if vocabulary is None:
-        vocabulary = pc.unique(texts).to_pylist()
-    number = pc.index_in(texts, value_set=pa.array(vocabulary, pa.string()))
+    words = pc.unique(texts).to_pylist() if vocabulary is None else vocabulary
+    number = pc.index_in(texts, value_set=pa.array(words, pa.string()))
     row = np.repeat(np.arange(len(table)), count)
     if number.null_count:
         first = pc.index(pc.is_null(number), True).as_py()
@@ -95,7 +94,7 @@ def from_table(table: pa.Table, vocabulary: Sequence[str] | None = None) -> Supe
 
     return Supervision(
         found["rule"][0].as_py() if len(row) else "",
-        vocabulary,
+        words,
         uid,
         table["kept"].to_numpy(),
         pc.fill_null(table["drop_reason"], "").to_numpy(),
