@@ -30,7 +30,8 @@ VOCABULARY = [f"concept {i}" for i in range(2000)]
 def build(uid: np.ndarray, concept: np.ndarray, values: np.ndarray) -> Supervision:
     """A supervision with the same `values` in all columns."""
     columns = dict.fromkeys(COLUMNS, values)
-    return Supervision.blank(uid).with_concepts("rule", VOCABULARY, concept, **columns)
+    blank = Supervision.blank(uid)
+    return blank.with_concepts(concept, rule="rule", vocabulary=VOCABULARY, **columns)
 
 
 def read_columns(path: Path) -> Tensor:

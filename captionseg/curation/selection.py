@@ -35,7 +35,7 @@ def curate_chunks(
     for start in range(0, len(corpus), chunk):
         rows = np.arange(start, min(start + chunk, len(corpus)))
         before = supervision.take(rows)
-        parts.append(before.with_concepts(rule, corpus.vocabulary, **columns(rows)))
+        parts.append(before.with_concepts(rule=rule, vocabulary=corpus.vocabulary, **columns(rows)))
     return join(parts)
 
 

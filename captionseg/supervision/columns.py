@@ -90,16 +90,16 @@ class Supervision:
         return trim(replace(self, **{name: getattr(self, name)[rows] for name in ROWS}))
 
     def with_concepts(
-        self, rule: str, vocabulary: Sequence[str], concept: np.ndarray, **columns: np.ndarray
+        self, concept: np.ndarray, *, rule: str, vocabulary: Sequence[str], **columns: np.ndarray
     ) -> Supervision:
         """The same rows with other concepts; a row without any is dropped as NO_CONCEPT.
 
         A row that was dropped before stays so, for its first reason.
 
         Args:
+            concept: [N, M] numbers of the vocabulary, as above.
             rule: who found them.
             vocabulary: [C].
-            concept: [N, M], as above.
             columns: [N, M] any of COLUMNS; of a column that is not given, scores and weights are 1
                 and all others those of padding.
         """

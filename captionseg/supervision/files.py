@@ -96,7 +96,7 @@ def from_table(table: pa.Table, vocabulary: Sequence[str] | None = None) -> Supe
         found["rule"][0].as_py() if len(row) else "",
         words,
         uid,
-        table["kept"].to_numpy(),
+        pc.fill_null(table["kept"], False).to_numpy(),
         pc.fill_null(table["drop_reason"], "").to_numpy(),
         spread(number, np.int32, -1),
         **{name: spread(found[name], dtype, pad) for name, (dtype, pad) in COLUMNS.items()},

@@ -134,10 +134,12 @@ def load(
     ids = read_ids(index)
     shards = rows_of_shards(ids)
     concepts, embedding = read_vocabulary(supervision / "vocabulary")
-    drawn = read_supervision(supervision, curation, concepts)
-    masks = read_supervision(supervision, archive, concepts)
-    nouns = read_supervision(supervision, "nouns", concepts)
-    check_rows(supervision, ids, {curation: drawn, archive: masks, "nouns": nouns})
+    rules = {
+        rule: read_supervision(supervision, rule, concepts)
+        for rule in dict.fromkeys((curation, archive, "nouns"))
+    }
+    check_rows(supervision, ids, rules)
+    drawn, masks, nouns = rules[curation], rules[archive], rules["nouns"]
     kept = np.flatnonzero(drawn.kept)
     if not len(kept):
         raise UserError(

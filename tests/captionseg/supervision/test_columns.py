@@ -25,9 +25,9 @@ def test_concepts_by_hand():
     before.kept[:2], before.drop_reason[:2] = False, ["too_small", "too_small"]
     concept = np.array([[1, 0], [1, 0], [2, -1], [-1, -1]])
     after = before.with_concepts(
-        "x",
-        WORDS,
         concept,
+        rule="x",
+        vocabulary=WORDS,
         score=np.array([[2.0, 1.0]] * 4),
         score_a=np.array([[0.5, 0.25]] * 4),
         score_b=np.array([[1.5, 0.75]] * 4),
@@ -59,7 +59,7 @@ def test_concepts_by_hand():
 
 
 def test_what_a_rule_does_not_give():
-    found = blank(1).with_concepts("x", WORDS, np.array([[0]]))
+    found = blank(1).with_concepts(np.array([[0]]), rule="x", vocabulary=WORDS)
     (concept,) = concepts_of(found)[0]
     assert (concept.score, concept.weight, concept.support, concept.cluster) == (1.0, 1.0, 0, -1)
     assert np.isnan([concept.score_a, concept.score_b]).all()
@@ -67,12 +67,12 @@ def test_what_a_rule_does_not_give():
 
 def test_a_column_that_there_is_not_is_a_mistake_of_the_rules():
     with pytest.raises(AssertionError, match="no columns of a supervision: scores"):
-        blank(1).with_concepts("x", WORDS, np.array([[0]]), scores=np.ones((1, 1)))
+        blank(1).with_concepts(np.array([[0]]), rule="x", vocabulary=WORDS, scores=np.ones((1, 1)))
 
 
 def test_there_are_as_many_columns_as_the_fullest_row_needs_and_at_least_one():
     concept = np.array([[0, -1, -1], [1, 2, -1], [-1, -1, -1]])
-    whole = blank(3).with_concepts("x", WORDS, concept)
+    whole = blank(3).with_concepts(concept, rule="x", vocabulary=WORDS)
     assert {getattr(whole, name).shape for name in ("concept", *COLUMNS)} == {(3, 2)}
     assert whole.take(np.array([0, 2])).concept.tolist() == [[0], [-1]]
     assert whole.take(slice(2, 3)).weight.tolist() == [[0.0]]

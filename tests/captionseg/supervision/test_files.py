@@ -103,7 +103,7 @@ def test_memory_is_that_of_the_columns():
     words = [f"concept {i}" for i in range(100)]
     concept = rng.integers(100, size=(count, 6))
     uid = np.array([f"{i:032x}" for i in range(count)], object)
-    table = to_table(Supervision.blank(uid).with_concepts("x", words, concept))
+    table = to_table(Supervision.blank(uid).with_concepts(concept, rule="x", vocabulary=words))
     tracemalloc.start()
     found = from_table(table, words)
     peak = tracemalloc.get_traced_memory()[1]
