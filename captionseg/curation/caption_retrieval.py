@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captionseg.curation.archive import FAINTEST, Archive, join, select, take, to_supervision
-from captionseg.curation.relevance import Positive, adjacency, relevance, summed
-from captionseg.records import Corpus, Supervision
+from captionseg.curation.relevance import Positive, expand, relevance
+from captionseg.curation.selection import curate_chunks, select, take, weigh
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision
 from captionseg.typed import AboveZero, Count
 
 
@@ -38,32 +39,26 @@ class CaptionRetrieval:
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
-        rows = np.arange(len(corpus))
-        parts = [
-            self._archive(corpus, rows[i : i + self.chunk]) for i in range(0, len(rows), self.chunk)
-        ]
-        return to_supervision(join(parts), corpus, supervision, "caption_retrieval")
+        return curate_chunks(
+            "caption_retrieval",
+            corpus,
+            supervision,
+            self.chunk,
+            lambda rows: self.curate(corpus, rows),
+        )
 
-    def _archive(self, corpus: Corpus, rows: np.ndarray) -> Archive:
-        near = adjacency(corpus.caption_neighbours[rows], self.captions, len(corpus))
-        support = summed(near, corpus.named)
+    def curate(self, corpus: Corpus, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of the supervision of some rows."""
+        (support,) = expand(corpus.caption_neighbours[rows], self.captions, corpus.named)
         own = corpus.named[rows].toarray()
         f = relevance(corpus, rows, self.positive)
         score = np.where((support > 0) | own, f, -np.inf)
         concept = select(score, own, self.limit, own_first=self.own_first)
-        kept = take(score, concept, np.nan)
-        best = np.nanmax(np.where(concept >= 0, kept, -np.inf), axis=1, keepdims=True)
-        raised = np.where(take(own, concept, False) & self.own_first, best, kept)
-        weight = np.where(
-            concept >= 0, np.exp(np.maximum((raised - best) / self.temperature, FAINTEST)), 0.0
-        )
-        nan = np.full(concept.shape, np.nan, np.float32)
-        return Archive(
-            concept,
-            kept,
-            kept,
-            nan,
-            weight,
-            take(support, concept, 0).astype(np.int32),
-            np.full(concept.shape, -1, np.int32),
-        )
+        score = take(f, concept, np.nan)
+        return {
+            "concept": concept,
+            "score": score,
+            "score_a": score,
+            "weight": weigh(score, take(own & self.own_first, concept, False), self.temperature),
+            "support": take(support, concept, 0),
+        }

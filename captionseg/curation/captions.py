@@ -4,9 +4,10 @@ nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from captionseg.records import Corpus, Supervision
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,10 @@ class Captions:
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
-        return Supervision(
-            supervision.uid, supervision.kept, supervision.drop_reason, [()] * len(supervision)
+        return replace(
+            Supervision.blank(supervision.uid),
+            rule="captions",
+            vocabulary=corpus.vocabulary,
+            kept=supervision.kept,
+            drop_reason=supervision.drop_reason,
         )

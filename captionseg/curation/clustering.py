@@ -19,12 +19,15 @@ def cluster(
     Args:
         concept: [n, M] indices into `embedding`, best first, -1 pads (at the end of a row).
         embedding: [C, D] L2-normalised.
-        count: L.
+        count: L; 0 does not cluster.
         iterations: at most so many updates of the centres.
 
     Returns:
-        [n, M] int32 cluster numbers below `count`, -1 where concept is -1.
+        [n, M] int32 cluster numbers below `count`, -1 where concept is -1, and throughout when
+        `count` is 0.
     """
+    if not count:
+        return np.full(concept.shape, -1, np.int32)
     valid = concept >= 0
     points = embedding[np.maximum(concept, 0)] * valid[..., None]
     centres = farthest_first(points, valid, count)

@@ -1,7 +1,6 @@
 """CoCu (Xing et al. 2023, §3.3), complete and literal; what the paper leaves open is a field.
 
-Three functions in the order of the paper: expansion by neighbours, ranking by Eq. 6-8, clusters for
-sampling.
+In the order of the paper: expansion by neighbours, ranking by Eq. 6-8, clusters for sampling.
 """
 
 from __future__ import annotations
@@ -12,17 +11,11 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from captionseg.curation.archive import FAINTEST, Archive, join, select, take, to_supervision
 from captionseg.curation.clustering import cluster
-from captionseg.curation.relevance import (
-    Positive,
-    adjacency,
-    named_relevance,
-    relevance,
-    score_b,
-    summed,
-)
-from captionseg.records import Corpus, Supervision
+from captionseg.curation.relevance import Positive, expand, named_relevance, relevance, score_b
+from captionseg.curation.selection import curate_chunks, select, take, weigh
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision
 from captionseg.typed import AboveZero, Count, Natural
 
 
@@ -63,47 +56,27 @@ class CoCu:
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
-        reference = named_relevance(corpus, self.positive)
-        rows = np.arange(len(corpus))
-        parts = [
-            self.archive(corpus, rows[i : i + self.chunk], reference)
-            for i in range(0, len(rows), self.chunk)
-        ]
-        return to_supervision(join(parts), corpus, supervision, "cocu")
+        f = named_relevance(corpus, self.positive)
+        return curate_chunks(
+            "cocu", corpus, supervision, self.chunk, lambda rows: self.curate(corpus, rows, f)
+        )
 
-    def archive(self, corpus: Corpus, rows: np.ndarray, reference: csr_array) -> Archive:
-        """The archives of some rows; `reference` is `named_relevance` of the corpus."""
-        near = adjacency(corpus.neighbours[rows], self.neighbours, len(corpus))
-        support = summed(near, corpus.named)  # N', expansion
-        own = corpus.named[rows].toarray()
+    def curate(self, corpus: Corpus, rows: np.ndarray, f: csr_array) -> dict[str, np.ndarray]:
+        """Columns of the supervision of some rows; `f` is `named_relevance` of the corpus."""
+        near, own = corpus.neighbours[rows], corpus.named[rows].toarray()
+        support, reference = expand(near, self.neighbours, corpus.named, f)  # N', f of the N'
         s_a = relevance(corpus, rows, self.positive)  # Eq. 6
-        s_b = score_b(s_a, support, summed(near, reference))  # Eq. 7
+        s_b = score_b(s_a, support, reference)  # Eq. 7
         score = {"a+b": s_a + s_b, "a": s_a, "b": s_b}[self.ranking]  # Eq. 8
         score = np.where((support >= self.minimum_support) | own, score, -np.inf)
         concept = select(score, own, self.limit, own_first=self.own_first)
-        kept = take(score, concept, np.nan)
-        return Archive(
-            concept,
-            kept,
-            take(s_a, concept, np.nan),
-            take(s_b, concept, np.nan),
-            self.weights(kept, take(own, concept, False)),
-            take(support, concept, 0).astype(np.int32),
-            self.clusters_of(concept, corpus),
-        )
-
-    def weights(self, score: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """[n, M] exp(s / temperature), the row's best at 1; own concepts as the best when they
-        stand first.
-        """
-        best = np.max(np.where(np.isnan(score), -np.inf, score), axis=1, keepdims=True)
-        raised = np.where(own & self.own_first, best, score)
-        return np.where(
-            np.isnan(score), 0.0, np.exp(np.maximum((raised - best) / self.temperature, FAINTEST))
-        )
-
-    def clusters_of(self, concept: np.ndarray, corpus: Corpus) -> np.ndarray:
-        """[n, M] semantic clusters, or -1 throughout when `clusters` is 0."""
-        if not self.clusters:
-            return np.full(concept.shape, -1, np.int32)
-        return cluster(concept, corpus.concept_embedding, self.clusters)
+        score = take(score, concept, np.nan)
+        return {
+            "concept": concept,
+            "score": score,
+            "score_a": take(s_a, concept, np.nan),
+            "score_b": take(s_b, concept, np.nan),
+            "weight": weigh(score, take(own & self.own_first, concept, False), self.temperature),
+            "support": take(support, concept, 0),
+            "cluster": cluster(concept, corpus.concept_embedding, self.clusters),
+        }

@@ -21,11 +21,12 @@ from typing import Literal
 
 import numpy as np
 
-from captionseg.curation.archive import Archive, join, select, take, to_supervision
 from captionseg.curation.clustering import cluster
 from captionseg.curation.labelling import LeaveOneOut
-from captionseg.curation.relevance import adjacency, relevance, summed
-from captionseg.records import Corpus, Supervision
+from captionseg.curation.relevance import expand, relevance
+from captionseg.curation.selection import curate_chunks, select, take
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision
 from captionseg.typed import AboveZero, Count, Finite, Natural, ZeroOrMore
 
 
@@ -59,54 +60,58 @@ class CoCuCalibrated:
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
-        rows = [
-            np.arange(i, min(i + self.chunk, len(corpus)))
-            for i in range(0, len(corpus), self.chunk)
-        ]
-        shown = self.estimate(corpus, rows)
-        parts = [self.archive(corpus, part, shown(part)) for part in rows]
-        return to_supervision(join(parts), corpus, supervision, "cocu_calibrated")
+        shown = self.estimate(corpus)
+        return curate_chunks(
+            "cocu_calibrated",
+            corpus,
+            supervision,
+            self.chunk,
+            lambda rows: self.curate(corpus, rows, shown(rows)),
+        )
 
-    def estimate(
-        self, corpus: Corpus, chunks: list[np.ndarray]
-    ) -> Callable[[np.ndarray], np.ndarray]:
+    def estimate(self, corpus: Corpus) -> Callable[[np.ndarray], np.ndarray]:
         """rows -> [n, C] R, the estimate of P(c shown | x), at most 1."""
         if self.estimator == "cosine":
-            typical = positive_mean(lambda rows: relevance(corpus, rows, "shifted"), corpus, chunks)
-            return lambda rows: np.exp(
-                np.minimum(relevance(corpus, rows, "shifted") - typical, 0.0) / self.temperature
-            )
-        g = LeaveOneOut.fit(corpus.image_feature, corpus.named, self.strength).predict
-        typical = np.maximum(positive_mean(g, corpus, chunks), 1e-3)
-        return lambda rows: np.clip(g(rows) / typical, 1e-4, 1.0)
 
-    def archive(self, corpus: Corpus, rows: np.ndarray, ratio: np.ndarray) -> Archive:
-        """The archives of some rows; `ratio` [n, C] is R of them."""
-        near = adjacency(corpus.neighbours[rows], self.neighbours, len(corpus))
-        support = summed(near, corpus.named)
+            def f(rows: np.ndarray) -> np.ndarray:
+                return relevance(corpus, rows, "shifted")
+
+            mu = positive_mean(f, corpus, self.chunk)
+            return lambda rows: np.exp(np.minimum(f(rows) - mu, 0.0) / self.temperature)
+        g = LeaveOneOut.fit(corpus.image_feature, corpus.named, self.strength).predict
+        e = np.maximum(positive_mean(g, corpus, self.chunk), 1e-3)
+        return lambda rows: np.clip(g(rows) / e, 1e-4, 1.0)
+
+    def curate(self, corpus: Corpus, rows: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of the supervision of some rows; `shown` [n, C] is R of them."""
+        (support,) = expand(corpus.neighbours[rows], self.neighbours, corpus.named)  # N'
         own = corpus.named[rows].toarray()
-        score = np.where(own, 1.0, np.where(support >= self.minimum_support, ratio, -np.inf))
+        score = np.where(own, 1.0, np.where(support >= self.minimum_support, shown, -np.inf))
         score[score < self.minimum_score] = -np.inf
         concept = select(score, own, self.limit, own_first=True)
-        kept = take(score, concept, np.nan)
-        weight = np.where(concept >= 0, np.maximum(kept, 1e-6) ** self.power, 0.0)
-        clusters = (
-            cluster(concept, corpus.concept_embedding, self.clusters)
-            if self.clusters
-            else np.full(concept.shape, -1, np.int32)
-        )
-        nan = np.full(concept.shape, np.nan, np.float32)
-        return Archive(
-            concept, kept, nan, nan, weight, take(support, concept, 0).astype(np.int32), clusters
-        )
+        score = take(score, concept, np.nan)
+        return {
+            "concept": concept,
+            "score": score,
+            "weight": np.maximum(score, 1e-6) ** self.power,
+            "support": take(support, concept, 0),
+            "cluster": cluster(concept, corpus.concept_embedding, self.clusters),
+        }
 
 
 def positive_mean(
-    score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, chunks: list[np.ndarray]
+    score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, chunk: int
 ) -> np.ndarray:
-    """[C]: mean score over the images whose captions name a concept; NaN where none does."""
+    """[C]: mean score over the images whose captions name a concept; NaN where none does.
+
+    Args:
+        score: rows -> [n, C].
+        corpus: whose images.
+        chunk: images at once.
+    """
     total, count = np.zeros(len(corpus.vocabulary)), np.zeros(len(corpus.vocabulary))
-    for rows in chunks:
+    for start in range(0, len(corpus), chunk):
+        rows = np.arange(start, min(start + chunk, len(corpus)))
         named = corpus.named[rows].toarray()
         total += np.where(named, score(rows), 0.0).sum(0)
         count += named.sum(0)

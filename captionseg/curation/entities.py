@@ -16,10 +16,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
-from captionseg.curation.archive import join, select, to_supervision
 from captionseg.curation.labelling import LeaveOneOut
-from captionseg.curation.nouns import uniform
-from captionseg.records import Corpus, Supervision, UserError
+from captionseg.curation.selection import curate_chunks, select_named
+from captionseg.records import Corpus, UserError
+from captionseg.supervision.columns import Supervision
 from captionseg.text.entities import PUBLISHED, merged
 from captionseg.typed import AboveZero, Count, Share
 
@@ -64,13 +64,12 @@ class Entities:
         merge = csr_array(
             (np.ones(len(taken), np.int32), (taken, target[taken])), shape=(size, size)
         )
-        parts = []
-        for start in range(0, len(corpus), self.chunk):
-            here = (corpus.named[start : start + self.chunk].astype(np.int32) @ merge).toarray() > 0
-            parts.append(
-                uniform(select(np.where(here, 1.0, -np.inf), here, self.limit, own_first=False))
-            )
-        return to_supervision(join(parts), corpus, supervision, "entities")
+
+        def curate(rows: np.ndarray) -> dict[str, np.ndarray]:
+            named = (corpus.named[rows].astype(np.int32) @ merge).toarray() > 0
+            return {"concept": select_named(named, self.limit)}
+
+        return curate_chunks("entities", corpus, supervision, self.chunk, curate)
 
     def targets(self, corpus: Corpus) -> np.ndarray:
         """[C] int: for each concept the entity that it counts as, -1 where it is none."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from captionseg.curation.sampling import draw
-from captionseg.records import Supervision
+from captionseg.curation.selection import take
+from captionseg.supervision.columns import Supervision
+from captionseg.supervision.sampling import draw
 
 
 def recall_precision(found: Sequence[set[str]], true: Sequence[set[str]]) -> tuple[float, float]:
@@ -40,10 +42,10 @@ def measure(
         caption leaves out), sampled_recall (of all that `draws` steps drew), sampled_precision (of
         each draw).
     """
-    archive = [{c.text for c in row} for row in supervision.concepts]
+    archive = [set(texts) for texts in supervision.to_texts()]
     out = {
-        "concepts_per_image": float(np.mean([len(a) for a in archive])) if archive else 0.0,
-        "kept": float(supervision.kept.mean()) if len(archive) else 0.0,
+        "concepts_per_image": float(supervision.count.mean()) if archive else 0.0,
+        "kept": float(supervision.kept.mean()) if archive else 0.0,
     }
     rows = [i for i, uid in enumerate(supervision.uid) if uid in true]
     if not rows:
@@ -66,19 +68,6 @@ def measure(
 
 def sample_texts(supervision: Supervision, count: int, rng: np.random.Generator) -> list[set[str]]:
     """Per row the concepts of one draw."""
-    weight, cluster = arrays(supervision)
-    columns = draw(weight, cluster, count, rng)
-    return [
-        {row[m].text for m in picks if m >= 0}
-        for row, picks in zip(supervision.concepts, columns, strict=True)
-    ]
-
-
-def arrays(supervision: Supervision) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [N, M] (0 pads) and clusters [N, M] (-1 pads) of all archives."""
-    width = max((len(row) for row in supervision.concepts), default=0) or 1
-    weight, cluster = np.zeros((len(supervision), width)), np.full((len(supervision), width), -1)
-    for i, row in enumerate(supervision.concepts):
-        weight[i, : len(row)] = [c.weight for c in row]
-        cluster[i, : len(row)] = [c.cluster for c in row]
-    return weight, cluster
+    columns = draw(supervision.weight, supervision.cluster, count, rng)
+    drawn = replace(supervision, concept=take(supervision.concept, columns, -1))
+    return [set(texts) for texts in drawn.to_texts()]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captionseg.curation.archive import Archive, join, select, to_supervision
-from captionseg.records import Corpus, Supervision
+from captionseg.curation.selection import curate_chunks, select_named
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision
 from captionseg.typed import Count
 
 
@@ -27,17 +28,8 @@ class Nouns:
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
-        parts = []
-        for start in range(0, len(corpus), self.chunk):
-            own = corpus.named[start : start + self.chunk].toarray()
-            parts.append(
-                uniform(select(np.where(own, 1.0, -np.inf), own, self.limit, own_first=False))
-            )
-        return to_supervision(join(parts), corpus, supervision, "nouns")
 
+        def curate(rows: np.ndarray) -> dict[str, np.ndarray]:
+            return {"concept": select_named(corpus.named[rows].toarray(), self.limit)}
 
-def uniform(concept: np.ndarray) -> Archive:
-    """An archive whose concepts all have score and weight 1."""
-    one, nan = np.ones(concept.shape, np.float32), np.full(concept.shape, np.nan, np.float32)
-    nothing = np.zeros(concept.shape, np.int32)
-    return Archive(concept, one, nan, nan, one, nothing, nothing - 1)
+        return curate_chunks("nouns", corpus, supervision, self.chunk, curate)

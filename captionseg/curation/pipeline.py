@@ -17,14 +17,16 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from captionseg.curation import RULES, CurateParams, Rule
+from captionseg.curation import CurateParams, Rule
 from captionseg.curation import corpus as corpora
 from captionseg.curation.measure import measure
-from captionseg.records import Corpus, Supervision, UserError
+from captionseg.records import Corpus, UserError
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, is_here, spread, threads_here
 from captionseg.storage.folders import lacking
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
+from captionseg.supervision import files
+from captionseg.supervision.columns import Supervision
 from captionseg.text.vocabulary import build
 
 log = logging.getLogger(__name__)
@@ -151,31 +153,20 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, dict[str, float]
     measures.
     """
     (name, of), corpus = rule, task.corpus()
-    result = called(name, of(corpus, Supervision.blank(corpus.uid), seed=task.seed))
+    # a rule does not know that it runs as a variant
+    result = replace(of(corpus, Supervision.blank(corpus.uid), seed=task.seed), rule=name)
     check_rows(name, corpus, result)
     dropped = Counter(r for r in result.drop_reason if r)
     kept = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(
         f", {n} {why}" for why, n in sorted(dropped.items())
     )
-    table = result.to_table()
     for shard, rows in corpora.shards_of(task.index):
-        write_table(table.take(pa.array(rows)), task.supervision / name / f"{shard}.parquet")
+        files.write(result.take(rows), task.supervision / name / f"{shard}.parquet")
     named = [
         {corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
         for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)
     ]
     return kept, measure(result, task.true, named, sampled=task.sampled, seed=task.seed)
-
-
-def called(name: str, result: Supervision) -> Supervision:
-    """The same with every concept said to be of the rule `name`: a rule does not know that it runs
-    as a variant.
-    """
-    if name in RULES:
-        return result
-    return replace(
-        result, concepts=[tuple(replace(c, rule=name) for c in row) for row in result.concepts]
-    )
 
 
 def check_rows(name: str, corpus: Corpus, result: Supervision) -> None:

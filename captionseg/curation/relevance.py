@@ -71,6 +71,25 @@ def summed(near: csr_array, values: csr_array) -> np.ndarray:
     return csr_array(near @ values).toarray().astype(float)
 
 
+def expand(neighbours: np.ndarray, k: int, *values: csr_array) -> list[np.ndarray]:
+    """Vision-driven expansion: what the captions of the nearest images name.
+
+    Args:
+        neighbours: [n, K] rows, most similar first, -1 pads.
+        k: N, so many of them are asked.
+        values: [N, C] each, nothing where a caption does not name a concept: `corpus.named`, or
+            `named_relevance`.
+
+    Returns:
+        of each values their sums [n, C] over the neighbours: of `corpus.named` N', how many name a
+        concept.
+    """
+    shape = values[0].shape
+    assert shape is not None
+    near = adjacency(neighbours, k, shape[0])
+    return [summed(near, v) for v in values]
+
+
 def score_b(f: np.ndarray, support: np.ndarray, reference_sum: np.ndarray) -> np.ndarray:
     """Eq. 7: (1 + N') f / (f + sum of f over the N' neighbours whose captions name the concept).
 

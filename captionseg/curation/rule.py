@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from captionseg.records import Corpus, Supervision
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision
 
 
 class Rule(Protocol):

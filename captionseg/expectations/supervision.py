@@ -66,11 +66,14 @@ def frame(table: pa.Table, home: Mapping[str, str]) -> pd.DataFrame:
     that are not kept have a reason. in_pairs: the uid is a successful training pair's.
     in_its_shard: of the same shard.
     """
-    texts = [[c["text"] for c in row or []] for row in table["concepts"].to_pylist()]
+    lists = table["concepts"].combine_chunks()
+    texts = pd.DataFrame(
+        {"row": lists.value_parent_indices(), "text": pc.struct_field(lists.flatten(), "text")}
+    )
     rows = table.select(["uid", "kept", "drop_reason"]).to_pandas()
-    rows["concepts"] = [len(row) for row in texts]
+    rows["concepts"] = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     rows["concepts_if_kept"] = rows["concepts"].where(rows["kept"].fillna(False).astype(bool))
-    rows["texts_unique"] = [len(set(row)) == len(row) for row in texts]
+    rows["texts_unique"] = ~rows.index.isin(texts["row"][texts.duplicated()])
     rows["reason_given"] = rows["kept"].fillna(False).astype(bool) == rows["drop_reason"].isna()
     rows["concepts_given"] = pc.is_valid(table["concepts"]).to_numpy()
     rows["in_pairs"] = rows["uid"].isin(list(home))

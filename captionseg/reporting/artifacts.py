@@ -23,17 +23,10 @@ from captionseg.datasets.shards import (
     shard_names,
 )
 from captionseg.inference.inputs import Prepared
-from captionseg.records import (
-    NEIGHBOURS,
-    RECALL,
-    SEGMENTS,
-    SUPERVISION,
-    ClassTable,
-    Concept,
-    Supervision,
-)
+from captionseg.records import NEIGHBOURS, RECALL, SEGMENTS, SUPERVISION, ClassTable
 from captionseg.storage.folders import read_tables
 from captionseg.storage.reading import read_json, read_table
+from captionseg.supervision.files import from_table
 from captionseg.training import Recipe
 from captionseg.training.curve import read as read_curve
 
@@ -112,12 +105,12 @@ class Artifacts:
         found = {file.parent.name for file in self.folders.supervision.glob("*/[0-9]*.parquet")}
         return [*(name for name in RULES if name in found), *sorted(found - set(RULES))]
 
-    def concepts(self, rule: str, uids: Iterable[str]) -> dict[str, tuple[Concept, ...]]:
-        """uid -> the archive of one rule."""
-        found = Supervision.from_table(
-            of(read_tables(self.folders.supervision / rule, schema=SUPERVISION), uids)
-        )
-        return dict(zip(found.uid, found.concepts, strict=True))
+    def concepts(self, rule: str, uids: Iterable[str]) -> dict[str, list[tuple[str, float]]]:
+        """uid -> the concepts that one rule gives a picture, best first, each with its score."""
+        table = read_tables(self.folders.supervision / rule, schema=SUPERVISION)
+        found = from_table(of(table, uids))
+        rows = zip(found.uid, found.to_texts(), found.score.tolist(), strict=True)
+        return {uid: list(zip(texts, scores)) for uid, texts, scores in rows}  # scores are padded
 
     @cached_property
     def rows(self) -> list[str]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.records import Concept
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts, of
 from captionseg.reporting.overlay import IGNORED, fit, hexes, overlay, palette, write_picture
@@ -129,13 +128,13 @@ def curated(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
     for number, uid in enumerate(chosen, start=1):
         stem, caption, true = f"example_{number}", run.pairs[uid]["caption"], run.known.get(uid)
         write_picture(fit(images[uid], SHOWN), folder / f"{stem}.jpg")
-        own = {concept.text for concept in archives.get("nouns", {}).get(uid, ())}
+        own = {text for text, _ in archives.get("nouns", {}).get(uid, ())}
         views.append(
             {
                 "file": f"{stem}.jpg",
                 "caption": list(marked(caption, own, lemma)),
                 "rules": [
-                    {"rule": rule, "concepts": [judged(c, true, own) for c in rows.get(uid, ())]}
+                    {"rule": rule, "concepts": [judged(*c, true, own) for c in rows.get(uid, ())]}
                     for rule, rows in archives.items()
                 ],
                 "shown": None if true is None else sorted(true),
@@ -145,14 +144,13 @@ def curated(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
     return views
 
 
-def judged(concept: Concept, true: Collection[str] | None, own: Collection[str]) -> View:
+def judged(text: str, score: float, true: Collection[str] | None, own: Collection[str]) -> View:
     """A concept with its score, is it right (None: not known), and does the caption name it?"""
-    score = concept.score if np.isfinite(concept.score) else None
     return {
-        "text": concept.text,
-        "score": score,
-        "right": None if true is None else concept.text in true,
-        "own": concept.text in own,
+        "text": text,
+        "score": score if np.isfinite(score) else None,
+        "right": None if true is None else text in true,
+        "own": text in own,
     }
 
 

@@ -1,15 +1,12 @@
 """What each image is asked for: what its caption speaks of, and the concepts that curation
-found."""
+found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from captionseg.records import SUPERVISION, UserError
-from captionseg.storage.folders import read_tables
 
 if TYPE_CHECKING:
     from captionseg.text.referring import Reference
@@ -124,39 +121,3 @@ def of_caption(
 
 def _spaced(text: str) -> str:
     return " ".join(text.split())
-
-
-def read_concepts(supervision: Path, curation: str, most: int) -> Mapping[str, list[str] | None]:
-    """uid -> the concepts of highest score of each row, None for a row that is not kept.
-
-    Args:
-        supervision: folder with a folder for each curation rule.
-        curation: whose.
-        most: concepts an image.
-
-    Raises:
-        UserError: if that rule has left nothing.
-    """
-    files = sorted((supervision / curation).glob("*.parquet"))
-    if not files:
-        has = (
-            ", ".join(
-                sorted(p.name for p in supervision.iterdir() if any(p.glob("[0-9]*.parquet")))
-            )
-            or "none"
-        )
-        raise UserError(
-            f"segment_text.curation: no supervision of {curation!r} in {supervision} (there: {has})"
-        )
-    table = read_tables(
-        supervision / curation, columns=["uid", "kept", "concepts"], schema=SUPERVISION
-    )
-    rows = zip(
-        table["uid"].to_pylist(),
-        table["kept"].to_pylist(),
-        table["concepts"].to_pylist(),
-        strict=True,
-    )
-    return {
-        uid: [c["text"] for c in concepts[:most]] if kept else None for uid, kept, concepts in rows
-    }

@@ -30,9 +30,10 @@ from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, spread
 from captionseg.segment_text import SegmentTextParams
+from captionseg.segment_text.concepts import read_concepts
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.maker import Maker, View
-from captionseg.segment_text.phrases import Spoken, phrases_of, read_concepts
+from captionseg.segment_text.phrases import Spoken, phrases_of
 from captionseg.storage.reading import read_array
 from captionseg.storage.writing import remove_parts, write_json, write_table
 from captionseg.text.referring import referring

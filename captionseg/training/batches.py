@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from captionseg.curation.sampling import draw
 from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch, UserError
 from captionseg.remarks import may_be_cut, together
 from captionseg.runtime.lifeline import follow_maker
+from captionseg.supervision.sampling import draw
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.augment import Augmenter, Cropper

@@ -13,15 +13,16 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.arrays import ShardedArray
-from captionseg.curation.measure import arrays
 from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
 from captionseg.datasets.pictures import Pictures
 from captionseg.encoders import TextSpace
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
-from captionseg.records import SUPERVISION, Supervision, UserError
-from captionseg.storage.folders import read_arrays, read_tables
+from captionseg.records import UserError
+from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json, read_table
+from captionseg.supervision import files
+from captionseg.supervision.columns import Supervision
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.masked import masked_captions
@@ -133,19 +134,18 @@ def load(
     ids = read_ids(index)
     shards = rows_of_shards(ids)
     concepts, embedding = read_vocabulary(supervision / "vocabulary")
-    number = {text: i for i, text in enumerate(concepts)}
-    drawn = read_supervision(supervision, curation)
-    masks = read_supervision(supervision, archive)
-    nouns = read_supervision(supervision, "nouns")
-    check_rows(supervision, ids, {curation: drawn, archive: masks, "nouns": nouns})
+    rules = {
+        rule: read_supervision(supervision, rule, concepts)
+        for rule in dict.fromkeys((curation, archive, "nouns"))
+    }
+    check_rows(supervision, ids, rules)
+    drawn, masks, nouns = rules[curation], rules[archive], rules["nouns"]
     kept = np.flatnonzero(drawn.kept)
     if not len(kept):
         raise UserError(
             f"{supervision / curation}: every row was dropped; loosen curate.{curation}"
         )
     row_of = {uid: row for row, uid in enumerate(ids["uid"].to_pylist())}
-    weight, cluster = arrays(drawn)
-    named = numbers(nouns, number)
     data = TrainingSet(
         np.array([row_of[uid] for uid in drawn.uid[kept]]),
         ShardedArray.of_folder(prepared.regions / "pooled", shards),
@@ -153,11 +153,11 @@ def load(
         read_arrays(index / "text_emb", numbered(shards)),
         concepts,
         embedding,
-        numbers(drawn, number)[kept],
-        weight[kept],
-        cluster[kept],
-        np.concatenate([numbers(masks, number), named], 1)[kept],
-        named[kept],
+        drawn.concept[kept].astype(np.int64),
+        drawn.weight[kept],
+        drawn.cluster[kept],
+        np.concatenate([masks.concept, nouns.concept], 1)[kept].astype(np.int64),
+        nouns.concept[kept].astype(np.int64),
         dense=ShardedArray.of_folder(prepared.features / "dense", shards) if reads.dense else None,
         pictures=prepared.pictures() if reads.picture else None,
         space=TextSpace.load(prepared.encoder, device=device) if reads.space else None,
@@ -214,12 +214,13 @@ def with_words(
     """The training set with its captions as words, and masked, as the model asks for; arguments as
     in `load`.
     """
-    kept, number = np.flatnonzero(drawn.kept), {text: i for i, text in enumerate(data.concepts)}
-    hidden = (
-        masked_captions(captions, vocabulary, drawn, nouns, reads.masking, number)
-        if reads.masking
-        else None
-    )
+    kept, hidden = np.flatnonzero(drawn.kept), None
+    if reads.masking:
+        rows = [captions[uid] for uid in drawn.uid]
+        source = nouns if reads.masking == "nouns" else drawn
+        hidden = masked_captions(
+            rows, source, vocabulary, most=1 if reads.masking == "one" else None
+        )
     data = dataclasses.replace(data, masked_target=None if hidden is None else hidden.target[kept])
     if not reads.tokens:
         masked = encode(hidden.texts)[kept] if hidden and encode else None
@@ -243,11 +244,11 @@ def read_captions(index: Path) -> dict[str, str]:
     return dict(zip(rows["uid"], rows["caption"], strict=True))
 
 
-def read_supervision(folder: Path, rule: str) -> Supervision:
-    """All shards of one rule."""
+def read_supervision(folder: Path, rule: str, vocabulary: list[str]) -> Supervision:
+    """All shards of one rule, in numbers of the vocabulary."""
     if not (folder / rule).is_dir():
         raise UserError(f"{folder / rule}: rule {rule!r} was not run; add it to curate.rules")
-    return Supervision.from_table(read_tables(folder / rule, schema=SUPERVISION))
+    return files.read(folder / rule, vocabulary)
 
 
 def read_vocabulary(folder: Path) -> tuple[list[str], np.ndarray]:
@@ -271,17 +272,3 @@ def check_rows(folder: Path, ids: pa.Table, rules: Mapping[str, Supervision]) ->
                 f"{folder / rule}: not the {len(train)} training pairs of the index in its order "
                 f"({len(found)} rows, {lost} pairs missing); run `dvc repro curate`"
             )
-
-
-def numbers(supervision: Supervision, number: dict[str, int]) -> np.ndarray:
-    """[N, M] int64 vocabulary numbers of all archives, -1 pads."""
-    width = max((len(row) for row in supervision.concepts), default=0) or 1
-    out = np.full((len(supervision), width), -1, np.int64)
-    for i, row in enumerate(supervision.concepts):
-        if odd := [c.text for c in row if c.text not in number]:
-            raise UserError(
-                f"{odd[0]!r}, a concept of {supervision.uid[i]}, is not in the vocabulary of "
-                "curate; run `dvc repro curate`"
-            )
-        out[i, : len(row)] = [number[c.text] for c in row]
-    return out

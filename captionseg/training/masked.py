@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from captionseg.modeling.segmenter import Masking
-from captionseg.records import Supervision
 from captionseg.storage.reading import read_json
+from captionseg.supervision.columns import Supervision
 from captionseg.text.entities import Masker
 
 
@@ -28,30 +27,21 @@ class Masked:
 
 
 def masked_captions(
-    captions: Mapping[str, str],
-    vocabulary: Path,
-    supervision: Supervision,
-    nouns: Supervision,
-    masking: Masking,
-    number: Mapping[str, int],
+    captions: Sequence[str], supervision: Supervision, vocabulary: Path, *, most: int | None = None
 ) -> Masked:
     """Mask the caption of every row.
 
     Args:
-        captions: uid -> caption.
+        captions: [N].
+        supervision: of the same rows; its concepts are masked where the caption names them.
         vocabulary: folder with lemma.json.
-        supervision: whose concepts are masked where the caption names them.
-        nouns: of the same rows; all of its concepts are masked for `nouns`.
-        masking: all of them, the first one alone, or the caption's nouns.
-        number: concept -> its number in the vocabulary.
+        most: so many in a caption at most, the first; None masks all.
     """
+    number = {text: i for i, text in enumerate(supervision.vocabulary)}
     masker = Masker(number, read_json(vocabulary / "lemma.json"))
-    source = nouns if masking == "nouns" else supervision
-    concepts = dict(zip(source.uid, source.concepts, strict=True))
-    most = 1 if masking == "one" else None
     rows = [
-        masker(captions[uid], [c.text for c in concepts.get(uid, ())], most=most)
-        for uid in supervision.uid
+        masker(caption, texts, most=most)
+        for caption, texts in zip(captions, supervision.to_texts(), strict=True)
     ]
     target = np.full(
         (len(rows), max((len(names) for _, names in rows), default=0) or 1), -1, np.int64

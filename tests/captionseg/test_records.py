@@ -1,9 +1,8 @@
 import hashlib
 
-import numpy as np
 import pytest
 
-from captionseg.records import SUPERVISION, Concept, Supervision, one_line, uid_of
+from captionseg.records import one_line, uid_of
 
 
 def test_uid_is_128_bits_of_location_and_caption():
@@ -26,38 +25,3 @@ def test_what_others_wrote_becomes_one_line(written, line):
     assert one_line(written) == line
     assert len(one_line("word " * 1000)) == 200
     assert one_line("word " * 1000, 10) == "word word "
-
-
-def test_supervision_survives_a_round_trip_through_its_schema():
-    full = Concept("grass", 2.025, 0.9, 1.125, 0.75, 2, 1, "cocu")
-    before = Supervision(
-        np.array(["a" * 32, "b" * 32], object),
-        np.array([True, False]),
-        ["", "no_concept"],
-        [(full, Concept("dog", rule="nouns")), ()],
-    )
-    table = before.to_table()
-    assert table.schema == SUPERVISION
-    after = Supervision.from_table(table)
-    assert after.uid.tolist() == before.uid.tolist()
-    assert after.kept.tolist() == [True, False]
-    assert list(after.drop_reason) == ["", "no_concept"]
-    assert after.concepts[1] == ()
-    grass, dog = after.concepts[0]
-    assert (grass.text, grass.support, grass.cluster, grass.rule) == ("grass", 2, 1, "cocu")
-    assert (grass.score, grass.score_a, grass.score_b, grass.weight) == pytest.approx(
-        (2.025, 0.9, 1.125, 0.75)
-    )
-    assert np.isnan([dog.score_a, dog.score_b]).all()
-    assert str(after.to_table()) == str(table)  # NaN is NaN there
-
-
-def test_blank_supervision_keeps_everything():
-    blank = Supervision.blank(np.array(["a", "b"], object))
-    assert blank.kept.all()
-    assert [list(blank.drop_reason), list(blank.concepts)] == [["", ""], [(), ()]]
-
-
-def test_empty_supervision_round_trip():
-    empty = Supervision.blank(np.array([], object))
-    assert len(Supervision.from_table(empty.to_table())) == 0

@@ -127,6 +127,13 @@ def test_code_among_the_deps_is_imported(repository, stage):
     assert not idle, f"stage {stage} imports nothing of {', '.join(idle)}"
 
 
+@pytest.mark.parametrize("stage", ["segment_text", "pretrain", "evaluate"])
+def test_a_new_rule_of_curation_trains_nothing_again(stage):
+    """Whatever reads supervision takes it as files: how they came about is curate's own."""
+    curation = [dep for dep in listed(stage, "deps") if dep.startswith("captionseg/curation")]
+    assert not curation, f"a new rule, or a change of one, would run {stage} again for all recipes"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_of_a_stage_are_those_of_the_dag(stage):
     declared = {name.replace("${key}", "{recipe}") for name in DAG[stage].get("params", [])}

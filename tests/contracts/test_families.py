@@ -28,7 +28,6 @@ FAMILIES = {
     "curation": (
         ["RULES"],
         {
-            "archive",
             "clustering",
             "corpus",
             "labelling",
@@ -36,7 +35,7 @@ FAMILIES = {
             "pipeline",
             "relevance",
             "rule",
-            "sampling",
+            "selection",
         },
     ),
     "datasets": (

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 from captionseg.curation import CaptionRetrieval
-from captionseg.records import Concept, Corpus, Supervision
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision
+from tests.captionseg.supervision.rows import Concept, concepts_of
 
 
 def curate(rule: CaptionRetrieval, corpus: Corpus) -> list[dict[str, Concept]]:
     return [
-        {c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts
+        {c.text: c for c in row} for row in concepts_of(rule(corpus, Supervision.blank(corpus.uid)))
     ]
 
 

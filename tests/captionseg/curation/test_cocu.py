@@ -5,19 +5,22 @@ the paper.
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from captionseg.curation import CoCu
 from captionseg.curation.relevance import positive
-from captionseg.records import Concept, Corpus, Supervision
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision
 from captionseg.text.vocabulary import Vocabulary
+from tests.captionseg.supervision.rows import Concept, concepts_of
 
 LITERAL = CoCu(neighbours=3, minimum_support=1, limit=6, clusters=0, own_first=False)
 
 
 def curate(rule: CoCu, corpus: Corpus) -> list[dict[str, Concept]]:
     return [
-        {c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts
+        {c.text: c for c in row} for row in concepts_of(rule(corpus, Supervision.blank(corpus.uid)))
     ]
 
 
@@ -103,8 +106,8 @@ def test_weights_are_a_softmax_of_scores_with_the_best_at_one(by_hand):
 
 def test_however_faint_a_concept_is_it_can_be_drawn(by_hand):
     result = replace(LITERAL, temperature=1e-4)(by_hand, Supervision.blank(by_hand.uid))
-    stored = Supervision.from_table(result.to_table())  # in single precision
-    assert min(c.weight for row in stored.concepts for c in row) > 0
+    assert result.weight.dtype == np.float32
+    assert (result.weight > 0).tolist() == (result.concept >= 0).tolist()
 
 
 def test_clusters_are_numbered_when_asked_for(by_hand):

@@ -9,21 +9,21 @@ from captionseg.curation import CoCuCalibrated
 from captionseg.curation.cocu_calibrated import positive_mean
 from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.relevance import relevance
-from captionseg.records import Concept, Corpus, Supervision
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision
+from tests.captionseg.supervision.rows import Concept, concepts_of
 
 RULE = CoCuCalibrated(estimator="cosine", neighbours=3, minimum_support=1, temperature=0.1)
 
 
 def curate(rule: CoCuCalibrated, corpus: Corpus) -> list[dict[str, Concept]]:
     return [
-        {c.text: c for c in row} for row in rule(corpus, Supervision.blank(corpus.uid)).concepts
+        {c.text: c for c in row} for row in concepts_of(rule(corpus, Supervision.blank(corpus.uid)))
     ]
 
 
 def f_mean(corpus: Corpus) -> np.ndarray:
-    return positive_mean(
-        lambda rows: relevance(corpus, rows, "shifted"), corpus, [np.arange(4), np.arange(4, 6)]
-    )
+    return positive_mean(lambda rows: relevance(corpus, rows, "shifted"), corpus, 4)
 
 
 def test_mu_is_the_mean_over_the_captions_that_name_the_concept(by_hand):

@@ -9,10 +9,10 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
-from captionseg.curation.archive import NO_CONCEPT
 from captionseg.curation.entities import Entities, visibility
 from captionseg.curation.labelling import LeaveOneOut
-from captionseg.records import Supervision, UserError
+from captionseg.records import UserError
+from captionseg.supervision.columns import NO_CONCEPT, Supervision
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def test_a_noun_that_no_picture_tells_is_no_entity(corpus):
     out = Entities()(corpus, Supervision.blank(corpus.uid))
     named = corpus.named.toarray()
     for row, concepts, kept, reason in zip(
-        named, out.concepts, out.kept, out.drop_reason, strict=True
+        named, out.to_texts(), out.kept, out.drop_reason, strict=True
     ):
-        assert {c.text for c in concepts} == {
+        assert set(concepts) == {
             t for t, n in zip(("dog", "view", "woman"), row, strict=True) if n
         } - {"view"}
         assert kept == bool(concepts)
@@ -54,29 +54,31 @@ def test_a_noun_that_no_picture_tells_is_no_entity(corpus):
 
 def test_the_most_frequent_are_taken(corpus):
     out = Entities(size=1)(corpus, Supervision.blank(corpus.uid))
-    assert {c.text for row in out.concepts for c in row} == {"dog"}
+    assert {text for row in out.to_texts() for text in row} == {"dog"}
     everything = Entities(visible=0.0)(corpus, Supervision.blank(corpus.uid))
-    assert {c.text for row in everything.concepts for c in row} == {"dog", "view", "woman"}
+    assert {text for row in everything.to_texts() for text in row} == {"dog", "view", "woman"}
 
 
 def test_the_published_list_and_its_synonyms(corpus):
     out = Entities(source="published")(corpus, Supervision.blank(corpus.uid))
     # nothing to merge with
-    assert {c.text for row in out.concepts for c in row} == {"dog", "woman"}
+    assert {text for row in out.to_texts() for text in row} == {"dog", "woman"}
     people = replace(corpus, vocabulary=["people", "view", "woman"])
     merged, apart = (
         Entities(source="published", merge=m)(people, Supervision.blank(corpus.uid))
         for m in (True, False)
     )
-    assert {c.text for row in merged.concepts for c in row} == {"people"}
-    assert {c.text for row in apart.concepts for c in row} == {"people", "woman"}
+    assert {text for row in merged.to_texts() for text in row} == {"people"}
+    assert {text for row in apart.to_texts() for text in row} == {"people", "woman"}
     assert merged.kept.tolist() == apart.kept.tolist()
 
 
 def test_what_is_dropped_already_keeps_its_reason(corpus):
     before = Supervision.blank(corpus.uid)
     before = replace(
-        before, kept=np.zeros(len(corpus), bool), drop_reason=["duplicate"] * len(corpus)
+        before,
+        kept=np.zeros(len(corpus), bool),
+        drop_reason=np.full(len(corpus), "duplicate", object),
     )
     out = Entities()(corpus, before)
     assert set(out.drop_reason) == {"duplicate"}

@@ -1,18 +1,14 @@
 import numpy as np
 import pytest
 
-from captionseg.curation.measure import arrays, measure, recall_precision, sample_texts
-from captionseg.records import Concept, Supervision
+from captionseg.curation.measure import measure, recall_precision, sample_texts
+from captionseg.supervision.columns import Supervision
+from tests.captionseg.supervision.rows import Concept, supervision_of
 
 
 def supervision(*rows: dict[str, float]) -> Supervision:
     concepts = [tuple(Concept(text, weight=weight) for text, weight in row.items()) for row in rows]
-    return Supervision(
-        np.array(list("abcdef")[: len(rows)], object),
-        np.array([bool(r) for r in rows]),
-        [""] * len(rows),
-        concepts,
-    )
+    return supervision_of("abcdef"[: len(rows)], concepts, kept=[bool(r) for r in rows])
 
 
 def test_recall_and_precision_are_of_all_concepts_together():
@@ -58,12 +54,6 @@ def test_where_nothing_is_known_only_counts_are_given():
         "concepts_per_image": 0.0,
         "kept": 0.0,
     }
-
-
-def test_arrays_pad_with_weight_zero_and_cluster_minus_one():
-    weight, cluster = arrays(supervision({"dog": 0.5, "cat": 2}, {}))
-    assert weight.tolist() == [[0.5, 2.0], [0.0, 0.0]]
-    assert cluster.tolist() == [[-1, -1], [-1, -1]]
 
 
 def test_texts_of_one_draw():

@@ -17,13 +17,15 @@ from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.datasets.source import Sample
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
-from captionseg.records import IDS, NEIGHBOURS, SEGMENTS, ClassTable, Concept, Supervision
+from captionseg.records import IDS, NEIGHBOURS, SEGMENTS, ClassTable
 from captionseg.reporting import heat, predictions
 from captionseg.reporting.artifacts import Folders
 from captionseg.segment_text.rle import encode as encode_masks
 from captionseg.storage.writing import write_array, write_json, write_table
+from captionseg.supervision import files
 from captionseg.training import Recipe
 from captionseg.training.curve import Curve
+from tests.captionseg.supervision.rows import Concept, supervision_of
 
 NAMES, KINDS = ("square", "disc", "grass", "sky"), ("object", "object", "stuff", "stuff")
 SIDE, WIDTH = 32, 8
@@ -139,8 +141,7 @@ def write_supervision(folders):
         "cocu": [(Concept(o, 1.5, rule="cocu"), *found) for o in own],
     }
     for rule, concepts in rows.items():
-        table = Supervision(uid, np.ones(len(uid), bool), [""] * len(uid), concepts).to_table()
-        write_table(table, folders.supervision / rule / "00000.parquet")
+        files.write(supervision_of(uid, concepts), folders.supervision / rule / "00000.parquet")
     write_json(
         {"squares": "square", "discs": "disc"}, folders.supervision / "vocabulary" / "lemma.json"
     )

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from captionseg.records import Concept
 from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED
@@ -31,16 +30,15 @@ def test_draws_depend_on_the_seed_alone():
 
 
 def test_a_concept_is_right_wrong_or_unknown():
-    concept = Concept("car", 0.5)
-    assert judged(concept, {"car"}, {"car"}) == {
+    assert judged("car", 0.5, {"car"}, {"car"}) == {
         "text": "car",
         "score": 0.5,
         "right": True,
         "own": True,
     }
-    assert judged(concept, {"carpet"}, set())["right"] is False
-    assert judged(concept, None, set())["right"] is None
-    assert judged(Concept("car", float("nan")), None, set())["score"] is None
+    assert judged("car", 0.5, {"carpet"}, set())["right"] is False
+    assert judged("car", 0.5, None, set())["right"] is None
+    assert judged("car", float("nan"), None, set())["score"] is None
 
 
 def test_own_nouns_are_marked_by_their_singular_and_nothing_is_lost():

@@ -19,13 +19,15 @@ from captionseg.captioners.corpus import write_captions
 from captionseg.datasets.shards import read_images, read_pairs, write_shards
 from captionseg.datasets.source import Sample
 from captionseg.grounding import GroundingDino, Relevance
-from captionseg.records import ClassTable, Concept, Supervision
+from captionseg.records import ClassTable
 from captionseg.regioning import write_regions
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
 from captionseg.segmenters import Felzenszwalb, Superpixels
 from captionseg.storage.folders import read_tables
-from captionseg.storage.writing import write_array, write_table
+from captionseg.storage.writing import write_array
+from captionseg.supervision import files
+from tests.captionseg.supervision.rows import Concept, supervision_of
 
 RED, GREY = (220, 30, 30), (120, 120, 120)
 LONG = "A red ball lies on the ground. A green cup is beside a blue door. " * 200
@@ -132,10 +134,8 @@ def prepare(folder: Path, names: Sequence[str], concepts: Sequence[Concept] = ()
         )
     write_regions(inputs.pairs, inputs.features, inputs.regions, maker=MAKER.maker)
     uids = np.array([row["uid"] for row in rows], object)
-    archive = Supervision(
-        uids, np.ones(len(uids), bool), [""] * len(uids), [tuple(concepts)] * len(uids)
-    )
-    write_table(archive.to_table(), inputs.supervision / "rule" / "00000.parquet")
+    archive = supervision_of(uids, [concepts] * len(uids))
+    files.write(archive, inputs.supervision / "rule" / "00000.parquet")
     return inputs
 
 

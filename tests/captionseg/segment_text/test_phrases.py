@@ -1,12 +1,8 @@
 """Where phrases come from, and that each is asked for once."""
 
-from pathlib import Path
-
 import pytest
 
-from captionseg.records import SUPERVISION, Concept, Supervision, UserError
-from captionseg.segment_text.phrases import Phrase, Spoken, normalised, phrases_of, read_concepts
-from captionseg.storage.writing import write_table
+from captionseg.segment_text.phrases import Phrase, Spoken, normalised, phrases_of
 from captionseg.text.referring import Mention, Reference, referring
 
 
@@ -115,15 +111,3 @@ def test_a_phrase_whose_head_names_nothing_is_left_out() -> None:
         [["x"]], [["front"]], references=lambda _: spoken, stop={"picture", "front"}
     )
     assert [p.text for p in found.phrases] == ["a picture frame", "front"]
-
-
-def test_concepts_of_kept_rows_best_first(tmp_path: Path) -> None:
-    rows = [(Concept("dog"), Concept("grass"), Concept("sky")), (Concept("cat"),), ()]
-    supervision = Supervision(["a", "b", "c"], [True, False, True], ["", "duplicate", ""], rows)
-    write_table(supervision.to_table(), tmp_path / "cocu" / "00000.parquet")
-    assert SUPERVISION.equals(supervision.to_table().schema)
-    assert read_concepts(tmp_path, "cocu", 2) == {"a": ["dog", "grass"], "b": None, "c": []}
-    with pytest.raises(
-        UserError, match=r"segment_text.curation: no supervision of 'coco'.*\(there: cocu\)"
-    ):
-        read_concepts(tmp_path, "coco", 2)

@@ -17,7 +17,7 @@ from captionseg.captioners.corpus import write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.datasets.shards import read_classes, read_pairs, read_truth
 from captionseg.grounding import Relevance
-from captionseg.records import SEGMENTS, Concept, Supervision, UserError
+from captionseg.records import SEGMENTS, UserError
 from captionseg.regioning import write_regions
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text import pipeline as pipelines
@@ -27,7 +27,9 @@ from captionseg.segment_text.phrases import Phrase, Spoken
 from captionseg.segmenters import Felzenszwalb, Superpixels
 from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_array, write_table
+from captionseg.supervision import files
 from captionseg.text.referring import Mention, Reference, referring
+from tests.captionseg.supervision.rows import Concept, supervision_of
 
 COLOURS, GREY = {"red": (220, 30, 30)}, (120, 120, 120)
 AXES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "ground": (1, 1, 1)}
@@ -72,9 +74,9 @@ def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     pairs = read_pairs(squares / "pairs").to_pylist()
     train = [p for p in pairs if p["split"] == "train"]
     archives = [(Concept(p["caption"].split()[1]), Concept("ground")) for p in train]
-    kept, reasons = np.array([True] * 5 + [False]), [""] * 5 + ["why"]
-    supervision = Supervision(np.array([p["uid"] for p in train], object), kept, reasons, archives)
-    write_table(supervision.to_table(), squares / "supervision" / "rule" / "00000.parquet")
+    kept, reasons = [True] * 5 + [False], [""] * 5 + ["why"]
+    supervision = supervision_of([p["uid"] for p in train], archives, kept=kept, reasons=reasons)
+    files.write(supervision, squares / "supervision" / "rule" / "00000.parquet")
     write_captions(squares / "pairs", CaptionParams(), squares / "captions")
     return squares
 

@@ -12,10 +12,10 @@ import torch
 
 from captionseg.datasets.shards import read_truth
 from captionseg.modeling import SegmentMilConfig
-from captionseg.records import SEGMENTS, Supervision
+from captionseg.records import SEGMENTS
 from captionseg.segment_text.rle import encode
-from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_table
+from captionseg.supervision.files import read
 from captionseg.training import PretrainParams, Recipe, loader
 from captionseg.training.curve import Curve
 from captionseg.training.fit import ALONE, Fitted, fit
@@ -45,11 +45,7 @@ def segments(world, tmp_path_factory) -> Path:
             strict=True,
         )
     )
-    uids = [
-        u
-        for u in Supervision.from_table(read_tables(world.supervision / "nouns")).uid
-        if u in truth
-    ][:-1]
+    uids = [u for u in read(world.supervision / "nouns").uid if u in truth][:-1]
     left = np.arange(32) < 16
     rles, areas, boxes = encode(np.stack([np.tile(half, (32, 1)) for half in (left, ~left)]))
     rows = [

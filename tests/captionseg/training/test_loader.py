@@ -13,34 +13,31 @@ import pytest
 
 from captionseg.encoders import TextSpace
 from captionseg.modeling.segmenter import Reads
-from captionseg.records import Supervision, UserError
+from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays, read_tables
 from captionseg.storage.writing import write_table
+from captionseg.supervision.files import read, write
 from captionseg.training import loader
 from captionseg.training.loader import TrainingSet
+from tests.captionseg.supervision.rows import concepts_of
 
 
 def test_what_is_trained_on(world, data):
     uid = np.array(pq.read_table(world.index / "ids.parquet")["uid"].to_pylist())[data.rows]
-    cocu, nouns = (
-        Supervision.from_table(read_tables(world.supervision / rule)) for rule in ("cocu", "nouns")
-    )
+    cocu, nouns = (read(world.supervision / rule) for rule in ("cocu", "nouns"))
+    of_cocu, of_nouns = concepts_of(cocu), concepts_of(nouns)
     concepts = pq.read_table(world.supervision / "vocabulary" / "concepts.parquet")[
         "text"
     ].to_pylist()
     assert list(uid) == list(cocu.uid)  # all were kept
     for row in range(len(data)):
-        assert [concepts[c] for c in data.texts[row] if c >= 0] == [
-            c.text for c in cocu.concepts[row]
-        ]
-        assert [concepts[c] for c in data.named[row] if c >= 0] == [
-            c.text for c in nouns.concepts[row]
-        ]
+        assert [concepts[c] for c in data.texts[row] if c >= 0] == [c.text for c in of_cocu[row]]
+        assert [concepts[c] for c in data.named[row] if c >= 0] == [c.text for c in of_nouns[row]]
         assert {concepts[c] for c in data.archive[row] if c >= 0} == {
-            c.text for c in (*cocu.concepts[row], *nouns.concepts[row])
+            c.text for c in (*of_cocu[row], *of_nouns[row])
         }
         np.testing.assert_allclose(
-            data.weight[row][: len(cocu.concepts[row])], [c.weight for c in cocu.concepts[row]]
+            data.weight[row][: len(of_cocu[row])], [c.weight for c in of_cocu[row]]
         )
 
 
@@ -52,11 +49,8 @@ def test_a_rule_that_was_not_run_is_one_line(folders):
 def dropped(world, folder, keep: int) -> None:
     (folder / "vocabulary").symlink_to(world.supervision / "vocabulary")
     (folder / "nouns").symlink_to(world.supervision / "nouns")
-    table = read_tables(world.supervision / "cocu").to_pydict()
-    table["kept"] = [i < keep for i in range(len(table["kept"]))]
-    written = Supervision.from_table(read_tables(world.supervision / "cocu"))
-    written = replace(written, kept=np.array(table["kept"]))
-    write_table(written.to_table(), folder / "cocu" / "0.parquet")
+    written = read(world.supervision / "cocu")
+    write(replace(written, kept=np.arange(len(written)) < keep), folder / "cocu" / "0.parquet")
 
 
 def test_only_kept_rows_are_trained_on(world, folders, tmp_path, data):

@@ -2,37 +2,34 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from captionseg.records import Concept, Supervision
+from captionseg.supervision.columns import Supervision
 from captionseg.training.masked import masked_captions
+from tests.captionseg.supervision.rows import Concept, supervision_of
 
-CAPTIONS = {"a": "Two dogs on grass, a man", "b": "nothing at all"}
-NUMBER = {"grass": 0, "dog": 1, "people": 2, "sky": 3}
+CAPTIONS = ["Two dogs on grass, a man", "nothing at all"]
 
 
-def supervision(**names) -> Supervision:
-    blank = Supervision.blank(np.array(["a", "b"], object))
-    return Supervision(
-        blank.uid,
-        blank.kept,
-        blank.drop_reason,
-        [tuple(Concept(n) for n in names.get(uid, ())) for uid in ("a", "b")],
-    )
+def supervision(*names: tuple[str, ...]) -> Supervision:
+    rows = [[Concept(name) for name in row] for row in names]
+    return supervision_of("ab", rows, vocabulary=["grass", "dog", "people", "sky"])
+
+
+CURATED, NOUNS = supervision(("sky", "people", "dog"), ("sky",)), supervision(("grass",), ())
 
 
 @pytest.mark.parametrize(
-    ("masking", "text", "target"),
+    ("source", "most", "text", "target"),
     [
-        ("all", "Two [MASK] on grass, a [MASK]", [1, 2]),
-        ("one", "Two [MASK] on grass, a man", [1]),
-        ("nouns", "Two dogs on [MASK], a man", [0]),
+        (CURATED, None, "Two [MASK] on grass, a [MASK]", [1, 2]),
+        (CURATED, 1, "Two [MASK] on grass, a man", [1]),
+        (NOUNS, None, "Two dogs on [MASK], a man", [0]),
     ],
+    ids=["all", "one", "nouns"],
 )
-def test_masked_captions(tmp_path, masking, text, target):
+def test_masked_captions(tmp_path, source, most, text, target):
     (tmp_path / "lemma.json").write_text(json.dumps({"dogs": "dog"}))
-    curated = supervision(a=("sky", "people", "dog"), b=("sky",))
-    found = masked_captions(CAPTIONS, tmp_path, curated, supervision(a=("grass",)), masking, NUMBER)
+    found = masked_captions(CAPTIONS, source, tmp_path, most=most)
     assert found.texts == [text, "nothing at all"]
     assert found.target.tolist() == [target, [-1] * len(target)]

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from captionseg.curation.sampling import draw
 from captionseg.records import UserError
+from captionseg.supervision.sampling import draw
 
 N = 20_000
 

@@ -36,7 +36,8 @@ def draw(
             "set pretrain.texts and curate.sampled to no less than curate.RULE.clusters"
         )
     with np.errstate(divide="ignore"):
-        key = np.log(weight) + rng.gumbel(size=weight.shape)
+        # weights are of single precision; their logarithms, and so what is drawn, are not
+        key = np.log(weight, dtype=np.float64) + rng.gumbel(size=weight.shape)
     clustered = (cluster >= 0).any(1)
     pad = max(0, count - weight.shape[1])
     top = np.argsort(-key, axis=1, kind="stable")[:, :count]

@@ -1,0 +1,84 @@
+"""Which concepts of the vocabulary an image gets, and how likely each is to be drawn: what the
+rules share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from captionseg.records import Corpus
+from captionseg.supervision.columns import Supervision, join
+
+# smallest log weight, 1e-30: what an image has can be drawn, in single precision too
+FAINTEST = -69.0
+
+
+def curate_chunks(
+    rule: str,
+    corpus: Corpus,
+    supervision: Supervision,
+    chunk: int,
+    columns: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+) -> Supervision:
+    """The supervision by a rule that looks at `chunk` images at once.
+
+    Args:
+        rule: its name.
+        corpus: whose images.
+        supervision: of them, so far.
+        chunk: memory is bounded by chunk x (concepts of the vocabulary).
+        columns: rows of the corpus -> their `concept` and other columns of a Supervision, [n, M].
+    """
+    parts = []
+    for start in range(0, len(corpus), chunk):
+        rows = np.arange(start, min(start + chunk, len(corpus)))
+        before = supervision.take(rows)
+        parts.append(before.with_concepts(rule=rule, vocabulary=corpus.vocabulary, **columns(rows)))
+    return join(parts)
+
+
+def select(score: np.ndarray, own: np.ndarray, limit: int, *, own_first: bool) -> np.ndarray:
+    """Per row the `limit` best-scored concepts.
+
+    Args:
+        score: [n, C] relevance, -inf where the image does not get a concept.
+        own: [n, C] bool, does the row's own caption name it?
+        limit: M.
+        own_first: own concepts stand before all others and are never cut off by them.
+
+    Returns:
+        [n, M] int32 concept indices, best first, -1 pads. Ties go to the more frequent concept.
+    """
+    # in single precision the 1e6 would swallow the scores of own concepts
+    score = score.astype(np.float64)
+    key = np.where(own & np.isfinite(score), score + 1e6, score) if own_first else score
+    limit = min(limit, score.shape[1])
+    order = np.argsort(-key, axis=1, kind="stable")[:, :limit]
+    return np.where(np.isfinite(np.take_along_axis(key, order, 1)), order, -1).astype(np.int32)
+
+
+def select_named(named: np.ndarray, limit: int) -> np.ndarray:
+    """[n, M] the concepts that [n, C] names, the most frequent of the corpus first, as `select`."""
+    return select(np.where(named, 1.0, -np.inf), named, limit, own_first=False)
+
+
+def take(matrix: np.ndarray, concept: np.ndarray, fill: float) -> np.ndarray:
+    """[n, M]: values of an [n, C] matrix at selected concepts, `fill` where there is none."""
+    return np.where(concept >= 0, np.take_along_axis(matrix, np.maximum(concept, 0), 1), fill)
+
+
+def weigh(score: np.ndarray, certain: np.ndarray, temperature: float) -> np.ndarray:
+    """[n, M] exp(score / temperature), the row's best at 1; 0 where the score is NaN.
+
+    Args:
+        score: [n, M] of selected concepts, NaN pads.
+        certain: [n, M] bool, drawn like the best.
+        temperature: above 0.
+    """
+    best = np.max(np.where(np.isnan(score), -np.inf, score), axis=1, keepdims=True)
+    raised = np.where(certain, best, score)
+    return np.where(
+        np.isnan(score), 0.0, np.exp(np.maximum((raised - best) / temperature, FAINTEST))
+    )

@@ -1,0 +1,155 @@
+"""The concepts of every image of a corpus, as columns. CoCu calls those of an image its archive."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+NO_CONCEPT = "no_concept"
+"""Why a row is dropped that has no concept at all."""
+
+COLUMNS = {
+    "score": (np.float32, np.nan),
+    "score_a": (np.float32, np.nan),
+    "score_b": (np.float32, np.nan),
+    "weight": (np.float32, 0.0),
+    "support": (np.int32, 0),
+    "cluster": (np.int32, -1),
+}
+"""What is known of a concept beside its number: the type, and what stands where there is none."""
+
+DEFAULTS = {"score": 1.0, "weight": 1.0}
+"""Columns that are not what pads them where a rule does not give them."""
+
+ROWS = ("uid", "kept", "drop_reason", "concept", *COLUMNS)
+"""All arrays of a supervision."""
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """The concepts of N images, at most M an image, and whether each image is used.
+
+    Attributes:
+        rule: which curation rule found the concepts; empty before the first.
+        vocabulary: [C] all concepts that there are.
+        uid: [N] ids, in corpus order.
+        kept: [N] bool.
+        drop_reason: [N] text, empty where kept.
+        concept: [N, M] int32 numbers of the vocabulary, highest score first; -1 pads, at the end of
+            a row. M is the largest number of concepts an image has, and at least 1.
+        score: [N, M] float32 s_c, Eq. 8 of CoCu, or what the rule puts in its place.
+        score_a: [N, M] float32 s^a_c, Eq. 6; NaN where a rule has none.
+        score_b: [N, M] float32 s^b_c, Eq. 7; NaN where a rule has none.
+        weight: [N, M] float32 unnormalised probability of being drawn, 0 pads.
+        support: [N, M] int32 N', how many neighbours' captions name the concept.
+        cluster: [N, M] int32 semantic cluster, -1 without clustering.
+    """
+
+    rule: str
+    vocabulary: Sequence[str]
+    uid: np.ndarray
+    kept: np.ndarray
+    drop_reason: np.ndarray
+    concept: np.ndarray
+    score: np.ndarray
+    score_a: np.ndarray
+    score_b: np.ndarray
+    weight: np.ndarray
+    support: np.ndarray
+    cluster: np.ndarray
+
+    @staticmethod
+    def blank(uid: np.ndarray) -> Supervision:
+        """Everything kept, no concept yet: what the first rule of a chain is given."""
+        columns = {
+            name: np.full((len(uid), 1), pad, dtype) for name, (dtype, pad) in COLUMNS.items()
+        }
+        return Supervision(
+            "",
+            (),
+            np.asarray(uid, object),
+            np.ones(len(uid), bool),
+            np.full(len(uid), "", object),
+            np.full((len(uid), 1), -1, np.int32),
+            **columns,
+        )
+
+    def __len__(self) -> int:
+        return len(self.uid)
+
+    @property
+    def count(self) -> np.ndarray:
+        """[N] how many concepts each image has."""
+        return (self.concept >= 0).sum(1)
+
+    def take(self, rows: np.ndarray | slice) -> Supervision:
+        """Some of the rows, with the columns that the widest of them needs."""
+        return trim(replace(self, **{name: getattr(self, name)[rows] for name in ROWS}))
+
+    def with_concepts(
+        self, concept: np.ndarray, *, rule: str, vocabulary: Sequence[str], **columns: np.ndarray
+    ) -> Supervision:
+        """The same rows with other concepts; a row without any is dropped as NO_CONCEPT.
+
+        A row that was dropped before stays so, for its first reason.
+
+        Args:
+            concept: [N, M] numbers of the vocabulary, as above.
+            rule: who found them.
+            vocabulary: [C].
+            columns: [N, M] any of COLUMNS; of a column that is not given, scores and weights are 1
+                and all others those of padding.
+        """
+        there, found = concept >= 0, {}
+        for name, (dtype, pad) in COLUMNS.items():
+            found[name] = np.full(concept.shape, pad, dtype)
+            given = columns.pop(name, DEFAULTS.get(name, pad))
+            np.copyto(found[name], given, casting="unsafe", where=there)
+        assert not columns, f"no columns of a supervision: {', '.join(columns)}"
+        dropped = self.kept & ~there.any(1)
+        return trim(
+            replace(
+                self,
+                rule=rule,
+                vocabulary=vocabulary,
+                kept=self.kept & ~dropped,
+                drop_reason=np.where(dropped, NO_CONCEPT, self.drop_reason),
+                concept=concept.astype(np.int32),
+                **found,
+            )
+        )
+
+    def to_texts(self) -> list[list[str]]:
+        """Per row its concepts as text, highest score first."""
+        names = np.asarray(self.vocabulary, object)[self.concept[self.concept >= 0]].tolist()
+        ends = np.concatenate([[0], self.count.cumsum()]).tolist()
+        return [names[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def join(parts: Sequence[Supervision]) -> Supervision:
+    """The supervisions of consecutive rows, by one rule over one vocabulary, as one."""
+    width = max(part.concept.shape[1] for part in parts)
+    pads = {"concept": -1} | {name: pad for name, (_, pad) in COLUMNS.items()}
+
+    def joined(name: str) -> np.ndarray:
+        arrays = [getattr(part, name) for part in parts]
+        if name in pads:
+            arrays = [
+                np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=pads[name])
+                for a in arrays
+            ]
+        return np.concatenate(arrays)
+
+    return replace(parts[0], **{name: joined(name) for name in ROWS})
+
+
+def trim(supervision: Supervision) -> Supervision:
+    """Without the columns that pad every row. How many there are decides how much noise a draw
+    takes from its generator, so that it may not depend on a rule's limit.
+    """
+    width = max(1, int(supervision.count.max(initial=0)))
+    names = ("concept", *COLUMNS)
+    return replace(supervision, **{n: getattr(supervision, n)[:, :width] for n in names})
