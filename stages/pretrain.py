@@ -48,7 +48,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     context = {
         "regions": asdict(params.regions),
         "prompts": params.pretrain.prompts,
-        "data": {"source": params.download.source, "ids": digest(read_ids(index))},
+        "data": {"source": params.value("download.source"), "ids": digest(read_ids(index))},
     }
     folders = Folders(Prepared(pairs, index, regions, features), supervision, truth, segments)
     found = pretrain(

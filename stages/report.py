@@ -59,7 +59,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         gate=params.gate,
         scored=params.evaluate,
         seed=params.seed,
-        source=params.download.source,
+        source=params.value("download.source"),
     )
     tracker.summary(numbers, [metrics, plots, pictures, page])
     tracker.recipes(

@@ -37,8 +37,8 @@ from captionseg.datasets.tables import (
     shard_names,
 )
 from captionseg.records import PAIRS, TRUTH, UserError, one_line, uid_of
-from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
+from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.writing import atomic_path, remove_parts, write_json, write_table
 
 __all__ = [

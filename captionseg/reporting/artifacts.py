@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from captionseg.benchmarks.areas import read as read_areas
-from captionseg.curation import RULES
+from captionseg.curation.rules import RULES
 from captionseg.datasets.shards import (
     decode_mask,
     read_classes,
@@ -23,6 +23,7 @@ from captionseg.datasets.shards import (
     shard_names,
 )
 from captionseg.inference.inputs import Prepared
+from captionseg.recipes import Recipe
 from captionseg.records import (
     NEIGHBOURS,
     RECALL,
@@ -34,7 +35,6 @@ from captionseg.records import (
 )
 from captionseg.storage.folders import read_tables
 from captionseg.storage.reading import read_json, read_table
-from captionseg.training import Recipe
 from captionseg.training.curve import read as read_curve
 
 

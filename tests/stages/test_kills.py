@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.datasets import Shapes
+from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.shards import write_shards
 from tests.soak import checkout
 

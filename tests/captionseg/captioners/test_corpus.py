@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.captioners import CaptionParams
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import Captions, write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.datasets.shapes import Shapes

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from captionseg.curation import CaptionRetrieval
+from captionseg.curation.caption_retrieval import CaptionRetrieval
 from captionseg.records import Concept, Corpus, Supervision
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from captionseg.curation import CoCu
+from captionseg.curation.cocu import CoCu
 from captionseg.curation.relevance import positive
 from captionseg.records import Concept, Corpus, Supervision
 from captionseg.text.vocabulary import Vocabulary

@@ -1,6 +1,6 @@
 import numpy as np
 
-from captionseg.curation import Nouns
+from captionseg.curation.nouns import Nouns
 from captionseg.records import Supervision
 
 

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from captionseg.datasets import Folder, PhotoScenes, Shapes, photo_scenes, scene_assets
+from captionseg.datasets import photo_scenes, scene_assets
+from captionseg.datasets.folder import Folder
+from captionseg.datasets.photo_scenes import PhotoScenes
 from captionseg.datasets.scene_assets import Asset, Assets
+from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.source import Sample
 from captionseg.records import ClassTable
 

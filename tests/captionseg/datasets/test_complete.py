@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets import Shapes, shards
+from captionseg.datasets import shards
+from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.shards import write_shards
 from captionseg.records import UserError
 

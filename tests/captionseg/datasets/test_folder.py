@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from captionseg.datasets import Folder, folder
+from captionseg.datasets import folder
+from captionseg.datasets.folder import Folder
 from captionseg.datasets.shards import (
     read_classes,
     read_images,

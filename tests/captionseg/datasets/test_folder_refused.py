@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.datasets import Folder, folder
+from captionseg.datasets import folder
+from captionseg.datasets.folder import Folder
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE
 from tests.captionseg.datasets.conftest import encoded, noise
 from tests.captionseg.datasets.test_folder import only, put, refused, take

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.datasets import PhotoScenes, photo_scenes, scene_assets
+from captionseg.datasets import photo_scenes, scene_assets
 from captionseg.datasets.photo_scenes import (
     ABOVE,
     BELOW,
@@ -17,6 +17,7 @@ from captionseg.datasets.photo_scenes import (
     LONGEST,
     OPENINGS,
     SMALLEST,
+    PhotoScenes,
     background,
     paste,
     texture,

@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets import PhotoScenes, Shapes, scene_assets
+from captionseg.datasets import scene_assets
+from captionseg.datasets.photo_scenes import PhotoScenes
+from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.shards import (
     decode_mask,
     encode_mask,
@@ -28,7 +30,7 @@ from captionseg.datasets.shards import (
 )
 from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
 from captionseg.records import PAIRS, UserError, uid_of
-from captionseg.runtime import RuntimeParams
+from captionseg.runtime.params import RuntimeParams
 
 
 def write(
@@ -226,7 +228,8 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import os, signal, sys
         from pathlib import Path
-        from captionseg.datasets import Shapes, shards
+        from captionseg.datasets import shards
+        from captionseg.datasets.shapes import Shapes
         add = shards.add
         def add_or_die(tar, name, data):
             if name.startswith("00002"):

@@ -5,14 +5,14 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from captionseg.benchmarks import EvaluateParams
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.inference.protocols import PROTOCOLS, applied, resolved
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
-from captionseg.modeling import GroupViT, GroupViTConfig, groupvit_tiny
+from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_tiny
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import UserError
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.text.prompts import templates
 from captionseg.typed import build
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from captionseg.encoders.dense_head import HeadConfig
-from captionseg.modeling import MODELS, saved
+from captionseg.modeling import saved
+from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.records import UserError
 from captionseg.typed import replaced

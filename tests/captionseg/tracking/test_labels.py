@@ -2,7 +2,8 @@
 
 from captionseg import tracking
 from captionseg.params import Params
-from captionseg.training import PretrainParams, Recipe
+from captionseg.recipes import Recipe
+from captionseg.training.params import PretrainParams
 
 
 def test_labels_have_the_defaults_of_recipes(tmp_path):

@@ -10,18 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.encoders import TextSpace
-from captionseg.inference import Predictor, Protocol, RefineParams
+from captionseg.encoders.text_space import TextSpace
+from captionseg.inference.predictor import Predictor
+from captionseg.inference.refine import RefineParams
+from captionseg.inference.windows import Protocol
 from captionseg.modeling import saved
+from captionseg.recipes import Recipe
 from captionseg.records import UserError
 from captionseg.text.prompts import class_embeddings
 from captionseg.text.tokenizers import tokenizer
-from captionseg.training import PretrainParams, Recipe, tuning
 from captionseg.training import pretrain as module
+from captionseg.training import tuning
 from captionseg.training.curve import read
+from captionseg.training.params import PretrainParams
 from captionseg.training.pretrain import pretrain, write_card
 
 

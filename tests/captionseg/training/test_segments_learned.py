@@ -12,17 +12,22 @@ import torch
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.inference import Predictor, Protocol
+from captionseg.inference.predictor import Predictor
+from captionseg.inference.windows import Protocol
 from captionseg.modeling import saved
+from captionseg.recipes import Recipe
 from captionseg.records import UserError
-from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
-from captionseg.training import PretrainParams, Recipe, loader
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.hierarchy import Hierarchy
+from captionseg.segmenters.mask_makers import MasksParams
+from captionseg.training import loader
 from captionseg.training.augment import AugmentParams, Cropper
 from captionseg.training.batches import Batches
 from captionseg.training.curve import read as read_curve
+from captionseg.training.params import PretrainParams
 from captionseg.training.pretrain import model_config, pretrain
 
 MASKS = MasksParams(
