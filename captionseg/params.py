@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from captionseg.benchmarks.params import EvaluateParams
     from captionseg.captioners.captioners import CaptionParams
     from captionseg.curation.rules import CurateParams
-    from captionseg.datasets.sources import DownloadParams
     from captionseg.expectations.params import ValidateParams
     from captionseg.index_params import IndexParams
     from captionseg.recipes import Recipe
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from captionseg.runtime.params import RuntimeParams
     from captionseg.segment_text.params import SegmentTextParams
     from captionseg.segmenters.region_makers import RegionsParams
+    from captionseg.sources.sources import DownloadParams
     from captionseg.training.params import PretrainParams
 
 
@@ -127,7 +127,7 @@ class Params:
 
     @cached_property
     def download(self) -> DownloadParams:
-        from captionseg.datasets.sources import DownloadParams
+        from captionseg.sources.sources import DownloadParams
 
         return self._section("download", DownloadParams)
 

@@ -32,7 +32,7 @@ UNHASHED = {
 FAMILIES = (
     "captionseg/captioners/captioners.py",
     "captionseg/curation/rules.py",
-    "captionseg/datasets/sources.py",
+    "captionseg/sources/sources.py",
     "captionseg/encoders/encoders.py",
     "captionseg/grounding/grounders.py",
     "captionseg/modeling/models.py",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from captionseg.datasets.sources import SOURCES
 from captionseg.inference.protocols import PROTOCOLS, resolved
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.segmenters.mask_makers import MasksParams
+from captionseg.sources.sources import SOURCES
 from captionseg.typed import Count, Device, Distinct, Member, Name, Split
 
 PaperProtocol = Annotated[str, Member(PROTOCOLS)]

@@ -1,1 +1,1 @@
-"""Where captioned images come from, one source a file."""
+"""Captioned images on disk: the shards that sources are written to, their ids, their pictures."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from captionseg.datasets.sources import SOURCES
+from captionseg.sources.sources import SOURCES
 
 DECIMALS = 4
 """Of numbers in metrics.json and in files for plots."""

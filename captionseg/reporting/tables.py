@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.datasets.source import SPLITS
 from captionseg.metrics import paired
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.baselines import baseline_of, control_of
@@ -19,6 +18,7 @@ from captionseg.reporting.data import DECIMALS
 from captionseg.reporting.gate import Verdict, judge
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.measure import measures
+from captionseg.sources.source import SPLITS
 from captionseg.storage.writing import write_csv
 
 SCORES = (

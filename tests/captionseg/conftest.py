@@ -45,7 +45,7 @@ class TwoColours:
         return [self.sample(split, number, seed) for number in numbers]
 
     def sample(self, split: str, number: int, seed: int):
-        from captionseg.datasets.source import Sample
+        from captionseg.sources.source import Sample
 
         url = f"two_colours:{split}/{number}"
         if split == "train" and number == self.failing:

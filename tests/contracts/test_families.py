@@ -41,20 +41,7 @@ FAMILIES = {
             "sampling",
         },
     ),
-    "datasets": (
-        ["SOURCES"],
-        {
-            "captions",
-            "complete",
-            "debian",
-            "ids",
-            "pictures",
-            "scene_assets",
-            "shards",
-            "source",
-            "tables",
-        },
-    ),
+    "sources": (["SOURCES"], {"captions", "debian", "scene_assets", "source"}),
     "encoders": (
         ["ENCODERS"],
         {
@@ -135,7 +122,7 @@ TESTED_ELSEWHERE = {
     "captionseg/benchmarks/params.py": "tests/captionseg/benchmarks/test_recipe.py",
     "captionseg/captioners/captioners.py": "tests/captionseg/captioners/test_captioner.py",
     "captionseg/curation/rules.py": "tests/captionseg/curation/test_rules.py",
-    "captionseg/datasets/sources.py": "tests/captionseg/datasets/test_source.py",
+    "captionseg/sources/sources.py": "tests/captionseg/sources/test_source.py",
     "captionseg/index_params.py": "tests/captionseg/encoders/test_encoders.py",
     "captionseg/reporting/params.py": "tests/captionseg/test_params.py",
     "captionseg/runtime/params.py": "tests/captionseg/test_params.py",

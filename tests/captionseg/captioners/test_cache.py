@@ -18,8 +18,8 @@ from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.chat import ChatParams
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.datasets.shards import read_pairs, write_shards
-from captionseg.datasets.source import Sample
 from captionseg.records import CAPTIONS, ClassTable, UserError
+from captionseg.sources.source import Sample
 
 
 class Drawn:

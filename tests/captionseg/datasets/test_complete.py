@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg.datasets import shards
-from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.shards import write_shards
 from captionseg.records import UserError
+from captionseg.sources.shapes import Shapes
 
 SMALL = Shapes(train=5, tune=2, test=2, size=32)
 

@@ -14,9 +14,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets import scene_assets
-from captionseg.datasets.photo_scenes import PhotoScenes
-from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.shards import (
     decode_mask,
     encode_mask,
@@ -28,9 +25,12 @@ from captionseg.datasets.shards import (
     shard_names,
     write_shards,
 )
-from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
 from captionseg.records import PAIRS, UserError, uid_of
 from captionseg.runtime.params import RuntimeParams
+from captionseg.sources import scene_assets
+from captionseg.sources.photo_scenes import PhotoScenes
+from captionseg.sources.shapes import Shapes
+from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
 
 
 def write(
@@ -229,7 +229,7 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
         import os, signal, sys
         from pathlib import Path
         from captionseg.datasets import shards
-        from captionseg.datasets.shapes import Shapes
+        from captionseg.sources.shapes import Shapes
         add = shards.add
         def add_or_die(tar, name, data):
             if name.startswith("00002"):

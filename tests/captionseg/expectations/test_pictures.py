@@ -15,7 +15,6 @@ import pytest
 
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
-from captionseg.datasets.folder import Folder
 from captionseg.encoders.text_space import TextSpace
 from captionseg.expectations.coverage_tables import Asked, Folders
 from captionseg.expectations.params import ValidateParams
@@ -25,6 +24,7 @@ from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.superpixels import Superpixels
+from captionseg.sources.folder import Folder
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json, write_table
 from tests.captionseg.conftest import make_world

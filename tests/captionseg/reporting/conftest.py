@@ -14,7 +14,6 @@ from PIL import Image
 
 from captionseg.benchmarks import areas
 from captionseg.datasets.shards import read_pairs, write_shards
-from captionseg.datasets.source import Sample
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling import saved
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
@@ -23,6 +22,7 @@ from captionseg.records import IDS, NEIGHBOURS, SEGMENTS, ClassTable, Concept, S
 from captionseg.reporting import heat, predictions
 from captionseg.reporting.artifacts import Folders
 from captionseg.segment_text.rle import encode as encode_masks
+from captionseg.sources.source import Sample
 from captionseg.storage.writing import write_array, write_json, write_table
 from captionseg.training.curve import Curve
 

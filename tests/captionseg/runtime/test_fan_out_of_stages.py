@@ -19,7 +19,6 @@ from captionseg.captioners.corpus import write_captions
 from captionseg.curation.cocu import CoCu
 from captionseg.curation.pipeline import curate
 from captionseg.curation.rules import CurateParams
-from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.records import UserError
 from captionseg.regioning import write_regions
@@ -28,6 +27,7 @@ from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.sources.shapes import Shapes
 from captionseg.text.vocabulary import VocabularyParams
 
 TWO = RuntimeParams(workers=2)

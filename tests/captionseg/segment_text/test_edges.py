@@ -17,7 +17,6 @@ from PIL import Image
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
 from captionseg.datasets.shards import read_images, read_pairs, write_shards
-from captionseg.datasets.source import Sample
 from captionseg.grounding.grounding_dino import GroundingDino
 from captionseg.grounding.relevance import Relevance
 from captionseg.records import ClassTable, Concept, Supervision
@@ -26,6 +25,7 @@ from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.superpixels import Superpixels
+from captionseg.sources.source import Sample
 from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_array, write_table
 

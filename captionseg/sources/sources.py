@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from captionseg.datasets.folder import Folder
-from captionseg.datasets.photo_scenes import PhotoScenes
-from captionseg.datasets.shapes import Shapes
-from captionseg.datasets.source import Source
+from captionseg.sources.folder import Folder
+from captionseg.sources.photo_scenes import PhotoScenes
+from captionseg.sources.shapes import Shapes
+from captionseg.sources.source import Source
 from captionseg.typed import Count, Member, Share
 
 SOURCES = {"photo_scenes": PhotoScenes, "shapes": Shapes, "folder": Folder}
