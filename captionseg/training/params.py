@@ -32,6 +32,7 @@ from captionseg.typed import (
     ZeroOrMore,
     build,
     check_member,
+    meant,
     replaced,
 )
 
@@ -108,7 +109,11 @@ def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "recipe
     check_member(recipe.model, MODELS, f"{where}.model")
     base = getattr(params, recipe.model)
     if recipe.preset:
-        check_member(recipe.preset, PRESETS, f"{where}.preset")
+        if recipe.preset not in PRESETS:
+            raise UserError(
+                f"{where}: preset {recipe.preset!r} is not valid (valid: {', '.join(PRESETS)})"
+                f"{meant(recipe.preset, PRESETS)}"
+            )
         base = PRESETS[recipe.preset]()
         if not isinstance(base, MODELS[recipe.model][0]):
             raise UserError(f"{where}: preset {recipe.preset!r} is none of model {recipe.model}")

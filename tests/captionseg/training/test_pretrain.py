@@ -301,8 +301,8 @@ def test_a_preset_is_where_a_recipe_starts_from():
         ({"preset": "groupvit_huge"}, "preset 'groupvit_huge' is not valid"),
         ({"preset": "ovsegmentor_base"}, "preset 'ovsegmentor_base' is none of model groupvit"),
     ):
-        with pytest.raises(ValueError, match=message):
-            Recipe("cocu", "cocu", "groupvit", **change)
+        with pytest.raises(UserError, match=message):
+            module.model_config(Recipe("cocu", "cocu", "groupvit", **change), PretrainParams())
 
 
 def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from captionseg.training import loader
 from captionseg.training.augment import AugmentParams, Cropper
 from captionseg.training.batches import Batches
 from captionseg.training.curve import read as read_curve
-from captionseg.training.params import PretrainParams
+from captionseg.training.params import PretrainParams, protocol_fields
 from captionseg.training.pretrain import model_config, pretrain
 
 MASKS = MasksParams(
@@ -78,9 +78,9 @@ def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_pa
 
 
 def test_masks_of_a_recipe_are_saved_with_its_model(named, params, tmp_path):
-    given = Recipe("cocu", "cocu", model="use", masks=MASKS)
-    with pytest.raises(ValueError, match="masks: model segment_mil reads no segments"):
-        replace(given, model="segment_mil")
+    given = Recipe("cocu", "cocu", model="use", masks=asdict(MASKS))
+    with pytest.raises(UserError, match="masks: model segment_mil reads no segments"):
+        protocol_fields(replace(given, model="segment_mil"))
     pretrain(
         given,
         replace(params, epochs=1, workers=1),
