@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 from captionseg.captioners.captioner import Captioner
 from captionseg.captioners.chat import ChatParams
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.captioners.server import ServerParams
 from captionseg.records import UserError
-from captionseg.typed import Member
+from captionseg.typed import Member, Split
 
 CAPTIONERS = {"chat": ChatParams, "server": ServerParams, "precomputed": PrecomputedParams}
 
@@ -27,7 +27,7 @@ class CaptionParams:
     """
 
     captioner: Annotated[str, Member(CAPTIONERS, also="none")] = "none"
-    split: Literal["train", "tune", "test"] = "train"
+    split: Split = "train"
     retry_failed: bool = True
     chat: ChatParams = field(default_factory=ChatParams)
     server: ServerParams = field(default_factory=ServerParams)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from captionseg.segment_text.maker import Maker
 from captionseg.segmenters.sam import Sam
 from captionseg.segmenters.segmenters import SEGMENTERS
 from captionseg.segmenters.superpixels import Superpixels
-from captionseg.typed import Count, Member, Name, Natural, Share
+from captionseg.typed import Count, Member, Name, Natural, Share, Split
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SegmentTextParams:
     referring: bool = True
     spacy_model: str | None = None
     drop_stop_nouns: bool = True
-    split: Literal["train", "tune", "test"] = "train"
+    split: Split = "train"
     grounder: Annotated[str, Member(GROUNDERS)] = "relevance"
     segmenter: Annotated[str, Member(SEGMENTERS)] = "superpixels"
     nms_iou: Share = 0.7
