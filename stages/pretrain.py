@@ -15,7 +15,7 @@ from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json
-from captionseg.tracking import Tracker
+from captionseg.tracking.tracker import Tracker
 from captionseg.training.pretrain import Folders, pretrain
 from stages.kinds import In, Note, Out
 

@@ -159,8 +159,11 @@ TESTED_ELSEWHERE = {
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
     "captionseg/runtime/torchscript.py": "tests/captionseg/runtime/test_weights.py",
+    "captionseg/tracking/environment.py": "tests/captionseg/tracking/test_labels.py",
     "captionseg/tracking/finished.py": "tests/captionseg/tracking/test_synchronise.py",
     "captionseg/tracking/stage_run.py": "tests/captionseg/tracking/test_tracking.py",
+    "captionseg/tracking/tracker.py": "tests/captionseg/tracking/test_tracking.py",
+    "captionseg/tracking/values.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/training/keep.py": "tests/captionseg/training/test_fit.py",
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
 }
