@@ -334,7 +334,7 @@ def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, t
 
 def test_training_settings_and_refinement_of_a_recipe(recipe, params, folders, tmp_path):
     given = replace(
-        recipe, training={"epochs": 1, "batch": 16}, refine=RefineParams("pamr", side=28)
+        recipe, training={"epochs": 1, "batch": 16}, refine={"method": "pamr", "side": 28}
     )
     pretrain(
         given,
