@@ -258,15 +258,14 @@ def rewritten(text: str, deps: Mapping[str, Iterable[str]]) -> str:
     stage, margin = "", None
     for line in [*text.splitlines(keepends=True), ""]:
         words = line.split()
-        item = words[:1] == ["-"]
-        if margin is not None and not item:
+        if margin is not None and words[:1] not in (["-"], ["#"]):
             out += [f"{margin}- {dep}\n" for dep in deps[stage]]
             margin = None
         if line.startswith("  ") and words and line[2] != " ":
             stage = words[0].rstrip(":")
         if words == ["deps:"] and stage in deps:
             margin = line[: -len(line.lstrip())]
-        elif margin is not None and words[1].split("/")[0] in CODE:
+        elif margin is not None and words[0] == "-" and words[1].split("/")[0] in CODE:
             continue
         out.append(line)
     return "".join(out)
