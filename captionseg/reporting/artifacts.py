@@ -106,9 +106,7 @@ class Artifacts:
 
     @cached_property
     def rules(self) -> list[str]:
-        """Curation rules that were run, as captionseg.curation lists them; variants after them, by
-        name.
-        """
+        """Curation rules that were run, in the order of RULES; variants after them, by name."""
         found = {file.parent.name for file in self.folders.supervision.glob("*/[0-9]*.parquet")}
         return [*(name for name in RULES if name in found), *sorted(found - set(RULES))]
 
