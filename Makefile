@@ -59,6 +59,9 @@ check: venv ## format, ruff, pyright, import-linter and the tests: what CI runs
 	lint-imports
 	$(PYTEST)
 
+deps: venv ## dvc.yaml's deps of code, from what each stage imports
+	python -m stages.deps
+
 gate: venv ## thresholds, no regression against the base branch, dvc.lock of this code; fails on a miss; needs no data
 	python -m stages.gate $(ARGS)
 

@@ -11,16 +11,19 @@ import difflib
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from captionseg.modeling.models import MODELS
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.reporting.gate import parse
 from captionseg.reporting.tables import SCORES, SEGMENT_MEASURES
-from captionseg.training import model_config
-from captionseg.typed import check_keys, replaced
+from captionseg.segmenters.mask_makers import MasksParams
+from captionseg.training.params import model_config, protocol_fields
+from captionseg.typed import build, check_keys, replaced
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +136,9 @@ def recipes(params: Params) -> Iterator[str]:
     """What recipes change of a model and of training is there to be changed, and fits together."""
     world = params.runtime.devices * params.runtime.nodes
     for name, recipe in params.recipes.items():
-        yield from said(model_config, recipe, params.pretrain, where=f"recipes.{name}.settings")
+        yield from said(model_config, recipe, params.pretrain, where=f"recipes.{name}")
+        if recipe.model in MODELS:
+            yield from said(protocol_fields, recipe, where=f"recipes.{name}")
         try:
             trained = replaced(params.pretrain, recipe.training, f"recipes.{name}.training")
         except UserError as error:
@@ -293,9 +298,11 @@ def named(params: Params) -> Iterator[tuple[str, str, str]]:
 
 def weighed(params: Params) -> Iterator[tuple[str, str, str]]:
     """The same of models and of what makes masks for them."""
-    masks = {"evaluate": params.evaluate.masks} | {
-        f"recipes.{n}": r.masks for n, r in params.recipes.items()
-    }
+    masks = {"evaluate": params.evaluate.masks}
+    for name, recipe in params.recipes.items():
+        if recipe.masks is not None:
+            with suppress(UserError):  # said already
+                masks[f"recipes.{name}"] = build(MasksParams, recipe.masks, "masks")
     for where, one in masks.items():
         if one is not None and one.maker == "sam_auto":
             yield "evaluate", f"{where}.masks.sam_auto.checkpoint", one.sam_auto.checkpoint

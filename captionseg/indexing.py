@@ -20,13 +20,17 @@ from tqdm import tqdm
 
 from captionseg.datasets.ids import pictures_of
 from captionseg.datasets.shards import read_images
-from captionseg.encoders import Encoder, IndexParams, TextSpace, normalised
 from captionseg.encoders.alignment import cross_fit, fit, folds_of
+from captionseg.encoders.encoder import Encoder, normalised
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
+from captionseg.encoders.text_space import TextSpace
+from captionseg.index_params import IndexParams
 from captionseg.records import IDS, NEIGHBOURS, RECALL, UserError, one_line
-from captionseg.retrieval import INDEXES, Effort, FaissIndex, Index, neighbours, recall
-from captionseg.runtime import HERE, RuntimeParams
+from captionseg.retrieval.faiss import FaissIndex
+from captionseg.retrieval.index import Effort, Index, neighbours, recall
+from captionseg.retrieval.indexes import INDEXES
 from captionseg.runtime.fan_out import Once, cores, spread
+from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import lacking, map_arrays, read_arrays
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 

@@ -20,17 +20,18 @@ from captionseg.records import UserError, one_line
 from captionseg.typed import NAME, Seed, build, check_keys, gathered
 
 if TYPE_CHECKING:
-    from captionseg.benchmarks import EvaluateParams
-    from captionseg.captioners import CaptionParams
-    from captionseg.curation import CurateParams
-    from captionseg.datasets import DownloadParams
-    from captionseg.encoders import IndexParams
-    from captionseg.expectations import ValidateParams
-    from captionseg.reporting import ReportParams
-    from captionseg.runtime import RuntimeParams
-    from captionseg.segment_text import SegmentTextParams
-    from captionseg.segmenters import RegionsParams
-    from captionseg.training import PretrainParams, Recipe
+    from captionseg.benchmarks.params import EvaluateParams
+    from captionseg.captioners.captioners import CaptionParams
+    from captionseg.curation.rules import CurateParams
+    from captionseg.expectations.params import ValidateParams
+    from captionseg.index_params import IndexParams
+    from captionseg.recipes import Recipe
+    from captionseg.reporting.params import ReportParams
+    from captionseg.runtime.params import RuntimeParams
+    from captionseg.segment_text.params import SegmentTextParams
+    from captionseg.segmenters.region_makers import RegionsParams
+    from captionseg.sources.sources import DownloadParams
+    from captionseg.training.params import PretrainParams
 
 
 class _Loader(yaml.SafeLoader):
@@ -102,67 +103,79 @@ class Params:
             raise UserError(f"{self.path}: section {name!r} is missing")
         return build(kind, self.raw[name], name)
 
+    def value(self, name: str) -> Any:
+        """One value of a section, by its dotted name, such as download.source.
+
+        For stages that need no more of it: the section is not built, so that what it imports is no
+        input of theirs. Where the file does not say it, it is the section's default.
+        """
+        section, key = name.split(".")
+        given = self.raw.get(section)
+        if isinstance(given, Mapping) and key in given:
+            return given[key]
+        return getattr(getattr(self, section), key)
+
     @cached_property
     def seed(self) -> int:
         return self._section("seed", Seed)
 
     @cached_property
     def runtime(self) -> RuntimeParams:
-        from captionseg.runtime import RuntimeParams
+        from captionseg.runtime.params import RuntimeParams
 
         return build(RuntimeParams, self.raw.get("runtime", {}), "runtime")
 
     @cached_property
     def download(self) -> DownloadParams:
-        from captionseg.datasets import DownloadParams
+        from captionseg.sources.sources import DownloadParams
 
         return self._section("download", DownloadParams)
 
     @cached_property
     def caption(self) -> CaptionParams:
-        from captionseg.captioners import CaptionParams
+        from captionseg.captioners.captioners import CaptionParams
 
         return self._section("caption", CaptionParams)
 
     @cached_property
     def index(self) -> IndexParams:
-        from captionseg.encoders import IndexParams
+        from captionseg.index_params import IndexParams
 
         return self._section("index", IndexParams)
 
     @cached_property
     def regions(self) -> RegionsParams:
-        from captionseg.segmenters import RegionsParams
+        from captionseg.segmenters.region_makers import RegionsParams
 
         return self._section("regions", RegionsParams)
 
     @cached_property
     def curate(self) -> CurateParams:
-        from captionseg.curation import CurateParams
+        from captionseg.curation.rules import CurateParams
 
         return self._section("curate", CurateParams)
 
     @cached_property
     def segment_text(self) -> SegmentTextParams:
-        from captionseg.segment_text import SegmentTextParams
+        from captionseg.segment_text.params import SegmentTextParams
 
         return self._section("segment_text", SegmentTextParams)
 
     @cached_property
     def validate(self) -> ValidateParams:
-        from captionseg.expectations import ValidateParams
+        from captionseg.expectations.params import ValidateParams
 
         return self._section("validate", ValidateParams)
 
     @cached_property
     def pretrain(self) -> PretrainParams:
-        from captionseg.training import PretrainParams
+        from captionseg.training.params import PretrainParams
 
         return self._section("pretrain", PretrainParams)
 
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
-        from captionseg.training import Recipe
+        from captionseg.recipes import Recipe
 
         rows = self.raw.get("recipes")
         for name, row in rows.items() if isinstance(rows, dict) else ():
@@ -190,17 +203,19 @@ class Params:
 
     @cached_property
     def evaluate(self) -> EvaluateParams:
-        from captionseg.benchmarks import EvaluateParams
+        from captionseg.benchmarks.params import EvaluateParams
 
         found = self._section("evaluate", EvaluateParams)
         try:
-            return found.of_source(self.download.source) if "download" in self.raw else found
+            return (
+                found.of_source(self.value("download.source")) if "download" in self.raw else found
+            )
         except ValueError as error:
             raise UserError(f"evaluate.{error}") from None
 
     @cached_property
     def report(self) -> ReportParams:
-        from captionseg.reporting import ReportParams
+        from captionseg.reporting.params import ReportParams
 
         return self._section("report", ReportParams)
 

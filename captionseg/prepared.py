@@ -19,7 +19,7 @@ from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import read_shard, read_truth
 from captionseg.grids import MEAN, STD, squash
 from captionseg.records import Inputs
-from captionseg.segmenters import MaskMaker
+from captionseg.segmenters.segmenter import MaskMaker
 
 
 @dataclass(frozen=True)

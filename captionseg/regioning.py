@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.records import UserError
-from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
-from captionseg.segmenters import RegionMaker
+from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
+from captionseg.segmenters.segmenter import RegionMaker
 from captionseg.storage.folders import lacking
 from captionseg.storage.reading import read_array
 from captionseg.storage.writing import remove_parts, write_array

@@ -31,6 +31,24 @@ class Match:
     words: str
 
 
+@dataclass(frozen=True, eq=False)
+class Member:
+    """Of a text: a name of a family's dict.
+
+    Attributes:
+        family: name -> member; its names are valid.
+        also: one more valid name, of no member.
+    """
+
+    family: Mapping[str, Any]
+    also: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """All that is valid."""
+        return [*filter(None, [self.also]), *self.family]
+
+
 @dataclass(frozen=True)
 class Distinct:
     """Of a list: no value twice."""
@@ -105,6 +123,16 @@ def check_keys(values: Any, valid: Iterable[str], where: str) -> None:
         raise UserError("\n".join(faults))
 
 
+def check_member(value: Any, valid: Iterable[Any], where: str) -> None:
+    """Refuse a value that is none of some; the line names them, and the nearest."""
+    names = list(valid)
+    if value not in names:
+        raise UserError(
+            f"{where}: {value!r} is not valid (valid: {', '.join(map(str, names))})"
+            f"{meant(value, names)}"
+        )
+
+
 def build(kind: Any, value: Any, where: str, default: Any = dataclasses.MISSING) -> Any:
     """`value` from YAML as `kind`: a dataclass, a union with None, a Literal, a container of those,
     or a scalar.
@@ -130,11 +158,7 @@ def build(kind: Any, value: Any, where: str, default: Any = dataclasses.MISSING)
             return None
         return build(next(a for a in args if a is not type(None)), value, where, default)
     if origin is typing.Literal:
-        if value not in args:
-            raise UserError(
-                f"{where}: {value!r} is not valid (valid: "
-                f"{', '.join(map(str, args))}){meant(value, args)}"
-            )
+        check_member(value, args, where)
         return value
     if origin in (dict, list, tuple):
         return _build_container(origin, args, value, where)
@@ -276,6 +300,8 @@ def _check(value: Any, rules: Iterable[Any], where: str, default: Any) -> None:
                 f"{where}: {one_line(repr(value))} is not valid (valid: "
                 f"{rule.words}{_default(default)})"
             )
+        if isinstance(rule, Member):
+            check_member(value, rule.names, where)
         if isinstance(rule, MinLen) and len(value) < rule.min_length:
             raise UserError(
                 f"{where}: give at least {'one' if rule.min_length == 1 else rule.min_length}, "

@@ -23,10 +23,10 @@ from pathlib import Path
 
 from captionseg import indexing
 from captionseg.datasets.shards import read_pairs
-from captionseg.encoders import TextSpace, load_encoder
+from captionseg.encoders.text_space import TextSpace, load_encoder
 from captionseg.params import Params
-from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once
+from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text import pipeline
 
 

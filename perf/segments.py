@@ -26,7 +26,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from captionseg.encoders import TextSpace
+from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
 from captionseg.runtime.device import detect

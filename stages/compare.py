@@ -8,7 +8,7 @@ from captionseg.params import Params
 from captionseg.reporting.comparison.compare import Outputs
 from captionseg.reporting.comparison.compare import compare as write
 from captionseg.reporting.comparison.inputs import Folders
-from captionseg.tracking import Tracker
+from captionseg.tracking.tracker import Tracker
 from stages.kinds import In, Out
 
 PARAMS = ("recipes", "about")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from captionseg.curation.pipeline import curate
 from captionseg.datasets.shards import read_truth
-from captionseg.encoders import TextSpace
+from captionseg.encoders.text_space import TextSpace
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
 from stages.kinds import In, Out

@@ -13,7 +13,8 @@ from captionseg.benchmarks.recipe import evaluate
 from captionseg.inference.inputs import Prepared
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
-from captionseg.tracking import Tracker, labels
+from captionseg.tracking.labels import labels
+from captionseg.tracking.tracker import Tracker
 from stages.kinds import In, Out
 
 PARAMS = ("seed", "download.source", "evaluate")

@@ -15,7 +15,7 @@ from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json
-from captionseg.tracking import Tracker
+from captionseg.tracking.tracker import Tracker
 from captionseg.training.pretrain import Folders, pretrain
 from stages.kinds import In, Note, Out
 
@@ -48,7 +48,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     context = {
         "regions": asdict(params.regions),
         "prompts": params.pretrain.prompts,
-        "data": {"source": params.download.source, "ids": digest(read_ids(index))},
+        "data": {"source": params.value("download.source"), "ids": digest(read_ids(index))},
     }
     folders = Folders(Prepared(pairs, index, regions, features), supervision, truth, segments)
     found = pretrain(

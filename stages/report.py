@@ -11,7 +11,8 @@ from captionseg.params import Params
 from captionseg.reporting.artifacts import Folders
 from captionseg.reporting.report import Outputs
 from captionseg.reporting.report import report as write
-from captionseg.tracking import Tracker, labels
+from captionseg.tracking.labels import labels
+from captionseg.tracking.tracker import Tracker
 from stages.kinds import In, Out
 
 PARAMS = ("seed", "download.source", "evaluate", "report", "recipes", "about", "gate")
@@ -59,7 +60,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         gate=params.gate,
         scored=params.evaluate,
         seed=params.seed,
-        source=params.download.source,
+        source=params.value("download.source"),
     )
     tracker.summary(numbers, [metrics, plots, pictures, page])
     tracker.recipes(

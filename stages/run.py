@@ -41,14 +41,17 @@ from pathlib import Path
 import numpy as np
 
 import captionseg
-from captionseg import tracking
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.runtime.launch import place
 from captionseg.runtime.lifeline import follow_dvc
 from captionseg.runtime.outputs import held, move_all
 from captionseg.storage.writing import remove_parts, trouble
+from captionseg.tracking.labels import labels
 from captionseg.tracking.late import Late
+from captionseg.tracking.lines import Handler
+from captionseg.tracking.tracker import NullTracker, Tracker
+from captionseg.tracking.tracker import start as start_tracker
 from stages.kinds import In, Kept, Out
 
 STAGES = (
@@ -82,7 +85,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     np.random.seed(params.seed)
     if name in SEVERAL and not place(params.runtime).main:
         _, outputs = places(name, params, stage, arguments, kinds, root=root)
-        return call(stage.main, params, {**arguments, **outputs}, tracking.NullTracker())
+        return call(stage.main, params, {**arguments, **outputs}, NullTracker())
     written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Kept)]
     with held(
         written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
@@ -93,7 +96,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
             shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
         moves = {source: arguments[key] for key, source in outputs.items()}
-        with tracking.start(name, arguments.get("recipe"), root=root, params=params.raw) as tracker:
+        with start_tracker(name, arguments.get("recipe"), root=root, params=params.raw) as tracker:
             announce(tracker, stage, params, arguments, kinds)
             late = Late(tracker, moves)
             metrics = call(stage.main, params, {**arguments, **outputs}, late)
@@ -137,7 +140,7 @@ def call(
 
 
 def announce(
-    tracker: tracking.Tracker,
+    tracker: Tracker,
     stage: typing.Any,
     params: Params,
     arguments: Mapping[str, typing.Any],
@@ -149,9 +152,7 @@ def announce(
     recipe = words.get("recipe")
     tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
     tracker.tags(
-        tracking.labels(params, recipe)
-        if recipe and recipe in params.raw.get("recipes", {})
-        else {}
+        labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {}
     )
     tracker.params(chosen(params, stage.PARAMS, words))
 
@@ -272,9 +273,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after one line on stderr for a mistake of the user's."""
     argv = sys.argv[1:] if argv is None else argv
     logging.basicConfig(
-        level=logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
-        handlers=[tracking.Handler()],
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[Handler()]
     )
     logging.captureWarnings(True)
     logging.getLogger("captionseg").setLevel(logging.INFO)

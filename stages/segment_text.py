@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from captionseg.encoders import TextSpace
+from captionseg.encoders.text_space import TextSpace
 from captionseg.params import Params
 from captionseg.segment_text.pipeline import Inputs, segment
 from captionseg.storage.writing import write_json

@@ -14,7 +14,7 @@ from captionseg.params import Params
 from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
 
-PARAMS = ("validate", "curate", "segment_text")
+PARAMS = ("validate", "curate.rules", "segment_text.split", "segment_text.curation")
 FAILED = Path(".work") / "validate-failed"
 
 
@@ -41,7 +41,9 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     """
     folders = Folders(pairs, truth, index, features, regions, supervision, segments, curation)
     asked = Asked(
-        list(params.curate.chosen()), params.segment_text.split, params.segment_text.curation
+        params.value("curate.rules"),
+        params.value("segment_text.split"),
+        params.value("segment_text.curation"),
     )
     counts = validate(
         folders, params.validate, asked=asked, docs=docs, report=summary, failed=FAILED

@@ -12,7 +12,7 @@ import numpy as np
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Inputs
-from captionseg.segmenters import MaskMaker
+from captionseg.segmenters.segmenter import MaskMaker
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from captionseg.benchmarks.published import Spec, background_of, threshold_of, windows_of
 from captionseg.benchmarks.ready import Asked
-from captionseg.inference import Protocol, RefineParams
 from captionseg.inference.protocols import resolved
+from captionseg.inference.refine import RefineParams
+from captionseg.inference.windows import Protocol
 from captionseg.records import UserError
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 
 
 def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:

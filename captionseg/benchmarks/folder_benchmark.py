@@ -13,12 +13,12 @@ import numpy as np
 from captionseg.benchmarks import own_folder
 from captionseg.benchmarks.benchmark import Sample, spread
 from captionseg.benchmarks.layout import BACKGROUND, RAW, Item, Layout, listed, read_mask
-from captionseg.encoders import Encoder
+from captionseg.encoders.encoder import Encoder
 from captionseg.inference.predictor import Preparation, read_image
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import without_regions
 from captionseg.records import Inputs, UserError
-from captionseg.segmenters import MaskMaker, RegionMaker
+from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 
 
 def sizes_only(image: np.ndarray) -> Inputs:

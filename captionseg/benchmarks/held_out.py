@@ -11,7 +11,7 @@ from captionseg.benchmarks.benchmark import Folders, Sample
 from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import Known
-from captionseg.segmenters import MaskMaker
+from captionseg.segmenters.segmenter import MaskMaker
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from captionseg.benchmarks.benchmark import Benchmark, Sample
-from captionseg.inference import Detections
+from captionseg.inference.detections import Detections
 from captionseg.records import Inputs
 from captionseg.segment_text.rle import encode
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 
 IOU = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """Least overlaps with a true mask that a detection is right at; the mean is over all of them."""

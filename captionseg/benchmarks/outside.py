@@ -23,7 +23,7 @@ from captionseg.benchmarks.layout import BACKGROUND
 from captionseg.benchmarks.parts import Parts
 from captionseg.benchmarks.ready import Asked, Ready, ready
 from captionseg.benchmarks.recipe import threads
-from captionseg.encoders import load_encoder
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.predictor import check_segments
 from captionseg.storage.reading import read_json
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from captionseg.benchmarks.layout import BACKGROUND
-from captionseg.encoders import Encoder
+from captionseg.encoders.encoder import Encoder
 from captionseg.inference.detections import Detections, detected
 from captionseg.inference.predictor import region_maker
 from captionseg.inference.protocols import PROTOCOLS, applied
@@ -25,7 +25,8 @@ from captionseg.modeling.segmenter import Reads
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import Inputs, UserError
 from captionseg.runtime.device import detect
-from captionseg.segmenters import MaskMaker, MasksParams, RegionMaker
+from captionseg.segmenters.mask_makers import MasksParams
+from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 from captionseg.text.prompts import TCL, class_embeddings
 from captionseg.typed import replaced
 

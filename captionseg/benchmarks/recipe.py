@@ -13,16 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import AREAS, count, per_class, scores
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.mask_precision import MaskScores
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.ready import Asked, ready
 from captionseg.benchmarks.segment_retrieval import Retrieval
-from captionseg.encoders import Encoder, load_encoder
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.windows import Protocol
-from captionseg.modeling import CONCEPTS
+from captionseg.modeling.saved import CONCEPTS
 from captionseg.records import UserError
 
 log = logging.getLogger(__name__)

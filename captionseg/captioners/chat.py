@@ -11,13 +11,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from captionseg.captioners.captioner import CaptionError, Decoding, key_of, question, seed_of
 from captionseg.records import UserError, one_line
+from captionseg.runtime.params import Precision
 from captionseg.typed import Count, Device
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class ChatParams:
 
     folder: str = ""
     device: Device = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # not runtime's: that imports torch
+    precision: Precision = "auto"
     decoding: Decoding = field(default_factory=Decoding)
     batch: Count = 8
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captionseg.captioners import CaptionParams
 from captionseg.captioners.cache import caption, kept_rows
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.datasets.shards import read_pairs
 from captionseg.records import UserError
 from captionseg.storage.writing import write_json

@@ -68,7 +68,9 @@ def run(arguments: argparse.Namespace) -> None:
     """
     import numpy as np
 
-    from captionseg.inference import Predictor, Protocol, RefineParams, read_image
+    from captionseg.inference.predictor import Predictor, read_image
+    from captionseg.inference.refine import RefineParams
+    from captionseg.inference.windows import Protocol
     from captionseg.records import UserError
     from captionseg.reporting.overlay import (
         IGNORED,
@@ -78,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
         with_legend,
         write_picture,
     )
-    from captionseg.segmenters import MasksParams
+    from captionseg.segmenters.mask_makers import MasksParams
     from captionseg.text.labels import read_labels
 
     labels = read_labels(arguments.labels)

@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from captionseg.curation import CurateParams, Rule
 from captionseg.curation import corpus as corpora
 from captionseg.curation.measure import measure
+from captionseg.curation.rule import Rule
+from captionseg.curation.rules import CurateParams
 from captionseg.records import Corpus, UserError
-from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, is_here, spread, threads_here
+from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import lacking
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 from captionseg.supervision import files

@@ -18,6 +18,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,6 @@ from tqdm import tqdm
 
 from captionseg import images
 from captionseg.datasets.complete import flaw
-from captionseg.datasets.source import Sample, Source
 from captionseg.datasets.tables import (
     again,
     read_classes,
@@ -37,9 +37,12 @@ from captionseg.datasets.tables import (
     shard_names,
 )
 from captionseg.records import PAIRS, TRUTH, UserError, one_line, uid_of
-from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import spread
+from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.writing import atomic_path, remove_parts, write_json, write_table
+
+if TYPE_CHECKING:
+    from captionseg.sources.source import Sample, Source
 
 __all__ = [
     "decode",

@@ -20,8 +20,8 @@ from captionseg.encoders.encoder import Encoder, normalised
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.grids import MEAN, STD
 from captionseg.records import UserError, one_line
-from captionseg.runtime import Precision
 from captionseg.runtime.device import detect
+from captionseg.runtime.params import Precision
 from captionseg.runtime.weights import check_finite
 from captionseg.storage.writing import write_json, write_tensors
 from captionseg.typed import build
@@ -164,7 +164,7 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
     Raises:
         UserError: if it describes none.
     """
-    from captionseg.encoders import ENCODERS
+    from captionseg.encoders.encoders import ENCODERS
 
     wrong = f"{folder}: not an encoder of this version"
     try:

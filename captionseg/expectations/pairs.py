@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 
-from captionseg.expectations import ValidateParams
+from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import Column, expect
 from captionseg.expectations.suite import Suite, always, not_null
 

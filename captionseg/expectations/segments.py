@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from captionseg.datasets.ids import pictures_of
-from captionseg.expectations import ValidateParams
+from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, always, exploded, not_null
 from captionseg.segment_text.phrases import normalised

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import compute
 
-from captionseg.expectations import ValidateParams
+from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, always, exploded, not_null
 

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import compute
 
-from captionseg.expectations import ValidateParams, coverage, pairs, segments, supervision
+from captionseg.expectations import coverage, pairs, segments, supervision
 from captionseg.expectations.coverage_tables import Asked, Folders
+from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.runner import run
 from captionseg.expectations.suite import Suite, schemas
 from captionseg.records import IDS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, UserError

@@ -19,7 +19,7 @@ from captionseg.typed import Count, Finite, Share, Template
 
 
 class JointSpace(Protocol):
-    """What `Relevance` needs of an encoder (`captionseg.encoders.TextSpace` has it)."""
+    """What `Relevance` needs of an encoder (`captionseg.encoders.text_space.TextSpace` has it)."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """[T, D] float32, L2-normalised."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.encoders import Encoder
+from captionseg.encoders.encoder import Encoder
 from captionseg.records import Inputs
 
 

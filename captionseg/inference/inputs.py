@@ -9,7 +9,7 @@ from captionseg.datasets.ids import read_ids, rows_of_shards
 from captionseg.datasets.pictures import Pictures
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import PreparedInputs
-from captionseg.segmenters import MaskMaker
+from captionseg.segmenters.segmenter import MaskMaker
 
 
 @dataclass(frozen=True)

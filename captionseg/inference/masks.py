@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.records import Inputs
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 
 BLOCK = 1 << 16  # pixels at once where only the best class of each is asked for
 

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from captionseg import images
-from captionseg.encoders import Encoder, load_encoder
 from captionseg.encoders.dense_head import DenseHead
+from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.detections import Detections, detected
 from captionseg.inference.windows import Protocol, Settled, label, mask_logits
 from captionseg.inference.words import Encode, prompts_of, text_encoder
@@ -25,8 +26,9 @@ from captionseg.prepared import normalised, pixel_inputs, stacked, without_regio
 from captionseg.records import Inputs, UserError, one_line
 from captionseg.remarks import once, quoted
 from captionseg.runtime.device import detect
-from captionseg.segmenters import REGION_MAKERS, MaskMaker, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
+from captionseg.segmenters.region_makers import REGION_MAKERS
+from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 from captionseg.text.prompts import class_embeddings
 from captionseg.typed import replaced
 

@@ -12,7 +12,7 @@ from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.inference.words import LEARNT, prompt_name
 from captionseg.modeling.zero_shot import ZeroShot
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.typed import replaced
 
 

@@ -24,14 +24,16 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
-from captionseg.encoders import Encoder, load_encoder, normalised
+from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.inputs import Prepared
 from captionseg.inference.predictor import check_encoder, encoder_of
 from captionseg.inference.words import class_vectors
 from captionseg.modeling import saved
 from captionseg.prepared import PreparedInputs
 from captionseg.records import SEGMENTS, UserError, one_line
-from captionseg.retrieval import FaissIndex, Index
+from captionseg.retrieval.faiss import FaissIndex
+from captionseg.retrieval.index import Index
 from captionseg.runtime.device import detect
 from captionseg.segment_text.rle import decode
 from captionseg.storage.folders import digest, rows_in

@@ -14,7 +14,7 @@ from captionseg.inference.masks import mask_labels, mask_pixels
 from captionseg.inference.refine import RefineParams, refined
 from captionseg.prepared import pixel_inputs
 from captionseg.records import Inputs
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.typed import Count, Natural, build
 
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from captionseg.encoders import Encoder
+from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_tower import TextTower
 from captionseg.modeling.segmenter import Reads
 from captionseg.remarks import together

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.encoders import Encoder
+from captionseg.encoders.encoder import Encoder
 from captionseg.modeling.attached import Attached
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.pairs import first_of_each, pair_contrast

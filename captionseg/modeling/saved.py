@@ -12,11 +12,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from captionseg.modeling import MODELS
+from captionseg.modeling.models import MODELS
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import load_into
 from captionseg.storage.writing import write_json, write_tensors
 from captionseg.typed import build
+
+CONCEPTS = "concepts.txt"
+"""Beside a saved model: the concepts that its texts named."""
 
 
 @dataclass(frozen=True)

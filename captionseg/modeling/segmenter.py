@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-from captionseg.encoders import TextSpace
 from captionseg.encoders.dense_head import HeadConfig
+from captionseg.encoders.text_space import TextSpace
 from captionseg.records import Batch, Inputs
 
 Gather = Callable[[Tensor], Tensor]

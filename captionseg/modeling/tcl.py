@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.encoders import Encoder
 from captionseg.encoders.dense_head import DenseHead
+from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import Live
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.losses.masks import area_prior, hard, total_variation

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from captionseg.benchmarks.areas import read as read_areas
-from captionseg.curation import RULES
+from captionseg.curation.rules import RULES
 from captionseg.datasets.shards import (
     decode_mask,
     read_classes,
@@ -23,11 +23,11 @@ from captionseg.datasets.shards import (
     shard_names,
 )
 from captionseg.inference.inputs import Prepared
+from captionseg.recipes import Recipe
 from captionseg.records import NEIGHBOURS, RECALL, SEGMENTS, SUPERVISION, ClassTable
 from captionseg.storage.folders import read_tables
 from captionseg.storage.reading import read_json, read_table
 from captionseg.supervision.files import from_table
-from captionseg.training import Recipe
 from captionseg.training.curve import read as read_curve
 
 
@@ -99,9 +99,7 @@ class Artifacts:
 
     @cached_property
     def rules(self) -> list[str]:
-        """Curation rules that were run, as captionseg.curation lists them; variants after them, by
-        name.
-        """
+        """Curation rules that were run, in the order of RULES; variants after them, by name."""
         found = {file.parent.name for file in self.folders.supervision.glob("*/[0-9]*.parquet")}
         return [*(name for name in RULES if name in found), *sorted(found - set(RULES))]
 

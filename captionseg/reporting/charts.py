@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from captionseg.reporting.tables import baseline_of, control_of, is_control
+from captionseg.recipes import Recipe
+from captionseg.reporting.baselines import baseline_of, control_of, is_control
 from captionseg.storage.writing import atomic_path
-from captionseg.training import Recipe
 
 HUES = ("#2f6fde", "#d9542b", "#159a72", "#a347c9", "#c98a00", "#0e96b0", "#d13b7c", "#6d8a12")
 GREY = "#8a8a85"

@@ -14,7 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from captionseg.datasets import SOURCES
+from captionseg.sources.sources import SOURCES
+
+DECIMALS = 4
+"""Of numbers in metrics.json and in files for plots."""
 
 OF_TRUTH = {
     "curation": ("recall", "precision", "recall_unnamed", "sampled_recall", "sampled_precision"),

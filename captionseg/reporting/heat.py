@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from captionseg.benchmarks.ready import Asked, ready
-from captionseg.encoders import Encoder, load_encoder
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.windows import Protocol
-from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import (
     IGNORED,
@@ -28,6 +28,7 @@ from captionseg.reporting.overlay import (
     sheet,
     write_picture,
 )
+from captionseg.reporting.params import ReportParams
 from captionseg.reporting.pictures import HEAT, SHOWN, View, draw, names_in
 
 COLOURS = "viridis"  # even in lightness, and the same to the colour-blind

@@ -16,9 +16,8 @@ from typing import Any
 
 from captionseg.records import UserError
 from captionseg.reporting.gate_lock import outdated
-from captionseg.reporting.tables import write_csv
 from captionseg.storage.reading import read_json
-from captionseg.storage.writing import atomic_path, write_json
+from captionseg.storage.writing import atomic_path, write_csv, write_json
 
 ROWS = 50
 """Of curves.csv, about so many a seed."""

@@ -7,16 +7,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup, escape
 
-from captionseg.reporting import ReportParams
-from captionseg.reporting.artifacts import Artifacts
+from captionseg.reporting.baselines import baseline_of, control_of, is_control
 from captionseg.reporting.charts import Style, signed
-from captionseg.reporting.pictures import View
-from captionseg.reporting.tables import baseline_of, control_of, is_control
+
+if TYPE_CHECKING:
+    from captionseg.reporting.artifacts import Artifacts
+    from captionseg.reporting.params import ReportParams
+    from captionseg.reporting.pictures import View
 
 DASH = "\N{EN DASH}"
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts, of
 from captionseg.reporting.overlay import IGNORED, fit, hexes, overlay, palette, write_picture
+from captionseg.reporting.params import ReportParams
 from captionseg.segment_text.measure import namer
 from captionseg.segment_text.rle import decode
 from captionseg.storage.reading import read_json

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from captionseg.benchmarks.ready import Asked, ready
-from captionseg.encoders import Encoder, load_encoder
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.windows import Protocol
-from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
+from captionseg.reporting.baselines import is_control
 from captionseg.reporting.overlay import (
     IGNORED,
     fit,
@@ -26,8 +27,8 @@ from captionseg.reporting.overlay import (
     sheet,
     write_picture,
 )
+from captionseg.reporting.params import ReportParams
 from captionseg.reporting.pictures import SCENES, SHOWN, View, draw
-from captionseg.reporting.tables import is_control
 
 LEGEND_SHARE = 0.01  # of the picture, that a label needs to stand in a legend
 SHEET_ROWS = 3  # pictures of overlays.jpg

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captionseg.benchmarks import EvaluateParams
-from captionseg.reporting import ReportParams, heat, page, pictures, predictions
+from captionseg.benchmarks.params import EvaluateParams
+from captionseg.recipes import Recipe
+from captionseg.reporting import heat, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
 from captionseg.reporting.charts import Style, draw_classes, draw_curves, draw_recipes, styles
+from captionseg.reporting.params import ReportParams
 from captionseg.reporting.tables import metrics, write_plots
 from captionseg.storage.writing import atomic_path, write_json
-from captionseg.training import Recipe
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""The numbers of a run: metrics.json, the files for `dvc plots`, and what is compared with what."""
+"""The numbers of a run: metrics.json, and the files for `dvc plots`."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections import Counter
@@ -12,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.datasets.source import SPLITS
 from captionseg.metrics import paired
 from captionseg.reporting.artifacts import Artifacts
+from captionseg.reporting.baselines import baseline_of, control_of
+from captionseg.reporting.data import DECIMALS
 from captionseg.reporting.gate import Verdict, judge
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.measure import measures
-from captionseg.storage.writing import atomic_path
-from captionseg.training import Recipe
+from captionseg.sources.source import SPLITS
+from captionseg.storage.writing import write_csv
 
-DECIMALS = 4
 SCORES = (
     "miou",
     "miou_low",
@@ -216,53 +215,3 @@ def write_plots(run: Artifacts, folder: Path) -> None:
         if "recall" in m
     ]
     write_csv(folder / "curation.csv", ("rule", "recall", "precision"), rows)
-
-
-def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A CSV file with a header line, written atomically."""
-    with atomic_path(path) as part, part.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(rows)
-
-
-# ------------------------------------------------------------------------------------------------
-# comparisons
-
-
-def baseline_of(recipes: Mapping[str, Recipe], name: str) -> str | None:
-    """The recipe of the same model that learns from caption nouns alone; None for itself, or
-    without one.
-    """
-    found = (
-        other
-        for other, recipe in recipes.items()
-        if recipe.curation == recipe.archive == "nouns" and recipe.model == recipes[name].model
-    )
-    first = next(found, None)
-    return first if first != name else None
-
-
-def control_of(recipes: Mapping[str, Recipe], name: str) -> str | None:
-    """The recipe that shares everything with this one but its texts, which are the caption's nouns.
-
-    What is gained over it is the gain of better texts; the rest of the gain is that of a better
-    negative mask.
-    """
-    recipe = recipes[name]
-    if recipe.curation == "nouns":
-        return None
-    return next(
-        (
-            other
-            for other, control in recipes.items()
-            if (control.curation, control.archive) == ("nouns", recipe.archive)
-            and (control.model, control.settings) == (recipe.model, recipe.settings)
-        ),
-        None,
-    )
-
-
-def is_control(recipe: Recipe) -> bool:
-    """Caption nouns as texts, another rule's archive as negative mask."""
-    return recipe.curation == "nouns" != recipe.archive

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from captionseg.records import UserError
-from captionseg.runtime import Precision
+from captionseg.runtime.params import Precision
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

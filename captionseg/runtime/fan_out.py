@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from captionseg.records import UserError
-from captionseg.runtime import RuntimeParams
+from captionseg.runtime.params import RuntimeParams
 
 J = TypeVar("J")
 R = TypeVar("R")

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from captionseg.records import UserError
-from captionseg.runtime import RuntimeParams
 from captionseg.runtime.lifeline import follow_parent
+from captionseg.runtime.params import RuntimeParams
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from captionseg.records import UserError
-from captionseg.runtime import RuntimeParams
 from captionseg.runtime.device import detect
 from captionseg.runtime.launch import Lost, Place, place, started
+from captionseg.runtime.params import RuntimeParams
 
 T = TypeVar("T")
 _GONE = (

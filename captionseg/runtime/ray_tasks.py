@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from captionseg.records import UserError, one_line
-from captionseg.runtime import RuntimeParams
 from captionseg.runtime.fan_out import ATTEMPTS, Answer, attempt, died, hold_to
+from captionseg.runtime.params import RuntimeParams
 
 LOOPBACK = "127.0.0.1"
 _held: dict[str, Callable[[Any], Any]] = {}  # of a worker: what was sent to it once, by its name

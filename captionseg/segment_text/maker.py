@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.grounding import Boxes, Grounder, Query, joined
+from captionseg.grounding.grounder import Boxes, Grounder, Query, joined
 from captionseg.segment_text.merge import merged_texts
 from captionseg.segment_text.phrases import Spoken
 from captionseg.segment_text.rle import encode
-from captionseg.segmenters import BoxSegmenter
 from captionseg.segmenters.overlap import suppress
+from captionseg.segmenters.segmenter import BoxSegmenter
 
 
 @dataclass(frozen=True)

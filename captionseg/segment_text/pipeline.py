@@ -25,14 +25,14 @@ from tqdm import tqdm
 from captionseg.arrays import ShardedArray
 from captionseg.captioners.corpus import Captions
 from captionseg.datasets.shards import read_images, read_pairs
-from captionseg.grounding import JointSpace
+from captionseg.grounding.relevance import JointSpace
 from captionseg.records import SEGMENTS, UserError, one_line
-from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once, spread
-from captionseg.segment_text import SegmentTextParams
+from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text.concepts import read_concepts
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.maker import Maker, View
+from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.phrases import Spoken, phrases_of
 from captionseg.storage.reading import read_array
 from captionseg.storage.writing import remove_parts, write_json, write_table

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,11 @@ def write_json(value: Any, path: Path | str) -> None:
     """Write a JSON file atomically: sorted keys, indented, a newline at the end, NaN refused."""
     with atomic_path(path) as part:
         part.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file with a header line, written atomically."""
+    with atomic_path(path) as part, part.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)

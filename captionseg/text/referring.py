@@ -4,7 +4,7 @@ after Kosmos-2).
 "an apple at the side of the rabbit" holds the phrases "an apple", "the side", "the rabbit"; the
 first two are also the heads of longer expressions. Phrase and expression are both kept, with their
 places in the caption: a grounder that reads whole captions needs those
-(`captionseg.grounding.Query`).
+(`captionseg.grounding.grounder.Query`).
 """
 
 from __future__ import annotations

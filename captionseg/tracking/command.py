@@ -57,7 +57,7 @@ def sync(arguments: argparse.Namespace) -> None:
     """Make MLflow show what the files of this checkout hold: a run for each recipe, the numbers,
     the champion. Nothing is added where it shows them already. `make repro` and the flow end with
     it; a plain `dvc repro` needs it only where no stage ran, since all came from DVC's cache."""
-    from captionseg.tracking import is_off
+    from captionseg.tracking.environment import is_off
 
     if is_off():
         print("sync: CAPTIONSEG_TRACKING is off, so nothing is recorded")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from captionseg.markdown import escaped
 from captionseg.records import UserError, one_line
-from captionseg.tracking import adopt, reproduction
+from captionseg.tracking import reproduction
+from captionseg.tracking.environment import adopt
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

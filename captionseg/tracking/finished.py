@@ -23,9 +23,10 @@ from typing import Any
 
 import yaml
 
-from captionseg.tracking import flatten, labelled
 from captionseg.tracking.inputs import LOADER
+from captionseg.tracking.labels import labelled
 from captionseg.tracking.recipes import Said, state
+from captionseg.tracking.values import flatten
 
 REPORT, COMPARE = "report", "compare"  # the stages that speak for the whole reproduction
 FILES = {REPORT: ("metrics", "plots", "pictures", "page"), COMPARE: ("markdown", "page", "charts")}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from captionseg.tracking import Tracker
+from captionseg.tracking.tracker import Tracker
 
 AT_ONCE = ("params", "metrics", "tags", "inputs")
 """What may be told of a stage that is at work. All else is about files, or about the whole

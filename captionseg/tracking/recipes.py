@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from captionseg.tracking import clean, flatten, models
+from captionseg.tracking import models
 from captionseg.tracking.registry import Entry
 from captionseg.tracking.reproduction import KEY, PARENT, WITHIN
+from captionseg.tracking.values import clean, flatten
 
 if TYPE_CHECKING:
     from captionseg.tracking.store import Store

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from filelock import FileLock
 
-from captionseg.tracking import EXPERIMENT, KEY_LENGTH, clean, places, reproduction
+from captionseg.tracking import places, reproduction
+from captionseg.tracking.environment import EXPERIMENT
 from captionseg.tracking.reproduction import KEY, PARENT
 from captionseg.tracking.stage_run import BATCH, TAG_LENGTH, About, StageRun
+from captionseg.tracking.values import KEY_LENGTH, clean
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

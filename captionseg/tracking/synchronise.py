@@ -19,17 +19,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from captionseg.records import UserError, one_line
-from captionseg.tracking import (
-    EXPERIMENT,
-    PATIENCE,
-    adopt,
-    finished,
-    numbers,
-    recipes,
-    registry,
-    reproduction,
-)
+from captionseg.tracking import finished, recipes, registry, reproduction
+from captionseg.tracking.environment import EXPERIMENT, PATIENCE, adopt
 from captionseg.tracking.reproduction import KEY, PARENT
+from captionseg.tracking.values import numbers
 
 if TYPE_CHECKING:
     from captionseg.tracking.store import Store

@@ -1,6 +1,6 @@
 """The process that says to MLflow what a stage hands it, line by line, on standard input.
 
-    python -m captionseg.tracking.writer    # started by captionseg.tracking.start, never by hand
+    python -m captionseg.tracking.writer    # started by tracker.py, never by hand
 
 It outlives the stage by a moment: when its input ends without a farewell the stage was killed, and
 so is its run. The first thing that goes wrong is one line on standard error; the rest of the run is

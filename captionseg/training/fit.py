@@ -19,15 +19,17 @@ from torch import Tensor, nn
 
 from captionseg.modeling.segmenter import Reads, alone
 from captionseg.records import Batch, UserError
-from captionseg.runtime import RuntimeParams, ranks
+from captionseg.runtime import ranks
 from captionseg.runtime.device import Runtime, detect
 from captionseg.runtime.launch import Place
-from captionseg.training import PretrainParams, sharded
+from captionseg.runtime.params import RuntimeParams
+from captionseg.training import sharded
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.batches import Batches, Words, check_split, loaded
 from captionseg.training.curve import Curve
 from captionseg.training.keep import CHECKPOINT, Beside, Keep, Score, restored
 from captionseg.training.loader import TrainingSet
+from captionseg.training.params import PretrainParams
 
 ALONE = RuntimeParams()
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}

@@ -15,7 +15,7 @@ from pyarrow import compute
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
 from captionseg.datasets.pictures import Pictures
-from captionseg.encoders import TextSpace
+from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.inputs import Prepared
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import UserError

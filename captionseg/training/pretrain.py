@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,31 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from captionseg.encoders import Encoder, load_encoder
+from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.markdown import escaped
-from captionseg.modeling import CONCEPTS, MODELS, saved
+from captionseg.modeling import saved
+from captionseg.modeling.models import MODELS
+from captionseg.modeling.saved import CONCEPTS
 from captionseg.modeling.segmenter import Reads, Sizes, Start
+from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
-from captionseg.runtime import RuntimeParams, ranks
+from captionseg.runtime import ranks
 from captionseg.runtime.device import detect
 from captionseg.runtime.launch import place
+from captionseg.runtime.params import RuntimeParams
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import atomic_path, write_json
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary, plurals
-from captionseg.training import PretrainParams, Recipe, loader, model_config, tuning
+from captionseg.training import loader, tuning
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import ALONE, Fitted, check, fit
 from captionseg.training.keep import Score
 from captionseg.training.loader import Folders, TrainingSet
+from captionseg.training.params import PretrainParams, model_config, protocol_fields
 from captionseg.typed import replaced
 
 log = logging.getLogger(__name__)
@@ -72,12 +78,9 @@ def pretrain(
         were trained now. Nothing on ranks after the first.
     """
     params = replaced(params, recipe.training, f"recipes.{name}.training")
-    config = model_config(recipe, params, where=f"recipes.{name}.settings")
+    config = model_config(recipe, params, where=f"recipes.{name}")
     check(params, runtime)
-    if recipe.refine:
-        context = {**context, "refine": asdict(recipe.refine)}
-    if recipe.masks:
-        context = {**context, "masks": asdict(recipe.masks)}
+    context = {**context, **protocol_fields(recipe, where=f"recipes.{name}")}
     with ranks.joined(runtime, params.device) as here:
         speeds = train(
             recipe,

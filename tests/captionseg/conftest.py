@@ -45,7 +45,7 @@ class TwoColours:
         return [self.sample(split, number, seed) for number in numbers]
 
     def sample(self, split: str, number: int, seed: int):
-        from captionseg.datasets.source import Sample
+        from captionseg.sources.source import Sample
 
         url = f"two_colours:{split}/{number}"
         if split == "train" and number == self.failing:
@@ -80,7 +80,7 @@ class ToyEncoder:
         self.aligned, self.batch, self.fine = aligned, batch, 0
 
     def features(self, images: Sequence[np.ndarray]):
-        from captionseg.encoders import Features, normalised
+        from captionseg.encoders.encoder import Features, normalised
 
         small = [Image.fromarray(image).resize((4, 4), Image.Resampling.BOX) for image in images]
         dense = np.stack([np.asarray(s, np.float32) for s in small]) / 255.0
@@ -94,7 +94,7 @@ class ToyEncoder:
         return Features(pooled, normalised(pooled), dense)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
-        from captionseg.encoders import normalised
+        from captionseg.encoders.encoder import normalised
 
         return normalised(
             np.stack([sum(map(word_vector, t.lower().replace(".", "").split())) for t in texts])
@@ -134,8 +134,9 @@ def toy() -> Iterator[SimpleNamespace]:
     """The toy encoder and region maker, listed under "toy" while tests run; `index_params()` makes
     a section of it.
     """
-    from captionseg.encoders import ENCODERS, IndexParams
-    from captionseg.segmenters import REGION_MAKERS
+    from captionseg.encoders.encoders import ENCODERS
+    from captionseg.index_params import IndexParams
+    from captionseg.segmenters.region_makers import REGION_MAKERS
 
     @dataclass(frozen=True)
     class ToyIndexParams(IndexParams):
@@ -187,10 +188,11 @@ def world(toy, tmp_path_factory) -> World:
 def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
     """Download, index, regions and curate over TwoColours, with an encoder of one's choice."""
     from captionseg import indexing
-    from captionseg.curation import CoCu, CurateParams
+    from captionseg.curation.cocu import CoCu
     from captionseg.curation.pipeline import curate
+    from captionseg.curation.rules import CurateParams
     from captionseg.datasets.shards import read_pairs, read_truth, write_shards
-    from captionseg.encoders import TextSpace
+    from captionseg.encoders.text_space import TextSpace
     from captionseg.regioning import write_regions
     from captionseg.text.vocabulary import VocabularyParams
 
@@ -280,8 +282,9 @@ def save_colour_model(folder: Path, encoder: Path) -> None:
     import torch
     from torch.nn import functional as F
 
-    from captionseg.encoders import load_encoder
-    from captionseg.modeling import Use, UseConfig, saved
+    from captionseg.encoders.text_space import load_encoder
+    from captionseg.modeling import saved
+    from captionseg.modeling.use import Use, UseConfig
     from captionseg.text.prompts import SEGMENT, class_embeddings
 
     torch.manual_seed(0)

@@ -29,6 +29,28 @@ def refused(tmp_path, changes: dict[str, Any]) -> str:
 RECIPE = {"curation": "cocu", "archive": "cocu"}
 TOGETHER = [
     (
+        {"recipes.nouns-mil.model": "segment_mill"},
+        "recipes.nouns-mil.model: 'segment_mill' is not valid (valid: segment_mil, groupvit, "
+        "ovsegmentor, maskclip, tcl, code, use); did you mean 'segment_mil'?",
+    ),
+    (
+        {"recipes.nouns-mil.preset": "use_papr"},
+        "recipes.nouns-mil: preset 'use_papr' is not valid (valid: groupvit_small, ",
+    ),
+    (
+        {"recipes.nouns-mil.masks": {"maker": "hierarchy"}},
+        "recipes.nouns-mil: masks: model segment_mil reads no segments; leave masks out",
+    ),
+    (
+        {"recipes.nouns-mil.masks": {"maker": "hierarchies"}},
+        "recipes.nouns-mil.masks.maker: 'hierarchies' is not valid (valid: regions, hierarchy, "
+        "sam_auto); did you mean 'hierarchy'?",
+    ),
+    (
+        {"recipes.nouns-mil.refine": {"method": "pamr", "sid": 3}},
+        "recipes.nouns-mil.refine.sid: unknown parameter; did you mean 'side'?",
+    ),
+    (
         {"recipes.nouns-mil.curation": "entities"},
         "recipes.nouns-mil.curation: reads rule 'entities', which curate.rules does not run "
         "(there: nouns, caption_retri",

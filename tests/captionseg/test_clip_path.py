@@ -12,15 +12,16 @@ import open_clip
 import pytest
 import torch
 
-from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.encoders import IndexParams
 from captionseg.encoders.open_clip import OpenClipParams
+from captionseg.index_params import IndexParams
 from captionseg.inference.predictor import Predictor
 from captionseg.modeling import saved
-from captionseg.training import PretrainParams, Recipe
+from captionseg.recipes import Recipe
 from captionseg.training.loader import Folders
+from captionseg.training.params import PretrainParams
 from captionseg.training.pretrain import pretrain
 from tests.captionseg.conftest import World, make_world
 

@@ -20,9 +20,9 @@ from PIL import Image
 
 from captionseg import images
 from captionseg.benchmarks.layout import read_mask
-from captionseg.datasets.folder import Refused, encode
-from captionseg.inference import read_image
+from captionseg.inference.predictor import read_image
 from captionseg.records import UserError
+from captionseg.sources.folder import Refused, encode
 
 ROOT = Path(__file__).parents[2]
 SIZE = (24, 20)

@@ -14,11 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from captionseg import indexing
 from captionseg.datasets.shards import read_images
-from captionseg.encoders import TextSpace
 from captionseg.encoders.alignment import folds_of
 from captionseg.encoders.reduction import Reduction, fit_reduction
+from captionseg.encoders.text_space import TextSpace
 from captionseg.records import IDS, NEIGHBOURS, UserError
-from captionseg.retrieval import FaissIndex
+from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import neighbours
 from captionseg.storage.folders import read_arrays, read_tables
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from captionseg.benchmarks import HeldOut
 from captionseg.benchmarks.benchmark import Folders
+from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.segment_retrieval import captions_of
 from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import read_pairs

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from captionseg.datasets.shards import read_images, write_shards
-from captionseg.datasets.source import Sample
 from captionseg.records import ClassTable, UserError
 from captionseg.regioning import write_regions
-from captionseg.runtime import RuntimeParams
-from captionseg.segmenters import Felzenszwalb
+from captionseg.runtime.params import RuntimeParams
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
+from captionseg.sources.source import Sample
 from captionseg.storage.folders import read_arrays
 from captionseg.storage.writing import write_array
 

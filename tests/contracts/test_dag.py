@@ -6,29 +6,18 @@ import ast
 import re
 import shlex
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from captionseg.params import Params
+from stages.deps import code_deps, covered, needed, rewritten, sections
 from stages.run import STAGES
 
 ROOT = Path(__file__).parents[2]
 FILE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 DAG = {name: stage.get("do", stage) for name, stage in FILE["stages"].items()}
-# What every stage imports and no output depends on.
-UNHASHED = {
-    "captionseg/__init__.py": "the version",
-    "captionseg/params.py": "DVC hashes the params themselves; their defaults live beside what "
-    "uses them",
-    "captionseg/typed.py": "makes dataclasses of the params, likewise",
-    "captionseg/tracking": "tells of a run, changes nothing in it",
-    "stages/__init__.py": "how threads wait",
-    "stages/kinds.py": "names of annotations",
-    "stages/run.py": "how any stage is run",
-}
 
 
 def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
@@ -52,49 +41,6 @@ def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
     return params, kinds
 
 
-def covered(file: str, deps: Iterable[str]) -> bool:
-    return any(file == dep or file.startswith(f"{dep}/") for dep in deps)
-
-
-def needed(repository, stage: str) -> set[str]:
-    """Files of the library that the stage imports, however indirectly, and the data files beside
-    them.
-
-    captionseg.params imports a section's package when the section is asked for: only those of the
-    stage count.
-    """
-    sections = {name.split(".")[0] for name in stage_of(stage)[0]}
-    seen: set[str] = set()
-    todo = [f"stages/{stage}.py"]
-    while todo:
-        file = todo.pop()
-        if file in seen:
-            continue
-        seen.add(file)
-        lazily = file == "captionseg/params.py"
-        todo += [
-            f
-            for f, function in repository.imports(file)
-            if not (lazily and function and function not in sections)
-        ]
-    packages = {f.rsplit("/", 1)[0] for f in seen}
-    seen |= {
-        f for f in repository.files if not f.endswith(".py") and f.rsplit("/", 1)[0] in packages
-    }
-    return {f for f in seen if not covered(f, UNHASHED)}
-
-
-def as_deps(repository, files: set[str]) -> list[str]:
-    """The shortest list for dvc.yaml: a package in place of its files where all of them are
-    needed."""
-    out = set()
-    for file in files:
-        folder = file.rsplit("/", 1)[0]
-        inside = {f for f in repository.files if f.startswith(f"{folder}/")}
-        out.add(folder if folder not in ("captionseg", "stages") and inside <= files else file)
-    return sorted(out)
-
-
 def listed(stage: str, *kinds: str) -> list[str]:
     """Paths of some of a stage's lists, without their options."""
     entries = [e for kind in kinds for e in DAG[stage].get(kind, [])]
@@ -106,25 +52,28 @@ def test_the_dag_has_every_stage_and_no_other():
     assert all((ROOT / "stages" / f"{name}.py").is_file() for name in STAGES)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_code_that_a_stage_imports_is_among_its_deps(repository, stage):
-    files = needed(repository, stage)
-    missing = {f for f in files if not covered(f, listed(stage, "deps"))}
-    assert not missing, (
-        f"{len(missing)} files that stage {stage} imports are not among its deps in dvc.yaml:\n"
-        + "\n".join(f"    - {dep}" for dep in as_deps(repository, missing))
-        + "\nits deps of code should be these (`python -m tests.contracts.test_dag` prints them "
-        "for all stages):\n" + "\n".join(f"    - {dep}" for dep in as_deps(repository, files))
-    )
+def test_deps_of_code_are_what_stages_import(repository):
+    """Without a dep old outputs stay; one that nothing imports runs a stage for nothing."""
+    text = (ROOT / "dvc.yaml").read_text()
+    assert rewritten(text, code_deps(repository)) == text, "dvc.yaml: run `make deps`"
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_code_among_the_deps_is_imported(repository, stage):
-    """A dep that nothing imports runs the stage again for nothing."""
-    files = needed(repository, stage) | set(UNHASHED)
-    code = [dep for dep in listed(stage, "deps") if dep.split("/")[0] in ("captionseg", "stages")]
-    idle = [dep for dep in code if not any(covered(f, [dep]) for f in files)]
-    assert not idle, f"stage {stage} imports nothing of {', '.join(idle)}"
+def test_deps_cover_every_file_that_a_stage_imports(repository, stage):
+    missing = {f for f in needed(repository, stage) if not covered(f, listed(stage, "deps"))}
+    assert not missing
+
+
+def test_sections_of_which_a_stage_reads_one_value_are_not_built(repository):
+    """Such a value stands in params.yaml: its default is of the section, which the stage does not
+    depend on."""
+    written = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for stage in STAGES:
+        for name in stage_of(stage)[0]:
+            section, _, key = name.partition(".")
+            if key and section not in ("recipes", "runtime"):
+                assert section not in sections(repository, stage), f"{stage}: {name}"
+                assert key in written[section], f"params.yaml: {name} is read by {stage}"
 
 
 @pytest.mark.parametrize("stage", ["segment_text", "pretrain", "evaluate"])
@@ -222,11 +171,3 @@ def _code(file: str) -> str:
     """A file without docstrings and comments, roughly."""
     text = re.sub(r'""".*?"""', '""', (ROOT / file).read_text(), flags=re.DOTALL)
     return "\n".join(line.split("  # ")[0] for line in text.splitlines())
-
-
-if __name__ == "__main__":
-    from tests.contracts.conftest import Repository
-
-    for name in STAGES:
-        deps = as_deps(Repository(), needed(Repository(), name))
-        print(name, *(f"    - {dep}" for dep in deps), sep="\n")  # noqa: T201

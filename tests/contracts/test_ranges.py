@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import annotated_types
 import pytest
 
-from captionseg.modeling import MODELS, PRESETS
+from captionseg.modeling.models import MODELS, PRESETS
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.typed import Match, replaced
+from captionseg.typed import Match, Member, replaced
 
 PARAMS = Params(Path(__file__).parents[2] / "params.yaml")
 
@@ -86,6 +86,7 @@ def test_a_range_is_what_typed_checks():
         annotated_types.MinLen,
         annotated_types.Predicate,
         Match,
+        Member,
     )
     strange = [
         f"{kind.__name__}.{name}"

@@ -187,8 +187,8 @@ stages:
 """
 TRACKS = """
 from pathlib import Path
-from captionseg import tracking
-with tracking.start("tracked", None, root=Path()) as tracker:
+from captionseg.tracking.tracker import start
+with start("tracked", None, root=Path()) as tracker:
     tracker.metrics({"x": 2})
 """
 

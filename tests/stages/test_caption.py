@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from captionseg.captioners.corpus import Captions
-from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.shards import read_pairs, write_shards
+from captionseg.sources.shapes import Shapes
 
 ROOT = Path(__file__).parents[2]
 IMAGES, BEFORE = 10, 4

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from captionseg.params import Params
-from captionseg.tracking import NullTracker
+from captionseg.tracking.tracker import NullTracker
 from stages import compare, run
 
 INPUTS = ("metrics", "recipes", "plots", "pictures", "experiments", "benchmarks")

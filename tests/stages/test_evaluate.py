@@ -11,7 +11,7 @@ import numpy as np
 
 from captionseg.benchmarks.recipe import Evaluated
 from captionseg.params import Params
-from captionseg.tracking import NullTracker
+from captionseg.tracking.tracker import NullTracker
 from stages import evaluate
 
 PARAMS = """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.datasets import Shapes
 from captionseg.datasets.shards import write_shards
+from captionseg.sources.shapes import Shapes
 from tests.soak import checkout
 
 SMALL = {"train": 200, "tune": 10, "test": 10, "size": 64}

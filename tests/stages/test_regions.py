@@ -4,8 +4,8 @@ from pathlib import Path
 
 from captionseg import regioning
 from captionseg.params import Params
-from captionseg.runtime import RuntimeParams
-from captionseg.segmenters import Felzenszwalb
+from captionseg.runtime.params import RuntimeParams
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from stages import regions
 
 

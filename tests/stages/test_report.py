@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from captionseg.params import Params
-from captionseg.tracking import NullTracker
+from captionseg.tracking.tracker import NullTracker
 from stages import report, run
 
 DATA = ("pairs", "truth", "index", "regions", "features", "supervision", "segments")

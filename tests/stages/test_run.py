@@ -14,7 +14,7 @@ import pytest
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.runtime.outputs import move
-from captionseg.tracking import NullTracker
+from captionseg.tracking.tracker import NullTracker
 from stages import run as module
 from stages.kinds import In, Out
 from tests.stages.conftest import PARAMS_YAML

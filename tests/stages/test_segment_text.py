@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from captionseg.params import Params
-from captionseg.runtime import RuntimeParams
+from captionseg.runtime.params import RuntimeParams
 from stages import segment_text
 
 

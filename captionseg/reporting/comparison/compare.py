@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from captionseg.recipes import Recipe
 from captionseg.reporting.charts import draw_curves, draw_recipes, styles
 from captionseg.reporting.comparison import beside, sections
 from captionseg.reporting.comparison.comparison import Comparison
@@ -27,9 +28,8 @@ from captionseg.reporting.comparison.document import html as as_html
 from captionseg.reporting.comparison.document import markdown as as_markdown
 from captionseg.reporting.comparison.inputs import OWN, Folders, Result, read
 from captionseg.reporting.comparison.papers import TABLES
-from captionseg.reporting.tables import DECIMALS, write_csv
-from captionseg.storage.writing import atomic_path
-from captionseg.training import Recipe
+from captionseg.reporting.data import DECIMALS
+from captionseg.storage.writing import atomic_path, write_csv
 
 AGAIN = """\
 make repro                              # the default run: training, reports/index.html, this page

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from captionseg.datasets import SOURCES
+from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
+from captionseg.reporting.baselines import baseline_of, control_of
 from captionseg.reporting.charts import signed
 from captionseg.reporting.data import Data
 from captionseg.reporting.page import number
-from captionseg.reporting.tables import baseline_of, control_of
-from captionseg.training import Recipe
+from captionseg.sources.sources import SOURCES
 from captionseg.typed import build
 
 DEFAULT, OWN = "", "own"

@@ -18,8 +18,8 @@ from captionseg.benchmarks.classification import (
     summed_ranks,
 )
 from captionseg.benchmarks.ready import Asked, Background, Ready
-from captionseg.encoders import load_encoder
-from captionseg.inference import read_image
+from captionseg.encoders.text_space import load_encoder
+from captionseg.inference.predictor import read_image
 from captionseg.inference.windows import Settled
 from captionseg.modeling.segmenter import Reads
 from tests.captionseg.benchmarks.trees import picture

@@ -9,9 +9,10 @@ import pytest
 
 from captionseg.benchmarks.command import asked_of, result_path
 from captionseg.benchmarks.published import PUBLISHED
-from captionseg.inference import Protocol, RefineParams, WindowParams
+from captionseg.inference.refine import RefineParams
+from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.records import UserError
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 
 
 def said(**changes) -> argparse.Namespace:

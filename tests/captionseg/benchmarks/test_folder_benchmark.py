@@ -11,8 +11,8 @@ import torch
 
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.published import PUBLISHED
-from captionseg.encoders import load_encoder
-from captionseg.inference import read_image
+from captionseg.encoders.text_space import load_encoder
+from captionseg.inference.predictor import read_image
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import normalised
 from captionseg.records import UserError

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.benchmarks import BENCHMARKS, EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
+from captionseg.benchmarks.benchmarks import BENCHMARKS
 from captionseg.benchmarks.evaluate import count, scores
+from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.storage.folders import read_arrays
 from captionseg.typed import build
 

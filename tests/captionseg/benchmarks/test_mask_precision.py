@@ -13,9 +13,9 @@ import torch
 
 from captionseg.benchmarks.benchmark import Sample
 from captionseg.benchmarks.mask_precision import IOU, MaskPrecision, MaskScores, true_masks
-from captionseg.inference import Detections
+from captionseg.inference.detections import Detections
 from captionseg.prepared import without_regions
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 
 
 class Picture(NamedTuple):

@@ -12,18 +12,20 @@ import pytest
 import torch
 
 from captionseg import metrics
-from captionseg.benchmarks import EvaluateParams, HeldOut
 from captionseg.benchmarks import recipe as stage
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
+from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import Layout, read_mask
 from captionseg.benchmarks.outside import evaluate, summary
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.published import PUBLISHED, opened
 from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.benchmarks.recipe import seeds_of
-from captionseg.inference import Predictor, Protocol, RefineParams, WindowParams, read_image
+from captionseg.inference.predictor import Predictor, read_image
 from captionseg.inference.protocols import resolved
-from captionseg.inference.windows import Settled
+from captionseg.inference.refine import RefineParams
+from captionseg.inference.windows import Protocol, Settled, WindowParams
 from captionseg.modeling.segmenter import Reads
 from captionseg.prepared import without_regions
 from captionseg.records import UserError

@@ -14,7 +14,7 @@ from captionseg.benchmarks.coco_json import Instance
 from captionseg.benchmarks.mask_precision import MaskPrecision
 from captionseg.benchmarks.parts import Item, Parts, connected, precision_of, summed_precision
 from captionseg.benchmarks.ready import Asked, Background, Ready
-from captionseg.inference import Detections
+from captionseg.inference.detections import Detections
 from captionseg.inference.windows import Settled
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import UserError

@@ -23,7 +23,7 @@ from captionseg.benchmarks.published import (
     windows_of,
 )
 from captionseg.benchmarks.ready import Asked, Background, Ready
-from captionseg.inference import Detections
+from captionseg.inference.detections import Detections
 from captionseg.inference.windows import Settled, WindowParams
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import UserError

@@ -15,13 +15,14 @@ import pytest
 import torch
 
 from captionseg.benchmarks.ready import SETS, Asked, Background, published_background, ready, settle
-from captionseg.encoders import Encoder, load_encoder
-from captionseg.inference import Protocol, WindowParams
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.protocols import PROTOCOLS, resolved
+from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.modeling.tcl import Grounded
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import UserError
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.text.prompts import class_embeddings
 
 

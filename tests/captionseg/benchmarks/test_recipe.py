@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.benchmarks import EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import scores
+from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate, threads
-from captionseg.inference import RefineParams
 from captionseg.inference.protocols import PROTOCOLS
-from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
+from captionseg.inference.refine import RefineParams
+from captionseg.modeling import saved
+from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+from captionseg.modeling.use import Use, UseConfig
 from captionseg.records import UserError
-from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.hierarchy import Hierarchy
+from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.storage.folders import read_arrays
 from captionseg.typed import build
 

@@ -9,8 +9,9 @@ from math import comb
 import numpy as np
 import pytest
 
-from captionseg.benchmarks import EvaluateParams, HeldOut
 from captionseg.benchmarks.benchmark import Folders
+from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.benchmarks.segment_retrieval import (
     Queries,
@@ -21,7 +22,7 @@ from captionseg.benchmarks.segment_retrieval import (
     ranks,
 )
 from captionseg.datasets.shards import encode_mask
-from captionseg.encoders import load_encoder
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.segment_index import SegmentModel
 from captionseg.text.referring import Mention, Reference
 

@@ -12,20 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from captionseg.captioners import (
-    CaptionError,
-    CaptionParams,
-    Decoding,
-    NoCaption,
-    caption,
-    kept_rows,
-)
-from captionseg.captioners.cache import HOPELESS
+from captionseg.captioners.cache import HOPELESS, caption, kept_rows
+from captionseg.captioners.captioner import CaptionError, Decoding, NoCaption
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.chat import ChatParams
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.datasets.shards import read_pairs, write_shards
-from captionseg.datasets.source import Sample
 from captionseg.records import CAPTIONS, ClassTable, UserError
+from captionseg.sources.source import Sample
 
 
 class Drawn:

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from captionseg.captioners import CaptionError, CaptionParams, Decoding
-from captionseg.captioners.captioner import PROMPT
+from captionseg.captioners.captioner import PROMPT, CaptionError, Decoding
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.chat import ChatParams, drawn
 from captionseg.records import UserError
 

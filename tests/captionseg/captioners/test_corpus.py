@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.captioners import CaptionParams
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import Captions, write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
-from captionseg.datasets.shapes import Shapes
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.records import UserError
+from captionseg.sources.shapes import Shapes
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.captioners import CaptionParams, NoCaption
+from captionseg.captioners.captioner import NoCaption
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.records import UserError
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.captioners import CaptionError, CaptionParams, Decoding
 from captionseg.captioners import server as module
-from captionseg.captioners.captioner import PROMPT
+from captionseg.captioners.captioner import PROMPT, CaptionError, Decoding
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.server import ServerParams, data_url
 from captionseg.records import UserError
 

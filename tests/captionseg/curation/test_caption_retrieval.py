@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from captionseg.curation import CaptionRetrieval
+from captionseg.curation.caption_retrieval import CaptionRetrieval
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
 from tests.captionseg.supervision.rows import Concept, concepts_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from captionseg.curation import CoCu
+from captionseg.curation.cocu import CoCu
 from captionseg.curation.relevance import positive
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from captionseg.curation import CoCuCalibrated
-from captionseg.curation.cocu_calibrated import positive_mean
+from captionseg.curation.cocu_calibrated import CoCuCalibrated, positive_mean
 from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.relevance import relevance
 from captionseg.records import Corpus

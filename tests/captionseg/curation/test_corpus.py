@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg.curation import corpus as corpora
-from captionseg.encoders import TextSpace
+from captionseg.encoders.text_space import TextSpace
 from captionseg.records import NEIGHBOURS, UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.text.prompts import class_embeddings

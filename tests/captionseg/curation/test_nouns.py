@@ -1,6 +1,6 @@
 import numpy as np
 
-from captionseg.curation import Nouns
+from captionseg.curation.nouns import Nouns
 from captionseg.supervision.columns import Supervision
 from tests.captionseg.supervision.rows import concepts_of
 

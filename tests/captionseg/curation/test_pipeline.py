@@ -6,9 +6,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.curation import CoCu, CurateParams, pipeline
+from captionseg.curation import pipeline
+from captionseg.curation.cocu import CoCu
 from captionseg.curation.measure import measure
-from captionseg.encoders import TextSpace
+from captionseg.curation.rules import CurateParams
+from captionseg.encoders.text_space import TextSpace
 from captionseg.records import SUPERVISION, UserError
 from captionseg.storage.folders import read_tables
 from captionseg.supervision.columns import Supervision

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captionseg.curation import RULES, CoCu, CurateParams
+from captionseg.curation.cocu import CoCu
+from captionseg.curation.rules import RULES, CurateParams
 from captionseg.params import Params
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets import Shapes, shards
+from captionseg.datasets import shards
 from captionseg.datasets.shards import write_shards
 from captionseg.records import UserError
+from captionseg.sources.shapes import Shapes
 
 SMALL = Shapes(train=5, tune=2, test=2, size=32)
 

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets import PhotoScenes, Shapes, scene_assets
 from captionseg.datasets.shards import (
     decode_mask,
     encode_mask,
@@ -26,9 +25,12 @@ from captionseg.datasets.shards import (
     shard_names,
     write_shards,
 )
-from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
 from captionseg.records import PAIRS, UserError, uid_of
-from captionseg.runtime import RuntimeParams
+from captionseg.runtime.params import RuntimeParams
+from captionseg.sources import scene_assets
+from captionseg.sources.photo_scenes import PhotoScenes
+from captionseg.sources.shapes import Shapes
+from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
 
 
 def write(
@@ -226,7 +228,8 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import os, signal, sys
         from pathlib import Path
-        from captionseg.datasets import Shapes, shards
+        from captionseg.datasets import shards
+        from captionseg.sources.shapes import Shapes
         add = shards.add
         def add_or_die(tar, name, data):
             if name.startswith("00002"):

@@ -35,7 +35,7 @@ def tiny_clip(tmp_path_factory) -> Path:
 def build(tiny_clip):
     """name -> encoder on the CPU; an encoder without an entry here has no test of what all must
     do."""
-    from captionseg.encoders import ENCODERS
+    from captionseg.encoders.encoders import ENCODERS
     from captionseg.runtime.device import Runtime
 
     settings = {

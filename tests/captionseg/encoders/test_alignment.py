@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from captionseg.encoders import AlignmentParams, normalised
-from captionseg.encoders.alignment import cross_fit, fit, folds_of
+from captionseg.encoders.alignment import AlignmentParams, cross_fit, fit, folds_of
+from captionseg.encoders.encoder import normalised
 
 PARAMS = AlignmentParams(epochs=30, batch=32, learning_rate=1e-2, dropout=0.1)
 

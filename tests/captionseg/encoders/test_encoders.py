@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.encoders import ENCODERS, IndexParams, normalised
+from captionseg.encoders.encoder import normalised
+from captionseg.encoders.encoders import ENCODERS
+from captionseg.index_params import IndexParams
 
 NAMES = sorted(ENCODERS)
 

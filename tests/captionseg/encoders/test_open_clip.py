@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from captionseg.encoders import IndexParams, normalised
+from captionseg.encoders.encoder import normalised
 from captionseg.encoders.open_clip import OpenClipParams, sized
 from captionseg.grids import squash
+from captionseg.index_params import IndexParams
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.encoders import ENCODERS, Alignment, Encoder, TextSpace, normalised
+from captionseg.encoders.alignment import Alignment
+from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.encoders.encoders import ENCODERS
 from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.encoders.reduction import ReducedEncoder, fit_reduction
-from captionseg.encoders.text_space import raw
+from captionseg.encoders.text_space import TextSpace, raw
 from captionseg.prepared import normalised as prepared
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.expectations import ValidateParams
+from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.validate import all_suites, validate
 from captionseg.records import UserError
 

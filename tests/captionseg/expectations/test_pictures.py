@@ -13,17 +13,18 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.captioners import CaptionParams
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
-from captionseg.datasets.folder import Folder
-from captionseg.encoders import TextSpace
-from captionseg.expectations import ValidateParams
+from captionseg.encoders.text_space import TextSpace
 from captionseg.expectations.coverage_tables import Asked, Folders
+from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.validate import all_suites, validate
-from captionseg.grounding import Relevance
-from captionseg.segment_text import SegmentTextParams
+from captionseg.grounding.relevance import Relevance
+from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
-from captionseg.segmenters import Felzenszwalb, Superpixels
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.superpixels import Superpixels
+from captionseg.sources.folder import Folder
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json, write_table
 from tests.captionseg.conftest import make_world

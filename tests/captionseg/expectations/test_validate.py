@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.expectations import ValidateParams
+from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.validate import validate
 from captionseg.records import UserError
 from captionseg.segment_text.rle import encode

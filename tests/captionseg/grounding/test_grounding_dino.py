@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig
 
-from captionseg.grounding import GROUNDERS, Query
+from captionseg.grounding.grounder import Query
+from captionseg.grounding.grounders import GROUNDERS
 from captionseg.grounding.grounding_dino import (
     GroundingDino,
     GroundingDinoGrounder,

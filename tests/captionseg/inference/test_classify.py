@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from captionseg.inference.classify import classify, embedded
-from captionseg.modeling import SegmentMil, SegmentMilConfig
+from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import REGION, TEXT, make_inputs, networks  # noqa: F401

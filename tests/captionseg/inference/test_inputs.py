@@ -5,7 +5,8 @@ import pytest
 
 from captionseg.datasets.pictures import Pictures
 from captionseg.modeling.segmenter import Reads
-from captionseg.segmenters import Felzenszwalb, Hierarchy
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.hierarchy import Hierarchy
 
 
 @pytest.mark.parametrize(

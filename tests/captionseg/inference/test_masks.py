@@ -16,7 +16,7 @@ from captionseg.modeling.segmenter import Reads
 from captionseg.modeling.use import Use, UseConfig
 from captionseg.prepared import without_regions
 from captionseg.records import Inputs
-from captionseg.segmenters import MasksParams
+from captionseg.segmenters.mask_makers import MasksParams
 
 
 class Scores:

@@ -17,13 +17,18 @@ from PIL import Image
 
 from captionseg.datasets.shards import read_images
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
-from captionseg.inference import Predictor, Protocol, RefineParams, read_image
-from captionseg.inference.predictor import check_encoder, check_head
-from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
+from captionseg.inference.predictor import Predictor, check_encoder, check_head, read_image
+from captionseg.inference.refine import RefineParams
+from captionseg.inference.windows import Protocol
+from captionseg.modeling import saved
+from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+from captionseg.modeling.use import Use, UseConfig
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import UserError
 from captionseg.remarks import forget
-from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.hierarchy import Hierarchy
+from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
 

@@ -21,9 +21,11 @@ from captionseg.arrays import ShardedArray
 from captionseg.grids import shares
 from captionseg.inference import segment_index as module
 from captionseg.inference.segment_index import SegmentIndex, SegmentModel, batches, open_index
-from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+from captionseg.modeling import saved
+from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.records import SEGMENTS, UserError
-from captionseg.retrieval import ExactIndex, FaissIndex
+from captionseg.retrieval.exact import ExactIndex
+from captionseg.retrieval.faiss import FaissIndex
 from captionseg.segment_text.rle import decode
 from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_table
@@ -169,7 +171,7 @@ def test_a_killed_run_goes_on_from_its_last_finished_shard(searchable, segments,
     program = f"""
 import os, signal
 from pathlib import Path
-from captionseg.encoders import ENCODERS
+from captionseg.encoders.encoders import ENCODERS
 from captionseg.inference import segment_index as module
 from captionseg.inference.inputs import Prepared
 from tests.captionseg.conftest import ToyParams

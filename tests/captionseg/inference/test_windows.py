@@ -22,7 +22,8 @@ from captionseg.modeling.segmenter import Reads
 from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
-from captionseg.segmenters import Hierarchy, MasksParams
+from captionseg.segmenters.hierarchy import Hierarchy
+from captionseg.segmenters.mask_makers import MasksParams
 
 
 def test_windows_with_gaps_between_them_are_refused():

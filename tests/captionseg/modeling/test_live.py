@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.grids import MEAN, STD
-from captionseg.modeling import PRESETS
 from captionseg.modeling.layers.backbone import BackboneBlocks, Network, probe
 from captionseg.modeling.live import fitted
+from captionseg.modeling.models import PRESETS
 from captionseg.modeling.pretrained import frozen_blocks
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.use import Use, UseConfig, region_masks

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import json
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from captionseg.encoders.dense_head import HeadConfig
-from captionseg.modeling import MODELS, saved
+from captionseg.modeling import saved
+from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.records import UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, REGION, TEXT, tiny_tower
-
-WIDER = {
-    "segment_mil": {"width": 9},
-    "maskclip": {"head": {"width": 9}},
-    "groupvit": {"towers": {"embedding": 9}},
-    "ovsegmentor": {"towers": {"embedding": 9}},
-    "tcl": {"grounder": {"adapter": 9}},
-    "code": {"words": {"context": 9}},
-    "use": {"width": 9},
-}
-
 
 LIVE = "use, live"
 """The model `use` with towers of its own."""
@@ -54,18 +47,30 @@ def model(variant, networks):
     return small_model(variant, networks)
 
 
+def without_dropout(config) -> dict:
+    """Changes of a config, and of those inside it, that leave no dropout."""
+    changes: dict = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = without_dropout(value)
+        elif field.name == "dropout":
+            changes[field.name] = 0.0
+    return changes
+
+
 def small_model(variant: str, networks):
     """Small, without dropout, its weights seeded."""
     name = variant.split(",")[0]
     config_class, module_class = MODELS[name]
-    small: dict = {"hidden": 10, "width": 8, "dropout": 0.0} if name == "segment_mil" else {}
+    small: dict = {"hidden": 10, "width": 8} if name == "segment_mil" else {}
     if name in ("groupvit", "ovsegmentor"):
-        small = {"towers": {"encoder": {"width": 8, "dropout": 0.0}, "hidden": 10, "embedding": 8}}
+        small = {"towers": {"encoder": {"width": 8}, "hidden": 10, "embedding": 8}}
     tcl = {
         "noise": 0.0,
         "bias": 0.0,
         "text_adapter": name == "tcl",
-        "grounder": {"adapter": 10, "factor": 2, "dropout": 0.0},
+        "grounder": {"adapter": 10, "factor": 2},
     }
     if name in ("tcl", "code"):
         small = {"tcl": tcl, "words": {"heads": 2}} if name == "code" else tcl
@@ -73,13 +78,38 @@ def small_model(variant: str, networks):
         small = {"networks": [vars(network) for network in networks], "crop": 64, "cell": 16}
     torch.manual_seed(0)
     sizes = Sizes(REGION, TEXT, CONCEPTS, TEXT, HeadConfig(DENSE, TEXT))
-    model = module_class(replaced(config_class(), small, "small").sized(sizes))
+    config = replaced(config_class(), small, "small")
+    config = replaced(config, without_dropout(config), "small")
+    model = module_class(config.sized(sizes))
     if name == "code":
         model.attach(SimpleNamespace(text_tower=tiny_tower()))
     if name in ("tcl", "code"):  # at the start gates hide what is behind them
         for parameter in model.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
     return model
+
+
+def sizes_in(values: dict, *above: str) -> Iterator[tuple[str, ...]]:
+    """Paths of the whole numbers of a config."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from sizes_in(value, *above, key)
+        elif type(value) is int:
+            yield (*above, key)
+
+
+def of_other_shape(model, name: str):
+    """The config of a model with one size changed, so that its weights have other shapes."""
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    for *above, key in sizes_in(dataclasses.asdict(model.config)):
+        old = functools.reduce(getattr, [*above, key], model.config)
+        change = functools.reduce(lambda inner, outer: {outer: inner}, above[::-1], {key: old + 1})
+        with contextlib.suppress(Exception):  # a size that cannot be changed alone
+            config = replaced(model.config, change, "config")
+            changed = MODELS[name][1](config).state_dict()
+            if any(changed[k].shape != shapes[k] for k in shapes.keys() & changed.keys()):
+                return config
+    raise AssertionError(f"{name}: no field of its config decides a shape")
 
 
 def gradients(model, loss: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -194,7 +224,7 @@ def test_a_config_that_does_not_fit_the_weights_is_one_line(model, name, tmp_pat
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
     changes = (
-        {"config": dataclasses.asdict(replaced(model.config, WIDER[name], "wider"))},
+        {"config": dataclasses.asdict(of_other_shape(model, name))},
         {"config": {"no_such_field": 1}},
         {"model": "no_such_model"},
     )

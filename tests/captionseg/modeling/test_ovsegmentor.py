@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from captionseg.losses.consistency import mask_consistency
-from captionseg.modeling import PRESETS
+from captionseg.modeling.models import PRESETS
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, nearest, partners
 from captionseg.modeling.segmenter import Reads, Sizes
 from captionseg.records import UserError

@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
-from captionseg.modeling import PRESETS
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
+from captionseg.modeling.models import PRESETS
 from captionseg.modeling.pairs import Texts
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, pooled

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from captionseg.modeling import MODELS
+from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError

@@ -14,16 +14,17 @@ from PIL import Image
 
 from captionseg.benchmarks import areas
 from captionseg.datasets.shards import read_pairs, write_shards
-from captionseg.datasets.source import Sample
 from captionseg.inference.inputs import Prepared
-from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+from captionseg.modeling import saved
+from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+from captionseg.recipes import Recipe
 from captionseg.records import IDS, NEIGHBOURS, SEGMENTS, ClassTable
 from captionseg.reporting import heat, predictions
 from captionseg.reporting.artifacts import Folders
 from captionseg.segment_text.rle import encode as encode_masks
+from captionseg.sources.source import Sample
 from captionseg.storage.writing import write_array, write_json, write_table
 from captionseg.supervision import files
-from captionseg.training import Recipe
 from captionseg.training.curve import Curve
 from tests.captionseg.supervision.rows import Concept, supervision_of
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from captionseg.recipes import Recipe
 from captionseg.reporting.charts import GREY, _smooth, draw, mixed, signed, styles
-from captionseg.training import Recipe
 
 
 def test_a_control_has_its_recipes_colour_and_is_dashed(recipes):

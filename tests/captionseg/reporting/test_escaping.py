@@ -14,11 +14,11 @@ import mistune
 import pandas as pd
 import pytest
 
-from captionseg.benchmarks import EvaluateParams
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.runner import run as validate
 from captionseg.expectations.suite import Suite
-from captionseg.reporting import ReportParams, page
+from captionseg.reporting import page
 from captionseg.reporting.comparison.document import (
     Cell,
     Code,
@@ -35,6 +35,7 @@ from captionseg.reporting.comparison.document import (
 )
 from captionseg.reporting.gate_table import Line, Part
 from captionseg.reporting.gate_table import markdown as gate_markdown
+from captionseg.reporting.params import ReportParams
 from captionseg.reporting.report import Outputs, report
 from captionseg.tracking.compare import Table as Runs
 from captionseg.tracking.compare import markdown as runs_markdown

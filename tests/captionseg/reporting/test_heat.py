@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.inference import Protocol
 from captionseg.inference.protocols import resolved
-from captionseg.reporting import ReportParams, heat
+from captionseg.inference.windows import Protocol
+from captionseg.reporting import heat
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED
+from captionseg.reporting.params import ReportParams
 from captionseg.reporting.predictions import labels_of
 
 PAIR = ("cocu-mil", "nouns-mil")

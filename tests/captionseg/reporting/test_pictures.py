@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from captionseg.reporting import ReportParams
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED
+from captionseg.reporting.params import ReportParams
 from captionseg.reporting.pictures import (
     concept_gap,
     curated,

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from captionseg.benchmarks import EvaluateParams
-from captionseg.reporting import ReportParams
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.reporting.page import extremes, remarks
+from captionseg.reporting.params import ReportParams
 from captionseg.reporting.report import Outputs, report
 
 VOID = {"meta", "img", "br", "wbr", "source", "link", "hr", "input"}

@@ -1,20 +1,10 @@
-"""metrics.json as the contract has it, the files for plots, and which recipe is compared with
-which.
-"""
+"""metrics.json as the contract has it, and the files for plots."""
 
 import csv
 import json
 
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.tables import (
-    baseline_of,
-    control_of,
-    is_control,
-    metrics,
-    rounded,
-    write_plots,
-)
-from captionseg.training import Recipe
+from captionseg.reporting.tables import metrics, rounded, write_plots
 
 GATE = {"enough": "recipes.cocu-mil.drawn.miou - recipes.nouns-mil.drawn.miou >= 3"}
 
@@ -174,20 +164,3 @@ def test_plots_have_a_row_for_each_point(recipes, folders, tmp_path):
         "high": "35.25",
     }
     assert read["curation"] == [{"rule": "nouns", "recall": "0.3333", "precision": "1.0"}]
-
-
-def test_baselines_and_controls(recipes):
-    recipes |= {
-        "other-mil": Recipe("other", "other"),
-        "cocu_wide-mil": Recipe("cocu", "cocu", settings={"width": 9}),
-    }
-    assert [baseline_of(recipes, name) for name in recipes] == [None, *["nouns-mil"] * 4]
-    assert [control_of(recipes, name) for name in recipes] == [
-        None,
-        None,
-        "cocu_control-mil",
-        None,
-        None,
-    ]
-    assert [name for name in recipes if is_control(recipes[name])] == ["cocu_control-mil"]
-    assert baseline_of({"other-mil": recipes["other-mil"]}, "other-mil") is None

@@ -1,6 +1,6 @@
 import numpy as np
 
-from captionseg.retrieval import ExactIndex
+from captionseg.retrieval.exact import ExactIndex
 
 
 def test_best_first():

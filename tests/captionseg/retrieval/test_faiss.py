@@ -4,10 +4,11 @@ import faiss
 import numpy as np
 import pytest
 
-from captionseg.encoders import normalised
+from captionseg.encoders.encoder import normalised
 from captionseg.records import UserError
-from captionseg.retrieval import Effort, FaissIndex, recall
 from captionseg.retrieval import faiss as module
+from captionseg.retrieval.faiss import FaissIndex
+from captionseg.retrieval.index import Effort, recall
 
 VECTORS = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
 

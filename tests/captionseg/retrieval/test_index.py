@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from captionseg.encoders import normalised
-from captionseg.retrieval import INDEXES, ExactIndex, neighbours, recall
+from captionseg.encoders.encoder import normalised
+from captionseg.retrieval.exact import ExactIndex
+from captionseg.retrieval.index import neighbours, recall
+from captionseg.retrieval.indexes import INDEXES
 
 
 @pytest.fixture(scope="module")

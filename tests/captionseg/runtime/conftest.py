@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.runtime import RuntimeParams
+from captionseg.runtime.params import RuntimeParams
 
 sys.path.insert(0, str(Path(__file__).parent))  # of fan_out_jobs, which workers import
 

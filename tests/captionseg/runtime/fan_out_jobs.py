@@ -84,7 +84,7 @@ class Colours:
         return dense / np.linalg.norm(dense, axis=-1, keepdims=True)
 
     def features(self, images: Sequence[np.ndarray]):
-        from captionseg.encoders import Features
+        from captionseg.encoders.encoder import Features
 
         cells = np.stack(
             [

@@ -11,8 +11,9 @@ import fan_out_jobs as jobs
 import pytest
 
 from captionseg.records import UserError
-from captionseg.runtime import HERE, RuntimeParams, fan_out
+from captionseg.runtime import fan_out
 from captionseg.runtime.fan_out import Answer, Once, places, spread
+from captionseg.runtime.params import HERE, RuntimeParams
 
 TWO = RuntimeParams(workers=2)
 

@@ -14,19 +14,20 @@ import pytest
 from fan_out_jobs import Colours, Deadly
 
 from captionseg import indexing
-from captionseg.captioners import CaptionParams
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
-from captionseg.curation import CoCu, CurateParams
+from captionseg.curation.cocu import CoCu
 from captionseg.curation.pipeline import curate
-from captionseg.datasets import Shapes
+from captionseg.curation.rules import CurateParams
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.records import UserError
 from captionseg.regioning import write_regions
-from captionseg.runtime import HERE, RuntimeParams
 from captionseg.runtime.fan_out import Once
-from captionseg.segment_text import SegmentTextParams
+from captionseg.runtime.params import HERE, RuntimeParams
+from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
-from captionseg.segmenters import Felzenszwalb
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.sources.shapes import Shapes
 from captionseg.text.vocabulary import VocabularyParams
 
 TWO = RuntimeParams(workers=2)
@@ -99,7 +100,7 @@ STAGES = {f.__name__: f for f in (download, index, regions, curated, segment_tex
 @pytest.fixture(scope="module")
 def data(world, tmp_path_factory) -> SimpleNamespace:
     """The folders of a finished run, and what each stage makes of them in one process."""
-    from captionseg.encoders import TextSpace
+    from captionseg.encoders.text_space import TextSpace
 
     captions = tmp_path_factory.mktemp("captions")
     write_captions(world.pairs, CaptionParams(), captions)

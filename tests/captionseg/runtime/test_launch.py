@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from captionseg.records import UserError
-from captionseg.runtime import RuntimeParams
 from captionseg.runtime.launch import Place, place
+from captionseg.runtime.params import RuntimeParams
 
 SCRIPT = """
 import json, os, signal, sys, time
 from pathlib import Path
 from captionseg.records import UserError
-from captionseg.runtime import RuntimeParams, launch
+from captionseg.runtime import launch
+from captionseg.runtime.params import RuntimeParams
 
 launch.GRACE = 1.0
 what, out = sys.argv[1], Path(sys.argv[2])

@@ -16,8 +16,9 @@ import fan_out_jobs as jobs
 import psutil
 import pytest
 
-from captionseg.runtime import RuntimeParams, fan_out
+from captionseg.runtime import fan_out
 from captionseg.runtime.fan_out import spread
+from captionseg.runtime.params import RuntimeParams
 from captionseg.runtime.processes import Processes, reason
 
 TWO = RuntimeParams(workers=2)

@@ -14,8 +14,9 @@ import fan_out_jobs as jobs
 import pytest
 
 from captionseg.records import UserError
-from captionseg.runtime import RuntimeParams, ray_tasks
+from captionseg.runtime import ray_tasks
 from captionseg.runtime.fan_out import spread
+from captionseg.runtime.params import RuntimeParams
 
 
 def test_a_task_takes_its_share_of_a_gpu(cluster: RuntimeParams) -> None:
@@ -44,7 +45,7 @@ def test_a_machine_without_the_files_is_named(tmp_path: Path) -> None:
 # clusters that others can join. Ray's servers come up one after the other, its agent last.
 ALONE = """
 import fan_out_jobs, os, psutil, ray, time
-from captionseg.runtime import RuntimeParams
+from captionseg.runtime.params import RuntimeParams
 from captionseg.runtime.fan_out import spread
 
 def listening():

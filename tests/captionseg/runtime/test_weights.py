@@ -158,7 +158,8 @@ def broken(tmp_path_factory):
 
 def test_a_model_of_ones_own_with_nan_is_refused(tmp_path, broken):
     """At 057bf04 it loaded, and gave every pixel class 0."""
-    from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+    from captionseg.modeling import saved
+    from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 
     saved.save(
         tmp_path,
@@ -172,8 +173,8 @@ def test_a_model_of_ones_own_with_nan_is_refused(tmp_path, broken):
 
 
 def test_an_alignment_with_nan_is_refused(tmp_path, broken):
-    from captionseg.encoders import TextSpace
     from captionseg.encoders.alignment import Alignment
+    from captionseg.encoders.text_space import TextSpace
 
     weight = np.ones((4, 384), np.float32)
     line = Alignment(np.zeros(4, np.float32), np.ones(4, np.float32), weight)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from captionseg.datasets.shards import write_shards
-from captionseg.datasets.source import Sample
 from captionseg.records import ClassTable
+from captionseg.sources.source import Sample
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 220)}
 GREY = (120, 120, 120)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.grounding import Boxes
+from captionseg.grounding.grounder import Boxes
 from captionseg.segment_text import counts
 from captionseg.segment_text.maker import asked
 from captionseg.storage.writing import write_json

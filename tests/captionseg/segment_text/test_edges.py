@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.captioners import CaptionParams
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
 from captionseg.datasets.shards import read_images, read_pairs, write_shards
-from captionseg.datasets.source import Sample
-from captionseg.grounding import GroundingDino, Relevance
+from captionseg.grounding.grounding_dino import GroundingDino
+from captionseg.grounding.relevance import Relevance
 from captionseg.records import ClassTable
 from captionseg.regioning import write_regions
-from captionseg.segment_text import SegmentTextParams
+from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
-from captionseg.segmenters import Felzenszwalb, Superpixels
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.superpixels import Superpixels
+from captionseg.sources.source import Sample
 from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_array
 from captionseg.supervision import files

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from captionseg.grounding import Boxes, Query
+from captionseg.grounding.grounder import Boxes, Query
 from captionseg.segment_text.maker import Maker, View, area_share, best, is_said, segment_id
 from captionseg.segment_text.phrases import Phrase, Spoken
 from captionseg.segment_text.rle import decode

@@ -12,19 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 import spacy
 
-from captionseg.captioners import CaptionParams
+from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.datasets.shards import read_classes, read_pairs, read_truth
-from captionseg.grounding import Relevance
+from captionseg.grounding.relevance import Relevance
 from captionseg.records import SEGMENTS, UserError
 from captionseg.regioning import write_regions
-from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text import pipeline as pipelines
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.measure import measure
+from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.phrases import Phrase, Spoken
-from captionseg.segmenters import Felzenszwalb, Superpixels
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.superpixels import Superpixels
 from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_array, write_table
 from captionseg.supervision import files

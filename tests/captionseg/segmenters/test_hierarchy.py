@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from captionseg.segmenters import Felzenszwalb, MasksParams
-from captionseg.segmenters.felzenszwalb import joined
+from captionseg.segmenters.felzenszwalb import Felzenszwalb, joined
 from captionseg.segmenters.hierarchy import Hierarchy, tree
+from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.segmenters.overlap import mask_iou
 
 

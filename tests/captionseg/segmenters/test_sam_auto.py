@@ -7,7 +7,7 @@ import torch
 from segment_anything.modeling import Sam as SamModel
 
 from captionseg.records import UserError
-from captionseg.segmenters import MASK_MAKERS, MasksParams
+from captionseg.segmenters.mask_makers import MASK_MAKERS, MasksParams
 from captionseg.segmenters.sam_auto import SamAuto, SamMasks, shrunk
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)

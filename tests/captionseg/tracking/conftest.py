@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg import tracking
 from captionseg.tracking import models
+from captionseg.tracking.environment import ENVIRONMENT
 
-os.environ.update(tracking.ENVIRONMENT)  # before MLflow is imported
+os.environ.update(ENVIRONMENT)  # before MLflow is imported
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """What is read from params.yaml without its dataclasses has the defaults that they have."""
 
-from captionseg import tracking
 from captionseg.params import Params
-from captionseg.training import PretrainParams, Recipe
+from captionseg.recipes import Recipe
+from captionseg.tracking.environment import is_off
+from captionseg.tracking.labels import labels
+from captionseg.training.params import PretrainParams
 
 
 def test_labels_have_the_defaults_of_recipes(tmp_path):
@@ -10,7 +12,7 @@ def test_labels_have_the_defaults_of_recipes(tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     params = Params(tmp_path / "params.yaml")
     recipe = Recipe("cocu", "nouns")
-    assert tracking.labels(params, "a") == {
+    assert labels(params, "a") == {
         "recipe": "a",
         "curation": recipe.curation,
         "archive": recipe.archive,
@@ -23,7 +25,7 @@ def test_labels_have_the_defaults_of_recipes(tmp_path):
 
 def test_off_has_several_words():
     said = {
-        word: tracking.is_off({"CAPTIONSEG_TRACKING": word})
+        word: is_off({"CAPTIONSEG_TRACKING": word})
         for word in ("off", " OFF ", "0", "no", "", "on", "1")
     }
     assert said == {
@@ -35,7 +37,7 @@ def test_off_has_several_words():
         "on": False,
         "1": False,
     }
-    assert not tracking.is_off({})
+    assert not is_off({})
 
 
 def test_scores_are_filed_under_the_datas_source_unless_they_are_named(tmp_path):
@@ -48,4 +50,4 @@ def test_scores_are_filed_under_the_datas_source_unless_they_are_named(tmp_path)
     ):
         (tmp_path / "params.yaml").write_text(text + rest)
         params = Params(tmp_path / "params.yaml")
-        assert tracking.labels(params, "a")["benchmark"] == params.evaluate.name == name
+        assert labels(params, "a")["benchmark"] == params.evaluate.name == name

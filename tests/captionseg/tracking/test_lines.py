@@ -7,8 +7,8 @@ import sys
 
 from tqdm import tqdm
 
-from captionseg import tracking
 from captionseg.tracking import lines
+from captionseg.tracking.tracker import start
 
 
 def screen(text):
@@ -56,7 +56,7 @@ def test_what_the_writer_says_does_not_hang_on_the_bar(tmp_path, monkeypatch, ca
     monkeypatch.setattr(sys, "executable", str(fake))
     monkeypatch.delenv("CAPTIONSEG_TRACKING", raising=False)
     with drawn():
-        with tracking.start("index", None, root=tmp_path) as tracker:
+        with start("index", None, root=tmp_path) as tracker:
             tracker.metrics({"a": 1.0})
         shown = screen(capsys.readouterr().err)
     assert shown[0] == "warning: tracking: database is locked"

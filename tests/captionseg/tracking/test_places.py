@@ -106,8 +106,8 @@ STAGE = """
 import sys
 import time
 from pathlib import Path
-from captionseg import tracking
-with tracking.start("index", None, root=Path(sys.argv[1])) as tracker:
+from captionseg.tracking.tracker import start
+with start("index", None, root=Path(sys.argv[1])) as tracker:
     tracker.params({"a": 1})
     tracker.tags({"b": "c"})
     for step in range(50):

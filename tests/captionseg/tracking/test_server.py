@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from captionseg import cli, tracking
+from captionseg import cli
+from captionseg.tracking.environment import ENVIRONMENT
 from captionseg.tracking.registry import NAME
+from captionseg.tracking.tracker import start
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def server(root, schema):
         port = free.getsockname()[1]
     (root / "server").mkdir()
     (root / "mlflow.db").rename(root / "server" / "mlflow.db")
-    environ = {**os.environ, **tracking.ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environ = {**os.environ, **ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     command = [
         sys.executable,
         "-W",
@@ -75,7 +77,7 @@ def test_a_reproduction_through_a_server(server, root, left, monkeypatch, capfd)
     (root / "dvc.lock").write_text(lock)
     said = left({"a": (30.0, 10.0), "b": (20.0, 40.0)})
     folders = {name: root / name for name in ("models", "areas", "pairs", "pictures")}
-    with tracking.start("report", None, root=root) as tracker:
+    with start("report", None, root=root) as tracker:
         tracker.inputs({"pairs": Path("pairs")})
         tracker.summary({"recipes": {"a": {"miou": 10.0}}}, [root / "pictures"])
         tracker.recipes(said["numbers"], said["labels"], benchmark="shapes", folders=folders)
@@ -108,7 +110,7 @@ def test_a_reproduction_through_a_server(server, root, left, monkeypatch, capfd)
 
 def test_a_server_that_is_down_is_one_line_and_the_stage_goes_on(root, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with tracking.start("index", None, root=root) as tracker:
+    with start("index", None, root=root) as tracker:
         tracker.metrics({"a": 1.0})
         tracker.inputs({})
     said = capfd.readouterr().err

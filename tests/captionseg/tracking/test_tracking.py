@@ -14,9 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from captionseg import tracking
 from captionseg.tracking import recipes
+from captionseg.tracking import tracker as module
 from captionseg.tracking.store import PARENT, StageRun, Store
+from captionseg.tracking.tracker import WriterTracker, start
+from captionseg.tracking.values import flatten, numbers
 from captionseg.tracking.writer import CALLS
 
 REPOSITORY = Path(__file__).parents[3]
@@ -30,7 +32,7 @@ def runs(root) -> dict:
 def run_program(program, root):
     """A stage of another process."""
     text = (
-        "import os, time, pathlib\nfrom captionseg import tracking\nroot = "
+        "import os, time, pathlib\nfrom captionseg.tracking.tracker import start\nroot = "
         f"pathlib.Path({str(root)!r})\n"
     )
     return subprocess.Popen(
@@ -56,7 +58,7 @@ def executable(path, script):
 
 
 def test_flatten_gives_the_names_that_dvc_shows():
-    assert tracking.flatten({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {
+    assert flatten({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {
         "a.b.c": 1,
         "a.d": [2],
         "e": None,
@@ -72,7 +74,7 @@ def test_numbers_are_what_can_be_drawn():
         "g": np.ones(2),
         "h": np.int64(4),
     }
-    assert tracking.numbers(values) == {"a.b": 0.5, "a.c": 2.0, "f": 1.0, "h": 4.0}
+    assert numbers(values) == {"a.b": 0.5, "a.c": 2.0, "f": 1.0, "h": 4.0}
 
 
 def test_importing_the_tracker_does_not_import_mlflow():
@@ -85,7 +87,7 @@ def test_importing_the_tracker_does_not_import_mlflow():
 
 def test_what_is_sent_is_what_the_writer_takes(tmp_path, monkeypatch):
     sent = []
-    tracker = object.__new__(tracking.WriterTracker)
+    tracker = object.__new__(WriterTracker)
     monkeypatch.setattr(tracker, "_send", lambda call, **values: sent.append((call, values)))
     tracker.params({"a": {"b": 1}})
     tracker.metrics({"a": {"b": 1}}, step=2)
@@ -108,7 +110,7 @@ def test_what_is_sent_is_what_the_writer_takes(tmp_path, monkeypatch):
 def test_off_says_nothing_to_nobody(tmp_path, monkeypatch):
     monkeypatch.setenv("CAPTIONSEG_TRACKING", "off")
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
-    with tracking.start("index", None, root=tmp_path) as tracker:
+    with start("index", None, root=tmp_path) as tracker:
         tracker.params({"a": 1})
         tracker.metrics({"b": 1.0}, step=1)
         tracker.tags({"a": "b"})
@@ -126,7 +128,7 @@ def test_a_reproduction_with_a_failure_and_a_report(root, monkeypatch):
     (root / "curve.png").write_bytes(b"png")
 
     def pretrain():
-        with tracking.start(
+        with start(
             "pretrain", "cocu-mil", root=root, params={"seed": 1, "train": {"lr": 0.1}}
         ) as tracker:
             tracker.params({"train": {"lr": 0.1}})
@@ -156,7 +158,7 @@ def test_a_reproduction_with_a_failure_and_a_report(root, monkeypatch):
     ]
     assert parent.data.metrics == {}, "reports of a stage that failed are not the reproduction's"
 
-    with tracking.start("report", None, root=root) as tracker:
+    with start("report", None, root=root) as tracker:
         tracker.summary({"recipes": {"cocu-mil": {"miou": 36.0}}}, [root / "curve.png"])
     parent = runs(root)["flow abc"]
     assert parent.data.metrics == {"recipes.cocu-mil.miou": 36.0}
@@ -169,8 +171,8 @@ def test_an_interrupt_is_a_kill_not_a_failure(tmp_path, monkeypatch, interrupt):
     ends = []
     fake = SimpleNamespace(end=lambda *said: ends.append(said))
     monkeypatch.delenv("CAPTIONSEG_TRACKING", raising=False)
-    monkeypatch.setattr(tracking, "WriterTracker", lambda *_, **__: fake)
-    with pytest.raises(type(interrupt)), tracking.start("index", None, root=tmp_path):
+    monkeypatch.setattr(module, "WriterTracker", lambda *_, **__: fake)
+    with pytest.raises(type(interrupt)), start("index", None, root=tmp_path):
         raise interrupt
     assert ends == [("KILLED", "")]
 
@@ -181,7 +183,7 @@ def test_a_stage_whose_process_group_is_ended_shows_as_killed(root):
         return found and found.info.status
 
     stage = run_program(
-        "with tracking.start('pretrain', 'cocu-mil', root=root) as tracker:\n"
+        "with start('pretrain', 'cocu-mil', root=root) as tracker:\n"
         "    tracker.metrics({'loss': 0.5}, step=7)\n"
         "    time.sleep(60)\n",
         root,
@@ -201,7 +203,7 @@ def test_three_stages_at_once_make_one_store_and_one_parent(root, monkeypatch):
     (root / "mlflow.db").unlink()
     monkeypatch.setenv("DVC_EXP_NAME", "wide")
     program = (
-        "with tracking.start('pretrain', 'r{}', root=root) as tracker:\n"
+        "with start('pretrain', 'r{}', root=root) as tracker:\n"
         "    for step in range(1200): tracker.metrics({{'loss': step}}, step=step)\n"
     )
     stages = [run_program(program.format(i), root) for i in range(3)]
@@ -217,12 +219,12 @@ def test_three_stages_at_once_make_one_store_and_one_parent(root, monkeypatch):
 
 
 def test_a_locked_store_is_one_line_and_the_stage_goes_on(root, monkeypatch, capfd):
-    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
     with contextlib.closing(
         sqlite3.connect(root / "mlflow.db", isolation_level=None)
     ) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        with tracking.start("index", None, root=root) as tracker:
+        with start("index", None, root=root) as tracker:
             tracker.metrics({"a": 1.0})
         connection.execute("ROLLBACK")
     said = capfd.readouterr().err
@@ -235,7 +237,7 @@ def test_a_broken_store_is_one_line_and_the_stage_goes_on(tmp_path, monkeypatch,
     monkeypatch.delenv("CAPTIONSEG_TRACKING", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "mlflow.db").write_text("not a database " * 100)
-    with tracking.start("index", None, root=tmp_path) as tracker:
+    with start("index", None, root=tmp_path) as tracker:
         # far more than a pipe holds: a writer that is gone must not hold up the stage
         for step in range(5000):
             tracker.metrics({"a": 1.0}, step=step)
@@ -255,8 +257,8 @@ def test_a_broken_store_is_one_line_and_the_stage_goes_on(tmp_path, monkeypatch,
 def test_a_writer_that_is_lost_does_not_fail_the_stage(root, monkeypatch, caplog, script, warning):
     fake = executable(root / "python", script) if script else str(root / "gone")
     monkeypatch.setattr(sys, "executable", fake)
-    monkeypatch.setattr(tracking, "FAREWELL", 0.2)
-    with caplog.at_level(logging.WARNING), tracking.start("index", None, root=root) as tracker:
+    monkeypatch.setattr(module, "FAREWELL", 0.2)
+    with caplog.at_level(logging.WARNING), start("index", None, root=root) as tracker:
         tracker.metrics({"a": 1.0})
     assert warning in caplog.text
     assert len(caplog.records) == 1

@@ -11,15 +11,17 @@ import pytest
 import torch
 
 from captionseg.datasets.shards import read_truth
-from captionseg.modeling import SegmentMilConfig
+from captionseg.modeling.segment_mil import SegmentMilConfig
+from captionseg.recipes import Recipe
 from captionseg.records import SEGMENTS
 from captionseg.segment_text.rle import encode
 from captionseg.storage.writing import write_table
 from captionseg.supervision.files import read
-from captionseg.training import PretrainParams, Recipe, loader
+from captionseg.training import loader
 from captionseg.training.curve import Curve
 from captionseg.training.fit import ALONE, Fitted, fit
 from captionseg.training.loader import Folders, TrainingSet
+from captionseg.training.params import PretrainParams
 from captionseg.training.pretrain import build_model, model_config
 
 

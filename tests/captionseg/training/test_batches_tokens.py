@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from captionseg.encoders import TextSpace
 from captionseg.encoders.lite0_minilm import load_text_tower
+from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import Batch
 from captionseg.remarks import forget

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from captionseg.records import UserError
-from captionseg.runtime import RuntimeParams
+from captionseg.runtime.params import RuntimeParams
 from captionseg.training.curve import read
 from captionseg.training.fit import poly_factor, scheduler
 

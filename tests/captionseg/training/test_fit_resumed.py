@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from captionseg.runtime import RuntimeParams
+from captionseg.runtime.params import RuntimeParams
 from captionseg.training.curve import read
 from tests.captionseg.training.test_fit import equal, losses
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.encoders import TextSpace
+from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays, read_tables

@@ -10,18 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.encoders import TextSpace
-from captionseg.inference import Predictor, Protocol, RefineParams
+from captionseg.encoders.text_space import TextSpace
+from captionseg.inference.predictor import Predictor
+from captionseg.inference.refine import RefineParams
+from captionseg.inference.windows import Protocol
 from captionseg.modeling import saved
+from captionseg.recipes import Recipe
 from captionseg.records import UserError
 from captionseg.text.prompts import class_embeddings
 from captionseg.text.tokenizers import tokenizer
-from captionseg.training import PretrainParams, Recipe, tuning
 from captionseg.training import pretrain as module
+from captionseg.training import tuning
 from captionseg.training.curve import read
+from captionseg.training.params import PretrainParams
 from captionseg.training.pretrain import pretrain, write_card
 
 
@@ -297,8 +301,8 @@ def test_a_preset_is_where_a_recipe_starts_from():
         ({"preset": "groupvit_huge"}, "preset 'groupvit_huge' is not valid"),
         ({"preset": "ovsegmentor_base"}, "preset 'ovsegmentor_base' is none of model groupvit"),
     ):
-        with pytest.raises(ValueError, match=message):
-            Recipe("cocu", "cocu", "groupvit", **change)
+        with pytest.raises(UserError, match=message):
+            module.model_config(Recipe("cocu", "cocu", "groupvit", **change), PretrainParams())
 
 
 def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, tmp_path):
@@ -330,7 +334,7 @@ def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, t
 
 def test_training_settings_and_refinement_of_a_recipe(recipe, params, folders, tmp_path):
     given = replace(
-        recipe, training={"epochs": 1, "batch": 16}, refine=RefineParams("pamr", side=28)
+        recipe, training={"epochs": 1, "batch": 16}, refine={"method": "pamr", "side": 28}
     )
     pretrain(
         given,

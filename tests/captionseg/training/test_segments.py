@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from captionseg.datasets.shards import read_truth
-from captionseg.encoders import TextSpace
+from captionseg.encoders.text_space import TextSpace
 from captionseg.grids import Window, shares
 from captionseg.modeling.segmenter import Reads
 from captionseg.records import SEGMENTS, UserError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +12,22 @@ import torch
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
+from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.inference import Predictor, Protocol
+from captionseg.inference.predictor import Predictor
+from captionseg.inference.windows import Protocol
 from captionseg.modeling import saved
+from captionseg.recipes import Recipe
 from captionseg.records import UserError
-from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
-from captionseg.training import PretrainParams, Recipe, loader
+from captionseg.segmenters.felzenszwalb import Felzenszwalb
+from captionseg.segmenters.hierarchy import Hierarchy
+from captionseg.segmenters.mask_makers import MasksParams
+from captionseg.training import loader
 from captionseg.training.augment import AugmentParams, Cropper
 from captionseg.training.batches import Batches
 from captionseg.training.curve import read as read_curve
+from captionseg.training.params import PretrainParams, protocol_fields
 from captionseg.training.pretrain import model_config, pretrain
 
 MASKS = MasksParams(
@@ -73,9 +78,9 @@ def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_pa
 
 
 def test_masks_of_a_recipe_are_saved_with_its_model(named, params, tmp_path):
-    given = Recipe("cocu", "cocu", model="use", masks=MASKS)
-    with pytest.raises(ValueError, match="masks: model segment_mil reads no segments"):
-        replace(given, model="segment_mil")
+    given = Recipe("cocu", "cocu", model="use", masks=asdict(MASKS))
+    with pytest.raises(UserError, match="masks: model segment_mil reads no segments"):
+        protocol_fields(replace(given, model="segment_mil"))
     pretrain(
         given,
         replace(params, epochs=1, workers=1),

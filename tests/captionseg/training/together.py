@@ -28,12 +28,13 @@ from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.segmenter import Reads
 from captionseg.modeling.tcl import Tcl, TclConfig
 from captionseg.records import UserError
-from captionseg.runtime import RuntimeParams, ranks
+from captionseg.runtime import ranks
 from captionseg.runtime.launch import place
-from captionseg.training import PretrainParams
+from captionseg.runtime.params import RuntimeParams
 from captionseg.training.curve import Curve
 from captionseg.training.fit import fit
 from captionseg.training.loader import Sentences, TrainingSet
+from captionseg.training.params import PretrainParams
 from captionseg.typed import build
 
 COUNT, WIDTH, TEXT = 34, 6, 5  # 2 of 34 are left out

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from captionseg.recipes import Recipe
 from captionseg.reporting.comparison.inputs import Folders
-from captionseg.training import Recipe
 
 RECIPES = {
     "nouns-mil": Recipe("nouns", "nouns", about="The baseline."),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.datasets import debian
-from captionseg.datasets.debian import cache_folder, fetch
 from captionseg.records import UserError
+from captionseg.sources import debian
+from captionseg.sources.debian import cache_folder, fetch
 
 DPKG = pytest.mark.skipif(
     shutil.which("dpkg-deb") is None, reason="dpkg-deb is not on this machine"

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.datasets import Folder, folder
-from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE
-from tests.captionseg.datasets.conftest import encoded, noise
-from tests.captionseg.datasets.test_folder import only, put, refused, take
+from captionseg.sources import folder
+from captionseg.sources.folder import Folder
+from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE
+from tests.captionseg.sources.conftest import encoded, noise
+from tests.captionseg.sources.test_folder import only, put, refused, take
 
 
 @pytest.mark.parametrize(

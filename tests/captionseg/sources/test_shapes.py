@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.datasets.shapes import (
+from captionseg.sources.shapes import (
     COLOURS,
     GROUNDS,
     NAMES,

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from captionseg.datasets import scene_assets
-from captionseg.datasets.scene_assets import Asset, Assets
-from captionseg.datasets.source import SPLITS, Sample
 from captionseg.records import ClassTable
+from captionseg.sources import scene_assets
+from captionseg.sources.scene_assets import Asset, Assets
+from captionseg.sources.source import SPLITS, Sample
 from captionseg.typed import Count, Natural, Share
 
 ABOVE = ("sky", "brick", "wood", "hedge", "rock", "tile")

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.datasets import debian, photo_scenes, scene_assets
-from captionseg.datasets.scene_assets import (
+from captionseg.records import UserError
+from captionseg.sources import debian, photo_scenes, scene_assets
+from captionseg.sources.scene_assets import (
     Assets,
     brightened,
     fetch,
@@ -22,7 +23,6 @@ from captionseg.datasets.scene_assets import (
     shrink,
     table_text,
 )
-from captionseg.records import UserError
 from captionseg.text.vocabulary import tokens
 
 ROWS = list(csv.DictReader(io.StringIO(table_text())))

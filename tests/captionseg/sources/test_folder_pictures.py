@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.datasets.folder import SMALLEST_SIDE, Refused, encode, shrunk
+from captionseg.sources.folder import SMALLEST_SIDE, Refused, encode, shrunk
 
 
 def noise(number: int, width: int = 40, height: int = 30) -> Image.Image:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from captionseg.datasets.source import SPLITS, Sample
 from captionseg.records import ClassTable
+from captionseg.sources.source import SPLITS, Sample
 from captionseg.typed import Count, Natural, Share
 
 

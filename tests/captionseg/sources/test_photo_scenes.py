@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.datasets import PhotoScenes, photo_scenes, scene_assets
-from captionseg.datasets.photo_scenes import (
+from captionseg.records import UserError
+from captionseg.sources import photo_scenes, scene_assets
+from captionseg.sources.photo_scenes import (
     ABOVE,
     BELOW,
     IGNORE,
     LONGEST,
     OPENINGS,
     SMALLEST,
+    PhotoScenes,
     background,
     paste,
     texture,
 )
-from captionseg.datasets.scene_assets import Asset, Assets
-from captionseg.records import UserError
+from captionseg.sources.scene_assets import Asset, Assets
 
 SOURCE = PhotoScenes(train=40, tune=20, test=20, size=96)
 ALL = frozenset({"train", "tune", "test"})

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from captionseg.datasets import Folder
-from captionseg.datasets.captions import LONGEST, NoCaption, captions, clean
 from captionseg.datasets.shards import write_shards
-from captionseg.expectations import ValidateParams
+from captionseg.expectations.params import ValidateParams
+from captionseg.sources.captions import LONGEST, NoCaption, captions, clean
+from captionseg.sources.folder import Folder
 
 CLEAN = {
     "a dog &amp; a cat": "a dog & a cat",

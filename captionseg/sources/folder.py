@@ -25,10 +25,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg import images
-from captionseg.datasets.captions import NoCaption, captions
-from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
 from captionseg.images import shrunk
 from captionseg.records import ClassTable, UserError, one_line
+from captionseg.sources.captions import NoCaption, captions
+from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
 from captionseg.typed import Count, Share
 
 log = logging.getLogger(__name__)

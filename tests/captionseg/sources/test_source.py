@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets import SOURCES, DownloadParams, debian, scene_assets
 from captionseg.datasets.shards import (
     decode_mask,
     read_classes,
@@ -18,9 +17,11 @@ from captionseg.datasets.shards import (
     read_truth,
     write_shards,
 )
-from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS
 from captionseg.records import PAIRS, TRUTH, UserError, uid_of
-from captionseg.runtime import RuntimeParams
+from captionseg.runtime.params import RuntimeParams
+from captionseg.sources import debian, scene_assets
+from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS
+from captionseg.sources.sources import SOURCES, DownloadParams
 from captionseg.typed import build
 
 pytestmark = pytest.mark.parametrize("name", SOURCES)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from captionseg.datasets import debian
 from captionseg.images import FORMATS
 from captionseg.records import UserError
+from captionseg.sources import debian
 
 TABLE = "scene_assets.csv"
 
@@ -59,7 +59,7 @@ class Assets:
 
 def table_text() -> str:
     """scene_assets.csv: package, path, class, kind, phrase, splits, licence, author, sha256."""
-    return (resources.files("captionseg.datasets") / TABLE).read_text()
+    return (resources.files("captionseg.sources") / TABLE).read_text()
 
 
 def packages() -> list[str]:

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from captionseg.datasets import Folder, folder
 from captionseg.datasets.shards import (
     read_classes,
     read_images,
@@ -19,9 +18,11 @@ from captionseg.datasets.shards import (
     read_truth,
     write_shards,
 )
-from captionseg.datasets.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
 from captionseg.records import UserError
-from tests.captionseg.datasets.conftest import encoded, noise
+from captionseg.sources import folder
+from captionseg.sources.folder import Folder
+from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
+from tests.captionseg.sources.conftest import encoded, noise
 
 
 def put(

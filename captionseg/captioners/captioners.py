@@ -1,0 +1,46 @@
+"""Captioners by name, and section `caption` of params.yaml, which chooses one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from captionseg.captioners.captioner import Captioner
+from captionseg.captioners.chat import ChatParams
+from captionseg.captioners.precomputed import PrecomputedParams
+from captionseg.captioners.server import ServerParams
+from captionseg.records import UserError
+from captionseg.typed import Member, Split
+
+CAPTIONERS = {"chat": ChatParams, "server": ServerParams, "precomputed": PrecomputedParams}
+
+
+@dataclass(frozen=True)
+class CaptionParams:
+    """Section `caption`: who captions pictures that have a caption already, and how.
+
+    Attributes:
+        captioner: which of CAPTIONERS; its own section holds its parameters. none: pictures keep
+            their one caption.
+        split: whose pictures.
+        retry_failed: ask again for what failed in an earlier run.
+    """
+
+    captioner: Annotated[str, Member(CAPTIONERS, also="none")] = "none"
+    split: Split = "train"
+    retry_failed: bool = True
+    chat: ChatParams = field(default_factory=ChatParams)
+    server: ServerParams = field(default_factory=ServerParams)
+    precomputed: PrecomputedParams = field(default_factory=PrecomputedParams)
+
+    def build(self) -> Captioner:
+        """The chosen captioner.
+
+        Raises:
+            UserError: if it cannot work, or if there is none.
+        """
+        if self.captioner == "none":
+            raise UserError(
+                f"caption.captioner: none is chosen; take one of {', '.join(CAPTIONERS)}"
+            )
+        return getattr(self, self.captioner).build()

@@ -1,0 +1,6 @@
+"""Grounders by name."""
+
+from captionseg.grounding.grounding_dino import GroundingDino
+from captionseg.grounding.relevance import Relevance
+
+GROUNDERS = {"grounding_dino": GroundingDino, "relevance": Relevance}

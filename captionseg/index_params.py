@@ -1,0 +1,62 @@
+"""Section `index` of params.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from captionseg.encoders.alignment import AlignmentParams
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.encoders import ENCODERS
+from captionseg.encoders.lite0_minilm import Lite0MiniLMParams
+from captionseg.encoders.open_clip import OpenClipParams
+from captionseg.retrieval.indexes import INDEXES
+from captionseg.runtime.device import detect
+from captionseg.runtime.params import Precision
+from captionseg.typed import Count, Device, Member, Natural, Share
+
+
+@dataclass(frozen=True)
+class IndexParams:
+    """Section `index` of params.yaml.
+
+    Attributes:
+        encoder: which member of ENCODERS.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32, bf16 or fp16 of the image tower.
+        backend: how neighbours are searched: exact (one matrix product) or faiss.
+        faiss_key: faiss factory string; null chooses by size (Flat under 100,000 rows, else
+            HNSW32).
+        ef_search: candidates that a graph (HNSW) keeps in a search; 0 takes twice as many as are
+            asked for.
+        nprobe: lists that are looked into (IVF); 0 takes a quarter of them, or more for many
+            neighbours.
+        minimum_recall: share of the nearest rows that an index which is not exact has to find, on a
+            sample; else the stage fails.
+        neighbours: how many similar images a row of neighbours.parquet holds.
+        caption_neighbours: how many captions that fit the image a row of caption_neighbours.parquet
+            holds.
+        dense_width: principal components that dense features are reduced to; 0 keeps all channels,
+            and an encoder that is aligned with text already keeps them always.
+        dense_sample: images that the components are taken from.
+    """
+
+    encoder: Annotated[str, Member(ENCODERS)] = "lite0_minilm"
+    device: Device = "auto"
+    precision: Precision = "fp32"
+    backend: Annotated[str, Member(INDEXES)] = "faiss"
+    faiss_key: str | None = None
+    ef_search: Natural = 0
+    nprobe: Natural = 0
+    minimum_recall: Share = 0.95
+    neighbours: Count = 256
+    caption_neighbours: Count = 16
+    dense_width: Natural = 256
+    dense_sample: Count = 200
+    alignment: AlignmentParams = field(default_factory=AlignmentParams)
+    lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
+    open_clip: OpenClipParams = field(default_factory=OpenClipParams)
+
+    def build(self) -> Encoder:
+        """The chosen encoder on the chosen device."""
+        return getattr(self, self.encoder).build(detect(self.device, self.precision))

@@ -1,0 +1,36 @@
+"""Segmentation models by name: MODELS holds (config dataclass, module)."""
+
+from captionseg.modeling.code_decomposition import Code, CodeConfig, code_released
+from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small, groupvit_tiny
+from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
+from captionseg.modeling.ovsegmentor import (
+    OVSegmentor,
+    OVSegmentorConfig,
+    ovsegmentor_base,
+    ovsegmentor_released,
+)
+from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+from captionseg.modeling.tcl import Tcl, TclConfig, tcl_released
+from captionseg.modeling.use import Use, UseConfig, use_paper
+
+MODELS = {
+    "segment_mil": (SegmentMilConfig, SegmentMil),
+    "groupvit": (GroupViTConfig, GroupViT),
+    "ovsegmentor": (OVSegmentorConfig, OVSegmentor),
+    "maskclip": (MaskClipConfig, MaskClip),
+    "tcl": (TclConfig, Tcl),
+    "code": (CodeConfig, Code),
+    "use": (UseConfig, Use),
+}
+
+PRESETS = {
+    "groupvit_small": groupvit_small,
+    "groupvit_tiny": groupvit_tiny,
+    "ovsegmentor_base": ovsegmentor_base,
+    "ovsegmentor_released": ovsegmentor_released,
+    "tcl_released": tcl_released,
+    "code_released": code_released,
+    "use_paper": use_paper,
+}
+"""Published configurations, and smaller ones: name -> what makes it. A recipe may start from one.
+"""

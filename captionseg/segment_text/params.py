@@ -1,0 +1,90 @@
+"""Section `segment_text` of params.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+
+from captionseg.grounding.grounders import GROUNDERS
+from captionseg.grounding.grounding_dino import GroundingDino
+from captionseg.grounding.relevance import JointSpace, Relevance
+from captionseg.segment_text.maker import Maker
+from captionseg.segmenters.sam import Sam
+from captionseg.segmenters.segmenters import SEGMENTERS
+from captionseg.segmenters.superpixels import Superpixels
+from captionseg.typed import Count, Member, Name, Natural, Share, Split
+
+
+@dataclass(frozen=True)
+class SegmentTextParams:
+    """Section `segment_text`.
+
+    Attributes:
+        curation: whose concepts are looked for beside the caption's noun phrases.
+        concepts: at most so many an image, those of highest score.
+        referring: a phrase that is found gives its segment the referring expression that it heads
+            as a second text (USE); otherwise phrases alone.
+        spacy_model: path or name of the pipeline that parses captions; None takes the pinned
+            package.
+        drop_stop_nouns: leave out phrases like "a picture" (captionseg/text/stop_nouns.txt); USE
+            keeps them.
+        split: whose images get segments.
+        grounder: which of GROUNDERS; its own section holds its parameters.
+        segmenter: which of SEGMENTERS, likewise.
+        nms_iou: masks that overlap by more are one (USE: 0.7).
+        full_image_share: a box of more of the picture is the whole picture (USE: 0.9).
+        min_stability: less stable masks are dropped (USE: 0.6, for SAM's).
+        min_area: smaller masks are dropped, in pixels.
+        max_boxes: so many boxes of an image, those of highest score, become masks; time and memory
+            grow with it.
+        cells: dense features that phrases are standardised over.
+    """
+
+    curation: Name = "cocu_calibrated"
+    concepts: Natural = 6
+    referring: bool = True
+    spacy_model: str | None = None
+    drop_stop_nouns: bool = True
+    split: Split = "train"
+    grounder: Annotated[str, Member(GROUNDERS)] = "relevance"
+    segmenter: Annotated[str, Member(SEGMENTERS)] = "superpixels"
+    nms_iou: Share = 0.7
+    full_image_share: Share = 0.9
+    min_stability: Share = 0.3
+    min_area: Natural = 64
+    max_boxes: Count = 1000
+    cells: Count = 8192
+    relevance: Relevance = field(default_factory=Relevance)
+    grounding_dino: GroundingDino = field(default_factory=GroundingDino)
+    superpixels: Superpixels = field(default_factory=Superpixels)
+    sam: Sam = field(default_factory=Sam)
+
+    @property
+    def device(self) -> str:
+        """That most of the work is done on: of the grounder, or else of the segmenter; cpu where
+        they have none.
+        """
+        devices = [
+            getattr(getattr(self, name), "device", "cpu")
+            for name in (self.grounder, self.segmenter)
+        ]
+        return next((device for device in devices if device != "cpu"), "cpu")
+
+    def build(self, space: JointSpace, cells: np.ndarray) -> Maker:
+        """The maker of segments for a corpus with these dense features, [n, F] drawn from all over
+        it.
+        """
+        grounder = getattr(self, self.grounder).build(space, cells)
+        segmenter = getattr(self, self.segmenter).build()
+        return Maker(
+            grounder,
+            segmenter,
+            f"{self.grounder}+{self.segmenter}",
+            nms_iou=self.nms_iou,
+            full_image_share=self.full_image_share,
+            min_stability=self.min_stability,
+            min_area=self.min_area,
+            max_boxes=self.max_boxes,
+        )

@@ -1,0 +1,31 @@
+"""What the runs of a recipe are filtered and grouped by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def labels(params: Any, recipe: str) -> dict[str, str]:
+    """What the runs of a recipe of captionseg.params.Params are filtered and grouped by."""
+    return labelled(params.raw, recipe)
+
+
+def labelled(params: Mapping[str, Any], recipe: str) -> dict[str, str]:
+    """`labels` out of what params.yaml holds; the defaults are those of the dataclasses."""
+    row = params["recipes"][recipe]
+    pretrain, evaluate = params.get("pretrain") or {}, params.get("evaluate") or {}
+    source = (params.get("download") or {}).get(
+        "source", "photo_scenes" if "download" in params else "auto"
+    )
+    benchmark = evaluate.get("name", "auto")
+    seeds = (row.get("training") or {}).get("seeds") or pretrain.get("seeds") or [0]
+    return {
+        "recipe": recipe,
+        "curation": row["curation"],
+        "archive": row["archive"],
+        "model": row.get("model", "segment_mil"),
+        "preset": row.get("preset") or "none",
+        "benchmark": source if benchmark == "auto" else benchmark,
+        "seeds": str(len(seeds)),
+    }

@@ -1,0 +1,34 @@
+"""Params, metrics and their names as MLflow takes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+KEY_LENGTH = 250  # of a name in MLflow
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}, the names that `dvc params` and `dvc metrics` show."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """The leaves of `values` that are numbers, as floats under dotted names."""
+    return {
+        key: float(value)
+        for key, value in flatten(values).items()
+        if hasattr(value, "__float__") and getattr(value, "size", 1) == 1
+    }
+
+
+def clean(key: str) -> str:
+    """A name that MLflow takes: letters, digits and _-. :/, the last 250 of them."""
+    return re.sub(r"[^\w\-. :/]", "_", key)[-KEY_LENGTH:]

@@ -1,0 +1,142 @@
+"""Section `pretrain` of params.yaml, and what a recipe makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
+
+from captionseg.inference.refine import RefineParams
+from captionseg.modeling.code_decomposition import CodeConfig
+from captionseg.modeling.groupvit import GroupViTConfig
+from captionseg.modeling.maskclip import MaskClipConfig
+from captionseg.modeling.models import MODELS, PRESETS
+from captionseg.modeling.ovsegmentor import OVSegmentorConfig
+from captionseg.modeling.segment_mil import SegmentMilConfig
+from captionseg.modeling.tcl import TclConfig
+from captionseg.modeling.use import UseConfig
+from captionseg.recipes import Recipe
+from captionseg.records import UserError
+from captionseg.runtime.params import Precision
+from captionseg.segmenters.mask_makers import MasksParams
+from captionseg.text.prompts import PromptSet
+from captionseg.training.augment import AugmentParams
+from captionseg.typed import (
+    AboveZero,
+    Count,
+    Device,
+    Distinct,
+    Natural,
+    Seed,
+    ZeroOrMore,
+    build,
+    check_member,
+    meant,
+    replaced,
+)
+
+
+@dataclass(frozen=True)
+class PretrainParams:
+    """Section `pretrain` of params.yaml: the same for every recipe.
+
+    Attributes:
+        seeds: one model each; scores are means over them.
+        epochs, batch, learning_rate, weight_decay: of AdamW; a batch is split over all processes.
+        schedule: of the learning rate: one_cycle, or poly: (1 - t / T)^power, to 0 over the T
+            steps.
+        power: of poly.
+        warmup: steps over which poly comes up to the learning rate.
+        gradient_clip: largest global norm.
+        texts: L, concepts drawn an image and step.
+        prompts: template set that makes class embeddings, here and in evaluation.
+        text_prompts: template set that drawn concepts are put into, one at random, where a model
+            reads tokens.
+        augment: of pictures, where a model reads pixels.
+        workers: processes that prepare batches; 0 prepares them in this one.
+        tune_side: side of the grid on which the tune split is scored after each epoch.
+        device: of the fit loop.
+        precision: likewise; None takes `runtime.precision`.
+        segment_mil, groupvit, ovsegmentor, maskclip, tcl, code, use: the models' fields.
+    """
+
+    seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
+    epochs: Count = 8
+    batch: Count = 128
+    learning_rate: AboveZero = 2e-3
+    weight_decay: ZeroOrMore = 0.05
+    schedule: Literal["one_cycle", "poly"] = "one_cycle"
+    power: AboveZero = 0.9
+    warmup: Natural = 0
+    gradient_clip: AboveZero = 5.0
+    texts: Count = 3
+    prompts: PromptSet = "simple"
+    text_prompts: PromptSet = "imagenet"
+    augment: AugmentParams = field(default_factory=AugmentParams)
+    workers: Natural = 0
+    tune_side: Count = 56
+    device: Device = "auto"
+    precision: Precision | None = None
+    segment_mil: SegmentMilConfig = field(default_factory=SegmentMilConfig)
+    groupvit: GroupViTConfig = field(default_factory=GroupViTConfig)
+    ovsegmentor: OVSegmentorConfig = field(default_factory=OVSegmentorConfig)
+    maskclip: MaskClipConfig = field(default_factory=MaskClipConfig)
+    tcl: TclConfig = field(default_factory=TclConfig)
+    code: CodeConfig = field(default_factory=CodeConfig)
+    use: UseConfig = field(default_factory=UseConfig)
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds: give at least one")
+        if self.power <= 0.0 or self.warmup < 0:
+            raise ValueError("schedule: power must be above 0, warmup not below 0")
+
+
+def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "recipe") -> Any:
+    """The config of a recipe's model: a preset, or the model's section of the params, with the
+    recipe's settings.
+
+    Args:
+        recipe: whose model.
+        params: with a section for each model.
+        where: dotted path of the recipe.
+
+    Raises:
+        UserError: if there is no such model or preset, the recipe sets a field that the model does
+            not have, or what it sets does not fit together.
+    """
+    check_member(recipe.model, MODELS, f"{where}.model")
+    base = getattr(params, recipe.model)
+    if recipe.preset:
+        if recipe.preset not in PRESETS:
+            raise UserError(
+                f"{where}: preset {recipe.preset!r} is not valid (valid: {', '.join(PRESETS)})"
+                f"{meant(recipe.preset, PRESETS)}"
+            )
+        base = PRESETS[recipe.preset]()
+        if not isinstance(base, MODELS[recipe.model][0]):
+            raise UserError(f"{where}: preset {recipe.preset!r} is none of model {recipe.model}")
+    return replaced(base, recipe.settings, f"{where}.settings")
+
+
+def protocol_fields(recipe: Recipe, *, where: str = "recipe") -> dict[str, Any]:
+    """Fields of RefineParams and of MasksParams, as far as a recipe sets them: saved with its
+    models, for evaluation and use.
+
+    Raises:
+        UserError: for a field that is none, or masks of a model that reads no segments.
+    """
+    kinds = {"refine": RefineParams, "masks": MasksParams}
+    given = {name: getattr(recipe, name) for name in kinds}
+    found = {
+        name: asdict(build(kinds[name], values, f"{where}.{name}"))
+        for name, values in given.items()
+        if values is not None
+    }
+    if "masks" in found and not hasattr(MODELS[recipe.model][1], "mask_scores"):
+        raise UserError(
+            f"{where}: masks: model {recipe.model} reads no segments; leave masks out, or take "
+            "model use"
+        )
+    return found

@@ -1,0 +1,21 @@
+"""Which recipe is compared with which."""
+
+from captionseg.recipes import Recipe
+from captionseg.reporting.baselines import baseline_of, control_of, is_control
+
+
+def test_baselines_and_controls(recipes):
+    recipes |= {
+        "other-mil": Recipe("other", "other"),
+        "cocu_wide-mil": Recipe("cocu", "cocu", settings={"width": 9}),
+    }
+    assert [baseline_of(recipes, name) for name in recipes] == [None, *["nouns-mil"] * 4]
+    assert [control_of(recipes, name) for name in recipes] == [
+        None,
+        None,
+        "cocu_control-mil",
+        None,
+        None,
+    ]
+    assert [name for name in recipes if is_control(recipes[name])] == ["cocu_control-mil"]
+    assert baseline_of({"other-mil": recipes["other-mil"]}, "other-mil") is None
