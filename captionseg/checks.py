@@ -15,9 +15,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from captionseg.gate.thresholds import parse
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.reporting.gate import parse
 from captionseg.reporting.tables import SCORES, SEGMENT_MEASURES
 from captionseg.training import model_config
 from captionseg.typed import check_keys, replaced

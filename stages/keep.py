@@ -17,10 +17,15 @@ from typing import Any
 
 import yaml
 
+from captionseg.gate.repository import read_yaml
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.reporting.keep import Workspace, keep, lines, subjects
-from stages.gate import mapping
+from captionseg.reporting.experiment_archive import (
+    Workspace,
+    archive_experiment,
+    format_scores,
+    select_recipes,
+)
 
 BACK = (
     "git checkout HEAD -- params.yaml dvc.lock reports && git clean -fdq -e experiments -e "
@@ -41,20 +46,18 @@ def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
     arguments = parser.parse_args(argv)
     folder = root / "reports" / "experiments"
     try:
-        params, lock = Params(root / "params.yaml").raw, root / "dvc.lock"
-        chosen = subjects(params.get("recipes", {}), committed(root), arguments.recipes)
+        params = Params(root / "params.yaml").raw
+        chosen = select_recipes(params.get("recipes", {}), committed(root), arguments.recipes)
         space = Workspace(
-            params,
-            mapping(lock.read_text() if lock.exists() else None, str(lock)),
-            root / "reports",
+            params, read_yaml(root / "dvc.lock", str(root / "dvc.lock")), root / "reports"
         )
-        metrics = keep(space, arguments.name, arguments.about, chosen, folder=folder)
+        metrics = archive_experiment(space, arguments.name, arguments.about, chosen, folder=folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     kept = Path("reports") / "experiments" / arguments.name
     print(
-        *lines(metrics),
+        *format_scores(metrics),
         f"kept: {kept}    the workspace holds the experiment; back to the committed run with:",
         f"  {BACK}",
         sep="\n",

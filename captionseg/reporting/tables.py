@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from captionseg.datasets.source import SPLITS
+from captionseg.gate.thresholds import Verdict, judge
 from captionseg.metrics import paired
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.gate import Verdict, judge
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.measure import measures
 from captionseg.storage.writing import atomic_path
@@ -99,7 +99,7 @@ def metrics(
 
 
 def described(run: Artifacts, source: str, split: str) -> dict[str, Any]:
-    """The section `data`, see captionseg.reporting.data: of each split, how many pictures have
+    """The section `data`, see captionseg.gate.data: of each split, how many pictures have
     known masks.
     """
     statuses = run.statuses

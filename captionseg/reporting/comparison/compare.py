@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.reporting.charts import draw_curves, draw_recipes, styles
-from captionseg.reporting.comparison import beside, sections
+from captionseg.reporting.comparison import paper_tables, sections
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import (
     Block,
@@ -73,7 +73,7 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
     """
     data = Comparison.of_same_data(read(folders, recipes))
     out.charts.mkdir(parents=True, exist_ok=True)
-    tables, gaps = beside.blocks(data)
+    tables, gaps = paper_tables.build_blocks(data)
     page = document(
         data,
         tables,

@@ -8,9 +8,8 @@ from importlib import resources
 from typing import Literal
 from urllib.parse import quote
 
-from captionseg.markdown import fenced
-from captionseg.reporting.markdown import escaped
-from captionseg.reporting.markdown import table as lines
+from captionseg.markdown import escaped, fenced
+from captionseg.markdown import table as lines
 from captionseg.reporting.page import environment, template
 
 Kind = Literal["", "text", "best", "up", "down", "absent"]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.datasets import SOURCES
+from captionseg.gate.data import RunData
 from captionseg.records import UserError, one_line
 from captionseg.reporting.charts import signed
-from captionseg.reporting.data import Data
 from captionseg.reporting.page import number
 from captionseg.reporting.tables import baseline_of, control_of
 from captionseg.training import Recipe
@@ -127,7 +127,7 @@ class Run:
     curves: Curves
     home: str = ""
     pairs: int | None = None
-    data: Data = field(default_factory=Data)
+    data: RunData = field(default_factory=RunData)
     trained: tuple[str, ...] = ()
 
 
@@ -240,7 +240,7 @@ def _run(
     results = [_compared(result, results, recipes, of_recipes) for result in results]
     pairs = mapping(numbers.get("data", {}), metrics, "data").get("pairs")
     home = next((result.benchmark for result in results), "")
-    data = Data.of(numbers, home if home in SOURCES else "")
+    data = RunData.of(numbers, home if home in SOURCES else "")
     return Run(
         name,
         about,
@@ -305,7 +305,7 @@ def _compared(
     return Result(**{**vars(result), "baseline": found[0], "control": found[1]})
 
 
-def _outside(folder: Path) -> Iterator[tuple[Result, Data]]:
+def _outside(folder: Path) -> Iterator[tuple[Result, RunData]]:
     """Results on published benchmarks, RECIPE/BENCHMARK[@PROTOCOL].json, and what data their models
     learnt from.
     """
@@ -315,7 +315,7 @@ def _outside(folder: Path) -> Iterator[tuple[Result, Data]]:
         benchmark, _, protocol = file.stem.partition("@")
         yield (
             _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file),
-            Data.of(said),
+            RunData.of(said),
         )
 
 

@@ -12,7 +12,6 @@ import torch
 from captionseg.benchmarks.classification import Labelled
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.layout import Layout
-from captionseg.benchmarks.outside import MEASURES
 from captionseg.benchmarks.parts import Parts
 from captionseg.benchmarks.published import (
     PUBLISHED,
@@ -23,6 +22,7 @@ from captionseg.benchmarks.published import (
     windows_of,
 )
 from captionseg.benchmarks.ready import Asked, Background, Ready
+from captionseg.benchmarks.score_saved_models import MEASURES
 from captionseg.inference import Detections
 from captionseg.inference.windows import Settled, WindowParams
 from captionseg.modeling.segmenter import Reads

@@ -18,6 +18,7 @@ from captionseg.benchmarks import EvaluateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.runner import run as validate
 from captionseg.expectations.suite import Suite
+from captionseg.gate import table as gate
 from captionseg.reporting import ReportParams, page
 from captionseg.reporting.comparison.document import (
     Cell,
@@ -33,8 +34,6 @@ from captionseg.reporting.comparison.document import (
     html,
     markdown,
 )
-from captionseg.reporting.gate_table import Line, Part
-from captionseg.reporting.gate_table import markdown as gate_markdown
 from captionseg.reporting.report import Outputs, report
 from captionseg.tracking.compare import Table as Runs
 from captionseg.tracking.compare import markdown as runs_markdown
@@ -223,7 +222,9 @@ def test_markdown_makes_nothing_of_names():
     found = [
         markdown(Document(evil, Text((evil,)), [Section("s", evil, block)])),
         runs_markdown(Runs([evil], {"id": [evil]}, {evil: [evil]}, {}, 0)),
-        gate_markdown([Part(evil, evil, ("rule", "value"), [Line("MISS", (evil, "1"))])]),
+        gate.render_comment(
+            [gate.Section(evil, evil, ("rule", "value"), [gate.Finding("MISS", (evil, "1"))])]
+        ),
     ]
     reader = mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough"])
     for text in found:

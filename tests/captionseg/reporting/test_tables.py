@@ -63,7 +63,7 @@ def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes
     assert "over_baseline" not in found["recipes"]["nouns-mil"]["drawn"]
     assert one["train"] == {"loss": 4.0, "tune_miou": 23.0}  # means over seeds, and no durations
     assert found["gate"] == {"passed": 1}
-    assert [v.name for v in verdicts] == ["enough"]
+    assert [v.rule.name for v in verdicts] == ["enough"]
     assert all(isinstance(leaf, int | float) for leaf in leaves(found))
     json.dumps(found, allow_nan=False)
 

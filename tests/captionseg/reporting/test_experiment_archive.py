@@ -7,15 +7,15 @@ import json
 import pytest
 
 from captionseg.records import UserError
-from captionseg.reporting.keep import (
+from captionseg.reporting.experiment_archive import (
     ROWS,
     Workspace,
-    curves,
-    keep,
-    lines,
-    spaced,
-    subjects,
-    thinned,
+    archive_experiment,
+    format_scores,
+    read_curves,
+    select_recipes,
+    space_evenly,
+    thin,
 )
 from captionseg.storage.writing import write_json
 
@@ -82,7 +82,9 @@ def files(folder):
 
 def test_what_is_kept(space, tmp_path):
     out = tmp_path / "experiments"
-    found = keep(space, "use", "What USE adds.", ["nouns-mil", "cocu-use"], folder=out)
+    found = archive_experiment(
+        space, "use", "What USE adds.", ["nouns-mil", "cocu-use"], folder=out
+    )
     kept = files(out)
     assert set(kept) == {
         f"use/{name}"
@@ -129,19 +131,19 @@ def test_what_is_kept(space, tmp_path):
 
 
 def test_the_second_time_gives_the_same_bytes_and_leaves_nothing_of_the_first(space, tmp_path):
-    keep(space, "x", "", ["nouns-mil", "cocu-use"], folder=tmp_path / "a")
-    keep(space, "x", "", ["nouns-mil"], folder=tmp_path / "a")
-    keep(space, "x", "", ["nouns-mil"], folder=tmp_path / "b")
+    archive_experiment(space, "x", "", ["nouns-mil", "cocu-use"], folder=tmp_path / "a")
+    archive_experiment(space, "x", "", ["nouns-mil"], folder=tmp_path / "a")
+    archive_experiment(space, "x", "", ["nouns-mil"], folder=tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
 def test_a_run_that_is_cut_off_leaves_what_was_there(space, tmp_path):
     out = tmp_path / "a"
-    keep(space, "x", "", ["nouns-mil"], folder=out)
+    archive_experiment(space, "x", "", ["nouns-mil"], folder=out)
     before = files(out)
     (space.reports / "recipes" / "other-mil.json").write_text("{")
     with pytest.raises(UserError, match=r"other-mil.json: cannot be read"):
-        keep(space, "x", "", ["nouns-mil", "other-mil"], folder=out)
+        archive_experiment(space, "x", "", ["nouns-mil", "other-mil"], folder=out)
     assert files(out) == before
 
 
@@ -166,7 +168,7 @@ def test_reports_that_are_older_than_the_params_are_refused(space, tmp_path):
         (nowhere, "nouns-mil", r"metrics.json: no such file; run `dvc exp run` first"),
     ):
         with pytest.raises(UserError, match=message) as caught:
-            keep(case, "x", "", [recipe], folder=tmp_path / "out")
+            archive_experiment(case, "x", "", [recipe], folder=tmp_path / "out")
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -174,37 +176,37 @@ def test_reports_that_are_older_than_the_params_are_refused(space, tmp_path):
 @pytest.mark.parametrize("name", ["", "../x", "a b", "a/b"])
 def test_a_name_is_a_word(space, tmp_path, name):
     with pytest.raises(UserError, match="is no name for an experiment"):
-        keep(space, name, "", ["nouns-mil"], folder=tmp_path / "out")
+        archive_experiment(space, name, "", ["nouns-mil"], folder=tmp_path / "out")
 
 
 def test_what_an_experiment_is_about():
-    assert subjects("abcd", "ab", []) == ["c", "d"]
-    assert subjects("abcd", "ab", ["d", "a"]) == ["d", "a", "c"]
+    assert select_recipes("abcd", "ab", []) == ["c", "d"]
+    assert select_recipes("abcd", "ab", ["d", "a"]) == ["d", "a", "c"]
     with pytest.raises(
         UserError, match=r"recipes.x: no such recipe in params.yaml \(valid: a, b\)"
     ):
-        subjects("ab", "ab", ["x"])
+        select_recipes("ab", "ab", ["x"])
     with pytest.raises(UserError, match="it holds no experiment; name some by --recipes"):
-        subjects("ab", "abc", [])
+        select_recipes("ab", "abc", [])
 
 
 def test_rows_are_thinned_evenly_and_scores_stay():
-    assert spaced(range(10), 5) == [0, 2, 4, 7, 9]
-    assert spaced(range(3), 5) == [0, 1, 2]
-    assert spaced(range(3), 0) == []
+    assert space_evenly(range(10), 5) == [0, 2, 4, 7, 9]
+    assert space_evenly(range(3), 5) == [0, 1, 2]
+    assert space_evenly(range(3), 0) == []
     rows = [["r", "0", str(i), "1.0", "20.0" if i % 25 == 24 else ""] for i in range(1000)]
-    kept = thinned(rows)
+    kept = thin(rows)
     assert len(kept) == ROWS
     assert [row for row in rows if row[-1]] == [row for row in kept if row[-1]]
     steps = [int(row[2]) for row in kept]
     assert steps == sorted(steps)
     short = rows[:30]
-    assert thinned(short) == short
-    assert len(thinned([[*row[:-1], "1.0"] for row in rows])) == ROWS
+    assert thin(short) == short
+    assert len(thin([[*row[:-1], "1.0"] for row in rows])) == ROWS
 
 
 def test_without_curves_there_are_no_rows(tmp_path):
-    assert curves(tmp_path / "none.csv", ["a"]) == (
+    assert read_curves(tmp_path / "none.csv", ["a"]) == (
         ["recipe", "seed", "step", "loss", "tune_miou"],
         [],
     )
@@ -212,7 +214,7 @@ def test_without_curves_there_are_no_rows(tmp_path):
 
 def test_the_table_for_a_terminal():
     found = {"recipes": {"a-mil": {"photo_scenes": SCORE, "train": {"loss": 1.0}}}}
-    assert lines(found) == [
+    assert format_scores(found) == [
         "recipe  benchmark     mIoU  95 % interval    sd",
         "a-mil   photo_scenes  26.6   25.0 to 27.5  0.12",
     ]

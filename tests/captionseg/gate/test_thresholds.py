@@ -2,9 +2,9 @@
 
 import pytest
 
+from captionseg.gate.table import render_comment, summarize
+from captionseg.gate.thresholds import check_thresholds, judge, lookup, parse
 from captionseg.records import UserError
-from captionseg.reporting.gate import judge, lookup, parse, table
-from captionseg.reporting.gate_table import markdown, verdict
 
 METRICS = {
     "recipes": {
@@ -64,7 +64,7 @@ def test_a_path_that_leads_nowhere_is_a_miss_that_says_where_it_ends(path, said)
     assert not verdict.passed
     assert verdict.value is None
     assert said in verdict.reason
-    (line,) = table({"rule": f"{path} <= 1000"}, METRICS, "").lines
+    (line,) = check_thresholds({"rule": f"{path} <= 1000"}, METRICS, "").findings
     assert (line.outcome, line.cells) == ("MISS", ("rule", "", "<= 1000", "", verdict.reason))
 
 
@@ -101,7 +101,7 @@ def test_nothing_is_evaluated():
 
 
 def test_as_a_part_each_rule_has_value_bound_and_margin():
-    (line,) = table({"more": f"{COCU} - {NOUNS} >= 2 * 1"}, METRICS, "").lines
+    (line,) = check_thresholds({"more": f"{COCU} - {NOUNS} >= 2 * 1"}, METRICS, "").findings
     assert (line.outcome, line.cells[:4]) == ("PASS", ("more", "3", ">= 2 * 1", "+1"))
 
 
@@ -129,11 +129,16 @@ FOLDER = {
     ],
 )
 def test_what_cannot_be_measured_on_these_data_is_skipped_with_a_line(path, why):
-    (line,) = table({"rule": f"{path} >= 3"}, FOLDER, "").lines
+    (line,) = check_thresholds({"rule": f"{path} >= 3"}, FOLDER, "").findings
     assert (line.outcome, line.cells) == ("SKIP", ("rule", "", ">= 3", "", f"not measured: {why}"))
-    part = table({"rule": f"{path} >= 3", "other": "segments.per_image > 1"}, FOLDER, "")
-    assert verdict([part]) == (True, "gate passed: 1 checks, 1 skipped: not measured on these data")
-    assert f"not measured: {why.split(' (')[0]}" in markdown([part]).replace("\\", "")
+    section = check_thresholds(
+        {"rule": f"{path} >= 3", "other": "segments.per_image > 1"}, FOLDER, ""
+    )
+    assert summarize([section]) == (
+        True,
+        "gate passed: 1 checks, 1 skipped: not measured on these data",
+    )
+    assert f"not measured: {why.split(' (')[0]}" in render_comment([section]).replace("\\", "")
 
 
 @pytest.mark.parametrize(
@@ -147,9 +152,9 @@ def test_what_cannot_be_measured_on_these_data_is_skipped_with_a_line(path, why)
     ],
 )
 def test_what_should_be_there_is_missed_whatever_the_data(path):
-    assert table({"rule": f"{path} >= 3"}, FOLDER, "").lines[0].outcome == "MISS"
+    assert check_thresholds({"rule": f"{path} >= 3"}, FOLDER, "").findings[0].outcome == "MISS"
     both = f"recipes.cocu-mil.folder.miou - {path} >= 3"  # one excuse does not excuse the other
-    assert table({"rule": both}, FOLDER, "").lines[0].outcome == "MISS"
+    assert check_thresholds({"rule": both}, FOLDER, "").findings[0].outcome == "MISS"
 
 
 def test_with_masks_nothing_is_excused():
@@ -161,4 +166,6 @@ def test_with_masks_nothing_is_excused():
         "segments.recall",
         "recipes.cocu-mil.photo_scene.miou",
     ):
-        assert table({"rule": f"{path} >= 3"}, there, "").lines[0].outcome == "MISS", path
+        assert (
+            check_thresholds({"rule": f"{path} >= 3"}, there, "").findings[0].outcome == "MISS"
+        ), path

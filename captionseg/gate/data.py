@@ -24,7 +24,7 @@ OF_TRUTH = {
 
 
 @dataclass(frozen=True)
-class Data:
+class RunData:
     """What metrics.json says of its data; of one that says nothing all is unknown, and nothing is
     excused.
     """
@@ -35,14 +35,14 @@ class Data:
     scored: str = "test"
 
     @staticmethod
-    def of(metrics: Mapping[str, Any], source: str = "") -> Data:
+    def of(metrics: Mapping[str, Any], source: str = "") -> RunData:
         """The section `data`; `source` is that of params.yaml, for files of versions that did not
         write it down.
         """
         said = metrics.get("data")
         said = said if isinstance(said, Mapping) else {}
         masks = said.get("masks")
-        return Data(
+        return RunData(
             str(said.get("source") or source),
             str(said.get("digest") or ""),
             masks if isinstance(masks, Mapping) else None,
@@ -54,7 +54,7 @@ class Data:
         """For people."""
         return f"{self.source or 'unknown source'}{f' {self.digest[:8]}' if self.digest else ''}"
 
-    def differs(self, other: Data) -> bool:
+    def differs(self, other: RunData) -> bool:
         """Are these known to be other data? Of older files the source alone is known."""
         if self.digest and other.digest:
             return self.digest != other.digest

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from captionseg.gate.lock import find_outdated_reads
 from captionseg.records import UserError
-from captionseg.reporting.gate_lock import outdated
 from captionseg.reporting.tables import write_csv
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import atomic_path, write_json
@@ -42,7 +42,9 @@ class Workspace:
     reports: Path
 
 
-def subjects(recipes: Iterable[str], committed: Iterable[str], named: Sequence[str]) -> list[str]:
+def select_recipes(
+    recipes: Iterable[str], committed: Iterable[str], named: Sequence[str]
+) -> list[str]:
     """The recipes that an experiment is about: those that are named, in that order, then those not
     committed yet.
 
@@ -63,7 +65,7 @@ def subjects(recipes: Iterable[str], committed: Iterable[str], named: Sequence[s
     return found
 
 
-def keep(
+def archive_experiment(
     space: Workspace, name: str, about: str, recipes: Sequence[str], *, folder: Path
 ) -> dict[str, Any]:
     """Copy the experiment into `folder`/`name`, over what is there; the same bytes for the same
@@ -87,7 +89,7 @@ def keep(
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise UserError(f"{name!r} is no name for an experiment; take letters, digits, - and _")
-    fresh(space)
+    check_up_to_date(space)
     metrics = _json(space.reports / "metrics.json")
     for recipe in recipes:
         if (
@@ -117,17 +119,19 @@ def keep(
                 _json(space.reports / "recipes" / f"{recipe}.json"),
                 part / "recipes" / f"{recipe}.json",
             )
-        write_csv(part / "curves.csv", *curves(space.reports / "plots" / "curves.csv", recipes))
+        write_csv(
+            part / "curves.csv", *read_curves(space.reports / "plots" / "curves.csv", recipes)
+        )
     return found
 
 
-def fresh(space: Workspace) -> None:
+def check_up_to_date(space: Workspace) -> None:
     """Do the stages' params, as DVC wrote them down, agree with params.yaml?
 
     Raises:
         UserError: naming the first that does not.
     """
-    for source, path, stage in outdated(space.lock, space.params["recipes"]):
+    for source, path, stage in find_outdated_reads(space.lock, space.params["recipes"]):
         raise UserError(
             f"{path}: stage {source} wrote it anew after stage {stage} read it: the reports are "
             "older; run `dvc exp run` to its end first"
@@ -150,7 +154,7 @@ def _at(params: Any, key: str) -> Any:
     return params
 
 
-def curves(path: Path, recipes: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def read_curves(path: Path, recipes: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of plots/curves.csv, of some recipes and thinned; without the file or rows,
     none.
 
@@ -164,20 +168,20 @@ def curves(path: Path, recipes: Sequence[str]) -> tuple[list[str], list[list[str
     for row in rows:
         if row[0] in recipes:
             of_seed.setdefault((row[0], row[1]), []).append(row)
-    return header, [row for found in of_seed.values() for row in thinned(found)]
+    return header, [row for found in of_seed.values() for row in thin(found)]
 
 
-def thinned(rows: Sequence[list[str]]) -> list[list[str]]:
+def thin(rows: Sequence[list[str]]) -> list[list[str]]:
     """At most ROWS of the rows of a seed, those with a score (the last column) first of all, the
     rest evenly spaced.
     """
     scored = [i for i, row in enumerate(rows) if row[-1]]
     others = [i for i, row in enumerate(rows) if not row[-1]]
-    first = spaced(scored, ROWS)
-    return [rows[i] for i in sorted([*first, *spaced(others, ROWS - len(first))])]
+    first = space_evenly(scored, ROWS)
+    return [rows[i] for i in sorted([*first, *space_evenly(others, ROWS - len(first))])]
 
 
-def spaced(items: Sequence[int], most: int) -> list[int]:
+def space_evenly(items: Sequence[int], most: int) -> list[int]:
     """At most so many of the items, evenly spaced, the first and the last among them."""
     if len(items) <= most:
         return list(items)
@@ -186,7 +190,7 @@ def spaced(items: Sequence[int], most: int) -> list[int]:
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-def lines(metrics: Mapping[str, Any]) -> list[str]:
+def format_scores(metrics: Mapping[str, Any]) -> list[str]:
     """The scores of a kept experiment as a table for a terminal: recipe, benchmark, mIoU, interval,
     sd over seeds.
     """

@@ -4,10 +4,15 @@ run.
 
 import pytest
 
-from captionseg.reporting.comparison import beside, papers
-from captionseg.reporting.comparison.beside import Missing, commands, paired, stacked
+from captionseg.reporting.comparison import paper_tables, papers
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.inputs import read
+from captionseg.reporting.comparison.paper_tables import (
+    Missing,
+    build_paired_table,
+    build_stacked_table,
+    list_commands,
+)
 from captionseg.reporting.page import DASH
 
 TABLES = {table.file: table for table in papers.TABLES}
@@ -27,7 +32,7 @@ def ours(table):
 
 
 def test_their_rows_come_first_and_are_marked_and_have_none_of_our_numbers(data):
-    table, _ = stacked(TABLES["cocu_1"], data)
+    table, _ = build_stacked_table(TABLES["cocu_1"], data)
     assert table.head == [
         "method",
         "whose",
@@ -67,7 +72,7 @@ def test_their_rows_come_first_and_are_marked_and_have_none_of_our_numbers(data)
 
 
 def test_our_rows_have_published_benchmarks_and_our_own_pictures(data):
-    table, missing = stacked(TABLES["cocu_1"], data)
+    table, missing = build_stacked_table(TABLES["cocu_1"], data)
     found = ours(table)
     assert texts(found["cocu-mil"]) == ["cocu-mil", "ours", "12.5", *["not run"] * 7, DASH, "23.5"]
     assert found["cocu-mil"].cells[2].more == "11.5 \N{EN DASH} 13.5"
@@ -81,13 +86,15 @@ def test_our_rows_have_published_benchmarks_and_our_own_pictures(data):
 
 def test_an_average_is_given_where_every_benchmark_was_scored(reports, recipes, data):
     assert (
-        ours(stacked(TABLES["ovsegmentor_1"], data)[0])["cocu-ovsegmentor"].cells[2].text
+        ours(build_stacked_table(TABLES["ovsegmentor_1"], data)[0])["cocu-ovsegmentor"]
+        .cells[2]
+        .text
         == "not run"
     )
     folder = reports.benchmarks / "cocu-mil"
     for number, name in enumerate(("context", "coco_object", "coco_stuff", "cityscapes", "ade20k")):
         (folder / f"{name}.json").write_text(f'{{"scores": {{"miou": {20.04 + number}}}}}')
-    table, missing = stacked(TABLES["code_1"], Comparison(read(reports, recipes)))
+    table, missing = build_stacked_table(TABLES["code_1"], Comparison(read(reports, recipes)))
     row = texts(ours(table)["cocu-mil"])
     assert row[2:8] == [
         "12.5",
@@ -103,7 +110,7 @@ def test_an_average_is_given_where_every_benchmark_was_scored(reports, recipes, 
 
 
 def test_an_ablation_pairs_their_rows_with_our_recipes_in_columns_of_their_own(data):
-    table, missing = paired(TABLES["cocu_3"], data)
+    table, missing = build_paired_table(TABLES["cocu_3"], data)
     assert [table.head[i] for i in sorted(table.theirs)] == ["average (theirs)", "gain (theirs)"]
     assert table.head[-3:] == ["our recipe", "own (ours)", "gain (ours)"]
     assert [texts(row)[-5:] for row in table.rows] == [
@@ -115,15 +122,15 @@ def test_an_ablation_pairs_their_rows_with_our_recipes_in_columns_of_their_own(d
         ["13.1", "4.9", "cocu-mil", "23.2", "+3.2"],
     ]
     assert set(missing) == {Missing("caption_retrieval-mil", ""), Missing("cocu_ranked-mil", "")}
-    assert commands(missing) == "make ablation  # caption_retrieval-mil, cocu_ranked-mil"
+    assert list_commands(missing) == "make ablation  # caption_retrieval-mil, cocu_ranked-mil"
 
 
 def test_classification_and_seen_classes_have_columns(data):
-    acc = ours(stacked(TABLES["cocu_4"], data)[0])
+    acc = ours(build_stacked_table(TABLES["cocu_4"], data)[0])
     assert texts(acc["cocu-mil"]) == ["cocu-mil", "ours", "2.5", "7.2"]
     assert acc["cocu-mil"].cells[2].more == "2.2 \N{EN DASH} 2.8"
     assert "cocu-mil, tcl" not in acc  # nothing of it would be shown
-    seen, missing = stacked(TABLES["ovsegmentor_7"], data)
+    seen, missing = build_stacked_table(TABLES["ovsegmentor_7"], data)
     assert texts(ours(seen)["cocu-mil"])[2:] == [*[DASH] * 8, "24.0", "11.0"]
     assert texts(ours(seen)["nouns-mil"])[2:] == [DASH] * 10  # scored, without unseen classes
     assert {m.benchmark for m in missing} == {papers.HOME}  # no command would fill the others
@@ -135,14 +142,14 @@ def test_parts_are_classes_of_their_benchmark(reports, recipes):
     (folder / "part_imagenet.json").write_text(
         '{"scores": {"map": 6.25}, "per_class": {"quadruped head": 8.75}}'
     )
-    table, missing = stacked(TABLES["use_3"], Comparison(read(reports, recipes)))
+    table, missing = build_stacked_table(TABLES["use_3"], Comparison(read(reports, recipes)))
     assert texts(ours(table)["cocu-use"])[2:] == ["6.2", "8.8", DASH, DASH, DASH, *["not run"] * 3]
     assert texts(ours(table)["segments-use"])[2:] == ["not run"] * 8
     assert [m for m in missing if m.recipe == "cocu-use"] == [Missing("cocu-use", papers.HOME)] * 3
 
 
 def test_an_experiment_that_no_target_runs_is_to_be_kept():
-    lines = commands(
+    lines = list_commands(
         [Missing("nouns_whole-code", ""), Missing("nouns_plain-code", "")]
     ).splitlines()
     assert [line.split()[0] for line in lines] == ["dvc", "dvc", "python"]
@@ -156,11 +163,11 @@ def test_commands_are_given_once_and_say_what_to_run():
         Missing("cocu-groupvit", ""),
         Missing("cocu-mil", "voc"),
     ]
-    assert commands(missing).splitlines() == [
+    assert list_commands(missing).splitlines() == [
         "make groups  # nouns-groupvit, cocu-groupvit",
         "captionseg evaluate --recipe cocu-mil --benchmark voc --root /data",
     ]
-    loop = commands([Missing("a", "voc"), Missing("b", "voc"), Missing("b", "context")])
+    loop = list_commands([Missing("a", "voc"), Missing("b", "voc"), Missing("b", "context")])
     assert loop.splitlines() == [
         "for r in a b; do",
         "  for b in voc context; do captionseg evaluate --recipe $r --benchmark $b --root /data; "
@@ -170,6 +177,6 @@ def test_commands_are_given_once_and_say_what_to_run():
 
 
 def test_every_table_is_made_of_nothing_too(least, recipes):
-    blocks, gaps = beside.blocks(Comparison(read(least, recipes)))
+    blocks, gaps = paper_tables.build_blocks(Comparison(read(least, recipes)))
     assert len([b for b in blocks if hasattr(b, "rows")]) == len(papers.TABLES)
     assert {m.recipe for m in gaps} == set(papers.COMMANDS)

@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
+from captionseg.gate import repository
+from captionseg.gate.repository import find_base, read_committed, read_dvc_status
 from captionseg.records import UserError
-from captionseg.reporting import gate_repository
-from captionseg.reporting.gate_repository import base, read, status
 
 
 def git(root, *words):
@@ -54,40 +54,40 @@ def test_a_branch_is_compared_with_where_it_left_main(root):
     git(root, "checkout", "-q", "main")
     commit(root, "4")
     git(root, "checkout", "-q", "work")
-    found = base(root, None, ["m.json"])
+    found = find_base(root, None, ["m.json"])
     assert (found.commit, found.about) == (fork, "where this left main")
-    assert read(root, found.commit, "m.json") == "2"
-    assert read(root, found.commit, "none.json") is None
+    assert read_committed(root, found.commit, "m.json") == "2"
+    assert read_committed(root, found.commit, "none.json") is None
 
 
 def test_the_main_of_the_server_comes_first(root, tmp_path):
     git(root, "clone", "-q", ".", str(tmp_path / "clone"))
     theirs = git(root, "rev-parse", "HEAD")
     commit(tmp_path / "clone", "3")
-    assert base(tmp_path / "clone", None).commit == theirs
+    assert find_base(tmp_path / "clone", None).commit == theirs
 
 
 def test_on_main_it_is_the_commit_before_or_the_last_while_there_is_work_on_it(root):
-    assert base(root, None, ["m.json"]).commit == git(root, "rev-parse", "HEAD~1")
+    assert find_base(root, None, ["m.json"]).commit == git(root, "rev-parse", "HEAD~1")
     (root / "m.json").write_text("5")
-    assert base(root, None, ["m.json"]).commit == git(root, "rev-parse", "HEAD")
+    assert find_base(root, None, ["m.json"]).commit == git(root, "rev-parse", "HEAD")
 
 
 def test_there_may_be_none(tmp_path):
     git(tmp_path, "init", "-q", "-b", "main")
-    assert base(tmp_path, None) is None
+    assert find_base(tmp_path, None) is None
     commit(tmp_path, "1")
-    assert base(tmp_path, None, ["m.json"]) is None
-    assert base(tmp_path, "0" * 40) is None
+    assert find_base(tmp_path, None, ["m.json"]) is None
+    assert find_base(tmp_path, "0" * 40) is None
 
 
 def test_what_is_asked_for_is_taken_as_it_is(root):
     git(root, "tag", "v1", "HEAD~1")
-    assert base(root, "v1") == gate_repository.Base(git(root, "rev-parse", "HEAD~1"), "v1")
+    assert find_base(root, "v1") == repository.Base(git(root, "rev-parse", "HEAD~1"), "v1")
     with pytest.raises(UserError, match=r"^--base nobody: no such commit here; `git fetch origin`"):
-        base(root, "nobody")
+        find_base(root, "nobody")
     with pytest.raises(UserError, match=r"^--base --all: no such commit"):
-        base(root, "--all")
+        find_base(root, "--all")
 
 
 def test_a_shallow_clone_says_how_to_get_the_rest(root, tmp_path):
@@ -95,22 +95,22 @@ def test_a_shallow_clone_says_how_to_get_the_rest(root, tmp_path):
     git(tmp_path, "clone", "-q", "--depth", "1", root.as_uri(), "shallow")
     for asked in (old, None):
         with pytest.raises(UserError, match=r"not in this shallow clone; `git fetch --unshallow`"):
-            base(tmp_path / "shallow", asked)
+            find_base(tmp_path / "shallow", asked)
 
 
 def test_without_repository_or_git_it_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(UserError, match="not a git repository") as caught:
-        base(tmp_path, None)
+        find_base(tmp_path, None)
     assert "\n" not in str(caught.value)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"^git: no such program"):
-        base(tmp_path, None)
+        find_base(tmp_path, None)
 
 
 def test_what_dvc_cannot_read_is_one_line(tmp_path):
     with pytest.raises(
         UserError, match=r"^dvc status: ERROR: .*not inside of a DVC repository"
     ) as caught:
-        status(tmp_path)
+        read_dvc_status(tmp_path)
     assert "\n" not in str(caught.value)

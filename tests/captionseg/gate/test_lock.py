@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.reporting.gate_lock import outdated, part, recorded, stale
+from captionseg.gate.lock import check_file, check_lock, find_outdated_reads, find_stale_stages
 
 OUT = {"path": "data/pairs", "md5": "1.dir"}
 LOCK = {
@@ -38,8 +38,8 @@ FRESH = {
 
 
 def test_data_that_are_not_here_are_no_news():
-    assert stale(FRESH, LOCK, PARAMS) == {}
-    (line, _) = part(FRESH, LOCK, PARAMS, {"reports/m.json": Path("none")}).lines
+    assert find_stale_stages(FRESH, LOCK, PARAMS) == {}
+    (line, _) = check_lock(FRESH, LOCK, PARAMS, {"reports/m.json": Path("none")}).findings
     assert line.outcome == "PASS"
 
 
@@ -69,11 +69,13 @@ def test_data_that_are_not_here_are_no_news():
 )
 def test_what_git_holds_is_judged(changes, said):
     status = FRESH | {name: [*FRESH[name], what] for name, what in changes.items()}
-    assert stale(status, LOCK, PARAMS) == said
+    assert find_stale_stages(status, LOCK, PARAMS) == said
 
 
 def test_a_folder_without_missing_data_inside_is_judged():
-    assert stale({"report": FRESH["report"]}, LOCK, PARAMS) == {"report": ["changed: models"]}
+    assert find_stale_stages({"report": FRESH["report"]}, LOCK, PARAMS) == {
+        "report": ["changed: models"]
+    }
 
 
 def test_params_are_named_to_the_leaf():
@@ -84,7 +86,7 @@ def test_params_are_named_to_the_leaf():
         ]
     }
     said = "params: download.size 8 -> 9, download.more - -> True, seed 0 -> 1"
-    assert stale(status, LOCK, params) == {"download": [said]}
+    assert find_stale_stages(status, LOCK, params) == {"download": [said]}
 
 
 def test_an_output_that_was_made_anew_makes_its_readers_old():
@@ -92,11 +94,11 @@ def test_an_output_that_was_made_anew_makes_its_readers_old():
         "stages": LOCK["stages"]
         | {"download": {"outs": [OUT | {"md5": "9.dir"}]}, "train@gone": {"deps": [OUT]}}
     }
-    assert list(outdated(new, PARAMS["recipes"])) == [
+    assert list(find_outdated_reads(new, PARAMS["recipes"])) == [
         ("download", "data/pairs", "curate"),
         ("download", "data/pairs", "train@a"),
     ]
-    assert stale(FRESH, new, PARAMS)["curate"] == [
+    assert find_stale_stages(FRESH, new, PARAMS)["curate"] == [
         "older than data/pairs, which download wrote anew"
     ]
 
@@ -108,9 +110,9 @@ def test_a_file_is_what_the_lock_records(tmp_path):
             "report": {"outs": [{"path": "reports/m.json", "md5": hashlib.md5(b"{}").hexdigest()}]}
         }
     }
-    assert recorded(lock, "reports/m.json", file).cells[1] == "no such file"
+    assert check_file(lock, "reports/m.json", file).cells[1] == "no such file"
     file.write_text("{}")
-    assert recorded(lock, "reports/m.json", file).outcome == "PASS"
+    assert check_file(lock, "reports/m.json", file).outcome == "PASS"
     file.write_text("{ }")
-    assert recorded(lock, "reports/m.json", file).outcome == "MISS"
-    assert recorded({}, "reports/m.json", file).cells[1] == "dvc.lock does not know it"
+    assert check_file(lock, "reports/m.json", file).outcome == "MISS"
+    assert check_file({}, "reports/m.json", file).cells[1] == "dvc.lock does not know it"

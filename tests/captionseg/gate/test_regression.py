@@ -2,16 +2,16 @@
 
 import pytest
 
-from captionseg.records import UserError
-from captionseg.reporting.gate_regression import (
-    changes,
-    differences,
-    dropped,
+from captionseg.gate.regression import (
+    compare_numbers,
+    compare_parameters,
     fits,
-    largest,
-    parameters,
-    part,
+    is_dropped,
+    list_differences,
+    list_largest,
+    tabulate,
 )
+from captionseg.records import UserError
 
 ALLOWED = {"recipes.nouns-*.*.miou": 5.0, "recipes.*.*.miou": 1.0}
 PARAMS = {
@@ -33,7 +33,7 @@ def metrics(**recipes):
 def only(now, base, allowed=ALLOWED, params=PARAMS):
     (change,) = [
         one
-        for one in changes(allowed, now, base, params)
+        for one in compare_numbers(allowed, now, base, params)
         if one.now is not None or one.base is not None
     ]
     return change
@@ -99,13 +99,13 @@ def test_a_recipe_that_is_gone_is_a_miss_unless_the_params_dropped_it():
     ],
 )
 def test_what_the_params_no_longer_ask_for(path, gone):
-    assert dropped(tuple(path.split(".")), PARAMS) == gone
+    assert is_dropped(tuple(path.split(".")), PARAMS) == gone
 
 
 def test_new_numbers_and_idle_patterns_are_notes():
     change = only(metrics(cocu_mil=30.0), metrics())
     assert (change.outcome, change.remark) == ("NOTE", "new")
-    (idle,) = changes({"recipes.*.*.miuo": 1.0}, metrics(cocu_mil=1.0), {}, PARAMS)
+    (idle,) = compare_numbers({"recipes.*.*.miuo": 1.0}, metrics(cocu_mil=1.0), {}, PARAMS)
     assert (idle.outcome, idle.keys, idle.remark) == (
         "NOTE",
         ("recipes.*.*.miuo",),
@@ -133,17 +133,17 @@ def test_the_interval_is_shown_and_decides_nothing(now, said):
 
 def test_a_fall_below_zero_is_refused():
     with pytest.raises(UserError, match=r"^regression\.a: expected 0 or more, found -1$"):
-        changes({"a": -1.0}, {}, {}, {})
+        compare_numbers({"a": -1.0}, {}, {}, {})
 
 
 def test_as_a_part_every_number_has_its_line():
-    found = changes(
+    found = compare_numbers(
         ALLOWED,
         metrics(cocu_mil=28.0, nouns_mil=31.0),
         metrics(cocu_mil=30.0, nouns_mil=30.0),
         PARAMS,
     )
-    assert [line.cells[:5] for line in part(found, "x").lines] == [
+    assert [line.cells[:5] for line in tabulate(found, "x").findings] == [
         ("recipes.nouns-mil.p.miou", "31", "30", "+1", "+6"),
         ("recipes.cocu-mil.p.miou", "28", "30", "-2", "-1"),
     ]
@@ -154,20 +154,22 @@ def test_the_largest_gains_come_first_and_losses_last():
     now = metrics(**{name: 30.0 + i - 3 for i, name in enumerate(names)})
     now["recipes"]["r5-mil"]["p"]["loss"] = 0.0
     base = metrics(**dict.fromkeys(names, 30.0))
-    found = changes({"recipes.*.*.miou": 9.0}, now, base, {})
-    assert [line.cells[0] for line in largest(found, 2).lines] == [
+    found = compare_numbers({"recipes.*.*.miou": 9.0}, now, base, {})
+    assert [line.cells[0] for line in list_largest(found, 2).findings] == [
         "r5-mil",
         "r4-mil",
         "r1-mil",
         "r0-mil",
     ]
-    assert largest(found, 2).lines[0].cells == ("r5-mil", "32", "30", "+2", "p.miou")
+    assert list_largest(found, 2).findings[0].cells == ("r5-mil", "32", "30", "+2", "p.miou")
 
 
 def test_parameters_that_differ():
     old = {"a": {"b": 1, "c": [1, 2]}, "gone": {}}
     new = {"a": {"b": 2, "c": [1, 2]}, "new": "x"}
-    assert differences(old, new) == [("a.b", "1", "2"), ("gone", "{}", "-"), ("new", "-", "x")]
-    assert [line.cells for line in parameters(new, old).lines] == differences(old, new)
+    assert list_differences(old, new) == [("a.b", "1", "2"), ("gone", "{}", "-"), ("new", "-", "x")]
+    assert [line.cells for line in compare_parameters(new, old).findings] == list_differences(
+        old, new
+    )
     many = {str(i): i for i in range(40)}
-    assert parameters(many, {}).lines[-1].cells == ("and 10 more",)
+    assert compare_parameters(many, {}).findings[-1].cells == ("and 10 more",)

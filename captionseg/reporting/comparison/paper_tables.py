@@ -34,26 +34,26 @@ class Missing(NamedTuple):
     benchmark: str
 
 
-def blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
+def build_blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
     """Every table with its notes and the commands that fill its gaps; and all that has not been
     run.
     """
     out: list[Block] = []
     gaps: set[Missing] = set()
     for paper in TABLES:
-        table, missing = (paired if paper.pairs else stacked)(paper, data)
+        table, missing = (build_paired_table if paper.pairs else build_stacked_table)(paper, data)
         notes = " ".join([f"{paper.metric}, %.", *paper.notes])
         out += [table, Text((notes,), small=True)]
         if missing:
             out += [
                 Text((f"Where it says {NOT_RUN}, this fills the cell:",), small=True),
-                Listing(commands(missing)),
+                Listing(list_commands(missing)),
             ]
         gaps |= set(missing)
     return out, gaps
 
 
-def stacked(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
+def build_stacked_table(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
     """The paper's rows, then ours; benchmarks of the paper and columns of our own pictures side by
     side.
     """
@@ -64,12 +64,15 @@ def stacked(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
     head = [
         first,
         "whose",
-        *(f"{own(c, data)} (ours)" if c in paper.own else c.title for c in columns.values()),
+        *(
+            f"{title_own_column(c, data)} (ours)" if c in paper.own else c.title
+            for c in columns.values()
+        ),
     ]
     rows = [
         Row(
             [
-                Cell(row[first], described(paper, row)),
+                Cell(row[first], describe_row(paper, row)),
                 Cell("theirs", kind="text"),
                 *(Cell(row.get(name) or DASH) for name in columns),
             ],
@@ -80,11 +83,11 @@ def stacked(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
     missing: list[Missing] = []
     for recipe in paper.recipes:
         for protocol in dict.fromkeys([OWN, *data.protocols(recipe)]):
-            mean = average(data, recipe, protocol, columns.values())
+            mean = average_score(data, recipe, protocol, columns.values())
             cells = [
                 mean
                 if c is AVERAGE
-                else value(data, recipe, protocol, c, run=paper.run, missing=missing)
+                else make_cell(data, recipe, protocol, c, run=paper.run, missing=missing)
                 for c in columns.values()
             ]
             name = recipe if protocol == OWN else f"{recipe}, {protocol}"
@@ -95,7 +98,7 @@ def stacked(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
     ), missing
 
 
-def described(paper: PaperTable, row: Mapping[str, str]) -> str:
+def describe_row(paper: PaperTable, row: Mapping[str, str]) -> str:
     """What a paper says of a row beside its name: a thing that it has by its column, others by
     their value.
     """
@@ -108,19 +111,20 @@ def described(paper: PaperTable, row: Mapping[str, str]) -> str:
     return "; ".join(words)
 
 
-def paired(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
+def build_paired_table(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
     """The paper's rows with the recipe of ours that corresponds in columns of its own."""
     words, columns = paper.words, paper.columns
     head = [
         *words,
         *(f"{c.title} (theirs)" for c in columns.values()),
         "our recipe",
-        *(f"{own(c, data)} (ours)" for c in paper.own),
+        *(f"{title_own_column(c, data)} (ours)" for c in paper.own),
     ]
     rows, missing = [], []
     for recipe, row in zip(paper.recipes, paper.rows, strict=True):
         ours = [
-            value(data, recipe, OWN, column, run=paper.run, missing=missing) for column in paper.own
+            make_cell(data, recipe, OWN, column, run=paper.run, missing=missing)
+            for column in paper.own
         ]
         rows.append(
             Row(
@@ -138,12 +142,12 @@ def paired(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
     return Table(title, head, rows, grey), missing
 
 
-def own(column: Column, data: Comparison) -> str:
+def title_own_column(column: Column, data: Comparison) -> str:
     """The heading of a column of our own pictures, by the name of their benchmark."""
     return column.title.replace("own pictures", data.home.replace("_", " "))
 
 
-def value(
+def make_cell(
     data: Comparison,
     recipe: str,
     protocol: str,
@@ -174,7 +178,7 @@ def value(
     return Cell(number(result.scores.get(column.score)), result.interval(column.score))
 
 
-def average(data: Comparison, recipe: str, protocol: str, columns: Iterable[Column]) -> Cell:
+def average_score(data: Comparison, recipe: str, protocol: str, columns: Iterable[Column]) -> Cell:
     """The mean over a paper's benchmarks, if a recipe was scored on every one of them."""
     names = [column.benchmark for column in columns if column.benchmark]
     results = [data.of(recipe, name, protocol) for name in names]
@@ -184,7 +188,7 @@ def average(data: Comparison, recipe: str, protocol: str, columns: Iterable[Colu
     )
 
 
-def commands(missing: Iterable[Missing]) -> str:
+def list_commands(missing: Iterable[Missing]) -> str:
     """Lines for a terminal, each once: first what trains, then what scores on published
     benchmarks."""
     missing = list(dict.fromkeys(missing))

@@ -1,23 +1,22 @@
-"""What a run must reach: rules over the numbers of metrics.json, read by a small parser of our own.
+"""Thresholds: rules over the numbers of metrics.json.
 
     recipes.cocu-mil.photo_scenes.miou - recipes.nouns-mil.photo_scenes.miou >= 3
 
-Tokens stand between spaces, because names hold '-': numbers, dotted paths, + - *, and one of >= >
-<= < ==.
+Tokens stand between spaces, because names contain '-': numbers, dotted paths, + - *, and one of >=
+> <= < ==.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from captionseg.gate.data import RunData
+from captionseg.gate.table import Finding, Section, format_number
 from captionseg.records import UserError
-from captionseg.reporting.data import Data
-from captionseg.reporting.gate_table import Line, Part, number
 
 OPERATORS = ("+", "-", "*")
 COMPARISONS: dict[str, Callable[[float, float], float]] = {
@@ -27,39 +26,45 @@ COMPARISONS: dict[str, Callable[[float, float], float]] = {
     "<": lambda left, right: right - left,
     "==": lambda left, right: -abs(left - right),
 }
-"""How far the left side is on the right side of a comparison: its margin."""
+"""The margin of a comparison: how far its left side is on the right side of it."""
 
 PRECISION = 9  # decimals: 30.1 - 27.1 is 3, whatever binary fractions make of it
+
+Sum = list[tuple[int, list[str]]]
+"""A sum of products: (sign, factors) of each term; a factor is a number or a path."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A parsed rule: terms of both sides, each a list of (sign, factors), and the comparison
-    between them.
-    """
+    """A parsed rule: two sums and the comparison between them."""
 
     name: str
     text: str
-    left: list[tuple[int, list[str]]]
+    left: Sum
     comparison: str
-    right: list[tuple[int, list[str]]]
+    right: Sum
+
+    @property
+    def bound(self) -> str:
+        """The rule from its comparison on."""
+        words = self.text.split()
+        return " ".join(words[words.index(self.comparison) :])
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a rule came out.
+    """What became of a rule.
 
     Attributes:
-        name, text: of the rule.
-        passed: does it hold?
-        value: of the left side, None where a name leads nowhere.
-        margin: how much is to spare, negative where it is missed; None likewise.
+        rule: the rule.
+        passed: whether it holds.
+        value: its left side, None where a path leads nowhere.
+        margin: how much is to spare, negative on a miss; None where `value` is.
         reason: why there is no value, else empty.
-        skipped: nothing is wrong with the run: on these data the value cannot be measured.
+        skipped: these data do not allow the value to be measured, so nothing is wrong with the run.
     """
 
-    name: str
-    text: str
+    rule: Rule
     passed: bool
     value: float | None = None
     margin: float | None = None
@@ -67,45 +72,39 @@ class Verdict:
     skipped: bool = False
 
 
-def table(rules: Mapping[str, str], metrics: Mapping[str, Any], about: str) -> Part:
-    """The rules as a part of the gate; `about` says where they stand.
+def check_thresholds(rules: Mapping[str, str], metrics: Mapping[str, Any], about: str) -> Section:
+    """The section on the rules; `about` says where they are written.
 
     Raises:
-        UserError: for a rule that cannot be read.
+        UserError: for a rule that cannot be parsed.
     """
-    lines = [
-        Line(
+    findings = [
+        Finding(
             "PASS" if one.passed else "SKIP" if one.skipped else "MISS",
             (
-                one.name,
-                number(one.value),
-                bound(one.text),
-                number(one.margin, "+"),
-                one.reason or one.text,
+                one.rule.name,
+                format_number(one.value),
+                one.rule.bound,
+                format_number(one.margin, "+"),
+                one.reason or one.rule.text,
             ),
         )
         for one in judge(rules, metrics)
     ]
-    return Part("Thresholds", about, ("rule", "value", "bound", "margin", "in full"), lines)
-
-
-def bound(text: str) -> str:
-    """A rule from its comparison on."""
-    words = text.split()
-    return " ".join(words[next(i for i, word in enumerate(words) if word in COMPARISONS) :])
+    return Section("Thresholds", about, ("rule", "value", "bound", "margin", "in full"), findings)
 
 
 def judge(rules: Mapping[str, str], metrics: Mapping[str, Any]) -> list[Verdict]:
-    """All rules of a gate against the numbers of metrics.json.
+    """Apply all rules to the numbers of metrics.json.
 
     Raises:
-        UserError: for a rule that cannot be read.
+        UserError: for a rule that cannot be parsed.
     """
     return [_judge(parse(name, text), metrics) for name, text in rules.items()]
 
 
 def parse(name: str, text: str) -> Rule:
-    """One rule.
+    """Parse one rule.
 
     Raises:
         UserError: saying what was expected where.
@@ -117,11 +116,11 @@ def parse(name: str, text: str) -> Rule:
             f"gate.{name}: {text!r} needs exactly one of {' '.join(COMPARISONS)} between spaces"
         )
     at = places[0]
-    sides = [_side(part, name, text) for part in (words[:at], words[at + 1 :])]
-    return Rule(name, text, sides[0], words[at], sides[1])
+    left, right = (_parse_sum(side, name, text) for side in (words[:at], words[at + 1 :]))
+    return Rule(name, text, left, words[at], right)
 
 
-def _side(words: Sequence[str], name: str, text: str) -> list[tuple[int, list[str]]]:
+def _parse_sum(words: Sequence[str], name: str, text: str) -> Sum:
     """TERM {+|-|* TERM} as a sum of products."""
     terms, signs = words[::2], words[1::2]
     wrong = [w for w in terms if w in OPERATORS] + [w for w in signs if w not in OPERATORS]
@@ -140,36 +139,34 @@ def _side(words: Sequence[str], name: str, text: str) -> list[tuple[int, list[st
 
 
 def _judge(rule: Rule, metrics: Mapping[str, Any]) -> Verdict:
-    try:
-        left, right = (_value(side, metrics) for side in (rule.left, rule.right))
-    except LookupError as error:
-        data, excuses = Data.of(metrics), []
-        for word in (
-            word for side in (rule.left, rule.right) for _, factors in side for word in factors
-        ):
-            with contextlib.suppress(LookupError):
-                lookup(metrics, word)
-                continue
-            excuses.append(data.unmeasured(word.split("."), metrics))
-        # one name that should be there and is not is a miss, whatever the others are
+    paths = [
+        factor for side in (rule.left, rule.right) for _, factors in side for factor in factors
+    ]
+    values: dict[str, float] = {}
+    absent: dict[str, str] = {}
+    for path in paths:
+        try:
+            values[path] = lookup(metrics, path)
+        except LookupError as error:
+            absent[path] = error.args[0]
+    if absent:
+        data = RunData.of(metrics)
+        excuses = [data.unmeasured(path.split("."), metrics) for path in absent]
+        # one path that should be there and is not is a miss, whatever the others are
         if all(excuses):
-            return Verdict(
-                rule.name, rule.text, False, reason=f"not measured: {excuses[0]}", skipped=True
-            )
-        return Verdict(rule.name, rule.text, False, reason=str(error.args[0]))
+            return Verdict(rule, False, reason=f"not measured: {excuses[0]}", skipped=True)
+        return Verdict(rule, False, reason=next(iter(absent.values())))
+    left, right = (
+        sum(sign * math.prod(values[factor] for factor in factors) for sign, factors in side)
+        for side in (rule.left, rule.right)
+    )
     margin = round(COMPARISONS[rule.comparison](left, right), PRECISION) + 0.0
     passed = margin > 0 if rule.comparison in ("<", ">") else margin >= 0
-    return Verdict(rule.name, rule.text, passed, round(left, PRECISION), margin)
-
-
-def _value(side: Sequence[tuple[int, list[str]]], metrics: Mapping[str, Any]) -> float:
-    return sum(
-        sign * math.prod(lookup(metrics, factor) for factor in factors) for sign, factors in side
-    )
+    return Verdict(rule, passed, round(left, PRECISION), margin)
 
 
 def lookup(metrics: Mapping[str, Any], word: str) -> float:
-    """A number as it is written, or what stands at a dotted path.
+    """A number as it is written, or the value at a dotted path.
 
     Raises:
         LookupError: if there is nothing, or no number, at the path.

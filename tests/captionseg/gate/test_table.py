@@ -1,33 +1,35 @@
 import re
 
-from captionseg.reporting.gate_table import (
+from captionseg.gate.table import (
     MARK,
-    Line,
-    Part,
-    markdown,
-    number,
-    terminal,
-    unjudged,
-    verdict,
+    Finding,
+    Section,
+    format_number,
+    render_comment,
+    render_failure,
+    render_terminal,
+    summarize,
 )
 
-GOOD = Part(
+GOOD = Section(
     "Thresholds",
     "params.yaml",
     ("rule", "value", "why"),
-    [Line("PASS", ("a|b", "1.5")), Line("NOTE", ("c",))],
+    [Finding("PASS", ("a|b", "1.5")), Finding("NOTE", ("c",))],
 )
-BAD = Part("Lock", "dvc.lock", ("what", "n", "why"), [Line("MISS", ("stage a", "-2", "a < b | c"))])
-EMPTY = Part("Regression", "nothing to compare with", ("number", "why"), [])
+BAD = Section(
+    "Lock", "dvc.lock", ("what", "n", "why"), [Finding("MISS", ("stage a", "-2", "a < b | c"))]
+)
+EMPTY = Section("Regression", "nothing to compare with", ("number", "why"), [])
 
 
 def test_one_miss_is_enough_and_notes_do_not_count():
-    assert verdict([GOOD, EMPTY]) == (True, "gate passed: 1 checks")
-    assert verdict([GOOD, BAD]) == (False, "gate missed: 1 of 2 checks")
+    assert summarize([GOOD, EMPTY]) == (True, "gate passed: 1 checks")
+    assert summarize([GOOD, BAD]) == (False, "gate missed: 1 of 2 checks")
 
 
 def test_columns_stand_below_each_other_and_a_part_without_lines_is_one():
-    assert terminal([GOOD, EMPTY]) == [
+    assert render_terminal([GOOD, EMPTY]) == [
         "Thresholds (params.yaml)",
         "        rule  value  why",
         "  PASS  a|b     1.5",
@@ -40,16 +42,16 @@ def test_columns_stand_below_each_other_and_a_part_without_lines_is_one():
 
 
 def test_numbers_have_six_digits_and_absent_ones_are_empty():
-    assert [number(1 / 3), number(2.0, "+"), number(None), number(float("nan"))] == [
-        "0.333333",
-        "+2",
-        "",
-        "nan",
-    ]
+    assert [
+        format_number(1 / 3),
+        format_number(2.0, "+"),
+        format_number(None),
+        format_number(float("nan")),
+    ] == ["0.333333", "+2", "", "nan"]
 
 
 def test_the_comment_says_first_what_was_missed():
-    text = markdown([GOOD, BAD], extra=[EMPTY], links={"metrics": "reports/metrics.json"})
+    text = render_comment([GOOD, BAD], extra=[EMPTY], links={"metrics": "reports/metrics.json"})
     lines = text.splitlines()
     assert lines[0] == MARK
     assert lines[2] == "## Gate missed: 1 of 2 checks"
@@ -61,7 +63,7 @@ def test_the_comment_says_first_what_was_missed():
 
 
 def test_the_comment_is_well_formed():
-    text = markdown([GOOD, BAD, EMPTY], extra=[GOOD])
+    text = render_comment([GOOD, BAD, EMPTY], extra=[GOOD])
     assert text.count("<details>") == text.count("</details>") == 3
     assert "<summary>Regression: nothing to hold (nothing to compare with)</summary>" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
@@ -72,4 +74,6 @@ def test_the_comment_is_well_formed():
 
 
 def test_without_a_verdict_the_comment_says_so():
-    assert unjudged("a_b: broken") == f"{MARK}\n\n## Gate could not be judged\n\na\\_b: broken\n"
+    assert (
+        render_failure("a_b: broken") == f"{MARK}\n\n## Gate could not be judged\n\na\\_b: broken\n"
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from captionseg.reporting.data import Data
+from captionseg.gate.data import RunData
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ from captionseg.reporting.data import Data
     ],
 )
 def test_data_differ_by_digest_else_by_source(here, there, other):
-    assert Data.of({"data": here}).differs(Data.of({"data": there})) is other
-    assert Data.of({"data": there}).differs(Data.of({"data": here})) is other
+    assert RunData.of({"data": here}).differs(RunData.of({"data": there})) is other
+    assert RunData.of({"data": there}).differs(RunData.of({"data": here})) is other
 
 
 def test_where_the_file_does_not_say_the_params_do():
-    assert Data.of({"data": {"pairs": 3}}, "folder").source == "folder"
-    assert Data.of({"data": {"source": "shapes"}}, "folder").source == "shapes"
-    assert not Data.of({}).lacks("test")  # nothing is known, so nothing is excused
-    assert Data.of({"data": {"masks": {"test": 0}}}).lacks("test")
-    assert not Data.of({"data": {"masks": {"test": 5}}}).lacks("test")
+    assert RunData.of({"data": {"pairs": 3}}, "folder").source == "folder"
+    assert RunData.of({"data": {"source": "shapes"}}, "folder").source == "shapes"
+    assert not RunData.of({}).lacks("test")  # nothing is known, so nothing is excused
+    assert RunData.of({"data": {"masks": {"test": 0}}}).lacks("test")
+    assert not RunData.of({"data": {"masks": {"test": 5}}}).lacks("test")
