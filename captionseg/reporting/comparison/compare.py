@@ -33,10 +33,11 @@ from captionseg.training import Recipe
 
 AGAIN = """\
 make repro                              # the default run: training, reports/index.html, this page
-make groups                             # GroupViT, OVSegmentor: reports/experiments/groups
-make frozen                             # MaskCLIP, TCL and CoDe, likewise
-make segments                           # USE, likewise
-make ablation                           # the five rows of CoCu's Table 3
+make experiment NAME=groups             # GroupViT, OVSegmentor: reports/experiments/groups
+make experiment NAME=frozen             # MaskCLIP, TCL and CoDe, likewise
+make experiment NAME=segments           # USE, likewise
+make experiment NAME=ablation           # the five rows of CoCu's Table 3
+make experiment                         # lists all of experiments/: cost, scores to expect
 python -m stages.keep NAME --about TEXT # keeps any other `dvc exp run` likewise
 captionseg evaluate --recipe cocu-mil --benchmark voc --root /data    # a published benchmark
 dvc repro compare                       # this page again, with whatever is there

@@ -15,7 +15,6 @@ from captionseg.reporting.comparison.papers import (
     COMMANDS,
     EVALUATE,
     HOME,
-    KEEP,
     OF_CLASS,
     TABLES,
     Column,
@@ -199,15 +198,7 @@ def list_commands(missing: Iterable[Missing]) -> str:
             trained.setdefault(COMMANDS[recipe], []).append(recipe)
         else:
             scored.setdefault(benchmark, []).append(recipe)
-    lines = [
-        command if "+recipes." in command else f"{command}  # {', '.join(names)}"
-        for command, names in trained.items()
-    ]
-    lines += (
-        [f"{KEEP}  # what they found, for this page"]
-        if any("+recipes." in command for command in trained)
-        else []
-    )
+    lines = [f"{command}  # {', '.join(names)}" for command, names in trained.items()]
     if scored:
         benchmarks, recipes = (
             " ".join(scored),

@@ -2,8 +2,11 @@
 run.
 """
 
+from pathlib import Path
+
 import pytest
 
+from captionseg.experiments import read_experiment
 from captionseg.reporting.comparison import paper_tables, papers
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.inputs import read
@@ -15,6 +18,7 @@ from captionseg.reporting.comparison.paper_tables import (
 )
 from captionseg.reporting.page import DASH
 
+ROOT = Path(__file__).parents[4]
 TABLES = {table.file: table for table in papers.TABLES}
 
 
@@ -122,7 +126,9 @@ def test_an_ablation_pairs_their_rows_with_our_recipes_in_columns_of_their_own(d
         ["13.1", "4.9", "cocu-mil", "23.2", "+3.2"],
     ]
     assert set(missing) == {Missing("caption_retrieval-mil", ""), Missing("cocu_ranked-mil", "")}
-    assert list_commands(missing) == "make ablation  # caption_retrieval-mil, cocu_ranked-mil"
+    assert list_commands(missing) == (
+        "make experiment NAME=ablation  # caption_retrieval-mil, cocu_ranked-mil"
+    )
 
 
 def test_classification_and_seen_classes_have_columns(data):
@@ -148,12 +154,12 @@ def test_parts_are_classes_of_their_benchmark(reports, recipes):
     assert [m for m in missing if m.recipe == "cocu-use"] == [Missing("cocu-use", papers.HOME)] * 3
 
 
-def test_an_experiment_that_no_target_runs_is_to_be_kept():
-    lines = list_commands(
-        [Missing("nouns_whole-code", ""), Missing("nouns_plain-code", "")]
-    ).splitlines()
-    assert [line.split()[0] for line in lines] == ["dvc", "dvc", "python"]
-    assert "stages.keep" in lines[2]
+def test_every_recipe_that_a_table_asks_for_is_run_by_the_experiment_that_is_named():
+    for name, recipes in papers.EXPERIMENTS.items():
+        experiment = read_experiment(ROOT / "experiments" / f"{name}.yaml")
+        assert set(recipes) <= set(experiment.params["recipes"]), name
+    lines = list_commands([Missing("nouns_whole-code", ""), Missing("nouns_plain-code", "")])
+    assert lines == "make experiment NAME=code_parts  # nouns_whole-code, nouns_plain-code"
 
 
 def test_commands_are_given_once_and_say_what_to_run():
@@ -164,7 +170,7 @@ def test_commands_are_given_once_and_say_what_to_run():
         Missing("cocu-mil", "voc"),
     ]
     assert list_commands(missing).splitlines() == [
-        "make groups  # nouns-groupvit, cocu-groupvit",
+        "make experiment NAME=groups  # nouns-groupvit, cocu-groupvit",
         "captionseg evaluate --recipe cocu-mil --benchmark voc --root /data",
     ]
     loop = list_commands([Missing("a", "voc"), Missing("b", "voc"), Missing("b", "context")])
