@@ -11,6 +11,7 @@ from captionseg.benchmarks import EvaluateParams
 from captionseg.reporting import ReportParams, heat, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
 from captionseg.reporting.charts import Style, draw_classes, draw_curves, draw_recipes, styles
+from captionseg.reporting.rendering import render
 from captionseg.reporting.tables import metrics, write_plots
 from captionseg.storage.writing import atomic_path, write_json
 from captionseg.training import Recipe
@@ -79,7 +80,7 @@ def report(
         run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed
     )
     with atomic_path(out.page) as part:
-        part.write_text(page.render(context), encoding="utf-8")
+        part.write_text(render("report.html", context), encoding="utf-8")
     return numbers
 
 

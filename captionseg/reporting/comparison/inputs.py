@@ -15,7 +15,7 @@ from captionseg.datasets import SOURCES
 from captionseg.gate.data import RunData
 from captionseg.records import UserError, one_line
 from captionseg.reporting.charts import signed
-from captionseg.reporting.page import number
+from captionseg.reporting.rendering import format_number
 from captionseg.reporting.tables import baseline_of, control_of
 from captionseg.training import Recipe
 from captionseg.typed import build
@@ -101,7 +101,11 @@ class Result:
     def interval(self, score: str = "miou") -> str:
         """Of a score, empty where it is not known."""
         low, high = self.scores.get(f"{score}_low"), self.scores.get(f"{score}_high")
-        return "" if low is None or high is None else f"{number(low)} \N{EN DASH} {number(high)}"
+        return (
+            ""
+            if low is None or high is None
+            else f"{format_number(low)} \N{EN DASH} {format_number(high)}"
+        )
 
 
 @dataclass(frozen=True)

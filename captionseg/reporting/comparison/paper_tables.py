@@ -21,7 +21,7 @@ from captionseg.reporting.comparison.papers import (
     PaperTable,
 )
 from captionseg.reporting.comparison.sections import gain
-from captionseg.reporting.page import DASH, number
+from captionseg.reporting.rendering import DASH, format_number
 
 NOT_RUN = "not run"
 
@@ -173,8 +173,8 @@ def make_cell(
     if column.score == "gain":
         return gain(result.baseline)
     if column.score.startswith(OF_CLASS):
-        return Cell(number(result.per_class.get(column.score.removeprefix(OF_CLASS))))
-    return Cell(number(result.scores.get(column.score)), result.interval(column.score))
+        return Cell(format_number(result.per_class.get(column.score.removeprefix(OF_CLASS))))
+    return Cell(format_number(result.scores.get(column.score)), result.interval(column.score))
 
 
 def average_score(data: Comparison, recipe: str, protocol: str, columns: Iterable[Column]) -> Cell:
@@ -183,7 +183,9 @@ def average_score(data: Comparison, recipe: str, protocol: str, columns: Iterabl
     results = [data.of(recipe, name, protocol) for name in names]
     scores = [result.scores["miou"] for result in results if result and "miou" in result.scores]
     return (
-        Cell(number(float(np.mean(scores)))) if scores and len(scores) == len(names) else Cell(DASH)
+        Cell(format_number(float(np.mean(scores))))
+        if scores and len(scores) == len(names)
+        else Cell(DASH)
     )
 
 

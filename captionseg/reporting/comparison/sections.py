@@ -11,7 +11,7 @@ from captionseg.reporting.charts import signed
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Code, Row, Table, Text
 from captionseg.reporting.comparison.inputs import OWN, Curves, Difference, Result, Run
-from captionseg.reporting.page import DASH, number
+from captionseg.reporting.rendering import DASH, format_number
 from captionseg.reporting.tables import baseline_of, is_control
 
 SHOWN = 5  # best and worst classes of a recipe
@@ -168,10 +168,10 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
             Cell(data.name(result), about if first else ""),
             Cell(result.title, kind="text"),
             protocol,
-            Cell(number(s["miou"]), result.interval(), "best" if best else ""),
-            Cell(number(spread, 2), seeds),
-            Cell(number(s.get("pixel_accuracy"))),
-            Cell(number(s.get("boundary_f"))),
+            Cell(format_number(s["miou"]), result.interval(), "best" if best else ""),
+            Cell(format_number(spread, 2), seeds),
+            Cell(format_number(s.get("pixel_accuracy"))),
+            Cell(format_number(s.get("boundary_f"))),
             gain(result.baseline),
             gain(result.control),
         ]
@@ -218,7 +218,7 @@ def _others(data: Comparison) -> Iterator[Block]:
                         Cell(data.name(r)),
                         Cell(r.title, kind="text"),
                         Cell("its own" if r.protocol == OWN else r.protocol, kind="text"),
-                        *(Cell(number(r.scores.get(n)), r.interval(n)) for n in names),
+                        *(Cell(format_number(r.scores.get(n)), r.interval(n)) for n in names),
                     ]
                 )
                 for r in found
@@ -259,7 +259,7 @@ def classes(data: Comparison) -> list[Block]:
 
 
 def _listed(rows: Iterable[tuple[str, float]]) -> str:
-    return ", ".join(f"{name}\N{NO-BREAK SPACE}{number(value)}" for name, value in rows)
+    return ", ".join(f"{name}\N{NO-BREAK SPACE}{format_number(value)}" for name, value in rows)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -296,15 +296,15 @@ def convergence(run: Run, curves: Curves) -> Table:
         if aim and steps:
             soon = Cell(
                 "never" if reached is None else f"{reached + 1:,}",
-                f"of {steps[-1][0] + 1:,}; {base} ends at {number(aim[-1][1])}",
+                f"of {steps[-1][0] + 1:,}; {base} ends at {format_number(aim[-1][1])}",
             )
         rows.append(
             Row(
                 [
                     Cell(name),
-                    Cell(number(steps[0][1] if steps else None, 2)),
-                    Cell(number(last, 2)),
-                    *(Cell(number(tuned[i][1] if tuned else None)) for i in (0, -1)),
+                    Cell(format_number(steps[0][1] if steps else None, 2)),
+                    Cell(format_number(last, 2)),
+                    *(Cell(format_number(tuned[i][1] if tuned else None)) for i in (0, -1)),
                     soon,
                 ]
             )

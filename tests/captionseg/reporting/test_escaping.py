@@ -19,7 +19,7 @@ from captionseg.expectations.quiet import expect
 from captionseg.expectations.runner import run as validate
 from captionseg.expectations.suite import Suite
 from captionseg.gate import table as gate
-from captionseg.reporting import ReportParams, page
+from captionseg.reporting import ReportParams, rendering
 from captionseg.reporting.comparison.document import (
     Cell,
     Code,
@@ -134,8 +134,10 @@ def pages(folders, recipes, fake_encoder, tmp_path_factory, monkeypatch) -> dict
     """Every page there is, of data that are all EVIL; made once."""
     if not MADE:
         root = tmp_path_factory.mktemp("pages")
-        real = page.render
-        monkeypatch.setattr(page, "render", lambda context: real(everywhere(dict(context))))
+        monkeypatch.setattr(
+            "captionseg.reporting.report.render",
+            lambda name, context: rendering.render(name, everywhere(dict(context))),
+        )
         out = Outputs(root / "metrics.json", root / "plots", root / "pictures", root / "index.html")
         report(
             folders,
@@ -197,7 +199,7 @@ def test_no_script_runs_in_a_browser(pages, tmp_path):
     open_, closed = (tmp_path / f"{name}.html" for name in ("open", "closed"))
     open_.write_text(f"<html><head><title>fine</title></head><body>{EVIL}</body></html>")
     closed.write_text(
-        f"<html><head>{page.POLICY}<title>fine</title></head><body>{EVIL}</body></html>"
+        f"<html><head>{rendering.POLICY}<title>fine</title></head><body>{EVIL}</body></html>"
     )
     ran = {
         name: "<title>ran" in browser(path.as_uri(), tmp_path / "profile")

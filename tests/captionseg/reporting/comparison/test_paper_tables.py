@@ -16,7 +16,7 @@ from captionseg.reporting.comparison.paper_tables import (
     build_stacked_table,
     list_commands,
 )
-from captionseg.reporting.page import DASH
+from captionseg.reporting.rendering import DASH
 
 ROOT = Path(__file__).parents[4]
 TABLES = {table.file: table for table in papers.TABLES}

@@ -8,7 +8,7 @@ from captionseg.reporting.comparison import sections
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Table
 from captionseg.reporting.comparison.inputs import Difference, read
-from captionseg.reporting.page import DASH
+from captionseg.reporting.rendering import DASH
 
 
 @pytest.fixture
