@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.benchmarks import score_saved_models
     from captionseg.benchmarks.command import asked_of, result_path
     from captionseg.benchmarks.held_out import HeldOut
-    from captionseg.benchmarks.published import opened, published
+    from captionseg.benchmarks.published.catalogue import opened, published
     from captionseg.benchmarks.recipe import seeds_of
     from captionseg.inference.predictor import check_encoder, encoder_of
     from captionseg.storage.writing import write_json

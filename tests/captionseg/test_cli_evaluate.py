@@ -113,13 +113,14 @@ def test_evaluate(tmp_path, capsys, monkeypatch):
 
 def test_evaluate_all_seeds_of_a_recipe(tmp_path, capsys, monkeypatch):
     """On the data of the checkout, by the name that its params.yaml has for them."""
-    from captionseg.benchmarks import published, score_saved_models
+    from captionseg.benchmarks import score_saved_models
+    from captionseg.benchmarks.published import catalogue
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("evaluate: {name: mine}")
     for seed in ("1", "0"):
         (tmp_path / "models" / "cocu-mil" / "seeds" / seed).mkdir(parents=True)
-    monkeypatch.setattr(published, "opened", lambda spec, root, limit, **_: (Four(), 4))
+    monkeypatch.setattr(catalogue, "opened", lambda spec, root, limit, **_: (Four(), 4))
     monkeypatch.setattr(
         score_saved_models, "evaluate", lambda folders, *_: found({seed: 25.0 for seed in folders})
     )

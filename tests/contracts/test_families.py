@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# members of captionseg.benchmarks.published.PUBLISHED, which holds data, not classes
+# captionseg.benchmarks.published: members of its catalogue, which holds data, not classes
 PUBLISHED = {
     "ade20k",
-    "any_folder",
     "cityscapes",
     "coco",
     "context",
     "imagenet",
     "imagenet_s",
-    "own_data",
     "part_imagenet",
     "voc",
 }
@@ -107,8 +105,10 @@ FAMILIES = {
     "benchmarks": (
         ["BENCHMARKS"],
         {
+            "any_folder",
             "areas",
             "benchmark",
+            "catalogue",
             "classification",
             "coco_json",
             "command",
@@ -116,12 +116,12 @@ FAMILIES = {
             "folder_benchmark",
             "layout",
             "mask_precision",
-            "outside",
+            "own_data",
             "own_folder",
             "parts",
-            "published",
             "ready",
             "recipe",
+            "score_saved_models",
             "segment_retrieval",
             *PUBLISHED,
         },

@@ -11,7 +11,7 @@ from PIL import Image
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.layout import SUFFIXES
 from captionseg.benchmarks.own_folder import numbers
-from captionseg.benchmarks.published import PUBLISHED, opened
+from captionseg.benchmarks.published.catalogue import PUBLISHED, opened
 from captionseg.cli import main
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import mask, picture, write_tree

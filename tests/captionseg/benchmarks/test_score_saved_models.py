@@ -17,7 +17,7 @@ from captionseg.benchmarks import recipe as stage
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.layout import Layout, read_mask
-from captionseg.benchmarks.published import PUBLISHED, opened
+from captionseg.benchmarks.published.catalogue import PUBLISHED, opened
 from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.benchmarks.recipe import seeds_of
 from captionseg.benchmarks.score_saved_models import evaluate, summary

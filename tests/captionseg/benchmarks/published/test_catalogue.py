@@ -13,7 +13,7 @@ from captionseg.benchmarks.classification import Labelled
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.parts import Parts
-from captionseg.benchmarks.published import (
+from captionseg.benchmarks.published.catalogue import (
     PUBLISHED,
     background_of,
     opened,

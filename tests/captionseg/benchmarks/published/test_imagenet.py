@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from captionseg.benchmarks.imagenet import DEVKIT, META, TRUTH, ImageNet
+from captionseg.benchmarks.published.imagenet import DEVKIT, META, TRUTH, ImageNet
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import picture, write_imagenet
 

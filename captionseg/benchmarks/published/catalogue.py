@@ -12,16 +12,17 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from captionseg.benchmarks import ade20k, any_folder, cityscapes, coco, context, imagenet_s, voc
+from captionseg.benchmarks import any_folder
 from captionseg.benchmarks.classification import Labelled
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.held_out import HeldOut
-from captionseg.benchmarks.imagenet import ImageNet
 from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.own_data import OwnData
 from captionseg.benchmarks.own_folder import numbers
-from captionseg.benchmarks.part_imagenet import PartImageNet
 from captionseg.benchmarks.parts import Parts
+from captionseg.benchmarks.published import ade20k, cityscapes, coco, context, imagenet_s, voc
+from captionseg.benchmarks.published.imagenet import ImageNet
+from captionseg.benchmarks.published.part_imagenet import PartImageNet
 from captionseg.inference.windows import WindowParams
 from captionseg.records import UserError
 

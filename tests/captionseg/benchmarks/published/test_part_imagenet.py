@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from captionseg.benchmarks.part_imagenet import PartImageNet
+from captionseg.benchmarks.published.part_imagenet import PartImageNet
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import write_parts
 
