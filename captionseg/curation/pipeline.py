@@ -22,7 +22,7 @@ from captionseg.curation import corpus as corpora
 from captionseg.curation.measure import measure
 from captionseg.records import Corpus, Supervision, UserError
 from captionseg.runtime import HERE, RuntimeParams
-from captionseg.runtime.fan_out import Once, is_here, spread, threads_here
+from captionseg.runtime.fan_out import PerProcess, is_here, spread, threads_here
 from captionseg.storage.folders import lacking
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 from captionseg.text.vocabulary import build
@@ -93,7 +93,9 @@ def curate(
     rules, threads = list(params.chosen().items()), threads_here()
     here = is_here(runtime, len(rules), threads=threads)
     with (
-        contextlib.nullcontext(Once(lambda: corpus)) if here else lent(corpus, supervision) as given
+        contextlib.nullcontext(PerProcess(lambda: corpus))
+        if here
+        else lent(corpus, supervision) as given
     ):
         task = Task(
             given, index, true=true, sampled=params.sampled, supervision=supervision, seed=seed
@@ -134,14 +136,14 @@ def rows_of_all(
 
 
 @contextlib.contextmanager
-def lent(corpus: Corpus, supervision: Path) -> Iterator[Once[Corpus]]:
+def lent(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpus]]:
     """The corpus in files beside the supervision, memory-mapped: all workers of a machine share one
     copy.
     """
     folder = supervision.with_name(f".{supervision.name}.corpus")
     corpora.save(corpus, folder)
     try:
-        yield Once(functools.partial(corpora.opened, folder))
+        yield PerProcess(functools.partial(corpora.opened, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -28,7 +28,7 @@ from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.grounding import JointSpace
 from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.runtime import HERE, RuntimeParams
-from captionseg.runtime.fan_out import Once, spread
+from captionseg.runtime.fan_out import PerProcess, spread
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.maker import Maker, View
@@ -98,7 +98,7 @@ def segment(
         shard_segments,
         inputs,
         params,
-        Once(functools.partial(maker_of, params, space, cells)),
+        PerProcess(functools.partial(maker_of, params, space, cells)),
         segments,
     )
     with tqdm(total=sum(len(job.images) for job in jobs), desc="segment_text", unit="img") as bar:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from captionseg.markdown import escaped
 from captionseg.records import UserError, one_line
-from captionseg.tracking import adopt, reproduction
+from captionseg.tracking import EXPERIMENT, adopt, reproduction
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -60,8 +60,6 @@ def connect(root: Path) -> tuple[MlflowClient, str]:
     adopt()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
-
-    from captionseg.tracking.store import EXPERIMENT
 
     try:
         client = MlflowClient(uri, uri)

@@ -25,7 +25,7 @@ import yaml
 
 from captionseg.tracking import flatten, labelled
 from captionseg.tracking.inputs import LOADER
-from captionseg.tracking.recipes import Said, state
+from captionseg.tracking.recipes import RecipeReport, state
 
 REPORT, COMPARE = "report", "compare"  # the stages that speak for the whole reproduction
 FILES = {REPORT: ("metrics", "plots", "pictures", "page"), COMPARE: ("markdown", "page", "charts")}
@@ -37,13 +37,13 @@ class Finished:
     """What there is to show of a reproduction that is done.
 
     Attributes:
-        said: of its recipes.
+        report: of its recipes.
         files: reports, those that there are.
         params: the whole of params.yaml, dotted.
         models: recipe -> md5 of models/RECIPE, as dvc.lock has it.
     """
 
-    said: Said
+    report: RecipeReport
     files: tuple[Path, ...]
     params: Mapping[str, Any]
     models: Mapping[str, str]
@@ -51,7 +51,7 @@ class Finished:
     @property
     def state(self) -> str:
         """Equal for equal things to show."""
-        return state(self.said, self.params, self.models)
+        return state(self.report, self.params, self.models)
 
 
 def read(root: Path) -> Finished | None:
@@ -84,12 +84,12 @@ def read(root: Path) -> Finished | None:
     labels = {name: labelled(params, name) for name in params.get("recipes") or {}}
     folders = {key: str(root / of_report[key]) for key in ("models", "areas", "pairs", "pictures")}
     benchmark = next(iter(labels.values()), {}).get("benchmark", "")
-    said = Said(numbers=json.loads(text), labels=labels, benchmark=benchmark, **folders)
+    report = RecipeReport(numbers=json.loads(text), labels=labels, benchmark=benchmark, **folders)
     models = {
         name: (recorded.get(f"{of_report['models']}/{name}") or "").removesuffix(".dir")
         for name in labels
     }
-    return Finished(said, tuple(path for path in files if path.exists()), flatten(params), models)
+    return Finished(report, tuple(path for path in files if path.exists()), flatten(params), models)
 
 
 def options(command: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 Three of us ask for it: the stage `report`, or `evaluate` for its own recipe; any stage after which
 DVC passes over `report`, since nothing changed for it; and `captionseg sync`, where no stage ran
-that could have said anything.
+that could have reported anything.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STATE = "state"  # of a reproduction that is shown as a whole: of what
 def show(
     store: Store,
     parent: str,
-    said: recipes.Said,
+    report: recipes.RecipeReport,
     *,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
@@ -50,17 +50,17 @@ def show(
     Args:
         store: locked by us.
         parent: run of the reproduction.
-        said: of its recipes.
+        report: of its recipes.
         params: the whole of params.yaml, dotted.
         tags: of its runs.
     """
-    found = recipes.record(store, parent, said, params=params, tags=tags)
-    if said.whole:
+    found = recipes.record(store, parent, report, params=params, tags=tags)
+    if report.whole:
         decided = registry.promote(
-            store.client, found, {**tags, PARENT: parent}, passed=said.passed
+            store.client, found, {**tags, PARENT: parent}, passed=report.passed
         )
         store.client.set_tag(parent, "registry", decided)
-        state = recipes.state(said, params, {one.recipe: one.md5 for one in found})
+        state = recipes.state(report, params, {one.recipe: one.md5 for one in found})
         store.client.set_tag(parent, STATE, state)
         with contextlib.suppress(OSError):  # a stage that is gone repeats nothing
             sys.stderr.write(f"registry: {registry.NAME}: {decided}\n")
@@ -68,8 +68,8 @@ def show(
 
 def show_all(store: Store, parent: str, found: finished.Finished, tags: Mapping[str, str]) -> None:
     """What files hold of a reproduction, as if its last stages had just run."""
-    store.write_summary(parent, numbers(found.said.numbers), found.files)
-    show(store, parent, found.said, params=found.params, tags=tags)
+    store.write_summary(parent, numbers(found.report.numbers), found.files)
+    show(store, parent, found.report, params=found.params, tags=tags)
 
 
 def catch_up(store: Store, parent: str, tags: Mapping[str, str]) -> None:
@@ -97,7 +97,7 @@ def synchronise(root: Path) -> str:
             raise UserError("there are no reports that dvc.lock knows; run `dvc repro` first")
         database = reproduction.database(reproduction.store_uri(root))
         flow = "CAPTIONSEG_FLOW_RUN" in os.environ
-        if database and not flow and shown(database, found.state):
+        if database and not flow and is_shown(database, found.state):
             return "MLflow shows it already"
         if names := finished.stale(root):
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -128,10 +128,10 @@ def _written(root: Path, found: finished.Finished) -> str:
         parent = store.parent(mine, tags, found.params)
         show_all(store, parent, found, tags)
         store.client.set_terminated(parent, "FINISHED")
-    return f"{len(found.said.labels)} recipes in run {parent[:8]} of {EXPERIMENT}"
+    return f"{len(found.report.labels)} recipes in run {parent[:8]} of {EXPERIMENT}"
 
 
-def shown(database: Path, state: str) -> bool:
+def is_shown(database: Path, state: str) -> bool:
     """Whether a store in a file shows this; without MLflow, which takes seconds to import."""
     asked = (
         "SELECT 1 FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND tags.value = ? "

@@ -23,7 +23,7 @@ from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.records import UserError
 from captionseg.regioning import write_regions
 from captionseg.runtime import HERE, RuntimeParams
-from captionseg.runtime.fan_out import Once
+from captionseg.runtime.fan_out import PerProcess
 from captionseg.segment_text import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
 from captionseg.segmenters import Felzenszwalb
@@ -59,7 +59,7 @@ def download(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object
 def index(
     data: SimpleNamespace, out: Path, runtime: RuntimeParams, encoder: Callable = Colours
 ) -> object:
-    return indexing.extract(data.table, data.pairs, Once(encoder), out, runtime=runtime)
+    return indexing.extract(data.table, data.pairs, PerProcess(encoder), out, runtime=runtime)
 
 
 def regions(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
