@@ -67,7 +67,7 @@ flow: venv ## the same DAG as a Prefect flow: retries, time-outs, logs
 	python -m flows.reproduce
 
 experiment: venv ## run experiments/NAME.yaml by DVC and keep its scores; without NAME, list them (NAME=groups)
-	@python -m stages.experiment $(if $(NAME),-- '$(NAME)')
+	@python -m stages.experiment $${NAME:+"$$NAME"}
 
 services: venv ## Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
 	@python -m captionseg.tracking.places

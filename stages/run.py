@@ -4,10 +4,10 @@ place.
     python -m stages.run download --pairs data/pairs --truth data/truth
 
 `main(params, *, ...)` of a stage says by its annotations which arguments are inputs (In), outputs
-(Out, Kept) or words. It writes its outputs in a work folder named by the hash of params, inputs and
-code. A stage that was killed finds that folder again and goes on with what is in it; a stage that
-ends well renames it into place. DVC empties `outs` before it runs a stage, so unfinished work must
-live elsewhere.
+(Out, Persistent) or words. It writes its outputs in a work folder named by the hash of params,
+inputs and code. A stage that was killed finds that folder again and goes on with what is in it; a
+stage that ends well renames it into place. DVC empties `outs` before it runs a stage, so unfinished
+work must live elsewhere.
 
 One run at a time writes the same outputs, see captionseg.runtime.outputs: a second one waits. A
 stage ends when the DVC that runs it is gone, in whatever way. One that is started by hand follows
@@ -49,7 +49,7 @@ from captionseg.runtime.lifeline import follow_dvc
 from captionseg.runtime.outputs import held, move_all
 from captionseg.storage.writing import remove_parts, trouble
 from captionseg.tracking.late import Late
-from stages.kinds import In, Kept, Out
+from stages.kinds import In, Out, Persistent
 
 STAGES = (
     "download",
@@ -83,7 +83,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     if name in SEVERAL and not place(params.runtime).main:
         _, outputs = places(name, params, stage, arguments, kinds, root=root)
         return call(stage.main, params, {**arguments, **outputs}, tracking.NullTracker())
-    written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Kept)]
+    written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Persistent)]
     with held(
         written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
     ) as sure:
