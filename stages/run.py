@@ -76,7 +76,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
         UserError: a mistake of the user's, in one line.
     """
     stage = importlib.import_module(f"stages.{name}")
-    arguments, kinds = parse(stage.main, name, named(argv))
+    arguments, kinds = parse(stage.main, name, insert_recipe(argv))
     params = Params(root / "params.yaml")
     random.seed(params.seed)
     np.random.seed(params.seed)
@@ -87,7 +87,8 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     with held(
         written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
     ) as sure:
-        present(name, arguments, kinds)  # another run may have changed them while this one waited
+        # another run may have changed them while this one waited
+        check_inputs(name, arguments, kinds)
         work, outputs = places(name, params, stage, arguments, kinds, root=root)
         if name in AFRESH:
             shutil.rmtree(work, ignore_errors=True)
@@ -153,7 +154,7 @@ def announce(
         if recipe and recipe in params.raw.get("recipes", {})
         else {}
     )
-    tracker.params(chosen(params, stage.PARAMS, words))
+    tracker.params(select_params(params, stage.PARAMS, words))
 
 
 def check_once(name: str, *, root: Path = Path()) -> None:
@@ -182,7 +183,7 @@ def check_once(name: str, *, root: Path = Path()) -> None:
         mark.write_text(key)
 
 
-def named(argv: list[str], environ: typing.Mapping[str, str] = os.environ) -> list[str]:
+def insert_recipe(argv: list[str], environ: typing.Mapping[str, str] = os.environ) -> list[str]:
     """The words of a command, `@recipe` in them replaced by the recipe's name.
 
     It is that of --recipe, or of the stage as DVC calls it (pretrain@NAME): a shell runs the
@@ -221,11 +222,11 @@ def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tup
             "--" + key.replace("_", "-"), required=True, type=str if kind is str else Path
         )
     arguments = vars(parser.parse_args(argv))
-    present(name, arguments, kinds)
+    check_inputs(name, arguments, kinds)
     return arguments, kinds
 
 
-def present(name: str, arguments: dict, kinds: dict) -> None:
+def check_inputs(name: str, arguments: dict, kinds: dict) -> None:
     """Refuse inputs that are not there."""
     for key, kind in kinds.items():
         if kind is In and not arguments[key].exists():
@@ -235,7 +236,7 @@ def present(name: str, arguments: dict, kinds: dict) -> None:
             )
 
 
-def chosen(params: Params, names: tuple[str, ...], words: dict) -> dict[str, object]:
+def select_params(params: Params, names: tuple[str, ...], words: dict) -> dict[str, object]:
     """The values of a stage's PARAMS: sections, or dotted names inside them, where {word} stands
     for an argument.
     """
@@ -252,7 +253,7 @@ def work_key(params: Params, names: tuple[str, ...], arguments: dict, kinds: dic
     """Hash of everything that decides a stage's outputs: its params, its inputs' state and the
     code.
     """
-    state = [json.dumps(chosen(params, names, arguments), sort_keys=True)]
+    state = [json.dumps(select_params(params, names, arguments), sort_keys=True)]
     state += [f"{k}={v}" for k, v in sorted(arguments.items())]
     roots = [arguments[k] for k, kind in kinds.items() if kind is In]
     roots += [Path(__file__).parent, Path(__file__).parents[1] / "captionseg"]
@@ -297,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def told_to_end(number: int, _: object) -> None:
+def end_stage(number: int, _: object) -> None:
     """A stage that gets a signal says in its code that it did not end well, once it has taken its
     workers along.
     """
@@ -322,6 +323,6 @@ if __name__ == "__main__":
     for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # as nohup does, and a shell for what runs in the background
         if signal.getsignal(told) is not signal.SIG_IGN:
-            signal.signal(told, told_to_end)
+            signal.signal(told, end_stage)
     follow_dvc()
     sys.exit(main())

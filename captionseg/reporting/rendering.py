@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from captionseg.reporting.charts import signed
+from captionseg.reporting.charts import format_signed
 
 DASH = "\N{EN DASH}"
 
@@ -42,7 +42,7 @@ def render(
     environment.globals["policy"] = POLICY
     environment.filters |= {
         "num": format_number,
-        "signed": signed,
+        "signed": format_signed,
         "breakable": allow_breaks,
         "count": "{:,}".format,
     }

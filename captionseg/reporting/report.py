@@ -68,9 +68,9 @@ def report(
     looks = styles(recipes)
     shown = {
         "charts": charts(run, params, out.pictures, looks),
-        "data": pictures.data(run, params, out.pictures, seed=seed),
-        "examples": pictures.curated(run, params, out.pictures, seed=seed),
-        "segments": pictures.segmented(run, params, out.pictures, seed=seed),
+        "data": pictures.show_data(run, params, out.pictures, seed=seed),
+        "examples": pictures.show_curation(run, params, out.pictures, seed=seed),
+        "segments": pictures.show_segments(run, params, out.pictures, seed=seed),
         "scenes": predictions.compare(run, params, scored.asked, out.pictures, seed=seed),
         "heat": heat.compare(
             run, page.champion(run), params, scored.asked, out.pictures, seed=seed

@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from captionseg.tracking import flatten, labelled
+from captionseg.tracking import flatten, read_labels
 from captionseg.tracking.inputs import LOADER
 from captionseg.tracking.recipes import RecipeReport, state
 
@@ -62,7 +62,7 @@ def read(root: Path) -> Finished | None:
         (root / dep["path"]).exists() for dep in lock[REPORT].get("deps", ())
     ):
         return None
-    of_report = options(lock[REPORT]["cmd"])
+    of_report = parse_options(lock[REPORT]["cmd"])
     if not {"metrics", "models", "areas", "pairs", "pictures"} <= set(of_report):
         return None  # a stage of somebody else's
     metrics = root / of_report["metrics"]
@@ -74,14 +74,17 @@ def read(root: Path) -> Finished | None:
     ).hexdigest() != recorded.get(of_report["metrics"]):
         return None
     params = _yaml(root / "params.yaml")
-    names = {REPORT: of_report, COMPARE: options(lock[COMPARE]["cmd"]) if COMPARE in lock else {}}
+    names = {
+        REPORT: of_report,
+        COMPARE: parse_options(lock[COMPARE]["cmd"]) if COMPARE in lock else {},
+    }
     files = [
         root / names[stage][key]
         for stage, keys in FILES.items()
         for key in keys
         if key in names[stage]
     ]
-    labels = {name: labelled(params, name) for name in params.get("recipes") or {}}
+    labels = {name: read_labels(params, name) for name in params.get("recipes") or {}}
     folders = {key: str(root / of_report[key]) for key in ("models", "areas", "pairs", "pictures")}
     benchmark = next(iter(labels.values()), {}).get("benchmark", "")
     report = RecipeReport(numbers=json.loads(text), labels=labels, benchmark=benchmark, **folders)
@@ -92,13 +95,13 @@ def read(root: Path) -> Finished | None:
     return Finished(report, tuple(path for path in files if path.exists()), flatten(params), models)
 
 
-def options(command: str) -> dict[str, str]:
+def parse_options(command: str) -> dict[str, str]:
     """{"pairs": "data/pairs", ...} of a stage's command."""
     words = shlex.split(command)
     return {word[2:]: value for word, value in itertools.pairwise(words) if word.startswith("--")}
 
 
-def stale(root: Path, stages: Iterable[str] = ()) -> list[str]:
+def list_stale_stages(root: Path, stages: Iterable[str] = ()) -> list[str]:
     """Those of some stages (none named: of all) that DVC would run again.
 
     In a process of its own, because DVC warns and changes folders as it likes. `dvc status` would

@@ -73,7 +73,7 @@ class StageRun:
         dvc.lock says.
         """
         if "DVC_STAGE" in os.environ:
-            found = inputs.known(self.store.root, paths.values())
+            found = inputs.find_inputs(self.store.root, paths.values())
             inputs.write(
                 self.store.client,
                 self.run,

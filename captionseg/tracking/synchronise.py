@@ -77,7 +77,7 @@ def catch_up(store: Store, parent: str, tags: Mapping[str, str]) -> None:
     found = finished.read(store.root)
     if not found or store.client.get_run(parent).data.tags.get(STATE) == found.state:
         return
-    if not finished.stale(store.root, [finished.REPORT]):
+    if not finished.list_stale_stages(store.root, [finished.REPORT]):
         with store.lock:
             show_all(store, parent, found, tags)
 
@@ -99,17 +99,17 @@ def synchronise(root: Path) -> str:
         flow = "CAPTIONSEG_FLOW_RUN" in os.environ
         if database and not flow and is_shown(database, found.state):
             return "MLflow shows it already"
-        if names := finished.stale(root):
+        if names := finished.list_stale_stages(root):
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise UserError(f"{', '.join(names[:3])}{more}: not up to date; run `dvc repro` first")
-        return _written(root, found)
+        return _write(root, found)
     except UserError:
         raise
     except Exception as error:  # of MLflow, sqlite, the lock, DVC, files that are broken
         raise UserError(f"tracking: {type(error).__name__}: {one_line(error, 300)}") from None
 
 
-def _written(root: Path, found: finished.Finished) -> str:
+def _write(root: Path, found: finished.Finished) -> str:
     adopt()
     from captionseg.tracking.store import Store
 

@@ -135,7 +135,7 @@ def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
     assert key(recipes.replace("y", "z") + "runtime: {precision: fp32}") == first
     assert key(recipes.replace("x", "z") + "runtime: {precision: fp32}") != first
     assert key(recipes + "runtime: {precision: bf16}") != first
-    assert module.chosen(
+    assert module.select_params(
         Params(root / "params.yaml"), ("seed", "recipes.{recipe}"), {"recipe": "b"}
     ) == {"seed": 0, "recipes.b": {"curation": "y"}}
 

@@ -78,7 +78,7 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
     page = document(
         data,
         tables,
-        converged(data, out.charts),
+        show_convergence(data, out.charts),
         pictures(folders.pictures, out),
         overview(data, out.charts),
     )
@@ -125,7 +125,7 @@ def document(
         ),
         small=True,
     )
-    lede, how = sections.compared(data)
+    lede, how = sections.describe_comparison(data)
     return Document(
         "Recipes, benchmarks and the tables of the papers",
         lede,
@@ -159,7 +159,7 @@ def overview(data: Comparison, folder: Path) -> list[Block]:
     return [_figure(folder, "recipes", "mIoU of every recipe with its 95 % interval")]
 
 
-def converged(data: Comparison, folder: Path) -> list[Block]:
+def show_convergence(data: Comparison, folder: Path) -> list[Block]:
     """Losses and tune mIoU of baselines and their curated twins, of the default run and of
     experiments.
     """
@@ -175,7 +175,7 @@ def converged(data: Comparison, folder: Path) -> list[Block]:
         )
     ]
     for run in data.runs:
-        curves = sections.shown_curves(data, run)
+        curves = sections.select_curves(data, run)
         if curves:
             name = f"curves_{re.sub(r'[^A-Za-z0-9_-]', '_', run.name)}" if run.name else "curves"
             draw_curves(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.reporting.charts import signed
+from captionseg.reporting.charts import format_signed
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Code, Row, Table, Text
 from captionseg.reporting.comparison.inputs import OWN, Curves, Difference, Result, Run
@@ -28,7 +28,7 @@ EXTRA = {
 }
 
 
-def compared(data: Comparison) -> tuple[Text, Text]:
+def describe_comparison(data: Comparison) -> tuple[Text, Text]:
     """What was compared on what: in a sentence, and how."""
     default, home = data.runs[0], data.home.replace("_", " ")
     scored = [r for r in data.results if "miou" in r.scores]
@@ -159,7 +159,9 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
     )
     seeds = f"{len(result.seeds)} seed{'s' * (len(result.seeds) != 1)}" if result.seeds else ""
     protocol = Cell(
-        "its own" if result.protocol == OWN else result.protocol, said(result.said), "text"
+        "its own" if result.protocol == OWN else result.protocol,
+        describe_protocol(result.said),
+        "text",
     )
     spread = s.get("miou_std") if len(result.seeds) != 1 else None
     first = (result.benchmark, result.protocol) == (data.home, OWN)
@@ -182,10 +184,10 @@ def gain(found: Difference | None) -> Cell:
     """A difference with its sign and interval."""
     if found is None:
         return Cell(DASH)
-    return Cell(signed(found.value), found.more, "up" if found.value >= 0 else "down")
+    return Cell(format_signed(found.value), found.more, "up" if found.value >= 0 else "down")
 
 
-def said(protocol: Mapping[str, Any]) -> str:
+def describe_protocol(protocol: Mapping[str, Any]) -> str:
     """A protocol in a few words, whatever keys an evaluation wrote."""
     words = []
     for key in ("prompts", "refine", "masks", "classes"):
@@ -246,8 +248,8 @@ def classes(data: Comparison) -> list[Block]:
                 [
                     Cell(data.name(result)),
                     Cell(result.title, kind="text"),
-                    Cell(_listed(order[:SHOWN]), kind="text"),
-                    Cell(_listed(order[::-1][:SHOWN]), kind="text"),
+                    Cell(_list_scores(order[:SHOWN]), kind="text"),
+                    Cell(_list_scores(order[::-1][:SHOWN]), kind="text"),
                     Cell(f"{zero} of {len(order)}"),
                 ]
             )
@@ -258,7 +260,7 @@ def classes(data: Comparison) -> list[Block]:
     ]
 
 
-def _listed(rows: Iterable[tuple[str, float]]) -> str:
+def _list_scores(rows: Iterable[tuple[str, float]]) -> str:
     return ", ".join(f"{name}\N{NO-BREAK SPACE}{format_number(value)}" for name, value in rows)
 
 
@@ -266,7 +268,7 @@ def _listed(rows: Iterable[tuple[str, float]]) -> str:
 # convergence
 
 
-def shown_curves(data: Comparison, run: Run) -> Curves:
+def select_curves(data: Comparison, run: Run) -> Curves:
     """Of the recipes of a run that are no controls; of an experiment's those whose model has curves
     that are new.
     """

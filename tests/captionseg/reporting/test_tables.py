@@ -11,7 +11,7 @@ from captionseg.reporting.tables import (
     control_of,
     is_control,
     metrics,
-    rounded,
+    round_numbers,
     write_plots,
 )
 from captionseg.training import Recipe
@@ -147,7 +147,10 @@ def test_without_a_truth_what_needs_one_is_left_out(recipes, unknown):
 
 
 def test_rounding_leaves_out_what_json_has_not():
-    assert rounded({"a": 1 / 3, "b": {"c": float("nan"), "d": 7}}) == {"a": 0.3333, "b": {"d": 7}}
+    assert round_numbers({"a": 1 / 3, "b": {"c": float("nan"), "d": 7}}) == {
+        "a": 0.3333,
+        "b": {"d": 7},
+    }
 
 
 def test_plots_have_a_row_for_each_point(recipes, folders, tmp_path):

@@ -38,7 +38,7 @@ def locked(root):
 
 
 def test_an_out_has_the_digest_of_the_lock_and_a_folder_of_outs_one_of_its_own(locked):
-    pairs, models, curation = inputs.known(
+    pairs, models, curation = inputs.find_inputs(
         locked, ["data/pairs", "models", "reports/curation.json", "data/unknown"]
     )
     assert pairs == inputs.Input("data/pairs", f"{MD5}.dir", ("download",), 10, 3)
@@ -50,9 +50,9 @@ def test_an_out_has_the_digest_of_the_lock_and_a_folder_of_outs_one_of_its_own(l
 
 
 def test_without_a_lock_nothing_is_known(tmp_path):
-    assert inputs.known(tmp_path, ["data/pairs"]) == []
+    assert inputs.find_inputs(tmp_path, ["data/pairs"]) == []
     (tmp_path / "dvc.lock").write_text("")
-    assert inputs.known(tmp_path, ["data/pairs"]) == []
+    assert inputs.find_inputs(tmp_path, ["data/pairs"]) == []
 
 
 def test_pairs_are_counted_by_split(tmp_path):

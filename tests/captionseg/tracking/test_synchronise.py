@@ -160,7 +160,7 @@ def test_options_are_those_of_the_command():
         "env PYTHONPATH=. python -m stages.run report --pairs data/pairs --metrics 'my "
         "reports/metrics.json'"
     )
-    assert finished.options(command) == {
+    assert finished.parse_options(command) == {
         "pairs": "data/pairs",
         "metrics": "my reports/metrics.json",
     }
