@@ -48,7 +48,7 @@ from captionseg.runtime.launch import place
 from captionseg.runtime.lifeline import follow_dvc
 from captionseg.runtime.outputs import held, move_all
 from captionseg.storage.writing import remove_parts, trouble
-from captionseg.tracking.late import Late
+from captionseg.tracking.deferred_tracker import DeferredTracker
 from stages.kinds import In, Out, Persistent
 
 STAGES = (
@@ -96,13 +96,13 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
         moves = {source: arguments[key] for key, source in outputs.items()}
         with tracking.start(name, arguments.get("recipe"), root=root, params=params.raw) as tracker:
             announce(tracker, stage, params, arguments, kinds)
-            late = Late(tracker, moves)
-            metrics = call(stage.main, params, {**arguments, **outputs}, late)
+            deferred = DeferredTracker(tracker, moves)
+            metrics = call(stage.main, params, {**arguments, **outputs}, deferred)
             sure()
             for source in moves:
                 remove_parts(source)  # of earlier runs of this work that were killed
             move_all(moves)
-            late.tell()
+            deferred.send()
             tracker.metrics(metrics)
         shutil.rmtree(work, ignore_errors=True)
     return metrics

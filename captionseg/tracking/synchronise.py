@@ -23,11 +23,11 @@ from captionseg.tracking import (
     EXPERIMENT,
     PATIENCE,
     adopt,
-    finished,
     numbers,
     recipes,
     registry,
     reproduction,
+    reproduction_files,
 )
 from captionseg.tracking.reproduction import KEY, PARENT
 
@@ -66,7 +66,9 @@ def show(
             sys.stderr.write(f"registry: {registry.NAME}: {decided}\n")
 
 
-def show_all(store: Store, parent: str, found: finished.Finished, tags: Mapping[str, str]) -> None:
+def show_all(
+    store: Store, parent: str, found: reproduction_files.ReproductionFiles, tags: Mapping[str, str]
+) -> None:
     """What files hold of a reproduction, as if its last stages had just run."""
     store.write_summary(parent, numbers(found.report.numbers), found.files)
     show(store, parent, found.report, params=found.params, tags=tags)
@@ -74,10 +76,10 @@ def show_all(store: Store, parent: str, found: finished.Finished, tags: Mapping[
 
 def catch_up(store: Store, parent: str, tags: Mapping[str, str]) -> None:
     """At the end of a stage: show what `report` left, if DVC is going to pass over it now."""
-    found = finished.read(store.root)
+    found = reproduction_files.read(store.root)
     if not found or store.client.get_run(parent).data.tags.get(STATE) == found.state:
         return
-    if not finished.list_stale_stages(store.root, [finished.REPORT]):
+    if not reproduction_files.list_stale_stages(store.root, [reproduction_files.REPORT]):
         with store.lock:
             show_all(store, parent, found, tags)
 
@@ -92,14 +94,14 @@ def synchronise(root: Path) -> str:
         UserError: stages are not up to date, or the store cannot be used.
     """
     try:
-        found = finished.read(root)
+        found = reproduction_files.read(root)
         if found is None:
             raise UserError("there are no reports that dvc.lock knows; run `dvc repro` first")
         database = reproduction.database(reproduction.store_uri(root))
         flow = "CAPTIONSEG_FLOW_RUN" in os.environ
         if database and not flow and is_shown(database, found.state):
             return "MLflow shows it already"
-        if names := finished.list_stale_stages(root):
+        if names := reproduction_files.list_stale_stages(root):
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise UserError(f"{', '.join(names[:3])}{more}: not up to date; run `dvc repro` first")
         return _write(root, found)
@@ -109,7 +111,7 @@ def synchronise(root: Path) -> str:
         raise UserError(f"tracking: {type(error).__name__}: {one_line(error, 300)}") from None
 
 
-def _write(root: Path, found: finished.Finished) -> str:
+def _write(root: Path, found: reproduction_files.ReproductionFiles) -> str:
     adopt()
     from captionseg.tracking.store import Store
 

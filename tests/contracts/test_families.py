@@ -158,7 +158,7 @@ TESTED_ELSEWHERE = {
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
     "captionseg/runtime/torchscript.py": "tests/captionseg/runtime/test_weights.py",
-    "captionseg/tracking/finished.py": "tests/captionseg/tracking/test_synchronise.py",
+    "captionseg/tracking/reproduction_files.py": "tests/captionseg/tracking/test_synchronise.py",
     "captionseg/tracking/stage_run.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/training/keep.py": "tests/captionseg/training/test_fit.py",
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",

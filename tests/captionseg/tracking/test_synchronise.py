@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from captionseg import cli
-from captionseg.tracking import finished, models
+from captionseg.tracking import models, reproduction_files
 from captionseg.tracking.registry import NAME
 from captionseg.tracking.stage_run import open_stage_run
 from captionseg.tracking.store import Store
@@ -160,7 +160,7 @@ def test_options_are_those_of_the_command():
         "env PYTHONPATH=. python -m stages.run report --pairs data/pairs --metrics 'my "
         "reports/metrics.json'"
     )
-    assert finished.parse_options(command) == {
+    assert reproduction_files.parse_options(command) == {
         "pairs": "data/pairs",
         "metrics": "my reports/metrics.json",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from captionseg.tracking.late import Late
+from captionseg.tracking.deferred_tracker import DeferredTracker
 
 
 class Heard:
@@ -19,19 +19,19 @@ class Heard:
 
 def test_files_are_told_late_and_under_their_new_names():
     heard = Heard()
-    late = Late(
+    deferred = DeferredTracker(
         heard,
         {Path("work/a/model"): Path("models/cocu"), Path("work/a/t.json"): Path("reports/t.json")},
     )
-    late.metrics({"loss": 1.0}, 3)
-    late.model(Path("work/a/model"), "cocu")
-    late.summary({"x": 1}, [Path("work/a/t.json"), Path("elsewhere")])
-    late.recipes({}, folders={"models": Path("work/a/model/seeds")}, benchmark="b")
+    deferred.metrics({"loss": 1.0}, 3)
+    deferred.model(Path("work/a/model"), "cocu")
+    deferred.summary({"x": 1}, [Path("work/a/t.json"), Path("elsewhere")])
+    deferred.recipes({}, folders={"models": Path("work/a/model/seeds")}, benchmark="b")
     assert heard.calls == [("metrics", ({"loss": 1.0}, 3), {})], (
         "the rest only if the stage ends well"
     )
-    late.tell()
-    late.tell()
+    deferred.send()
+    deferred.send()
     assert heard.calls[1:] == [
         ("model", (Path("models/cocu"), "cocu"), {}),
         ("summary", ({"x": 1}, [Path("reports/t.json"), Path("elsewhere")]), {}),

@@ -4,7 +4,7 @@ DVC passes over `report` where its inputs and its committed reports are those of
 fresh clone, and restores others from its run-cache. What they left is read here from dvc.lock,
 which names the files and the commands that wrote them, and from the files themselves.
 
-    python -m captionseg.tracking.finished ROOT [STAGE ...]     # which of them are not up to date
+    python -m captionseg.tracking.reproduction_files ROOT [STAGE ...]   # which are not up to date
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PATIENCE = 300.0  # seconds that DVC may take to look at the files
 
 
 @dataclass(frozen=True)
-class Finished:
+class ReproductionFiles:
     """What there is to show of a reproduction that is done.
 
     Attributes:
@@ -54,7 +54,7 @@ class Finished:
         return state(self.report, self.params, self.models)
 
 
-def read(root: Path) -> Finished | None:
+def read(root: Path) -> ReproductionFiles | None:
     """What the files of a repository show; None without reports or what they were made of, or with
     others than those that dvc.lock records."""
     lock = _yaml(root / "dvc.lock").get("stages", {})
@@ -92,7 +92,9 @@ def read(root: Path) -> Finished | None:
         name: (recorded.get(f"{of_report['models']}/{name}") or "").removesuffix(".dir")
         for name in labels
     }
-    return Finished(report, tuple(path for path in files if path.exists()), flatten(params), models)
+    return ReproductionFiles(
+        report, tuple(path for path in files if path.exists()), flatten(params), models
+    )
 
 
 def parse_options(command: str) -> dict[str, str]:
