@@ -69,46 +69,8 @@ flow: venv ## the same DAG as a Prefect flow: retries, time-outs, logs
 	$(HAS_GIT)
 	python -m flows.reproduce
 
-KEEP = @python -m stages.keep
-groups: venv ## the group models beside the recipes of params.yaml, as an experiment of DVC
-	dvc exp run -S 'curate.rules=[nouns,entities,caption_retrieval,cocu,cocu_calibrated]' \
-	  $(foreach rule,nouns cocu cocu_calibrated,-S '+recipes.$(rule)-groupvit={curation:$(rule),archive:$(rule),model:groupvit}') \
-	  $(foreach rule,entities cocu,-S '+recipes.$(rule)-ovsegmentor={curation:$(rule),archive:$(rule),model:ovsegmentor}') \
-	  -S '+evaluate.also={nouns-groupvit:[groupvit],cocu-groupvit:[groupvit],cocu_calibrated-groupvit:[groupvit]}'
-	$(KEEP) groups --about "Models that group pixels (GroupViT, OVSegmentor), with and without curated concepts."
-
-PAMR = refine:{method:pamr}
-SHORT = training:{epochs:2,texts:2,precision:auto}
-WEIGHTS = feature_weight:1.0,image_weight:0.0,smooth_features:0.0,smooth_masks:0.0
-frozen: venv ## models on the frozen encoder (MaskCLIP, TCL, CoDe) beside the recipes of params.yaml, as an experiment of DVC
-	dvc exp run -S 'curate.rules=[nouns,captions,caption_retrieval,cocu,cocu_calibrated]' \
-	  -S '+recipes.none-maskclip={curation:captions,archive:captions,model:maskclip,training:{seeds:[0]},$(PAMR)}' \
-	  -S '+recipes.captions-tcl={curation:captions,archive:captions,model:tcl,settings:{$(WEIGHTS)},$(SHORT),$(PAMR)}' \
-	  -S '+recipes.cocu-code={curation:cocu,archive:cocu,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1,nouns:3},training:{epochs:2,texts:3,precision:auto},$(PAMR)}' \
-	  -S '+recipes.nouns-code={curation:nouns,archive:nouns,model:code,settings:{tcl:{$(WEIGHTS)},highlight_weight:0.1},$(SHORT),$(PAMR)}' \
-	  -S '+evaluate.also={captions-tcl:[tcl]}'
-	$(KEEP) frozen --about "Models on the frozen encoder: MaskCLIP, TCL, CoDe."
-
-USE = logit_scale:10,dropout:0.5
-segments: venv ## model of segments (USE), on phrases of captions and with curated concepts too, as an experiment of DVC
-	dvc exp run -S segment_text.curation=cocu \
-	  -S '+recipes.segments-use={curation:cocu,archive:cocu,model:use,settings:{$(USE),kinds:[phrase,expression]}}' \
-	  -S '+recipes.cocu-use={curation:cocu,archive:cocu,model:use,settings:{$(USE)}}' \
-	  -S '+recipes.cocu_masks-use={curation:cocu,archive:cocu,model:use,settings:{$(USE)},masks:{maker:hierarchy}}' \
-	  -S '+evaluate.also={segments-use:[use],cocu-use:[use]}'
-	$(KEEP) segments --about "USE, the model of segments, on phrases of captions and with curated concepts too."
-
-ablation: venv ## CoCu's Table 3 in five rows, each a part of CoCu more than the last, as an experiment of DVC
-	dvc exp run -S 'curate.rules=[nouns,caption_retrieval,cocu,cocu_calibrated,cocu_naive,cocu_ranked]' \
-	  -S '+curate.variants={cocu_naive:{rule:cocu,ranking:a,clusters:0},cocu_ranked:{rule:cocu,clusters:0}}' \
-	  -S '+recipes.caption_retrieval-mil={curation:caption_retrieval,archive:caption_retrieval}' \
-	  -S '+about.caption_retrieval-mil="Table 3, row 1: concepts of the captions that fit the picture best."' \
-	  -S '+recipes.cocu_naive-mil={curation:cocu_naive,archive:cocu_naive}' \
-	  -S '+about.cocu_naive-mil="Table 3, row 2: concepts of similar pictures, ranked by relevance alone."' \
-	  -S '+recipes.cocu_ranked-mil={curation:cocu_ranked,archive:cocu_ranked}' \
-	  -S '+about.cocu_ranked-mil="Table 3, row 3: ranked by Eq. 6 to 8, sampled without clusters."'
-	$(KEEP) ablation --about "The parts of CoCu one by one: rows of its Table 3." \
-	  --recipes nouns-mil caption_retrieval-mil cocu_naive-mil cocu_ranked-mil cocu-mil
+experiment: venv ## run experiments/NAME.yaml by DVC and keep its scores; without NAME, list them (NAME=groups)
+	@python -m stages.experiment $${NAME:+"$$NAME"}
 
 services: venv ## Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
 	@python -m captionseg.tracking.places
@@ -137,4 +99,4 @@ lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
 clean: ## forget unfinished work, keep data, models and reports
 	rm -rf .work
 
-.PHONY: help venv repro test check gate flow groups frozen segments ablation mlflow services services-status services-stop screenshots lock clean
+.PHONY: help venv repro test check gate flow experiment mlflow services services-status services-stop screenshots lock clean

@@ -16,10 +16,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from captionseg.gate.thresholds import parse
 from captionseg.modeling.models import MODELS
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.reporting.gate import parse
 from captionseg.reporting.tables import SCORES, SEGMENT_MEASURES
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.training.params import model_config, protocol_fields

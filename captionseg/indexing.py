@@ -29,7 +29,7 @@ from captionseg.records import IDS, NEIGHBOURS, RECALL, UserError, one_line
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import Effort, Index, neighbours, recall
 from captionseg.retrieval.indexes import INDEXES
-from captionseg.runtime.fan_out import Once, cores, spread
+from captionseg.runtime.fan_out import PerProcess, cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import lacking, map_arrays, read_arrays
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
@@ -337,7 +337,7 @@ def build(
     say_shared(pairs_folder, pairs)
     shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
     encoder = reduced(params.build(), pairs_folder, shards[0], params, features / "encoder")
-    each = Once(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
+    each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
     # numpy's products; those of torch come out the same anyway
     with threadpool_limits(1, user_api="blas"):

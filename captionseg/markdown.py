@@ -1,8 +1,9 @@
-"""What others wrote (captions, names, errors) as Markdown that shows it as it stands."""
+"""Markdown: what others wrote (captions, names, errors) shown as it stands, and tables."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|#&~$])")
 LIVE = re.compile(
@@ -25,3 +26,17 @@ def fenced(text: str) -> str:
     """Text as a block of code, which it cannot end."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}\n{text.rstrip()}\n{fence}"
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)
+) -> list[str]:
+    """The lines of a table whose cells are Markdown already.
+
+    Args:
+        head: names of the columns.
+        rows: as many cells each.
+        words: columns that start at the left; the others hold numbers.
+    """
+    line = ["---" if i in words else "---:" for i in range(len(head))]
+    return [f"| {' | '.join(cell or ' ' for cell in row)} |" for row in (head, line, *rows)]

@@ -25,7 +25,7 @@ from captionseg import indexing
 from captionseg.datasets.shards import read_pairs
 from captionseg.encoders.text_space import TextSpace, load_encoder
 from captionseg.params import Params
-from captionseg.runtime.fan_out import Once
+from captionseg.runtime.fan_out import PerProcess
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text import pipeline
 
@@ -35,7 +35,7 @@ def index(data: Path, shards: set[str], out: Path, runtime: RuntimeParams) -> No
     params = Params().index
     pairs = read_pairs(data / "pairs")
     mine = pairs.filter([shard in shards for shard in pairs["shard"].to_pylist()])
-    encoder = Once(functools.partial(load_encoder, data / "features" / "encoder"))
+    encoder = PerProcess(functools.partial(load_encoder, data / "features" / "encoder"))
     indexing.extract(mine, data / "pairs", encoder, out, device=params.device, runtime=runtime)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from captionseg.captioners.corpus import write_captions
 from captionseg.params import Params
-from stages.kinds import In, Kept
+from stages.kinds import In, Persistent
 
 PARAMS = ("caption",)
 
 
-def main(params: Params, *, pairs: In, captions: Kept) -> dict[str, float]:
+def main(params: Params, *, pairs: In, captions: Persistent) -> dict[str, float]:
     """Caption pictures that are not captioned yet; nothing by default."""
     return write_captions(pairs, params.caption, captions)

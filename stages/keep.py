@@ -1,10 +1,10 @@
-"""keep: what the experiment in this workspace found, copied to reports/experiments/NAME, where no
-later run touches it.
+"""keep: copy the scores of the experiment in this workspace to reports/experiments/NAME, where no
+later run touches them.
 
 python -m stages.keep NAME --about "..." [--recipes RECIPE ...]
 
 By default the recipes that params.yaml has and the committed params.yaml has not; --recipes names
-others to stand beside them, such as a baseline.
+others to stand beside them, such as a baseline. `python -m stages.experiment` ends with it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from captionseg.gate.repository import read_yaml
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.reporting.keep import Workspace, keep, lines, subjects
-from stages.gate import mapping
+from captionseg.reporting.experiment_archive import (
+    Workspace,
+    archive_experiment,
+    format_scores,
+    select_recipes,
+)
 
-BACK = (
+RESTORE = (
     "git checkout HEAD -- params.yaml dvc.lock reports && git clean -fdq -e experiments -e "
     "benchmarks reports && dvc checkout"
 )
@@ -39,30 +45,44 @@ def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
         "--recipes", nargs="+", default=[], help="further recipes, shown first, in this order"
     )
     arguments = parser.parse_args(argv)
-    folder = root / "reports" / "experiments"
     try:
-        params, lock = Params(root / "params.yaml").raw, root / "dvc.lock"
-        chosen = subjects(params.get("recipes", {}), committed(root), arguments.recipes)
-        space = Workspace(
-            params,
-            mapping(lock.read_text() if lock.exists() else None, str(lock)),
-            root / "reports",
-        )
-        metrics = keep(space, arguments.name, arguments.about, chosen, folder=folder)
+        print(*keep(root, arguments.name, arguments.about, arguments.recipes), sep="\n")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    kept = Path("reports") / "experiments" / arguments.name
-    print(
-        *lines(metrics),
-        f"kept: {kept}    the workspace holds the experiment; back to the committed run with:",
-        f"  {BACK}",
-        sep="\n",
-    )
     return 0
 
 
-def committed(root: Path) -> dict[str, Any]:
+def keep(root: Path, name: str, about: str, recipes: Sequence[str]) -> list[str]:
+    """Keep the experiment of a workspace.
+
+    Args:
+        root: the workspace.
+        name: of the experiment.
+        about: what it is to show.
+        recipes: further recipes, shown first, in this order.
+
+    Returns:
+        its scores and the way back to the committed run, as lines for a terminal.
+
+    Raises:
+        UserError: the reports are not those of params.yaml, or there is no such recipe.
+    """
+    params = Params(root / "params.yaml").raw
+    chosen = select_recipes(params.get("recipes", {}), read_committed_recipes(root), recipes)
+    lock = read_yaml(root / "dvc.lock", str(root / "dvc.lock"))
+    folder = root / "reports" / "experiments"
+    space = Workspace(params, lock, root / "reports")
+    metrics = archive_experiment(space, name, about, chosen, folder=folder)
+    return [
+        *format_scores(metrics),
+        f"kept: {Path('reports') / 'experiments' / name}    the workspace holds the experiment; "
+        "back to the committed run with:",
+        f"  {RESTORE}",
+    ]
+
+
+def read_committed_recipes(root: Path) -> dict[str, Any]:
     """The recipes of the params.yaml that is committed; none where there is no commit."""
     done = subprocess.run(
         ["git", "show", "HEAD:./params.yaml"], cwd=root, capture_output=True, text=True, check=False

@@ -1,9 +1,9 @@
 """What the keyword arguments of a stage's main are annotated with, beside str: paths that it reads
 or writes.
 
-Out is written in the work folder and moved into place at the end. Kept is written in place and
-never emptied (`persist` in dvc.yaml): for what is too dear to make twice, by stages that say there
-themselves what is finished.
+Out is written in the work folder and moved into place at the end. Persistent is written in place
+and never emptied (`persist` in dvc.yaml): for what is too dear to make twice, by stages that say
+there themselves what is finished.
 
 Note is written in place too, and neither DVC nor git knows it: what differs from run to run, such
 as seconds. No stage reads it.
@@ -16,5 +16,5 @@ from typing import NewType
 
 In = NewType("In", Path)
 Out = NewType("Out", Path)
-Kept = NewType("Kept", Path)
+Persistent = NewType("Persistent", Path)
 Note = NewType("Note", Path)

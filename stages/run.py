@@ -4,10 +4,10 @@ place.
     python -m stages.run download --pairs data/pairs --truth data/truth
 
 `main(params, *, ...)` of a stage says by its annotations which arguments are inputs (In), outputs
-(Out, Kept) or words. It writes its outputs in a work folder named by the hash of params, inputs and
-code. A stage that was killed finds that folder again and goes on with what is in it; a stage that
-ends well renames it into place. DVC empties `outs` before it runs a stage, so unfinished work must
-live elsewhere.
+(Out, Persistent) or words. It writes its outputs in a work folder named by the hash of params,
+inputs and code. A stage that was killed finds that folder again and goes on with what is in it; a
+stage that ends well renames it into place. DVC empties `outs` before it runs a stage, so unfinished
+work must live elsewhere.
 
 One run at a time writes the same outputs, see captionseg.runtime.outputs: a second one waits. A
 stage ends when the DVC that runs it is gone, in whatever way. One that is started by hand follows
@@ -47,12 +47,12 @@ from captionseg.runtime.launch import place
 from captionseg.runtime.lifeline import follow_dvc
 from captionseg.runtime.outputs import held, move_all
 from captionseg.storage.writing import remove_parts, trouble
+from captionseg.tracking.deferred_tracker import DeferredTracker
 from captionseg.tracking.labels import labels
-from captionseg.tracking.late import Late
 from captionseg.tracking.lines import Handler
 from captionseg.tracking.tracker import NullTracker, Tracker
 from captionseg.tracking.tracker import start as start_tracker
-from stages.kinds import In, Kept, Out
+from stages.kinds import In, Out, Persistent
 
 STAGES = (
     "download",
@@ -79,18 +79,19 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
         UserError: a mistake of the user's, in one line.
     """
     stage = importlib.import_module(f"stages.{name}")
-    arguments, kinds = parse(stage.main, name, named(argv))
+    arguments, kinds = parse(stage.main, name, insert_recipe(argv))
     params = Params(root / "params.yaml")
     random.seed(params.seed)
     np.random.seed(params.seed)
     if name in SEVERAL and not place(params.runtime).main:
         _, outputs = places(name, params, stage, arguments, kinds, root=root)
         return call(stage.main, params, {**arguments, **outputs}, NullTracker())
-    written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Kept)]
+    written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Persistent)]
     with held(
         written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
     ) as sure:
-        present(name, arguments, kinds)  # another run may have changed them while this one waited
+        # another run may have changed them while this one waited
+        check_inputs(name, arguments, kinds)
         work, outputs = places(name, params, stage, arguments, kinds, root=root)
         if name in AFRESH:
             shutil.rmtree(work, ignore_errors=True)
@@ -98,13 +99,13 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
         moves = {source: arguments[key] for key, source in outputs.items()}
         with start_tracker(name, arguments.get("recipe"), root=root, params=params.raw) as tracker:
             announce(tracker, stage, params, arguments, kinds)
-            late = Late(tracker, moves)
-            metrics = call(stage.main, params, {**arguments, **outputs}, late)
+            deferred = DeferredTracker(tracker, moves)
+            metrics = call(stage.main, params, {**arguments, **outputs}, deferred)
             sure()
             for source in moves:
                 remove_parts(source)  # of earlier runs of this work that were killed
             move_all(moves)
-            late.tell()
+            deferred.send()
             tracker.metrics(metrics)
         shutil.rmtree(work, ignore_errors=True)
     return metrics
@@ -154,7 +155,7 @@ def announce(
     tracker.tags(
         labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {}
     )
-    tracker.params(chosen(params, stage.PARAMS, words))
+    tracker.params(select_params(params, stage.PARAMS, words))
 
 
 def check_once(name: str, *, root: Path = Path()) -> None:
@@ -183,7 +184,7 @@ def check_once(name: str, *, root: Path = Path()) -> None:
         mark.write_text(key)
 
 
-def named(argv: list[str], environ: typing.Mapping[str, str] = os.environ) -> list[str]:
+def insert_recipe(argv: list[str], environ: typing.Mapping[str, str] = os.environ) -> list[str]:
     """The words of a command, `@recipe` in them replaced by the recipe's name.
 
     It is that of --recipe, or of the stage as DVC calls it (pretrain@NAME): a shell runs the
@@ -222,11 +223,11 @@ def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tup
             "--" + key.replace("_", "-"), required=True, type=str if kind is str else Path
         )
     arguments = vars(parser.parse_args(argv))
-    present(name, arguments, kinds)
+    check_inputs(name, arguments, kinds)
     return arguments, kinds
 
 
-def present(name: str, arguments: dict, kinds: dict) -> None:
+def check_inputs(name: str, arguments: dict, kinds: dict) -> None:
     """Refuse inputs that are not there."""
     for key, kind in kinds.items():
         if kind is In and not arguments[key].exists():
@@ -236,7 +237,7 @@ def present(name: str, arguments: dict, kinds: dict) -> None:
             )
 
 
-def chosen(params: Params, names: tuple[str, ...], words: dict) -> dict[str, object]:
+def select_params(params: Params, names: tuple[str, ...], words: dict) -> dict[str, object]:
     """The values of a stage's PARAMS: sections, or dotted names inside them, where {word} stands
     for an argument.
     """
@@ -253,7 +254,7 @@ def work_key(params: Params, names: tuple[str, ...], arguments: dict, kinds: dic
     """Hash of everything that decides a stage's outputs: its params, its inputs' state and the
     code.
     """
-    state = [json.dumps(chosen(params, names, arguments), sort_keys=True)]
+    state = [json.dumps(select_params(params, names, arguments), sort_keys=True)]
     state += [f"{k}={v}" for k, v in sorted(arguments.items())]
     roots = [arguments[k] for k, kind in kinds.items() if kind is In]
     roots += [Path(__file__).parent, Path(__file__).parents[1] / "captionseg"]
@@ -296,7 +297,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def told_to_end(number: int, _: object) -> None:
+def end_stage(number: int, _: object) -> None:
     """A stage that gets a signal says in its code that it did not end well, once it has taken its
     workers along.
     """
@@ -321,6 +322,6 @@ if __name__ == "__main__":
     for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # as nohup does, and a shell for what runs in the background
         if signal.getsignal(told) is not signal.SIG_IGN:
-            signal.signal(told, told_to_end)
+            signal.signal(told, end_stage)
     follow_dvc()
     sys.exit(main())

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from captionseg.benchmarks.published import Spec, background_of, threshold_of, windows_of
+from captionseg.benchmarks.published.catalogue import Spec, background_of, threshold_of, windows_of
 from captionseg.benchmarks.ready import Asked
 from captionseg.inference.protocols import resolved
 from captionseg.inference.refine import RefineParams

@@ -17,7 +17,7 @@ from captionseg.benchmarks.own_folder import BACKGROUND, same_name, tidied
 from captionseg.inference.windows import WindowParams
 from captionseg.records import UserError, one_line
 
-NAMES = Path(__file__).with_name("names")
+NAMES = Path(__file__).parent / "published" / "names"
 SUFFIXES = (
     ".jpg",
     ".jpeg",
@@ -55,7 +55,7 @@ class Layout:
             left out.
         images: where a picture lies; a suffix `.*` takes any of SUFFIXES.
         masks: where its mask lies: index or palette PNG, or a .mat with `LabelMap`.
-        names: of the classes but the background, one a line: a file of captionseg/benchmarks/names,
+        names: of the classes but the background, one a line: a file of published/names,
             or of home where it is not one of those. Leading numbers such as `12: ` are passed over.
         fetch: archives to unpack, in words.
         source: where layout, classes and sizes come from.

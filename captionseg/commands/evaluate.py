@@ -101,10 +101,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Score a model, or all seeds of a recipe, on a benchmark as unpacked from its archives: mIoU
     (accuracy, mask mAP) with a 95 % interval over pictures, worst and best classes, pictures a
     second, and the protocol."""
-    from captionseg.benchmarks import outside
+    from captionseg.benchmarks import score_saved_models
     from captionseg.benchmarks.command import asked_of, result_path
     from captionseg.benchmarks.held_out import HeldOut
-    from captionseg.benchmarks.published import opened, published
+    from captionseg.benchmarks.published.catalogue import opened, published
     from captionseg.benchmarks.recipe import seeds_of
     from captionseg.inference.predictor import check_encoder, encoder_of
     from captionseg.storage.writing import write_json
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
         folders = {"": home}
     if isinstance(benchmark, HeldOut):
         check_encoder(home, benchmark.folders.prepared.encoder)
-    found, speed = outside.evaluate(folders, encoder_of(home), benchmark, asked)
+    found, speed = score_saved_models.evaluate(folders, encoder_of(home), benchmark, asked)
     seeds = found.pop("seeds") if arguments.recipe else {}
     result = {
         **what,
@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
         f"{spec.title}, {len(benchmark.names)} classes, by {home.resolve().name}"
         + (f", {len(seeds)} seed{'s' * (len(seeds) > 1)}" if seeds else "")
     )
-    print(*outside.summary(result, speed), sep="\n")
+    print(*score_saved_models.summary(result, speed), sep="\n")
     if out:
         write_json(result, out)
         print(out)

@@ -22,7 +22,7 @@ from captionseg.curation.measure import measure
 from captionseg.curation.rule import Rule
 from captionseg.curation.rules import CurateParams
 from captionseg.records import Corpus, UserError
-from captionseg.runtime.fan_out import Once, is_here, spread, threads_here
+from captionseg.runtime.fan_out import PerProcess, is_here, spread, threads_here
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import lacking
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
@@ -96,7 +96,9 @@ def curate(
     rules, threads = list(params.chosen().items()), threads_here()
     here = is_here(runtime, len(rules), threads=threads)
     with (
-        contextlib.nullcontext(Once(lambda: corpus)) if here else lent(corpus, supervision) as given
+        contextlib.nullcontext(PerProcess(lambda: corpus))
+        if here
+        else lent(corpus, supervision) as given
     ):
         task = Task(
             given, index, true=true, sampled=params.sampled, supervision=supervision, seed=seed
@@ -137,14 +139,14 @@ def rows_of_all(
 
 
 @contextlib.contextmanager
-def lent(corpus: Corpus, supervision: Path) -> Iterator[Once[Corpus]]:
+def lent(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpus]]:
     """The corpus in files beside the supervision, memory-mapped: all workers of a machine share one
     copy.
     """
     folder = supervision.with_name(f".{supervision.name}.corpus")
     corpora.save(corpus, folder)
     try:
-        yield Once(functools.partial(corpora.opened, folder))
+        yield PerProcess(functools.partial(corpora.opened, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

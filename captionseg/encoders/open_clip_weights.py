@@ -9,7 +9,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -25,9 +25,6 @@ from captionseg.encoders.clip_file import (
 )
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import load_into
-
-if TYPE_CHECKING:
-    from captionseg.encoders.open_clip import OpenClipParams
 
 WHERE = "index.open_clip"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
@@ -53,7 +50,28 @@ elsewhere.
 """
 
 
-def load(params: OpenClipParams) -> Any:
+class ModelChoice(Protocol):
+    """Fields of `index.open_clip` that say which model it is, see
+    captionseg.encoders.open_clip.OpenClipParams.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def pretrained(self) -> str: ...
+
+    @property
+    def size(self) -> int | None: ...
+
+    @property
+    def activation(self) -> str: ...
+
+    @property
+    def normalise(self) -> str: ...
+
+
+def load(params: ModelChoice) -> Any:
     """The model that the params name, on the CPU.
 
     Raises:
@@ -114,7 +132,7 @@ def opened(path: Path, tag: Mapping[str, Any] | None, model: str) -> ClipFile:
         raise UserError(f"{WHERE}: {path} does not load into {model}: {reason}") from None
 
 
-def source(params: OpenClipParams) -> tuple[Path, Mapping[str, Any] | None, bool]:
+def source(params: ModelChoice) -> tuple[Path, Mapping[str, Any] | None, bool]:
     """The file of the weights; what open_clip knows of it; and whether it was downloaded, for a
     tag.
 
@@ -167,7 +185,7 @@ def known(path: Path, model: str) -> Mapping[str, Any] | None:
 
 
 def normalisation(
-    params: OpenClipParams, file: ClipFile, config: Mapping[str, Any], quick: bool
+    params: ModelChoice, file: ClipFile, config: Mapping[str, Any], quick: bool
 ) -> Pixels:
     """By which mean and deviation a model takes its pixels.
 
@@ -203,7 +221,7 @@ def pixels_of(config: Mapping[str, Any]) -> Pixels:
     return Pixels(tuple(config["mean"]), tuple(config["std"]))
 
 
-def empty(params: OpenClipParams, quick: bool, pixels: Pixels) -> Any:
+def empty(params: ModelChoice, quick: bool, pixels: Pixels) -> Any:
     """The model with random weights; nothing is downloaded for it."""
     import open_clip
 
@@ -298,7 +316,7 @@ def described(file: ClipFile, model: Any) -> Iterator[tuple[str, Any, Any]]:
         yield f"{part}.layer_norm_eps", given.get("layer_norm_eps", 1e-5), blocks[0].ln_1.eps
 
 
-def fitted(file: ClipFile, model: Any, params: OpenClipParams) -> dict[str, Tensor]:
+def fitted(file: ClipFile, model: Any, params: ModelChoice) -> dict[str, Tensor]:
     """Tensors as the model has them; learnt positions are resized only where `size` asks for it.
 
     Raises:

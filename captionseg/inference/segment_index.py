@@ -74,7 +74,10 @@ class SegmentModel:
         Raises:
             UserError: if the folder holds no model, or one that embeds no segments.
         """
-        where, found = detect(device).device, saved.load(folder, train="make segments")
+        where, found = (
+            detect(device).device,
+            saved.load(folder, train="make experiment NAME=segments"),
+        )
         if not hasattr(found.model, "embed_inputs"):
             raise UserError(
                 f"{folder}: a {found.name} embeds no segments; name a model of a recipe with "

@@ -70,13 +70,13 @@ def styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
     return {name: out[name] for name in recipes}
 
 
-def signed(value: float, decimals: int = 1) -> str:
+def format_signed(value: float, decimals: int = 1) -> str:
     """A number with its sign, a real minus, and none at all for a zero."""
     text = f"{value:+.{decimals}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
-def mixed(colour: str, ground: str, share: float) -> tuple[float, ...]:
+def mix_colours(colour: str, ground: str, share: float) -> tuple[float, ...]:
     """A colour as it looks when it lies on a ground with an opacity; unlike it, it hides what is
     below.
     """
@@ -211,7 +211,7 @@ def draw_recipes(
                 place,
                 s["miou"],
                 height=0.62,
-                color=mixed(look.colour, theme.paper, 0.55 * look.alpha + 0.1),
+                color=mix_colours(look.colour, theme.paper, 0.55 * look.alpha + 0.1),
             )
             axes.plot(
                 [s["miou_low"], s["miou_high"]], [place, place], color=theme.ink, linewidth=1.4
@@ -280,7 +280,7 @@ def draw_classes(
         axes.set_xlim(-1, max(1.0, first.max(), second.max()) * 1.12)
         for place, (a, b) in enumerate(zip(first, second, strict=True)):
             axes.annotate(
-                signed(b - a, 0),
+                format_signed(b - a, 0),
                 (max(a, b), place),
                 xytext=(8, 0),
                 textcoords="offset points",

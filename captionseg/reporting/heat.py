@@ -62,7 +62,9 @@ def compare(
         rows, stops (colours of the scale, low to high) and top (where it ends); empty where there
         is nothing to show.
     """
-    left_out = {uid: names for uid, names in unnamed(run, params.split).items() if names}
+    left_out = {
+        uid: names for uid, names in find_unnamed_concepts(run, params.split).items() if names
+    }
     chosen = draw(left_out, params.heat, seed=seed, stream=HEAT)
     if pair is None or not chosen:
         return {}
@@ -78,8 +80,8 @@ def compare(
     for number, (uid, (concept, true)) in enumerate(shown.items(), start=1):
         text, title = run.classes.names[concept], f"heat_{number}"
         drawn = {
-            "": outlined(images[uid], true),
-            **{name: tinted(images[uid], found[name][uid] / top, true) for name in recipes},
+            "": outline(images[uid], true),
+            **{name: tint(images[uid], found[name][uid] / top, true) for name in recipes},
         }
         files = {name: f"{title}_{name}.jpg" if name else f"{title}.jpg" for name in drawn}
         small = {name: fit(picture, SHOWN) for name, picture in drawn.items()}
@@ -92,7 +94,7 @@ def compare(
             {"file": files[""], "caption": run.pairs[uid]["caption"], "concept": text, "maps": maps}
         )
         says = [text, *(f"inside {m['inside']:.1f}, outside {m['outside']:.1f}" for m in maps)]
-        rows.append([lettered(picture, says[i]) for i, picture in enumerate(small.values())])
+        rows.append([add_caption(picture, says[i]) for i, picture in enumerate(small.values())])
     bar = [scale_bar(rows[0][1].shape[1], top) for _ in recipes]
     write_picture(
         sheet(["unnamed concept", *recipes], [*rows, [np.full_like(bar[0], 255), *bar]]),
@@ -105,7 +107,7 @@ def compare(
 # what is shown
 
 
-def unnamed(run: Artifacts, split: str) -> dict[str, set[str]]:
+def find_unnamed_concepts(run: Artifacts, split: str) -> dict[str, set[str]]:
     """uid -> known concepts that the caption does not name, of the pictures of a split."""
     uids = [uid for uid, row in run.pairs.items() if row["split"] == split and uid in run.known]
     said = names_in([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
@@ -149,11 +151,11 @@ def activations(
     for uid, (concept, true) in shown.items():
         logits = loaded.logits(inputs(np.array([number[uid]]), (true.shape[0], true.shape[1])))
         # a model with a background has it before the classes
-        out[uid] = standing(logits[-len(names) :], concept)
+        out[uid] = standardise(logits[-len(names) :], concept)
     return out
 
 
-def standing(logits: np.ndarray, concept: int) -> np.ndarray:
+def standardise(logits: np.ndarray, concept: int) -> np.ndarray:
     """How far a class stands out at each pixel: (its score - the mean of all classes) / their
     standard deviation.
 
@@ -196,16 +198,16 @@ def colours(values: np.ndarray) -> np.ndarray:
     return np.round(255 * found).astype(np.uint8)
 
 
-def tinted(
+def tint(
     image: np.ndarray, values: np.ndarray, true: np.ndarray, *, opacity: float = 0.72
 ) -> np.ndarray:
     """A grey picture under the colours of values [H, W], with the outline of a mask."""
     grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     mixed = opacity * colours(values) + (1 - opacity) * grey[..., None]
-    return outlined(np.round(mixed).astype(np.uint8), true)
+    return outline(np.round(mixed).astype(np.uint8), true)
 
 
-def outlined(picture: np.ndarray, true: np.ndarray) -> np.ndarray:
+def outline(picture: np.ndarray, true: np.ndarray) -> np.ndarray:
     """A picture with the outline of a mask: white, with a dark edge to be seen on white too."""
     width, out = max(1, round(min(true.shape) / 220)), picture.copy()
     out[boundaries(true, width=3 * width)] = (20, 20, 20)
@@ -213,7 +215,7 @@ def outlined(picture: np.ndarray, true: np.ndarray) -> np.ndarray:
     return out
 
 
-def lettered(picture: np.ndarray, text: str, *, size: int = 13) -> np.ndarray:
+def add_caption(picture: np.ndarray, text: str, *, size: int = 13) -> np.ndarray:
     """A picture with a line of text below."""
     strip = Image.new("RGB", (picture.shape[1], 2 * size), PAPER)
     ImageDraw.Draw(strip).text((0, size), text, fill=INK, font=font(size), anchor="lm")
@@ -223,4 +225,4 @@ def lettered(picture: np.ndarray, text: str, *, size: int = 13) -> np.ndarray:
 def scale_bar(width: int, top: float) -> np.ndarray:
     """The scale of colours as a strip, with its ends in words."""
     strip = np.broadcast_to(colours(np.linspace(0.0, 1.0, width)), (12, width, 3))
-    return lettered(strip, f"0 to {top:.1f}")
+    return add_caption(strip, f"0 to {top:.1f}")

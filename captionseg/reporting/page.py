@@ -1,64 +1,17 @@
-"""reports/index.html: everything that is known of a run on one page that needs nothing but its
-pictures.
-"""
+"""What reports/index.html shows: everything that is known of a run, on one page."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-from markupsafe import Markup, escape
-
 from captionseg.reporting.baselines import baseline_of, control_of, is_control
-from captionseg.reporting.charts import Style, signed
+from captionseg.reporting.charts import Style
 
 if TYPE_CHECKING:
     from captionseg.reporting.artifacts import Artifacts
     from captionseg.reporting.params import ReportParams
     from captionseg.reporting.pictures import View
-
-DASH = "\N{EN DASH}"
-
-
-POLICY = Markup("""<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-style-src 'unsafe-inline'; img-src 'self' file: data:; form-action 'none'; base-uri 'none'">""")
-"""Of every page: its own styles and pictures alone. No script runs, and nothing is fetched from
-elsewhere. Not every browser counts what lies beside a page on disk as `self`, hence `file:`."""
-
-
-def environment() -> jinja2.Environment:
-    """What pages are rendered in: all that others wrote is escaped, a name that the context lacks
-    is an error.
-    """
-    found = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    found.globals["policy"] = POLICY
-    found.filters |= {
-        "num": number,
-        "signed": signed,
-        "breakable": breakable,
-        "count": "{:,}".format,
-    }
-    return found
-
-
-def template() -> str:
-    """The report's page before it is rendered; its style sheet serves other pages too."""
-    return (resources.files("captionseg.reporting") / "page.html").read_text(encoding="utf-8")
-
-
-def render(context: Mapping[str, Any]) -> str:
-    """The page as text. A name that the context lacks is an error."""
-    return environment().from_string(template()).render(context)
-
 
 EXTREMES = 5
 """Classes of a recipe that are named as its best, and as its worst."""
@@ -68,16 +21,6 @@ REFINED = {
     "segments": "Masks refined by class-agnostic segments.",
 }
 """What is said of a recipe whose masks are not scored as they are."""
-
-
-def number(value: float | None, decimals: int = 1) -> str:
-    """A number with a fixed count of decimals; a dash for none."""
-    return DASH if value is None else f"{value:.{decimals}f}"
-
-
-def breakable(name: str) -> Markup:
-    """A name that may go on in the next line after each _ and -."""
-    return Markup(re.sub(r"([_-])", r"\1<wbr>", str(escape(name))))
 
 
 def results(run: Artifacts, looks: Mapping[str, Style], metrics: Mapping[str, Any]) -> list[View]:

@@ -47,7 +47,7 @@ def names_in(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
 # the data
 
 
-def data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> View:
+def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> View:
     """Counts, what captions leave unsaid, and some training pictures."""
     splits = [row["split"] for row in run.pairs.values()]
     chosen = draw(
@@ -110,7 +110,7 @@ def concept_gap(run: Artifacts) -> list[View]:
 # curation
 
 
-def curated(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
+def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
     """Training pictures with their captions, every rule's concepts, and their nearest
     neighbours."""
     chosen = draw(
@@ -132,9 +132,12 @@ def curated(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
         views.append(
             {
                 "file": f"{stem}.jpg",
-                "caption": list(marked(caption, own, lemma)),
+                "caption": list(mark_concepts(caption, own, lemma)),
                 "rules": [
-                    {"rule": rule, "concepts": [judged(*c, true, own) for c in rows.get(uid, ())]}
+                    {
+                        "rule": rule,
+                        "concepts": [judge_concept(*c, true, own) for c in rows.get(uid, ())],
+                    }
                     for rule, rows in archives.items()
                 ],
                 "shown": None if true is None else sorted(true),
@@ -144,7 +147,9 @@ def curated(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) ->
     return views
 
 
-def judged(text: str, score: float, true: Collection[str] | None, own: Collection[str]) -> View:
+def judge_concept(
+    text: str, score: float, true: Collection[str] | None, own: Collection[str]
+) -> View:
     """A concept with its score, is it right (None: not known), and does the caption name it?"""
     return {
         "text": text,
@@ -154,7 +159,9 @@ def judged(text: str, score: float, true: Collection[str] | None, own: Collectio
     }
 
 
-def marked(caption: str, own: Collection[str], lemma: dict[str, str]) -> Iterator[tuple[str, bool]]:
+def mark_concepts(
+    caption: str, own: Collection[str], lemma: dict[str, str]
+) -> Iterator[tuple[str, bool]]:
     """Pieces of a caption, and whether each is a word of one of its own concepts."""
     words, matches = Vocabulary(tuple(sorted(own)), lemma).read(caption)
     inside = {number for match in matches for number in range(match.first, match.last + 1)}
@@ -179,7 +186,7 @@ def thumbnails(
 # segments
 
 
-def segmented(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
+def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
     """Training pictures with their segments and the texts of each."""
     uids = set(run.segments["uid"].to_pylist())
     chosen = draw(uids, params.segments, seed=seed, stream=SEGMENTS)
@@ -197,7 +204,7 @@ def segmented(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
         inside = decode([r["rle"] for r in found], found[0]["height"], found[0]["width"])
         colours = palette(len(found))
         write_picture(fit(images[uid], SHOWN), folder / f"segments_{number}_picture.jpg")
-        drawn = overlay(images[uid], painted(inside, found), colours)
+        drawn = overlay(images[uid], paint_segments(inside, found), colours)
         write_picture(fit(drawn, SHOWN), folder / f"segments_{number}.jpg")
         views.append(
             {
@@ -213,7 +220,7 @@ def segmented(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
     return views
 
 
-def painted(inside: np.ndarray, rows: Sequence[dict]) -> np.ndarray:
+def paint_segments(inside: np.ndarray, rows: Sequence[dict]) -> np.ndarray:
     """[H, W] which segment is seen where: small ones lie on large ones, whole pictures are left
     out.
     """

@@ -91,7 +91,9 @@ def compare(
         [
             small[uid],
             *(
-                captioned(drawn[name][uid], maps[name][uid], masks[uid], run.classes.names, colours)
+                show_labels(
+                    drawn[name][uid], maps[name][uid], masks[uid], run.classes.names, colours
+                )
                 for name in shown
             ),
         ]
@@ -159,7 +161,7 @@ def largest(labels: np.ndarray, count: int) -> list[int]:
     return [int(c) for c in np.argsort(-share, kind="stable") if share[c] >= LEGEND_SHARE]
 
 
-def captioned(
+def show_labels(
     picture: np.ndarray,
     labels: np.ndarray,
     true: np.ndarray,

@@ -90,7 +90,7 @@ def contact_sheet(title: str, found: Sequence[Found]) -> np.ndarray:
     page = Image.new("RGB", (columns * width, top + rows * height), PAPER)
     face = font(17)
     ImageDraw.Draw(page).text(
-        (GAP, top / 2), shortened(title, face, page.width - 2 * GAP), INK, face, anchor="lm"
+        (GAP, top / 2), shorten(title, face, page.width - 2 * GAP), INK, face, anchor="lm"
     )
     for number, one in enumerate(tiles):
         page.paste(
@@ -104,14 +104,14 @@ def tile(one: Found) -> np.ndarray:
     what it is.
     """
     mask = one.mask
-    x, y, w, h = around(one.hit.segment["bbox"], one.image.shape[1], one.image.shape[0])
+    x, y, w, h = crop_around(one.hit.segment["bbox"], one.image.shape[1], one.image.shape[0])
     part = np.s_[y : y + h, x : x + w]
     page = Image.new("RGB", (2 * SIDE + GAP // 2, SIDE + 2 * LINE), PAPER)
     for place, image, inside, pale in (
         (0, one.image, mask, 0.6),
         (1, one.image[part], mask[part], 0.0),
     ):
-        drawn = Image.fromarray(outlined(image, inside, pale))
+        drawn = Image.fromarray(draw_segment(image, inside, pale))
         left = place * (SIDE + GAP // 2)
         page.paste(drawn, (left + (SIDE - drawn.width) // 2, (SIDE - drawn.height) // 2))
     draw, face, small = ImageDraw.Draw(page), font(14), font(12)
@@ -119,19 +119,15 @@ def tile(one: Found) -> np.ndarray:
     draw.text((0, SIDE + LINE / 2 + 1), head, FAINT, face, anchor="lm")
     at = face.getlength(head)
     draw.text(
-        (at, SIDE + LINE / 2 + 1),
-        shortened(texts[0], face, page.width - at),
-        INK,
-        face,
-        anchor="lm",
+        (at, SIDE + LINE / 2 + 1), shorten(texts[0], face, page.width - at), INK, face, anchor="lm"
     )
     draw.text(
-        (0, SIDE + 1.4 * LINE), shortened(one.place, small, page.width), FAINT, small, anchor="lm"
+        (0, SIDE + 1.4 * LINE), shorten(one.place, small, page.width), FAINT, small, anchor="lm"
     )
     return np.asarray(page)
 
 
-def outlined(image: np.ndarray, inside: np.ndarray, pale: float) -> np.ndarray:
+def draw_segment(image: np.ndarray, inside: np.ndarray, pale: float) -> np.ndarray:
     """uint8: a picture as large as a tile allows, a segment in it with an outline that is seen on
     any colour.
 
@@ -152,7 +148,7 @@ def outlined(image: np.ndarray, inside: np.ndarray, pale: float) -> np.ndarray:
     return drawn.round().astype(np.uint8)
 
 
-def around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
+def crop_around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
     """x, y, width and height of the square around a box with some margin, inside a picture of this
     size.
     """
@@ -164,7 +160,7 @@ def around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int
     return int(left), int(top), *sides
 
 
-def shortened(text: str, face: object, width: float) -> str:
+def shorten(text: str, face: object, width: float) -> str:
     """A text that is no longer than `width` pixels in a font."""
     if face.getlength(text) <= width:  # type: ignore[attr-defined]
         return text

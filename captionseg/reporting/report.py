@@ -13,6 +13,7 @@ from captionseg.reporting import heat, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
 from captionseg.reporting.charts import Style, draw_classes, draw_curves, draw_recipes, styles
 from captionseg.reporting.params import ReportParams
+from captionseg.reporting.rendering import render
 from captionseg.reporting.tables import metrics, write_plots
 from captionseg.storage.writing import atomic_path, write_json
 
@@ -68,9 +69,9 @@ def report(
     looks = styles(recipes)
     shown = {
         "charts": charts(run, params, out.pictures, looks),
-        "data": pictures.data(run, params, out.pictures, seed=seed),
-        "examples": pictures.curated(run, params, out.pictures, seed=seed),
-        "segments": pictures.segmented(run, params, out.pictures, seed=seed),
+        "data": pictures.show_data(run, params, out.pictures, seed=seed),
+        "examples": pictures.show_curation(run, params, out.pictures, seed=seed),
+        "segments": pictures.show_segments(run, params, out.pictures, seed=seed),
         "scenes": predictions.compare(run, params, scored.asked, out.pictures, seed=seed),
         "heat": heat.compare(
             run, page.champion(run), params, scored.asked, out.pictures, seed=seed
@@ -80,7 +81,7 @@ def report(
         run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed
     )
     with atomic_path(out.page) as part:
-        part.write_text(page.render(context), encoding="utf-8")
+        part.write_text(render("report.html", context), encoding="utf-8")
     return numbers
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from captionseg.gate.data import DECIMALS
+from captionseg.gate.thresholds import Verdict, judge
 from captionseg.metrics import paired
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.baselines import baseline_of, control_of
-from captionseg.reporting.data import DECIMALS
-from captionseg.reporting.gate import Verdict, judge
 from captionseg.segment_text.counts import summary
 from captionseg.segment_text.measure import measures
 from captionseg.sources.source import SPLITS
@@ -79,9 +79,9 @@ def metrics(
         of_captions["captions"] = {
             name: x for name, x in said["captions"].items() if name in SEGMENT_MEASURES
         }
-    out = rounded(
+    out = round_numbers(
         {
-            "data": described(run, source, split),
+            "data": describe_data(run, source, split),
             **({"index": run.recall} if run.recall else {}),
             "curation": run.curation,
             "segments": {name: found[name] for name in SEGMENT_MEASURES if name in found}
@@ -97,8 +97,8 @@ def metrics(
     return {**out, "gate": {"passed": int(all(v.passed or v.skipped for v in verdicts))}}, verdicts
 
 
-def described(run: Artifacts, source: str, split: str) -> dict[str, Any]:
-    """The section `data`, see captionseg.reporting.data: of each split, how many pictures have
+def describe_data(run: Artifacts, source: str, split: str) -> dict[str, Any]:
+    """The section `data`, see captionseg.gate.data: of each split, how many pictures have
     known masks.
     """
     statuses = run.statuses
@@ -179,13 +179,13 @@ def _mean(rows: Iterable[Mapping[str, float]], names: Sequence[str]) -> dict[str
     }
 
 
-def rounded(value: Any) -> Any:
+def round_numbers(value: Any) -> Any:
     """Numbers to DECIMALS; a number that is not finite is left out of its mapping, since JSON has
     none.
     """
     if isinstance(value, Mapping):
         return {
-            k: rounded(v)
+            k: round_numbers(v)
             for k, v in value.items()
             if not (isinstance(v, float) and not math.isfinite(v))
         }

@@ -8,55 +8,19 @@ paths.
 
 from __future__ import annotations
 
-import logging
 import os
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from captionseg.records import UserError
 from captionseg.runtime.params import RuntimeParams
+from captionseg.runtime.workers import Workers
 
 J = TypeVar("J")
 R = TypeVar("R")
 T = TypeVar("T")
-ATTEMPTS = 3  # at a job whose worker dies
-log = logging.getLogger(__name__)
 
 
-class Answer(NamedTuple):
-    """What became of the job of that number: its result or, where not `well`, the exception."""
-
-    number: int
-    well: bool
-    value: Any
-
-
-class Workers(Protocol):
-    """Processes that take jobs one at a time and answer in any order."""
-
-    def room(self, busy: int) -> bool:
-        """Is one more job to be sent while `busy` are out?"""
-        ...
-
-    def send(self, number: int, job: Any) -> None:
-        """Give a job to a worker."""
-        ...
-
-    def receive(self) -> Answer:
-        """Wait for the next answer.
-
-        Raises:
-            UserError: if workers die of one job again and again.
-        """
-        ...
-
-    def close(self) -> None:
-        """End all workers, and what they are at."""
-        ...
-
-
-class Once(Generic[T]):
+class PerProcess(Generic[T]):
     """What each process makes for itself, when it first asks: an encoder on its own device. It is
     never sent along.
 
@@ -152,35 +116,6 @@ def threads_here() -> int:
     from threadpoolctl import threadpool_info
 
     return max((library["num_threads"] for library in threadpool_info()), default=1)
-
-
-def hold_to(threads: int) -> None:
-    """So many threads for the numerical libraries of this process, those that are not loaded yet
-    too.
-    """
-    from threadpoolctl import threadpool_limits
-
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    threadpool_limits(threads)
-
-
-def attempt(work: Callable[[J], R], number: int, job: J) -> Answer:
-    """The answer of a worker."""
-    try:
-        return Answer(number, True, work(job))
-    except Exception as error:
-        if not isinstance(error, UserError):  # the way to it does not travel with an exception
-            error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
-        return Answer(number, False, error)
-
-
-def died(job: str, how: str) -> UserError:
-    """The error of a job that no worker outlives."""
-    return UserError(
-        f"{job}: its worker died {ATTEMPTS} times ({how}); if memory ran out, lower "
-        "runtime.workers or make shards smaller, then run it again: finished shards are kept"
-    )
 
 
 def _answered(

@@ -19,8 +19,8 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from captionseg.runtime.fan_out import ATTEMPTS, Answer, attempt, died, hold_to
 from captionseg.runtime.lifeline import follow_maker
+from captionseg.runtime.workers import ATTEMPTS, Answer, answer_job, limit_threads, make_death_error
 
 PATIENCE = 5.0  # seconds for a process to take its temporary files away
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Processes:
         how, name = reason(worker.process.exitcode), self.called(job)
         self.deaths[number] += 1
         if self.deaths[number] >= ATTEMPTS:
-            raise died(name, how)
+            raise make_death_error(name, how)
         log.warning("%s: its worker died (%s); another one does it again", name, how)
         worker.pipe.close()
         fresh = self._start(worker.gpu)
@@ -143,12 +143,12 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
     follow_maker()  # not only between jobs: an orphan would go on writing where the next run works
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    hold_to(threads)
+    limit_threads(threads)
     work: Callable[[Any], Any] | None = None
     try:
         try:
             work = pipe.recv()
-            hold_to(threads)  # of what came with it
+            limit_threads(threads)  # of what came with it
         except (
             ImportError,
             AttributeError,
@@ -156,7 +156,7 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
         ) as error:  # not importable here: told with the first job
             work = _Fails(error)
         while True:
-            pipe.send(sendable(attempt(work, *pipe.recv())))  # type: ignore[arg-type]
+            pipe.send(sendable(answer_job(work, *pipe.recv())))  # type: ignore[arg-type]
     except (EOFError, OSError):
         return
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from captionseg.records import UserError, one_line
-from captionseg.runtime.fan_out import ATTEMPTS, Answer, attempt, died, hold_to
 from captionseg.runtime.params import RuntimeParams
+from captionseg.runtime.workers import ATTEMPTS, Answer, answer_job, limit_threads, make_death_error
 
 LOOPBACK = "127.0.0.1"
 _held: dict[str, Callable[[Any], Any]] = {}  # of a worker: what was sent to it once, by its name
@@ -76,7 +76,7 @@ class RayTasks:
         ) as error:  # before or after the work: it cannot be imported or sent
             return Answer(number, False, RuntimeError(f"{self.called(job)}: {error}"))
         except self.ray.exceptions.RayError as error:
-            raise died(self.called(job), f"{type(error).__name__} of ray") from None
+            raise make_death_error(self.called(job), f"{type(error).__name__} of ray") from None
 
     def close(self) -> None:
         """See Workers."""
@@ -162,7 +162,7 @@ def _run(given: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple
             )
             return number, False, lost
         work: Any = ray.get(references[0])
-        hold_to(threads)
+        limit_threads(threads)
         _held.clear()
         _held[name] = work
-    return tuple(attempt(_held[name], number, job))  # type: ignore[return-value]
+    return tuple(answer_job(_held[name], number, job))  # type: ignore[return-value]

@@ -27,7 +27,7 @@ from captionseg.captioners.corpus import Captions
 from captionseg.datasets.shards import read_images, read_pairs
 from captionseg.grounding.relevance import JointSpace
 from captionseg.records import SEGMENTS, UserError, one_line
-from captionseg.runtime.fan_out import Once, spread
+from captionseg.runtime.fan_out import PerProcess, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text.concepts import read_concepts
 from captionseg.segment_text.counts import summary
@@ -99,7 +99,7 @@ def segment(
         shard_segments,
         inputs,
         params,
-        Once(functools.partial(maker_of, params, space, cells)),
+        PerProcess(functools.partial(maker_of, params, space, cells)),
         segments,
     )
     with tqdm(total=sum(len(job.images) for job in jobs), desc="segment_text", unit="img") as bar:

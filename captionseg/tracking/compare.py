@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from captionseg.markdown import escaped
 from captionseg.records import UserError, one_line
-from captionseg.tracking import reproduction
-from captionseg.tracking.environment import adopt
+from captionseg.tracking.environment import EXPERIMENT, adopt
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -62,8 +61,6 @@ def connect(root: Path) -> tuple[MlflowClient, str]:
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    from captionseg.tracking.store import EXPERIMENT
-
     try:
         client = MlflowClient(uri, uri)
         found = client.get_experiment_by_name(EXPERIMENT)
@@ -84,11 +81,11 @@ def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
         return _latest(client, experiment, int(match[1] or 0), match[2])
     if word in ALIASES:
         return _of_alias(client, word)
-    found = _search(client, experiment, f"attributes.run_name = '{_quoted(word)}'", limit=10)
+    found = _search(client, experiment, f"attributes.run_name = '{_quote(word)}'", limit=10)
     if re.fullmatch(r"[0-9a-f]{4,32}", word):
         found += _search(client, experiment, f"attributes.run_id LIKE '{word}%'", limit=10)
     if len(found) > 1:
-        some = ", ".join(f"{run.info.run_id[:8]} of {_when(run)}" for run in found[:3])
+        some = ", ".join(f"{run.info.run_id[:8]} of {_format_start(run)}" for run in found[:3])
         raise UserError(
             f"{word}: {len(found)} runs are called so; say which by its id: {some}, ..."
         )
@@ -106,7 +103,7 @@ def table(runs: Sequence[Run], *, every: bool = False) -> Table:
     """
     about: dict[str, list[str | None]] = {
         "id": [run.info.run_id[:8] for run in runs],
-        "started": [_when(run) for run in runs],
+        "started": [_format_start(run) for run in runs],
         "status": [run.info.status for run in runs],
     }
     for name, tag in TAGS.items():
@@ -127,7 +124,7 @@ def table(runs: Sequence[Run], *, every: bool = False) -> Table:
 
 def text(found: Table) -> str:
     """For a terminal."""
-    lines: list[tuple[str, ...]] = [("", *heads(found))]
+    lines: list[tuple[str, ...]] = [("", *list_heads(found))]
     for title, rows in sections(found):
         lines += [(title,), *((f"  {name}", *cells) for name, *cells in rows)]
     widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(len(lines[0]))]
@@ -139,7 +136,7 @@ def text(found: Table) -> str:
 
 def markdown(found: Table) -> str:
     """For a page or a comment."""
-    top = [escaped(head) for head in heads(found)]
+    top = [escaped(head) for head in list_heads(found)]
     out = ["| | " + " | ".join(top) + " |", "|---|" + "---:|" * len(top)]
     for title, rows in sections(found):
         out.append(f"| **{escaped(title)}** |" + " |" * len(top))
@@ -166,7 +163,7 @@ def as_json(found: Table) -> str:
 FORMATS: dict[str, Callable[[Table], str]] = {"text": text, "json": as_json, "markdown": markdown}
 
 
-def heads(found: Table) -> list[str]:
+def list_heads(found: Table) -> list[str]:
     """Of the columns after the first."""
     return [*found.heads, "difference"] if len(found.heads) == 2 else found.heads
 
@@ -199,7 +196,7 @@ def _latest(client: MlflowClient, experiment: str, back: int, child: str | None)
         )
     if child is None:
         return found[back]
-    key = _quoted(found[back].data.tags.get(reproduction.KEY, ""))
+    key = _quote(found[back].data.tags.get(reproduction.KEY, ""))
     same = _search(client, experiment, f"tags.{reproduction.KEY} = '{key}'", limit=1000)
     below = [run for run in same if run.data.tags.get("role") != "reproduction"]
     for run in below:  # newest first: of a stage that was tried again, the last try
@@ -247,9 +244,9 @@ def _number(value: float | None) -> str | None:
     return None if value is None else f"{value:.6g}"
 
 
-def _when(run: Run) -> str:
+def _format_start(run: Run) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime((run.info.start_time or 0) / 1000))
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     return word.replace("'", "\\'")

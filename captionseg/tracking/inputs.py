@@ -64,7 +64,7 @@ def read_lock(lock: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def known(root: Path, paths: Iterable[str]) -> list[Input]:
+def find_inputs(root: Path, paths: Iterable[str]) -> list[Input]:
     """Those of `paths` whose contents the lock knows: an out, or a folder whose files are outs."""
     outs = read_lock(root / "dvc.lock")
     found = []
@@ -76,11 +76,11 @@ def known(root: Path, paths: Iterable[str]) -> list[Input]:
             if name == path or (at in PurePosixPath(name).parents and (root / name).exists())
         ]
         if parts:
-            found.append(_joined(path, sorted(parts, key=lambda out: out["path"])))
+            found.append(_join(path, sorted(parts, key=lambda out: out["path"])))
     return found
 
 
-def _joined(path: str, outs: list[dict[str, Any]]) -> Input:
+def _join(path: str, outs: list[dict[str, Any]]) -> Input:
     text = "\n".join(f"{out['path']} {out['md5']}" for out in outs)
     digest = outs[0]["md5"] if outs[0]["path"] == path else hashlib.md5(text.encode()).hexdigest()
     return Input(

@@ -8,10 +8,10 @@ from typing import Any
 
 def labels(params: Any, recipe: str) -> dict[str, str]:
     """What the runs of a recipe of captionseg.params.Params are filtered and grouped by."""
-    return labelled(params.raw, recipe)
+    return read_labels(params.raw, recipe)
 
 
-def labelled(params: Mapping[str, Any], recipe: str) -> dict[str, str]:
+def read_labels(params: Mapping[str, Any], recipe: str) -> dict[str, str]:
     """`labels` out of what params.yaml holds; the defaults are those of the dataclasses."""
     row = params["recipes"][recipe]
     pretrain, evaluate = params.get("pretrain") or {}, params.get("evaluate") or {}

@@ -36,8 +36,8 @@ DECIMALS = 4  # of numbers in metrics.json
 
 
 @dataclass(frozen=True)
-class Said:
-    """What `report`, or `evaluate` of its recipe, says of recipes, as `Tracker.recipes` takes it.
+class RecipeReport:
+    """Scores, labels and folders of a run's recipes, from `report` or from `evaluate` of one.
 
     Attributes:
         numbers: metrics.json; of `evaluate` the scores of its recipe alone.
@@ -66,7 +66,12 @@ class Said:
 
 
 def record(
-    store: Store, parent: str, said: Said, *, params: Mapping[str, Any], tags: Mapping[str, str]
+    store: Store,
+    parent: str,
+    report: RecipeReport,
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
 ) -> list[Entry]:
     """A run for each recipe with its data, params, scores, curves, pictures and model; again is the
     same runs.
@@ -74,14 +79,14 @@ def record(
     Args:
         store: where they are written.
         parent: run of the reproduction.
-        said: by a stage, or by the files.
+        report: by a stage, or by the files.
         params: the whole of params.yaml, dotted.
         tags: of all runs of that reproduction.
 
     Returns:
         those that have a model.
     """
-    names = [name for name in said.labels if name in said.numbers.get("recipes", {})]
+    names = [name for name in report.labels if name in report.numbers.get("recipes", {})]
     tags = {key: value for key, value in tags.items() if key != PARENT}
     there = {run.data.tags.get("recipe", ""): run for run in store.recipes(tags[KEY])}
     store.client.set_tag(parent, "recipes", ", ".join(dict.fromkeys([*names, *there])))
@@ -92,30 +97,30 @@ def record(
         about = str(params.get(f"about.{name}", ""))
         mine = {
             **tags,
-            **said.labels[name],
+            **report.labels[name],
             "role": "recipe",
             WITHIN: parent,
             "mlflow.note.content": about,
         }
-        chosen = settings(params, name, said.labels[name]["model"])
+        chosen = settings(params, name, report.labels[name]["model"])
         old = there.get(name)
         run = old.info.run_id if old and store.agrees(old, chosen) else store.create(mine, name)
-        entry = _entry(store, run, said, name)
+        entry = _entry(store, run, report, name)
         store.client.log_inputs(run, inputs.dataset_inputs if inputs else [])
         store.write_params(run, chosen)
-        _metrics(store, run, said, name, entry)
-        if said.pictures:
-            _pictures(store, run, Path(said.pictures), name)
+        _metrics(store, run, report, name, entry)
+        if report.pictures:
+            _pictures(store, run, Path(report.pictures), name)
         store.client.set_terminated(run, "FINISHED")
         entries += [entry] if entry else []
     return entries
 
 
-def state(said: Said, params: Mapping[str, Any], models: Mapping[str, str]) -> str:
+def state(report: RecipeReport, params: Mapping[str, Any], models: Mapping[str, str]) -> str:
     """md5 of what `record` and the registry make of a reproduction: equal ones show the same.
 
     Args:
-        said: of all its recipes.
+        report: of all its recipes.
         params: the whole of params.yaml, dotted.
         models: recipe -> md5 of models/RECIPE; empty or left out where it has none.
     """
@@ -126,9 +131,9 @@ def state(said: Said, params: Mapping[str, Any], models: Mapping[str, str]) -> s
             params.get(f"about.{name}", ""),
             models.get(name, ""),
         ]
-        for name, labels in said.labels.items()
+        for name, labels in report.labels.items()
     }
-    text = json.dumps([said.numbers, rows], sort_keys=True, default=str)
+    text = json.dumps([report.numbers, rows], sort_keys=True, default=str)
     return hashlib.md5(text.encode()).hexdigest()
 
 
@@ -165,10 +170,10 @@ def scores(numbers: Mapping[str, Any], name: str, benchmark: str) -> dict[str, f
     return {key: float(value) for key, value in flatten({**plain, **found}).items()}
 
 
-def learnt(said: Said, name: str) -> dict[str, float]:
-    """Means over the seeds out of models/RECIPE, as metrics.json has them, if none are said."""
-    files = sorted(Path(said.models, name).glob("seeds/*/fit.json"))
-    if "train" in said.numbers["recipes"][name] or not files:
+def average_fits(report: RecipeReport, name: str) -> dict[str, float]:
+    """Means over the seeds out of models/RECIPE, as metrics.json has them, if it has none."""
+    files = sorted(Path(report.models, name).glob("seeds/*/fit.json"))
+    if "train" in report.numbers["recipes"][name] or not files:
         return {}
     fits = [json.loads(file.read_text()) for file in files]
     return {
@@ -218,10 +223,10 @@ def curves(model: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: rows[:: 1 + len(rows) // POINTS] for name, rows in means.items()}
 
 
-def _entry(store: Store, run: str, said: Said, name: str) -> Entry | None:
+def _entry(store: Store, run: str, report: RecipeReport, name: str) -> Entry | None:
     """Its model, logged unless the very files were logged before, and what the registry asks of
     it."""
-    folder, areas = Path(said.models) / name, Path(said.areas)
+    folder, areas = Path(report.models) / name, Path(report.areas)
     areas = areas / f"{name}.parquet" if areas.is_dir() else areas
     if not folder.is_dir():
         return None
@@ -231,31 +236,31 @@ def _entry(store: Store, run: str, said: Said, name: str) -> Entry | None:
         models.link(store.client, run, model)
     else:
         model = models.log_model(store.client, store.experiment, run=run, folder=folder, name=name)
-    found = scores(said.numbers, name, said.benchmark)
-    data = data_digest(areas, Path(said.pairs)) if areas.exists() else ""
+    found = scores(report.numbers, name, report.benchmark)
+    data = data_digest(areas, Path(report.pairs)) if areas.exists() else ""
     return Entry(
         name,
         run,
         model.model_id,
         model.artifact_location,
         md5,
-        said.benchmark,
+        report.benchmark,
         data,
         found.get("miou"),
         found.get("tune_miou"),
     )
 
 
-def _metrics(store: Store, run: str, said: Said, name: str, entry: Entry | None) -> None:
+def _metrics(store: Store, run: str, report: RecipeReport, name: str, entry: Entry | None) -> None:
     """What the run does not say already: each stage that knows of a recipe says what it knows."""
     now, known = time.time_ns() // 1_000_000, store.client.get_run(run).data.metrics
     of_model = set(known)
     if entry:
         of_model = {m.key for m in store.client.get_logged_model(entry.model).metrics or ()}
-    for curve, rows in curves(Path(said.models) / name).items():
+    for curve, rows in curves(Path(report.models) / name).items():
         if known.get(clean(f"curve.{curve}")) != rows[-1][1]:
             store.write_metrics(run, [(f"curve.{curve}", value, now, step) for step, value in rows])
-    found = scores(said.numbers, name, said.benchmark) | learnt(said, name)
+    found = scores(report.numbers, name, report.benchmark) | average_fits(report, name)
     store.write_metrics(
         run,
         [

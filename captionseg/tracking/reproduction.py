@@ -49,10 +49,10 @@ def find(environ: Mapping[str, str], ancestors: Iterable[psutil.Process]) -> Rep
         # `dvc exp run --force` gives another run the same name
         again = f"-{identity(dvc)}" if dvc else ""
         return Reproduction(f"exp-{experiment}{again}", f"exp {experiment}")
-    return Reproduction(f"dvc-{identity(dvc)}", f"dvc repro {_started(dvc)}") if dvc else None
+    return Reproduction(f"dvc-{identity(dvc)}", f"dvc repro {_format_start(dvc)}") if dvc else None
 
 
-def _started(process: psutil.Process) -> str:
+def _format_start(process: psutil.Process) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
 
 

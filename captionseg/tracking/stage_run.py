@@ -6,25 +6,26 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from captionseg.tracking import inputs, models, recipes
+import psutil
+
+from captionseg.tracking import inputs, models, recipes, reproduction
+from captionseg.tracking.reproduction import KEY, PARENT
+from captionseg.tracking.store import BATCH, OWNER, Store
 from captionseg.tracking.synchronise import catch_up, show
-
-if TYPE_CHECKING:
-    from captionseg.tracking.store import Store
 
 FLUSH = 5.0  # seconds that a metric may wait for others
 CONTEXTS = {"pretrain": "training", "evaluate": "evaluation"}  # what a stage reads its inputs for
 SHARED = ("pairs", "truth")  # inputs that are those of the whole reproduction
-BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes at once
 TAG_LENGTH = 5000
 
 
 @dataclass(frozen=True)
-class About:
+class StageDescription:
     """What is known of a stage before it starts.
 
     Attributes:
@@ -49,11 +50,13 @@ class StageRun:
         about: the stage.
     """
 
-    def __init__(self, store: Store, run: str, parent: str | None, *, about: About) -> None:
+    def __init__(
+        self, store: Store, run: str, parent: str | None, *, about: StageDescription
+    ) -> None:
         self.store, self.run, self.parent, self.about = store, run, parent, about
         self._points: list[tuple[str, float, int, int]] = []
         self._summaries: list[tuple[dict[str, float], list[str]]] = []
-        self._recipes: recipes.Said | None = None
+        self._recipes: recipes.RecipeReport | None = None
         self._flushed = time.monotonic()
 
     def params(self, values: dict[str, Any]) -> None:
@@ -70,7 +73,7 @@ class StageRun:
         dvc.lock says.
         """
         if "DVC_STAGE" in os.environ:
-            found = inputs.known(self.store.root, paths.values())
+            found = inputs.find_inputs(self.store.root, paths.values())
             inputs.write(
                 self.store.client,
                 self.run,
@@ -109,9 +112,9 @@ class StageRun:
         """Keep it for `finish`."""
         self._summaries.append((values, paths))
 
-    def recipes(self, **said: Any) -> None:
+    def recipes(self, **report: Any) -> None:
         """Keep it for `finish`."""
-        self._recipes = recipes.Said(**said)
+        self._recipes = recipes.RecipeReport(**report)
 
     def finish(self) -> None:
         """Write what waits: reports for the parent, runs of recipes, and who is champion.
@@ -146,3 +149,29 @@ class StageRun:
             self.store.client.set_terminated(self.run, status)
             if self.parent:
                 self.store.settle(self.parent)
+
+
+def open_stage_run(
+    store: Store, stage: str, recipe: str | None, params: Mapping[str, Any]
+) -> StageRun:
+    """A new run for a stage, below the run of its reproduction, which is made if it is absent.
+
+    Args:
+        store: where it is written.
+        stage: its name.
+        recipe: of the stage, if it has one.
+        params: the whole of params.yaml, dotted.
+    """
+    process = psutil.Process()
+    found = reproduction.find(os.environ, process.parents())
+    tags = {**reproduction.tags(store.root), OWNER: reproduction.identity(process)}
+    with store.lock:
+        store.reap()
+        parent = None
+        if found:
+            parent = store.parent(found, tags, params)
+            tags |= {PARENT: parent, KEY: found.key}
+        own = {**tags, "role": "stage", "stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
+        own |= {"recipe": recipe} if recipe else {}
+        run = store.create(own, f"{stage}/{recipe}" if recipe else stage)
+    return StageRun(store, run, parent, about=StageDescription(stage, dict(params), tags))

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from filelock import FileLock
 
 from captionseg.tracking import places, reproduction
 from captionseg.tracking.environment import EXPERIMENT
 from captionseg.tracking.reproduction import KEY, PARENT
-from captionseg.tracking.stage_run import BATCH, TAG_LENGTH, About, StageRun
-from captionseg.tracking.values import KEY_LENGTH, clean
+from captionseg.tracking.values import clean
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -32,7 +29,7 @@ OWNER = "owner"
 LIFE = "system/cpu_utilization_percentage"
 SILENCE = 1800.0  # seconds
 PARAM_LENGTH = 6000
-__all__ = ["EXPERIMENT", "KEY_LENGTH", "PARENT", "TAG_LENGTH", "StageRun", "Store", "clean"]
+BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes at once
 
 
 class Store:
@@ -85,29 +82,6 @@ class Store:
                 [self.experiment], where, order_by=["attributes.start_time ASC"], max_results=1000
             )
         )
-
-    def open(self, stage: str, recipe: str | None, params: Mapping[str, Any]) -> StageRun:
-        """A new run for a stage, below the run of its reproduction, which is made if it is not
-        there.
-        """
-        me = psutil.Process()
-        found = reproduction.find(os.environ, me.parents())
-        tags = {**reproduction.tags(self.root), OWNER: reproduction.identity(me)}
-        with self.lock:
-            self.reap()
-            parent = None
-            if found:
-                parent = self.parent(found, tags, params)
-                tags |= {PARENT: parent, KEY: found.key}
-            mine = {
-                **tags,
-                "role": "stage",
-                "stage": stage,
-                "mlflow.source.name": f"stages/{stage}.py",
-            }
-            mine |= {"recipe": recipe} if recipe else {}
-            run = self.create(mine, f"{stage}/{recipe}" if recipe else stage)
-        return StageRun(self, run, parent, about=About(stage, dict(params), tags))
 
     def create(self, tags: Mapping[str, str], name: str) -> str:
         """A new run; its id."""

@@ -2,7 +2,7 @@
 
 Three of us ask for it: the stage `report`, or `evaluate` for its own recipe; any stage after which
 DVC passes over `report`, since nothing changed for it; and `captionseg sync`, where no stage ran
-that could have said anything.
+that could have reported anything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from captionseg.records import UserError, one_line
-from captionseg.tracking import finished, recipes, registry, reproduction
+from captionseg.tracking import recipes, registry, reproduction, reproduction_files
 from captionseg.tracking.environment import EXPERIMENT, PATIENCE, adopt
 from captionseg.tracking.reproduction import KEY, PARENT
 from captionseg.tracking.values import numbers
@@ -33,7 +33,7 @@ STATE = "state"  # of a reproduction that is shown as a whole: of what
 def show(
     store: Store,
     parent: str,
-    said: recipes.Said,
+    report: recipes.RecipeReport,
     *,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
@@ -43,34 +43,36 @@ def show(
     Args:
         store: locked by us.
         parent: run of the reproduction.
-        said: of its recipes.
+        report: of its recipes.
         params: the whole of params.yaml, dotted.
         tags: of its runs.
     """
-    found = recipes.record(store, parent, said, params=params, tags=tags)
-    if said.whole:
+    found = recipes.record(store, parent, report, params=params, tags=tags)
+    if report.whole:
         decided = registry.promote(
-            store.client, found, {**tags, PARENT: parent}, passed=said.passed
+            store.client, found, {**tags, PARENT: parent}, passed=report.passed
         )
         store.client.set_tag(parent, "registry", decided)
-        state = recipes.state(said, params, {one.recipe: one.md5 for one in found})
+        state = recipes.state(report, params, {one.recipe: one.md5 for one in found})
         store.client.set_tag(parent, STATE, state)
         with contextlib.suppress(OSError):  # a stage that is gone repeats nothing
             sys.stderr.write(f"registry: {registry.NAME}: {decided}\n")
 
 
-def show_all(store: Store, parent: str, found: finished.Finished, tags: Mapping[str, str]) -> None:
+def show_all(
+    store: Store, parent: str, found: reproduction_files.ReproductionFiles, tags: Mapping[str, str]
+) -> None:
     """What files hold of a reproduction, as if its last stages had just run."""
-    store.write_summary(parent, numbers(found.said.numbers), found.files)
-    show(store, parent, found.said, params=found.params, tags=tags)
+    store.write_summary(parent, numbers(found.report.numbers), found.files)
+    show(store, parent, found.report, params=found.params, tags=tags)
 
 
 def catch_up(store: Store, parent: str, tags: Mapping[str, str]) -> None:
     """At the end of a stage: show what `report` left, if DVC is going to pass over it now."""
-    found = finished.read(store.root)
+    found = reproduction_files.read(store.root)
     if not found or store.client.get_run(parent).data.tags.get(STATE) == found.state:
         return
-    if not finished.stale(store.root, [finished.REPORT]):
+    if not reproduction_files.list_stale_stages(store.root, [reproduction_files.REPORT]):
         with store.lock:
             show_all(store, parent, found, tags)
 
@@ -85,24 +87,24 @@ def synchronise(root: Path) -> str:
         UserError: stages are not up to date, or the store cannot be used.
     """
     try:
-        found = finished.read(root)
+        found = reproduction_files.read(root)
         if found is None:
             raise UserError("there are no reports that dvc.lock knows; run `dvc repro` first")
         database = reproduction.database(reproduction.store_uri(root))
         flow = "CAPTIONSEG_FLOW_RUN" in os.environ
-        if database and not flow and shown(database, found.state):
+        if database and not flow and is_shown(database, found.state):
             return "MLflow shows it already"
-        if names := finished.stale(root):
+        if names := reproduction_files.list_stale_stages(root):
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise UserError(f"{', '.join(names[:3])}{more}: not up to date; run `dvc repro` first")
-        return _written(root, found)
+        return _write(root, found)
     except UserError:
         raise
     except Exception as error:  # of MLflow, sqlite, the lock, DVC, files that are broken
         raise UserError(f"tracking: {type(error).__name__}: {one_line(error, 300)}") from None
 
 
-def _written(root: Path, found: finished.Finished) -> str:
+def _write(root: Path, found: reproduction_files.ReproductionFiles) -> str:
     adopt()
     from captionseg.tracking.store import Store
 
@@ -121,10 +123,10 @@ def _written(root: Path, found: finished.Finished) -> str:
         parent = store.parent(mine, tags, found.params)
         show_all(store, parent, found, tags)
         store.client.set_terminated(parent, "FINISHED")
-    return f"{len(found.said.labels)} recipes in run {parent[:8]} of {EXPERIMENT}"
+    return f"{len(found.report.labels)} recipes in run {parent[:8]} of {EXPERIMENT}"
 
 
-def shown(database: Path, state: str) -> bool:
+def is_shown(database: Path, state: str) -> bool:
     """Whether a store in a file shows this; without MLflow, which takes seconds to import."""
     asked = (
         "SELECT 1 FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND tags.value = ? "

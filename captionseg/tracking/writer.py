@@ -24,7 +24,8 @@ from typing import Any
 
 from captionseg import records
 from captionseg.tracking.machine import Machine
-from captionseg.tracking.store import TAG_LENGTH, StageRun, Store
+from captionseg.tracking.stage_run import TAG_LENGTH, StageRun, open_stage_run
+from captionseg.tracking.store import Store
 
 POLL = 1.0  # seconds between looks at whether the stage still lives
 CALLS = ("params", "metrics", "tags", "inputs", "artifact", "model", "summary", "recipes", "flush")
@@ -68,7 +69,7 @@ def serve(said: Iterator[dict[str, Any]]) -> bool:
         return True
     machine = Machine(Path(first["root"]))
     store = Store(Path(first["root"]), first["patience"])
-    run = store.open(first["stage"], first["recipe"], first["params"])
+    run = open_stage_run(store, first["stage"], first["recipe"], first["params"])
     status, error, problem = "KILLED", "", ""
     for call in said:
         name = call.pop("call")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from captionseg.checks import check, numbers
+from captionseg.gate import regression
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.reporting import gate_regression
 from tests.captionseg.real_params import changed
 
 ROOT = Path(__file__).parents[2]
@@ -189,7 +189,7 @@ def test_numbers_of_a_run_are_those_that_it_has():
     known = numbers(Params(ROOT / "params.yaml"))
     had = {
         keys
-        for keys, _ in gate_regression.numbers(
+        for keys, _ in regression.numbers(
             json.loads((ROOT / "reports" / "metrics.json").read_text())
         )
     }

@@ -11,7 +11,7 @@ from tests.captionseg.test_cli import said
 
 def found(seeds: dict[str, float]):
     """What an evaluation comes to."""
-    from captionseg.benchmarks.outside import Found
+    from captionseg.benchmarks.score_saved_models import Found
 
     return Found(
         {
@@ -40,7 +40,7 @@ def test_evaluate(tmp_path, capsys, monkeypatch):
     """Small VOC, as unpacked; half of the pixels are right. Other words for the rest are checked in
     benchmarks/.
     """
-    from captionseg.benchmarks import outside
+    from captionseg.benchmarks import score_saved_models
     from tests.captionseg.benchmarks.trees import write_tree
 
     asked = []
@@ -49,7 +49,7 @@ def test_evaluate(tmp_path, capsys, monkeypatch):
         asked.append((folders, encoder, len(benchmark), how))
         return found({"": 25.0})
 
-    monkeypatch.setattr(outside, "evaluate", fake)
+    monkeypatch.setattr(score_saved_models, "evaluate", fake)
     root, out = write_tree(tmp_path, "voc", [np.zeros((4, 5), int)] * 3), tmp_path / "scores.json"
     command = [
         "evaluate",
@@ -113,15 +113,16 @@ def test_evaluate(tmp_path, capsys, monkeypatch):
 
 def test_evaluate_all_seeds_of_a_recipe(tmp_path, capsys, monkeypatch):
     """On the data of the checkout, by the name that its params.yaml has for them."""
-    from captionseg.benchmarks import outside, published
+    from captionseg.benchmarks import score_saved_models
+    from captionseg.benchmarks.published import catalogue
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("evaluate: {name: mine}")
     for seed in ("1", "0"):
         (tmp_path / "models" / "cocu-mil" / "seeds" / seed).mkdir(parents=True)
-    monkeypatch.setattr(published, "opened", lambda spec, root, limit, **_: (Four(), 4))
+    monkeypatch.setattr(catalogue, "opened", lambda spec, root, limit, **_: (Four(), 4))
     monkeypatch.setattr(
-        outside, "evaluate", lambda folders, *_: found({seed: 25.0 for seed in folders})
+        score_saved_models, "evaluate", lambda folders, *_: found({seed: 25.0 for seed in folders})
     )
     command = ["evaluate", "--benchmark", "mine", "--recipe", "cocu-mil", "--device", "cpu"]
     assert cli.main([*command, "--protocol", "tcl"]) == 0

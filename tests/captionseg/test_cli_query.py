@@ -66,7 +66,10 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
         (["dog", "-k", "0"], "-k: 0 segments are none"),
         (["dog", "--out", "found.txt"], "found.txt: not a name for a picture"),
         (["dog", "--out", "FILE/found.png"], "no folder that can be written to"),
-        (["dog", "--model", "nowhere"], "no such file; train a model first (`make segments`)"),
+        (
+            ["dog", "--model", "nowhere"],
+            "no such file; train a model first (`make experiment NAME=segments`)",
+        ),
         (["dog", "--min-score", "nan"], "--min-score: 'nan' is not a number"),
         (["dog", "--segments", "nowhere/segments"], "nowhere/segments: no segments; run"),
         (["dog", "--model", "MIL"], "a segment_mil embeds no segments"),

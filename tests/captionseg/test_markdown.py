@@ -3,7 +3,7 @@
 import mistune
 import pytest
 
-from captionseg.markdown import escaped, fenced
+from captionseg.markdown import escaped, fenced, table
 
 READER = mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough"])
 
@@ -56,3 +56,16 @@ def test_numbers_and_names_stay_readable():
 def test_a_block_of_code_ends_where_it_is_ended():
     assert fenced("a\n") == "```\na\n```"
     assert READER(fenced("a\n````\n# b")) == "<pre><code>a\n````\n# b\n</code></pre>\n"
+
+
+def test_a_name_stays_a_name_on_one_line():
+    assert escaped("a|b\n*c* <d> e_f") == r"a\|b \*c\* \<d\> e\_f"
+
+
+def test_words_start_at_the_left_and_no_cell_is_empty():
+    assert table(["name", "n"], [["a", "1"], ["b", ""]]) == [
+        "| name | n |",
+        "| --- | ---: |",
+        "| a | 1 |",
+        "| b |   |",
+    ]

@@ -37,7 +37,7 @@ def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
         for a in main.args.kwonlyargs
         if a.annotation and a.arg != "tracker"
     }
-    assert set(kinds.values()) <= {"In", "Out", "Kept", "Note", "str"}
+    assert set(kinds.values()) <= {"In", "Out", "Persistent", "Note", "str"}
     return params, kinds
 
 
@@ -113,7 +113,7 @@ def test_the_command_gives_what_main_asks_for(stage):
     deps, outs = listed(stage, "deps"), listed(stage, "outs", "metrics", "plots")
     paths = {k: given[f"--{k.replace('_', '-')}"] for k in kinds}
     for name, path in paths.items():
-        if kinds[name] in ("Out", "Kept"):
+        if kinds[name] in ("Out", "Persistent"):
             assert path in outs, f"--{name} {path} is not among the outs of {stage}"
         elif kinds[name] == "In":
             # parts of a folder are more exact
@@ -121,7 +121,9 @@ def test_the_command_gives_what_main_asks_for(stage):
             assert covered(path, deps) or inside, (
                 f"--{name} {path} is not among the deps of {stage}"
             )
-    assert set(outs) == {path for name, path in paths.items() if kinds[name] in ("Out", "Kept")}
+    assert set(outs) == {
+        path for name, path in paths.items() if kinds[name] in ("Out", "Persistent")
+    }
     notes = [
         path.replace("${key}", "a-mil") for name, path in paths.items() if kinds[name] == "Note"
     ]
@@ -131,7 +133,7 @@ def test_the_command_gives_what_main_asks_for(stage):
             subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode
             == 0
         ), path
-    kept = {path for name, path in paths.items() if kinds[name] == "Kept"}
+    kept = {path for name, path in paths.items() if kinds[name] == "Persistent"}
     entries = [
         e
         for kind in ("outs", "metrics", "plots")
@@ -140,7 +142,7 @@ def test_the_command_gives_what_main_asks_for(stage):
     ]
     persisting = {path for e in entries for path, options in e.items() if options.get("persist")}
     assert persisting == kept, (
-        f"{stage}: what DVC is not to empty (persist: true) is Kept in its main, nothing else"
+        f"{stage}: what DVC is not to empty (persist: true) is Persistent in its main, nothing else"
     )
 
 

@@ -12,16 +12,14 @@ import pytest
 from stages import deps
 
 ROOT = Path(__file__).parents[2]
-# members of captionseg.benchmarks.published.PUBLISHED, which holds data, not classes
+# captionseg.benchmarks.published: members of its catalogue, which holds data, not classes
 PUBLISHED = {
     "ade20k",
-    "any_folder",
     "cityscapes",
     "coco",
     "context",
     "imagenet",
     "imagenet_s",
-    "own_data",
     "part_imagenet",
     "voc",
 }
@@ -95,8 +93,10 @@ FAMILIES = {
     "benchmarks": (
         ["BENCHMARKS"],
         {
+            "any_folder",
             "areas",
             "benchmark",
+            "catalogue",
             "classification",
             "coco_json",
             "command",
@@ -104,13 +104,13 @@ FAMILIES = {
             "folder_benchmark",
             "layout",
             "mask_precision",
-            "outside",
+            "own_data",
             "own_folder",
             "parts",
             "params",
-            "published",
             "ready",
             "recipe",
+            "score_saved_models",
             "segment_retrieval",
             *PUBLISHED,
         },
@@ -159,7 +159,7 @@ TESTED_ELSEWHERE = {
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
     "captionseg/runtime/torchscript.py": "tests/captionseg/runtime/test_weights.py",
     "captionseg/tracking/environment.py": "tests/captionseg/tracking/test_labels.py",
-    "captionseg/tracking/finished.py": "tests/captionseg/tracking/test_synchronise.py",
+    "captionseg/tracking/reproduction_files.py": "tests/captionseg/tracking/test_synchronise.py",
     "captionseg/tracking/stage_run.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/tracking/tracker.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/tracking/values.py": "tests/captionseg/tracking/test_tracking.py",

@@ -64,7 +64,7 @@ def test_the_way_back_gives_the_committed_state_and_leaves_what_was_kept(root):
     git(root, "commit", "-qm", "t")
     write_json({"recipes": {"old-mil": SCORE, "new-mil": SCORE}}, root / "reports" / "metrics.json")
     assert keep.main(["more", "--about", "x"], root=root) == 0
-    back = keep.BACK.removesuffix(" && dvc checkout")
+    back = keep.RESTORE.removesuffix(" && dvc checkout")
     subprocess.run(back, shell=True, cwd=root, check=True)
     assert not (root / "reports" / "recipes" / "new-mil.json").exists()
     assert (
@@ -85,5 +85,5 @@ def test_a_mistake_is_one_line(root, capsys):
 def test_without_a_commit_every_recipe_is_new(root, tmp_path_factory):
     alone = tmp_path_factory.mktemp("alone")
     (alone / "params.yaml").write_text((root / "params.yaml").read_text())
-    assert keep.committed(alone) == {}
-    assert set(keep.committed(root)) == {"old-mil"}
+    assert keep.read_committed_recipes(alone) == {}
+    assert set(keep.read_committed_recipes(root)) == {"old-mil"}

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from captionseg.records import UserError
-from stages.run import named
+from stages.run import insert_recipe
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("validate", "pretrain", "evaluate")
@@ -144,20 +144,20 @@ def test_a_stage_alone_gives_its_name_to_no_shell(project):
 
 def test_the_recipe_is_that_of_the_command_or_of_dvc():
     words = ["--recipe", "@recipe", "--model", "models/@recipe"]
-    assert named(words, {"DVC_STAGE": "pretrain@a-mil"}) == [
+    assert insert_recipe(words, {"DVC_STAGE": "pretrain@a-mil"}) == [
         "--recipe",
         "a-mil",
         "--model",
         "models/a-mil",
     ]
-    assert named(words, {"DVC_STAGE": "team/dvc.yaml:pretrain@a-mil"})[1] == "a-mil"
-    assert named(["--recipe", "b", *words[2:]], {"DVC_STAGE": "pretrain@a-mil"})[1::2] == [
+    assert insert_recipe(words, {"DVC_STAGE": "team/dvc.yaml:pretrain@a-mil"})[1] == "a-mil"
+    assert insert_recipe(["--recipe", "b", *words[2:]], {"DVC_STAGE": "pretrain@a-mil"})[1::2] == [
         "b",
         "models/b",
     ]
-    assert named(["--pairs", "data/pairs"], {}) == ["--pairs", "data/pairs"]
+    assert insert_recipe(["--pairs", "data/pairs"], {}) == ["--pairs", "data/pairs"]
     for environ in ({}, {"DVC_STAGE": "pretrain"}):
         with pytest.raises(
             UserError, match=r"DVC_STAGE names, and it names none; give --recipe NAME"
         ):
-            named(words, environ)
+            insert_recipe(words, environ)

@@ -153,7 +153,7 @@ sys.exit(r.main(sys.argv[1:]))
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (repository / "told").read_text() == "['runtime.precision', 'seed']\n{'loss': 1.0}\n"
-    assert (repository / "rank0").read_text() == "Late False "
+    assert (repository / "rank0").read_text() == "DeferredTracker False "
     assert (repository / "rank1").read_text().split()[0] == "NullTracker"
     assert sorted(os.listdir(repository / "out")) == ["0", "1"]
     assert not list((repository / ".work" / "toy").iterdir())

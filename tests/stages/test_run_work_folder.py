@@ -9,7 +9,7 @@ import pytest
 
 from captionseg.params import Params
 from stages import run as module
-from stages.kinds import In, Kept, Out
+from stages.kinds import In, Out, Persistent
 from tests.stages.conftest import PARAMS_YAML
 
 
@@ -67,7 +67,7 @@ def test_a_stage_goes_on_with_what_a_failed_run_left(root, stage):
 
 
 def test_what_is_kept_is_written_in_place_and_never_emptied(root, stage):
-    def add(params, *, pairs: In, kept: Kept, out: Out):
+    def add(params, *, pairs: In, kept: Persistent, out: Out):
         kept.mkdir(exist_ok=True)
         number = len(os.listdir(kept))
         (kept / str(number)).touch()
@@ -87,7 +87,7 @@ def test_what_is_kept_is_written_in_place_and_never_emptied(root, stage):
 
 
 def test_what_is_kept_is_no_part_of_the_work_folders_name(root):
-    kinds, values = {"kept": Kept}, {"kept": Path("kept")}
+    kinds, values = {"kept": Persistent}, {"kept": Path("kept")}
     before = module.work_key(Params(root / "params.yaml"), ("seed",), values, kinds)
     (root / "kept").mkdir()
     (root / "kept" / "0").touch()
@@ -135,7 +135,7 @@ def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
     assert key(recipes.replace("y", "z") + "runtime: {precision: fp32}") == first
     assert key(recipes.replace("x", "z") + "runtime: {precision: fp32}") != first
     assert key(recipes + "runtime: {precision: bf16}") != first
-    assert module.chosen(
+    assert module.select_params(
         Params(root / "params.yaml"), ("seed", "recipes.{recipe}"), {"recipe": "b"}
     ) == {"seed": 0, "recipes.b": {"curation": "y"}}
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from captionseg.gate.data import DECIMALS
 from captionseg.recipes import Recipe
 from captionseg.reporting.charts import draw_curves, draw_recipes, styles
-from captionseg.reporting.comparison import beside, sections
+from captionseg.reporting.comparison import paper_tables, sections
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import (
     Block,
@@ -28,15 +29,15 @@ from captionseg.reporting.comparison.document import html as as_html
 from captionseg.reporting.comparison.document import markdown as as_markdown
 from captionseg.reporting.comparison.inputs import OWN, Folders, Result, read
 from captionseg.reporting.comparison.papers import TABLES
-from captionseg.reporting.data import DECIMALS
 from captionseg.storage.writing import atomic_path, write_csv
 
 AGAIN = """\
 make repro                              # the default run: training, reports/index.html, this page
-make groups                             # GroupViT, OVSegmentor: reports/experiments/groups
-make frozen                             # MaskCLIP, TCL and CoDe, likewise
-make segments                           # USE, likewise
-make ablation                           # the five rows of CoCu's Table 3
+make experiment NAME=groups             # GroupViT, OVSegmentor: reports/experiments/groups
+make experiment NAME=frozen             # MaskCLIP, TCL and CoDe, likewise
+make experiment NAME=segments           # USE, likewise
+make experiment NAME=ablation           # the five rows of CoCu's Table 3
+make experiment                         # lists all of experiments/: cost, scores to expect
 python -m stages.keep NAME --about TEXT # keeps any other `dvc exp run` likewise
 captionseg evaluate --recipe cocu-mil --benchmark voc --root /data    # a published benchmark
 dvc repro compare                       # this page again, with whatever is there
@@ -73,11 +74,11 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
     """
     data = Comparison.of_same_data(read(folders, recipes))
     out.charts.mkdir(parents=True, exist_ok=True)
-    tables, gaps = beside.blocks(data)
+    tables, gaps = paper_tables.build_blocks(data)
     page = document(
         data,
         tables,
-        converged(data, out.charts),
+        show_convergence(data, out.charts),
         pictures(folders.pictures, out),
         overview(data, out.charts),
     )
@@ -124,7 +125,7 @@ def document(
         ),
         small=True,
     )
-    lede, how = sections.compared(data)
+    lede, how = sections.describe_comparison(data)
     return Document(
         "Recipes, benchmarks and the tables of the papers",
         lede,
@@ -158,7 +159,7 @@ def overview(data: Comparison, folder: Path) -> list[Block]:
     return [_figure(folder, "recipes", "mIoU of every recipe with its 95 % interval")]
 
 
-def converged(data: Comparison, folder: Path) -> list[Block]:
+def show_convergence(data: Comparison, folder: Path) -> list[Block]:
     """Losses and tune mIoU of baselines and their curated twins, of the default run and of
     experiments.
     """
@@ -174,7 +175,7 @@ def converged(data: Comparison, folder: Path) -> list[Block]:
         )
     ]
     for run in data.runs:
-        curves = sections.shown_curves(data, run)
+        curves = sections.select_curves(data, run)
         if curves:
             name = f"curves_{re.sub(r'[^A-Za-z0-9_-]', '_', run.name)}" if run.name else "curves"
             draw_curves(

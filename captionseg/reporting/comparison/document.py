@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Literal
 from urllib.parse import quote
 
-from captionseg.markdown import fenced
-from captionseg.reporting.markdown import escaped
-from captionseg.reporting.markdown import table as lines
-from captionseg.reporting.page import environment, template
+from captionseg.markdown import escaped, fenced
+from captionseg.markdown import table as lines
+from captionseg.reporting.rendering import render
 
 Kind = Literal["", "text", "best", "up", "down", "absent"]
 
@@ -130,21 +128,12 @@ class Document:
 
 def html(document: Document) -> str:
     """The page for a browser: light and dark, without scripts; all that others wrote is escaped."""
-    pages = environment()
-    pages.tests |= {kind.__name__.lower(): _is(kind) for kind in (Text, Table, Figure, Code, Link)}
-    source = (resources.files("captionseg.reporting.comparison") / "comparison.html").read_text(
-        encoding="utf-8"
-    )
-    return pages.from_string(source).render(document=document, style=_style())
+    kinds = {kind.__name__.lower(): _make_test(kind) for kind in (Text, Table, Figure, Code, Link)}
+    return render("comparison.html", {"document": document}, kinds)
 
 
-def _is(kind: type) -> Callable[[object], bool]:
+def _make_test(kind: type) -> Callable[[object], bool]:
     return lambda value: isinstance(value, kind)
-
-
-def _style() -> str:
-    """The style sheet of the report's page, so that both look alike."""
-    return template().split("<style>", 1)[1].split("</style>", 1)[0]
 
 
 # ------------------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from captionseg.gate.data import RunData
 from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
-from captionseg.reporting.baselines import baseline_of, control_of
-from captionseg.reporting.charts import signed
-from captionseg.reporting.data import Data
-from captionseg.reporting.page import number
+from captionseg.reporting.charts import format_signed
+from captionseg.reporting.rendering import format_number
+from captionseg.reporting.tables import baseline_of, control_of
 from captionseg.sources.sources import SOURCES
 from captionseg.typed import build
 
@@ -63,7 +63,9 @@ class Difference:
         share = (
             "" if self.better is None else f", ahead in {100 * self.better:.0f}\N{NO-BREAK SPACE}%"
         )
-        ends = f"{signed(self.low)} to {signed(self.high)}".replace(" ", "\N{NO-BREAK SPACE}")
+        ends = f"{format_signed(self.low)} to {format_signed(self.high)}".replace(
+            " ", "\N{NO-BREAK SPACE}"
+        )
         return f"{ends} over {self.to}{share}"
 
 
@@ -101,7 +103,11 @@ class Result:
     def interval(self, score: str = "miou") -> str:
         """Of a score, empty where it is not known."""
         low, high = self.scores.get(f"{score}_low"), self.scores.get(f"{score}_high")
-        return "" if low is None or high is None else f"{number(low)} \N{EN DASH} {number(high)}"
+        return (
+            ""
+            if low is None or high is None
+            else f"{format_number(low)} \N{EN DASH} {format_number(high)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ class Run:
     curves: Curves
     home: str = ""
     pairs: int | None = None
-    data: Data = field(default_factory=Data)
+    data: RunData = field(default_factory=RunData)
     trained: tuple[str, ...] = ()
 
 
@@ -147,7 +153,9 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
         curves=folders.plots / "curves.csv",
     )
     found.results.extend(
-        result for result, data in _outside(folders.benchmarks) if not found.data.differs(data)
+        result
+        for result, data in _read_benchmarks(folders.benchmarks)
+        if not found.data.differs(data)
     )
     runs = [found]
     for folder in sorted(path for path in folders.experiments.glob("[!.]*/")):
@@ -237,10 +245,10 @@ def _run(
                 results.append(
                     _result((name, recipe, benchmark, protocol or OWN), written, said, file)
                 )
-    results = [_compared(result, results, recipes, of_recipes) for result in results]
+    results = [_add_differences(result, results, recipes, of_recipes) for result in results]
     pairs = mapping(numbers.get("data", {}), metrics, "data").get("pairs")
     home = next((result.benchmark for result in results), "")
-    data = Data.of(numbers, home if home in SOURCES else "")
+    data = RunData.of(numbers, home if home in SOURCES else "")
     return Run(
         name,
         about,
@@ -273,7 +281,7 @@ def _result(
     )
 
 
-def _compared(
+def _add_differences(
     result: Result, results: list[Result], recipes: Mapping[str, Recipe], written: Mapping[str, Any]
 ) -> Result:
     """With differences to baseline and control: those of metrics.json with their intervals, else
@@ -305,7 +313,7 @@ def _compared(
     return Result(**{**vars(result), "baseline": found[0], "control": found[1]})
 
 
-def _outside(folder: Path) -> Iterator[tuple[Result, Data]]:
+def _read_benchmarks(folder: Path) -> Iterator[tuple[Result, RunData]]:
     """Results on published benchmarks, RECIPE/BENCHMARK[@PROTOCOL].json, and what data their models
     learnt from.
     """
@@ -315,7 +323,7 @@ def _outside(folder: Path) -> Iterator[tuple[Result, Data]]:
         benchmark, _, protocol = file.stem.partition("@")
         yield (
             _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file),
-            Data.of(said),
+            RunData.of(said),
         )
 
 

@@ -247,36 +247,23 @@ TABLES = (
     ),
 )
 
-_DVC = "dvc exp run "
-_LOSS = (
-    _DVC + "-S 'curate.rules=[nouns,entities,caption_retrieval,cocu,cocu_calibrated]' "
-    "-S '+recipes.{}={{curation:entities,archive:entities,model:ovsegmentor,settings:{{{}}}}}'"
-)
-_CODE = (
-    _DVC + "-S "
-    "'+recipes.{}={{curation:nouns,archive:nouns,model:code,settings:{{{},highlight_weight:0.1,tcl:{{prompt:{},feature_weight:1.0,image_weight:0.0,smooth_features:0.0,smooth_masks:0.0}}}},training:{{epochs:2,texts:2,precision:auto}},refine:{{method:pamr}}}}'"
-)
+EXPERIMENTS = {
+    "ablation": ("caption_retrieval-mil", "cocu_naive-mil", "cocu_ranked-mil"),
+    "groups": ("nouns-groupvit", "cocu-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"),
+    "frozen": ("none-maskclip", "captions-tcl", "nouns-code", "cocu-code"),
+    "segments": _USES[:3],
+    "segments_calibrated": _USES[3:],
+    "ovsegmentor_losses": _LOSSES[:3],
+    "code_parts": _CODES[:3],
+}
+"""Files of experiments/, and those of their recipes that stand above."""
 COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("nouns-mil", "cocu-mil", "cocu_calibrated-mil"), "dvc repro"),
-    **dict.fromkeys(
-        ("caption_retrieval-mil", "cocu_naive-mil", "cocu_ranked-mil"), "make ablation"
-    ),
-    **dict.fromkeys(
-        ("nouns-groupvit", "cocu-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"),
-        "make groups",
-    ),
-    **dict.fromkeys(("none-maskclip", "captions-tcl", "nouns-code", "cocu-code"), "make frozen"),
-    **dict.fromkeys(_USES[:3], "make segments"),
-    _USES[3]: _DVC + "-S "
-    "'+recipes.cocu_calibrated-use={curation:cocu_calibrated,archive:cocu_calibrated,model:use,settings:{logit_scale:10,dropout:0.5},masks:{maker:hierarchy}}'",
-    _LOSSES[0]: _LOSS.format(_LOSSES[0], "objective:none,mask_weight:0.0"),
-    _LOSSES[1]: _LOSS.format(_LOSSES[1], "mask_weight:0.0"),
-    _LOSSES[2]: _LOSS.format(_LOSSES[2], "objective:none"),
-    _CODES[0]: _CODE.format(_CODES[0], "decompose:false", "false"),
-    _CODES[1]: _CODE.format(_CODES[1], "words:{prompt:false}", "false"),
-    _CODES[2]: _CODE.format(_CODES[2], "words:{prompt:true}", "false"),
+    **{
+        recipe: f"make experiment NAME={name}"
+        for name, recipes in EXPERIMENTS.items()
+        for recipe in recipes
+    },
 }
 """What scores each of the recipes above on the run's own pictures."""
-KEEP = "python -m stages.keep NAME --about TEXT"
-"""What keeps the result of an experiment that no target of the Makefile runs."""
 EVALUATE = "captionseg evaluate --recipe {} --benchmark {} --root /data"

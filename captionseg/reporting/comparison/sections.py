@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.reporting.baselines import baseline_of, is_control
-from captionseg.reporting.charts import signed
+from captionseg.reporting.baselines import is_control
+from captionseg.reporting.charts import format_signed
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Code, Row, Table, Text
 from captionseg.reporting.comparison.inputs import OWN, Curves, Difference, Result, Run
-from captionseg.reporting.page import DASH, number
+from captionseg.reporting.rendering import DASH, format_number
+from captionseg.reporting.tables import baseline_of
 
 SHOWN = 5  # best and worst classes of a recipe
 LAST = 0.1  # share of the steps whose mean loss is the last loss
@@ -28,7 +29,7 @@ EXTRA = {
 }
 
 
-def compared(data: Comparison) -> tuple[Text, Text]:
+def describe_comparison(data: Comparison) -> tuple[Text, Text]:
     """What was compared on what: in a sentence, and how."""
     default, home = data.runs[0], data.home.replace("_", " ")
     scored = [r for r in data.results if "miou" in r.scores]
@@ -159,7 +160,9 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
     )
     seeds = f"{len(result.seeds)} seed{'s' * (len(result.seeds) != 1)}" if result.seeds else ""
     protocol = Cell(
-        "its own" if result.protocol == OWN else result.protocol, said(result.said), "text"
+        "its own" if result.protocol == OWN else result.protocol,
+        describe_protocol(result.said),
+        "text",
     )
     spread = s.get("miou_std") if len(result.seeds) != 1 else None
     first = (result.benchmark, result.protocol) == (data.home, OWN)
@@ -168,10 +171,10 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
             Cell(data.name(result), about if first else ""),
             Cell(result.title, kind="text"),
             protocol,
-            Cell(number(s["miou"]), result.interval(), "best" if best else ""),
-            Cell(number(spread, 2), seeds),
-            Cell(number(s.get("pixel_accuracy"))),
-            Cell(number(s.get("boundary_f"))),
+            Cell(format_number(s["miou"]), result.interval(), "best" if best else ""),
+            Cell(format_number(spread, 2), seeds),
+            Cell(format_number(s.get("pixel_accuracy"))),
+            Cell(format_number(s.get("boundary_f"))),
             gain(result.baseline),
             gain(result.control),
         ]
@@ -182,10 +185,10 @@ def gain(found: Difference | None) -> Cell:
     """A difference with its sign and interval."""
     if found is None:
         return Cell(DASH)
-    return Cell(signed(found.value), found.more, "up" if found.value >= 0 else "down")
+    return Cell(format_signed(found.value), found.more, "up" if found.value >= 0 else "down")
 
 
-def said(protocol: Mapping[str, Any]) -> str:
+def describe_protocol(protocol: Mapping[str, Any]) -> str:
     """A protocol in a few words, whatever keys an evaluation wrote."""
     words = []
     for key in ("prompts", "refine", "masks", "classes"):
@@ -218,7 +221,7 @@ def _others(data: Comparison) -> Iterator[Block]:
                         Cell(data.name(r)),
                         Cell(r.title, kind="text"),
                         Cell("its own" if r.protocol == OWN else r.protocol, kind="text"),
-                        *(Cell(number(r.scores.get(n)), r.interval(n)) for n in names),
+                        *(Cell(format_number(r.scores.get(n)), r.interval(n)) for n in names),
                     ]
                 )
                 for r in found
@@ -246,8 +249,8 @@ def classes(data: Comparison) -> list[Block]:
                 [
                     Cell(data.name(result)),
                     Cell(result.title, kind="text"),
-                    Cell(_listed(order[:SHOWN]), kind="text"),
-                    Cell(_listed(order[::-1][:SHOWN]), kind="text"),
+                    Cell(_list_scores(order[:SHOWN]), kind="text"),
+                    Cell(_list_scores(order[::-1][:SHOWN]), kind="text"),
                     Cell(f"{zero} of {len(order)}"),
                 ]
             )
@@ -258,15 +261,15 @@ def classes(data: Comparison) -> list[Block]:
     ]
 
 
-def _listed(rows: Iterable[tuple[str, float]]) -> str:
-    return ", ".join(f"{name}\N{NO-BREAK SPACE}{number(value)}" for name, value in rows)
+def _list_scores(rows: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{name}\N{NO-BREAK SPACE}{format_number(value)}" for name, value in rows)
 
 
 # ------------------------------------------------------------------------------------------------
 # convergence
 
 
-def shown_curves(data: Comparison, run: Run) -> Curves:
+def select_curves(data: Comparison, run: Run) -> Curves:
     """Of the recipes of a run that are no controls; of an experiment's those whose model has curves
     that are new.
     """
@@ -296,15 +299,15 @@ def convergence(run: Run, curves: Curves) -> Table:
         if aim and steps:
             soon = Cell(
                 "never" if reached is None else f"{reached + 1:,}",
-                f"of {steps[-1][0] + 1:,}; {base} ends at {number(aim[-1][1])}",
+                f"of {steps[-1][0] + 1:,}; {base} ends at {format_number(aim[-1][1])}",
             )
         rows.append(
             Row(
                 [
                     Cell(name),
-                    Cell(number(steps[0][1] if steps else None, 2)),
-                    Cell(number(last, 2)),
-                    *(Cell(number(tuned[i][1] if tuned else None)) for i in (0, -1)),
+                    Cell(format_number(steps[0][1] if steps else None, 2)),
+                    Cell(format_number(last, 2)),
+                    *(Cell(format_number(tuned[i][1] if tuned else None)) for i in (0, -1)),
                     soon,
                 ]
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from captionseg.benchmarks.command import asked_of, result_path
-from captionseg.benchmarks.published import PUBLISHED
+from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.records import UserError

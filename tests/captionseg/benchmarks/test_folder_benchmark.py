@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-from captionseg.benchmarks.published import PUBLISHED
+from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.predictor import read_image
 from captionseg.modeling.segmenter import Reads

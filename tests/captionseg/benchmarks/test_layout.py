@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from captionseg.benchmarks.layout import read_mask
-from captionseg.benchmarks.published import PUBLISHED
+from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import mask, picture, write_tree
 

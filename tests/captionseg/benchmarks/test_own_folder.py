@@ -11,7 +11,7 @@ from PIL import Image
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.layout import SUFFIXES
 from captionseg.benchmarks.own_folder import numbers
-from captionseg.benchmarks.published import PUBLISHED, opened
+from captionseg.benchmarks.published.catalogue import PUBLISHED, opened
 from captionseg.cli import main
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import mask, picture, write_tree
@@ -208,7 +208,9 @@ def test_the_command_says_it_on_stderr_and_in_its_result(root, capsys, monkeypat
         "seeds": {},
         "protocol": {"prompts": "p", "refine": "n"},
     }
-    monkeypatch.setattr("captionseg.benchmarks.outside.evaluate", lambda *rest: (result, 1.0))
+    monkeypatch.setattr(
+        "captionseg.benchmarks.score_saved_models.evaluate", lambda *rest: (result, 1.0)
+    )
     (root / "classes.txt").write_text("dog\ncat\ngrass\nbear\n")
     out = tmp_path / "result.json"
     assert (

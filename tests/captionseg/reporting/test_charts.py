@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from captionseg.recipes import Recipe
-from captionseg.reporting.charts import GREY, _smooth, draw, mixed, signed, styles
+from captionseg.reporting.charts import GREY, _smooth, draw, format_signed, mix_colours, styles
 
 
 def test_a_control_has_its_recipes_colour_and_is_dashed(recipes):
@@ -16,7 +16,7 @@ def test_a_control_has_its_recipes_colour_and_is_dashed(recipes):
 
 
 def test_signed_numbers():
-    assert [signed(v) for v in (1.25, -1.26, 0.04, -0.04)] == [
+    assert [format_signed(v) for v in (1.25, -1.26, 0.04, -0.04)] == [
         "+1.2",
         "\N{MINUS SIGN}1.3",
         "0.0",
@@ -30,7 +30,7 @@ def test_smoothing_is_a_trailing_mean():
 
 
 def test_mixed_colours():
-    assert mixed("#000000", "#ffffff", 0.25) == pytest.approx((0.75, 0.75, 0.75))
+    assert mix_colours("#000000", "#ffffff", 0.25) == pytest.approx((0.75, 0.75, 0.75))
 
 
 def test_a_chart_is_drawn_for_light_and_for_dark(tmp_path):

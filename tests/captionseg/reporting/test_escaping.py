@@ -18,7 +18,8 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.runner import run as validate
 from captionseg.expectations.suite import Suite
-from captionseg.reporting import page
+from captionseg.gate import table as gate
+from captionseg.reporting import rendering
 from captionseg.reporting.comparison.document import (
     Cell,
     Code,
@@ -33,8 +34,6 @@ from captionseg.reporting.comparison.document import (
     html,
     markdown,
 )
-from captionseg.reporting.gate_table import Line, Part
-from captionseg.reporting.gate_table import markdown as gate_markdown
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.report import Outputs, report
 from captionseg.tracking.compare import Table as Runs
@@ -136,8 +135,10 @@ def pages(folders, recipes, fake_encoder, tmp_path_factory, monkeypatch) -> dict
     """Every page there is, of data that are all EVIL; made once."""
     if not MADE:
         root = tmp_path_factory.mktemp("pages")
-        real = page.render
-        monkeypatch.setattr(page, "render", lambda context: real(everywhere(dict(context))))
+        monkeypatch.setattr(
+            "captionseg.reporting.report.render",
+            lambda name, context: rendering.render(name, everywhere(dict(context))),
+        )
         out = Outputs(root / "metrics.json", root / "plots", root / "pictures", root / "index.html")
         report(
             folders,
@@ -199,7 +200,7 @@ def test_no_script_runs_in_a_browser(pages, tmp_path):
     open_, closed = (tmp_path / f"{name}.html" for name in ("open", "closed"))
     open_.write_text(f"<html><head><title>fine</title></head><body>{EVIL}</body></html>")
     closed.write_text(
-        f"<html><head>{page.POLICY}<title>fine</title></head><body>{EVIL}</body></html>"
+        f"<html><head>{rendering.POLICY}<title>fine</title></head><body>{EVIL}</body></html>"
     )
     ran = {
         name: "<title>ran" in browser(path.as_uri(), tmp_path / "profile")
@@ -224,7 +225,9 @@ def test_markdown_makes_nothing_of_names():
     found = [
         markdown(Document(evil, Text((evil,)), [Section("s", evil, block)])),
         runs_markdown(Runs([evil], {"id": [evil]}, {evil: [evil]}, {}, 0)),
-        gate_markdown([Part(evil, evil, ("rule", "value"), [Line("MISS", (evil, "1"))])]),
+        gate.render_comment(
+            [gate.Section(evil, evil, ("rule", "value"), [gate.Finding("MISS", (evil, "1"))])]
+        ),
     ]
     reader = mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough"])
     for text in found:

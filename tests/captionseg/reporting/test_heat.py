@@ -24,10 +24,10 @@ def run(folders, recipes) -> Artifacts:
 
 
 def test_concepts_that_captions_leave_out(run, recipes, unknown):
-    found = heat.unnamed(run, "test")
+    found = heat.find_unnamed_concepts(run, "test")
     assert len(found) == 3
     assert all(names == {"grass", "sky"} for names in found.values())
-    assert heat.unnamed(Artifacts(unknown, recipes), "test") == {}
+    assert heat.find_unnamed_concepts(Artifacts(unknown, recipes), "test") == {}
 
 
 def test_the_largest_area_is_shown_and_no_concept_twice_where_there_is_another():
@@ -47,14 +47,14 @@ def test_the_largest_area_is_shown_and_no_concept_twice_where_there_is_another()
 def test_how_far_a_class_stands_out():
     # mean 3, deviation sqrt(14 / 3); none at the second
     logits = np.array([[[1.0, 5.0]], [[2.0, 5.0]], [[6.0, 5.0]]])
-    assert heat.standing(logits, 2) == pytest.approx(np.array([[3 / math.sqrt(14 / 3), 0.0]]))
-    assert heat.standing(logits, 0) == pytest.approx(np.array([[-2 / math.sqrt(14 / 3), 0.0]]))
+    assert heat.standardise(logits, 2) == pytest.approx(np.array([[3 / math.sqrt(14 / 3), 0.0]]))
+    assert heat.standardise(logits, 0) == pytest.approx(np.array([[-2 / math.sqrt(14 / 3), 0.0]]))
     # of no size of its own
-    assert heat.standing(7.0 * logits - 3.0, 1) == pytest.approx(heat.standing(logits, 1))
+    assert heat.standardise(7.0 * logits - 3.0, 1) == pytest.approx(heat.standardise(logits, 1))
     alone = np.zeros((10, 1, 1))
     alone[4] = 1.0
     # sqrt(C - 1), the most there is
-    assert heat.standing(alone, 4) == pytest.approx(np.array([[3.0]]))
+    assert heat.standardise(alone, 4) == pytest.approx(np.array([[3.0]]))
     assert heat.scale_end(10) == 3.0
     assert heat.scale_end(1000) == heat.TOP
     assert heat.scale_end(1) == 1.0
@@ -72,7 +72,7 @@ def test_the_class_that_stands_out_most_is_the_label(run, name):
     """Of the same model on the same pictures, by the code that draws overlays, under any
     protocol."""
     protocol = resolved(name, Protocol()) if name else Protocol()
-    masks = run.masks(heat.unnamed(run, "test"))
+    masks = run.masks(heat.find_unnamed_concepts(run, "test"))
     frozen = functools.cache(lambda: heat.load_encoder(run.folders.prepared.encoder))
     labels = labels_of(run, "cocu-mil", masks, frozen, protocol, "cpu")
     maps = [
@@ -126,13 +126,13 @@ def test_colours_lie_over_a_grey_picture_and_the_outline_on_top():
     values = np.zeros((8, 8))
     values[:, 4:] = 2.0  # beyond the end of the scale
     true = np.zeros((8, 8), bool)
-    drawn = heat.tinted(image, values, true, opacity=1.0)
+    drawn = heat.tint(image, values, true, opacity=1.0)
     assert drawn[0, 0].tolist() == [68, 1, 84]
     assert drawn[0, 7].tolist() == [253, 231, 37]
     grey = round(0.299 * 10 + 0.587 * 200 + 0.114 * 90)
-    assert heat.tinted(image, values, true, opacity=0.0)[0, 0].tolist() == [grey] * 3
+    assert heat.tint(image, values, true, opacity=0.0)[0, 0].tolist() == [grey] * 3
     true[:, :4] = True
-    lined = heat.tinted(image, values, true)
+    lined = heat.tint(image, values, true)
     assert (lined[:, 3] == 255).all()
     assert (lined[:, 1:3] == 20).all()
     assert not (lined[:, [0, 4]] == 255).all(axis=2).any()

@@ -8,13 +8,13 @@ from captionseg.reporting.overlay import IGNORED
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.pictures import (
     concept_gap,
-    curated,
-    data,
     draw,
-    judged,
-    marked,
-    painted,
-    segmented,
+    judge_concept,
+    mark_concepts,
+    paint_segments,
+    show_curation,
+    show_data,
+    show_segments,
     text_view,
 )
 
@@ -30,24 +30,24 @@ def test_draws_depend_on_the_seed_alone():
 
 
 def test_a_concept_is_right_wrong_or_unknown():
-    assert judged("car", 0.5, {"car"}, {"car"}) == {
+    assert judge_concept("car", 0.5, {"car"}, {"car"}) == {
         "text": "car",
         "score": 0.5,
         "right": True,
         "own": True,
     }
-    assert judged("car", 0.5, {"carpet"}, set())["right"] is False
-    assert judged("car", 0.5, None, set())["right"] is None
-    assert judged("car", float("nan"), None, set())["score"] is None
+    assert judge_concept("car", 0.5, {"carpet"}, set())["right"] is False
+    assert judge_concept("car", 0.5, None, set())["right"] is None
+    assert judge_concept("car", float("nan"), None, set())["score"] is None
 
 
 def test_own_nouns_are_marked_by_their_singular_and_nothing_is_lost():
     caption = "Two zebras, a car on the carpet."
-    pieces = list(marked(caption, {"zebra", "car"}, {"zebras": "zebra"}))
+    pieces = list(mark_concepts(caption, {"zebra", "car"}, {"zebras": "zebra"}))
     assert "".join(piece for piece, _ in pieces) == caption
     assert [piece for piece, own in pieces if own] == ["zebras", "car"]
     caption = "A car's fire-hydrants, a fire and a hydrant."
-    pieces = list(marked(caption, {"fire hydrant", "car"}, {"hydrants": "hydrant"}))
+    pieces = list(mark_concepts(caption, {"fire hydrant", "car"}, {"hydrants": "hydrant"}))
     assert "".join(piece for piece, _ in pieces) == caption
     assert [piece for piece, own in pieces if own] == ["car", "fire", "hydrants"]
 
@@ -66,7 +66,7 @@ def test_gap_counts_what_is_shown_and_what_is_named(recipes, folders):
 
 
 def test_data_shows_train_pictures_and_counts_all(recipes, folders, tmp_path):
-    view = data(Artifacts(folders, recipes), ReportParams(pictures=3), tmp_path, seed=0)
+    view = show_data(Artifacts(folders, recipes), ReportParams(pictures=3), tmp_path, seed=0)
     assert view["splits"] == {"train": 9, "test": 3}
     assert view["failed"] == 1
     assert [p["file"] for p in view["pictures"]] == sorted(f.name for f in tmp_path.iterdir())
@@ -75,7 +75,7 @@ def test_data_shows_train_pictures_and_counts_all(recipes, folders, tmp_path):
 
 
 def test_examples_have_every_rule_and_their_neighbours(recipes, folders, tmp_path):
-    views = curated(
+    views = show_curation(
         Artifacts(folders, recipes), ReportParams(examples=2, neighbours=1), tmp_path, seed=0
     )
     assert len(views) == 2
@@ -90,13 +90,15 @@ def test_examples_have_every_rule_and_their_neighbours(recipes, folders, tmp_pat
 def test_small_segments_lie_on_large_ones_and_whole_pictures_are_left_out():
     inside = np.zeros((3, 4, 4), bool)
     inside[0], inside[1, :, :3], inside[2, :2, :2] = True, True, True
-    labels = painted(inside, [{"full_image": True}, {"full_image": False}, {"full_image": False}])
+    labels = paint_segments(
+        inside, [{"full_image": True}, {"full_image": False}, {"full_image": False}]
+    )
     assert labels[0].tolist() == [2, 2, 1, IGNORED]
     assert labels[3].tolist() == [1, 1, 1, IGNORED]
 
 
 def test_texts_are_right_if_they_name_most_of_their_segment(recipes, folders, tmp_path):
-    (view,) = segmented(Artifacts(folders, recipes), ReportParams(segments=1), tmp_path, seed=0)
+    (view,) = show_segments(Artifacts(folders, recipes), ReportParams(segments=1), tmp_path, seed=0)
     whole, top = view["segments"]
     assert whole["whole"]
     assert [t["right"] for t in whole["texts"]] == [None]  # "a scene" names no class
@@ -106,12 +108,12 @@ def test_texts_are_right_if_they_name_most_of_their_segment(recipes, folders, tm
 def test_without_a_truth_nothing_is_called_right_or_wrong(recipes, unknown, tmp_path):
     run = Artifacts(unknown, recipes)
     assert concept_gap(run) == []
-    examples = curated(run, ReportParams(), tmp_path, seed=0)
+    examples = show_curation(run, ReportParams(), tmp_path, seed=0)
     assert {c["right"] for e in examples for r in e["rules"] for c in r["concepts"]} == {None}
     assert {e["shown"] for e in examples} == {None}
     texts = [
         t
-        for v in segmented(run, ReportParams(), tmp_path, seed=0)
+        for v in show_segments(run, ReportParams(), tmp_path, seed=0)
         for s in v["segments"]
         for t in s["texts"]
     ]

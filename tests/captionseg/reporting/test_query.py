@@ -10,10 +10,10 @@ from captionseg.reporting.query import (
     LINE,
     SIDE,
     Found,
-    around,
     contact_sheet,
-    outlined,
-    shortened,
+    crop_around,
+    draw_segment,
+    shorten,
     table,
     tile,
     with_pictures,
@@ -53,7 +53,7 @@ def test_the_table_names_each_hit(found):
 
 
 def test_outside_of_the_segment_the_picture_is_pale(found):
-    drawn = outlined(found.image, found.mask, 0.5)
+    drawn = draw_segment(found.image, found.mask, 0.5)
     assert drawn.shape == (SIDE // 2, SIDE, 3)
     scale = SIDE / 80
     y, x = (round(scale * v) for v in (15, 40))
@@ -61,11 +61,11 @@ def test_outside_of_the_segment_the_picture_is_pale(found):
     assert (drawn[2, 2] == round(GREY + 0.5 * (255 - GREY))).all()
     line = (drawn == INK).all(2)
     assert line[:, x].sum() == line[y].sum() == 2  # once on each side
-    assert (outlined(found.image, found.mask, 0.0)[2, 2] == GREY).all()
+    assert (draw_segment(found.image, found.mask, 0.0)[2, 2] == GREY).all()
 
 
 def test_a_segment_that_is_the_whole_picture_has_a_frame():
-    drawn = outlined(np.full((30, 30, 3), GREY, np.uint8), np.ones((30, 30), bool), 0.6)
+    drawn = draw_segment(np.full((30, 30, 3), GREY, np.uint8), np.ones((30, 30), bool), 0.6)
     line = (drawn == INK).all(2)
     assert line[0].all()
     assert line[-1].all()
@@ -84,7 +84,7 @@ def test_a_segment_that_is_the_whole_picture_has_a_frame():
     ],
 )
 def test_a_square_around_the_box_inside_the_picture(box, expected):
-    assert around(box, 200, 150) == expected
+    assert crop_around(box, 200, 150) == expected
 
 
 def test_the_crop_shows_the_segment_large(found):
@@ -112,11 +112,11 @@ def test_a_sheet_has_all_tiles_and_is_not_too_long(found):
 
 def test_long_texts_are_cut():
     face = font(14)
-    assert shortened("short", face, 200) == "short"
-    cut = shortened("a very long text " * 10, face, 200)
+    assert shorten("short", face, 200) == "short"
+    cut = shorten("a very long text " * 10, face, 200)
     assert cut.endswith("...")
     assert 150 < face.getlength(cut) <= 200
-    assert shortened("anything", face, 1) == "..."
+    assert shorten("anything", face, 1) == "..."
 
 
 def test_hits_come_with_their_pictures(world):

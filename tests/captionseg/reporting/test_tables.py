@@ -4,7 +4,7 @@ import csv
 import json
 
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.tables import metrics, rounded, write_plots
+from captionseg.reporting.tables import metrics, round_numbers, write_plots
 
 GATE = {"enough": "recipes.cocu-mil.drawn.miou - recipes.nouns-mil.drawn.miou >= 3"}
 
@@ -53,7 +53,7 @@ def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes
     assert "over_baseline" not in found["recipes"]["nouns-mil"]["drawn"]
     assert one["train"] == {"loss": 4.0, "tune_miou": 23.0}  # means over seeds, and no durations
     assert found["gate"] == {"passed": 1}
-    assert [v.name for v in verdicts] == ["enough"]
+    assert [v.rule.name for v in verdicts] == ["enough"]
     assert all(isinstance(leaf, int | float) for leaf in leaves(found))
     json.dumps(found, allow_nan=False)
 
@@ -137,7 +137,10 @@ def test_without_a_truth_what_needs_one_is_left_out(recipes, unknown):
 
 
 def test_rounding_leaves_out_what_json_has_not():
-    assert rounded({"a": 1 / 3, "b": {"c": float("nan"), "d": 7}}) == {"a": 0.3333, "b": {"d": 7}}
+    assert round_numbers({"a": 1 / 3, "b": {"c": float("nan"), "d": 7}}) == {
+        "a": 0.3333,
+        "b": {"d": 7},
+    }
 
 
 def test_plots_have_a_row_for_each_point(recipes, folders, tmp_path):

@@ -12,8 +12,9 @@ import pytest
 
 from captionseg.records import UserError
 from captionseg.runtime import fan_out
-from captionseg.runtime.fan_out import Answer, Once, places, spread
+from captionseg.runtime.fan_out import PerProcess, places, spread
 from captionseg.runtime.params import HERE, RuntimeParams
+from captionseg.runtime.workers import ATTEMPTS, Answer
 
 TWO = RuntimeParams(workers=2)
 
@@ -70,7 +71,7 @@ def test_a_job_that_kills_every_worker_is_named(several: RuntimeParams, tmp_path
     ) as caught:
         list(spread(work, range(2), several, called=lambda job: f"shard {job}"))
     assert "\n" not in str(caught.value)
-    assert begun(tmp_path)[1] == fan_out.ATTEMPTS
+    assert begun(tmp_path)[1] == ATTEMPTS
 
 
 def test_each_worker_has_the_threads_that_were_asked_for(several: RuntimeParams) -> None:
@@ -127,10 +128,10 @@ def test_no_more_jobs_are_out_than_there_is_room_for(monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_made_once_is_made_by_each_process() -> None:
-    made = Once(functools.partial(jobs.square, 3))
+    made = PerProcess(functools.partial(jobs.square, 3))
     assert made() == made() == 9
     assert made.__getstate__()["made"] is None
-    assert Once(functools.partial(jobs.square, 3), made=4)() == 4
+    assert PerProcess(functools.partial(jobs.square, 3), made=4)() == 4
 
 
 def test_torch_is_not_imported() -> None:

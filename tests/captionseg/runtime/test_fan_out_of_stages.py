@@ -22,7 +22,7 @@ from captionseg.curation.rules import CurateParams
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.records import UserError
 from captionseg.regioning import write_regions
-from captionseg.runtime.fan_out import Once
+from captionseg.runtime.fan_out import PerProcess
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
@@ -60,7 +60,7 @@ def download(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object
 def index(
     data: SimpleNamespace, out: Path, runtime: RuntimeParams, encoder: Callable = Colours
 ) -> object:
-    return indexing.extract(data.table, data.pairs, Once(encoder), out, runtime=runtime)
+    return indexing.extract(data.table, data.pairs, PerProcess(encoder), out, runtime=runtime)
 
 
 def regions(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:

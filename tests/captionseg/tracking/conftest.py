@@ -116,10 +116,11 @@ def reproduce(root, left, monkeypatch):
     monkeypatch.setattr(models, "LIBRARY", root / "empty" / "captionseg")
 
     def reproduce(scores, *, end="FINISHED", params=None, **how):
+        from captionseg.tracking.stage_run import open_stage_run
         from captionseg.tracking.store import Store
 
         monkeypatch.setenv("CAPTIONSEG_FLOW_RUN", f"r{next(count)}")
-        run = Store(root, 5.0).open("report", None, params or {})
+        run = open_stage_run(Store(root, 5.0), "report", None, params or {})
         run.recipes(**left(scores, **how))
         if end == "FINISHED":
             run.finish()

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from captionseg.tracking import inputs
+from captionseg.tracking.stage_run import open_stage_run
 from captionseg.tracking.store import Store
 
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -37,7 +38,7 @@ def locked(root):
 
 
 def test_an_out_has_the_digest_of_the_lock_and_a_folder_of_outs_one_of_its_own(locked):
-    pairs, models, curation = inputs.known(
+    pairs, models, curation = inputs.find_inputs(
         locked, ["data/pairs", "models", "reports/curation.json", "data/unknown"]
     )
     assert pairs == inputs.Input("data/pairs", f"{MD5}.dir", ("download",), 10, 3)
@@ -49,9 +50,9 @@ def test_an_out_has_the_digest_of_the_lock_and_a_folder_of_outs_one_of_its_own(l
 
 
 def test_without_a_lock_nothing_is_known(tmp_path):
-    assert inputs.known(tmp_path, ["data/pairs"]) == []
+    assert inputs.find_inputs(tmp_path, ["data/pairs"]) == []
     (tmp_path / "dvc.lock").write_text("")
-    assert inputs.known(tmp_path, ["data/pairs"]) == []
+    assert inputs.find_inputs(tmp_path, ["data/pairs"]) == []
 
 
 def test_pairs_are_counted_by_split(tmp_path):
@@ -73,7 +74,7 @@ def test_a_stage_that_dvc_runs_logs_what_it_reads_and_its_reproduction_the_pairs
         pa.table({"split": ["train"], "status": ["success"]}),
         locked / "data" / "pairs" / "0.parquet",
     )
-    run = (store := Store(locked, 5.0)).open("evaluate", "a", {})
+    run = open_stage_run(store := Store(locked, 5.0), "evaluate", "a", {})
     for _ in range(2):  # every stage tells the reproduction
         run.inputs({"model": "models/a", "pairs": "data/pairs", "other": "data/unknown"})
     found = store.client.get_run(run.run).inputs.dataset_inputs
@@ -95,6 +96,6 @@ def test_a_stage_that_dvc_runs_logs_what_it_reads_and_its_reproduction_the_pairs
 
 
 def test_by_hand_nothing_is_logged_since_the_lock_may_be_of_other_files(locked):
-    run = (store := Store(locked, 5.0)).open("evaluate", "a", {})
+    run = open_stage_run(store := Store(locked, 5.0), "evaluate", "a", {})
     run.inputs({"pairs": "data/pairs"})
     assert store.client.get_run(run.run).inputs.dataset_inputs == []

@@ -15,6 +15,7 @@ import pytest
 
 from captionseg.tracking import places, reproduction
 from captionseg.tracking.registry import NAME
+from captionseg.tracking.stage_run import open_stage_run
 from captionseg.tracking.store import OWNER, SILENCE, Store
 
 REPOSITORY = Path(__file__).parents[3]
@@ -54,7 +55,7 @@ def test_files_are_found_where_the_checkout_is(reproduce, root, tmp_path_factory
         "pictures/scene_1.jpg"
     ]
     (other / "note.txt").write_text("new")
-    store.open("index", None, {}).artifact(str(other / "note.txt"), "")
+    open_stage_run(store, "index", None, {}).artifact(str(other / "note.txt"), "")
     assert list(other.glob("mlruns/**/note.txt"))
     if how == "copied":
         assert not list(root.glob("mlruns/**/note.txt")), "the original is left alone"
@@ -151,7 +152,7 @@ def test_a_run_of_a_machine_that_has_another_name_now_does_not_stay_running(root
     monkeypatch.setenv("CAPTIONSEG_FLOW_RUN", "x")
     store = Store(root, 5.0)
     lost, silent, speaks = (
-        store.open("pretrain", name, {}) for name in ("lost", "silent", "speaks")
+        open_stage_run(store, "pretrain", name, {}) for name in ("lost", "silent", "speaks")
     )
     for stage in (lost, silent, speaks):
         store.client.set_tag(stage.run, OWNER, f"old-name:{2**22}:1.0")

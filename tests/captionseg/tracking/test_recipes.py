@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionseg.tracking import recipes
+from captionseg.tracking.stage_run import open_stage_run
 
 PARAMS = {
     "pretrain.epochs": 8,
@@ -74,7 +75,7 @@ def test_each_recipe_is_a_run_with_params_scores_curves_pictures_and_its_model(r
 
 def test_a_report_that_is_made_again_fills_the_same_runs(reproduce, left):
     stage = reproduce({"a": (30.0, 10.0)})
-    again = stage.store.open("report", None, {})
+    again = open_stage_run(stage.store, "report", None, {})
     again.recipes(**left({"a": (30.0, 11.0)}))
     again.finish()
     again.close("FINISHED", "")
@@ -185,7 +186,7 @@ def test_long_curves_are_thinned(tmp_path):
 
 def test_what_is_said_goes_over_the_pipe(left):
     said = json.loads(json.dumps(left({"a": (1.0, 2.0)})))
-    assert recipes.Said(**said).passed
+    assert recipes.RecipeReport(**said).passed
     assert recipes.scores(said["numbers"], "a", "shapes") == {
         "tune_miou": 1.0,
         "loss": 1.0,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from captionseg.tracking import models, serving, store
+from captionseg.tracking.stage_run import open_stage_run
 
 # A stand-in for captionseg.inference.predictor: labels alternate over the rows, from the folder's
 # one on.
@@ -142,7 +143,7 @@ def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_
     folder = tmp_path / "models" / "cocu-mil"
     folder.mkdir(parents=True)
     (folder / "shift.txt").write_text("1")
-    stage = store.Store(root, 5.0).open("pretrain", "cocu-mil", {})
+    stage = open_stage_run(store.Store(root, 5.0), "pretrain", "cocu-mil", {})
     stage.model(str(folder), "cocu-mil")
     client = stage.store.client
     run = client.get_run(stage.run)

@@ -5,7 +5,10 @@ import psutil
 import pytest
 
 from captionseg.tracking import reproduction
-from captionseg.tracking.store import KEY_LENGTH, OWNER, PARAM_LENGTH, PARENT, Store, clean
+from captionseg.tracking.reproduction import PARENT
+from captionseg.tracking.stage_run import open_stage_run
+from captionseg.tracking.store import OWNER, PARAM_LENGTH, Store
+from captionseg.tracking.values import KEY_LENGTH, clean
 
 
 @pytest.fixture
@@ -28,9 +31,9 @@ def status(store, run):
 
 
 def test_stages_and_recipes_are_children_of_one_parent(store):
-    index = store.open("index", None, {"seed": 1})
-    nouns = store.open("pretrain", "nouns-mil", {"seed": 1})
-    cocu = store.open("pretrain", "cocu-mil", {"seed": 1})
+    index = open_stage_run(store, "index", None, {"seed": 1})
+    nouns = open_stage_run(store, "pretrain", "nouns-mil", {"seed": 1})
+    cocu = open_stage_run(store, "pretrain", "cocu-mil", {"seed": 1})
     parent = store.client.get_run(index.parent)
     assert parent.info.run_name == "flow 01234567"
     assert parent.data.params == {"seed": "1"}
@@ -42,15 +45,15 @@ def test_stages_and_recipes_are_children_of_one_parent(store):
 
 
 def test_another_reproduction_has_another_parent(store, monkeypatch):
-    first = store.open("index", None, {})
+    first = open_stage_run(store, "index", None, {})
     monkeypatch.setenv("CAPTIONSEG_FLOW_RUN", "another")
-    assert store.open("index", None, {}).parent != first.parent
+    assert open_stage_run(store, "index", None, {}).parent != first.parent
 
 
 def test_a_stage_that_stands_alone_has_no_parent_and_keeps_its_reports(store, monkeypatch):
     monkeypatch.delenv("CAPTIONSEG_FLOW_RUN")
     monkeypatch.setattr(reproduction, "_is_dvc", lambda process: False)
-    run = store.open("report", None, {})
+    run = open_stage_run(store, "report", None, {})
     run.summary({"recipes.a.miou": 40.0}, [])
     run.finish()
     run.close("FINISHED", "")
@@ -60,7 +63,7 @@ def test_a_stage_that_stands_alone_has_no_parent_and_keeps_its_reports(store, mo
 
 
 def test_metrics_over_steps_are_kept_beyond_one_batch(store):
-    run = store.open("pretrain", "cocu-mil", {})
+    run = open_stage_run(store, "pretrain", "cocu-mil", {})
     for step in range(1500):
         run.metrics({"loss": 1.0 / (step + 1), "rate": 0.1}, step, 1000 + step)
     run.finish()
@@ -71,7 +74,7 @@ def test_metrics_over_steps_are_kept_beyond_one_batch(store):
 
 
 def test_params_are_clipped_and_named_as_mlflow_allows(store):
-    run = store.open("curate", None, {})
+    run = open_stage_run(store, "curate", None, {})
     run.params(
         {
             "a" * 300: 1,
@@ -97,7 +100,7 @@ def test_files_go_under_their_folder_and_folders_under_their_name(store, tmp_pat
     (tmp_path / "pages" / "in").mkdir(parents=True)
     (tmp_path / "pages" / "in" / "a.html").write_text("a")
     (tmp_path / "curve.png").write_bytes(b"png")
-    run = store.open("report", None, {})
+    run = open_stage_run(store, "report", None, {})
     run.artifact(str(tmp_path / "curve.png"), "plots")
     run.artifact(str(tmp_path / "pages"), "")
     assert [f.path for f in store.client.list_artifacts(run.run, "plots")] == ["plots/curve.png"]
@@ -107,13 +110,16 @@ def test_files_go_under_their_folder_and_folders_under_their_name(store, tmp_pat
 def test_artifacts_lie_in_the_repository_also_from_a_temporary_experiment(store, root):
     copy = root / ".dvc" / "tmp" / "exps" / "t"
     copy.mkdir(parents=True)
-    run = Store(copy, 5.0).open("index", None, {})
+    run = open_stage_run(Store(copy, 5.0), "index", None, {})
     assert store.client.get_run(run.run).info.artifact_uri.startswith((root / "mlruns").as_uri())
 
 
 @pytest.mark.parametrize("end", ["FINISHED", "FAILED", "KILLED"])
 def test_a_parent_ends_as_its_stages_do(store, end):
-    index, pretrain = store.open("index", None, {}), store.open("pretrain", "cocu-mil", {})
+    index, pretrain = (
+        open_stage_run(store, "index", None, {}),
+        open_stage_run(store, "pretrain", "cocu-mil", {}),
+    )
     index.close("FINISHED", "")
     assert status(store, index.parent) == "RUNNING", "one of its stages runs"
     pretrain.close(end, "")
@@ -121,8 +127,8 @@ def test_a_parent_ends_as_its_stages_do(store, end):
 
 
 def test_a_retry_that_ends_well_mends_the_parent(store):
-    store.open("index", None, {}).close("FAILED", "OSError: gone")
-    again = store.open("index", None, {})
+    open_stage_run(store, "index", None, {}).close("FAILED", "OSError: gone")
+    again = open_stage_run(store, "index", None, {})
     assert status(store, again.parent) == "RUNNING"
     again.close("FINISHED", "")
     assert status(store, again.parent) == "FINISHED"
@@ -132,7 +138,7 @@ def test_reports_of_a_stage_that_did_not_finish_are_not_copied(store, tmp_path):
     page = tmp_path / "index.html"
     page.write_text("x")
     for end in ("KILLED", "FINISHED"):
-        run = store.open("report", None, {})
+        run = open_stage_run(store, "report", None, {})
         run.summary({"recipes.cocu-mil.photo_scenes.miou": 36.0}, [str(page)])
         if end == "FINISHED":
             run.finish()
@@ -148,9 +154,12 @@ def test_reports_of_a_stage_that_did_not_finish_are_not_copied(store, tmp_path):
 
 
 def test_runs_of_dead_processes_are_reaped_when_the_next_stage_starts(store, dead):
-    lost, lives = store.open("pretrain", "cocu-mil", {}), store.open("index", None, {})
+    lost, lives = (
+        open_stage_run(store, "pretrain", "cocu-mil", {}),
+        open_stage_run(store, "index", None, {}),
+    )
     store.client.set_tag(lost.run, OWNER, dead)
-    after = store.open("evaluate", None, {})
+    after = open_stage_run(store, "evaluate", None, {})
     assert status(store, lost.run) == "KILLED"
     assert status(store, lives.run) == status(store, after.run) == "RUNNING"
     lives.close("FINISHED", "")

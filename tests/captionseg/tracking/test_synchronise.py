@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from captionseg import cli
-from captionseg.tracking import finished, models
+from captionseg.tracking import models, reproduction_files
 from captionseg.tracking.registry import NAME
+from captionseg.tracking.stage_run import open_stage_run
 from captionseg.tracking.store import Store
 
 WORDS = (
@@ -137,7 +138,7 @@ def test_after_a_stage_report_is_shown_if_dvc_passes_over_it(checkout, monkeypat
         weights.unlink(missing_ok=True)
         if state != "gone":
             weights.write_bytes(kept if state == "as recorded" else b"trained anew")
-        stage = Store(checkout, 5.0).open("evaluate", "b", {})
+        stage = open_stage_run(Store(checkout, 5.0), "evaluate", "b", {})
         stage.finish()
         stage.close("FINISHED", "")
         assert shown(checkout)[1] == recipes, state
@@ -159,7 +160,7 @@ def test_options_are_those_of_the_command():
         "env PYTHONPATH=. python -m stages.run report --pairs data/pairs --metrics 'my "
         "reports/metrics.json'"
     )
-    assert finished.options(command) == {
+    assert reproduction_files.parse_options(command) == {
         "pairs": "data/pairs",
         "metrics": "my reports/metrics.json",
     }

@@ -16,7 +16,8 @@ import pytest
 
 from captionseg.tracking import recipes
 from captionseg.tracking import tracker as module
-from captionseg.tracking.store import PARENT, StageRun, Store
+from captionseg.tracking.stage_run import StageRun
+from captionseg.tracking.store import PARENT, Store
 from captionseg.tracking.tracker import WriterTracker, start
 from captionseg.tracking.values import flatten, numbers
 from captionseg.tracking.writer import CALLS
@@ -102,7 +103,7 @@ def test_what_is_sent_is_what_the_writer_takes(tmp_path, monkeypatch):
     for call, values in sent:
         inspect.signature(getattr(StageRun, call)).bind(None, **values)
         json.dumps(values)
-    recipes.Said(**sent[7][1])
+    recipes.RecipeReport(**sent[7][1])
     assert sent[3][1] == {"paths": {"pairs": "data/pairs"}}
     assert sent[5][1] == {"folder": str(Path.cwd() / "models/cocu-mil"), "name": "cocu-mil"}
 

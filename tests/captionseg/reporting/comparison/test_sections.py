@@ -8,7 +8,7 @@ from captionseg.reporting.comparison import sections
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Table
 from captionseg.reporting.comparison.inputs import Difference, read
-from captionseg.reporting.page import DASH
+from captionseg.reporting.rendering import DASH
 
 
 @pytest.fixture
@@ -100,18 +100,18 @@ def test_best_and_worst_classes(data):
 
 
 def test_curves_are_of_recipes_that_are_no_controls_and_not_the_same_again(data):
-    assert list(sections.shown_curves(data, data.runs[0])) == ["nouns-mil", "cocu-mil"]
-    assert list(sections.shown_curves(data, data.runs[1])) == [
+    assert list(sections.select_curves(data, data.runs[0])) == ["nouns-mil", "cocu-mil"]
+    assert list(sections.select_curves(data, data.runs[1])) == [
         "nouns-mil",
         "cocu_naive-mil",
         "cocu-mil",
     ]
     same = Comparison([data.runs[0], replace(data.runs[0], name="again")])
-    assert sections.shown_curves(same, same.runs[1]) == {}
+    assert sections.select_curves(same, same.runs[1]) == {}
 
 
 def test_convergence_says_when_the_baseline_is_reached(data):
-    table = sections.convergence(data.runs[0], sections.shown_curves(data, data.runs[0]))
+    table = sections.convergence(data.runs[0], sections.select_curves(data, data.runs[0]))
     # losses 9 - step + seed, mean over seeds 9.5 .. 6.5; tune 20 + step and 30 + step after steps 1
     # and 3
     assert [texts(row) for row in table.rows] == [
@@ -122,14 +122,14 @@ def test_convergence_says_when_the_baseline_is_reached(data):
 
 
 def test_what_was_compared(data, least, recipes):
-    first, more = sections.compared(data)
+    first, more = sections.describe_comparison(data)
     assert first.parts[0].startswith(
         "6 recipes, trained on the training split of "
         "3,600 captioned pictures (own) and never on a mask, each with 2 seeds, scored on the "
         "test split and on ImageNet-1k, Pascal VOC 2012"
     )
     assert "ablation, groups. Protocols beside each recipe's own: tcl." in more.parts[0]
-    empty = sections.compared(Comparison(read(least, recipes)))
+    empty = sections.describe_comparison(Comparison(read(least, recipes)))
     assert "No experiment of these data was kept" in empty[1].parts[0]
 
 
@@ -150,4 +150,4 @@ def test_what_was_compared(data, least, recipes):
     ],
 )
 def test_a_protocol_in_a_few_words(protocol, words):
-    assert sections.said(protocol) == words
+    assert sections.describe_protocol(protocol) == words

@@ -1,0 +1,1 @@
+"""Published benchmarks: where their files lie, what their values mean, names of their classes."""

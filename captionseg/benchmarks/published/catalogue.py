@@ -1,0 +1,148 @@
+"""The benchmarks of the papers, one small file a family, by their names on the command line.
+
+Class names, short sides, windows and thresholds are those of GroupViT's released evaluator and
+CoCu's configurations (names of MMSegmentation, some of them renamed there: pottedplant -> plant,
+tvmonitor -> monitor, diningtable -> table; aeroplane -> airplane in Pascal Context only). TCL and
+CoDe keep MMSegmentation's own names and see every benchmark by 448, 448, 224, as the protocol `tcl`
+does.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from captionseg.benchmarks import any_folder
+from captionseg.benchmarks.classification import Labelled
+from captionseg.benchmarks.folder_benchmark import FolderBenchmark
+from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.layout import Layout
+from captionseg.benchmarks.own_data import OwnData
+from captionseg.benchmarks.own_folder import numbers
+from captionseg.benchmarks.parts import Parts
+from captionseg.benchmarks.published import ade20k, cityscapes, coco, context, imagenet_s, voc
+from captionseg.benchmarks.published.imagenet import ImageNet
+from captionseg.benchmarks.published.part_imagenet import PartImageNet
+from captionseg.inference.windows import WindowParams
+from captionseg.records import UserError
+
+Spec = Layout | OwnData | ImageNet | PartImageNet
+
+PUBLISHED: dict[str, Spec] = {
+    **voc.LAYOUTS,
+    **context.LAYOUTS,
+    **coco.LAYOUTS,
+    **cityscapes.LAYOUTS,
+    **ade20k.LAYOUTS,
+    **imagenet_s.LAYOUTS,
+    "imagenet": ImageNet(),
+    "part_imagenet": PartImageNet(),
+    "held_out": OwnData(),
+    **any_folder.LAYOUTS,
+}
+"""Name on the command line -> where its files lie and what they mean."""
+
+OWN = "held_out"
+
+
+def published(name: str, own: str = "") -> Spec:
+    """The benchmark of a name.
+
+    Args:
+        name: of PUBLISHED, or `own`.
+        own: what a checkout calls its own data.
+
+    Raises:
+        UserError: for any other.
+    """
+    if name == own:
+        return PUBLISHED[OWN]
+    if name not in PUBLISHED:
+        valid = [*PUBLISHED, *([own] if own else [])]
+        raise UserError(f"--benchmark: {name!r} is not valid (valid: {', '.join(valid)})")
+    return PUBLISHED[name]
+
+
+def opened(
+    spec: Spec, root: Path, *, limit: int = 0, ignore: str | None = None
+) -> tuple[FolderBenchmark | HeldOut | Labelled | Parts, int]:
+    """The pictures of a benchmark below a root, at most `limit` of them (0 takes all), and how many
+    there are.
+
+    Args:
+        spec: of the benchmark.
+        root: of its files.
+        limit: number of pictures.
+        ignore: values of masks that count nowhere, between commas; of a folder of one's own alone.
+
+    Raises:
+        UserError: for a folder that is missing or half unpacked; it says what to fetch. For values
+            that are none.
+    """
+    if ignore is not None and not (isinstance(spec, Layout) and spec.own):
+        raise UserError(
+            f"--ignore: what {spec.title}'s masks mean is published; it is for --benchmark folder"
+        )
+    if not isinstance(spec, Layout):
+        return spec.open(root, limit=limit)
+    values = None if ignore is None else numbers(ignore, "--ignore")
+    found = FolderBenchmark.open(spec, root, limit=limit, ignore=values)
+    return found, found.total
+
+
+def windows_of(spec: Spec, text: str | None, protocol: str | None = None) -> WindowParams:
+    """How models that read pixels see a picture: as a text such as 448,448,224 says, else as the
+    protocol does, else as published for the benchmark.
+
+    Args:
+        spec: of the benchmark.
+        text: of the user.
+        protocol: name of one; `groupvit` takes the benchmark's windows, which were published with
+            its evaluator.
+
+    Raises:
+        UserError: for any other text.
+    """
+    if text is None:
+        own = spec.windows if isinstance(spec, Layout) else WindowParams()
+        return own if protocol in (None, "groupvit") else WindowParams()
+    try:
+        short_side, crop, stride = (int(part) for part in text.split(","))
+        if min(short_side, crop, stride) < 1:
+            raise ValueError
+        return WindowParams(short_side, crop, stride)
+    except ValueError:
+        raise UserError(
+            f"--windows: {text!r} is not SHORT,CROP,STRIDE in pixels, STRIDE no more than CROP, "
+            "such as 448,448,224"
+        ) from None
+
+
+def threshold_of(spec: Spec) -> float | None:
+    """Of the background, as published for the scores of GroupViT on this benchmark; None where none
+    was.
+    """
+    return spec.threshold if isinstance(spec, Layout) else None
+
+
+def background_of(spec: Spec, text: str | None) -> float | None:
+    """The score of the background: a number, `published`, or None for no text.
+
+    Raises:
+        UserError: for any other text, and where none was published.
+    """
+    if text is None:
+        return None
+    if text == "published":
+        if threshold_of(spec) is None:
+            raise UserError(
+                f"--background published: none was for {spec.title}; give a number, or leave it out"
+            )
+        return threshold_of(spec)
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise UserError(f"--background: {text!r} is neither a number nor `published`")
+    return score

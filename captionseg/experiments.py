@@ -1,0 +1,122 @@
+"""Experiments: files of YAML that say what to change in params.yaml, why, and what comes out.
+
+about: Models that group pixels.           # what it is to show
+minutes: not measured                      # of the whole run on two cores
+expected: {nouns-groupvit: 20.9}           # mIoU of recipes on the run's own pictures, in %
+recipes: []                                # kept, in this order, before those that are new
+params: {recipes: {nouns-groupvit: {...}}} # merged into params.yaml
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from captionseg.records import UserError, one_line
+
+KEY = re.compile(r"[A-Za-z_][\w-]*")
+
+
+class Experiment(BaseModel):
+    """One experiment.
+
+    Attributes:
+        about: what it is to show, a sentence.
+        minutes: of the whole run on two cores, or "not measured".
+        expected: recipe -> mIoU in % on the run's own pictures, where it was measured.
+        recipes: those that are kept, in this order; new ones that are not named follow.
+        params: merged into params.yaml. Lists and scalars replace what stands there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    about: Annotated[str, Field(min_length=1)]
+    minutes: Annotated[float, Field(gt=0)] | Literal["not measured"]
+    expected: dict[str, Annotated[float, Field(ge=0, le=100)]] = {}
+    recipes: list[str] = []
+    params: Annotated[dict[str, Any], Field(min_length=1)]
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read and validate a file.
+
+    Raises:
+        UserError: one line with the file, the key and what is wrong with it.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        experiment = Experiment.model_validate(values)
+        list_overrides(experiment.params)
+    except FileNotFoundError:
+        names = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
+        raise UserError(f"{path}: no such experiment (valid: {names or 'none'})") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
+    except ValidationError as error:
+        raise UserError(
+            f"{path}: {'; '.join(_describe(fault) for fault in error.errors())}"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{path}: params.{error}") from None
+    return experiment
+
+
+def _describe(fault: Mapping[str, Any]) -> str:
+    path = ".".join(one_line(str(key)) for key in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: unknown key (valid: {', '.join(Experiment.model_fields)})"
+    found = "" if fault["type"] == "missing" else f", found {one_line(str(fault['input']))[:80]}"
+    return f"{path or 'the file'}: {fault['msg'].lower()}{found}"
+
+
+def list_overrides(params: Mapping[str, Any]) -> list[str]:
+    """Params as overrides of `dvc exp run -S`, one for each leaf: `++seed=1`.
+
+    Raises:
+        ValueError: for keys and values that have no such form.
+    """
+    return [f"++{path}={_format(value, path)}" for path, value in _leaves(params)]
+
+
+def _leaves(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in params.items():
+        path = f"{prefix}{_check_key(key, prefix)}"
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _check_key(key: Any, prefix: str) -> str:
+    if not isinstance(key, str) or not KEY.fullmatch(key):
+        raise ValueError(f"{prefix}{one_line(str(key))}: a key has letters, digits, _ and -")
+    return key
+
+
+def _format(value: Any, path: str) -> str:
+    """A value in Hydra's grammar. All text is quoted, so that it means itself."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case str() if "${" not in value:
+            # In quotes a backslash means itself, except before a quote.
+            text = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+            return f"'{text}'"
+        case list():
+            return f"[{','.join(_format(item, path) for item in value)}]"
+        case Mapping():
+            items = (
+                f"{_check_key(key, f'{path}.')}:{_format(item, path)}"
+                for key, item in value.items()
+            )
+            return f"{{{','.join(items)}}}"
+    raise ValueError(f"{path}: {one_line(repr(value))} cannot stand in an experiment")

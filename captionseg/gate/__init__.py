@@ -1,0 +1,1 @@
+"""The gate: may this run be merged? Thresholds, regressions, and dvc.lock."""

@@ -1,0 +1,187 @@
+"""What the gate reads from git and DVC. Nothing is checked out, written or fetched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from captionseg.records import UserError, one_line
+
+MAIN = ("origin/main", "main")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The commit to compare with, and how it was found."""
+
+    commit: str
+    about: str
+
+
+def find_base(root: Path, asked: str | None, files: Sequence[str] = ()) -> Base | None:
+    """The commit that this work is compared with.
+
+    Args:
+        root: the repository.
+        asked: a branch, tag or commit; None: where this branch left main; on main the last commit
+            if any of `files` is not committed, else the commit before. Zeros, as hosts say of a
+            branch that is new, are no commit.
+        files: paths from the root.
+
+    Returns:
+        None where there is none.
+
+    Raises:
+        UserError: no git, no repository, no such commit, or a shallow clone that ends before it.
+    """
+    if asked is not None and not asked.strip("0"):
+        return None
+    code, _, message = run_git(root, "rev-parse", "--git-dir")
+    if code:
+        raise UserError(
+            f"{root.resolve()}: {message or 'not a git repository'}; `--only thresholds` needs none"
+        )
+    if asked is None:
+        return _find_default(root, files)
+    commit = resolve_commit(root, asked)
+    if commit is None:
+        raise UserError(f"--base {asked}: {_no_such_commit(root)}")
+    return Base(commit, asked)
+
+
+def _find_default(root: Path, files: Sequence[str]) -> Base | None:
+    head = resolve_commit(root, "HEAD")
+    if head is None:
+        return None
+    for main in MAIN:
+        if resolve_commit(root, main) is None:
+            continue
+        code, fork, _ = run_git(root, "merge-base", main, "HEAD")
+        if code == 0 and fork != head:
+            return Base(fork, f"where this left {main}")
+        if code and is_shallow(root):
+            raise UserError(f"{main}: {_no_such_commit(root)}")
+    if run_git(root, "diff", "--quiet", "HEAD", "--", *files)[0] == 1:
+        return Base(head, "the last commit")
+    before = resolve_commit(root, "HEAD~1")
+    if before is None and is_shallow(root):
+        raise UserError(f"the commit before HEAD: {_no_such_commit(root)}")
+    return Base(before, "the commit before") if before else None
+
+
+def resolve_commit(root: Path, name: str) -> str | None:
+    """The commit of a name, if it is here."""
+    code, commit, _ = run_git(
+        root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+    )
+    return commit if code == 0 else None
+
+
+def is_shallow(root: Path) -> bool:
+    """Whether the history of this clone ends early."""
+    return run_git(root, "rev-parse", "--is-shallow-repository")[1] == "true"
+
+
+def _no_such_commit(root: Path) -> str:
+    if is_shallow(root):
+        return "not in this shallow clone; `git fetch --unshallow` (in a workflow: fetch-depth: 0)"
+    return "no such commit here; `git fetch origin` gets those of the server"
+
+
+def read_committed(root: Path, commit: str, path: str) -> str | None:
+    """A file of a commit, by its path from the root; None if the commit has none."""
+    code, text, _ = run_git(root, "show", f"{commit}:./{path}")
+    return text if code == 0 else None
+
+
+def run_git(root: Path, *words: str) -> tuple[int, str, str]:
+    """Exit code, output, and the last line of errors.
+
+    Raises:
+        UserError: there is no git.
+    """
+    try:
+        done = subprocess.run(
+            ["git", *words],
+            cwd=root,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError:
+        raise UserError("git: no such program; install it, or take `--only thresholds`") from None
+    return done.returncode, done.stdout.strip(), (done.stderr.strip().splitlines() or [""])[-1]
+
+
+def read_dvc_status(root: Path) -> dict[str, Any]:
+    """`dvc status`: for each stage that is not as dvc.lock has it what changed.
+
+    Raises:
+        UserError: DVC cannot tell.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"],
+        cwd=root,
+        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        status = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        status = None
+    if done.returncode or not isinstance(status, dict):
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        lines = lines or [f"exit code {done.returncode}"]
+        error = next((line for line in lines if line.startswith("ERROR")), lines[-1])
+        raise UserError(f"dvc status: {error}")
+    return status
+
+
+def parse_metrics(text: str, where: str) -> dict[str, Any]:
+    """metrics.json.
+
+    Raises:
+        UserError: if it is none.
+    """
+    try:
+        metrics = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON: {error}") from None
+    if not isinstance(metrics, dict):
+        raise UserError(f"{where}: expected names and numbers")
+    return metrics
+
+
+def parse_yaml(text: str | None, where: str) -> dict[str, Any]:
+    """A mapping in YAML, such as dvc.lock; empty where there is no file.
+
+    Raises:
+        UserError: if it is broken, as by the marks of a merge that is not done.
+    """
+    try:
+        values = yaml.safe_load(text or "") or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected names and values")
+    return values
+
+
+def read_yaml(path: Path, name: str) -> dict[str, Any]:
+    """A mapping in a file of YAML that messages call `name`; empty where there is no file.
+
+    Raises:
+        UserError: if it is broken.
+    """
+    return parse_yaml(path.read_text(encoding="utf-8") if path.exists() else None, name)

@@ -1,0 +1,214 @@
+"""Each paper's table with our numbers beside it: theirs and ours never in one column and row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from captionseg.reporting.comparison.comparison import Comparison
+from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, Table, Text
+from captionseg.reporting.comparison.inputs import OWN
+from captionseg.reporting.comparison.papers import (
+    AVERAGE,
+    COMMANDS,
+    EVALUATE,
+    HOME,
+    OF_CLASS,
+    TABLES,
+    Column,
+    PaperTable,
+)
+from captionseg.reporting.comparison.sections import gain
+from captionseg.reporting.rendering import DASH, format_number
+
+NOT_RUN = "not run"
+
+
+class Missing(NamedTuple):
+    """What has not been run: a recipe on a benchmark, HOME for the run's own pictures."""
+
+    recipe: str
+    benchmark: str
+
+
+def build_blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
+    """Every table with its notes and the commands that fill its gaps; and all that has not been
+    run.
+    """
+    out: list[Block] = []
+    gaps: set[Missing] = set()
+    for paper in TABLES:
+        table, missing = (build_paired_table if paper.pairs else build_stacked_table)(paper, data)
+        notes = " ".join([f"{paper.metric}, %.", *paper.notes])
+        out += [table, Text((notes,), small=True)]
+        if missing:
+            out += [
+                Text((f"Where it says {NOT_RUN}, this fills the cell:",), small=True),
+                Listing(list_commands(missing)),
+            ]
+        gaps |= set(missing)
+    return out, gaps
+
+
+def build_stacked_table(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
+    """The paper's rows, then ours; benchmarks of the paper and columns of our own pictures side by
+    side.
+    """
+    first, columns = (
+        paper.words[0],
+        {**paper.columns, **{f"own {i}": c for i, c in enumerate(paper.own)}},
+    )
+    head = [
+        first,
+        "whose",
+        *(
+            f"{title_own_column(c, data)} (ours)" if c in paper.own else c.title
+            for c in columns.values()
+        ),
+    ]
+    rows = [
+        Row(
+            [
+                Cell(row[first], describe_row(paper, row)),
+                Cell("theirs", kind="text"),
+                *(Cell(row.get(name) or DASH) for name in columns),
+            ],
+            theirs=True,
+        )
+        for row in paper.rows
+    ]
+    missing: list[Missing] = []
+    for recipe in paper.recipes:
+        for protocol in dict.fromkeys([OWN, *data.protocols(recipe)]):
+            mean = average_score(data, recipe, protocol, columns.values())
+            cells = [
+                mean
+                if c is AVERAGE
+                else make_cell(data, recipe, protocol, c, run=paper.run, missing=missing)
+                for c in columns.values()
+            ]
+            name = recipe if protocol == OWN else f"{recipe}, {protocol}"
+            if protocol == OWN or any(cell.text != DASH for cell in cells):
+                rows.append(Row([Cell(name), Cell("ours", kind="text"), *cells]))
+    return Table(
+        f"{paper.paper}, Table {paper.number}: {paper.about}. Their rows, then ours", head, rows
+    ), missing
+
+
+def describe_row(paper: PaperTable, row: Mapping[str, str]) -> str:
+    """What a paper says of a row beside its name: a thing that it has by its column, others by
+    their value.
+    """
+    words = []
+    for name in paper.words[1:]:
+        if row[name] == "yes":
+            words.append(name)
+        elif row[name] not in ("", "no"):
+            words.append(f"{name} {row[name]}" if row[name].isdigit() else row[name])
+    return "; ".join(words)
+
+
+def build_paired_table(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
+    """The paper's rows with the recipe of ours that corresponds in columns of its own."""
+    words, columns = paper.words, paper.columns
+    head = [
+        *words,
+        *(f"{c.title} (theirs)" for c in columns.values()),
+        "our recipe",
+        *(f"{title_own_column(c, data)} (ours)" for c in paper.own),
+    ]
+    rows, missing = [], []
+    for recipe, row in zip(paper.recipes, paper.rows, strict=True):
+        ours = [
+            make_cell(data, recipe, OWN, column, run=paper.run, missing=missing)
+            for column in paper.own
+        ]
+        rows.append(
+            Row(
+                [
+                    Cell(row[words[0]]),
+                    *(Cell(row[w] or DASH, kind="text") for w in words[1:]),
+                    *(Cell(row[name] or DASH) for name in columns),
+                    Cell(recipe, kind="text"),
+                    *ours,
+                ]
+            )
+        )
+    grey = frozenset(range(len(words), len(words) + len(columns)))
+    title = f"{paper.paper}, Table {paper.number}: {paper.about}. Their numbers, then ours"
+    return Table(title, head, rows, grey), missing
+
+
+def title_own_column(column: Column, data: Comparison) -> str:
+    """The heading of a column of our own pictures, by the name of their benchmark."""
+    return column.title.replace("own pictures", data.home.replace("_", " "))
+
+
+def make_cell(
+    data: Comparison,
+    recipe: str,
+    protocol: str,
+    column: Column,
+    *,
+    run: str,
+    missing: list[Missing],
+) -> Cell:
+    """Our number for a column; what a recipe has not been run on, by its own protocol, is noted in
+    `missing`.
+    """
+    if column.benchmark is None:
+        return Cell(DASH)
+    result = data.of(
+        recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run
+    )
+    if result is None:
+        if column.benchmark == HOME and data.unmeasured:
+            return Cell("no masks", kind="absent")  # no command would fill it
+        if protocol != OWN or (column.benchmark and column.score.startswith("miou_")):
+            return Cell(DASH)  # no command that is shown here would fill it
+        missing.append(Missing(recipe, column.benchmark))
+        return Cell(NOT_RUN, kind="absent")
+    if column.score == "gain":
+        return gain(result.baseline)
+    if column.score.startswith(OF_CLASS):
+        return Cell(format_number(result.per_class.get(column.score.removeprefix(OF_CLASS))))
+    return Cell(format_number(result.scores.get(column.score)), result.interval(column.score))
+
+
+def average_score(data: Comparison, recipe: str, protocol: str, columns: Iterable[Column]) -> Cell:
+    """The mean over a paper's benchmarks, if a recipe was scored on every one of them."""
+    names = [column.benchmark for column in columns if column.benchmark]
+    results = [data.of(recipe, name, protocol) for name in names]
+    scores = [result.scores["miou"] for result in results if result and "miou" in result.scores]
+    return (
+        Cell(format_number(float(np.mean(scores))))
+        if scores and len(scores) == len(names)
+        else Cell(DASH)
+    )
+
+
+def list_commands(missing: Iterable[Missing]) -> str:
+    """Lines for a terminal, each once: first what trains, then what scores on published
+    benchmarks."""
+    missing = list(dict.fromkeys(missing))
+    trained: dict[str, list[str]] = {}
+    scored: dict[str, list[str]] = {}
+    for recipe, benchmark in missing:
+        if benchmark == HOME:
+            trained.setdefault(COMMANDS[recipe], []).append(recipe)
+        else:
+            scored.setdefault(benchmark, []).append(recipe)
+    lines = [f"{command}  # {', '.join(names)}" for command, names in trained.items()]
+    if scored:
+        benchmarks, recipes = (
+            " ".join(scored),
+            " ".join(dict.fromkeys(r for names in scored.values() for r in names)),
+        )
+        if len(scored) == 1 and " " not in recipes:
+            lines.append(EVALUATE.format(recipes, benchmarks))
+        else:
+            inner = f"  for b in {benchmarks}; do {EVALUATE.format('$r', '$b')}; done"
+            lines += [f"for r in {recipes}; do", inner, "done"]
+    return "\n".join(lines)

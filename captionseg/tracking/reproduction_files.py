@@ -1,0 +1,152 @@
+"""What a reproduction left in its files: what MLflow shows does not depend on which stages ran.
+
+DVC passes over `report` where its inputs and its committed reports are those of dvc.lock, as in a
+fresh clone, and restores others from its run-cache. What they left is read here from dvc.lock,
+which names the files and the commands that wrote them, and from the files themselves.
+
+    python -m captionseg.tracking.reproduction_files ROOT [STAGE ...]   # which are not up to date
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from captionseg.tracking.inputs import LOADER
+from captionseg.tracking.labels import read_labels
+from captionseg.tracking.recipes import RecipeReport, state
+from captionseg.tracking.values import flatten
+
+REPORT, COMPARE = "report", "compare"  # the stages that speak for the whole reproduction
+FILES = {REPORT: ("metrics", "plots", "pictures", "page"), COMPARE: ("markdown", "page", "charts")}
+PATIENCE = 300.0  # seconds that DVC may take to look at the files
+
+
+@dataclass(frozen=True)
+class ReproductionFiles:
+    """What there is to show of a reproduction that is done.
+
+    Attributes:
+        report: of its recipes.
+        files: reports, those that there are.
+        params: the whole of params.yaml, dotted.
+        models: recipe -> md5 of models/RECIPE, as dvc.lock has it.
+    """
+
+    report: RecipeReport
+    files: tuple[Path, ...]
+    params: Mapping[str, Any]
+    models: Mapping[str, str]
+
+    @property
+    def state(self) -> str:
+        """Equal for equal things to show."""
+        return state(self.report, self.params, self.models)
+
+
+def read(root: Path) -> ReproductionFiles | None:
+    """What the files of a repository show; None without reports or what they were made of, or with
+    others than those that dvc.lock records."""
+    lock = _yaml(root / "dvc.lock").get("stages", {})
+    if REPORT not in lock or not all(
+        (root / dep["path"]).exists() for dep in lock[REPORT].get("deps", ())
+    ):
+        return None
+    of_report = parse_options(lock[REPORT]["cmd"])
+    if not {"metrics", "models", "areas", "pairs", "pictures"} <= set(of_report):
+        return None  # a stage of somebody else's
+    metrics = root / of_report["metrics"]
+    recorded = {
+        out["path"]: out.get("md5") for entry in lock.values() for out in entry.get("outs", ())
+    }
+    if not metrics.is_file() or hashlib.md5(
+        text := metrics.read_bytes()
+    ).hexdigest() != recorded.get(of_report["metrics"]):
+        return None
+    params = _yaml(root / "params.yaml")
+    names = {
+        REPORT: of_report,
+        COMPARE: parse_options(lock[COMPARE]["cmd"]) if COMPARE in lock else {},
+    }
+    files = [
+        root / names[stage][key]
+        for stage, keys in FILES.items()
+        for key in keys
+        if key in names[stage]
+    ]
+    labels = {name: read_labels(params, name) for name in params.get("recipes") or {}}
+    folders = {key: str(root / of_report[key]) for key in ("models", "areas", "pairs", "pictures")}
+    benchmark = next(iter(labels.values()), {}).get("benchmark", "")
+    report = RecipeReport(numbers=json.loads(text), labels=labels, benchmark=benchmark, **folders)
+    models = {
+        name: (recorded.get(f"{of_report['models']}/{name}") or "").removesuffix(".dir")
+        for name in labels
+    }
+    return ReproductionFiles(
+        report, tuple(path for path in files if path.exists()), flatten(params), models
+    )
+
+
+def parse_options(command: str) -> dict[str, str]:
+    """{"pairs": "data/pairs", ...} of a stage's command."""
+    words = shlex.split(command)
+    return {word[2:]: value for word, value in itertools.pairwise(words) if word.startswith("--")}
+
+
+def list_stale_stages(root: Path, stages: Iterable[str] = ()) -> list[str]:
+    """Those of some stages (none named: of all) that DVC would run again.
+
+    In a process of its own, because DVC warns and changes folders as it likes. `dvc status` would
+    refuse while another stage runs; nothing is locked or written here.
+
+    Raises:
+        RuntimeError: DVC cannot tell.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", __name__, str(root), *stages]
+    environ = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE)
+    if done.returncode:
+        raise RuntimeError(
+            (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), LOADER) or {}
+    except FileNotFoundError:
+        return {}
+
+
+def main(root: str, *names: str) -> int:
+    """Print the stages that are not as dvc.lock has them, as JSON."""
+    from dvc.repo import Repo
+    from dvc.stage import PipelineStage
+
+    with Repo(root) as repo:
+        found = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+        wanted = [stage for stage in found if not names or stage.addressing in names]
+        changed = [
+            stage.addressing
+            for stage in wanted
+            if stage.changed_stage()
+            or any(item.workspace_status() for item in (*stage.deps, *stage.outs))
+        ]
+    print(json.dumps(changed))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

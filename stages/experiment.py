@@ -1,0 +1,77 @@
+"""experiment: run experiments/NAME.yaml by DVC and keep its scores in reports/experiments/NAME.
+
+python -m stages.experiment [NAME]
+
+Without a name it lists the experiments: what each is about, costs, and came to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from captionseg.experiments import Experiment, list_overrides, read_experiment
+from captionseg.records import UserError
+from stages.keep import keep
+
+FOLDER = "experiments"
+
+
+def main(
+    argv: list[str] | None = None,
+    *,
+    root: Path = Path(),
+    run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
+) -> int:
+    """Entry point: 0, the exit code of DVC, or 1 after one line on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.experiment", description="Run an experiment and keep its scores."
+    )
+    parser.add_argument("name", nargs="?", help="of a file in experiments/; by default list them")
+    name = parser.parse_args(argv).name
+    folder = root / FOLDER
+    try:
+        if not name:
+            for path in sorted(folder.glob("*.yaml")):
+                print(*describe(path.stem, read_experiment(path)), sep="\n")
+            return 0
+        if Path(name).name != name:
+            raise UserError(f"{name!r} is no name of a file in {FOLDER}/")
+        experiment = read_experiment(folder / f"{name}.yaml")
+        print(*describe(name, experiment), sep="\n", flush=True)
+        environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+        done = run(list_command(experiment), cwd=root, env=environment, check=False)
+        if done.returncode:
+            return done.returncode
+        print(*keep(root, name, experiment.about, experiment.recipes), sep="\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def describe(name: str, experiment: Experiment) -> list[str]:
+    """What is known of an experiment before it runs, as lines for a terminal."""
+    cost = experiment.minutes if isinstance(experiment.minutes, str) else f"{experiment.minutes:g}"
+    scores = ", ".join(f"{recipe} {miou:.1f}" for recipe, miou in experiment.expected.items())
+    return [
+        f"{name}: {experiment.about}",
+        f"  minutes on two cores: {cost}",
+        f"  mIoU to expect: {scores or 'not measured'}",
+    ]
+
+
+def list_command(experiment: Experiment) -> list[str]:
+    """`dvc exp run` with the experiment's params, word by word: no shell reads it."""
+    command = [sys.executable, "-m", "dvc", "exp", "run"]
+    for override in list_overrides(experiment.params):
+        command += ["--set-param", override]
+    return command
+
+
+if __name__ == "__main__":
+    sys.exit(main())
