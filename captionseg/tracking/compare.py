@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from captionseg.markdown import escaped
 from captionseg.records import UserError, one_line
+from captionseg.tracking import reproduction
 from captionseg.tracking.environment import EXPERIMENT, adopt
 
 if TYPE_CHECKING:
