@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from captionseg.inference.windows import Settled, WindowParams, label, starts
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.prepared import pixel_inputs
 from captionseg.runtime.device import Runtime, detect
 

@@ -20,9 +20,9 @@ from captionseg.inference.protocols import PROTOCOLS, applied
 from captionseg.inference.segment_index import SegmentModel
 from captionseg.inference.windows import Protocol, Settled, label, mask_logits
 from captionseg.inference.words import LEARNT, class_vectors, prompt_name, text_encoder
-from captionseg.modeling import saved
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import Reads
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.weights import saved
 from captionseg.records import Inputs, UserError
 from captionseg.runtime.device import detect
 from captionseg.segmenters import MaskMaker, MasksParams, RegionMaker

@@ -19,8 +19,8 @@ from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.detections import Detections, detected
 from captionseg.inference.windows import Protocol, Settled, label, mask_logits
 from captionseg.inference.words import Encode, prompts_of, text_encoder
-from captionseg.modeling import saved
 from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.weights import saved
 from captionseg.prepared import normalised, pixel_inputs, stacked, without_regions
 from captionseg.records import Inputs, UserError, one_line
 from captionseg.remarks import once, quoted

@@ -11,7 +11,7 @@ from typing import Any
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.inference.words import LEARNT, prompt_name
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.segmenters import MasksParams
 from captionseg.typed import replaced
 

@@ -28,7 +28,7 @@ from captionseg.encoders import Encoder, load_encoder, normalised
 from captionseg.inference.inputs import Prepared
 from captionseg.inference.predictor import check_encoder, encoder_of
 from captionseg.inference.words import class_vectors
-from captionseg.modeling import saved
+from captionseg.modeling.weights import saved
 from captionseg.prepared import PreparedInputs
 from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.retrieval import FaissIndex, Index

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders import Encoder
-from captionseg.modeling.attached import Attached
 from captionseg.modeling.layers.grounder import GrounderConfig
-from captionseg.modeling.pairs import first_of_each, pair_contrast
+from captionseg.modeling.objectives.pairs import first_of_each, pair_contrast
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, inverse
-from captionseg.modeling.texts import padded
-from captionseg.modeling.word_segments import (
+from captionseg.modeling.towers.frozen_towers import FrozenModule
+from captionseg.modeling.towers.texts import padded
+from captionseg.modeling.towers.word_segments import (
     WordConfig,
     WordSegments,
     own_masks,
@@ -133,7 +133,7 @@ class Code(nn.Module):
         self.config = config
         self.tcl, self.words = Tcl(config.tcl), WordSegments(config.words)
         self.highlight_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
-        self.tower: Attached[Any] | None = None
+        self.tower: FrozenModule[Any] | None = None
 
     def start(self, given: Start) -> None:
         """Take the frozen encoder: its head, its towers, the words of its prompt."""
@@ -144,7 +144,7 @@ class Code(nn.Module):
 
     def attach(self, encoder: Encoder) -> None:
         """See Segmenter."""
-        self.tower = self.tower or Attached(encoder.text_tower)  # type: ignore[type-var]
+        self.tower = self.tower or FrozenModule(encoder.text_tower)  # type: ignore[type-var]
         if self.config.tcl.picture:
             self.tcl.attach(encoder)
 

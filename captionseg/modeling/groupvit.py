@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling.bags import BagContrast, Bags, Scales
-from captionseg.modeling.group_encoder import EncoderConfig
+from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
-from captionseg.modeling.texts import TextConfig
-from captionseg.modeling.towers import Towers, TowersConfig, bag_of
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
+from captionseg.modeling.towers.group_encoder import EncoderConfig
+from captionseg.modeling.towers.texts import TextConfig
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, ZeroOrMore
 

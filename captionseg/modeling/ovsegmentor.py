@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 from captionseg.losses.consistency import mask_consistency
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling.bags import BagContrast, Bags, Scales, mean_over_ranks
-from captionseg.modeling.completion import Completion, Missing, Objective, missing_loss
-from captionseg.modeling.group_encoder import EncoderConfig
+from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, mean_over_ranks
+from captionseg.modeling.objectives.completion import Completion, Missing, Objective, missing_loss
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import Gather, Masking, Reads, Sizes, Start, alone
-from captionseg.modeling.texts import TextConfig
-from captionseg.modeling.towers import Towers, TowersConfig, bag_of
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
+from captionseg.modeling.towers.group_encoder import EncoderConfig
+from captionseg.modeling.towers.texts import TextConfig
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Natural, Share, ShareAboveZero, ShareBelowOne, ZeroOrMore
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling.bags import BagContrast, Bags, Scales, bag_similarity
 from captionseg.modeling.layers.tokens import RegionNorm
-from captionseg.modeling.regions import paint_labels, paint_scores
+from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, bag_similarity
+from captionseg.modeling.readout.regions import paint_labels, paint_scores
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore

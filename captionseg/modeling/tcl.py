@@ -24,7 +24,7 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.losses.masks import area_prior, hard, total_variation
 from captionseg.modeling.layers.grounder import Gated, Grounder, GrounderConfig
 from captionseg.modeling.layers.highlight import Highlight
-from captionseg.modeling.pairs import (
+from captionseg.modeling.objectives.pairs import (
     Relations,
     Texts,
     first_of_each,

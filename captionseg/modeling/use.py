@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from captionseg.grids import covered
 from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.layers.merging import SegmentEncoder
-from captionseg.modeling.live import LiveTowers, fitted
-from captionseg.modeling.pairs import Duplicates, segment_contrast
-from captionseg.modeling.regions import masks_of, paint_labels, paint_scores, region_masks
+from captionseg.modeling.objectives.pairs import Duplicates, segment_contrast
+from captionseg.modeling.readout.regions import masks_of, paint_labels, paint_scores, region_masks
 from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, TextKind, alone
+from captionseg.modeling.towers.frozen_towers import FrozenTowers, fitted
 from captionseg.records import Batch, Inputs
 from captionseg.text.prompts import PromptSet
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
@@ -153,12 +153,12 @@ class Use(nn.Module):
     def __init__(self, config: UseConfig) -> None:
         super().__init__()
         self.config = config
-        self.live = (
-            LiveTowers(config.networks, crop=config.crop, cell=config.cell)
+        self.frozen_towers = (
+            FrozenTowers(config.networks, crop=config.crop, cell=config.cell)
             if config.networks
             else None
         )
-        widths = self.live.widths if self.live else config.towers
+        widths = self.frozen_towers.widths if self.frozen_towers else config.towers
         cls = [blocks[-1] for blocks in widths] if config.cls else []
         self.encoder = SegmentEncoder(
             widths, config.text_width, width=config.width, cls=cls, dropout=config.dropout
@@ -171,8 +171,8 @@ class Use(nn.Module):
         Raises:
             UserError: for weights that are missing or do not fit.
         """
-        if self.live:
-            self.live.load()
+        if self.frozen_towers:
+            self.frozen_towers.load()
 
     def forward(self, batch: Batch) -> UseOutputs:
         """Embed the segments; those that hardly touch the grid have no text."""
@@ -184,7 +184,7 @@ class Use(nn.Module):
             batch.segment_text >= 0,
             batch.segment_masks.sum((2, 3)) >= self.config.min_cells,
         )
-        if self.training and self.live:
+        if self.training and self.frozen_towers:
             self.counts = self.counts.to(there.device) + torch.stack(
                 [there.sum(), (there & ~large).sum()]
             )
@@ -217,8 +217,8 @@ class Use(nn.Module):
     def look(self, dense: Tensor) -> tuple[list[list[Tensor]], list[Tensor]]:
         """Maps of each tower's blocks, and its vector of the picture; `dense` is `seen` of
         `embed`."""
-        if self.live:
-            found = self.live(dense)
+        if self.frozen_towers:
+            found = self.frozen_towers(dense)
             return [tower.maps for tower in found], [tower.cls for tower in found]
         blocks = iter(
             dense.float().split([width for tower in self.config.towers for width in tower], 3)
@@ -237,10 +237,10 @@ class Use(nn.Module):
                 pictures; they may overlap. An empty one gets some vector.
         """
         seen = seen_of(self, inputs)
-        if not self.live:
+        if not self.frozen_towers:
             return self.embed(seen, cell_shares(masks, (seen.shape[1], seen.shape[2])))
         config = self.config
-        seen, there = fitted(seen, config.short_side or config.crop, self.live.multiple)
+        seen, there = fitted(seen, config.short_side or config.crop, self.frozen_towers.multiple)
         grid, parts = (
             (seen.shape[2] // config.cell, seen.shape[3] // config.cell),
             range(0, len(seen), PICTURES),
@@ -308,7 +308,7 @@ class Use(nn.Module):
 
 def seen_of(model: Use, given: Batch | Inputs) -> Tensor:
     """What a model looks at: pictures, or cached dense features."""
-    seen = given.image if model.live else given.dense
+    seen = given.image if model.frozen_towers else given.dense
     assert seen is not None
     return seen
 

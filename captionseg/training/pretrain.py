@@ -19,8 +19,9 @@ from captionseg.encoders import Encoder, load_encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.markdown import escaped
-from captionseg.modeling import CONCEPTS, MODELS, saved
+from captionseg.modeling import CONCEPTS, MODELS
 from captionseg.modeling.segmenter import Reads, Sizes, Start
+from captionseg.modeling.weights import saved
 from captionseg.records import UserError, one_line
 from captionseg.runtime import RuntimeParams, ranks
 from captionseg.runtime.device import detect

@@ -281,7 +281,8 @@ def save_colour_model(folder: Path, encoder: Path) -> None:
     from torch.nn import functional as F
 
     from captionseg.encoders import load_encoder
-    from captionseg.modeling import Use, UseConfig, saved
+    from captionseg.modeling import Use, UseConfig
+    from captionseg.modeling.weights import saved
     from captionseg.text.prompts import SEGMENT, class_embeddings
 
     torch.manual_seed(0)

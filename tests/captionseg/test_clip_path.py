@@ -18,7 +18,7 @@ from captionseg.benchmarks.recipe import evaluate
 from captionseg.encoders import IndexParams
 from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.inference.predictor import Predictor
-from captionseg.modeling import saved
+from captionseg.modeling.weights import saved
 from captionseg.training import PretrainParams, Recipe
 from captionseg.training.loader import Folders
 from captionseg.training.pretrain import pretrain

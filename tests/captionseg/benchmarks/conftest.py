@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from captionseg.modeling import GroupViT, GroupViTConfig, SegmentMil, SegmentMilConfig, saved
+from captionseg.modeling import GroupViT, GroupViTConfig, SegmentMil, SegmentMilConfig
+from captionseg.modeling.weights import saved
 from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
 from captionseg.typed import replaced

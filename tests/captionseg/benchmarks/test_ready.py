@@ -18,8 +18,8 @@ from captionseg.benchmarks.ready import SETS, Asked, Background, published_backg
 from captionseg.encoders import Encoder, load_encoder
 from captionseg.inference import Protocol, WindowParams
 from captionseg.inference.protocols import PROTOCOLS, resolved
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.tcl import Grounded
-from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.records import UserError
 from captionseg.segmenters import MasksParams
 from captionseg.text.prompts import class_embeddings

@@ -14,7 +14,8 @@ from captionseg.benchmarks.evaluate import scores
 from captionseg.benchmarks.recipe import evaluate, threads
 from captionseg.inference import RefineParams
 from captionseg.inference.protocols import PROTOCOLS
-from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
+from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig
+from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
 from captionseg.storage.folders import read_arrays

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from captionseg.inference.classify import classify, embedded
 from captionseg.modeling import SegmentMil, SegmentMilConfig
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import REGION, TEXT, make_inputs, networks  # noqa: F401
 from tests.captionseg.modeling.test_models import LIVE, MODELS, small_model

@@ -11,7 +11,7 @@ from captionseg.inference import masks as module
 from captionseg.inference.masks import mask_labels, mask_pixels
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Settled, label, mask_logits
-from captionseg.modeling.regions import masks_of, region_masks
+from captionseg.modeling.readout.regions import masks_of, region_masks
 from captionseg.modeling.segmenter import Reads
 from captionseg.modeling.use import Use, UseConfig
 from captionseg.prepared import without_regions

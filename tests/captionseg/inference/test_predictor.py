@@ -19,8 +19,9 @@ from captionseg.datasets.shards import read_images
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.inference import Predictor, Protocol, RefineParams, read_image
 from captionseg.inference.predictor import check_encoder, check_head
-from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig, saved
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling import SegmentMil, SegmentMilConfig, Use, UseConfig
+from captionseg.modeling.readout.zero_shot import ZeroShot
+from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.remarks import forget
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams

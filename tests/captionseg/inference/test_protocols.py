@@ -10,7 +10,7 @@ from captionseg.inference.protocols import PROTOCOLS, applied, resolved
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.modeling import GroupViT, GroupViTConfig, groupvit_tiny
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.records import UserError
 from captionseg.segmenters import MasksParams
 from captionseg.text.prompts import templates

@@ -21,7 +21,8 @@ from captionseg.arrays import ShardedArray
 from captionseg.grids import shares
 from captionseg.inference import segment_index as module
 from captionseg.inference.segment_index import SegmentIndex, SegmentModel, batches, open_index
-from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+from captionseg.modeling import SegmentMil, SegmentMilConfig
+from captionseg.modeling.weights import saved
 from captionseg.records import SEGMENTS, UserError
 from captionseg.retrieval import ExactIndex, FaissIndex
 from captionseg.segment_text.rle import decode

@@ -18,8 +18,8 @@ from captionseg.inference.windows import (
     starts,
 )
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import Reads
-from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
 from captionseg.segmenters import Hierarchy, MasksParams

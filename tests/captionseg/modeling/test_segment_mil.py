@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from captionseg.losses.contrastive import contrastive
 from captionseg.modeling import SegmentMil, SegmentMilConfig
-from captionseg.modeling.bags import Bags
+from captionseg.modeling.objectives.bags import Bags
 from captionseg.modeling.segmenter import Start
 from captionseg.records import Inputs
 

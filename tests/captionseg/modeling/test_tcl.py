@@ -15,7 +15,7 @@ from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.modeling import PRESETS
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
-from captionseg.modeling.pairs import Texts
+from captionseg.modeling.objectives.pairs import Texts
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, pooled
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT

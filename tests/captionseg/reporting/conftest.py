@@ -16,7 +16,8 @@ from captionseg.benchmarks import areas
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.datasets.source import Sample
 from captionseg.inference.inputs import Prepared
-from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+from captionseg.modeling import SegmentMil, SegmentMilConfig
+from captionseg.modeling.weights import saved
 from captionseg.records import IDS, NEIGHBOURS, SEGMENTS, ClassTable, Concept, Supervision
 from captionseg.reporting import heat, predictions
 from captionseg.reporting.artifacts import Folders

@@ -158,7 +158,8 @@ def broken(tmp_path_factory):
 
 def test_a_model_of_ones_own_with_nan_is_refused(tmp_path, broken):
     """At 057bf04 it loaded, and gave every pixel class 0."""
-    from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+    from captionseg.modeling import SegmentMil, SegmentMilConfig
+    from captionseg.modeling.weights import saved
 
     saved.save(
         tmp_path,

@@ -221,7 +221,8 @@ def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(
     import torch
 
     from captionseg.inference import Predictor
-    from captionseg.modeling import GroupViT, GroupViTConfig, saved
+    from captionseg.modeling import GroupViT, GroupViTConfig
+    from captionseg.modeling.weights import saved
     from captionseg.typed import replaced
 
     torch.manual_seed(7)  # random weights mostly see one class

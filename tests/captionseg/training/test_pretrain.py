@@ -15,7 +15,7 @@ from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.encoders import TextSpace
 from captionseg.inference import Predictor, Protocol, RefineParams
-from captionseg.modeling import saved
+from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.text.prompts import class_embeddings
 from captionseg.text.tokenizers import tokenizer

@@ -16,7 +16,7 @@ from captionseg.benchmarks import EvaluateParams
 from captionseg.benchmarks.benchmark import Folders as BenchmarkFolders
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.inference import Predictor, Protocol
-from captionseg.modeling import saved
+from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.segmenters import Felzenszwalb, Hierarchy, MasksParams
 from captionseg.training import PretrainParams, Recipe, loader

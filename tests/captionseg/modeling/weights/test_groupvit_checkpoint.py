@@ -9,10 +9,13 @@ import torch
 from transformers import GroupViTConfig as TheirConfig
 from transformers import GroupViTModel
 
-from captionseg.modeling import saved
-from captionseg.modeling.group_encoder import EncoderConfig
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small
-from captionseg.modeling.groupvit_checkpoint import (
+from captionseg.modeling.layers.grouping import compose
+from captionseg.modeling.towers.dual_encoder import TowersConfig
+from captionseg.modeling.towers.group_encoder import EncoderConfig
+from captionseg.modeling.towers.texts import TextConfig
+from captionseg.modeling.weights import saved
+from captionseg.modeling.weights.groupvit_checkpoint import (
     config_of,
     config_to,
     convert,
@@ -20,9 +23,6 @@ from captionseg.modeling.groupvit_checkpoint import (
     to_ours,
     to_theirs,
 )
-from captionseg.modeling.layers.grouping import compose
-from captionseg.modeling.texts import TextConfig
-from captionseg.modeling.towers import TowersConfig
 from captionseg.records import UserError
 
 SMALL = {

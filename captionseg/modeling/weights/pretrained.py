@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from captionseg.encoders.clip_file import Asked, ClipFile, activation, kind, read_clip
 from captionseg.encoders.lite0_minilm import image_weights
-from captionseg.modeling.group_encoder import GroupEncoder
 from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneMaps, Network, statistics
 from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
 from captionseg.modeling.layers.tokens import PatchTokens
+from captionseg.modeling.towers.group_encoder import GroupEncoder
 from captionseg.records import UserError
 from captionseg.runtime.weights import check_like, read_weights
 

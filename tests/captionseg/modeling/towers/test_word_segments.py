@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captionseg.modeling.word_segments import (
+from captionseg.modeling.towers.word_segments import (
     WordConfig,
     WordSegments,
     own_masks,

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from captionseg.modeling.completion import Decoder, Missing, missing_loss
+from captionseg.modeling.objectives.completion import Decoder, Missing, missing_loss
 from captionseg.modeling.segmenter import alone
 
 

@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 
-from captionseg.modeling import SegmentMil, SegmentMilConfig, saved
+from captionseg.modeling import SegmentMil, SegmentMilConfig
+from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 
 

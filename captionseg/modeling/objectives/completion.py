@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.modeling.bags import Bags, mean_over_ranks
 from captionseg.modeling.layers.transformer import Block, CrossBlock, Projector
+from captionseg.modeling.objectives.bags import Bags, mean_over_ranks
 from captionseg.modeling.segmenter import Gather
-from captionseg.modeling.texts import BertText
-from captionseg.modeling.towers import Towers, TowersConfig
+from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig
+from captionseg.modeling.towers.texts import BertText
 from captionseg.records import Batch, UserError
 
 Objective = Literal[

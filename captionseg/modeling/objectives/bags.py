@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
-from captionseg.modeling.pairs import first_of_each
+from captionseg.modeling.objectives.pairs import first_of_each
 from captionseg.modeling.segmenter import Gather, alone
 from captionseg.runtime.device import full_precision
 

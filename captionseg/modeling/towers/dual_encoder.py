@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.modeling import group_readout, pretrained
-from captionseg.modeling.bags import Bags, bag_similarity
-from captionseg.modeling.group_encoder import EncoderConfig, GroupEncoder
 from captionseg.modeling.layers.transformer import Norm, Projector
+from captionseg.modeling.objectives.bags import Bags, bag_similarity
+from captionseg.modeling.readout import group_readout
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import Masking, Reads
-from captionseg.modeling.texts import (
+from captionseg.modeling.towers.group_encoder import EncoderConfig, GroupEncoder
+from captionseg.modeling.towers.texts import (
     BertText,
     TextConfig,
     folder_of,
@@ -22,7 +23,7 @@ from captionseg.modeling.texts import (
     text_encoder,
     with_sizes,
 )
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.weights import pretrained
 from captionseg.records import Batch, Inputs
 from captionseg.typed import Count
 
@@ -148,7 +149,7 @@ class Towers(nn.Module):
     def segment(
         self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot
     ) -> Tensor:
-        """Mask logits of one window for classes [C, D], see captionseg.modeling.group_readout.
+        """Mask logits of one window for classes [C, D], see `readout.group_readout`.
 
         Args:
             inputs: of the window.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from captionseg.modeling.group_encoder import EncoderConfig, GroupEncoder
+from captionseg.modeling.towers.group_encoder import EncoderConfig, GroupEncoder
 
 BASE = {"region_width": 5, "width": 8, "heads": 2, "dropout": 0.0}
 

@@ -4,7 +4,12 @@ import math
 
 import torch
 
-from captionseg.modeling.zero_shot import class_scores, nearest_group, own_scores, with_background
+from captionseg.modeling.readout.zero_shot import (
+    class_scores,
+    nearest_group,
+    own_scores,
+    with_background,
+)
 
 GROUPS = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
 CLASSES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])

@@ -1,23 +1,40 @@
-"""Frozen towers that see pictures, as a part of a model that is neither trained nor saved with
-it."""
+"""Frozen modules as parts of a model: neither trained, nor saved, nor synchronised with it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.modeling.attached import Attached
 from captionseg.modeling.layers.backbone import BackboneBlocks, Network, Seen, probe
-from captionseg.modeling.pretrained import frozen_blocks
+from captionseg.modeling.weights.pretrained import frozen_blocks
 
 LONGEST = 2048
 """Pixels of a side, whatever the short side was to be."""
 
+M = TypeVar("M", bound=nn.Module)
 
-class LiveTowers:
+
+class FrozenModule(Generic[M]):
+    """A frozen module that a model holds without owning it; no submodule, so that the model's
+    state_dict and parameters are without it. It moves to the device of whatever it is used on.
+
+    Args:
+        module: frozen here.
+    """
+
+    def __init__(self, module: M) -> None:
+        self.module: M = module.eval().requires_grad_(False)
+
+    def on(self, tensor: Tensor) -> M:
+        """The module on the device of a tensor."""
+        return self.module.to(tensor.device)
+
+
+class FrozenTowers:
     """A list of frozen networks. Their sizes are known at once; their weights are read when they
     are first needed.
 
@@ -39,7 +56,7 @@ class LiveTowers:
                 raise ValueError(
                     f"use: crop {crop} is no multiple of {stride} pixels, a cell of {network.name}"
                 )
-        self.loaded: list[Attached[BackboneBlocks]] = []
+        self.loaded: list[FrozenModule[BackboneBlocks]] = []
 
     def load(self) -> None:
         """Read the weights, unless they were.
@@ -47,7 +64,9 @@ class LiveTowers:
         Raises:
             UserError: for weights that are missing or do not fit.
         """
-        self.loaded = self.loaded or [Attached(frozen_blocks(network)) for network in self.networks]
+        self.loaded = self.loaded or [
+            FrozenModule(frozen_blocks(network)) for network in self.networks
+        ]
 
     def __call__(self, image: Tensor) -> list[Seen]:
         """What each sees of pictures [B, 3, H, W]; without gradient. Raises as `load`."""

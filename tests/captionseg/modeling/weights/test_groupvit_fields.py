@@ -17,13 +17,13 @@ from transformers.models.groupvit.configuration_groupvit import (
     GroupViTVisionConfig,
 )
 
-from captionseg.modeling import saved
-from captionseg.modeling.group_encoder import EncoderConfig
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small
-from captionseg.modeling.groupvit_checkpoint import convert, read_theirs
-from captionseg.modeling.texts import TextConfig
-from captionseg.modeling.towers import TowersConfig
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.readout.zero_shot import ZeroShot
+from captionseg.modeling.towers.dual_encoder import TowersConfig
+from captionseg.modeling.towers.group_encoder import EncoderConfig
+from captionseg.modeling.towers.texts import TextConfig
+from captionseg.modeling.weights import saved
+from captionseg.modeling.weights.groupvit_checkpoint import convert, read_theirs
 from captionseg.records import UserError
 from captionseg.typed import replaced
 

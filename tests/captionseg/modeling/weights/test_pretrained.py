@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from captionseg.encoders.lite0_minilm import load_image_tower
-from captionseg.modeling.group_encoder import EncoderConfig, GroupEncoder
 from captionseg.modeling.layers.backbone import Network
-from captionseg.modeling.pretrained import (
+from captionseg.modeling.towers.group_encoder import EncoderConfig, GroupEncoder
+from captionseg.modeling.weights.pretrained import (
     fill,
     frozen_blocks,
     positions,

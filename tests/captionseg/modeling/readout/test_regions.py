@@ -2,7 +2,7 @@
 
 import torch
 
-from captionseg.modeling.regions import paint_labels, paint_scores
+from captionseg.modeling.readout.regions import paint_labels, paint_scores
 from captionseg.records import Inputs
 
 INPUTS = Inputs(

@@ -8,16 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from captionseg.modeling.group_encoder import Encoded, GroupEncoder
 from captionseg.modeling.layers.grouping import compose, own_group
-from captionseg.modeling.regions import paint_labels, paint_scores
-from captionseg.modeling.zero_shot import (
+from captionseg.modeling.readout.regions import paint_labels, paint_scores
+from captionseg.modeling.readout.zero_shot import (
     ZeroShot,
     class_scores,
     nearest_group,
     own_scores,
     with_background,
 )
+from captionseg.modeling.towers.group_encoder import Encoded, GroupEncoder
 from captionseg.records import Inputs
 
 
@@ -46,7 +46,7 @@ def find(
     *,
     mask: Tensor,
 ) -> Found:
-    """Which class fits each group or region of one window, see captionseg.modeling.zero_shot.
+    """Which class fits each group or region of one window, see `readout.zero_shot`.
 
     Args:
         vision: what `encoded` comes from.

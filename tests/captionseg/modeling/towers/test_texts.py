@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
-from captionseg.modeling.texts import BertText, TextConfig, padded, text_encoder, with_sizes
+from captionseg.modeling.towers.texts import BertText, TextConfig, padded, text_encoder, with_sizes
 from captionseg.records import UserError
 
 SMALL = {

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from captionseg.modeling.bags import bag_similarity
+from captionseg.modeling.objectives.bags import bag_similarity
 
 REGIONS = torch.tensor([[[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]])
 MASK = torch.tensor([[True, True, False], [True, False, False]])

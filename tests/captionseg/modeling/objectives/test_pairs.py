@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captionseg.modeling.pairs import (
+from captionseg.modeling.objectives.pairs import (
     Texts,
     first_of_each,
     image_contrast,

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from captionseg.modeling.groupvit import GroupViTConfig, groupvit_small
-from captionseg.modeling.texts import CLIP_VOCABULARY, TextConfig
-from captionseg.modeling.towers import TowersConfig
+from captionseg.modeling.towers.dual_encoder import TowersConfig
+from captionseg.modeling.towers.texts import CLIP_VOCABULARY, TextConfig
 from captionseg.records import UserError
 
 

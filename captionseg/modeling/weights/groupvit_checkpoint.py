@@ -23,9 +23,9 @@ from torch import Tensor
 from captionseg.encoders.clip_file import pixels_in
 from captionseg.encoders.clip_file import read_config as read_json
 from captionseg.grids import MEAN, STD
-from captionseg.modeling import saved
 from captionseg.modeling.groupvit import GroupViT, groupvit_small
-from captionseg.modeling.groupvit_fields import check_expressible, config_of, config_to
+from captionseg.modeling.weights import saved
+from captionseg.modeling.weights.groupvit_fields import check_expressible, config_of, config_to
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import read_weights
 from captionseg.storage.writing import write_json, write_tensors

@@ -15,10 +15,10 @@ from captionseg.encoders.dense_head import HeadConfig
 from captionseg.grids import MEAN, STD
 from captionseg.modeling import PRESETS
 from captionseg.modeling.layers.backbone import BackboneBlocks, Network, probe
-from captionseg.modeling.live import fitted
-from captionseg.modeling.pretrained import frozen_blocks
 from captionseg.modeling.segmenter import Sizes, Start
+from captionseg.modeling.towers.frozen_towers import fitted
 from captionseg.modeling.use import Use, UseConfig, region_masks
+from captionseg.modeling.weights.pretrained import frozen_blocks
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
 from tests.captionseg.modeling.conftest import DENSE, TEXT
@@ -55,8 +55,8 @@ def test_the_published_model_has_the_published_size():
         == 30 * (lln + 1) + 4 * 1024 * 768 + 768
         == 34_695_966
     )
-    assert net.live.widths == ([1024] * 24, [1024] * 6)
-    assert net.live.multiple == 14
+    assert net.frozen_towers.widths == ([1024] * 24, [1024] * 6)
+    assert net.frozen_towers.multiple == 14
     with pytest.raises(UserError, match="vit_large_patch14_clip_quickgelu_336 has no weights"):
         net.start(Start(torch.zeros(0, 0)))
 
@@ -87,7 +87,7 @@ def test_pooled_then_concatenated_is_the_naive_form(fresh, networks):
 def test_towers_are_no_part_of_what_learns_or_is_saved(fresh, make_batch):
     net = fresh().train()
     net.losses(net(make_batch()))["segment"].backward()
-    towers = [attached.module for attached in net.live.loaded]
+    towers = [tower.module for tower in net.frozen_towers.loaded]
     assert not any(module.training for tower in towers for module in tower.modules())
     assert not any(
         p.requires_grad or p.grad is not None for tower in towers for p in tower.parameters()
