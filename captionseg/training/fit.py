@@ -25,8 +25,14 @@ from captionseg.runtime.launch import Place
 from captionseg.training import PretrainParams, sharded
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.batches import Batches, Words, check_split, loaded
+from captionseg.training.checkpoint import (
+    CHECKPOINT,
+    AtomicCheckpointIO,
+    CheckpointCallback,
+    Score,
+    find_checkpoint,
+)
 from captionseg.training.curve import Curve
-from captionseg.training.keep import CHECKPOINT, Beside, Keep, Score, restored
 from captionseg.training.loader import TrainingSet
 
 ALONE = RuntimeParams()
@@ -229,8 +235,13 @@ def fit(
     batches = batches_of(model, data, params, seed=seed, here=here)
     split = runtime.strategy == "fsdp" and here.world > 1
     module = Module(model, params, params.epochs * len(batches), curve, split=split)
-    keep = Keep(batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps)
-    found, last = trainer(params, runtime, on, keep), restored(work / CHECKPOINT, curve)
+    checkpoints = CheckpointCallback(
+        batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps
+    )
+    found, last = (
+        trainer(params, runtime, on, checkpoints),
+        find_checkpoint(work / CHECKPOINT, curve),
+    )
     first = last.step if last else 0
     curve.resume(first)
     start = time.perf_counter()
@@ -272,7 +283,9 @@ def batches_of(
     )
 
 
-def trainer(params: PretrainParams, runtime: RuntimeParams, on: Runtime, keep: Keep) -> L.Trainer:
+def trainer(
+    params: PretrainParams, runtime: RuntimeParams, on: Runtime, checkpoints: CheckpointCallback
+) -> L.Trainer:
     """Lightning's trainer; who starts processes and which ranks there are is not its business
     here."""
     several = runtime.devices * runtime.nodes > 1
@@ -288,14 +301,17 @@ def trainer(params: PretrainParams, runtime: RuntimeParams, on: Runtime, keep: K
         devices=runtime.devices,
         num_nodes=runtime.nodes,
         strategy=strategy,
-        plugins=[TorchElasticEnvironment() if several else LightningEnvironment(), Beside()],
+        plugins=[
+            TorchElasticEnvironment() if several else LightningEnvironment(),
+            AtomicCheckpointIO(),
+        ],
         precision=_PRECISION[on.precision],
         gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
-        callbacks=[keep],
+        callbacks=[checkpoints],
         logger=False,
         enable_model_summary=False,
         enable_checkpointing=False,
         deterministic=True,
-        default_root_dir=keep.path.parent,
+        default_root_dir=checkpoints.path.parent,
         use_distributed_sampler=False,
     )

@@ -31,9 +31,9 @@ from captionseg.storage.writing import atomic_path, write_json
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary, plurals
 from captionseg.training import PretrainParams, Recipe, loader, model_config, tuning
+from captionseg.training.checkpoint import Score
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import ALONE, Fitted, check, fit
-from captionseg.training.keep import Score
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.typed import replaced
 

@@ -158,7 +158,7 @@ TESTED_ELSEWHERE = {
     "captionseg/runtime/torchscript.py": "tests/captionseg/runtime/test_weights.py",
     "captionseg/tracking/finished.py": "tests/captionseg/tracking/test_synchronise.py",
     "captionseg/tracking/stage_run.py": "tests/captionseg/tracking/test_tracking.py",
-    "captionseg/training/keep.py": "tests/captionseg/training/test_fit.py",
+    "captionseg/training/checkpoint.py": "tests/captionseg/training/test_fit.py",
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
 }
 

@@ -1,6 +1,6 @@
 """A script of the tests: fits of small models in as many processes as it is told.
 
-    python together.py OUT '{"devices": 2}' [MODEL ..]
+    python two_processes.py OUT '{"devices": 2}' [MODEL ..]
 
 Writes OUT/MODEL.csv, the curve, OUT/MODEL_half_0 and OUT/MODEL_last_0.safetensors, weights at the
 ends of its epochs, OUT/MODEL_best.safetensors, and OUT/MODEL_last_RANK of other ranks where they

@@ -1,6 +1,4 @@
-"""What outlives a step of training: the best weights, and the checkpoint that a killed fit goes on
-from.
-"""
+"""Checkpoints of a fit: the best weights so far, and the state that a killed fit resumes from."""
 
 from __future__ import annotations
 
@@ -31,23 +29,23 @@ log = logging.getLogger(__name__)
 Score = Callable[[nn.Module], float]
 
 
-class Restored(NamedTuple):
-    """Where a fit goes on: its checkpoint, after `step` steps."""
+class Checkpoint(NamedTuple):
+    """What a fit resumes from: a file written after `step` steps."""
 
     path: Path
     step: int
 
 
-def restored(path: Path, curve: Curve) -> Restored | None:
+def find_checkpoint(path: Path, curve: Curve) -> Checkpoint | None:
     """The checkpoint that the first rank finds, or None; every rank has to call it.
 
     One that cannot be read, or that the curve on disk does not reach, is none, and a line says so.
     """
-    step = ranks.share(usable(path, curve) if curve.path else None)
-    return None if step is None else Restored(path, step)
+    step = ranks.share(read_step(path, curve) if curve.path else None)
+    return None if step is None else Checkpoint(path, step)
 
 
-def usable(path: Path, curve: Curve) -> int | None:
+def read_step(path: Path, curve: Curve) -> int | None:
     """After how many steps a checkpoint was written; None where there is none to go on from."""
     if not path.exists():
         return None
@@ -77,7 +75,7 @@ def usable(path: Path, curve: Curve) -> int | None:
     return step
 
 
-class Beside(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints written beside their place and renamed: Lightning's go by way of TMPDIR, from
     where another disk gets a copy, which a kill leaves half done."""
 
@@ -91,7 +89,7 @@ class Beside(TorchCheckpointIO):
             part.write_bytes(held.getbuffer())
 
 
-class Keep(Callback):
+class CheckpointCallback(Callback):
     """After each epoch: the tune score, and the best weights so far. Part of each checkpoint.
 
     Args:
