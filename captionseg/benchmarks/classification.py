@@ -18,6 +18,7 @@ from captionseg.benchmarks.folder_benchmark import preparation
 from captionseg.benchmarks.ready import SUBSET, Asked, Ready
 from captionseg.inference.classify import classify, embedded
 from captionseg.inference.predictor import read_image
+from captionseg.modeling.capabilities import EmbedsImages
 from captionseg.prepared import without_regions
 
 PROMPTS = SUBSET
@@ -80,7 +81,7 @@ def rank(scores: np.ndarray, label: int) -> int:
 
 def ranks_of(model: Ready, benchmark: Labelled, asked: Asked) -> np.ndarray:
     """[n] int64: place of the right class of each picture, from 1."""
-    own = hasattr(model.model, "image_logits")
+    own = isinstance(model.model, EmbedsImages)
     prepare = preparation(model.reads, "none", None, encoder=model.frozen, maker=model.maker)
     found = []
     for item in tqdm(benchmark.items, desc="classify", unit="img", leave=False):

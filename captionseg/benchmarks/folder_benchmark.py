@@ -15,7 +15,7 @@ from captionseg.benchmarks.benchmark import Sample, spread
 from captionseg.benchmarks.layout import BACKGROUND, RAW, Item, Layout, listed, read_mask
 from captionseg.encoders import Encoder
 from captionseg.inference.predictor import Preparation, read_image
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import without_regions
 from captionseg.records import Inputs, UserError
 from captionseg.segmenters import MaskMaker, RegionMaker
@@ -29,7 +29,7 @@ def sizes_only(image: np.ndarray) -> Inputs:
 
 
 def preparation(
-    reads: Reads,
+    reads: InputSpec,
     refine: str,
     masks: MaskMaker | None,
     *,
@@ -133,7 +133,7 @@ class FolderBenchmark:
         return len(self.items)
 
     def of(
-        self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None
+        self, reads: InputSpec, refine: str = "none", masks: MaskMaker | None = None
     ) -> FolderBenchmark:
         """See Benchmark; `encoder` and `maker` have to be there where the model asks for what they
         make.

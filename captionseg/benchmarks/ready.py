@@ -21,7 +21,7 @@ from captionseg.inference.segment_index import SegmentModel
 from captionseg.inference.windows import Protocol, Settled, label, mask_logits
 from captionseg.inference.words import LEARNT, class_vectors, prompt_name, text_encoder
 from captionseg.modeling.readout.zero_shot import ZeroShot
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.weights import saved
 from captionseg.records import Inputs, UserError
 from captionseg.runtime.device import detect
@@ -114,7 +114,7 @@ class Ready(NamedTuple):
     folder: Path = Path()
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """Of the model."""
         return self.model.config.reads
 

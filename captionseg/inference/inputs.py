@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captionseg.datasets.ids import read_ids, rows_of_shards
 from captionseg.datasets.pictures import Pictures
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import PreparedInputs
 from captionseg.segmenters import MaskMaker
 
@@ -41,7 +41,12 @@ class Prepared:
         return Pictures.of_index(self.pairs, self.index)
 
     def inputs(
-        self, reads: Reads, *, refine: str = "none", side: int = 0, masks: MaskMaker | None = None
+        self,
+        reads: InputSpec,
+        *,
+        refine: str = "none",
+        side: int = 0,
+        masks: MaskMaker | None = None,
     ) -> PreparedInputs:
         """Inputs of rows of the index, with no more than is needed.
 

@@ -19,7 +19,7 @@ from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.detections import Detections, detected
 from captionseg.inference.windows import Protocol, Settled, label, mask_logits
 from captionseg.inference.words import Encode, prompts_of, text_encoder
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.weights import saved
 from captionseg.prepared import normalised, pixel_inputs, stacked, without_regions
 from captionseg.records import Inputs, UserError, one_line
@@ -273,7 +273,7 @@ class Preparation:
         masks: makes masks that take the part of regions, if anything does.
     """
 
-    reads: Reads
+    reads: InputSpec
     encoder: Encoder | None
     maker: RegionMaker | None
     pixels: bool

@@ -28,6 +28,7 @@ from captionseg.encoders import Encoder, load_encoder, normalised
 from captionseg.inference.inputs import Prepared
 from captionseg.inference.predictor import check_encoder, encoder_of
 from captionseg.inference.words import class_vectors
+from captionseg.modeling.capabilities import EmbedsSegments
 from captionseg.modeling.weights import saved
 from captionseg.prepared import PreparedInputs
 from captionseg.records import SEGMENTS, UserError, one_line
@@ -73,7 +74,7 @@ class SegmentModel:
             UserError: if the folder holds no model, or one that embeds no segments.
         """
         where, found = detect(device).device, saved.load(folder, train="make segments")
-        if not hasattr(found.model, "embed_inputs"):
+        if not isinstance(found.model, EmbedsSegments):
             raise UserError(
                 f"{folder}: a {found.name} embeds no segments; name a model of a recipe with "
                 "`model: use`"

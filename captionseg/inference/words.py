@@ -13,7 +13,7 @@ import torch
 
 from captionseg.encoders import Encoder
 from captionseg.encoders.text_tower import TextTower
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.remarks import together
 from captionseg.text.prompts import class_embeddings, templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
@@ -116,7 +116,7 @@ class TowerTokens:
 
 
 def tokenizer_of(
-    reads: Reads, folder: Path | None = None, tower: TextTower | None = None
+    reads: InputSpec, folder: Path | None = None, tower: TextTower | None = None
 ) -> Tokenizer:
     """The tokenizer of a model that reads tokens.
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from captionseg.encoders import Encoder
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.objectives.pairs import first_of_each, pair_contrast
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
 from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, inverse
 from captionseg.modeling.towers.frozen_towers import FrozenModule
 from captionseg.modeling.towers.texts import padded
@@ -85,7 +85,7 @@ class CodeConfig:
             )
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
         return replace(
             self.tcl.reads,
@@ -143,7 +143,7 @@ class Code(nn.Module):
             self.words.start(self.frozen(self.words.context))
 
     def attach(self, encoder: Encoder) -> None:
-        """See Segmenter."""
+        """See HoldsEncoder."""
         self.tower = self.tower or FrozenModule(encoder.text_tower)  # type: ignore[type-var]
         if self.config.tcl.picture:
             self.tcl.attach(encoder)
@@ -153,12 +153,17 @@ class Code(nn.Module):
         assert self.tower is not None, "attach the encoder first"
         return self.tower.on(tensor)
 
-    def late(self) -> list[nn.Parameter]:
-        """See Segmenter."""
-        return self.tcl.late()
+    @property
+    def late_from(self) -> float:
+        """See HasLateParameters."""
+        return self.tcl.late_from
+
+    def late_parameters(self) -> list[nn.Parameter]:
+        """See HasLateParameters."""
+        return self.tcl.late_parameters()
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """[T, D] of the tokens of names alone, without any prompt; see Segmenter."""
+        """[T, D] of the tokens of names alone, without any prompt; see EncodesTokens."""
         return self.words.nouns(tokens, self.frozen(tokens))
 
     def embed_texts(self, texts: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
 from captionseg.modeling.readout.zero_shot import ZeroShot
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
 from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
@@ -55,7 +55,7 @@ class GroupViTConfig:
             raise ValueError("groupvit: segment_weight needs tokens: regions")
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
         return self.towers.reads()
 
@@ -154,7 +154,7 @@ class GroupViT(nn.Module):
         return GroupOutputs(groups, bag_of(members, captions, texts, batch, batch.region_mask))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """See Segmenter."""
+        """See EncodesTokens."""
         return self.towers.encode_text(tokens)
 
     def losses(
@@ -188,5 +188,5 @@ class GroupViT(nn.Module):
         )
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter."""
+        """See EmbedsImages."""
         return self.towers.image_logits(inputs, class_embeddings, self.config.pool)

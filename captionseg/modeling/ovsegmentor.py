@@ -22,7 +22,7 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, mean_over_ranks
 from captionseg.modeling.objectives.completion import Completion, Missing, Objective, missing_loss
 from captionseg.modeling.readout.zero_shot import ZeroShot
-from captionseg.modeling.segmenter import Gather, Masking, Reads, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Masking, Sizes, Start, alone
 from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
@@ -103,7 +103,7 @@ class OVSegmentorConfig:
         return MASKED.get(self.objective)
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
         return self.towers.reads(self.masking)
 
@@ -291,7 +291,7 @@ class OVSegmentor(nn.Module):
                     a.lerp_(b, 1.0 - self.config.momentum)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """See Segmenter."""
+        """See EncodesTokens."""
         return self.towers.encode_text(tokens)
 
     def losses(
@@ -359,7 +359,7 @@ class OVSegmentor(nn.Module):
         )
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter."""
+        """See EmbedsImages."""
         return self.towers.image_logits(inputs, class_embeddings, self.config.pool)
 
 

@@ -32,7 +32,7 @@ from captionseg.modeling.objectives.pairs import (
     pair_contrast,
     relations,
 )
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
 from captionseg.runtime.device import full_precision
 from captionseg.typed import AboveZero, Finite, Natural, Share, ZeroOrMore
@@ -110,14 +110,9 @@ class TclConfig:
             raise ValueError(f"tcl: late_from {self.late_from} is no share of the steps")
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
-        return Reads(
-            picture=self.picture,
-            dense=not self.picture,
-            live=bool(self.picture),
-            late=self.late_from,
-        )
+        return InputSpec(picture=self.picture, dense=not self.picture, live=bool(self.picture))
 
     def sized(self, sizes: Sizes) -> TclConfig:
         """With widths that are 0 taken from the data."""
@@ -186,10 +181,15 @@ class Tcl(nn.Module):
         self.live = given.space.live()
 
     def attach(self, encoder: Encoder) -> None:
-        """See Segmenter; for pictures that go through the encoder."""
+        """See HoldsEncoder; for pictures that go through the encoder."""
         self.live = self.live or Live(encoder.towers, None)
 
-    def late(self) -> list[nn.Parameter]:
+    @property
+    def late_from(self) -> float:
+        """See HasLateParameters."""
+        return self.config.late_from
+
+    def late_parameters(self) -> list[nn.Parameter]:
         """The copied last block, where the encoder has one."""
         return list(self.grounder.head.block.parameters())
 

@@ -19,7 +19,7 @@ from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.layers.merging import SegmentEncoder
 from captionseg.modeling.objectives.pairs import Duplicates, segment_contrast
 from captionseg.modeling.readout.regions import masks_of, paint_labels, paint_scores, region_masks
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, TextKind, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, TextKind, alone
 from captionseg.modeling.towers.frozen_towers import FrozenTowers, fitted
 from captionseg.records import Batch, Inputs
 from captionseg.text.prompts import PromptSet
@@ -102,12 +102,12 @@ class UseConfig:
             )
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
-        reads = Reads(segments=self.segments, kinds=self.kinds, prompts=self.prompts)
+        reads = InputSpec(segments=self.segments, kinds=self.kinds, prompts=self.prompts)
         if not self.networks:
             return replace(reads, dense=True)
-        return replace(reads, picture=self.crop, cells=self.crop // self.cell, counts=True)
+        return replace(reads, picture=self.crop, cells=self.crop // self.cell)
 
     def sized(self, sizes: Sizes) -> UseConfig:
         """With widths that are 0 taken from the data.
@@ -196,9 +196,11 @@ class Use(nn.Module):
         )
 
     def counted(self) -> dict[str, float]:
-        """See Segmenter: segments of crops, and those of them that the crop left too little of to
-        be trained on.
+        """See CountsInTraining: segments of crops, and those of them that the crop left too little
+        of to be trained on. Of cached features nothing is cropped.
         """
+        if not self.frozen_towers:
+            return {}
         every, gone = self.counts.tolist()
         self.counts = torch.zeros(2, dtype=torch.long)
         return {"segments": float(every), "segments_vanished": float(gone)}
@@ -282,7 +284,7 @@ class Use(nn.Module):
         )
 
     def mask_scores(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter: softmax over all classes of cosines times `logit_scale`."""
+        """See ScoresMasks: softmax over all classes of cosines times `logit_scale`."""
         cosine = (
             self.embed_inputs(inputs, masks_of(inputs))
             @ F.normalize(class_embeddings.float(), dim=-1).T
@@ -298,7 +300,7 @@ class Use(nn.Module):
         return paint_labels(self.region_scores(inputs, class_embeddings), inputs)
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter: cosines of the picture as one segment."""
+        """See EmbedsImages: cosines of the picture as one segment."""
         everything = class_embeddings.new_ones(len(inputs.region_mask), 1, 1, 1)
         return (
             self.embed_inputs(inputs, everything)[:, 0]

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from captionseg.curation.sampling import draw
 from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import Batch, UserError
 from captionseg.remarks import may_be_cut, together
 from captionseg.runtime.lifeline import follow_maker
@@ -34,7 +34,7 @@ class Words:
         prompts: template set that concepts are put into, one drawn for each.
     """
 
-    def __init__(self, data: TrainingSet, reads: Reads, prompts: str) -> None:
+    def __init__(self, data: TrainingSet, reads: InputSpec, prompts: str) -> None:
         assert data.sentences is not None
         self.pieces: dict[str, list[int]] = {}  # tokens of the words seen so far
         self.sentences, self.concepts, self.templates = (

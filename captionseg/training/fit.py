@@ -17,7 +17,8 @@ from lightning.fabric.plugins.environments import LightningEnvironment, TorchEla
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from captionseg.modeling.segmenter import Reads, alone
+from captionseg.modeling.capabilities import CountsInTraining, HasLateParameters
+from captionseg.modeling.segmenter import InputSpec, alone
 from captionseg.records import Batch, UserError
 from captionseg.runtime import RuntimeParams, ranks
 from captionseg.runtime.device import Runtime, detect
@@ -73,8 +74,7 @@ class Module(L.LightningModule):
         self.given = (model,)  # not a part of this module
         self.model: Any = sharded.twin(model) if split else model
         self.params_, self.steps, self.curve, self.split = params, steps, curve, split
-        reads: Reads = model.config.reads
-        self.late_from = reads.late * steps
+        self.late_from = model.late_from * steps if isinstance(model, HasLateParameters) else 0.0
         self.best: dict[str, Tensor] = {}
         self.best_score = float("nan")
         self.counts: dict[str, float] = {}
@@ -108,7 +108,7 @@ class Module(L.LightningModule):
         # do all others, and which are thrown away here. Were they frozen instead, DDP, which looks
         # for parameters once, would miss them.
         if self.global_step < self.late_from:
-            for parameter in self.model.late():
+            for parameter in self.model.late_parameters():
                 parameter.grad = None
         if self.split:
             sharded.average(self.model)
@@ -147,8 +147,8 @@ class Module(L.LightningModule):
         """Ask the model what it counted on all ranks since it was last asked; every rank has to
         call it.
         """
-        if self.model.config.reads.counts:
-            found = self.model.counted()
+        found = self.model.counted() if isinstance(self.model, CountsInTraining) else {}
+        if found:
             every = ranks.total(torch.tensor(list(found.values()), dtype=torch.float64)).tolist()
             self.counts = {
                 name: self.counts.get(name, 0.0) + n for name, n in zip(found, every, strict=True)
@@ -264,7 +264,7 @@ def batches_of(
     model: Any, data: TrainingSet, params: PretrainParams, *, seed: int, here: Place
 ) -> Batches:
     """The batches of a rank, with what the model asks for."""
-    asks: Reads = model.config.reads
+    asks: InputSpec = model.config.reads
     words = Words(data, asks, params.text_prompts) if data.sentences else None
     augment = (
         (Cropper if asks.segments else Augmenter)(params.augment, asks.picture)

@@ -20,7 +20,7 @@ from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.markdown import escaped
 from captionseg.modeling import CONCEPTS, MODELS
-from captionseg.modeling.segmenter import Reads, Sizes, Start
+from captionseg.modeling.segmenter import InputSpec, Sizes, Start
 from captionseg.modeling.weights import saved
 from captionseg.records import UserError, one_line
 from captionseg.runtime import RuntimeParams, ranks
@@ -239,7 +239,7 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
 
 
 def tune_score(
-    params: PretrainParams, folders: Folders, reads: Reads, frozen: Callable[[], Encoder]
+    params: PretrainParams, folders: Folders, reads: InputSpec, frozen: Callable[[], Encoder]
 ) -> Score | None:
     """Model -> tune mIoU, or None where the tune split has no truth."""
     tune = tuning.load(folders, side=params.tune_side, reads=reads)
@@ -270,7 +270,7 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
         part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
 
 
-def save_tokenizer(reads: Reads, folder: Path) -> None:
+def save_tokenizer(reads: InputSpec, folder: Path) -> None:
     """The tokenizer of a model with a text encoder of its own, where it comes with no package."""
     if reads.tokens and reads.tokens != "frozen" and reads.tokenizer:
         tokenizer_of(reads).save(folder / TOKENIZER)

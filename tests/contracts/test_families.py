@@ -78,6 +78,7 @@ FAMILIES = {
         {
             "backbone",
             "bags",
+            "capabilities",
             "clip_tower",
             "completion",
             "dual_encoder",

@@ -13,7 +13,7 @@ from captionseg.modeling.layers.transformer import Norm, Projector
 from captionseg.modeling.objectives.bags import Bags, bag_similarity
 from captionseg.modeling.readout import group_readout
 from captionseg.modeling.readout.zero_shot import ZeroShot
-from captionseg.modeling.segmenter import Masking, Reads
+from captionseg.modeling.segmenter import InputSpec, Masking
 from captionseg.modeling.towers.group_encoder import EncoderConfig, GroupEncoder
 from captionseg.modeling.towers.texts import (
     BertText,
@@ -60,11 +60,11 @@ class TowersConfig:
             text=replace(self.text, width=texts) if frozen else with_sizes(self.text),
         )
 
-    def reads(self, masking: Masking | None = None) -> Reads:
+    def reads(self, masking: Masking | None = None) -> InputSpec:
         """See Segmenter."""
         own = self.text.kind
         folder = folder_of(self.text)
-        return Reads(
+        return InputSpec(
             self.encoder.size if self.encoder.tokens == "pixels" else 0,
             tokens=None if own == "frozen" else own,
             tokenizer=str(folder or ""),

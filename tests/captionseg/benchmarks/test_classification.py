@@ -21,7 +21,7 @@ from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.encoders import load_encoder
 from captionseg.inference import read_image
 from captionseg.inference.windows import Settled
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from tests.captionseg.benchmarks.trees import picture
 
 
@@ -101,7 +101,7 @@ def test_pictures_come_as_the_model_reads_them(tmp_path):
 
     items = tuple(Item(str(n), tmp_path / f"{n}.png", n) for n in range(2))
     model = SimpleNamespace(
-        config=SimpleNamespace(reads=Reads(picture=8, tokens="clip")), image_logits=image_logits
+        config=SimpleNamespace(reads=InputSpec(picture=8, tokens="clip")), image_logits=image_logits
     )
     assert ranks_of(stub(model), Labelled(("a", "b"), items), Asked()).tolist() == [2, 1]
     assert seen == [(1, 3, 8, 8)] * 2
@@ -117,7 +117,7 @@ def test_models_on_frozen_features_ask_the_encoder(toy, tmp_path, aligned):
     inner = middle(read_image(tmp_path / "0.png"), 0)
     classes = torch.from_numpy(encoder.text(["dog", "cat"]))
     model = SimpleNamespace(
-        config=SimpleNamespace(reads=Reads(dense=True)),
+        config=SimpleNamespace(reads=InputSpec(dense=True)),
         segment=lambda inputs, classes: torch.tensor([0.0, 1.0])[None, :, None, None],
     )
     ready = stub(model, lambda: encoder)._replace(classes=classes)
@@ -136,7 +136,7 @@ def test_regions_of_the_middle(toy, world, tmp_path):
         seen.append(inputs.regions)
         return torch.zeros(1, 2)
 
-    model = SimpleNamespace(config=SimpleNamespace(reads=Reads()), image_logits=image_logits)
+    model = SimpleNamespace(config=SimpleNamespace(reads=InputSpec()), image_logits=image_logits)
     ready = stub(model, lambda: load_encoder(world.encoder))._replace(maker=toy.maker)
     ranks_of(ready, Labelled(("a", "b"), (Item("0", tmp_path / "0.png", 0),)), Asked())
     assert seen[0].shape[1] == 4

@@ -24,7 +24,7 @@ from captionseg.benchmarks.recipe import seeds_of
 from captionseg.inference import Predictor, Protocol, RefineParams, WindowParams, read_image
 from captionseg.inference.protocols import resolved
 from captionseg.inference.windows import Settled
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import without_regions
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import write_imagenet, write_own, write_parts, write_tree
@@ -120,7 +120,7 @@ def test_without_threshold_the_word_is_a_class(groups, tmp_path):
 def test_a_constant_background_takes_what_is_below_it():
     logits = torch.tensor([[[0.1, 0.6, 0.3]], [[0.2, 0.5, 0.4]]])
     model = SimpleNamespace(
-        config=SimpleNamespace(reads=Reads()),
+        config=SimpleNamespace(reads=InputSpec()),
         segment=lambda inputs, classes: logits[None],
         label=lambda inputs, classes: logits[None].argmax(1),
     )

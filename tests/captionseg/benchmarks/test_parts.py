@@ -16,7 +16,7 @@ from captionseg.benchmarks.parts import Item, Parts, connected, precision_of, su
 from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.inference import Detections
 from captionseg.inference.windows import Settled
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import SIZE, picture, rle
 
@@ -76,7 +76,7 @@ def test_a_model_without_segments_is_read_by_its_label_map(tmp_path):
     """
     logits = torch.from_numpy(np.stack([LEFT, 0 * LEFT, ~LEFT]).astype(np.float32))
     model = SimpleNamespace(
-        config=SimpleNamespace(reads=Reads(picture=8, tokens="clip", segments=1)),
+        config=SimpleNamespace(reads=InputSpec(picture=8, tokens="clip", segments=1)),
         segment=lambda inputs, classes: logits[None],
     )
     ready = Ready(model, torch.zeros(3, 4), Settled(), Background(), lambda: None, None, "cpu", {})  # type: ignore[arg-type]

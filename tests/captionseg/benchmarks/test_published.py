@@ -25,7 +25,7 @@ from captionseg.benchmarks.published import (
 from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.inference import Detections
 from captionseg.inference.windows import Settled, WindowParams
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import (
     FILES,
@@ -180,7 +180,7 @@ def tree(root: Path, name: str, world) -> Path:
 class Oracle:
     """What answers every question right, or always the same."""
 
-    config = SimpleNamespace(reads=Reads(picture=8, tokens="clip", segments=1))
+    config = SimpleNamespace(reads=InputSpec(picture=8, tokens="clip", segments=1))
 
     def __init__(self, benchmark, constant: int | None, patch) -> None:
         self.benchmark, self.constant = benchmark, constant

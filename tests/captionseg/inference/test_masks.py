@@ -12,7 +12,7 @@ from captionseg.inference.masks import mask_labels, mask_pixels
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Settled, label, mask_logits
 from captionseg.modeling.readout.regions import masks_of, region_masks
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.use import Use, UseConfig
 from captionseg.prepared import without_regions
 from captionseg.records import Inputs
@@ -25,7 +25,7 @@ class Scores:
     """
 
     class config:
-        reads = Reads(dense=True, segments=1)
+        reads = InputSpec(dense=True, segments=1)
 
     def __init__(self, *scores: list[float]) -> None:
         self.scores = torch.tensor(scores)

@@ -19,7 +19,7 @@ from captionseg.inference.windows import (
 )
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.readout.zero_shot import ZeroShot
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
 from captionseg.segmenters import Hierarchy, MasksParams
@@ -72,7 +72,7 @@ class Mean(torch.nn.Module):
 
     def __init__(self, picture: int, background: bool = False) -> None:
         super().__init__()
-        self.config = SimpleNamespace(reads=Reads(picture=picture))
+        self.config = SimpleNamespace(reads=InputSpec(picture=picture))
         self.background, self.seen = background, []
 
     def segment(self, inputs, classes):
@@ -93,7 +93,7 @@ def test_a_whole_picture_goes_through_windows_of_twice_the_training_side():
 
 def test_a_model_that_looks_at_segments_sees_the_whole_picture_at_once():
     net, inputs = Mean(8), pixel_inputs(torch.rand(1, 3, 16, 40), (16, 40))
-    net.config.reads = Reads(picture=8, segments=4)
+    net.config.reads = InputSpec(picture=8, segments=4)
     torch.testing.assert_close(
         mask_logits(net, inputs, torch.zeros(3, 2), Settled()), inputs.image[0]
     )

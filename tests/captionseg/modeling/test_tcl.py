@@ -139,8 +139,10 @@ def test_knowledge_and_background(make_inputs):
 
 def test_late_are_the_parameters_of_the_copied_block():
     linear, block = fresh(), Tcl(TclConfig(GrounderConfig(HeadConfig(DENSE, TEXT, hidden=7))))
-    assert linear.late() == []  # an alignment has no block
-    assert {id(p) for p in block.late()} == {id(p) for p in block.grounder.head.block.parameters()}
+    assert linear.late_parameters() == []  # an alignment has no block
+    assert {id(p) for p in block.late_parameters()} == {
+        id(p) for p in block.grounder.head.block.parameters()
+    }
     assert not any(p.requires_grad for p in block.frozen.parameters())
     with pytest.raises(ValueError, match=r"late_from 2\.0 is no share of the steps"):
         TclConfig(late_from=2.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import Batch, UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.training import loader
@@ -163,7 +163,7 @@ def test_an_epoch_has_full_batches_unless_there_is_only_one(data):
 
 
 def test_dense_features_in_place_of_regions(world, folders):
-    data = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(dense=True))
+    data = loader.load(folders, curation="cocu", archive="cocu", reads=InputSpec(dense=True))
     rows = np.array([4, 0, 9])
     batches = Batches(data, batch=3, texts=3, seed=0)
     batch = batches.make(rows, batches.draw(rows, np.random.default_rng(0)))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from captionseg.encoders import TextSpace
 from captionseg.encoders.lite0_minilm import load_text_tower
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import Batch
 from captionseg.remarks import forget
 from captionseg.text.vocabulary import Vocabulary
@@ -31,7 +31,7 @@ def pixels(folders):
     """kind of tokens, masking -> batches of 8 for a model that reads pixels of 16 and tokens."""
 
     def make(kind: str = "clip", masking: str | None = None, **changes) -> Batches:
-        reads = Reads(picture=16, tokens=kind, masking=masking)
+        reads = InputSpec(picture=16, tokens=kind, masking=masking)
         data = loader.load(folders, curation="cocu", archive="cocu", reads=reads)
         augment = Augmenter(AugmentParams(), 16)
         return Batches(
@@ -133,7 +133,7 @@ def frozen(folders, space):
     """context -> batches of 8 for a model that reads dense features and words, as CoDe does."""
 
     def make(context: int = 77) -> Batches:
-        reads = Reads(dense=True, tokens="frozen", words=True, context=context)
+        reads = InputSpec(dense=True, tokens="frozen", words=True, context=context)
         data = dataclasses.replace(
             loader.load(folders, curation="cocu", archive="cocu", reads=reads), space=space
         )
@@ -206,7 +206,7 @@ def test_tokens_of_a_caption_belong_to_the_concepts_of_its_words(
         {"dogs": "dog", "zebracorns": "zebracorn", "bears": "bear"},
     )
     data = dataclasses.replace(data, space=space, sentences=Sentences([caption], None, vocabulary))
-    words = Words(data, Reads(tokens="frozen", words=True, context=context), "simple")
+    words = Words(data, InputSpec(tokens="frozen", words=True, context=context), "simple")
     captions = [caption, "a dog by a very long pole and another dog"]
     tokens = words.tokens(captions)
     found = words.belong(captions, tokens, vocabulary)
@@ -224,7 +224,7 @@ def test_captions_that_are_cut_are_said_once_and_before_the_first_batch(data, ca
     forget()
     long = "a dog " * 9
     data = dataclasses.replace(data, sentences=Sentences(["a dog", long], None, None))
-    words = Words(data, Reads(tokens="bert", context=12), "simple")
+    words = Words(data, InputSpec(tokens="bert", context=12), "simple")
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(
         "1 text is longer than the 12 tokens that the text encoder"
@@ -239,7 +239,7 @@ def test_own_encodings_know_the_concepts_of_words_too(data, kind):
     data = dataclasses.replace(
         data, sentences=Sentences(["a zebra, a zebracorn!"], None, vocabulary)
     )
-    words = Words(data, Reads(tokens=kind, words=True), "simple")
+    words = Words(data, InputSpec(tokens=kind, words=True), "simple")
     tokens = words(np.array([0]), np.array([[-1]]), np.random.default_rng(0))
     assert "name_tokens" not in tokens
     chosen = tokens["caption_tokens"][tokens["caption_words"] >= 0].tolist()

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from captionseg.datasets.shards import read_truth
 from captionseg.encoders import TextSpace
 from captionseg.grids import Window, shares
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text.rle import encode
 from captionseg.storage.writing import write_table
@@ -25,7 +25,7 @@ from captionseg.training.batches import Batches
 from captionseg.training.loader import TrainingSet
 from captionseg.training.segments import Coded, SegmentSet, read
 
-READS = Reads(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
+READS = InputSpec(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from captionseg.encoders.dense_head import HeadConfig
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.tcl import Tcl, TclConfig
 from captionseg.records import UserError
 from captionseg.runtime import RuntimeParams, ranks
@@ -71,7 +71,7 @@ def data() -> TrainingSet:
         masked_target=concepts[:, :1],
         pictures=list(rng.integers(0, 255, (COUNT, 24, 20, 3), dtype=np.uint8)),
         sentences=Sentences(captions, masked),
-        reads=Reads(),
+        reads=InputSpec(),
     )
 
 
