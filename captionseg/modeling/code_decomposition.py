@@ -172,12 +172,12 @@ class Code(nn.Module):
 
     def forward(self, batch: Batch) -> CodeOutputs:
         """Ground J nouns of each picture, and segment its caption for them."""
-        assert batch.text_tokens is not None
-        assert batch.name_tokens is not None
+        assert batch.tokens is not None
+        assert batch.tokens.names is not None
         concepts = batch.text_concept[:, : self.config.nouns]
         names, prompts = (
-            batch.name_tokens[:, : concepts.shape[1]],
-            batch.text_tokens[:, : concepts.shape[1]],
+            batch.tokens.names[:, : concepts.shape[1]],
+            batch.tokens.concepts[:, : concepts.shape[1]],
         )
         there, tower = concepts >= 0, self.frozen(concepts)
         first, number = first_of_each(concepts.flatten())
@@ -199,10 +199,10 @@ class Code(nn.Module):
         """Embeddings [B, J, D] of the highlighted texts, summed losses and weights [B, J] of their
         words.
         """
-        assert batch.caption_tokens is not None
+        assert batch.tokens is not None
         there = concepts >= 0
         named = (batch.caption_concepts[:, None] == concepts[..., None]).any(2) & there
-        captions = batch.caption_tokens
+        captions = batch.tokens.captions
         both = padded([captions, prompts.flatten(0, 1)])
         captions, prompts = both[: len(captions)], both[len(captions) :].unflatten(0, there.shape)
         sentences = trimmed(torch.where(named[..., None], captions[:, None], prompts))
@@ -224,12 +224,10 @@ class Code(nn.Module):
         """
         if self.config.words.labels == "own":
             return found.detach().argmax(2)
-        assert batch.caption_words is not None
-        words = F.pad(
-            batch.caption_words,
-            (0, max(0, found.shape[3] - batch.caption_words.shape[1])),
-            value=-1,
-        )
+        assert batch.tokens is not None
+        assert batch.tokens.caption_words is not None
+        belonging = batch.tokens.caption_words
+        words = F.pad(belonging, (0, max(0, found.shape[3] - belonging.shape[1])), value=-1)
         words = words[:, : found.shape[3]]
         return word_targets(torch.where(named[..., None], words[:, None], -1), concepts)
 

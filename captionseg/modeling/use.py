@@ -176,23 +176,19 @@ class Use(nn.Module):
 
     def forward(self, batch: Batch) -> UseOutputs:
         """Embed the segments; those that hardly touch the grid have no text."""
-        assert batch.segment_masks is not None
-        assert batch.segment_embedding is not None
-        assert batch.segment_text is not None
-        assert batch.segment_texts is not None
-        there, large = (
-            batch.segment_text >= 0,
-            batch.segment_masks.sum((2, 3)) >= self.config.min_cells,
-        )
+        segments = batch.segments
+        assert segments is not None
+        there = segments.number >= 0
+        large = segments.masks.sum((2, 3)) >= self.config.min_cells
         if self.training and self.frozen_towers:
             self.counts = self.counts.to(there.device) + torch.stack(
                 [there.sum(), (there & ~large).sum()]
             )
         return UseOutputs(
-            self.embed(seen_of(self, batch), batch.segment_masks),
-            F.normalize(batch.segment_embedding.float(), dim=-1),
-            torch.where(large, batch.segment_text, -1),
-            batch.segment_texts,
+            self.embed(seen_of(self, batch), segments.masks),
+            F.normalize(segments.embedding.float(), dim=-1),
+            torch.where(large, segments.number, -1),
+            segments.known,
         )
 
     def counted(self) -> dict[str, float]:

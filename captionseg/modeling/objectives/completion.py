@@ -15,11 +15,14 @@ from captionseg.modeling.objectives.bags import Bags, mean_over_ranks
 from captionseg.modeling.segmenter import Gather
 from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig
 from captionseg.modeling.towers.texts import BertText
-from captionseg.records import Batch, UserError
+from captionseg.records import Batch, MaskedCaptions, UserError
 
 Objective = Literal[
     "all_entities", "single_entity", "all_nouns", "multi_label", "mlm_groups", "mlm", "none"
 ]
+
+
+NO_MASKED = "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
 
 
 class Missing(NamedTuple):
@@ -93,21 +96,19 @@ class Completion(nn.Module):
         Raises:
             UserError: if the batch has no masked captions.
         """
-        words, mask = self.words(batch, towers)
+        if batch.masked is None:
+            raise UserError(NO_MASKED)
+        masked = batch.masked
+        words, mask = self.words(masked, towers)
         if isinstance(self.decoder, Decoder):
             words = self.decoder(words, groups, mask)
         elif self.decoder is not None:
             words = self.decoder(words, groups)
         if self.objective.startswith("mlm"):
-            if batch.masked_target is None:
-                raise UserError(
-                    "ovsegmentor: batches do not say what is masked; this is a mistake of the "
-                    "loader"
-                )
-            return Missing(self.classify(words), batch.masked_target)
+            return Missing(self.classify(words), masked.target)
         found = F.normalize(self.bridge(words[:, :1]).float(), dim=-1)  # [B, 1, W]
-        if batch.answer_tokens is not None and towers.text is not None:
-            answer = towers.embed_texts(towers.text(batch.answer_tokens))
+        if masked.answers is not None and towers.text is not None:
+            answer = towers.embed_texts(towers.text(masked.answers))
         else:
             drawn = (batch.text_concept >= 0)[..., None]
             answer = F.normalize((texts * drawn).sum(1), dim=-1)
@@ -122,20 +123,16 @@ class Completion(nn.Module):
             batch.archive,
         )
 
-    def words(self, batch: Batch, towers: Towers) -> tuple[Tensor, Tensor]:
+    def words(self, masked: MaskedCaptions, towers: Towers) -> tuple[Tensor, Tensor]:
         """The masked captions [B, T, D], and which of their tokens [B, T] are there."""
         if towers.text is None:
-            if batch.masked_embedding is None:
-                raise UserError(
-                    "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
-                )
-            words = self.query(batch.masked_embedding)[:, None]
+            if masked.embedding is None:
+                raise UserError(NO_MASKED)
+            words = self.query(masked.embedding)[:, None]
             return words, torch.ones_like(words[..., 0], dtype=torch.bool)
-        if batch.masked_tokens is None or not isinstance(towers.text, BertText):
-            raise UserError(
-                "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
-            )
-        return self.query(towers.text.states(batch.masked_tokens)), batch.masked_tokens != 0
+        if masked.tokens is None or not isinstance(towers.text, BertText):
+            raise UserError(NO_MASKED)
+        return self.query(towers.text.states(masked.tokens)), masked.tokens != 0
 
 
 def missing_loss(missing: Missing, gather: Gather) -> Tensor:

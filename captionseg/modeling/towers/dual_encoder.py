@@ -116,14 +116,14 @@ class Towers(nn.Module):
             batch: with embeddings or tokens, as the config asks for.
             texts: so many of the L; None takes all.
         """
-        if self.text is None or batch.caption_tokens is None or batch.text_tokens is None:
+        if self.text is None or batch.tokens is None:
             given = torch.cat(
                 [batch.caption_embedding[:, None], batch.text_embedding[:, :texts]], 1
             )
         else:
-            drawn = batch.text_tokens[:, :texts]
+            drawn = batch.tokens.concepts[:, :texts]
             size = len(drawn)
-            encoded = self.text(padded([batch.caption_tokens, drawn.flatten(0, 1)]))
+            encoded = self.text(padded([batch.tokens.captions, drawn.flatten(0, 1)]))
             given = torch.cat(
                 [encoded[:size, None], encoded[size:].unflatten(0, drawn.shape[:2])], 1
             )

@@ -110,4 +110,4 @@ def test_the_encoders_own_embedding(toy, world, aligned):
         np.testing.assert_allclose(found.numpy(), encoder.features([image]).pooled)
     else:
         assert found is None
-    assert embedded(SimpleNamespace(image_logits=None), encoder, image) is None
+    assert embedded(SimpleNamespace(image_logits=classify), encoder, image) is None

@@ -151,7 +151,7 @@ def test_a_batch_of_one_is_finite(make_batch):
 
 def test_a_batch_without_masked_captions_is_one_line(make_batch):
     with pytest.raises(UserError, match="no masked captions"):
-        model()(dataclasses.replace(make_batch(), masked_embedding=None))
+        model()(dataclasses.replace(make_batch(), masked=None))
 
 
 @pytest.mark.parametrize("change", [{"ratio": 0.0}, {"ratio": 1.5}, {"momentum": 1.0}])

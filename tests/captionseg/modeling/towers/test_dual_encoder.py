@@ -10,7 +10,7 @@ import torch
 from captionseg.modeling import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.prepared import pixel_inputs
-from captionseg.records import UserError
+from captionseg.records import Tokens, UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, TEXT
 
@@ -68,11 +68,10 @@ def pixels(make_batch):
             regions=batch.regions[:, :0],
             region_mask=batch.region_mask[:, :0],
             image=torch.randn(images, 3, 32, 32, generator=g),
-            caption_tokens=tokens(images),
-            text_tokens=tokens(images, 3),
-            masked_tokens=masked,
-            masked_target=target,
-            answer_tokens=tokens(images),
+            tokens=Tokens(tokens(images), tokens(images, 3)),
+            masked=dataclasses.replace(
+                batch.masked, target=target, tokens=masked, answers=tokens(images)
+            ),
         )
 
     return make
@@ -165,8 +164,10 @@ def test_clip_has_no_masked_words():
 
 
 def test_batches_without_masked_words_are_one_line(pixels):
-    for objective, gone in (("all_entities", "masked_tokens"), ("mlm", "masked_target")):
+    batch = pixels()
+    no_tokens = dataclasses.replace(batch.masked, tokens=None)
+    for objective, masked in (("all_entities", no_tokens), ("all_entities", None), ("mlm", None)):
         with pytest.raises(UserError, match="this is a mistake of the loader"):
             model("ovsegmentor", "bert", objective=objective)(
-                dataclasses.replace(pixels(), **{gone: None})
+                dataclasses.replace(batch, masked=masked)
             )

@@ -151,9 +151,9 @@ def test_regions_of_a_whole_picture_are_labelled(fresh, make_inputs):
 
 def test_what_vanished_is_counted_and_leaves_the_loss(fresh, make_batch):
     net, batch = fresh().train(), make_batch(drawn=[3, 3, 2, 1, 0, 3, 3, 3])
-    batch.segment_masks[1, 2] *= 0.24 / batch.segment_masks[1, 2].sum()
-    batch.segment_masks[2] = 0.0
-    batch.segment_masks[4] = 0.0  # had no text
+    batch.segments.masks[1, 2] *= 0.24 / batch.segments.masks[1, 2].sum()
+    batch.segments.masks[2] = 0.0
+    batch.segments.masks[4] = 0.0  # had no text
     outputs = net(batch)
     assert (outputs.number >= 0).sum() == 18 - 3
     net(batch)
@@ -166,7 +166,7 @@ def test_what_vanished_is_counted_and_leaves_the_loss(fresh, make_batch):
 def test_a_batch_with_nothing_left_has_a_loss_of_zero(fresh, make_batch):
     for duplicates in ("unique", "plain", "mask"):
         net, batch = fresh(duplicates=duplicates), make_batch()
-        batch.segment_masks.zero_()
+        batch.segments.masks.zero_()
         loss = net.losses(net(batch))["segment"]
         loss.backward()
         assert loss.item() == 0.0
