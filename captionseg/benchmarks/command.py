@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 
 from captionseg.benchmarks.published import Spec, background_of, threshold_of, windows_of
-from captionseg.benchmarks.ready import Asked
 from captionseg.inference import Protocol, RefineParams
-from captionseg.inference.protocols import resolved
+from captionseg.inference.protocols import ScoringOptions, resolved
 from captionseg.records import UserError
 from captionseg.segmenters import MasksParams
 
@@ -40,7 +39,7 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
     return folder / arguments.recipe / f"{arguments.benchmark}{protocol}.json"
 
 
-def asked_of(arguments: argparse.Namespace, spec: Spec) -> Asked:
+def scoring_options(arguments: argparse.Namespace, spec: Spec) -> ScoringOptions:
     """How models are scored on a benchmark.
 
     Raises:
@@ -52,7 +51,7 @@ def asked_of(arguments: argparse.Namespace, spec: Spec) -> Asked:
         RefineParams(arguments.refine) if arguments.refine else None,
         MasksParams(arguments.masks) if arguments.masks else None,
     )
-    return Asked(
+    return ScoringOptions(
         resolved(name, protocol) if name else protocol,
         arguments.prompts or "",
         background_of(spec, arguments.background),

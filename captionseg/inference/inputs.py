@@ -7,6 +7,7 @@ from pathlib import Path
 
 from captionseg.datasets.ids import read_ids, rows_of_shards
 from captionseg.datasets.pictures import Pictures
+from captionseg.inference.preparation import looks_at_pixels, looks_at_regions
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import PreparedInputs
 from captionseg.segmenters import MaskMaker
@@ -56,8 +57,8 @@ class Prepared:
             side: of square pictures, see PreparedInputs.
             masks: makes masks that take the part of regions.
         """
-        pixels = bool(reads.picture) or refine == "pamr"
-        regions = (reads.labels and masks is None) or refine == "segments"
+        pixels = looks_at_pixels(reads, refine)
+        regions = looks_at_regions(reads, refine, masks is not None)
         return PreparedInputs(
             regions=self.regions if regions else None,
             pictures=self.pictures() if pixels or masks else None,

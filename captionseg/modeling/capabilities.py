@@ -5,12 +5,18 @@ A caller asks `isinstance(model, ScoresMasks)`; a model has a capability by havi
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from captionseg.encoders import Encoder
 from captionseg.records import Inputs
+
+if TYPE_CHECKING:
+    from captionseg.modeling.readout.zero_shot import ZeroShot
+    from captionseg.modeling.tcl import Grounded
+
+    ZeroShotChoices = ZeroShot | Grounded
 
 
 @runtime_checkable
@@ -66,6 +72,29 @@ class HoldsEncoder(Protocol):
 
     def attach(self, encoder: Encoder) -> None:
         """Give it the encoder; before it is used, where `config.reads.attached` says so."""
+        ...
+
+
+@runtime_checkable
+class HasZeroShotChoices(Protocol):
+    """A model whose inference has choices, the score of the background among them.
+
+    Its `segment` and `label` take other choices than its own as a third argument.
+    """
+
+    @property
+    def zero_shot(self) -> ZeroShotChoices:
+        """Its own, those of its config."""
+        ...
+
+    def segment(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: Any | None = None
+    ) -> Tensor:
+        """See Segmenter; with `choices` in place of its own."""
+        ...
+
+    def label(self, inputs: Inputs, class_embeddings: Tensor, choices: Any | None = None) -> Tensor:
+        """See Segmenter; with `choices` in place of its own."""
         ...
 
 

@@ -259,13 +259,22 @@ class Code(nn.Module):
         )
         return found
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Tcl; classes are those of `encode_text`."""
-        return self.tcl.segment(inputs, class_embeddings, self.config.zero_shot)
+    @property
+    def zero_shot(self) -> Grounded:
+        """See HasZeroShotChoices."""
+        return self.config.zero_shot
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+    def segment(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+    ) -> Tensor:
+        """See Tcl; classes are those of `encode_text`."""
+        return self.tcl.segment(inputs, class_embeddings, choices or self.zero_shot)
+
+    def label(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+    ) -> Tensor:
         """See Tcl."""
-        return self.tcl.label(inputs, class_embeddings, self.config.zero_shot)
+        return self.tcl.label(inputs, class_embeddings, choices or self.zero_shot)
 
 
 def trimmed(tokens: Tensor) -> Tensor:

@@ -175,16 +175,25 @@ class GroupViT(nn.Module):
             for k, v in losses.items()
         }
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width] of one window."""
+    @property
+    def zero_shot(self) -> ZeroShot:
+        """See HasZeroShotChoices."""
+        return self.config.zero_shot
+
+    def segment(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
+    ) -> Tensor:
+        """Mask logits [B, C, height, width] of one window; see HasZeroShotChoices."""
         return self.towers.segment(
-            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
         )
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter."""
+    def label(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
+    ) -> Tensor:
+        """See HasZeroShotChoices."""
         return self.towers.label(
-            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
         )
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:

@@ -309,15 +309,18 @@ class Tcl(nn.Module):
             + config.smooth_masks * total_variation(masks),
         }
 
+    @property
+    def zero_shot(self) -> Grounded:
+        """See HasZeroShotChoices."""
+        return self.config.zero_shot
+
     def segment(
         self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
     ) -> Tensor:
         """Mask logits [B, C, height, width], bilinearly upsampled: cosines, or masks in 0..1 with
-        KP or background.
-
-        `choices` are in place of the config's.
+        KP or background; see HasZeroShotChoices.
         """
-        dense, choices = self.dense(inputs.image, inputs.dense), choices or self.config.zero_shot
+        dense, choices = self.dense(inputs.image, inputs.dense), choices or self.zero_shot
         texts, grounded = self.embed_texts(class_embeddings), self.grounder(dense).float()
         found = torch.einsum("bdhw,cd->bchw", F.normalize(grounded, dim=1), texts)
         if choices.knowledge or choices.background is not None:
@@ -345,7 +348,7 @@ class Tcl(nn.Module):
     def label(
         self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
     ) -> Tensor:
-        """See Segmenter; `choices` as in `segment`."""
+        """See HasZeroShotChoices."""
         found = self.segment(inputs, class_embeddings, choices)
         return found.argmax(1) - (found.shape[1] - len(class_embeddings))
 

@@ -120,7 +120,6 @@ FAMILIES = {
             "own_folder",
             "parts",
             "published",
-            "ready",
             "recipe",
             "segment_retrieval",
             *PUBLISHED,
