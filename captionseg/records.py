@@ -20,7 +20,6 @@ import pyarrow as pa
 from scipy.sparse import csr_array
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
     from torch import Tensor
 
 
@@ -254,20 +253,21 @@ class Supervision:
         )
 
 
-Record = TypeVar("Record", bound="DataclassInstance")
+Record = TypeVar("Record")
 
 
 def map_tensors(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
     """A record with every tensor changed alike, those of records in it too. What is None, or no
     tensor, stays.
     """
+    given: Any = record
     changed: dict[str, Any] = {}
-    for name, value in vars(record).items():
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            changed[name] = map_tensors(value, change)
-        elif value is not None and not isinstance(value, tuple):
-            changed[name] = change(value)
-    return dataclasses.replace(record, **changed)
+    for name, value in vars(given).items():
+        if value is None or isinstance(value, tuple):
+            continue
+        nested = dataclasses.is_dataclass(value)
+        changed[name] = map_tensors(value, change) if nested else change(value)
+    return dataclasses.replace(given, **changed)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class ScoringOptions:
 
 
 def saved_protocol(
-    model: Any, context: Mapping[str, Any], options: ScoringOptions, *, default: str = ""
+    model: Any, context: dict[str, Any], options: ScoringOptions, *, default: str = ""
 ) -> ResolvedProtocol:
     """Windows, refinement, masks and prompts: as they are asked for, else as they were saved.
 

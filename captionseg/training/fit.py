@@ -305,7 +305,7 @@ def trainer(
             TorchElasticEnvironment() if several else LightningEnvironment(),
             AtomicCheckpointIO(),
         ],
-        precision=_PRECISION[on.precision],
+        precision=_PRECISION[on.precision],  # type: ignore[arg-type]
         gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
         callbacks=[checkpoints],
         logger=False,
