@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -253,25 +253,22 @@ class Supervision:
         )
 
 
-Record = TypeVar("Record")
+class TensorRecord:
+    """A dataclass of tensors and of such records; what is None, or a tuple, is no tensor."""
 
-
-def map_tensors(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
-    """A record with every tensor changed alike, those of records in it too. What is None, or no
-    tensor, stays.
-    """
-    given: Any = record
-    changed: dict[str, Any] = {}
-    for name, value in vars(given).items():
-        if value is None or isinstance(value, tuple):
-            continue
-        nested = dataclasses.is_dataclass(value)
-        changed[name] = map_tensors(value, change) if nested else change(value)
-    return dataclasses.replace(given, **changed)
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Every tensor changed alike: moved to a device, its rows chosen."""
+        record: Any = self
+        changed = {
+            name: value.map(change) if isinstance(value, TensorRecord) else change(value)
+            for name, value in vars(record).items()
+            if value is not None and not isinstance(value, tuple)
+        }
+        return dataclasses.replace(record, **changed)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(TensorRecord):
     """What a model segments. B images; S regions, F features a region.
 
     Attributes:
@@ -296,13 +293,9 @@ class Inputs:
     dense: Tensor | None = None
     masks: Tensor | None = None
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
-        """Every tensor changed alike: moved to a device, its rows chosen."""
-        return map_tensors(self, change)
-
 
 @dataclass(frozen=True)
-class Tokens:
+class Tokens(TensorRecord):
     """Texts of a batch as token numbers: int64, 0 pads.
 
     Attributes:
@@ -320,7 +313,7 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class MaskedCaptions:
+class MaskedCaptions(TensorRecord):
     """Captions whose entities are masked, as embeddings or as tokens.
 
     Attributes:
@@ -339,7 +332,7 @@ class MaskedCaptions:
 
 
 @dataclass(frozen=True)
-class NamedSegments:
+class NamedSegments(TensorRecord):
     """Segments of a batch, each with a text that was drawn for it in this step.
 
     Attributes:
@@ -356,7 +349,7 @@ class NamedSegments:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(TensorRecord):
     """What a model trains on. B images, S regions an image, L texts drawn for it, D text and F
     region dimensions.
 
@@ -392,10 +385,6 @@ class Batch:
     tokens: Tokens | None = None
     masked: MaskedCaptions | None = None
     segments: NamedSegments | None = None
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Every tensor changed alike: moved to a device, its rows chosen."""
-        return map_tensors(self, change)
 
 
 @dataclass(frozen=True)
