@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -189,8 +189,22 @@ class Corpus:
         return len(self.uid)
 
 
+class TensorRecord:
+    """A dataclass of tensors and of such records; what is None, or a tuple, is no tensor."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Every tensor changed alike: moved to a device, its rows chosen."""
+        record: Any = self
+        changed = {
+            name: value.map(change) if isinstance(value, TensorRecord) else change(value)
+            for name, value in vars(record).items()
+            if value is not None and not isinstance(value, tuple)
+        }
+        return dataclasses.replace(record, **changed)
+
+
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(TensorRecord):
     """What a model segments. B images; S regions, F features a region.
 
     Attributes:
@@ -215,14 +229,63 @@ class Inputs:
     dense: Tensor | None = None
     masks: Tensor | None = None
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
-        """Every tensor changed alike: moved to a device, its rows chosen."""
-        changed = {k: change(v) for k, v in vars(self).items() if v is not None and k != "size"}
-        return dataclasses.replace(self, **changed)
+
+@dataclass(frozen=True)
+class Tokens(TensorRecord):
+    """Texts of a batch as token numbers: int64, 0 pads.
+
+    Attributes:
+        captions: [B, T].
+        concepts: [B, L, T'] the drawn concepts, each in a prompt.
+        names: [B, L, T''] their names alone, for models that learn their prompt; else None.
+        caption_words: [B, T] the concept that each token of `captions` belongs to, -1 for none;
+            None where the model does not ask.
+    """
+
+    captions: Tensor
+    concepts: Tensor
+    names: Tensor | None = None
+    caption_words: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Batch:
+class MaskedCaptions(TensorRecord):
+    """Captions whose entities are masked, as embeddings or as tokens.
+
+    Attributes:
+        target: int64 the concepts behind the masks: of tokens [B, T] that of each masked token, -1
+            elsewhere; of embeddings [B, K] those of a caption in order, -1 pads.
+        embedding: [B, D] frozen embeddings of the masked captions; None where the model reads
+            tokens.
+        tokens: [B, T] int64 of the masked captions, 0 pads; None where it reads embeddings.
+        answers: [B, T'] int64 tokens of a sentence with the drawn concepts; None likewise.
+    """
+
+    target: Tensor
+    embedding: Tensor | None = None
+    tokens: Tensor | None = None
+    answers: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class NamedSegments(TensorRecord):
+    """Segments of a batch, each with a text that was drawn for it in this step.
+
+    Attributes:
+        masks: [B, S', gh, gw] how much of each cell of a grid over the image lies in a segment.
+        embedding: [B, S', D] frozen embeddings of the texts.
+        number: [B, S'] int64 which text that is, equal numbers for equal texts; -1 pads.
+        known: [B, S', K'] int64 all texts that name the segment, -1 pads.
+    """
+
+    masks: Tensor
+    embedding: Tensor
+    number: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
+class Batch(TensorRecord):
     """What a model trains on. B images, S regions an image, L texts drawn for it, D text and F
     region dimensions.
 
@@ -241,23 +304,9 @@ class Batch:
         image: [B, 3, H, W] float32 pixels, augmented and normalised; None where the model needs
             none.
         dense: [B, gh, gw, F] frozen features of a grid over the image; None likewise.
-        caption_tokens, text_tokens: [B, T] and [B, L, T'] int64 token numbers, 0 pads; None where
-            texts are frozen.
-        name_tokens: [B, L, T''] int64 of the drawn concepts' names alone, for models that learn
-            their prompt.
-        caption_words: [B, T] int64 the concept that each token of `caption_tokens` belongs to, -1
-            for none.
-        masked_embedding: [B, D] frozen embeddings of the captions with their entities masked; None
-            where the model asks for none, or reads tokens.
-        masked_tokens, answer_tokens: [B, T] int64 of those captions, and of a sentence with the
-            drawn concepts.
-        masked_target: [B, T] int64 the concept behind each masked token, -1 elsewhere; of
-            embeddings [B, K] those of a caption in order.
-        segment_masks: [B, S', gh, gw] how much of each cell of `dense` lies in a segment; None
-            where the model asks for no segments with texts, likewise the three below.
-        segment_embedding: [B, S', D] frozen embeddings of the text drawn for each in this step.
-        segment_text: [B, S'] int64 which text that is, equal numbers for equal texts; -1 pads.
-        segment_texts: [B, S', K'] int64 all texts that name the segment, -1 pads.
+        tokens: the texts as tokens; None where the model reads embeddings.
+        masked: captions with their entities masked; None where the model asks for none.
+        segments: with texts; None likewise.
     """
 
     regions: Tensor
@@ -269,24 +318,9 @@ class Batch:
     archive: Tensor
     image: Tensor | None = None
     dense: Tensor | None = None
-    caption_tokens: Tensor | None = None
-    text_tokens: Tensor | None = None
-    name_tokens: Tensor | None = None
-    caption_words: Tensor | None = None
-    masked_embedding: Tensor | None = None
-    masked_tokens: Tensor | None = None
-    answer_tokens: Tensor | None = None
-    masked_target: Tensor | None = None
-    segment_masks: Tensor | None = None
-    segment_embedding: Tensor | None = None
-    segment_text: Tensor | None = None
-    segment_texts: Tensor | None = None
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Every tensor changed alike: moved to a device, its rows chosen."""
-        return dataclasses.replace(
-            self, **{k: change(v) for k, v in vars(self).items() if v is not None}
-        )
+    tokens: Tokens | None = None
+    masked: MaskedCaptions | None = None
+    segments: NamedSegments | None = None
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.inference.windows import Settled, WindowParams, label, starts
+from captionseg.inference.windows import ResolvedProtocol, WindowParams, label, starts
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.prepared import pixel_inputs
 from captionseg.runtime.device import Runtime, detect
 
@@ -52,7 +52,7 @@ def pictures(count: int, side: int, device: str) -> list[Tensor]:
 
 
 def timed(
-    net: GroupViT, image: Tensor, classes: Tensor, protocol: Settled, runtime: Runtime
+    net: GroupViT, image: Tensor, classes: Tensor, protocol: ResolvedProtocol, runtime: Runtime
 ) -> tuple[float, Tensor]:
     """Seconds of one picture, and its labels."""
     runtime.synchronize()
@@ -89,7 +89,7 @@ def main() -> None:
         for number in range(arguments.rounds + 1):
             for image in pictures(arguments.pictures, side, runtime.device):
                 both = {
-                    name: timed(net, image, classes, Settled(w), runtime)
+                    name: timed(net, image, classes, ResolvedProtocol(w), runtime)
                     for name, w in windows.items()
                 }
                 different += int((both["batched"][1] != both["one by one"][1]).sum())

@@ -25,7 +25,7 @@ from transformers import GroupViTConfig, GroupViTModel
 from transformers.utils import logging
 
 from captionseg.modeling.groupvit import GroupViT, groupvit_small
-from captionseg.modeling.groupvit_checkpoint import config_to, to_theirs
+from captionseg.modeling.weights.groupvit_checkpoint import config_to, to_theirs
 from captionseg.runtime.device import Runtime, detect
 
 TEXTS = 4  # the caption and three prompts

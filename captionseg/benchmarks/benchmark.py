@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from captionseg.inference.inputs import Prepared
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import Inputs
 from captionseg.segmenters.segmenter import MaskMaker
 
@@ -44,7 +44,9 @@ class Benchmark(Protocol):
 
     def __len__(self) -> int: ...
 
-    def of(self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None) -> Benchmark:
+    def of(
+        self, reads: InputSpec, refine: str = "none", masks: MaskMaker | None = None
+    ) -> Benchmark:
         """The same pictures, with what a model and the refinement of its masks read of them; see
         Prepared.inputs.
         """

@@ -14,10 +14,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg import metrics
-from captionseg.benchmarks.folder_benchmark import preparation
-from captionseg.benchmarks.ready import SUBSET, Asked, Ready
 from captionseg.inference.classify import classify, embedded
+from captionseg.inference.loaded import Labeller
 from captionseg.inference.predictor import read_image
+from captionseg.inference.preparation import preparation
+from captionseg.inference.protocols import ScoringOptions
+from captionseg.inference.words import SUBSET
+from captionseg.modeling.capabilities import EmbedsImages
 from captionseg.prepared import without_regions
 
 PROMPTS = SUBSET
@@ -78,30 +81,30 @@ def rank(scores: np.ndarray, label: int) -> int:
     return 1 + int((scores > own).sum() + (scores[:label] == own).sum())
 
 
-def ranks_of(model: Ready, benchmark: Labelled, asked: Asked) -> np.ndarray:
+def ranks_of(model: Labeller, benchmark: Labelled, asked: ScoringOptions) -> np.ndarray:
     """[n] int64: place of the right class of each picture, from 1."""
-    own = hasattr(model.model, "image_logits")
-    prepare = preparation(model.reads, "none", None, encoder=model.frozen, maker=model.maker)
+    loaded, classes = model.loaded, model.classes
+    assert classes is not None
+    own = isinstance(loaded.model, EmbedsImages)
+    prepare = preparation(model.reads, "none", None, encoder=loaded.frozen, maker=model.maker)
     found = []
     for item in tqdm(benchmark.items, desc="classify", unit="img", leave=False):
         image = middle(read_image(item.image), model.reads.picture)
-        whole = None if own else embedded(model.model, model.frozen(), image)
+        whole = None if own else embedded(loaded.model, loaded.frozen(), image)
         inputs = (
             without_regions(1, COARSE)
             if whole is not None
             else replace(prepare(image), size=COARSE)
         )
         with torch.inference_mode():
-            moved = inputs.map(lambda tensor: tensor.to(model.device))
-            scores = classify(
-                model.model, moved, model.classes, None if whole is None else whole.to(model.device)
-            )
+            moved = None if whole is None else whole.to(loaded.device)
+            scores = classify(loaded.model, loaded.on_device(inputs), classes, moved)
         found.append(rank(scores[0].float().cpu().numpy(), item.label))
     return np.array(found, np.int64)
 
 
 def summed_ranks(
-    runs: Sequence[np.ndarray], benchmark: Labelled, asked: Asked
+    runs: Sequence[np.ndarray], benchmark: Labelled, asked: ScoringOptions
 ) -> tuple[dict[str, float], dict[str, float]]:
     """acc1 and acc5 of the ranks [n] of every seed, with 95 % intervals over pictures, and acc1 of
     each class.

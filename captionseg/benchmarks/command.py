@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from captionseg.benchmarks.published.catalogue import Spec, background_of, threshold_of, windows_of
-from captionseg.benchmarks.ready import Asked
-from captionseg.inference.protocols import resolved
+from captionseg.inference.protocols import ScoringOptions, resolved
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol
 from captionseg.records import UserError
@@ -41,7 +40,7 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
     return folder / arguments.recipe / f"{arguments.benchmark}{protocol}.json"
 
 
-def asked_of(arguments: argparse.Namespace, spec: Spec) -> Asked:
+def scoring_options(arguments: argparse.Namespace, spec: Spec) -> ScoringOptions:
     """How models are scored on a benchmark.
 
     Raises:
@@ -53,7 +52,7 @@ def asked_of(arguments: argparse.Namespace, spec: Spec) -> Asked:
         RefineParams(arguments.refine) if arguments.refine else None,
         MasksParams(arguments.masks) if arguments.masks else None,
     )
-    return Asked(
+    return ScoringOptions(
         resolved(name, protocol) if name else protocol,
         arguments.prompts or "",
         background_of(spec, arguments.background),

@@ -14,8 +14,9 @@ from captionseg.benchmarks import own_folder
 from captionseg.benchmarks.benchmark import Sample, spread
 from captionseg.benchmarks.layout import BACKGROUND, RAW, Item, Layout, listed, read_mask
 from captionseg.encoders.encoder import Encoder
-from captionseg.inference.predictor import Preparation, read_image
-from captionseg.modeling.segmenter import Reads
+from captionseg.inference.predictor import read_image
+from captionseg.inference.preparation import preparation
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import without_regions
 from captionseg.records import Inputs, UserError
 from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
@@ -26,21 +27,6 @@ def sizes_only(image: np.ndarray) -> Inputs:
     nothing.
     """
     return without_regions(1, (image.shape[0], image.shape[1]))
-
-
-def preparation(
-    reads: Reads,
-    refine: str,
-    masks: MaskMaker | None,
-    *,
-    encoder: Callable[[], Encoder] | None,
-    maker: RegionMaker | None,
-) -> Preparation:
-    """Picture -> what a model and the refinement of its masks read of it; see Benchmark.of."""
-    regions = (reads.labels and masks is None) or refine == "segments"
-    pixels = bool(reads.picture) or refine == "pamr"
-    frozen = encoder() if encoder is not None and reads.encoder else None
-    return Preparation(reads, frozen, maker if regions else None, pixels, masks)
 
 
 @dataclass(frozen=True)
@@ -133,7 +119,7 @@ class FolderBenchmark:
         return len(self.items)
 
     def of(
-        self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None
+        self, reads: InputSpec, refine: str = "none", masks: MaskMaker | None = None
     ) -> FolderBenchmark:
         """See Benchmark; `encoder` and `maker` have to be there where the model asks for what they
         make.

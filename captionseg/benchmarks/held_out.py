@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from captionseg.benchmarks.benchmark import Folders, Sample
 from captionseg.datasets.shards import decode_mask, read_classes
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import Known
 from captionseg.segmenters.segmenter import MaskMaker
 
@@ -25,7 +25,7 @@ class HeldOut:
     known: Known
     folders: Folders
     ignore: int = 255
-    reads: Reads = field(default_factory=Reads)
+    reads: InputSpec = field(default_factory=InputSpec)
     refine: str = "none"
     masks: MaskMaker | None = None
 
@@ -41,7 +41,7 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.known)
 
-    def of(self, reads: Reads, refine: str = "none", masks: MaskMaker | None = None) -> HeldOut:
+    def of(self, reads: InputSpec, refine: str = "none", masks: MaskMaker | None = None) -> HeldOut:
         """See Benchmark."""
         return replace(self, reads=reads, refine=refine, masks=masks)
 

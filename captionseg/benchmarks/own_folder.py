@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from captionseg.inference.protocols import BACKGROUND
 from captionseg.records import UserError, one_line
 
-BACKGROUND = "background"
 NUMBERED = re.compile(r"^\s*[\"']?(\d+)[\"']?(?:\s*[:;,.)=|\t]\s*|\s+)(?=\S)")
 IGNORE = re.compile(r"^\s*#?\s*ignored?\s*[:=]\s*(.*)$", re.IGNORECASE)
 HEADS = {

@@ -14,11 +14,11 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from captionseg.benchmarks.coco_json import Instance, mask_of
-from captionseg.benchmarks.folder_benchmark import preparation
 from captionseg.benchmarks.mask_precision import IOU, MaskPrecision
-from captionseg.benchmarks.ready import Asked, Ready
 from captionseg.inference.detections import Detections
+from captionseg.inference.loaded import Labeller
 from captionseg.inference.predictor import read_image
+from captionseg.inference.protocols import ScoringOptions
 from captionseg.records import Inputs, UserError, one_line
 
 
@@ -72,7 +72,7 @@ class Parts:
             yield image, stack[there], labels[there]
 
 
-def finder(model: Ready, wanted: np.ndarray, most: int) -> Callable[[Inputs], Detections]:
+def finder(model: Labeller, wanted: np.ndarray, most: int) -> Callable[[Inputs], Detections]:
     """Inputs of one picture -> what is found of the classes that are wanted, bool [C].
 
     By a model that reads segments, its masks; by any other, connected pieces of its label map,
@@ -112,18 +112,16 @@ def connected(
     return Detections(stack, np.array(classes, np.int64), np.array(means, np.float32))
 
 
-def precision_of(model: Ready, benchmark: Parts, asked: Asked) -> MaskPrecision:
+def precision_of(model: Labeller, benchmark: Parts, asked: ScoringOptions) -> MaskPrecision:
     """Detections and truth of every picture."""
-    prepare = preparation(
-        model.reads, model.refine, model.masks, encoder=model.frozen, maker=model.maker
-    )
+    prepare = model.preparation()
     wanted = np.arange(len(benchmark.names)) < benchmark.wanted
     find, precision = (
         finder(model, wanted, asked.most),
         MaskPrecision(benchmark.wanted, most=asked.most),
     )
     how = "masks" if model.segments else "connected pieces of the label map"
-    model.said.update(detections=how, max_detections=asked.most)
+    model.description.update(detections=how, max_detections=asked.most)
     for image, truth, classes in tqdm(
         benchmark.truths(), total=len(benchmark), desc="parts", unit="img", leave=False
     ):
@@ -132,7 +130,7 @@ def precision_of(model: Ready, benchmark: Parts, asked: Asked) -> MaskPrecision:
 
 
 def summed_precision(
-    runs: Sequence[MaskPrecision], benchmark: Parts, asked: Asked
+    runs: Sequence[MaskPrecision], benchmark: Parts, asked: ScoringOptions
 ) -> tuple[dict[str, float], dict[str, float]]:
     """map, map_50, map_75 (COCO's, 0 to 100), means over seeds, map_std over them (n - 1), and AP
     of each class.

@@ -18,12 +18,14 @@ from captionseg.benchmarks.evaluate import AREAS, count, per_class, scores
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.mask_precision import MaskScores
 from captionseg.benchmarks.params import EvaluateParams
-from captionseg.benchmarks.ready import Asked, ready
 from captionseg.benchmarks.segment_retrieval import Retrieval
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
+from captionseg.inference.loaded import Labeller
+from captionseg.inference.protocols import ScoringOptions
+from captionseg.inference.segment_index import SegmentModel
 from captionseg.inference.windows import Protocol
-from captionseg.modeling.saved import CONCEPTS
+from captionseg.modeling.weights.saved import CONCEPTS
 from captionseg.records import UserError
 
 log = logging.getLogger(__name__)
@@ -113,18 +115,18 @@ def by_protocol(
     Returns:
         the result, see Evaluated, and `count` of each seed.
     """
-    seeds, asked, counts = seeds_of(model), Asked(protocol, device=params.device), []
+    seeds, counts = seeds_of(model), []
+    options = ScoringOptions(protocol, device=params.device)
     masks, found = MaskScores(benchmark, params.max_detections), Retrieval(benchmark, folders)
     for folder in seeds.values():
-        loaded = ready(folder, frozen, benchmark.names, asked, regions=False)
-        pictures = benchmark.of(loaded.reads, loaded.refine, loaded.masks)
-        with threads(1 if loaded.reads.regions else torch.get_num_threads()):
-            counts.append(
-                count(
-                    pictures, loaded.predict, masks.seed(loaded.detect if loaded.segments else None)
-                )
-            )
-        found.seed(loaded.embeds)
+        labeller = Labeller.load(
+            folder, options, names=benchmark.names, frozen=frozen, regions=False
+        )
+        pictures = benchmark.of(labeller.reads, labeller.refine, labeller.masks)
+        detect = masks.seed(labeller.detect if labeller.segments else None)
+        with threads(1 if labeller.reads.regions else torch.get_num_threads()):
+            counts.append(count(pictures, labeller.predict, detect))
+        found.seed(SegmentModel.of(labeller.loaded))
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
     result = {
@@ -134,9 +136,9 @@ def by_protocol(
             str(number): scores([one], samples=1, seed=seed)["miou"]
             for number, one in zip(seeds, counts, strict=True)
         },
-        "protocol": loaded.said,
+        "protocol": labeller.description,
     }
-    masks.add_to(result, loaded.segments)
+    masks.add_to(result, labeller.segments)
     found.add_to(result)
     return result, counts
 

@@ -21,10 +21,10 @@ from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import BACKGROUND
 from captionseg.benchmarks.parts import Parts
-from captionseg.benchmarks.ready import Asked, Ready, ready
 from captionseg.benchmarks.recipe import threads
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.predictor import check_segments
+from captionseg.inference.loaded import Labeller
+from captionseg.inference.protocols import ScoringOptions
 from captionseg.storage.reading import read_json
 
 Opened = FolderBenchmark | HeldOut | Labelled | Parts
@@ -43,7 +43,9 @@ class Found(NamedTuple):
     speed: float
 
 
-def evaluate(folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, asked: Asked) -> Found:
+def evaluate(
+    folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, asked: ScoringOptions
+) -> Found:
     """Score the models of a recipe, or one.
 
     Args:
@@ -64,11 +66,11 @@ def evaluate(folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, aske
     seconds, found, said = 0.0, {}, {}
     frozen = functools.cache(lambda: load_encoder(encoder, device=asked.device))
     for seed, folder in folders.items():
-        model = ready(
+        model = Labeller.load(
             folder,
-            frozen,
-            benchmark.names,
             asked,
+            names=benchmark.names,
+            frozen=frozen,
             default=prompts,
             regions=not isinstance(benchmark, HeldOut),
         )
@@ -77,11 +79,11 @@ def evaluate(folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, aske
             and not asked.protocol.name
             and asked.protocol.masks.maker != "regions"
         ):
-            check_segments(model.model, f"{folder}: its model")
+            check_segments(model.loaded.model, f"{folder}: its model")
         start = time.perf_counter()
         with threads(1 if model.reads.regions else torch.get_num_threads()):
             found[str(seed)] = run(model, benchmark, asked)
-        seconds, said = seconds + time.perf_counter() - start, model.said
+        seconds, said = seconds + time.perf_counter() - start, model.description
     measured, classes = summed(list(found.values()), benchmark, asked)
     main = next(iter(measured))
     each = {
@@ -105,15 +107,17 @@ def learnt_from(folders: Mapping[Any, Path]) -> dict[str, Any]:
     return {"data": data} if data else {}
 
 
-def areas_of(model: Ready, benchmark: FolderBenchmark | HeldOut, asked: Asked) -> np.ndarray:
+def areas_of(
+    model: Labeller, benchmark: FolderBenchmark | HeldOut, asked: ScoringOptions
+) -> np.ndarray:
     """[n, 3, C] int64 areas of every picture."""
     if isinstance(benchmark, FolderBenchmark):
-        benchmark = replace(benchmark, encoder=model.frozen, maker=model.maker)
+        benchmark = replace(benchmark, encoder=model.loaded.frozen, maker=model.maker)
     return count(benchmark.of(model.reads, model.refine, model.masks), model.predict)
 
 
 def summed_areas(
-    runs: Sequence[np.ndarray], benchmark: FolderBenchmark | HeldOut, asked: Asked
+    runs: Sequence[np.ndarray], benchmark: FolderBenchmark | HeldOut, asked: ScoringOptions
 ) -> tuple[dict[str, float], dict[str, float]]:
     """`scores` and `per_class` of the areas of every seed; means by kinds of classes, and without
     the background.

@@ -23,6 +23,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Convert a folder with a GroupViT of transformers (config.json, model.safetensors) into one of
     ours, or back.
     """
-    from captionseg.modeling.groupvit_checkpoint import convert
+    from captionseg.modeling.weights.groupvit_checkpoint import convert
 
     print(convert(arguments.source, arguments.target))

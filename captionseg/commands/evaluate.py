@@ -102,16 +102,16 @@ def run(arguments: argparse.Namespace) -> None:
     (accuracy, mask mAP) with a 95 % interval over pictures, worst and best classes, pictures a
     second, and the protocol."""
     from captionseg.benchmarks import score_saved_models
-    from captionseg.benchmarks.command import asked_of, result_path
+    from captionseg.benchmarks.command import result_path, scoring_options
     from captionseg.benchmarks.held_out import HeldOut
     from captionseg.benchmarks.published.catalogue import opened, published
     from captionseg.benchmarks.recipe import seeds_of
-    from captionseg.inference.predictor import check_encoder, encoder_of
+    from captionseg.inference.model_encoder import check_encoder, encoder_of
     from captionseg.storage.writing import write_json
 
     out = result_path(arguments, RESULTS)
     spec = published(arguments.benchmark, own_name(arguments.root))
-    asked = asked_of(arguments, spec)
+    options = scoring_options(arguments, spec)
     benchmark, total = opened(spec, arguments.root, limit=arguments.limit, ignore=arguments.ignore)
     remarks = getattr(benchmark, "remarks", ())
     for line in remarks:
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
         folders = {"": home}
     if isinstance(benchmark, HeldOut):
         check_encoder(home, benchmark.folders.prepared.encoder)
-    found, speed = score_saved_models.evaluate(folders, encoder_of(home), benchmark, asked)
+    found, speed = score_saved_models.evaluate(folders, encoder_of(home), benchmark, options)
     seeds = found.pop("seeds") if arguments.recipe else {}
     result = {
         **what,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.encoders.encoder import Encoder
+from captionseg.modeling.capabilities import EmbedsImages, EmbedsTexts
 from captionseg.records import Inputs
 
 
@@ -30,12 +30,12 @@ def classify(model: Any, inputs: Inputs, classes: Tensor, whole: Tensor | None =
         classes: [C, D] class embeddings.
         whole: [B, D] embeddings of the pictures by the frozen encoder, see `embedded`.
     """
-    if hasattr(model, "image_logits"):
+    if isinstance(model, EmbedsImages):
         return model.image_logits(inputs, classes)
     if whole is None:
         return model.segment(inputs, classes)[:, -len(classes) :].float().mean((2, 3))
-    embed: Callable[[Tensor], Tensor] = getattr(model, "embed_texts", unit)
-    return unit(whole) @ embed(classes).T
+    texts = model.embed_texts(classes) if isinstance(model, EmbedsTexts) else unit(classes)
+    return unit(whole) @ texts.T
 
 
 def embedded(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | None:
@@ -45,7 +45,7 @@ def embedded(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | None:
     None for a model that embeds pictures itself, and for an encoder whose pooled features are not
     in the space of texts (their alignment is not saved with models).
     """
-    if hasattr(model, "image_logits") or not encoder.aligned:
+    if isinstance(model, EmbedsImages) or not encoder.aligned:
         return None
     return torch.from_numpy(encoder.features([image]).pooled.astype(np.float32))
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from captionseg.inference.masks import full_size
-from captionseg.modeling.regions import masks_of
+from captionseg.modeling.readout.regions import masks_of
 from captionseg.records import Inputs
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from captionseg.datasets.ids import read_ids, rows_of_shards
 from captionseg.datasets.pictures import Pictures
-from captionseg.modeling.segmenter import Reads
+from captionseg.inference.preparation import looks_at_pixels, looks_at_regions
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import PreparedInputs
 from captionseg.segmenters.segmenter import MaskMaker
 
@@ -41,7 +42,12 @@ class Prepared:
         return Pictures.of_index(self.pairs, self.index)
 
     def inputs(
-        self, reads: Reads, *, refine: str = "none", side: int = 0, masks: MaskMaker | None = None
+        self,
+        reads: InputSpec,
+        *,
+        refine: str = "none",
+        side: int = 0,
+        masks: MaskMaker | None = None,
     ) -> PreparedInputs:
         """Inputs of rows of the index, with no more than is needed.
 
@@ -51,8 +57,8 @@ class Prepared:
             side: of square pictures, see PreparedInputs.
             masks: makes masks that take the part of regions.
         """
-        pixels = bool(reads.picture) or refine == "pamr"
-        regions = (reads.labels and masks is None) or refine == "segments"
+        pixels = looks_at_pixels(reads, refine)
+        regions = looks_at_regions(reads, refine, masks is not None)
         return PreparedInputs(
             regions=self.regions if regions else None,
             pictures=self.pictures() if pixels or masks else None,

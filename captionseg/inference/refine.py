@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.inference.pamr import DILATIONS, pamr
-from captionseg.modeling.regions import full_size
+from captionseg.modeling.readout.regions import full_size
 from captionseg.records import Inputs, UserError
 from captionseg.typed import Count, Natural
 

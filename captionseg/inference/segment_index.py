@@ -25,16 +25,15 @@ import torch
 from tqdm import tqdm
 
 from captionseg.encoders.encoder import Encoder, normalised
-from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.inputs import Prepared
-from captionseg.inference.predictor import check_encoder, encoder_of
+from captionseg.inference.loaded import LoadedModel
+from captionseg.inference.model_encoder import check_encoder
 from captionseg.inference.words import class_vectors
-from captionseg.modeling import saved
+from captionseg.modeling.capabilities import EmbedsSegments
 from captionseg.prepared import PreparedInputs
 from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import Index
-from captionseg.runtime.device import detect
 from captionseg.segment_text.rle import decode
 from captionseg.storage.folders import digest, rows_in
 from captionseg.storage.reading import read_array, read_table, readable
@@ -53,16 +52,10 @@ class SegmentModel:
     """A trained model that embeds segments and the texts that name them in one space.
 
     Attributes:
-        model: with `embed_inputs`, on `device`.
-        folder: that it was loaded from.
-        frozen: gives the frozen encoder of texts.
-        device: that it runs on.
+        loaded: a model that has `embed_inputs`.
     """
 
-    model: Any
-    folder: Path
-    frozen: Callable[[], Encoder]
-    device: str
+    loaded: LoadedModel
 
     @staticmethod
     def load(
@@ -74,49 +67,52 @@ class SegmentModel:
         Raises:
             UserError: if the folder holds no model, or one that embeds no segments.
         """
-        where, found = (
-            detect(device).device,
-            saved.load(folder, train="make experiment NAME=segments"),
+        loaded = LoadedModel.load(
+            folder, device=device, frozen=frozen, train="make experiment NAME=segments"
         )
-        if not hasattr(found.model, "embed_inputs"):
+        found = SegmentModel.of(loaded)
+        if found is None:
             raise UserError(
-                f"{folder}: a {found.name} embeds no segments; name a model of a recipe with "
+                f"{folder}: a {loaded.name} embeds no segments; name a model of a recipe with "
                 "`model: use`"
             )
-        frozen = functools.cache(
-            frozen or (lambda: load_encoder(encoder_of(folder), device=device))
-        )
-        model = found.model.to(where)
-        if model.config.reads.attached:
-            model.attach(frozen())
-        return SegmentModel(model, folder, frozen, where)
+        if loaded.reads.attached:
+            loaded.model.attach(loaded.frozen())
+        return found
+
+    @staticmethod
+    def of(loaded: LoadedModel) -> SegmentModel | None:
+        """Of a loaded model; None for one that embeds no segments."""
+        return SegmentModel(loaded) if isinstance(loaded.model, EmbedsSegments) else None
+
+    @property
+    def dims(self) -> int:
+        """D of the space."""
+        return self.loaded.model.config.text_width
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """[T, D] float32: L2-normalised means over the templates that the model was trained
         with."""
-        prompts = self.model.config.reads.prompts
-        return (
-            class_vectors(self.model, self.folder, self.frozen, texts, prompts)
-            .float()
-            .cpu()
-            .numpy()
+        loaded = self.loaded
+        found = class_vectors(
+            loaded.model, loaded.folder, loaded.frozen, texts, loaded.reads.prompts
         )
+        return found.float().cpu().numpy()
 
     def inputs(self, prepared: Prepared) -> PreparedInputs:
         """Rows of the index as the model reads them; segments are given, so nobody looks at
         regions.
         """
-        return prepared.inputs(replace(self.model.config.reads, segments=0))
+        return prepared.inputs(replace(self.loaded.reads, segments=0))
 
     def segments(self, inputs: PreparedInputs, rows: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """[B, S, D] float32, L2-normalised, of masks bool [B, S, H, W] of pictures that are `rows`
         [B] of the index.
         """
-        given = inputs(rows, (masks.shape[2], masks.shape[3])).map(
-            lambda tensor: tensor.to(self.device)
-        )
+        loaded = self.loaded
+        given = loaded.on_device(inputs(rows, (masks.shape[2], masks.shape[3])))
         with torch.inference_mode():
-            found = self.model.embed_inputs(given, torch.from_numpy(masks).to(self.device))
+            found = loaded.model.embed_inputs(given, torch.from_numpy(masks).to(loaded.device))
         return found.float().cpu().numpy()
 
 
@@ -195,9 +191,10 @@ def open_index(
         UserError: if there are no segments, or their pictures are not in the index of pictures.
     """
     shards = segment_shards(segments)
-    check_encoder(model.folder, prepared.encoder)
+    home = model.loaded.folder
+    check_encoder(home, prepared.encoder)
     source = {
-        "model": digest([model.folder / "model.safetensors", model.folder / "config.json"]),
+        "model": digest([home / "model.safetensors", home / "config.json"]),
         "features": digest([prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))]),
     }
     made_of = {shard: {**source, "segments": digest([file])} for shard, file in shards.items()}
@@ -205,7 +202,7 @@ def open_index(
         **source,
         "segments": {shard: made["segments"] for shard, made in made_of.items()},
         "count": sum(map(rows_of, shards.values())),
-        "dims": model.model.config.text_width,
+        "dims": model.dims,
     }
     if has(folder / "index.json", state):
         try:
@@ -262,7 +259,7 @@ def embedded(
     """[n, D] float16 embeddings of the segments of a shard."""
     table = read_table(file, schema=SEGMENTS, columns=COLUMNS).to_pydict()
     sizes = list(zip(table["height"], table["width"], strict=True))
-    out = np.zeros((len(sizes), model.model.config.text_width), np.float16)
+    out = np.zeros((len(sizes), model.dims), np.float16)
     for batch in batches(table["uid"], sizes):
         height, width = sizes[batch[0][0]]
         masks = np.zeros(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -60,13 +60,13 @@ class Protocol:
     masks: MasksParams | None = None
     name: str = ""
 
-    def of(self, context: dict[str, Any]) -> Settled:
-        """The protocol for a model that was saved with a context.
+    def of(self, context: dict[str, Any]) -> ResolvedProtocol:
+        """Windows, refinement and masks for a model that was saved with a context.
 
         Raises:
-            UserError: for a context that says nothing sensible about it.
+            UserError: for a context that says nothing sensible about them.
         """
-        return Settled(
+        return ResolvedProtocol(
             self.windows,
             self.refine or build(RefineParams, context.get("refine"), "refine"),
             self.masks or build(MasksParams, context.get("masks"), "masks"),
@@ -74,15 +74,56 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """A Protocol for one model; see there."""
+class Background:
+    """How pixels become background.
+
+    Attributes:
+        policy: none where it is no class; threshold of a model that knows one; constant, a class
+            more with the same logit everywhere, for any other model; word, the class named
+            background like any other.
+        score: of the two in between.
+    """
+
+    policy: Literal["none", "threshold", "constant", "word"] = "none"
+    score: float | None = None
+
+    @property
+    def prompted(self) -> bool:
+        """Whether the first class of a benchmark is prompted like the others."""
+        return self.policy in ("none", "word")
+
+
+@dataclass(frozen=True)
+class ResolvedProtocol:
+    """How one model labels pictures: what was saved with it, what a paper's protocol says, and what
+    was asked for, resolved once (captionseg.inference.protocols).
+
+    Attributes:
+        windows, refine, masks: see Protocol.
+        prompts: template set of the classes' names.
+        background: see Background.
+        zero_shot: choices of inference, the threshold of `background` among them, see
+            HasZeroShotChoices; None for a model that has none.
+        paper: name of PROTOCOLS whose protocol this is; empty for none.
+        skipped: what the paper's protocol asks for and the model cannot do, a line each.
+    """
 
     windows: WindowParams = field(default_factory=WindowParams)
     refine: RefineParams = field(default_factory=RefineParams)
     masks: MasksParams = field(default_factory=MasksParams)
+    prompts: str = "simple"
+    background: Background = field(default_factory=Background)
+    zero_shot: Any = None
+    paper: str = ""
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The third argument of a model's `segment` and `label`, for a model that takes one."""
+        return () if self.zero_shot is None else (self.zero_shot,)
 
 
-def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) -> Tensor:
+def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: ResolvedProtocol) -> Tensor:
     """[C, height, width] of the picture of `inputs`, refined; window by window where the model
     reads pixels.
 
@@ -95,20 +136,21 @@ def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) 
     return refined(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine)
 
 
-def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) -> Tensor:
+def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: ResolvedProtocol) -> Tensor:
     """`mask_logits`, not refined."""
     if inputs.masks is not None:
         return mask_pixels(model, inputs, classes, protocol.masks)
     side, windows = model.config.reads.picture, protocol.windows
     if not model.config.reads.windows or inputs.image is None:
-        return model.segment(inputs, classes)[0]
+        return model.segment(inputs, classes, *protocol.choices)[0]
     image, crop = (
         short_side(inputs.image[0], windows.short_side or 2 * side),
         windows.crop or 2 * side,
     )
 
     def predict(part: Tensor) -> Tensor:
-        return model.segment(pixel_inputs(part, (part.shape[2], part.shape[3])), classes)
+        inputs = pixel_inputs(part, (part.shape[2], part.shape[3]))
+        return model.segment(inputs, classes, *protocol.choices)
 
     found = slide(
         image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch
@@ -116,12 +158,15 @@ def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled)
     return F.interpolate(found[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
 
 
-def label(model: Any, inputs: Inputs, classes: Tensor, protocol: Settled) -> Tensor:
+def label(model: Any, inputs: Inputs, classes: Tensor, protocol: ResolvedProtocol) -> Tensor:
     """[height, width] int64: the best class of each pixel, -1 for background; see `mask_logits`."""
+    if protocol.background.policy == "constant" and protocol.background.score is not None:
+        best, found = mask_logits(model, inputs, classes, protocol).max(0)
+        return found.masked_fill(best < protocol.background.score, -1)
     if not model.config.reads.windows and protocol.refine.method == "none":
         if inputs.masks is not None:
             return mask_labels(model, inputs, classes, protocol.masks)
-        return model.label(inputs, classes)[0]
+        return model.label(inputs, classes, *protocol.choices)[0]
     found = mask_logits(model, inputs, classes, protocol)
     return found.max(0).indices - (len(found) - len(classes))  # argmax is slower on the CPU
 

@@ -13,13 +13,18 @@ import torch
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_tower import TextTower
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.remarks import together
-from captionseg.text.prompts import class_embeddings, templates
+from captionseg.text.prompts import TCL, class_embeddings, templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 LEARNT = "learnt"
+SUBSET = "subset"
+SETS = {SUBSET: TCL[:7]}
+"""Template sets for classification beside those of captionseg.text.prompts: CLIP's seven, as
+GroupViT has them.
+"""
 TOKENIZER = "tokenizer"
 """Folder beside a saved model that holds its tokenizer, where that comes with no package."""
 
@@ -53,7 +58,9 @@ def prompts_of(model: Any, name: str) -> tuple[str, ...]:
     """The templates of a set; the name alone for a model that has learnt its prompt. Raises as
     `templates`.
     """
-    return ("{}",) if prompt_name(model, name) == LEARNT else templates(name)
+    if prompt_name(model, name) == LEARNT:
+        return ("{}",)
+    return SETS[name] if name in SETS else templates(name)
 
 
 def prompt_name(model: Any, name: str) -> str:
@@ -116,7 +123,7 @@ class TowerTokens:
 
 
 def tokenizer_of(
-    reads: Reads, folder: Path | None = None, tower: TextTower | None = None
+    reads: InputSpec, folder: Path | None = None, tower: TextTower | None = None
 ) -> Tokenizer:
     """The tokenizer of a model that reads tokens.
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders.encoder import Encoder
-from captionseg.modeling.attached import Attached
 from captionseg.modeling.layers.grounder import GrounderConfig
-from captionseg.modeling.pairs import first_of_each, pair_contrast
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
+from captionseg.modeling.objectives.pairs import first_of_each, pair_contrast
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
 from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, inverse
-from captionseg.modeling.texts import padded
-from captionseg.modeling.word_segments import (
+from captionseg.modeling.towers.frozen_towers import FrozenModule
+from captionseg.modeling.towers.texts import padded
+from captionseg.modeling.towers.word_segments import (
     WordConfig,
     WordSegments,
     own_masks,
@@ -85,7 +85,7 @@ class CodeConfig:
             )
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
         return replace(
             self.tcl.reads,
@@ -133,7 +133,7 @@ class Code(nn.Module):
         self.config = config
         self.tcl, self.words = Tcl(config.tcl), WordSegments(config.words)
         self.highlight_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
-        self.tower: Attached[Any] | None = None
+        self.tower: FrozenModule[Any] | None = None
 
     def start(self, given: Start) -> None:
         """Take the frozen encoder: its head, its towers, the words of its prompt."""
@@ -143,8 +143,8 @@ class Code(nn.Module):
             self.words.start(self.frozen(self.words.context))
 
     def attach(self, encoder: Encoder) -> None:
-        """See Segmenter."""
-        self.tower = self.tower or Attached(encoder.text_tower)  # type: ignore[type-var]
+        """See HoldsEncoder."""
+        self.tower = self.tower or FrozenModule(encoder.text_tower)  # type: ignore[type-var]
         if self.config.tcl.picture:
             self.tcl.attach(encoder)
 
@@ -153,12 +153,17 @@ class Code(nn.Module):
         assert self.tower is not None, "attach the encoder first"
         return self.tower.on(tensor)
 
-    def late(self) -> list[nn.Parameter]:
-        """See Segmenter."""
-        return self.tcl.late()
+    @property
+    def late_from(self) -> float:
+        """See HasLateParameters."""
+        return self.tcl.late_from
+
+    def late_parameters(self) -> list[nn.Parameter]:
+        """See HasLateParameters."""
+        return self.tcl.late_parameters()
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """[T, D] of the tokens of names alone, without any prompt; see Segmenter."""
+        """[T, D] of the tokens of names alone, without any prompt; see EncodesTokens."""
         return self.words.nouns(tokens, self.frozen(tokens))
 
     def embed_texts(self, texts: Tensor) -> Tensor:
@@ -167,12 +172,12 @@ class Code(nn.Module):
 
     def forward(self, batch: Batch) -> CodeOutputs:
         """Ground J nouns of each picture, and segment its caption for them."""
-        assert batch.text_tokens is not None
-        assert batch.name_tokens is not None
+        assert batch.tokens is not None
+        assert batch.tokens.names is not None
         concepts = batch.text_concept[:, : self.config.nouns]
         names, prompts = (
-            batch.name_tokens[:, : concepts.shape[1]],
-            batch.text_tokens[:, : concepts.shape[1]],
+            batch.tokens.names[:, : concepts.shape[1]],
+            batch.tokens.concepts[:, : concepts.shape[1]],
         )
         there, tower = concepts >= 0, self.frozen(concepts)
         first, number = first_of_each(concepts.flatten())
@@ -194,10 +199,10 @@ class Code(nn.Module):
         """Embeddings [B, J, D] of the highlighted texts, summed losses and weights [B, J] of their
         words.
         """
-        assert batch.caption_tokens is not None
+        assert batch.tokens is not None
         there = concepts >= 0
         named = (batch.caption_concepts[:, None] == concepts[..., None]).any(2) & there
-        captions = batch.caption_tokens
+        captions = batch.tokens.captions
         both = padded([captions, prompts.flatten(0, 1)])
         captions, prompts = both[: len(captions)], both[len(captions) :].unflatten(0, there.shape)
         sentences = trimmed(torch.where(named[..., None], captions[:, None], prompts))
@@ -219,12 +224,10 @@ class Code(nn.Module):
         """
         if self.config.words.labels == "own":
             return found.detach().argmax(2)
-        assert batch.caption_words is not None
-        words = F.pad(
-            batch.caption_words,
-            (0, max(0, found.shape[3] - batch.caption_words.shape[1])),
-            value=-1,
-        )
+        assert batch.tokens is not None
+        assert batch.tokens.caption_words is not None
+        belonging = batch.tokens.caption_words
+        words = F.pad(belonging, (0, max(0, found.shape[3] - belonging.shape[1])), value=-1)
         words = words[:, : found.shape[3]]
         return word_targets(torch.where(named[..., None], words[:, None], -1), concepts)
 
@@ -256,13 +259,22 @@ class Code(nn.Module):
         )
         return found
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Tcl; classes are those of `encode_text`."""
-        return self.tcl.segment(inputs, class_embeddings, self.config.zero_shot)
+    @property
+    def zero_shot(self) -> Grounded:
+        """See HasZeroShotChoices."""
+        return self.config.zero_shot
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+    def segment(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+    ) -> Tensor:
+        """See Tcl; classes are those of `encode_text`."""
+        return self.tcl.segment(inputs, class_embeddings, choices or self.zero_shot)
+
+    def label(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+    ) -> Tensor:
         """See Tcl."""
-        return self.tcl.label(inputs, class_embeddings, self.config.zero_shot)
+        return self.tcl.label(inputs, class_embeddings, choices or self.zero_shot)
 
 
 def trimmed(tokens: Tensor) -> Tensor:

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling.bags import BagContrast, Bags, Scales
-from captionseg.modeling.group_encoder import EncoderConfig
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
-from captionseg.modeling.texts import TextConfig
-from captionseg.modeling.towers import Towers, TowersConfig, bag_of
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
+from captionseg.modeling.readout.zero_shot import ZeroShot
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
+from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
+from captionseg.modeling.towers.group_encoder import EncoderConfig
+from captionseg.modeling.towers.texts import TextConfig
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, ZeroOrMore
 
@@ -55,7 +55,7 @@ class GroupViTConfig:
             raise ValueError("groupvit: segment_weight needs tokens: regions")
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
         return self.towers.reads()
 
@@ -154,7 +154,7 @@ class GroupViT(nn.Module):
         return GroupOutputs(groups, bag_of(members, captions, texts, batch, batch.region_mask))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """See Segmenter."""
+        """See EncodesTokens."""
         return self.towers.encode_text(tokens)
 
     def losses(
@@ -175,18 +175,27 @@ class GroupViT(nn.Module):
             for k, v in losses.items()
         }
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width] of one window."""
+    @property
+    def zero_shot(self) -> ZeroShot:
+        """See HasZeroShotChoices."""
+        return self.config.zero_shot
+
+    def segment(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
+    ) -> Tensor:
+        """Mask logits [B, C, height, width] of one window; see HasZeroShotChoices."""
         return self.towers.segment(
-            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
         )
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter."""
+    def label(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
+    ) -> Tensor:
+        """See HasZeroShotChoices."""
         return self.towers.label(
-            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
         )
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter."""
+        """See EmbedsImages."""
         return self.towers.image_logits(inputs, class_embeddings, self.config.pool)

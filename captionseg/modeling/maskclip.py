@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Share
 
@@ -40,9 +40,9 @@ class MaskClipConfig:
     key_smoothing: Share = 0.0
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
-        return Reads(dense=True)
+        return InputSpec(dense=True)
 
     def sized(self, sizes: Sizes) -> MaskClipConfig:
         """With widths that are 0 taken from the data."""

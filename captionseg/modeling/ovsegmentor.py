@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 from captionseg.losses.consistency import mask_consistency
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling.bags import BagContrast, Bags, Scales, mean_over_ranks
-from captionseg.modeling.completion import Completion, Missing, Objective, missing_loss
-from captionseg.modeling.group_encoder import EncoderConfig
-from captionseg.modeling.segmenter import Gather, Masking, Reads, Sizes, Start, alone
-from captionseg.modeling.texts import TextConfig
-from captionseg.modeling.towers import Towers, TowersConfig, bag_of
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, mean_over_ranks
+from captionseg.modeling.objectives.completion import Completion, Missing, Objective, missing_loss
+from captionseg.modeling.readout.zero_shot import ZeroShot
+from captionseg.modeling.segmenter import Gather, InputSpec, Masking, Sizes, Start, alone
+from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
+from captionseg.modeling.towers.group_encoder import EncoderConfig
+from captionseg.modeling.towers.texts import TextConfig
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Natural, Share, ShareAboveZero, ShareBelowOne, ZeroOrMore
 
@@ -103,7 +103,7 @@ class OVSegmentorConfig:
         return MASKED.get(self.objective)
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
         return self.towers.reads(self.masking)
 
@@ -291,7 +291,7 @@ class OVSegmentor(nn.Module):
                     a.lerp_(b, 1.0 - self.config.momentum)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """See Segmenter."""
+        """See EncodesTokens."""
         return self.towers.encode_text(tokens)
 
     def losses(
@@ -346,20 +346,29 @@ class OVSegmentor(nn.Module):
         )
         return 0.5 * (each * here).sum() / count
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width] of one window."""
+    @property
+    def zero_shot(self) -> ZeroShot:
+        """See HasZeroShotChoices."""
+        return self.config.zero_shot
+
+    def segment(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
+    ) -> Tensor:
+        """Mask logits [B, C, height, width] of one window; see HasZeroShotChoices."""
         return self.towers.segment(
-            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
         )
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter."""
+    def label(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
+    ) -> Tensor:
+        """See HasZeroShotChoices."""
         return self.towers.label(
-            inputs, class_embeddings, self.caption_scale, self.config.zero_shot
+            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
         )
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter."""
+        """See EmbedsImages."""
         return self.towers.image_logits(inputs, class_embeddings, self.config.pool)
 
 

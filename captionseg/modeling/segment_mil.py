@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling.bags import BagContrast, Bags, Scales, bag_similarity
 from captionseg.modeling.layers.tokens import RegionNorm
-from captionseg.modeling.regions import paint_labels, paint_scores
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
+from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, bag_similarity
+from captionseg.modeling.readout.regions import paint_labels, paint_scores
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
 
@@ -56,9 +56,9 @@ class SegmentMilConfig:
     caption_weight: ZeroOrMore = 1.0
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
-        return Reads()
+        return InputSpec()
 
     def sized(self, sizes: Sizes) -> SegmentMilConfig:
         """With widths that are 0 taken from the data."""
@@ -134,7 +134,7 @@ class SegmentMil(nn.Module):
         return paint_labels(self.region_logits(inputs, class_embeddings), inputs)
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter: as a text is compared with a bag of regions in training."""
+        """See EmbedsImages: as a text is compared with a bag of regions in training."""
         return bag_similarity(
             self.embed_regions(inputs.regions),
             inputs.region_mask,

@@ -30,8 +30,8 @@ TextKind = Literal["phrase", "expression", "concept"]
 
 
 @dataclass(frozen=True)
-class Reads:
-    """What a model asks of a Batch and of Inputs.
+class InputSpec:
+    """What a model reads of a Batch and of Inputs.
 
     Attributes:
         picture: side of the square training pictures; 0 reads no pixels.
@@ -51,9 +51,6 @@ class Reads:
             out.
         prompts: template set that texts of segments are put into.
         cells: along the side of a crop, of the grid that masks of its segments come on.
-        late: share of the steps after which a part of it, its `late()`, begins to train; 0 for all
-            of it at once.
-        counts: whether it counts while it trains, and has `counted()`.
     """
 
     picture: int = 0
@@ -68,8 +65,6 @@ class Reads:
     kinds: tuple[TextKind, ...] = ()
     prompts: str = "segment"
     cells: int = 0
-    late: float = 0.0
-    counts: bool = False
 
     @property
     def windows(self) -> bool:
@@ -90,7 +85,7 @@ class Reads:
 
     @property
     def attached(self) -> bool:
-        """Whether the frozen encoder is part of it: `attach` has to be called before it is used."""
+        """Whether the frozen encoder is part of it, see HoldsEncoder."""
         return self.live or self.tokens == "frozen"
 
     @property
@@ -141,16 +136,7 @@ class Start:
 class Segmenter(Protocol):
     """A trainable open-vocabulary segmentation model; `config.reads` says what it reads.
 
-    A model with a text encoder of its own (`reads.tokens`) has `encode_text`: token numbers [T, n]
-    -> [T, D]. One that the frozen encoder is part of (`reads.attached`) has `attach(encoder)`. One
-    of which a part begins to train later (`reads.late`) has `late()`: those parameters. One that
-    counts while it trains (`reads.counts`) has `counted()`: name -> number since it was last asked,
-    always the same names, whose sums over ranks the curve tells once an epoch. One that reads
-    segments (`reads.segments`) has `mask_scores`: inputs and class embeddings [C, D] -> [B, M, C]
-    probabilities of the classes for each of `inputs.masks`, or for each region where there are
-    none; and `embed_inputs`: inputs and masks [B, M, h, w] -> [B, M, D], L2-normalised. One that
-    embeds whole pictures itself has `image_logits`: inputs and class embeddings [C, D] -> cosines
-    [B, C]; see captionseg.inference.classify.
+    What only some models can do is in captionseg.modeling.capabilities.
     """
 
     config: Any

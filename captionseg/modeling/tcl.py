@@ -24,7 +24,7 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.losses.masks import area_prior, hard, total_variation
 from captionseg.modeling.layers.grounder import Gated, Grounder, GrounderConfig
 from captionseg.modeling.layers.highlight import Highlight
-from captionseg.modeling.pairs import (
+from captionseg.modeling.objectives.pairs import (
     Relations,
     Texts,
     first_of_each,
@@ -32,7 +32,7 @@ from captionseg.modeling.pairs import (
     pair_contrast,
     relations,
 )
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
 from captionseg.records import Batch, Inputs
 from captionseg.runtime.device import full_precision
 from captionseg.typed import AboveZero, Finite, Natural, Share, ZeroOrMore
@@ -110,14 +110,9 @@ class TclConfig:
             raise ValueError(f"tcl: late_from {self.late_from} is no share of the steps")
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
-        return Reads(
-            picture=self.picture,
-            dense=not self.picture,
-            live=bool(self.picture),
-            late=self.late_from,
-        )
+        return InputSpec(picture=self.picture, dense=not self.picture, live=bool(self.picture))
 
     def sized(self, sizes: Sizes) -> TclConfig:
         """With widths that are 0 taken from the data."""
@@ -186,10 +181,15 @@ class Tcl(nn.Module):
         self.live = given.space.live()
 
     def attach(self, encoder: Encoder) -> None:
-        """See Segmenter; for pictures that go through the encoder."""
+        """See HoldsEncoder; for pictures that go through the encoder."""
         self.live = self.live or Live(encoder.towers, None)
 
-    def late(self) -> list[nn.Parameter]:
+    @property
+    def late_from(self) -> float:
+        """See HasLateParameters."""
+        return self.config.late_from
+
+    def late_parameters(self) -> list[nn.Parameter]:
         """The copied last block, where the encoder has one."""
         return list(self.grounder.head.block.parameters())
 
@@ -309,15 +309,18 @@ class Tcl(nn.Module):
             + config.smooth_masks * total_variation(masks),
         }
 
+    @property
+    def zero_shot(self) -> Grounded:
+        """See HasZeroShotChoices."""
+        return self.config.zero_shot
+
     def segment(
         self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
     ) -> Tensor:
         """Mask logits [B, C, height, width], bilinearly upsampled: cosines, or masks in 0..1 with
-        KP or background.
-
-        `choices` are in place of the config's.
+        KP or background; see HasZeroShotChoices.
         """
-        dense, choices = self.dense(inputs.image, inputs.dense), choices or self.config.zero_shot
+        dense, choices = self.dense(inputs.image, inputs.dense), choices or self.zero_shot
         texts, grounded = self.embed_texts(class_embeddings), self.grounder(dense).float()
         found = torch.einsum("bdhw,cd->bchw", F.normalize(grounded, dim=1), texts)
         if choices.knowledge or choices.background is not None:
@@ -345,7 +348,7 @@ class Tcl(nn.Module):
     def label(
         self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
     ) -> Tensor:
-        """See Segmenter; `choices` as in `segment`."""
+        """See HasZeroShotChoices."""
         found = self.segment(inputs, class_embeddings, choices)
         return found.argmax(1) - (found.shape[1] - len(class_embeddings))
 

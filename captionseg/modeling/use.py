@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from captionseg.grids import covered
 from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.layers.merging import SegmentEncoder
-from captionseg.modeling.live import LiveTowers, fitted
-from captionseg.modeling.pairs import Duplicates, segment_contrast
-from captionseg.modeling.regions import masks_of, paint_labels, paint_scores, region_masks
-from captionseg.modeling.segmenter import Gather, Reads, Sizes, Start, TextKind, alone
+from captionseg.modeling.objectives.pairs import Duplicates, segment_contrast
+from captionseg.modeling.readout.regions import masks_of, paint_labels, paint_scores, region_masks
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, TextKind, alone
+from captionseg.modeling.towers.frozen_towers import FrozenTowers, fitted
 from captionseg.records import Batch, Inputs
 from captionseg.text.prompts import PromptSet
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
@@ -102,12 +102,12 @@ class UseConfig:
             )
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> InputSpec:
         """See Segmenter."""
-        reads = Reads(segments=self.segments, kinds=self.kinds, prompts=self.prompts)
+        reads = InputSpec(segments=self.segments, kinds=self.kinds, prompts=self.prompts)
         if not self.networks:
             return replace(reads, dense=True)
-        return replace(reads, picture=self.crop, cells=self.crop // self.cell, counts=True)
+        return replace(reads, picture=self.crop, cells=self.crop // self.cell)
 
     def sized(self, sizes: Sizes) -> UseConfig:
         """With widths that are 0 taken from the data.
@@ -153,12 +153,12 @@ class Use(nn.Module):
     def __init__(self, config: UseConfig) -> None:
         super().__init__()
         self.config = config
-        self.live = (
-            LiveTowers(config.networks, crop=config.crop, cell=config.cell)
+        self.frozen_towers = (
+            FrozenTowers(config.networks, crop=config.crop, cell=config.cell)
             if config.networks
             else None
         )
-        widths = self.live.widths if self.live else config.towers
+        widths = self.frozen_towers.widths if self.frozen_towers else config.towers
         cls = [blocks[-1] for blocks in widths] if config.cls else []
         self.encoder = SegmentEncoder(
             widths, config.text_width, width=config.width, cls=cls, dropout=config.dropout
@@ -171,34 +171,32 @@ class Use(nn.Module):
         Raises:
             UserError: for weights that are missing or do not fit.
         """
-        if self.live:
-            self.live.load()
+        if self.frozen_towers:
+            self.frozen_towers.load()
 
     def forward(self, batch: Batch) -> UseOutputs:
         """Embed the segments; those that hardly touch the grid have no text."""
-        assert batch.segment_masks is not None
-        assert batch.segment_embedding is not None
-        assert batch.segment_text is not None
-        assert batch.segment_texts is not None
-        there, large = (
-            batch.segment_text >= 0,
-            batch.segment_masks.sum((2, 3)) >= self.config.min_cells,
-        )
-        if self.training and self.live:
+        segments = batch.segments
+        assert segments is not None
+        there = segments.number >= 0
+        large = segments.masks.sum((2, 3)) >= self.config.min_cells
+        if self.training and self.frozen_towers:
             self.counts = self.counts.to(there.device) + torch.stack(
                 [there.sum(), (there & ~large).sum()]
             )
         return UseOutputs(
-            self.embed(seen_of(self, batch), batch.segment_masks),
-            F.normalize(batch.segment_embedding.float(), dim=-1),
-            torch.where(large, batch.segment_text, -1),
-            batch.segment_texts,
+            self.embed(seen_of(self, batch), segments.masks),
+            F.normalize(segments.embedding.float(), dim=-1),
+            torch.where(large, segments.number, -1),
+            segments.known,
         )
 
     def counted(self) -> dict[str, float]:
-        """See Segmenter: segments of crops, and those of them that the crop left too little of to
-        be trained on.
+        """See CountsInTraining: segments of crops, and those of them that the crop left too little
+        of to be trained on. Of cached features nothing is cropped.
         """
+        if not self.frozen_towers:
+            return {}
         every, gone = self.counts.tolist()
         self.counts = torch.zeros(2, dtype=torch.long)
         return {"segments": float(every), "segments_vanished": float(gone)}
@@ -217,8 +215,8 @@ class Use(nn.Module):
     def look(self, dense: Tensor) -> tuple[list[list[Tensor]], list[Tensor]]:
         """Maps of each tower's blocks, and its vector of the picture; `dense` is `seen` of
         `embed`."""
-        if self.live:
-            found = self.live(dense)
+        if self.frozen_towers:
+            found = self.frozen_towers(dense)
             return [tower.maps for tower in found], [tower.cls for tower in found]
         blocks = iter(
             dense.float().split([width for tower in self.config.towers for width in tower], 3)
@@ -237,10 +235,10 @@ class Use(nn.Module):
                 pictures; they may overlap. An empty one gets some vector.
         """
         seen = seen_of(self, inputs)
-        if not self.live:
+        if not self.frozen_towers:
             return self.embed(seen, cell_shares(masks, (seen.shape[1], seen.shape[2])))
         config = self.config
-        seen, there = fitted(seen, config.short_side or config.crop, self.live.multiple)
+        seen, there = fitted(seen, config.short_side or config.crop, self.frozen_towers.multiple)
         grid, parts = (
             (seen.shape[2] // config.cell, seen.shape[3] // config.cell),
             range(0, len(seen), PICTURES),
@@ -282,7 +280,7 @@ class Use(nn.Module):
         )
 
     def mask_scores(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter: softmax over all classes of cosines times `logit_scale`."""
+        """See ScoresMasks: softmax over all classes of cosines times `logit_scale`."""
         cosine = (
             self.embed_inputs(inputs, masks_of(inputs))
             @ F.normalize(class_embeddings.float(), dim=-1).T
@@ -298,7 +296,7 @@ class Use(nn.Module):
         return paint_labels(self.region_scores(inputs, class_embeddings), inputs)
 
     def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See Segmenter: cosines of the picture as one segment."""
+        """See EmbedsImages: cosines of the picture as one segment."""
         everything = class_embeddings.new_ones(len(inputs.region_mask), 1, 1, 1)
         return (
             self.embed_inputs(inputs, everything)[:, 0]
@@ -308,7 +306,7 @@ class Use(nn.Module):
 
 def seen_of(model: Use, given: Batch | Inputs) -> Tensor:
     """What a model looks at: pictures, or cached dense features."""
-    seen = given.image if model.live else given.dense
+    seen = given.image if model.frozen_towers else given.dense
     assert seen is not None
     return seen
 

@@ -12,9 +12,10 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw
 
-from captionseg.benchmarks.ready import Asked, ready
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
+from captionseg.inference.loaded import Labeller
+from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import Protocol
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import (
@@ -143,13 +144,19 @@ def activations(
 ) -> dict[str, np.ndarray]:
     """uid -> `standing` [H, W] of its concept by the recipe's best seed; see `compare`."""
     names = run.classes.names
-    loaded = ready(
-        run.folders.models / name, frozen, names, Asked(protocol, device=device), regions=False
+    labeller = Labeller.load(
+        run.folders.models / name,
+        ScoringOptions(protocol, device=device),
+        names=names,
+        frozen=frozen,
+        regions=False,
     )
-    inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine, masks=loaded.masks)
+    inputs = run.folders.prepared.inputs(
+        labeller.reads, refine=labeller.refine, masks=labeller.masks
+    )
     number, out = {uid: row for row, uid in enumerate(run.rows)}, {}
     for uid, (concept, true) in shown.items():
-        logits = loaded.logits(inputs(np.array([number[uid]]), (true.shape[0], true.shape[1])))
+        logits = labeller.logits(inputs(np.array([number[uid]]), (true.shape[0], true.shape[1])))
         # a model with a background has it before the classes
         out[uid] = standardise(logits[-len(names) :], concept)
     return out

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.benchmarks.ready import Asked, ready
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
+from captionseg.inference.loaded import Labeller
+from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import Protocol
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.baselines import is_control
@@ -130,12 +131,19 @@ def labels_of(
         protocol: how pictures are labelled.
         device: that the model runs on.
     """
-    asked = Asked(protocol, device=device)
-    loaded = ready(run.folders.models / name, frozen, run.classes.names, asked, regions=False)
+    labeller = Labeller.load(
+        run.folders.models / name,
+        ScoringOptions(protocol, device=device),
+        names=run.classes.names,
+        frozen=frozen,
+        regions=False,
+    )
     number = {uid: row for row, uid in enumerate(run.rows)}
-    inputs = run.folders.prepared.inputs(loaded.reads, refine=loaded.refine, masks=loaded.masks)
+    inputs = run.folders.prepared.inputs(
+        labeller.reads, refine=labeller.refine, masks=labeller.masks
+    )
     return {
-        uid: loaded.predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
+        uid: labeller.predict(inputs(np.array([number[uid]]), (mask.shape[0], mask.shape[1])))
         for uid, mask in masks.items()
     }
 

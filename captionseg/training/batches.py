@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
-from captionseg.modeling.segmenter import Reads
-from captionseg.records import Batch, UserError
+from captionseg.modeling.segmenter import InputSpec
+from captionseg.records import Batch, MaskedCaptions, Tokens, UserError
 from captionseg.remarks import may_be_cut, together
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.supervision.sampling import draw
@@ -34,8 +34,9 @@ class Words:
         prompts: template set that concepts are put into, one drawn for each.
     """
 
-    def __init__(self, data: TrainingSet, reads: Reads, prompts: str) -> None:
+    def __init__(self, data: TrainingSet, reads: InputSpec, prompts: str) -> None:
         assert data.sentences is not None
+        self.behind = data.masked_target
         self.pieces: dict[str, list[int]] = {}  # tokens of the words seen so far
         self.sentences, self.concepts, self.templates = (
             data.sentences,
@@ -60,8 +61,8 @@ class Words:
         drawn: np.ndarray,
         rng: np.random.Generator,
         mine: slice = slice(None),
-    ) -> dict[str, Tensor]:
-        """The fields of a Batch that are token numbers.
+    ) -> tuple[Tokens, MaskedCaptions | None]:
+        """The texts of a batch, and its masked captions, where the model asks for them.
 
         Args:
             rows: [B] of the training set.
@@ -78,24 +79,30 @@ class Words:
             for j, concept in enumerate(row)
         ]
         captions = [given.captions[row] for row in rows]
-        out = {
-            "caption_tokens": self.tokens(captions),
-            "text_tokens": self.tokens(prompts).reshape(*drawn.shape, -1),
-        }
+        encoded, names, belonging = self.tokens(captions), None, None
         if self.tower is not None:
-            names = [self.concepts[concept] if concept >= 0 else "" for concept in drawn.flat]
-            out["name_tokens"] = self.tokens(names).reshape(*drawn.shape, -1)
+            texts = [self.concepts[concept] if concept >= 0 else "" for concept in drawn.flat]
+            names = torch.from_numpy(self.tokens(texts).reshape(*drawn.shape, -1))
         if given.vocabulary is not None:
-            out["caption_words"] = self.belong(captions, out["caption_tokens"], given.vocabulary)
-        if given.masked is not None:
-            answers = [
-                self.answer(row, self.templates[chosen[i, -1]]) for i, row in enumerate(drawn)
-            ]
-            out |= {
-                "masked_tokens": self.tokens([given.masked[row] for row in rows]),
-                "answer_tokens": self.tokens(answers),
-            }
-        return {name: torch.from_numpy(array) for name, array in out.items()}
+            belonging = torch.from_numpy(self.belong(captions, encoded, given.vocabulary))
+        tokens = Tokens(
+            torch.from_numpy(encoded),
+            torch.from_numpy(self.tokens(prompts).reshape(*drawn.shape, -1)),
+            names,
+            belonging,
+        )
+        return tokens, self.masked(rows, drawn, chosen[:, -1])
+
+    def masked(
+        self, rows: np.ndarray, drawn: np.ndarray, chosen: np.ndarray
+    ) -> MaskedCaptions | None:
+        """The masked captions of rows [B], their answers in templates that are chosen [B]."""
+        if self.sentences.masked is None or self.behind is None:
+            return None
+        answers = [self.answer(row, self.templates[chosen[i]]) for i, row in enumerate(drawn)]
+        tokens = torch.from_numpy(self.tokens([self.sentences.masked[row] for row in rows]))
+        target = self.targets(tokens, self.behind[rows])
+        return MaskedCaptions(target, tokens=tokens, answers=torch.from_numpy(self.tokens(answers)))
 
     def belong(
         self, captions: Sequence[str], tokens: np.ndarray, vocabulary: Vocabulary
@@ -234,31 +241,31 @@ class Batches(IterableDataset):
             dense=None
             if data.dense is None
             else torch.from_numpy(data.dense[index].astype(np.float32)),
-            masked_embedding=None if data.masked is None else torch.from_numpy(data.masked[rows]),
-            masked_target=None
-            if data.masked_target is None
-            else torch.from_numpy(data.masked_target[rows]),
         )
         if data.segments is not None:
-            batch = dataclasses.replace(
-                batch,
-                **data.segments.of_rows(
-                    index,
-                    seed=self.seed,
-                    epoch=self.epoch,
-                    most=data.reads.segments,
-                    among=every,
-                    windows=windows,
-                ),
+            segments = data.segments.of_rows(
+                index,
+                seed=self.seed,
+                epoch=self.epoch,
+                most=data.reads.segments,
+                among=every,
+                windows=windows,
             )
+            batch = dataclasses.replace(batch, segments=segments)
         if self.words is None:
-            return batch
+            return dataclasses.replace(batch, masked=self.masked_embeddings(rows))
         rng = np.random.default_rng([self.seed, self.epoch, int(whole[0]), 3])
-        batch = dataclasses.replace(batch, **self.words(whole, all_drawn, rng, mine))
-        if batch.masked_tokens is None or data.masked_target is None:
-            return batch
-        return dataclasses.replace(
-            batch, masked_target=self.words.targets(batch.masked_tokens, data.masked_target[rows])
+        tokens, masked = self.words(whole, all_drawn, rng, mine)
+        return dataclasses.replace(batch, tokens=tokens, masked=masked)
+
+    def masked_embeddings(self, rows: np.ndarray) -> MaskedCaptions | None:
+        """Of rows of the training set, for models that read embeddings."""
+        data = self.data
+        if data.masked is None or data.masked_target is None:
+            return None
+        return MaskedCaptions(
+            torch.from_numpy(data.masked_target[rows]),
+            embedding=torch.from_numpy(data.masked[rows]),
         )
 
     def regions(self, index: np.ndarray, every: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,8 @@ from lightning.fabric.plugins.environments import LightningEnvironment, TorchEla
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from captionseg.modeling.segmenter import Reads, alone
+from captionseg.modeling.capabilities import CountsInTraining, HasLateParameters
+from captionseg.modeling.segmenter import InputSpec, alone
 from captionseg.records import Batch, UserError
 from captionseg.runtime import ranks
 from captionseg.runtime.device import Runtime, detect
@@ -26,8 +27,14 @@ from captionseg.runtime.params import RuntimeParams
 from captionseg.training import sharded
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.batches import Batches, Words, check_split, loaded
+from captionseg.training.checkpoint import (
+    CHECKPOINT,
+    AtomicCheckpointIO,
+    CheckpointCallback,
+    Score,
+    find_checkpoint,
+)
 from captionseg.training.curve import Curve
-from captionseg.training.keep import CHECKPOINT, Beside, Keep, Score, restored
 from captionseg.training.loader import TrainingSet
 from captionseg.training.params import PretrainParams
 
@@ -69,8 +76,7 @@ class Module(L.LightningModule):
         self.given = (model,)  # not a part of this module
         self.model: Any = sharded.twin(model) if split else model
         self.params_, self.steps, self.curve, self.split = params, steps, curve, split
-        reads: Reads = model.config.reads
-        self.late_from = reads.late * steps
+        self.late_from = model.late_from * steps if isinstance(model, HasLateParameters) else 0.0
         self.best: dict[str, Tensor] = {}
         self.best_score = float("nan")
         self.counts: dict[str, float] = {}
@@ -104,7 +110,7 @@ class Module(L.LightningModule):
         # do all others, and which are thrown away here. Were they frozen instead, DDP, which looks
         # for parameters once, would miss them.
         if self.global_step < self.late_from:
-            for parameter in self.model.late():
+            for parameter in self.model.late_parameters():
                 parameter.grad = None
         if self.split:
             sharded.average(self.model)
@@ -143,8 +149,8 @@ class Module(L.LightningModule):
         """Ask the model what it counted on all ranks since it was last asked; every rank has to
         call it.
         """
-        if self.model.config.reads.counts:
-            found = self.model.counted()
+        found = self.model.counted() if isinstance(self.model, CountsInTraining) else {}
+        if found:
             every = ranks.total(torch.tensor(list(found.values()), dtype=torch.float64)).tolist()
             self.counts = {
                 name: self.counts.get(name, 0.0) + n for name, n in zip(found, every, strict=True)
@@ -231,8 +237,13 @@ def fit(
     batches = batches_of(model, data, params, seed=seed, here=here)
     split = runtime.strategy == "fsdp" and here.world > 1
     module = Module(model, params, params.epochs * len(batches), curve, split=split)
-    keep = Keep(batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps)
-    found, last = trainer(params, runtime, on, keep), restored(work / CHECKPOINT, curve)
+    checkpoints = CheckpointCallback(
+        batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps
+    )
+    found, last = (
+        trainer(params, runtime, on, checkpoints),
+        find_checkpoint(work / CHECKPOINT, curve),
+    )
     first = last.step if last else 0
     curve.resume(first)
     start = time.perf_counter()
@@ -255,7 +266,7 @@ def batches_of(
     model: Any, data: TrainingSet, params: PretrainParams, *, seed: int, here: Place
 ) -> Batches:
     """The batches of a rank, with what the model asks for."""
-    asks: Reads = model.config.reads
+    asks: InputSpec = model.config.reads
     words = Words(data, asks, params.text_prompts) if data.sentences else None
     augment = (
         (Cropper if asks.segments else Augmenter)(params.augment, asks.picture)
@@ -274,7 +285,9 @@ def batches_of(
     )
 
 
-def trainer(params: PretrainParams, runtime: RuntimeParams, on: Runtime, keep: Keep) -> L.Trainer:
+def trainer(
+    params: PretrainParams, runtime: RuntimeParams, on: Runtime, checkpoints: CheckpointCallback
+) -> L.Trainer:
     """Lightning's trainer; who starts processes and which ranks there are is not its business
     here."""
     several = runtime.devices * runtime.nodes > 1
@@ -290,14 +303,17 @@ def trainer(params: PretrainParams, runtime: RuntimeParams, on: Runtime, keep: K
         devices=runtime.devices,
         num_nodes=runtime.nodes,
         strategy=strategy,
-        plugins=[TorchElasticEnvironment() if several else LightningEnvironment(), Beside()],
-        precision=_PRECISION[on.precision],
+        plugins=[
+            TorchElasticEnvironment() if several else LightningEnvironment(),
+            AtomicCheckpointIO(),
+        ],
+        precision=_PRECISION[on.precision],  # type: ignore[arg-type]
         gradient_clip_val=params.gradient_clip,  # type: ignore[arg-type]
-        callbacks=[keep],
+        callbacks=[checkpoints],
         logger=False,
         enable_model_summary=False,
         enable_checkpointing=False,
         deterministic=True,
-        default_root_dir=keep.path.parent,
+        default_root_dir=checkpoints.path.parent,
         use_distributed_sampler=False,
     )

@@ -17,7 +17,7 @@ from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_s
 from captionseg.datasets.pictures import Pictures
 from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.inputs import Prepared
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json, read_table
@@ -101,7 +101,7 @@ class TrainingSet:
     segments: SegmentSet | None = None
     space: TextSpace | None = None
     sentences: Sentences | None = None
-    reads: Reads = field(default_factory=Reads)
+    reads: InputSpec = field(default_factory=InputSpec)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -112,7 +112,7 @@ def load(
     *,
     curation: str,
     archive: str,
-    reads: Reads | None = None,
+    reads: InputSpec | None = None,
     encode: Encode | None = None,
     device: str = "auto",
 ) -> TrainingSet:
@@ -129,7 +129,7 @@ def load(
     Raises:
         UserError: if a rule has not been run, or kept nothing.
     """
-    reads, prepared, supervision = reads or Reads(), folders.prepared, folders.supervision
+    reads, prepared, supervision = reads or InputSpec(), folders.prepared, folders.supervision
     index = prepared.index
     ids = read_ids(index)
     shards = rows_of_shards(ids)
@@ -176,7 +176,7 @@ def load(
 
 
 def with_texts(
-    data: TrainingSet, folder: Path | None, rows: dict[str, int], size: int, reads: Reads
+    data: TrainingSet, folder: Path | None, rows: dict[str, int], size: int, reads: InputSpec
 ) -> SegmentSet:
     """The segments of the pairs of a training set; arguments as in captionseg.training.segments."""
     if folder is None:
@@ -208,7 +208,7 @@ def with_words(
     drawn: Supervision,
     nouns: Supervision,
     vocabulary: Path,
-    reads: Reads,
+    reads: InputSpec,
     encode: Encode | None,
 ) -> TrainingSet:
     """The training set with its captions as words, and masked, as the model asks for; arguments as

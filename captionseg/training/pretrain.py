@@ -20,10 +20,10 @@ from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
 from captionseg.markdown import escaped
-from captionseg.modeling import saved
 from captionseg.modeling.models import MODELS
-from captionseg.modeling.saved import CONCEPTS
-from captionseg.modeling.segmenter import Reads, Sizes, Start
+from captionseg.modeling.segmenter import InputSpec, Sizes, Start
+from captionseg.modeling.weights import saved
+from captionseg.modeling.weights.saved import CONCEPTS
 from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
 from captionseg.runtime import ranks
@@ -35,9 +35,9 @@ from captionseg.storage.writing import atomic_path, write_json
 from captionseg.text.prompts import templates
 from captionseg.text.vocabulary import Vocabulary, plurals
 from captionseg.training import loader, tuning
+from captionseg.training.checkpoint import Score
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import ALONE, Fitted, check, fit
-from captionseg.training.keep import Score
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.training.params import PretrainParams, model_config, protocol_fields
 from captionseg.typed import replaced
@@ -241,7 +241,7 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
 
 
 def tune_score(
-    params: PretrainParams, folders: Folders, reads: Reads, frozen: Callable[[], Encoder]
+    params: PretrainParams, folders: Folders, reads: InputSpec, frozen: Callable[[], Encoder]
 ) -> Score | None:
     """Model -> tune mIoU, or None where the tune split has no truth."""
     tune = tuning.load(folders, side=params.tune_side, reads=reads)
@@ -272,7 +272,7 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
         part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
 
 
-def save_tokenizer(reads: Reads, folder: Path) -> None:
+def save_tokenizer(reads: InputSpec, folder: Path) -> None:
     """The tokenizer of a model with a text encoder of its own, where it comes with no package."""
     if reads.tokens and reads.tokens != "frozen" and reads.tokenizer:
         tokenizer_of(reads).save(folder / TOKENIZER)

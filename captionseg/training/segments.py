@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from captionseg.grids import Window, shares
-from captionseg.records import SEGMENTS, UserError
+from captionseg.records import SEGMENTS, NamedSegments, UserError
 from captionseg.segment_text.phrases import normalised
 from captionseg.segment_text.rle import decode
 from captionseg.storage.folders import listed
@@ -87,8 +86,8 @@ class SegmentSet:
         most: int,
         among: Sequence[int] | np.ndarray | None = None,
         windows: Sequence[Window] | None = None,
-    ) -> dict[str, Tensor]:
-        """The fields of a Batch that are segments, of rows of the index.
+    ) -> NamedSegments:
+        """The segments of a Batch, of rows of the index.
 
         Which segments where a row has more than `most`, and one text of each, are drawn from (seed,
         epoch, row); the prompt of a text from (seed, epoch), so that equal texts of a batch have
@@ -127,8 +126,7 @@ class SegmentSet:
         said = self.embedding[np.maximum(number, 0), which[np.maximum(number, 0)]].astype(
             np.float32
         )
-        arrays = {"masks": masks, "embedding": said, "text": number, "texts": known}
-        return {f"segment_{name}": torch.from_numpy(array) for name, array in arrays.items()}
+        return NamedSegments(*map(torch.from_numpy, (masks, said, number, known)))
 
     def draw(self, row: int, rng: np.random.Generator, most: int) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of at most `most` segments of a row, and the text drawn for each."""

@@ -12,7 +12,7 @@ import torch
 
 from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.metrics import areas, mean_iou
-from captionseg.modeling.segmenter import Reads, Segmenter
+from captionseg.modeling.segmenter import InputSpec, Segmenter
 from captionseg.prepared import Known
 from captionseg.records import Inputs
 from captionseg.training.loader import Folders
@@ -49,7 +49,7 @@ class TuneSet:
 
 
 def load(
-    folders: Folders, *, side: int, reads: Reads | None = None, split: str = "tune"
+    folders: Folders, *, side: int, reads: InputSpec | None = None, split: str = "tune"
 ) -> TuneSet | None:
     """The tune split, or None where it is empty or its truth is not known.
 
@@ -67,7 +67,7 @@ def load(
     if not len(known) or not names:
         return None
     grid, size = np.stack([nearest(decode_mask(mask), side) for mask in known.masks]), (side, side)
-    reads = reads or Reads()
+    reads = reads or InputSpec()
     prepared = folders.prepared.inputs(reads, side=reads.picture)
     if not reads.regions:
         return TuneSet(lambda part: prepared(known.rows[part], size), grid, names)

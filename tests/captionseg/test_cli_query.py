@@ -78,8 +78,9 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
 def test_mistakes_of_a_query_are_one_line(
     searchable, tmp_path, capsys, monkeypatch, arguments, message
 ):
-    from captionseg.modeling import saved
+    pass
     from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+    from captionseg.modeling.weights import saved
 
     monkeypatch.chdir(tmp_path)
     saved.save(

@@ -18,7 +18,7 @@ from captionseg.benchmarks.recipe import evaluate
 from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.index_params import IndexParams
 from captionseg.inference.predictor import Predictor
-from captionseg.modeling import saved
+from captionseg.modeling.weights import saved
 from captionseg.recipes import Recipe
 from captionseg.training.loader import Folders
 from captionseg.training.params import PretrainParams
@@ -134,11 +134,11 @@ def test_the_copied_block_trains_late(tiny, tmp_path):
     early, never = (saved.load(tmp_path / name).model for name in ("early", "never"))
     assert all(
         torch.equal(a, b)
-        for a, b in zip(never.late(), never.frozen.block.parameters(), strict=True)
+        for a, b in zip(never.late_parameters(), never.frozen.block.parameters(), strict=True)
     )
     assert not any(
         torch.equal(a, b)
-        for a, b in zip(early.late(), early.frozen.block.parameters(), strict=True)
+        for a, b in zip(early.late_parameters(), early.frozen.block.parameters(), strict=True)
     )
     # the projection trains from the start
     assert not torch.equal(never.grounder.head.weight, never.frozen.weight)

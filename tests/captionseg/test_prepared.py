@@ -16,7 +16,7 @@ from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import read_pairs
 from captionseg.grids import MEAN
 from captionseg.inference.inputs import Prepared
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import Known, PreparedInputs, normalised
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
@@ -101,7 +101,7 @@ def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(
     prepared = Prepared(
         world.pairs, tmp_path / "index", tmp_path / "regions", tmp_path / "features"
     )
-    reads = Reads(dense=folder == "features")
+    reads = InputSpec(dense=folder == "features")
     prepared.inputs(reads)
     (tmp_path / name / f"{kind}_00001.npy").unlink()
     with pytest.raises(

@@ -1,8 +1,9 @@
 import hashlib
 
+import numpy as np
 import pytest
 
-from captionseg.records import one_line, uid_of
+from captionseg.records import Batch, Inputs, Tokens, one_line, uid_of
 
 
 def test_uid_is_128_bits_of_location_and_caption():
@@ -25,3 +26,16 @@ def test_what_others_wrote_becomes_one_line(written, line):
     assert one_line(written) == line
     assert len(one_line("word " * 1000)) == 200
     assert one_line("word " * 1000, 10) == "word word "
+
+
+def test_a_batch_is_mapped_through_the_records_in_it():
+    """What is not there stays None, and what is no tensor stays as it is."""
+    one = np.ones((2, 1))
+    batch = Batch(one, one, one, one, one, one, one, tokens=Tokens(one, one, caption_words=one))
+    found = batch.map(lambda array: array[:1] + 1)
+    assert found.regions.tolist() == found.tokens.captions.tolist() == [[2.0]]
+    assert found.tokens.caption_words.tolist() == [[2.0]]
+    assert found.image is found.masked is found.segments is found.tokens.names is None
+    assert batch.tokens.captions.tolist() == [[1.0], [1.0]]
+    inputs = Inputs(one, one, one, (3, 4)).map(lambda array: array[:1])
+    assert (inputs.size, len(inputs.labels), inputs.masks) == ((3, 4), 1, None)

@@ -114,7 +114,7 @@ class BackboneBlocks(nn.Module):
     there is none, the mean of its last map, normalised.
 
     Args:
-        network: which. Its weights are not read here: see captionseg.modeling.pretrained.
+        network: which. Its weights are not read here: see captionseg.modeling.weights.pretrained.
 
     Raises:
         ValueError: for a name that nobody knows, or a network without maps.

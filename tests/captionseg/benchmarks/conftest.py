@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from captionseg.modeling import saved
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+from captionseg.modeling.weights import saved
 from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
 from captionseg.typed import replaced

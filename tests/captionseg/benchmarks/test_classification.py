@@ -17,11 +17,11 @@ from captionseg.benchmarks.classification import (
     ranks_of,
     summed_ranks,
 )
-from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.encoders.text_space import load_encoder
+from captionseg.inference.loaded import Labeller, LoadedModel
 from captionseg.inference.predictor import read_image
-from captionseg.inference.windows import Settled
-from captionseg.modeling.segmenter import Reads
+from captionseg.inference.protocols import ScoringOptions
+from captionseg.modeling.segmenter import InputSpec
 from tests.captionseg.benchmarks.trees import picture
 
 
@@ -64,7 +64,7 @@ def test_scores_by_hand():
     stay two.
     """
     runs = [np.array([1, 2, 6, 5]), np.array([1, 1, 5, 1])]
-    found, classes = summed_ranks(runs, of([0, 0, 2, 3]), Asked(bootstrap=200))
+    found, classes = summed_ranks(runs, of([0, 0, 2, 3]), ScoringOptions(bootstrap=200))
     assert {key: found[key] for key in ("acc1", "acc5", "acc1_std")} == {
         "acc1": 50.0,
         "acc5": 87.5,
@@ -73,7 +73,9 @@ def test_scores_by_hand():
     assert found["acc1_low"] < 50 < found["acc1_high"]
     assert 50 <= found["acc5_low"] < found["acc5_high"] == 100
     assert classes == {"cat": 75.0, "crane (2)": 0.0, "crane (3)": 50.0}
-    assert summed_ranks(runs[:1], of([0, 0, 2, 3]), Asked(bootstrap=2))[0]["acc1_std"] == 0.0
+    assert (
+        summed_ranks(runs[:1], of([0, 0, 2, 3]), ScoringOptions(bootstrap=2))[0]["acc1_std"] == 0.0
+    )
 
 
 def test_the_interval_covers():
@@ -81,13 +83,14 @@ def test_the_interval_covers():
     rng, inside = np.random.default_rng(0), 0
     for seed in range(200):
         ranks = np.where(rng.random(150) < 0.6, 1, 9)
-        found, _ = summed_ranks([ranks], of([0] * 150), Asked(bootstrap=300, seed=seed))
+        found, _ = summed_ranks([ranks], of([0] * 150), ScoringOptions(bootstrap=300, seed=seed))
         inside += found["acc1_low"] <= 60 <= found["acc1_high"]
     assert 180 <= inside <= 198
 
 
-def stub(model, frozen=lambda: None) -> Ready:
-    return Ready(model, torch.eye(2, 16), Settled(), Background(), frozen, None, "cpu", {})  # type: ignore[arg-type]
+def stub(model, frozen=lambda: None, **parts) -> Labeller:
+    loaded = LoadedModel(model, Path(), frozen, "cpu")  # type: ignore[arg-type]
+    return Labeller(loaded, **{"classes": torch.eye(2, 16), **parts})
 
 
 def test_pictures_come_as_the_model_reads_them(tmp_path):
@@ -101,9 +104,9 @@ def test_pictures_come_as_the_model_reads_them(tmp_path):
 
     items = tuple(Item(str(n), tmp_path / f"{n}.png", n) for n in range(2))
     model = SimpleNamespace(
-        config=SimpleNamespace(reads=Reads(picture=8, tokens="clip")), image_logits=image_logits
+        config=SimpleNamespace(reads=InputSpec(picture=8, tokens="clip")), image_logits=image_logits
     )
-    assert ranks_of(stub(model), Labelled(("a", "b"), items), Asked()).tolist() == [2, 1]
+    assert ranks_of(stub(model), Labelled(("a", "b"), items), ScoringOptions()).tolist() == [2, 1]
     assert seen == [(1, 3, 8, 8)] * 2
 
 
@@ -117,11 +120,13 @@ def test_models_on_frozen_features_ask_the_encoder(toy, tmp_path, aligned):
     inner = middle(read_image(tmp_path / "0.png"), 0)
     classes = torch.from_numpy(encoder.text(["dog", "cat"]))
     model = SimpleNamespace(
-        config=SimpleNamespace(reads=Reads(dense=True)),
+        config=SimpleNamespace(reads=InputSpec(dense=True)),
         segment=lambda inputs, classes: torch.tensor([0.0, 1.0])[None, :, None, None],
     )
-    ready = stub(model, lambda: encoder)._replace(classes=classes)
-    found = ranks_of(ready, Labelled(("dog", "cat"), (Item("0", tmp_path / "0.png", 1),)), Asked())
+    labeller = stub(model, lambda: encoder, classes=classes)
+    found = ranks_of(
+        labeller, Labelled(("dog", "cat"), (Item("0", tmp_path / "0.png", 1),)), ScoringOptions()
+    )
     scores = (
         encoder.features([inner]).pooled @ classes.numpy().T if aligned else np.array([[0.0, 1.0]])
     )
@@ -136,7 +141,7 @@ def test_regions_of_the_middle(toy, world, tmp_path):
         seen.append(inputs.regions)
         return torch.zeros(1, 2)
 
-    model = SimpleNamespace(config=SimpleNamespace(reads=Reads()), image_logits=image_logits)
-    ready = stub(model, lambda: load_encoder(world.encoder))._replace(maker=toy.maker)
-    ranks_of(ready, Labelled(("a", "b"), (Item("0", tmp_path / "0.png", 0),)), Asked())
+    model = SimpleNamespace(config=SimpleNamespace(reads=InputSpec()), image_logits=image_logits)
+    labeller = stub(model, lambda: load_encoder(world.encoder), maker=toy.maker)
+    ranks_of(labeller, Labelled(("a", "b"), (Item("0", tmp_path / "0.png", 0),)), ScoringOptions())
     assert seen[0].shape[1] == 4

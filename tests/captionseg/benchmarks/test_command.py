@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.benchmarks.command import asked_of, result_path
+from captionseg.benchmarks.command import result_path, scoring_options
 from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
@@ -63,7 +63,7 @@ def test_arguments_that_mean_nothing(changes, words):
 
 
 def test_protocols_and_what_is_said_besides():
-    plain = asked_of(said(), PUBLISHED["voc"])
+    plain = scoring_options(said(), PUBLISHED["voc"])
     assert plain.protocol == Protocol(WindowParams(448, 448, 224))
     assert (plain.background, plain.threshold, plain.prompts, plain.device) == (
         None,
@@ -71,11 +71,13 @@ def test_protocols_and_what_is_said_besides():
         "",
         "cpu",
     )
-    tcl = asked_of(said(protocol="tcl", prompts="subset", background="0.3"), PUBLISHED["ade20k"])
+    tcl = scoring_options(
+        said(protocol="tcl", prompts="subset", background="0.3"), PUBLISHED["ade20k"]
+    )
     assert (tcl.protocol.name, tcl.protocol.windows) == ("tcl", WindowParams(448, 448, 224))
     assert tcl.protocol.refine == RefineParams("pamr")
     assert (tcl.prompts, tcl.background, tcl.threshold) == ("subset", 0.3, None)
-    other = asked_of(
+    other = scoring_options(
         said(protocol="tcl", refine="none", masks="hierarchy", windows="9,8,7"), PUBLISHED["voc"]
     )
     assert (other.protocol.windows, other.protocol.refine) == (
@@ -83,6 +85,6 @@ def test_protocols_and_what_is_said_besides():
         RefineParams("none"),
     )
     assert other.protocol.masks == MasksParams("hierarchy")
-    assert asked_of(
+    assert scoring_options(
         said(protocol="groupvit"), PUBLISHED["ade20k"]
     ).protocol.windows == WindowParams(512, 224, 112)

@@ -13,7 +13,7 @@ from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.predictor import read_image
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import normalised
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import mask, picture, write_tree
@@ -50,16 +50,16 @@ def test_inputs_are_what_the_model_asks_for(root, toy, world):
         encoder=lambda: load_encoder(world.encoder),
     )
     image = read_image(benchmark.items[0].image)
-    (regions,) = benchmark.of(Reads()).samples()
+    (regions,) = benchmark.of(InputSpec()).samples()
     assert regions.inputs.regions.shape[:2] == (1, 4)
     assert regions.inputs.image is None
-    (pixels,) = benchmark.of(Reads(picture=8, tokens="clip")).samples()
+    (pixels,) = benchmark.of(InputSpec(picture=8, tokens="clip")).samples()
     torch.testing.assert_close(pixels.inputs.image, normalised(image)[None])
     assert not pixels.inputs.regions.shape[1]
-    (refined,) = benchmark.of(Reads(), "pamr").samples()
+    (refined,) = benchmark.of(InputSpec(), "pamr").samples()
     assert refined.inputs.image is not None
     torch.testing.assert_close(refined.inputs.regions, regions.inputs.regions)
-    (snapped,) = benchmark.of(Reads(picture=8, tokens="clip"), "segments").samples()
+    (snapped,) = benchmark.of(InputSpec(picture=8, tokens="clip"), "segments").samples()
     assert snapped.inputs.labels.shape == regions.inputs.labels.shape
 
 

@@ -13,10 +13,10 @@ import torch
 from captionseg.benchmarks.coco_json import Instance
 from captionseg.benchmarks.mask_precision import MaskPrecision
 from captionseg.benchmarks.parts import Item, Parts, connected, precision_of, summed_precision
-from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.inference.detections import Detections
-from captionseg.inference.windows import Settled
-from captionseg.modeling.segmenter import Reads
+from captionseg.inference.loaded import Labeller, LoadedModel
+from captionseg.inference.protocols import ScoringOptions
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import SIZE, picture, rle
 
@@ -76,16 +76,20 @@ def test_a_model_without_segments_is_read_by_its_label_map(tmp_path):
     """
     logits = torch.from_numpy(np.stack([LEFT, 0 * LEFT, ~LEFT]).astype(np.float32))
     model = SimpleNamespace(
-        config=SimpleNamespace(reads=Reads(picture=8, tokens="clip", segments=1)),
+        config=SimpleNamespace(reads=InputSpec(picture=8, tokens="clip", segments=1)),
         segment=lambda inputs, classes: logits[None],
     )
-    ready = Ready(model, torch.zeros(3, 4), Settled(), Background(), lambda: None, None, "cpu", {})  # type: ignore[arg-type]
+    loaded = LoadedModel(model, tmp_path, lambda: None, "cpu")  # type: ignore[arg-type]
+    labeller = Labeller(loaded, classes=torch.zeros(3, 4))
     benchmark = parts(tmp_path, rle(LEFT), rle(~LEFT))
-    run = precision_of(ready, benchmark, Asked())
-    found, classes = summed_precision([run], benchmark, Asked())
+    run = precision_of(labeller, benchmark, ScoringOptions())
+    found, classes = summed_precision([run], benchmark, ScoringOptions())
     assert found == {"map": 50.0, "map_50": 50.0, "map_75": 50.0, "map_std": 0.0}
     assert classes == {"head": 100.0, "body": 0.0}
-    assert ready.said == {"detections": "connected pieces of the label map", "max_detections": 100}
+    assert labeller.description == {
+        "detections": "connected pieces of the label map",
+        "max_detections": 100,
+    }
 
 
 def test_seeds(tmp_path):
@@ -98,7 +102,7 @@ def test_seeds(tmp_path):
             LEFT[None],
             np.zeros(1, int),
         )
-    found, classes = summed_precision(runs, benchmark, Asked())
+    found, classes = summed_precision(runs, benchmark, ScoringOptions())
     assert found == {"map": 50.0, "map_50": 50.0, "map_75": 50.0, "map_std": pytest.approx(70.7107)}
     assert classes == {"head": 50.0}  # there is no body anywhere
-    assert summed_precision([MaskPrecision(2)], benchmark, Asked())[0]["map"] == 0.0
+    assert summed_precision([MaskPrecision(2)], benchmark, ScoringOptions())[0]["map"] == 0.0

@@ -15,9 +15,9 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate, threads
 from captionseg.inference.protocols import PROTOCOLS
 from captionseg.inference.refine import RefineParams
-from captionseg.modeling import saved
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.use import Use, UseConfig
+from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.hierarchy import Hierarchy
@@ -69,10 +69,12 @@ def test_scores_of_all_seeds(folders, model):
 
 def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch):
     """Saved with the model; the params' own word comes before it."""
-    from captionseg.benchmarks import ready
+    from captionseg.inference import loaded
 
-    seen, real = [], ready.label
-    monkeypatch.setattr(ready, "label", lambda *given: seen.append(given[3].refine) or real(*given))
+    seen, real = [], loaded.label
+    monkeypatch.setattr(
+        loaded, "label", lambda *given: seen.append(given[3].refine) or real(*given)
+    )
     params = EvaluateParams(bootstrap=2, device="cpu")
     evaluate(model, folders, params, seed=0)
     net = saved.load(model / "seeds" / "0").model
@@ -253,7 +255,7 @@ def test_masks_that_name_everything_right_are_all_right(folders, use, monkeypatc
         best = int(overlap.argmax())
         return Detections(masks[[best]].numpy(), truth[:1, 0].astype(int), np.ones(1, np.float32))
 
-    monkeypatch.setattr("captionseg.benchmarks.ready.detected", oracle)
+    monkeypatch.setattr("captionseg.inference.loaded.detected", oracle)
     result = evaluate(use, folders, params, seed=0).result
     assert result["scores"]["mask_map_75"] == 100.0
     assert result["scores"]["mask_coverage"] == 100.0

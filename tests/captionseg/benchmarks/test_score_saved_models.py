@@ -19,14 +19,14 @@ from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import Layout, read_mask
 from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.published.catalogue import PUBLISHED, opened
-from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.benchmarks.recipe import seeds_of
 from captionseg.benchmarks.score_saved_models import evaluate, summary
+from captionseg.inference.loaded import Labeller, LoadedModel
 from captionseg.inference.predictor import Predictor, read_image
-from captionseg.inference.protocols import resolved
+from captionseg.inference.protocols import ScoringOptions, resolved
 from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import Protocol, Settled, WindowParams
-from captionseg.modeling.segmenter import Reads
+from captionseg.inference.windows import Background, Protocol, ResolvedProtocol, WindowParams
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import without_regions
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import write_imagenet, write_own, write_parts, write_tree
@@ -43,7 +43,7 @@ def benchmark(tmp_path, classes: str = "dog cat grass") -> FolderBenchmark:
     return FolderBenchmark.open(layout, root)
 
 
-def score(folder: Path, pictures: FolderBenchmark, asked: Asked) -> dict:
+def score(folder: Path, pictures: FolderBenchmark, asked: ScoringOptions) -> dict:
     """What a single model comes to; its only seed has the score of all."""
     result = evaluate({"": folder}, folder / "encoder", pictures, asked).result
     assert result["seeds"] == {"": result["scores"]["miou"]}
@@ -65,7 +65,7 @@ def by_hand(pictures: FolderBenchmark, predict) -> float:
 def test_the_same_labels_as_the_predictor(regions, tmp_path, refine):
     pictures = benchmark(tmp_path)
     protocol = Protocol(refine=refine)
-    result = score(regions, pictures, Asked(protocol, device="cpu", bootstrap=10))
+    result = score(regions, pictures, ScoringOptions(protocol, device="cpu", bootstrap=10))
     own = Predictor.load(regions, device="cpu", protocol=protocol)
     assert result["scores"]["miou"] == by_hand(
         pictures, lambda image: own.segment(image, pictures.names)
@@ -84,7 +84,9 @@ def test_the_same_labels_as_the_predictor(regions, tmp_path, refine):
 def test_windows_and_threshold(groups, tmp_path):
     """Some pixels fall below the threshold; those of the surest group never do."""
     pictures, protocol = benchmark(tmp_path, "background cat grass"), Protocol(WINDOWS)
-    result = score(groups, pictures, Asked(protocol, background=0.9, device="cpu", bootstrap=5))
+    result = score(
+        groups, pictures, ScoringOptions(protocol, background=0.9, device="cpu", bootstrap=5)
+    )
     own = Predictor.load(groups, device="cpu", background=0.9, protocol=protocol)
     seen = []
 
@@ -111,7 +113,7 @@ def test_windows_and_threshold(groups, tmp_path):
 
 def test_without_threshold_the_word_is_a_class(groups, tmp_path):
     pictures, protocol = benchmark(tmp_path, "background cat grass"), Protocol(WINDOWS)
-    result = score(groups, pictures, Asked(protocol, device="cpu", bootstrap=5))
+    result = score(groups, pictures, ScoringOptions(protocol, device="cpu", bootstrap=5))
     own = Predictor.load(groups, device="cpu", protocol=protocol)
     assert result["protocol"]["background"] == {"policy": "word", "score": None}
     assert result["scores"]["miou"] == by_hand(
@@ -119,10 +121,10 @@ def test_without_threshold_the_word_is_a_class(groups, tmp_path):
     )
 
 
-def test_a_constant_background_takes_what_is_below_it():
+def test_a_constant_background_takes_what_is_below_it(tmp_path):
     logits = torch.tensor([[[0.1, 0.6, 0.3]], [[0.2, 0.5, 0.4]]])
     model = SimpleNamespace(
-        config=SimpleNamespace(reads=Reads()),
+        config=SimpleNamespace(reads=InputSpec()),
         segment=lambda inputs, classes: logits[None],
         label=lambda inputs, classes: logits[None].argmax(1),
     )
@@ -133,14 +135,16 @@ def test_a_constant_background_takes_what_is_below_it():
         (Background("word"), [[1, 0, 1]]),
         (Background("threshold", 0.4), [[2, 1, 2]]),
     ):
-        ready = Ready(model, classes, Settled(), policy, lambda: None, None, "cpu", {})  # type: ignore[arg-type]
-        assert ready.predict(inputs).tolist() == labels
+        loaded = LoadedModel(model, tmp_path, lambda: None, "cpu")  # type: ignore[arg-type]
+        protocol = ResolvedProtocol(background=policy)
+        labeller = Labeller(loaded, protocol, classes=classes)
+        assert labeller.predict(inputs).tolist() == labels
 
 
 def test_all_seeds_of_a_recipe(recipe, world, tmp_path):
     """The mean over seeds, their deviation, and each by itself; the same bytes each time."""
     pictures, _ = opened(PUBLISHED["held_out"], write_own(tmp_path / "root", world), limit=5)
-    asked = Asked(device="cpu", bootstrap=20)
+    asked = ScoringOptions(device="cpu", bootstrap=20)
     folders = seeds_of(recipe)
     assert list(folders) == [0, 2, 10]
     result, speed = evaluate(folders, recipe / "encoder", pictures, asked)
@@ -165,7 +169,7 @@ def test_the_runs_own_data_score_as_in_the_stage(recipe, world, tmp_path):
     own, _ = opened(PUBLISHED["held_out"], write_own(tmp_path / "root", world))
     assert isinstance(own, HeldOut)
     result, _ = evaluate(
-        seeds_of(recipe), recipe / "encoder", own, Asked(device="cpu", bootstrap=9, seed=3)
+        seeds_of(recipe), recipe / "encoder", own, ScoringOptions(device="cpu", bootstrap=9, seed=3)
     )
     params = EvaluateParams(bootstrap=9, device="cpu")
     want = stage.evaluate(recipe, Folders(world.prepared, world.truth), params, seed=3).result
@@ -195,7 +199,7 @@ def test_other_measures_of_a_recipe(recipe, tmp_path, name, main, keys):
     )
     pictures, _ = opened(PUBLISHED[name], root, limit=2)
     result, _ = evaluate(
-        seeds_of(recipe), recipe / "encoder", pictures, Asked(device="cpu", bootstrap=3)
+        seeds_of(recipe), recipe / "encoder", pictures, ScoringOptions(device="cpu", bootstrap=3)
     )
     assert result["scores"].keys() == {main} | keys
     assert result["seeds"].keys() == {"0", "2", "10"}
@@ -216,7 +220,7 @@ def test_a_model_on_segments(searchable, tmp_path, name, protocol):
         "part_imagenet": lambda: write_parts(tmp_path),
     }[name]()
     pictures, _ = opened(PUBLISHED[name], root, limit=1)
-    asked = Asked(
+    asked = ScoringOptions(
         resolved("use", Protocol()) if protocol else Protocol(), device="cpu", bootstrap=2
     )
     result, _ = evaluate({"": searchable.model}, searchable.model / "encoder", pictures, asked)

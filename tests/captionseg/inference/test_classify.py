@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional as F
 
 from captionseg.inference.classify import classify, embedded
+from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
-from captionseg.modeling.zero_shot import ZeroShot
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import REGION, TEXT, make_inputs, networks  # noqa: F401
 from tests.captionseg.modeling.test_models import LIVE, MODELS, small_model
@@ -110,4 +110,4 @@ def test_the_encoders_own_embedding(toy, world, aligned):
         np.testing.assert_allclose(found.numpy(), encoder.features([image]).pooled)
     else:
         assert found is None
-    assert embedded(SimpleNamespace(image_logits=None), encoder, image) is None
+    assert embedded(SimpleNamespace(image_logits=classify), encoder, image) is None

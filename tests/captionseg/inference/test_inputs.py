@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from captionseg.datasets.pictures import Pictures
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.hierarchy import Hierarchy
 
@@ -12,12 +12,12 @@ from captionseg.segmenters.hierarchy import Hierarchy
 @pytest.mark.parametrize(
     ("reads", "refine", "found"),
     [
-        (Reads(), "none", (True, False, False)),
-        (Reads(), "pamr", (True, True, False)),
-        (Reads(picture=16), "none", (False, True, False)),
-        (Reads(picture=16), "segments", (True, True, False)),
-        (Reads(dense=True), "none", (False, False, True)),
-        (Reads(dense=True), "segments", (True, False, True)),
+        (InputSpec(), "none", (True, False, False)),
+        (InputSpec(), "pamr", (True, True, False)),
+        (InputSpec(picture=16), "none", (False, True, False)),
+        (InputSpec(picture=16), "segments", (True, True, False)),
+        (InputSpec(dense=True), "none", (False, False, True)),
+        (InputSpec(dense=True), "segments", (True, False, True)),
     ],
 )
 def test_what_is_read(world, reads, refine, found):
@@ -31,7 +31,7 @@ def test_what_is_read(world, reads, refine, found):
 
 
 def test_masks_take_the_part_of_regions(world):
-    reads = Reads(dense=True, segments=4)
+    reads = InputSpec(dense=True, segments=4)
     plain = world.prepared.inputs(reads)(np.array([3]), (8, 8))
     assert plain.region_mask.shape[1] == 4
     assert plain.masks is None

@@ -10,9 +10,9 @@ import torch
 from captionseg.inference import masks as module
 from captionseg.inference.masks import mask_labels, mask_pixels
 from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import Settled, label, mask_logits
-from captionseg.modeling.regions import masks_of, region_masks
-from captionseg.modeling.segmenter import Reads
+from captionseg.inference.windows import ResolvedProtocol, label, mask_logits
+from captionseg.modeling.readout.regions import masks_of, region_masks
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.use import Use, UseConfig
 from captionseg.prepared import without_regions
 from captionseg.records import Inputs
@@ -25,7 +25,7 @@ class Scores:
     """
 
     class config:
-        reads = Reads(dense=True, segments=1)
+        reads = InputSpec(dense=True, segments=1)
 
     def __init__(self, *scores: list[float]) -> None:
         self.scores = torch.tensor(scores)
@@ -108,10 +108,10 @@ def test_masks_that_are_the_regions_make_the_labels_of_regions() -> None:
     net, inputs, classes = use(), regions(), torch.randn(5, 6)
     masked = replace(inputs, masks=region_masks(inputs.labels, 4))
     assert torch.equal(masks_of(inputs), masks_of(masked))
-    plain = label(net, inputs, classes, Settled())
-    assert torch.equal(label(net, masked, classes, Settled()), plain)
+    plain = label(net, inputs, classes, ResolvedProtocol())
+    assert torch.equal(label(net, masked, classes, ResolvedProtocol()), plain)
     torch.testing.assert_close(
-        mask_logits(net, masked, classes, Settled()),
+        mask_logits(net, masked, classes, ResolvedProtocol()),
         use(score="softmax").segment(inputs, classes)[0],
     )
     assert len(plain.unique()) > 1
@@ -122,7 +122,7 @@ def test_masks_are_refined_like_any_logits() -> None:
     top = torch.zeros(1, 1, 6, 6, dtype=torch.bool)
     top[:, :, :2] = True
     masked = replace(inputs, masks=top)
-    found = label(net, masked, classes, Settled(refine=RefineParams("segments")))
+    found = label(net, masked, classes, ResolvedProtocol(refine=RefineParams("segments")))
     for region in range(4):
         assert len(found[_large(inputs.labels)[0] == region].unique()) == 1
 

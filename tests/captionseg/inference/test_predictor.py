@@ -7,8 +7,7 @@ import dataclasses
 import io
 import json
 import shutil
-from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,14 +15,11 @@ import torch
 from PIL import Image
 
 from captionseg.datasets.shards import read_images
-from captionseg.encoders.dense_head import DenseHead, HeadConfig
-from captionseg.inference.predictor import Predictor, check_encoder, check_head, read_image
+from captionseg.inference.predictor import Predictor, read_image
 from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import Protocol
-from captionseg.modeling import saved
-from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+from captionseg.inference.windows import Background, Protocol
 from captionseg.modeling.use import Use, UseConfig
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.remarks import forget
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
@@ -31,19 +27,7 @@ from captionseg.segmenters.hierarchy import Hierarchy
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
-
-CONTEXT = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}
-
-
-@pytest.fixture
-def folder(toy, world, tmp_path):
-    torch.manual_seed(0)
-    width = read_arrays(world.regions / "pooled").shape[2]
-    saved.save(
-        tmp_path, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), CONTEXT
-    )
-    copy_encoder(world.encoder, tmp_path / "encoder")
-    return tmp_path
+from tests.captionseg.inference.conftest import CONTEXT
 
 
 @pytest.fixture
@@ -71,11 +55,10 @@ def test_one_label_without_a_background_is_said_to_get_every_pixel(predictor, ca
     assert caplog.messages == [
         "labels: with 'dog' alone and no background every pixel is that; name what else there is"
     ]
-    choices = SimpleNamespace(
-        reads=predictor.model.config.reads, zero_shot=ZeroShot(background=0.5)
+    protocol = replace(predictor.protocol, background=Background("threshold", 0.5))
+    replace(predictor, labeller=replace(predictor.labeller, protocol=protocol)).segment(
+        image, ["cat"]
     )
-    predictor.model.config = choices
-    predictor.segment(image, ["cat"])
     assert len(caplog.messages) == 1
 
 
@@ -306,33 +289,3 @@ def test_a_seed_of_a_recipe_has_the_recipes_encoder(folder, tmp_path_factory):
         UserError, match=r"no encoder saved there; name the recipe's folder, models/RECIPE"
     ):
         Predictor.load(seed, device="cpu").segment(image, ["dog"])
-
-
-def test_features_of_another_encoder_are_refused(folder, tmp_path_factory):
-    other = Path(
-        shutil.copytree(folder / "encoder", tmp_path_factory.mktemp("features") / "encoder")
-    )
-    check_encoder(folder, other)
-    config = json.loads((other / "encoder.json").read_text())
-    (other / "encoder.json").write_text(
-        json.dumps(config | {"params": config["params"] | {"batch": 3}})
-    )
-    check_encoder(folder, other)  # what comes out does not depend on it
-    (other / "encoder.json").write_text(json.dumps(config | {"encoder": "open_clip"}))
-    with pytest.raises(UserError, match=r"its encoder .* is another than that of the features"):
-        check_encoder(folder, other)
-
-
-def test_a_copied_block_with_another_activation_is_refused(tmp_path):
-    """Of a model that was trained when OpenAI's weights by path had GELU."""
-    model = torch.nn.Sequential(DenseHead(HeadConfig(4, 3, 8, quick=False)))
-    for quick in (False, True):
-        encoder = SimpleNamespace(head=DenseHead(HeadConfig(4, 3, 8, quick=quick)))
-        with (
-            pytest.raises(
-                UserError, match=r"was trained with GELU .* has QuickGELU; train it again"
-            )
-            if quick
-            else contextlib.nullcontext()
-        ):
-            check_head(model, encoder, tmp_path)  # type: ignore[arg-type]

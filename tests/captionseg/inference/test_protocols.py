@@ -1,15 +1,26 @@
 """Protocols of the papers, against the numbers that they give."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from captionseg.benchmarks.params import EvaluateParams
-from captionseg.inference.protocols import PROTOCOLS, applied, resolved
+from captionseg.inference.protocols import (
+    PROTOCOLS,
+    ScoringOptions,
+    applied,
+    published_background,
+    resolve,
+    resolved,
+    settle,
+)
 from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import Protocol, WindowParams
-from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_tiny
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.inference.windows import Background, Protocol, ResolvedProtocol, WindowParams
+from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
+from captionseg.modeling.readout.zero_shot import ZeroShot
+from captionseg.modeling.segmenter import InputSpec
+from captionseg.modeling.tcl import Grounded
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.text.prompts import templates
@@ -66,12 +77,73 @@ def test_groups_infer_as_published():
             zero_shot=ZeroShot(background=0.7),
         )
     )
-    assert applied(net, "tcl", "segment", background=True) == ("tcl", [])
-    assert net.config.zero_shot == ZeroShot(background=0.7)
-    assert applied(net, "groupvit", "segment", background=True) == ("simple", [])
-    assert net.config.zero_shot == ZeroShot("groups", "product", 5, "soft", 0.7)
+    own, published = (ZeroShot(background=0.7), ZeroShot("groups", "product", 5, "soft", 0.7))
+    assert applied(net, "tcl", "segment", background=True) == ("tcl", own, [])
+    assert applied(net, "groupvit", "segment", background=True) == ("simple", published, [])
     assert applied(net, "use", "segment", background=True) == (
         "imagenet",
+        own,
         ["masks: it reads no segments"],
     )
-    assert isinstance(net.config, GroupViTConfig)
+    assert net.config.zero_shot == own  # nothing of a model is changed
+
+
+def stub(choices: ZeroShot | Grounded | None) -> SimpleNamespace:
+    """A model with these choices of inference, or with none."""
+    model = SimpleNamespace(config=SimpleNamespace(reads=InputSpec()), segment=print, label=print)
+    return model if choices is None else SimpleNamespace(**vars(model), zero_shot=choices)
+
+
+@pytest.mark.parametrize(
+    ("saved_score", "wanted", "given", "policy", "left"),
+    [
+        (None, True, None, Background("word"), None),
+        (0.4, True, None, Background("threshold", 0.4), 0.4),
+        (0.4, True, 0.9, Background("threshold", 0.9), 0.9),
+        # a model's threshold means nothing where no class is background
+        (0.4, False, None, Background("none"), None),
+        (0.0, True, None, Background("threshold", 0.0), 0.0),
+        # where classes are not known yet, what is below the threshold is none of them
+        (0.4, None, None, Background("threshold", 0.4), 0.4),
+        (0.4, None, 0.9, Background("threshold", 0.9), 0.9),
+        (None, None, None, Background("none"), None),
+    ],
+)
+def test_policies_of_models_with_a_threshold(saved_score, wanted, given, policy, left):
+    model = stub(ZeroShot(background=saved_score))
+    assert settle(model.zero_shot, wanted, given) == policy
+    options = ScoringOptions(background=given)
+    found = resolve(model, ResolvedProtocol(), options, background_class=wanted)
+    assert (found.background, found.zero_shot.background) == (policy, left)
+
+
+def test_policies_of_models_without():
+    assert settle(None, True, None) == Background("word")
+    assert settle(None, True, 0.2) == Background("constant", 0.2)
+    assert settle(None, False, None) == Background()
+    with pytest.raises(UserError, match="--background: this benchmark has no background class"):
+        settle(None, False, 0.2)
+    options = ScoringOptions(background=0.2)
+    found = resolve(stub(None), ResolvedProtocol(), options, background_class=True)
+    assert (found.zero_shot, found.choices) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold", "choices", "score"),
+    [
+        ("groupvit", 0.35, ZeroShot(), 0.35),
+        ("groupvit", None, ZeroShot(), 0.95),
+        ("groupvit", 0.35, Grounded(), None),
+        ("groupvit", 0.35, None, None),
+        ("tcl", 0.95, Grounded(), 0.4),
+        ("tcl", 0.95, ZeroShot(), 0.4),
+        ("tcl", 0.95, None, None),
+        ("use", 0.95, ZeroShot(), None),
+    ],
+)
+def test_the_threshold_of_a_protocol(name, threshold, choices, score):
+    """GroupViT's are those of the benchmark, and mean nothing to scores of another kind."""
+    options = ScoringOptions(Protocol(name=name), threshold=threshold)
+    found, missing = published_background(choices, options)
+    assert found == score
+    assert bool(missing) == (score is None and name != "use")

@@ -21,8 +21,8 @@ from captionseg.arrays import ShardedArray
 from captionseg.grids import shares
 from captionseg.inference import segment_index as module
 from captionseg.inference.segment_index import SegmentIndex, SegmentModel, batches, open_index
-from captionseg.modeling import saved
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+from captionseg.modeling.weights import saved
 from captionseg.records import SEGMENTS, UserError
 from captionseg.retrieval.exact import ExactIndex
 from captionseg.retrieval.faiss import FaissIndex
@@ -71,7 +71,7 @@ def brute_force(searchable, model) -> np.ndarray:
         cells = torch.from_numpy(shares(decode([row["rle"]], row["height"], row["width"]), (4, 4)))
         maps = torch.from_numpy(dense[np.array([ids.index(row["uid"])])].astype(np.float32))
         with torch.inference_mode():
-            out.append(model.model.embed(maps, cells[None])[0, 0].numpy())
+            out.append(model.loaded.model.embed(maps, cells[None])[0, 0].numpy())
     return np.stack(out)
 
 
@@ -116,7 +116,7 @@ def test_texts_are_means_over_the_four_templates(model):
         "There is a dog in the scene",
         "a photo of a dog in the scene",
     ]
-    mean = model.frozen().text(said).mean(0)
+    mean = model.loaded.frozen().text(said).mean(0)
     np.testing.assert_allclose(model.texts(["a dog"])[0], mean / np.linalg.norm(mean), atol=1e-6)
 
 
@@ -158,8 +158,8 @@ def test_a_fresh_index_is_used_again_and_a_stale_one_made_anew(opened, segments,
     (segments / "00001.parquet").unlink()
     assert opened()[1] == []  # nothing is embedded
     assert not list((tmp_path / "index").glob("embeddings_00001*"))
-    folder = Path(shutil.copytree(model.folder, tmp_path / "other"))
-    saved.save(folder, "use", model.model, {"seed": 1})
+    folder = Path(shutil.copytree(model.loaded.folder, tmp_path / "other"))
+    saved.save(folder, "use", model.loaded.model, {"seed": 1})
     assert opened(model=SegmentModel.load(folder, device="cpu"))[1] == ["00000", "00002"]
     (tmp_path / "index" / "ids.parquet").unlink()
     assert opened(model=SegmentModel.load(folder, device="cpu"))[1] == []

@@ -9,7 +9,7 @@ import torch
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import (
     Protocol,
-    Settled,
+    ResolvedProtocol,
     WindowParams,
     label,
     mask_logits,
@@ -18,8 +18,8 @@ from captionseg.inference.windows import (
     starts,
 )
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
-from captionseg.modeling.segmenter import Reads
-from captionseg.modeling.zero_shot import ZeroShot
+from captionseg.modeling.readout.zero_shot import ZeroShot
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
 from captionseg.segmenters.hierarchy import Hierarchy
@@ -73,7 +73,7 @@ class Mean(torch.nn.Module):
 
     def __init__(self, picture: int, background: bool = False) -> None:
         super().__init__()
-        self.config = SimpleNamespace(reads=Reads(picture=picture))
+        self.config = SimpleNamespace(reads=InputSpec(picture=picture))
         self.background, self.seen = background, []
 
     def segment(self, inputs, classes):
@@ -84,33 +84,37 @@ class Mean(torch.nn.Module):
 
 def test_a_whole_picture_goes_through_windows_of_twice_the_training_side():
     net, image = Mean(8), torch.rand(1, 3, 16, 40)
-    found = mask_logits(net, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), Settled())
+    found = mask_logits(net, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), ResolvedProtocol())
     assert net.seen == [(16, 16)]  # four windows of 16 with stride 8, in one batch
     torch.testing.assert_close(found, image[0])
-    small, tiled = Mean(8), Settled(WindowParams(crop=8, stride=8, batch=4))
+    small, tiled = Mean(8), ResolvedProtocol(WindowParams(crop=8, stride=8, batch=4))
     mask_logits(small, pixel_inputs(image, (16, 40)), torch.zeros(3, 2), tiled)
     assert small.seen == [(8, 8)] * 3  # ten windows
 
 
 def test_a_model_that_looks_at_segments_sees_the_whole_picture_at_once():
     net, inputs = Mean(8), pixel_inputs(torch.rand(1, 3, 16, 40), (16, 40))
-    net.config.reads = Reads(picture=8, segments=4)
+    net.config.reads = InputSpec(picture=8, segments=4)
     torch.testing.assert_close(
-        mask_logits(net, inputs, torch.zeros(3, 2), Settled()), inputs.image[0]
+        mask_logits(net, inputs, torch.zeros(3, 2), ResolvedProtocol()), inputs.image[0]
     )
     assert net.seen == [(16, 40)]
     net.label = lambda inputs, classes: torch.full((1, *inputs.size), 2)
-    assert (label(net, inputs, torch.zeros(3, 2), Settled(refine=RefineParams())) == 2).all()
+    assert (
+        label(net, inputs, torch.zeros(3, 2), ResolvedProtocol(refine=RefineParams())) == 2
+    ).all()
 
 
 def test_the_size_asked_for_and_the_background():
     image = torch.rand(1, 3, 20, 20)
     inputs = pixel_inputs(image, (33, 50))
-    found = label(Mean(10), inputs, torch.zeros(3, 2), Settled())
+    found = label(Mean(10), inputs, torch.zeros(3, 2), ResolvedProtocol())
     assert found.shape == (33, 50)
     assert set(found.unique().tolist()) <= {0, 1, 2}
     dark = pixel_inputs(torch.zeros(1, 3, 20, 20), (20, 20))
-    assert (label(Mean(10, background=True), dark, torch.zeros(3, 2), Settled()) == -1).all()
+    assert (
+        label(Mean(10, background=True), dark, torch.zeros(3, 2), ResolvedProtocol()) == -1
+    ).all()
 
 
 @pytest.mark.parametrize("background", [None, 0.1])
@@ -135,7 +139,7 @@ def test_labels_do_not_depend_on_how_many_windows_are_a_batch(background):
             batch: (label(net, inputs, classes, asked), mask_logits(net, inputs, classes, asked))
             for batch in (1, 3, 8, 100)
             for inputs in [pixel_inputs(image, (70, 93))]
-            for asked in [Settled(WindowParams(64, 32, 16, batch))]
+            for asked in [ResolvedProtocol(WindowParams(64, 32, 16, batch))]
         }
     assert found[1][0].unique().numel() > 1
     for labels, logits in found.values():

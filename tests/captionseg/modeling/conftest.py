@@ -22,7 +22,7 @@ from transformers import BertConfig, BertModel
 from captionseg.encoders.text_tower import BertTower
 from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.segmenter import Segmenter
-from captionseg.records import Batch, Inputs
+from captionseg.records import Batch, Inputs, MaskedCaptions, NamedSegments, Tokens
 
 REGION, TEXT, CONCEPTS, DENSE = 7, 6, 12, 5
 OTHERS = ("a", "photo", "of", "with")
@@ -120,20 +120,21 @@ def make_batch() -> Callable[..., Batch]:
             concept,
             torch.cat([concept, torch.randint(-1, CONCEPTS, (images, 2), generator=g)], 1),
             dense=torch.randn(images, 3, 4, DENSE, generator=g),
-            **texts_of(concept),
-            masked_embedding=torch.randn(images, TEXT, generator=g),
-            masked_target=concept[:, :2],
-            segment_masks=torch.rand(images, texts, 3, 4, generator=g),
-            segment_embedding=table[concept.clamp(min=0)],
-            segment_text=concept,
-            segment_texts=torch.stack([concept, concept.roll(1, 1)], 2),
+            tokens=texts_of(concept),
+            masked=MaskedCaptions(concept[:, :2], embedding=torch.randn(images, TEXT, generator=g)),
+            segments=NamedSegments(
+                torch.rand(images, texts, 3, 4, generator=g),
+                table[concept.clamp(min=0)],
+                concept,
+                torch.stack([concept, concept.roll(1, 1)], 2),
+            ),
             image=torch.randn(images, 3, 48, 64, generator=g),
         )
 
     return make
 
 
-def texts_of(concept: Tensor) -> dict[str, Tensor]:
+def texts_of(concept: Tensor) -> Tokens:
     """Captions that name the first two of the concepts [B, L], prompts and names of all, in tokens
     of `tiny_tower`.
     """
@@ -148,12 +149,7 @@ def texts_of(concept: Tensor) -> dict[str, Tensor]:
         for text in ("a photo of a {}", "{}")
     )
     belongs = torch.where(captions >= FIRST, captions - FIRST, -1)
-    return {
-        "caption_tokens": captions,
-        "text_tokens": prompts,
-        "name_tokens": names,
-        "caption_words": belongs,
-    }
+    return Tokens(captions, prompts, names, belongs)
 
 
 @pytest.fixture

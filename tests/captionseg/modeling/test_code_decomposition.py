@@ -104,7 +104,8 @@ def test_of_the_drawn_concepts_j_are_taken(make_batch):
 def test_a_concept_without_a_word_in_the_caption_has_its_prompt_for_a_sentence(make_batch):
     # captions name the first two of three concepts
     batch, net = (make_batch(images=2), fresh(nouns=3))
-    other = dataclasses.replace(batch, caption_tokens=batch.caption_tokens.flip(0))
+    tokens = dataclasses.replace(batch.tokens, captions=batch.tokens.captions.flip(0))
+    other = dataclasses.replace(batch, tokens=tokens)
     first, second = net(batch).highlighted, net(other).highlighted
     assert torch.equal(first[:, 2], second[:, 2])
     assert not torch.isclose(first[:, :2], second[:, :2]).all(-1).any()
@@ -117,7 +118,7 @@ def test_pseudo_labels_of_ones_own_lower_the_entropy_alone(make_batch):
     net, batch = fresh(nouns=1, word_weight=1.0), make_batch(images=3)
     outputs = net(batch)
     tower, concepts = tiny_tower(), batch.text_concept[:, :1]
-    captions = batch.caption_tokens[:, None]
+    captions = batch.tokens.captions[:, None]
     nouns = outputs.regions.texts.vectors
     found = net.words.probabilities(net.words.features(captions, tower), nouns, concepts >= 0)
     real = ~tower.special(captions)
@@ -131,13 +132,13 @@ def test_labels_by_strings_name_the_word_of_the_noun(make_batch):
     assert not fresh().config.reads.words
     outputs, tower = net(batch), tiny_tower()
     found = net.words.probabilities(
-        net.words.features(batch.caption_tokens[:, None], tower),
+        net.words.features(batch.tokens.captions[:, None], tower),
         outputs.regions.texts.vectors,
         batch.text_concept[:, :1] >= 0,
     )
     terms, weights = [], []
     for image in range(3):
-        for place, concept in enumerate(batch.caption_words[image].tolist()):
+        for place, concept in enumerate(batch.tokens.caption_words[image].tolist()):
             if concept >= 0:
                 own = concept == int(batch.text_concept[image, 0])
                 terms.append((1.0 if own else 0.5) * -found[image, 0, 1 if own else 0, place].log())

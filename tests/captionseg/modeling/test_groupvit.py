@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
-from captionseg.records import Inputs, UserError
+from captionseg.records import Inputs, Tokens, UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import REGION, TEXT
 
@@ -131,10 +131,7 @@ def test_pixels_and_tokens_of_texts(make_batch):
     tokens = torch.randint(1, 49_000, (4, 4, 77))
     tokens[:, :, 9] = 49_407
     batch = dataclasses.replace(
-        batch,
-        image=torch.randn(4, 3, 32, 32),
-        caption_tokens=tokens[:, 0],
-        text_tokens=tokens[:, 1:],
+        batch, image=torch.randn(4, 3, 32, 32), tokens=Tokens(tokens[:, 0], tokens[:, 1:])
     )
     losses = net.losses(net(batch))
     sum(losses.values()).backward()
@@ -158,9 +155,7 @@ def test_an_equal_concept_with_two_prompts_is_two_texts(make_batch):
     tokens = torch.randint(1, 49_000, (4, 4, 77))
     tokens[:, :, 9] = 49_407
     image = torch.randn(4, 3, 32, 32)
-    batch = dataclasses.replace(
-        batch, image=image, caption_tokens=tokens[:, 0], text_tokens=tokens[:, 1:]
-    )
+    batch = dataclasses.replace(batch, image=image, tokens=Tokens(tokens[:, 0], tokens[:, 1:]))
     loss = net.losses(net(batch))["concept"]
     loss.backward()
     assert (

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from captionseg.encoders.dense_head import HeadConfig
-from captionseg.modeling import saved
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
+from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, REGION, TEXT, tiny_tower

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from captionseg.losses.consistency import mask_consistency
 from captionseg.modeling.models import PRESETS
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, nearest, partners
-from captionseg.modeling.segmenter import Reads, Sizes
+from captionseg.modeling.segmenter import InputSpec, Sizes
 from captionseg.records import UserError
 from captionseg.typed import replaced
 from tests.captionseg.modeling.conftest import CONCEPTS, REGION, TEXT
@@ -151,7 +151,7 @@ def test_a_batch_of_one_is_finite(make_batch):
 
 def test_a_batch_without_masked_captions_is_one_line(make_batch):
     with pytest.raises(UserError, match="no masked captions"):
-        model()(dataclasses.replace(make_batch(), masked_embedding=None))
+        model()(dataclasses.replace(make_batch(), masked=None))
 
 
 @pytest.mark.parametrize("change", [{"ratio": 0.0}, {"ratio": 1.5}, {"momentum": 1.0}])
@@ -177,7 +177,7 @@ def test_the_published_sizes(preset, heads, tokens):
     assert len(vision.stages[0].blocks) == len(vision.stages[1].blocks) == 6
     assert vision.stages[0].blocks[0].attn.heads == heads
     assert vision.stages[0].group_token.shape == (1, tokens, 768)
-    assert config.reads == Reads(224, tokens="bert", masking="all")
+    assert config.reads == InputSpec(224, tokens="bert", masking="all")
 
 
 def test_dice_summed_over_pictures_as_released(make_batch):

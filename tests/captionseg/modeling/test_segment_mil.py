@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from captionseg.losses.contrastive import contrastive
-from captionseg.modeling.bags import Bags
+from captionseg.modeling.objectives.bags import Bags
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.segmenter import Start
 from captionseg.records import Inputs

@@ -15,7 +15,7 @@ from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.models import PRESETS
-from captionseg.modeling.pairs import Texts
+from captionseg.modeling.objectives.pairs import Texts
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, pooled
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT
@@ -139,8 +139,10 @@ def test_knowledge_and_background(make_inputs):
 
 def test_late_are_the_parameters_of_the_copied_block():
     linear, block = fresh(), Tcl(TclConfig(GrounderConfig(HeadConfig(DENSE, TEXT, hidden=7))))
-    assert linear.late() == []  # an alignment has no block
-    assert {id(p) for p in block.late()} == {id(p) for p in block.grounder.head.block.parameters()}
+    assert linear.late_parameters() == []  # an alignment has no block
+    assert {id(p) for p in block.late_parameters()} == {
+        id(p) for p in block.grounder.head.block.parameters()
+    }
     assert not any(p.requires_grad for p in block.frozen.parameters())
     with pytest.raises(ValueError, match=r"late_from 2\.0 is no share of the steps"):
         TclConfig(late_from=2.0)

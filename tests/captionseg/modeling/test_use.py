@@ -72,15 +72,16 @@ def test_what_does_not_fit_is_refused(changes, message):
 
 def test_segments_that_hardly_touch_the_grid_have_no_text(make_batch):
     batch, net = make_batch(), fresh()
-    assert batch.segment_masks is not None
-    batch.segment_masks[1, 2] *= 0.249 / batch.segment_masks[1, 2].sum()
-    batch.segment_masks[3, 0] = 0.0
+    assert batch.segments is not None
+    batch.segments.masks[1, 2] *= 0.249 / batch.segments.masks[1, 2].sum()
+    batch.segments.masks[3, 0] = 0.0
     outputs = net(batch)
-    gone = outputs.number != batch.segment_text
+    gone = outputs.number != batch.segments.number
     assert gone.nonzero().tolist() == [[1, 2], [3, 0]]
     assert (outputs.number[gone] == -1).all()
     torch.testing.assert_close(outputs.segments.norm(dim=-1), torch.ones(8, 3))
-    few = dataclasses.replace(batch, segment_text=torch.where(gone, -1, batch.segment_text))
+    named = dataclasses.replace(batch.segments, number=torch.where(gone, -1, batch.segments.number))
+    few = dataclasses.replace(batch, segments=named)
     torch.testing.assert_close(net.losses(net(few)), net.losses(outputs))
 
 

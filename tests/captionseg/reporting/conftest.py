@@ -15,8 +15,8 @@ from PIL import Image
 from captionseg.benchmarks import areas
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.inference.inputs import Prepared
-from captionseg.modeling import saved
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
+from captionseg.modeling.weights import saved
 from captionseg.recipes import Recipe
 from captionseg.records import IDS, NEIGHBOURS, SEGMENTS, ClassTable
 from captionseg.reporting import heat, predictions

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from captionseg.encoders.lite0_minilm import load_text_tower
 from captionseg.encoders.text_space import TextSpace
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import Batch
 from captionseg.remarks import forget
 from captionseg.text.vocabulary import Vocabulary
@@ -31,7 +31,7 @@ def pixels(folders):
     """kind of tokens, masking -> batches of 8 for a model that reads pixels of 16 and tokens."""
 
     def make(kind: str = "clip", masking: str | None = None, **changes) -> Batches:
-        reads = Reads(picture=16, tokens=kind, masking=masking)
+        reads = InputSpec(picture=16, tokens=kind, masking=masking)
         data = loader.load(folders, curation="cocu", archive="cocu", reads=reads)
         augment = Augmenter(AugmentParams(), 16)
         return Batches(
@@ -51,13 +51,13 @@ def test_pixels_and_tokens_in_place_of_regions_and_embeddings(pixels):
     first = next(iter(pixels()))
     assert first.image.shape == (8, 3, 16, 16)
     assert first.regions.shape[:2] == (8, 0)
-    assert first.caption_tokens.shape[0] == 8
-    assert first.text_tokens.shape[:2] == (8, 3)
-    assert (first.caption_tokens[:, 0] == 49406).all()
+    assert first.tokens.captions.shape[0] == 8
+    assert first.tokens.concepts.shape[:2] == (8, 3)
+    assert (first.tokens.captions[:, 0] == 49406).all()
     assert (
-        first.text_tokens.max(2).values == 49407
+        first.tokens.concepts.max(2).values == 49407
     ).all()  # each is ended, also where there was nothing to draw
-    assert first.masked_tokens is None
+    assert first.masked is None
 
 
 def test_concepts_are_prompted_anew_each_epoch(pixels):
@@ -67,7 +67,7 @@ def test_concepts_are_prompted_anew_each_epoch(pixels):
     def said(batch: Batch) -> list[str]:
         return [
             decoder.decode(row[1 : row.argmax()].tolist())
-            for row in batch.text_tokens.flatten(0, 1)
+            for row in batch.tokens.concepts.flatten(0, 1)
         ]
 
     first, second = (next(iter(batches)) for batches.epoch in (0, 1))
@@ -104,20 +104,20 @@ def test_masked_captions_answers_and_what_is_behind_the_masks(pixels):
     batch, words = next(iter(batches)), batches.words
     concepts, decode = words.concepts, words.tokens.encode.decode
     for row in range(8):
-        masked = decode(batch.masked_tokens[row], skip_special_tokens=False)
-        at = (batch.masked_tokens[row] == words.tokens.mask).nonzero()[:, 0]
-        names = [concepts[c] for c in batch.masked_target[row, at]]
+        masked = decode(batch.masked.tokens[row], skip_special_tokens=False)
+        at = (batch.masked.tokens[row] == words.tokens.mask).nonzero()[:, 0]
+        names = [concepts[c] for c in batch.masked.target[row, at]]
         for name in names:
             masked = masked.replace("[MASK]", name, 1)
-        caption = decode(batch.caption_tokens[row], skip_special_tokens=True)
+        caption = decode(batch.tokens.captions[row], skip_special_tokens=True)
         assert names
         assert (
             masked.replace("[CLS]", "").replace("[SEP]", "").replace("[PAD]", "").strip() == caption
         )
-        rest = torch.ones(batch.masked_target.shape[1], dtype=torch.bool)
+        rest = torch.ones(batch.masked.target.shape[1], dtype=torch.bool)
         rest[at] = False
-        assert (batch.masked_target[row, rest] == -1).all()
-        answer = decode(batch.answer_tokens[row], skip_special_tokens=True)
+        assert (batch.masked.target[row, rest] == -1).all()
+        answer = decode(batch.masked.answers[row], skip_special_tokens=True)
         assert answer.endswith(" and ".join(concepts[c] for c in batch.text_concept[row] if c >= 0))
 
 
@@ -133,7 +133,7 @@ def frozen(folders, space):
     """context -> batches of 8 for a model that reads dense features and words, as CoDe does."""
 
     def make(context: int = 77) -> Batches:
-        reads = Reads(dense=True, tokens="frozen", words=True, context=context)
+        reads = InputSpec(dense=True, tokens="frozen", words=True, context=context)
         data = dataclasses.replace(
             loader.load(folders, curation="cocu", archive="cocu", reads=reads), space=space
         )
@@ -150,13 +150,13 @@ def test_tokens_of_the_frozen_encoder_with_names_alone_and_concepts_of_words(fro
     batches = frozen()
     batch = next(iter(batches))
     names = [batches.data.concepts[c] if c >= 0 else "" for c in batch.text_concept.flatten()]
-    assert said(batches, batch.name_tokens) == names
-    assert batch.name_tokens.shape[:2] == batch.text_tokens.shape[:2] == (8, 3)
-    prompts = said(batches, batch.text_tokens)
+    assert said(batches, batch.tokens.names) == names
+    assert batch.tokens.names.shape[:2] == batch.tokens.concepts.shape[:2] == (8, 3)
+    prompts = said(batches, batch.tokens.concepts)
     assert all(name in prompt for name, prompt in zip(names, prompts, strict=True))
     assert any(name != prompt for name, prompt in zip(names, prompts, strict=True))
     for tokens, belongs, named in zip(
-        batch.caption_tokens, batch.caption_words, batch.caption_concepts, strict=True
+        batch.tokens.captions, batch.tokens.caption_words, batch.caption_concepts, strict=True
     ):
         assert set(belongs.tolist()) == set(named.tolist()) | {-1}
         for token, concept in zip(tokens.tolist(), belongs.tolist(), strict=True):
@@ -166,16 +166,16 @@ def test_tokens_of_the_frozen_encoder_with_names_alone_and_concepts_of_words(fro
                 if concept >= 0
                 else word not in batches.data.concepts
             )
-    assert batch.masked_tokens is None
+    assert batch.masked is None
 
 
 def test_captions_are_cut_at_the_context(frozen):
     whole, short = (next(iter(frozen(context))) for context in (77, 4))
-    assert whole.caption_tokens.shape[1] == 7  # [CLS] a dog on the grass [SEP]
-    assert short.caption_tokens.shape == short.caption_words.shape == (8, 4)
-    assert torch.equal(short.caption_tokens[:, :3], whole.caption_tokens[:, :3])
-    assert torch.equal(short.caption_words[:, :3], whole.caption_words[:, :3])
-    assert (short.caption_words[:, 3] == -1).all()
+    assert whole.tokens.captions.shape[1] == 7  # [CLS] a dog on the grass [SEP]
+    assert short.tokens.captions.shape == short.tokens.caption_words.shape == (8, 4)
+    assert torch.equal(short.tokens.captions[:, :3], whole.tokens.captions[:, :3])
+    assert torch.equal(short.tokens.caption_words[:, :3], whole.tokens.caption_words[:, :3])
+    assert (short.tokens.caption_words[:, 3] == -1).all()
 
 
 def test_workers_change_nothing_for_words_of_the_frozen_encoder(frozen):
@@ -206,7 +206,7 @@ def test_tokens_of_a_caption_belong_to_the_concepts_of_its_words(
         {"dogs": "dog", "zebracorns": "zebracorn", "bears": "bear"},
     )
     data = dataclasses.replace(data, space=space, sentences=Sentences([caption], None, vocabulary))
-    words = Words(data, Reads(tokens="frozen", words=True, context=context), "simple")
+    words = Words(data, InputSpec(tokens="frozen", words=True, context=context), "simple")
     captions = [caption, "a dog by a very long pole and another dog"]
     tokens = words.tokens(captions)
     found = words.belong(captions, tokens, vocabulary)
@@ -224,7 +224,7 @@ def test_captions_that_are_cut_are_said_once_and_before_the_first_batch(data, ca
     forget()
     long = "a dog " * 9
     data = dataclasses.replace(data, sentences=Sentences(["a dog", long], None, None))
-    words = Words(data, Reads(tokens="bert", context=12), "simple")
+    words = Words(data, InputSpec(tokens="bert", context=12), "simple")
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(
         "1 text is longer than the 12 tokens that the text encoder"
@@ -239,8 +239,8 @@ def test_own_encodings_know_the_concepts_of_words_too(data, kind):
     data = dataclasses.replace(
         data, sentences=Sentences(["a zebra, a zebracorn!"], None, vocabulary)
     )
-    words = Words(data, Reads(tokens=kind, words=True), "simple")
-    tokens = words(np.array([0]), np.array([[-1]]), np.random.default_rng(0))
-    assert "name_tokens" not in tokens
-    chosen = tokens["caption_tokens"][tokens["caption_words"] >= 0].tolist()
+    words = Words(data, InputSpec(tokens=kind, words=True), "simple")
+    tokens, _ = words(np.array([0]), np.array([[-1]]), np.random.default_rng(0))
+    assert tokens.names is None
+    chosen = tokens.captions[tokens.caption_words >= 0].tolist()
     assert words.tokens.encode.decode(chosen).strip() == "zebracorn"

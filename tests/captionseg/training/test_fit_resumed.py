@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import tempfile
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -115,9 +113,6 @@ def test_what_a_model_counts_survives_a_kill_inside_an_epoch(run, make_model, tm
     def model():
         made = make_model()
         made.__class__, made.steps = Counting, 0.0
-        made.config = replace(made.config)
-        reads = replace(made.config.reads, counts=True)
-        object.__setattr__(made, "config", SimpleNamespace(**vars(made.config), reads=reads))
         return made
 
     def dies(values, step):

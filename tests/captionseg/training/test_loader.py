@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg.encoders.text_space import TextSpace
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays, read_tables
 from captionseg.storage.writing import write_table
@@ -104,7 +104,7 @@ def test_an_empty_caption_is_one_line_for_models_that_read_words(folders, monkey
     monkeypatch.setattr(loader, "read_captions", lambda index: captions | {uid: "  "})
     with pytest.raises(UserError, match=f"the caption of {uid} is empty"):
         loader.load(
-            folders, curation="cocu", archive="cocu", reads=Reads(picture=16, tokens="clip")
+            folders, curation="cocu", archive="cocu", reads=InputSpec(picture=16, tokens="clip")
         )
 
 
@@ -112,25 +112,25 @@ def test_masked_captions_are_embedded_or_kept_as_words(folders):
     seen = []
     encode = lambda texts: seen.extend(texts) or np.ones((len(texts), 16), np.float32)  # noqa: E731
     data = loader.load(
-        folders, curation="cocu", archive="cocu", reads=Reads(masking="all"), encode=encode
+        folders, curation="cocu", archive="cocu", reads=InputSpec(masking="all"), encode=encode
     )
     assert data.masked.shape == (len(data), 16)
     assert all("[MASK]" in text for text in seen)
     assert data.sentences is None
     words = loader.load(
-        folders, curation="cocu", archive="cocu", reads=Reads(tokens="bert", masking="all")
+        folders, curation="cocu", archive="cocu", reads=InputSpec(tokens="bert", masking="all")
     )
     assert words.sentences.masked == seen
     np.testing.assert_array_equal(words.masked_target, data.masked_target)
 
 
 def test_what_a_model_does_not_read_is_not_loaded(data):
-    assert data.reads == Reads()
+    assert data.reads == InputSpec()
     assert data.dense is data.pictures is data.space is data.sentences is data.masked is None
 
 
 def test_dense_features_come_with_the_encoder_that_made_them(world, folders, data):
-    found = loader.load(folders, curation="cocu", archive="cocu", reads=Reads(dense=True))
+    found = loader.load(folders, curation="cocu", archive="cocu", reads=InputSpec(dense=True))
     np.testing.assert_array_equal(
         found.dense[found.rows], read_arrays(world.features / "dense")[data.rows]
     )
@@ -140,7 +140,7 @@ def test_dense_features_come_with_the_encoder_that_made_them(world, folders, dat
 
 
 def test_words_of_the_frozen_encoder_come_with_it(world, folders, data):
-    reads = Reads(picture=16, tokens="frozen")
+    reads = InputSpec(picture=16, tokens="frozen")
     found = loader.load(folders, curation="cocu", archive="cocu", reads=reads)
     uid = np.array(pq.read_table(world.index / "ids.parquet")["uid"].to_pylist())[data.rows]
     captions = loader.read_captions(world.index)
@@ -152,7 +152,7 @@ def test_words_of_the_frozen_encoder_come_with_it(world, folders, data):
 
 def test_the_vocabulary_comes_along_where_words_of_concepts_are_asked_for(world, folders, data):
     found = loader.load(
-        folders, curation="cocu", archive="cocu", reads=Reads(tokens="frozen", words=True)
+        folders, curation="cocu", archive="cocu", reads=InputSpec(tokens="frozen", words=True)
     )
     vocabulary = found.sentences.vocabulary
     assert list(vocabulary.concepts) == data.concepts
@@ -167,7 +167,7 @@ def test_the_vocabulary_comes_along_where_words_of_concepts_are_asked_for(world,
 
 @pytest.mark.parametrize(
     ("reads", "needed"),
-    [(Reads(picture=16, live=True), True), (Reads(picture=16, tokens="clip"), False)],
+    [(InputSpec(picture=16, live=True), True), (InputSpec(picture=16, tokens="clip"), False)],
 )
 def test_the_encoder_is_loaded_for_models_that_run_it(folders, reads, needed):
     found = loader.load(folders, curation="cocu", archive="cocu", reads=reads)

@@ -17,7 +17,7 @@ from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.predictor import Predictor
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol
-from captionseg.modeling import saved
+from captionseg.modeling.weights import saved
 from captionseg.recipes import Recipe
 from captionseg.records import UserError
 from captionseg.text.prompts import class_embeddings

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from captionseg.datasets.shards import read_truth
 from captionseg.encoders.text_space import TextSpace
 from captionseg.grids import Window, shares
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text.rle import encode
 from captionseg.storage.writing import write_table
@@ -25,7 +25,7 @@ from captionseg.training.batches import Batches
 from captionseg.training.loader import TrainingSet
 from captionseg.training.segments import Coded, SegmentSet, read
 
-READS = Reads(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
+READS = InputSpec(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
 
 
 @pytest.fixture
@@ -49,17 +49,17 @@ def test_a_batch_has_the_segments_of_its_pictures(world, data, true):
     expected = torch.stack(
         [torch.stack([half, 1 - half]), torch.zeros(2, 4, 4), torch.stack([half, 1 - half])]
     )
-    assert torch.equal(batch.segment_masks, expected)
-    assert (batch.segment_text < 0).tolist() == [[False] * 2, [True] * 2, [False] * 2]
-    assert (batch.segment_texts[1] == -1).all()
+    assert torch.equal(batch.segments.masks, expected)
+    assert (batch.segments.number < 0).tolist() == [[False] * 2, [True] * 2, [False] * 2]
+    assert (batch.segments.known[1] == -1).all()
     space = TextSpace.load(world.encoder)
     for i in (0, 2):
         left, right = true[int(data.rows[rows[i]])]
-        assert (batch.segment_texts[i] >= 0).sum(1).tolist() == [2, 1]
+        assert (batch.segments.known[i] >= 0).sum(1).tolist() == [2, 1]
         for s, name in enumerate(({left, f"a {left}"}, {right})):
             prompts = space.encode([t.format(n) for n in name for t in SEGMENT])
-            assert np.abs(prompts - batch.segment_embedding[i, s].numpy()).max(1).min() < 1e-3
-            assert batch.segment_text[i, s] in batch.segment_texts[i, s]
+            assert np.abs(prompts - batch.segments.embedding[i, s].numpy()).max(1).min() < 1e-3
+            assert batch.segments.number[i, s] in batch.segments.known[i, s]
     assert batch.dense is not None
     assert batch.regions.shape == (3, 0, 0)
 
@@ -69,7 +69,7 @@ def test_equal_texts_are_one_text_in_one_prompt(data, true):
     assert len(found.embedding) == 9  # three objects with and without an article, three grounds
     assert found.embedding.shape[1:] == (4, 16)
     batch = next(iter(Batches(data, batch=30, texts=3, seed=0)))
-    number, said = batch.segment_text.flatten(), batch.segment_embedding.flatten(0, 1)
+    number, said = batch.segments.number.flatten(), batch.segments.embedding.flatten(0, 1)
     assert number.unique().tolist() == [-1, *range(9)] or number.unique().tolist() == list(range(9))
     for text in range(9):
         assert len(said[number == text].unique(dim=0)) == 1
@@ -81,13 +81,13 @@ def test_texts_are_drawn_from_seed_epoch_and_row_alone(data):
     def draw(rows, **place):
         return segments.of_rows(rows, **{"seed": 0, "epoch": 0, "most": 3, **place})
 
-    first = draw(rows)["segment_text"]
-    assert torch.equal(draw(rows)["segment_text"], first)
-    assert torch.equal(draw(rows[::-1])["segment_text"], first.flip(0))
+    first = draw(rows).number
+    assert torch.equal(draw(rows).number, first)
+    assert torch.equal(draw(rows[::-1]).number, first.flip(0))
     for other in (draw(rows, epoch=1), draw(rows, seed=1)):
-        assert 0.2 < (other["segment_text"][:, 0] != first[:, 0]).float().mean() < 0.8
-        assert torch.equal(other["segment_text"][:, 1], first[:, 1])  # there is but one text
-    prompts = torch.stack([draw(rows, epoch=e)["segment_embedding"][0, 1] for e in range(12)])
+        assert 0.2 < (other.number[:, 0] != first[:, 0]).float().mean() < 0.8
+        assert torch.equal(other.number[:, 1], first[:, 1])  # there is but one text
+    prompts = torch.stack([draw(rows, epoch=e).embedding[0, 1] for e in range(12)])
     assert len(prompts.unique(dim=0)) == 4
 
 
@@ -97,14 +97,14 @@ def test_workers_and_ranks_change_nothing(data):
         DataLoader(Batches(data, batch=8, texts=3, seed=0), batch_size=None, num_workers=2)
     )
     for one, two in zip(whole, found, strict=True):
-        for name in ("masks", "embedding", "text", "texts"):
-            assert torch.equal(getattr(one, f"segment_{name}"), getattr(two, f"segment_{name}"))
+        for name in ("masks", "embedding", "number", "known"):
+            assert torch.equal(getattr(one.segments, name), getattr(two.segments, name))
     parts = [
         next(iter(Batches(data, batch=8, texts=3, seed=0, rank=rank, world=2))) for rank in (0, 1)
     ]
-    for name in ("masks", "embedding", "text", "texts"):
-        found = torch.cat([getattr(part, f"segment_{name}") for part in parts])
-        assert torch.equal(found, getattr(next(iter(whole)), f"segment_{name}"))
+    for name in ("masks", "embedding", "number", "known"):
+        found = torch.cat([getattr(part.segments, name) for part in parts])
+        assert torch.equal(found, getattr(next(iter(whole)).segments, name))
 
 
 def toy_set(counts: list[int]) -> SegmentSet:
@@ -121,20 +121,20 @@ def test_a_row_with_too_many_shows_others_each_epoch():
     segments, seen = toy_set([10, 1]), set()
     for epoch in range(10):
         found = segments.of_rows([0, 1], seed=0, epoch=epoch, most=4)
-        mine = found["segment_text"][0].tolist()
+        mine = found.number[0].tolist()
         assert len(set(mine)) == 4
-        assert found["segment_masks"][0, :, 0, 0].tolist() == mine
-        assert found["segment_text"][1].tolist() == [10, -1, -1, -1]
+        assert found.masks[0, :, 0, 0].tolist() == mine
+        assert found.number[1].tolist() == [10, -1, -1, -1]
         seen |= set(mine)
     assert seen == set(range(10))
 
 
 def test_ranks_agree_about_the_shape_of_a_batch():
-    segments = toy_set([2, 7, 0])
+    toy = toy_set([2, 7, 0])
     for among, widths in ((None, [2, 4, 1]), ([0, 1, 2], [4, 4, 4]), ([0, 2], [2, 2, 2])):
         rows = [row for row in range(3) if among is None or row in among]
-        found = [segments.of_rows([row], seed=0, epoch=0, most=4, among=among) for row in rows]
-        assert [fields["segment_masks"].shape[1] for fields in found] == widths[: len(rows)]
+        found = [toy.of_rows([row], seed=0, epoch=0, most=4, among=among) for row in rows]
+        assert [segments.masks.shape[1] for segments in found] == widths[: len(rows)]
 
 
 def test_pictures_of_several_sizes_and_rows_in_any_order(tmp_path):
@@ -229,14 +229,10 @@ def test_run_lengths_are_decoded_for_the_part_that_is_seen(tmp_path):
     assert isinstance(found.masks, Coded)
     windows = [Window(0.0, -1.0, 1.0, 1.0), Window(0.0, 0.0, 0.5, 1.0)]
     batch = found.of_rows([0, 1], seed=0, epoch=0, most=64, windows=windows)
-    assert batch["segment_masks"].shape == (2, 40, 4, 4)
-    np.testing.assert_allclose(
-        batch["segment_masks"][0, :3], shares(masks["b"][:, :, 8:], (4, 4)), atol=1e-6
-    )
-    np.testing.assert_allclose(
-        batch["segment_masks"][1, :, :2], shares(masks["a"], (2, 4)), atol=1e-6
-    )
-    assert not batch["segment_masks"][1, :, 2:].any()
-    assert not batch["segment_masks"][0, 3:].any()
-    whole = found.of_rows([1], seed=0, epoch=0, most=64)["segment_masks"]
+    assert batch.masks.shape == (2, 40, 4, 4)
+    np.testing.assert_allclose(batch.masks[0, :3], shares(masks["b"][:, :, 8:], (4, 4)), atol=1e-6)
+    np.testing.assert_allclose(batch.masks[1, :, :2], shares(masks["a"], (2, 4)), atol=1e-6)
+    assert not batch.masks[1, :, 2:].any()
+    assert not batch.masks[0, 3:].any()
+    whole = found.of_rows([1], seed=0, epoch=0, most=64).masks
     np.testing.assert_allclose(whole[0], shares(masks["a"], (4, 4)), atol=1e-6)

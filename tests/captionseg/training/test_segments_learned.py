@@ -17,7 +17,7 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.inference.predictor import Predictor
 from captionseg.inference.windows import Protocol
-from captionseg.modeling import saved
+from captionseg.modeling.weights import saved
 from captionseg.recipes import Recipe
 from captionseg.records import UserError
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
@@ -120,21 +120,21 @@ def test_crops_come_with_what_is_left_of_their_segments(named, live):
     )
     batch = next(iter(Batches(data, batch=8, texts=3, seed=0, augment=whole)))
     half = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(4, 4)
-    there = batch.segment_text[:, 0] >= 0
-    for masks in batch.segment_masks[there]:
+    there = batch.segments.number[:, 0] >= 0
+    for masks in batch.segments.masks[there]:
         torch.testing.assert_close(masks, torch.stack([half, 1 - half]))
     workers = DataLoader(
         Batches(data, batch=8, texts=3, seed=0, augment=far), batch_size=None, num_workers=2
     )
     left = [0, 0]
     for one, two in zip(workers, Batches(data, batch=8, texts=3, seed=0, augment=far), strict=True):
-        assert torch.equal(one.segment_masks, two.segment_masks)
+        assert torch.equal(one.segments.masks, two.segments.masks)
         assert torch.equal(one.image, two.image)
-        there = one.segment_text[:, 0] >= 0
+        there = one.segments.number[:, 0] >= 0
         torch.testing.assert_close(
-            one.segment_masks.sum(1)[there], torch.ones(int(there.sum()), 4, 4)
+            one.segments.masks.sum(1)[there], torch.ones(int(there.sum()), 4, 4)
         )
-        area = one.segment_masks[there].sum((2, 3))
+        area = one.segments.masks[there].sum((2, 3))
         left = [left[0] + int((area == 0).sum()), left[1] + int((area > 15.9).sum())]
     assert min(left) > 3  # crops of a third of a picture often show one half of it
 

@@ -7,7 +7,7 @@ import torch
 from captionseg.datasets.shards import read_images, read_truth
 from captionseg.grids import squash
 from captionseg.metrics import areas, mean_iou
-from captionseg.modeling.segmenter import Reads
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import normalised
 from captionseg.storage.folders import read_arrays
 from captionseg.storage.writing import write_json
@@ -43,7 +43,7 @@ def test_the_tune_split_alone(world, folders):
 
 
 def test_pictures_for_models_that_read_pixels(world, folders):
-    tune = tuning.load(folders, side=8, reads=Reads(picture=16))
+    tune = tuning.load(folders, side=8, reads=InputSpec(picture=16))
     inputs = tune.inputs(slice(2, 5))
     images = [image for _, image in read_images(world.pairs, "00002")][2:5]
     assert inputs.image.shape == (3, 3, 16, 16)

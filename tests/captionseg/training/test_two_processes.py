@@ -1,5 +1,5 @@
 """Processes that train together, by gloo on the CPU, against one that trains alone; see
-together.py.
+two_processes.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from captionseg.runtime.launch import free_port
 from captionseg.training.curve import read
 
-SCRIPT = Path(__file__).with_name("together.py")
+SCRIPT = Path(__file__).with_name("two_processes.py")
 MODELS = ("mil", "tcl", "ovsegmentor")
 SHARDED = ("tcl", "ovsegmentor")
 
@@ -162,9 +162,9 @@ def test_one_process_goes_on_with_what_several_began(alone, name, model, request
     folder = request.getfixturevalue(name)
     shutil.copytree(folder / f"{model}_stopped", tmp_path / "one")
     shutil.copy(folder / f"{model}_stopped.csv", tmp_path / "one.csv")
-    spec = importlib.util.spec_from_file_location("together", SCRIPT)
-    together = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(together)
+    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
+    two_processes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(two_processes)
     assert torch.load(tmp_path / "one" / "last.ckpt", weights_only=True)["global_step"] == 6
-    together.run(model, tmp_path, "one")
+    two_processes.run(model, tmp_path, "one")
     agree(state(tmp_path, "one_last_0"), state(alone, f"{model}_last_0"))

@@ -21,11 +21,12 @@ from captionseg.benchmarks.published.catalogue import (
     threshold_of,
     windows_of,
 )
-from captionseg.benchmarks.ready import Asked, Background, Ready
 from captionseg.benchmarks.score_saved_models import MEASURES
 from captionseg.inference.detections import Detections
-from captionseg.inference.windows import Settled, WindowParams
-from captionseg.modeling.segmenter import Reads
+from captionseg.inference.loaded import Labeller, LoadedModel
+from captionseg.inference.protocols import ScoringOptions
+from captionseg.inference.windows import WindowParams
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import (
     FILES,
@@ -180,7 +181,7 @@ def tree(root: Path, name: str, world) -> Path:
 class Oracle:
     """What answers every question right, or always the same."""
 
-    config = SimpleNamespace(reads=Reads(picture=8, tokens="clip", segments=1))
+    config = SimpleNamespace(reads=InputSpec(picture=8, tokens="clip", segments=1))
 
     def __init__(self, benchmark, constant: int | None, patch) -> None:
         self.benchmark, self.constant = benchmark, constant
@@ -188,9 +189,9 @@ class Oracle:
             self.image_logits = self.logits
             self.truths = iter([item.label for item in benchmark.items])
         elif isinstance(benchmark, Parts):
-            self.mask_scores = None
+            self.mask_scores = self.logits
             self.truths = iter([truth[1:] for truth in benchmark.truths()])
-            patch.setattr("captionseg.benchmarks.ready.detected", self.detected)
+            patch.setattr("captionseg.inference.loaded.detected", self.detected)
         else:
             self.truths = iter([sample.truth for sample in benchmark.samples()])
 
@@ -216,17 +217,10 @@ class Oracle:
 def scored(benchmark, constant: int | None, patch) -> dict[str, float]:
     """By the measure of the benchmark, as a recipe is."""
     run, summed, _ = MEASURES[type(benchmark)]
-    model = Ready(
-        Oracle(benchmark, constant, patch),
-        torch.zeros(1, 1),
-        Settled(),
-        Background(),
-        lambda: None,
-        None,  # type: ignore[arg-type]
-        "cpu",
-        {},
-    )
-    asked = Asked(bootstrap=5)
+    oracle = Oracle(benchmark, constant, patch)
+    loaded = LoadedModel(oracle, Path(), lambda: None, "cpu")  # type: ignore[arg-type]
+    model = Labeller(loaded, classes=torch.zeros(1, 1))
+    asked = ScoringOptions(bootstrap=5)
     return summed([run(model, benchmark, asked)], benchmark, asked)[0]
 
 

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from captionseg.grids import MEAN, STD
 from captionseg.modeling.layers.backbone import BackboneBlocks, Network, probe
-from captionseg.modeling.live import LiveTowers
-from captionseg.modeling.pretrained import frozen_blocks
+from captionseg.modeling.towers.frozen_towers import FrozenTowers
+from captionseg.modeling.weights.pretrained import frozen_blocks
 from captionseg.records import UserError
 
 TINY = {
@@ -57,7 +57,7 @@ def test_maps_and_cls_are_those_of_the_whole_model(clip):
 
 
 def test_it_stands_beside_a_network_of_timm_on_pictures_of_another_size(clip, networks):
-    both = LiveTowers(
+    both = FrozenTowers(
         (Network("open_clip:tiny-tower", str(clip[1])), networks[0]), crop=64, cell=16
     )
     assert both.widths == ([32, 32, 32], [64, 64, 64])

@@ -1,0 +1,86 @@
+"""The frozen encoder of a saved model: where it lies, and whether it is the one that the model was
+trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from captionseg.encoders.dense_head import DenseHead
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.reduction import FILE as REDUCTION
+from captionseg.records import UserError, one_line
+
+
+def encoder_of(folder: Path) -> Path:
+    """Where the frozen encoder of a model lies: beside it, or, for a seed of a recipe, beside the
+    recipe's.
+    """
+    own, recipe = folder / "encoder", folder.absolute().parent
+    if not own.exists() and recipe.name == "seeds" and (recipe.parent / "encoder").exists():
+        return (
+            folder.parent.parent / "encoder" if len(folder.parts) > 2 else recipe.parent / "encoder"
+        )
+    return own
+
+
+def check_encoder(model: Path, features: Path) -> None:
+    """Refuse features of another encoder than that of a model: of the same width they would be
+    taken for its own.
+
+    Args:
+        model: its folder, with or without an encoder beside it.
+        features: folder of the encoder that the features were made by.
+
+    Raises:
+        UserError: that names both.
+    """
+    own = encoder_of(model)
+    if own.is_dir() and features.is_dir() and made_by(own) != made_by(features):
+        raise UserError(
+            f"{model}: its encoder ({own}) is another than that of the features ({features}); take "
+            "a model that was trained on them"
+        )
+
+
+def made_by(folder: Path) -> tuple[object, bytes]:
+    """What decides the features of an encoder's folder: its params but for the size of batches, and
+    its reduction.
+    """
+    try:
+        config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        said = (
+            config["encoder"],
+            {key: value for key, value in config["params"].items() if key != "batch"},
+        )
+        return said, (folder / REDUCTION).read_bytes() if (folder / REDUCTION).exists() else b""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}/encoder.json: cannot be read ({one_line(error)})") from None
+
+
+def check_head(model: Any, frozen: Callable[[], Encoder], folder: Path) -> None:
+    """Refuse a model whose copy of the encoder's last block has another activation than the
+    encoder.
+
+    Args:
+        model: a Segmenter.
+        frozen: gives the encoder; not called where the model has no such copy.
+        folder: of the model.
+
+    Raises:
+        UserError: that says so.
+    """
+    copies = [m.config for m in model.modules() if isinstance(m, DenseHead) and m.config.hidden]
+    head = frozen().head if copies else None
+    if head is None or not head.config.hidden:
+        return
+    for copy in copies:
+        if head.config.quick != copy.quick:
+            names = ["QuickGELU" if quick else "GELU" for quick in (copy.quick, head.config.quick)]
+            raise UserError(
+                f"{folder}: was trained with {names[0]} in the encoder's last block, but its "
+                f"encoder has {names[1]}; train it again"
+            )

@@ -1,0 +1,221 @@
+"""Images as bags of vectors, texts as queries: the contrastive losses of every model here, Eq. 1-5
+of CoCu.
+
+A bag holds whatever a model makes of an image: its pooled vector alone (GroupViT as published), its
+groups, its regions. A text fits an image as well as it fits the vectors that it fits best. Rows of
+every loss are this rank's images (or texts), columns those of all ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
+from captionseg.modeling.objectives.pairs import first_of_each
+from captionseg.modeling.segmenter import Gather, alone
+from captionseg.runtime.device import full_precision
+
+
+@dataclass(frozen=True)
+class Bags:
+    """A batch, embedded; all vectors L2-normalised.
+
+    Attributes:
+        vectors: [B, S, W]; mask: [B, S] bool, False pads.
+        captions: [B, W]; texts: [B, L, W], the concepts drawn.
+        caption_concepts, text_concept, archive: as in Batch.
+    """
+
+    vectors: Tensor
+    mask: Tensor
+    captions: Tensor
+    texts: Tensor
+    caption_concepts: Tensor
+    text_concept: Tensor
+    archive: Tensor
+
+
+class Scales(NamedTuple):
+    """1 / tau of the two losses, not below 0."""
+
+    caption: Tensor
+    concept: Tensor
+
+
+Part = Literal["caption", "concept"]
+PARTS: tuple[Part, ...] = ("caption", "concept")
+
+
+class _Images(NamedTuple):
+    """What texts are compared with; fields as in Bags."""
+
+    vectors: Tensor
+    mask: Tensor
+    archive: Tensor
+
+
+class _Texts(NamedTuple):
+    """What images are compared with: captions, and drawn concepts in one row; owners are image
+    numbers of all ranks.
+    """
+
+    captions: Tensor
+    caption_concepts: Tensor
+    caption_owner: Tensor
+    texts: Tensor
+    text_concept: Tensor
+    text_owner: Tensor
+
+    @staticmethod
+    def of(bags: Bags, here: Tensor) -> _Texts:
+        """The texts of this rank; `here` are the numbers of its images."""
+        return _Texts(
+            bags.captions,
+            bags.caption_concepts,
+            here,
+            bags.texts.flatten(0, 1),
+            bags.text_concept.flatten()[:, None],
+            here.repeat_interleave(bags.text_concept.shape[1]),
+        )
+
+    def part(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(concepts, owner, is it a text at all) of the captions (0) or of the drawn concepts
+        (1)."""
+        if number == 0:
+            return (
+                self.caption_concepts,
+                self.caption_owner,
+                torch.ones_like(self.caption_owner, dtype=torch.bool),
+            )
+        return self.text_concept, self.text_owner, self.text_concept[:, 0] >= 0
+
+
+@dataclass(frozen=True)
+class BagContrast:
+    """The losses' choices.
+
+    Attributes:
+        pool_temperature: of the softmax over a bag's vectors that pools a text's similarities; 0 is
+            the maximum.
+        multi_label: log_sum is Eq. 3 as printed, soft_target the mean of logs.
+        mask_negatives: texts that name only concepts of an image's archive are no negatives of it.
+            False is the literal Eq. 1-4.
+        equal_texts: the vectors of a concept are equal wherever it is drawn, so that one of them is
+            compared for all. Not so where a concept gets another prompt each time, or its encoder
+            has dropout.
+    """
+
+    pool_temperature: float = 0.0
+    multi_label: MultiLabel = "log_sum"
+    mask_negatives: bool = True
+    equal_texts: bool = True
+
+    def __call__(
+        self,
+        bags: Bags,
+        scales: Scales,
+        gather: Gather = alone,
+        *,
+        rank: int = 0,
+        parts: Sequence[Part] = PARTS,
+    ) -> dict[str, Tensor]:
+        """Eq. 5 in two parts: `caption` is Eq. 1 + Eq. 2, `concept` Eq. 3 + Eq. 4, each halved as
+        in GroupViT.
+        """
+        if "concept" not in parts:
+            bags = replace(bags, texts=bags.texts[:, :0], text_concept=bags.text_concept[:, :0])
+        here = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(
+            bags.vectors
+        )
+        local = _Texts.of(bags, here)
+        every = _Texts(*(gather(value) for value in local))
+        images = _Images(bags.vectors, bags.mask, bags.archive)
+        all_images = _Images(*(gather(value) for value in images))
+        by_image = self._similarities(images, every, scales)
+        by_text = (
+            by_image
+            if all_images.vectors is images.vectors
+            else self._similarities(all_images, local, scales)
+        )
+        numbers, losses = torch.arange(len(all_images.vectors), device=here.device), {}
+        for row, name in enumerate(PARTS):
+            if name not in parts:
+                continue
+            concepts, owner, real = local.part(row)
+            all_concepts, all_owner, all_real = every.part(row)
+            positive = (here[:, None] == all_owner) & all_real
+            to_text = contrastive(
+                by_image[row],
+                positive,
+                self._candidates(images.archive, all_concepts) & all_real,
+                self.multi_label,
+                count=mean_over_ranks(positive.any(1), gather),
+            )
+            to_image = contrastive(
+                by_text[row].T,
+                (owner[:, None] == numbers) & real[:, None],
+                self._candidates(all_images.archive, concepts).T,
+                count=mean_over_ranks(real, gather),
+            )
+            losses[name] = 0.5 * (to_text + to_image)
+        return losses
+
+    def _similarities(
+        self, images: _Images, texts: _Texts, scales: Scales
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [B, captions] and [B, drawn concepts]."""
+        if not self.equal_texts:
+            queries, inverse = (
+                torch.cat([texts.captions, texts.texts]),
+                torch.arange(len(texts.texts)),
+            )
+            return self._scaled(
+                images, queries, inverse.to(queries.device), len(texts.captions), scales
+            )
+        first, inverse = first_of_each(texts.text_concept[:, 0])
+        queries = torch.cat([texts.captions, texts.texts[first]])
+        return self._scaled(images, queries, inverse, len(texts.captions), scales)
+
+    def _scaled(
+        self, images: _Images, queries: Tensor, inverse: Tensor, count: int, scales: Scales
+    ) -> tuple[Tensor, Tensor]:
+        """Logits with the first `count` queries, and with those after them at `inverse`."""
+        cosine = bag_similarity(images.vectors, images.mask, queries, self.pool_temperature)
+        return scales.caption * cosine[:, :count], scales.concept * cosine[:, count:][:, inverse]
+
+    def _candidates(self, archive: Tensor, concepts: Tensor) -> Tensor:
+        """[Q, K] bool, which texts may stand in the denominators of which images."""
+        if not self.mask_negatives:
+            return torch.ones(len(archive), len(concepts), dtype=torch.bool, device=archive.device)
+        return may_be_negative(archive, concepts)
+
+
+def bag_similarity(vectors: Tensor, mask: Tensor, texts: Tensor, temperature: float) -> Tensor:
+    """[B, T]: how well each text fits each image, its cosines with a bag's vectors pooled towards
+    their maximum.
+
+    Args:
+        vectors: [B, S, W], L2-normalised.
+        mask: [B, S] bool.
+        texts: [T, W], L2-normalised.
+        temperature: of the pooling softmax; 0 is the maximum.
+    """
+    with full_precision(vectors):
+        cosine = texts.float() @ vectors.float().transpose(1, 2)  # [B, T, S]
+    if vectors.shape[1] == 1:
+        return cosine[:, :, 0]
+    hidden = cosine.masked_fill(~mask[:, None], -torch.inf)
+    if not temperature:
+        return hidden.amax(2)
+    return ((hidden / temperature).softmax(2) * cosine).sum(2)
+
+
+def mean_over_ranks(counted: Tensor, gather: Gather) -> Tensor:
+    """How many of [n] are True on a rank, as the mean over all ranks; at least one in all."""
+    everything = gather(counted)
+    return everything.sum().clamp(min=1) * (len(counted) / len(everything))

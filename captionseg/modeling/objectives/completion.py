@@ -1,0 +1,145 @@
+"""Masked entity completion of OVSegmentor (Eq. 8-9), and masked language modelling in its place
+(Table 4).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.modeling.layers.transformer import Block, CrossBlock, Projector
+from captionseg.modeling.objectives.bags import Bags, mean_over_ranks
+from captionseg.modeling.segmenter import Gather
+from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig
+from captionseg.modeling.towers.texts import BertText
+from captionseg.records import Batch, MaskedCaptions, UserError
+
+Objective = Literal[
+    "all_entities", "single_entity", "all_nouns", "multi_label", "mlm_groups", "mlm", "none"
+]
+
+
+NO_MASKED = "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
+
+
+class Missing(NamedTuple):
+    """What masked words are taken for.
+
+    Attributes:
+        logits: [B, T, C] of all concepts; T is 1 where a caption is one vector.
+        target: [B, K] int64 the concepts behind the masks, -1 where there is none; K = T, or any
+            number where T is 1.
+    """
+
+    logits: Tensor
+    target: Tensor
+
+
+class Decoder(nn.Module):
+    """Words look for what they lack among groups, then among each other; the first of them speaks
+    for all.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm_words, self.norm_groups, self.norm = (nn.LayerNorm(width) for _ in range(3))
+        self.cross, self.block = CrossBlock(width, heads), Block(width, heads)
+
+    def forward(self, words: Tensor, groups: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, D] of words [B, T, D], of which `mask` [B, T] are there, and groups [B, G, D]."""
+        found = self.cross(self.norm_words(words), self.norm_groups(groups))
+        return self.norm(self.block(found, mask) + found)
+
+
+class Completion(nn.Module):
+    """Masked captions ask the groups for what is missing.
+
+    Args:
+        config: of the towers.
+        objective: one that masks captions.
+        entities: C, for those that predict a concept.
+    """
+
+    def __init__(self, config: TowersConfig, objective: Objective, entities: int) -> None:
+        super().__init__()
+        width, own = config.encoder.width, config.text.kind != "frozen"
+        self.objective = objective
+        self.query = nn.Linear(config.text.width, width)
+        self.decoder = None
+        if objective != "mlm":
+            self.decoder = (
+                Decoder(width, config.encoder.heads)
+                if own
+                else CrossBlock(width, config.encoder.heads)
+            )
+        if objective.startswith("mlm"):
+            self.classify = nn.Linear(width, entities)
+        else:
+            self.bridge = Projector(width, config.hidden, config.embedding, norm=config.norm)
+
+    def forward(
+        self, batch: Batch, groups: Tensor, towers: Towers, texts: Tensor
+    ) -> Bags | Missing:
+        """Bags of what was found, with the answers as captions; or logits of what each masked word
+        is.
+
+        Args:
+            batch: with masked captions.
+            groups: [B, G, D].
+            towers: whose text encoder reads captions.
+            texts: [B, L, W], the drawn entities, whose mean is the answer where there is no
+                sentence of them.
+
+        Raises:
+            UserError: if the batch has no masked captions.
+        """
+        if batch.masked is None:
+            raise UserError(NO_MASKED)
+        masked = batch.masked
+        words, mask = self.words(masked, towers)
+        if isinstance(self.decoder, Decoder):
+            words = self.decoder(words, groups, mask)
+        elif self.decoder is not None:
+            words = self.decoder(words, groups)
+        if self.objective.startswith("mlm"):
+            return Missing(self.classify(words), masked.target)
+        found = F.normalize(self.bridge(words[:, :1]).float(), dim=-1)  # [B, 1, W]
+        if masked.answers is not None and towers.text is not None:
+            answer = towers.embed_texts(towers.text(masked.answers))
+        else:
+            drawn = (batch.text_concept >= 0)[..., None]
+            answer = F.normalize((texts * drawn).sum(1), dim=-1)
+        none = texts[:, :0]
+        return Bags(
+            found,
+            torch.ones_like(found[..., 0], dtype=torch.bool),
+            answer,
+            none,
+            batch.text_concept,
+            batch.text_concept[:, :0],
+            batch.archive,
+        )
+
+    def words(self, masked: MaskedCaptions, towers: Towers) -> tuple[Tensor, Tensor]:
+        """The masked captions [B, T, D], and which of their tokens [B, T] are there."""
+        if towers.text is None:
+            if masked.embedding is None:
+                raise UserError(NO_MASKED)
+            words = self.query(masked.embedding)[:, None]
+            return words, torch.ones_like(words[..., 0], dtype=torch.bool)
+        if masked.tokens is None or not isinstance(towers.text, BertText):
+            raise UserError(NO_MASKED)
+        return self.query(towers.text.states(masked.tokens)), masked.tokens != 0
+
+
+def missing_loss(missing: Missing, gather: Gather) -> Tensor:
+    """Cross-entropy of masked words, the mean over all that were masked on all ranks."""
+    logits, target = missing.logits.float().log_softmax(2), missing.target
+    there = target >= 0
+    # one vector stands for all masked words of its caption
+    logits = logits.expand(-1, target.shape[1], -1) if logits.shape[1] == 1 else logits
+    each = -logits.gather(2, target.clamp(min=0)[..., None])[..., 0]
+    return (each * there).sum() / mean_over_ranks(there.sum(1), gather)

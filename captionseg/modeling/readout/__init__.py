@@ -1,0 +1,1 @@
+"""From scores of groups and regions to pixels."""

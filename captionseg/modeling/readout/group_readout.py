@@ -1,0 +1,108 @@
+"""Mask logits from groups: of the group that a pixel belongs to, of its region, or of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from captionseg.modeling.layers.grouping import compose, own_group
+from captionseg.modeling.readout.regions import paint_labels, paint_scores
+from captionseg.modeling.readout.zero_shot import (
+    ZeroShot,
+    class_scores,
+    nearest_group,
+    own_scores,
+    with_background,
+)
+from captionseg.modeling.towers.group_encoder import Encoded, GroupEncoder
+from captionseg.records import Inputs
+
+
+class Found(NamedTuple):
+    """Scores of classes, before anything is painted.
+
+    Attributes:
+        scores: [B, G, C] of groups, or of regions where `assignment` is None.
+        assignment: [B, G, h, w], how much each cell of a grid belongs to each group.
+        limit: [B], the score that a class needs to stand before the background; None where there is
+            none.
+    """
+
+    scores: Tensor
+    assignment: Tensor | None
+    limit: Tensor | None
+
+
+def find(
+    vision: GroupEncoder,
+    encoded: Encoded,
+    embed: Callable[[Tensor], Tensor],
+    classes: Tensor,
+    scale: Tensor,
+    choices: ZeroShot,
+    *,
+    mask: Tensor,
+) -> Found:
+    """Which class fits each group or region of one window, see `readout.zero_shot`.
+
+    Args:
+        vision: what `encoded` comes from.
+        encoded: one window a row.
+        embed: vectors of the encoder -> the joint space, L2-normalised.
+        classes: [C, W], L2-normalised.
+        scale: 1 / tau of the caption loss.
+        choices: of the inference.
+        mask: [B, S] bool, which regions are there.
+    """
+    whole = embed(encoded.groups.mean(1))
+
+    def scores(vectors: Tensor) -> Tensor:
+        return class_scores(
+            embed(vectors), whole, classes, scale, top_k=choices.top_k, score=choices.score
+        )
+
+    assignment, found, place = compose(encoded.maps), scores(encoded.groups), None
+    if encoded.grid is not None:
+        place = assignment.unflatten(2, encoded.grid)
+    elif choices.readout == "groups":
+        found = own_group(assignment, found)
+    else:
+        of_regions = scores(vision.members(encoded))
+        found = (
+            of_regions + own_group(assignment, found) if choices.readout == "both" else of_regions
+        )
+    if choices.background is None:
+        return Found(found, place, None)
+    there = found if place is not None else found.masked_fill(~mask[..., None], -torch.inf)
+    return Found(found, place, there.flatten(1).amax(1).clamp(max=choices.background))
+
+
+def logits(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
+    """[B, C, height, width]; with a limit, a first channel more: the background."""
+    scores = before_background(found)
+    if found.assignment is None:
+        return paint_scores(scores, inputs)
+    return own_scores(scores, nearest_group(found.assignment, inputs.size, maps=choices.maps))
+
+
+def before_background(found: Found) -> Tensor:
+    """[B, G, C] scores; with a limit [B, G, 1 + C], see `with_background`: pixels have what their
+    group has.
+    """
+    return found.scores if found.limit is None else with_background(found.scores, found.limit)
+
+
+def labels(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
+    """[B, height, width] int64: the class of the largest logit, -1 for background; logits of pixels
+    are never made.
+    """
+    scores = before_background(found)  # products of softmaxes do not exceed 1
+    if found.assignment is None:
+        best = paint_labels(scores, inputs)
+    else:
+        group = nearest_group(found.assignment, inputs.size, maps=choices.maps)
+        best = scores.argmax(2).gather(1, group.flatten(1)).unflatten(1, inputs.size)
+    return best if found.limit is None else best - 1

@@ -1,0 +1,209 @@
+"""Both sides of a model with groups, and the maps of each into the joint space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captionseg.modeling.layers.transformer import Norm, Projector
+from captionseg.modeling.objectives.bags import Bags, bag_similarity
+from captionseg.modeling.readout import group_readout
+from captionseg.modeling.readout.zero_shot import ZeroShot
+from captionseg.modeling.segmenter import InputSpec, Masking
+from captionseg.modeling.towers.group_encoder import EncoderConfig, GroupEncoder
+from captionseg.modeling.towers.texts import (
+    BertText,
+    TextConfig,
+    folder_of,
+    padded,
+    text_encoder,
+    with_sizes,
+)
+from captionseg.modeling.weights import pretrained
+from captionseg.records import Batch, Inputs
+from captionseg.typed import Count
+
+
+@dataclass(frozen=True)
+class TowersConfig:
+    """What defines Towers.
+
+    Attributes:
+        encoder: of images.
+        text: of texts.
+        hidden, embedding: of the projectors into the joint space.
+        norm: inside the projectors; with batch statistics an image knows its batch.
+    """
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    hidden: Count = 256
+    embedding: Count = 256
+    norm: Norm = "layer"
+
+    def sized(self, *, regions: int, texts: int) -> TowersConfig:
+        """With widths that are 0 taken from the data, and those of a checkpoint of texts from
+        it."""
+        encoder = (
+            self.encoder
+            if self.encoder.region_width
+            else replace(self.encoder, region_width=regions)
+        )
+        frozen = self.text.kind == "frozen" and not self.text.width
+        return replace(
+            self,
+            encoder=encoder,
+            text=replace(self.text, width=texts) if frozen else with_sizes(self.text),
+        )
+
+    def reads(self, masking: Masking | None = None) -> InputSpec:
+        """See Segmenter."""
+        own = self.text.kind
+        folder = folder_of(self.text)
+        return InputSpec(
+            self.encoder.size if self.encoder.tokens == "pixels" else 0,
+            tokens=None if own == "frozen" else own,
+            tokenizer=str(folder or ""),
+            context=self.text.context,
+            masking=masking,
+        )
+
+
+class Towers(nn.Module):
+    """Images -> groups, texts -> vectors, both -> the joint space."""
+
+    def __init__(self, config: TowersConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = GroupEncoder(config.encoder)
+        self.text = text_encoder(config.text)
+        self.image_projector = Projector(
+            config.encoder.width, config.hidden, config.embedding, norm=config.norm
+        )
+        self.text_projector = Projector(
+            config.text.width, config.hidden, config.embedding, norm=config.norm
+        )
+
+    def start(self, regions: Tensor) -> None:
+        """Before training: statistics of the region features [n, F], and the weights that the
+        config names.
+        """
+        self.vision.standardise(regions)
+        pretrained.start_from(self.vision)
+        folder = folder_of(self.config.text)
+        if folder and isinstance(self.text, BertText):
+            self.text.start_from(folder)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Image side: [.., width] -> [.., embedding], L2-normalised."""
+        return F.normalize(self.image_projector(x).float(), dim=-1)
+
+    def embed_texts(self, given: Tensor) -> Tensor:
+        """Text side: what comes from the encoder or from outside [.., D] -> [.., embedding],
+        L2-normalised.
+        """
+        return F.normalize(self.text_projector(given).float(), dim=-1)
+
+    def embed_batch(self, batch: Batch, texts: int | None = None) -> tuple[Tensor, Tensor]:
+        """Captions [B, W] and drawn concepts [B, L, W], through the projector together: its norm
+        sees both.
+
+        Args:
+            batch: with embeddings or tokens, as the config asks for.
+            texts: so many of the L; None takes all.
+        """
+        if self.text is None or batch.tokens is None:
+            given = torch.cat(
+                [batch.caption_embedding[:, None], batch.text_embedding[:, :texts]], 1
+            )
+        else:
+            drawn = batch.tokens.concepts[:, :texts]
+            size = len(drawn)
+            encoded = self.text(padded([batch.tokens.captions, drawn.flatten(0, 1)]))
+            given = torch.cat(
+                [encoded[:size, None], encoded[size:].unflatten(0, drawn.shape[:2])], 1
+            )
+        out = self.embed_texts(given)
+        return out[:, 0], out[:, 1:]
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """[T, W] of token numbers [T, n], projected and not normalised: prompts of a class are
+        averaged so.
+        """
+        if self.text is None:
+            raise ValueError("this model has no text encoder of its own (text: frozen)")
+        return self.text_projector(self.text(tokens))
+
+    def embed_classes(self, classes: Tensor) -> Tensor:
+        """[C, W], L2-normalised, of frozen embeddings [C, D], or of what `encode_text` gave for the
+        model's own.
+        """
+        return (
+            self.embed_texts(classes) if self.text is None else F.normalize(classes.float(), dim=-1)
+        )
+
+    def segment(
+        self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot
+    ) -> Tensor:
+        """Mask logits of one window for classes [C, D], see `readout.group_readout`.
+
+        Args:
+            inputs: of the window.
+            classes: [C, D], as Segmenter.segment takes them.
+            log_scale: the learnt logarithm of 1 / tau.
+            choices: of inference.
+        """
+        return group_readout.logits(self.find(inputs, classes, log_scale, choices), inputs, choices)
+
+    def label(
+        self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot
+    ) -> Tensor:
+        """Labels of one window; arguments as of `segment`."""
+        return group_readout.labels(self.find(inputs, classes, log_scale, choices), inputs, choices)
+
+    def image_logits(self, inputs: Inputs, classes: Tensor, pool: Literal["mean", "max"]) -> Tensor:
+        """[B, C] cosines of whole pictures and classes [C, D]: with the mean of the groups, or the
+        best of them, as captions were compared with pictures in training."""
+        groups = self.vision(inputs.image, inputs.regions, inputs.region_mask).groups
+        bag = self.embed(groups if pool == "max" else groups.mean(1, keepdim=True))
+        return bag_similarity(
+            bag, torch.ones_like(bag[..., 0], dtype=torch.bool), self.embed_classes(classes), 0.0
+        )
+
+    def find(
+        self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot
+    ) -> group_readout.Found:
+        """Scores, not painted yet; arguments as of `segment`."""
+        encoded, scale = (
+            self.vision(inputs.image, inputs.regions, inputs.region_mask),
+            log_scale.exp().clamp(max=100.0),
+        )
+        return group_readout.find(
+            self.vision,
+            encoded,
+            self.embed,
+            self.embed_classes(classes),
+            scale,
+            choices,
+            mask=inputs.region_mask,
+        )
+
+
+def bag_of(
+    vectors: Tensor, captions: Tensor, texts: Tensor, batch: Batch, mask: Tensor | None = None
+) -> Bags:
+    """The bags of a batch: vectors [B, S, W] of which `mask` [B, S] are there, all without one."""
+    there = torch.ones_like(vectors[..., 0], dtype=torch.bool) if mask is None else mask
+    return Bags(
+        vectors,
+        there,
+        captions,
+        texts,
+        batch.caption_concepts,
+        batch.text_concept[:, : texts.shape[1]],
+        batch.archive,
+    )

@@ -1,0 +1,234 @@
+"""GroupViT checkpoints of transformers (nvidia/groupvit-gcc-yfcc and its like) into ours, and ours
+into theirs.
+
+A folder of theirs is config.json with model.safetensors or pytorch_model.bin; one of ours is what
+`saved` writes. All tensors have their counterpart but the temperature of the concept loss, which
+theirs has not. A field of either config is expressed in the other, or refused; those that only
+training reads (dropout, initial values, weights of losses) are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captionseg.encoders.clip_file import pixels_in
+from captionseg.encoders.clip_file import read_config as read_json
+from captionseg.grids import MEAN, STD
+from captionseg.modeling.groupvit import GroupViT, groupvit_small
+from captionseg.modeling.weights import saved
+from captionseg.modeling.weights.groupvit_fields import check_expressible, config_of, config_to
+from captionseg.records import UserError, one_line
+from captionseg.runtime.weights import read_weights
+from captionseg.storage.writing import write_json, write_tensors
+
+LARGEST_SCALE = math.log(100.0)
+STAGE = "vision_model.encoder.stages"
+OURS = r"^vision\.stages\.(\d+)\."
+RENAMES = (
+    (r"^vision\.tokens\.projection\.", "vision_model.embeddings.patch_embeddings.projection."),
+    (r"^vision\.tokens\.norm\.", "vision_model.embeddings.layernorm."),
+    (r"^vision\.tokens\.position$", "vision_model.embeddings.position_embeddings"),
+    (r"^vision\.norm\.", "vision_model.layernorm."),
+    (rf"{OURS}project\.0\.", rf"{STAGE}.\1.group_projector.0."),
+    (rf"{OURS}project\.1\.mlp\.", rf"{STAGE}.\1.group_projector.1."),
+    (rf"{OURS}grouping\.mixer\.mlp\.", rf"{STAGE}.\1.downsample.mlp_inter."),
+    (rf"{OURS}grouping\.norm_mixed\.", rf"{STAGE}.\1.downsample.norm_post_tokens."),
+    (rf"{OURS}grouping\.norm_new\.", rf"{STAGE}.\1.downsample.norm_new_x."),
+    (rf"{OURS}grouping\.mlp\.", rf"{STAGE}.\1.downsample.mlp_channels."),
+    (
+        rf"{OURS}grouping\.pre_assign\.attn\.([qkv])\.",
+        rf"{STAGE}.\1.downsample.pre_assign_attn.attn.\2_proj.",
+    ),
+    (
+        rf"{OURS}grouping\.pre_assign\.attn\.proj\.",
+        rf"{STAGE}.\1.downsample.pre_assign_attn.attn.out_proj.",
+    ),
+    (rf"{OURS}grouping\.pre_assign\.", rf"{STAGE}.\1.downsample.pre_assign_attn."),
+    (rf"{OURS}grouping\.", rf"{STAGE}.\1.downsample."),
+    (rf"{OURS}blocks\.(\d+)\.", rf"{STAGE}.\1.layers.\2."),
+    (rf"{OURS}", rf"{STAGE}.\1."),
+    (r"^text\.token\.", "text_model.embeddings.token_embedding."),
+    (r"^text\.position$", "text_model.embeddings.position_embedding.weight"),
+    (r"^text\.blocks\.(\d+)\.", r"text_model.encoder.layers.\1."),
+    (r"^text\.norm\.", "text_model.final_layer_norm."),
+    (r"^image_projector\.", "visual_projection."),
+    (r"^text_projector\.", "text_projection."),
+    (r"^caption_scale$", "logit_scale"),
+)
+INSIDE_BLOCKS = (
+    (".attn.qkv.", ".self_attn.qkv."),
+    (".attn.proj.", ".self_attn.out_proj."),
+    (".norm1.", ".layer_norm1."),
+    (".norm2.", ".layer_norm2."),
+)
+INSIDE_PROJECTORS = {"fc1": "0", "norm": "1", "fc2": "3"}
+
+
+def their_name(name: str) -> str:
+    """The name of one of our tensors in a checkpoint of transformers; q, k and v of a block are
+    still one: `.qkv.`.
+    """
+    name = name.removeprefix("towers.")
+    new = next(new for new in (re.sub(a, b, name) for a, b in RENAMES if re.match(a, name)))
+    if re.search(r"\.layers\.\d+\.", new):
+        for mine, theirs in INSIDE_BLOCKS:
+            new = new.replace(mine, theirs)
+    if new.startswith(("visual_projection.", "text_projection.")):
+        head, inside, tail = new.split(".")
+        new = f"{head}.{INSIDE_PROJECTORS[inside]}.{tail}"
+    return new
+
+
+def to_theirs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our state dict under the names of transformers."""
+    out = {}
+    for name, tensor in state.items():
+        if name == "concept_scale":
+            continue
+        new = their_name(name)
+        if ".qkv." in new:
+            for part, chunk in zip("qkv", tensor.chunk(3), strict=True):
+                out[new.replace(".qkv.", f".{part}_proj.")] = chunk.contiguous()
+        else:
+            out[new] = tensor
+    return out
+
+
+def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
+    """A state dict of transformers under the names of our model of the same shape.
+
+    Raises:
+        UserError: naming a tensor that is missing, of another shape, or left over.
+    """
+    left, out = dict(state), {}
+    for name, own in model.state_dict().items():
+        if name == "concept_scale":
+            out[name] = own
+            continue
+        new = their_name(name)
+        names = [new.replace(".qkv.", f".{p}_proj.") for p in "qkv"] if ".qkv." in new else [new]
+        if missing := [n for n in names if n not in left]:
+            raise UserError(f"not a GroupViT of this shape: no tensor {missing[0]}")
+        found = torch.cat([left.pop(n) for n in names]) if len(names) > 1 else left.pop(new)
+        if found.shape != own.shape:
+            raise UserError(
+                f"not a GroupViT of this shape: {new} is {list(found.shape)}, expected "
+                f"{list(own.shape)}"
+            )
+        out[name] = found
+    if rest := [
+        n for n in left if not n.endswith("position_ids") and n != "multi_label_logit_scale"
+    ]:
+        raise UserError(
+            f"not a GroupViT of this shape: nothing takes {rest[0]} ({len(rest)} tensors are left "
+            "over)"
+        )
+    return out
+
+
+def read_theirs(folder: Path) -> GroupViT:
+    """The model of a folder in the layout of transformers, in evaluation mode.
+
+    Raises:
+        UserError: for a folder that holds no GroupViT, or one that ours cannot express.
+    """
+    config = read_config(folder)
+    if config.get("model_type") != "groupvit":
+        raise UserError(f"{folder}: a checkpoint of {config.get('model_type')!r}, not of groupvit")
+    tensors, binary = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if not tensors.exists() and not binary.exists():
+        raise UserError(f"{tensors}: no such file; give the folder of a GroupViT of transformers")
+    try:
+        model = GroupViT(config_of(config))
+        state = read_weights(tensors if tensors.exists() else binary)
+        model.load_state_dict(to_ours(state, model))
+        check_pixels(folder)
+    except UserError as error:
+        raise UserError(
+            f"{folder}: {str(error).removeprefix(f'{folder}: ').removeprefix(f'{folder}/')}"
+        ) from None
+    except Exception as error:  # whatever a config may make of modules
+        raise UserError(f"{folder}: not a checkpoint of GroupViT: {one_line(error)}") from None
+    if float(model.caption_scale.detach()) > LARGEST_SCALE + 1e-3:
+        raise UserError(
+            f"{folder}: logit_scale is {float(model.caption_scale.detach()):.4g}, above ln 100, at "
+            "which ours ends"
+        )
+    return model.eval()
+
+
+def check_pixels(folder: Path) -> None:
+    """Refuse a folder whose pictures are normalised by others than ImageNet's mean and deviation,
+    which ours has.
+
+    Raises:
+        UserError: that says so.
+    """
+    path = folder / "preprocessor_config.json"
+    found = pixels_in(path, read_json(path), "image_mean", "image_std")
+    if found is not None and not np.allclose(found, (MEAN, STD), atol=1e-3):
+        raise UserError(f"{path}: image_mean and image_std cannot be expressed, only ImageNet's")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a model of either kind.
+
+    Raises:
+        UserError: where there is none.
+    """
+    path = folder / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = one_line(error) if folder.is_dir() else "there is no such folder"
+        raise UserError(f"{path}: cannot be read ({reason})") from None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path}: cannot be read (it holds a {type(found).__name__}, not the config of a model)"
+        )
+    return found
+
+
+def convert(source: Path, target: Path) -> str:
+    """Convert a folder of either layout into the other; returns what was written, and what has no
+    counterpart.
+
+    Raises:
+        UserError: for a source that is neither, a GroupViT that the other cannot express, or a
+            target that is not empty.
+    """
+    config = read_config(source)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(
+            f"{target}: is there already and not an empty folder; name another one to write"
+        )
+    if "model" not in config:
+        model = read_theirs(source)
+        saved.save(target, "groupvit", model, {"prompts": "simple", "origin": source.name})
+        return f"{target}: a groupvit of captionseg"
+    found = saved.load(source)
+    config = found.model.config
+    try:
+        check_expressible(config)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    state = to_theirs({k: v.contiguous() for k, v in found.model.state_dict().items()})
+    # beyond it ours does not go
+    state["logit_scale"] = state["logit_scale"].clamp(max=LARGEST_SCALE)
+    write_tensors(state, target / "model.safetensors", {"format": "pt"})
+    write_json(config_to(config), target / "config.json")
+    left = [] if config.zero_shot == groupvit_small().zero_shot else ["zero_shot"]
+    left += [name for name in ("refine", "masks") if found.context.get(name)]
+    behind = (
+        f"; {', '.join(left)} of ours has no counterpart there and stays behind" if left else ""
+    )
+    return f"{target}: a GroupViTModel of transformers{behind}"

@@ -1,0 +1,232 @@
+"""Fields of a GroupViT in transformers and in ours: each is expressed, or refused.
+
+Those that only training reads (dropout, initial values, weights of losses) are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from captionseg.modeling.groupvit import GroupViTConfig, groupvit_small
+from captionseg.modeling.towers.dual_encoder import TowersConfig
+from captionseg.modeling.towers.texts import CLIP_VOCABULARY, TextConfig
+from captionseg.records import UserError
+
+
+def config_of(theirs: Mapping[str, Any]) -> GroupViTConfig:
+    """Our config of their config.json; what it does not say has the published value.
+
+    Raises:
+        UserError: for what our model cannot express.
+    """
+    base = groupvit_small()
+    vision, text = section(theirs, "vision_config"), section(theirs, "text_config")
+    check_form(theirs, vision, text)
+    towers = base.towers
+    given = {
+        "width": "hidden_size",
+        "heads": "num_attention_heads",
+        "depths": "depths",
+        "group_tokens": "num_group_tokens",
+        "assign_eps": "assign_eps",
+    }
+    changes = {ours: vision[name] for ours, name in given.items() if name in vision}
+    changes |= {
+        ours: side(vision, name)
+        for ours, name in (("size", "image_size"), ("patch", "patch_size"))
+        if name in vision
+    }
+    tokens = changes.get("group_tokens", towers.encoder.group_tokens)
+    grouping = sum(t > 0 for t in tokens)
+    if any(t > 0 for t in tokens[grouping:]):
+        raise UserError(
+            f"vision_config.num_group_tokens: {list(tokens)}: only the last stages can be without "
+            "any"
+        )
+    groups = list(
+        vision.get("num_output_groups", [*towers.encoder.groups, towers.encoder.groups[-1]])
+    )
+    encoder = dataclasses.replace(towers.encoder, **changes, groups=groups[:grouping])
+    words = TextConfig(
+        "clip",
+        width=text.get("hidden_size", 256),
+        depth=text.get("num_hidden_layers", 12),
+        heads=text.get("num_attention_heads", 4),
+        vocabulary=CLIP_VOCABULARY,
+        context=text.get("max_position_embeddings", 77),
+    )
+    return dataclasses.replace(
+        base,
+        towers=TowersConfig(
+            encoder,
+            words,
+            hidden=theirs.get("projection_intermediate_dim", towers.hidden),
+            embedding=theirs.get("projection_dim", towers.embedding),
+            norm="batch",
+        ),
+    )
+
+
+def section(theirs: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of their config; what old files have as `.._dict` takes the place of the whole, as in
+    transformers.
+    """
+    found = theirs.get(f"{name}_dict") or theirs.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise UserError(
+            f"not a checkpoint of GroupViT: {name}: expected a mapping, found {found!r}"
+        )
+    return found
+
+
+FORM = {
+    "vision_config": {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "num_channels": 3},
+    "text_config": {
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+        "vocab_size": CLIP_VOCABULARY,
+    },
+}
+"""What our model is, and theirs if its config does not say otherwise."""
+
+
+def check_form(
+    theirs: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]
+) -> None:
+    """Refuse what decides the results of theirs and has no counterpart in ours.
+
+    Raises:
+        UserError: naming the field.
+    """
+    parts = {"vision_config": vision, "text_config": text}
+    for part, fields in FORM.items():
+        for name, value in fields.items():
+            if (found := parts[part].get(name, value)) != value:
+                raise UserError(f"{part}.{name}: {found!r} cannot be expressed, only {value!r}")
+    for part, width in (("vision_config", 384), ("text_config", 256)):
+        width = parts[part].get("hidden_size", width)
+        if (
+            parts[part].get("intermediate_size", 1536 if part == "vision_config" else 1024)
+            != 4 * width
+        ):
+            raise UserError(
+                f"{part}.intermediate_size: only four times hidden_size, {4 * width}, can be "
+                "expressed"
+            )
+    ratio = vision.get("assign_mlp_ratio", [0.5, 4])
+    if list(ratio if isinstance(ratio, list | tuple) else [ratio, ratio]) != [0.5, 4]:
+        raise UserError(
+            f"vision_config.assign_mlp_ratio: {ratio!r} cannot be expressed, only [0.5, 4]"
+        )
+    # 2 stands for the largest number
+    if text.get("eos_token_id", CLIP_VOCABULARY - 1) not in (2, CLIP_VOCABULARY - 1):
+        raise UserError(
+            f"text_config.eos_token_id: {text['eos_token_id']!r} cannot be expressed, only "
+            f"{CLIP_VOCABULARY - 1}, CLIP's"
+        )
+
+
+def side(vision: Mapping[str, Any], name: str) -> int:
+    """Of a square.
+
+    Raises:
+        UserError: for another rectangle.
+    """
+    found = vision[name]
+    if isinstance(found, list | tuple):
+        if len(set(found)) != 1:
+            raise UserError(f"vision_config.{name}: {found!r} cannot be expressed, only a square")
+        return found[0]
+    return found
+
+
+def config_to(config: GroupViTConfig) -> dict[str, Any]:
+    """Their config.json of our config."""
+    encoder, words = config.towers.encoder, config.towers.text
+    vision = {
+        "hidden_size": encoder.width,
+        "intermediate_size": 4 * encoder.width,
+        "depths": encoder.depths,
+        "num_hidden_layers": sum(encoder.depths),
+        "num_group_tokens": encoder.group_tokens,
+        "num_output_groups": [*encoder.groups, encoder.groups[-1]][: len(encoder.depths)],
+        "num_attention_heads": encoder.heads,
+        "image_size": encoder.size,
+        "patch_size": encoder.patch,
+        "assign_eps": encoder.assign_eps,
+    }
+    text = {
+        "hidden_size": words.width,
+        "intermediate_size": 4 * words.width,
+        "num_hidden_layers": words.depth,
+        "num_attention_heads": words.heads,
+        "vocab_size": words.vocabulary or CLIP_VOCABULARY,
+        "max_position_embeddings": words.context,
+        "eos_token_id": CLIP_VOCABULARY - 1,
+    }
+    return {
+        "model_type": "groupvit",
+        "architectures": ["GroupViTModel"],
+        "projection_dim": config.towers.embedding,
+        "projection_intermediate_dim": config.towers.hidden,
+        "vision_config": vision,
+        "text_config": text,
+    }
+
+
+FIXED = {
+    "towers.encoder.tokens": "pixels",
+    "towers.encoder.backbone": "",
+    "towers.encoder.patch_norm": True,
+    "towers.encoder.binding": "groupvit",
+    "towers.encoder.assign": "gumbel",
+    "towers.encoder.eps": 1e-5,
+    "towers.text.kind": "clip",
+    "towers.norm": "batch",
+    "pool": "mean",
+}
+"""Fields of ours of which transformers has one value only."""
+
+
+def check_expressible(config: Any) -> None:
+    """Refuse a model of ours that transformers has no counterpart of.
+
+    Raises:
+        UserError: naming the field.
+    """
+    if not isinstance(config, GroupViTConfig):
+        raise UserError(
+            "only a groupvit on patches of pixels with a text encoder of its own has a "
+            "counterpart in transformers"
+        )
+    for name, value in FIXED.items():
+        found: Any = config
+        for part in name.split("."):
+            found = getattr(found, part)
+        if found != value:
+            raise UserError(
+                f"only a groupvit on patches of pixels with {name}: {value} has a counterpart in "
+                f"transformers, not {found}"
+            )
+    encoder, words = config.towers.encoder, config.towers.text
+    if (words.vocabulary or CLIP_VOCABULARY) != CLIP_VOCABULARY:
+        raise UserError(
+            f"towers.text.vocabulary: {words.vocabulary}: only CLIP's {CLIP_VOCABULARY} are known "
+            "there"
+        )
+    stages = sum(t > 0 for t in encoder.group_tokens)
+    if any(encoder.group_tokens[stages:]):
+        raise UserError(
+            "towers.encoder.group_tokens: there only the last stages can be without any"
+        )
+    if stages > 1 and encoder.group_tokens[: stages - 1] != encoder.groups[: stages - 1]:
+        raise UserError(
+            "towers.encoder.group_tokens: a stage before another that groups must have as many "
+            "there as groups leave it"
+        )
+    if encoder.size % encoder.patch:
+        raise UserError(
+            f"towers.encoder.size: {encoder.size} is no multiple of the patch, {encoder.patch}"
+        )

@@ -1,0 +1,179 @@
+"""Checkpoints of a fit: the best weights so far, and the state that a killed fit resumes from."""
+
+from __future__ import annotations
+
+import io
+import logging
+import signal
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from captionseg.records import Batch, one_line
+from captionseg.runtime import ranks
+from captionseg.storage.writing import atomic_path
+from captionseg.training.batches import Batches
+from captionseg.training.curve import Curve
+
+CHECKPOINT = "last.ckpt"
+log = logging.getLogger(__name__)
+Score = Callable[[nn.Module], float]
+
+
+class Checkpoint(NamedTuple):
+    """What a fit resumes from: a file written after `step` steps."""
+
+    path: Path
+    step: int
+
+
+def find_checkpoint(path: Path, curve: Curve) -> Checkpoint | None:
+    """The checkpoint that the first rank finds, or None; every rank has to call it.
+
+    One that cannot be read, or that the curve on disk does not reach, is none, and a line says so.
+    """
+    step = ranks.share(read_step(path, curve) if curve.path else None)
+    return None if step is None else Checkpoint(path, step)
+
+
+def read_step(path: Path, curve: Curve) -> int | None:
+    """After how many steps a checkpoint was written; None where there is none to go on from."""
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:  # torch looks at no checksum
+            if damaged := file.testzip():
+                raise ValueError(f"{damaged} is damaged")
+        held = torch.load(path, weights_only=True, mmap=True)
+        step = int(held["global_step"])
+        if (
+            missing := {"state_dict", "optimizer_states", "lr_schedulers", "loops", "captionseg"}
+            - held.keys()
+        ):
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
+        if (known := curve.reach()) < step:
+            raise ValueError(f"it is of step {step}, and {curve.path} ends at {known}")
+    except Exception as error:  # whatever a file that is no checkpoint makes of it
+        if isinstance(error, OSError) and error.errno:
+            raise
+        log.warning(
+            "%s: not a checkpoint to go on from (%s), so this seed is trained from its start",
+            path,
+            one_line(error) or type(error).__name__,
+        )
+        path.unlink()
+        return None
+    return step
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints written beside their place and renamed: Lightning's go by way of TMPDIR, from
+    where another disk gets a copy, which a kill leaves half done."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """See CheckpointIO."""
+        held = io.BytesIO()
+        torch.save(checkpoint, held)
+        with atomic_path(path) as part:
+            part.write_bytes(held.getbuffer())
+
+
+class CheckpointCallback(Callback):
+    """After each epoch: the tune score, and the best weights so far. Part of each checkpoint.
+
+    Args:
+        batches: are told which epoch comes.
+        score: model -> tune mIoU; None keeps the last epoch. Only the first rank's counts.
+        path: of the checkpoint.
+        every: steps between checkpoints, beside those at the ends of epochs; 0 for none.
+    """
+
+    def __init__(
+        self, batches: Batches, score: Score | None, path: Path, *, every: int = 0
+    ) -> None:
+        self.batches, self.score, self.path, self.every = batches, score, path, every
+        self.on_signal = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        # Lightning ends a process that gets SIGTERM with code 0, after it has talked to all ranks
+        # about it.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.on_signal)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.batches.at(trainer.current_epoch * len(self.batches))
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        # Dropout depends on seed, step and rank alone: checkpoints hold no state of the random
+        # numbers, and making an iterator of a DataLoader, which a resumed fit does at another time,
+        # draws from it.
+        place = [self.batches.seed, trainer.global_step, trainer.global_rank, 2]
+        torch.manual_seed(int(np.random.default_rng(place).integers(2**62)))
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        # The last step of an epoch is followed by the epoch's own checkpoint, which knows the
+        # score.
+        if (
+            self.every
+            and trainer.global_step % self.every == 0
+            and trainer.global_step % len(self.batches)
+        ):
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        pl_module.count()
+        if pl_module.counts:
+            pl_module.curve.step(trainer.global_step - 1, pl_module.counts)
+            pl_module.counts = {}
+        model, main = pl_module.gathered(), trainer.is_global_zero
+        score = ranks.share(
+            self.scored(model, trainer.strategy.root_device) if main else float("nan")
+        )
+        pl_module.curve.epoch(trainer.global_step, score)
+        if trainer.current_epoch == 0 or score != score or score > pl_module.best_score:
+            pl_module.best_score = score
+            if main:
+                pl_module.best = {
+                    k: v.detach().cpu().clone() for k, v in model.state_dict().items()
+                }
+        trainer.save_checkpoint(self.path)
+
+    def scored(self, model: nn.Module, device: torch.device) -> float:
+        """The tune score of a model, which is where and how it was afterwards; NaN where there is
+        none.
+        """
+        if self.score is None:
+            return float("nan")
+        before = next(model.parameters()).device
+        score = self.score(model.eval().to(device))
+        model.train().to(before)
+        return score
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
+        pl_module.count()
+        pl_module.curve.save()
+        checkpoint["captionseg"] = {
+            "best": pl_module.best,
+            "best_score": pl_module.best_score,
+            "counts": pl_module.counts,
+        }
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
+        held = checkpoint["captionseg"]
+        pl_module.best = held["best"] if trainer.is_global_zero else {}
+        pl_module.best_score, pl_module.counts = held["best_score"], held["counts"]

@@ -1,0 +1,84 @@
+"""GroupViT's inference on hand-built groups."""
+
+import math
+
+import torch
+
+from captionseg.modeling.readout.zero_shot import (
+    class_scores,
+    nearest_group,
+    own_scores,
+    with_background,
+)
+
+GROUPS = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+CLASSES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+IMAGE = torch.tensor([[1.0, 0.0]])  # nearest to class 0, then 1
+
+
+def paint(
+    scores: torch.Tensor, cells: torch.Tensor, size: tuple[int, int], **choices
+) -> torch.Tensor:
+    return own_scores(scores, nearest_group(cells, size, **choices))
+
+
+def softmax(*logits: float) -> list[float]:
+    total = sum(math.exp(x) for x in logits)
+    return [math.exp(x) / total for x in logits]
+
+
+def test_the_product_of_both_softmaxes():
+    scale = torch.tensor(2.0)
+    found = class_scores(GROUPS, IMAGE, CLASSES, scale, top_k=2)
+    full, kept = softmax(2, 0, -2), softmax(2, 0)
+    torch.testing.assert_close(
+        found[0, 0], torch.tensor([full[0] * kept[0], full[1] * kept[1], 0.0])
+    )
+    full, kept = softmax(0, 2, 0), softmax(0, 2)
+    torch.testing.assert_close(
+        found[0, 1], torch.tensor([full[0] * kept[0], full[1] * kept[1], 0.0])
+    )
+
+
+def test_all_classes_and_one_softmax():
+    found = class_scores(GROUPS, IMAGE, CLASSES, torch.tensor(2.0), top_k=0, score="softmax")
+    torch.testing.assert_close(found[0, 0], torch.tensor(softmax(2, 0, -2)))
+
+
+def test_cosines_of_groups_and_classes():
+    found = class_scores(GROUPS, IMAGE, CLASSES, torch.tensor(2.0), score="cosine")
+    assert found.tolist() == [[[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]]]
+
+
+def test_fewer_classes_than_are_kept():
+    found = class_scores(GROUPS, IMAGE, CLASSES[:2], torch.tensor(2.0), top_k=5, score="softmax")
+    torch.testing.assert_close(found[0, 0], torch.tensor(softmax(2, 0)))
+
+
+def test_a_pixel_has_the_scores_of_its_largest_group():
+    scores = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]])
+    cells = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])  # left is group 0, right group 1
+    painted = paint(scores, cells, (2, 4))
+    torch.testing.assert_close(painted[0, 0], torch.tensor([[0.9, 0.9, 0.2, 0.2]] * 2))
+
+
+def test_soft_maps_move_the_border_and_hard_maps_do_not():
+    scores = torch.tensor([[[1.0], [0.0]]])
+    cells = torch.tensor([[[[0.9, 0.45]], [[0.1, 0.55]]]])
+    soft, hard = (
+        paint(scores, cells, (1, 40), maps=maps)[0, 0, 0].sum() for maps in ("soft", "hard")
+    )
+    assert hard == 20
+    assert soft > 24  # .9 to .45 crosses one half near the right end
+
+
+def test_what_no_class_reaches_is_background():
+    scores = torch.tensor([[[0.6, 0.1], [0.2, 0.3]]])
+    cells = torch.eye(2)[None, :, None]  # pixel 0 is of group 0, pixel 1 of group 1
+    low, high = (
+        paint(with_background(scores, torch.tensor([limit])), cells, (1, 2))[0, :, 0]
+        for limit in (0.25, 0.6)
+    )
+    assert low[0].tolist() == [0.0, 0.0]
+    assert high[0].tolist() == [0.0, 1.0]
+    assert high[:, 1].argmax() == 0
