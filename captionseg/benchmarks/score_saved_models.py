@@ -23,7 +23,7 @@ from captionseg.benchmarks.layout import BACKGROUND
 from captionseg.benchmarks.parts import Parts
 from captionseg.benchmarks.recipe import threads
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.loaded import Labeller
+from captionseg.inference.loaded import Labeller, check_segments
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.storage.reading import read_json
 

@@ -284,7 +284,6 @@ def save_colour_model(folder: Path, encoder: Path) -> None:
 
     from captionseg.encoders.text_space import load_encoder
 
-    pass
     from captionseg.modeling.use import Use, UseConfig
     from captionseg.modeling.weights import saved
     from captionseg.text.prompts import SEGMENT, class_embeddings

@@ -232,7 +232,6 @@ def test_it_runs_as_a_module():
 
 
 def test_convert_both_ways(tmp_path, capsys):
-    pass
     from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
     from captionseg.modeling.weights import saved
     from captionseg.typed import replaced

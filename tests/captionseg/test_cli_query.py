@@ -78,7 +78,6 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
 def test_mistakes_of_a_query_are_one_line(
     searchable, tmp_path, capsys, monkeypatch, arguments, message
 ):
-    pass
     from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
     from captionseg.modeling.weights import saved
 

@@ -158,7 +158,6 @@ def broken(tmp_path_factory):
 
 def test_a_model_of_ones_own_with_nan_is_refused(tmp_path, broken):
     """At 057bf04 it loaded, and gave every pixel class 0."""
-    pass
     from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
     from captionseg.modeling.weights import saved
 
