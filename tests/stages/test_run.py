@@ -63,7 +63,7 @@ def test_the_tracker_hears_what_is_read_and_whose_recipe_it_is(root, stage, monk
         yield Listener()
 
     told: dict = {}
-    monkeypatch.setattr(module.tracking, "start", start)
+    monkeypatch.setattr(module, "start_tracker", start)
     (root / "params.yaml").write_text(
         PARAMS_YAML + "pretrain: {seeds: [0, 1]}\nevaluate: {name: shapes}\n"
         "recipes: {a: {curation: cocu, archive: nouns}}\n"
@@ -107,7 +107,7 @@ def test_files_are_told_of_when_all_of_them_are_in_place(root, stage, monkeypatc
         timing.touch()
 
     told: list = []
-    monkeypatch.setattr(module.tracking, "start", start)
+    monkeypatch.setattr(module, "start_tracker", start)
     stage(train)
     module.run("toy", ["--model", "models/cocu", "--timing", "t.json"])
     assert told == [("cocu", Path("models/cocu"), True, True)]

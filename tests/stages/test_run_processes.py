@@ -39,7 +39,9 @@ def start_toy(repository: Path) -> subprocess.Popen:
     shutil.copy(ROOT / "stages" / "run.py", repository / "stages" / "run.py")
     text = (repository / "stages" / "run.py").read_text()
     (repository / "stages" / "run.py").write_text(
-        text.replace('"report", "compare")', '"report", "compare", "toy")')
+        text.replace('"report", "compare")', '"report", "compare", "toy")').replace(
+            '"compare",\n)', '"compare",\n    "toy",\n)'
+        )
     )
     environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
     return subprocess.Popen(
@@ -196,7 +198,9 @@ def test_a_stage_that_is_told_twice_ends_well_all_the_same(repository, first):
     (repository / "stages" / "toy.py").write_text(CLEANS)
     text = (repository / "stages" / "run.py").read_text()
     (repository / "stages" / "run.py").write_text(
-        text.replace('"report", "compare")', '"report", "compare", "toy")')
+        text.replace('"report", "compare")', '"report", "compare", "toy")').replace(
+            '"compare",\n)', '"compare",\n    "toy",\n)'
+        )
     )
     environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
     process = subprocess.Popen(
