@@ -110,8 +110,7 @@ def common(
 
 @lru_cache(maxsize=16)
 def interpolation(fine: int, coarse: int) -> Float32[np.ndarray, "{fine} {coarse}"]:
-    """Rows of weights that sum to one; bilinear with pixel centres at
-    halves.
+    """Rows of weights that sum to one; bilinear with pixel centres at halves.
 
     `interpolation(H, gh) @ map @ interpolation(W, gw).T` is what torch's
     `interpolate(mode="bilinear", align_corners=False)` computes for upsampling.

@@ -154,8 +154,8 @@ has .008.
 
 
 def boundary(labels: Shaped[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Pixels with a neighbour of another label above, below, left or right; what lies
-    beyond the picture is no other label."""
+    """Pixels with a neighbour of another label above, below, left or right; what lies beyond the
+    picture is no other label."""
     out = np.zeros(labels.shape, bool)
     for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         differ = labels[here] != labels[there]
@@ -172,8 +172,8 @@ def boundary_matches(
     ignore: int = 255,
     band: float = BAND,
 ) -> Int64[np.ndarray, "4 {classes}"]:
-    """Boundary pixels of one image: of each class those predicted, of them those that
-    a true one is near, those that are true, of them those that a predicted one is near.
+    """Boundary pixels of one image: of each class those predicted, of them those that a true one is
+    near, those that are true, of them those that a predicted one is near.
 
     Borders may lie in what is ignored, such as the band along those of VOC's objects: ignored
     pixels have the true label of the nearest pixel with one, as far as boundaries may lie apart;

@@ -28,9 +28,12 @@ CHECKED = (
     "captionseg.segmenters.overlap",
     "captionseg.segmenters.pooling",
 )
-"""Modules and packages that say shapes."""
+"""Modules and packages whose signatures name shapes."""
 
-jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+# an int is a float, as for pyright
+jaxtyping.install_import_hook(
+    CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 # What takes longest starts first, or one process would still be at it when the others have ended.
 # Files of one line look at one costly thing, so one process has them all.

@@ -28,8 +28,7 @@ def pamr(
     iterations: int = 10,
     dilations: Sequence[int] = DILATIONS,
 ) -> Float32[Tensor, "class height width"]:
-    """Refined masks; constant ones stay as they are, and all stay within their
-    range.
+    """Refined masks; constant ones stay as they are, and all stay within their range.
 
     Args:
         image: in any affine scale of its channels; resized to the masks (bilinear).

@@ -59,8 +59,8 @@ def may_be_negative(
 
     Args:
         archive: concepts that image q may show, -1 pads.
-        concepts: concepts that text k names, -1 pads. A text that names none may always
-            be a negative.
+        concepts: concepts that text k names, -1 pads. A text that names none may always be a
+            negative.
     """
     inside = (archive[:, None, None, :] == concepts[None, :, :, None]).any(-1)  # [Q, K, N]
     real = (concepts >= 0)[None]

@@ -180,9 +180,7 @@ def probe(network: Network, side: int) -> tuple[list[int], int]:
 
 
 def statistics(config: Mapping[str, Any]) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
-    """Factor and shift from pictures normalised by ImageNet's mean and std to
-    those of a config.
-    """
+    """Factor and shift from pictures normalised by ImageNet's mean and std to those of a config."""
     given = torch.tensor((MEAN, STD))
     wanted = torch.tensor((config["mean"], config["std"]))
     return (given[1] / wanted[1])[:, None, None], ((given[0] - wanted[0]) / wanted[1])[

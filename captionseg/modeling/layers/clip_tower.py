@@ -12,7 +12,7 @@ from captionseg.encoders.open_clip import dense_form, sized
 PREFIX = "open_clip:"
 """Before the names of open_clip's models, among those of timm's."""
 # built, and thrown away
-_NO_TEXT = {"layers": 1, "width": 64, "heads": 1, "vocab_size": 8, "context_length": 8}
+_NO_TEXT: Any = {"layers": 1, "width": 64, "heads": 1, "vocab_size": 8, "context_length": 8}
 
 
 class ClipTower(nn.Module):
@@ -37,7 +37,7 @@ class ClipTower(nn.Module):
         quick = config.get("quick_gelu", False)
         self.visual: Any = open_clip.CLIP(
             config["embed_dim"], config["vision_cfg"], _NO_TEXT, quick_gelu=quick
-        ).visual  # type: ignore[arg-type]
+        ).visual
         if dense_form(self.visual) != "vit":
             raise ValueError(
                 f"networks: the tower of open_clip's {name} is no ViT of CLIP's form; name timm's "

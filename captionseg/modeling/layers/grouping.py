@@ -116,8 +116,8 @@ class Assignment(nn.Module):
         )
 
     def members(self, found: Grouped) -> Float[Tensor, "batch token channel"]:
-        """What the group of each token would be if it had no other token; tokens where
-        groups are.
+        """What the group of each token would be if it had no other token; tokens where groups
+        are.
         """
         return own_group(found.soft, found.slots) + self.proj(found.values)
 
@@ -200,8 +200,8 @@ def own_group(
 
 
 def compose(maps: list[Float[Tensor, "batch _group _token"]]) -> Float[Tensor, "batch group token"]:
-    """Assignments stage by stage [B, G1, N], [B, G2, G1], .. -> of the first tokens to the last
-    groups.
+    """Assignments stage by stage -> of the first tokens to the last groups; the groups of a stage
+    are the tokens of the next.
     """
     out = maps[0]
     for following in maps[1:]:

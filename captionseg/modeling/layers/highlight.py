@@ -17,7 +17,7 @@ class Highlight(nn.Module):
     """Masked pictures through the frozen encoder, or masked sums of its cached features.
 
     Args:
-        channels: 3 over pictures, as many as the joint space has over features in the joint space.
+        channels: 3 over pictures; over features those of the joint space.
         side: of the prompt, which is resized to what it fills.
         prompt: whether there is one; else what is hidden is zero: in pictures the mean colour.
     """

@@ -39,8 +39,7 @@ class Lln(nn.Module):
         """Means over segments.
 
         Args:
-            maps: of the blocks; resized to the grid of the weights where theirs
-                is another.
+            maps: of the blocks; resized to the grid of the weights where theirs is another.
             weights: of each segment summing to one.
         """
         grid = (weights.shape[2], weights.shape[3])
@@ -98,8 +97,7 @@ class SegmentEncoder(nn.Module):
 
         Args:
             towers: maps of each tower's blocks, see Lln.
-            masks: how much of each cell lies in a segment; one that is nowhere gets
-                some vector.
+            masks: how much of each cell lies in a segment; one that is nowhere gets some vector.
             cls: of each tower.
         """
         with full_precision(masks):

@@ -51,8 +51,7 @@ class PatchTokens(nn.Module):
 
 
 class RegionNorm(nn.Module):
-    """Region features by the data's mean and deviation; while training an image loses
-    some of them.
+    """Region features by the data's mean and deviation; while training an image loses some of them.
 
     All regions of an image lose the same: that costs less than a draw for each, and generalises
     better.
