@@ -1,7 +1,12 @@
 """Shapes that signatures name are checked while tests run."""
 
+import importlib
+import inspect
+import pkgutil
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import jaxtyping
 import numpy as np
@@ -12,6 +17,37 @@ from captionseg import metrics
 from captionseg.encoders.alignment import Alignment
 from captionseg.losses.contrastive import contrastive
 from captionseg.modeling.layers.transformer import SelfAttention
+from tests.conftest import CHECKED
+
+ARRAY = re.compile(r"\w+\[(np\.ndarray|(torch\.)?Tensor), ")
+
+
+def modules() -> Iterator[str]:
+    """All that are checked, with those inside of packages."""
+    for name in CHECKED:
+        yield name
+        path = getattr(importlib.import_module(name), "__path__", ())
+        yield from (module.name for module in pkgutil.iter_modules(path, f"{name}."))
+
+
+def functions(holder: object) -> Iterator[object]:
+    """Those that a module or a class defines itself, methods too."""
+    home = getattr(holder, "__module__", None) or holder.__name__
+    for value in vars(holder).values():
+        value = getattr(value, "fget", None) or getattr(value, "__func__", value)
+        if getattr(value, "__module__", None) == home:
+            if inspect.isclass(value):
+                yield from functions(value)
+            elif hasattr(value, "__annotations__"):
+                yield inspect.unwrap(value)
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_every_shape_can_be_read(name):
+    """One that cannot be evaluated would be taken for anything, and nobody would hear of it."""
+    for function in functions(importlib.import_module(name)):
+        for hint in filter(ARRAY.search, map(str, function.__annotations__.values())):
+            eval(hint, function.__globals__)
 
 
 def test_an_argument_of_another_shape_fails():
