@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Integer, Shaped
 
 from captionseg.storage.folders import map_arrays
 
@@ -17,7 +18,7 @@ class ShardedArray:
         parts: memory-mapped, in row order.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+    def __init__(self, parts: Sequence[Shaped[np.ndarray, " _ *item"]]) -> None:
         self.parts = list(parts)
         self.starts = np.cumsum([0, *map(len, self.parts)])
 
@@ -36,8 +37,8 @@ class ShardedArray:
         """Of the whole."""
         return (len(self), *self.parts[0].shape[1:])
 
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """[n, ...] rows, in the order asked for."""
+    def __getitem__(self, rows: Integer[np.ndarray, " row"]) -> Shaped[np.ndarray, " row *item"]:
+        """Rows, in the order asked for."""
         rows = np.asarray(rows)
         out = np.empty((len(rows), *self.parts[0].shape[1:]), self.parts[0].dtype)
         part = np.searchsorted(self.starts, rows, side="right") - 1

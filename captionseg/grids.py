@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Integer, Num, UInt8
 from PIL import Image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -25,18 +26,20 @@ class Window(NamedTuple):
     right: float = 1.0
 
 
-def region_weights(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+def region_weights(
+    inside: Bool[np.ndarray, "region height width"], grid: tuple[int, int]
+) -> Float32[np.ndarray, "region {grid[0]*grid[1]}"]:
     """Weights by which a map on a grid, bilinearly upsampled, has its mean over each region.
 
     Nothing is upsampled: the mean is linear in the map, so each region's indicator is reduced to
     the grid by the transposed interpolation matrices.
 
     Args:
-        inside: [n, H, W] bool indicators.
-        grid: height and width of the grid.
+        inside: indicators.
+        grid: rows and columns of the grid.
 
     Returns:
-        float32 [n, grid height * grid width]; rows sum to one, those of empty regions to zero.
+        Rows sum to one, those of empty regions to zero.
     """
     columns = inside.astype(np.float32) @ interpolation(inside.shape[2], grid[1])  # [n, H, gw]
     weights = interpolation(inside.shape[1], grid[0]).T @ columns  # [n, gh, gw]
@@ -44,16 +47,20 @@ def region_weights(inside: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return weights.reshape(len(inside), grid[0] * grid[1]) / area[:, None]
 
 
-def shares(inside: np.ndarray, grid: tuple[int, int], window: Window | None = None) -> np.ndarray:
+def shares(
+    inside: Bool[np.ndarray, "region height width"],
+    grid: tuple[int, int],
+    window: Window | None = None,
+) -> Float32[np.ndarray, "region {grid[0]} {grid[1]}"]:
     """How much of each cell of a grid lies inside: areas, whatever the sizes.
 
     Args:
-        inside: [n, H, W] bool indicators.
-        grid: height and width of the grid.
+        inside: indicators.
+        grid: rows and columns of the grid.
         window: of the picture in the grid; None fills it.
 
     Returns:
-        float32 [n, grid height, grid width] in 0..1; their mean is the share of the grid.
+        In 0..1; their mean is the share of the grid.
     """
     height, width = inside.shape[1:]
     if window is None:
@@ -64,22 +71,25 @@ def shares(inside: np.ndarray, grid: tuple[int, int], window: Window | None = No
     return rows.T @ (inside.astype(np.float32) @ columns)
 
 
-def indicators(labels: np.ndarray, count: int) -> np.ndarray:
-    """[count, H, W] bool: where labels [H, W] are 0, 1, ..."""
+def indicators(
+    labels: Integer[np.ndarray, "height width"], count: int
+) -> Bool[np.ndarray, "{count} height width"]:
+    """Where labels are 0, 1, ..."""
     return labels[None] == np.arange(count)[:, None, None]
 
 
 @lru_cache(maxsize=16)
-def overlap(fine: int, coarse: int) -> np.ndarray:
-    """float32 [fine, coarse]: the share of each of `coarse` cells that each of `fine` pixels
-    covers.
+def overlap(fine: int, coarse: int) -> Float32[np.ndarray, "{fine} {coarse}"]:
+    """The share of each of `coarse` cells that each of `fine` pixels covers.
 
     Columns sum to one. Pixels and cells divide the same length evenly; either may be the smaller.
     """
     return covered(fine, coarse, 0.0, 1.0)
 
 
-def covered(fine: int, coarse: int, start: float, end: float) -> np.ndarray:
+def covered(
+    fine: int, coarse: int, start: float, end: float
+) -> Float32[np.ndarray, "{fine} {coarse}"]:
     """`overlap` of pixels that divide what lies from `start` to `end` of the length of the
     cells."""
     pixels, cells = (
@@ -89,19 +99,18 @@ def covered(fine: int, coarse: int, start: float, end: float) -> np.ndarray:
     return (coarse * common(np.stack([pixels[:-1], pixels[1:]], axis=1), cells)).astype(np.float32)
 
 
-def common(intervals: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """[n, m]: the length that each of intervals [n, 2] has in common with each of the cells between
-    edges [m + 1].
-    """
+def common(
+    intervals: Num[np.ndarray, "interval 2"], edges: Num[np.ndarray, " edge"]
+) -> Float[np.ndarray, "interval edge-1"]:
+    """The length that each interval has in common with each of the cells between the edges."""
     return np.maximum(
         0.0, np.minimum(intervals[:, 1:], edges[1:]) - np.maximum(intervals[:, :1], edges[:-1])
     )
 
 
 @lru_cache(maxsize=16)
-def interpolation(fine: int, coarse: int) -> np.ndarray:
-    """float32 [fine, coarse]: rows of weights that sum to one; bilinear with pixel centres at
-    halves.
+def interpolation(fine: int, coarse: int) -> Float32[np.ndarray, "{fine} {coarse}"]:
+    """Rows of weights that sum to one; bilinear with pixel centres at halves.
 
     `interpolation(H, gh) @ map @ interpolation(W, gw).T` is what torch's
     `interpolate(mode="bilinear", align_corners=False)` computes for upsampling.
@@ -110,10 +119,10 @@ def interpolation(fine: int, coarse: int) -> np.ndarray:
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(coarse))).astype(np.float32)
 
 
-def squash(image: np.ndarray, size: int) -> np.ndarray:
-    """[size, size, 3] uint8: the whole image, its aspect ratio given up so that the grid covers all
-    of it.
-    """
+def squash(
+    image: UInt8[np.ndarray, "height width 3"], size: int
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """The whole image, its aspect ratio given up so that the grid covers all of it."""
     if image.shape[:2] == (size, size):
         return image
     return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

@@ -7,19 +7,23 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Int64, Integer, Num, Shaped
 from scipy import ndimage
 
 
 def areas(
-    predicted: np.ndarray, true: np.ndarray, classes: int, *, ignore: int = 255
-) -> np.ndarray:
-    """Pixel counts of one image: [3, C] int64, intersection, predicted area and true area of each
-    class.
+    predicted: Integer[np.ndarray, " ..."],
+    true: Integer[np.ndarray, " ..."],
+    classes: int,
+    *,
+    ignore: int = 255,
+) -> Int64[np.ndarray, "3 {classes}"]:
+    """Pixel counts of one image: intersection, predicted area and true area of each class.
 
     Args:
-        predicted: integer labels below `classes`, same shape as `true`.
-        true: integer labels; `ignore` pixels count nowhere.
-        classes: C.
+        predicted: labels below `classes`, same shape as `true`.
+        true: labels; `ignore` pixels count nowhere.
+        classes: how many there are.
         ignore: label that is left out.
 
     Raises:
@@ -43,44 +47,46 @@ def areas(
     )
 
 
-def iou(total: np.ndarray) -> np.ndarray:
-    """[.., C] intersection over union from summed areas [.., 3, C]; NaN for a class that is
-    nowhere.
-    """
+def iou(total: Num[np.ndarray, "*batch count class"]) -> Float[np.ndarray, "*batch class"]:
+    """Intersection over union from summed `areas`, which other counts may follow; NaN for a class
+    that is nowhere."""
     union = total[..., 1, :] + total[..., 2, :] - total[..., 0, :]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(union > 0, total[..., 0, :] / union, np.nan)
 
 
-def mean_iou(total: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
-    """[..] mean of `iou` over classes that occur, as a share of one; `classes` [C] bool restricts
-    them.
-    """
+def mean_iou(
+    total: Num[np.ndarray, "*batch count class"], classes: Bool[np.ndarray, " class"] | None = None
+) -> Float[np.ndarray, " *batch"] | np.float64:
+    """Mean of `iou` over classes that occur, as a share of one; `classes` restricts them."""
     values = iou(total)
     return mean_known(values if classes is None else values[..., classes])
 
 
-def mean_known(values: np.ndarray) -> np.ndarray:
-    """[..] mean over the last axis of what is no NaN, 0 where nothing is."""
+def mean_known(
+    values: Float[np.ndarray, "*batch class"],
+) -> Float[np.ndarray, " *batch"] | np.float64:
+    """Mean over the last axis of what is no NaN, 0 where nothing is."""
     found = np.isfinite(values)
     return np.where(found, values, 0.0).sum(-1) / np.maximum(found.sum(-1), 1)
 
 
-def pixel_accuracy(total: np.ndarray) -> np.ndarray:
-    """[..] share of counted pixels that are right."""
+def pixel_accuracy(
+    total: Num[np.ndarray, "*batch count class"],
+) -> Float[np.ndarray, " *batch"] | np.float64:
+    """Share of counted pixels that are right."""
     return total[..., 0, :].sum(-1) / np.maximum(total[..., 2, :].sum(-1), 1)
 
 
-def bootstrap(per_image: np.ndarray, *, samples: int, seed: int) -> np.ndarray:
-    """Summed areas of `samples` bootstrap data sets: images drawn with replacement.
+def bootstrap(
+    per_image: Shaped[np.ndarray, " image *each"], *, samples: int, seed: int
+) -> Float64[np.ndarray, " {samples} *each"]:
+    """Sums over `samples` bootstrap data sets: images drawn with replacement.
 
     Args:
-        per_image: [n, ..., 3, C].
+        per_image: what is summed, such as areas.
         samples: how many data sets.
         seed: of the draws.
-
-    Returns:
-        [samples, ..., 3, C] float64.
     """
     count = len(per_image)
     weight = np.random.default_rng(seed).multinomial(
@@ -91,7 +97,7 @@ def bootstrap(per_image: np.ndarray, *, samples: int, seed: int) -> np.ndarray:
     )
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+def interval(values: Float[np.ndarray, " sample"], level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of bootstrap values."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -113,7 +119,12 @@ class Difference(NamedTuple):
 
 
 def paired(
-    a: np.ndarray, b: np.ndarray, *, samples: int, seed: int, classes: np.ndarray | None = None
+    a: Num[np.ndarray, " ..."],
+    b: Num[np.ndarray, " ..."],
+    *,
+    samples: int,
+    seed: int,
+    classes: Bool[np.ndarray, " class"] | None = None,
 ) -> Difference:
     """mIoU of A less that of B, each the mean over its trained seeds; every data set draws the same
     images for both.
@@ -142,9 +153,9 @@ has .008.
 """
 
 
-def boundary(labels: np.ndarray) -> np.ndarray:
-    """[H, W] bool: pixels with a neighbour of another label above, below, left or right; what lies
-    beyond the picture is no other label."""
+def boundary(labels: Shaped[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Pixels with a neighbour of another label above, below, left or right; what lies beyond the
+    picture is no other label."""
     out = np.zeros(labels.shape, bool)
     for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         differ = labels[here] != labels[there]
@@ -154,10 +165,15 @@ def boundary(labels: np.ndarray) -> np.ndarray:
 
 
 def boundary_matches(
-    predicted: np.ndarray, true: np.ndarray, classes: int, *, ignore: int = 255, band: float = BAND
-) -> np.ndarray:
-    """Boundary pixels of one image: [4, C] int64; of each class those predicted, of them those that
-    a true one is near, those that are true, of them those that a predicted one is near.
+    predicted: Integer[np.ndarray, "height width"],
+    true: Integer[np.ndarray, "height width"],
+    classes: int,
+    *,
+    ignore: int = 255,
+    band: float = BAND,
+) -> Int64[np.ndarray, "4 {classes}"]:
+    """Boundary pixels of one image: of each class those predicted, of them those that a true one is
+    near, those that are true, of them those that a predicted one is near.
 
     Borders may lie in what is ignored, such as the band along those of VOC's objects: ignored
     pixels have the true label of the nearest pixel with one, as far as boundaries may lie apart;
@@ -165,9 +181,9 @@ def boundary_matches(
     right: it cannot be wrong there.
 
     Args:
-        predicted: [H, W] integer labels below `classes`.
-        true: [H, W] integer labels.
-        classes: C.
+        predicted: labels below `classes`.
+        true: labels.
+        classes: how many there are.
         ignore: label that is left out.
         band: share of the diagonal, rounded up to pixels, within which boundaries match (Euclidean
             distance).
@@ -191,17 +207,20 @@ def boundary_matches(
 
 
 def near(
-    places: tuple[np.ndarray, ...], label: np.ndarray, edges: np.ndarray, reach: int
-) -> np.ndarray:
-    """[n] bool: is there an edge of the same label within `reach` pixels?
+    places: tuple[Int[np.ndarray, " edge"], ...],
+    label: Int[np.ndarray, " edge"],
+    edges: Int[np.ndarray, "height width"],
+    reach: int,
+) -> Bool[np.ndarray, " edge"]:
+    """Is there an edge of the same label within `reach` pixels?
 
     Only the pixels of edges are looked at, in rings from the nearest outwards, and those that have
     been met are done with: most are met at once, and no map of distances is made for any class.
 
     Args:
-        places: rows [n] and columns [n].
-        label: [n] of each.
-        edges: [H, W] label of each pixel that is on an edge, -1 elsewhere.
+        places: rows and columns.
+        label: of each.
+        edges: label of each pixel that is on an edge, -1 elsewhere.
         reach: in pixels.
     """
     steps = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).T
@@ -220,10 +239,10 @@ def near(
     return met
 
 
-def boundary_f(total: np.ndarray) -> np.ndarray:
-    """[.., C] harmonic mean of precision and recall of boundaries, from summed `boundary_matches`
-    [.., 4, C]; NaN for a class without any. Summed over images first, as areas are (Csurka et al.
-    2013 average over images)."""
+def boundary_f(total: Num[np.ndarray, "*batch 4 class"]) -> Float[np.ndarray, "*batch class"]:
+    """Harmonic mean of precision and recall of boundaries, from summed `boundary_matches`; NaN for
+    a class without any. Summed over images first, as areas are (Csurka et al. 2013 average over
+    images)."""
     predicted, right, true, found = np.moveaxis(total.astype(np.float64), -2, 0)
     precision, recall = right / np.maximum(predicted, 1), found / np.maximum(true, 1)
     f = 2 * precision * recall / np.maximum(precision + recall, 1e-12)

@@ -1,12 +1,39 @@
-"""Before anything is imported: one thread. Arrays in tests are so small that threads only wait for
-each other.
+"""Before anything is imported: one thread, as arrays in tests are so small that threads only wait
+for each other; and the shapes that signatures name are checked at each call.
 """
 
 import os
 
+import jaxtyping
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CHECKED = (
+    "captionseg.arrays",
+    "captionseg.encoders.alignment",
+    "captionseg.encoders.dense_head",
+    "captionseg.encoders.reduction",
+    "captionseg.grids",
+    "captionseg.inference.detections",
+    "captionseg.inference.masks",
+    "captionseg.inference.pamr",
+    "captionseg.inference.windows",
+    "captionseg.losses",
+    "captionseg.metrics",
+    "captionseg.modeling.layers",
+    "captionseg.retrieval",
+    "captionseg.segmenters.hierarchy",
+    "captionseg.segmenters.islands",
+    "captionseg.segmenters.overlap",
+    "captionseg.segmenters.pooling",
+)
+"""Modules and packages whose signatures name shapes."""
+
+# an int is a float, as for pyright
+jaxtyping.install_import_hook(
+    CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 # What takes longest starts first, or one process would still be at it when the others have ended.
 # Files of one line look at one costly thing, so one process has them all.

@@ -63,7 +63,7 @@ def scores(
         "miou": each.mean(),
         "miou_low": low,
         "miou_high": high,
-        "miou_std": each.std(ddof=1) if len(each) > 1 else 0.0,
+        "miou_std": each.std(ddof=1) if each.size > 1 else 0.0,
         "pixel_accuracy": metrics.pixel_accuracy(total).mean(),
     }
     if total.shape[1] > AREAS and np.isfinite(found := metrics.boundary_f(total[:, AREAS:])).any():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int, Int32
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -22,14 +23,16 @@ from captionseg.typed import AboveZero, Count, ShareBelowOne, ZeroOrMore
 
 @dataclass(frozen=True)
 class Alignment:
-    """x -> normalised(((x - mean) / scale) @ weight), [.., P] -> [.., D]."""
+    """x -> normalised(((x - mean) / scale) @ weight)."""
 
-    mean: np.ndarray
-    scale: np.ndarray
-    weight: np.ndarray
+    mean: Float32[np.ndarray, " feature"]
+    scale: Float32[np.ndarray, " feature"]
+    weight: Float32[np.ndarray, "feature embedding"]
 
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """[.., P] features in the joint space, [.., D] float32, L2-normalised."""
+    def __call__(
+        self, features: Float[np.ndarray, "*batch feature"]
+    ) -> Float32[np.ndarray, "*batch embedding"]:
+        """Features in the joint space, L2-normalised."""
         return normalised(((features.astype(np.float32) - self.mean) / self.scale) @ self.weight)
 
 
@@ -56,12 +59,18 @@ class AlignmentParams:
     target_temperature: AboveZero = 0.05
 
 
-def fit(features: np.ndarray, text: np.ndarray, params: AlignmentParams, *, seed: int) -> Alignment:
+def fit(
+    features: Float[np.ndarray, "image feature"],
+    text: Float[np.ndarray, "image embedding"],
+    params: AlignmentParams,
+    *,
+    seed: int,
+) -> Alignment:
     """Train one alignment by InfoNCE both ways with soft targets.
 
     Args:
-        features: [N, P] frozen image features.
-        text: [N, D] L2-normalised caption embeddings.
+        features: frozen image features.
+        text: L2-normalised caption embeddings.
         params: optimisation.
         seed: of batches and dropout; the same seed gives the same matrix.
     """
@@ -94,30 +103,35 @@ def fit(features: np.ndarray, text: np.ndarray, params: AlignmentParams, *, seed
 
 
 def soft_contrastive(
-    image: torch.Tensor, text: torch.Tensor, params: AlignmentParams
-) -> torch.Tensor:
-    """InfoNCE of [B, D] image and [B, D] text embeddings; captions that say the same share the
-    target.
-    """
+    image: Float[torch.Tensor, "batch embedding"],
+    text: Float[torch.Tensor, "batch embedding"],
+    params: AlignmentParams,
+) -> Float[torch.Tensor, ""]:
+    """InfoNCE of image and text embeddings; captions that say the same share the target."""
     logits = F.normalize(image, dim=1) @ text.T / params.temperature
     target = (text @ text.T / params.target_temperature).softmax(1)
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
 
 
-def folds_of(count: int, folds: int, *, seed: int) -> np.ndarray:
-    """[count] fold numbers, equal in size up to one, in random order."""
+def folds_of(count: int, folds: int, *, seed: int) -> Int32[np.ndarray, " {count}"]:
+    """Fold numbers, equal in size up to one, in random order."""
     return np.random.default_rng([seed, 5]).permutation(np.arange(count) % folds).astype(np.int32)
 
 
 def cross_fit(
-    features: np.ndarray, text: np.ndarray, fold: np.ndarray, params: AlignmentParams, *, seed: int
-) -> np.ndarray:
-    """[N, D] embeddings, each by the alignment that was trained on the other folds.
+    features: Float[np.ndarray, "image feature"],
+    text: Float[np.ndarray, "image embedding"],
+    fold: Int[np.ndarray, " image"],
+    params: AlignmentParams,
+    *,
+    seed: int,
+) -> Float32[np.ndarray, "image embedding"]:
+    """Embeddings, each by the alignment that was trained on the other folds.
 
     Args:
-        features: [N, P].
-        text: [N, D].
-        fold: [N] as `folds_of` gives them.
+        features: as for `fit`.
+        text: as for `fit`.
+        fold: as `folds_of` gives them.
         params: optimisation of each.
         seed: of each.
     """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,16 +36,16 @@ class HeadConfig:
 class Standardise(nn.Module):
     """(x - mean) / scale."""
 
-    mean: Tensor
-    scale: Tensor
+    mean: Float[Tensor, " feature"]
+    scale: Float[Tensor, " feature"]
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[.., width] -> the same."""
+    def forward(self, x: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        """See the class."""
         return (x - self.mean) / self.scale
 
 
@@ -59,17 +60,15 @@ class ValueBlock(nn.Module):
         self.value, self.proj = nn.Linear(width, width), nn.Linear(width, width)
         self.fc1, self.fc2, self.quick = nn.Linear(width, hidden), nn.Linear(hidden, width), quick
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[.., width] -> the same."""
+    def forward(self, x: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        """See the class."""
         x = x + self.proj(self.value(self.norm1(x)))
         inner = self.fc1(self.norm2(x))
         return x + self.fc2(inner * torch.sigmoid(1.702 * inner) if self.quick else F.gelu(inner))
 
 
 class DenseHead(nn.Module):
-    """Dense features [.., F] -> the joint space [.., D], not normalised: a block, a norm, a
-    projection.
-    """
+    """Dense features -> the joint space, not normalised: a block, a norm, a projection."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -82,18 +81,21 @@ class DenseHead(nn.Module):
         self.norm = nn.LayerNorm(width) if config.hidden else nn.Identity()
         self.weight = nn.Parameter(torch.eye(width, config.out))
 
-    def project(self, x: Tensor) -> Tensor:
-        """What the block gives, [.., F] -> [.., D]."""
+    def project(self, x: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch embedding"]:
+        """What the block gives, in the joint space."""
         return self.norm(x) @ self.weight
 
-    def forward(self, dense: Tensor) -> Tensor:
+    def forward(self, dense: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch embedding"]:
         """See the class."""
         return self.project(self.block(dense))
 
 
-def of_alignment(mean: Tensor, scale: Tensor, weight: Tensor) -> DenseHead:
-    """The head of an encoder that is not in the space of texts: its alignment, [F], [F] and [F,
-    D]."""
+def of_alignment(
+    mean: Float[Tensor, " feature"],
+    scale: Float[Tensor, " feature"],
+    weight: Float[Tensor, "feature embedding"],
+) -> DenseHead:
+    """The head of an encoder that is not in the space of texts: its alignment."""
     head = DenseHead(HeadConfig(weight.shape[0], weight.shape[1]))
     head.load_state_dict({"block.mean": mean, "block.scale": scale, "weight": weight})
     return head.requires_grad_(False)

@@ -7,18 +7,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, UInt8
 from safetensors.numpy import load_file
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from captionseg.encoders.encoder import Encoder, Features
-from captionseg.encoders.text_tower import TextTower
+from captionseg.encoders.encoder import Features
 from captionseg.runtime.weights import check_finite
 from captionseg.storage.reading import readable
 from captionseg.storage.writing import write_tensors
+
+if TYPE_CHECKING:  # protocols, which the checks of tests cannot ask an object for
+    from captionseg.encoders.encoder import Encoder
+    from captionseg.encoders.text_tower import TextTower
 
 FILE = "reduction.safetensors"
 
@@ -29,27 +34,30 @@ class Reduction:
     rest as they are.
 
     Attributes:
-        mean: [P], basis: [P, K], columns by decreasing variance.
+        mean: of the P channels.
+        basis: the components, by decreasing variance.
     """
 
-    mean: np.ndarray
-    basis: np.ndarray
+    mean: Float32[np.ndarray, " channel"]
+    basis: Float32[np.ndarray, "channel component"]
 
-    def __call__(self, dense: np.ndarray) -> np.ndarray:
-        """Reduce dense features; float32."""
+    def __call__(
+        self, dense: Float[np.ndarray, "*batch feature"]
+    ) -> Float32[np.ndarray, "*batch reduced"]:
+        """Reduce dense features."""
         # By torch, which the encoder runs on: BLAS threads of numpy's beside those of torch would
         # fight for the cores.
         return self.reduced(torch.from_numpy(np.asarray(dense, np.float32))).numpy()
 
-    def reduced(self, dense: Tensor) -> Tensor:
+    def reduced(self, dense: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch reduced"]:
         """The same of a tensor, through which gradients flow."""
         wide, basis = len(self.mean), torch.from_numpy(self.basis).to(dense)
         offset = torch.from_numpy(self.mean @ self.basis).to(dense)
         return torch.cat([dense[..., :wide] @ basis - offset, dense[..., wide:]], -1)
 
     @staticmethod
-    def fit(cells: np.ndarray, width: int) -> Reduction:
-        """The `width` largest principal components of [n, P] features, each with its largest entry
+    def fit(cells: Float[np.ndarray, "cell channel"], width: int) -> Reduction:
+        """The `width` largest principal components of features, each with its largest entry
         positive.
         """
         mean = cells.mean(0, dtype=np.float64)
@@ -90,12 +98,12 @@ class ReducedEncoder:
             None,
         )
 
-    def features(self, images: Sequence[np.ndarray]) -> Features:
+    def features(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> Features:
         """See Encoder."""
         features = self.encoder.features(images)
         return replace(features, dense=self.reduction(features.dense))
 
-    def text(self, texts: Sequence[str]) -> np.ndarray:
+    def text(self, texts: Sequence[str]) -> Float32[np.ndarray, "text embedding"]:
         """See Encoder."""
         return self.encoder.text(texts)
 
@@ -104,21 +112,27 @@ class ReducedEncoder:
         """See Encoder."""
         return self.encoder.text_tower
 
-    def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def towers(
+        self, pixels: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "batch feature"], Float[Tensor, "batch rows columns reduced"]]:
         """See Encoder."""
         pooled, dense = self.encoder.towers(pixels)
         return pooled, self.reduction.reduced(dense)
 
 
 def fit_reduction(
-    encoder: Encoder, images: Sequence[np.ndarray], width: int, *, cells: int = 20_000
+    encoder: Encoder,
+    images: Sequence[UInt8[np.ndarray, "_height _width 3"]],
+    width: int,
+    *,
+    cells: int = 20_000,
 ) -> Reduction:
     """The reduction of an encoder's dense features from a sample of images; channels after
     `-encoder.fine` are kept.
 
     Args:
         encoder: not reduced yet.
-        images: uint8 [H, W, 3].
+        images: of any sizes.
         width: K.
         cells: at most so many cells, evenly spaced, are looked at.
     """

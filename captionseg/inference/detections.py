@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from captionseg.inference.masks import full_size
@@ -25,24 +26,29 @@ class Detections:
     """What was found in one picture.
 
     Attributes:
-        masks: [n, H, W] bool; they may overlap.
-        classes: [n] int64, numbers of the classes that were asked for.
-        scores: [n] float32 in 0..1.
+        masks: they may overlap.
+        classes: numbers of the classes that were asked for.
+        scores: in 0..1.
     """
 
-    masks: np.ndarray
-    classes: np.ndarray
-    scores: np.ndarray
+    masks: Bool[np.ndarray, "mask height width"]
+    classes: Int64[np.ndarray, " mask"]
+    scores: Float32[np.ndarray, " mask"]
 
 
-def detected(model: Any, inputs: Inputs, classes: Tensor, wanted: Tensor) -> Detections:
+def detected(
+    model: Any,
+    inputs: Inputs,
+    classes: Float[Tensor, "class embedding"],
+    wanted: Bool[Tensor, " class"],
+) -> Detections:
     """The masks of one picture whose best class, of all, is wanted; the score is its probability.
 
     Args:
         model: a Segmenter that reads segments.
         inputs: of one picture; its masks, or its regions where it has none.
-        classes: [C, D] class embeddings, of the background's classes too.
-        wanted: [C] bool.
+        classes: class embeddings, of the background's classes too.
+        wanted: the classes that are looked for.
     """
     masks = masks_of(inputs)[0]
     score, best = model.mask_scores(inputs, classes)[0].float().max(1)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,13 +18,15 @@ from captionseg.segmenters.mask_makers import MasksParams
 BLOCK = 1 << 16  # pixels at once where only the best class of each is asked for
 
 
-def mask_pixels(model: Any, inputs: Inputs, classes: Tensor, params: MasksParams) -> Tensor:
-    """[C, height, width] scores of the pixels of one picture.
+def mask_pixels(
+    model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"], params: MasksParams
+) -> Float[Tensor, "class {inputs.size[0]} {inputs.size[1]}"]:
+    """Scores of the pixels of one picture.
 
     Args:
         model: a Segmenter that reads segments.
         inputs: of one picture, with masks.
-        classes: [C, D] class embeddings.
+        classes: class embeddings.
         params: how scores are aggregated. Pixels in no mask have those of the picture as one
             segment.
     """
@@ -32,8 +35,10 @@ def mask_pixels(model: Any, inputs: Inputs, classes: Tensor, params: MasksParams
     return full_size(found.unflatten(1, masks.shape[1:]), inputs.size)
 
 
-def mask_labels(model: Any, inputs: Inputs, classes: Tensor, params: MasksParams) -> Tensor:
-    """[height, width] int64: the argmax of `mask_pixels`, without holding all scores."""
+def mask_labels(
+    model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"], params: MasksParams
+) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
+    """The argmax of `mask_pixels`, without holding all scores."""
     masks, scores, whole = scored(model, inputs, classes)
     best = [
         aggregated(part, scores, whole, params.aggregate).argmax(0)
@@ -42,10 +47,10 @@ def mask_labels(model: Any, inputs: Inputs, classes: Tensor, params: MasksParams
     return full_size(torch.cat(best).view(1, *masks.shape[1:]).float(), inputs.size)[0].long()
 
 
-def scored(model: Any, inputs: Inputs, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks [M, h, w] of one picture, their probabilities [M, C], and those [C] of the whole
-    picture.
-    """
+def scored(
+    model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"]
+) -> tuple[Bool[Tensor, "mask rows columns"], Float[Tensor, "mask class"], Float[Tensor, " class"]]:
+    """Masks of one picture, their probabilities, and those of the whole picture."""
     assert inputs.masks is not None
     everything = inputs.masks.new_ones(1, 1, *inputs.masks.shape[2:])
     scores = model.mask_scores(
@@ -54,13 +59,18 @@ def scored(model: Any, inputs: Inputs, classes: Tensor) -> tuple[Tensor, Tensor,
     return inputs.masks[0], scores[:-1], scores[-1]
 
 
-def aggregated(masks: Tensor, scores: Tensor, whole: Tensor, how: str) -> Tensor:
-    """[C, P] of masks [M, P] with scores [M, C] of 0 or more, and of [C] where a pixel is in none.
+def aggregated(
+    masks: Bool[Tensor, "mask pixel"],
+    scores: Float[Tensor, "mask class"],
+    whole: Float[Tensor, " class"],
+    how: str,
+) -> Float[Tensor, "class pixel"]:
+    """Scores of pixels.
 
     Args:
-        masks: bool.
-        scores: of the masks.
-        whole: of the picture.
+        masks: of the pixels.
+        scores: of the masks, 0 or more.
+        whole: of the picture, for a pixel that is in no mask.
         how: see MasksParams.
     """
     if how == "sum":
@@ -72,6 +82,8 @@ def aggregated(masks: Tensor, scores: Tensor, whole: Tensor, how: str) -> Tensor
     return torch.where(masks.any(0), found, whole[:, None])
 
 
-def full_size(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """[n, height, width] of values [n, h, w], each pixel that of its cell."""
+def full_size(
+    values: Shaped[Tensor, "channel rows columns"], size: tuple[int, int]
+) -> Shaped[Tensor, "channel {size[0]} {size[1]}"]:
+    """Values of pixels, each that of its cell."""
     return F.interpolate(values[None], size, mode="nearest-exact")[0]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int64, Num
 from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,14 +22,17 @@ STEPS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
 def pamr(
-    image: Tensor, masks: Tensor, *, iterations: int = 10, dilations: Sequence[int] = DILATIONS
-) -> Tensor:
-    """[C, H, W] float32: refined masks; constant ones stay as they are, and all stay within their
-    range.
+    image: Float[Tensor, "3 _height _width"],
+    masks: Float[Tensor, "class height width"],
+    *,
+    iterations: int = 10,
+    dilations: Sequence[int] = DILATIONS,
+) -> Float32[Tensor, "class height width"]:
+    """Refined masks; constant ones stay as they are, and all stay within their range.
 
     Args:
-        image: [3, h, w], in any affine scale of its channels; resized to the masks (bilinear).
-        masks: [C, H, W], logits or probabilities.
+        image: in any affine scale of its channels; resized to the masks (bilinear).
+        masks: logits or probabilities.
         iterations: how often each pixel takes the mean of its neighbours.
         dilations: distances of the 3 x 3 neighbourhoods.
     """
@@ -44,9 +48,14 @@ def pamr(
     return product(out, weights, index, iterations).reshape(masks.shape)
 
 
-def multiplied(out: Tensor, weights: Tensor, index: Tensor, iterations: int) -> Tensor:
-    """`iterations` products of masks [C, N] with the sparse [N, N] of weights [K, N] at index [K,
-    N], on the CPU.
+def multiplied(
+    out: Float32[Tensor, "class pixel"],
+    weights: Float32[Tensor, "neighbour pixel"],
+    index: Int64[Tensor, "neighbour pixel"],
+    iterations: int,
+) -> Float32[Tensor, "class pixel"]:
+    """`iterations` products of masks with the sparse matrix, pixels by pixels, of weights at index,
+    on the CPU.
     """
     count, pixels = weights.shape
     matrix = csr_array(
@@ -63,7 +72,12 @@ def multiplied(out: Tensor, weights: Tensor, index: Tensor, iterations: int) -> 
     return torch.from_numpy(columns).T
 
 
-def gathered(out: Tensor, weights: Tensor, index: Tensor, iterations: int) -> Tensor:
+def gathered(
+    out: Float32[Tensor, "class pixel"],
+    weights: Float32[Tensor, "neighbour pixel"],
+    index: Int64[Tensor, "neighbour pixel"],
+    iterations: int,
+) -> Float32[Tensor, "class pixel"]:
     """The same on a GPU, neighbour by neighbour."""
     for _ in range(iterations):
         total = torch.zeros_like(out)
@@ -73,12 +87,13 @@ def gathered(out: Tensor, weights: Tensor, index: Tensor, iterations: int) -> Te
     return out
 
 
-def affinity(image: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """[K, H, W]: weight of each neighbour, a softmax over K = 8 a dilation of -|x - x_n| / (1e-8 +
-    .1 s).
+def affinity(
+    image: Float[Tensor, "channel height width"], dilations: Sequence[int] = DILATIONS
+) -> Float[Tensor, "neighbour height width"]:
+    """Weight of each neighbour, a softmax over 8 a dilation of -|x - x_n| / (1e-8 + .1 s).
 
     s is the deviation (unbiased) over all 3 x 3 neighbourhoods of a pixel, its own value once in
-    each; distances are means over the channels of image [3, H, W].
+    each; distances are means over the channels of the image.
     """
     # [K, 3, H, W]
     around = torch.stack([shifted(image, dy, dx, d) for d, dy, dx in steps(dilations)])
@@ -92,15 +107,19 @@ def steps(dilations: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     return ((d, dy, dx) for d in dilations for dy, dx in STEPS)
 
 
-def shifted(image: Tensor, dy: int, dx: int, distance: int) -> Tensor:
-    """[3, H, W]: for each pixel its neighbour; beyond the border the nearest pixel inside."""
+def shifted(
+    image: Num[Tensor, "channel height width"], dy: int, dx: int, distance: int
+) -> Num[Tensor, "channel height width"]:
+    """For each pixel its neighbour; beyond the border the nearest pixel inside."""
     height, width = image.shape[1:]
     rows = (torch.arange(height, device=image.device) + dy * distance).clamp(0, height - 1)
     columns = (torch.arange(width, device=image.device) + dx * distance).clamp(0, width - 1)
     return image[:, rows[:, None], columns]
 
 
-def neighbours(size: tuple[int, int], dilations: Sequence[int], device: torch.device) -> Tensor:
-    """[K, H W] int64: number of each pixel's neighbour, row by row."""
+def neighbours(
+    size: tuple[int, int], dilations: Sequence[int], device: torch.device
+) -> Int64[Tensor, "neighbour {size[0]*size[1]}"]:
+    """Number of each pixel's neighbour, row by row."""
     numbers = torch.arange(size[0] * size[1], device=device).view(1, *size)
     return torch.stack([shifted(numbers, dy, dx, d).flatten() for d, dy, dx in steps(dilations)])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -123,20 +124,30 @@ class ResolvedProtocol:
         return () if self.zero_shot is None else (self.zero_shot,)
 
 
-def mask_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: ResolvedProtocol) -> Tensor:
-    """[C, height, width] of the picture of `inputs`, refined; window by window where the model
-    reads pixels.
+def mask_logits(
+    model: Any,
+    inputs: Inputs,
+    classes: Float[Tensor, "class embedding"],
+    protocol: ResolvedProtocol,
+) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
+    """Of the picture of `inputs`, refined; window by window where the model reads pixels. Before
+    the classes comes the background, where the model has one.
 
     Args:
         model: a Segmenter.
         inputs: of one picture.
-        classes: [C, D] class embeddings.
+        classes: class embeddings.
         protocol: how; regions and dense features are seen at once.
     """
     return refined(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine)
 
 
-def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: ResolvedProtocol) -> Tensor:
+def whole_logits(
+    model: Any,
+    inputs: Inputs,
+    classes: Float[Tensor, "class embedding"],
+    protocol: ResolvedProtocol,
+) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
     """`mask_logits`, not refined."""
     if inputs.masks is not None:
         return mask_pixels(model, inputs, classes, protocol.masks)
@@ -148,7 +159,9 @@ def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Resolved
         windows.crop or 2 * side,
     )
 
-    def predict(part: Tensor) -> Tensor:
+    def predict(
+        part: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch _class height width"]:
         inputs = pixel_inputs(part, (part.shape[2], part.shape[3]))
         return model.segment(inputs, classes, *protocol.choices)
 
@@ -158,8 +171,13 @@ def whole_logits(model: Any, inputs: Inputs, classes: Tensor, protocol: Resolved
     return F.interpolate(found[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
 
 
-def label(model: Any, inputs: Inputs, classes: Tensor, protocol: ResolvedProtocol) -> Tensor:
-    """[height, width] int64: the best class of each pixel, -1 for background; see `mask_logits`."""
+def label(
+    model: Any,
+    inputs: Inputs,
+    classes: Float[Tensor, "class embedding"],
+    protocol: ResolvedProtocol,
+) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
+    """The best class of each pixel, -1 for background; see `mask_logits`."""
     if protocol.background.policy == "constant" and protocol.background.score is not None:
         best, found = mask_logits(model, inputs, classes, protocol).max(0)
         return found.masked_fill(best < protocol.background.score, -1)
@@ -180,12 +198,17 @@ def starts(length: int, crop: int, stride: int) -> list[int]:
 
 
 def slide(
-    image: Tensor, predict: Callable[[Tensor], Tensor], *, crop: int, stride: int, batch: int = 8
-) -> Tensor:
-    """[C, H, W]: mean of the predictions of all windows that cover a pixel.
+    image: Float[Tensor, "3 height width"],
+    predict: Callable[[Tensor], Tensor],
+    *,
+    crop: int,
+    stride: int,
+    batch: int = 8,
+) -> Float[Tensor, "class height width"]:
+    """Mean of the predictions of all windows that cover a pixel.
 
     Args:
-        image: [3, H, W]; a side shorter than `crop` is used as it is.
+        image: a side shorter than `crop` is used as it is.
         predict: windows [B, 3, h, w] -> [B, C, h, w].
         crop: side of a window, in pixels.
         stride: from one window to the next, in pixels.
@@ -207,9 +230,11 @@ def slide(
     return total.div_(count)
 
 
-def short_side(image: Tensor, side: int, *, longest: int = 2048) -> Tensor:
-    """[3, h, w]: resized (bilinear) until its short side is `side`, or its long side `longest`, if
-    that is smaller.
+def short_side(
+    image: Float[Tensor, "3 _height _width"], side: int, *, longest: int = 2048
+) -> Float[Tensor, "3 _height _width"]:
+    """Resized (bilinear) until its short side is `side`, or its long side `longest`, if that is
+    smaller.
     """
     height, width = image.shape[1:]
     scale = min(longest / max(height, width), side / min(height, width))

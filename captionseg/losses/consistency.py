@@ -5,17 +5,22 @@ and by another's.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
-def dice(target: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
-    """[..]: 1 - 2 |m and m'| / (|m| + |m'|), 0 where both are empty.
+def dice(
+    target: Float[Tensor, "*mask token"],
+    predicted: Float[Tensor, "*mask token"],
+    mask: Bool[Tensor, "*#mask token"],
+) -> Float[Tensor, " *mask"]:
+    """1 - 2 |m and m'| / (|m| + |m'|), 0 where both are empty.
 
     Args:
-        target: [.., N] in 0..1.
-        predicted: [.., N] in 0..1.
-        mask: [.., N] bool, which positions count.
+        target: in 0..1.
+        predicted: in 0..1.
+        mask: which tokens count.
     """
     target, predicted = target * mask, predicted * mask
     total = target.sum(-1) + predicted.sum(-1)
@@ -24,13 +29,15 @@ def dice(target: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
     )
 
 
-def matched(own: Tensor, other: Tensor) -> Tensor:
-    """[B, K] int64: for each mask of `own` the mask of `other` that it is matched with (Eq. 11).
+def matched(
+    own: Float[Tensor, "batch group token"], other: Float[Tensor, "batch group token"]
+) -> Int64[Tensor, "batch group"]:
+    """For each mask of `own` the mask of `other` that it is matched with (Eq. 11).
 
     The permutation of largest summed cosine, by the Hungarian algorithm on the CPU.
 
     Args:
-        own: [B, K, N] masks, positions that do not count at 0.
+        own: masks, 0 at tokens that do not count.
         other: likewise.
     """
     a, b = (torch.nn.functional.normalize(m.detach().float(), dim=2) for m in (own, other))
@@ -39,14 +46,19 @@ def matched(own: Tensor, other: Tensor) -> Tensor:
 
 
 def mask_consistency(
-    target: Tensor, predicted: Tensor, mask: Tensor, *, threshold: float, relative: bool = False
-) -> Tensor:
-    """[B]: summed dice of one direction of Eq. 12.
+    target: Float[Tensor, "batch group token"],
+    predicted: Float[Tensor, "batch group token"],
+    mask: Bool[Tensor, "batch token"],
+    *,
+    threshold: float,
+    relative: bool = False,
+) -> Float[Tensor, " batch"]:
+    """Summed dice of one direction of Eq. 12.
 
     Args:
-        target: [B, K, N] masks by the picture's own groups, in 0..1; no gradient flows into them.
-        predicted: [B, K, N] masks by the other picture's groups.
-        mask: [B, N] bool, which tokens are there.
+        target: masks by the picture's own groups, in 0..1; no gradient flows into them.
+        predicted: masks by the other picture's groups.
+        mask: which tokens are there.
         threshold: delta, above which a target is one; or the share of each mask's own maximum,
             where `relative` (as the released code has it).
         relative: see threshold.

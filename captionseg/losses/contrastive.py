@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 MultiLabel = Literal["log_sum", "soft_target"]
 
 
 def contrastive(
-    logits: Tensor,
-    positive: Tensor,
-    candidate: Tensor,
+    logits: Float[Tensor, "query key"],
+    positive: Bool[Tensor, "query key"],
+    candidate: Bool[Tensor, "query key"],
     form: MultiLabel = "log_sum",
     *,
-    count: Tensor | None = None,
-) -> Tensor:
+    count: Num[Tensor, ""] | None = None,
+) -> Float[Tensor, ""]:
     """-1/Q sum_q log( sum_{k positive} exp(logits_qk) / sum_{k candidate} exp(logits_qk) ), in
     float32.
 
@@ -26,16 +27,16 @@ def contrastive(
     what GroupViT's code computes.
 
     Args:
-        logits: [Q, K] similarities over temperature.
-        positive: [Q, K] bool.
-        candidate: [Q, K] bool, what stands in the denominator; positives always do.
+        logits: similarities over temperature.
+        positive: what belongs to a query.
+        candidate: what stands in the denominator; positives always do.
         form: which of the two for several positives.
         count: Q, what the sum is divided by; None counts the queries with a positive. Where queries
             are spread over ranks it is the mean of that number over the ranks: then the mean of the
             losses is the loss of the whole.
 
     Returns:
-        scalar; queries without a positive do not count. 0, with gradient 0, when no query has one.
+        Queries without a positive do not count. 0, with gradient 0, when no query has one.
     """
     logits = logits.float()
     everything = logits.masked_fill(~(candidate | positive), -torch.inf)
@@ -51,14 +52,15 @@ def contrastive(
     return total / (counted.sum().clamp(min=1) if count is None else count)
 
 
-def may_be_negative(archive: Tensor, concepts: Tensor) -> Tensor:
-    """[Q, K] bool: image q may have text k as a negative, because the text names a concept outside
-    its archive.
+def may_be_negative(
+    archive: Int[Tensor, "query held"], concepts: Int[Tensor, "key named"]
+) -> Bool[Tensor, "query key"]:
+    """Image q may have text k as a negative, because the text names a concept outside its archive.
 
     Args:
-        archive: [Q, M] int concepts that image q may show, -1 pads.
-        concepts: [K, N] int concepts that text k names, -1 pads. A text that names none may always
-            be a negative.
+        archive: concepts that image q may show, -1 pads.
+        concepts: concepts that text k names, -1 pads. A text that names none may always be a
+            negative.
     """
     inside = (archive[:, None, None, :] == concepts[None, :, :, None]).any(-1)  # [Q, K, N]
     real = (concepts >= 0)[None]

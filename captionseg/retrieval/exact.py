@@ -5,21 +5,27 @@ against.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Float32, Int64
 
 from captionseg.retrieval.index import ALL_EFFORT, Effort
 
 
 class ExactIndex:
-    """Args: vectors [N, D] float32; key and effort are ignored."""
+    """The vectors themselves; key and effort are ignored."""
 
     exact = True
 
     def __init__(
-        self, vectors: np.ndarray, key: str | None = None, effort: Effort = ALL_EFFORT
+        self,
+        vectors: Float[np.ndarray, "row dim"],
+        key: str | None = None,
+        effort: Effort = ALL_EFFORT,
     ) -> None:
         self.vectors = np.ascontiguousarray(vectors, np.float32)
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: Float[np.ndarray, "query dim"], k: int
+    ) -> tuple[Float32[np.ndarray, "query {k}"], Int64[np.ndarray, "query {k}"]]:
         """See Index.search; equal similarities come in row order."""
         score = np.asarray(queries, np.float32) @ self.vectors.T
         found = min(k, score.shape[1])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Float32, Int64
 
 from captionseg.records import UserError
 from captionseg.retrieval.index import ALL_EFFORT, Effort
@@ -25,13 +26,16 @@ class FaissIndex:
     """What is searched, and how thoroughly; `exact` where nothing can be missed.
 
     Args:
-        vectors: [N, D] float32.
+        vectors: what is searched.
         key: a factory string, None chooses Flat below FLAT_LIMIT rows, else HNSW32.
         effort: of a search where it is not exact.
     """
 
     def __init__(
-        self, vectors: np.ndarray, key: str | None = None, effort: Effort = ALL_EFFORT
+        self,
+        vectors: Float[np.ndarray, "row dim"],
+        key: str | None = None,
+        effort: Effort = ALL_EFFORT,
     ) -> None:
         import faiss
 
@@ -83,7 +87,9 @@ class FaissIndex:
 
         return isinstance(faiss.downcast_index(self.index), faiss.IndexFlat)
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: Float[np.ndarray, "query dim"], k: int
+    ) -> tuple[Float32[np.ndarray, "query {k}"], Int64[np.ndarray, "query {k}"]]:
         """See Index.search."""
         self.widen(k)
         score, rows = self._gpu.search(np.ascontiguousarray(queries, np.float32), k)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float, Float32, Int, Int32, Int64
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -34,6 +35,7 @@ class Effort:
 ALL_EFFORT = Effort()
 
 
+@runtime_checkable
 class Index(Protocol):
     """Rows of a matrix, searchable by inner product."""
 
@@ -42,22 +44,22 @@ class Index(Protocol):
         """Whether it finds every row that a matrix product would."""
         ...
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Similarities [Q, k] float32 and rows [Q, k] int64, best first; row -1 where there are
-        fewer than k.
-        """
+    def search(
+        self, queries: Float[np.ndarray, "query dim"], k: int
+    ) -> tuple[Float32[np.ndarray, "query {k}"], Int64[np.ndarray, "query {k}"]]:
+        """Similarities and rows, best first; row -1 where there are fewer than k."""
         ...
 
 
 def neighbours(
     index: Index,
-    rows: np.ndarray,
-    descriptor: np.ndarray,
+    rows: Int[np.ndarray, " indexed"],
+    descriptor: Float32[np.ndarray, "row dim"],
     k: int,
     *,
     chunk: int = 256,
-    picture: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+    picture: Int[np.ndarray, " row"] | None = None,
+) -> tuple[Int32[np.ndarray, "row {k}"], Float32[np.ndarray, "row {k}"]]:
     """The k most similar indexed images of every image, itself excluded.
 
     A product's last digits depend on the threads that share it, so a chunk has one thread and the
@@ -65,16 +67,15 @@ def neighbours(
 
     Args:
         index: built over `descriptor[rows]`.
-        rows: [R] which rows of the corpus the index holds.
-        descriptor: [N, D] float32 L2-normalised, queries too.
+        rows: which rows of the corpus the index holds.
+        descriptor: L2-normalised, queries too.
         k: neighbours wanted.
         chunk: queries of a core at once; memory is bounded by it.
-        picture: [N] which picture a row shows; rows of the same one are left out like the row
+        picture: which picture a row shows; rows of the same one are left out like the row
             itself. None: each shows another.
 
     Returns:
-        neighbours [N, k] int32 rows of the corpus and similarities [N, k] float32, padded with -1
-        and -inf.
+        Neighbours, as rows of the corpus, and similarities, padded with -1 and -inf.
     """
     if picture is None:
         picture = np.arange(len(descriptor))
@@ -97,11 +98,13 @@ def neighbours(
 
 
 def searched(
-    index: Index, queries: np.ndarray, k: int, starts: range
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    index: Index, queries: Float[np.ndarray, "query dim"], k: int, starts: range
+) -> Iterator[tuple[Float32[np.ndarray, "_query _near"], Int64[np.ndarray, "_query _near"]]]:
     """What `index.search` answers to the queries from each start on, in their order."""
 
-    def search(start: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        start: int,
+    ) -> tuple[Float32[np.ndarray, "query near"], Int64[np.ndarray, "query near"]]:
         return index.search(
             np.ascontiguousarray(queries[start : start + starts.step], np.float32), k
         )
@@ -118,14 +121,19 @@ def searched(
                 bar.update()
 
 
-def recall(index: Index, vectors: np.ndarray, queries: np.ndarray, k: int) -> float:
+def recall(
+    index: Index,
+    vectors: Float32[np.ndarray, "row dim"],
+    queries: Float32[np.ndarray, "query dim"],
+    k: int,
+) -> float:
     """The share of the k nearest rows that an index finds, beside a matrix product with all of
     them.
 
     Args:
         index: built over `vectors`.
-        vectors: [N, D] float32 L2-normalised.
-        queries: [Q, D] likewise, of which SAMPLE are taken, evenly spaced.
+        vectors: L2-normalised.
+        queries: likewise, of which SAMPLE are taken, evenly spaced.
         k: rows asked for.
     """
     k, some = min(k, len(vectors)), queries[:: max(1, len(queries) // SAMPLE)][:SAMPLE]

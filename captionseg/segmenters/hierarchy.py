@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Integer, UInt8
 
 from captionseg.segmenters.felzenszwalb import Felzenszwalb, merges
 from captionseg.segmenters.overlap import survivors
@@ -48,8 +49,10 @@ class Hierarchy:
         """Itself: nothing has to be loaded."""
         return self
 
-    def masks(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See MaskMaker; masks lie on the small copy, [side, side]."""
+    def masks(
+        self, image: UInt8[np.ndarray, "height width 3"]
+    ) -> tuple[Bool[np.ndarray, "mask side side"], Float32[np.ndarray, " mask"]]:
+        """See MaskMaker; masks lie on the small copy."""
         pieces, colours = self.maker.pieces(image)
         member, born, gone = tree(pieces, colours)
         size = np.bincount(pieces.ravel())
@@ -65,17 +68,21 @@ class Hierarchy:
         return member[kept][:, pieces], stability[kept]
 
 
-def tree(labels: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def tree(
+    labels: Integer[np.ndarray, "height width"], colours: Float[np.ndarray, "height width channel"]
+) -> tuple[
+    Bool[np.ndarray, "region piece"], Float64[np.ndarray, " region"], Float64[np.ndarray, " region"]
+]:
     """All regions of the joins of `merges`, the pieces first, then in the order in which they are
     made.
 
     Args:
-        labels: [H, W] ids of P pieces from 0, without gaps.
-        colours: [H, W, C].
+        labels: ids of P pieces from 0, without gaps.
+        colours: of the pixels.
 
     Returns:
-        [2P - 1, P] bool which pieces each holds; [2P - 1] the costs at which it is made, 0 for
-        pieces, and at which it is taken in, infinite for the whole picture. Costs never fall on the
+        Which pieces each of the 2P - 1 regions holds; the costs at which it is made, 0 for pieces,
+        and at which it is taken in, infinite for the whole picture. Costs never fall on the
         way up: a join that a costlier one made possible counts as much as that one.
     """
     count = int(labels.max()) + 1

@@ -7,17 +7,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 
-def tidied(mask: np.ndarray, area: int) -> np.ndarray:
+def tidied(mask: Bool[np.ndarray, "height width"], area: int) -> Bool[np.ndarray, "height width"]:
     """Fill holes, then drop islands, that are smaller than `area` pixels (8-connected).
 
     Args:
-        mask: bool [H, W].
+        mask: of one thing.
         area: in pixels; 0 changes nothing.
 
     Returns:
-        bool [H, W]. If all islands are small, the largest stays.
+        If all islands are small, the largest stays.
     """
     if area <= 0 or not mask.any():
         return mask
@@ -25,7 +26,9 @@ def tidied(mask: np.ndarray, area: int) -> np.ndarray:
     return _large(filled, area, keep_one=True)
 
 
-def _large(mask: np.ndarray, area: int, *, keep_one: bool) -> np.ndarray:
+def _large(
+    mask: Bool[np.ndarray, "height width"], area: int, *, keep_one: bool
+) -> Bool[np.ndarray, "height width"]:
     from scipy.ndimage import label
 
     numbered: Any = label(mask, structure=np.ones((3, 3)))

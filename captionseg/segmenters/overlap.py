@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
 
 BLOCK = 1 << 16  # pixels at once: as floats, masks take four times their memory
 
 
 def suppress(
-    masks: np.ndarray, stability: np.ndarray, score: np.ndarray, *, iou: float
-) -> np.ndarray:
+    masks: Bool[np.ndarray, "mask height width"],
+    stability: Float[np.ndarray, " mask"],
+    score: Float[np.ndarray, " mask"],
+    *,
+    iou: float,
+) -> Int[np.ndarray, " mask"]:
     """Greedy mask NMS that remembers who took whose place: from the most stable down, ties by
     score.
 
     Args:
-        masks: [n, H, W] bool, none empty.
-        stability: [n].
-        score: [n] grounding scores.
+        masks: none empty.
+        stability: of each.
+        score: grounding scores.
         iou: 0..1.
 
     Returns:
-        [n] int, see `survivors`.
+        See `survivors`.
     """
     return survivors(mask_iou(masks), np.lexsort((-score, -stability)), iou)
 
 
-def survivors(overlap: np.ndarray, order: np.ndarray, iou: float) -> np.ndarray:
+def survivors(
+    overlap: Float[np.ndarray, "mask mask"], order: Int[np.ndarray, " mask"], iou: float
+) -> Int[np.ndarray, " mask"]:
     """Greedy NMS: one that overlaps a survivor by more than `iou` goes to the survivor that it
     overlaps most.
 
     Args:
-        overlap: [n, n] IoU.
-        order: [n] int in which they are visited.
+        overlap: IoU.
+        order: in which they are visited.
         iou: 0..1.
 
     Returns:
-        [n] int: the survivor of each; a survivor's own number stands at its place.
+        The survivor of each; a survivor's own number stands at its place.
     """
     owner = np.arange(len(overlap))
     kept: list[int] = []
@@ -47,9 +54,11 @@ def survivors(overlap: np.ndarray, order: np.ndarray, iou: float) -> np.ndarray:
     return owner
 
 
-def mask_iou(masks: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
-    """[n, H, W] and [m, H, W] (None: the same) bool -> [n, m] float32 IoU; 0 between empty
-    masks."""
+def mask_iou(
+    masks: Bool[np.ndarray, "mask height width"],
+    others: Bool[np.ndarray, "other height width"] | None = None,
+) -> Float32[np.ndarray, "mask other"]:
+    """IoU of masks with others, None: with each other; 0 between empty masks."""
     pixels = masks.shape[1] * masks.shape[2]
     a = masks.reshape(len(masks), pixels)
     b = a if others is None else others.reshape(len(others), pixels)

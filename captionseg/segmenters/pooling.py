@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, Integer
 
 from captionseg.grids import indicators, region_weights
 
@@ -10,16 +11,17 @@ GEOMETRY = 7
 """Numbers that `geometry` adds to the features of a region."""
 
 
-def pool_regions(dense: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+def pool_regions(
+    dense: Float[np.ndarray, "rows columns feature"],
+    labels: Integer[np.ndarray, "height width"],
+    count: int,
+) -> Float32[np.ndarray, "{count} feature+7"]:
     """Features of regions: the mean of the bilinearly upsampled map over each, then `geometry`.
 
     Args:
-        dense: [gh, gw, F] features on a regular grid over the whole picture.
-        labels: [H, W] region ids below `count`.
+        dense: features on a regular grid over the whole picture.
+        labels: region ids below `count`.
         count: how many regions there are; one without a pixel gives zeros.
-
-    Returns:
-        float32 [count, F + 7].
     """
     inside = indicators(labels, count)
     weights = region_weights(inside, dense.shape[:2])
@@ -27,14 +29,14 @@ def pool_regions(dense: np.ndarray, labels: np.ndarray, count: int) -> np.ndarra
     return np.concatenate([pooled, geometry(inside)], axis=1)
 
 
-def geometry(inside: np.ndarray) -> np.ndarray:
+def geometry(inside: Bool[np.ndarray, "region height width"]) -> Float32[np.ndarray, "region 7"]:
     """Where regions lie and of what shape they are, each number in 0..1.
 
     Args:
-        inside: bool [n, H, W] indicators.
+        inside: indicators.
 
     Returns:
-        float32 [n, 7]: share of the area, centroid x and y, width and height of the bounding box,
+        Share of the area, centroid x and y, width and height of the bounding box,
         share of the picture's border that the region holds, share of its bounding box that it
         fills.
     """
@@ -59,9 +61,7 @@ def geometry(inside: np.ndarray) -> np.ndarray:
     return np.stack(numbers, axis=1).astype(np.float32)
 
 
-def extent(occupied: np.ndarray) -> np.ndarray:
-    """[n] distance from the first to the last True of each row of bool [n, L], both counted; 0
-    without any.
-    """
+def extent(occupied: Bool[np.ndarray, "region length"]) -> Int[np.ndarray, " region"]:
+    """Distance from the first to the last True of each row, both counted; 0 without any."""
     first, last = occupied.argmax(1), occupied.shape[1] - 1 - occupied[:, ::-1].argmax(1)
     return np.where(occupied.any(1), last - first + 1, 0)

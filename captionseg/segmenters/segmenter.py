@@ -4,7 +4,7 @@ masks for boxes.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class RegionMaker(Protocol):
         ...
 
 
+@runtime_checkable
 class MaskMaker(Protocol):
     """Class-agnostic masks of a picture. They may overlap, and some pixels may be in none."""
 

@@ -78,7 +78,7 @@ def test_files_of_every_shard_in_the_order_of_its_pairs(data: Path) -> None:
     assert np.array_equal(labels[row], MAKER.regions(image))
     dense = np.load(data / "features" / "dense" / "dense_00001.npy")[1]
     assert pooled[row, : count[row]] == pytest.approx(
-        pool_regions(dense, labels[row], count[row]), abs=1e-3
+        pool_regions(dense, labels[row], int(count[row])), abs=1e-3
     )
     assert not pooled[row, count[row] :].any()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,11 +18,11 @@ from captionseg.typed import Natural
 
 
 class BackboneMaps(nn.Module):
-    """The last maps of a timm network, through a linear map: [B, 3, H, W] -> [B, D, h, w].
+    """The last maps of a timm network, through a linear map.
 
     Args:
         name: as timm lists it, such as tf_efficientnet_lite0 or vit_small_patch16_224.
-        width: D.
+        width: channels of what comes out.
         size: of training pictures; a ViT takes others too.
         stride: of the maps, in pixels, where the network lets it be chosen (dilation); its own
             elsewhere.
@@ -31,8 +32,8 @@ class BackboneMaps(nn.Module):
         ValueError: for a name that timm does not know, or a network without maps.
     """
 
-    factor: Tensor
-    shift: Tensor
+    factor: Float[Tensor, "3 1 1"]
+    shift: Float[Tensor, "3 1 1"]
 
     def __init__(
         self, name: str, width: int, *, size: int, stride: int = 16, frozen: bool = True
@@ -51,16 +52,20 @@ class BackboneMaps(nn.Module):
         self.head = nn.Conv2d(maps.shape[1], width, 1)
         self.train(self.training)
 
-    def maps(self, image: Tensor) -> Tensor:
-        """[B, C, h, w] of the last stage, after its norm where it has one; pictures by the
-        network's own statistics.
+    def maps(
+        self, image: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channel rows columns"]:
+        """Of the last stage, after its norm where it has one; pictures by the network's own
+        statistics.
         """
         own = image * self.factor + self.shift
         return self.net.forward_intermediates(
             own, indices=1, norm=True, intermediates_only=True, output_fmt="NCHW"
         )[-1]
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(
+        self, image: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channel rows columns"]:
         """See the class."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             maps = self.maps(image)
@@ -99,12 +104,10 @@ class Network:
 
 
 class Seen(NamedTuple):
-    """Of pictures: maps [B, h_i, w_i, F_i] of blocks, the last one last, and a vector [B, C] of
-    each picture.
-    """
+    """Of pictures: maps of blocks, the last one last, and a vector of each picture."""
 
-    maps: list[Tensor]
-    cls: Tensor
+    maps: list[Float[Tensor, "batch _rows _columns _channel"]]
+    cls: Float[Tensor, "batch channel"]
 
 
 class BackboneBlocks(nn.Module):
@@ -120,8 +123,8 @@ class BackboneBlocks(nn.Module):
         ValueError: for a name that nobody knows, or a network without maps.
     """
 
-    factor: Tensor
-    shift: Tensor
+    factor: Float[Tensor, "3 1 1"]
+    shift: Float[Tensor, "3 1 1"]
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -141,8 +144,8 @@ class BackboneBlocks(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     @torch.no_grad()
-    def forward(self, image: Tensor) -> Seen:
-        """Of [B, 3, H, W], normalised by ImageNet's mean and deviation."""
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Seen:
+        """Of pictures, normalised by ImageNet's mean and deviation."""
         own = image * self.factor + self.shift
         last, maps = self.net.forward_intermediates(own, indices=self.blocks, output_fmt="NCHW")
         maps = [x.movedim(1, -1) for x in maps]
@@ -176,10 +179,8 @@ def probe(network: Network, side: int) -> tuple[list[int], int]:
     return [x.shape[3] for x in maps], max(stage["reduction"] for stage in blocks.net.feature_info)
 
 
-def statistics(config: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Factor and shift, [3, 1, 1] each, from pictures normalised by ImageNet's mean and std to
-    those of a config.
-    """
+def statistics(config: Mapping[str, Any]) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Factor and shift from pictures normalised by ImageNet's mean and std to those of a config."""
     given = torch.tensor((MEAN, STD))
     wanted = torch.tensor((config["mean"], config["std"]))
     return (given[1] / wanted[1])[:, None, None], ((given[0] - wanted[0]) / wanted[1])[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from captionseg.encoders.open_clip import dense_form, sized
@@ -11,7 +12,7 @@ from captionseg.encoders.open_clip import dense_form, sized
 PREFIX = "open_clip:"
 """Before the names of open_clip's models, among those of timm's."""
 # built, and thrown away
-_NO_TEXT = {"layers": 1, "width": 64, "heads": 1, "vocab_size": 8, "context_length": 8}
+_NO_TEXT: Any = {"layers": 1, "width": 64, "heads": 1, "vocab_size": 8, "context_length": 8}
 
 
 class ClipTower(nn.Module):
@@ -36,7 +37,7 @@ class ClipTower(nn.Module):
         quick = config.get("quick_gelu", False)
         self.visual: Any = open_clip.CLIP(
             config["embed_dim"], config["vision_cfg"], _NO_TEXT, quick_gelu=quick
-        ).visual  # type: ignore[arg-type]
+        ).visual
         if dense_form(self.visual) != "vit":
             raise ValueError(
                 f"networks: the tower of open_clip's {name} is no ViT of CLIP's form; name timm's "
@@ -50,16 +51,18 @@ class ClipTower(nn.Module):
         self.feature_info = [{"reduction": max(self.visual.patch_size)}]
 
     @property
-    def cls_token(self) -> Tensor:
+    def cls_token(self) -> Float[Tensor, " channel"]:
         """Where a network of timm has its own."""
         return self.visual.class_embedding
 
     def forward_intermediates(
-        self, image: Tensor, *, indices: int | None = None, output_fmt: str = "NCHW"
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Of [B, 3, H, W]: [B, 1, F] the last [CLS] after the final norm, and maps [B, F, h, w] of
-        the last blocks.
-        """
+        self,
+        image: Float[Tensor, "batch 3 height width"],
+        *,
+        indices: int | None = None,
+        output_fmt: str = "NCHW",
+    ) -> tuple[Float[Tensor, "batch 1 channel"], list[Float[Tensor, "batch channel rows columns"]]]:
+        """The last [CLS] after the final norm, and maps of the last blocks."""
         visual = sized(self.visual, image.shape[2:])
         found = visual.forward_intermediates(
             image, indices=indices, output_fmt=output_fmt, output_extra_tokens=True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,8 +62,8 @@ class Gated(nn.Module):
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..] -> the same."""
+    def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """See the class."""
         return x + torch.tanh(self.gate) * self.inner(x)
 
 
@@ -76,8 +77,10 @@ class NormedConv(nn.Module):
             width, width, 3, padding=1, groups=width if conv == "depthwise" else 1
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, width, h, w] -> the same."""
+    def forward(
+        self, x: Float[Tensor, "batch feature rows columns"]
+    ) -> Float[Tensor, "batch feature rows columns"]:
+        """See the class."""
         return self.conv(F.gelu(self.norm(x.movedim(1, -1)).movedim(-1, 1)))
 
 
@@ -95,7 +98,7 @@ def gated_conv(width: int, config: GrounderConfig) -> Gated:
 
 
 class Grounder(nn.Module):
-    """Dense features [B, gh, gw, F] -> features in the joint space [B, D, h, w], not normalised."""
+    """Dense features -> features in the joint space, on a grid as fine or finer, not normalised."""
 
     def __init__(self, config: GrounderConfig) -> None:
         super().__init__()
@@ -111,7 +114,9 @@ class Grounder(nn.Module):
         """Copy the frozen head."""
         self.head.load_state_dict(head.state_dict())
 
-    def forward(self, dense: Tensor) -> Tensor:
+    def forward(
+        self, dense: Float[Tensor, "batch rows columns feature"]
+    ) -> Float[Tensor, "batch embedding _rows _columns"]:
         """See the class."""
         x = self.head.block(dense)
         if self.training and self.dropout.p:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from captionseg.modeling.layers.transformer import CrossBlock, Mlp
@@ -22,46 +23,51 @@ class Grouped(NamedTuple):
     """What a grouping makes of tokens.
 
     Attributes:
-        groups: [B, G, D].
-        soft: [B, G, N] assignment without noise, summing to one over the groups.
-        slots: [B, G, D], the groups before they took anything in.
-        values: [B, N, D], what the groups take the mean of.
+        groups: with what they took in.
+        soft: assignment without noise, summing to one over the groups.
+        slots: the groups before they took anything in.
+        values: what the groups take the mean of.
     """
 
-    groups: Tensor
-    soft: Tensor
-    slots: Tensor
-    values: Tensor
+    groups: Float[Tensor, "batch group channel"]
+    soft: Float[Tensor, "batch group token"]
+    slots: Float[Tensor, "batch group channel"]
+    values: Float[Tensor, "batch token channel"]
 
 
 class TokenMixer(nn.Module):
-    """An MLP over the axis of tokens: [B, S, D] -> [B, G, D]."""
+    """An MLP over the axis of tokens."""
 
     def __init__(self, tokens: int, hidden: int, out: int) -> None:
         super().__init__()
         self.mlp = Mlp(tokens, hidden, out)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch token channel"]
+    ) -> Float[Tensor, "batch group channel"]:
         """See the class."""
         return self.mlp(x.transpose(1, 2)).transpose(1, 2)
 
 
-def gumbel(logits: Tensor) -> Tensor:
+def gumbel(logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """With Gumbel noise (Jang et al. 2017), in float32: half precision rounds its tail away."""
     logits = logits.float()
     return logits - torch.empty_like(logits).exponential_().log()
 
 
-def hard_assignment(soft: Tensor) -> Tensor:
-    """One-hot over groups, of the largest of each column of [B, G, N], with the gradient of
-    `soft`."""
+def hard_assignment(soft: Float[Tensor, "batch group token"]) -> Float[Tensor, "batch group token"]:
+    """One-hot over groups, of the largest of each token, with the gradient of `soft`."""
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard - soft.detach() + soft
 
 
-def group_mean(assignment: Tensor, values: Tensor, eps: float) -> Tensor:
-    """[B, G, D]: the mean of the values of each group, over `eps` more tokens than it has; 0 for an
-    empty group.
+def group_mean(
+    assignment: Float[Tensor, "batch group token"],
+    values: Float[Tensor, "batch token channel"],
+    eps: float,
+) -> Float[Tensor, "batch group channel"]:
+    """The mean of the values of each group, over `eps` more tokens than it has; 0 for an empty
+    group.
     """
     return assignment @ values / (assignment.sum(2, keepdim=True) + eps)
 
@@ -70,7 +76,7 @@ class Assignment(nn.Module):
     """Tokens choose among groups by single-head attention, normalised over the groups.
 
     Args:
-        width: D.
+        width: of tokens and groups.
         assign: gumbel is one-hot with a straight-through gradient, noise only while training; soft
             is the softmax.
         eps: added to the count of a group before it divides; GroupViT has 1.
@@ -84,13 +90,14 @@ class Assignment(nn.Module):
         self.assign, self.eps, self.scale = assign, eps, width**-0.5
 
     def forward(
-        self, slots: Tensor, groups: Tensor, tokens: Tensor, mask: Tensor | None = None
+        self,
+        slots: Float[Tensor, "batch group channel"],
+        groups: Float[Tensor, "batch group channel"],
+        tokens: Float[Tensor, "batch token channel"],
+        mask: Bool[Tensor, "batch token"] | None = None,
     ) -> Grouped:
-        """slots [B, G, D] that what is taken is added to, groups that ask [B, G, D], tokens [B, N,
-        D].
-
-        Tokens where `mask` [B, N] is False belong nowhere.
-        """
+        """Tokens where `mask` is False belong nowhere; `groups` ask, and what they take is added to
+        `slots`."""
         queries, keys = self.q_proj(groups).float(), self.k_proj(tokens).float()
         with full_precision(keys):
             logits = queries @ keys.transpose(1, 2) * self.scale
@@ -108,9 +115,9 @@ class Assignment(nn.Module):
             values,
         )
 
-    def members(self, found: Grouped) -> Tensor:
-        """[B, N, D]: what the group of each token would be if it had no other token; tokens where
-        groups are.
+    def members(self, found: Grouped) -> Float[Tensor, "batch token channel"]:
+        """What the group of each token would be if it had no other token; tokens where groups
+        are.
         """
         return own_group(found.soft, found.slots) + self.proj(found.values)
 
@@ -136,8 +143,13 @@ class Grouping(nn.Module):
         self.assign = Assignment(width, assign=assign, eps=eps)
         self.norm_new, self.mlp = nn.LayerNorm(width), Mlp(width, int(ratio * width))
 
-    def forward(self, x: Tensor, group_tokens: Tensor, mask: Tensor | None = None) -> Grouped:
-        """x [B, N, D], group tokens [B, S, D] -> G groups and the assignment of x to them."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch token channel"],
+        group_tokens: Float[Tensor, "batch slot channel"],
+        mask: Bool[Tensor, "batch token"] | None = None,
+    ) -> Grouped:
+        """Groups and the assignment of x to them."""
         x = self.norm_x(x)
         slots = self.pre_assign(
             self.norm_mixed(self.mixer(self.norm_tokens(group_tokens))), x, mask
@@ -145,11 +157,13 @@ class Grouping(nn.Module):
         taken = self.assign(slots, slots, x, mask)
         return taken._replace(groups=self.mixed(taken.groups))
 
-    def members(self, found: Grouped) -> Tensor:
+    def members(self, found: Grouped) -> Float[Tensor, "batch token channel"]:
         """See Assignment.members."""
         return self.mixed(self.assign.members(found))
 
-    def mixed(self, y: Tensor) -> Tensor:
+    def mixed(
+        self, y: Float[Tensor, "batch token channel"]
+    ) -> Float[Tensor, "batch token channel"]:
         """y + MLP(norm(y))."""
         return y + self.mlp(self.norm_new(y))
 
@@ -164,24 +178,30 @@ class Slots(nn.Module):
         self.norm_groups, self.norm_x = nn.LayerNorm(width), nn.LayerNorm(width)
         self.assign = Assignment(width, assign=assign, eps=eps)
 
-    def forward(self, x: Tensor, group_tokens: Tensor, mask: Tensor | None = None) -> Grouped:
-        """x [B, N, D], group tokens [B, G, D] -> G groups and the assignment of x to them (Eq.
-        4)."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch token channel"],
+        group_tokens: Float[Tensor, "batch group channel"],
+        mask: Bool[Tensor, "batch token"] | None = None,
+    ) -> Grouped:
+        """Groups and the assignment of x to them (Eq. 4)."""
         return self.assign(group_tokens, self.norm_groups(group_tokens), self.norm_x(x), mask)
 
-    def members(self, found: Grouped) -> Tensor:
+    def members(self, found: Grouped) -> Float[Tensor, "batch token channel"]:
         """See Assignment.members."""
         return self.assign.members(found)
 
 
-def own_group(soft: Tensor, groups: Tensor) -> Tensor:
-    """[B, N, D]: for each token the vector [B, G, D] of the group that it belongs to most."""
+def own_group(
+    soft: Float[Tensor, "batch group token"], groups: Float[Tensor, "batch group channel"]
+) -> Float[Tensor, "batch token channel"]:
+    """For each token the vector of the group that it belongs to most."""
     return groups.gather(1, soft.argmax(1)[..., None].expand(-1, -1, groups.shape[2]))
 
 
-def compose(maps: list[Tensor]) -> Tensor:
-    """Assignments stage by stage [B, G1, N], [B, G2, G1], .. -> of the first tokens to the last
-    groups, [B, G, N].
+def compose(maps: list[Float[Tensor, "batch _group _token"]]) -> Float[Tensor, "batch group token"]:
+    """Assignments stage by stage -> of the first tokens to the last groups; the groups of a stage
+    are the tokens of the next.
     """
     out = maps[0]
     for following in maps[1:]:

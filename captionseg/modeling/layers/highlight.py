@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,7 +17,7 @@ class Highlight(nn.Module):
     """Masked pictures through the frozen encoder, or masked sums of its cached features.
 
     Args:
-        channels: 3 over pictures, D over features in the joint space.
+        channels: 3 over pictures; over features those of the joint space.
         side: of the prompt, which is resized to what it fills.
         prompt: whether there is one; else what is hidden is zero: in pictures the mean colour.
     """
@@ -25,15 +26,18 @@ class Highlight(nn.Module):
         super().__init__()
         self.prompt = nn.Parameter(torch.zeros(channels, side, side)) if prompt else None
 
-    def filled(self, size: tuple[int, int]) -> Tensor | None:
-        """[channels, h, w] of the prompt."""
+    def filled(self, size: tuple[int, int]) -> Float[Tensor, "channel {size[0]} {size[1]}"] | None:
+        """The prompt in some size; None where there is none."""
         if self.prompt is None:
             return None
         return F.interpolate(self.prompt[None], size, mode="bilinear", align_corners=False)[0]
 
-    def cells(self, masks: Tensor, frozen: Tensor) -> Tensor:
-        """[B, L, D], L2-normalised, of features [B, gh, gw, D] of which masks [B, L, h, w] show a
-        part.
+    def cells(
+        self,
+        masks: Float[Tensor, "batch mask _rows _columns"],
+        frozen: Float[Tensor, "batch rows columns embedding"],
+    ) -> Float[Tensor, "batch mask embedding"]:
+        """L2-normalised, of features of which masks show a part.
 
         The embedding of a picture is the sum of its cells, which is what their alignment was
         trained on.
@@ -47,10 +51,13 @@ class Highlight(nn.Module):
         # a mask that shows nothing has no direction, nor a steep one
         return F.normalize(found, dim=-1, eps=1e-2)
 
-    def pixels(self, masks: Tensor, image: Tensor, live: Live) -> Tensor:
-        """[B, L, D], L2-normalised, of pictures [B, 3, H, W] of which masks [B, L, h, w] show a
-        part.
-        """
+    def pixels(
+        self,
+        masks: Float[Tensor, "batch mask _rows _columns"],
+        image: Float[Tensor, "batch 3 height width"],
+        live: Live,
+    ) -> Float[Tensor, "batch mask embedding"]:
+        """L2-normalised, of pictures of which masks show a part."""
         size = (image.shape[2], image.shape[3])
         shown = F.interpolate(masks, size, mode="nearest")[:, :, None]  # [B, L, 1, H, W]
         picture = image[:, None] * shown

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +21,7 @@ class Lln(nn.Module):
     the result is that of pooling the merged map, which is never made.
 
     Args:
-        widths: F_i of the blocks.
+        widths: of the blocks.
         out: of the sum.
     """
 
@@ -30,16 +31,16 @@ class Lln(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(width, out) for width in widths)
         self.scale = nn.Parameter(torch.full((len(widths),), 1.0 / len(widths)))
 
-    def forward(self, maps: Sequence[Tensor], weights: Tensor) -> Tensor:
+    def forward(
+        self,
+        maps: Sequence[Float[Tensor, "batch _rows _columns _channel"]],
+        weights: Float[Tensor, "batch segment rows columns"],
+    ) -> Float[Tensor, "batch segment channel"]:
         """Means over segments.
 
         Args:
-            maps: of the blocks, [B, h_i, w_i, F_i]; resized to the grid of the weights where theirs
-                is another.
-            weights: [B, S, gh, gw], of each segment summing to one.
-
-        Returns:
-            [B, S, out].
+            maps: of the blocks; resized to the grid of the weights where theirs is another.
+            weights: of each segment summing to one.
         """
         grid = (weights.shape[2], weights.shape[3])
         normed = (
@@ -47,8 +48,10 @@ class Lln(nn.Module):
         )
         return self.merge([weights.flatten(2) @ x for x in normed])
 
-    def merge(self, normed: Sequence[Tensor]) -> Tensor:
-        """[.., out] of the blocks' vectors [.., F_i] after their norms."""
+    def merge(
+        self, normed: Sequence[Float[Tensor, "*batch _channel"]]
+    ) -> Float[Tensor, "*batch channel"]:
+        """The sum, of the blocks' vectors after their norms."""
         parts = [linear(x) for linear, x in zip(self.linears, normed, strict=True)]
         return torch.einsum("i...,i->...", torch.stack(parts), self.scale)
 
@@ -62,7 +65,7 @@ class SegmentEncoder(nn.Module):
 
     Args:
         towers: widths of the blocks of each.
-        out: D of the joint space.
+        out: of the joint space.
         width: of each tower's merged map; 0 takes that of its widest block.
         cls: widths of the towers' vectors of the picture; empty has none.
         dropout: of z while training; all segments of a picture lose the same.
@@ -85,15 +88,17 @@ class SegmentEncoder(nn.Module):
         self.head, self.dropout = nn.Linear(sum(widths) + sum(cls), out), nn.Dropout(dropout)
 
     def forward(
-        self, towers: Sequence[Sequence[Tensor]], masks: Tensor, cls: Sequence[Tensor] = ()
-    ) -> Tensor:
-        """Embeddings [B, S, D], not normalised.
+        self,
+        towers: Sequence[Sequence[Float[Tensor, "batch _rows _columns _channel"]]],
+        masks: Shaped[Tensor, "batch segment rows columns"],
+        cls: Sequence[Float[Tensor, "batch _channel"]] = (),
+    ) -> Float[Tensor, "batch segment embedding"]:
+        """Embeddings, not normalised.
 
         Args:
             towers: maps of each tower's blocks, see Lln.
-            masks: [B, S, gh, gw] how much of each cell lies in a segment; one that is nowhere gets
-                some vector.
-            cls: [B, C_t] of each tower.
+            masks: how much of each cell lies in a segment; one that is nowhere gets some vector.
+            cls: of each tower.
         """
         with full_precision(masks):
             weights = pool_weights(masks.float())
@@ -110,15 +115,17 @@ class SegmentEncoder(nn.Module):
             return self.head(z)
 
 
-def pool_weights(masks: Tensor) -> Tensor:
-    """[B, S, gh, gw] summing to one for each segment, of masks; all 0 where a mask is."""
+def pool_weights(
+    masks: Float[Tensor, "batch segment rows columns"],
+) -> Float[Tensor, "batch segment rows columns"]:
+    """Masks that sum to one for each segment; all 0 where a mask is."""
     return masks / masks.sum((2, 3), keepdim=True).clamp(min=1e-6)
 
 
-def resized(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """[B, gh, gw, F], bilinearly, of a map [B, h, w, F]; itself where it has that grid. Finer ones
-    are averaged.
-    """
+def resized(
+    x: Float[Tensor, "batch _rows _columns channel"], grid: tuple[int, int]
+) -> Float[Tensor, "batch {grid[0]} {grid[1]} channel"]:
+    """A map on another grid, bilinearly; itself where it has that grid. Finer ones are averaged."""
     if x.shape[1:3] == grid:
         return x
     finer = x.shape[1] > grid[0] or x.shape[2] > grid[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from captionseg.modeling.layers.transformer import Block
@@ -49,10 +50,8 @@ class TextTransformer(nn.Module):
             if (std := stds.get(name.split(".", 1)[1])) is not None:
                 nn.init.normal_(parameter, std=std)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, T] int64, ended by the largest token, zeros after it -> [B, width]; causality hides
-        what follows.
-        """
+    def forward(self, tokens: Int64[Tensor, "text token"]) -> Float[Tensor, "text channel"]:
+        """Texts are ended by the largest token, zeros after it; causality hides what follows."""
         # nothing that is read out sees what follows the longest
         tokens = tokens[:, : int(tokens.argmax(1).max()) + 1]
         x = self.token(tokens) + self.position[: tokens.shape[1]]

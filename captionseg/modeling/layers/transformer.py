@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,8 +23,8 @@ class Mlp(nn.Module):
             quick,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[.., width] -> [.., out]; `quick` is OpenAI's x sigmoid(1.702 x) in place of the exact
+    def forward(self, x: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch out"]:
+        """`quick` is OpenAI's x sigmoid(1.702 x) in place of the exact
         GELU.
         """
         x = self.fc1(x)
@@ -40,8 +41,12 @@ class SelfAttention(nn.Module):
         self.heads, self.causal = heads, causal
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, N, width] -> the same; keys where `mask` [B, N] is False are not seen."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch token channel"],
+        mask: Bool[Tensor, "batch token"] | None = None,
+    ) -> Float[Tensor, "batch token channel"]:
+        """Tokens where `mask` is False are not seen."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         seen = None if mask is None else mask[:, None, None]
         out = F.scaled_dot_product_attention(
@@ -51,15 +56,20 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries [B, M, width] over other tokens [B, N, width]."""
+    """Multi-head attention of queries over other tokens."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, M, width]; tokens where `mask` [B, N] is False are not seen."""
+    def forward(
+        self,
+        query: Float[Tensor, "batch query channel"],
+        tokens: Float[Tensor, "batch token channel"],
+        mask: Bool[Tensor, "batch token"] | None = None,
+    ) -> Float[Tensor, "batch query channel"]:
+        """Tokens where `mask` is False are not seen."""
         q, k, v = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in (self.q(query), self.k(tokens), self.v(tokens))
@@ -92,12 +102,18 @@ class Block(nn.Module):
         self.mlp = Mlp(width, int(ratio * width), quick=quick)
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, N, width] -> the same; `mask` as in SelfAttention."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch token channel"],
+        mask: Bool[Tensor, "batch token"] | None = None,
+    ) -> Float[Tensor, "batch token channel"]:
+        """`mask` as in SelfAttention."""
         x = x + self.dropped(self.attn(self.norm1(x), mask))
         return x + self.dropped(self.mlp(self.norm2(x)))
 
-    def dropped(self, branch: Tensor) -> Tensor:
+    def dropped(
+        self, branch: Float[Tensor, "batch token channel"]
+    ) -> Float[Tensor, "batch token channel"]:
         """Stochastic depth (Huang et al. 2016): the branch of a sample, or nothing of it, while
         training.
         """
@@ -118,8 +134,13 @@ class CrossBlock(nn.Module):
         self.norm2, self.mlp = nn.LayerNorm(width), Mlp(width, int(ratio * width))
         self.norm_post = nn.LayerNorm(width)
 
-    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, M, width]; `mask` as in CrossAttention."""
+    def forward(
+        self,
+        query: Float[Tensor, "batch query channel"],
+        tokens: Float[Tensor, "batch token channel"],
+        mask: Bool[Tensor, "batch token"] | None = None,
+    ) -> Float[Tensor, "batch query channel"]:
+        """`mask` as in CrossAttention."""
         x = query + self.attn(query, tokens, mask)
         return self.norm_post(x + self.mlp(self.norm2(x)))
 
@@ -139,8 +160,8 @@ class Projector(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, out)
         self.norm = nn.BatchNorm1d(hidden) if norm == "batch" else nn.LayerNorm(hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[.., width] -> [.., out], not normalised.
+    def forward(self, x: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch embedding"]:
+        """Not normalised.
 
         Raises:
             ValueError: for batch statistics of a single vector while training (torch says so).

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
+from captionseg.encoders.text_space import Live
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.models import PRESETS
@@ -179,10 +180,13 @@ def test_pictures_through_the_frozen_encoder(make_batch, make_inputs, changes):
     assert net.config.reads.encoder
 
 
-def test_a_masked_picture_is_the_mean_colour_outside():
+def test_a_masked_picture_is_the_mean_colour_outside(monkeypatch):
     net = Tcl(TclConfig(GrounderConfig(HEAD), picture=8, noise=0.0))
     seen = []
-    net.live = SimpleNamespace(embed=lambda image: seen.append(image) or image.flatten(1)[:, :TEXT])
+    net.live = Live(lambda pixels: (pixels, pixels), None)
+    monkeypatch.setattr(
+        net.live, "embed", lambda image: seen.append(image) or image.flatten(1)[:, :TEXT]
+    )
     image = torch.randn(1, 3, 8, 8)
     given = outputs([[1.0, 0.0], [0.0, 1.0]])._replace(image=image)
     net.highlight(torch.tensor([[[[1.0, 0.0]]]]), given)

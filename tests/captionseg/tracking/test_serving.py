@@ -222,7 +222,6 @@ def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(
     import torch
 
     from captionseg.inference.predictor import Predictor
-
     from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
     from captionseg.modeling.weights import saved
     from captionseg.typed import replaced
