@@ -80,7 +80,7 @@ def check_make(command: Command) -> str:
     targets = re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE)
     for word in command.words[1:]:
         name, equals, _ = word.partition("=")
-        if equals and f"$({name})" not in MAKEFILE:
+        if equals and not re.search(rf"\$\({name}\)|\$\$\{{{name}\b", MAKEFILE):
             return f"the Makefile reads no {name}"
         if not equals and word not in targets:
             return f"the Makefile has no target {word}"
