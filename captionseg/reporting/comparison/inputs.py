@@ -14,9 +14,9 @@ from typing import Any
 from captionseg.gate.data import RunData
 from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
+from captionseg.reporting.baselines import baseline_of, control_of
 from captionseg.reporting.charts import format_signed
 from captionseg.reporting.rendering import format_number
-from captionseg.reporting.tables import baseline_of, control_of
 from captionseg.sources.sources import SOURCES
 from captionseg.typed import build
 

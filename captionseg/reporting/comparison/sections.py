@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.reporting.baselines import is_control
+from captionseg.reporting.baselines import baseline_of, is_control
 from captionseg.reporting.charts import format_signed
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Code, Row, Table, Text
 from captionseg.reporting.comparison.inputs import OWN, Curves, Difference, Result, Run
 from captionseg.reporting.rendering import DASH, format_number
-from captionseg.reporting.tables import baseline_of
 
 SHOWN = 5  # best and worst classes of a recipe
 LAST = 0.1  # share of the steps whose mean loss is the last loss
