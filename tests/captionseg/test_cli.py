@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg import cli, inference
+from captionseg import cli
+from captionseg.inference import predictor
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +42,7 @@ class Halves:
 
 @pytest.fixture
 def picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(inference, "Predictor", Halves)
+    monkeypatch.setattr(predictor, "Predictor", Halves)
     path = tmp_path / "zebra.jpg"
     Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(path)
     return path
