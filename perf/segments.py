@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +26,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from captionseg.datasets.shards import read_pairs
 from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
@@ -110,6 +111,7 @@ def steps(data: Path, images: int) -> dict[str, float]:
     inputs = Inputs(
         data / "pairs", data / "captions", data / "supervision", features, data / "regions"
     )
+    rows = Counter(read_pairs(data / "pairs")["shard"].to_pylist())
     todo = [
         (shard, row)
         for shard, rows in to_do(inputs.pairs, params, inputs.supervision).items()
@@ -117,7 +119,7 @@ def steps(data: Path, images: int) -> dict[str, float]:
     ]
     seconds: dict[str, float] = defaultdict(float)
     maker = params.build(
-        TextSpace.load(features / "encoder"), sample_cells(features, params.cells, seed=0)
+        TextSpace.load(features / "encoder"), sample_cells(features, params.cells, rows, seed=0)
     )
     maker = replace(
         maker,

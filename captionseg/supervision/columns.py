@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ class Supervision:
         there, found = concept >= 0, {}
         for name, (dtype, pad) in COLUMNS.items():
             found[name] = np.full(concept.shape, pad, dtype)
-            given = columns.pop(name, DEFAULTS.get(name, pad))
+            given: Any = columns.pop(name, DEFAULTS.get(name, pad))
             np.copyto(found[name], given, casting="unsafe", where=there)
         assert not columns, f"no columns of a supervision: {', '.join(columns)}"
         dropped = self.kept & ~there.any(1)
