@@ -48,8 +48,10 @@ def class_vectors(
         names: [C].
         prompts: template set that they are put into.
     """
-    found = class_embeddings(names, text_encoder(model, folder, frozen), prompts_of(model, prompts))
-    return torch.from_numpy(found).to(
+    vectors = class_embeddings(
+        names, text_encoder(model, folder, frozen), prompts_of(model, prompts)
+    )
+    return torch.from_numpy(vectors).to(
         next(itertools.chain(model.parameters(), model.buffers())).device
     )
 

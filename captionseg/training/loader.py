@@ -16,7 +16,7 @@ from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
 from captionseg.datasets.pictures import Pictures
 from captionseg.encoders.text_space import TextSpace
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
@@ -38,7 +38,7 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 class Folders:
     """Where the stages left what a recipe reads."""
 
-    prepared: Prepared
+    prepared: PreparedFolders
     supervision: Path
     truth: Path
     segments: Path | None = None

@@ -15,7 +15,7 @@ from captionseg.benchmarks.segment_retrieval import captions_of
 from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import read_pairs
 from captionseg.grids import MEAN
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import Known, PreparedInputs, normalised
 from captionseg.records import UserError
@@ -98,7 +98,7 @@ def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(
     folder, kind = name.split("/")
     for part in ("regions", "features", "index"):
         shutil.copytree(getattr(world, part), tmp_path / part, symlinks=True)
-    prepared = Prepared(
+    prepared = PreparedFolders(
         world.pairs, tmp_path / "index", tmp_path / "regions", tmp_path / "features"
     )
     reads = InputSpec(dense=folder == "features")
