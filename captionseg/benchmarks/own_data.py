@@ -10,7 +10,7 @@ from pathlib import Path
 from captionseg.benchmarks.benchmark import Folders, spread
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.inference.inputs import PreparedFolders
-from captionseg.prepared import Known
+from captionseg.prepared import LabelledPictures
 from captionseg.records import UserError
 
 
@@ -52,10 +52,10 @@ class OwnData:
                 f"{data / 'truth'}: holds no masks of split {self.split!r}; there is nothing to "
                 "score"
             )
-        known, selected = benchmark.known, spread(len(benchmark), limit)
-        part = Known(
-            [known.uid[i] for i in selected],
-            known.rows[selected],
-            [known.masks[i] for i in selected],
+        pictures, selected = benchmark.pictures, spread(len(benchmark), limit)
+        part = LabelledPictures(
+            [pictures.uid[i] for i in selected],
+            pictures.rows[selected],
+            [pictures.masks[i] for i in selected],
         )
-        return replace(benchmark, known=part), len(benchmark)
+        return replace(benchmark, pictures=part), len(benchmark)

@@ -84,7 +84,7 @@ def evaluate(
     return RecipeResult(
         result | ({"also": others} if others else {}),
         areas,
-        benchmark.known.uid,
+        benchmark.pictures.uid,
         list(seeds),
         speed,
     )

@@ -67,9 +67,9 @@ class Retrieval:
     @cached_property
     def queries_and_gallery(self) -> tuple[Queries, np.ndarray, np.ndarray]:
         """The queries, and picture [G] and class [G] of the gallery."""
-        known = self.benchmark.known
-        captions = captions_of(read_pairs(self.folders.prepared.pairs), known.uid)
-        picture, label = gallery(known.masks, ignore=self.benchmark.ignore)
+        pictures = self.benchmark.pictures
+        captions = captions_of(read_pairs(self.folders.prepared.pairs), pictures.uid)
+        picture, label = gallery(pictures.masks, ignore=self.benchmark.ignore)
         every = iter(referring([caption for row in captions for caption in row]))
         references = [[one for _ in row for one in next(every)] for row in captions]
         return queries_of(references, self.benchmark.names, picture, label), picture, label
@@ -159,12 +159,14 @@ def embed(
     label: np.ndarray,
 ) -> np.ndarray:
     """[G, D] of the segments of the gallery, picture by picture."""
-    inputs, known, parts = model.inputs(folders.prepared), benchmark.known, []
-    for number, mask in enumerate(tqdm(known.masks, desc="segments", unit="img", leave=False)):
+    inputs, pictures, parts = model.inputs(folders.prepared), benchmark.pictures, []
+    for number, mask in enumerate(tqdm(pictures.masks, desc="segments", unit="img", leave=False)):
         classes = label[picture == number]
         if len(classes):
             inside = decode_mask(mask) == classes[:, None, None]
-            parts.append(model.segments(inputs, known.rows[number : number + 1], inside[None])[0])
+            parts.append(
+                model.segments(inputs, pictures.rows[number : number + 1], inside[None])[0]
+            )
     return np.concatenate(parts)
 
 

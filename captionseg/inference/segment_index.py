@@ -76,7 +76,7 @@ class SegmentModel:
                 f"{folder}: a {loaded.name} embeds no segments; name a model of a recipe with "
                 "`model: use`"
             )
-        if loaded.reads.attached:
+        if loaded.reads.holds_encoder:
             loaded.model.attach(loaded.frozen())
         return model
 

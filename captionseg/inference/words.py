@@ -84,7 +84,7 @@ def text_encoder(
         batch: texts at once.
     """
     reads = model.config.reads
-    if reads.attached:
+    if reads.holds_encoder:
         model.attach(frozen())
     if reads.tokens is None:
         return frozen().text

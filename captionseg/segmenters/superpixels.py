@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from captionseg.grids import common, indicators
+from captionseg.grids import common_lengths, indicators
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.segmenter import BoxSegmenter
 from captionseg.typed import Share
@@ -66,7 +66,7 @@ def inside(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     member = indicators(labels, int(labels.max()) + 1).astype(np.float32)
     area = member.sum(axis=(1, 2))
     x, y = (
-        common(boxes[:, [axis, axis + 2]], np.arange(length + 1)).astype(np.float32)
+        common_lengths(boxes[:, [axis, axis + 2]], np.arange(length + 1)).astype(np.float32)
         for axis, length in enumerate(labels.shape[::-1])
     )
     return ((member @ x.T) * y.T).sum(axis=1).T / area, area

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from captionseg.grids import MEAN, STD, Window
-from captionseg.prepared import normalised
+from captionseg.prepared import normalise_image
 from captionseg.typed import AboveZero, Share, ShareAboveZero
 
 
@@ -115,7 +115,7 @@ class Cropper:
             (float(left), float(top), float(right), float(bottom)),
         )
         out = torch.zeros(3, self.size, self.size)
-        out[:, : part[0], : part[1]] = normalised(np.array(seen))
+        out[:, : part[0], : part[1]] = normalise_image(np.array(seen))
         return out, Window(
             *(-corner / self.size).tolist(), *((large - corner) / self.size).tolist()
         )

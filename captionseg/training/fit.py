@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from captionseg.modeling.capabilities import CountsInTraining, HasLateParameters
-from captionseg.modeling.segmenter import InputSpec, alone
+from captionseg.modeling.segmenter import InputSpec, gather_single
 from captionseg.records import Batch, UserError
 from captionseg.runtime import ranks
 from captionseg.runtime.device import Runtime, detect
@@ -88,7 +88,7 @@ class Module(L.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         world = self.trainer.world_size
-        gather = ranks.gather if world > 1 else alone
+        gather = ranks.gather if world > 1 else gather_single
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
         total = torch.stack(list(losses.values())).sum()
         told = ranks.total(torch.stack([total, *losses.values()])) / world
@@ -149,7 +149,7 @@ class Module(L.LightningModule):
         """Ask the model what it counted on all ranks since it was last asked; every rank has to
         call it.
         """
-        found = self.model.counted() if isinstance(self.model, CountsInTraining) else {}
+        found = self.model.take_counts() if isinstance(self.model, CountsInTraining) else {}
         if found:
             every = ranks.total(torch.tensor(list(found.values()), dtype=torch.float64)).tolist()
             self.counts = {

@@ -228,7 +228,7 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
     if space is not None:
         words = space.encoder.text_tower.width if config.reads.tokens == "frozen" else 0
         sizes = replace(sizes, words=words, head=space.head().config)
-    sized = config.sized(sizes)
+    sized = config.with_sizes(sizes)
     try:
         model: Any = MODELS[name][1](sized)
     except ValueError as error:  # what a layer refuses, such as a backbone that nobody has

@@ -108,10 +108,10 @@ class Block(nn.Module):
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> Float[Tensor, "batch token channel"]:
         """`mask` as in SelfAttention."""
-        x = x + self.dropped(self.attn(self.norm1(x), mask))
-        return x + self.dropped(self.mlp(self.norm2(x)))
+        x = x + self.drop_branch(self.attn(self.norm1(x), mask))
+        return x + self.drop_branch(self.mlp(self.norm2(x)))
 
-    def dropped(
+    def drop_branch(
         self, branch: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch token channel"]:
         """Stochastic depth (Huang et al. 2016): the branch of a sample, or nothing of it, while

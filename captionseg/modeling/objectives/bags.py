@@ -17,7 +17,7 @@ from torch import Tensor
 
 from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
 from captionseg.modeling.objectives.pairs import first_of_each
-from captionseg.modeling.segmenter import Gather, alone
+from captionseg.modeling.segmenter import Gather, gather_single
 from captionseg.runtime.device import full_precision
 
 
@@ -119,7 +119,7 @@ class BagContrast:
         self,
         bags: Bags,
         scales: Scales,
-        gather: Gather = alone,
+        gather: Gather = gather_single,
         *,
         rank: int = 0,
         parts: Sequence[Part] = PARTS,
@@ -174,14 +174,14 @@ class BagContrast:
                 torch.cat([texts.captions, texts.texts]),
                 torch.arange(len(texts.texts)),
             )
-            return self._scaled(
+            return self._logits(
                 images, queries, inverse.to(queries.device), len(texts.captions), scales
             )
         first, inverse = first_of_each(texts.text_concept[:, 0])
         queries = torch.cat([texts.captions, texts.texts[first]])
-        return self._scaled(images, queries, inverse, len(texts.captions), scales)
+        return self._logits(images, queries, inverse, len(texts.captions), scales)
 
-    def _scaled(
+    def _logits(
         self, images: _Images, queries: Tensor, inverse: Tensor, count: int, scales: Scales
     ) -> tuple[Tensor, Tensor]:
         """Logits with the first `count` queries, and with those after them at `inverse`."""

@@ -20,7 +20,7 @@ from captionseg.inference.windows import Background, Protocol, ResolvedProtocol,
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.modeling.tcl import Grounded
+from captionseg.modeling.tcl import GroundingChoices
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.text.prompts import templates
@@ -91,7 +91,7 @@ def test_groups_infer_as_published():
     assert net.config.zero_shot == own  # nothing of a model is changed
 
 
-def stub(choices: ZeroShot | Grounded | None) -> SimpleNamespace:
+def stub(choices: ZeroShot | GroundingChoices | None) -> SimpleNamespace:
     """A model with these choices of inference, or with none."""
     model = SimpleNamespace(config=SimpleNamespace(reads=InputSpec()), segment=print, label=print)
     return model if choices is None else SimpleNamespace(**vars(model), zero_shot=choices)
@@ -136,9 +136,9 @@ def test_policies_of_models_without():
     [
         ("groupvit", 0.35, ZeroShot(), 0.35),
         ("groupvit", None, ZeroShot(), 0.95),
-        ("groupvit", 0.35, Grounded(), None),
+        ("groupvit", 0.35, GroundingChoices(), None),
         ("groupvit", 0.35, None, None),
-        ("tcl", 0.95, Grounded(), 0.4),
+        ("tcl", 0.95, GroundingChoices(), 0.4),
         ("tcl", 0.95, ZeroShot(), 0.4),
         ("tcl", 0.95, None, None),
         ("use", 0.95, ZeroShot(), None),
