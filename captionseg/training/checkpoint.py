@@ -112,7 +112,7 @@ class CheckpointCallback(Callback):
             signal.signal(signal.SIGTERM, self.on_signal)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.batches.at(trainer.current_epoch * len(self.batches))
+        self.batches.start_at(trainer.current_epoch * len(self.batches))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int
@@ -140,9 +140,9 @@ class CheckpointCallback(Callback):
         if pl_module.counts:
             pl_module.curve.step(trainer.global_step - 1, pl_module.counts)
             pl_module.counts = {}
-        model, main = pl_module.gathered(), trainer.is_global_zero
+        model, main = pl_module.gather_model(), trainer.is_global_zero
         score = ranks.share(
-            self.scored(model, trainer.strategy.root_device) if main else float("nan")
+            self.tune_score(model, trainer.strategy.root_device) if main else float("nan")
         )
         pl_module.curve.epoch(trainer.global_step, score)
         if trainer.current_epoch == 0 or score != score or score > pl_module.best_score:
@@ -153,7 +153,7 @@ class CheckpointCallback(Callback):
                 }
         trainer.save_checkpoint(self.path)
 
-    def scored(self, model: nn.Module, device: torch.device) -> float:
+    def tune_score(self, model: nn.Module, device: torch.device) -> float:
         """The tune score of a model, which is where and how it was afterwards; NaN where there is
         none.
         """

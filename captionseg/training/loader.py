@@ -265,10 +265,10 @@ def check_rows(folder: Path, ids: pa.Table, rules: Mapping[str, Supervision]) ->
         UserError: naming a rule that lacks some, or has others.
     """
     train = ids.filter(pc.equal(ids["split"], "train"))["uid"].to_pylist()
-    for rule, found in rules.items():
-        if found.uid.tolist() != train:
-            lost = len(set(train) - set(found.uid))
+    for rule, supervision in rules.items():
+        if supervision.uid.tolist() != train:
+            lost = len(set(train) - set(supervision.uid))
             raise UserError(
                 f"{folder / rule}: not the {len(train)} training pairs of the index in its order "
-                f"({len(found)} rows, {lost} pairs missing); run `dvc repro curate`"
+                f"({len(supervision)} rows, {lost} pairs missing); run `dvc repro curate`"
             )
