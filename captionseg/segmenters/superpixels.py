@@ -47,13 +47,13 @@ class Superpixels:
         height, width = image.shape[:2]
         labels = self.maker.regions(image) if labels is None else labels
         scale = np.array([labels.shape[1] / width, labels.shape[0] / height] * 2)
-        shares, area = inside(labels, np.asarray(boxes).reshape(-1, 4) * scale)
+        shares, area = box_shares(labels, np.asarray(boxes).reshape(-1, 4) * scale)
         low, mid, high = (shares >= self.share + d for d in (-self.offset, 0.0, self.offset))
         stability = (high @ area) / np.maximum(low @ area, 1) * mid.any(axis=1)
-        return mid[:, upscaled(labels, height, width)], stability.astype(np.float32)
+        return mid[:, upscale(labels, height, width)], stability.astype(np.float32)
 
 
-def inside(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def box_shares(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How much of each region lies in each box; pixels that a box cuts count in part.
 
     Args:
@@ -72,7 +72,7 @@ def inside(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return ((member @ x.T) * y.T).sum(axis=1).T / area, area
 
 
-def upscaled(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+def upscale(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """[height, width] labels of the nearest pixel, pixel centres at halves."""
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.intp)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.intp)
