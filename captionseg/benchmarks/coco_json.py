@@ -151,5 +151,5 @@ def from_polygons(polygons: Sequence[Any], size: Size) -> np.ndarray:
             raise ValueError(f"a polygon far outside the picture of {width} x {height} pixels")
     if not polygons:
         return np.zeros(size, bool)
-    found = coco.frPyObjects([[float(x) for x in polygon] for polygon in polygons], height, width)
-    return coco.decode(found).any(2).astype(bool)
+    rles = coco.frPyObjects([[float(x) for x in polygon] for polygon in polygons], height, width)
+    return coco.decode(rles).any(2).astype(bool)

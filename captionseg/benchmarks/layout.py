@@ -218,14 +218,15 @@ class Layout:
         images = unique_files(
             (uid, path) for uid, path in list_files(home, self.images) if uid in masks
         )
-        for what, gone in (
+        for what, missing in (
             ("picture", [uid for uid in masks if uid not in images]),
             ("mask", [uid for uid, path in masks.items() if not path.is_file()]),
         ):
-            if gone:
+            if missing:
                 raise UserError(
                     self.advice(
-                        root, f"{len(gone)} of {len(masks)} {what}s missing, such as of {gone[0]}"
+                        root,
+                        f"{len(missing)} of {len(masks)} {what}s missing, such as of {missing[0]}",
                     )
                 )
         return [Item(uid, images[uid], mask) for uid, mask in masks.items()]
@@ -296,7 +297,7 @@ def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
 
 def _png(path: Path, *, rgb: bool) -> np.ndarray:
     try:
-        mode, found = images.mask(images.contents(path))
+        mode, values = images.mask(images.contents(path))
     except images.Unreadable as error:
         raise UserError(f"{path}: not an image that can be read: {error}") from None
     wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")
@@ -305,4 +306,6 @@ def _png(path: Path, *, rgb: bool) -> np.ndarray:
             f"{path}: colours ({mode}) where class numbers are expected; save it as "
             + ("RGB with the number in R + 256 G" if rgb else "index or palette PNG")
         )
-    return found[..., 0] + 256 * found[..., 1].astype(np.int32) if rgb else found.astype(np.int32)
+    return (
+        values[..., 0] + 256 * values[..., 1].astype(np.int32) if rgb else values.astype(np.int32)
+    )

@@ -169,10 +169,10 @@ def about_files(
         for path in (path.relative_to(home) for path in unused)
         if not any(part.startswith(".") for part in Path(path).parts)
     ]
-    found = ((alone, "picture", "without a mask: not scored"), (other, "file", "passed over"))
+    groups = ((alone, "picture", "without a mask: not scored"), (other, "file", "passed over"))
     return [
         f"{len(names)} {what}{'s' * (len(names) > 1)} {more}, such as {one_line(names[0])}"
-        for names, what, more in found
+        for names, what, more in groups
         if names
     ]
 

@@ -70,8 +70,8 @@ class EvaluateParams:
     @property
     def main_protocol(self) -> Protocol:
         """How a whole picture is labelled."""
-        asked = Protocol(self.windows, self.refine, self.masks)
-        return merge_with_preset(self.protocol, asked) if self.protocol else asked
+        protocol = Protocol(self.windows, self.refine, self.masks)
+        return merge_with_preset(self.protocol, protocol) if self.protocol else protocol
 
     def also_by(self, recipe: str) -> dict[str, Protocol]:
         """Those of `also`, by name."""

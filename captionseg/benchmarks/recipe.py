@@ -96,10 +96,10 @@ def seeds_of(model: Path) -> dict[int, Path]:
     Raises:
         UserError: if there is none.
     """
-    found = {int(p.name): p for p in (model / "seeds").glob("*") if p.name.isdecimal()}
-    if not found:
+    folders = {int(p.name): p for p in (model / "seeds").glob("*") if p.name.isdecimal()}
+    if not folders:
         raise UserError(f"{model}: no trained seed; run `dvc repro pretrain`")
-    return dict(sorted(found.items()))
+    return dict(sorted(folders.items()))
 
 
 def score_by_protocol(

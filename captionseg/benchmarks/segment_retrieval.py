@@ -140,15 +140,15 @@ def queries_of(
     relevant: dict[str, set[int]] = {}
     for number, row in enumerate(references):
         for reference in row:
-            here = {place[number, c] for c in says[reference.phrase] if (number, c) in place}
-            if here:
-                relevant.setdefault(normalised(reference.expression), set()).update(here)
+            named = {place[number, c] for c in says[reference.phrase] if (number, c) in place}
+            if named:
+                relevant.setdefault(normalised(reference.expression), set()).update(named)
     shape = (len(relevant), len(picture))
-    mine, alike = np.zeros(shape, bool), np.zeros(shape, bool)
+    relevant_rows, alike = np.zeros(shape, bool), np.zeros(shape, bool)
     for q, segments in enumerate(relevant.values()):
-        mine[q, sorted(segments)] = True
-        alike[q] = np.isin(label, label[mine[q]])
-    return Queries(list(relevant), mine, alike)
+        relevant_rows[q, sorted(segments)] = True
+        alike[q] = np.isin(label, label[relevant_rows[q]])
+    return Queries(list(relevant), relevant_rows, alike)
 
 
 def embed(

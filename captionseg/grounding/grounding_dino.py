@@ -221,7 +221,7 @@ class GroundingDinoGrounder:
         ids = np.zeros((len(texts), longest), np.int64)
         for row, piece in zip(ids, texts, strict=True):
             row[: len(piece.ids)] = piece.ids
-        known = torch.from_numpy(
+        attention_mask = torch.from_numpy(
             np.arange(longest) < np.array([[len(piece.ids)] for piece in texts])
         ).long()
         pictures = self.processor(
@@ -232,7 +232,7 @@ class GroundingDinoGrounder:
             out = self.model(
                 **pictures.to(device),
                 input_ids=tokens.to(device),
-                attention_mask=known.to(device),
+                attention_mask=attention_mask.to(device),
                 token_type_ids=torch.zeros_like(tokens).to(device),
             )
         return out.logits[..., :longest].float().cpu().numpy(), out.pred_boxes.float().cpu().numpy()
@@ -285,9 +285,9 @@ def best_words(
     """
     from scipy.special import expit
 
-    told = np.where(words, logits[:, : len(words)], -np.inf)
-    token = told.argmax(axis=1)
-    score = expit(told.max(axis=1)).astype(np.float32)
+    word_logits = np.where(words, logits[:, : len(words)], -np.inf)
+    token = word_logits.argmax(axis=1)
+    score = expit(word_logits.max(axis=1)).astype(np.float32)
     box = np.flatnonzero(score > threshold)
     return box, token[box], score[box]
 

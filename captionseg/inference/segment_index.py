@@ -267,8 +267,8 @@ def embed_shard(
         masks = np.zeros(
             (len(batch), max(stop - start for start, stop in batch), height, width), bool
         )
-        for mine, (start, stop) in zip(masks, batch, strict=True):
-            mine[: stop - start] = decode(table["rle"][start:stop], height, width)
+        for row, (start, stop) in zip(masks, batch, strict=True):
+            row[: stop - start] = decode(table["rle"][start:stop], height, width)
         uids = [table["uid"][start] for start, _ in batch]
         if strange := next((uid for uid in uids if uid not in row_of), None):
             raise UserError(
@@ -276,8 +276,8 @@ def embed_shard(
                 "segment_text`"
             )
         vectors = model.segments(inputs, np.array([row_of[uid] for uid in uids]), masks)
-        for mine, (start, stop) in zip(vectors, batch, strict=True):
-            out[start:stop] = mine[: stop - start]
+        for row, (start, stop) in zip(vectors, batch, strict=True):
+            out[start:stop] = row[: stop - start]
             bar.update(stop - start)
     return out
 

@@ -284,7 +284,7 @@ class Tcl(nn.Module):
     def terms(
         self, outputs: TclOutputs, matched: TextMasks, gather: Gather, *, rank: int
     ) -> dict[str, Tensor]:
-        """`losses` of masks that were read."""
+        """`losses` of texts with their masks."""
         config, related, masks = self.config, matched.related, matched.logits.sigmoid()
         features = F.normalize(outputs.grounded, dim=1) if config.normalised else outputs.grounded
         cosine = pooled_similarity(masks, features, matched.vectors)[:, matched.number]

@@ -197,9 +197,9 @@ class Use(nn.Module):
         """
         if not self.frozen_towers:
             return {}
-        every, gone = self.counts.tolist()
+        every, vanished = self.counts.tolist()
         self.counts = torch.zeros(2, dtype=torch.long)
-        return {"segments": float(every), "segments_vanished": float(gone)}
+        return {"segments": float(every), "segments_vanished": float(vanished)}
 
     def embed(self, visual: Tensor, masks: Tensor) -> Tensor:
         """[B, S, D], L2-normalised, of segments.

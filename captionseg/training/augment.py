@@ -109,13 +109,13 @@ class Cropper:
             *(corner * sides / large),
             *np.minimum(sides, (corner + part) * sides / large),
         )
-        seen = Image.fromarray(image).resize(
+        crop = Image.fromarray(image).resize(
             (int(part[1]), int(part[0])),
             Image.Resampling.BILINEAR,
             (float(left), float(top), float(right), float(bottom)),
         )
         out = torch.zeros(3, self.size, self.size)
-        out[:, : part[0], : part[1]] = normalise_image(np.array(seen))
+        out[:, : part[0], : part[1]] = normalise_image(np.array(crop))
         return out, Window(
             *(-corner / self.size).tolist(), *((large - corner) / self.size).tolist()
         )

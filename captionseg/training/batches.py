@@ -168,7 +168,7 @@ class Batches(IterableDataset):
         augment: of pictures, where it reads those.
 
     Attributes:
-        epoch: that is read next, from batch `first` on, see `at`.
+        epoch: that is read next, from batch `first` on, see `start_at`.
         first: see epoch.
 
     Raises:
@@ -210,11 +210,11 @@ class Batches(IterableDataset):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))
         rng = np.random.default_rng([self.seed, self.epoch, 0, 1])
         info = get_worker_info()
-        mine, workers = (info.id, info.num_workers) if info else (0, 1)
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
         for step in range(len(self)):
             rows = order[step * self.batch : (step + 1) * self.batch]
             drawn = self.draw(rows, rng)
-            if step >= self.first and (step - self.first) % workers == mine:
+            if step >= self.first and (step - self.first) % workers == worker:
                 yield self.make(rows, drawn)
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -231,8 +231,8 @@ class Batches(IterableDataset):
         """
         data, whole, all_drawn = self.data, rows, drawn
         part = len(rows) // self.world
-        mine = slice(self.rank * part, (self.rank + 1) * part)
-        rows, drawn = rows[mine], drawn[mine]
+        part_of_rank = slice(self.rank * part, (self.rank + 1) * part)
+        rows, drawn = rows[part_of_rank], drawn[part_of_rank]
         index, every = data.rows[rows], data.rows[whole]
         (regions, mask), (image, windows) = self.regions(index, every), self.pictures(index)
         batch = Batch(
@@ -261,7 +261,7 @@ class Batches(IterableDataset):
         if self.words is None:
             return dataclasses.replace(batch, masked=self.masked_embeddings(rows))
         rng = np.random.default_rng([self.seed, self.epoch, int(whole[0]), 3])
-        tokens, masked = self.words(whole, all_drawn, rng, mine)
+        tokens, masked = self.words(whole, all_drawn, rng, part_of_rank)
         return dataclasses.replace(batch, tokens=tokens, masked=masked)
 
     def masked_embeddings(self, rows: np.ndarray) -> MaskedCaptions | None:

@@ -53,11 +53,11 @@ def read_step(path: Path, curve: Curve) -> int | None:
         with zipfile.ZipFile(path) as file:  # torch looks at no checksum
             if damaged := file.testzip():
                 raise ValueError(f"{damaged} is damaged")
-        held = torch.load(path, weights_only=True, mmap=True)
-        step = int(held["global_step"])
+        checkpoint = torch.load(path, weights_only=True, mmap=True)
+        step = int(checkpoint["global_step"])
         if (
             missing := {"state_dict", "optimizer_states", "lr_schedulers", "loops", "captionseg"}
-            - held.keys()
+            - checkpoint.keys()
         ):
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
         if (known := curve.reach()) < step:
@@ -83,10 +83,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         """See CheckpointIO."""
-        held = io.BytesIO()
-        torch.save(checkpoint, held)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
         with atomic_path(path) as part:
-            part.write_bytes(held.getbuffer())
+            part.write_bytes(buffer.getbuffer())
 
 
 class CheckpointCallback(Callback):
@@ -174,6 +174,6 @@ class CheckpointCallback(Callback):
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
-        held = checkpoint["captionseg"]
-        pl_module.best = held["best"] if trainer.is_global_zero else {}
-        pl_module.best_score, pl_module.counts = held["best_score"], held["counts"]
+        state = checkpoint["captionseg"]
+        pl_module.best = state["best"] if trainer.is_global_zero else {}
+        pl_module.best_score, pl_module.counts = state["best_score"], state["counts"]

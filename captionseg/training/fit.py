@@ -91,9 +91,9 @@ class Module(L.LightningModule):
         gather = ranks.gather if world > 1 else gather_single
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
         total = torch.stack(list(losses.values())).sum()
-        told = ranks.total(torch.stack([total, *losses.values()])) / world
-        values: dict[str, float] = dict(zip(("loss", *losses), told.tolist(), strict=True))
-        if not torch.isfinite(told[0]):
+        sums = ranks.total(torch.stack([total, *losses.values()])) / world
+        values: dict[str, float] = dict(zip(("loss", *losses), sums.tolist(), strict=True))
+        if not torch.isfinite(sums[0]):
             raise UserError(
                 f"loss is {values['loss']} at step {self.global_step}; lower pretrain.learning_rate"
             )

@@ -46,12 +46,12 @@ class Highlight(nn.Module):
         """
         grid = (frozen.shape[1], frozen.shape[2])
         with full_precision(masks):
-            shown = F.adaptive_avg_pool2d(masks.float(), grid).flatten(2)  # [B, L, n]
-            found = shown @ frozen.flatten(1, 2)
+            share = F.adaptive_avg_pool2d(masks.float(), grid).flatten(2)  # [B, L, n]
+            sums = share @ frozen.flatten(1, 2)
             if (prompt := self.resize_prompt(grid)) is not None:
-                found = found + (1.0 - shown) @ prompt.flatten(1).T
+                sums = sums + (1.0 - share) @ prompt.flatten(1).T
         # a mask that shows nothing has no direction, nor a steep one
-        return F.normalize(found, dim=-1, eps=1e-2)
+        return F.normalize(sums, dim=-1, eps=1e-2)
 
     def pixels(
         self,
@@ -61,10 +61,10 @@ class Highlight(nn.Module):
     ) -> Float[Tensor, "batch mask embedding"]:
         """L2-normalised, of pictures of which masks show a part."""
         size = (image.shape[2], image.shape[3])
-        shown = F.interpolate(masks, size, mode="nearest")[:, :, None]  # [B, L, 1, H, W]
-        picture = image[:, None] * shown
+        visible = F.interpolate(masks, size, mode="nearest")[:, :, None]  # [B, L, 1, H, W]
+        picture = image[:, None] * visible
         if (prompt := self.resize_prompt(size)) is not None:
-            picture = picture + prompt * (1.0 - shown)
+            picture = picture + prompt * (1.0 - visible)
         return F.normalize(live.embed(picture.flatten(0, 1)).float(), dim=-1).unflatten(
             0, (-1, masks.shape[1])
         )

@@ -72,15 +72,15 @@ class _Texts(NamedTuple):
     text_owner: Tensor
 
     @staticmethod
-    def of(bags: Bags, here: Tensor) -> _Texts:
-        """The texts of this rank; `here` are the numbers of its images."""
+    def of(bags: Bags, image_numbers: Tensor) -> _Texts:
+        """The texts of this rank; `image_numbers` are those of its images."""
         return _Texts(
             bags.captions,
             bags.caption_concepts,
-            here,
+            image_numbers,
             bags.texts.flatten(0, 1),
             bags.text_concept.flatten()[:, None],
-            here.repeat_interleave(bags.text_concept.shape[1]),
+            image_numbers.repeat_interleave(bags.text_concept.shape[1]),
         )
 
     def part(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,10 +129,10 @@ class BagContrast:
         """
         if "concept" not in parts:
             bags = replace(bags, texts=bags.texts[:, :0], text_concept=bags.text_concept[:, :0])
-        here = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(
+        image_numbers = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(
             bags.vectors
         )
-        local = _Texts.of(bags, here)
+        local = _Texts.of(bags, image_numbers)
         every = _Texts(*(gather(value) for value in local))
         images = _Images(bags.vectors, bags.mask, bags.archive)
         all_images = _Images(*(gather(value) for value in images))
@@ -142,13 +142,13 @@ class BagContrast:
             if all_images.vectors is images.vectors
             else self._similarities(all_images, local, scales)
         )
-        numbers, losses = torch.arange(len(all_images.vectors), device=here.device), {}
+        numbers, losses = torch.arange(len(all_images.vectors), device=image_numbers.device), {}
         for row, name in enumerate(PARTS):
             if name not in parts:
                 continue
             concepts, owner, real = local.part(row)
             all_concepts, all_owner, all_real = every.part(row)
-            positive = (here[:, None] == all_owner) & all_real
+            positive = (image_numbers[:, None] == all_owner) & all_real
             to_text = contrastive(
                 by_image[row],
                 positive,

@@ -50,8 +50,8 @@ class Decoder(nn.Module):
 
     def forward(self, words: Tensor, groups: Tensor, mask: Tensor) -> Tensor:
         """[B, T, D] of words [B, T, D], of which `mask` [B, T] are there, and groups [B, G, D]."""
-        found = self.cross(self.norm_words(words), self.norm_groups(groups))
-        return self.norm(self.block(found, mask) + found)
+        answers = self.cross(self.norm_words(words), self.norm_groups(groups))
+        return self.norm(self.block(answers, mask) + answers)
 
 
 class Completion(nn.Module):
@@ -106,7 +106,7 @@ class Completion(nn.Module):
             words = self.decoder(words, groups)
         if self.objective.startswith("mlm"):
             return MissingWords(self.classify(words), masked.target)
-        found = F.normalize(self.bridge(words[:, :1]).float(), dim=-1)  # [B, 1, W]
+        vector = F.normalize(self.bridge(words[:, :1]).float(), dim=-1)  # [B, 1, W]
         if masked.answers is not None and towers.text is not None:
             answer = towers.embed_texts(towers.text(masked.answers))
         else:
@@ -114,8 +114,8 @@ class Completion(nn.Module):
             answer = F.normalize((texts * drawn).sum(1), dim=-1)
         none = texts[:, :0]
         return Bags(
-            found,
-            torch.ones_like(found[..., 0], dtype=torch.bool),
+            vector,
+            torch.ones_like(vector[..., 0], dtype=torch.bool),
             answer,
             none,
             batch.text_concept,
@@ -138,8 +138,8 @@ class Completion(nn.Module):
 def missing_loss(missing: MissingWords, gather: Gather) -> Tensor:
     """Cross-entropy of masked words, the mean over all that were masked on all ranks."""
     logits, target = missing.logits.float().log_softmax(2), missing.target
-    there = target >= 0
+    valid = target >= 0
     # one vector stands for all masked words of its caption
     logits = logits.expand(-1, target.shape[1], -1) if logits.shape[1] == 1 else logits
     each = -logits.gather(2, target.clamp(min=0)[..., None])[..., 0]
-    return (each * there).sum() / mean_over_ranks(there.sum(1), gather)
+    return (each * valid).sum() / mean_over_ranks(valid.sum(1), gather)

@@ -102,11 +102,11 @@ class Towers(nn.Module):
         """Image side: [.., width] -> [.., embedding], L2-normalised."""
         return F.normalize(self.image_projector(x).float(), dim=-1)
 
-    def embed_texts(self, given: Tensor) -> Tensor:
+    def embed_texts(self, texts: Tensor) -> Tensor:
         """Text side: what comes from the encoder or from outside [.., D] -> [.., embedding],
         L2-normalised.
         """
-        return F.normalize(self.text_projector(given).float(), dim=-1)
+        return F.normalize(self.text_projector(texts).float(), dim=-1)
 
     def embed_batch(self, batch: Batch, texts: int | None = None) -> tuple[Tensor, Tensor]:
         """Captions [B, W] and drawn concepts [B, L, W], through the projector together: its norm
@@ -201,10 +201,10 @@ def bag_of(
     vectors: Tensor, captions: Tensor, texts: Tensor, batch: Batch, mask: Tensor | None = None
 ) -> Bags:
     """The bags of a batch: vectors [B, S, W] of which `mask` [B, S] are there, all without one."""
-    there = torch.ones_like(vectors[..., 0], dtype=torch.bool) if mask is None else mask
+    valid = torch.ones_like(vectors[..., 0], dtype=torch.bool) if mask is None else mask
     return Bags(
         vectors,
-        there,
+        valid,
         captions,
         texts,
         batch.caption_concepts,

@@ -144,8 +144,8 @@ class Stage(nn.Module):
         if self.project is not None and before is not None:
             tokens = tokens + self.project(before)
         if len(self.blocks):
-            seen = None if mask is None else torch.cat([mask, mask.new_ones(tokens.shape[:2])], 1)
-            x, tokens = self.through(torch.cat([x, tokens], 1), seen).split(
+            valid = None if mask is None else torch.cat([mask, mask.new_ones(tokens.shape[:2])], 1)
+            x, tokens = self.through(torch.cat([x, tokens], 1), valid).split(
                 [x.shape[1], tokens.shape[1]], 1
             )
         return self.grouping(x, tokens, mask), tokens
@@ -182,18 +182,18 @@ class GroupEncoder(nn.Module):
         self, image: Tensor | None, regions: Tensor | None = None, mask: Tensor | None = None
     ) -> GroupEncoding:
         """Group an image [B, 3, H, W], or regions [B, S, F] with mask [B, S]."""
-        grid, seen = None, None
+        grid, valid = None, None
         if isinstance(self.tokens, PatchTokens):
             x, grid = self.tokens(image)
         else:
-            x, seen = self.tokens(regions), mask
+            x, valid = self.tokens(regions), mask
         first, before, maps = None, None, []
         for stage in self.stages:
-            x, before = stage(x, before, seen)
+            x, before = stage(x, before, valid)
             if isinstance(x, GroupingOutputs):
                 first = first or x
                 maps.append(x.soft)
-                x, seen = x.groups, None
+                x, valid = x.groups, None
         assert first is not None  # the config sees to it
         return GroupEncoding(first, self.norm(x), maps, grid)
 

@@ -162,12 +162,12 @@ def timm_names(given: dict[str, Tensor], net: Any, path: str) -> dict[str, Tenso
     }
     for own, name in clip.items():
         name = name if name in given else prefix + own
-        found, expected = given.get(name), net.get_parameter(own)
-        if found is not None and "register_tokens" in given and own == "pos_embed":
-            found = found[:, 1:]  # that of [CLS], which timm adds to it
-        if found is not None and found.numel() != expected.numel():
+        tensor, expected = given.get(name), net.get_parameter(own)
+        if tensor is not None and "register_tokens" in given and own == "pos_embed":
+            tensor = tensor[:, 1:]  # that of [CLS], which timm adds to it
+        if tensor is not None and tensor.numel() != expected.numel():
             raise UserError(
-                f"{path}: does not fit this network: {name} is {list(found.shape)}, expected "
+                f"{path}: does not fit this network: {name} is {list(tensor.shape)}, expected "
                 f"{list(expected.shape)}"
             )
     return checkpoint_filter_fn(given, net)
