@@ -66,8 +66,8 @@ def shares(
     if window is None:
         rows, columns = overlap(height, grid[0]), overlap(width, grid[1])
     else:
-        rows = covered(height, grid[0], window.top, window.bottom)
-        columns = covered(width, grid[1], window.left, window.right)
+        rows = overlap_within(height, grid[0], window.top, window.bottom)
+        columns = overlap_within(width, grid[1], window.left, window.right)
     return rows.T @ (inside.astype(np.float32) @ columns)
 
 
@@ -84,10 +84,10 @@ def overlap(fine: int, coarse: int) -> Float32[np.ndarray, "{fine} {coarse}"]:
 
     Columns sum to one. Pixels and cells divide the same length evenly; either may be the smaller.
     """
-    return covered(fine, coarse, 0.0, 1.0)
+    return overlap_within(fine, coarse, 0.0, 1.0)
 
 
-def covered(
+def overlap_within(
     fine: int, coarse: int, start: float, end: float
 ) -> Float32[np.ndarray, "{fine} {coarse}"]:
     """`overlap` of pixels that divide what lies from `start` to `end` of the length of the
@@ -96,10 +96,12 @@ def covered(
         start + (end - start) * (np.arange(fine + 1) / fine),
         np.arange(coarse + 1) / coarse,
     )
-    return (coarse * common(np.stack([pixels[:-1], pixels[1:]], axis=1), cells)).astype(np.float32)
+    return (coarse * common_lengths(np.stack([pixels[:-1], pixels[1:]], axis=1), cells)).astype(
+        np.float32
+    )
 
 
-def common(
+def common_lengths(
     intervals: Num[np.ndarray, "interval 2"], edges: Num[np.ndarray, " edge"]
 ) -> Float[np.ndarray, "interval edge-1"]:
     """The length that each interval has in common with each of the cells between the edges."""

@@ -89,7 +89,7 @@ def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder],
     number of images.
     """
     images = (image for _, image in read_images(folder, shard))
-    parts = [encoder().features(batch) for batch in batched(images, encoder().batch)]
+    parts = [encoder().features(batch) for batch in make_batches(images, encoder().batch)]
     for name in ("pooled", "descriptor", "dense"):
         rows = np.concatenate([getattr(part, name) for part in parts]).astype(np.float16)
         write_array(rows, features / name / f"{name}_{shard}.npy")
@@ -102,7 +102,7 @@ def encoder_of(params: IndexParams, folder: Path) -> Encoder:
     return encoder if reduction is None else ReducedEncoder(encoder, reduction)
 
 
-def reduced(
+def with_reduction(
     encoder: Encoder, pairs: Path, shard: str, params: IndexParams, folder: Path
 ) -> Encoder:
     """The encoder with its dense features reduced; the reduction is fitted once, on images of the
@@ -126,7 +126,7 @@ def reduced(
     return ReducedEncoder(encoder, reduction)
 
 
-def batched(items: Iterable, size: int) -> Iterable[list]:
+def make_batches(items: Iterable, size: int) -> Iterable[list]:
     """Lists of `size` items, the last one shorter."""
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
@@ -208,7 +208,7 @@ def write_index(
     )
 
 
-def measured(
+def check_recall(
     name: str, index: Index, vectors: np.ndarray, queries: np.ndarray, k: int, params: IndexParams
 ) -> dict[str, float]:
     """The recall of an index over `vectors`, by name; nothing where it is exact.
@@ -218,15 +218,15 @@ def measured(
     """
     if index.exact:
         return {}
-    found = recall(index, vectors, queries, k)
-    if found < params.minimum_recall:
+    share = recall(index, vectors, queries, k)
+    if share < params.minimum_recall:
         raise UserError(
-            f"{name}: the index finds {found:.3f} of the {min(k, len(vectors))} nearest of "
+            f"{name}: the index finds {share:.3f} of the {min(k, len(vectors))} nearest of "
             f"{len(vectors)} rows, less than index.minimum_recall ({params.minimum_recall:g}); "
             f"raise index.ef_search (HNSW, {max(64, 2 * k)} by itself) or index.nprobe (IVF), or "
             "take index.faiss_key: Flat, which is exact"
         )
-    return {f"{name}_recall": found}
+    return {f"{name}_recall": share}
 
 
 def write_neighbours(
@@ -242,7 +242,7 @@ def write_neighbours(
     other pictures.
 
     Returns:
-        the recall of the search, see `measured`.
+        the recall of the search, see `check_recall`.
     """
     train = np.flatnonzero(np.array(pairs["split"].to_pylist()) == "train")
     search = INDEXES[params.backend](
@@ -257,7 +257,7 @@ def write_neighbours(
             k,
             len(train) - most,
         )
-    found = measured(name, search, vectors[train], queries, k + most, params)
+    measures = check_recall(name, search, vectors[train], queries, k + most, params)
     near, similarity = neighbours(
         search, train, queries, min(k, max(1, len(train) - 1)), picture=picture
     )
@@ -267,7 +267,7 @@ def write_neighbours(
         pa.array(list(similarity), NEIGHBOURS.field(2).type),
     ]
     write_table(pa.table(columns, schema=NEIGHBOURS), index / f"{name}.parquet")
-    return found
+    return measures
 
 
 def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
@@ -285,18 +285,18 @@ def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]
     return wanted
 
 
-def say_shared(pairs_folder: Path, pairs: pa.Table) -> None:
+def warn_of_shared_pictures(pairs_folder: Path, pairs: pa.Table) -> None:
     """Warn of pictures that are trained on and tuned or tested with as well."""
     train, picture = np.array(pairs["split"].to_pylist()) == "train", pictures_of(pairs)
-    again = np.flatnonzero(np.isin(picture, picture[train]) & ~train)
-    if len(again):
-        first = pairs.slice(int(again[0]), 1).to_pylist()[0]
+    repeated = np.flatnonzero(np.isin(picture, picture[train]) & ~train)
+    if len(repeated):
+        first = pairs.slice(int(repeated[0]), 1).to_pylist()[0]
         log.warning(
             "%s: %d of %d pairs of other splits show a picture that is in the training split "
             "too, such as %s of %s; scores on them are too good: take the copies out where the "
             "pairs come from",
             pairs_folder,
-            len(again),
+            len(repeated),
             int((~train).sum()),
             first["uid"],
             first["split"],
@@ -334,9 +334,9 @@ def build(
         raise UserError(
             f"{pairs_folder}: no pair of the training split; nothing to align, search or curate"
         )
-    say_shared(pairs_folder, pairs)
+    warn_of_shared_pictures(pairs_folder, pairs)
     shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
-    encoder = reduced(params.build(), pairs_folder, shards[0], params, features / "encoder")
+    encoder = with_reduction(params.build(), pairs_folder, shards[0], params, features / "encoder")
     each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
     # numpy's products; those of torch come out the same anyway
@@ -350,22 +350,26 @@ def build(
         precision=params.precision,
     )
     write_index(pairs, embedding, text, fold, index)
-    found: dict[str, float] = {}
+    measures: dict[str, float] = {}
     for name, vectors in (("image", normalised(embedding)), ("text", normalised(text))):
-        built = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
-        found |= measured(name, built, vectors, vectors, params.neighbours, params)
-        built.save(index / f"{name}.index")
+        search = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
+        measures |= check_recall(name, search, vectors, vectors, params.neighbours, params)
+        search.save(index / f"{name}.index")
     descriptor = read_arrays(features / "descriptor", Counter(pairs["shard"].to_pylist())).astype(
         np.float32
     )
-    found |= write_neighbours(
+    measures |= write_neighbours(
         "neighbours", pairs, descriptor, descriptor, params.neighbours, params, index
     )
-    found |= write_neighbours(
+    measures |= write_neighbours(
         "caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index
     )
-    if found:
-        write_json(found, index / RECALL)
+    if measures:
+        write_json(measures, index / RECALL)
     if reason := lacking(rows_of_all(pairs, features, index)):
         raise UserError(f"index: {reason}; nothing is put in place, run it again")
-    return {"pairs": float(len(pairs)), "embedding_dimensions": float(embedding.shape[1]), **found}
+    return {
+        "pairs": float(len(pairs)),
+        "embedding_dimensions": float(embedding.shape[1]),
+        **measures,
+    }

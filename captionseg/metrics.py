@@ -67,8 +67,8 @@ def mean_known(
     values: Float[np.ndarray, "*batch class"],
 ) -> Float[np.ndarray, " *batch"] | np.float64:
     """Mean over the last axis of what is no NaN, 0 where nothing is."""
-    found = np.isfinite(values)
-    return np.where(found, values, 0.0).sum(-1) / np.maximum(found.sum(-1), 1)
+    finite = np.isfinite(values)
+    return np.where(finite, values, 0.0).sum(-1) / np.maximum(finite.sum(-1), 1)
 
 
 def pixel_accuracy(
@@ -118,7 +118,7 @@ class Difference(NamedTuple):
     better: float
 
 
-def paired(
+def paired_difference(
     a: Num[np.ndarray, " ..."],
     b: Num[np.ndarray, " ..."],
     *,
@@ -142,9 +142,11 @@ def paired(
     if a.ndim != 4 or b.ndim != 4 or a.shape[0] != b.shape[0] or a.shape[2:] != b.shape[2:]:
         raise ValueError(f"areas {a.shape} and {b.shape} are not of the same images and classes")
     drawn = [mean_iou(bootstrap(x, samples=samples, seed=seed), classes).mean(-1) for x in (a, b)]
-    found = drawn[0] - drawn[1]
+    difference = drawn[0] - drawn[1]
     mean = (mean_iou(a.sum(0), classes).mean() - mean_iou(b.sum(0), classes).mean()).item()
-    return Difference(mean, *interval(found), float((found > 0).mean() + 0.5 * (found == 0).mean()))
+    return Difference(
+        mean, *interval(difference), float((difference > 0).mean() + 0.5 * (difference == 0).mean())
+    )
 
 
 BAND = 0.0075
@@ -196,17 +198,19 @@ def boundary_matches(
         distance, nearest = ndimage.distance_transform_edt(void, return_indices=True)  # type: ignore[misc]
         true, inside = true[tuple(nearest)], distance <= reach
     maps = [np.asarray(labels, np.int32) for labels in (predicted, true)]
-    found, wanted = (np.where(boundary(labels) & inside, labels, -1) for labels in maps)
+    predicted_edges, true_edges = (
+        np.where(boundary(labels) & inside, labels, -1) for labels in maps
+    )
     counts = []
-    for mine, other in ((found, wanted), (wanted, found)):
-        places = np.nonzero(mine >= 0)
-        label, met = mine[places], near(places, mine[places], other, reach)
-        judged = met | ~void[places] if mine is found else np.ones_like(met)
+    for edges, other in ((predicted_edges, true_edges), (true_edges, predicted_edges)):
+        places = np.nonzero(edges >= 0)
+        label, met = edges[places], has_near_edge(places, edges[places], other, reach)
+        judged = met | ~void[places] if edges is predicted_edges else np.ones_like(met)
         counts += [np.bincount(label[rows], minlength=classes) for rows in (judged, met)]
     return np.stack(counts)
 
 
-def near(
+def has_near_edge(
     places: tuple[Int[np.ndarray, " edge"], ...],
     label: Int[np.ndarray, " edge"],
     edges: Int[np.ndarray, "height width"],
@@ -231,9 +235,9 @@ def near(
     flat, at = padded.ravel(), (places[0] + reach) * width + places[1] + reach
     met, open_ = np.zeros(len(label), bool), np.arange(len(label))
     for y, x in steps[order[: int((length <= reach**2).sum())]]:
-        found = flat[at[open_] + (y * width + x)] == label[open_]
-        met[open_[found]] = True
-        open_ = open_[~found]
+        hit = flat[at[open_] + (y * width + x)] == label[open_]
+        met[open_[hit]] = True
+        open_ = open_[~hit]
         if not len(open_):
             break
     return met
@@ -243,7 +247,7 @@ def boundary_f(total: Num[np.ndarray, "*batch 4 class"]) -> Float[np.ndarray, "*
     """Harmonic mean of precision and recall of boundaries, from summed `boundary_matches`; NaN for
     a class without any. Summed over images first, as areas are (Csurka et al. 2013 average over
     images)."""
-    predicted, right, true, found = np.moveaxis(total.astype(np.float64), -2, 0)
-    precision, recall = right / np.maximum(predicted, 1), found / np.maximum(true, 1)
+    predicted, right, true, matched = np.moveaxis(total.astype(np.float64), -2, 0)
+    precision, recall = right / np.maximum(predicted, 1), matched / np.maximum(true, 1)
     f = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return np.where(predicted + true > 0, f, np.nan)

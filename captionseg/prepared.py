@@ -23,7 +23,7 @@ from captionseg.segmenters.segmenter import MaskMaker
 
 
 @dataclass(frozen=True)
-class Known:
+class LabelledPictures:
     """The pictures of a split whose masks are known.
 
     Attributes:
@@ -37,7 +37,9 @@ class Known:
     masks: list[bytes]
 
     @staticmethod
-    def of_split(index: Path, truth: Path, split: str, *, pairs: Path | None = None) -> Known:
+    def of_split(
+        index: Path, truth: Path, split: str, *, pairs: Path | None = None
+    ) -> LabelledPictures:
         """In the order of the index; there may be none.
 
         Args:
@@ -52,15 +54,15 @@ class Known:
         masks = dict(zip(known["uid"].to_pylist(), known["mask"].to_pylist(), strict=True))
         rows = [i for i, uid in enumerate(ids["uid"]) if ids["split"][i] == split and uid in masks]
         if pairs is not None:
-            rows = of_different_pictures(rows, ids, masks, pairs)
+            rows = drop_repeated_pictures(rows, ids, masks, pairs)
         uid = [ids["uid"][row] for row in rows]
-        return Known(uid, np.array(rows, np.int64), [masks[u] for u in uid])
+        return LabelledPictures(uid, np.array(rows, np.int64), [masks[u] for u in uid])
 
     def __len__(self) -> int:
         return len(self.uid)
 
 
-def of_different_pictures(
+def drop_repeated_pictures(
     rows: Sequence[int], ids: Mapping[str, Sequence[str]], masks: Mapping[str, bytes], pairs: Path
 ) -> list[int]:
     """Of rows of the index that have the same picture and the same mask the first ones."""
@@ -135,26 +137,29 @@ class PreparedInputs:
         """[n, M, h, w] bool, if anybody makes them."""
         if self.masks is None or self.pictures is None:
             return None
-        return stacked([self.masks.masks(self.pictures[int(row)])[0] for row in rows])
+        return stack_masks([self.masks.masks(self.pictures[int(row)])[0] for row in rows])
 
     def images(self, rows: np.ndarray) -> Tensor:
         """[n, 3, H, W] normalised pictures."""
         assert self.pictures is not None
         images = [self.pictures[int(row)] for row in rows]
         return torch.stack(
-            [normalised(squash(image, self.side) if self.side else image) for image in images]
+            [normalise_image(squash(image, self.side) if self.side else image) for image in images]
         )
 
 
-def stacked(masks: Sequence[np.ndarray]) -> Tensor:
+def stack_masks(masks: Sequence[np.ndarray]) -> Tensor:
     """[n, M, h, w] of the masks [m, h, w] of pictures, on grids of one size; empty ones pad."""
-    most = max(len(found) for found in masks)
+    most = max(len(picture_masks) for picture_masks in masks)
     return torch.stack(
-        [F.pad(torch.from_numpy(found), (0, 0, 0, 0, 0, most - len(found))) for found in masks]
+        [
+            F.pad(torch.from_numpy(picture_masks), (0, 0, 0, 0, 0, most - len(picture_masks)))
+            for picture_masks in masks
+        ]
     )
 
 
-def normalised(image: np.ndarray) -> Tensor:
+def normalise_image(image: np.ndarray) -> Tensor:
     """[3, H, W] float32 of uint8 [H, W, 3], by ImageNet's mean and deviation."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255.0
     return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from captionseg.benchmarks import areas as table
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
 from captionseg.tracking.labels import labels
@@ -36,7 +36,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     tracker: Tracker,
 ) -> dict[str, float]:
     """Score one recipe; its numbers are true whatever becomes of the rest of the reproduction."""
-    folders = Folders(Prepared(pairs, index, regions, features), truth)
+    folders = Folders(PreparedFolders(pairs, index, regions, features), truth)
     found = evaluate(model, folders, params.evaluate, seed=params.seed, recipe=recipe)
     write_json({"recipe": recipe, "benchmark": params.evaluate.name, **found.result}, scores)
     table.write(found.areas, found.uids, found.seeds, areas)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from captionseg.datasets.ids import digest, read_ids
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.storage.reading import read_json
@@ -50,7 +50,9 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         "prompts": params.pretrain.prompts,
         "data": {"source": params.value("download.source"), "ids": digest(read_ids(index))},
     }
-    folders = Folders(Prepared(pairs, index, regions, features), supervision, truth, segments)
+    folders = Folders(
+        PreparedFolders(pairs, index, regions, features), supervision, truth, segments
+    )
     found = pretrain(
         params.recipes[recipe],
         params.pretrain,

@@ -6,7 +6,7 @@ All of it is the same for the same seed.
 
 from __future__ import annotations
 
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.params import Params
 from captionseg.reporting.artifacts import Folders
 from captionseg.reporting.report import Outputs
@@ -41,7 +41,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
 ) -> dict[str, float]:
     """Write the report; its numbers and files are those of the whole reproduction."""
     folders = Folders(
-        Prepared(pairs, index, regions, features),
+        PreparedFolders(pairs, index, regions, features),
         truth,
         supervision,
         segments,

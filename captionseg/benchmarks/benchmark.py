@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import Inputs
 from captionseg.segmenters.segmenter import MaskMaker
@@ -61,7 +61,7 @@ class Benchmark(Protocol):
 class Folders:
     """Where the stages left what a benchmark over the run's own data reads."""
 
-    prepared: Prepared
+    prepared: PreparedFolders
     truth: Path
 
 

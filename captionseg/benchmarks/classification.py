@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg import metrics
-from captionseg.inference.classify import classify, embedded
+from captionseg.inference.classify import classify, embed_picture
 from captionseg.inference.loaded import Labeller
 from captionseg.inference.predictor import read_image
 from captionseg.inference.preparation import preparation
@@ -42,7 +42,7 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Labelled:
+class ClassificationSet:
     """Pictures with one class each.
 
     Attributes:
@@ -57,7 +57,7 @@ class Labelled:
         return len(self.items)
 
 
-def middle(image: np.ndarray, side: int) -> np.ndarray:
+def crop_centre(image: np.ndarray, side: int) -> np.ndarray:
     """The middle square of uint8 [H, W, 3], .875 of the short side.
 
     Args:
@@ -74,23 +74,25 @@ def middle(image: np.ndarray, side: int) -> np.ndarray:
     return image[top : top + cut, left : left + cut]
 
 
-def rank(scores: np.ndarray, label: int) -> int:
+def rank_of_class(scores: np.ndarray, label: int) -> int:
     """Place of a class among scores [C], from 1; of equal scores the first stands first, so that
     the second of two classes of one name is never found."""
     own = scores[label]
     return 1 + int((scores > own).sum() + (scores[:label] == own).sum())
 
 
-def ranks_of(model: Labeller, benchmark: Labelled, asked: ScoringOptions) -> np.ndarray:
+def rank_pictures(
+    model: Labeller, benchmark: ClassificationSet, options: ScoringOptions
+) -> np.ndarray:
     """[n] int64: place of the right class of each picture, from 1."""
     loaded, classes = model.loaded, model.classes
     assert classes is not None
     own = isinstance(loaded.model, EmbedsImages)
     prepare = preparation(model.reads, "none", None, encoder=loaded.frozen, maker=model.maker)
-    found = []
+    places = []
     for item in tqdm(benchmark.items, desc="classify", unit="img", leave=False):
-        image = middle(read_image(item.image), model.reads.picture)
-        whole = None if own else embedded(loaded.model, loaded.frozen(), image)
+        image = crop_centre(read_image(item.image), model.reads.picture)
+        whole = None if own else embed_picture(loaded.model, loaded.frozen(), image)
         inputs = (
             without_regions(1, COARSE)
             if whole is not None
@@ -99,12 +101,12 @@ def ranks_of(model: Labeller, benchmark: Labelled, asked: ScoringOptions) -> np.
         with torch.inference_mode():
             moved = None if whole is None else whole.to(loaded.device)
             scores = classify(loaded.model, loaded.on_device(inputs), classes, moved)
-        found.append(rank(scores[0].float().cpu().numpy(), item.label))
-    return np.array(found, np.int64)
+        places.append(rank_of_class(scores[0].float().cpu().numpy(), item.label))
+    return np.array(places, np.int64)
 
 
-def summed_ranks(
-    runs: Sequence[np.ndarray], benchmark: Labelled, asked: ScoringOptions
+def summarise_ranks(
+    runs: Sequence[np.ndarray], benchmark: ClassificationSet, options: ScoringOptions
 ) -> tuple[dict[str, float], dict[str, float]]:
     """acc1 and acc5 of the ranks [n] of every seed, with 95 % intervals over pictures, and acc1 of
     each class.
@@ -114,7 +116,9 @@ def summed_ranks(
     # [n, seeds, 2]
     right = np.stack([np.stack(runs) <= k for k in AT], -1).astype(np.float64).swapaxes(0, 1)
     each = right.mean(0)
-    drawn = metrics.bootstrap(right, samples=asked.bootstrap, seed=asked.seed).mean(1) / len(right)
+    drawn = metrics.bootstrap(right, samples=options.bootstrap, seed=options.seed).mean(1) / len(
+        right
+    )
     out = {}
     for number, k in enumerate(AT):
         low, high = metrics.interval(drawn[:, number])

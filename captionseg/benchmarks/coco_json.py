@@ -24,7 +24,7 @@ class Instance(NamedTuple):
     segmentation: Any
 
 
-class Annotated(NamedTuple):
+class AnnotatedPicture(NamedTuple):
     """A picture of the file."""
 
     name: str
@@ -32,7 +32,7 @@ class Annotated(NamedTuple):
     instances: tuple[Instance, ...]
 
 
-def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[Annotated, ...]]:
+def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[AnnotatedPicture, ...]]:
     """Names of the classes by their ids, and all pictures in the order of the file. Crowds are left
     out.
 
@@ -53,7 +53,7 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[Annotated, ...]]:
                     Instance(label[row["category_id"]], row["segmentation"])
                 )
         pictures = tuple(
-            Annotated(
+            AnnotatedPicture(
                 str(row["file_name"]),
                 (int(row["height"]), int(row["width"])),
                 tuple(things[row["id"]]),
@@ -97,13 +97,13 @@ def mask_of(segmentation: Any, size: Size) -> np.ndarray:
             raise ValueError(
                 f"run lengths of {segmentation['size']}, but the picture has {list(size)}"
             )
-        return from_counts(uncompressed(counts) if isinstance(counts, str) else counts, size)
+        return from_counts(decompress_counts(counts) if isinstance(counts, str) else counts, size)
     if isinstance(segmentation, list):
         return from_polygons(segmentation, size)
     raise ValueError(f"neither run lengths nor polygons: {type(segmentation).__name__}")
 
 
-def uncompressed(text: str) -> list[int]:
+def decompress_counts(text: str) -> list[int]:
     """Run lengths of COCO's string: six bits a character from 48 on, the last of them says whether
     more follow; from the third run on differences to the run before the last."""
     counts: list[int] = []
@@ -151,5 +151,5 @@ def from_polygons(polygons: Sequence[Any], size: Size) -> np.ndarray:
             raise ValueError(f"a polygon far outside the picture of {width} x {height} pixels")
     if not polygons:
         return np.zeros(size, bool)
-    found = coco.frPyObjects([[float(x) for x in polygon] for polygon in polygons], height, width)
-    return coco.decode(found).any(2).astype(bool)
+    rles = coco.frPyObjects([[float(x) for x in polygon] for polygon in polygons], height, width)
+    return coco.decode(rles).any(2).astype(bool)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from captionseg.benchmarks.published.catalogue import Spec, background_of, threshold_of, windows_of
-from captionseg.inference.protocols import ScoringOptions, resolved
+from captionseg.inference.protocols import ScoringOptions, merge_with_preset
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol
 from captionseg.records import UserError
@@ -53,7 +53,7 @@ def scoring_options(arguments: argparse.Namespace, spec: Spec) -> ScoringOptions
         MasksParams(arguments.masks) if arguments.masks else None,
     )
     return ScoringOptions(
-        resolved(name, protocol) if name else protocol,
+        merge_with_preset(name, protocol) if name else protocol,
         arguments.prompts or "",
         background_of(spec, arguments.background),
         threshold_of(spec),

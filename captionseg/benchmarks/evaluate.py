@@ -66,8 +66,11 @@ def scores(
         "miou_std": each.std(ddof=1) if each.size > 1 else 0.0,
         "pixel_accuracy": metrics.pixel_accuracy(total).mean(),
     }
-    if total.shape[1] > AREAS and np.isfinite(found := metrics.boundary_f(total[:, AREAS:])).any():
-        out["boundary_f"] = metrics.mean_known(found).mean()
+    if (
+        total.shape[1] > AREAS
+        and np.isfinite(boundary_f := metrics.boundary_f(total[:, AREAS:])).any()
+    ):
+        out["boundary_f"] = metrics.mean_known(boundary_f).mean()
     for name, classes in (groups or {}).items():
         out[f"miou_{name}"] = metrics.mean_iou(total, classes).mean()
     return {name: round(100.0 * float(value), 4) for name, value in out.items()}

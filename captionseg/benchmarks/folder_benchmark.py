@@ -12,7 +12,7 @@ import numpy as np
 
 from captionseg.benchmarks import own_folder
 from captionseg.benchmarks.benchmark import Sample, spread
-from captionseg.benchmarks.layout import BACKGROUND, RAW, Item, Layout, listed, read_mask
+from captionseg.benchmarks.layout import BACKGROUND, RAW, Item, Layout, list_files, read_mask
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.predictor import read_image
 from captionseg.inference.preparation import preparation
@@ -75,7 +75,7 @@ class FolderBenchmark:
             UserError: for a folder that is missing or half unpacked; of one's own, for masks that
                 do not fit too.
         """
-        home = layout.found(root)
+        home = layout.locate(root)
         names, items = layout.classes(home), layout.items(home, root)
         layout.labels(len(names))
         if not limit and layout.count and len(items) != layout.count:
@@ -86,24 +86,24 @@ class FolderBenchmark:
                     "which --limit may be given for",
                 )
             )
-        kept = tuple(items[number] for number in spread(len(items), limit))
+        selected = tuple(items[number] for number in spread(len(items), limit))
         if not layout.own:
-            return FolderBenchmark(layout, names, kept, len(items))
-        void = ignore if ignore is not None else own_folder.ignored_in(home / layout.names)
+            return FolderBenchmark(layout, names, selected, len(items))
+        void = ignore if ignore is not None else own_folder.read_ignored_values(home / layout.names)
         if void is not None:
             layout = replace(
                 layout, void=tuple(void), ids=tuple(n for n in range(len(names)) if n not in void)
             )
         scored = tuple(names[number] for number in layout.ids) if void is not None else names
-        found = FolderBenchmark(layout, scored, kept, len(items))
-        images = dict(listed(home, layout.images))
+        benchmark = FolderBenchmark(layout, scored, selected, len(items))
+        images = dict(list_files(home, layout.images))
         used = [path for item in items for path in item[1:]]
-        said = [
+        remarks = [
             *own_folder.about_names(scored, [name for name in names if name not in scored]),
             *own_folder.about_files(home, (layout.images, layout.masks), used, images),
-            *found.about_masks(),
+            *benchmark.about_masks(),
         ]
-        return replace(found, remarks=tuple(said))
+        return replace(benchmark, remarks=tuple(remarks))
 
     @property
     def ignore(self) -> int:
@@ -171,7 +171,7 @@ class FolderBenchmark:
             counts += np.bincount(truth.ravel(), minlength=RAW)
             blank += [item.mask.name] if (truth == ignore).all() else []
         share, values = counts[ignore] / max(1, counts.sum()), np.flatnonzero(raws)
-        void = own_folder.listed([str(value) for value in values if labels[value] == ignore])
+        void = own_folder.join_names([str(value) for value in values if labels[value] == ignore])
         absent = [name for number, name in enumerate(self.names) if not counts[number]]
         if share == 1:
             raise UserError(
@@ -187,7 +187,7 @@ class FolderBenchmark:
         if absent:
             lines.append(
                 f"{len(absent)} of {len(self.names)} classes are in no mask: "
-                f"{own_folder.listed(absent)}; where one is predicted, it counts as 0 in mIoU"
+                f"{own_folder.join_names(absent)}; where one is predicted, it counts as 0 in mIoU"
             )
         if set(values) == {0, 255} and share and absent:
             lines.append(

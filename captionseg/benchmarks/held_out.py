@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from captionseg.benchmarks.benchmark import Folders, Sample
 from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.prepared import Known
+from captionseg.prepared import LabelledPictures
 from captionseg.segmenters.segmenter import MaskMaker
 
 
@@ -22,7 +22,7 @@ class HeldOut:
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
-    known: Known
+    pictures: LabelledPictures
     folders: Folders
     ignore: int = 255
     reads: InputSpec = field(default_factory=InputSpec)
@@ -33,13 +33,13 @@ class HeldOut:
     def load(folders: Folders, split: str) -> HeldOut:
         """The benchmark of a split."""
         classes = read_classes(folders.truth)
-        known = Known.of_split(
+        pictures = LabelledPictures.of_split(
             folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs
         )
-        return HeldOut(classes.names, classes.kinds, known, folders)
+        return HeldOut(classes.names, classes.kinds, pictures, folders)
 
     def __len__(self) -> int:
-        return len(self.known)
+        return len(self.pictures)
 
     def of(self, reads: InputSpec, refine: str = "none", masks: MaskMaker | None = None) -> HeldOut:
         """See Benchmark."""
@@ -48,7 +48,9 @@ class HeldOut:
     def samples(self) -> Iterator[Sample]:
         """See Benchmark."""
         inputs = self.folders.prepared.inputs(self.reads, refine=self.refine, masks=self.masks)
-        for number, (uid, mask) in enumerate(zip(self.known.uid, self.known.masks, strict=True)):
+        for number, (uid, mask) in enumerate(
+            zip(self.pictures.uid, self.pictures.masks, strict=True)
+        ):
             truth = decode_mask(mask)
             size = (truth.shape[0], truth.shape[1])
-            yield Sample(uid, inputs(self.known.rows[number : number + 1], size), truth)
+            yield Sample(uid, inputs(self.pictures.rows[number : number + 1], size), truth)

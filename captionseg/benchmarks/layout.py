@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from captionseg import images
-from captionseg.benchmarks.own_folder import BACKGROUND, same_name, tidied
+from captionseg.benchmarks.own_folder import BACKGROUND, clean_class_lines, normalise_name
 from captionseg.inference.windows import WindowParams
 from captionseg.records import UserError, one_line
 
@@ -95,7 +95,7 @@ class Layout:
     own: bool = False
 
     @property
-    def expected(self) -> list[str]:
+    def expected_paths(self) -> list[str]:
         """Paths below the root that have to be there, with * for names of pictures."""
         inside = [
             self.images,
@@ -105,7 +105,7 @@ class Layout:
         ]
         return [f"{self.home}/{path}".lstrip("/").replace("{}", "*") for path in inside if path]
 
-    def found(self, root: Path) -> Path:
+    def locate(self, root: Path) -> Path:
         """Its home below a root that may lie inside the home.
 
         Raises:
@@ -127,7 +127,7 @@ class Layout:
         """One line: what is wrong below a root, what to fetch, and what should lie where."""
         return (
             f"{self.title}: {root}: {problem}; {self.fetch}, so that {root} holds "
-            f"{', '.join(self.expected)}"
+            f"{', '.join(self.expected_paths)}"
         )
 
     def classes(self, home: Path) -> tuple[str, ...]:
@@ -143,10 +143,10 @@ class Layout:
             raise UserError(
                 f"{path}: cannot be read: {one_line(error)}; it should name one class a line"
             ) from None
-        lines = tidied(path, lines) if self.own else lines
+        lines = clean_class_lines(path, lines) if self.own else lines
         self.check_numbers(path, lines)
-        listed = [re.sub(NUMBER, "", line).strip() for line in lines]
-        names = [*([BACKGROUND] if self.background else []), *filter(None, listed)]
+        entries = [re.sub(NUMBER, "", line).strip() for line in lines]
+        names = [*([BACKGROUND] if self.background else []), *filter(None, entries)]
         same = [name.casefold() for name in names] if self.own else names
         twice = sorted(
             {name for name, like in zip(names, same, strict=True) if same.count(like) > 1}
@@ -212,18 +212,21 @@ class Layout:
             uids = [line.split()[0] for line in lines if line.strip()]
             masks = {uid: home / self.masks.format(uid) for uid in uids}
         else:
-            masks = only(listed(home, self.masks))
+            masks = unique_files(list_files(home, self.masks))
         if not masks:
             raise UserError(self.advice(root, f"no mask {self.masks.replace('{}', '*')}"))
-        images = only((uid, path) for uid, path in listed(home, self.images) if uid in masks)
-        for what, gone in (
+        images = unique_files(
+            (uid, path) for uid, path in list_files(home, self.images) if uid in masks
+        )
+        for what, missing in (
             ("picture", [uid for uid in masks if uid not in images]),
             ("mask", [uid for uid, path in masks.items() if not path.is_file()]),
         ):
-            if gone:
+            if missing:
                 raise UserError(
                     self.advice(
-                        root, f"{len(gone)} of {len(masks)} {what}s missing, such as of {gone[0]}"
+                        root,
+                        f"{len(missing)} of {len(masks)} {what}s missing, such as of {missing[0]}",
                     )
                 )
         return [Item(uid, images[uid], mask) for uid, mask in masks.items()]
@@ -234,7 +237,7 @@ def parent(pattern: str) -> str:
     return pattern.split("{}")[0].rstrip("/")
 
 
-def listed(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
+def list_files(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
     """(name, file) of every file that a pattern fits, by name; capital letters of suffixes make no
     difference, hidden files are passed over."""
     folder, after = home / parent(pattern), pattern.split("{}")[1].lower()
@@ -248,17 +251,17 @@ def listed(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
         ):
             continue
         if path.is_file():
-            yield same_name(name[: len(name) - len(end)]), path
+            yield normalise_name(name[: len(name) - len(end)]), path
 
 
-def only(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+def unique_files(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     """The file of each name.
 
     Raises:
         UserError: for a second one.
     """
     files: dict[str, Path] = {}
-    for uid, path in found:
+    for uid, path in pairs:
         if uid in files:
             raise UserError(f"{path}: beside {files[uid].name}; leave one file of that name")
         files[uid] = path
@@ -276,25 +279,25 @@ def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
         from scipy.io import loadmat
 
         try:
-            found = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
+            values = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
         except Exception as error:  # on damaged bytes scipy's reader raises anything
             raise UserError(f"{path}: no .mat file with LabelMap: {one_line(error)}") from None
     else:
-        found = _png(path, rgb=rgb)
+        values = _png(path, rgb=rgb)
     if (
-        found.ndim != 2
-        or found.dtype.kind not in "iu"
-        or (found.size and not 0 <= found.min() <= found.max() < RAW)
+        values.ndim != 2
+        or values.dtype.kind not in "iu"
+        or (values.size and not 0 <= values.min() <= values.max() < RAW)
     ):
         raise UserError(
             f"{path}: a mask holds one whole number from 0 to {RAW - 1} a pixel, this one does not"
         )
-    return found
+    return values
 
 
 def _png(path: Path, *, rgb: bool) -> np.ndarray:
     try:
-        mode, found = images.mask(images.contents(path))
+        mode, values = images.mask(images.contents(path))
     except images.Unreadable as error:
         raise UserError(f"{path}: not an image that can be read: {error}") from None
     wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")
@@ -303,4 +306,6 @@ def _png(path: Path, *, rgb: bool) -> np.ndarray:
             f"{path}: colours ({mode}) where class numbers are expected; save it as "
             + ("RGB with the number in R + 256 G" if rgb else "index or palette PNG")
         )
-    return found[..., 0] + 256 * found[..., 1].astype(np.int32) if rgb else found.astype(np.int32)
+    return (
+        values[..., 0] + 256 * values[..., 1].astype(np.int32) if rgb else values.astype(np.int32)
+    )

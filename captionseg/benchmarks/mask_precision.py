@@ -50,14 +50,14 @@ class MaskPrecision:
             masks: [m, H, W] bool, the true ones, none empty.
             classes: [m] their classes.
         """
-        there = detections.masks.any((1, 2))
+        visible = detections.masks.any((1, 2))
         number, (height, width) = len(self.pictures), masks.shape[1:]
-        found = coco_rows(
-            detections.masks[there], detections.classes[there], number, len(self.found)
+        rows = coco_rows(
+            detections.masks[visible], detections.classes[visible], number, len(self.found)
         )
-        for row, score in zip(found, detections.scores[there].tolist(), strict=True):
+        for row, score in zip(rows, detections.scores[visible].tolist(), strict=True):
             row["score"] = score
-        self.found += found
+        self.found += rows
         self.true += coco_rows(masks, classes, number, len(self.true))
         self.pictures.append({"id": number, "height": height, "width": width})
 
@@ -141,9 +141,10 @@ class MaskScores:
 
         def look(sample: Sample) -> None:
             known = sample.truth != self.benchmark.ignore
-            found = detect(sample.inputs, self.things)
+            detections = detect(sample.inputs, self.things)
             precision.add(
-                replace(found, masks=found.masks & known), *true_masks(sample.truth, self.things)
+                replace(detections, masks=detections.masks & known),
+                *true_masks(sample.truth, self.things),
             )
             masks = sample.inputs.masks
             self.covered.append(1.0 if masks is None else float(masks[0].any(0).float().mean()))
@@ -161,19 +162,19 @@ class MaskScores:
             return
         # one truth for all seeds
         ap = 100.0 * np.mean([precision.precision() for precision in self.each], axis=0)
-        there = np.flatnonzero(np.isfinite(ap[0]))
+        present = np.flatnonzero(np.isfinite(ap[0]))
         rows = {
             "mask_map": slice(None),
             "mask_map_50": IOU.index(0.5),
             "mask_map_75": IOU.index(0.75),
         }
         means = {
-            name: float(ap[row][..., there].mean()) for name, row in rows.items() if len(there)
+            name: float(ap[row][..., present].mean()) for name, row in rows.items() if len(present)
         }
         means["mask_coverage"] = 100.0 * float(np.mean(self.covered))
         result["scores"] |= {name: round(value, 4) for name, value in means.items()}
         result["mask_ap"] = {
-            self.benchmark.names[c]: round(float(ap[:, c].mean()), 4) for c in there
+            self.benchmark.names[c]: round(float(ap[:, c].mean()), 4) for c in present
         }
         result["protocol"] |= {
             "masks": segments.maker,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from captionseg.benchmarks.benchmark import Folders, spread
 from captionseg.benchmarks.held_out import HeldOut
-from captionseg.inference.inputs import Prepared
-from captionseg.prepared import Known
+from captionseg.inference.inputs import PreparedFolders
+from captionseg.prepared import LabelledPictures
 from captionseg.records import UserError
 
 
@@ -36,7 +36,9 @@ class OwnData:
             UserError: where no run left any.
         """
         data = root / "data"
-        prepared = Prepared(data / "pairs", data / "index", data / "regions", data / "features")
+        prepared = PreparedFolders(
+            data / "pairs", data / "index", data / "regions", data / "features"
+        )
         needed = (prepared.index / "ids.parquet", data / "truth", prepared.regions, prepared.pairs)
         for path in needed:
             if not path.exists():
@@ -44,12 +46,16 @@ class OwnData:
                     f"{path}: no such data; run `dvc repro` in {root}, or give the --root of a "
                     "checkout"
                 )
-        found = HeldOut.load(Folders(prepared, data / "truth"), self.split)
-        if not len(found):
+        benchmark = HeldOut.load(Folders(prepared, data / "truth"), self.split)
+        if not len(benchmark):
             raise UserError(
                 f"{data / 'truth'}: holds no masks of split {self.split!r}; there is nothing to "
                 "score"
             )
-        known, kept = found.known, spread(len(found), limit)
-        part = Known([known.uid[i] for i in kept], known.rows[kept], [known.masks[i] for i in kept])
-        return replace(found, known=part), len(found)
+        pictures, selected = benchmark.pictures, spread(len(benchmark), limit)
+        part = LabelledPictures(
+            [pictures.uid[i] for i in selected],
+            pictures.rows[selected],
+            [pictures.masks[i] for i in selected],
+        )
+        return replace(benchmark, pictures=part), len(benchmark)

@@ -42,7 +42,7 @@ NO_CLASS = {
 LABELME = "__ignore__"  # labelme's first line, which has no number
 
 
-def tidied(path: Path, lines: Sequence[str]) -> list[str]:
+def clean_class_lines(path: Path, lines: Sequence[str]) -> list[str]:
     """The lines of a list of classes without comments, heading and quotes, numbers written as `0:
     name`.
 
@@ -58,15 +58,15 @@ def tidied(path: Path, lines: Sequence[str]) -> list[str]:
         for line in lines
         if not line.lstrip().startswith("#") and not IGNORE.match(line) and line.strip() != LABELME
     ]
-    there = [line for line in lines if line.strip()]
-    rest = there[1:] if there and not NUMBERED.match(there[0]) else there
+    filled = [line for line in lines if line.strip()]
+    rest = filled[1:] if filled and not NUMBERED.match(filled[0]) else filled
     if rest and all(NUMBERED.match(line) for line in rest):
-        if rest is not there:  # a heading such as id,name
-            lines = lines[lines.index(there[0]) + 1 :]
+        if rest is not filled:  # a heading such as id,name
+            lines = lines[lines.index(filled[0]) + 1 :]
         lines = [NUMBERED.sub(r"\1: ", line) if line.strip() else line for line in lines]
-    elif there and bare(there[0]).casefold() in HEADS:
+    elif filled and strip_quotes(filled[0]).casefold() in HEADS:
         raise UserError(
-            f"{path}: line 1 is {there[0].strip()!r}, a heading rather than class 0; delete it, "
+            f"{path}: line 1 is {filled[0].strip()!r}, a heading rather than class 0; delete it, "
             "or put # in front"
         )
     names = [re.sub(r"^\s*\d+\s*:\s*", "", line) for line in lines]
@@ -77,14 +77,15 @@ def tidied(path: Path, lines: Sequence[str]) -> list[str]:
                 f"{path}: {one_line(line)!r} holds more than the name of a class; name one class a "
                 "line in the order of their numbers, from 0"
             )
-    if len(there) == 1 and len(re.split(r"[,;\t]", names[lines.index(there[0])])) > 2:
+    if len(filled) == 1 and len(re.split(r"[,;\t]", names[lines.index(filled[0])])) > 2:
         raise UserError(f"{path}: all names are on one line; name one class a line, from number 0")
     return [
-        line[: len(line) - len(name)] + bare(name) for line, name in zip(lines, names, strict=True)
+        line[: len(line) - len(name)] + strip_quotes(name)
+        for line, name in zip(lines, names, strict=True)
     ]
 
 
-def bare(name: str) -> str:
+def strip_quotes(name: str) -> str:
     """A name without quotes around it; of a background whatever its spelling, `background`."""
     name = name.strip()
     if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
@@ -92,22 +93,22 @@ def bare(name: str) -> str:
     return BACKGROUND if name.strip("_ -").casefold() == BACKGROUND else name
 
 
-def ignored_in(path: Path) -> tuple[int, ...] | None:
+def read_ignored_values(path: Path) -> tuple[int, ...] | None:
     """The values that a line such as `# ignore: 0, 254` of a list of classes names; None without
     one.
     """
     try:
-        found = [
+        lists = [
             match[1]
             for line in path.read_text(encoding="utf-8-sig").splitlines()
             if (match := IGNORE.match(line))
         ]
     except (OSError, UnicodeDecodeError):  # the list of names says it
         return None
-    return numbers(", ".join(found), f"{path}: ignore") if found else None
+    return parse_values(", ".join(lists), f"{path}: ignore") if lists else None
 
 
-def numbers(text: str, what: str) -> tuple[int, ...]:
+def parse_values(text: str, what: str) -> tuple[int, ...]:
     """Values of masks, between commas or spaces.
 
     Raises:
@@ -130,17 +131,17 @@ def about_names(names: Sequence[str], left_out: Sequence[str]) -> list[str]:
         names: that are scored.
         left_out: whose numbers count nowhere.
     """
-    found = []
+    remarks = []
     if left_out:
-        found.append(f"{listed(left_out)}: left out, as pixels of that number count nowhere")
+        remarks.append(f"{join_names(left_out)}: left out, as pixels of that number count nowhere")
     if BACKGROUND in names[1:]:
-        found.append("background is not the first class: it is prompted like any other word")
+        remarks.append("background is not the first class: it is prompted like any other word")
     if odd := [name for name in names if name.strip("_ -").casefold() in NO_CLASS]:
-        found.append(
-            f"{listed(odd)}: scored like any other class; --ignore leaves the pixels of a number "
-            "out"
+        remarks.append(
+            f"{join_names(odd)}: scored like any other class; --ignore leaves the pixels of a "
+            "number out"
         )
-    return found
+    return remarks
 
 
 def about_files(
@@ -157,7 +158,7 @@ def about_files(
     used = set(used)
     alone = [path.name for path in images.values() if path not in used]
     known = used | set(images.values())
-    there = [
+    unused = [
         path
         for pattern in patterns
         for path in sorted((home / pattern.split("{}")[0]).rglob("*"))
@@ -165,23 +166,23 @@ def about_files(
     ]
     other = [
         str(path)
-        for path in (path.relative_to(home) for path in there)
+        for path in (path.relative_to(home) for path in unused)
         if not any(part.startswith(".") for part in Path(path).parts)
     ]
-    found = ((alone, "picture", "without a mask: not scored"), (other, "file", "passed over"))
+    groups = ((alone, "picture", "without a mask: not scored"), (other, "file", "passed over"))
     return [
         f"{len(names)} {what}{'s' * (len(names) > 1)} {more}, such as {one_line(names[0])}"
-        for names, what, more in found
+        for names, what, more in groups
         if names
     ]
 
 
-def listed(names: Sequence[str], most: int = 10) -> str:
+def join_names(names: Sequence[str], most: int = 10) -> str:
     """Names on one line, the first ones of many."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def same_name(name: str) -> str:
+def normalise_name(name: str) -> str:
     """A name of a file as it is compared: composed, for some systems take letters with marks
     apart."""
     return unicodedata.normalize("NFC", name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from captionseg.inference.protocols import PROTOCOLS, resolved
+from captionseg.inference.protocols import PROTOCOLS, merge_with_preset
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.segmenters.mask_makers import MasksParams
@@ -68,12 +68,12 @@ class EvaluateParams:
         return replace(self, name=source) if self.name == "auto" else self
 
     @property
-    def asked(self) -> Protocol:
+    def main_protocol(self) -> Protocol:
         """How a whole picture is labelled."""
-        asked = Protocol(self.windows, self.refine, self.masks)
-        return resolved(self.protocol, asked) if self.protocol else asked
+        protocol = Protocol(self.windows, self.refine, self.masks)
+        return merge_with_preset(self.protocol, protocol) if self.protocol else protocol
 
-    def others(self, recipe: str) -> dict[str, Protocol]:
+    def also_by(self, recipe: str) -> dict[str, Protocol]:
         """Those of `also`, by name."""
         blank = Protocol(WindowParams(batch=self.windows.batch), None, None)
-        return {name: resolved(name, blank) for name in self.also.get(recipe, ())}
+        return {name: merge_with_preset(name, blank) for name in self.also.get(recipe, ())}

@@ -67,12 +67,12 @@ class Parts:
                         f"{self.file}: a mask of {item.image.name} is {one_line(error)}"
                     ) from None
             stack = np.stack(masks) if masks else np.zeros((0, *size), bool)
-            there = stack.any((1, 2))
+            visible = stack.any((1, 2))
             labels = np.array([instance.label for instance in item.instances], np.int64)
-            yield image, stack[there], labels[there]
+            yield image, stack[visible], labels[visible]
 
 
-def finder(model: Labeller, wanted: np.ndarray, most: int) -> Callable[[Inputs], Detections]:
+def make_finder(model: Labeller, wanted: np.ndarray, most: int) -> Callable[[Inputs], Detections]:
     """Inputs of one picture -> what is found of the classes that are wanted, bool [C].
 
     By a model that reads segments, its masks; by any other, connected pieces of its label map,
@@ -83,12 +83,12 @@ def finder(model: Labeller, wanted: np.ndarray, most: int) -> Callable[[Inputs],
         if model.segments:
             return model.detect(inputs, wanted)
         logits = model.logits(inputs)
-        return connected(logits.argmax(0), logits.max(0), wanted, most=most)
+        return connected_components(logits.argmax(0), logits.max(0), wanted, most=most)
 
     return find
 
 
-def connected(
+def connected_components(
     labels: np.ndarray, scores: np.ndarray, wanted: np.ndarray, *, most: int = 100
 ) -> Detections:
     """Connected pieces (4 neighbours) of the wanted classes of a label map, each with the mean of
@@ -112,16 +112,16 @@ def connected(
     return Detections(stack, np.array(classes, np.int64), np.array(means, np.float32))
 
 
-def precision_of(model: Labeller, benchmark: Parts, asked: ScoringOptions) -> MaskPrecision:
+def measure_precision(model: Labeller, benchmark: Parts, options: ScoringOptions) -> MaskPrecision:
     """Detections and truth of every picture."""
     prepare = model.preparation()
     wanted = np.arange(len(benchmark.names)) < benchmark.wanted
     find, precision = (
-        finder(model, wanted, asked.most),
-        MaskPrecision(benchmark.wanted, most=asked.most),
+        make_finder(model, wanted, options.most),
+        MaskPrecision(benchmark.wanted, most=options.most),
     )
     how = "masks" if model.segments else "connected pieces of the label map"
-    model.description.update(detections=how, max_detections=asked.most)
+    model.description.update(detections=how, max_detections=options.most)
     for image, truth, classes in tqdm(
         benchmark.truths(), total=len(benchmark), desc="parts", unit="img", leave=False
     ):
@@ -129,24 +129,24 @@ def precision_of(model: Labeller, benchmark: Parts, asked: ScoringOptions) -> Ma
     return precision
 
 
-def summed_precision(
-    runs: Sequence[MaskPrecision], benchmark: Parts, asked: ScoringOptions
+def summarise_precision(
+    runs: Sequence[MaskPrecision], benchmark: Parts, options: ScoringOptions
 ) -> tuple[dict[str, float], dict[str, float]]:
     """map, map_50, map_75 (COCO's, 0 to 100), means over seeds, map_std over them (n - 1), and AP
     of each class.
     """
     each = np.stack([100.0 * run.precision() for run in runs])  # [seeds, 10, C]; one truth for all
-    there = np.flatnonzero(np.isfinite(each[0, 0]))
+    present = np.flatnonzero(np.isfinite(each[0, 0]))
     rows: dict[str, Any] = {
         "map": slice(None),
         "map_50": [IOU.index(0.5)],
         "map_75": [IOU.index(0.75)],
     }
     out = {
-        name: float(each[:, row][..., there].mean()) if len(there) else 0.0
+        name: float(each[:, row][..., present].mean()) if len(present) else 0.0
         for name, row in rows.items()
     }
-    seeds = each[..., there].mean((1, 2)) if len(there) else np.zeros(len(each))
+    seeds = each[..., present].mean((1, 2)) if len(present) else np.zeros(len(each))
     out["map_std"] = float(seeds.std(ddof=1)) if len(each) > 1 else 0.0
-    classes = {benchmark.names[c]: round(float(each[:, :, c].mean()), 4) for c in there}
+    classes = {benchmark.names[c]: round(float(each[:, :, c].mean()), 4) for c in present}
     return {name: round(value, 4) for name, value in out.items()}, classes

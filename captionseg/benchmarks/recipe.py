@@ -31,7 +31,7 @@ from captionseg.records import UserError
 log = logging.getLogger(__name__)
 
 
-class Evaluated(NamedTuple):
+class RecipeResult(NamedTuple):
     """What became of a recipe.
 
     Attributes:
@@ -54,7 +54,7 @@ class Evaluated(NamedTuple):
 
 def evaluate(
     model: Path, folders: Folders, params: EvaluateParams, *, seed: int, recipe: str = ""
-) -> Evaluated:
+) -> RecipeResult:
     """Score every seed of models/RECIPE; `recipe` is its name in params.yaml.
 
     Nothing is scored, and all is empty, where no mask of the split is known: data of one's own
@@ -63,7 +63,7 @@ def evaluate(
     benchmark, seeds = HeldOut.load(folders, params.split), seeds_of(model)
     if not len(benchmark):
         log.warning("%s holds no masks of split %r: nothing is scored", folders.truth, params.split)
-        return Evaluated(
+        return RecipeResult(
             {"scores": {}, "per_class": {}, "seeds": {}},
             np.zeros((0, len(seeds), 3, 0), np.int64),
             [],
@@ -72,17 +72,19 @@ def evaluate(
         )
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     start = time.perf_counter()
-    result, counts = by_protocol(model, folders, benchmark, params, params.asked, frozen, seed=seed)
+    result, counts = score_by_protocol(
+        model, folders, benchmark, params, params.main_protocol, frozen, seed=seed
+    )
     speed = len(seeds) * len(benchmark) / (time.perf_counter() - start)
     others = {
-        name: by_protocol(model, folders, benchmark, params, asked, frozen, seed=seed)[0]
-        for name, asked in params.others(recipe).items()
+        name: score_by_protocol(model, folders, benchmark, params, protocol, frozen, seed=seed)[0]
+        for name, protocol in params.also_by(recipe).items()
     }
     areas = np.stack(counts, axis=1)[:, :, :AREAS]
-    return Evaluated(
+    return RecipeResult(
         result | ({"also": others} if others else {}),
         areas,
-        benchmark.known.uid,
+        benchmark.pictures.uid,
         list(seeds),
         speed,
     )
@@ -94,13 +96,13 @@ def seeds_of(model: Path) -> dict[int, Path]:
     Raises:
         UserError: if there is none.
     """
-    found = {int(p.name): p for p in (model / "seeds").glob("*") if p.name.isdecimal()}
-    if not found:
+    folders = {int(p.name): p for p in (model / "seeds").glob("*") if p.name.isdecimal()}
+    if not folders:
         raise UserError(f"{model}: no trained seed; run `dvc repro pretrain`")
-    return dict(sorted(found.items()))
+    return dict(sorted(folders.items()))
 
 
-def by_protocol(
+def score_by_protocol(
     model: Path,
     folders: Folders,
     benchmark: HeldOut,
@@ -113,20 +115,20 @@ def by_protocol(
     """Score every seed of a recipe by one protocol.
 
     Returns:
-        the result, see Evaluated, and `count` of each seed.
+        the result, see RecipeResult, and `count` of each seed.
     """
     seeds, counts = seeds_of(model), []
     options = ScoringOptions(protocol, device=params.device)
-    masks, found = MaskScores(benchmark, params.max_detections), Retrieval(benchmark, folders)
+    masks, retrieval = MaskScores(benchmark, params.max_detections), Retrieval(benchmark, folders)
     for folder in seeds.values():
         labeller = Labeller.load(
             folder, options, names=benchmark.names, frozen=frozen, regions=False
         )
         pictures = benchmark.of(labeller.reads, labeller.refine, labeller.masks)
         detect = masks.seed(labeller.detect if labeller.segments else None)
-        with threads(1 if labeller.reads.regions else torch.get_num_threads()):
+        with use_threads(1 if labeller.reads.regions else torch.get_num_threads()):
             counts.append(count(pictures, labeller.predict, detect))
-        found.seed(SegmentModel.of(labeller.loaded))
+        retrieval.seed(SegmentModel.of(labeller.loaded))
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
     result = {
@@ -139,12 +141,12 @@ def by_protocol(
         "protocol": labeller.description,
     }
     masks.add_to(result, labeller.segments)
-    found.add_to(result)
+    retrieval.add_to(result)
     return result, counts
 
 
 @contextlib.contextmanager
-def threads(number: int) -> Iterator[None]:
+def use_threads(number: int) -> Iterator[None]:
     """So many threads of torch on the CPU. Products of a few regions are too small for more than
     one: they only wait for one another, and where something else runs on the cores, long."""
     before = torch.get_num_threads()

@@ -15,22 +15,22 @@ import numpy as np
 import torch
 
 from captionseg.benchmarks import classification, parts
-from captionseg.benchmarks.classification import Labelled
+from captionseg.benchmarks.classification import ClassificationSet
 from captionseg.benchmarks.evaluate import count, per_class, scores
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import BACKGROUND
 from captionseg.benchmarks.parts import Parts
-from captionseg.benchmarks.recipe import threads
+from captionseg.benchmarks.recipe import use_threads
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.loaded import Labeller, check_segments
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.storage.reading import read_json
 
-Opened = FolderBenchmark | HeldOut | Labelled | Parts
+OpenBenchmark = FolderBenchmark | HeldOut | ClassificationSet | Parts
 
 
-class Found(NamedTuple):
+class Evaluation(NamedTuple):
     """What the seeds of a recipe came to.
 
     Attributes:
@@ -44,15 +44,15 @@ class Found(NamedTuple):
 
 
 def evaluate(
-    folders: Mapping[Any, Path], encoder: Path, benchmark: Opened, asked: ScoringOptions
-) -> Found:
+    folders: Mapping[Any, Path], encoder: Path, benchmark: OpenBenchmark, options: ScoringOptions
+) -> Evaluation:
     """Score the models of a recipe, or one.
 
     Args:
         folders: seed (or any one key) -> folder of its model.
         encoder: folder of the frozen encoder that they were trained on.
         benchmark: whose inputs are made here.
-        asked: how.
+        options: how.
 
     Returns:
         result: {"scores", "per_class", "seeds": {N: the first of the scores}, "protocol"}, and
@@ -62,53 +62,53 @@ def evaluate(
     Raises:
         UserError: for a folder without a model, and what the benchmark says.
     """
-    run, summed, prompts = MEASURES[type(benchmark)]
-    seconds, found, said = 0.0, {}, {}
-    frozen = functools.cache(lambda: load_encoder(encoder, device=asked.device))
+    measure, combine, prompts = MEASURES[type(benchmark)]
+    seconds, runs, description = 0.0, {}, {}
+    frozen = functools.cache(lambda: load_encoder(encoder, device=options.device))
     for seed, folder in folders.items():
         model = Labeller.load(
             folder,
-            asked,
+            options,
             names=benchmark.names,
             frozen=frozen,
             default=prompts,
             regions=not isinstance(benchmark, HeldOut),
         )
         if (
-            asked.protocol.masks
-            and not asked.protocol.name
-            and asked.protocol.masks.maker != "regions"
+            options.protocol.masks
+            and not options.protocol.name
+            and options.protocol.masks.maker != "regions"
         ):
             check_segments(model.loaded.model, f"{folder}: its model")
         start = time.perf_counter()
-        with threads(1 if model.reads.regions else torch.get_num_threads()):
-            found[str(seed)] = run(model, benchmark, asked)
-        seconds, said = seconds + time.perf_counter() - start, model.description
-    measured, classes = summed(list(found.values()), benchmark, asked)
+        with use_threads(1 if model.reads.regions else torch.get_num_threads()):
+            runs[str(seed)] = measure(model, benchmark, options)
+        seconds, description = seconds + time.perf_counter() - start, model.description
+    measured, classes = combine(list(runs.values()), benchmark, options)
     main = next(iter(measured))
     each = {
-        seed: summed([one], benchmark, replace(asked, bootstrap=1))[0][main]
-        for seed, one in found.items()
+        seed: combine([one], benchmark, replace(options, bootstrap=1))[0][main]
+        for seed, one in runs.items()
     }
     result = {
         "scores": measured,
         "per_class": classes,
         "seeds": each,
-        "protocol": said,
-        **learnt_from(folders),
+        "protocol": description,
+        **training_data(folders),
     }
-    return Found(result, len(folders) * len(benchmark) / seconds)
+    return Evaluation(result, len(folders) * len(benchmark) / seconds)
 
 
-def learnt_from(folders: Mapping[Any, Path]) -> dict[str, Any]:
+def training_data(folders: Mapping[Any, Path]) -> dict[str, Any]:
     """ "data", the data that the models learnt from, where they say it."""
     context = read_json(next(iter(folders.values())) / "config.json").get("context")
     data = context.get("data") if isinstance(context, dict) else None
     return {"data": data} if data else {}
 
 
-def areas_of(
-    model: Labeller, benchmark: FolderBenchmark | HeldOut, asked: ScoringOptions
+def count_areas(
+    model: Labeller, benchmark: FolderBenchmark | HeldOut, options: ScoringOptions
 ) -> np.ndarray:
     """[n, 3, C] int64 areas of every picture."""
     if isinstance(benchmark, FolderBenchmark):
@@ -116,8 +116,8 @@ def areas_of(
     return count(benchmark.of(model.reads, model.refine, model.masks), model.predict)
 
 
-def summed_areas(
-    runs: Sequence[np.ndarray], benchmark: FolderBenchmark | HeldOut, asked: ScoringOptions
+def summarise_areas(
+    runs: Sequence[np.ndarray], benchmark: FolderBenchmark | HeldOut, options: ScoringOptions
 ) -> tuple[dict[str, float], dict[str, float]]:
     """`scores` and `per_class` of the areas of every seed; means by kinds of classes, and without
     the background.
@@ -126,7 +126,7 @@ def summed_areas(
     if benchmark.names[0] == BACKGROUND:
         groups["foreground"] = np.array([name != BACKGROUND for name in benchmark.names])
     return (
-        scores(runs, samples=asked.bootstrap, seed=asked.seed, groups=groups),
+        scores(runs, samples=options.bootstrap, seed=options.seed, groups=groups),
         per_class(runs, benchmark.names),
     )
 
@@ -134,16 +134,20 @@ def summed_areas(
 MEASURES: dict[
     type, tuple[Callable[..., Any], Callable[..., tuple[dict[str, float], dict[str, float]]], str]
 ] = {
-    FolderBenchmark: (areas_of, summed_areas, ""),
-    HeldOut: (areas_of, summed_areas, ""),
-    Labelled: (classification.ranks_of, classification.summed_ranks, classification.PROMPTS),
-    Parts: (parts.precision_of, parts.summed_precision, ""),
+    FolderBenchmark: (count_areas, summarise_areas, ""),
+    HeldOut: (count_areas, summarise_areas, ""),
+    ClassificationSet: (
+        classification.rank_pictures,
+        classification.summarise_ranks,
+        classification.PROMPTS,
+    ),
+    Parts: (parts.measure_precision, parts.summarise_precision, ""),
 }
 """Kind of benchmark -> what measures one model, what sums up all seeds (the first score is the main
 one), and the template set of its own, if it has one."""
 
 
-def listed(rows: Sequence[tuple[str, float]]) -> str:
+def format_scores(rows: Sequence[tuple[str, float]]) -> str:
     """Classes with their scores, on one line."""
     return ", ".join(f"{name} {value:.1f}" for name, value in rows)
 
@@ -162,37 +166,37 @@ MORE = {
 }
 
 
-def summary(result: Mapping[str, Any], speed: float, *, most: int = 5) -> list[str]:
+def format_result(result: Mapping[str, Any], speed: float, *, most: int = 5) -> list[str]:
     """Lines for a terminal: scores, worst and best classes, speed and protocol."""
-    found, pictures, said = result["scores"], result["pictures"], result["protocol"]
-    main, several = next(iter(found)), len(result["seeds"]) > 1
-    low, high = (found.get(f"{main}_{end}") for end in ("low", "high"))
+    measured, pictures, protocol = result["scores"], result["pictures"], result["protocol"]
+    main, several = next(iter(measured)), len(result["seeds"]) > 1
+    low, high = (measured.get(f"{main}_{end}") for end in ("low", "high"))
     interval = f"  (95 % {low:.2f} to {high:.2f})" if low is not None else ""
-    lines = [f"{NAMES[main]:15} {found[main]:6.2f}{interval}"]
+    lines = [f"{NAMES[main]:15} {measured[main]:6.2f}{interval}"]
     lines += [
-        f"{text:15} {found[key]:6.2f}"
+        f"{text:15} {measured[key]:6.2f}"
         for key, text in MORE.items()
-        if key in found and (several or not key.endswith("_std"))
+        if key in measured and (several or not key.endswith("_std"))
     ]
     order = sorted(result["per_class"].items(), key=lambda pair: (pair[1], pair[0]))
     some = "" if pictures["scored"] == pictures["of"] else f" of {pictures['of']}"
     how = [
-        *([said["name"]] if "name" in said else []),
-        f"prompts {said['prompts']}",
-        f"refine {said['refine']}",
+        *([protocol["name"]] if "name" in protocol else []),
+        f"prompts {protocol['prompts']}",
+        f"refine {protocol['refine']}",
     ]
-    if background := said.get("background"):
+    if background := protocol.get("background"):
         score = "" if background["score"] is None else f" {background['score']:g}"
         how.append(f"background {background['policy']}{score}")
-    if windows := said.get("windows"):
+    if windows := protocol.get("windows"):
         how.append("windows {short_side}, {crop}, {stride}".format(**windows))
-    if masks := said.get("masks"):
+    if masks := protocol.get("masks"):
         how.append(f"masks {masks}")
     return [
         *lines,
-        f"worst classes   {listed(order[:most])}",
-        f"best classes    {listed(order[::-1][:most])}",
+        f"worst classes   {format_scores(order[:most])}",
+        f"best classes    {format_scores(order[::-1][:most])}",
         f"pictures        {pictures['scored']}{some}, {speed:.2f} a second",
         f"protocol        {'; '.join(how)}",
-        *(f"  not done      {line}" for line in said.get("skipped", [])),
+        *(f"  not done      {line}" for line in protocol.get("skipped", [])),
     ]

@@ -65,20 +65,20 @@ class Retrieval:
         self.each: list[dict[str, float]] = []
 
     @cached_property
-    def asked(self) -> tuple[Queries, np.ndarray, np.ndarray]:
+    def queries_and_gallery(self) -> tuple[Queries, np.ndarray, np.ndarray]:
         """The queries, and picture [G] and class [G] of the gallery."""
-        known = self.benchmark.known
-        captions = captions_of(read_pairs(self.folders.prepared.pairs), known.uid)
-        picture, label = gallery(known.masks, ignore=self.benchmark.ignore)
+        pictures = self.benchmark.pictures
+        captions = captions_of(read_pairs(self.folders.prepared.pairs), pictures.uid)
+        picture, label = gallery(pictures.masks, ignore=self.benchmark.ignore)
         every = iter(referring([caption for row in captions for caption in row]))
-        spoken = [[one for _ in row for one in next(every)] for row in captions]
-        return queries_of(spoken, self.benchmark.names, picture, label), picture, label
+        references = [[one for _ in row for one in next(every)] for row in captions]
+        return queries_of(references, self.benchmark.names, picture, label), picture, label
 
     def seed(self, model: SegmentModel | None) -> None:
         """One seed more; None where the model embeds no segments."""
-        if model is None or not self.asked[0].texts:
+        if model is None or not self.queries_and_gallery[0].texts:
             return
-        queries, picture, label = self.asked
+        queries, picture, label = self.queries_and_gallery
         segments = embed(model, self.benchmark, self.folders, picture, label)
         self.each.append(measures(model.texts(queries.texts) @ segments.T, queries))
 
@@ -91,7 +91,7 @@ class Retrieval:
                 name: round(float(np.mean([one[name] for one in self.each])), 4)
                 for name in self.each[0]
             }
-            queries, picture, _ = self.asked
+            queries, picture, _ = self.queries_and_gallery
             counts = {"queries": float(len(queries.texts)), "gallery": float(len(picture))}
             result["scores"]["retrieval"] = means | counts
 
@@ -102,14 +102,14 @@ def captions_of(pairs: pa.Table, uids: Sequence[str]) -> list[list[str]]:
         pairs.select(["uid", "caption", "split"]).to_pydict(),
         pictures_of(pairs).tolist(),
     )
-    found: dict[tuple[int, str], list[str]] = {}
+    captions: dict[tuple[int, str], list[str]] = {}
     place = {uid: row for row, uid in enumerate(rows["uid"])}
     mine = [(picture[place[uid]], rows["split"][place[uid]]) for uid in uids]
     wanted = {*mine}
     for shown, split, caption in zip(picture, rows["split"], rows["caption"], strict=True):
         if (shown, split) in wanted:
-            found.setdefault((shown, split), []).append(caption or "")
-    return [found[key] for key in mine]
+            captions.setdefault((shown, split), []).append(caption or "")
+    return [captions[key] for key in mine]
 
 
 def gallery(masks: Sequence[bytes], *, ignore: int) -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +122,7 @@ def gallery(masks: Sequence[bytes], *, ignore: int) -> tuple[np.ndarray, np.ndar
 
 
 def queries_of(
-    spoken: Sequence[Sequence[Reference]],
+    references: Sequence[Sequence[Reference]],
     names: Sequence[str],
     picture: np.ndarray,
     label: np.ndarray,
@@ -130,25 +130,25 @@ def queries_of(
     """The queries of captions.
 
     Args:
-        spoken: of each picture, what its caption speaks of.
+        references: of each picture, what its caption speaks of.
         names: of the classes.
         picture: [G] of each segment of the gallery.
         label: [G] its class.
     """
-    says = namer(sorted({reference.phrase for row in spoken for reference in row}), names)
+    says = namer(sorted({reference.phrase for row in references for reference in row}), names)
     place = {pair: g for g, pair in enumerate(zip(picture.tolist(), label.tolist(), strict=True))}
     relevant: dict[str, set[int]] = {}
-    for number, row in enumerate(spoken):
+    for number, row in enumerate(references):
         for reference in row:
-            here = {place[number, c] for c in says[reference.phrase] if (number, c) in place}
-            if here:
-                relevant.setdefault(normalised(reference.expression), set()).update(here)
+            named = {place[number, c] for c in says[reference.phrase] if (number, c) in place}
+            if named:
+                relevant.setdefault(normalised(reference.expression), set()).update(named)
     shape = (len(relevant), len(picture))
-    mine, alike = np.zeros(shape, bool), np.zeros(shape, bool)
+    relevant_rows, alike = np.zeros(shape, bool), np.zeros(shape, bool)
     for q, segments in enumerate(relevant.values()):
-        mine[q, sorted(segments)] = True
-        alike[q] = np.isin(label, label[mine[q]])
-    return Queries(list(relevant), mine, alike)
+        relevant_rows[q, sorted(segments)] = True
+        alike[q] = np.isin(label, label[relevant_rows[q]])
+    return Queries(list(relevant), relevant_rows, alike)
 
 
 def embed(
@@ -159,12 +159,14 @@ def embed(
     label: np.ndarray,
 ) -> np.ndarray:
     """[G, D] of the segments of the gallery, picture by picture."""
-    inputs, known, parts = model.inputs(folders.prepared), benchmark.known, []
-    for number, mask in enumerate(tqdm(known.masks, desc="segments", unit="img", leave=False)):
+    inputs, pictures, parts = model.inputs(folders.prepared), benchmark.pictures, []
+    for number, mask in enumerate(tqdm(pictures.masks, desc="segments", unit="img", leave=False)):
         classes = label[picture == number]
         if len(classes):
             inside = decode_mask(mask) == classes[:, None, None]
-            parts.append(model.segments(inputs, known.rows[number : number + 1], inside[None])[0])
+            parts.append(
+                model.segments(inputs, pictures.rows[number : number + 1], inside[None])[0]
+            )
     return np.concatenate(parts)
 
 

@@ -104,15 +104,17 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.benchmarks import score_saved_models
     from captionseg.benchmarks.command import result_path, scoring_options
     from captionseg.benchmarks.held_out import HeldOut
-    from captionseg.benchmarks.published.catalogue import opened, published
+    from captionseg.benchmarks.published.catalogue import find_benchmark, open_benchmark
     from captionseg.benchmarks.recipe import seeds_of
     from captionseg.inference.model_encoder import check_encoder, encoder_of
     from captionseg.storage.writing import write_json
 
     out = result_path(arguments, RESULTS)
-    spec = published(arguments.benchmark, own_name(arguments.root))
+    spec = find_benchmark(arguments.benchmark, own_name(arguments.root))
     options = scoring_options(arguments, spec)
-    benchmark, total = opened(spec, arguments.root, limit=arguments.limit, ignore=arguments.ignore)
+    benchmark, total = open_benchmark(
+        spec, arguments.root, limit=arguments.limit, ignore=arguments.ignore
+    )
     remarks = getattr(benchmark, "remarks", ())
     for line in remarks:
         print(f"note: {line}", file=sys.stderr)
@@ -140,7 +142,7 @@ def run(arguments: argparse.Namespace) -> None:
         f"{spec.title}, {len(benchmark.names)} classes, by {home.resolve().name}"
         + (f", {len(seeds)} seed{'s' * (len(seeds) > 1)}" if seeds else "")
     )
-    print(*score_saved_models.summary(result, speed), sep="\n")
+    print(*score_saved_models.format_result(result, speed), sep="\n")
     if out:
         write_json(result, out)
         print(out)

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Find the segments that a text fits best; print them as a table, write a sheet of their
     pictures.
     """
-    from captionseg.inference.inputs import Prepared
+    from captionseg.inference.inputs import PreparedFolders
     from captionseg.inference.segment_index import SegmentModel, open_index
     from captionseg.records import UserError
     from captionseg.reporting.overlay import check_writable, write_picture
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.k < 1:
         raise UserError(f"-k: {arguments.k} segments are none; ask for at least 1")
     check_writable(arguments.out)
-    prepared = Prepared(root / "pairs", root / "index", root / "regions", root / "features")
+    prepared = PreparedFolders(root / "pairs", root / "index", root / "regions", root / "features")
     model = SegmentModel.load(arguments.model, device=arguments.device)
     folder = arguments.index or root / "segment_index" / arguments.model.resolve().name
     index = open_index(folder, arguments.segments, model, prepared)

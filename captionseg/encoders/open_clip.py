@@ -144,7 +144,7 @@ def sized(visual: Any, size: Sequence[int]) -> Any:
 
 def both(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Image embeddings [B, D], and maps [B, h, w, F]: what goes into the last block of a ViT, for
-    `of_vit`.
+    `rename_vit`.
 
     Of a ResNet, its last maps by the values of its attention pooling, which lie in the joint space.
     """

@@ -33,7 +33,7 @@ class Boxes:
         return len(self.boxes)
 
 
-def joined(parts: Sequence[Boxes]) -> Boxes:
+def join_boxes(parts: Sequence[Boxes]) -> Boxes:
     """All in one: by phrase, best first."""
     boxes = np.concatenate([np.zeros((0, 4), np.float32), *(part.boxes for part in parts)])
     phrase = np.concatenate([np.zeros(0, np.int32), *(part.phrase for part in parts)])

@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from captionseg.grounding.grounder import Boxes, Query, joined
-from captionseg.grounding.pieces import Piece, pieces, unfit
+from captionseg.grounding.grounder import Boxes, Query, join_boxes
+from captionseg.grounding.pieces import Piece, cut_into_pieces, reason_against
 from captionseg.records import UserError
 from captionseg.typed import Count, Device, Share
 
@@ -107,7 +107,7 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
             "whole checkpoint"
         )
     check_finite(model.state_dict(), f"{WHERE}: {folder}")
-    if wrong := unfit(tokenizer):
+    if wrong := reason_against(tokenizer):
         raise UserError(f"{WHERE}: {folder}: {wrong}")
     return model.eval(), tokenizer, processor
 
@@ -149,14 +149,19 @@ class GroundingDinoGrounder:
         Raises:
             ValueError: if the query has not one entry a phrase.
         """
-        spoken = query.spans if query else ((),) * len(phrases)
-        if len(spoken) != len(phrases):
-            raise ValueError(f"query with spans of {len(spoken)} phrases for {len(phrases)}")
+        spans_of_phrases = query.spans if query else ((),) * len(phrases)
+        if len(spans_of_phrases) != len(phrases):
+            raise ValueError(
+                f"query with spans of {len(spans_of_phrases)} phrases for {len(phrases)}"
+            )
         rest = Query.of(
-            ["" if spans else phrase for phrase, spans in zip(phrases, spoken, strict=True)]
+            [
+                "" if spans else phrase
+                for phrase, spans in zip(phrases, spans_of_phrases, strict=True)
+            ]
         )
         queries = [q for q in (query, rest) if q and any(q.spans)]
-        return joined(self.ground([image] * len(queries), queries))
+        return join_boxes(self.ground([image] * len(queries), queries))
 
     def ground(self, images: Sequence[np.ndarray], queries: Sequence[Query]) -> list[Boxes]:
         """Boxes for many pictures and their captions.
@@ -169,21 +174,28 @@ class GroundingDinoGrounder:
             [N], in the order of the pictures, numbered as the phrases of each query.
         """
         limit = self.model.config.max_text_len
-        asked = [
+        numbered_pieces = [
             (i, piece)
             for i, query in enumerate(queries)
-            for piece in pieces(self.tokenizer, query.text, limit)
+            for piece in cut_into_pieces(self.tokenizer, query.text, limit)
         ]
-        found: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in queries]
-        for rows in self.batches(asked, images):
+        parts_of_queries: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [
+            [] for _ in queries
+        ]
+        for rows in self.batches(numbered_pieces, images):
             logits, boxes = self.forward([images[i] for i, _ in rows], [piece for _, piece in rows])
             for (i, piece), scores, where in zip(rows, logits, boxes, strict=True):
                 box, token, score = best_words(scores, piece.words, self.params.threshold)
-                found[i].append((pixels(where[box], images[i]), piece.places[token], score))
-        return [self.assigned(query, parts) for query, parts in zip(queries, found, strict=True)]
+                parts_of_queries[i].append(
+                    (to_pixels(where[box], images[i]), piece.places[token], score)
+                )
+        return [
+            self.assign_phrases(query, parts)
+            for query, parts in zip(queries, parts_of_queries, strict=True)
+        ]
 
     def batches(
-        self, asked: Sequence[tuple[int, Piece]], images: Sequence[np.ndarray]
+        self, numbered_pieces: Sequence[tuple[int, Piece]], images: Sequence[np.ndarray]
     ) -> Iterator[list[tuple[int, Piece]]]:
         """Pieces in batches of pictures of one size: padding of pictures would change what the
         backbone sees.
@@ -192,8 +204,8 @@ class GroundingDinoGrounder:
         def size(row: tuple[int, Piece]) -> tuple[int, ...]:
             return images[row[0]].shape[:2]
 
-        for _, same in groupby(sorted(asked, key=size), key=size):
-            rows = list(same)
+        for _, group in groupby(sorted(numbered_pieces, key=size), key=size):
+            rows = list(group)
             for start in range(0, len(rows), self.params.batch):
                 yield rows[start : start + self.params.batch]
 
@@ -209,7 +221,7 @@ class GroundingDinoGrounder:
         ids = np.zeros((len(texts), longest), np.int64)
         for row, piece in zip(ids, texts, strict=True):
             row[: len(piece.ids)] = piece.ids
-        known = torch.from_numpy(
+        attention_mask = torch.from_numpy(
             np.arange(longest) < np.array([[len(piece.ids)] for piece in texts])
         ).long()
         pictures = self.processor(
@@ -220,12 +232,12 @@ class GroundingDinoGrounder:
             out = self.model(
                 **pictures.to(device),
                 input_ids=tokens.to(device),
-                attention_mask=known.to(device),
+                attention_mask=attention_mask.to(device),
                 token_type_ids=torch.zeros_like(tokens).to(device),
             )
         return out.logits[..., :longest].float().cpu().numpy(), out.pred_boxes.float().cpu().numpy()
 
-    def assigned(
+    def assign_phrases(
         self, query: Query, parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
     ) -> Boxes:
         """A query's boxes with their phrases, near ones merged; parts are (boxes, places of their
@@ -235,13 +247,26 @@ class GroundingDinoGrounder:
         boxes, places, score = (
             np.concatenate(column) for column in zip(empty, *parts, strict=True)
         )
-        phrase, mention = covering(places, query.spans)
-        mine = phrase >= 0
-        boxes, phrase, mention, score = boxes[mine], phrase[mine], mention[mine], score[mine]
+        phrase, mention = match_mentions(places, query.spans)
+        matched = phrase >= 0
+        boxes, phrase, mention, score = (
+            boxes[matched],
+            phrase[matched],
+            mention[matched],
+            score[matched],
+        )
         group = mention if self.params.nms == "mention" else np.zeros_like(mention)
-        keep = suppressed(boxes, score, group, self.params.nms_iou)
-        return joined(
-            [Boxes(boxes[keep], phrase[keep], score[keep], int((~mine).sum()), int(len(parts) > 1))]
+        keep = suppress_within_groups(boxes, score, group, self.params.nms_iou)
+        return join_boxes(
+            [
+                Boxes(
+                    boxes[keep],
+                    phrase[keep],
+                    score[keep],
+                    int((~matched).sum()),
+                    int(len(parts) > 1),
+                )
+            ]
         )
 
 
@@ -260,14 +285,14 @@ def best_words(
     """
     from scipy.special import expit
 
-    told = np.where(words, logits[:, : len(words)], -np.inf)
-    token = told.argmax(axis=1)
-    score = expit(told.max(axis=1)).astype(np.float32)
+    word_logits = np.where(words, logits[:, : len(words)], -np.inf)
+    token = word_logits.argmax(axis=1)
+    score = expit(word_logits.max(axis=1)).astype(np.float32)
     box = np.flatnonzero(score > threshold)
     return box, token[box], score[box]
 
 
-def covering(
+def match_mentions(
     places: np.ndarray, spans: Sequence[Sequence[tuple[int, int]]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Per place [k, 2] the phrase and the mention (counted over all) with the shortest span that
@@ -285,7 +310,7 @@ def covering(
     return phrase, mention
 
 
-def pixels(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
+def to_pixels(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
     """[k, 4] float32: centre x y, width, height in 0..1 -> x0 y0 x1 y1 in pixels, inside the
     picture.
     """
@@ -294,7 +319,9 @@ def pixels(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.concatenate([np.clip(corner, 0, 1) * size for corner in corners], axis=1)
 
 
-def suppressed(boxes: np.ndarray, score: np.ndarray, group: np.ndarray, iou: float) -> np.ndarray:
+def suppress_within_groups(
+    boxes: np.ndarray, score: np.ndarray, group: np.ndarray, iou: float
+) -> np.ndarray:
     """Numbers of the boxes that survive NMS within their groups."""
     import torch
     from torchvision.ops import batched_nms

@@ -38,14 +38,14 @@ class Piece:
         return self.places[:, 0] != NOWHERE
 
 
-def unfit(tokenizer: Any) -> str:
+def reason_against(tokenizer: Any) -> str:
     """What keeps a tokenizer from being Grounding DINO's: numbers that the model has not, no
     places; or nothing.
     """
     for piece, number in {"[CLS]": CLS, "[SEP]": SEP, ".": STOP, "?": QUESTION}.items():
-        if (found := tokenizer.convert_tokens_to_ids(piece)) != number:
+        if (own_number := tokenizer.convert_tokens_to_ids(piece)) != number:
             return (
-                f"its tokenizer has {piece} as {found}, the model as {number}; take the "
+                f"its tokenizer has {piece} as {own_number}, the model as {number}; take the "
                 "checkpoint's own"
             )
     return (
@@ -55,7 +55,7 @@ def unfit(tokenizer: Any) -> str:
     )
 
 
-def pieces(tokenizer: Any, text: str, limit: int) -> list[Piece]:
+def cut_into_pieces(tokenizer: Any, text: str, limit: int) -> list[Piece]:
     """A text in as few pieces of whole sentences as there can be; those without a word are left
     out.
 
@@ -64,7 +64,7 @@ def pieces(tokenizer: Any, text: str, limit: int) -> list[Piece]:
         text: one caption, as written.
         limit: tokens of a piece, [CLS] and [SEP] counted.
     """
-    coded = tokenizer(
+    encoded = tokenizer(
         text,
         add_special_tokens=False,
         return_offsets_mapping=True,
@@ -72,15 +72,15 @@ def pieces(tokenizer: Any, text: str, limit: int) -> list[Piece]:
         verbose=False,
     )
     ids, places = (
-        np.array(coded["input_ids"], np.int64),
-        np.array(coded["offset_mapping"], int).reshape(-1, 2),
+        np.array(encoded["input_ids"], np.int64),
+        np.array(encoded["offset_mapping"], int).reshape(-1, 2),
     )
     places[np.isin(ids, (CLS, SEP, *SEPARATORS))] = NOWHERE  # a caption may spell "[SEP]" out
-    ranges = [slice(*ends) for ends in cuts(ids, limit - 3)]
-    return [closed(ids[r], places[r]) for r in ranges if (places[r] != NOWHERE).any()]
+    ranges = [slice(*ends) for ends in cut_ranges(ids, limit - 3)]
+    return [add_special_tokens(ids[r], places[r]) for r in ranges if (places[r] != NOWHERE).any()]
 
 
-def cuts(ids: np.ndarray, most: int) -> list[tuple[int, int]]:
+def cut_ranges(ids: np.ndarray, most: int) -> list[tuple[int, int]]:
     """Ranges of at most so many tokens that end after a separator, each as long as can be.
 
     A sentence of more tokens is cut wherever the limit falls: there is no other way to ask for it.
@@ -101,7 +101,7 @@ def cuts(ids: np.ndarray, most: int) -> list[tuple[int, int]]:
     return out
 
 
-def closed(ids: np.ndarray, places: np.ndarray) -> Piece:
+def add_special_tokens(ids: np.ndarray, places: np.ndarray) -> Piece:
     """The piece of some tokens: between [CLS] and [SEP], with a separator at the end if they have
     none.
     """

@@ -121,7 +121,9 @@ class RelevanceGrounder:
             )
         cells = self.relevance(dense, phrases)
         regions = labels if self.params.regions else None
-        maps = up(cells, self.params.zoom) if regions is None else region_means(cells, regions)
+        maps = (
+            upsample(cells, self.params.zoom) if regions is None else region_means(cells, regions)
+        )
         peak = maps.max(axis=(1, 2))
         cut = np.maximum(self.params.threshold, self.params.fraction * peak)
         boxes, phrase = components(maps, cut, most=self.params.components, rival=self.params.rival)
@@ -130,7 +132,7 @@ class RelevanceGrounder:
         return Boxes((boxes * scale).astype(np.float32), phrase, score.astype(np.float32))
 
 
-def up(maps: np.ndarray, zoom: int) -> np.ndarray:
+def upsample(maps: np.ndarray, zoom: int) -> np.ndarray:
     """[P, h, w] -> [P, h * zoom, w * zoom], bilinear, cell centres at halves."""
     height, width = maps.shape[1:]
     return interpolation(height * zoom, height) @ maps @ interpolation(width * zoom, width).T

@@ -28,7 +28,7 @@ def classify(model: Any, inputs: Inputs, classes: Tensor, whole: Tensor | None =
         model: a Segmenter.
         inputs: of the pictures.
         classes: [C, D] class embeddings.
-        whole: [B, D] embeddings of the pictures by the frozen encoder, see `embedded`.
+        whole: [B, D] embeddings of the pictures by the frozen encoder, see `embed_picture`.
     """
     if isinstance(model, EmbedsImages):
         return model.image_logits(inputs, classes)
@@ -38,7 +38,7 @@ def classify(model: Any, inputs: Inputs, classes: Tensor, whole: Tensor | None =
     return unit(whole) @ texts.T
 
 
-def embedded(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | None:
+def embed_picture(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | None:
     """`whole` of `classify` for one picture, uint8 [H, W, 3]: [1, D] on the CPU, by the encoder
     that a model stands on.
 

@@ -36,7 +36,7 @@ class Detections:
     scores: Float32[np.ndarray, " mask"]
 
 
-def detected(
+def detect_masks(
     model: Any,
     inputs: Inputs,
     classes: Float[Tensor, "class embedding"],
@@ -52,12 +52,12 @@ def detected(
     """
     masks = masks_of(inputs)[0]
     score, best = model.mask_scores(inputs, classes)[0].float().max(1)
-    kept = (wanted[best] & masks.flatten(1).any(1)).nonzero()[:, 0]
+    selected = (wanted[best] & masks.flatten(1).any(1)).nonzero()[:, 0]
     large = (
-        full_size(masks[kept].to(torch.uint8), inputs.size)
-        if len(kept)
+        full_size(masks[selected].to(torch.uint8), inputs.size)
+        if len(selected)
         else masks.new_zeros(0, *inputs.size)
     )
     return Detections(
-        large.bool().cpu().numpy(), best[kept].cpu().numpy(), score[kept].cpu().numpy()
+        large.bool().cpu().numpy(), best[selected].cpu().numpy(), score[selected].cpu().numpy()
     )

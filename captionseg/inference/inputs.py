@@ -14,7 +14,7 @@ from captionseg.segmenters.segmenter import MaskMaker
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedFolders:
     """Where the stages left pictures and what was made of them."""
 
     pairs: Path

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.detections import Detections, detected
+from captionseg.inference.detections import Detections, detect_masks
 from captionseg.inference.model_encoder import check_head, encoder_of
 from captionseg.inference.preparation import Preparation, looks_at_regions, preparation
 from captionseg.inference.protocols import (
     BACKGROUND,
     ScoringOptions,
-    described,
+    describe_protocol,
     resolve,
     saved_protocol,
 )
@@ -81,13 +81,13 @@ class LoadedModel:
             UserError: for a folder without a model, or one whose encoder is another than that of
                 its training.
         """
-        where, found = detect(device).device, saved.load(folder, train=train)
+        where, stored = detect(device).device, saved.load(folder, train=train)
         encoder = functools.cache(
             frozen or (lambda: load_encoder(encoder_of(folder), device=device))
         )
-        model = found.model.to(where)
+        model = stored.model.to(where)
         check_head(model, encoder, folder)
-        return LoadedModel(model, folder, encoder, where, found.name, found.context)
+        return LoadedModel(model, folder, encoder, where, stored.name, stored.context)
 
     @property
     def reads(self) -> InputSpec:
@@ -108,7 +108,7 @@ class Labeller:
         protocol: how.
         maker: of regions; None where nobody makes any.
         classes: [C, D] embeddings of the classes that are prompted; None until they are named.
-        description: the protocol for results, see `described`.
+        description: the protocol for results, see `describe_protocol`.
     """
 
     loaded: LoadedModel
@@ -142,22 +142,22 @@ class Labeller:
         """
         model, context = loaded.model, loaded.context
         try:
-            found = saved_protocol(model, context, options, default=default)
-            seen = looks_at_regions(
-                loaded.reads, found.refine.method, found.masks.maker != "regions"
+            saved = saved_protocol(model, context, options, default=default)
+            needs_regions = looks_at_regions(
+                loaded.reads, saved.refine.method, saved.masks.maker != "regions"
             )
-            maker = region_maker(context["regions"]) if seen and regions else None
+            maker = region_maker(context["regions"]) if needs_regions and regions else None
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(
                 f"{loaded.folder}: not a model of this version of captionseg: config.json, "
                 f"context: {one_line(error)}"
             ) from None
         background = None if names is None else bool(names) and names[0] == BACKGROUND
-        protocol = resolve(model, found, options, default=default, background_class=background)
-        labeller = Labeller(loaded, protocol, maker, None, described(protocol, model))
+        protocol = resolve(model, saved, options, default=default, background_class=background)
+        labeller = Labeller(loaded, protocol, maker, None, describe_protocol(protocol, model))
         if names is None:
             return labeller
-        return labeller.naming(names if protocol.background.prompted else names[1:])
+        return labeller.with_classes(names if protocol.background.is_prompted else names[1:])
 
     @staticmethod
     def load(
@@ -199,40 +199,42 @@ class Labeller:
             self.reads, self.refine, self.masks, encoder=self.loaded.frozen, maker=self.maker
         )
 
-    def naming(self, names: Sequence[str]) -> Labeller:
+    def with_classes(self, names: Sequence[str]) -> Labeller:
         """The same for these classes [C], all of which are prompted."""
         loaded = self.loaded
-        found = class_vectors(
+        vectors = class_vectors(
             loaded.model, loaded.folder, loaded.frozen, names, self.protocol.prompts
         )
-        return replace(self, classes=found)
+        return replace(self, classes=vectors)
 
     def label(self, inputs: Inputs) -> np.ndarray:
         """[H, W] int64 of one picture: which of the prompted classes, -1 for the background."""
         with torch.inference_mode():
-            return label(*self._given(inputs), self.protocol).cpu().numpy()
+            return label(*self._model_arguments(inputs), self.protocol).cpu().numpy()
 
     def predict(self, inputs: Inputs) -> np.ndarray:
         """Labels [H, W] of one picture among all classes: where the background is not prompted its
         label is 0, and the prompted classes count from 1.
         """
-        return self.label(inputs) + (0 if self.protocol.background.prompted else 1)
+        return self.label(inputs) + (0 if self.protocol.background.is_prompted else 1)
 
     def logits(self, inputs: Inputs) -> np.ndarray:
         """Mask logits [C or more, H, W] float32 of one picture; the prompted classes are the last
         C.
         """
         with torch.inference_mode():
-            return mask_logits(*self._given(inputs), self.protocol).float().cpu().numpy()
+            return mask_logits(*self._model_arguments(inputs), self.protocol).float().cpu().numpy()
 
     def detect(self, inputs: Inputs, wanted: np.ndarray) -> Detections:
         """What is found of the wanted classes, bool [C], in one picture, by a model that reads
         segments.
         """
         with torch.inference_mode():
-            return detected(*self._given(inputs), torch.from_numpy(wanted).to(self.loaded.device))
+            return detect_masks(
+                *self._model_arguments(inputs), torch.from_numpy(wanted).to(self.loaded.device)
+            )
 
-    def _given(self, inputs: Inputs) -> tuple[Any, Inputs, Tensor]:
+    def _model_arguments(self, inputs: Inputs) -> tuple[Any, Inputs, Tensor]:
         assert self.classes is not None, "no classes are named"
         return self.loaded.model, self.loaded.on_device(inputs), self.classes
 

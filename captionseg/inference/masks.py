@@ -30,24 +30,24 @@ def mask_pixels(
         params: how scores are aggregated. Pixels in no mask have those of the picture as one
             segment.
     """
-    masks, scores, whole = scored(model, inputs, classes)
-    found = aggregated(masks.flatten(1), scores, whole, params.aggregate)
-    return full_size(found.unflatten(1, masks.shape[1:]), inputs.size)
+    masks, scores, whole = score_masks(model, inputs, classes)
+    pixels = aggregate_scores(masks.flatten(1), scores, whole, params.aggregate)
+    return full_size(pixels.unflatten(1, masks.shape[1:]), inputs.size)
 
 
 def mask_labels(
     model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"], params: MasksParams
 ) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
     """The argmax of `mask_pixels`, without holding all scores."""
-    masks, scores, whole = scored(model, inputs, classes)
+    masks, scores, whole = score_masks(model, inputs, classes)
     best = [
-        aggregated(part, scores, whole, params.aggregate).argmax(0)
+        aggregate_scores(part, scores, whole, params.aggregate).argmax(0)
         for part in masks.flatten(1).split(BLOCK, 1)
     ]
     return full_size(torch.cat(best).view(1, *masks.shape[1:]).float(), inputs.size)[0].long()
 
 
-def scored(
+def score_masks(
     model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"]
 ) -> tuple[Bool[Tensor, "mask rows columns"], Float[Tensor, "mask class"], Float[Tensor, " class"]]:
     """Masks of one picture, their probabilities, and those of the whole picture."""
@@ -59,7 +59,7 @@ def scored(
     return inputs.masks[0], scores[:-1], scores[-1]
 
 
-def aggregated(
+def aggregate_scores(
     masks: Bool[Tensor, "mask pixel"],
     scores: Float[Tensor, "mask class"],
     whole: Float[Tensor, " class"],
@@ -74,12 +74,12 @@ def aggregated(
         how: see MasksParams.
     """
     if how == "sum":
-        found = scores.T @ masks.float()
+        pixels = scores.T @ masks.float()
     else:
-        found = scores.new_zeros(scores.shape[1], masks.shape[1])
+        pixels = scores.new_zeros(scores.shape[1], masks.shape[1])
         for mask, score in zip(masks, scores, strict=True):
-            found[:, mask] = torch.maximum(found[:, mask], score[:, None])
-    return torch.where(masks.any(0), found, whole[:, None])
+            pixels[:, mask] = torch.maximum(pixels[:, mask], score[:, None])
+    return torch.where(masks.any(0), pixels, whole[:, None])
 
 
 def full_size(

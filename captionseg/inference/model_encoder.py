@@ -52,11 +52,13 @@ def made_by(folder: Path) -> tuple[object, bytes]:
     """
     try:
         config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-        said = (
+        description = (
             config["encoder"],
             {key: value for key, value in config["params"].items() if key != "batch"},
         )
-        return said, (folder / REDUCTION).read_bytes() if (folder / REDUCTION).exists() else b""
+        return description, (folder / REDUCTION).read_bytes() if (
+            folder / REDUCTION
+        ).exists() else b""
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/encoder.json: cannot be read ({one_line(error)})") from None
 

@@ -44,11 +44,11 @@ def pamr(
         affinity(image.float(), dilations).flatten(1),
         neighbours(size, dilations, image.device),
     )
-    product = gathered if out.is_cuda else multiplied
+    product = gather_neighbours if out.is_cuda else multiply_sparse
     return product(out, weights, index, iterations).reshape(masks.shape)
 
 
-def multiplied(
+def multiply_sparse(
     out: Float32[Tensor, "class pixel"],
     weights: Float32[Tensor, "neighbour pixel"],
     index: Int64[Tensor, "neighbour pixel"],
@@ -72,7 +72,7 @@ def multiplied(
     return torch.from_numpy(columns).T
 
 
-def gathered(
+def gather_neighbours(
     out: Float32[Tensor, "class pixel"],
     weights: Float32[Tensor, "neighbour pixel"],
     index: Int64[Tensor, "neighbour pixel"],
@@ -96,7 +96,7 @@ def affinity(
     each; distances are means over the channels of the image.
     """
     # [K, 3, H, W]
-    around = torch.stack([shifted(image, dy, dx, d) for d, dy, dx in steps(dilations)])
+    around = torch.stack([shift(image, dy, dx, d) for d, dy, dx in steps(dilations)])
     everything = torch.cat([around, image.expand(len(dilations), -1, -1, -1)])
     scale = 1e-8 + 0.1 * everything.std(0)
     return (-(around - image).abs() / scale).mean(1).softmax(0)
@@ -107,7 +107,7 @@ def steps(dilations: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     return ((d, dy, dx) for d in dilations for dy, dx in STEPS)
 
 
-def shifted(
+def shift(
     image: Num[Tensor, "channel height width"], dy: int, dx: int, distance: int
 ) -> Num[Tensor, "channel height width"]:
     """For each pixel its neighbour; beyond the border the nearest pixel inside."""
@@ -122,4 +122,4 @@ def neighbours(
 ) -> Int64[Tensor, "neighbour {size[0]*size[1]}"]:
     """Number of each pixel's neighbour, row by row."""
     numbers = torch.arange(size[0] * size[1], device=device).view(1, *size)
-    return torch.stack([shifted(numbers, dy, dx, d).flatten() for d, dy, dx in steps(dilations)])
+    return torch.stack([shift(numbers, dy, dx, d).flatten() for d, dy, dx in steps(dilations)])

@@ -56,14 +56,14 @@ class Predictor:
         Raises:
             UserError: if the folder holds none, or one that knows no background.
         """
-        loaded, asked = LoadedModel.load(Path(folder), device=device), protocol or Protocol()
+        loaded, requested = LoadedModel.load(Path(folder), device=device), protocol or Protocol()
         if background is not None and not isinstance(loaded.model, HasZeroShotChoices):
             raise UserError(
                 f"{folder}: a {loaded.name} knows no background threshold; leave --background out"
             )
-        options = ScoringOptions(asked, background=background, device=device)
+        options = ScoringOptions(requested, background=background, device=device)
         labeller = Labeller.of(loaded, options)
-        if asked.masks and asked.masks.maker != "regions":
+        if requested.masks and requested.masks.maker != "regions":
             check_segments(loaded.model, f"{folder}: a {loaded.name}")
         # so that what it lacks is said now, and not with the first picture
         text_encoder(loaded.model, loaded.folder, loaded.frozen)
@@ -88,17 +88,17 @@ class Predictor:
         Raises:
             UserError: for no label, or an array that is no such image.
         """
-        found = self._naming(labels, image).label(self.prepare(image)).astype(np.int16)
+        pixels = self._with_classes(labels, image).label(self.prepare(image)).astype(np.int16)
         if len(labels) == 1 and self.protocol.background.score is None:
             once(
                 f"labels: with {quoted(labels[0])} alone and no background every pixel is that; "
                 "name what else there is"
             )
-        return found
+        return pixels
 
     def logits(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """[C, H, W] float32 mask logits: cosines of pixels and labels. Raises as `segment`."""
-        return self._naming(labels, image).logits(self.prepare(image))
+        return self._with_classes(labels, image).logits(self.prepare(image))
 
     def detect(
         self, image: np.ndarray, labels: Sequence[str], background: Sequence[str] = ()
@@ -117,10 +117,10 @@ class Predictor:
         """
         check_segments(self.model, "this model")
         wanted = np.arange(len(labels) + len(background)) < len(labels)
-        named = self._naming([*labels, *background] if labels else [], image)
+        named = self._with_classes([*labels, *background] if labels else [], image)
         return named.detect(self.prepare(image), wanted)
 
-    def _naming(self, labels: Sequence[str], image: np.ndarray) -> Labeller:
+    def _with_classes(self, labels: Sequence[str], image: np.ndarray) -> Labeller:
         """For these labels, and an image that is one."""
         if not labels:
             raise UserError('labels: give at least one, for example --labels "zebra, grass"')
@@ -134,7 +134,7 @@ class Predictor:
                 f"image: {width} x {height} pixels: one side is more than {LENGTHY} times the "
                 "other, which this model sees nothing of; cut it into parts"
             )
-        return self.labeller.naming(labels)
+        return self.labeller.with_classes(labels)
 
 
 def read_image(path: Path | str) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.prepared import normalised, pixel_inputs, stacked, without_regions
+from captionseg.prepared import normalise_image, pixel_inputs, stack_masks, without_regions
 from captionseg.records import Inputs
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
@@ -78,10 +78,12 @@ class Preparation:
         """The inputs of uint8 [H, W, 3]."""
         size = (image.shape[0], image.shape[1])
         inputs = (
-            pixel_inputs(normalised(image)[None], size) if self.pixels else without_regions(1, size)
+            pixel_inputs(normalise_image(image)[None], size)
+            if self.pixels
+            else without_regions(1, size)
         )
         if self.masks is not None:
-            inputs = replace(inputs, masks=stacked([self.masks.masks(image)[0]]))
+            inputs = replace(inputs, masks=stack_masks([self.masks.masks(image)[0]]))
         if self.encoder is None or self.reads.picture:
             return replace(inputs, **self.regions(image, None))
         # fp16 as it is stored for training

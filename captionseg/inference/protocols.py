@@ -24,7 +24,7 @@ class Preset:
 
     Attributes:
         source: where that is written.
-        asked: windows, refinement, masks.
+        protocol: windows, refinement, masks.
         prompts: template set of the classes' names.
         groups: fields of ZeroShot, for models with groups.
         background: score below which a pixel is background, where a benchmark has one and publishes
@@ -32,7 +32,7 @@ class Preset:
     """
 
     source: str
-    asked: Protocol
+    protocol: Protocol
     prompts: str
     groups: Mapping[str, Any] = field(default_factory=dict)
     background: float | None = None
@@ -71,13 +71,15 @@ PROTOCOLS = {
 }
 
 
-def resolved(name: str, asked: Protocol) -> Protocol:
+def merge_with_preset(name: str, requested: Protocol) -> Protocol:
     """The protocol of that name, but for what is asked for explicitly: windows other than the
     default, a refinement, masks. Windows at once are always as asked."""
-    preset, windows = PROTOCOLS[name].asked, asked.windows
+    preset, windows = PROTOCOLS[name].protocol, requested.windows
     if windows == WindowParams(batch=windows.batch):
         windows = replace(preset.windows, batch=windows.batch)
-    return Protocol(windows, asked.refine or preset.refine, asked.masks or preset.masks, name)
+    return Protocol(
+        windows, requested.refine or preset.refine, requested.masks or preset.masks, name
+    )
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,13 @@ def saved_protocol(
     Raises:
         UserError, KeyError, TypeError: for a context that says nothing sensible about them.
     """
-    found = options.protocol.of(context)
+    saved = options.protocol.resolve(context)
     prompts = options.prompts or default
     if not prompts:
         prompts = context["prompts"]
         prompts_of(model, prompts)
-    masks = found.masks if isinstance(model, ScoresMasks) else MasksParams()
-    return replace(found, masks=masks, prompts=prompts)
+    masks = saved.masks if isinstance(model, ScoresMasks) else MasksParams()
+    return replace(saved, masks=masks, prompts=prompts)
 
 
 def resolve(
@@ -155,7 +157,7 @@ def resolve(
     name, score = options.protocol.name, options.background
     choices = model.zero_shot if isinstance(model, HasZeroShotChoices) else None
     if name:
-        prompts, choices, skipped = applied(
+        prompts, choices, skipped = apply_preset(
             model, name, saved.prompts, background=bool(background_class)
         )
         prompts = options.prompts or default or prompts
@@ -165,14 +167,16 @@ def resolve(
                 choices = replace(choices, background=None)
             skipped += missing
         saved = replace(saved, prompts=prompts, paper=name, skipped=tuple(skipped))
-    background = settle(choices, background_class, score)
+    background = choose_background(choices, background_class, score)
     if choices is not None:
         limit = background.score if background.policy == "threshold" else None
         choices = replaced(choices, {"background": limit}, "config.zero_shot")
     return replace(saved, background=background, zero_shot=choices)
 
 
-def applied(model: Any, name: str, prompts: str, *, background: bool) -> tuple[str, Any, list[str]]:
+def apply_preset(
+    model: Any, name: str, prompts: str, *, background: bool
+) -> tuple[str, Any, list[str]]:
     """What a paper's protocol asks of a model.
 
     Args:
@@ -188,11 +192,11 @@ def applied(model: Any, name: str, prompts: str, *, background: bool) -> tuple[s
     """
     preset, reads, skipped = PROTOCOLS[name], model.config.reads, []
     choices = model.zero_shot if isinstance(model, HasZeroShotChoices) else None
-    if preset.asked.windows.crop and not reads.windows:
+    if preset.protocol.windows.crop and not reads.windows:
         skipped.append(
             "windows: it sees a picture whole" + ("" if reads.picture else ", as features")
         )
-    if preset.asked.masks != MasksParams() and not isinstance(model, ScoresMasks):
+    if preset.protocol.masks != MasksParams() and not isinstance(model, ScoresMasks):
         skipped.append("masks: it reads no segments")
     if preset.groups:
         if isinstance(choices, ZeroShot):
@@ -201,10 +205,10 @@ def applied(model: Any, name: str, prompts: str, *, background: bool) -> tuple[s
             skipped.append("product of softmaxes over the likeliest classes: it has no groups")
     if preset.background is not None and not background:
         skipped.append("background: none of the classes")
-    found = prompt_name(model, preset.prompts)
-    if found == LEARNT:
+    template_set = prompt_name(model, preset.prompts)
+    if template_set == LEARNT:
         skipped.append("prompts: it has learnt its own")
-    return (prompts if found == LEARNT else found), choices, skipped
+    return (prompts if template_set == LEARNT else template_set), choices, skipped
 
 
 def published_background(choices: Any, options: ScoringOptions) -> tuple[float | None, list[str]]:
@@ -222,7 +226,9 @@ def published_background(choices: Any, options: ScoringOptions) -> tuple[float |
     ]
 
 
-def settle(choices: Any, background_class: bool | None, score: float | None) -> Background:
+def choose_background(
+    choices: Any, background_class: bool | None, score: float | None
+) -> Background:
     """How pixels become background.
 
     Args:
@@ -244,7 +250,7 @@ def settle(choices: Any, background_class: bool | None, score: float | None) -> 
     return without if score is None else Background("threshold", score)
 
 
-def described(protocol: ResolvedProtocol, model: Any) -> dict[str, Any]:
+def describe_protocol(protocol: ResolvedProtocol, model: Any) -> dict[str, Any]:
     """A protocol in words and numbers, for results: prompts and refine, and where there are any
     background, windows, masks, and of a paper's protocol name, source and what of it the model
     cannot do (skipped).

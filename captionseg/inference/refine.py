@@ -40,7 +40,7 @@ class RefineParams:
             raise ValueError("refine: side and dilations must be at least 1, iterations at least 0")
 
 
-def refined(logits: Tensor, inputs: Inputs, params: RefineParams) -> Tensor:
+def refine_logits(logits: Tensor, inputs: Inputs, params: RefineParams) -> Tensor:
     """[C, H, W] of the logits [C, H, W] of one picture.
 
     Raises:
@@ -49,7 +49,7 @@ def refined(logits: Tensor, inputs: Inputs, params: RefineParams) -> Tensor:
     if params.method == "none":
         return logits
     if params.method == "segments":
-        return snapped(logits, inputs)
+        return average_regions(logits, inputs)
     if inputs.image is None:
         raise UserError(
             "refine: pamr looks at pixels, and these inputs hold none: a mistake of the caller"
@@ -62,7 +62,7 @@ def refined(logits: Tensor, inputs: Inputs, params: RefineParams) -> Tensor:
     return F.interpolate(out[None], (height, width), mode="bilinear", align_corners=False)[0]
 
 
-def snapped(logits: Tensor, inputs: Inputs) -> Tensor:
+def average_regions(logits: Tensor, inputs: Inputs) -> Tensor:
     """[C, H, W]: each pixel has the mean of its region."""
     if not inputs.region_mask.shape[1]:
         raise UserError(

@@ -25,7 +25,7 @@ import torch
 from tqdm import tqdm
 
 from captionseg.encoders.encoder import Encoder, normalised
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.inference.loaded import LoadedModel
 from captionseg.inference.model_encoder import check_encoder
 from captionseg.inference.words import class_vectors
@@ -70,15 +70,15 @@ class SegmentModel:
         loaded = LoadedModel.load(
             folder, device=device, frozen=frozen, train="make experiment NAME=segments"
         )
-        found = SegmentModel.of(loaded)
-        if found is None:
+        model = SegmentModel.of(loaded)
+        if model is None:
             raise UserError(
                 f"{folder}: a {loaded.name} embeds no segments; name a model of a recipe with "
                 "`model: use`"
             )
-        if loaded.reads.attached:
+        if loaded.reads.holds_encoder:
             loaded.model.attach(loaded.frozen())
-        return found
+        return model
 
     @staticmethod
     def of(loaded: LoadedModel) -> SegmentModel | None:
@@ -94,12 +94,12 @@ class SegmentModel:
         """[T, D] float32: L2-normalised means over the templates that the model was trained
         with."""
         loaded = self.loaded
-        found = class_vectors(
+        vectors = class_vectors(
             loaded.model, loaded.folder, loaded.frozen, texts, loaded.reads.prompts
         )
-        return found.float().cpu().numpy()
+        return vectors.float().cpu().numpy()
 
-    def inputs(self, prepared: Prepared) -> PreparedInputs:
+    def inputs(self, prepared: PreparedFolders) -> PreparedInputs:
         """Rows of the index as the model reads them; segments are given, so nobody looks at
         regions.
         """
@@ -110,10 +110,10 @@ class SegmentModel:
         [B] of the index.
         """
         loaded = self.loaded
-        given = loaded.on_device(inputs(rows, (masks.shape[2], masks.shape[3])))
+        moved = loaded.on_device(inputs(rows, (masks.shape[2], masks.shape[3])))
         with torch.inference_mode():
-            found = loaded.model.embed_inputs(given, torch.from_numpy(masks).to(loaded.device))
-        return found.float().cpu().numpy()
+            vectors = loaded.model.embed_inputs(moved, torch.from_numpy(masks).to(loaded.device))
+        return vectors.float().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class SegmentIndex:
         """The k best segments for an embedded text [D], best first, equal scores in row order; none
         below min_score.
         """
-        score, rows = (found[0] for found in self.index.search(query[None], min(k, len(self))))
+        score, rows = (result[0] for result in self.index.search(query[None], min(k, len(self))))
         best = [i for i in np.lexsort((rows, -score)) if rows[i] >= 0 and score[i] >= min_score]
         segments = self.segments(rows[best])
         return [
@@ -177,7 +177,7 @@ class SegmentIndex:
 
 
 def open_index(
-    folder: Path, segments: Path, model: SegmentModel, prepared: Prepared
+    folder: Path, segments: Path, model: SegmentModel, prepared: PreparedFolders
 ) -> SegmentIndex:
     """The index of all segments of a folder; what is missing of it or stale is made first.
 
@@ -190,7 +190,7 @@ def open_index(
     Raises:
         UserError: if there are no segments, or their pictures are not in the index of pictures.
     """
-    shards = segment_shards(segments)
+    shards = list_shards(segments)
     home = model.loaded.folder
     check_encoder(home, prepared.encoder)
     source = {
@@ -201,36 +201,36 @@ def open_index(
     state = {
         **source,
         "segments": {shard: made["segments"] for shard, made in made_of.items()},
-        "count": sum(map(rows_of, shards.values())),
+        "count": sum(map(count_rows, shards.values())),
         "dims": model.dims,
     }
-    if has(folder / "index.json", state):
+    if holds_value(folder / "index.json", state):
         try:
-            return opened(folder, segments, count=state["count"])
+            return load_index(folder, segments, count=state["count"])
         except UserError as error:
             log.warning("%s; it is put together again", error)
-    sweep(folder, set(shards))
+    remove_leftovers(folder, set(shards))
     embed_shards(folder, shards, made_of, model, prepared)
     assemble(folder, shards, state)
-    return opened(folder, segments, count=state["count"])
+    return load_index(folder, segments, count=state["count"])
 
 
-def opened(folder: Path, segments: Path, *, count: int) -> SegmentIndex:
+def load_index(folder: Path, segments: Path, *, count: int) -> SegmentIndex:
     """The index that a folder holds.
 
     Raises:
         UserError: if it cannot be read, or is of more or fewer segments.
     """
-    ids, found = (
+    ids, index = (
         read_table(folder / "ids.parquet", schema=IDS),
         FaissIndex.load(folder / "index.faiss"),
     )
-    if not len(ids) == found.index.ntotal == count:
+    if not len(ids) == index.index.ntotal == count:
         raise UserError(
-            f"{folder}: {found.index.ntotal} embeddings and {len(ids)} ids of {count} segments; "
+            f"{folder}: {index.index.ntotal} embeddings and {len(ids)} ids of {count} segments; "
             "delete it, it is made again"
         )
-    return SegmentIndex(found, ids, segments)
+    return SegmentIndex(index, ids, segments)
 
 
 def embed_shards(
@@ -238,22 +238,24 @@ def embed_shards(
     shards: dict[str, Path],
     made_of: dict[str, dict[str, str]],
     model: SegmentModel,
-    prepared: Prepared,
+    prepared: PreparedFolders,
 ) -> None:
     """Embeddings of all shards that are not finished; one shard is in memory at a time."""
     row_of, inputs = prepared.row_of(), model.inputs(prepared)
-    with tqdm(total=sum(map(rows_of, shards.values())), desc="segment index", unit="seg") as bar:
+    with tqdm(total=sum(map(count_rows, shards.values())), desc="segment index", unit="seg") as bar:
         for shard, file in shards.items():
             mark = folder / f"embeddings_{shard}.json"
-            if has(mark, made_of[shard]) and rows_in(mark.with_suffix(".npy")) == rows_of(file):
-                bar.update(rows_of(file))
+            if holds_value(mark, made_of[shard]) and rows_in(
+                mark.with_suffix(".npy")
+            ) == count_rows(file):
+                bar.update(count_rows(file))
                 continue
             mark.unlink(missing_ok=True)
-            write_array(embedded(file, model, inputs, row_of, bar), mark.with_suffix(".npy"))
+            write_array(embed_shard(file, model, inputs, row_of, bar), mark.with_suffix(".npy"))
             write_json(made_of[shard], mark)
 
 
-def embedded(
+def embed_shard(
     file: Path, model: SegmentModel, inputs: PreparedInputs, row_of: dict[str, int], bar: tqdm
 ) -> np.ndarray:
     """[n, D] float16 embeddings of the segments of a shard."""
@@ -265,17 +267,17 @@ def embedded(
         masks = np.zeros(
             (len(batch), max(stop - start for start, stop in batch), height, width), bool
         )
-        for mine, (start, stop) in zip(masks, batch, strict=True):
-            mine[: stop - start] = decode(table["rle"][start:stop], height, width)
-        asked = [table["uid"][start] for start, _ in batch]
-        if strange := next((uid for uid in asked if uid not in row_of), None):
+        for row, (start, stop) in zip(masks, batch, strict=True):
+            row[: stop - start] = decode(table["rle"][start:stop], height, width)
+        uids = [table["uid"][start] for start, _ in batch]
+        if strange := next((uid for uid in uids if uid not in row_of), None):
             raise UserError(
                 f"{file}: picture {strange} is not among those of the index; run `dvc repro "
                 "segment_text`"
             )
-        found = model.segments(inputs, np.array([row_of[uid] for uid in asked]), masks)
-        for mine, (start, stop) in zip(found, batch, strict=True):
-            out[start:stop] = mine[: stop - start]
+        vectors = model.segments(inputs, np.array([row_of[uid] for uid in uids]), masks)
+        for row, (start, stop) in zip(vectors, batch, strict=True):
+            out[start:stop] = row[: stop - start]
             bar.update(stop - start)
     return out
 
@@ -331,14 +333,14 @@ def assemble(folder: Path, shards: dict[str, Path], state: dict[str, Any]) -> No
     write_json(state, folder / "index.json")
 
 
-def segment_shards(segments: Path) -> dict[str, Path]:
+def list_shards(segments: Path) -> dict[str, Path]:
     """Name -> file of each shard of segments, in order.
 
     Raises:
         UserError: if there are no segments, or files of another kind.
     """
     shards = {file.stem: file for file in sorted(segments.glob("*.parquet"))}
-    if not shards or not any(map(rows_of, shards.values())):
+    if not shards or not any(map(count_rows, shards.values())):
         raise UserError(
             f"{segments}: no segments; run `dvc repro segment_text`, or name the folder that it "
             "wrote"
@@ -351,7 +353,7 @@ def segment_shards(segments: Path) -> dict[str, Path]:
     return shards
 
 
-def rows_of(file: Path) -> int:
+def count_rows(file: Path) -> int:
     """Rows of a parquet file, by its footer."""
     try:
         return pq.read_metadata(file).num_rows
@@ -359,7 +361,7 @@ def rows_of(file: Path) -> int:
         raise UserError(f"{file}: cannot be read ({one_line(error)}); make it anew") from None
 
 
-def has(file: Path, value: dict[str, Any]) -> bool:
+def holds_value(file: Path, value: dict[str, Any]) -> bool:
     """Does a JSON file hold this?"""
     try:
         return json.loads(file.read_text()) == value
@@ -367,7 +369,7 @@ def has(file: Path, value: dict[str, Any]) -> bool:
         return False
 
 
-def sweep(folder: Path, shards: set[str]) -> None:
+def remove_leftovers(folder: Path, shards: set[str]) -> None:
     """Remove what a killed run left half written, and embeddings of shards that are no more."""
     for file in [*folder.glob(".*.part"), *folder.glob("embeddings_*.*")]:
         if file.suffix == ".part" or file.stem.removeprefix("embeddings_") not in shards:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.inference.masks import mask_labels, mask_pixels
-from captionseg.inference.refine import RefineParams, refined
+from captionseg.inference.refine import RefineParams, refine_logits
 from captionseg.prepared import pixel_inputs
 from captionseg.records import Inputs
 from captionseg.segmenters.mask_makers import MasksParams
@@ -61,7 +61,7 @@ class Protocol:
     masks: MasksParams | None = None
     name: str = ""
 
-    def of(self, context: dict[str, Any]) -> ResolvedProtocol:
+    def resolve(self, context: dict[str, Any]) -> ResolvedProtocol:
         """Windows, refinement and masks for a model that was saved with a context.
 
         Raises:
@@ -89,7 +89,7 @@ class Background:
     score: float | None = None
 
     @property
-    def prompted(self) -> bool:
+    def is_prompted(self) -> bool:
         """Whether the first class of a benchmark is prompted like the others."""
         return self.policy in ("none", "word")
 
@@ -139,7 +139,7 @@ def mask_logits(
         classes: class embeddings.
         protocol: how; regions and dense features are seen at once.
     """
-    return refined(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine)
+    return refine_logits(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine)
 
 
 def whole_logits(
@@ -155,7 +155,7 @@ def whole_logits(
     if not model.config.reads.windows or inputs.image is None:
         return model.segment(inputs, classes, *protocol.choices)[0]
     image, crop = (
-        short_side(inputs.image[0], windows.short_side or 2 * side),
+        resize_short_side(inputs.image[0], windows.short_side or 2 * side),
         windows.crop or 2 * side,
     )
 
@@ -165,10 +165,10 @@ def whole_logits(
         inputs = pixel_inputs(part, (part.shape[2], part.shape[3]))
         return model.segment(inputs, classes, *protocol.choices)
 
-    found = slide(
+    logits = slide(
         image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch
     )
-    return F.interpolate(found[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(logits[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
 
 
 def label(
@@ -179,14 +179,14 @@ def label(
 ) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
     """The best class of each pixel, -1 for background; see `mask_logits`."""
     if protocol.background.policy == "constant" and protocol.background.score is not None:
-        best, found = mask_logits(model, inputs, classes, protocol).max(0)
-        return found.masked_fill(best < protocol.background.score, -1)
+        best, labels = mask_logits(model, inputs, classes, protocol).max(0)
+        return labels.masked_fill(best < protocol.background.score, -1)
     if not model.config.reads.windows and protocol.refine.method == "none":
         if inputs.masks is not None:
             return mask_labels(model, inputs, classes, protocol.masks)
         return model.label(inputs, classes, *protocol.choices)[0]
-    found = mask_logits(model, inputs, classes, protocol)
-    return found.max(0).indices - (len(found) - len(classes))  # argmax is slower on the CPU
+    logits = mask_logits(model, inputs, classes, protocol)
+    return logits.max(0).indices - (len(logits) - len(classes))  # argmax is slower on the CPU
 
 
 def starts(length: int, crop: int, stride: int) -> list[int]:
@@ -221,16 +221,16 @@ def slide(
     count = image.new_zeros(1, height, width)
     for first in range(0, len(corners), batch):
         part = corners[first : first + batch]
-        found = predict(torch.stack([image[:, y : y + h, x : x + w] for y, x in part]))
-        total = found.new_zeros(found.shape[1], height, width) if total is None else total
-        for (y, x), scores in zip(part, found, strict=True):
+        predicted = predict(torch.stack([image[:, y : y + h, x : x + w] for y, x in part]))
+        total = predicted.new_zeros(predicted.shape[1], height, width) if total is None else total
+        for (y, x), scores in zip(part, predicted, strict=True):
             total[:, y : y + h, x : x + w] += scores
             count[:, y : y + h, x : x + w] += 1
     assert total is not None
     return total.div_(count)
 
 
-def short_side(
+def resize_short_side(
     image: Float[Tensor, "3 _height _width"], side: int, *, longest: int = 2048
 ) -> Float[Tensor, "3 _height _width"]:
     """Resized (bilinear) until its short side is `side`, or its long side `longest`, if that is

@@ -48,8 +48,10 @@ def class_vectors(
         names: [C].
         prompts: template set that they are put into.
     """
-    found = class_embeddings(names, text_encoder(model, folder, frozen), prompts_of(model, prompts))
-    return torch.from_numpy(found).to(
+    vectors = class_embeddings(
+        names, text_encoder(model, folder, frozen), prompts_of(model, prompts)
+    )
+    return torch.from_numpy(vectors).to(
         next(itertools.chain(model.parameters(), model.buffers())).device
     )
 
@@ -82,7 +84,7 @@ def text_encoder(
         batch: texts at once.
     """
     reads = model.config.reads
-    if reads.attached:
+    if reads.holds_encoder:
         model.attach(frozen())
     if reads.tokens is None:
         return frozen().text

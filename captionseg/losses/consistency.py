@@ -29,7 +29,7 @@ def dice(
     )
 
 
-def matched(
+def match_masks(
     own: Float[Tensor, "batch group token"], other: Float[Tensor, "batch group token"]
 ) -> Int64[Tensor, "batch group"]:
     """For each mask of `own` the mask of `other` that it is matched with (Eq. 11).
@@ -63,8 +63,8 @@ def mask_consistency(
             where `relative` (as the released code has it).
         relative: see threshold.
     """
-    there = mask[:, None]
-    target, seen = target.detach() * there, predicted * there
-    order = matched(target, seen)[..., None].expand_as(seen)
+    valid = mask[:, None]
+    target, predicted = target.detach() * valid, predicted * valid
+    order = match_masks(target, predicted)[..., None].expand_as(predicted)
     limit = threshold * target.amax(2, keepdim=True) if relative else threshold
-    return dice((target > limit).to(seen.dtype), seen.gather(1, order), there).sum(1)
+    return dice((target > limit).to(predicted.dtype), predicted.gather(1, order), valid).sum(1)

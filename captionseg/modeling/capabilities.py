@@ -14,9 +14,9 @@ from captionseg.records import Inputs
 
 if TYPE_CHECKING:
     from captionseg.modeling.readout.zero_shot import ZeroShot
-    from captionseg.modeling.tcl import Grounded
+    from captionseg.modeling.tcl import GroundingChoices
 
-    ZeroShotChoices = ZeroShot | Grounded
+    ZeroShotChoices = ZeroShot | GroundingChoices
 
 
 @runtime_checkable
@@ -71,7 +71,7 @@ class HoldsEncoder(Protocol):
     """A model that runs parts of the frozen encoder, which are not saved with it."""
 
     def attach(self, encoder: Encoder) -> None:
-        """Give it the encoder; before it is used, where `config.reads.attached` says so."""
+        """Give it the encoder; before it is used, where `config.reads.holds_encoder` says so."""
         ...
 
 
@@ -116,7 +116,7 @@ class HasLateParameters(Protocol):
 class CountsInTraining(Protocol):
     """A model that counts something while it trains, for the curve."""
 
-    def counted(self) -> dict[str, float]:
+    def take_counts(self) -> dict[str, float]:
         """Name -> number since it was last asked; always the same names, none where it does not
         count. Sums over ranks are told once an epoch.
         """

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from captionseg.encoders.encoder import Encoder
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.objectives.pairs import first_of_each, pair_contrast
-from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
-from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, inverse
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
+from captionseg.modeling.tcl import GroundingChoices, Tcl, TclConfig, TclOutputs, inverse
 from captionseg.modeling.towers.frozen_towers import FrozenModule
-from captionseg.modeling.towers.texts import padded
+from captionseg.modeling.towers.texts import pad_and_join
 from captionseg.modeling.towers.word_segments import (
     WordConfig,
     WordSegments,
@@ -74,7 +74,7 @@ class CodeConfig:
     word_weight: ZeroOrMore = 1.0
     highlight_weight: ZeroOrMore = 0.5
     temperature: AboveZero = 0.07
-    zero_shot: Grounded = field(default_factory=Grounded)
+    zero_shot: GroundingChoices = field(default_factory=GroundingChoices)
 
     def __post_init__(self) -> None:
         if self.nouns < 1:
@@ -94,12 +94,12 @@ class CodeConfig:
             words=self.decompose and self.words.labels == "string",
         )
 
-    def sized(self, sizes: Sizes) -> CodeConfig:
+    def with_sizes(self, sizes: Sizes) -> CodeConfig:
         """With widths that are 0 taken from the data."""
         words = replace(
             self.words, width=self.words.width or sizes.words, out=self.words.out or sizes.texts
         )
-        return replace(self, tcl=self.tcl.sized(sizes), words=words)
+        return replace(self, tcl=self.tcl.with_sizes(sizes), words=words)
 
 
 def code_released() -> CodeConfig:
@@ -109,7 +109,9 @@ def code_released() -> CodeConfig:
     )
     segmenter = replace(_segmenter(), grounder=grounder, picture=224, mask_negatives=False)
     return CodeConfig(
-        segmenter, WordConfig(context=16, labels="string"), zero_shot=Grounded(knowledge=0.3)
+        segmenter,
+        WordConfig(context=16, labels="string"),
+        zero_shot=GroundingChoices(knowledge=0.3),
     )
 
 
@@ -179,105 +181,109 @@ class Code(nn.Module):
             batch.tokens.names[:, : concepts.shape[1]],
             batch.tokens.concepts[:, : concepts.shape[1]],
         )
-        there, tower = concepts >= 0, self.frozen(concepts)
+        valid, tower = concepts >= 0, self.frozen(concepts)
         first, number = first_of_each(concepts.flatten())
         nouns = self.words.nouns(names.flatten(0, 1)[first], tower)
         with torch.no_grad():
-            known = F.normalize(tower(prompts.flatten(0, 1)[first]).float(), dim=-1)
-        distance = (nouns - known).square().sum(1)[number].view(there.shape)
-        vectors = nouns[number].unflatten(0, there.shape)
-        regions = self.tcl.ground(batch, vectors, concepts[..., None], there)
+            frozen_nouns = F.normalize(tower(prompts.flatten(0, 1)[first]).float(), dim=-1)
+        distance = (nouns - frozen_nouns).square().sum(1)[number].view(valid.shape)
+        vectors = nouns[number].unflatten(0, valid.shape)
+        regions = self.tcl.ground(batch, vectors, concepts[..., None], valid)
         if not self.config.decompose:
             return CodeOutputs(regions, distance, None, None, None)
         return CodeOutputs(
-            regions, distance, *self.decomposed(batch, prompts, vectors, concepts, tower)
+            regions, distance, *self.decompose(batch, prompts, vectors, concepts, tower)
         )
 
-    def decomposed(
+    def decompose(
         self, batch: Batch, prompts: Tensor, nouns: Tensor, concepts: Tensor, tower: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings [B, J, D] of the highlighted texts, summed losses and weights [B, J] of their
         words.
         """
         assert batch.tokens is not None
-        there = concepts >= 0
-        named = (batch.caption_concepts[:, None] == concepts[..., None]).any(2) & there
+        valid = concepts >= 0
+        named = (batch.caption_concepts[:, None] == concepts[..., None]).any(2) & valid
         captions = batch.tokens.captions
-        both = padded([captions, prompts.flatten(0, 1)])
-        captions, prompts = both[: len(captions)], both[len(captions) :].unflatten(0, there.shape)
-        sentences = trimmed(torch.where(named[..., None], captions[:, None], prompts))
-        found = self.words.probabilities(self.words.features(sentences, tower), nouns, there)
-        target = self.targets(found, batch, named, concepts).masked_fill(
+        both = pad_and_join([captions, prompts.flatten(0, 1)])
+        captions, prompts = both[: len(captions)], both[len(captions) :].unflatten(0, valid.shape)
+        sentences = trim_padding(torch.where(named[..., None], captions[:, None], prompts))
+        probabilities = self.words.probabilities(
+            self.words.features(sentences, tower), nouns, valid
+        )
+        target = self.targets(probabilities, batch, named, concepts).masked_fill(
             tower.special(sentences), -1
         )
         loss, weight = word_loss(
-            found,
+            probabilities,
             target,
             1.0 if self.config.words.labels == "own" else self.config.words.none_weight,
         )
-        highlighted = self.words.highlight(sentences, own_masks(found), tower)
-        return highlighted, loss * there, weight * there
+        highlighted = self.words.highlight(sentences, own_masks(probabilities), tower)
+        return highlighted, loss * valid, weight * valid
 
-    def targets(self, found: Tensor, batch: Batch, named: Tensor, concepts: Tensor) -> Tensor:
+    def targets(
+        self, probabilities: Tensor, batch: Batch, named: Tensor, concepts: Tensor
+    ) -> Tensor:
         """[B, J, T] what each word is taken to belong to: its likeliest now, or by string matching
         in captions.
         """
         if self.config.words.labels == "own":
-            return found.detach().argmax(2)
+            return probabilities.detach().argmax(2)
         assert batch.tokens is not None
         assert batch.tokens.caption_words is not None
         belonging = batch.tokens.caption_words
-        words = F.pad(belonging, (0, max(0, found.shape[3] - belonging.shape[1])), value=-1)
-        words = words[:, : found.shape[3]]
+        words = F.pad(belonging, (0, max(0, probabilities.shape[3] - belonging.shape[1])), value=-1)
+        words = words[:, : probabilities.shape[3]]
         return word_targets(torch.where(named[..., None], words[:, None], -1), concepts)
 
     def losses(
-        self, outputs: CodeOutputs, gather: Gather = alone, *, rank: int = 0
+        self, outputs: CodeOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
         """Eq. 3.8: `region_*` are L_seg^v, then knowledge (Eq. 3.1), word and highlight (Eq. 3.7),
         with weights.
         """
-        config, there = self.config, outputs.regions.texts.there
-        read = self.tcl.read(outputs.regions, gather, rank=rank)
-        terms = self.tcl.terms(outputs.regions, read, gather, rank=rank)
-        found = {f"region_{name}": config.region_weight * term for name, term in terms.items()}
-        found["knowledge"] = config.knowledge_weight * mean_of_all(
-            outputs.knowledge * there, there, gather
+        config, valid = self.config, outputs.regions.texts.valid
+        text_masks = self.tcl.match_texts(outputs.regions, gather, rank=rank)
+        terms = self.tcl.terms(outputs.regions, text_masks, gather, rank=rank)
+        losses = {f"region_{name}": config.region_weight * term for name, term in terms.items()}
+        losses["knowledge"] = config.knowledge_weight * mean_of_all(
+            outputs.knowledge * valid, valid, gather
         )
         if outputs.highlighted is None or outputs.word_loss is None or outputs.word_weight is None:
-            return found
-        found["word"] = config.word_weight * mean_of_all(
+            return losses
+        losses["word"] = config.word_weight * mean_of_all(
             outputs.word_loss, outputs.word_weight, gather
         )
-        found["highlight"] = config.highlight_weight * pair_contrast(
-            read.regions,
+        losses["highlight"] = config.highlight_weight * pair_contrast(
+            text_masks.regions,
             outputs.highlighted,
-            read.related,
+            text_masks.related,
             inverse(self.highlight_scale),
             gather,
             rank=rank,
         )
-        return found
+        return losses
 
     @property
-    def zero_shot(self) -> Grounded:
+    def zero_shot(self) -> GroundingChoices:
         """See HasZeroShotChoices."""
         return self.config.zero_shot
 
     def segment(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+        self, inputs: Inputs, class_embeddings: Tensor, choices: GroundingChoices | None = None
     ) -> Tensor:
         """See Tcl; classes are those of `encode_text`."""
         return self.tcl.segment(inputs, class_embeddings, choices or self.zero_shot)
 
     def label(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+        self, inputs: Inputs, class_embeddings: Tensor, choices: GroundingChoices | None = None
     ) -> Tensor:
         """See Tcl."""
         return self.tcl.label(inputs, class_embeddings, choices or self.zero_shot)
 
 
-def trimmed(tokens: Tensor) -> Tensor:
+def trim_padding(tokens: Tensor) -> Tensor:
     """Without the last columns [.., n] that hold nothing but padding."""
     return tokens[..., : int((tokens != 0).flatten(0, -2).any(0).nonzero().max()) + 1]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
 from captionseg.modeling.readout.zero_shot import ZeroShot
-from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
 from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
@@ -59,9 +59,11 @@ class GroupViTConfig:
         """See Segmenter."""
         return self.towers.reads()
 
-    def sized(self, sizes: Sizes) -> GroupViTConfig:
+    def with_sizes(self, sizes: Sizes) -> GroupViTConfig:
         """With widths that are 0 taken from the data."""
-        return replace(self, towers=self.towers.sized(regions=sizes.regions, texts=sizes.texts))
+        return replace(
+            self, towers=self.towers.with_sizes(regions=sizes.regions, texts=sizes.texts)
+        )
 
 
 def groupvit_small() -> GroupViTConfig:
@@ -158,7 +160,7 @@ class GroupViT(nn.Module):
         return self.towers.encode_text(tokens)
 
     def losses(
-        self, outputs: GroupOutputs, gather: Gather = alone, *, rank: int = 0
+        self, outputs: GroupOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
         """`caption` and `concept` as in BagContrast, each with its own temperature, and the same of
         segments.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
-from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Share
 
@@ -44,7 +44,7 @@ class MaskClipConfig:
         """See Segmenter."""
         return InputSpec(dense=True)
 
-    def sized(self, sizes: Sizes) -> MaskClipConfig:
+    def with_sizes(self, sizes: Sizes) -> MaskClipConfig:
         """With widths that are 0 taken from the data."""
         return self if self.head.width else replace(self, head=sizes.head)
 
@@ -65,7 +65,9 @@ class MaskClip(nn.Module):
     def forward(self, batch: Batch) -> None:
         """Nothing is trained, so nothing is needed of a batch."""
 
-    def losses(self, outputs: None, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: None, gather: Gather = gather_single, *, rank: int = 0
+    ) -> dict[str, Tensor]:
         """None."""
         return {}
 
@@ -84,21 +86,21 @@ class MaskClip(nn.Module):
             probability = (self.config.scale * cosine).softmax(1)
         if not self.config.key_smoothing:
             return cosine
-        return smoothed(probability, dense, self.config.key_smoothing)
+        return smooth_unsure(probability, dense, self.config.key_smoothing)
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """Mask logits [B, C, height, width]: cosines, bilinearly upsampled; probabilities with key
         smoothing.
         """
-        found = self.similarity(inputs, class_embeddings)
-        return F.interpolate(found, inputs.size, mode="bilinear", align_corners=False)
+        similarity = self.similarity(inputs, class_embeddings)
+        return F.interpolate(similarity, inputs.size, mode="bilinear", align_corners=False)
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
         """See Segmenter."""
         return self.segment(inputs, class_embeddings).argmax(1)
 
 
-def smoothed(probability: Tensor, dense: Tensor, threshold: float) -> Tensor:
+def smooth_unsure(probability: Tensor, dense: Tensor, threshold: float) -> Tensor:
     """[B, C, h, w]: probabilities, where the best is below the threshold a mean over all positions.
 
     Args:

@@ -20,9 +20,14 @@ from torch.nn import functional as F
 from captionseg.losses.consistency import mask_consistency
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, mean_over_ranks
-from captionseg.modeling.objectives.completion import Completion, Missing, Objective, missing_loss
+from captionseg.modeling.objectives.completion import (
+    Completion,
+    MissingWords,
+    Objective,
+    missing_loss,
+)
 from captionseg.modeling.readout.zero_shot import ZeroShot
-from captionseg.modeling.segmenter import Gather, InputSpec, Masking, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Masking, Sizes, Start, gather_single
 from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
@@ -107,11 +112,11 @@ class OVSegmentorConfig:
         """See Segmenter."""
         return self.towers.reads(self.masking)
 
-    def sized(self, sizes: Sizes) -> OVSegmentorConfig:
+    def with_sizes(self, sizes: Sizes) -> OVSegmentorConfig:
         """With widths that are 0 taken from the data."""
         return replace(
             self,
-            towers=self.towers.sized(regions=sizes.regions, texts=sizes.texts),
+            towers=self.towers.with_sizes(regions=sizes.regions, texts=sizes.texts),
             entities=self.entities or sizes.concepts,
         )
 
@@ -191,7 +196,7 @@ class OVSegmentorOutputs:
     """
 
     groups: Bags
-    completed: Bags | Missing | None
+    completed: Bags | MissingWords | None
     cross: CrossImage | None
 
 
@@ -237,7 +242,7 @@ class OVSegmentor(nn.Module):
             self.update_momentum()
         towers, config = self.towers, self.config
         if towers.text is not None and config.freeze_text:
-            towers.text.requires_grad_(not self.begun)
+            towers.text.requires_grad_(not self.has_mask_loss)
         encoded = towers.vision(batch.image, batch.regions, batch.region_mask)
         # Sentences of an own encoder cost as much as a picture: no more of them than the losses ask
         # for.
@@ -255,7 +260,7 @@ class OVSegmentor(nn.Module):
         )
 
     @property
-    def begun(self) -> bool:
+    def has_mask_loss(self) -> bool:
         """Whether L_mask counts yet."""
         return bool(self.steps >= self.config.mask_from)
 
@@ -268,13 +273,13 @@ class OVSegmentor(nn.Module):
                 F.normalize(self.momentum_projector(x).float(), dim=-1)
                 for x in (vision.members(target), target.groups)
             )
-        there = (
+        mask = (
             batch.region_mask
             if target.grid is None
             else torch.ones_like(members[..., 0], dtype=torch.bool)
         )
         return CrossImage(
-            members, members, groups, there, batch.text_concept[:, 0], texts[:, 0].detach()
+            members, members, groups, mask, batch.text_concept[:, 0], texts[:, 0].detach()
         )
 
     @torch.no_grad()
@@ -295,7 +300,7 @@ class OVSegmentor(nn.Module):
         return self.towers.encode_text(tokens)
 
     def losses(
-        self, outputs: OVSegmentorOutputs, gather: Gather = alone, *, rank: int = 0
+        self, outputs: OVSegmentorOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
         """Eq. 13: `caption` (Eq. 7), `entity` (Eq. 9) and `mask` (Eq. 12) with their weights; one
         temperature.
@@ -308,15 +313,15 @@ class OVSegmentor(nn.Module):
         else:
             losses = self.contrast(outputs.groups, scales, gather, rank=rank, parts=("caption",))
         if isinstance(outputs.completed, Bags):
-            found = self.contrast(outputs.completed, scales, gather, rank=rank, parts=("caption",))[
+            loss = self.contrast(outputs.completed, scales, gather, rank=rank, parts=("caption",))[
                 "caption"
             ]
-            losses["entity"] = config.entity_weight * found
+            losses["entity"] = config.entity_weight * loss
         elif outputs.completed is not None:
             losses["entity"] = config.entity_weight * missing_loss(outputs.completed, gather)
         if outputs.cross is not None:
-            found = self.consistency(outputs.cross, gather, rank=rank)
-            losses["mask"] = config.mask_weight * float(self.begun) * found
+            loss = self.consistency(outputs.cross, gather, rank=rank)
+            losses["mask"] = config.mask_weight * float(self.has_mask_loss) * loss
         return losses
 
     def consistency(self, cross: CrossImage, gather: Gather, *, rank: int) -> Tensor:
@@ -328,23 +333,25 @@ class OVSegmentor(nn.Module):
         """
         concepts, groups = gather(cross.concept), gather(cross.target_groups)
         partner = partners(concepts)[rank * len(cross.concept) :][: len(cross.concept)]
-        here = partner >= 0
-        ranks = len(concepts) / len(here)
+        has_partner = partner >= 0
+        ranks = len(concepts) / len(has_partner)
         count = (
-            mean_over_ranks(here, gather) if self.config.mask_reduction == "mean" else 1.0 / ranks
+            mean_over_ranks(has_partner, gather)
+            if self.config.mask_reduction == "mean"
+            else 1.0 / ranks
         )
-        kept = max(1, int(self.config.ratio * groups.shape[1]))
+        most = max(1, int(self.config.ratio * groups.shape[1]))
         own, other = (
-            nearest(g, cross.entity, kept)
+            nearest(g, cross.entity, most)
             for g in (cross.target_groups, groups[partner.clamp(min=0)])
         )
-        scale, seen = self.config.mask_scale, cross.mask & here[:, None]
+        scale, mask = self.config.mask_scale, cross.mask & has_partner[:, None]
         target = torch.sigmoid(scale * own @ cross.target_tokens.transpose(1, 2))
         predicted = torch.sigmoid(scale * other @ cross.tokens.transpose(1, 2))
         each = mask_consistency(
-            target, predicted, seen, threshold=self.config.threshold, relative=self.config.relative
+            target, predicted, mask, threshold=self.config.threshold, relative=self.config.relative
         )
-        return 0.5 * (each * here).sum() / count
+        return 0.5 * (each * has_partner).sum() / count
 
     @property
     def zero_shot(self) -> ZeroShot:

@@ -20,7 +20,7 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.layers.tokens import RegionNorm
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, bag_similarity
 from captionseg.modeling.readout.regions import paint_labels, paint_scores
-from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
 from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
 
@@ -60,7 +60,7 @@ class SegmentMilConfig:
         """See Segmenter."""
         return InputSpec()
 
-    def sized(self, sizes: Sizes) -> SegmentMilConfig:
+    def with_sizes(self, sizes: Sizes) -> SegmentMilConfig:
         """With widths that are 0 taken from the data."""
         return replace(
             self,
@@ -111,7 +111,9 @@ class SegmentMil(nn.Module):
         """[.., D] -> [.., W], L2-normalised."""
         return F.normalize(self.text_head(texts).float(), dim=-1)
 
-    def losses(self, outputs: Bags, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: Bags, gather: Gather = gather_single, *, rank: int = 0
+    ) -> dict[str, Tensor]:
         """Eq. 5 in two parts, see BagContrast; both with one temperature."""
         scale = self.logit_scale.exp().clamp(max=100.0)
         losses = self.contrast(outputs, Scales(scale, scale), gather, rank=rank)

@@ -17,7 +17,7 @@ Gather = Callable[[Tensor], Tensor]
 """
 
 
-def alone(tensor: Tensor) -> Tensor:
+def gather_single(tensor: Tensor) -> Tensor:
     """The gather of a single rank: itself."""
     return tensor
 
@@ -84,7 +84,7 @@ class InputSpec:
         return self.regions or self.segments > 0
 
     @property
-    def attached(self) -> bool:
+    def holds_encoder(self) -> bool:
         """Whether the frozen encoder is part of it, see HoldsEncoder."""
         return self.live or self.tokens == "frozen"
 
@@ -93,12 +93,12 @@ class InputSpec:
         """Whether it trains beside the frozen encoder, whose features or texts of segments it
         reads.
         """
-        return self.dense or self.attached or self.segments > 0
+        return self.dense or self.holds_encoder or self.segments > 0
 
     @property
     def encoder(self) -> bool:
         """Whether a frozen encoder is needed at all; not by a model with both towers of its own."""
-        return self.attached or not self.picture or self.tokens is None
+        return self.holds_encoder or not self.picture or self.tokens is None
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,9 @@ class Segmenter(Protocol):
         """Everything that the losses need, as a dataclass of tensors."""
         ...
 
-    def losses(self, outputs: Any, gather: Gather = alone, *, rank: int = 0) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: Any, gather: Gather = gather_single, *, rank: int = 0
+    ) -> dict[str, Tensor]:
         """Named scalars; the loss is their sum. `rank` says which part of a gathered tensor is this
         rank's.
         """

@@ -22,7 +22,7 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import Live
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.losses.masks import area_prior, hard, total_variation
-from captionseg.modeling.layers.grounder import Gated, Grounder, GrounderConfig
+from captionseg.modeling.layers.grounder import GatedResidual, Grounder, GrounderConfig
 from captionseg.modeling.layers.highlight import Highlight
 from captionseg.modeling.objectives.pairs import (
     Relations,
@@ -32,7 +32,7 @@ from captionseg.modeling.objectives.pairs import (
     pair_contrast,
     relations,
 )
-from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, alone
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
 from captionseg.records import Batch, Inputs
 from captionseg.runtime.device import full_precision
 from captionseg.typed import AboveZero, Finite, Natural, Share, ZeroOrMore
@@ -41,7 +41,7 @@ PROMPT_SIDE = 14  # of a region prompt over cached features
 
 
 @dataclass(frozen=True)
-class Grounded:
+class GroundingChoices:
     """The choices of inference with a grounder.
 
     Attributes:
@@ -103,7 +103,7 @@ class TclConfig:
     multi_label: MultiLabel = "log_sum"
     mask_negatives: bool = True
     late_from: Share = 0.6
-    zero_shot: Grounded = field(default_factory=Grounded)
+    zero_shot: GroundingChoices = field(default_factory=GroundingChoices)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.late_from <= 1.0:
@@ -114,7 +114,7 @@ class TclConfig:
         """See Segmenter."""
         return InputSpec(picture=self.picture, dense=not self.picture, live=bool(self.picture))
 
-    def sized(self, sizes: Sizes) -> TclConfig:
+    def with_sizes(self, sizes: Sizes) -> TclConfig:
         """With widths that are 0 taken from the data."""
         if self.grounder.head.width:
             return self
@@ -126,7 +126,9 @@ def tcl_released() -> TclConfig:
     grounder = GrounderConfig(
         blocks=2, factor=2, convs=2, conv="full", adapter=0, dropout=0.0, gate=0.0
     )
-    return TclConfig(grounder, picture=224, mask_negatives=False, zero_shot=Grounded(knowledge=0.3))
+    return TclConfig(
+        grounder, picture=224, mask_negatives=False, zero_shot=GroundingChoices(knowledge=0.3)
+    )
 
 
 class TclOutputs(NamedTuple):
@@ -140,7 +142,7 @@ class TclOutputs(NamedTuple):
     archive: Tensor
 
 
-class Read(NamedTuple):
+class TextMasks(NamedTuple):
     """Masks and what they are of: logits [B, U, h, w] for U different texts, `number` [T] which of
     them each text of all ranks is, its relations, and the embeddings [B, L, D] of each text's own
     region."""
@@ -166,7 +168,9 @@ class Tcl(nn.Module):
         self.image_scale, self.feature_scale = (nn.Parameter(torch.tensor(start)) for _ in range(2))
         linear = nn.Linear(out, out)
         self.text = (
-            Gated(linear, linear, config.grounder.gate) if config.text_adapter else nn.Identity()
+            GatedResidual(linear, linear, config.grounder.gate)
+            if config.text_adapter
+            else nn.Identity()
         )
         side, channels = (config.picture, 3) if config.picture else (PROMPT_SIDE, out)
         self.highlighted = Highlight(channels, side, prompt=config.prompt)
@@ -206,13 +210,13 @@ class Tcl(nn.Module):
         """Ground the pictures with their captions, or with the concepts drawn."""
         if self.config.texts == "captions":
             concepts = batch.caption_concepts[:, None]
-            there = torch.ones_like(concepts[..., 0], dtype=torch.bool)
-            return self.ground(batch, batch.caption_embedding[:, None], concepts, there)
+            valid = torch.ones_like(concepts[..., 0], dtype=torch.bool)
+            return self.ground(batch, batch.caption_embedding[:, None], concepts, valid)
         return self.ground(
             batch, batch.text_embedding, batch.text_concept[..., None], batch.text_concept >= 0
         )
 
-    def ground(self, batch: Batch, texts: Tensor, concepts: Tensor, there: Tensor) -> TclOutputs:
+    def ground(self, batch: Batch, texts: Tensor, concepts: Tensor, valid: Tensor) -> TclOutputs:
         """Ground the pictures; the rest as in Texts, vectors not normalised."""
         dense = self.dense(batch.image, batch.dense)
         vectors = self.embed_texts(texts)
@@ -220,7 +224,7 @@ class Tcl(nn.Module):
             self.grounder(dense).float(),
             self.frozen(dense).float(),
             batch.image,
-            Texts(vectors, concepts, there),
+            Texts(vectors, concepts, valid),
             batch.archive,
         )
 
@@ -228,28 +232,30 @@ class Tcl(nn.Module):
         """[.., D] -> the same, L2-normalised."""
         return F.normalize(self.text(texts).float(), dim=-1)
 
-    def read(self, outputs: TclOutputs, gather: Gather = alone, *, rank: int = 0) -> Read:
+    def match_texts(
+        self, outputs: TclOutputs, gather: Gather = gather_single, *, rank: int = 0
+    ) -> TextMasks:
         """Masks of the texts of all ranks on this rank's pictures; equal concepts are compared
         once.
         """
         every = Texts(*(gather(value) for value in outputs.texts))
         related = relations(every, outputs.archive, rank, mask_negatives=self.config.mask_negatives)
-        first, number = self.different(every)
+        first, number = self.unique_texts(every)
         vectors = every.vectors.flatten(0, 1)[first]
         logits = self.logits(outputs.grounded, vectors)
-        images, per = outputs.texts.there.shape
+        images, per = outputs.texts.valid.shape
         own = number.view(-1, images, per)[rank][..., None, None].expand(-1, -1, *logits.shape[2:])
         regions = self.highlight(
             hard(logits.gather(1, own), self.config.noise if self.training else 0.0), outputs
         )
-        return Read(logits, vectors, number, related, regions)
+        return TextMasks(logits, vectors, number, related, regions)
 
-    def different(self, every: Texts) -> tuple[Tensor, Tensor]:
+    def unique_texts(self, every: Texts) -> tuple[Tensor, Tensor]:
         """Positions [U] of the different texts, and [T] which of them each is; captions are all
         different.
         """
         if self.config.texts == "captions":
-            number = torch.arange(every.there.numel(), device=every.there.device)
+            number = torch.arange(every.valid.numel(), device=every.valid.device)
             return number, number
         return first_of_each(every.concepts.flatten())
 
@@ -270,27 +276,27 @@ class Tcl(nn.Module):
         return self.highlighted.pixels(masks, outputs.image, self.live)
 
     def losses(
-        self, outputs: TclOutputs, gather: Gather = alone, *, rank: int = 0
+        self, outputs: TclOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
         """Both contrastive losses, both area priors, and total variation, with their weights."""
-        return self.terms(outputs, self.read(outputs, gather, rank=rank), gather, rank=rank)
+        return self.terms(outputs, self.match_texts(outputs, gather, rank=rank), gather, rank=rank)
 
     def terms(
-        self, outputs: TclOutputs, read: Read, gather: Gather, *, rank: int
+        self, outputs: TclOutputs, matched: TextMasks, gather: Gather, *, rank: int
     ) -> dict[str, Tensor]:
-        """`losses` of masks that were read."""
-        config, related, masks = self.config, read.related, read.logits.sigmoid()
+        """`losses` of texts with their masks."""
+        config, related, masks = self.config, matched.related, matched.logits.sigmoid()
         features = F.normalize(outputs.grounded, dim=1) if config.normalised else outputs.grounded
-        cosine = pooled(masks, features, read.vectors)[:, read.number]
+        cosine = pooled_similarity(masks, features, matched.vectors)[:, matched.number]
         image = pair_contrast(
-            read.regions,
+            matched.regions,
             outputs.texts.vectors,
             related,
             inverse(self.image_scale),
             gather,
             rank=rank,
         )
-        area = masks.mean((2, 3))[:, read.number]  # [B, T]
+        area = masks.mean((2, 3))[:, matched.number]  # [B, T]
         priors = {}
         for name, pairs, prior in (
             ("area", related.own, config.positive_area),
@@ -310,35 +316,35 @@ class Tcl(nn.Module):
         }
 
     @property
-    def zero_shot(self) -> Grounded:
+    def zero_shot(self) -> GroundingChoices:
         """See HasZeroShotChoices."""
         return self.config.zero_shot
 
     def segment(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+        self, inputs: Inputs, class_embeddings: Tensor, choices: GroundingChoices | None = None
     ) -> Tensor:
         """Mask logits [B, C, height, width], bilinearly upsampled: cosines, or masks in 0..1 with
         KP or background; see HasZeroShotChoices.
         """
         dense, choices = self.dense(inputs.image, inputs.dense), choices or self.zero_shot
         texts, grounded = self.embed_texts(class_embeddings), self.grounder(dense).float()
-        found = torch.einsum("bdhw,cd->bchw", F.normalize(grounded, dim=1), texts)
+        logits = torch.einsum("bdhw,cd->bchw", F.normalize(grounded, dim=1), texts)
         if choices.knowledge or choices.background is not None:
-            found = (self.scale * found + self.bias).sigmoid()
+            logits = (self.scale * logits + self.bias).sigmoid()
         if choices.knowledge:
-            known = F.interpolate(
-                self.known(dense, class_embeddings),
-                found.shape[2:],
+            frozen_masks = F.interpolate(
+                self.frozen_masks(dense, class_embeddings),
+                logits.shape[2:],
                 mode="bilinear",
                 align_corners=False,
             )
-            found = choices.knowledge * known + (1.0 - choices.knowledge) * found
-        found = F.interpolate(found, inputs.size, mode="bilinear", align_corners=False)
+            logits = choices.knowledge * frozen_masks + (1.0 - choices.knowledge) * logits
+        logits = F.interpolate(logits, inputs.size, mode="bilinear", align_corners=False)
         if choices.background is None:
-            return found
-        return torch.cat([torch.full_like(found[:, :1], choices.background), found], 1)
+            return logits
+        return torch.cat([torch.full_like(logits[:, :1], choices.background), logits], 1)
 
-    def known(self, dense: Tensor, class_embeddings: Tensor) -> Tensor:
+    def frozen_masks(self, dense: Tensor, class_embeddings: Tensor) -> Tensor:
         """[B, C, gh, gw] in 0..1: masks of the frozen features, as released."""
         frozen, classes = (
             F.normalize(x.float(), dim=-1) for x in (self.frozen(dense), class_embeddings)
@@ -346,11 +352,11 @@ class Tcl(nn.Module):
         return (10.0 * (torch.einsum("bhwd,cd->bchw", frozen, classes) - 0.25)).sigmoid()
 
     def label(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: Grounded | None = None
+        self, inputs: Inputs, class_embeddings: Tensor, choices: GroundingChoices | None = None
     ) -> Tensor:
         """See HasZeroShotChoices."""
-        found = self.segment(inputs, class_embeddings, choices)
-        return found.argmax(1) - (found.shape[1] - len(class_embeddings))
+        scores = self.segment(inputs, class_embeddings, choices)
+        return scores.argmax(1) - (scores.shape[1] - len(class_embeddings))
 
 
 def inverse(log_scale: Tensor) -> Tensor:
@@ -358,7 +364,7 @@ def inverse(log_scale: Tensor) -> Tensor:
     return log_scale.exp().clamp(max=100.0)
 
 
-def pooled(masks: Tensor, features: Tensor, texts: Tensor) -> Tensor:
+def pooled_similarity(masks: Tensor, features: Tensor, texts: Tensor) -> Tensor:
     """[B, U]: cosine of each text [U, D] with the mean of features [B, D, h, w] under its mask [B,
     U, h, w].
     """

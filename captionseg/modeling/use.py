@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.grids import covered
+from captionseg.grids import overlap_within
 from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.layers.merging import SegmentEncoder
 from captionseg.modeling.objectives.pairs import Duplicates, segment_contrast
 from captionseg.modeling.readout.regions import masks_of, paint_labels, paint_scores, region_masks
-from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, TextKind, alone
-from captionseg.modeling.towers.frozen_towers import FrozenTowers, fitted
+from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, TextKind, gather_single
+from captionseg.modeling.towers.frozen_towers import FrozenTowers, resize_and_pad
 from captionseg.records import Batch, Inputs
 from captionseg.text.prompts import PromptSet
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
@@ -109,7 +109,7 @@ class UseConfig:
             return replace(reads, dense=True)
         return replace(reads, picture=self.crop, cells=self.crop // self.cell)
 
-    def sized(self, sizes: Sizes) -> UseConfig:
+    def with_sizes(self, sizes: Sizes) -> UseConfig:
         """With widths that are 0 taken from the data.
 
         Raises:
@@ -178,46 +178,46 @@ class Use(nn.Module):
         """Embed the segments; those that hardly touch the grid have no text."""
         segments = batch.segments
         assert segments is not None
-        there = segments.number >= 0
+        has_text = segments.number >= 0
         large = segments.masks.sum((2, 3)) >= self.config.min_cells
         if self.training and self.frozen_towers:
-            self.counts = self.counts.to(there.device) + torch.stack(
-                [there.sum(), (there & ~large).sum()]
+            self.counts = self.counts.to(has_text.device) + torch.stack(
+                [has_text.sum(), (has_text & ~large).sum()]
             )
         return UseOutputs(
-            self.embed(seen_of(self, batch), segments.masks),
+            self.embed(visual_input(self, batch), segments.masks),
             F.normalize(segments.embedding.float(), dim=-1),
             torch.where(large, segments.number, -1),
             segments.known,
         )
 
-    def counted(self) -> dict[str, float]:
+    def take_counts(self) -> dict[str, float]:
         """See CountsInTraining: segments of crops, and those of them that the crop left too little
         of to be trained on. Of cached features nothing is cropped.
         """
         if not self.frozen_towers:
             return {}
-        every, gone = self.counts.tolist()
+        every, vanished = self.counts.tolist()
         self.counts = torch.zeros(2, dtype=torch.long)
-        return {"segments": float(every), "segments_vanished": float(gone)}
+        return {"segments": float(every), "segments_vanished": float(vanished)}
 
-    def embed(self, seen: Tensor, masks: Tensor) -> Tensor:
+    def embed(self, visual: Tensor, masks: Tensor) -> Tensor:
         """[B, S, D], L2-normalised, of segments.
 
         Args:
-            seen: dense features [B, gh, gw, F], or with `networks` pictures [B, 3, H, W] that their
-                patches divide.
+            visual: dense features [B, gh, gw, F], or with `networks` pictures [B, 3, H, W] that
+                their patches divide.
             masks: [B, S, gh, gw] how much of each cell lies in a segment.
         """
-        towers, cls = self.look(seen)
+        towers, cls = self.tower_maps(visual)
         return F.normalize(self.encoder(towers, masks, cls if self.config.cls else ()), dim=-1)
 
-    def look(self, dense: Tensor) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Maps of each tower's blocks, and its vector of the picture; `dense` is `seen` of
+    def tower_maps(self, dense: Tensor) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """Maps of each tower's blocks, and its vector of the picture; `dense` is `visual` of
         `embed`."""
         if self.frozen_towers:
-            found = self.frozen_towers(dense)
-            return [tower.maps for tower in found], [tower.cls for tower in found]
+            features = self.frozen_towers(dense)
+            return [tower.maps for tower in features], [tower.cls for tower in features]
         blocks = iter(
             dense.float().split([width for tower in self.config.towers for width in tower], 3)
         )
@@ -234,26 +234,28 @@ class Use(nn.Module):
             masks: [B, S, h, w] bool, or shares of cells, on any grid that covers the whole
                 pictures; they may overlap. An empty one gets some vector.
         """
-        seen = seen_of(self, inputs)
+        visual = visual_input(self, inputs)
         if not self.frozen_towers:
-            return self.embed(seen, cell_shares(masks, (seen.shape[1], seen.shape[2])))
+            return self.embed(visual, cell_shares(masks, (visual.shape[1], visual.shape[2])))
         config = self.config
-        seen, there = fitted(seen, config.short_side or config.crop, self.frozen_towers.multiple)
+        visual, extent = resize_and_pad(
+            visual, config.short_side or config.crop, self.frozen_towers.multiple
+        )
         grid, parts = (
-            (seen.shape[2] // config.cell, seen.shape[3] // config.cell),
-            range(0, len(seen), PICTURES),
+            (visual.shape[2] // config.cell, visual.shape[3] // config.cell),
+            range(0, len(visual), PICTURES),
         )
         return torch.cat(
             [
                 self.embed(
-                    seen[i : i + PICTURES], cell_shares(masks[i : i + PICTURES], grid, there)
+                    visual[i : i + PICTURES], cell_shares(masks[i : i + PICTURES], grid, extent)
                 )
                 for i in parts
             ]
         )
 
     def losses(
-        self, outputs: UseOutputs, gather: Gather = alone, *, rank: int = 0
+        self, outputs: UseOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
         """Eq. 1 over the segments of all ranks; the same on every rank."""
         every = UseOutputs(*(gather(value).flatten(0, 1) for value in outputs))
@@ -304,25 +306,25 @@ class Use(nn.Module):
         )
 
 
-def seen_of(model: Use, given: Batch | Inputs) -> Tensor:
+def visual_input(model: Use, given: Batch | Inputs) -> Tensor:
     """What a model looks at: pictures, or cached dense features."""
-    seen = given.image if model.frozen_towers else given.dense
-    assert seen is not None
-    return seen
+    visual = given.image if model.frozen_towers else given.dense
+    assert visual is not None
+    return visual
 
 
 def cell_shares(
-    masks: Tensor, grid: tuple[int, int], there: tuple[float, float] = (1.0, 1.0)
+    masks: Tensor, grid: tuple[int, int], extent: tuple[float, float] = (1.0, 1.0)
 ) -> Tensor:
     """[B, S, gh, gw]: how much of each cell of a grid lies in masks [B, S, h, w].
 
     Args:
         masks: of pictures, bool or shares.
         grid: height and width.
-        there: shares of both that are picture; right and below it is padded.
+        extent: shares of both that are picture; right and below it is padded.
     """
     rows, columns = (
-        torch.from_numpy(covered(fine, coarse, 0.0, end)).to(masks.device)
-        for fine, coarse, end in zip(masks.shape[2:], grid, there, strict=True)
+        torch.from_numpy(overlap_within(fine, coarse, 0.0, end)).to(masks.device)
+        for fine, coarse, end in zip(masks.shape[2:], grid, extent, strict=True)
     )
     return rows.T @ (masks.float() @ columns)

@@ -22,7 +22,7 @@ from captionseg.datasets.shards import (
     read_truth,
     shard_names,
 )
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.recipes import Recipe
 from captionseg.records import NEIGHBOURS, RECALL, SEGMENTS, SUPERVISION, ClassTable
 from captionseg.storage.folders import read_tables
@@ -36,7 +36,7 @@ class Folders:
     """Where the stages left what the report reads; `recipes` has a JSON for each, `areas` a table,
     `curation`, `validation` are JSON."""
 
-    prepared: Prepared
+    prepared: PreparedFolders
     truth: Path
     supervision: Path
     segments: Path

@@ -7,14 +7,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from captionseg.benchmarks.areas import SCHEMA, read
-from captionseg.metrics import Difference, paired
+from captionseg.metrics import Difference, paired_difference
 from captionseg.records import UserError
 from captionseg.storage.reading import read_table
 
 
 def difference(folder: Path, one: str, other: str, *, samples: int, seed: int) -> Difference:
     """mIoU of a recipe less that of another, 0 to 100, each the mean over its seeds; see
-    `metrics.paired`.
+    `metrics.paired_difference`.
 
     Args:
         folder: that the stage evaluate left areas in.
@@ -39,5 +39,5 @@ def difference(folder: Path, one: str, other: str, *, samples: int, seed: int) -
         raise UserError(
             f"{one} and {other} were not scored on the same pictures; run `dvc repro evaluate`"
         )
-    found = paired(*areas, samples=samples, seed=seed)
+    found = paired_difference(*areas, samples=samples, seed=seed)
     return Difference(100 * found.mean, 100 * found.low, 100 * found.high, found.better)

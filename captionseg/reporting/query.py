@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.inference.segment_index import Hit
 from captionseg.reporting.overlay import FAINT, INK, PAPER, font
 from captionseg.segment_text.rle import decode
@@ -45,7 +45,7 @@ class Found:
         return decode([self.hit.segment["rle"]], *self.image.shape[:2])[0]
 
 
-def with_pictures(hits: Sequence[Hit], prepared: Prepared) -> list[Found]:
+def with_pictures(hits: Sequence[Hit], prepared: PreparedFolders) -> list[Found]:
     """The hits, each with its picture."""
     row_of, pictures = prepared.row_of(), prepared.pictures()
     rows = [row_of[hit.segment["uid"]] for hit in hits]

@@ -72,9 +72,9 @@ def report(
         "data": pictures.show_data(run, params, out.pictures, seed=seed),
         "examples": pictures.show_curation(run, params, out.pictures, seed=seed),
         "segments": pictures.show_segments(run, params, out.pictures, seed=seed),
-        "scenes": predictions.compare(run, params, scored.asked, out.pictures, seed=seed),
+        "scenes": predictions.compare(run, params, scored.main_protocol, out.pictures, seed=seed),
         "heat": heat.compare(
-            run, page.champion(run), params, scored.asked, out.pictures, seed=seed
+            run, page.champion(run), params, scored.main_protocol, out.pictures, seed=seed
         ),
     }
     context = page.context(

@@ -13,7 +13,7 @@ import numpy as np
 
 from captionseg.gate.data import DECIMALS
 from captionseg.gate.thresholds import Verdict, judge
-from captionseg.metrics import paired
+from captionseg.metrics import paired_difference
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.baselines import baseline_of, control_of
 from captionseg.segment_text.counts import summary
@@ -159,7 +159,9 @@ def gains(run: Artifacts, name: str, *, bootstrap: int, seed: int) -> dict[str, 
         "over_control": control_of(run.recipes, name),
     }.items():
         if other in run.scores:
-            found = paired(run.areas[name], run.areas[other], samples=bootstrap, seed=seed)
+            found = paired_difference(
+                run.areas[name], run.areas[other], samples=bootstrap, seed=seed
+            )
             out[key] = {
                 "miou": 100 * found.mean,
                 "low": 100 * found.low,

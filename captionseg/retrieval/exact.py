@@ -28,16 +28,16 @@ class ExactIndex:
     ) -> tuple[Float32[np.ndarray, "query {k}"], Int64[np.ndarray, "query {k}"]]:
         """See Index.search; equal similarities come in row order."""
         score = np.asarray(queries, np.float32) @ self.vectors.T
-        found = min(k, score.shape[1])
-        if not found:
+        count = min(k, score.shape[1])
+        if not count:
             return np.full((len(score), k), -np.inf, np.float32), np.full((len(score), k), -1)
         # The k-th best score cuts the row; of those that equal it the first rows fill what is left.
-        cut = -np.partition(-score, found - 1, axis=1)[:, found - 1 : found]
+        cut = -np.partition(-score, count - 1, axis=1)[:, count - 1 : count]
         above, tied = score > cut, score == cut
-        first = np.cumsum(tied, 1) <= found - above.sum(1, keepdims=True)
-        top = np.nonzero(above | (tied & first))[1].reshape(len(score), found)
+        first = np.cumsum(tied, 1) <= count - above.sum(1, keepdims=True)
+        top = np.nonzero(above | (tied & first))[1].reshape(len(score), count)
         order = np.argsort(-np.take_along_axis(score, top, 1), axis=1, kind="stable")
         top = np.take_along_axis(top, order, 1)
-        pad = ((0, 0), (0, k - found))
+        pad = ((0, 0), (0, k - count))
         score = np.take_along_axis(score, top, 1)
         return np.pad(score, pad, constant_values=-np.inf), np.pad(top, pad, constant_values=-1)

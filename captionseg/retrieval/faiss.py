@@ -63,17 +63,17 @@ class FaissIndex:
         """
         import faiss
 
-        found = cls.__new__(cls)
+        loaded_index = cls.__new__(cls)
         try:
-            found.index = faiss.read_index(str(path))
+            loaded_index.index = faiss.read_index(str(path))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(
                 f"{path}: faiss cannot read it; delete it, it is made again: {reason}"
             ) from None
-        found.effort = ALL_EFFORT
-        found._gpu = on_gpus(found.index)
-        return found
+        loaded_index.effort = ALL_EFFORT
+        loaded_index._gpu = on_gpus(loaded_index.index)
+        return loaded_index
 
     @property
     def on_gpu(self) -> bool:

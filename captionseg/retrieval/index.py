@@ -84,20 +84,20 @@ def neighbours(
     near = np.full((len(descriptor), k), -1, np.int32)
     similarity = np.full((len(descriptor), k), -np.inf, np.float32)
     starts = range(0, len(descriptor), chunk)
-    for start, (score, found) in zip(
-        starts, searched(index, descriptor, wanted, starts), strict=True
+    for start, (score, ids) in zip(
+        starts, search_in_chunks(index, descriptor, wanted, starts), strict=True
     ):
-        found = np.where(found < 0, -1, rows[found]).astype(np.int32)
+        ids = np.where(ids < 0, -1, rows[ids]).astype(np.int32)
         # Put the query's own rows last, keep the order of the rest.
-        own = (picture[found] == picture[start : start + len(found), None]) & (found >= 0)
+        own = (picture[ids] == picture[start : start + len(ids), None]) & (ids >= 0)
         own_last = np.argsort(own, axis=1, kind="stable")
-        found, score, own = (np.take_along_axis(a, own_last, 1)[:, :k] for a in (found, score, own))
-        near[start : start + len(found), : found.shape[1]] = np.where(own, -1, found)
-        similarity[start : start + len(found), : found.shape[1]] = np.where(own, -np.inf, score)
+        ids, score, own = (np.take_along_axis(a, own_last, 1)[:, :k] for a in (ids, score, own))
+        near[start : start + len(ids), : ids.shape[1]] = np.where(own, -1, ids)
+        similarity[start : start + len(ids), : ids.shape[1]] = np.where(own, -np.inf, score)
     return near, similarity
 
 
-def searched(
+def search_in_chunks(
     index: Index, queries: Float[np.ndarray, "query dim"], k: int, starts: range
 ) -> Iterator[tuple[Float32[np.ndarray, "_query _near"], Int64[np.ndarray, "_query _near"]]]:
     """What `index.search` answers to the queries from each start on, in their order."""
@@ -116,8 +116,8 @@ def searched(
         tqdm(total=len(starts), desc="neighbours", unit="chunk") as bar,
     ):
         for begin in range(0, len(starts), 8 * threads):  # results that wait are in memory too
-            for found in pool.map(search, starts[begin : begin + 8 * threads]):
-                yield found
+            for result in pool.map(search, starts[begin : begin + 8 * threads]):
+                yield result
                 bar.update()
 
 
@@ -139,9 +139,9 @@ def recall(
     k, some = min(k, len(vectors)), queries[:: max(1, len(queries) // SAMPLE)][:SAMPLE]
     if not k or not len(some):
         return 1.0
-    found, hits = index.search(some, k)[1], 0
+    nearest, hits = index.search(some, k)[1], 0
     # one row of products at a time
-    for query, rows in zip(np.asarray(some, np.float32), found, strict=True):
+    for query, rows in zip(np.asarray(some, np.float32), nearest, strict=True):
         score = vectors @ query
         last = np.partition(score, len(score) - k)[len(score) - k]
         hits += int((score[rows[rows >= 0]] >= last - TIE).sum())

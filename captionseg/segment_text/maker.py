@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.grounding.grounder import Boxes, Grounder, Query, joined
+from captionseg.grounding.grounder import Boxes, Grounder, Query, join_boxes
 from captionseg.segment_text.merge import merged_texts
 from captionseg.segment_text.phrases import Spoken
 from captionseg.segment_text.rle import encode
@@ -124,7 +124,7 @@ class Maker:
             )
             found.append(replace(part, phrase=part.phrase + np.int32(number)))
             number += len(caption.phrases)
-        return joined(found)
+        return join_boxes(found)
 
     def masks(
         self, view: View, boxes: np.ndarray, full: np.ndarray

@@ -49,7 +49,7 @@ class Felzenszwalb:
 
     def regions(self, image: np.ndarray) -> np.ndarray:
         """See RegionMaker."""
-        return joined(*self.pieces(image), self.max_regions, self.min_cost).astype(np.uint8)
+        return join_regions(*self.pieces(image), self.max_regions, self.min_cost).astype(np.uint8)
 
     def pieces(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What is joined: [side, side] ids from 0 without gaps, and the CIELAB colours [side, side,
@@ -67,7 +67,7 @@ class Felzenszwalb:
         ), rgb2lab(pixels)
 
 
-def joined(labels: np.ndarray, colours: np.ndarray, most: int, cost: float) -> np.ndarray:
+def join_regions(labels: np.ndarray, colours: np.ndarray, most: int, cost: float) -> np.ndarray:
     """Join the two touching regions of least cost until at most `most` are left and no cost is
     below `cost`.
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer, UInt8
 
 from captionseg.segmenters.felzenszwalb import Felzenszwalb, merges
-from captionseg.segmenters.overlap import survivors
+from captionseg.segmenters.overlap import find_survivors
 from captionseg.segmenters.segmenter import MaskMaker
 from captionseg.typed import AboveZero, Count, Natural, Share
 
@@ -54,21 +54,21 @@ class Hierarchy:
     ) -> tuple[Bool[np.ndarray, "mask side side"], Float32[np.ndarray, " mask"]]:
         """See MaskMaker; masks lie on the small copy."""
         pieces, colours = self.maker.pieces(image)
-        member, born, gone = tree(pieces, colours)
+        member, birth, death = join_tree(pieces, colours)
         size = np.bincount(pieces.ravel())
         area = member @ size
-        lifetime = np.log(np.clip(gone, self.low, self.high) / np.clip(born, self.low, self.high))
+        lifetime = np.log(np.clip(death, self.low, self.high) / np.clip(birth, self.low, self.high))
         stability = (lifetime / np.log(self.high / self.low)).astype(np.float32)
         good = np.flatnonzero((stability > 0) & (area >= self.min_area))
         good = good[np.lexsort((-area[good], -stability[good]))]
         both = (member[good] * size) @ member[good].T.astype(np.float64)
         overlap = both / (area[good][:, None] + area[good] - both)
-        owner = survivors(overlap, np.arange(len(good)), self.nms_iou)
-        kept = good[np.unique(owner)[: self.max_masks]]
-        return member[kept][:, pieces], stability[kept]
+        owner = find_survivors(overlap, np.arange(len(good)), self.nms_iou)
+        selected = good[np.unique(owner)[: self.max_masks]]
+        return member[selected][:, pieces], stability[selected]
 
 
-def tree(
+def join_tree(
     labels: Integer[np.ndarray, "height width"], colours: Float[np.ndarray, "height width channel"]
 ) -> tuple[
     Bool[np.ndarray, "region piece"], Float64[np.ndarray, " region"], Float64[np.ndarray, " region"]
@@ -88,13 +88,13 @@ def tree(
     count = int(labels.max()) + 1
     member = np.zeros((2 * count - 1, count), bool)
     member[:count] = np.eye(count, dtype=bool)
-    made, taken = np.zeros(2 * count - 1), np.full(2 * count - 1, np.inf)
+    birth, death = np.zeros(2 * count - 1), np.full(2 * count - 1, np.inf)
     # the region that stands for each piece which stayed in its joins
     now, level = (np.arange(count), 0.0)
     for number, (into, gone, cost) in enumerate(merges(labels, colours), start=count):
         level = max(level, cost)
         parts = [now[into], now[gone]]
         member[number] = member[parts].any(axis=0)
-        made[number] = taken[parts] = level
+        birth[number] = death[parts] = level
         now[into] = number
-    return member, made, taken
+    return member, birth, death

@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Bool
 
 
-def tidied(mask: Bool[np.ndarray, "height width"], area: int) -> Bool[np.ndarray, "height width"]:
+def remove_small_parts(
+    mask: Bool[np.ndarray, "height width"], area: int
+) -> Bool[np.ndarray, "height width"]:
     """Fill holes, then drop islands, that are smaller than `area` pixels (8-connected).
 
     Args:

@@ -25,12 +25,12 @@ def suppress(
         iou: 0..1.
 
     Returns:
-        See `survivors`.
+        See `find_survivors`.
     """
-    return survivors(mask_iou(masks), np.lexsort((-score, -stability)), iou)
+    return find_survivors(mask_iou(masks), np.lexsort((-score, -stability)), iou)
 
 
-def survivors(
+def find_survivors(
     overlap: Float[np.ndarray, "mask mask"], order: Int[np.ndarray, " mask"], iou: float
 ) -> Int[np.ndarray, " mask"]:
     """Greedy NMS: one that overlaps a survivor by more than `iou` goes to the survivor that it
@@ -45,12 +45,12 @@ def survivors(
         The survivor of each; a survivor's own number stands at its place.
     """
     owner = np.arange(len(overlap))
-    kept: list[int] = []
+    surviving: list[int] = []
     for i in order:
-        if kept and overlap[i, kept].max() > iou:
-            owner[i] = kept[int(np.argmax(overlap[i, kept]))]
+        if surviving and overlap[i, surviving].max() > iou:
+            owner[i] = surviving[int(np.argmax(overlap[i, surviving]))]
         else:
-            kept.append(int(i))
+            surviving.append(int(i))
     return owner
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from captionseg.records import UserError
-from captionseg.segmenters.islands import tidied
+from captionseg.segmenters.islands import remove_small_parts
 from captionseg.typed import Count, Device, Natural, Share, ZeroOrMore
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def load(checkpoint: Path, arch: str, where: str = "segment_text.sam") -> Any:
         )
     model = sam_model_registry[arch]()
     try:
-        given = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        check_finite(given, checkpoint)
-        model.load_state_dict(given)
+        weights = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        check_finite(weights, checkpoint)
+        model.load_state_dict(weights)
     except UserError:
         raise
     except Exception as error:
@@ -111,15 +111,15 @@ class SamSegmenter:
         import torch
 
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-        found, stability = (
+        masks, stability = (
             np.zeros((len(boxes), *image.shape[:2]), bool),
             np.zeros(len(boxes), np.float32),
         )
         if not len(boxes):
-            return found, stability
+            return masks, stability
         self.predictor.set_image(image)
-        given = torch.from_numpy(boxes).to(self.predictor.device)
-        prompts = self.predictor.transform.apply_boxes_torch(given, image.shape[:2])
+        moved_boxes = torch.from_numpy(boxes).to(self.predictor.device)
+        prompts = self.predictor.transform.apply_boxes_torch(moved_boxes, image.shape[:2])
         for start in range(0, len(boxes), self.params.batch):
             rows = slice(start, start + self.params.batch)
             logits, iou, _ = self.predictor.predict_torch(
@@ -129,8 +129,8 @@ class SamSegmenter:
                 multimask_output=self.params.multimask,
                 return_logits=True,
             )
-            found[rows], stability[rows] = self._best(logits, iou)
-        return found, stability
+            masks[rows], stability[rows] = self._best(logits, iou)
+        return masks, stability
 
     def _best(self, logits: torch.Tensor, iou: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """The most stable of the masks of each box: logits [B, M, H, W] and predicted IoU [B, M] ->
@@ -145,9 +145,9 @@ class SamSegmenter:
         rows = torch.arange(len(best), device=best.device)
         masks = logits[rows, best] > self.predictor.model.mask_threshold
         masks &= (iou[rows, best] > self.params.min_iou)[:, None, None]
-        tidy = [tidied(mask, self.params.small_area) for mask in masks.cpu().numpy()]
-        kept = torch.where(masks.flatten(1).any(1), stability[rows, best], 0.0)
-        return np.stack(tidy), kept.float().cpu().numpy()
+        cleaned = [remove_small_parts(mask, self.params.small_area) for mask in masks.cpu().numpy()]
+        confirmed = torch.where(masks.flatten(1).any(1), stability[rows, best], 0.0)
+        return np.stack(cleaned), confirmed.float().cpu().numpy()
 
 
 def stability_of(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:

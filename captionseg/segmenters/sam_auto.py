@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from captionseg.segmenters.islands import tidied
+from captionseg.segmenters.islands import remove_small_parts
 from captionseg.segmenters.sam import load
 from captionseg.segmenters.segmenter import MaskMaker
 from captionseg.typed import Count, Device, Natural, Share
@@ -79,7 +79,7 @@ class SamMasks:
         from segment_anything import SamAutomaticMaskGenerator
 
         self.params = params
-        # Its own way to tidy masks needs OpenCV; `tidied` is the same.
+        # Its own way to tidy masks needs OpenCV; `remove_small_parts` is the same.
         self.generator = SamAutomaticMaskGenerator(
             model,
             points_per_side=params.points,
@@ -93,16 +93,20 @@ class SamMasks:
 
     def masks(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See MaskMaker; masks have the size of the picture, or `longest`."""
-        small = shrunk(image, self.params.longest)
-        found = sorted(self.generator.generate(small), key=lambda mask: -mask["stability_score"])
-        kept = [mask for mask in found if mask["segmentation"].any()][: self.params.max_masks]
-        masks = np.zeros((len(kept), *small.shape[:2]), bool)
-        for row, mask in enumerate(kept):
-            masks[row] = tidied(mask["segmentation"], self.params.small_area)
-        return masks, np.array([mask["stability_score"] for mask in kept], np.float32)
+        small = shrink(image, self.params.longest)
+        proposals = sorted(
+            self.generator.generate(small), key=lambda mask: -mask["stability_score"]
+        )
+        selected = [mask for mask in proposals if mask["segmentation"].any()][
+            : self.params.max_masks
+        ]
+        masks = np.zeros((len(selected), *small.shape[:2]), bool)
+        for row, mask in enumerate(selected):
+            masks[row] = remove_small_parts(mask["segmentation"], self.params.small_area)
+        return masks, np.array([mask["stability_score"] for mask in selected], np.float32)
 
 
-def shrunk(image: np.ndarray, longest: int) -> np.ndarray:
+def shrink(image: np.ndarray, longest: int) -> np.ndarray:
     """uint8 [h, w, 3]: itself where no side is longer."""
     height, width = image.shape[:2]
     scale = longest / max(height, width)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from captionseg.grids import common, indicators
+from captionseg.grids import common_lengths, indicators
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.segmenter import BoxSegmenter
 from captionseg.typed import Share
@@ -47,13 +47,13 @@ class Superpixels:
         height, width = image.shape[:2]
         labels = self.maker.regions(image) if labels is None else labels
         scale = np.array([labels.shape[1] / width, labels.shape[0] / height] * 2)
-        shares, area = inside(labels, np.asarray(boxes).reshape(-1, 4) * scale)
+        shares, area = box_shares(labels, np.asarray(boxes).reshape(-1, 4) * scale)
         low, mid, high = (shares >= self.share + d for d in (-self.offset, 0.0, self.offset))
         stability = (high @ area) / np.maximum(low @ area, 1) * mid.any(axis=1)
-        return mid[:, upscaled(labels, height, width)], stability.astype(np.float32)
+        return mid[:, upscale(labels, height, width)], stability.astype(np.float32)
 
 
-def inside(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def box_shares(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How much of each region lies in each box; pixels that a box cuts count in part.
 
     Args:
@@ -66,13 +66,13 @@ def inside(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     member = indicators(labels, int(labels.max()) + 1).astype(np.float32)
     area = member.sum(axis=(1, 2))
     x, y = (
-        common(boxes[:, [axis, axis + 2]], np.arange(length + 1)).astype(np.float32)
+        common_lengths(boxes[:, [axis, axis + 2]], np.arange(length + 1)).astype(np.float32)
         for axis, length in enumerate(labels.shape[::-1])
     )
     return ((member @ x.T) * y.T).sum(axis=1).T / area, area
 
 
-def upscaled(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+def upscale(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """[height, width] labels of the nearest pixel, pixel centres at halves."""
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.intp)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.intp)

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from captionseg.grids import MEAN, STD, Window
-from captionseg.prepared import normalised
+from captionseg.prepared import normalise_image
 from captionseg.typed import AboveZero, Share, ShareAboveZero
 
 
@@ -73,13 +73,13 @@ class Augmenter:
         for step in self.transform.transforms:
             for op in getattr(step, "ops", ()):
                 if "Posterize" in op.name:
-                    op.level_fn = keep_a_bit(op.level_fn)
+                    op.level_fn = at_least_one_bit(op.level_fn)
 
     def __call__(self, image: np.ndarray, seed: Sequence[int]) -> Tensor:
         """[3, size, size] float32 of uint8 [H, W, 3]; the same for the same seed, whatever was
         drawn before.
         """
-        with seeded(seed):
+        with fix_seed(seed):
             return self.transform(Image.fromarray(image))
 
 
@@ -109,19 +109,19 @@ class Cropper:
             *(corner * sides / large),
             *np.minimum(sides, (corner + part) * sides / large),
         )
-        seen = Image.fromarray(image).resize(
+        crop = Image.fromarray(image).resize(
             (int(part[1]), int(part[0])),
             Image.Resampling.BILINEAR,
             (float(left), float(top), float(right), float(bottom)),
         )
         out = torch.zeros(3, self.size, self.size)
-        out[:, : part[0], : part[1]] = normalised(np.array(seen))
+        out[:, : part[0], : part[1]] = normalise_image(np.array(crop))
         return out, Window(
             *(-corner / self.size).tolist(), *((large - corner) / self.size).tolist()
         )
 
 
-def keep_a_bit(level_fn: Callable[..., tuple[int, ...]]) -> Callable[..., tuple[int, ...]]:
+def at_least_one_bit(level_fn: Callable[..., tuple[int, ...]]) -> Callable[..., tuple[int, ...]]:
     """How many bits timm's posterize leaves, but one at least: Pillow refuses the 0 of the highest
     magnitude.
     """
@@ -129,16 +129,16 @@ def keep_a_bit(level_fn: Callable[..., tuple[int, ...]]) -> Callable[..., tuple[
 
 
 @contextlib.contextmanager
-def seeded(seed: Sequence[int]) -> Iterator[None]:
+def fix_seed(seed: Sequence[int]) -> Iterator[None]:
     """All random numbers that a transform may draw come from `seed`; nobody else's are touched."""
     number = int(np.random.default_rng(list(seed)).integers(2**31))
-    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(number)
     np.random.seed(number)
     torch.manual_seed(number)
     try:
         yield
     finally:
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])
-        torch.set_rng_state(kept[2])
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

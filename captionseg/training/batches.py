@@ -36,7 +36,7 @@ class Words:
 
     def __init__(self, data: TrainingSet, reads: InputSpec, prompts: str) -> None:
         assert data.sentences is not None
-        self.behind = data.masked_target
+        self.masked_target = data.masked_target
         self.pieces: dict[str, list[int]] = {}  # tokens of the words seen so far
         self.sentences, self.concepts, self.templates = (
             data.sentences,
@@ -47,9 +47,9 @@ class Words:
             data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
         )
         self.tokens = tokenizer_of(reads, tower=self.tower)
-        self.say_long(reads.context)
+        self.warn_of_long_texts(reads.context)
 
-    def say_long(self, context: int) -> None:
+    def warn_of_long_texts(self, context: int) -> None:
         """Say once, before the first batch, which texts are cut."""
         texts = [*self.sentences.captions, *(self.sentences.masked or ()), *self.concepts]
         with together():
@@ -60,7 +60,7 @@ class Words:
         rows: np.ndarray,
         drawn: np.ndarray,
         rng: np.random.Generator,
-        mine: slice = slice(None),
+        selected: slice = slice(None),
     ) -> tuple[Tokens, MaskedCaptions | None]:
         """The texts of a batch, and its masked captions, where the model asks for them.
 
@@ -68,43 +68,45 @@ class Words:
             rows: [B] of the training set.
             drawn: [B, L] concepts, -1 where there is none.
             rng: of the templates.
-            mine: those of the B that are wanted; templates are chosen for all.
+            selected: those of the B that are wanted; templates are chosen for all.
         """
-        given = self.sentences
-        chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))[mine]
-        rows, drawn = rows[mine], drawn[mine]
+        sentences = self.sentences
+        chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))[selected]
+        rows, drawn = rows[selected], drawn[selected]
         prompts = [
             self.templates[chosen[i, j]].format(self.concepts[concept]) if concept >= 0 else ""
             for i, row in enumerate(drawn)
             for j, concept in enumerate(row)
         ]
-        captions = [given.captions[row] for row in rows]
+        captions = [sentences.captions[row] for row in rows]
         encoded, names, belonging = self.tokens(captions), None, None
         if self.tower is not None:
             texts = [self.concepts[concept] if concept >= 0 else "" for concept in drawn.flat]
             names = torch.from_numpy(self.tokens(texts).reshape(*drawn.shape, -1))
-        if given.vocabulary is not None:
-            belonging = torch.from_numpy(self.belong(captions, encoded, given.vocabulary))
+        if sentences.vocabulary is not None:
+            belonging = torch.from_numpy(
+                self.match_concepts(captions, encoded, sentences.vocabulary)
+            )
         tokens = Tokens(
             torch.from_numpy(encoded),
             torch.from_numpy(self.tokens(prompts).reshape(*drawn.shape, -1)),
             names,
             belonging,
         )
-        return tokens, self.masked(rows, drawn, chosen[:, -1])
+        return tokens, self.mask_captions(rows, drawn, chosen[:, -1])
 
-    def masked(
+    def mask_captions(
         self, rows: np.ndarray, drawn: np.ndarray, chosen: np.ndarray
     ) -> MaskedCaptions | None:
         """The masked captions of rows [B], their answers in templates that are chosen [B]."""
-        if self.sentences.masked is None or self.behind is None:
+        if self.sentences.masked is None or self.masked_target is None:
             return None
         answers = [self.answer(row, self.templates[chosen[i]]) for i, row in enumerate(drawn)]
         tokens = torch.from_numpy(self.tokens([self.sentences.masked[row] for row in rows]))
-        target = self.targets(tokens, self.behind[rows])
+        target = self.targets(tokens, self.masked_target[rows])
         return MaskedCaptions(target, tokens=tokens, answers=torch.from_numpy(self.tokens(answers)))
 
-    def belong(
+    def match_concepts(
         self, captions: Sequence[str], tokens: np.ndarray, vocabulary: Vocabulary
     ) -> np.ndarray:
         """[B, T] the concept that each token of captions belongs to, -1 for none.
@@ -113,12 +115,16 @@ class Words:
         """
         out = np.full(tokens.shape, -1, np.int64)
         for row, caption in enumerate(captions):
-            start, there = 1, tokens[row].tolist()
+            start, tokens_of_caption = 1, tokens[row].tolist()
             for word, concept in vocabulary.words(caption):
                 if word not in self.pieces:
                     self.pieces[word] = self.tokens([word])[0, 1:-1].tolist()
                 piece = self.pieces[word]
-                places = (p for p in range(start, len(there)) if there[p : p + len(piece)] == piece)
+                places = (
+                    p
+                    for p in range(start, len(tokens_of_caption))
+                    if tokens_of_caption[p : p + len(piece)] == piece
+                )
                 if (place := next(places, None)) is not None:
                     start = place + len(piece)
                     out[row, place:start] = concept
@@ -135,14 +141,14 @@ class Words:
         """[B, T] the concept behind each masked token of [B, T], of concepts [B, K] in order; -1
         elsewhere.
         """
-        there = masked == self.tokens.mask
-        order = (there.cumsum(1) - 1).clamp(min=0)
+        is_mask = masked == self.tokens.mask
+        order = (is_mask.cumsum(1) - 1).clamp(min=0)
         padded = np.pad(
             concepts,
             ((0, 0), (0, max(0, int(order.max()) + 1 - concepts.shape[1]))),
             constant_values=-1,
         )
-        return torch.where(there, torch.from_numpy(padded).gather(1, order), -1)
+        return torch.where(is_mask, torch.from_numpy(padded).gather(1, order), -1)
 
 
 class Batches(IterableDataset):
@@ -162,7 +168,7 @@ class Batches(IterableDataset):
         augment: of pictures, where it reads those.
 
     Attributes:
-        epoch: that is read next, from batch `first` on, see `at`.
+        epoch: that is read next, from batch `first` on, see `start_at`.
         first: see epoch.
 
     Raises:
@@ -194,7 +200,7 @@ class Batches(IterableDataset):
     def __len__(self) -> int:
         return len(self.data) // self.batch
 
-    def at(self, step: int) -> None:
+    def start_at(self, step: int) -> None:
         """Go on after `step` batches of all epochs, for one epoch."""
         self.epoch, self.first = divmod(step, len(self))
 
@@ -204,11 +210,11 @@ class Batches(IterableDataset):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))
         rng = np.random.default_rng([self.seed, self.epoch, 0, 1])
         info = get_worker_info()
-        mine, workers = (info.id, info.num_workers) if info else (0, 1)
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
         for step in range(len(self)):
             rows = order[step * self.batch : (step + 1) * self.batch]
             drawn = self.draw(rows, rng)
-            if step >= self.first and (step - self.first) % workers == mine:
+            if step >= self.first and (step - self.first) % workers == worker:
                 yield self.make(rows, drawn)
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -225,8 +231,8 @@ class Batches(IterableDataset):
         """
         data, whole, all_drawn = self.data, rows, drawn
         part = len(rows) // self.world
-        mine = slice(self.rank * part, (self.rank + 1) * part)
-        rows, drawn = rows[mine], drawn[mine]
+        part_of_rank = slice(self.rank * part, (self.rank + 1) * part)
+        rows, drawn = rows[part_of_rank], drawn[part_of_rank]
         index, every = data.rows[rows], data.rows[whole]
         (regions, mask), (image, windows) = self.regions(index, every), self.pictures(index)
         batch = Batch(
@@ -255,7 +261,7 @@ class Batches(IterableDataset):
         if self.words is None:
             return dataclasses.replace(batch, masked=self.masked_embeddings(rows))
         rng = np.random.default_rng([self.seed, self.epoch, int(whole[0]), 3])
-        tokens, masked = self.words(whole, all_drawn, rng, mine)
+        tokens, masked = self.words(whole, all_drawn, rng, part_of_rank)
         return dataclasses.replace(batch, tokens=tokens, masked=masked)
 
     def masked_embeddings(self, rows: np.ndarray) -> MaskedCaptions | None:
@@ -313,7 +319,7 @@ class QuietLoader(DataLoader):
         return super().__iter__()
 
 
-def loaded(batches: Batches, workers: int) -> DataLoader:
+def make_loader(batches: Batches, workers: int) -> DataLoader:
     """The batches, made by so many processes; by this one, without any."""
     if batches.world == 1 or not workers:
         return DataLoader(

@@ -53,11 +53,11 @@ def read_step(path: Path, curve: Curve) -> int | None:
         with zipfile.ZipFile(path) as file:  # torch looks at no checksum
             if damaged := file.testzip():
                 raise ValueError(f"{damaged} is damaged")
-        held = torch.load(path, weights_only=True, mmap=True)
-        step = int(held["global_step"])
+        checkpoint = torch.load(path, weights_only=True, mmap=True)
+        step = int(checkpoint["global_step"])
         if (
             missing := {"state_dict", "optimizer_states", "lr_schedulers", "loops", "captionseg"}
-            - held.keys()
+            - checkpoint.keys()
         ):
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
         if (known := curve.reach()) < step:
@@ -83,10 +83,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         """See CheckpointIO."""
-        held = io.BytesIO()
-        torch.save(checkpoint, held)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
         with atomic_path(path) as part:
-            part.write_bytes(held.getbuffer())
+            part.write_bytes(buffer.getbuffer())
 
 
 class CheckpointCallback(Callback):
@@ -112,7 +112,7 @@ class CheckpointCallback(Callback):
             signal.signal(signal.SIGTERM, self.on_signal)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.batches.at(trainer.current_epoch * len(self.batches))
+        self.batches.start_at(trainer.current_epoch * len(self.batches))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int
@@ -140,9 +140,9 @@ class CheckpointCallback(Callback):
         if pl_module.counts:
             pl_module.curve.step(trainer.global_step - 1, pl_module.counts)
             pl_module.counts = {}
-        model, main = pl_module.gathered(), trainer.is_global_zero
+        model, main = pl_module.gather_model(), trainer.is_global_zero
         score = ranks.share(
-            self.scored(model, trainer.strategy.root_device) if main else float("nan")
+            self.tune_score(model, trainer.strategy.root_device) if main else float("nan")
         )
         pl_module.curve.epoch(trainer.global_step, score)
         if trainer.current_epoch == 0 or score != score or score > pl_module.best_score:
@@ -153,7 +153,7 @@ class CheckpointCallback(Callback):
                 }
         trainer.save_checkpoint(self.path)
 
-    def scored(self, model: nn.Module, device: torch.device) -> float:
+    def tune_score(self, model: nn.Module, device: torch.device) -> float:
         """The tune score of a model, which is where and how it was afterwards; NaN where there is
         none.
         """
@@ -174,6 +174,6 @@ class CheckpointCallback(Callback):
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
-        held = checkpoint["captionseg"]
-        pl_module.best = held["best"] if trainer.is_global_zero else {}
-        pl_module.best_score, pl_module.counts = held["best_score"], held["counts"]
+        state = checkpoint["captionseg"]
+        pl_module.best = state["best"] if trainer.is_global_zero else {}
+        pl_module.best_score, pl_module.counts = state["best_score"], state["counts"]

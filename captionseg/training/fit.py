@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from captionseg.modeling.capabilities import CountsInTraining, HasLateParameters
-from captionseg.modeling.segmenter import InputSpec, alone
+from captionseg.modeling.segmenter import InputSpec, gather_single
 from captionseg.records import Batch, UserError
 from captionseg.runtime import ranks
 from captionseg.runtime.device import Runtime, detect
@@ -26,7 +26,7 @@ from captionseg.runtime.launch import Place
 from captionseg.runtime.params import RuntimeParams
 from captionseg.training import sharded
 from captionseg.training.augment import Augmenter, Cropper
-from captionseg.training.batches import Batches, Words, check_split, loaded
+from captionseg.training.batches import Batches, Words, check_split, make_loader
 from captionseg.training.checkpoint import (
     CHECKPOINT,
     AtomicCheckpointIO,
@@ -43,7 +43,7 @@ _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """What a fit leaves: the best weights, their tune score (NaN without a tune split), and how
     fast it went.
 
@@ -66,7 +66,7 @@ class Module(L.LightningModule):
         steps: of the whole fit.
         curve: see fit.
         split: whether its parameters are shared out over the ranks; then a twin of the model is
-            trained, and `gathered` puts the weights into the model.
+            trained, and `gather_model` puts the weights into the model.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Module(L.LightningModule):
     ) -> None:
         super().__init__()
         self.given = (model,)  # not a part of this module
-        self.model: Any = sharded.twin(model) if split else model
+        self.model: Any = sharded.copy_parameters(model) if split else model
         self.params_, self.steps, self.curve, self.split = params, steps, curve, split
         self.late_from = model.late_from * steps if isinstance(model, HasLateParameters) else 0.0
         self.best: dict[str, Tensor] = {}
@@ -88,12 +88,12 @@ class Module(L.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         world = self.trainer.world_size
-        gather = ranks.gather if world > 1 else alone
+        gather = ranks.gather if world > 1 else gather_single
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
         total = torch.stack(list(losses.values())).sum()
-        told = ranks.total(torch.stack([total, *losses.values()])) / world
-        values: dict[str, float] = dict(zip(("loss", *losses), told.tolist(), strict=True))
-        if not torch.isfinite(told[0]):
+        sums = ranks.total(torch.stack([total, *losses.values()])) / world
+        values: dict[str, float] = dict(zip(("loss", *losses), sums.tolist(), strict=True))
+        if not torch.isfinite(sums[0]):
             raise UserError(
                 f"loss is {values['loss']} at step {self.global_step}; lower pretrain.learning_rate"
             )
@@ -133,12 +133,12 @@ class Module(L.LightningModule):
             for decayed in (True, False)
         ]
         optimiser = torch.optim.AdamW(
-            sharded.apart(groups) if self.split else groups, lr=p.learning_rate
+            sharded.separate_sharded(groups) if self.split else groups, lr=p.learning_rate
         )
-        schedule = scheduler(optimiser, p, self.steps)
+        schedule = make_scheduler(optimiser, p, self.steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def gathered(self) -> nn.Module:
+    def gather_model(self) -> nn.Module:
         """The caller's model with the weights of now, on the first rank; every rank has to call
         it."""
         if self.split:
@@ -149,15 +149,15 @@ class Module(L.LightningModule):
         """Ask the model what it counted on all ranks since it was last asked; every rank has to
         call it.
         """
-        found = self.model.counted() if isinstance(self.model, CountsInTraining) else {}
-        if found:
-            every = ranks.total(torch.tensor(list(found.values()), dtype=torch.float64)).tolist()
+        counts = self.model.take_counts() if isinstance(self.model, CountsInTraining) else {}
+        if counts:
+            every = ranks.total(torch.tensor(list(counts.values()), dtype=torch.float64)).tolist()
             self.counts = {
-                name: self.counts.get(name, 0.0) + n for name, n in zip(found, every, strict=True)
+                name: self.counts.get(name, 0.0) + n for name, n in zip(counts, every, strict=True)
             }
 
 
-def scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, steps: int) -> Any:
+def make_scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, steps: int) -> Any:
     """The learning rate of each of `steps` iterations; see `poly_factor` for the second kind.
 
     Raises:
@@ -184,17 +184,17 @@ def poly_factor(step: int, steps: int, power: float, warmup: int = 0) -> float:
     return max(0.0, 1.0 - step / steps) ** power * min(1.0, (step + 1) / max(1, warmup))
 
 
-def check(params: PretrainParams, runtime: RuntimeParams) -> Runtime:
+def check_runtime(params: PretrainParams, runtime: RuntimeParams) -> Runtime:
     """The device and the precision of a fit.
 
     Raises:
         UserError: if params and runtime do not fit together.
     """
     check_split(params.batch, runtime.devices * runtime.nodes)
-    found = detect(params.device, params.precision or runtime.precision)
-    if runtime.strategy == "fsdp" and found.precision == "fp16":
+    detected = detect(params.device, params.precision or runtime.precision)
+    if runtime.strategy == "fsdp" and detected.precision == "fp16":
         raise UserError("runtime.strategy fsdp trains at fp32 or bf16, not at fp16")
-    return found
+    return detected
 
 
 def fit(
@@ -207,7 +207,7 @@ def fit(
     curve: Curve,
     work: Path,
     runtime: RuntimeParams = ALONE,
-) -> Fitted:
+) -> FitResult:
     """Train one model; goes on from `work` where a killed run left a checkpoint.
 
     With several ranks each calls it alike, within `ranks.joined`; the first scores and writes, and
@@ -232,38 +232,38 @@ def fit(
         "ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view"
     )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    on, here = check(params, runtime), ranks.here(runtime)
+    on, place = check_runtime(params, runtime), ranks.here(runtime)
     L.seed_everything(seed, verbose=False)
-    batches = batches_of(model, data, params, seed=seed, here=here)
-    split = runtime.strategy == "fsdp" and here.world > 1
+    batches = make_batches(model, data, params, seed=seed, place=place)
+    split = runtime.strategy == "fsdp" and place.world > 1
     module = Module(model, params, params.epochs * len(batches), curve, split=split)
     checkpoints = CheckpointCallback(
         batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps
     )
-    found, last = (
-        trainer(params, runtime, on, checkpoints),
+    lightning, last = (
+        make_trainer(params, runtime, on, checkpoints),
         find_checkpoint(work / CHECKPOINT, curve),
     )
     first = last.step if last else 0
     curve.resume(first)
     start = time.perf_counter()
-    batches.at(first)  # workers of a resumed fit start before its epoch is told
+    batches.start_at(first)  # workers of a resumed fit start before its epoch is told
     if runtime.compile:
         module.model.compile()
-    found.fit(
+    lightning.fit(
         module,
-        loaded(batches, params.workers),
+        make_loader(batches, params.workers),
         ckpt_path=last.path if last else None,
         weights_only=True,
     )
     module.model._compiled_call_impl = None
     seconds = time.perf_counter() - start
     images = (params.epochs * len(batches) - first) * batches.batch
-    return Fitted(module.best, module.best_score, curve.last_loss(), images / seconds, seconds)
+    return FitResult(module.best, module.best_score, curve.last_loss(), images / seconds, seconds)
 
 
-def batches_of(
-    model: Any, data: TrainingSet, params: PretrainParams, *, seed: int, here: Place
+def make_batches(
+    model: Any, data: TrainingSet, params: PretrainParams, *, seed: int, place: Place
 ) -> Batches:
     """The batches of a rank, with what the model asks for."""
     asks: InputSpec = model.config.reads
@@ -278,14 +278,14 @@ def batches_of(
         batch=params.batch,
         texts=params.texts,
         seed=seed,
-        rank=here.rank,
-        world=here.world,
+        rank=place.rank,
+        world=place.world,
         words=words,
         augment=augment,
     )
 
 
-def trainer(
+def make_trainer(
     params: PretrainParams, runtime: RuntimeParams, on: Runtime, checkpoints: CheckpointCallback
 ) -> L.Trainer:
     """Lightning's trainer; who starts processes and which ranks there are is not its business
@@ -293,7 +293,7 @@ def trainer(
     several = runtime.devices * runtime.nodes > 1
     strategy: Any = "auto"
     if several and runtime.strategy == "fsdp":
-        strategy = sharded.Sharded(runtime.devices * runtime.nodes)
+        strategy = sharded.ShardedStrategy(runtime.devices * runtime.nodes)
     elif several:
         # a loss that rests leaves parameters out for some steps
         strategy = DDPStrategy(find_unused_parameters=True)

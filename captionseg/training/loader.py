@@ -16,7 +16,7 @@ from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
 from captionseg.datasets.pictures import Pictures
 from captionseg.encoders.text_space import TextSpace
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
@@ -38,7 +38,7 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 class Folders:
     """Where the stages left what a recipe reads."""
 
-    prepared: Prepared
+    prepared: PreparedFolders
     supervision: Path
     truth: Path
     segments: Path | None = None
@@ -265,10 +265,10 @@ def check_rows(folder: Path, ids: pa.Table, rules: Mapping[str, Supervision]) ->
         UserError: naming a rule that lacks some, or has others.
     """
     train = ids.filter(pc.equal(ids["split"], "train"))["uid"].to_pylist()
-    for rule, found in rules.items():
-        if found.uid.tolist() != train:
-            lost = len(set(train) - set(found.uid))
+    for rule, supervision in rules.items():
+        if supervision.uid.tolist() != train:
+            lost = len(set(train) - set(supervision.uid))
             raise UserError(
                 f"{folder / rule}: not the {len(train)} training pairs of the index in its order "
-                f"({len(found)} rows, {lost} pairs missing); run `dvc repro curate`"
+                f"({len(supervision)} rows, {lost} pairs missing); run `dvc repro curate`"
             )

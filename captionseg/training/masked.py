@@ -14,7 +14,7 @@ from captionseg.text.entities import Masker
 
 
 @dataclass(frozen=True)
-class Masked:
+class MaskedSentences:
     """The masked captions of the rows of a supervision.
 
     Attributes:
@@ -28,7 +28,7 @@ class Masked:
 
 def masked_captions(
     captions: Sequence[str], supervision: Supervision, vocabulary: Path, *, most: int | None = None
-) -> Masked:
+) -> MaskedSentences:
     """Mask the caption of every row.
 
     Args:
@@ -48,4 +48,4 @@ def masked_captions(
     )
     for row, (_, names) in enumerate(rows):
         target[row, : len(names)] = [number[name] for name in names]
-    return Masked([text for text, _ in rows], target)
+    return MaskedSentences([text for text, _ in rows], target)

@@ -128,15 +128,15 @@ def protocol_fields(recipe: Recipe, *, where: str = "recipe") -> dict[str, Any]:
         UserError: for a field that is none, or masks of a model that reads no segments.
     """
     kinds = {"refine": RefineParams, "masks": MasksParams}
-    given = {name: getattr(recipe, name) for name in kinds}
-    found = {
+    sections = {name: getattr(recipe, name) for name in kinds}
+    fields = {
         name: asdict(build(kinds[name], values, f"{where}.{name}"))
-        for name, values in given.items()
+        for name, values in sections.items()
         if values is not None
     }
-    if "masks" in found and not hasattr(MODELS[recipe.model][1], "mask_scores"):
+    if "masks" in fields and not hasattr(MODELS[recipe.model][1], "mask_scores"):
         raise UserError(
             f"{where}: masks: model {recipe.model} reads no segments; leave masks out, or take "
             "model use"
         )
-    return found
+    return fields

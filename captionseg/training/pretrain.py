@@ -37,7 +37,7 @@ from captionseg.text.vocabulary import Vocabulary, plurals
 from captionseg.training import loader, tuning
 from captionseg.training.checkpoint import Score
 from captionseg.training.curve import Curve, Tell
-from captionseg.training.fit import ALONE, Fitted, check, fit
+from captionseg.training.fit import ALONE, FitResult, check_runtime, fit
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.training.params import PretrainParams, model_config, protocol_fields
 from captionseg.typed import replaced
@@ -79,7 +79,7 @@ def pretrain(
     """
     params = replaced(params, recipe.training, f"recipes.{name}.training")
     config = model_config(recipe, params, where=f"recipes.{name}")
-    check(params, runtime)
+    check_runtime(params, runtime)
     context = {**context, **protocol_fields(recipe, where=f"recipes.{name}")}
     with ranks.joined(runtime, params.device) as here:
         speeds = train(
@@ -136,31 +136,31 @@ def train(
     )
     score = None
     if main:
-        score = tune_score(
+        score = make_tune_score(
             params, folders, asks, lambda: data.space.encoder if data.space else frozen()
         )
         write_concepts(data, out)
     speeds = []
     for seed in ranks.share(
-        [s for s in params.seeds if not (main and finished(out / "seeds" / str(s)))]
+        [s for s in params.seeds if not (main and is_finished(out / "seeds" / str(s)))]
     ):
         folder = out / "seeds" / str(seed)
         torch.manual_seed(seed)
         model = build_model(recipe.model, config, data)
-        fitted = one_seed(
+        result = train_seed(
             model, data, params, seed=seed, score=score, folder=folder, tell=tell, runtime=runtime
         )
         if not main:
             continue
         saved.save(folder, recipe.model, model, {**context, "seed": seed})
         save_tokenizer(asks, folder)
-        speeds.append((fitted.images_per_second, fitted.seconds))
-        scores = {"loss": fitted.loss, "tune_miou": fitted.tune_miou}
+        speeds.append((result.images_per_second, result.seconds))
+        scores = {"loss": result.loss, "tune_miou": result.tune_miou}
         write_json({k: v for k, v in scores.items() if v == v}, folder / "fit.json")
     return speeds
 
 
-def finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Has a seed been trained, and is what it left still there to be read?"""
     if not (folder / "fit.json").exists():
         return False
@@ -178,7 +178,7 @@ def finished(folder: Path) -> bool:
         return False
 
 
-def one_seed(
+def train_seed(
     model: torch.nn.Module,
     data: TrainingSet,
     params: PretrainParams,
@@ -188,7 +188,7 @@ def one_seed(
     folder: Path,
     tell: Tell,
     runtime: RuntimeParams,
-) -> Fitted:
+) -> FitResult:
     """Train a fresh model, if there is anything to train; its checkpoints lie in `folder` until it
     is done.
 
@@ -196,10 +196,12 @@ def one_seed(
     """
     main = place(runtime).main
     if not any(p.requires_grad for p in model.parameters()):
-        found = score(model.eval().to(detect(params.device).device)) if score else float("nan")
-        return Fitted(model.state_dict(), found, float("nan"), 0.0, 0.0)
+        score_untrained = (
+            score(model.eval().to(detect(params.device).device)) if score else float("nan")
+        )
+        return FitResult(model.state_dict(), score_untrained, float("nan"), 0.0, 0.0)
     curve = Curve(folder / "curve.csv", seed, tell) if main else Curve(None, seed, lambda *_: None)
-    fitted = fit(
+    result = fit(
         model,
         data,
         params,
@@ -211,8 +213,8 @@ def one_seed(
     )
     if main:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        model.load_state_dict(fitted.state)
-    return fitted
+        model.load_state_dict(result.state)
+    return result
 
 
 def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
@@ -228,9 +230,9 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
     if space is not None:
         words = space.encoder.text_tower.width if config.reads.tokens == "frozen" else 0
         sizes = replace(sizes, words=words, head=space.head().config)
-    sized = config.sized(sizes)
+    config_with_sizes = config.with_sizes(sizes)
     try:
-        model: Any = MODELS[name][1](sized)
+        model: Any = MODELS[name][1](config_with_sizes)
     except ValueError as error:  # what a layer refuses, such as a backbone that nobody has
         raise UserError(f"pretrain.{name}: {error}") from None
     sample = data.rows[:: max(1, len(data) // 1000)]
@@ -240,7 +242,7 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
     return model
 
 
-def tune_score(
+def make_tune_score(
     params: PretrainParams, folders: Folders, reads: InputSpec, frozen: Callable[[], Encoder]
 ) -> Score | None:
     """Model -> tune mIoU, or None where the tune split has no truth."""
@@ -266,8 +268,10 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
     if data.segments is None:
         named = data.texts[data.texts >= 0]
     else:
-        said = data.segments.said
-        named = Vocabulary(tuple(data.concepts), plurals(data.concepts, said)).named(said).indices
+        phrases = data.segments.phrases
+        named = (
+            Vocabulary(tuple(data.concepts), plurals(data.concepts, phrases)).named(phrases).indices
+        )
     with atomic_path(folder / CONCEPTS) as part:
         part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
 
@@ -294,7 +298,7 @@ def write_card(
     columns = columns if known else {"last loss": ("loss", 3)}
     head = f"| seed | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
     rows = "".join(
-        f"| {seed} | {' | '.join(of(f, *column) for column in columns.values())} |\n"
+        f"| {seed} | {' | '.join(format_score(f, *column) for column in columns.values())} |\n"
         for seed, f in fits.items()
     )
     learnt = f" Learnt from `{data['source']}`, pairs {data['ids']}." if data else ""
@@ -317,7 +321,7 @@ def write_card(
     )
 
 
-def of(fit: dict[str, float], name: str, decimals: int) -> str:
+def format_score(fit: dict[str, float], name: str, decimals: int) -> str:
     """A number of fit.json, a dash where there is none."""
     return f"{fit[name]:.{decimals}f}" if name in fit else "-"
 

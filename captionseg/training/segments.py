@@ -25,7 +25,7 @@ ROWS, MASKS, TEXTS = 1024, 32, 1024
 
 
 @dataclass(frozen=True)
-class Coded:
+class EncodedMasks:
     """Masks of n segments as run lengths, for models that see another part of a picture each time.
 
     Attributes:
@@ -67,15 +67,15 @@ class SegmentSet:
             run lengths, where pictures are cropped.
         texts: [n, K] int32 which texts name a segment, -1 pads.
         embedding: [U, T, D] float16 of the prompted texts.
-        said: [U] the texts, normalised.
+        phrases: [U] the texts, normalised.
     """
 
     start: np.ndarray
     order: np.ndarray
-    masks: np.ndarray | Coded
+    masks: np.ndarray | EncodedMasks
     texts: np.ndarray
     embedding: np.ndarray
-    said: Sequence[str] = ()
+    phrases: Sequence[str] = ()
 
     def of_rows(
         self,
@@ -111,40 +111,40 @@ class SegmentSet:
         which = np.random.default_rng([seed, epoch, 6]).integers(
             self.embedding.shape[1], size=len(self.embedding)
         )
-        grid = self.masks.grid if isinstance(self.masks, Coded) else self.masks.shape[1:]
+        grid = self.masks.grid if isinstance(self.masks, EncodedMasks) else self.masks.shape[1:]
         masks = np.zeros((len(rows), wide, *grid), np.float32)
         number = np.full((len(rows), wide), -1, np.int64)
         known = np.full((len(rows), wide, self.texts.shape[1]), -1, np.int64)
-        for i, (mine, text) in enumerate(drawn):
-            here = np.s_[i, : len(mine)]
-            number[here], known[here] = text, self.texts[mine]
+        for i, (numbers, text) in enumerate(drawn):
+            here = np.s_[i, : len(numbers)]
+            number[here], known[here] = text, self.texts[numbers]
             masks[here] = (
-                self.masks.shares(mine, windows[i] if windows else None)
-                if isinstance(self.masks, Coded)
-                else self.masks[mine]
+                self.masks.shares(numbers, windows[i] if windows else None)
+                if isinstance(self.masks, EncodedMasks)
+                else self.masks[numbers]
             )
-        said = self.embedding[np.maximum(number, 0), which[np.maximum(number, 0)]].astype(
+        vectors = self.embedding[np.maximum(number, 0), which[np.maximum(number, 0)]].astype(
             np.float32
         )
-        return NamedSegments(*map(torch.from_numpy, (masks, said, number, known)))
+        return NamedSegments(*map(torch.from_numpy, (masks, vectors, number, known)))
 
     def draw(self, row: int, rng: np.random.Generator, most: int) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of at most `most` segments of a row, and the text drawn for each."""
-        mine = self.order[self.start[row] : self.start[row + 1]]
-        if len(mine) > most:
-            mine = mine[np.sort(rng.permutation(len(mine))[:most])]
-        column = rng.integers((self.texts[mine] >= 0).sum(1))
-        return mine, self.texts[mine, column]
+        numbers = self.order[self.start[row] : self.start[row + 1]]
+        if len(numbers) > most:
+            numbers = numbers[np.sort(rng.permutation(len(numbers))[:most])]
+        column = rng.integers((self.texts[numbers] >= 0).sum(1))
+        return numbers, self.texts[numbers, column]
 
 
 @dataclass
-class Store:
+class MaskStore:
     """Masks on their way to a file, a few at a time.
 
     Attributes:
         grid: height and width, that they are reduced to, then or later.
         coded: whether run lengths are kept.
-        ends: see Coded, likewise sizes.
+        ends: see EncodedMasks, likewise sizes.
         sizes: see ends.
     """
 
@@ -162,12 +162,14 @@ class Store:
             self.sizes.append(shape)
         return "".join(rles).encode("ascii")
 
-    def opened(self, file: object, count: int) -> np.ndarray | Coded:
+    def open_masks(self, file: object, count: int) -> np.ndarray | EncodedMasks:
         """The masks of a file that all were written to."""
         if not self.coded:
             return np.memmap(file, np.float16, "r", shape=(count, *self.grid))  # type: ignore[call-overload]
         data = np.memmap(file, np.uint8, "r")  # type: ignore[call-overload]
-        return Coded(self.grid, data, np.array(self.ends[1:]), np.array(self.sizes, np.int32))
+        return EncodedMasks(
+            self.grid, data, np.array(self.ends[1:]), np.array(self.sizes, np.int32)
+        )
 
 
 def read(
@@ -199,25 +201,32 @@ def read(
     owner: list[int] = []
     texts: list[list[int]] = []
     number: dict[str, int] = {}
-    store = Store(grid, coded)
+    store = MaskStore(grid, coded)
     with tempfile.TemporaryFile() as file:
         for shape, some in segments_of(folder, rows, kinds):
             file.write(store.bytes_of([segment["rle"] for segment in some], shape))
             for segment in some:
-                found = dict.fromkeys(normalised(text) for text in segment["texts"])
+                unique = dict.fromkeys(normalised(text) for text in segment["texts"])
                 owner.append(rows[segment["uid"]])
-                texts.append([number.setdefault(text, len(number)) for text in found])
+                texts.append([number.setdefault(text, len(number)) for text in unique])
         if not owner:
             raise UserError(
                 f"{folder}: no segment of any row that is trained on; check segment_text.split, "
                 "segment_text.curation and the kinds of texts that the model learns from"
             )
         file.flush()
-        masks = store.opened(file, len(owner))
+        masks = store.open_masks(file, len(owner))
     order = np.argsort(owner, kind="stable")
     start = np.searchsorted(np.array(owner)[order], np.arange(size + 1))
-    said = list(number)
-    return SegmentSet(start, order, masks, padded(texts), embedded(said, encode, templates), said)
+    phrases = list(number)
+    return SegmentSet(
+        start,
+        order,
+        masks,
+        pad_lists(texts),
+        embed_in_templates(phrases, encode, templates),
+        phrases,
+    )
 
 
 def segments_of(
@@ -229,10 +238,10 @@ def segments_of(
         for part in batches_of(
             path, ["uid", "height", "width", "rle", "texts"], ROWS, schema=SEGMENTS
         ):
-            mine = (row for row in part.to_pylist() if row["uid"] in rows)
+            rows_of_pairs = (row for row in part.to_pylist() if row["uid"] in rows)
             named = (
                 {**row, "texts": [t["text"] for t in row["texts"] if t["kind"] in kinds]}
-                for row in mine
+                for row in rows_of_pairs
             )
             wanted = (row for row in named if row["texts"])
             for shape, group in itertools.groupby(
@@ -242,7 +251,7 @@ def segments_of(
                     yield shape, some
 
 
-def padded(lists: Sequence[Sequence[int]]) -> np.ndarray:
+def pad_lists(lists: Sequence[Sequence[int]]) -> np.ndarray:
     """[n, K] int32 of n lists, -1 pads."""
     out = np.full((len(lists), max(map(len, lists))), -1, np.int32)
     for row, values in zip(out, lists, strict=True):
@@ -250,14 +259,14 @@ def padded(lists: Sequence[Sequence[int]]) -> np.ndarray:
     return out
 
 
-def embedded(
+def embed_in_templates(
     texts: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray], templates: Sequence[str]
 ) -> np.ndarray:
     """[U, T, D] float16 embeddings of texts in each template."""
     parts = []
     for at in range(0, len(texts), TEXTS):
-        found = encode(
+        vectors = encode(
             [template.format(text) for text in texts[at : at + TEXTS] for template in templates]
         )
-        parts.append(found.reshape(-1, len(templates), found.shape[1]).astype(np.float16))
+        parts.append(vectors.reshape(-1, len(templates), vectors.shape[1]).astype(np.float16))
     return np.concatenate(parts)

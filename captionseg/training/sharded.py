@@ -24,7 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from captionseg.runtime import ranks
 
 
-class Sharded(ModelParallelStrategy):
+class ShardedStrategy(ModelParallelStrategy):
     """Lightning's strategy for it; a checkpoint is one file, the same as that of one process, which
     can go on with it.
 
@@ -39,21 +39,21 @@ class Sharded(ModelParallelStrategy):
         super().__init__(world, 1, save_distributed_checkpoint=False)
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        """The state of all ranks, in the groups that were before `apart`; every rank has to call
-        it.
+        """The state of all ranks, in the groups that were before `separate_sharded`; every rank has
+        to call it.
         """
-        found, numbers = optimizer.state_dict(), self.order(optimizer)
+        saved, numbers = optimizer.state_dict(), self.order(optimizer)
         state = {
             new: {
                 name: value.full_tensor().cpu() if isinstance(value, DTensor) else value
-                for name, value in found["state"][old].items()
+                for name, value in saved["state"][old].items()
             }
             for new, old in enumerate(itertools.chain(*numbers))
-            if old in found["state"]
+            if old in saved["state"]
         }
         groups, at = [], 0
         for which, members in enumerate(numbers):
-            like = next((group for group in found["param_groups"] if group["of"] == which), {})
+            like = next((group for group in saved["param_groups"] if group["of"] == which), {})
             groups.append(
                 {
                     **{k: v for k, v in like.items() if k != "of"},
@@ -64,7 +64,9 @@ class Sharded(ModelParallelStrategy):
         return {"state": state, "param_groups": groups}
 
     def order(self, optimizer: Any) -> list[list[int]]:
-        """Numbers of the optimiser's parameters, group by group as they were before `apart`."""
+        """Numbers of the optimiser's parameters, group by group as they were before
+        `separate_sharded`.
+        """
         assert self.model is not None
         position = {id(p): at for at, p in enumerate(self.model.parameters())}
         members: list[list[tuple[int, int]]] = [
@@ -79,17 +81,17 @@ class Sharded(ModelParallelStrategy):
         self, checkpoint_path: Any, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Each rank takes its parts of what a file holds."""
-        held = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
         assert self.model is not None
         with torch.no_grad():
             for name, tensor in itertools.chain(
                 self.model.named_parameters(), self.model.named_buffers()
             ):
-                if name in held["state_dict"]:
-                    tensor.copy_(_part(held["state_dict"][name], tensor))
-        for optimiser, saved in zip(self.optimizers, held["optimizer_states"], strict=True):
+                if name in checkpoint["state_dict"]:
+                    tensor.copy_(_part(checkpoint["state_dict"][name], tensor))
+        for optimiser, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             self.load_optimiser(optimiser, saved)
-        return held
+        return checkpoint
 
     def load_optimiser(self, optimiser: Any, saved: dict[str, Any]) -> None:
         """The inverse of `optimizer_state`."""
@@ -119,7 +121,7 @@ def _part(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def twin(model: nn.Module) -> nn.Module:
+def copy_parameters(model: nn.Module) -> nn.Module:
     """A copy of a model's parameters and buffers, beside what the model refers to, such as a frozen
     encoder.
     """
@@ -138,10 +140,10 @@ def split(model: nn.Module, mesh: DeviceMesh) -> None:
     fully_shard(model, mesh=mesh["data_parallel"], ignored_params=whole)
 
 
-def apart(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def separate_sharded(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Groups of an optimiser with shared out and whole parameters each in their own, as it takes no
     mixed ones; `of` says which group they were of."""
-    found = [
+    parts = [
         {
             **group,
             "of": which,
@@ -150,7 +152,7 @@ def apart(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for which, group in enumerate(groups)
         for parted in (True, False)
     ]
-    return [group for group in found if group["params"]]
+    return [group for group in parts if group["params"]]
 
 
 def average(model: nn.Module) -> None:

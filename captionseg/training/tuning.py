@@ -13,7 +13,7 @@ import torch
 from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.metrics import areas, mean_iou
 from captionseg.modeling.segmenter import InputSpec, Segmenter
-from captionseg.prepared import Known
+from captionseg.prepared import LabelledPictures
 from captionseg.records import Inputs
 from captionseg.training.loader import Folders
 
@@ -60,18 +60,21 @@ def load(
             the model is trained at, and dense features are read anew each time.
         split: which.
     """
-    known = Known.of_split(
+    pictures = LabelledPictures.of_split(
         folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs
     )
     names = read_classes(folders.truth).names
-    if not len(known) or not names:
+    if not len(pictures) or not names:
         return None
-    grid, size = np.stack([nearest(decode_mask(mask), side) for mask in known.masks]), (side, side)
+    grid, size = (
+        np.stack([nearest(decode_mask(mask), side) for mask in pictures.masks]),
+        (side, side),
+    )
     reads = reads or InputSpec()
     prepared = folders.prepared.inputs(reads, side=reads.picture)
     if not reads.regions:
-        return TuneSet(lambda part: prepared(known.rows[part], size), grid, names)
-    inputs = prepared(known.rows, size)
+        return TuneSet(lambda part: prepared(pictures.rows[part], size), grid, names)
+    inputs = prepared(pictures.rows, size)
     return TuneSet(lambda part: inputs.map(lambda tensor: tensor[part]), grid, names)
 
 

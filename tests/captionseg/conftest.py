@@ -174,9 +174,9 @@ class World:
 
     @property
     def prepared(self):
-        from captionseg.inference.inputs import Prepared
+        from captionseg.inference.inputs import PreparedFolders
 
-        return Prepared(self.pairs, self.index, self.regions, self.features)
+        return PreparedFolders(self.pairs, self.index, self.regions, self.features)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from tests.captionseg.test_cli import said
 
 def found(seeds: dict[str, float]):
     """What an evaluation comes to."""
-    from captionseg.benchmarks.score_saved_models import Found
+    from captionseg.benchmarks.score_saved_models import Evaluation
 
-    return Found(
+    return Evaluation(
         {
             "scores": {
                 "miou": 25.0,
@@ -120,7 +120,7 @@ def test_evaluate_all_seeds_of_a_recipe(tmp_path, capsys, monkeypatch):
     (tmp_path / "params.yaml").write_text("evaluate: {name: mine}")
     for seed in ("1", "0"):
         (tmp_path / "models" / "cocu-mil" / "seeds" / seed).mkdir(parents=True)
-    monkeypatch.setattr(catalogue, "opened", lambda spec, root, limit, **_: (Four(), 4))
+    monkeypatch.setattr(catalogue, "open_benchmark", lambda spec, root, limit, **_: (Four(), 4))
     monkeypatch.setattr(
         score_saved_models, "evaluate", lambda folders, *_: found({seed: 25.0 for seed in folders})
     )

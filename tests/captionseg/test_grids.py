@@ -7,10 +7,10 @@ from torch.nn.functional import interpolate
 
 from captionseg.grids import (
     Window,
-    covered,
     indicators,
     interpolation,
     overlap,
+    overlap_within,
     region_weights,
     shares,
 )
@@ -69,4 +69,4 @@ def test_a_window_cuts_and_pads() -> None:
 @pytest.mark.parametrize(("start", "end"), [(-0.3, 0.6), (0.0, 0.35), (0.2, 1.7)])
 def test_pixels_of_a_part_cover_no_more_than_that(start: float, end: float) -> None:
     seen = max(0.0, min(end, 1.0) - max(start, 0.0))
-    assert covered(7, 5, start, end).mean(1).sum() == pytest.approx(seen, abs=1e-6)
+    assert overlap_within(7, 5, start, end).mean(1).sum() == pytest.approx(seen, abs=1e-6)

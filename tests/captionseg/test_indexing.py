@@ -103,7 +103,7 @@ def in_threes(table: pa.Table) -> tuple[pa.Table, np.ndarray]:
 
 def test_a_picture_that_is_trained_on_and_tested_with_is_said(world, caplog):
     """TwoColours draws train, tune and test from the same numbers; number 5 of train failed."""
-    indexing.say_shared(world.pairs, world.table)
+    indexing.warn_of_shared_pictures(world.pairs, world.table)
     (line,) = caplog.messages
     first = world.table["uid"][TRAIN].as_py()
     assert (
@@ -113,7 +113,7 @@ def test_a_picture_that_is_trained_on_and_tested_with_is_said(world, caplog):
     caplog.clear()
     digests = pa.array([f"{row:064x}" for row in range(len(world.table))])
     column = world.table.schema.get_field_index("sha256")
-    indexing.say_shared(world.pairs, world.table.set_column(column, "sha256", digests))
+    indexing.warn_of_shared_pictures(world.pairs, world.table.set_column(column, "sha256", digests))
     assert not caplog.records
 
 

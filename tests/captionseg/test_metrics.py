@@ -17,7 +17,7 @@ from captionseg.metrics import (
     interval,
     iou,
     mean_iou,
-    paired,
+    paired_difference,
     pixel_accuracy,
 )
 
@@ -173,7 +173,7 @@ def test_the_interval_of_a_difference_covers_what_is_true():
 
     large = both(50_000)
     truth = float(mean_iou(large[0].sum(0))[0] - mean_iou(large[1].sum(0))[0])
-    found = [paired(*both(60), samples=200, seed=seed) for seed in range(200)]
+    found = [paired_difference(*both(60), samples=200, seed=seed) for seed in range(200)]
     assert 0.89 <= np.mean([d.low <= truth <= d.high for d in found]) <= 0.985
     assert np.mean([d.better for d in found]) > 0.99
     assert np.mean([d.high - d.low for d in found]) < 0.02
@@ -182,16 +182,21 @@ def test_the_interval_of_a_difference_covers_what_is_true():
 def test_a_recipe_against_itself_and_against_another():
     rng = np.random.default_rng(2)
     a, b = noisy(20, 0.7, rng), noisy(20, 0.5, rng)
-    assert paired(a, a, samples=50, seed=0) == (0.0, 0.0, 0.0, 0.5)
-    forth, back = paired(a, b, samples=50, seed=0), paired(b, a, samples=50, seed=0)
-    assert forth == paired(a, b, samples=50, seed=0)
+    assert paired_difference(a, a, samples=50, seed=0) == (0.0, 0.0, 0.0, 0.5)
+    forth, back = (
+        paired_difference(a, b, samples=50, seed=0),
+        paired_difference(b, a, samples=50, seed=0),
+    )
+    assert forth == paired_difference(a, b, samples=50, seed=0)
     assert forth.better + back.better == pytest.approx(1.0)
     assert (forth.mean, forth.low) == pytest.approx((-back.mean, -back.high))
     assert forth.mean == pytest.approx(float(mean_iou(a.sum(0))[0] - mean_iou(b.sum(0))[0]))
-    thrice = paired(np.concatenate([a] * 3, 1), b, samples=50, seed=0)  # other numbers of seeds
+    thrice = paired_difference(
+        np.concatenate([a] * 3, 1), b, samples=50, seed=0
+    )  # other numbers of seeds
     assert thrice == pytest.approx(forth)
     with pytest.raises(ValueError, match="not of the same images"):
-        paired(a, b[:-1], samples=5, seed=0)
+        paired_difference(a, b[:-1], samples=5, seed=0)
 
 
 def test_boundaries_by_hand():

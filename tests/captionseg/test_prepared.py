@@ -15,20 +15,20 @@ from captionseg.benchmarks.segment_retrieval import captions_of
 from captionseg.datasets.pictures import Pictures
 from captionseg.datasets.shards import read_pairs
 from captionseg.grids import MEAN
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.prepared import Known, PreparedInputs, normalised
+from captionseg.prepared import LabelledPictures, PreparedInputs, normalise_image
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
 
 
 def test_known_pictures_of_a_split_in_the_order_of_the_index(world):
-    known = Known.of_split(world.index, world.truth, "test")
+    known = LabelledPictures.of_split(world.index, world.truth, "test")
     split = np.array(world.table["split"].to_pylist())
     assert known.rows.tolist() == np.flatnonzero(split == "test").tolist()
     assert known.uid == np.array(world.table["uid"].to_pylist())[known.rows].tolist()
     assert len(known) == len(known.masks) == 8
-    assert len(Known.of_split(world.index, world.truth, "nowhere")) == 0
+    assert len(LabelledPictures.of_split(world.index, world.truth, "nowhere")) == 0
 
 
 def test_a_picture_of_several_pairs_is_scored_once(world, tmp_path):
@@ -36,7 +36,7 @@ def test_a_picture_of_several_pairs_is_scored_once(world, tmp_path):
     out."""
     shutil.copytree(world.pairs, tmp_path / "pairs")
     shutil.copytree(world.truth, tmp_path / "truth")
-    rows = Known.of_split(world.index, world.truth, "test").rows
+    rows = LabelledPictures.of_split(world.index, world.truth, "test").rows
     shard, uids = (
         world.table["shard"][int(rows[0])].as_py(),
         [world.table["uid"][int(row)].as_py() for row in rows[:3]],
@@ -51,13 +51,15 @@ def test_a_picture_of_several_pairs_is_scored_once(world, tmp_path):
         values = [values[at[0]] if row in at else value for row, value in enumerate(values)]
         column = pa.array(values, table.schema.field(name).type)
         pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), path)
-    known = Known.of_split(world.index, tmp_path / "truth", "test", pairs=tmp_path / "pairs")
+    known = LabelledPictures.of_split(
+        world.index, tmp_path / "truth", "test", pairs=tmp_path / "pairs"
+    )
     assert known.rows.tolist() == [rows[0], *rows[2:]]
     assert len(known.masks) == len(known.uid) == 7
     held_out = HeldOut.load(
         Folders(replace(world.prepared, pairs=tmp_path / "pairs"), tmp_path / "truth"), "test"
     )
-    assert held_out.known.uid == known.uid
+    assert held_out.pictures.uid == known.uid
     captions = captions_of(read_pairs(tmp_path / "pairs"), known.uid)
     of = dict(zip(world.table["uid"].to_pylist(), world.table["caption"].to_pylist(), strict=True))
     assert captions[:2] == [[of[uid] for uid in uids]] * 2
@@ -84,7 +86,7 @@ def test_pictures_and_dense_features_where_they_are_asked_for(world):
         inputs.dense, read_arrays(world.features / "dense")[rows].astype(np.float32)
     )
     for image, row in zip(inputs.image, rows, strict=True):
-        torch.testing.assert_close(image, normalised(pictures[row]))
+        torch.testing.assert_close(image, normalise_image(pictures[row]))
     assert inputs.regions.shape == (2, 0, 0)
     assert PreparedInputs(pictures=pictures, side=16)(rows, (5, 6)).image.shape == (2, 3, 16, 16)
 
@@ -98,7 +100,7 @@ def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(
     folder, kind = name.split("/")
     for part in ("regions", "features", "index"):
         shutil.copytree(getattr(world, part), tmp_path / part, symlinks=True)
-    prepared = Prepared(
+    prepared = PreparedFolders(
         world.pairs, tmp_path / "index", tmp_path / "regions", tmp_path / "features"
     )
     reads = InputSpec(dense=folder == "features")
@@ -112,8 +114,8 @@ def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(
 
 def test_a_normalised_picture_has_mean_0_and_deviation_1_where_imagenet_has_its_own():
     level = np.tile((np.array(MEAN) * 255).round().astype(np.uint8), (4, 5, 1))
-    assert normalised(level).abs().max() < 0.01
-    assert normalised(level).shape == (3, 4, 5)
+    assert normalise_image(level).abs().max() < 0.01
+    assert normalise_image(level).shape == (3, 4, 5)
 
 
 def test_masks_of_several_pictures_are_padded_with_empty_ones(world):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.benchmarks.recipe import Evaluated
+from captionseg.benchmarks.recipe import RecipeResult
 from captionseg.params import Params
 from captionseg.tracking.tracker import NullTracker
 from stages import evaluate
@@ -38,7 +38,7 @@ def test_the_scores_of_a_recipe_are_its_own(tmp_path, monkeypatch):
         "seeds": {"0": 15.38},
         "also": {"tcl": {"scores": {"miou": 9.0}, "per_class": {"sky": 1.0}}},
     }
-    found = Evaluated(result, np.ones((1, 1, 3, 2), np.int64), ["u"], [0], 5.0)
+    found = RecipeResult(result, np.ones((1, 1, 3, 2), np.int64), ["u"], [0], 5.0)
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: found)
     paths = {name: tmp_path / name for name in INPUTS}
     outs = {name: tmp_path / f"{name}.out" for name in ("scores", "metrics", "areas")}
@@ -71,7 +71,7 @@ def test_the_scores_of_a_recipe_are_its_own(tmp_path, monkeypatch):
 
 def test_without_masks_there_is_no_score_to_show(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text(PARAMS)
-    nothing = Evaluated(
+    nothing = RecipeResult(
         {"scores": {}, "per_class": {}, "seeds": {}}, np.zeros((0, 1, 3, 0), np.int64), [], [0], 0.0
     )
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: nothing)

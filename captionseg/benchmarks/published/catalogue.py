@@ -13,12 +13,12 @@ import math
 from pathlib import Path
 
 from captionseg.benchmarks import any_folder
-from captionseg.benchmarks.classification import Labelled
+from captionseg.benchmarks.classification import ClassificationSet
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.own_data import OwnData
-from captionseg.benchmarks.own_folder import numbers
+from captionseg.benchmarks.own_folder import parse_values
 from captionseg.benchmarks.parts import Parts
 from captionseg.benchmarks.published import ade20k, cityscapes, coco, context, imagenet_s, voc
 from captionseg.benchmarks.published.imagenet import ImageNet
@@ -45,7 +45,7 @@ PUBLISHED: dict[str, Spec] = {
 OWN = "held_out"
 
 
-def published(name: str, own: str = "") -> Spec:
+def find_benchmark(name: str, own: str = "") -> Spec:
     """The benchmark of a name.
 
     Args:
@@ -63,9 +63,9 @@ def published(name: str, own: str = "") -> Spec:
     return PUBLISHED[name]
 
 
-def opened(
+def open_benchmark(
     spec: Spec, root: Path, *, limit: int = 0, ignore: str | None = None
-) -> tuple[FolderBenchmark | HeldOut | Labelled | Parts, int]:
+) -> tuple[FolderBenchmark | HeldOut | ClassificationSet | Parts, int]:
     """The pictures of a benchmark below a root, at most `limit` of them (0 takes all), and how many
     there are.
 
@@ -85,9 +85,9 @@ def opened(
         )
     if not isinstance(spec, Layout):
         return spec.open(root, limit=limit)
-    values = None if ignore is None else numbers(ignore, "--ignore")
-    found = FolderBenchmark.open(spec, root, limit=limit, ignore=values)
-    return found, found.total
+    values = None if ignore is None else parse_values(ignore, "--ignore")
+    benchmark = FolderBenchmark.open(spec, root, limit=limit, ignore=values)
+    return benchmark, benchmark.total
 
 
 def windows_of(spec: Spec, text: str | None, protocol: str | None = None) -> WindowParams:

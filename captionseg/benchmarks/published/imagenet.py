@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captionseg.benchmarks.benchmark import spread
-from captionseg.benchmarks.classification import Item, Labelled
+from captionseg.benchmarks.classification import ClassificationSet, Item
 from captionseg.records import UserError, one_line
 
 CLASSES = 1000
@@ -40,7 +40,7 @@ class ImageNet:
         "the order of their WordNet ids; middle square of .875 of the short side"
     )
 
-    def open(self, root: Path, *, limit: int = 0) -> tuple[Labelled, int]:
+    def open(self, root: Path, *, limit: int = 0) -> tuple[ClassificationSet, int]:
         """The pictures, of which `limit` are spread evenly over all (0 takes all, and wants all
         there are), and how many there are.
 
@@ -68,8 +68,8 @@ class ImageNet:
                     + (", which --limit may be given for" if items else ""),
                 )
             )
-        kept = tuple(items[number] for number in spread(len(items), limit))
-        return Labelled(tuple(IMAGENET_CLASSNAMES), kept), len(items)
+        selected = tuple(items[number] for number in spread(len(items), limit))
+        return ClassificationSet(tuple(IMAGENET_CLASSNAMES), selected), len(items)
 
     def flat(self, home: Path, root: Path) -> Iterator[Item]:
         """Pictures as the archive has them, with classes of the development kit; its ids are not in
@@ -104,14 +104,14 @@ class ImageNet:
             every = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
             wnid = {number: word for number, word in every.items() if number <= CLASSES}
             order = {word: number for number, word in enumerate(sorted(wnid.values()))}
-            found = [order[wnid[int(line)]] for line in (kit / TRUTH).read_text().split()]
+            labels = [order[wnid[int(line)]] for line in (kit / TRUTH).read_text().split()]
         except Exception as error:  # on damaged bytes scipy's reader raises anything
             raise UserError(
                 f"{kit}: {META} and {TRUTH} are not ImageNet's: {one_line(error)}"
             ) from None
         if len(order) != CLASSES:
             raise UserError(f"{kit / META}: {len(order)} classes where there are {CLASSES}")
-        return found
+        return labels
 
     def advice(self, root: Path, problem: str) -> str:
         """One line: what is wrong below a root, and what to fetch."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captionseg.benchmarks.benchmark import spread
-from captionseg.benchmarks.coco_json import Annotated, read_instances
+from captionseg.benchmarks.coco_json import AnnotatedPicture, read_instances
 from captionseg.benchmarks.layout import NAMES
 from captionseg.benchmarks.parts import Item, Parts
 from captionseg.records import UserError
@@ -88,7 +88,7 @@ class PartImageNet:
             file,
         ), len(items)
 
-    def picture(self, home: Path, picture: Annotated, root: Path) -> Path:
+    def picture(self, home: Path, picture: AnnotatedPicture, root: Path) -> Path:
         """The file of a picture: in the folder of the split, of all pictures, or of its class."""
         for path in self.places(home / "images", picture.name):
             if path.is_file():

@@ -103,7 +103,7 @@ class Network:
             raise ValueError(f"networks: {self.name}: blocks {self.blocks} must not be below 0")
 
 
-class Seen(NamedTuple):
+class BackboneFeatures(NamedTuple):
     """Of pictures: maps of blocks, the last one last, and a vector of each picture."""
 
     maps: list[Float[Tensor, "batch _rows _columns _channel"]]
@@ -144,15 +144,15 @@ class BackboneBlocks(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     @torch.no_grad()
-    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Seen:
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> BackboneFeatures:
         """Of pictures, normalised by ImageNet's mean and deviation."""
         own = image * self.factor + self.shift
         last, maps = self.net.forward_intermediates(own, indices=self.blocks, output_fmt="NCHW")
         maps = [x.movedim(1, -1) for x in maps]
         if self.token:
-            return Seen(maps, last[:, 0])
+            return BackboneFeatures(maps, last[:, 0])
         mean = maps[-1].float().mean((1, 2))
-        return Seen(maps, F.layer_norm(mean, mean.shape[1:]))
+        return BackboneFeatures(maps, F.layer_norm(mean, mean.shape[1:]))
 
 
 def probe(network: Network, side: int) -> tuple[list[int], int]:

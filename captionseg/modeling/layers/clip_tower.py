@@ -64,7 +64,9 @@ class ClipTower(nn.Module):
     ) -> tuple[Float[Tensor, "batch 1 channel"], list[Float[Tensor, "batch channel rows columns"]]]:
         """The last [CLS] after the final norm, and maps of the last blocks."""
         visual = sized(self.visual, image.shape[2:])
-        found = visual.forward_intermediates(
+        outputs = visual.forward_intermediates(
             image, indices=indices, output_fmt=output_fmt, output_extra_tokens=True
         )
-        return visual.ln_post(found["image_intermediates_prefix"][-1]), found["image_intermediates"]
+        return visual.ln_post(outputs["image_intermediates_prefix"][-1]), outputs[
+            "image_intermediates"
+        ]

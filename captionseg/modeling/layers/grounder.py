@@ -52,7 +52,7 @@ class GrounderConfig:
             )
 
 
-class Gated(nn.Module):
+class GatedResidual(nn.Module):
     """x + tanh(g) f(x), at the start nothing more than x: either g is 0, or the last layer of f."""
 
     def __init__(self, inner: nn.Module, last: nn.Module, gate: float) -> None:
@@ -84,17 +84,19 @@ class NormedConv(nn.Module):
         return self.conv(F.gelu(self.norm(x.movedim(1, -1)).movedim(-1, 1)))
 
 
-def gated_mlp(width: int, config: GrounderConfig) -> Gated:
+def gated_mlp(width: int, config: GrounderConfig) -> GatedResidual:
     """The MLP over each cell."""
     last = nn.Linear(config.adapter, width)
     first = nn.Linear(width, config.adapter)
-    return Gated(nn.Sequential(nn.LayerNorm(width), first, nn.GELU(), last), last, config.gate)
+    return GatedResidual(
+        nn.Sequential(nn.LayerNorm(width), first, nn.GELU(), last), last, config.gate
+    )
 
 
-def gated_conv(width: int, config: GrounderConfig) -> Gated:
+def gated_conv(width: int, config: GrounderConfig) -> GatedResidual:
     """One convolution of the decoder."""
     inner = NormedConv(width, config.conv)
-    return Gated(inner, inner.conv, config.gate)
+    return GatedResidual(inner, inner.conv, config.gate)
 
 
 class Grounder(nn.Module):

@@ -19,7 +19,7 @@ from captionseg.runtime.device import full_precision
 Assign = Literal["gumbel", "soft"]
 
 
-class Grouped(NamedTuple):
+class GroupingOutputs(NamedTuple):
     """What a grouping makes of tokens.
 
     Attributes:
@@ -95,7 +95,7 @@ class Assignment(nn.Module):
         groups: Float[Tensor, "batch group channel"],
         tokens: Float[Tensor, "batch token channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
-    ) -> Grouped:
+    ) -> GroupingOutputs:
         """Tokens where `mask` is False belong nowhere; `groups` ask, and what they take is added to
         `slots`."""
         queries, keys = self.q_proj(groups).float(), self.k_proj(tokens).float()
@@ -108,18 +108,18 @@ class Assignment(nn.Module):
         if mask is not None:
             soft, chosen = soft * mask[:, None], chosen * mask[:, None]
         values = self.v_proj(tokens)
-        return Grouped(
+        return GroupingOutputs(
             slots + self.proj(group_mean(chosen.to(values.dtype), values, self.eps)),
             soft,
             slots,
             values,
         )
 
-    def members(self, found: Grouped) -> Float[Tensor, "batch token channel"]:
+    def members(self, grouping: GroupingOutputs) -> Float[Tensor, "batch token channel"]:
         """What the group of each token would be if it had no other token; tokens where groups
         are.
         """
-        return own_group(found.soft, found.slots) + self.proj(found.values)
+        return own_group(grouping.soft, grouping.slots) + self.proj(grouping.values)
 
 
 class Grouping(nn.Module):
@@ -148,20 +148,20 @@ class Grouping(nn.Module):
         x: Float[Tensor, "batch token channel"],
         group_tokens: Float[Tensor, "batch slot channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
-    ) -> Grouped:
+    ) -> GroupingOutputs:
         """Groups and the assignment of x to them."""
         x = self.norm_x(x)
         slots = self.pre_assign(
             self.norm_mixed(self.mixer(self.norm_tokens(group_tokens))), x, mask
         )
         taken = self.assign(slots, slots, x, mask)
-        return taken._replace(groups=self.mixed(taken.groups))
+        return taken._replace(groups=self.update(taken.groups))
 
-    def members(self, found: Grouped) -> Float[Tensor, "batch token channel"]:
+    def members(self, grouping: GroupingOutputs) -> Float[Tensor, "batch token channel"]:
         """See Assignment.members."""
-        return self.mixed(self.assign.members(found))
+        return self.update(self.assign.members(grouping))
 
-    def mixed(
+    def update(
         self, y: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch token channel"]:
         """y + MLP(norm(y))."""
@@ -183,13 +183,13 @@ class Slots(nn.Module):
         x: Float[Tensor, "batch token channel"],
         group_tokens: Float[Tensor, "batch group channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
-    ) -> Grouped:
+    ) -> GroupingOutputs:
         """Groups and the assignment of x to them (Eq. 4)."""
         return self.assign(group_tokens, self.norm_groups(group_tokens), self.norm_x(x), mask)
 
-    def members(self, found: Grouped) -> Float[Tensor, "batch token channel"]:
+    def members(self, grouping: GroupingOutputs) -> Float[Tensor, "batch token channel"]:
         """See Assignment.members."""
-        return self.assign.members(found)
+        return self.assign.members(grouping)
 
 
 def own_group(

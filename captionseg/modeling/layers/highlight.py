@@ -26,7 +26,9 @@ class Highlight(nn.Module):
         super().__init__()
         self.prompt = nn.Parameter(torch.zeros(channels, side, side)) if prompt else None
 
-    def filled(self, size: tuple[int, int]) -> Float[Tensor, "channel {size[0]} {size[1]}"] | None:
+    def resize_prompt(
+        self, size: tuple[int, int]
+    ) -> Float[Tensor, "channel {size[0]} {size[1]}"] | None:
         """The prompt in some size; None where there is none."""
         if self.prompt is None:
             return None
@@ -44,12 +46,12 @@ class Highlight(nn.Module):
         """
         grid = (frozen.shape[1], frozen.shape[2])
         with full_precision(masks):
-            shown = F.adaptive_avg_pool2d(masks.float(), grid).flatten(2)  # [B, L, n]
-            found = shown @ frozen.flatten(1, 2)
-            if (prompt := self.filled(grid)) is not None:
-                found = found + (1.0 - shown) @ prompt.flatten(1).T
+            share = F.adaptive_avg_pool2d(masks.float(), grid).flatten(2)  # [B, L, n]
+            sums = share @ frozen.flatten(1, 2)
+            if (prompt := self.resize_prompt(grid)) is not None:
+                sums = sums + (1.0 - share) @ prompt.flatten(1).T
         # a mask that shows nothing has no direction, nor a steep one
-        return F.normalize(found, dim=-1, eps=1e-2)
+        return F.normalize(sums, dim=-1, eps=1e-2)
 
     def pixels(
         self,
@@ -59,10 +61,10 @@ class Highlight(nn.Module):
     ) -> Float[Tensor, "batch mask embedding"]:
         """L2-normalised, of pictures of which masks show a part."""
         size = (image.shape[2], image.shape[3])
-        shown = F.interpolate(masks, size, mode="nearest")[:, :, None]  # [B, L, 1, H, W]
-        picture = image[:, None] * shown
-        if (prompt := self.filled(size)) is not None:
-            picture = picture + prompt * (1.0 - shown)
+        visible = F.interpolate(masks, size, mode="nearest")[:, :, None]  # [B, L, 1, H, W]
+        picture = image[:, None] * visible
+        if (prompt := self.resize_prompt(size)) is not None:
+            picture = picture + prompt * (1.0 - visible)
         return F.normalize(live.embed(picture.flatten(0, 1)).float(), dim=-1).unflatten(
             0, (-1, masks.shape[1])
         )

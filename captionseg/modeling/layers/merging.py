@@ -44,7 +44,8 @@ class Lln(nn.Module):
         """
         grid = (weights.shape[2], weights.shape[3])
         normed = (
-            norm(resized(x, grid)).flatten(1, 2) for norm, x in zip(self.norms, maps, strict=True)
+            norm(resize_map(x, grid)).flatten(1, 2)
+            for norm, x in zip(self.norms, maps, strict=True)
         )
         return self.merge([weights.flatten(2) @ x for x in normed])
 
@@ -122,7 +123,7 @@ def pool_weights(
     return masks / masks.sum((2, 3), keepdim=True).clamp(min=1e-6)
 
 
-def resized(
+def resize_map(
     x: Float[Tensor, "batch _rows _columns channel"], grid: tuple[int, int]
 ) -> Float[Tensor, "batch {grid[0]} {grid[1]} channel"]:
     """A map on another grid, bilinearly; itself where it has that grid. Finer ones are averaged."""

@@ -48,9 +48,9 @@ class SelfAttention(nn.Module):
     ) -> Float[Tensor, "batch token channel"]:
         """Tokens where `mask` is False are not seen."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = None if mask is None else mask[:, None, None]
+        attention_mask = None if mask is None else mask[:, None, None]
         out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, is_causal=self.causal and mask is None
+            q, k, v, attn_mask=attention_mask, is_causal=self.causal and mask is None
         )
         return self.proj(out.transpose(1, 2).flatten(2))
 
@@ -108,10 +108,10 @@ class Block(nn.Module):
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> Float[Tensor, "batch token channel"]:
         """`mask` as in SelfAttention."""
-        x = x + self.dropped(self.attn(self.norm1(x), mask))
-        return x + self.dropped(self.mlp(self.norm2(x)))
+        x = x + self.drop_branch(self.attn(self.norm1(x), mask))
+        return x + self.drop_branch(self.mlp(self.norm2(x)))
 
-    def dropped(
+    def drop_branch(
         self, branch: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch token channel"]:
         """Stochastic depth (Huang et al. 2016): the branch of a sample, or nothing of it, while

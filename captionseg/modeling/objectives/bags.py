@@ -17,7 +17,7 @@ from torch import Tensor
 
 from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
 from captionseg.modeling.objectives.pairs import first_of_each
-from captionseg.modeling.segmenter import Gather, alone
+from captionseg.modeling.segmenter import Gather, gather_single
 from captionseg.runtime.device import full_precision
 
 
@@ -72,15 +72,15 @@ class _Texts(NamedTuple):
     text_owner: Tensor
 
     @staticmethod
-    def of(bags: Bags, here: Tensor) -> _Texts:
-        """The texts of this rank; `here` are the numbers of its images."""
+    def of(bags: Bags, image_numbers: Tensor) -> _Texts:
+        """The texts of this rank; `image_numbers` are those of its images."""
         return _Texts(
             bags.captions,
             bags.caption_concepts,
-            here,
+            image_numbers,
             bags.texts.flatten(0, 1),
             bags.text_concept.flatten()[:, None],
-            here.repeat_interleave(bags.text_concept.shape[1]),
+            image_numbers.repeat_interleave(bags.text_concept.shape[1]),
         )
 
     def part(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,7 +119,7 @@ class BagContrast:
         self,
         bags: Bags,
         scales: Scales,
-        gather: Gather = alone,
+        gather: Gather = gather_single,
         *,
         rank: int = 0,
         parts: Sequence[Part] = PARTS,
@@ -129,10 +129,10 @@ class BagContrast:
         """
         if "concept" not in parts:
             bags = replace(bags, texts=bags.texts[:, :0], text_concept=bags.text_concept[:, :0])
-        here = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(
+        image_numbers = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(
             bags.vectors
         )
-        local = _Texts.of(bags, here)
+        local = _Texts.of(bags, image_numbers)
         every = _Texts(*(gather(value) for value in local))
         images = _Images(bags.vectors, bags.mask, bags.archive)
         all_images = _Images(*(gather(value) for value in images))
@@ -142,13 +142,13 @@ class BagContrast:
             if all_images.vectors is images.vectors
             else self._similarities(all_images, local, scales)
         )
-        numbers, losses = torch.arange(len(all_images.vectors), device=here.device), {}
+        numbers, losses = torch.arange(len(all_images.vectors), device=image_numbers.device), {}
         for row, name in enumerate(PARTS):
             if name not in parts:
                 continue
             concepts, owner, real = local.part(row)
             all_concepts, all_owner, all_real = every.part(row)
-            positive = (here[:, None] == all_owner) & all_real
+            positive = (image_numbers[:, None] == all_owner) & all_real
             to_text = contrastive(
                 by_image[row],
                 positive,
@@ -174,14 +174,14 @@ class BagContrast:
                 torch.cat([texts.captions, texts.texts]),
                 torch.arange(len(texts.texts)),
             )
-            return self._scaled(
+            return self._logits(
                 images, queries, inverse.to(queries.device), len(texts.captions), scales
             )
         first, inverse = first_of_each(texts.text_concept[:, 0])
         queries = torch.cat([texts.captions, texts.texts[first]])
-        return self._scaled(images, queries, inverse, len(texts.captions), scales)
+        return self._logits(images, queries, inverse, len(texts.captions), scales)
 
-    def _scaled(
+    def _logits(
         self, images: _Images, queries: Tensor, inverse: Tensor, count: int, scales: Scales
     ) -> tuple[Tensor, Tensor]:
         """Logits with the first `count` queries, and with those after them at `inverse`."""

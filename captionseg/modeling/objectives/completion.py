@@ -25,7 +25,7 @@ Objective = Literal[
 NO_MASKED = "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
 
 
-class Missing(NamedTuple):
+class MissingWords(NamedTuple):
     """What masked words are taken for.
 
     Attributes:
@@ -50,8 +50,8 @@ class Decoder(nn.Module):
 
     def forward(self, words: Tensor, groups: Tensor, mask: Tensor) -> Tensor:
         """[B, T, D] of words [B, T, D], of which `mask` [B, T] are there, and groups [B, G, D]."""
-        found = self.cross(self.norm_words(words), self.norm_groups(groups))
-        return self.norm(self.block(found, mask) + found)
+        answers = self.cross(self.norm_words(words), self.norm_groups(groups))
+        return self.norm(self.block(answers, mask) + answers)
 
 
 class Completion(nn.Module):
@@ -82,7 +82,7 @@ class Completion(nn.Module):
 
     def forward(
         self, batch: Batch, groups: Tensor, towers: Towers, texts: Tensor
-    ) -> Bags | Missing:
+    ) -> Bags | MissingWords:
         """Bags of what was found, with the answers as captions; or logits of what each masked word
         is.
 
@@ -105,8 +105,8 @@ class Completion(nn.Module):
         elif self.decoder is not None:
             words = self.decoder(words, groups)
         if self.objective.startswith("mlm"):
-            return Missing(self.classify(words), masked.target)
-        found = F.normalize(self.bridge(words[:, :1]).float(), dim=-1)  # [B, 1, W]
+            return MissingWords(self.classify(words), masked.target)
+        vector = F.normalize(self.bridge(words[:, :1]).float(), dim=-1)  # [B, 1, W]
         if masked.answers is not None and towers.text is not None:
             answer = towers.embed_texts(towers.text(masked.answers))
         else:
@@ -114,8 +114,8 @@ class Completion(nn.Module):
             answer = F.normalize((texts * drawn).sum(1), dim=-1)
         none = texts[:, :0]
         return Bags(
-            found,
-            torch.ones_like(found[..., 0], dtype=torch.bool),
+            vector,
+            torch.ones_like(vector[..., 0], dtype=torch.bool),
             answer,
             none,
             batch.text_concept,
@@ -135,11 +135,11 @@ class Completion(nn.Module):
         return self.query(towers.text.states(masked.tokens)), masked.tokens != 0
 
 
-def missing_loss(missing: Missing, gather: Gather) -> Tensor:
+def missing_loss(missing: MissingWords, gather: Gather) -> Tensor:
     """Cross-entropy of masked words, the mean over all that were masked on all ranks."""
     logits, target = missing.logits.float().log_softmax(2), missing.target
-    there = target >= 0
+    valid = target >= 0
     # one vector stands for all masked words of its caption
     logits = logits.expand(-1, target.shape[1], -1) if logits.shape[1] == 1 else logits
     each = -logits.gather(2, target.clamp(min=0)[..., None])[..., 0]
-    return (each * there).sum() / mean_over_ranks(there.sum(1), gather)
+    return (each * valid).sum() / mean_over_ranks(valid.sum(1), gather)

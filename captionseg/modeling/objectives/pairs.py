@@ -23,12 +23,12 @@ class Texts(NamedTuple):
     Attributes:
         vectors: [B, L, D], L2-normalised.
         concepts: [B, L, K] int64, what they name, -1 pads.
-        there: [B, L] bool, which of them are texts.
+        valid: [B, L] bool, which of them are texts.
     """
 
     vectors: Tensor
     concepts: Tensor
-    there: Tensor
+    valid: Tensor
 
 
 class Relations(NamedTuple):
@@ -37,26 +37,26 @@ class Relations(NamedTuple):
     Attributes:
         own: [B, T] bool, is the text one of the image's?
         negative: [B, T] bool, may it be a negative of the image? Own texts are none.
-        there: [T] bool, which of them are texts.
+        valid: [T] bool, which of them are texts.
     """
 
     own: Tensor
     negative: Tensor
-    there: Tensor
+    valid: Tensor
 
 
 def relations(every: Texts, archive: Tensor, rank: int, *, mask_negatives: bool) -> Relations:
     """The relations of images with archives [B, M] to the texts of all ranks."""
-    images, per = len(archive), every.there.shape[1]
-    there = every.there.flatten()
-    owner = torch.arange(len(there), device=there.device) // per
-    own = (owner == torch.arange(images, device=there.device)[:, None] + rank * images) & there
+    images, per = len(archive), every.valid.shape[1]
+    valid = every.valid.flatten()
+    owner = torch.arange(len(valid), device=valid.device) // per
+    own = (owner == torch.arange(images, device=valid.device)[:, None] + rank * images) & valid
     allowed = (
         may_be_negative(archive, every.concepts.flatten(0, 1))
         if mask_negatives
         else torch.ones_like(own)
     )
-    return Relations(own, allowed & ~own & there, there)
+    return Relations(own, allowed & ~own & valid, valid)
 
 
 def image_contrast(
@@ -95,7 +95,7 @@ def pair_contrast(
     positive = number[:, None] + rank * images * per == torch.arange(
         cosine.shape[1], device=cosine.device
     )
-    positive = positive & related.there
+    positive = positive & related.valid
     rows = (related.own | related.negative).repeat_interleave(per, 0) & positive.any(
         1, keepdim=True
     )

@@ -17,11 +17,11 @@ from captionseg.modeling.readout.zero_shot import (
     own_scores,
     with_background,
 )
-from captionseg.modeling.towers.group_encoder import Encoded, GroupEncoder
+from captionseg.modeling.towers.group_encoder import GroupEncoder, GroupEncoding
 from captionseg.records import Inputs
 
 
-class Found(NamedTuple):
+class GroupScores(NamedTuple):
     """Scores of classes, before anything is painted.
 
     Attributes:
@@ -36,16 +36,16 @@ class Found(NamedTuple):
     limit: Tensor | None
 
 
-def find(
+def score_groups(
     vision: GroupEncoder,
-    encoded: Encoded,
+    encoded: GroupEncoding,
     embed: Callable[[Tensor], Tensor],
     classes: Tensor,
     scale: Tensor,
     choices: ZeroShot,
     *,
     mask: Tensor,
-) -> Found:
+) -> GroupScores:
     """Which class fits each group or region of one window, see `readout.zero_shot`.
 
     Args:
@@ -64,45 +64,45 @@ def find(
             embed(vectors), whole, classes, scale, top_k=choices.top_k, score=choices.score
         )
 
-    assignment, found, place = compose(encoded.maps), scores(encoded.groups), None
+    assignment, values, place = compose(encoded.maps), scores(encoded.groups), None
     if encoded.grid is not None:
         place = assignment.unflatten(2, encoded.grid)
     elif choices.readout == "groups":
-        found = own_group(assignment, found)
+        values = own_group(assignment, values)
     else:
         of_regions = scores(vision.members(encoded))
-        found = (
-            of_regions + own_group(assignment, found) if choices.readout == "both" else of_regions
+        values = (
+            of_regions + own_group(assignment, values) if choices.readout == "both" else of_regions
         )
     if choices.background is None:
-        return Found(found, place, None)
-    there = found if place is not None else found.masked_fill(~mask[..., None], -torch.inf)
-    return Found(found, place, there.flatten(1).amax(1).clamp(max=choices.background))
+        return GroupScores(values, place, None)
+    visible = values if place is not None else values.masked_fill(~mask[..., None], -torch.inf)
+    return GroupScores(values, place, visible.flatten(1).amax(1).clamp(max=choices.background))
 
 
-def logits(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
+def logits(groups: GroupScores, inputs: Inputs, choices: ZeroShot) -> Tensor:
     """[B, C, height, width]; with a limit, a first channel more: the background."""
-    scores = before_background(found)
-    if found.assignment is None:
+    scores = before_background(groups)
+    if groups.assignment is None:
         return paint_scores(scores, inputs)
-    return own_scores(scores, nearest_group(found.assignment, inputs.size, maps=choices.maps))
+    return own_scores(scores, nearest_group(groups.assignment, inputs.size, maps=choices.maps))
 
 
-def before_background(found: Found) -> Tensor:
+def before_background(groups: GroupScores) -> Tensor:
     """[B, G, C] scores; with a limit [B, G, 1 + C], see `with_background`: pixels have what their
     group has.
     """
-    return found.scores if found.limit is None else with_background(found.scores, found.limit)
+    return groups.scores if groups.limit is None else with_background(groups.scores, groups.limit)
 
 
-def labels(found: Found, inputs: Inputs, choices: ZeroShot) -> Tensor:
+def labels(groups: GroupScores, inputs: Inputs, choices: ZeroShot) -> Tensor:
     """[B, height, width] int64: the class of the largest logit, -1 for background; logits of pixels
     are never made.
     """
-    scores = before_background(found)  # products of softmaxes do not exceed 1
-    if found.assignment is None:
+    scores = before_background(groups)  # products of softmaxes do not exceed 1
+    if groups.assignment is None:
         best = paint_labels(scores, inputs)
     else:
-        group = nearest_group(found.assignment, inputs.size, maps=choices.maps)
+        group = nearest_group(groups.assignment, inputs.size, maps=choices.maps)
         best = scores.argmax(2).gather(1, group.flatten(1)).unflatten(1, inputs.size)
-    return best if found.limit is None else best - 1
+    return best if groups.limit is None else best - 1

@@ -62,15 +62,15 @@ def class_scores(
     if score == "cosine":
         return groups @ classes.T
     logits = scale * groups @ classes.T
-    kept = logits
+    restricted_logits = logits
     if top_k:
         # softmax keeps the order
         best = (image @ classes.T).topk(min(top_k, len(classes)), 1).indices
         outside = torch.ones(
             len(image), len(classes), dtype=torch.bool, device=logits.device
         ).scatter_(1, best, False)
-        kept = logits.masked_fill(outside[:, None], -torch.inf)
-    restricted = kept.softmax(2)
+        restricted_logits = logits.masked_fill(outside[:, None], -torch.inf)
+    restricted = restricted_logits.softmax(2)
     return logits.softmax(2) * restricted if score == "product" else restricted
 
 

@@ -19,7 +19,7 @@ from captionseg.modeling.towers.texts import (
     BertText,
     TextConfig,
     folder_of,
-    padded,
+    pad_and_join,
     text_encoder,
     with_sizes,
 )
@@ -45,7 +45,7 @@ class TowersConfig:
     embedding: Count = 256
     norm: Norm = "layer"
 
-    def sized(self, *, regions: int, texts: int) -> TowersConfig:
+    def with_sizes(self, *, regions: int, texts: int) -> TowersConfig:
         """With widths that are 0 taken from the data, and those of a checkpoint of texts from
         it."""
         encoder = (
@@ -102,11 +102,11 @@ class Towers(nn.Module):
         """Image side: [.., width] -> [.., embedding], L2-normalised."""
         return F.normalize(self.image_projector(x).float(), dim=-1)
 
-    def embed_texts(self, given: Tensor) -> Tensor:
+    def embed_texts(self, texts: Tensor) -> Tensor:
         """Text side: what comes from the encoder or from outside [.., D] -> [.., embedding],
         L2-normalised.
         """
-        return F.normalize(self.text_projector(given).float(), dim=-1)
+        return F.normalize(self.text_projector(texts).float(), dim=-1)
 
     def embed_batch(self, batch: Batch, texts: int | None = None) -> tuple[Tensor, Tensor]:
         """Captions [B, W] and drawn concepts [B, L, W], through the projector together: its norm
@@ -123,7 +123,7 @@ class Towers(nn.Module):
         else:
             drawn = batch.tokens.concepts[:, :texts]
             size = len(drawn)
-            encoded = self.text(padded([batch.tokens.captions, drawn.flatten(0, 1)]))
+            encoded = self.text(pad_and_join([batch.tokens.captions, drawn.flatten(0, 1)]))
             given = torch.cat(
                 [encoded[:size, None], encoded[size:].unflatten(0, drawn.shape[:2])], 1
             )
@@ -157,13 +157,17 @@ class Towers(nn.Module):
             log_scale: the learnt logarithm of 1 / tau.
             choices: of inference.
         """
-        return group_readout.logits(self.find(inputs, classes, log_scale, choices), inputs, choices)
+        return group_readout.logits(
+            self.score_groups(inputs, classes, log_scale, choices), inputs, choices
+        )
 
     def label(
         self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot
     ) -> Tensor:
         """Labels of one window; arguments as of `segment`."""
-        return group_readout.labels(self.find(inputs, classes, log_scale, choices), inputs, choices)
+        return group_readout.labels(
+            self.score_groups(inputs, classes, log_scale, choices), inputs, choices
+        )
 
     def image_logits(self, inputs: Inputs, classes: Tensor, pool: Literal["mean", "max"]) -> Tensor:
         """[B, C] cosines of whole pictures and classes [C, D]: with the mean of the groups, or the
@@ -174,15 +178,15 @@ class Towers(nn.Module):
             bag, torch.ones_like(bag[..., 0], dtype=torch.bool), self.embed_classes(classes), 0.0
         )
 
-    def find(
+    def score_groups(
         self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot
-    ) -> group_readout.Found:
+    ) -> group_readout.GroupScores:
         """Scores, not painted yet; arguments as of `segment`."""
         encoded, scale = (
             self.vision(inputs.image, inputs.regions, inputs.region_mask),
             log_scale.exp().clamp(max=100.0),
         )
-        return group_readout.find(
+        return group_readout.score_groups(
             self.vision,
             encoded,
             self.embed,
@@ -197,10 +201,10 @@ def bag_of(
     vectors: Tensor, captions: Tensor, texts: Tensor, batch: Batch, mask: Tensor | None = None
 ) -> Bags:
     """The bags of a batch: vectors [B, S, W] of which `mask` [B, S] are there, all without one."""
-    there = torch.ones_like(vectors[..., 0], dtype=torch.bool) if mask is None else mask
+    valid = torch.ones_like(vectors[..., 0], dtype=torch.bool) if mask is None else mask
     return Bags(
         vectors,
-        there,
+        valid,
         captions,
         texts,
         batch.caption_concepts,

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.modeling.layers.backbone import BackboneBlocks, Network, Seen, probe
+from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneFeatures, Network, probe
 from captionseg.modeling.weights.pretrained import frozen_blocks
 
 LONGEST = 2048
@@ -68,13 +68,13 @@ class FrozenTowers:
             FrozenModule(frozen_blocks(network)) for network in self.networks
         ]
 
-    def __call__(self, image: Tensor) -> list[Seen]:
+    def __call__(self, image: Tensor) -> list[BackboneFeatures]:
         """What each sees of pictures [B, 3, H, W]; without gradient. Raises as `load`."""
         self.load()
         return [tower.on(image)(image) for tower in self.loaded]
 
 
-def fitted(image: Tensor, side: int, multiple: int) -> tuple[Tensor, tuple[float, float]]:
+def resize_and_pad(image: Tensor, side: int, multiple: int) -> tuple[Tensor, tuple[float, float]]:
     """Pictures as towers take them: ratio kept, padded right and below with the mean colour.
 
     Args:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captionseg.modeling.layers.backbone import BackboneMaps
-from captionseg.modeling.layers.grouping import Assign, Grouped, Grouping, Slots, TokenMixer
+from captionseg.modeling.layers.grouping import Assign, Grouping, GroupingOutputs, Slots, TokenMixer
 from captionseg.modeling.layers.tokens import PatchTokens, RegionTokens
 from captionseg.modeling.layers.transformer import Block
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
@@ -82,7 +82,7 @@ class EncoderConfig:
             raise ValueError(f"size {self.size} is less than a patch of {self.patch}")
 
 
-class Encoded(NamedTuple):
+class GroupEncoding(NamedTuple):
     """An image, grouped.
 
     Attributes:
@@ -92,7 +92,7 @@ class Encoded(NamedTuple):
         grid: (rows, columns) that the first tokens stand for; None for regions.
     """
 
-    first: Grouped
+    first: GroupingOutputs
     groups: Tensor
     maps: list[Tensor]
     grid: tuple[int, int] | None
@@ -134,7 +134,7 @@ class Stage(nn.Module):
 
     def forward(
         self, x: Tensor, before: Tensor | None, mask: Tensor | None
-    ) -> tuple[Grouped | Tensor, Tensor | None]:
+    ) -> tuple[GroupingOutputs | Tensor, Tensor | None]:
         """(groups or x, group tokens after the blocks); `before` are the group tokens of the stage
         before.
         """
@@ -144,8 +144,8 @@ class Stage(nn.Module):
         if self.project is not None and before is not None:
             tokens = tokens + self.project(before)
         if len(self.blocks):
-            seen = None if mask is None else torch.cat([mask, mask.new_ones(tokens.shape[:2])], 1)
-            x, tokens = self.through(torch.cat([x, tokens], 1), seen).split(
+            valid = None if mask is None else torch.cat([mask, mask.new_ones(tokens.shape[:2])], 1)
+            x, tokens = self.through(torch.cat([x, tokens], 1), valid).split(
                 [x.shape[1], tokens.shape[1]], 1
             )
         return self.grouping(x, tokens, mask), tokens
@@ -180,24 +180,24 @@ class GroupEncoder(nn.Module):
 
     def forward(
         self, image: Tensor | None, regions: Tensor | None = None, mask: Tensor | None = None
-    ) -> Encoded:
+    ) -> GroupEncoding:
         """Group an image [B, 3, H, W], or regions [B, S, F] with mask [B, S]."""
-        grid, seen = None, None
+        grid, valid = None, None
         if isinstance(self.tokens, PatchTokens):
             x, grid = self.tokens(image)
         else:
-            x, seen = self.tokens(regions), mask
+            x, valid = self.tokens(regions), mask
         first, before, maps = None, None, []
         for stage in self.stages:
-            x, before = stage(x, before, seen)
-            if isinstance(x, Grouped):
+            x, before = stage(x, before, valid)
+            if isinstance(x, GroupingOutputs):
                 first = first or x
                 maps.append(x.soft)
-                x, seen = x.groups, None
+                x, valid = x.groups, None
         assert first is not None  # the config sees to it
-        return Encoded(first, self.norm(x), maps, grid)
+        return GroupEncoding(first, self.norm(x), maps, grid)
 
-    def members(self, encoded: Encoded) -> Tensor:
+    def members(self, encoded: GroupEncoding) -> Tensor:
         """[B, N, D] after the last norm: each first token as the only member of its group; tokens
         where groups are.
         """

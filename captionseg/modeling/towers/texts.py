@@ -180,7 +180,7 @@ def text_encoder(config: TextConfig) -> TextTransformer | BertText | None:
     )
 
 
-def padded(parts: list[Tensor]) -> Tensor:
+def pad_and_join(parts: list[Tensor]) -> Tensor:
     """[sum of n, T]: token numbers [n, T_i] in one, short ones padded with 0."""
     longest = max(p.shape[1] for p in parts)
     return torch.cat([nn.functional.pad(p, (0, longest - p.shape[1])) for p in parts])

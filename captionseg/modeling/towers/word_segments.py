@@ -105,17 +105,17 @@ class WordSegments(nn.Module):
             0, sentences.shape[:2]
         )
 
-    def probabilities(self, features: Tensor, nouns: Tensor, there: Tensor) -> Tensor:
+    def probabilities(self, features: Tensor, nouns: Tensor, valid: Tensor) -> Tensor:
         """[B, J, 1 + J, T]: whether each word belongs to none of the nouns, or to which (Eq.
         3.2-3.3).
 
         Args:
             features: [B, J, T, D], L2-normalised.
             nouns: [B, J, D], L2-normalised.
-            there: [B, J] bool, which are nouns.
+            valid: [B, J] bool, which are nouns.
         """
         logits = self.scale * torch.einsum("bjtd,bkd->bjkt", features, nouns) + self.bias
-        logits = logits.masked_fill(~there[:, None, :, None], -torch.inf)
+        logits = logits.masked_fill(~valid[:, None, :, None], -torch.inf)
         return torch.cat([torch.zeros_like(logits[:, :, :1]), logits], 2).softmax(2)
 
     def highlight(self, sentences: Tensor, masks: Tensor, tower: TextTower) -> Tensor:
@@ -125,10 +125,10 @@ class WordSegments(nn.Module):
         Begin, end and padding are always shown.
         """
         tokens = sentences.flatten(0, 1)
-        shown = torch.where(tower.special(tokens), 1.0, masks.flatten(0, 1))[..., None]
-        embedded = shown * tower.embed(tokens) + (1.0 - shown) * self.prompt[: tokens.shape[1]]
-        found = tower.pool(tower.states(embedded, tokens), tokens)
-        return F.normalize(found.float(), dim=-1).unflatten(0, sentences.shape[:2])
+        visible = torch.where(tower.special(tokens), 1.0, masks.flatten(0, 1))[..., None]
+        embedded = visible * tower.embed(tokens) + (1.0 - visible) * self.prompt[: tokens.shape[1]]
+        pooled = tower.pool(tower.states(embedded, tokens), tokens)
+        return F.normalize(pooled.float(), dim=-1).unflatten(0, sentences.shape[:2])
 
 
 def own_masks(probabilities: Tensor) -> Tensor:
@@ -145,8 +145,8 @@ def word_targets(words: Tensor, concepts: Tensor) -> Tensor:
         concepts: [B, J] int64 of the nouns.
     """
     same = words[:, :, None] == concepts[:, None, :, None]  # [B, J, J, T]
-    found = torch.where(same.any(2), 1 + same.int().argmax(2), 0)
-    return torch.where(words >= 0, found, -1)
+    number = torch.where(same.any(2), 1 + same.int().argmax(2), 0)
+    return torch.where(words >= 0, number, -1)
 
 
 def word_loss(probabilities: Tensor, target: Tensor, none_weight: float) -> tuple[Tensor, Tensor]:

@@ -118,13 +118,13 @@ def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
         names = [new.replace(".qkv.", f".{p}_proj.") for p in "qkv"] if ".qkv." in new else [new]
         if missing := [n for n in names if n not in left]:
             raise UserError(f"not a GroupViT of this shape: no tensor {missing[0]}")
-        found = torch.cat([left.pop(n) for n in names]) if len(names) > 1 else left.pop(new)
-        if found.shape != own.shape:
+        tensor = torch.cat([left.pop(n) for n in names]) if len(names) > 1 else left.pop(new)
+        if tensor.shape != own.shape:
             raise UserError(
-                f"not a GroupViT of this shape: {new} is {list(found.shape)}, expected "
+                f"not a GroupViT of this shape: {new} is {list(tensor.shape)}, expected "
                 f"{list(own.shape)}"
             )
-        out[name] = found
+        out[name] = tensor
     if rest := [
         n for n in left if not n.endswith("position_ids") and n != "multi_label_logit_scale"
     ]:
@@ -174,8 +174,8 @@ def check_pixels(folder: Path) -> None:
         UserError: that says so.
     """
     path = folder / "preprocessor_config.json"
-    found = pixels_in(path, read_json(path), "image_mean", "image_std")
-    if found is not None and not np.allclose(found, (MEAN, STD), atol=1e-3):
+    statistics = pixels_in(path, read_json(path), "image_mean", "image_std")
+    if statistics is not None and not np.allclose(statistics, (MEAN, STD), atol=1e-3):
         raise UserError(f"{path}: image_mean and image_std cannot be expressed, only ImageNet's")
 
 
@@ -187,15 +187,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = one_line(error) if folder.is_dir() else "there is no such folder"
         raise UserError(f"{path}: cannot be read ({reason})") from None
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise UserError(
-            f"{path}: cannot be read (it holds a {type(found).__name__}, not the config of a model)"
+            f"{path}: cannot be read (it holds a {type(config).__name__}, not the config of a "
+            "model)"
         )
-    return found
+    return config
 
 
 def convert(source: Path, target: Path) -> str:
@@ -215,19 +216,19 @@ def convert(source: Path, target: Path) -> str:
         model = read_theirs(source)
         saved.save(target, "groupvit", model, {"prompts": "simple", "origin": source.name})
         return f"{target}: a groupvit of captionseg"
-    found = saved.load(source)
-    config = found.model.config
+    stored = saved.load(source)
+    config = stored.model.config
     try:
         check_expressible(config)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    state = to_theirs({k: v.contiguous() for k, v in found.model.state_dict().items()})
+    state = to_theirs({k: v.contiguous() for k, v in stored.model.state_dict().items()})
     # beyond it ours does not go
     state["logit_scale"] = state["logit_scale"].clamp(max=LARGEST_SCALE)
     write_tensors(state, target / "model.safetensors", {"format": "pt"})
     write_json(config_to(config), target / "config.json")
     left = [] if config.zero_shot == groupvit_small().zero_shot else ["zero_shot"]
-    left += [name for name in ("refine", "masks") if found.context.get(name)]
+    left += [name for name in ("refine", "masks") if stored.context.get(name)]
     behind = (
         f"; {', '.join(left)} of ours has no counterpart there and stays behind" if left else ""
     )

@@ -73,12 +73,12 @@ def section(theirs: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A part of their config; what old files have as `.._dict` takes the place of the whole, as in
     transformers.
     """
-    found = theirs.get(f"{name}_dict") or theirs.get(name) or {}
-    if not isinstance(found, Mapping):
+    fields = theirs.get(f"{name}_dict") or theirs.get(name) or {}
+    if not isinstance(fields, Mapping):
         raise UserError(
-            f"not a checkpoint of GroupViT: {name}: expected a mapping, found {found!r}"
+            f"not a checkpoint of GroupViT: {name}: expected a mapping, found {fields!r}"
         )
-    return found
+    return fields
 
 
 FORM = {
@@ -103,8 +103,8 @@ def check_form(
     parts = {"vision_config": vision, "text_config": text}
     for part, fields in FORM.items():
         for name, value in fields.items():
-            if (found := parts[part].get(name, value)) != value:
-                raise UserError(f"{part}.{name}: {found!r} cannot be expressed, only {value!r}")
+            if (stored := parts[part].get(name, value)) != value:
+                raise UserError(f"{part}.{name}: {stored!r} cannot be expressed, only {value!r}")
     for part, width in (("vision_config", 384), ("text_config", 256)):
         width = parts[part].get("hidden_size", width)
         if (
@@ -134,12 +134,12 @@ def side(vision: Mapping[str, Any], name: str) -> int:
     Raises:
         UserError: for another rectangle.
     """
-    found = vision[name]
-    if isinstance(found, list | tuple):
-        if len(set(found)) != 1:
-            raise UserError(f"vision_config.{name}: {found!r} cannot be expressed, only a square")
-        return found[0]
-    return found
+    value = vision[name]
+    if isinstance(value, list | tuple):
+        if len(set(value)) != 1:
+            raise UserError(f"vision_config.{name}: {value!r} cannot be expressed, only a square")
+        return value[0]
+    return value
 
 
 def config_to(config: GroupViTConfig) -> dict[str, Any]:
@@ -202,13 +202,13 @@ def check_expressible(config: Any) -> None:
             "counterpart in transformers"
         )
     for name, value in FIXED.items():
-        found: Any = config
+        actual: Any = config
         for part in name.split("."):
-            found = getattr(found, part)
-        if found != value:
+            actual = getattr(actual, part)
+        if actual != value:
             raise UserError(
                 f"only a groupvit on patches of pixels with {name}: {value} has a counterpart in "
-                f"transformers, not {found}"
+                f"transformers, not {actual}"
             )
     encoder, words = config.towers.encoder, config.towers.text
     if (words.vocabulary or CLIP_VOCABULARY) != CLIP_VOCABULARY:

@@ -43,12 +43,12 @@ def start_from(encoder: GroupEncoder) -> None:
     if isinstance(maps, BackboneMaps):
         file = read_clip(path)
         check_activation(file, Network(encoder.config.backbone, path), maps.net)
-        fill(maps.net, resized(file.tensors, maps.net), path)
+        fill(maps.net, resize_positions(file.tensors, maps.net), path)
         take_pixels(maps, file)
     else:
         fill(
             encoder,
-            of_vit(read_weights(path), encoder, encoder.tokens.side),
+            rename_vit(read_weights(path), encoder, encoder.tokens.side),
             path,
             needed=("tokens.projection", "stages"),
         )
@@ -162,18 +162,18 @@ def timm_names(given: dict[str, Tensor], net: Any, path: str) -> dict[str, Tenso
     }
     for own, name in clip.items():
         name = name if name in given else prefix + own
-        found, expected = given.get(name), net.get_parameter(own)
-        if found is not None and "register_tokens" in given and own == "pos_embed":
-            found = found[:, 1:]  # that of [CLS], which timm adds to it
-        if found is not None and found.numel() != expected.numel():
+        tensor, expected = given.get(name), net.get_parameter(own)
+        if tensor is not None and "register_tokens" in given and own == "pos_embed":
+            tensor = tensor[:, 1:]  # that of [CLS], which timm adds to it
+        if tensor is not None and tensor.numel() != expected.numel():
             raise UserError(
-                f"{path}: does not fit this network: {name} is {list(found.shape)}, expected "
+                f"{path}: does not fit this network: {name} is {list(tensor.shape)}, expected "
                 f"{list(expected.shape)}"
             )
     return checkpoint_filter_fn(given, net)
 
 
-def of_vit(given: Mapping[str, Tensor], encoder: GroupEncoder, side: int) -> dict[str, Tensor]:
+def rename_vit(given: Mapping[str, Tensor], encoder: GroupEncoder, side: int) -> dict[str, Tensor]:
     """A ViT's tensors (timm's and DINO's names) under those of a group encoder: its blocks one
     after the other.
 
@@ -211,7 +211,7 @@ def positions(given: Tensor, side: int) -> Tensor:
     )
 
 
-def resized(given: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+def resize_positions(given: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     """With the learnt positions of a ViT as many as its network has."""
     own = dict(net.named_parameters()).get("pos_embed")
     if own is None or "pos_embed" not in given or given["pos_embed"].shape == own.shape:

@@ -83,6 +83,6 @@ def load(folder: Path, *, train: str = "dvc repro") -> SavedModel:
 
 def advice(folder: Path, train: str) -> str:
     """What to do where a folder holds no model."""
-    if found := sorted(folder.glob("seeds/*/model.safetensors")):
-        return f"name the folder of a seed, such as {found[0].parent}"
+    if seeds := sorted(folder.glob("seeds/*/model.safetensors")):
+        return f"name the folder of a seed, such as {seeds[0].parent}"
     return f"train a model first (`{train}`) or name its folder"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from captionseg.benchmarks.coco_json import mask_of, read_instances, uncompressed
+from captionseg.benchmarks.coco_json import decompress_counts, mask_of, read_instances
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import rle, write_coco
 
@@ -27,7 +27,7 @@ def test_strings_are_read_as_by_cocos_own_code():
         rng = np.random.default_rng(seed)
         mask = rng.random((int(rng.integers(1, 40)), int(rng.integers(1, 400)))) < rng.random() ** 4
         found = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-        counts = uncompressed(found["counts"].decode())
+        counts = decompress_counts(found["counts"].decode())
         again = coco.frPyObjects({"size": list(mask.shape), "counts": counts}, *mask.shape)  # type: ignore[call-overload]
         assert again["counts"] == found["counts"]
 

@@ -14,7 +14,7 @@ from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.predictor import read_image
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.prepared import normalised
+from captionseg.prepared import normalise_image
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import mask, picture, write_tree
 
@@ -54,7 +54,7 @@ def test_inputs_are_what_the_model_asks_for(root, toy, world):
     assert regions.inputs.regions.shape[:2] == (1, 4)
     assert regions.inputs.image is None
     (pixels,) = benchmark.of(InputSpec(picture=8, tokens="clip")).samples()
-    torch.testing.assert_close(pixels.inputs.image, normalised(image)[None])
+    torch.testing.assert_close(pixels.inputs.image, normalise_image(image)[None])
     assert not pixels.inputs.regions.shape[1]
     (refined,) = benchmark.of(InputSpec(), "pamr").samples()
     assert refined.inputs.image is not None

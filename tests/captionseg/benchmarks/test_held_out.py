@@ -23,7 +23,9 @@ def benchmark(folders) -> HeldOut:
 
 def test_the_pictures_of_the_split_with_their_masks(world, benchmark):
     split = np.array(world.table["split"].to_pylist())
-    assert benchmark.known.uid == np.array(world.table["uid"].to_pylist())[split == "test"].tolist()
+    assert (
+        benchmark.pictures.uid == np.array(world.table["uid"].to_pylist())[split == "test"].tolist()
+    )
     assert len(benchmark) == 8
     assert benchmark.kinds == ("object",) * 3 + ("stuff",) * 3
     for number, sample in enumerate(benchmark.samples()):

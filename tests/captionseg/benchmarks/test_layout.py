@@ -60,18 +60,18 @@ def test_files_that_are_no_masks_are_one_line(tmp_path):
 def test_a_root_may_lie_inside_the_home(tmp_path):
     root = write_tree(tmp_path, "voc", [RAW])
     home = root / "VOCdevkit" / "VOC2012"
-    assert [VOC.found(place) for place in (root, root / "VOCdevkit", home)] == [home] * 3
+    assert [VOC.locate(place) for place in (root, root / "VOCdevkit", home)] == [home] * 3
     with pytest.raises(
         UserError, match=r"JPEGImages: no folder VOCdevkit/VOC2012/SegmentationClass; fetch VOC"
     ):
-        VOC.found(home / "JPEGImages")
+        VOC.locate(home / "JPEGImages")
     with pytest.raises(UserError, match=r"nowhere: no such folder; fetch VOC"):
-        VOC.found(root / "nowhere")
+        VOC.locate(root / "nowhere")
 
 
 def test_the_list_of_the_split_decides_and_its_order_stays(tmp_path):
     root = write_tree(tmp_path, "voc", [RAW, RAW, RAW])
-    home = VOC.found(root)
+    home = VOC.locate(root)
     (home / VOC.split).write_text("p_2\n\np_0  1\n")
     assert [item.uid for item in VOC.items(home, root)] == ["p_2", "p_0"]
     (home / VOC.split).unlink()
@@ -88,7 +88,7 @@ def test_the_list_of_the_split_decides_and_its_order_stays(tmp_path):
 )
 def test_half_unpacked(tmp_path, gone, said):
     root = write_tree(tmp_path, "voc", [RAW] * 3)
-    home = VOC.found(root)
+    home = VOC.locate(root)
     (home / gone).unlink()
     with pytest.raises(UserError, match=said):
         VOC.items(home, root)

@@ -24,7 +24,7 @@ def test_a_limit_takes_pictures_from_the_whole_split(tmp_path, world):
     every, total = OwnData().open(root)
     few, same = OwnData().open(root, limit=3)
     assert (len(every), total, len(few), same) == (8, 8, 3, 8)
-    assert few.known.uid == [every.known.uid[n] for n in (0, 4, 7)]
+    assert few.pictures.uid == [every.pictures.uid[n] for n in (0, 4, 7)]
     truth = [sample.truth for sample in every.samples()]
     for sample, number in zip(few.samples(), (0, 4, 7), strict=True):
         np.testing.assert_array_equal(sample.truth, truth[number])

@@ -10,8 +10,8 @@ from PIL import Image
 
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.layout import SUFFIXES
-from captionseg.benchmarks.own_folder import numbers
-from captionseg.benchmarks.published.catalogue import PUBLISHED, opened
+from captionseg.benchmarks.own_folder import parse_values
+from captionseg.benchmarks.published.catalogue import PUBLISHED, open_benchmark
 from captionseg.cli import main
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import mask, picture, write_tree
@@ -113,7 +113,7 @@ def test_values_that_count_nowhere_can_be_named(root, how):
     mask(root / "masks/p_1.png", np.full_like(RAW, 7))
     if how != "argument":
         (root / "classes.txt").write_text("# ignore: 0, 7\nvoid\ncat\ngrass\n")
-    found = opened(OWN, root, ignore="0,7" if how == "argument" else None)[0]
+    found = open_benchmark(OWN, root, ignore="0,7" if how == "argument" else None)[0]
     assert found.names == ("cat", "grass")
     truths = [sample.truth for sample in found.samples()]
     assert (truths[0] == np.array([found.ignore, 0, 1])[RAW]).all()
@@ -132,18 +132,18 @@ def test_255_is_no_longer_left_out_where_another_value_is_named(root):
         UserError,
         match=r"p_1\.png: holds the value 255, .* --ignore names values that count nowhere",
     ):
-        opened(OWN, root, ignore="0")
+        open_benchmark(OWN, root, ignore="0")
 
 
 @pytest.mark.parametrize("text", ["", "sky", "-1", "65536", "0;1", "1.5", "²"])
 def test_what_is_no_list_of_values(text):
     with pytest.raises(UserError, match=r"--ignore: .*no list of values"):
-        numbers(text, "--ignore")
+        parse_values(text, "--ignore")
 
 
 def test_what_masks_of_published_benchmarks_mean_is_not_for_users_to_say(tmp_path):
     with pytest.raises(UserError, match="--ignore: what Pascal VOC 2012's masks mean is published"):
-        opened(PUBLISHED["voc"], tmp_path, ignore="0")
+        open_benchmark(PUBLISHED["voc"], tmp_path, ignore="0")
 
 
 def test_what_a_score_leaves_out_is_said(root):

@@ -12,7 +12,13 @@ import torch
 
 from captionseg.benchmarks.coco_json import Instance
 from captionseg.benchmarks.mask_precision import MaskPrecision
-from captionseg.benchmarks.parts import Item, Parts, connected, precision_of, summed_precision
+from captionseg.benchmarks.parts import (
+    Item,
+    Parts,
+    connected_components,
+    measure_precision,
+    summarise_precision,
+)
 from captionseg.inference.detections import Detections
 from captionseg.inference.loaded import Labeller, LoadedModel
 from captionseg.inference.protocols import ScoringOptions
@@ -26,16 +32,16 @@ LEFT = np.arange(SIZE[1])[None].repeat(SIZE[0], 0) < SIZE[1] // 2
 def test_connected_pieces_by_hand():
     labels = np.array([[0, 1, 0, 2], [0, 1, 1, 2], [3, 3, 3, 0]])
     scores = np.arange(12.0).reshape(3, 4)
-    found = connected(labels, scores, np.array([True, True, False, False]))
+    found = connected_components(labels, scores, np.array([True, True, False, False]))
     # the zeros: left (0, 4), middle (2), right below (11); by their means, the best first
     assert found.classes.tolist() == [0, 0, 0, 1]
     assert found.scores.tolist() == [11.0, 2.0, 2.0, 4.0]
     assert [mask.sum() for mask in found.masks] == [1, 2, 1, 3]
     assert found.masks[:3].any(0).tolist() == (labels == 0).tolist()
-    assert connected(
+    assert connected_components(
         labels, scores, np.array([True, True, False, False]), most=1
     ).scores.tolist() == [11.0, 4.0]
-    assert connected(labels, scores, np.zeros(4, bool)).masks.shape == (0, 3, 4)
+    assert connected_components(labels, scores, np.zeros(4, bool)).masks.shape == (0, 3, 4)
 
 
 def parts(tmp_path, *segmentations) -> Parts:
@@ -82,8 +88,8 @@ def test_a_model_without_segments_is_read_by_its_label_map(tmp_path):
     loaded = LoadedModel(model, tmp_path, lambda: None, "cpu")  # type: ignore[arg-type]
     labeller = Labeller(loaded, classes=torch.zeros(3, 4))
     benchmark = parts(tmp_path, rle(LEFT), rle(~LEFT))
-    run = precision_of(labeller, benchmark, ScoringOptions())
-    found, classes = summed_precision([run], benchmark, ScoringOptions())
+    run = measure_precision(labeller, benchmark, ScoringOptions())
+    found, classes = summarise_precision([run], benchmark, ScoringOptions())
     assert found == {"map": 50.0, "map_50": 50.0, "map_75": 50.0, "map_std": 0.0}
     assert classes == {"head": 100.0, "body": 0.0}
     assert labeller.description == {
@@ -102,7 +108,7 @@ def test_seeds(tmp_path):
             LEFT[None],
             np.zeros(1, int),
         )
-    found, classes = summed_precision(runs, benchmark, ScoringOptions())
+    found, classes = summarise_precision(runs, benchmark, ScoringOptions())
     assert found == {"map": 50.0, "map_50": 50.0, "map_75": 50.0, "map_std": pytest.approx(70.7107)}
     assert classes == {"head": 50.0}  # there is no body anywhere
-    assert summed_precision([MaskPrecision(2)], benchmark, ScoringOptions())[0]["map"] == 0.0
+    assert summarise_precision([MaskPrecision(2)], benchmark, ScoringOptions())[0]["map"] == 0.0

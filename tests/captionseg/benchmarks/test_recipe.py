@@ -12,7 +12,7 @@ from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import scores
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.params import EvaluateParams
-from captionseg.benchmarks.recipe import evaluate, threads
+from captionseg.benchmarks.recipe import evaluate, use_threads
 from captionseg.inference.protocols import PROTOCOLS
 from captionseg.inference.refine import RefineParams
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
@@ -93,9 +93,9 @@ def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch)
 
 def test_a_thread_for_regions_and_as_many_as_before_after_it():
     before = torch.get_num_threads()
-    with threads(1):
+    with use_threads(1):
         assert torch.get_num_threads() == 1
-    with pytest.raises(KeyError), threads(1):
+    with pytest.raises(KeyError), use_threads(1):
         raise KeyError
     assert torch.get_num_threads() == before
 
@@ -255,7 +255,7 @@ def test_masks_that_name_everything_right_are_all_right(folders, use, monkeypatc
         best = int(overlap.argmax())
         return Detections(masks[[best]].numpy(), truth[:1, 0].astype(int), np.ones(1, np.float32))
 
-    monkeypatch.setattr("captionseg.inference.loaded.detected", oracle)
+    monkeypatch.setattr("captionseg.inference.loaded.detect_masks", oracle)
     result = evaluate(use, folders, params, seed=0).result
     assert result["scores"]["mask_map_75"] == 100.0
     assert result["scores"]["mask_coverage"] == 100.0

@@ -18,12 +18,12 @@ from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import Layout, read_mask
 from captionseg.benchmarks.params import EvaluateParams
-from captionseg.benchmarks.published.catalogue import PUBLISHED, opened
+from captionseg.benchmarks.published.catalogue import PUBLISHED, open_benchmark
 from captionseg.benchmarks.recipe import seeds_of
-from captionseg.benchmarks.score_saved_models import evaluate, summary
+from captionseg.benchmarks.score_saved_models import evaluate, format_result
 from captionseg.inference.loaded import Labeller, LoadedModel
 from captionseg.inference.predictor import Predictor, read_image
-from captionseg.inference.protocols import ScoringOptions, resolved
+from captionseg.inference.protocols import ScoringOptions, merge_with_preset
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol, ResolvedProtocol, WindowParams
 from captionseg.modeling.segmenter import InputSpec
@@ -143,7 +143,9 @@ def test_a_constant_background_takes_what_is_below_it(tmp_path):
 
 def test_all_seeds_of_a_recipe(recipe, world, tmp_path):
     """The mean over seeds, their deviation, and each by itself; the same bytes each time."""
-    pictures, _ = opened(PUBLISHED["held_out"], write_own(tmp_path / "root", world), limit=5)
+    pictures, _ = open_benchmark(
+        PUBLISHED["held_out"], write_own(tmp_path / "root", world), limit=5
+    )
     asked = ScoringOptions(device="cpu", bootstrap=20)
     folders = seeds_of(recipe)
     assert list(folders) == [0, 2, 10]
@@ -166,7 +168,7 @@ def test_all_seeds_of_a_recipe(recipe, world, tmp_path):
 
 def test_the_runs_own_data_score_as_in_the_stage(recipe, world, tmp_path):
     """Also the means of things and of stuff."""
-    own, _ = opened(PUBLISHED["held_out"], write_own(tmp_path / "root", world))
+    own, _ = open_benchmark(PUBLISHED["held_out"], write_own(tmp_path / "root", world))
     assert isinstance(own, HeldOut)
     result, _ = evaluate(
         seeds_of(recipe), recipe / "encoder", own, ScoringOptions(device="cpu", bootstrap=9, seed=3)
@@ -197,7 +199,7 @@ def test_other_measures_of_a_recipe(recipe, tmp_path, name, main, keys):
         if name == "imagenet"
         else write_parts(tmp_path / "r")
     )
-    pictures, _ = opened(PUBLISHED[name], root, limit=2)
+    pictures, _ = open_benchmark(PUBLISHED[name], root, limit=2)
     result, _ = evaluate(
         seeds_of(recipe), recipe / "encoder", pictures, ScoringOptions(device="cpu", bootstrap=3)
     )
@@ -207,7 +209,7 @@ def test_other_measures_of_a_recipe(recipe, tmp_path, name, main, keys):
         np.mean(list(result["seeds"].values())), abs=1e-3
     )
     assert result["protocol"]["prompts"] == ("subset" if name == "imagenet" else "simple")
-    assert summary({**result, "pictures": {"scored": 2, "of": 2}}, 1.0)
+    assert format_result({**result, "pictures": {"scored": 2, "of": 2}}, 1.0)
 
 
 @pytest.mark.parametrize("protocol", ["", "use"])
@@ -219,9 +221,9 @@ def test_a_model_on_segments(searchable, tmp_path, name, protocol):
         "imagenet": lambda: write_imagenet(tmp_path, [0]),
         "part_imagenet": lambda: write_parts(tmp_path),
     }[name]()
-    pictures, _ = opened(PUBLISHED[name], root, limit=1)
+    pictures, _ = open_benchmark(PUBLISHED[name], root, limit=1)
     asked = ScoringOptions(
-        resolved("use", Protocol()) if protocol else Protocol(), device="cpu", bootstrap=2
+        merge_with_preset("use", Protocol()) if protocol else Protocol(), device="cpu", bootstrap=2
     )
     result, _ = evaluate({"": searchable.model}, searchable.model / "encoder", pictures, asked)
     said = result["protocol"]
@@ -263,7 +265,7 @@ def test_summary():
             "masks": None,
         },
     }
-    assert summary(result, 1.5, most=2) == [
+    assert format_result(result, 1.5, most=2) == [
         "mIoU             25.00  (95 % 20.00 to 31.50)",
         "  sd over seeds   1.25",
         "  foreground     12.50",
@@ -276,4 +278,4 @@ def test_summary():
         "  not done      windows: none",
     ]
     result["seeds"] = {"": 25.0}
-    assert "  sd over seeds   1.25" not in summary(result, 1.5)
+    assert "  sd over seeds   1.25" not in format_result(result, 1.5)

@@ -10,7 +10,7 @@ from captionseg.encoders.encoders import ENCODERS
 from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.encoders.reduction import ReducedEncoder, fit_reduction
 from captionseg.encoders.text_space import TextSpace, raw
-from captionseg.prepared import normalised as prepared
+from captionseg.prepared import normalise_image as prepared
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime
 

@@ -17,10 +17,10 @@ from captionseg.grounding.grounding_dino import (
     GroundingDino,
     GroundingDinoGrounder,
     best_words,
-    covering,
-    pixels,
+    match_mentions,
+    to_pixels,
 )
-from captionseg.grounding.pieces import pieces
+from captionseg.grounding.pieces import cut_into_pieces
 from captionseg.records import UserError
 
 CAPTION = "A dog sits on the grass."
@@ -129,7 +129,7 @@ def test_near_boxes_of_a_mention_are_one_and_those_of_two_are_two(scripted):
 
 
 def test_boxes_end_where_the_picture_does():
-    corners = pixels(np.array([[0.1, 0.9, 0.4, 0.4]], np.float32), IMAGE)
+    corners = to_pixels(np.array([[0.1, 0.9, 0.4, 0.4]], np.float32), IMAGE)
     assert corners == pytest.approx(np.array([[0, 28, 24, 40]]), abs=1e-4)
 
 
@@ -143,10 +143,10 @@ def test_best_words_by_hand():
 
 def test_the_shortest_span_that_covers_a_word_has_it():
     places = np.array([[2, 5], [9, 12], [6, 8], [-1, -1], [4, 7]])
-    phrase, mention = covering(places, [[(0, 20), (30, 40)], [(0, 5)], [(9, 12)]])
+    phrase, mention = match_mentions(places, [[(0, 20), (30, 40)], [(0, 5)], [(9, 12)]])
     assert phrase.tolist() == [1, 2, 0, -1, 0]
     assert mention.tolist() == [2, 3, 0, -1, 0]
-    assert covering(places, [[], []])[0].tolist() == [-1] * 5
+    assert match_mentions(places, [[], []])[0].tolist() == [-1] * 5
 
 
 def test_phrases_without_a_query_are_sentences_of_one_text(scripted):
@@ -240,7 +240,7 @@ def test_without_a_last_period_words_would_not_see_each_other(model, tokenizer, 
     )
     assert torch.equal(cat[2], fox[2])  # the trap: "big" knows nothing of what is big
     ours = [
-        features(model, pieces(tokenizer, text, 256)[0].ids.tolist())
+        features(model, cut_into_pieces(tokenizer, text, 256)[0].ids.tolist())
         for text in ("a big cat", "a big fox")
     ]
     assert not torch.allclose(ours[0][2], ours[1][2], atol=1e-3)
@@ -253,10 +253,12 @@ def test_without_a_last_period_words_would_not_see_each_other(model, tokenizer, 
 
 
 def test_a_cut_between_sentences_changes_nothing_that_the_text_encoder_sees(model, tokenizer):
-    whole = features(model, pieces(tokenizer, "a red fox runs. a cat?", 256)[0].ids.tolist())
+    whole = features(
+        model, cut_into_pieces(tokenizer, "a red fox runs. a cat?", 256)[0].ids.tolist()
+    )
     first, second = (
         features(model, piece.ids.tolist())
-        for piece in pieces(tokenizer, "a red fox runs. a cat?", 8)
+        for piece in cut_into_pieces(tokenizer, "a red fox runs. a cat?", 8)
     )
     assert torch.allclose(whole[1:6], first[1:6], atol=1e-5)
     assert torch.allclose(whole[6:9], second[1:4], atol=1e-5)

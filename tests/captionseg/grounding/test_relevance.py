@@ -10,7 +10,7 @@ from captionseg.grounding.relevance import (
     RelevanceGrounder,
     components,
     region_means,
-    up,
+    upsample,
 )
 
 WORDS = ("ground", "dog", "cat")
@@ -109,8 +109,10 @@ def test_components_by_hand() -> None:
 
 
 def test_zoom_interpolates_between_centres() -> None:
-    assert up(np.array([[[0.0, 1.0]]]), 2)[0] == pytest.approx(np.array([[0, 0.25, 0.75, 1]] * 2))
-    assert up(np.ones((2, 3, 4)), 4).shape == (2, 12, 16)
+    assert upsample(np.array([[[0.0, 1.0]]]), 2)[0] == pytest.approx(
+        np.array([[0, 0.25, 0.75, 1]] * 2)
+    )
+    assert upsample(np.ones((2, 3, 4)), 4).shape == (2, 12, 16)
 
 
 def test_means_of_regions_are_those_of_the_upsampled_map() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captionseg.inference.classify import classify, embedded
+from captionseg.inference.classify import classify, embed_picture
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.typed import replaced
@@ -104,10 +104,10 @@ def test_a_bag_of_regions_forgets_those_that_pad(make_inputs, classes):  # noqa:
 def test_the_encoders_own_embedding(toy, world, aligned):
     encoder = toy.params(aligned=aligned).build(None)
     image = np.random.default_rng(0).integers(0, 255, (9, 7, 3), dtype=np.uint8)
-    found = embedded(SimpleNamespace(), encoder, image)
+    found = embed_picture(SimpleNamespace(), encoder, image)
     if aligned:
         assert found is not None
         np.testing.assert_allclose(found.numpy(), encoder.features([image]).pooled)
     else:
         assert found is None
-    assert embedded(SimpleNamespace(image_logits=classify), encoder, image) is None
+    assert embed_picture(SimpleNamespace(image_logits=classify), encoder, image) is None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.inference.detections import detected
+from captionseg.inference.detections import detect_masks
 from captionseg.prepared import without_regions
 from captionseg.records import Inputs
 
@@ -34,7 +34,7 @@ WANTED = torch.tensor([True, True, False, False])
 
 def test_masks_of_background_and_padding_are_left_out() -> None:
     inputs = replace(without_regions(1, (2, 3)), masks=MASKS)
-    found = detected(NET, inputs, torch.zeros(4, 2), WANTED)
+    found = detect_masks(NET, inputs, torch.zeros(4, 2), WANTED)
     assert found.classes.tolist() == [0, 1]
     assert found.scores == pytest.approx([0.4, 0.5])
     np.testing.assert_array_equal(found.masks, MASKS[0, [0, 2]].numpy())
@@ -42,18 +42,18 @@ def test_masks_of_background_and_padding_are_left_out() -> None:
 
 def test_without_a_background_every_mask_is_found() -> None:
     inputs = replace(without_regions(1, (2, 3)), masks=MASKS)
-    assert detected(NET, inputs, torch.zeros(4, 2), WANTED | True).classes.tolist() == [0, 3, 1]
+    assert detect_masks(NET, inputs, torch.zeros(4, 2), WANTED | True).classes.tolist() == [0, 3, 1]
 
 
 def test_masks_have_the_size_asked_for() -> None:
     inputs = replace(without_regions(1, (4, 6)), masks=MASKS)
-    found = detected(NET, inputs, torch.zeros(4, 2), WANTED).masks
+    found = detect_masks(NET, inputs, torch.zeros(4, 2), WANTED).masks
     np.testing.assert_array_equal(found, MASKS[0, [0, 2]].numpy().repeat(2, 1).repeat(2, 2))
 
 
 def test_none_is_none() -> None:
     inputs = replace(without_regions(1, (4, 6)), masks=MASKS)
-    found = detected(NET, inputs, torch.zeros(4, 2), WANTED & False)
+    found = detect_masks(NET, inputs, torch.zeros(4, 2), WANTED & False)
     assert (found.masks.shape, found.classes.shape, found.scores.shape) == ((0, 4, 6), (0,), (0,))
 
 
@@ -62,7 +62,7 @@ def test_regions_where_there_are_no_masks() -> None:
     inputs = replace(
         without_regions(1, (2, 3)), labels=labels, region_mask=torch.ones(1, 4, dtype=torch.bool)
     )
-    found = detected(NET, inputs, torch.zeros(4, 2), WANTED)
+    found = detect_masks(NET, inputs, torch.zeros(4, 2), WANTED)
     assert found.masks.astype(int).tolist() == [
         [[1, 0, 0], [0, 0, 0]],
         [[0, 0, 0], [1, 1, 0]],

@@ -19,7 +19,7 @@ from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.loaded import Labeller
 from captionseg.inference.predictor import Predictor
-from captionseg.inference.protocols import PROTOCOLS, ScoringOptions, resolved
+from captionseg.inference.protocols import PROTOCOLS, ScoringOptions, merge_with_preset
 from captionseg.inference.segment_index import SegmentModel
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.inference.words import SETS
@@ -62,7 +62,7 @@ def test_seven_templates(regions):
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_protocols_of_models_with_groups(groups, name):
     """The background is not prompted where a threshold makes it."""
-    asked = ScoringOptions(resolved(name, Protocol()), threshold=0.75, device="cpu")
+    asked = ScoringOptions(merge_with_preset(name, Protocol()), threshold=0.75, device="cpu")
     found = load(groups, asked)
     assert found.description["name"] == name
     assert found.description["source"] == PROTOCOLS[name].source
@@ -83,7 +83,7 @@ def test_protocols_of_models_with_groups(groups, name):
 
 def test_what_is_asked_comes_before_the_protocol(groups):
     asked = ScoringOptions(
-        resolved("tcl", Protocol(WindowParams(9, 8, 7))), "simple", 0.1, device="cpu"
+        merge_with_preset("tcl", Protocol(WindowParams(9, 8, 7))), "simple", 0.1, device="cpu"
     )
     found = load(groups, asked)
     assert found.description["background"] == {"policy": "threshold", "score": 0.1}
@@ -120,7 +120,7 @@ def test_what_is_asked_changes_nothing_of_the_model(groups):
     loaded = load(groups, ScoringOptions(device="cpu")).loaded
     before = loaded.model.config
     for name in PROTOCOLS:
-        asked = ScoringOptions(resolved(name, Protocol()), background=0.6, device="cpu")
+        asked = ScoringOptions(merge_with_preset(name, Protocol()), background=0.6, device="cpu")
         found = Labeller.of(loaded, asked, names=NAMES)
         assert found.protocol.zero_shot.background == 0.6
         assert found.protocol.zero_shot.top_k == (5 if name == "groupvit" else 0)

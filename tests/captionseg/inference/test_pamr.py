@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.inference.pamr import affinity, gathered, multiplied, neighbours, pamr
+from captionseg.inference.pamr import affinity, gather_neighbours, multiply_sparse, neighbours, pamr
 
 DILATIONS = (1, 2, 5)
 
@@ -54,7 +54,9 @@ def test_both_ways_of_multiplying_are_one(scene):
         affinity(image, DILATIONS).flatten(1),
         neighbours((9, 13), DILATIONS, image.device),
     )
-    first, second = (form(masks.flatten(1), weights, index, 4) for form in (multiplied, gathered))
+    first, second = (
+        form(masks.flatten(1), weights, index, 4) for form in (multiply_sparse, gather_neighbours)
+    )
     torch.testing.assert_close(first, second)
 
 

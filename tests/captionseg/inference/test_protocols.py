@@ -9,18 +9,18 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.inference.protocols import (
     PROTOCOLS,
     ScoringOptions,
-    applied,
+    apply_preset,
+    choose_background,
+    merge_with_preset,
     published_background,
     resolve,
-    resolved,
-    settle,
 )
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol, ResolvedProtocol, WindowParams
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.modeling.tcl import Grounded
+from captionseg.modeling.tcl import GroundingChoices
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.text.prompts import templates
@@ -30,39 +30,42 @@ from captionseg.typed import build
 def test_the_numbers_of_the_papers():
     groupvit, tcl, use = (PROTOCOLS[name] for name in ("groupvit", "tcl", "use"))
     for preset in (groupvit, tcl):
-        assert preset.asked.windows == WindowParams(448, 448, 224)
+        assert preset.protocol.windows == WindowParams(448, 448, 224)
     assert (groupvit.background, tcl.background, use.background) == (0.95, 0.4, None)
-    assert [p.asked.refine and p.asked.refine.method for p in (groupvit, tcl, use)] == [
+    assert [p.protocol.refine and p.protocol.refine.method for p in (groupvit, tcl, use)] == [
         "none",
         "pamr",
         "none",
     ]
-    assert tcl.asked.refine == RefineParams("pamr", 112, 10, [1, 2, 4, 8, 12, 24])
-    assert use.asked.masks == MasksParams("hierarchy", "sum")
+    assert tcl.protocol.refine == RefineParams("pamr", 112, 10, [1, 2, 4, 8, 12, 24])
+    assert use.protocol.masks == MasksParams("hierarchy", "sum")
     assert [len(templates(p.prompts)) for p in (groupvit, tcl, use)] == [1, 9, 80]
     for name, preset in PROTOCOLS.items():
-        assert preset.asked.name == name
+        assert preset.protocol.name == name
         assert "et al." in preset.source
 
 
 def test_every_preset_may_be_asked_for():
     for name in PROTOCOLS:
         assert build(EvaluateParams, {"protocol": name}, "evaluate").protocol == name
-    assert build(EvaluateParams, {"protocol": "tcl"}, "evaluate").asked == PROTOCOLS["tcl"].asked
+    assert (
+        build(EvaluateParams, {"protocol": "tcl"}, "evaluate").main_protocol
+        == PROTOCOLS["tcl"].protocol
+    )
     with pytest.raises(UserError, match=r"evaluate\.protocol: 'tlc' is not valid"):
         build(EvaluateParams, {"protocol": "tlc"}, "evaluate")
-    assert EvaluateParams().asked == Protocol()
+    assert EvaluateParams().main_protocol == Protocol()
 
 
 def test_what_is_given_comes_before_what_the_paper_says():
-    asked = resolved("tcl", Protocol(WindowParams(batch=3)))
-    assert asked == replace(PROTOCOLS["tcl"].asked, windows=WindowParams(448, 448, 224, 3))
+    asked = merge_with_preset("tcl", Protocol(WindowParams(batch=3)))
+    assert asked == replace(PROTOCOLS["tcl"].protocol, windows=WindowParams(448, 448, 224, 3))
     windows, refine, masks = (
         WindowParams(512, 224, 112),
         RefineParams("segments"),
         MasksParams(aggregate="max"),
     )
-    assert resolved("tcl", Protocol(windows, refine, masks)) == Protocol(
+    assert merge_with_preset("tcl", Protocol(windows, refine, masks)) == Protocol(
         windows, refine, masks, "tcl"
     )
 
@@ -78,9 +81,9 @@ def test_groups_infer_as_published():
         )
     )
     own, published = (ZeroShot(background=0.7), ZeroShot("groups", "product", 5, "soft", 0.7))
-    assert applied(net, "tcl", "segment", background=True) == ("tcl", own, [])
-    assert applied(net, "groupvit", "segment", background=True) == ("simple", published, [])
-    assert applied(net, "use", "segment", background=True) == (
+    assert apply_preset(net, "tcl", "segment", background=True) == ("tcl", own, [])
+    assert apply_preset(net, "groupvit", "segment", background=True) == ("simple", published, [])
+    assert apply_preset(net, "use", "segment", background=True) == (
         "imagenet",
         own,
         ["masks: it reads no segments"],
@@ -88,7 +91,7 @@ def test_groups_infer_as_published():
     assert net.config.zero_shot == own  # nothing of a model is changed
 
 
-def stub(choices: ZeroShot | Grounded | None) -> SimpleNamespace:
+def stub(choices: ZeroShot | GroundingChoices | None) -> SimpleNamespace:
     """A model with these choices of inference, or with none."""
     model = SimpleNamespace(config=SimpleNamespace(reads=InputSpec()), segment=print, label=print)
     return model if choices is None else SimpleNamespace(**vars(model), zero_shot=choices)
@@ -111,18 +114,18 @@ def stub(choices: ZeroShot | Grounded | None) -> SimpleNamespace:
 )
 def test_policies_of_models_with_a_threshold(saved_score, wanted, given, policy, left):
     model = stub(ZeroShot(background=saved_score))
-    assert settle(model.zero_shot, wanted, given) == policy
+    assert choose_background(model.zero_shot, wanted, given) == policy
     options = ScoringOptions(background=given)
     found = resolve(model, ResolvedProtocol(), options, background_class=wanted)
     assert (found.background, found.zero_shot.background) == (policy, left)
 
 
 def test_policies_of_models_without():
-    assert settle(None, True, None) == Background("word")
-    assert settle(None, True, 0.2) == Background("constant", 0.2)
-    assert settle(None, False, None) == Background()
+    assert choose_background(None, True, None) == Background("word")
+    assert choose_background(None, True, 0.2) == Background("constant", 0.2)
+    assert choose_background(None, False, None) == Background()
     with pytest.raises(UserError, match="--background: this benchmark has no background class"):
-        settle(None, False, 0.2)
+        choose_background(None, False, 0.2)
     options = ScoringOptions(background=0.2)
     found = resolve(stub(None), ResolvedProtocol(), options, background_class=True)
     assert (found.zero_shot, found.choices) == (None, ())
@@ -133,9 +136,9 @@ def test_policies_of_models_without():
     [
         ("groupvit", 0.35, ZeroShot(), 0.35),
         ("groupvit", None, ZeroShot(), 0.95),
-        ("groupvit", 0.35, Grounded(), None),
+        ("groupvit", 0.35, GroundingChoices(), None),
         ("groupvit", 0.35, None, None),
-        ("tcl", 0.95, Grounded(), 0.4),
+        ("tcl", 0.95, GroundingChoices(), 0.4),
         ("tcl", 0.95, ZeroShot(), 0.4),
         ("tcl", 0.95, None, None),
         ("use", 0.95, ZeroShot(), None),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captionseg.inference.pamr import pamr
-from captionseg.inference.refine import RefineParams, refined
+from captionseg.inference.refine import RefineParams, refine_logits
 from captionseg.prepared import pixel_inputs, without_regions
 from captionseg.records import UserError
 
@@ -22,30 +22,34 @@ def regions(*labels: int):
 
 
 def test_a_region_has_the_mean_of_its_logits():
-    found = refined(LOGITS, regions(0, 0, 1, 1), RefineParams("segments"))
+    found = refine_logits(LOGITS, regions(0, 0, 1, 1), RefineParams("segments"))
     assert found.tolist() == [[[2.0, 2.0, 6.0, 6.0]], [[0.0, 0.0, 4.0, 4.0]]]
-    coarse = refined(LOGITS, regions(0, 1), RefineParams("segments"))  # labels of a coarser grid
+    coarse = refine_logits(
+        LOGITS, regions(0, 1), RefineParams("segments")
+    )  # labels of a coarser grid
     assert coarse.tolist() == found.tolist()
 
 
 def test_nothing_is_done_unless_it_is_asked_for():
-    assert refined(LOGITS, regions(0), RefineParams()) is LOGITS
+    assert refine_logits(LOGITS, regions(0), RefineParams()) is LOGITS
 
 
 def test_pamr_on_a_coarser_grid():
     torch.manual_seed(0)
     inputs = pixel_inputs(torch.rand(1, 3, 16, 32), (16, 32))
     logits = torch.rand(2, 16, 32)
-    exact = refined(logits, inputs, RefineParams("pamr", side=16, iterations=3, dilations=[1, 2]))
+    exact = refine_logits(
+        logits, inputs, RefineParams("pamr", side=16, iterations=3, dilations=[1, 2])
+    )
     torch.testing.assert_close(exact, pamr(inputs.image[0], logits, iterations=3, dilations=[1, 2]))
-    assert refined(logits, inputs, RefineParams("pamr", side=8)).shape == (2, 16, 32)
+    assert refine_logits(logits, inputs, RefineParams("pamr", side=8)).shape == (2, 16, 32)
 
 
 def test_what_is_missing_is_one_line():
     with pytest.raises(UserError, match="pamr looks at pixels"):
-        refined(LOGITS, regions(0), RefineParams("pamr"))
+        refine_logits(LOGITS, regions(0), RefineParams("pamr"))
     with pytest.raises(UserError, match="segments looks at regions"):
-        refined(LOGITS, without_regions(1, (1, 4)), RefineParams("segments"))
+        refine_logits(LOGITS, without_regions(1, (1, 4)), RefineParams("segments"))
 
 
 @pytest.mark.parametrize(

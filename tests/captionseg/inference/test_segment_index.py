@@ -52,13 +52,13 @@ def opened(searchable, segments, model, tmp_path, monkeypatch):
     def make(**changes) -> tuple[SegmentIndex, list[str]]:
         seen = []
         monkeypatch.setattr(
-            module, "embedded", lambda file, *rest: seen.append(file.stem) or real(file, *rest)
+            module, "embed_shard", lambda file, *rest: seen.append(file.stem) or real(file, *rest)
         )
         return open_index(
             tmp_path / "index", segments, changes.get("model", model), searchable.prepared
         ), seen
 
-    real = module.embedded
+    real = module.embed_shard
     return make
 
 
@@ -173,7 +173,7 @@ import os, signal
 from pathlib import Path
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.inference import segment_index as module
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from tests.captionseg.conftest import ToyParams
 ENCODERS["toy"] = ToyParams
 real = module.write_json
@@ -184,7 +184,7 @@ def write(value, path):
     real(value, path)
 module.write_json = write
 data = Path({str(searchable.data)!r})
-prepared = Prepared(*(data / n for n in ("pairs", "index", "regions", "features")))
+prepared = PreparedFolders(*(data / n for n in ("pairs", "index", "regions", "features")))
 model = module.SegmentModel.load(Path({str(searchable.model)!r}), device="cpu")
 module.open_index(Path({str(tmp_path / "index")!r}), Path({str(segments)!r}), model, prepared)
 """

@@ -13,7 +13,7 @@ from captionseg.inference.windows import (
     WindowParams,
     label,
     mask_logits,
-    short_side,
+    resize_short_side,
     slide,
     starts,
 )
@@ -64,8 +64,8 @@ def test_overlaps_are_averaged():
 
 
 def test_the_short_side_unless_the_long_one_is_too_long():
-    assert short_side(torch.zeros(3, 100, 200), 50).shape == (3, 50, 100)
-    assert short_side(torch.zeros(3, 100, 1000), 448).shape == (3, 205, 2048)
+    assert resize_short_side(torch.zeros(3, 100, 200), 50).shape == (3, 50, 100)
+    assert resize_short_side(torch.zeros(3, 100, 1000), 448).shape == (3, 205, 2048)
 
 
 class Mean(torch.nn.Module):
@@ -155,14 +155,18 @@ def test_windows_that_are_none(change):
 
 def test_the_protocol_of_a_saved_model():
     saved = {"refine": {"method": "pamr", "side": 56}}
-    assert Protocol().of({}).refine == RefineParams()
-    assert Protocol().of(saved).refine == RefineParams("pamr", side=56)
-    assert Protocol(refine=RefineParams("segments")).of(saved).refine == RefineParams("segments")
+    assert Protocol().resolve({}).refine == RefineParams()
+    assert Protocol().resolve(saved).refine == RefineParams("pamr", side=56)
+    assert Protocol(refine=RefineParams("segments")).resolve(saved).refine == RefineParams(
+        "segments"
+    )
     with pytest.raises(UserError, match="metod"):
-        Protocol().of({"refine": {"metod": "pamr"}})
+        Protocol().resolve({"refine": {"metod": "pamr"}})
     asked = {"masks": {"maker": "hierarchy", "hierarchy": {"max_masks": 9}}}
-    assert Protocol().of({}).masks == MasksParams()
-    assert Protocol().of(asked).masks == MasksParams("hierarchy", hierarchy=Hierarchy(max_masks=9))
-    assert Protocol(masks=MasksParams(aggregate="max")).of(asked).masks == MasksParams(
+    assert Protocol().resolve({}).masks == MasksParams()
+    assert Protocol().resolve(asked).masks == MasksParams(
+        "hierarchy", hierarchy=Hierarchy(max_masks=9)
+    )
+    assert Protocol(masks=MasksParams(aggregate="max")).resolve(asked).masks == MasksParams(
         aggregate="max"
     )

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import torch
 
-from captionseg.losses.consistency import dice, mask_consistency, matched
+from captionseg.losses.consistency import dice, mask_consistency, match_masks
 
 ALL = torch.ones(4, dtype=torch.bool)
 
@@ -26,7 +26,7 @@ def test_dice_by_hand():
 def test_matching_is_the_best_of_all_permutations():
     torch.manual_seed(0)
     own, other = torch.rand(5, 4, 7), torch.rand(5, 4, 7)
-    found = matched(own, other)
+    found = match_masks(own, other)
     cosine = torch.nn.functional.normalize(own, dim=2) @ torch.nn.functional.normalize(
         other, dim=2
     ).transpose(1, 2)

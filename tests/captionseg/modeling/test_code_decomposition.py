@@ -25,7 +25,9 @@ def fresh(**changes) -> Code:
     config = replaced(replaced(CodeConfig(), given, "code"), changes, "code")
     torch.manual_seed(0)
     net = Code(
-        config.sized(Sizes(texts=TEXT, concepts=CONCEPTS, words=TEXT, head=HeadConfig(DENSE, TEXT)))
+        config.with_sizes(
+            Sizes(texts=TEXT, concepts=CONCEPTS, words=TEXT, head=HeadConfig(DENSE, TEXT))
+        )
     )
     net.attach(SimpleNamespace(text_tower=tiny_tower()))
     return net

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from captionseg.encoders.dense_head import HeadConfig, of_alignment
-from captionseg.modeling.maskclip import MaskClip, MaskClipConfig, smoothed
+from captionseg.modeling.maskclip import MaskClip, MaskClipConfig, smooth_unsure
 from captionseg.modeling.segmenter import Start
 from captionseg.prepared import without_regions
 from captionseg.records import Inputs
@@ -59,9 +59,9 @@ def test_key_smoothing_by_hand():
     probability = torch.tensor([[[[0.9, 0.5]], [[0.1, 0.5]]]])
     dense = torch.tensor([[[[1.0, 0.0], [0.6, 0.8]]]])
     expected = (0.6 * 0.9 + 1.0 * 0.5) / 1.6  # the unsure cell looks at both, by their cosines
-    found = smoothed(probability, dense, 0.8)
+    found = smooth_unsure(probability, dense, 0.8)
     torch.testing.assert_close(found[0, 0, 0], torch.tensor([0.9, expected]))
-    everywhere = smoothed(probability, dense, 1.0)
+    everywhere = smooth_unsure(probability, dense, 1.0)
     torch.testing.assert_close(
         everywhere[0, 0, 0], torch.tensor([(0.9 + 0.6 * 0.5) / 1.6, expected])
     )

@@ -80,7 +80,7 @@ def small_model(variant: str, networks):
     sizes = Sizes(REGION, TEXT, CONCEPTS, TEXT, HeadConfig(DENSE, TEXT))
     config = replaced(config_class(), small, "small")
     config = replaced(config, without_dropout(config), "small")
-    model = module_class(config.sized(sizes))
+    model = module_class(config.with_sizes(sizes))
     if name == "code":
         model.attach(SimpleNamespace(text_tower=tiny_tower()))
     if name in ("tcl", "code"):  # at the start gates hide what is behind them

@@ -164,7 +164,7 @@ def test_what_does_not_fit(change):
     ("preset", "heads", "tokens"), [("ovsegmentor_base", 12, 8), ("ovsegmentor_released", 8, 64)]
 )
 def test_the_published_sizes(preset, heads, tokens):
-    config = PRESETS[preset]().sized(Sizes(concepts=50))
+    config = PRESETS[preset]().with_sizes(Sizes(concepts=50))
     with torch.device("meta"):
         net = OVSegmentor(config)
     vision = net.towers.vision

@@ -18,7 +18,7 @@ from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.models import PRESETS
 from captionseg.modeling.objectives.pairs import Texts
 from captionseg.modeling.segmenter import Sizes, Start
-from captionseg.modeling.tcl import Grounded, Tcl, TclConfig, TclOutputs, pooled
+from captionseg.modeling.tcl import GroundingChoices, Tcl, TclConfig, TclOutputs, pooled_similarity
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT
 
 HEAD = HeadConfig(DENSE, TEXT)
@@ -34,7 +34,7 @@ def start() -> Start:
 
 def fresh(**changes) -> Tcl:
     torch.manual_seed(0)
-    net = Tcl(TclConfig(noise=0.0, **changes).sized(Sizes(head=HEAD)))
+    net = Tcl(TclConfig(noise=0.0, **changes).with_sizes(Sizes(head=HEAD)))
     net.start(start())
     return net.eval()
 
@@ -79,7 +79,7 @@ def test_masks_are_sigmoids_of_scaled_cosines():
 def test_a_text_is_compared_with_the_mean_under_its_mask():
     masks = torch.tensor([[[[1.0, 0.5]], [[0.0, 1.0]]]])
     features = torch.tensor([[[[2.0, 0.0]], [[0.0, 4.0]]]])  # cells (2, 0) and (0, 4)
-    found = pooled(masks, features, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    found = pooled_similarity(masks, features, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     # means (2, 2) / 1.5 and (0, 4)
     torch.testing.assert_close(found, torch.tensor([[2.0 / 8**0.5, 1.0]]))
 
@@ -114,9 +114,9 @@ def test_every_term_by_hand():
 def test_captions_are_compared_as_they_are_and_equal_concepts_once(make_batch):
     batch = make_batch()
     captions, concepts = fresh(), fresh(texts="concepts")
-    read = captions.read(captions(batch))
+    read = captions.match_texts(captions(batch))
     assert (len(read.vectors), len(read.number)) == (8, 8)
-    read = concepts.read(concepts(batch))
+    read = concepts.match_texts(concepts(batch))
     assert len(read.number) == 24
     assert len(read.vectors) == len(batch.text_concept.unique())
     flat = concepts(batch).texts.vectors.flatten(0, 1)
@@ -125,7 +125,7 @@ def test_captions_are_compared_as_they_are_and_equal_concepts_once(make_batch):
 
 def test_knowledge_and_background(make_inputs):
     inputs, classes = make_inputs(), F.normalize(torch.randn(4, TEXT), dim=1)
-    net, mixed = fresh(), fresh(zero_shot=Grounded(0.3, 0.4))
+    net, mixed = fresh(), fresh(zero_shot=GroundingChoices(0.3, 0.4))
     found = mixed.segment(inputs, classes)
     assert found.shape == (2, 5, 9, 13)
     assert (found[:, 0] == 0.4).all()
@@ -176,7 +176,7 @@ def test_pictures_through_the_frozen_encoder(make_batch, make_inputs, changes):
         assert float(net.highlighted.prompt.grad.abs().sum()) > 0
     inputs = dataclasses.replace(make_inputs(), dense=None, image=torch.randn(2, 3, 24, 32))
     assert net.segment(inputs, torch.randn(CONCEPTS, TEXT)).shape == (2, CONCEPTS, 9, 13)
-    assert net.config.reads.attached
+    assert net.config.reads.holds_encoder
     assert net.config.reads.encoder
 
 

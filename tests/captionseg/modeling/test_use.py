@@ -21,7 +21,7 @@ SIZES = Sizes(texts=TEXT, head=HeadConfig(DENSE, TEXT))
 
 def fresh(**changes) -> Use:
     torch.manual_seed(0)
-    return Use(UseConfig(**changes).sized(SIZES)).eval()
+    return Use(UseConfig(**changes).with_sizes(SIZES)).eval()
 
 
 def test_shares_of_regions_by_hand():
@@ -34,9 +34,9 @@ def test_shares_of_regions_by_hand():
 
 
 def test_widths_come_from_the_data():
-    config = UseConfig().sized(SIZES)
+    config = UseConfig().with_sizes(SIZES)
     assert (config.towers, config.text_width) == (((DENSE,),), TEXT)
-    two = UseConfig(towers=((2, 2), (1,)), width=3).sized(SIZES)
+    two = UseConfig(towers=((2, 2), (1,)), width=3).with_sizes(SIZES)
     net = Use(two)
     assert [len(tower.norms) for tower in net.encoder.towers] == [2, 1]
     assert net.encoder.head.in_features == 3 + 2 + 3 + 1
@@ -67,7 +67,7 @@ def test_towers_are_channels_and_their_last_block_gives_the_picture():
 )
 def test_what_does_not_fit_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        UseConfig(**changes).sized(SIZES)
+        UseConfig(**changes).with_sizes(SIZES)
 
 
 def test_segments_that_hardly_touch_the_grid_have_no_text(make_batch):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from captionseg.benchmarks import areas
 from captionseg.datasets.shards import read_pairs, write_shards
-from captionseg.inference.inputs import Prepared
+from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.weights import saved
 from captionseg.recipes import Recipe
@@ -245,7 +245,7 @@ def write_scores(folders):
 def write_run(root: Path, *, known: bool = True) -> Folders:
     """All artifacts of a run under `root`."""
     data, reports = root / "data", root / "reports"
-    prepared = Prepared(*(data / name for name in ("pairs", "index", "regions", "features")))
+    prepared = PreparedFolders(*(data / name for name in ("pairs", "index", "regions", "features")))
     folders = Folders(
         prepared,
         data / "truth",

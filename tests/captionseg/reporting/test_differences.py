@@ -7,7 +7,7 @@ import pytest
 
 from captionseg.benchmarks.areas import write
 from captionseg.cli import main
-from captionseg.metrics import paired
+from captionseg.metrics import paired_difference
 from captionseg.records import UserError
 from captionseg.reporting.differences import difference
 
@@ -43,7 +43,7 @@ def test_it_is_the_paired_bootstrap_of_the_areas(folder):
     )
     for name, found in (("a", one), ("b", other)):
         write(found, ["x", "y", "z"], [0, 1], folder / f"{name}.parquet")
-    want = paired(one, other, samples=50, seed=3)
+    want = paired_difference(one, other, samples=50, seed=3)
     assert difference(folder, "a", "b", samples=50, seed=3)[:3] == pytest.approx(
         [100 * v for v in want[:3]]
     )

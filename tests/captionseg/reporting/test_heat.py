@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.inference.protocols import resolved
+from captionseg.inference.protocols import merge_with_preset
 from captionseg.inference.windows import Protocol
 from captionseg.reporting import heat
 from captionseg.reporting.artifacts import Artifacts
@@ -71,7 +71,7 @@ def test_means_inside_and_outside():
 def test_the_class_that_stands_out_most_is_the_label(run, name):
     """Of the same model on the same pictures, by the code that draws overlays, under any
     protocol."""
-    protocol = resolved(name, Protocol()) if name else Protocol()
+    protocol = merge_with_preset(name, Protocol()) if name else Protocol()
     masks = run.masks(heat.find_unnamed_concepts(run, "test"))
     frozen = functools.cache(lambda: heat.load_encoder(run.folders.prepared.encoder))
     labels = labels_of(run, "cocu-mil", masks, frozen, protocol, "cpu")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from captionseg.segmenters.felzenszwalb import Felzenszwalb, adjacency, joined
+from captionseg.segmenters.felzenszwalb import Felzenszwalb, adjacency, join_regions
 
 
 def noise(seed: int, height: int = 90, width: int = 140) -> np.ndarray:
@@ -57,20 +57,20 @@ def test_the_cheapest_pair_of_neighbours_is_joined() -> None:
     # costs: 0-1 (6*2/8)*144 = 216, 0-3 (6/7)*9 = 7.7, 1-2 (2*6/8)*4 = 6, 1-3 (2/3)*81 = 54, 2-3
     # (6/7)*49 = 42
     assert np.array_equal(
-        joined(labels, colours, 3, 0), [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 2, 1, 1]]
+        join_regions(labels, colours, 3, 0), [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 2, 1, 1]]
     )
     # then 3 joins 0: 7.7 against 1+2, of mean 10.5 and 8 pixels: (8/9)*56.25 = 50
     two = [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]
-    assert np.array_equal(joined(labels, colours, 2, 0), two)
-    assert np.array_equal(joined(labels, colours, 1, 0), np.zeros((3, 5)))
+    assert np.array_equal(join_regions(labels, colours, 2, 0), two)
+    assert np.array_equal(join_regions(labels, colours, 1, 0), np.zeros((3, 5)))
     # both costs lie below 8, the next one does not
-    assert np.array_equal(joined(labels, colours, 4, 8.0), two)
-    assert np.array_equal(joined(labels, colours, 4, 6.0), labels)  # none lies below 6
+    assert np.array_equal(join_regions(labels, colours, 4, 8.0), two)
+    assert np.array_equal(join_regions(labels, colours, 4, 6.0), labels)  # none lies below 6
 
 
 def test_joining_never_joins_regions_that_do_not_touch() -> None:
     colours = np.array([[[5.0], [200.0], [6.0]]])  # 0 and 2 are alike, but 1 lies between
-    assert np.array_equal(joined(np.array([[0, 1, 2]]), colours, 2, 0), [[0, 1, 1]])
+    assert np.array_equal(join_regions(np.array([[0, 1, 2]]), colours, 2, 0), [[0, 1, 1]])
 
 
 def test_adjacency_is_by_edges_not_corners() -> None:

@@ -1,12 +1,14 @@
-"""The tree of joins: by hand, against `joined` at every cost, and what masks are made of it."""
+"""The tree of joins: by hand, against `join_regions` at every cost, and what masks are made of
+it.
+"""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from captionseg.segmenters.felzenszwalb import Felzenszwalb, joined
-from captionseg.segmenters.hierarchy import Hierarchy, tree
+from captionseg.segmenters.felzenszwalb import Felzenszwalb, join_regions
+from captionseg.segmenters.hierarchy import Hierarchy, join_tree
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.segmenters.overlap import mask_iou
 
@@ -24,7 +26,7 @@ def test_the_tree_by_hand() -> None:
     # 0 | 1 | 2 in a row, 2 pixels each; costs 0-1: (2*2/4)*4 = 4, 1-2: (2*2/4)*81 = 81, then
     # (0+1)-2: (4*2/6)*100
     labels = np.array([[0, 1, 2], [0, 1, 2]])
-    member, made, taken = tree(labels, np.array([0.0, 2.0, 11.0])[labels][..., None])
+    member, made, taken = join_tree(labels, np.array([0.0, 2.0, 11.0])[labels][..., None])
     assert member.astype(int).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]]
     assert made == pytest.approx([0, 0, 0, 4, 400 / 3])
     assert taken == pytest.approx([4, 4, 400 / 3, 400 / 3, np.inf])
@@ -33,11 +35,11 @@ def test_the_tree_by_hand() -> None:
 def test_at_each_cost_the_regions_are_those_of_joining_up_to_it() -> None:
     rng = np.random.default_rng(0)
     labels, colours = np.arange(16).reshape(4, 4), rng.normal(size=(4, 4, 3))
-    member, made, taken = tree(labels, colours)
+    member, made, taken = join_tree(labels, colours)
     for cost in np.quantile(made[16:], [0.1, 0.35, 0.6, 0.95]) + 1e-9:
         there = member[(made < cost) & (taken >= cost)]
         assert (there.sum(0) == 1).all()  # each piece is in one of them
-        other = joined(labels, colours, 16, cost)
+        other = join_regions(labels, colours, 16, cost)
         assert {tuple(row) for row in there} == {
             tuple((other == r).ravel()) for r in np.unique(other)
         }

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from captionseg.segmenters.superpixels import Superpixels, inside, upscaled
+from captionseg.segmenters.superpixels import Superpixels, box_shares, upscale
 
 LABELS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 2, 2], [2, 2, 2, 2]], np.uint8)
 IMAGE = np.zeros((8, 8, 3), np.uint8)  # two pixels for each of LABELS
 
 
 def test_shares_count_cut_pixels_in_part() -> None:
-    shares, area = inside(LABELS, np.array([[0, 0, 2.5, 2.0], [0, 1, 4, 3]]))
+    shares, area = box_shares(LABELS, np.array([[0, 0, 2.5, 2.0], [0, 1, 4, 3]]))
     assert np.array_equal(area, [4, 4, 8])
     # first box: all of 0; half a column of two pixels of 1, so 1 of 4. Second: lower row of 0 and
     # 1, upper row of 2.
@@ -56,7 +56,7 @@ def test_the_square_in_a_box_is_found_from_pixels_alone() -> None:
 
 
 def test_upscaling_repeats_pixels() -> None:
-    assert np.array_equal(upscaled(LABELS, 8, 12), LABELS.repeat(2, 0).repeat(3, 1))
+    assert np.array_equal(upscale(LABELS, 8, 12), LABELS.repeat(2, 0).repeat(3, 1))
 
 
 def test_thresholds_must_stay_between_zero_and_one() -> None:

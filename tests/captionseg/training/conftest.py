@@ -19,7 +19,7 @@ from captionseg.storage.writing import write_table
 from captionseg.supervision.files import read
 from captionseg.training import loader
 from captionseg.training.curve import Curve
-from captionseg.training.fit import ALONE, Fitted, fit
+from captionseg.training.fit import ALONE, FitResult, fit
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.training.params import PretrainParams
 from captionseg.training.pretrain import build_model, model_config
@@ -122,7 +122,7 @@ def run(make_model, data, params, tmp_path):
         runtime=ALONE,
         tell=lambda *_: None,
         **changes,
-    ) -> Fitted:
+    ) -> FitResult:
         curve = Curve(tmp_path / name / "curve.csv", seed, tell)
         model = model or make_model(seed)
         return fit(

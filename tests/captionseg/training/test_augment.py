@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from captionseg.grids import MEAN, STD, Window, shares
-from captionseg.training.augment import Augmenter, AugmentParams, Cropper, seeded
+from captionseg.training.augment import Augmenter, AugmentParams, Cropper, fix_seed
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
 
@@ -43,7 +43,7 @@ def test_random_numbers_of_others_go_on_where_they_were():
     expected = torch.rand(3)[1:]
     torch.manual_seed(0)
     torch.rand(1)
-    with seeded([1]):
+    with fix_seed([1]):
         torch.rand(10)
     assert torch.equal(torch.rand(2), expected)
 

@@ -152,7 +152,7 @@ def test_an_epoch_goes_on_in_its_middle(data, workers):
     whole = [epoch(Batches(data, batch=8, texts=3, seed=0), number) for number in range(2)]
     for step in (0, 1, 3, 4, 6):
         batches = Batches(data, batch=8, texts=3, seed=0)
-        batches.at(step)
+        batches.start_at(step)
         assert (batches.epoch, batches.first) == divmod(step, 4)
         found = list(DataLoader(batches, batch_size=None, num_workers=workers))
         assert all(map(same, found, whole[step // 4][step % 4 :]))

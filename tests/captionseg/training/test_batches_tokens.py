@@ -209,7 +209,7 @@ def test_tokens_of_a_caption_belong_to_the_concepts_of_its_words(
     words = Words(data, InputSpec(tokens="frozen", words=True, context=context), "simple")
     captions = [caption, "a dog by a very long pole and another dog"]
     tokens = words.tokens(captions)
-    found = words.belong(captions, tokens, vocabulary)
+    found = words.match_concepts(captions, tokens, vocabulary)
     assert found.shape == tokens.shape
     piece = space.encoder.text_tower.encode.id_to_token
     marked = [

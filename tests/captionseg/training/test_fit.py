@@ -15,7 +15,7 @@ import torch
 from captionseg.records import UserError
 from captionseg.runtime.params import RuntimeParams
 from captionseg.training.curve import read
-from captionseg.training.fit import poly_factor, scheduler
+from captionseg.training.fit import make_scheduler, poly_factor
 
 
 def losses(path: Path) -> list[float]:
@@ -144,7 +144,7 @@ def test_a_batch_of_one_is_one_line(run):
 
 def rates(steps: int, params) -> list[float]:
     optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))], lr=params.learning_rate)
-    schedule, seen = scheduler(optimiser, params, steps), []
+    schedule, seen = make_scheduler(optimiser, params, steps), []
     for _ in range(steps):
         seen.append(schedule.get_last_lr()[0])
         optimiser.step()
@@ -176,7 +176,7 @@ def test_a_warm_up_that_never_ends_is_refused(params):
     with pytest.raises(
         UserError, match=r"pretrain\.warmup: 5 steps are more than the 4 of the training"
     ):
-        scheduler(optimiser, few, 4)
+        make_scheduler(optimiser, few, 4)
 
 
 @pytest.mark.parametrize("changes", [{"power": 0.0}, {"warmup": -1}])

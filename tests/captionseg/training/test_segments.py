@@ -23,7 +23,7 @@ from captionseg.text.prompts import SEGMENT
 from captionseg.training import loader
 from captionseg.training.batches import Batches
 from captionseg.training.loader import TrainingSet
-from captionseg.training.segments import Coded, SegmentSet, read
+from captionseg.training.segments import EncodedMasks, SegmentSet, read
 
 READS = InputSpec(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
 
@@ -178,12 +178,12 @@ def test_kinds_choose_texts_and_segments(tmp_path):
         read, tmp_path, {"a": 0}, 1, grid=(1, 1), encode=ones, templates=["{}"]
     )
     every = take(kinds=["phrase", "expression", "concept"])
-    assert (every.said, every.texts.tolist()) == (
+    assert (every.phrases, every.texts.tolist()) == (
         ["a dog", "a dog on grass", "dog", "grass"],
         [[0, 1, 2], [3, -1, -1]],
     )
     captions = take(kinds=["phrase", "expression"])
-    assert (captions.said, captions.texts.tolist()) == (["a dog", "a dog on grass"], [[0, 1]])
+    assert (captions.phrases, captions.texts.tolist()) == (["a dog", "a dog on grass"], [[0, 1]])
     with pytest.raises(UserError, match="the kinds of texts that the model learns from"):
         take(kinds=["sound"])
 
@@ -226,7 +226,7 @@ def test_run_lengths_are_decoded_for_the_part_that_is_seen(tmp_path):
         templates=["{}"],
         coded=True,
     )
-    assert isinstance(found.masks, Coded)
+    assert isinstance(found.masks, EncodedMasks)
     windows = [Window(0.0, -1.0, 1.0, 1.0), Window(0.0, 0.0, 0.5, 1.0)]
     batch = found.of_rows([0, 1], seed=0, epoch=0, most=64, windows=windows)
     assert batch.masks.shape == (2, 40, 4, 4)

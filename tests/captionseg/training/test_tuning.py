@@ -8,7 +8,7 @@ from captionseg.datasets.shards import read_images, read_truth
 from captionseg.grids import squash
 from captionseg.metrics import areas, mean_iou
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.prepared import normalised
+from captionseg.prepared import normalise_image
 from captionseg.storage.folders import read_arrays
 from captionseg.storage.writing import write_json
 from captionseg.training import tuning
@@ -47,7 +47,7 @@ def test_pictures_for_models_that_read_pixels(world, folders):
     inputs = tune.inputs(slice(2, 5))
     images = [image for _, image in read_images(world.pairs, "00002")][2:5]
     assert inputs.image.shape == (3, 3, 16, 16)
-    expected = torch.stack([normalised(squash(image, 16)) for image in images])
+    expected = torch.stack([normalise_image(squash(image, 16)) for image in images])
     torch.testing.assert_close(inputs.image, expected)
     assert inputs.regions.shape[1] == 0
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.benchmarks.classification import Labelled
+from captionseg.benchmarks.classification import ClassificationSet
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.parts import Parts
 from captionseg.benchmarks.published.catalogue import (
     PUBLISHED,
     background_of,
-    opened,
-    published,
+    find_benchmark,
+    open_benchmark,
     threshold_of,
     windows_of,
 )
@@ -185,13 +185,13 @@ class Oracle:
 
     def __init__(self, benchmark, constant: int | None, patch) -> None:
         self.benchmark, self.constant = benchmark, constant
-        if isinstance(benchmark, Labelled):
+        if isinstance(benchmark, ClassificationSet):
             self.image_logits = self.logits
             self.truths = iter([item.label for item in benchmark.items])
         elif isinstance(benchmark, Parts):
             self.mask_scores = self.logits
             self.truths = iter([truth[1:] for truth in benchmark.truths()])
-            patch.setattr("captionseg.inference.loaded.detected", self.detected)
+            patch.setattr("captionseg.inference.loaded.detect_masks", self.detected)
         else:
             self.truths = iter([sample.truth for sample in benchmark.samples()])
 
@@ -240,7 +240,7 @@ def test_an_oracle_scores_100_and_a_constant_its_exact_value(tmp_path, name, wor
     """Who calls all of two halves by one name has 50 % of that class, none of the other, and half
     of the pixels.
     """
-    benchmark, total = opened(PUBLISHED[name], tree(tmp_path, name, world), limit=8)
+    benchmark, total = open_benchmark(PUBLISHED[name], tree(tmp_path, name, world), limit=8)
     assert len(benchmark) == total == (8 if name == "held_out" else 2)
     perfect = scored(benchmark, None, monkeypatch)
     wanted = {"imagenet": ("acc1", "acc5"), "part_imagenet": ("map", "map_50", "map_75")}.get(
@@ -278,7 +278,7 @@ def test_half_of_the_pictures_is_not_the_benchmark(tmp_path, name, world):
         UserError,
         match=r"2 pictures.* where the split has \d+, which --limit may .*; (fetch|make) .*",
     ):
-        opened(PUBLISHED[name], tree(tmp_path, name, world))
+        open_benchmark(PUBLISHED[name], tree(tmp_path, name, world))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -286,7 +286,7 @@ def test_an_empty_folder_is_one_line_that_says_what_to_fetch(tmp_path, name):
     with pytest.raises(
         UserError, match=r"no folder .*; |0 pictures .*; |no file .*; |no such data; "
     ) as caught:
-        opened(PUBLISHED[name], tmp_path)
+        open_benchmark(PUBLISHED[name], tmp_path)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert PUBLISHED[name].source
@@ -315,7 +315,7 @@ def test_published_windows_and_thresholds():
 
 
 def test_what_a_user_may_say():
-    voc = published("voc")
+    voc = find_benchmark("voc")
     assert windows_of(voc, None) == WindowParams(448, 448, 224)
     assert windows_of(voc, "512, 224,112") == WindowParams(512, 224, 112)
     for wrong in ("448", "1,2,x", "0,1,1", "1,2,3,4", ""):
@@ -323,17 +323,17 @@ def test_what_a_user_may_say():
             windows_of(voc, wrong)
     assert [background_of(voc, text) for text in (None, "0.4", "published")] == [None, 0.4, 0.95]
     with pytest.raises(UserError, match="none was for ADE20K"):
-        background_of(published("ade20k"), "published")
+        background_of(find_benchmark("ade20k"), "published")
     with pytest.raises(UserError, match="neither a number nor"):
         background_of(voc, "a lot")
     with pytest.raises(UserError, match=r"'vox' is not valid .*voc, voc20.*, folder, mine"):
-        published("vox", "mine")
-    assert published("mine", "mine") is published("held_out") is PUBLISHED["held_out"]
+        find_benchmark("vox", "mine")
+    assert find_benchmark("mine", "mine") is find_benchmark("held_out") is PUBLISHED["held_out"]
 
 
 def test_windows_of_protocols():
     """GroupViT's evaluator has windows for each benchmark; others have one for all."""
-    ade, images = published("ade20k"), published("imagenet")
+    ade, images = find_benchmark("ade20k"), find_benchmark("imagenet")
     assert windows_of(ade, None, "groupvit") == WindowParams(512, 224, 112)
     assert (
         windows_of(ade, None, "tcl")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captionseg.modeling.layers.merging import Lln, SegmentEncoder, pool_weights, resized
+from captionseg.modeling.layers.merging import Lln, SegmentEncoder, pool_weights, resize_map
 
 
 def test_weights_are_shares_of_a_segments_area():
@@ -90,8 +90,8 @@ def test_a_segment_that_is_nowhere_is_finite():
 
 def test_maps_of_the_right_grid_are_left_alone():
     x = torch.randn(1, 2, 3, 4)
-    assert resized(x, (2, 3)) is x
-    assert resized(x, (4, 6)).shape == (1, 4, 6, 4)
+    assert resize_map(x, (2, 3)) is x
+    assert resize_map(x, (4, 6)).shape == (1, 4, 6, 4)
 
 
 def test_dropout_is_the_same_for_all_segments_of_a_picture():

@@ -55,11 +55,11 @@ def test_a_masked_token_is_not_there():
 def test_drop_path_drops_whole_branches_of_samples_and_keeps_their_mean():
     torch.manual_seed(0)
     block, x = Block(8, 2, drop_path=0.25).train(), torch.ones(4000, 2, 8)
-    kept = block.dropped(x)
+    kept = block.drop_branch(x)
     torch.testing.assert_close(kept.unique(), torch.tensor([0.0, 1 / 0.75]))
     assert (kept == kept[:, :1, :1]).all()
     assert kept.mean().item() == pytest.approx(1.0, abs=0.03)
-    assert block.eval().dropped(x) is x
+    assert block.eval().drop_branch(x) is x
 
 
 def test_both_forms_of_gelu():

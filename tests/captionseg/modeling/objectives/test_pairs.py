@@ -16,7 +16,7 @@ from captionseg.modeling.objectives.pairs import (
     relations,
     segment_contrast,
 )
-from captionseg.modeling.segmenter import alone
+from captionseg.modeling.segmenter import gather_single
 
 THERE = torch.tensor([[True, True], [True, False], [True, True]])
 CONCEPT = torch.tensor([[0, 1], [2, -1], [1, 3]])[..., None]
@@ -38,12 +38,12 @@ def test_own_texts_and_those_that_may_be_negatives():
         [1, 1, 0, 0, 1, 0],
         [0, 0, 1, 0, 0, 0],
     ]
-    assert found.there.tolist() == [True, True, True, False, True, True]
+    assert found.valid.tolist() == [True, True, True, False, True, True]
 
 
 def test_without_masking_every_other_text_is_a_negative():
     found = relations(texts(), ARCHIVE, 0, mask_negatives=False)
-    assert torch.equal(found.negative, ~found.own & found.there)
+    assert torch.equal(found.negative, ~found.own & found.valid)
 
 
 def test_a_rank_owns_its_part():
@@ -69,7 +69,7 @@ def test_image_contrast_by_loops():
             -(top / (top + sum(logits[i, k] for i in range(3) if related.negative[i, k]))).log()
         )
     expected = 0.5 * (sum(images) / 3 + sum(columns) / 5)
-    torch.testing.assert_close(image_contrast(cosine, related, scale, alone), expected)
+    torch.testing.assert_close(image_contrast(cosine, related, scale, gather_single), expected)
 
 
 def test_pair_contrast_by_loops():
@@ -88,7 +88,7 @@ def test_pair_contrast_by_loops():
     forth = [-(logits[p, p] / sum(logits[p, q] for q in pairs if may(p, q))).log() for p in pairs]
     back = [-(logits[q, q] / sum(logits[p, q] for p in pairs if may(p, q))).log() for q in pairs]
     expected = 0.5 * (sum(forth) / 5 + sum(back) / 5)
-    found = pair_contrast(regions, given.vectors, related, scale, alone, rank=0)
+    found = pair_contrast(regions, given.vectors, related, scale, gather_single, rank=0)
     torch.testing.assert_close(found, expected)
 
 
@@ -101,7 +101,7 @@ def test_the_literal_form_is_cross_entropy_with_the_diagonal():
     logits = 5.0 * regions.flatten(0, 1) @ given.vectors.flatten(0, 1).T
     number = torch.arange(6)
     expected = 0.5 * (F.cross_entropy(logits, number) + F.cross_entropy(logits.T, number))
-    found = pair_contrast(regions, given.vectors, related, torch.tensor(5.0), alone, rank=0)
+    found = pair_contrast(regions, given.vectors, related, torch.tensor(5.0), gather_single, rank=0)
     torch.testing.assert_close(found, expected)
 
 

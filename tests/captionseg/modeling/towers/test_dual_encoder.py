@@ -41,7 +41,7 @@ def model(name: str, text: str, encoder: dict | None = None, **changes):
     torch.manual_seed(0)
     config_class, module = MODELS[name]
     return module(
-        replaced(config_class(), {"towers": towers, **changes}, name).sized(
+        replaced(config_class(), {"towers": towers, **changes}, name).with_sizes(
             Sizes(texts=TEXT, concepts=CONCEPTS)
         )
     )

@@ -16,7 +16,7 @@ from captionseg.grids import MEAN, STD
 from captionseg.modeling.layers.backbone import BackboneBlocks, Network, probe
 from captionseg.modeling.models import PRESETS
 from captionseg.modeling.segmenter import Sizes, Start
-from captionseg.modeling.towers.frozen_towers import fitted
+from captionseg.modeling.towers.frozen_towers import resize_and_pad
 from captionseg.modeling.use import Use, UseConfig, region_masks
 from captionseg.modeling.weights.pretrained import frozen_blocks
 from captionseg.prepared import pixel_inputs
@@ -34,7 +34,7 @@ def fresh(networks):
     def make(**changes) -> Use:
         torch.manual_seed(0)
         return Use(
-            UseConfig(**{"networks": networks, "crop": 64, "cell": 16, **changes}).sized(SIZES)
+            UseConfig(**{"networks": networks, "crop": 64, "cell": 16, **changes}).with_sizes(SIZES)
         ).eval()
 
     return make
@@ -48,7 +48,7 @@ def test_the_published_model_has_the_published_size():
     assert (config.crop, config.logit_scale, config.prompts) == (560, 30.0, "segment")
     assert config.reads.cells == 40
     with torch.device("meta"):
-        net = Use(config.sized(Sizes(texts=768)))
+        net = Use(config.with_sizes(Sizes(texts=768)))
     lln = 2 * 1024 + 1024 * 1024 + 1024
     assert (
         sum(p.numel() for p in net.parameters())
@@ -107,14 +107,14 @@ def test_weights_leave_random_numbers_alone(networks):
 
 
 def test_a_picture_keeps_its_ratio_and_is_padded_with_the_mean():
-    image, there = fitted(torch.ones(1, 3, 30, 50), 60, 16)
+    image, there = resize_and_pad(torch.ones(1, 3, 30, 50), 60, 16)
     assert image.shape == (1, 3, 64, 112)
     assert there == (60 / 64, 100 / 112)
     assert (image[:, :, :60, :100] == 1).all()
     assert image[:, :, 60:].abs().sum() + image[:, :, :, 100:].abs().sum() == 0
-    assert fitted(torch.ones(1, 3, 10, 2000), 64, 16)[0].shape == (1, 3, 16, 2048)
+    assert resize_and_pad(torch.ones(1, 3, 10, 2000), 64, 16)[0].shape == (1, 3, 16, 2048)
     square = torch.randn(1, 3, 64, 64)
-    assert torch.equal(fitted(square, 64, 16)[0], square)
+    assert torch.equal(resize_and_pad(square, 64, 16)[0], square)
 
 
 def test_masks_lie_on_what_is_picture(fresh):
@@ -157,10 +157,10 @@ def test_what_vanished_is_counted_and_leaves_the_loss(fresh, make_batch):
     outputs = net(batch)
     assert (outputs.number >= 0).sum() == 18 - 3
     net(batch)
-    assert net.counted() == {"segments": 36.0, "segments_vanished": 6.0}
-    assert net.counted() == {"segments": 0.0, "segments_vanished": 0.0}
+    assert net.take_counts() == {"segments": 36.0, "segments_vanished": 6.0}
+    assert net.take_counts() == {"segments": 0.0, "segments_vanished": 0.0}
     net.eval()(batch)
-    assert net.counted()["segments"] == 0.0
+    assert net.take_counts()["segments"] == 0.0
 
 
 def test_a_batch_with_nothing_left_has_a_loss_of_zero(fresh, make_batch):
@@ -238,7 +238,7 @@ def test_the_packaged_network_needs_no_file():
     """A convolutional backbone on any machine: its stages are its blocks."""
     config = UseConfig(
         networks=(Network("tf_efficientnet_lite0", "packaged"),), crop=64, cell=16
-    ).sized(SIZES)
+    ).with_sizes(SIZES)
     net = Use(config).eval()
     net.start(Start(torch.zeros(0, 0)))
     assert len(net.encoder.towers[0].norms) == 5
@@ -250,7 +250,7 @@ def test_the_packaged_network_needs_no_file():
 
 def test_a_config_with_networks_keeps_the_texts_of_the_data(networks):
     config = UseConfig(networks=networks, crop=64, cell=16)
-    assert config.sized(SIZES) == dataclasses.replace(config, text_width=TEXT)
+    assert config.with_sizes(SIZES) == dataclasses.replace(config, text_width=TEXT)
     reads = config.reads
     assert (reads.picture, reads.dense, reads.cells, reads.labels, reads.encoder) == (
         64,

@@ -9,7 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
-from captionseg.modeling.towers.texts import BertText, TextConfig, padded, text_encoder, with_sizes
+from captionseg.modeling.towers.texts import (
+    BertText,
+    TextConfig,
+    pad_and_join,
+    text_encoder,
+    with_sizes,
+)
 from captionseg.records import UserError
 
 SMALL = {
@@ -83,7 +89,7 @@ def test_padding_is_not_seen():
     net = text_encoder(TextConfig("bert", width=8, depth=2, heads=2, vocabulary=40)).eval()
     short = torch.tensor([[1, 5, 6, 2]])
     torch.testing.assert_close(
-        net(padded([short, torch.ones(1, 9, dtype=torch.long)]))[0], net(short)[0]
+        net(pad_and_join([short, torch.ones(1, 9, dtype=torch.long)]))[0], net(short)[0]
     )
 
 
