@@ -22,8 +22,8 @@ from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, mean_over_ranks
 from captionseg.modeling.objectives.completion import (
     Completion,
-    MissingWords,
     Objective,
+    WordLogits,
     missing_loss,
 )
 from captionseg.modeling.readout.zero_shot import ZeroShot
@@ -196,7 +196,7 @@ class OVSegmentorOutputs:
     """
 
     groups: Bags
-    completed: Bags | MissingWords | None
+    completed: Bags | WordLogits | None
     cross: CrossImage | None
 
 
@@ -333,25 +333,23 @@ class OVSegmentor(nn.Module):
         """
         concepts, groups = gather(cross.concept), gather(cross.target_groups)
         partner = partners(concepts)[rank * len(cross.concept) :][: len(cross.concept)]
-        has_partner = partner >= 0
-        ranks = len(concepts) / len(has_partner)
+        paired = partner >= 0
+        ranks = len(concepts) / len(paired)
         count = (
-            mean_over_ranks(has_partner, gather)
-            if self.config.mask_reduction == "mean"
-            else 1.0 / ranks
+            mean_over_ranks(paired, gather) if self.config.mask_reduction == "mean" else 1.0 / ranks
         )
         most = max(1, int(self.config.ratio * groups.shape[1]))
         own, other = (
             nearest(g, cross.entity, most)
             for g in (cross.target_groups, groups[partner.clamp(min=0)])
         )
-        scale, mask = self.config.mask_scale, cross.mask & has_partner[:, None]
+        scale, mask = self.config.mask_scale, cross.mask & paired[:, None]
         target = torch.sigmoid(scale * own @ cross.target_tokens.transpose(1, 2))
         predicted = torch.sigmoid(scale * other @ cross.tokens.transpose(1, 2))
         each = mask_consistency(
             target, predicted, mask, threshold=self.config.threshold, relative=self.config.relative
         )
-        return 0.5 * (each * has_partner).sum() / count
+        return 0.5 * (each * paired).sum() / count
 
     @property
     def zero_shot(self) -> ZeroShot:

@@ -25,7 +25,7 @@ Objective = Literal[
 NO_MASKED = "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
 
 
-class MissingWords(NamedTuple):
+class WordLogits(NamedTuple):
     """What masked words are taken for.
 
     Attributes:
@@ -82,7 +82,7 @@ class Completion(nn.Module):
 
     def forward(
         self, batch: Batch, groups: Tensor, towers: Towers, texts: Tensor
-    ) -> Bags | MissingWords:
+    ) -> Bags | WordLogits:
         """Bags of what was found, with the answers as captions; or logits of what each masked word
         is.
 
@@ -105,7 +105,7 @@ class Completion(nn.Module):
         elif self.decoder is not None:
             words = self.decoder(words, groups)
         if self.objective.startswith("mlm"):
-            return MissingWords(self.classify(words), masked.target)
+            return WordLogits(self.classify(words), masked.target)
         vector = F.normalize(self.bridge(words[:, :1]).float(), dim=-1)  # [B, 1, W]
         if masked.answers is not None and towers.text is not None:
             answer = towers.embed_texts(towers.text(masked.answers))
@@ -135,7 +135,7 @@ class Completion(nn.Module):
         return self.query(towers.text.states(masked.tokens)), masked.tokens != 0
 
 
-def missing_loss(missing: MissingWords, gather: Gather) -> Tensor:
+def missing_loss(missing: WordLogits, gather: Gather) -> Tensor:
     """Cross-entropy of masked words, the mean over all that were masked on all ranks."""
     logits, target = missing.logits.float().log_softmax(2), missing.target
     valid = target >= 0

@@ -106,7 +106,7 @@ def test_what_a_model_counts_survives_a_kill_inside_an_epoch(run, make_model, tm
             self.steps += 3.0
             return super().losses(*arguments, **options)
 
-        def counted(self):
+        def take_counts(self):
             found, self.steps = {"steps": self.steps}, 0.0
             return found
 
