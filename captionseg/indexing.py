@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from captionseg.datasets.ids import pictures_of
 from captionseg.datasets.shards import read_images
-from captionseg.encoders.alignment import cross_fit, fit, folds_of
-from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.encoders.alignment import assign_folds, cross_fit, fit
+from captionseg.encoders.encoder import Encoder, normalise
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
 from captionseg.index_params import IndexParams
@@ -160,7 +160,7 @@ def align(
     space = TextSpace(encoder, image, dense)
     embedding = image(pooled)
     shown, picture = np.unique(pictures_of(pairs)[train], return_inverse=True)
-    fold[train] = folds_of(len(shown), params.alignment.folds, seed=seed)[picture]
+    fold[train] = assign_folds(len(shown), params.alignment.folds, seed=seed)[picture]
     if params.alignment.folds > 1:
         embedding[train] = cross_fit(
             pooled[train], text[train], fold[train], params.alignment, seed=seed
@@ -178,11 +178,11 @@ def write_index(
     for number, name in enumerate(dict.fromkeys(shard)):
         rows = shard == name
         write_array(
-            normalised(embedding[rows]).astype(np.float16),
+            normalise(embedding[rows]).astype(np.float16),
             index / "img_emb" / f"img_emb_{number:05d}.npy",
         )
         write_array(
-            normalised(text[rows]).astype(np.float16),
+            normalise(text[rows]).astype(np.float16),
             index / "text_emb" / f"text_emb_{number:05d}.npy",
         )
         part = pairs.filter(pa.array(rows))
@@ -351,7 +351,7 @@ def build(
     )
     write_index(pairs, embedding, text, fold, index)
     found: dict[str, float] = {}
-    for name, vectors in (("image", normalised(embedding)), ("text", normalised(text))):
+    for name, vectors in (("image", normalise(embedding)), ("text", normalise(text))):
         built = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
         found |= measured(name, built, vectors, vectors, params.neighbours, params)
         built.save(index / f"{name}.index")

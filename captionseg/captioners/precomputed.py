@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from captionseg.captioners.captioner import NoCaption, key_of
+from captionseg.captioners.captioner import NoCaption, hash_fields
 from captionseg.records import UserError, one_line
 
 
@@ -92,7 +92,7 @@ class PrecomputedParams:
             )
         with Path(self.file).open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
-        key = key_of("precomputed", content=content, column=self.column)
+        key = hash_fields("precomputed", content=content, column=self.column)
         return PrecomputedCaptioner(names, texts, by=by, key=key, where=self.file)
 
     def _read(self) -> tuple[str, pa.Table]:

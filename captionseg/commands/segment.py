@@ -88,9 +88,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.picture}: a folder; name an image file")
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
     check_writable(out)
-    if arguments.mask and same(arguments.mask, out):
+    if arguments.mask and is_same_file(arguments.mask, out):
         raise UserError(f"{out}: --mask and --out name one file; the mask needs its own")
-    if same(out, arguments.picture) or (arguments.mask and same(arguments.mask, arguments.picture)):
+    if is_same_file(out, arguments.picture) or (
+        arguments.mask and is_same_file(arguments.mask, arguments.picture)
+    ):
         raise UserError(
             f"{arguments.picture}: is the picture itself, which is never written over; name "
             "another file"
@@ -122,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(out)
 
 
-def same(one: Path, other: Path) -> bool:
+def is_same_file(one: Path, other: Path) -> bool:
     """Whether two names are of one file, whatever links lead to it."""
     return one.resolve() == other.resolve() or (
         one.exists() and other.exists() and one.samefile(other)

@@ -31,7 +31,7 @@ from captionseg.typed import AboveZero, Count, Finite, Natural, ZeroOrMore
 
 
 @dataclass(frozen=True)
-class CoCuCalibrated:
+class CalibratedCoCu:
     """Vision-driven expansion, positive-unlabelled ranking.
 
     Attributes:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import compute
 from scipy.sparse import csr_array
 
-from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
+from captionseg.datasets.ids import number_shards, read_ids, read_metadata, rows_of_shards
 from captionseg.records import NEIGHBOURS, Corpus, UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json, read_table
@@ -69,7 +69,7 @@ def load(
     corpus = Corpus(
         np.array(ids["uid"].to_pylist(), object)[rows],
         list(captions),
-        read_arrays(index / "img_emb", numbered(of_shards))[rows].astype(np.float32),
+        read_arrays(index / "img_emb", number_shards(of_shards))[rows].astype(np.float32),
         read_arrays(features / "pooled", of_shards)[rows],
         near,
         near_captions,
@@ -109,7 +109,7 @@ def shards_of(index: Path) -> list[tuple[str, np.ndarray]]:
 
 
 def save(corpus: Corpus, folder: Path) -> None:
-    """Leave a corpus in files, for `opened` in other processes."""
+    """Leave a corpus in files, for `open_saved` in other processes."""
     for name in ARRAYS:
         write_array(getattr(corpus, name), folder / f"{name}.npy")
     for name in SPARSE:
@@ -122,7 +122,7 @@ def save(corpus: Corpus, folder: Path) -> None:
     write_json(texts, folder / "texts.json")
 
 
-def opened(folder: Path) -> Corpus:
+def open_saved(folder: Path) -> Corpus:
     """The corpus that `save` left in a folder, its arrays memory-mapped."""
     arrays = {
         name: read_array(folder / f"{name}.npy")

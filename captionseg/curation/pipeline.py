@@ -98,7 +98,7 @@ def curate(
     with (
         contextlib.nullcontext(PerProcess(lambda: corpus))
         if here
-        else lent(corpus, supervision) as given
+        else share_corpus(corpus, supervision) as given
     ):
         task = Task(
             given, index, true=true, sampled=params.sampled, supervision=supervision, seed=seed
@@ -139,14 +139,14 @@ def rows_of_all(
 
 
 @contextlib.contextmanager
-def lent(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpus]]:
+def share_corpus(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpus]]:
     """The corpus in files beside the supervision, memory-mapped: all workers of a machine share one
     copy.
     """
     folder = supervision.with_name(f".{supervision.name}.corpus")
     corpora.save(corpus, folder)
     try:
-        yield PerProcess(functools.partial(corpora.opened, folder))
+        yield PerProcess(functools.partial(corpora.open_saved, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

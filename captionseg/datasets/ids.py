@@ -68,7 +68,7 @@ def digest(ids: pa.Table) -> str:
     return total.hexdigest()[:16]
 
 
-def numbered(rows: Mapping[str, int]) -> dict[str, int]:
+def number_shards(rows: Mapping[str, int]) -> dict[str, int]:
     """The same by number in place of name: 00000, 00001 and so on, as clip-retrieval names
     embeddings and metadata.
     """
@@ -82,7 +82,7 @@ def read_metadata(index: Path, ids: pa.Table) -> pa.Table:
         UserError: if they are of other pairs than the ids.
     """
     folder = index / "metadata"
-    names = [f"metadata_{number}" for number in numbered(rows_of_shards(ids))]
+    names = [f"metadata_{number}" for number in number_shards(rows_of_shards(ids))]
     table = read_tables(folder, columns=["uid", "caption"], shards=names)
     if not table["uid"].combine_chunks().equals(ids["uid"].combine_chunks()):
         raise UserError(

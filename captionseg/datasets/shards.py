@@ -29,7 +29,7 @@ from tqdm import tqdm
 from captionseg import images
 from captionseg.datasets.complete import flaw
 from captionseg.datasets.tables import (
-    again,
+    advise_download,
     read_classes,
     read_pairs,
     read_shard,
@@ -48,7 +48,7 @@ __all__ = [
     "decode",
     "decode_mask",
     "encode_mask",
-    "opened",
+    "open_shard",
     "plan",
     "read_classes",
     "read_images",
@@ -280,7 +280,7 @@ def read_images(
         pairs / f"{shard}.tar",
         table.select(["uid", "key", "status", "sha256"]).to_pylist(),
     )
-    with opened(path) as (tar, member):
+    with open_shard(path) as (tar, member):
         for row in rows:
             if row["status"] != "success" or (uids is not None and row["uid"] not in uids):
                 continue
@@ -298,12 +298,12 @@ def check_digest(data: bytes, sha256: str | None, path: Path, key: str) -> None:
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(
             f"{path}: {key}.jpg is not the image that was downloaded (sha256 differs); "
-            f"{again(path.stem)}"
+            f"{advise_download(path.stem)}"
         )
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfile.TarInfo]]]:
+def open_shard(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfile.TarInfo]]]:
     """The tar of a shard, and key of a sample -> its picture there.
 
     Raises:
@@ -313,14 +313,16 @@ def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfil
     def member(key: str) -> tarfile.TarInfo:
         if found := members.get(f"{key}.jpg"):
             return found
-        raise UserError(f"{path}: {key}.jpg is missing; {again(path.stem)}")
+        raise UserError(f"{path}: {key}.jpg is missing; {advise_download(path.stem)}")
 
     try:
         with tarfile.open(path) as tar:
             members = {m.name: m for m in tar.getmembers() if m.isfile()}
             yield tar, member
     except (tarfile.TarError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({one_line(error)}); {again(path.stem)}") from None
+        raise UserError(
+            f"{path}: cannot be read ({one_line(error)}); {advise_download(path.stem)}"
+        ) from None
 
 
 def decode(data: bytes, path: Path, key: str) -> np.ndarray:

@@ -21,7 +21,7 @@ SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)", re.IGNORECASE
 ENDS = (".tar", ".parquet", "_stats.json")
 
 
-def again(shard: str) -> str:
+def advise_download(shard: str) -> str:
     """What to do about a shard that is damaged."""
     return f"delete {shard}_stats.json and download again"
 
@@ -65,17 +65,18 @@ def read_shard(pairs: Path, shard: str) -> pa.Table:
             shard's stats say.
     """
     path = pairs / f"{shard}.parquet"
-    table = read_table(path, schema=PAIRS, todo=again(shard))
-    stats = read_json(pairs / f"{shard}_stats.json", todo=again(shard))
+    table = read_table(path, schema=PAIRS, todo=advise_download(shard))
+    stats = read_json(pairs / f"{shard}_stats.json", todo=advise_download(shard))
     there = len(table), pc.sum(pc.equal(table["status"], "success")).as_py() or 0
     if there != (stats.get("count"), stats.get("successes")):
         raise UserError(
             f"{path}: {there[0]} rows with {there[1]} successes, but {shard}_stats.json has "
-            f"{stats.get('count')} with {stats.get('successes')}; {again(shard)}"
+            f"{stats.get('count')} with {stats.get('successes')}; {advise_download(shard)}"
         )
     if empty := [name for name in ("uid", "key", "split", "status") if table[name].null_count]:
         raise UserError(
-            f"{path}: {table[empty[0]].null_count} rows without {empty[0]}; {again(shard)}"
+            f"{path}: {table[empty[0]].null_count} rows without {empty[0]}; "
+            f"{advise_download(shard)}"
         )
     return table
 

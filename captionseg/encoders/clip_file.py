@@ -53,7 +53,7 @@ FROM_TRANSFORMERS = (
 )
 
 
-class Said(NamedTuple):
+class ActivationEvidence(NamedTuple):
     """That the weights were trained with QuickGELU, or with GELU, and what says so."""
 
     quick: bool
@@ -82,7 +82,7 @@ class ClipFile:
 
     path: Path
     tensors: dict[str, Tensor]
-    said: tuple[Said, ...]
+    said: tuple[ActivationEvidence, ...]
     pixels: Pixels | None
     config: Mapping[str, Any]
 
@@ -103,7 +103,7 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
     tensors = read_weights(path)
     said, pixels, config = [], None, {}
     if sum(name in tensors for name in OPENAI) > 1:
-        said.append(Said(True, "it is a file of OpenAI's"))
+        said.append(ActivationEvidence(True, "it is a file of OpenAI's"))
         pixels = Pixels(*OPENAI_PIXELS)
     said += by_metadata(path)
     for read in (by_open_clip, by_transformers, by_timm):
@@ -112,36 +112,38 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
             said.append(found[0])
             pixels, config = pixels or found[1], config or found[2]
     if tag is not None:
-        said.append(Said(bool(tag.get("quick_gelu")), BY_TAG))
+        said.append(ActivationEvidence(bool(tag.get("quick_gelu")), BY_TAG))
         pixels = pixels or Pixels(tuple(tag["mean"]), tuple(tag["std"]))
     said += by_name(path)
-    return ClipFile(path, renamed(tensors), tuple(said), pixels, config)
+    return ClipFile(path, rename_tensors(tensors), tuple(said), pixels, config)
 
 
-def by_metadata(path: Path) -> list[Said]:
+def by_metadata(path: Path) -> list[ActivationEvidence]:
     """What the header of a safetensors file says."""
     given = {key.lower(): value.lower() for key, value in metadata(path).items()}
     out = [
-        Said(NAMES[given[key]], f"its metadata, {key}")
+        ActivationEvidence(NAMES[given[key]], f"its metadata, {key}")
         for key in ("hidden_act", "activation", "act_layer")
         if given.get(key) in NAMES
     ]
     if given.get("quick_gelu") in ("true", "false", "1", "0"):
-        out.append(Said(given["quick_gelu"] in ("true", "1"), "its metadata, quick_gelu"))
+        out.append(
+            ActivationEvidence(given["quick_gelu"] in ("true", "1"), "its metadata, quick_gelu")
+        )
     return out
 
 
-def by_name(path: Path) -> list[Said]:
+def by_name(path: Path) -> list[ActivationEvidence]:
     """What the name of a file, or of its folder, says: OpenAI's and those of -quickgelu have
     QuickGELU.
     """
     for name in (path.name, path.absolute().parent.name):
         if re.search(r"quick[-_]?gelu|(^|[^a-z])openai([^a-z]|$)", name.lower()):
-            return [Said(True, f"the name {name}")]
+            return [ActivationEvidence(True, f"the name {name}")]
     return []
 
 
-def by_open_clip(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
+def by_open_clip(folder: Path) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
     """What an open_clip_config.json says.
 
     Raises:
@@ -152,10 +154,16 @@ def by_open_clip(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | N
     if not isinstance(config.get("model_cfg"), dict):
         return None
     pixels = pixels_in(path, config.get("preprocess_cfg") or {}, "mean", "std")
-    return Said(bool(config["model_cfg"].get("quick_gelu", False)), path.name), pixels, config
+    return (
+        ActivationEvidence(bool(config["model_cfg"].get("quick_gelu", False)), path.name),
+        pixels,
+        config,
+    )
 
 
-def by_transformers(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
+def by_transformers(
+    folder: Path,
+) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
     """What the config.json of a CLIP of transformers says, with the preprocessor_config.json beside
     it.
 
@@ -176,10 +184,10 @@ def by_transformers(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] 
         )
     other = folder / "preprocessor_config.json"
     pixels = pixels_in(other, read_config(other), "image_mean", "image_std")
-    return Said(NAMES[acts.pop()], f"{path.name}, hidden_act"), pixels, config
+    return ActivationEvidence(NAMES[acts.pop()], f"{path.name}, hidden_act"), pixels, config
 
 
-def by_timm(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
+def by_timm(folder: Path) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
     """What the config.json of an image tower of timm says.
 
     Raises:
@@ -191,7 +199,7 @@ def by_timm(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
     if not isinstance(name, str) or "clip" not in name.lower() or not isinstance(given, dict):
         return None
     return (
-        Said("quickgelu" in name.lower(), f"{path.name}, architecture"),
+        ActivationEvidence("quickgelu" in name.lower(), f"{path.name}, architecture"),
         pixels_in(path, given, "mean", "std"),
         {},
     )
@@ -231,7 +239,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of OpenAI or of transformers under open_clip's names; numbers that are no weights are
     left out.
     """
@@ -260,12 +268,12 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def kind(quick: bool) -> str:
+def name_activation(quick: bool) -> str:
     """QuickGELU or GELU."""
     return QUICK if quick else PLAIN
 
 
-def agreed(file: ClipFile) -> bool | None:
+def find_activation(file: ClipFile) -> bool | None:
     """The activation that all say; None where nobody says any.
 
     Raises:
@@ -280,7 +288,7 @@ def agreed(file: ClipFile) -> bool | None:
     return next(iter(found), None)
 
 
-class Asked(NamedTuple):
+class ActivationRequest(NamedTuple):
     """What the user says of an activation.
 
     Attributes:
@@ -299,7 +307,7 @@ class Asked(NamedTuple):
     where: str
 
 
-def activation(file: ClipFile, asked: Asked) -> bool:
+def choose_activation(file: ClipFile, asked: ActivationRequest) -> bool:
     """Whether the MLPs of a checkpoint have QuickGELU.
 
     Raises:
@@ -311,13 +319,13 @@ def activation(file: ClipFile, asked: Asked) -> bool:
             log.warning(
                 "%s: taken with %s, as %s asks, though %s says %s",
                 file.path,
-                kind(chosen),
+                name_activation(chosen),
                 asked.where,
                 against,
-                kind(not chosen),
+                name_activation(not chosen),
             )
         return chosen
-    found = agreed(file)
+    found = find_activation(file)
     if asked.quick and found is False:
         raise UserError(
             f"{file.path}: {file.said[0].by} says {PLAIN}, but {asked.model} has {QUICK}; take the "

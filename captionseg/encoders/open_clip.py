@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import of_joint, of_vit
-from captionseg.encoders.encoder import Features, normalised
+from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
 from captionseg.records import UserError
@@ -78,13 +78,13 @@ class OpenClip:
         )
         with torch.inference_mode(), self.runtime.autocast():
             pooled, dense = self.towers(pixels.permute(0, 3, 1, 2))
-        image = normalised(pooled.float().cpu().numpy())
+        image = normalise(pooled.float().cpu().numpy())
         return Features(image, image, dense.float().cpu().numpy())
 
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder; pictures of other sizes are seen with resized positions."""
         pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
-        pooled, found = both(sized(self.model.visual, pixels.shape[2:]), pixels)
+        pooled, found = embed_and_map(resize_tower(self.model.visual, pixels.shape[2:]), pixels)
         return pooled, self.last(found)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
@@ -98,7 +98,7 @@ class OpenClip:
                 tokens = self.runtime.to(tokens)
                 with torch.inference_mode(), self.runtime.autocast():
                     rows.append(self.model.encode_text(tokens).float().cpu().numpy())
-        return normalised(np.concatenate(rows)) if rows else np.zeros((0, 1), np.float32)
+        return normalise(np.concatenate(rows)) if rows else np.zeros((0, 1), np.float32)
 
 
 def dense_form(visual: Any) -> str:
@@ -111,7 +111,7 @@ def dense_form(visual: Any) -> str:
     return "resnet" if hasattr(getattr(visual, "attnpool", None), "v_proj") else ""
 
 
-def sized(visual: Any, size: Sequence[int]) -> Any:
+def resize_tower(visual: Any, size: Sequence[int]) -> Any:
     """The tower for pictures of another size: its positions bicubically resized, every other weight
     the same.
 
@@ -142,7 +142,7 @@ def sized(visual: Any, size: Sequence[int]) -> Any:
     return other
 
 
-def both(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def embed_and_map(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Image embeddings [B, D], and maps [B, h, w, F]: what goes into the last block of a ViT, for
     `of_vit`.
 

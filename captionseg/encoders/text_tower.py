@@ -94,7 +94,7 @@ class BertTower(nn.Module):
             for _ in range(config["num_hidden_layers"])
         )
         try:
-            given = renamed(weights, config["num_hidden_layers"])
+            given = rename_tensors(weights, config["num_hidden_layers"])
             self.load_state_dict(given)
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[-1].strip()
@@ -173,7 +173,7 @@ _BERT = {
 }
 
 
-def renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+def rename_tensors(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     """transformers' names of BERT's tensors -> those of BertTower."""
     given = {name.removeprefix("bert."): value for name, value in weights.items()}
     if any(name.startswith(f"encoder.layer.{layers}.") for name in given):

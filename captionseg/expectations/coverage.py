@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import compute
 
-from captionseg.datasets.ids import numbered
+from captionseg.datasets.ids import number_shards
 from captionseg.expectations.coverage_tables import (
     Asked,
     Folders,
@@ -184,7 +184,9 @@ def shared(folders: Folders, there: pa.Table, indexed: int) -> Iterator[Part]:
             yield from (part(folder / kind, name, rows) for name, rows in wanted.items())
             yield from beside(folder / kind, ".npy", list(wanted))
     for kind, suffix in BY_NUMBER.items():
-        wanted = {f"{kind}_{number}{suffix}": rows for number, rows in numbered(shards).items()}
+        wanted = {
+            f"{kind}_{number}{suffix}": rows for number, rows in number_shards(shards).items()
+        }
         yield from (part(folders.index / kind, name, rows) for name, rows in wanted.items())
         yield from beside(folders.index / kind, suffix, list(wanted))
     yield Part("index/ids.parquet", indexed, len(there))

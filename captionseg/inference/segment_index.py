@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
-from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.encoders.encoder import Encoder, normalise
 from captionseg.inference.inputs import Prepared
 from captionseg.inference.loaded import LoadedModel
 from captionseg.inference.model_encoder import check_encoder
@@ -327,7 +327,7 @@ def assemble(folder: Path, shards: dict[str, Path], state: dict[str, Any]) -> No
         )
         for shard, table in zip(shards, tables, strict=True)
     ]
-    FaissIndex(normalised(np.concatenate(parts))).save(folder / "index.faiss")
+    FaissIndex(normalise(np.concatenate(parts))).save(folder / "index.faiss")
     write_json(state, folder / "index.json")
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.arrays import ShardedArray
-from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
+from captionseg.datasets.ids import number_shards, read_ids, read_metadata, rows_of_shards
 from captionseg.datasets.pictures import Pictures
 from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.inputs import Prepared
@@ -150,7 +150,7 @@ def load(
         np.array([row_of[uid] for uid in drawn.uid[kept]]),
         ShardedArray.of_folder(prepared.regions / "pooled", shards),
         read_arrays(prepared.regions / "count", shards),
-        read_arrays(index / "text_emb", numbered(shards)),
+        read_arrays(index / "text_emb", number_shards(shards)),
         concepts,
         embedding,
         drawn.concept[kept].astype(np.int64),

@@ -80,7 +80,7 @@ class ToyEncoder:
         self.aligned, self.batch, self.fine = aligned, batch, 0
 
     def features(self, images: Sequence[np.ndarray]):
-        from captionseg.encoders.encoder import Features, normalised
+        from captionseg.encoders.encoder import Features, normalise
 
         small = [Image.fromarray(image).resize((4, 4), Image.Resampling.BOX) for image in images]
         dense = np.stack([np.asarray(s, np.float32) for s in small]) / 255.0
@@ -88,15 +88,15 @@ class ToyEncoder:
         if self.aligned:
             rng = np.random.default_rng(0)
             return Features(
-                *(normalised(pooled @ rng.normal(size=(48, 16))),) * 2,
+                *(normalise(pooled @ rng.normal(size=(48, 16))),) * 2,
                 dense @ rng.normal(size=(3, 16)),
             )
-        return Features(pooled, normalised(pooled), dense)
+        return Features(pooled, normalise(pooled), dense)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
-        from captionseg.encoders.encoder import normalised
+        from captionseg.encoders.encoder import normalise
 
-        return normalised(
+        return normalise(
             np.stack([sum(map(word_vector, t.lower().replace(".", "").split())) for t in texts])
         )
 

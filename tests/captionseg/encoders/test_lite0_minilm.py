@@ -8,7 +8,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from captionseg.encoders import lite0_minilm
-from captionseg.encoders.lite0_minilm import Lite0MiniLMParams, folded, load_image_tower
+from captionseg.encoders.lite0_minilm import Lite0MiniLMParams, fold_batch_norms, load_image_tower
 from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime
@@ -65,7 +65,7 @@ def test_folding_changes_nothing():
         nn.init.normal_(module.bias)
     x = torch.randn(2, 3, 8, 8)
     expected = net.eval()(x)
-    again = folded(net)
+    again = fold_batch_norms(net)
     torch.testing.assert_close(again(x), expected)
     # the last has no convolution before it
     assert sum(isinstance(m, nn.BatchNorm2d) for m in again.modules()) == 1

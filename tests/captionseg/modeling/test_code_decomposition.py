@@ -88,7 +88,7 @@ def test_the_context_starts_where_knowledge_is_zero(make_batch):
     net = fresh()
     space = SimpleNamespace(
         encoder=SimpleNamespace(text_tower=tiny_tower()),
-        live=lambda: None,
+        build_picture_encoder=lambda: None,
         head=lambda: net.tcl.frozen,
     )
     net.start(Start(torch.zeros(1, 1), space))
