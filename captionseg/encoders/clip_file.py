@@ -74,7 +74,7 @@ class ClipFile:
     Attributes:
         path: of the file.
         tensors: under open_clip's names.
-        said: of its activation, by whatever says it; empty where nothing does.
+        evidence: of its activation, by whatever says it; empty where nothing does.
         pixels: by which pictures are normalised; None where nothing says it.
         config: {"model_cfg": ..} of open_clip or {"vision_config": .., "text_config": ..} of
             transformers that lies beside it; empty where none does.
@@ -82,7 +82,7 @@ class ClipFile:
 
     path: Path
     tensors: dict[str, Tensor]
-    said: tuple[ActivationEvidence, ...]
+    evidence: tuple[ActivationEvidence, ...]
     pixels: Pixels | None
     config: Mapping[str, Any]
 
@@ -101,21 +101,21 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
     """
     path = Path(path)
     tensors = read_weights(path)
-    said, pixels, config = [], None, {}
+    evidence, pixels, config = [], None, {}
     if sum(name in tensors for name in OPENAI) > 1:
-        said.append(ActivationEvidence(True, "it is a file of OpenAI's"))
+        evidence.append(ActivationEvidence(True, "it is a file of OpenAI's"))
         pixels = Pixels(*OPENAI_PIXELS)
-    said += by_metadata(path)
+    evidence += by_metadata(path)
     for read in (by_open_clip, by_transformers, by_timm):
         found = read(path.parent)
         if found is not None:
-            said.append(found[0])
+            evidence.append(found[0])
             pixels, config = pixels or found[1], config or found[2]
     if tag is not None:
-        said.append(ActivationEvidence(bool(tag.get("quick_gelu")), BY_TAG))
+        evidence.append(ActivationEvidence(bool(tag.get("quick_gelu")), BY_TAG))
         pixels = pixels or Pixels(tuple(tag["mean"]), tuple(tag["std"]))
-    said += by_name(path)
-    return ClipFile(path, rename_tensors(tensors), tuple(said), pixels, config)
+    evidence += by_name(path)
+    return ClipFile(path, rename_tensors(tensors), tuple(evidence), pixels, config)
 
 
 def by_metadata(path: Path) -> list[ActivationEvidence]:
@@ -279,7 +279,7 @@ def find_activation(file: ClipFile) -> bool | None:
     Raises:
         UserError: where one says this and one that.
     """
-    found = {said.quick: said.by for said in file.said}
+    found = {one.quick: one.by for one in file.evidence}
     if len(found) == 2:
         raise UserError(
             f"{file.path}: {found[True]} says {QUICK}, {found[False]} says {PLAIN}; one of them is "
@@ -307,34 +307,34 @@ class ActivationRequest(NamedTuple):
     where: str
 
 
-def choose_activation(file: ClipFile, asked: ActivationRequest) -> bool:
+def choose_activation(file: ClipFile, request: ActivationRequest) -> bool:
     """Whether the MLPs of a checkpoint have QuickGELU.
 
     Raises:
         UserError: where the file and the name contradict each other, or nothing says it.
     """
-    if asked.choice != "auto":
-        chosen = NAMES[asked.choice]
-        if against := next((said.by for said in file.said if said.quick != chosen), None):
+    if request.choice != "auto":
+        chosen = NAMES[request.choice]
+        if against := next((one.by for one in file.evidence if one.quick != chosen), None):
             log.warning(
                 "%s: taken with %s, as %s asks, though %s says %s",
                 file.path,
                 name_activation(chosen),
-                asked.where,
+                request.where,
                 against,
                 name_activation(not chosen),
             )
         return chosen
     found = find_activation(file)
-    if asked.quick and found is False:
+    if request.quick and found is False:
         raise UserError(
-            f"{file.path}: {file.said[0].by} says {PLAIN}, but {asked.model} has {QUICK}; take the "
-            f"model without -quickgelu, or {asked.where}: quick_gelu"
+            f"{file.path}: {file.evidence[0].by} says {PLAIN}, but {request.model} has {QUICK}; "
+            f"take the model without -quickgelu, or {request.where}: quick_gelu"
         )
-    if found is None and asked.twin and not asked.quick:
+    if found is None and request.twin and not request.quick:
         raise UserError(
             f"{file.path}: nothing says whether these weights were trained with {QUICK} (OpenAI, "
-            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); take {asked.twin}, or {asked.model} "
-            f"with {asked.where}: gelu"
+            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); take {request.twin}, or {request.model} "
+            f"with {request.where}: gelu"
         )
-    return asked.quick if found is None else found
+    return request.quick if found is None else found

@@ -96,7 +96,7 @@ def load(params: ModelChoice) -> Any:
             f"{WHERE}: model {params.model} and activation: gelu contradict each other; leave one "
             "out"
         )
-    asked = ActivationRequest(
+    request = ActivationRequest(
         params.activation,
         named,
         twin if twin in open_clip.list_models() else "",
@@ -104,14 +104,14 @@ def load(params: ModelChoice) -> Any:
         f"{WHERE}.activation",
     )
     path, tag, downloaded = find_weights(params)
-    if tag is not None and not asked.twin:
+    if tag is not None and not request.twin:
         # there is one model of this name, and it is what its tags are of
         tag = {**tag, "quick_gelu": named}
     file = open_weights(path, tag, params.model)
     if downloaded:  # what lies beside it in a cache is no better known
-        said = tuple(said for said in file.said if said.by == BY_TAG)
-        file = dataclasses.replace(file, said=said, pixels=pixels_of(tag or {}), config={})
-    quick = choose_activation(file, asked)
+        evidence = tuple(one for one in file.evidence if one.by == BY_TAG)
+        file = dataclasses.replace(file, evidence=evidence, pixels=pixels_of(tag or {}), config={})
+    quick = choose_activation(file, request)
     pixels = normalisation(params, file, config, quick)
     model = build_empty(params, quick, pixels)
     check_config(file, config, model)

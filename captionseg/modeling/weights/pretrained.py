@@ -111,12 +111,16 @@ def check_activation(file: ClipFile, network: Network, net: nn.Module) -> None:
         return
     listed = clip_twin(name) if name.startswith(PREFIX) else timm_twin(name)
     has = any(type(module).__name__ == "QuickGELU" for module in net.modules())
-    asked = ActivationRequest(
+    request = ActivationRequest(
         network.activation, has, "" if has else listed, name, "networks: activation"
     )
-    quick = choose_activation(file, asked)
+    quick = choose_activation(file, request)
     if quick != has:
-        says = f"{file.said[0].by} says" if file.said else f"activation: {network.activation} says"
+        says = (
+            f"{file.evidence[0].by} says"
+            if file.evidence
+            else f"activation: {network.activation} says"
+        )
         other = listed if quick else name.replace("_quickgelu", "").removesuffix("-quickgelu")
         raise UserError(
             f"{file.path}: {says} {name_activation(quick)}, but {name} has "

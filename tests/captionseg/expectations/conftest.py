@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from captionseg.expectations.coverage import ARRAYS, NEAR
-from captionseg.expectations.coverage_tables import Asked, Folders
+from captionseg.expectations.coverage_tables import CoverageParams, Folders
 from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, uid_of
 from captionseg.segment_text.rle import encode
 from captionseg.storage.writing import write_array, write_json, write_table
@@ -48,8 +48,8 @@ class Run:
         return Folders(*(self.folder / name for name in names))
 
     @property
-    def asked(self) -> Asked:
-        return Asked(list(self.supervision), "train", "nouns")
+    def asked(self) -> CoverageParams:
+        return CoverageParams(list(self.supervision), "train", "nouns")
 
     def write(self) -> Run:
         """All tables, and what earlier stages leave beside them: of the rows as they are now,
