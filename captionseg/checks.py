@@ -23,7 +23,7 @@ from captionseg.records import UserError
 from captionseg.reporting.tables import SCORES, SEGMENT_MEASURES
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.training.params import model_config, protocol_fields
-from captionseg.typed import build, check_keys, replaced
+from captionseg.typed import build, check_keys, replace_fields
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def check_recipes(params: Params) -> Iterator[str]:
         if recipe.model in MODELS:
             yield from catch_lines(protocol_fields, recipe, where=f"recipes.{name}")
         try:
-            trained = replaced(params.pretrain, recipe.training, f"recipes.{name}.training")
+            trained = replace_fields(params.pretrain, recipe.training, f"recipes.{name}.training")
         except UserError as error:
             yield str(error)
             continue

@@ -29,7 +29,7 @@ from captionseg.records import IDS, NEIGHBOURS, RECALL, UserError, one_line
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import Effort, Index, neighbours, recall
 from captionseg.retrieval.indexes import INDEXES
-from captionseg.runtime.fan_out import PerProcess, cores, spread
+from captionseg.runtime.fan_out import PerProcess, count_cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import lacking, map_arrays, read_arrays
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
@@ -63,7 +63,7 @@ def extract(
         shard for shard, count in images.items() if lacking(files_of(features, shard, count))
     ]
     work = functools.partial(shard_features, folder, features, encoder)
-    threads = max(1, cores() // runtime.workers) if runtime.workers else THREADS
+    threads = max(1, count_cores() // runtime.workers) if runtime.workers else THREADS
     with tqdm(total=sum(images[shard] for shard in missing), desc="features", unit="img") as bar:
         for count in spread(
             work,

@@ -43,9 +43,9 @@ import numpy as np
 import captionseg
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.runtime.launch import place
+from captionseg.runtime.launch import read_place
 from captionseg.runtime.lifeline import follow_dvc
-from captionseg.runtime.outputs import held, move_all
+from captionseg.runtime.outputs import lock_outputs, move_all
 from captionseg.storage.writing import remove_parts, trouble
 from captionseg.tracking.deferred_tracker import DeferredTracker
 from captionseg.tracking.labels import labels
@@ -83,11 +83,11 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     params = Params(root / "params.yaml")
     random.seed(params.seed)
     np.random.seed(params.seed)
-    if name in SEVERAL and not place(params.runtime).main:
+    if name in SEVERAL and not read_place(params.runtime).main:
         _, outputs = places(name, params, stage, arguments, kinds, root=root)
         return call(stage.main, params, {**arguments, **outputs}, NullTracker())
     written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Persistent)]
-    with held(
+    with lock_outputs(
         written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
     ) as sure:
         # another run may have changed them while this one waited

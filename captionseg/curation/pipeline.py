@@ -22,7 +22,7 @@ from captionseg.curation.measure import measure
 from captionseg.curation.rule import Rule
 from captionseg.curation.rules import CurateParams
 from captionseg.records import Corpus, UserError
-from captionseg.runtime.fan_out import PerProcess, is_here, spread, threads_here
+from captionseg.runtime.fan_out import PerProcess, count_threads, is_here, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import lacking
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
@@ -93,7 +93,7 @@ def curate(
     )
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
-    rules, threads = list(params.chosen().items()), threads_here()
+    rules, threads = list(params.chosen().items()), count_threads()
     here = is_here(runtime, len(rules), threads=threads)
     with (
         contextlib.nullcontext(PerProcess(lambda: corpus))

@@ -18,7 +18,7 @@ from captionseg.curation.nouns import Nouns
 from captionseg.curation.rule import Rule
 from captionseg.text.prompts import PromptSet
 from captionseg.text.vocabulary import VocabularyParams
-from captionseg.typed import NAME, Count, Distinct, Name, replaced
+from captionseg.typed import NAME, Count, Distinct, Name, replace_fields
 
 RULES = {
     "captions": Captions,
@@ -82,7 +82,7 @@ class CurateParams:
         changes = {key: value for key, value in given.items() if key != "rule"}
         if not changes:
             raise ValueError(f"{where}: changes no field of {base}")
-        return replaced(getattr(self, base), changes, f"curate.{where}")
+        return replace_fields(getattr(self, base), changes, f"curate.{where}")
 
     def chosen(self) -> dict[str, Rule]:
         """The rules to run, by name."""

@@ -328,7 +328,7 @@ def open_shard(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], ta
 def decode(data: bytes, path: Path, key: str) -> np.ndarray:
     """The pixels of a picture out of the tar at `path`."""
     try:
-        return images.pixels(data, name=f"{path}: {key}.jpg")
+        return images.read_pixels(data, name=f"{path}: {key}.jpg")
     except images.Unreadable as error:
         raise UserError(f"{path}: {key}.jpg does not decode: {error}") from None
 
@@ -349,7 +349,7 @@ def decode_mask(data: bytes) -> np.ndarray:
         UserError: for anything else.
     """
     try:
-        mode, labels = images.mask(data)
+        mode, labels = images.read_mask(data)
     except images.Unreadable as error:
         raise UserError(
             f"truth: a mask does not decode: {error}; run `dvc repro --force download`"

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from captionseg.records import UserError, one_line
-from captionseg.runtime.weights import metadata, read_weights
+from captionseg.runtime.weights import read_metadata, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
 
 def by_metadata(path: Path) -> list[ActivationEvidence]:
     """What the header of a safetensors file says."""
-    given = {key.lower(): value.lower() for key, value in metadata(path).items()}
+    given = {key.lower(): value.lower() for key, value in read_metadata(path).items()}
     out = [
         ActivationEvidence(NAMES[given[key]], f"its metadata, {key}")
         for key in ("hidden_act", "activation", "act_layer")

@@ -25,7 +25,7 @@ from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.text_tower import BertTower
 from captionseg.grids import squash
 from captionseg.records import UserError, one_line
-from captionseg.remarks import together
+from captionseg.remarks import group_warnings
 from captionseg.runtime.device import Runtime
 from captionseg.runtime.weights import check_finite
 from captionseg.storage.folders import package_path
@@ -98,7 +98,7 @@ class Lite0MiniLM:
         # batches of like length waste no padding
         unique = sorted(set(texts), key=lambda t: (len(t), t))
         rows = []
-        with together():
+        with group_warnings():
             for start in range(0, len(unique), TEXT_BATCH):
                 tokens = self.text_tower.tokens(unique[start : start + TEXT_BATCH])
                 tokens = tokens.to(self.runtime.device)

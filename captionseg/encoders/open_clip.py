@@ -20,7 +20,7 @@ from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
 from captionseg.records import UserError
-from captionseg.remarks import clip_cut, together, too_long
+from captionseg.remarks import find_cut_texts, group_warnings, warn_too_long
 from captionseg.runtime.device import Runtime
 from captionseg.typed import Count
 
@@ -90,11 +90,11 @@ class OpenClip:
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
         rows = []
-        with together():
+        with group_warnings():
             for start in range(0, len(texts), 256):
                 part = list(texts[start : start + 256])
                 tokens = self.tokenizer(part)
-                too_long(clip_cut(self.tokenizer, part, tokens), tokens.shape[1])
+                warn_too_long(find_cut_texts(self.tokenizer, part, tokens), tokens.shape[1])
                 tokens = self.runtime.to(tokens)
                 with torch.inference_mode(), self.runtime.autocast():
                     rows.append(self.model.encode_text(tokens).float().cpu().numpy())

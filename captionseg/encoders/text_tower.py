@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.records import UserError
-from captionseg.remarks import clip_cut, too_long
+from captionseg.remarks import find_cut_texts, warn_too_long
 from captionseg.runtime.weights import check_finite
 
 
@@ -106,7 +106,9 @@ class BertTower(nn.Module):
         context = min(longest or self.context, self.context)
         self.encode.enable_truncation(context)
         rows = self.encode.encode_batch(list(texts))
-        too_long((text for text, row in zip(texts, rows, strict=True) if row.overflowing), context)
+        warn_too_long(
+            (text for text, row in zip(texts, rows, strict=True) if row.overflowing), context
+        )
         return torch.tensor([found.ids for found in rows], dtype=torch.int64)
 
     def special(self, tokens: Tensor) -> Tensor:
@@ -237,7 +239,7 @@ class ClipTower(nn.Module):
         """See TextTower."""
         context = min(longest or self.context, self.context)
         found = self.encode(list(texts), context_length=context)
-        too_long(clip_cut(self.encode, texts, found), context)
+        warn_too_long(find_cut_texts(self.encode, texts, found), context)
         # 0 is "!" inside a text
         return found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]
 

@@ -14,7 +14,7 @@ import torch
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_tower import TextTower
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.remarks import together
+from captionseg.remarks import group_warnings
 from captionseg.text.prompts import TCL, class_embeddings, templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 
@@ -93,7 +93,7 @@ def text_encoder(
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         device = next(model.parameters()).device
-        with torch.inference_mode(), together():
+        with torch.inference_mode(), group_warnings():
             rows = [
                 model.encode_text(torch.from_numpy(tokens(texts[i : i + batch])).to(device))
                 .float()

@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg import images
-from captionseg.images import shrunk
+from captionseg.images import shrink_size
 from captionseg.records import ClassTable, UserError, one_line
 from captionseg.sources.captions import NoCaption, captions
 from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
@@ -354,17 +354,17 @@ def contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
 
 
 def encode(data: bytes, longest: int, *, name: str = "") -> tuple[bytes, tuple[int, int]]:
-    """JPEG bytes and (width, height) of any picture that `images.opened` reads, shrunk to
+    """JPEG bytes and (width, height) of any picture that `images.open_image` reads, shrunk to
     `longest`.
 
     Raises:
         Refused: where it cannot be decoded, or would be too small.
     """
     try:
-        image = images.opened(data, longest=longest, name=name)
+        image = images.open_image(data, longest=longest, name=name)
     except images.Unreadable as error:
         raise Refused(f"cannot be decoded: {error}") from None
-    image = image.resize(shrunk(image.size, longest), Image.Resampling.LANCZOS)
+    image = image.resize(shrink_size(image.size, longest), Image.Resampling.LANCZOS)
     if min(image.size) < SMALLEST_SIDE:
         raise Refused(
             f"too small: {image.width} x {image.height} pixels, at least {SMALLEST_SIDE} are needed"

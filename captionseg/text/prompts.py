@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from captionseg.records import UserError
-from captionseg.remarks import examples, once, quoted
+from captionseg.remarks import quote, quote_first, warn_once
 
 UNKNOWN = ("", "\U0001fae8")  # nothing, and an emoji that is in no vocabulary of word pieces
 
@@ -76,8 +76,8 @@ def class_embeddings(
         nothing = embedded(UNKNOWN, encode, templates)
         lost = [names[i] for i in strange if (np.abs(nothing - found[i]).max(1) < ALIKE).any()]
         if lost:
-            once(
-                f"the text encoder knows no character of {examples(lost)}: the scores of such "
+            warn_once(
+                f"the text encoder knows no character of {quote_first(lost)}: the scores of such "
                 "a name mean nothing"
             )
     return found
@@ -110,7 +110,7 @@ def say_alike(names: Sequence[str], embeddings: np.ndarray) -> None:
     if pairs:
         more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
         first, second = pairs[0]
-        once(
-            f"the text encoder cannot tell {quoted(first)} from {quoted(second)}{more}: one "
+        warn_once(
+            f"the text encoder cannot tell {quote(first)} from {quote(second)}{more}: one "
             "of them is never found"
         )

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from captionseg.records import UserError, one_line
-from captionseg.remarks import clip_cut, too_long
+from captionseg.remarks import find_cut_texts, warn_too_long
 from captionseg.storage.folders import package_path
 
 Kind = Literal["clip", "bert"]
@@ -75,7 +75,7 @@ class ClipTokens:
         if not len(texts):
             return np.zeros((0, 1), np.int64)
         found = self.encode(list(texts)).numpy()
-        too_long(clip_cut(self.encode, texts, found), self.context)
+        warn_too_long(find_cut_texts(self.encode, texts, found), self.context)
         return cut(found)
 
     def save(self, folder: Path) -> None:
@@ -109,7 +109,7 @@ class BertTokens:
             list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="np"
         )
         rows = zip(texts, found.encodings or (), strict=False)
-        too_long((text for text, row in rows if row.overflowing), self.context)
+        warn_too_long((text for text, row in rows if row.overflowing), self.context)
         return found["input_ids"].astype(np.int64)
 
     def save(self, folder: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from captionseg.records import UserError
-from captionseg.remarks import examples
+from captionseg.remarks import quote_first
 from captionseg.text.lemmas import packaged, singulars
 from captionseg.text.nouns import nouns
 from captionseg.text.words import Word, adjoin, split, tokens
@@ -224,7 +224,12 @@ def listed(path: str, captions: Sequence[str]) -> Vocabulary:
     ):
         if wrong:
             log.warning(
-                "%s: of %d concepts %d %s: %s", where, len(lines), len(wrong), why, examples(wrong)
+                "%s: of %d concepts %d %s: %s",
+                where,
+                len(lines),
+                len(wrong),
+                why,
+                quote_first(wrong),
             )
     return found
 

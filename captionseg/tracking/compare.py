@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captionseg.markdown import escaped
+from captionseg.markdown import escape
 from captionseg.records import UserError, one_line
 from captionseg.tracking import reproduction
 from captionseg.tracking.environment import EXPERIMENT, adopt
@@ -137,12 +137,12 @@ def text(found: Table) -> str:
 
 def markdown(found: Table) -> str:
     """For a page or a comment."""
-    top = [escaped(head) for head in list_heads(found)]
+    top = [escape(head) for head in list_heads(found)]
     out = ["| | " + " | ".join(top) + " |", "|---|" + "---:|" * len(top)]
     for title, rows in sections(found):
-        out.append(f"| **{escaped(title)}** |" + " |" * len(top))
+        out.append(f"| **{escape(title)}** |" + " |" * len(top))
         out += [
-            "| " + " | ".join((*map(escaped, row), *[""] * (1 + len(top) - len(row)))) + " |"
+            "| " + " | ".join((*map(escape, row), *[""] * (1 + len(top) - len(row)))) + " |"
             for row in rows
         ]
     return "\n".join(out)

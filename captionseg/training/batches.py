@@ -16,7 +16,7 @@ from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import Batch, MaskedCaptions, Tokens, UserError
-from captionseg.remarks import may_be_cut, together
+from captionseg.remarks import group_warnings, may_be_cut
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.supervision.sampling import draw
 from captionseg.text.prompts import templates
@@ -52,7 +52,7 @@ class Words:
     def say_long(self, context: int) -> None:
         """Say once, before the first batch, which texts are cut."""
         texts = [*self.sentences.captions, *(self.sentences.masked or ()), *self.concepts]
-        with together():
+        with group_warnings():
             self.tokens([text for text in texts if may_be_cut(text, context)])
 
     def __call__(

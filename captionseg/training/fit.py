@@ -91,7 +91,7 @@ class Module(L.LightningModule):
         gather = ranks.gather if world > 1 else alone
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
         total = torch.stack(list(losses.values())).sum()
-        told = ranks.total(torch.stack([total, *losses.values()])) / world
+        told = ranks.sum_over_ranks(torch.stack([total, *losses.values()])) / world
         values: dict[str, float] = dict(zip(("loss", *losses), told.tolist(), strict=True))
         if not torch.isfinite(told[0]):
             raise UserError(
@@ -151,7 +151,9 @@ class Module(L.LightningModule):
         """
         found = self.model.counted() if isinstance(self.model, CountsInTraining) else {}
         if found:
-            every = ranks.total(torch.tensor(list(found.values()), dtype=torch.float64)).tolist()
+            every = ranks.sum_over_ranks(
+                torch.tensor(list(found.values()), dtype=torch.float64)
+            ).tolist()
             self.counts = {
                 name: self.counts.get(name, 0.0) + n for name, n in zip(found, every, strict=True)
             }
@@ -210,7 +212,7 @@ def fit(
 ) -> Fitted:
     """Train one model; goes on from `work` where a killed run left a checkpoint.
 
-    With several ranks each calls it alike, within `ranks.joined`; the first scores and writes, and
+    With several ranks each calls it alike, within `ranks.join_ranks`; the first scores and writes, and
     its checkpoint is what all go on from.
 
     Args:
@@ -232,7 +234,7 @@ def fit(
         "ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view"
     )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    on, here = check(params, runtime), ranks.here(runtime)
+    on, here = check(params, runtime), ranks.get_place(runtime)
     L.seed_everything(seed, verbose=False)
     batches = batches_of(model, data, params, seed=seed, here=here)
     split = runtime.strategy == "fsdp" and here.world > 1

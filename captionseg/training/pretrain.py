@@ -19,7 +19,7 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
-from captionseg.markdown import escaped
+from captionseg.markdown import escape
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import InputSpec, Sizes, Start
 from captionseg.modeling.weights import saved
@@ -28,7 +28,7 @@ from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
 from captionseg.runtime import ranks
 from captionseg.runtime.device import detect
-from captionseg.runtime.launch import place
+from captionseg.runtime.launch import read_place
 from captionseg.runtime.params import RuntimeParams
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import atomic_path, write_json
@@ -40,7 +40,7 @@ from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import ALONE, Fitted, check, fit
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.training.params import PretrainParams, model_config, protocol_fields
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,11 @@ def pretrain(
         loss and tune mIoU as means over seeds; images per second and seconds over the seeds that
         were trained now. Nothing on ranks after the first.
     """
-    params = replaced(params, recipe.training, f"recipes.{name}.training")
+    params = replace_fields(params, recipe.training, f"recipes.{name}.training")
     config = model_config(recipe, params, where=f"recipes.{name}")
     check(params, runtime)
     context = {**context, **protocol_fields(recipe, where=f"recipes.{name}")}
-    with ranks.joined(runtime, params.device) as here:
+    with ranks.join_ranks(runtime, params.device) as here:
         speeds = train(
             recipe,
             config,
@@ -124,7 +124,7 @@ def train(
     runtime: RuntimeParams,
 ) -> list[tuple[float, float]]:
     """The seeds that the first rank has no fit.json of; images per second and seconds of each."""
-    asks, main = config.reads, place(runtime).main
+    asks, main = config.reads, read_place(runtime).main
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     data = loader.load(
         folders,
@@ -194,7 +194,7 @@ def one_seed(
 
     On the first rank it has its best weights afterwards.
     """
-    main = place(runtime).main
+    main = read_place(runtime).main
     if not any(p.requires_grad for p in model.parameters()):
         found = score(model.eval().to(detect(params.device).device)) if score else float("nan")
         return Fitted(model.state_dict(), found, float("nan"), 0.0, 0.0)
@@ -305,7 +305,7 @@ def write_card(
         "chosen by its score"
     )
     path.write_text(
-        f"# {escaped(name)}\n\n"
+        f"# {escape(name)}\n\n"
         f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, "
         f"negatives masked by the "
         f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "

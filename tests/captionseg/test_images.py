@@ -221,7 +221,7 @@ def test_no_program_is_started_for_a_picture(tmp_path: Path) -> None:
         "import sys; from captionseg.benchmarks.layout import read_mask; from captionseg import "
         "images\nfrom captionseg.datasets.shards import decode, decode_mask\nfrom "
         "captionseg.records import UserError; from pathlib import Path\ndata = "
-        "Path('x.jpg').read_bytes()\nfor call in (lambda: images.pixels(data), lambda: "
+        "Path('x.jpg').read_bytes()\nfor call in (lambda: images.read_pixels(data), lambda: "
         "decode(data, Path('t.tar'), '1'),\n             lambda: decode_mask(data), lambda: "
         "read_mask(Path('x.png'))):\n    try: call()\n    except (images.Unreadable, UserError): "
         "print('refused')\n"
@@ -284,12 +284,12 @@ def test_what_is_left_out_or_almost_black_is_said_once(
     blue, dark = Image.new("RGB", SIZE, "blue"), Image.fromarray(np.full((20, 24), 4000, np.uint16))
     with caplog.at_level(logging.WARNING):
         for name in ("a.gif", "b.gif"):
-            images.opened(
+            images.open_image(
                 encoded(Image.new("RGB", SIZE, "red"), "GIF", save_all=True, append_images=[blue]),
                 name=name,
             )
-            images.opened(encoded(dark), name=name)
-        images.opened(encoded(Image.fromarray(HALF)), name="c.png")
+            images.open_image(encoded(dark), name=name)
+        images.open_image(encoded(Image.fromarray(HALF)), name="c.png")
     assert [text.split(" (others")[0] for text in caplog.messages] == [
         "a.gif: has several frames or pages; the first is taken",
         "a.gif: 16-bit grey whose brightest pixel is 4000 of 65535, almost black; stretch such "

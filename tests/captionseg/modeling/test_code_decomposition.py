@@ -13,7 +13,7 @@ from captionseg.encoders.dense_head import HeadConfig
 from captionseg.modeling.code_decomposition import Code, CodeConfig
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.tcl import TclConfig
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT, tiny_tower
 
 
@@ -22,7 +22,7 @@ def fresh(**changes) -> Code:
         "tcl": {"noise": 0.0, "bias": 0.0, "grounder": {"dropout": 0.0}},
         "words": {"heads": 2},
     }
-    config = replaced(replaced(CodeConfig(), given, "code"), changes, "code")
+    config = replace_fields(replace_fields(CodeConfig(), given, "code"), changes, "code")
     torch.manual_seed(0)
     net = Code(
         config.sized(Sizes(texts=TEXT, concepts=CONCEPTS, words=TEXT, head=HeadConfig(DENSE, TEXT)))

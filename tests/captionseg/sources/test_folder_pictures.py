@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.sources.folder import SMALLEST_SIDE, Refused, encode, shrunk
+from captionseg.sources.folder import SMALLEST_SIDE, Refused, encode, shrink_size
 
 
 def noise(number: int, width: int = 40, height: int = 30) -> Image.Image:
@@ -129,7 +129,7 @@ def test_broken_metadata_does_not_cost_the_picture() -> None:
     ],
 )
 def test_shrunk_keeps_the_ratio_and_enlarges_nothing(size, longest, expected) -> None:
-    assert shrunk(size, longest) == expected
+    assert shrink_size(size, longest) == expected
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -148,7 +148,7 @@ def test_shrinking_is_a_mean_over_what_is_there(kind: str) -> None:
 def test_a_large_jpeg_is_not_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     monkeypatch.setattr(
-        "captionseg.images.upright", lambda image: (sizes.append(image.size), image)[1]
+        "captionseg.images.turn_upright", lambda image: (sizes.append(image.size), image)[1]
     )
     assert encode(encoded(noise(1, 1600, 1200), "JPEG"), 100)[1] == (100, 75)
     assert sizes == [(200, 150)]

@@ -224,11 +224,11 @@ def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(
     from captionseg.inference.predictor import Predictor
     from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
     from captionseg.modeling.weights import saved
-    from captionseg.typed import replaced
+    from captionseg.typed import replace_fields
 
     torch.manual_seed(7)  # random weights mostly see one class
     folder = root / "models" / "small"
-    model = GroupViT(replaced(GroupViTConfig(), SMALL, "small"))
+    model = GroupViT(replace_fields(GroupViTConfig(), SMALL, "small"))
     saved.save(folder, "groupvit", model, {"prompts": "simple"})
     weights = (folder / "model.safetensors").read_bytes()
     monkeypatch.setattr(models, "LIBRARY", LIBRARY)

@@ -15,7 +15,7 @@ from captionseg.reporting.comparison.document import (
     Section,
     Table,
     Text,
-    escaped,
+    escape,
     html,
     markdown,
 )
@@ -70,7 +70,7 @@ def test_what_others_wrote_is_text():
 
 
 def test_escaped_is_one_line_and_can_be_undone():
-    text = escaped(HOSTILE)
+    text = escape(HOSTILE)
     assert "\n" not in text
     assert re.sub(r"\\(.)", r"\1", text) == HOSTILE.replace("\n", " ")
 
