@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from captionseg.datasets.ids import pictures_of
+from captionseg.datasets.ids import number_pictures
 from captionseg.datasets.shards import read_images
 from captionseg.encoders.alignment import assign_folds, cross_fit, fit
 from captionseg.encoders.encoder import Encoder, normalise
@@ -31,7 +31,7 @@ from captionseg.retrieval.index import Effort, Index, neighbours, recall
 from captionseg.retrieval.indexes import INDEXES
 from captionseg.runtime.fan_out import PerProcess, count_cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.storage.folders import lacking, map_arrays, read_arrays
+from captionseg.storage.folders import find_incomplete, map_arrays, read_arrays
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,9 @@ def extract(
     """
     images = Counter(pairs["shard"].to_pylist())
     missing = [
-        shard for shard, count in images.items() if lacking(files_of(features, shard, count))
+        shard
+        for shard, count in images.items()
+        if find_incomplete(files_of(features, shard, count))
     ]
     work = functools.partial(shard_features, folder, features, encoder)
     threads = max(1, count_cores() // runtime.workers) if runtime.workers else THREADS
@@ -159,7 +161,7 @@ def align(
     dense = fit(cells[train], text[train], params.alignment, seed=seed)
     space = TextSpace(encoder, image, dense)
     embedding = image(pooled)
-    shown, picture = np.unique(pictures_of(pairs)[train], return_inverse=True)
+    shown, picture = np.unique(number_pictures(pairs)[train], return_inverse=True)
     fold[train] = assign_folds(len(shown), params.alignment.folds, seed=seed)[picture]
     if params.alignment.folds > 1:
         embedding[train] = cross_fit(
@@ -248,7 +250,7 @@ def write_neighbours(
     search = INDEXES[params.backend](
         vectors[train], params.faiss_key, Effort(params.ef_search, params.nprobe)
     )
-    picture = pictures_of(pairs)
+    picture = number_pictures(pairs)
     most = int(np.bincount(picture[train]).max())  # pairs of one picture
     if k > len(train) - most:
         log.warning(
@@ -287,7 +289,7 @@ def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]
 
 def say_shared(pairs_folder: Path, pairs: pa.Table) -> None:
     """Warn of pictures that are trained on and tuned or tested with as well."""
-    train, picture = np.array(pairs["split"].to_pylist()) == "train", pictures_of(pairs)
+    train, picture = np.array(pairs["split"].to_pylist()) == "train", number_pictures(pairs)
     again = np.flatnonzero(np.isin(picture, picture[train]) & ~train)
     if len(again):
         first = pairs.slice(int(again[0]), 1).to_pylist()[0]
@@ -366,6 +368,6 @@ def build(
     )
     if found:
         write_json(found, index / RECALL)
-    if reason := lacking(rows_of_all(pairs, features, index)):
+    if reason := find_incomplete(rows_of_all(pairs, features, index)):
         raise UserError(f"index: {reason}; nothing is put in place, run it again")
     return {"pairs": float(len(pairs)), "embedding_dimensions": float(embedding.shape[1]), **found}

@@ -194,7 +194,7 @@ class Params:
         return found
 
     @cached_property
-    def described(self) -> dict[str, Recipe]:
+    def recipes_with_about(self) -> dict[str, Recipe]:
         """`recipes`, each with what it stands for, for stages that show them."""
         return {
             name: replace(recipe, about=self.about.get(name, ""))

@@ -38,7 +38,10 @@ def forget() -> None:
 
 
 def warn_too_long(texts: Iterable[str], context: int) -> None:
-    """Say which texts are cut, since a text encoder reads `context` tokens; see `group_warnings`."""
+    """Say which texts are cut, since a text encoder reads `context` tokens.
+
+    See `group_warnings`.
+    """
     new = [text for text in dict.fromkeys(texts) if text not in _warned]
     _warned.update(new)
     if _gathered is not None:

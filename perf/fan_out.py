@@ -47,7 +47,7 @@ def segment_text(data: Path, shards: set[str], out: Path, runtime: RuntimeParams
     )
     out.mkdir(exist_ok=True)
     for shard in (
-        pipeline.to_do(inputs.pairs, params.segment_text, inputs.supervision).keys() - shards
+        pipeline.list_images(inputs.pairs, params.segment_text, inputs.supervision).keys() - shards
     ):
         (out / f"{shard}_stats.json").write_text("{}")
     space = functools.partial(TextSpace.load, data / "features" / "encoder")

@@ -30,7 +30,13 @@ from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
 from captionseg.runtime.device import detect
-from captionseg.segment_text.pipeline import Inputs, read_views, sample_cells, spoken, to_do
+from captionseg.segment_text.pipeline import (
+    Inputs,
+    find_phrases,
+    list_images,
+    read_views,
+    sample_cells,
+)
 from perf.clock import compare
 
 BLOCKS, WIDTH, GRID, SEGMENTS, OUT = (24, 6), 1024, 40, 11, 768
@@ -112,7 +118,7 @@ def steps(data: Path, images: int) -> dict[str, float]:
     )
     todo = [
         (shard, row)
-        for shard, rows in to_do(inputs.pairs, params, inputs.supervision).items()
+        for shard, rows in list_images(inputs.pairs, params, inputs.supervision).items()
         for row in rows
     ]
     seconds: dict[str, float] = defaultdict(float)
@@ -126,9 +132,11 @@ def steps(data: Path, images: int) -> dict[str, float]:
     )
     rows = [row for _, row in todo[:images]]
     captions = [row["captions"] for row in rows]
-    spoken(rows[:1], captions[:1], params)  # whatever is loaded with the first call
+    find_phrases(rows[:1], captions[:1], params)  # whatever is loaded with the first call
     with clock(seconds, "phrases"):
-        asked = dict(zip((row["uid"] for row in rows), spoken(rows, captions, params), strict=True))
+        asked = dict(
+            zip((row["uid"] for row in rows), find_phrases(rows, captions, params), strict=True)
+        )
     with clock(seconds, "prepare"):
         maker.grounder.prepare(
             sorted({p.text for row in asked.values() for said in row for p in said.phrases})

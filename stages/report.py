@@ -56,7 +56,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         folders,
         out,
         params.report,
-        recipes=params.described,
+        recipes=params.recipes_with_about,
         gate=params.gate,
         scored=params.evaluate,
         seed=params.seed,

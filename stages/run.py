@@ -46,7 +46,7 @@ from captionseg.records import UserError
 from captionseg.runtime.launch import read_place
 from captionseg.runtime.lifeline import follow_dvc
 from captionseg.runtime.outputs import lock_outputs, move_all
-from captionseg.storage.writing import remove_parts, trouble
+from captionseg.storage.writing import describe_trouble, remove_parts
 from captionseg.tracking.deferred_tracker import DeferredTracker
 from captionseg.tracking.labels import labels
 from captionseg.tracking.lines import Handler
@@ -290,7 +290,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if not (line := trouble(error)):
+        if not (line := describe_trouble(error)):
             raise
         print(f"error: {argv[0]}: {line}", file=sys.stderr)
         return 1

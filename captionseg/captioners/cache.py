@@ -19,7 +19,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from captionseg.captioners.captioner import Captioner, CaptionError, NoCaption, tidy_answer
-from captionseg.datasets.shards import read_images, read_shard, shard_names
+from captionseg.datasets.shards import list_shards, read_images, read_shard
 from captionseg.records import CAPTIONS, UserError
 from captionseg.storage.reading import read_table
 from captionseg.storage.writing import write_table
@@ -77,7 +77,7 @@ def caption(
             run.home.update(
                 (row["uid"], shard) for row in read_earlier_rows(run.folder, shard, spare=True)
             )
-        for shard in shard_names(pairs):
+        for shard in list_shards(pairs):
             _shard(run, pairs, shard, wanted=uids, retry=retry_failed)
     return summarize(run)
 
@@ -86,7 +86,7 @@ def total(pairs: Path, uids: Collection[str] | None) -> int:
     """How many pictures there are to be done."""
     if uids is not None:
         return len(set(uids))
-    tables = (read_shard(pairs, shard) for shard in shard_names(pairs))
+    tables = (read_shard(pairs, shard) for shard in list_shards(pairs))
     return sum(table["status"].to_pylist().count("success") for table in tables)
 
 

@@ -13,12 +13,12 @@ import pyarrow as pa
 from pyarrow import compute
 from scipy.sparse import csr_array
 
-from captionseg.datasets.ids import number_shards, read_ids, read_metadata, rows_of_shards
+from captionseg.datasets.ids import count_shard_rows, number_shards, read_ids, read_metadata
 from captionseg.records import NEIGHBOURS, Corpus, UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json, read_table
 from captionseg.storage.writing import write_array, write_json
-from captionseg.text.prompts import class_embeddings, templates
+from captionseg.text.prompts import embed_classes, read_templates
 from captionseg.text.vocabulary import Vocabulary
 
 pc: Any = compute  # its functions are made when it is imported
@@ -54,7 +54,7 @@ def load(
         UserError: if there is no training pair.
     """
     ids = read_ids(index)
-    of_shards = rows_of_shards(ids)
+    of_shards = count_shard_rows(ids)
     rows = np.flatnonzero(np.array(ids["split"].to_pylist()) == "train")
     if not len(rows):
         raise UserError(f"{index}: no pair of the training split; nothing to curate")
@@ -74,8 +74,8 @@ def load(
         near,
         near_captions,
         words.concepts,
-        class_embeddings(words.concepts, encode, templates(prompts)),
-        words.named(list(captions)),
+        embed_classes(words.concepts, encode, read_templates(prompts)),
+        words.match_captions(list(captions)),
     )
     return corpus, words
 

@@ -24,7 +24,7 @@ from captionseg.curation.rules import CurateParams
 from captionseg.records import Corpus, UserError
 from captionseg.runtime.fan_out import PerProcess, count_threads, is_here, spread
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.storage.folders import lacking
+from captionseg.storage.folders import find_incomplete
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 from captionseg.supervision import files
 from captionseg.supervision.columns import Supervision
@@ -116,7 +116,7 @@ def curate(
         ):
             log.info("%s: %s", name, kept)
     remove_parts(supervision)
-    if reason := lacking(
+    if reason := find_incomplete(
         rows_of_all(index, supervision, [name for name, _ in rules], len(corpus.vocabulary))
     ):
         raise UserError(f"curate: {reason}; nothing is put in place, run it again")

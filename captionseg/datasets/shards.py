@@ -27,14 +27,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg import images
-from captionseg.datasets.complete import flaw
+from captionseg.datasets.complete import find_flaw
 from captionseg.datasets.tables import (
     advise_download,
+    list_shards,
     read_classes,
     read_pairs,
     read_shard,
     read_truth,
-    shard_names,
 )
 from captionseg.records import PAIRS, TRUTH, UserError, one_line, uid_of
 from captionseg.runtime.fan_out import spread
@@ -48,6 +48,7 @@ __all__ = [
     "decode",
     "decode_mask",
     "encode_mask",
+    "list_shards",
     "open_shard",
     "plan",
     "read_classes",
@@ -55,7 +56,6 @@ __all__ = [
     "read_pairs",
     "read_shard",
     "read_truth",
-    "shard_names",
     "write_shards",
 ]
 
@@ -119,7 +119,7 @@ def write_shards(
     for folder in (pairs, truth):
         remove_parts(folder)
     for number, _, rows in jobs:
-        if reason := flaw(pairs, truth, f"{number:05d}", rows=len(rows), stamp=stamp):
+        if reason := find_flaw(pairs, truth, f"{number:05d}", rows=len(rows), stamp=stamp):
             raise UserError(
                 f"download: shard {number:05d} of {pairs} is not whole ({reason}), so nothing is "
                 "put in place; run it again, this shard is then made anew"
@@ -129,7 +129,7 @@ def write_shards(
     if text := source.licences():
         with atomic_path(pairs / "licences.csv") as part:
             part.write_text(text)
-    return summary(pairs, min_success)
+    return summarize(pairs, min_success)
 
 
 def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> set[str]:
@@ -144,7 +144,7 @@ def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> 
         with contextlib.suppress(OSError, ValueError, AttributeError):
             name = f"{number:05d}"
             if json.loads((pairs / f"{name}_stats.json").read_text()).get("source") == stamp:
-                if reason := flaw(pairs, truth, name, rows=len(rows), stamp=stamp):
+                if reason := find_flaw(pairs, truth, name, rows=len(rows), stamp=stamp):
                     log.warning(
                         "shard %s of %s is not whole (%s): it is made again", name, pairs, reason
                     )
@@ -157,7 +157,7 @@ def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> 
     return done
 
 
-def summary(pairs: Path, min_success: float) -> dict[str, float]:
+def summarize(pairs: Path, min_success: float) -> dict[str, float]:
     """Counts over all committed shards; too few successes are an error."""
     table = pa.concat_tables(
         [pq.read_table(file, schema=PAIRS) for file in sorted(pairs.glob("*.parquet"))]

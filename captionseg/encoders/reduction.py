@@ -18,7 +18,7 @@ from torch import Tensor
 
 from captionseg.encoders.encoder import Features
 from captionseg.runtime.weights import check_finite
-from captionseg.storage.reading import readable
+from captionseg.storage.reading import explain_read_errors
 from captionseg.storage.writing import write_tensors
 
 if TYPE_CHECKING:  # protocols, which the checks of tests cannot ask an object for
@@ -82,7 +82,7 @@ class Reduction:
         path = folder / FILE
         if not path.exists():
             return None
-        with readable(path):
+        with explain_read_errors(path):
             found = load_file(path)
             check_finite({name: torch.from_numpy(array) for name, array in found.items()}, path)
             return Reduction(**found)

@@ -29,7 +29,7 @@ from captionseg.expectations.coverage_tables import (
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, expect_true
 from captionseg.records import UserError
-from captionseg.segment_text.counts import counts_of
+from captionseg.segment_text.counts import read_shard_counts
 from captionseg.storage.reading import read_array, read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
@@ -226,7 +226,7 @@ def check_segments(folders: Folders, kept: set[str], pairs: pa.Table) -> Iterato
             folders.segments / f"{shard}.parquet",
             folders.segments / f"{shard}_stats.json",
         )
-        counts = counts_of(notes) if notes.is_file() else {}
+        counts = read_shard_counts(notes) if notes.is_file() else {}
         number = {
             name: counts.get(name, 0)
             for name in ("images", "pairs_joined", "images_without_segments")

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import compute
 
-from captionseg.datasets.ids import pictures_of
+from captionseg.datasets.ids import number_pictures
 from captionseg.records import SUPERVISION
 from captionseg.storage.reading import read_json, read_table
 
@@ -54,7 +54,7 @@ def tabulate_pictures(pairs: pa.Table) -> pa.Table:
     """Shard and number of each picture of some pairs; in two shards it is two, as segment_text has
     it.
     """
-    both = pa.table({"shard": pairs["shard"], "picture": pictures_of(pairs)})
+    both = pa.table({"shard": pairs["shard"], "picture": number_pictures(pairs)})
     return both.group_by(["shard", "picture"]).aggregate([])
 
 

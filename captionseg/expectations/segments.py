@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from captionseg.datasets.ids import pictures_of
+from captionseg.datasets.ids import number_pictures
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, expect_not_null, expect_true, explode
-from captionseg.segment_text.phrases import normalised
-from captionseg.segment_text.rle import areas
+from captionseg.segment_text.phrases import normalise_text
+from captionseg.segment_text.rle import measure_areas
 
 KINDS = ["phrase", "expression", "concept", "vg"]
 OF_NO_CAPTION = ["concept", "vg"]
@@ -46,7 +46,7 @@ def build_suites(
     ]
     if len(table):
         texts = explode(table, "texts", keep=["uid", "segment_id"])
-        texts["normalised"] = [normalised(text or "") for text in texts["text"]]
+        texts["normalised"] = [normalise_text(text or "") for text in texts["text"]]
         texts["of_caption"] = (texts["caption"] == -1) == texts["kind"].isin(OF_NO_CAPTION)
         out += [
             Suite("segments", to_frame(table, pairs, kept), expect_segments(params)),
@@ -89,7 +89,7 @@ def to_frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.Data
     """
     rows = table.select([n for n in table.schema.names if n not in ("texts", "bbox")]).to_pandas()
     rows["texts"] = [len(row or []) for row in table["texts"].to_pylist()]
-    rows["rle_area"] = areas(
+    rows["rle_area"] = measure_areas(
         rows["rle"].fillna("").tolist(), rows["height"].tolist(), rows["width"].tolist()
     )
     x, y, w, h = np.array([box or [np.nan] * 4 for box in table["bbox"].to_pylist()], float).T
@@ -124,7 +124,7 @@ def tabulate_images(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
     counts = table["uid"].to_pandas().value_counts()
     rows = pairs.select(["uid", "split", "shard"]).to_pandas()
     rows["segments"] = rows["uid"].map(counts).fillna(0).astype(int)
-    rows["picture"] = pictures_of(pairs)
+    rows["picture"] = number_pictures(pairs)
     of = rows.groupby(["shard", "picture"], sort=False)
     return of.agg({"uid": "first", "split": "first", "segments": "sum"}).reset_index(drop=True)
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionseg.expectations.quiet import expect
-from captionseg.storage.folders import listed
-from captionseg.storage.reading import readable
+from captionseg.storage.folders import list_files
+from captionseg.storage.reading import explain_read_errors
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def build_schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
     rows = []
     for name, (folder, schema) in tables.items():
         found = []
-        for file in listed(folder, ".parquet"):
-            with readable(file):
+        for file in list_files(folder, ".parquet"):
+            with explain_read_errors(file):
                 found.append(pq.read_schema(file))
         rows += list_columns(name, found, schema)
     return Suite(

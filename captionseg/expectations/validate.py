@@ -16,7 +16,7 @@ from captionseg.expectations.runner import run
 from captionseg.expectations.suite import Suite, build_schemas
 from captionseg.records import IDS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, UserError
 from captionseg.segment_text.counts import read_counts
-from captionseg.storage.folders import listed, read_tables
+from captionseg.storage.folders import list_files, read_tables
 from captionseg.storage.reading import read_table
 from captionseg.storage.writing import write_json
 
@@ -114,7 +114,7 @@ def build_all_suites(
 
 def read_with_shards(folder: Path) -> pa.Table:
     """All rows of a folder of parquet files, with a column `shard`."""
-    tables = {file.stem: read_table(file) for file in listed(folder, ".parquet")}
+    tables = {file.stem: read_table(file) for file in list_files(folder, ".parquet")}
     return pa.concat_tables(
         table.append_column("shard", pa.array([name] * len(table), pa.string()))
         for name, table in tables.items()

@@ -67,7 +67,7 @@ class RunData:
         """Is it known that no picture of a split has a mask?"""
         return self.masks is not None and not self.masks.get(split)
 
-    def unmeasured(self, keys: Sequence[str], metrics: Mapping[str, Any]) -> str:
+    def explain_missing(self, keys: Sequence[str], metrics: Mapping[str, Any]) -> str:
         """Why a number cannot be there, in a few words; empty where it should be.
 
         Args:

@@ -151,7 +151,7 @@ def _judge(rule: Rule, metrics: Mapping[str, Any]) -> Verdict:
             absent[path] = error.args[0]
     if absent:
         data = RunData.of(metrics)
-        excuses = [data.unmeasured(path.split("."), metrics) for path in absent]
+        excuses = [data.explain_missing(path.split("."), metrics) for path in absent]
         # one path that should be there and is not is a miss, whatever the others are
         if all(excuses):
             return Verdict(rule, False, reason=f"not measured: {excuses[0]}", skipped=True)

@@ -35,8 +35,8 @@ from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import Index
 from captionseg.segment_text.rle import decode
-from captionseg.storage.folders import digest, rows_in
-from captionseg.storage.reading import read_array, read_table, readable
+from captionseg.storage.folders import count_rows, hash_files
+from captionseg.storage.reading import explain_read_errors, read_array, read_table
 from captionseg.storage.writing import write_array, write_json, write_table
 
 log = logging.getLogger(__name__)
@@ -194,10 +194,12 @@ def open_index(
     home = model.loaded.folder
     check_encoder(home, prepared.encoder)
     source = {
-        "model": digest([home / "model.safetensors", home / "config.json"]),
-        "features": digest([prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))]),
+        "model": hash_files([home / "model.safetensors", home / "config.json"]),
+        "features": hash_files(
+            [prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))]
+        ),
     }
-    made_of = {shard: {**source, "segments": digest([file])} for shard, file in shards.items()}
+    made_of = {shard: {**source, "segments": hash_files([file])} for shard, file in shards.items()}
     state = {
         **source,
         "segments": {shard: made["segments"] for shard, made in made_of.items()},
@@ -245,7 +247,7 @@ def embed_shards(
     with tqdm(total=sum(map(rows_of, shards.values())), desc="segment index", unit="seg") as bar:
         for shard, file in shards.items():
             mark = folder / f"embeddings_{shard}.json"
-            if has(mark, made_of[shard]) and rows_in(mark.with_suffix(".npy")) == rows_of(file):
+            if has(mark, made_of[shard]) and count_rows(mark.with_suffix(".npy")) == rows_of(file):
                 bar.update(rows_of(file))
                 continue
             mark.unlink(missing_ok=True)
@@ -344,7 +346,7 @@ def segment_shards(segments: Path) -> dict[str, Path]:
             "wrote"
         )
     for file in shards.values():
-        with readable(file):
+        with explain_read_errors(file):
             columns = pq.read_schema(file).names
         if missing := set(COLUMNS) - set(columns):
             raise UserError(f"{file}: not a shard of segments (no {', '.join(sorted(missing))})")

@@ -15,7 +15,7 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_tower import TextTower
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.remarks import group_warnings
-from captionseg.text.prompts import TCL, class_embeddings, templates
+from captionseg.text.prompts import TCL, embed_classes, read_templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -48,7 +48,7 @@ def class_vectors(
         names: [C].
         prompts: template set that they are put into.
     """
-    found = class_embeddings(names, text_encoder(model, folder, frozen), prompts_of(model, prompts))
+    found = embed_classes(names, text_encoder(model, folder, frozen), prompts_of(model, prompts))
     return torch.from_numpy(found).to(
         next(itertools.chain(model.parameters(), model.buffers())).device
     )
@@ -60,7 +60,7 @@ def prompts_of(model: Any, name: str) -> tuple[str, ...]:
     """
     if prompt_name(model, name) == LEARNT:
         return ("{}",)
-    return SETS[name] if name in SETS else templates(name)
+    return SETS[name] if name in SETS else read_templates(name)
 
 
 def prompt_name(model: Any, name: str) -> str:

@@ -110,9 +110,11 @@ def compare(
 
 def find_unnamed_concepts(run: Artifacts, split: str) -> dict[str, set[str]]:
     """uid -> known concepts that the caption does not name, of the pictures of a split."""
-    uids = [uid for uid, row in run.pairs.items() if row["split"] == split and uid in run.known]
+    uids = [
+        uid for uid, row in run.pairs.items() if row["split"] == split and uid in run.known_classes
+    ]
     said = names_in([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
-    return {uid: set(run.known[uid]) - names for uid, names in zip(uids, said, strict=True)}
+    return {uid: set(run.known_classes[uid]) - names for uid, names in zip(uids, said, strict=True)}
 
 
 def concepts(

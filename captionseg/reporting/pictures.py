@@ -14,10 +14,10 @@ import numpy as np
 from captionseg.reporting.artifacts import Artifacts, of
 from captionseg.reporting.overlay import IGNORED, fit, hexes, overlay, palette, write_picture
 from captionseg.reporting.params import ReportParams
-from captionseg.segment_text.measure import namer
+from captionseg.segment_text.measure import build_namer
 from captionseg.segment_text.rle import decode
 from captionseg.storage.reading import read_json
-from captionseg.text.vocabulary import Vocabulary, plurals
+from captionseg.text.vocabulary import Vocabulary, find_plurals
 
 View = dict[str, Any]
 """What the template shows of something; file names are of the folder of pictures."""
@@ -37,7 +37,7 @@ def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[s
 
 def names_in(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
     """Per caption the names that it holds, word for word."""
-    matrix = Vocabulary(tuple(names), plurals(names, captions)).named(captions)
+    matrix = Vocabulary(tuple(names), find_plurals(names, captions)).match_captions(captions)
     return [
         {str(names[c]) for c in matrix.indices[a:b]} for a, b in itertools.pairwise(matrix.indptr)
     ]
@@ -61,7 +61,9 @@ def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
     views = []
     for number, (uid, said) in enumerate(zip(chosen, named, strict=True), start=1):
         write_picture(fit(images[uid], SHOWN), folder / f"data_{number:02d}.jpg")
-        shown = [{"text": text, "named": text in said} for text in sorted(run.known.get(uid, ()))]
+        shown = [
+            {"text": text, "named": text in said} for text in sorted(run.known_classes.get(uid, ()))
+        ]
         views.append(
             {
                 "file": f"data_{number:02d}.jpg",
@@ -81,14 +83,20 @@ def concept_gap(run: Artifacts) -> list[View]:
     """How many known concepts the training pictures show and their captions name, of all and of
     each kind.
     """
-    uids = [uid for uid, row in run.pairs.items() if row["split"] == "train" and uid in run.known]
+    uids = [
+        uid
+        for uid, row in run.pairs.items()
+        if row["split"] == "train" and uid in run.known_classes
+    ]
     if not uids:
         return []
     said = names_in([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
     kind = dict(zip(run.classes.names, run.classes.kinds or itertools.repeat(""), strict=False))
     rows = []
     for name in ["", *sorted(set(run.classes.kinds))]:
-        shown = [{c for c in run.known[uid] if not name or kind.get(c) == name} for uid in uids]
+        shown = [
+            {c for c in run.known_classes[uid] if not name or kind.get(c) == name} for uid in uids
+        ]
         total, named = (
             sum(map(len, shown)),
             sum(len(a & b) for a, b in zip(shown, said, strict=True)),
@@ -126,7 +134,11 @@ def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
     lemma = read_json(file) if file.exists() else {}
     views = []
     for number, uid in enumerate(chosen, start=1):
-        stem, caption, true = f"example_{number}", run.pairs[uid]["caption"], run.known.get(uid)
+        stem, caption, true = (
+            f"example_{number}",
+            run.pairs[uid]["caption"],
+            run.known_classes.get(uid),
+        )
         write_picture(fit(images[uid], SHOWN), folder / f"{stem}.jpg")
         own = {text for text, _ in archives.get("nouns", {}).get(uid, ())}
         views.append(
@@ -194,7 +206,7 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
     rows: dict[str, list[dict]] = {uid: [] for uid in chosen}
     for row in of(run.segments, chosen).to_pylist():
         rows[row["uid"]].append(row)
-    says = namer(
+    says = build_namer(
         sorted({t["text"] for found in rows.values() for s in found for t in s["texts"]}),
         run.classes.names,
     )

@@ -49,7 +49,9 @@ def compare(
         seed: of the draw.
     """
     uids = [
-        uid for uid, row in run.pairs.items() if row["split"] == params.split and uid in run.known
+        uid
+        for uid, row in run.pairs.items()
+        if row["split"] == params.split and uid in run.known_classes
     ]
     chosen = draw(uids, params.scenes, seed=seed, stream=SCENES)
     if not chosen or not run.fits:
@@ -106,7 +108,7 @@ def compare(
 
 def class_colours(run: Artifacts) -> np.ndarray:
     """[C, 3]: the classes that are in most pictures have the colours that are farthest apart."""
-    count = Counter(itertools.chain.from_iterable(run.known.values()))
+    count = Counter(itertools.chain.from_iterable(run.known_classes.values()))
     rank = {
         name: i for i, name in enumerate(sorted(run.classes.names, key=lambda name: -count[name]))
     }

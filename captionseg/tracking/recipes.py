@@ -55,12 +55,12 @@ class RecipeReport:
     pictures: str = ""
 
     @property
-    def passed(self) -> bool:
+    def passes_gate(self) -> bool:
         """Whether the gate holds."""
         return bool(self.numbers.get("gate", {}).get("passed"))
 
     @property
-    def whole(self) -> bool:
+    def is_whole(self) -> bool:
         """Whether this is the whole reproduction, with a gate."""
         return "gate" in self.numbers
 

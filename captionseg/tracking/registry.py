@@ -57,7 +57,7 @@ class Entry:
     tune: float | None = None
 
     @property
-    def scored(self) -> bool:
+    def has_scores(self) -> bool:
         """Whether both mIoUs are numbers: one that is not finite would never be beaten."""
         return all(value is not None and math.isfinite(value) for value in (self.miou, self.tune))
 
@@ -87,7 +87,7 @@ def promote(
     """
     if not passed:
         return "nothing registered: the gate does not hold"
-    able = [entry for entry in entries if entry.scored and entry.data]
+    able = [entry for entry in entries if entry.has_scores and entry.data]
     if not able:
         return "nothing registered: no recipe has a mIoU on the tune and on the test split"
     aliases = _aliases(client)

@@ -56,7 +56,7 @@ def requirements(packages: tuple[str, ...] = PACKAGES) -> list[str]:
     return found
 
 
-class Served:
+class ServedPredictor:
     """What MLflow calls instead of the predictor.
 
     Args:
@@ -121,5 +121,5 @@ def picture(values: Any) -> np.ndarray:
     return found.astype(np.uint8)
 
 
-def _load_pyfunc(data_path: str) -> Served:
-    return Served(Path(data_path))
+def _load_pyfunc(data_path: str) -> ServedPredictor:
+    return ServedPredictor(Path(data_path))

@@ -138,7 +138,7 @@ class StageRun:
                     params=self.about.params,
                     tags=self.about.tags,
                 )
-        if not (self._recipes and self._recipes.whole) and "DVC_STAGE" in os.environ:
+        if not (self._recipes and self._recipes.is_whole) and "DVC_STAGE" in os.environ:
             catch_up(self.store, self.parent, self.about.tags)
 
     def close(self, status: str, error: str) -> None:

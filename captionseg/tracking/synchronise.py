@@ -48,9 +48,9 @@ def show(
         tags: of its runs.
     """
     found = recipes.record(store, parent, report, params=params, tags=tags)
-    if report.whole:
+    if report.is_whole:
         decided = registry.promote(
-            store.client, found, {**tags, PARENT: parent}, passed=report.passed
+            store.client, found, {**tags, PARENT: parent}, passed=report.passes_gate
         )
         store.client.set_tag(parent, "registry", decided)
         state = recipes.state(report, params, {one.recipe: one.md5 for one in found})

@@ -19,7 +19,7 @@ from captionseg.records import Batch, MaskedCaptions, Tokens, UserError
 from captionseg.remarks import group_warnings, may_be_cut
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.supervision.sampling import draw
-from captionseg.text.prompts import templates
+from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.loader import TrainingSet
@@ -41,7 +41,7 @@ class Words:
         self.sentences, self.concepts, self.templates = (
             data.sentences,
             data.concepts,
-            templates(prompts),
+            read_templates(prompts),
         )
         self.tower = (
             data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None

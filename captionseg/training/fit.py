@@ -212,8 +212,8 @@ def fit(
 ) -> Fitted:
     """Train one model; goes on from `work` where a killed run left a checkpoint.
 
-    With several ranks each calls it alike, within `ranks.join_ranks`; the first scores and writes, and
-    its checkpoint is what all go on from.
+    With several ranks each calls it alike, within `ranks.join_ranks`; the first scores and
+    writes, and its checkpoint is what all go on from.
 
     Args:
         model: with `forward(batch)` and `losses(outputs, gather)`.

@@ -32,8 +32,8 @@ from captionseg.runtime.launch import read_place
 from captionseg.runtime.params import RuntimeParams
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import atomic_path, write_json
-from captionseg.text.prompts import templates
-from captionseg.text.vocabulary import Vocabulary, plurals
+from captionseg.text.prompts import read_templates
+from captionseg.text.vocabulary import Vocabulary, find_plurals
 from captionseg.training import loader, tuning
 from captionseg.training.checkpoint import Score
 from captionseg.training.curve import Curve, Tell
@@ -248,7 +248,7 @@ def tune_score(
     if tune is None:
         return None
     device, classes = detect(params.device).device, None
-    templates(params.prompts)  # refuses a set that nobody knows now, not after an epoch
+    read_templates(params.prompts)  # refuses a set that nobody knows now, not after an epoch
 
     def score(model: Any) -> float:
         nonlocal classes
@@ -267,7 +267,11 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
         named = data.texts[data.texts >= 0]
     else:
         said = data.segments.said
-        named = Vocabulary(tuple(data.concepts), plurals(data.concepts, said)).named(said).indices
+        named = (
+            Vocabulary(tuple(data.concepts), find_plurals(data.concepts, said))
+            .match_captions(said)
+            .indices
+        )
     with atomic_path(folder / CONCEPTS) as part:
         part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
 

@@ -22,7 +22,7 @@ from captionseg import images
 from captionseg.benchmarks.layout import read_mask
 from captionseg.inference.predictor import read_image
 from captionseg.records import UserError
-from captionseg.sources.folder import Refused, encode
+from captionseg.sources.folder import RefusedFile, encode_picture
 
 ROOT = Path(__file__).parents[2]
 SIZE = (24, 20)
@@ -171,7 +171,7 @@ def test_every_mode_is_the_same_in_training_and_in_segment(name: str, tmp_path: 
     seen = read_image(tmp_path / "x.jpg")
     assert (seen.shape, seen.dtype) == ((20, 24, 3), np.uint8)
     assert np.abs(seen.astype(int) - colour).max() <= (2 if "Adobe" in name else 0)
-    trained = np.asarray(Image.open(io.BytesIO(encode(data, 512)[0]))).astype(int)
+    trained = np.asarray(Image.open(io.BytesIO(encode_picture(data, 512)[0]))).astype(int)
     assert np.abs(trained - seen).max() <= 6, "but for the loss of JPEG"
 
 
@@ -183,8 +183,8 @@ def test_what_has_no_known_range_or_is_no_picture_is_refused_everywhere(
     (tmp_path / "x.jpg").write_bytes(data)
     with pytest.raises(UserError, match=f"x.jpg: not an image that can be read: {reason}"):
         read_image(tmp_path / "x.jpg")
-    with pytest.raises(Refused, match=f"cannot be decoded: {reason}"):
-        encode(data, 512)
+    with pytest.raises(RefusedFile, match=f"cannot be decoded: {reason}"):
+        encode_picture(data, 512)
 
 
 @pytest.mark.parametrize(("pixels", "kind"), [(110, "warns"), (900, "refuses")])
@@ -203,9 +203,9 @@ def test_one_limit_of_pixels(
     for call in (
         lambda: read_image(tmp_path / "x.png"),
         lambda: read_mask(tmp_path / "x.png"),
-        lambda: encode(data, 512),
+        lambda: encode_picture(data, 512),
     ):
-        with pytest.raises((UserError, Refused), match=line):
+        with pytest.raises((UserError, RefusedFile), match=line):
             call()
 
 

@@ -164,7 +164,7 @@ def make_cell(
         recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run
     )
     if result is None:
-        if column.benchmark == HOME and data.unmeasured:
+        if column.benchmark == HOME and data.has_no_masks:
             return Cell("no masks", kind="absent")  # no command would fill it
         if protocol != OWN or (column.benchmark and column.score.startswith("miou_")):
             return Cell(DASH)  # no command that is shown here would fill it

@@ -50,7 +50,7 @@ def describe_comparison(data: Comparison) -> tuple[Text, Text]:
         f"{len(names)} recipe{'s' * (len(names) != 1)}, trained on {count} "
         f"({home}{_digest(data)}) and never on a mask",
         f", each with {_span(seeds)} seeds" if seeds else "",
-        ", not scored: no picture of the test split has a mask" if data.unmeasured else scored_on,
+        ", not scored: no picture of the test split has a mask" if data.has_no_masks else scored_on,
         f" and on {', '.join(benchmarks)}" if benchmarks else "",
         "; with the papers' tables beside them.",
     ]
@@ -113,7 +113,7 @@ def scores(data: Comparison) -> list[Block]:
             out.append(Table(title, HEAD, rows))
         elif run.name:
             out.append(Text((f"{title} Nothing but what the default run has.",)))
-        elif data.unmeasured:
+        elif data.has_no_masks:
             out.append(
                 Text(
                     (

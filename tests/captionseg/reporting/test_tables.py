@@ -108,7 +108,7 @@ def test_whose_data_the_numbers_are_of(folders, recipes, unknown):
     )
     assert mine["source"] == theirs["source"] == "folder"
     assert theirs["masks"] == {"train": 0, "tune": 0, "test": 0}
-    splits = [run.pairs[uid]["split"] for uid in run.known]
+    splits = [run.pairs[uid]["split"] for uid in run.known_classes]
     assert mine["masks"] == {name: splits.count(name) for name in ("train", "tune", "test")}
     assert len(mine["digest"]) == 16
     assert mine["digest"] != theirs["digest"]

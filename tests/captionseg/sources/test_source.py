@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on(name, make_source, tmp_path: Path) -> None:
 def test_two_processes_write_what_one_writes(name, make_source, tmp_path: Path) -> None:
     if name == "photo_scenes":  # the painted assets do not reach another process
         if not all(
-            (debian.cache_folder() / "debian" / p).is_dir() for p in scene_assets.packages()
+            (debian.cache_folder() / "debian" / p).is_dir() for p in scene_assets.list_packages()
         ):
             pytest.skip("the Debian packages are not in the user's cache, and tests fetch nothing")
         source = SOURCES[name](train=5, tune=2, test=2, size=64)

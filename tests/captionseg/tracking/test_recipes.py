@@ -186,7 +186,7 @@ def test_long_curves_are_thinned(tmp_path):
 
 def test_what_is_said_goes_over_the_pipe(left):
     said = json.loads(json.dumps(left({"a": (1.0, 2.0)})))
-    assert recipes.RecipeReport(**said).passed
+    assert recipes.RecipeReport(**said).passes_gate
     assert recipes.scores(said["numbers"], "a", "shapes") == {
         "tune_miou": 1.0,
         "loss": 1.0,
