@@ -70,7 +70,7 @@ class Places:
         return f"http://{self.host}:{self.mlflow_port}"
 
 
-def environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def build_environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What services and the runs of workers find in their environment.
 
     Not the user's own settings of a client of Prefect or MLflow: a profile, another server and its
@@ -86,7 +86,7 @@ def environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict
     return {**QUIET, **environ, **ours, **without_proxy(environ, places.host)}
 
 
-def identity(folder: Path) -> str:
+def read_identity(folder: Path) -> str:
     """What the workers of this checkout have in their names, on whatever host; kept beside
     Prefect's database.
     """

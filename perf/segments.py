@@ -84,7 +84,7 @@ def embedding(rounds: int, device: str) -> float:
     return median["naive"] / median["captionseg"]
 
 
-class Clocked:
+class CallTimer:
     """An object of which the calls of one method are timed."""
 
     def __init__(self, inner: Any, name: str, seconds: dict[str, float], step: str) -> None:
@@ -110,7 +110,7 @@ def clock(seconds: dict[str, float], step: str) -> Iterator[None]:
     seconds[step] += time.perf_counter() - start
 
 
-def steps(data: Path, images: int) -> dict[str, float]:
+def time_steps(data: Path, images: int) -> dict[str, float]:
     """Seconds of each step of segment_text over so many images."""
     params, features = Params(Path("params.yaml")).segment_text, data / "features"
     inputs = Inputs(
@@ -127,8 +127,8 @@ def steps(data: Path, images: int) -> dict[str, float]:
     )
     maker = replace(
         maker,
-        grounder=Clocked(maker.grounder, "boxes", seconds, "boxes"),
-        segmenter=Clocked(maker.segmenter, "masks", seconds, "masks"),
+        grounder=CallTimer(maker.grounder, "boxes", seconds, "boxes"),
+        segmenter=CallTimer(maker.segmenter, "masks", seconds, "masks"),
     )
     rows = [row for _, row in todo[:images]]
     captions = [row["captions"] for row in rows]
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     if (arguments.data / "supervision").is_dir():
-        once, twice = (steps(arguments.data, n * arguments.images) for n in (1, 2))
+        once, twice = (time_steps(arguments.data, n * arguments.images) for n in (1, 2))
         for step, seconds in twice.items():
             print(
                 f"{step:12} {2 * arguments.images / seconds:9.0f} images/s, "

@@ -157,7 +157,7 @@ def runtime_imports(
             yield from runtime_imports(child, name)
 
 
-def attributes(node: ast.AST, name: str) -> set[str]:
+def list_attributes(node: ast.AST, name: str) -> set[str]:
     """Attributes of a variable that some code reads."""
     return {
         n.attr
@@ -166,28 +166,28 @@ def attributes(node: ast.AST, name: str) -> set[str]:
     }
 
 
-def sections(repository: Repository, stage: str) -> set[str]:
+def list_sections(repository: Repository, stage: str) -> set[str]:
     """Methods of Params that a stage calls, however indirectly: each imports what its section is
     made of.
     """
     methods = {
-        node.name: attributes(node, "self")
+        node.name: list_attributes(node, "self")
         for node in ast.walk(repository.tree(PARAMS))
         if isinstance(node, ast.FunctionDef)
     }
     found: set[str] = set()
-    todo = attributes(repository.tree(f"stages/{stage}.py"), "params")
+    todo = list_attributes(repository.tree(f"stages/{stage}.py"), "params")
     while todo:
         found |= todo
         todo = {other for name in todo for other in methods.get(name, ())} - found
     return found
 
 
-def needed(repository: Repository, stage: str) -> set[str]:
+def find_needed(repository: Repository, stage: str) -> set[str]:
     """Files of the library that the stage imports, however indirectly, and the data files beside
     them.
     """
-    asked = sections(repository, stage)
+    asked = list_sections(repository, stage)
     seen: set[str] = set()
     todo = [f"stages/{stage}.py"]
     while todo:
@@ -200,11 +200,11 @@ def needed(repository: Repository, stage: str) -> set[str]:
             for f, function in repository.imports(file)
             if file != PARAMS or not function or function in asked
         ]
-    seen |= data_files(repository, seen)
-    return {f for f in seen if not covered(f, UNHASHED) and not repository.is_docstring(f)}
+    seen |= list_data_files(repository, seen)
+    return {f for f in seen if not is_covered(f, UNHASHED) and not repository.is_docstring(f)}
 
 
-def data_files(repository: Repository, modules: set[str]) -> set[str]:
+def list_data_files(repository: Repository, modules: set[str]) -> set[str]:
     """Files of packages that these modules read: those that one of them names, and those that no
     module of the package names, which are read by a name that is made up when the code runs.
     """
@@ -221,7 +221,7 @@ def data_files(repository: Repository, modules: set[str]) -> set[str]:
     return found
 
 
-def covered(file: str, deps: Iterable[str]) -> bool:
+def is_covered(file: str, deps: Iterable[str]) -> bool:
     """Is a file one of the deps, or in one of them?"""
     return any(file == dep or file.startswith(f"{dep}/") for dep in deps)
 
@@ -242,12 +242,12 @@ def as_deps(repository: Repository, files: set[str]) -> list[str]:
     return sorted(out)
 
 
-def code_deps(repository: Repository) -> dict[str, list[str]]:
+def list_code_deps(repository: Repository) -> dict[str, list[str]]:
     """Stage -> its deps of code."""
-    return {name: as_deps(repository, needed(repository, name)) for name in STAGES}
+    return {name: as_deps(repository, find_needed(repository, name)) for name in STAGES}
 
 
-def rewritten(text: str, deps: Mapping[str, Iterable[str]]) -> str:
+def rewrite(text: str, deps: Mapping[str, Iterable[str]]) -> str:
     """dvc.yaml with other deps of code; deps of data, comments and all else stay as they are.
 
     Args:
@@ -276,7 +276,7 @@ def main() -> None:
     repository = Repository()
     path = repository.root / "dvc.yaml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(rewritten(text, code_deps(repository)), encoding="utf-8")
+    path.write_text(rewrite(text, list_code_deps(repository)), encoding="utf-8")
 
 
 if __name__ == "__main__":

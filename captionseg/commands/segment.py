@@ -74,10 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.records import UserError
     from captionseg.reporting.overlay import (
         IGNORED,
+        add_legend,
         check_writable,
-        overlay,
-        palette,
-        with_legend,
+        draw_overlay,
+        make_palette,
         write_picture,
     )
     from captionseg.segmenters.mask_makers import MasksParams
@@ -112,9 +112,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.mask:
         write_picture(found, arguments.mask)
     every = np.bincount(found.ravel(), minlength=IGNORED + 1) / found.size
-    colours, share, left = palette(len(labels)), every[: len(labels)], every[IGNORED]
+    colours, share, left = make_palette(len(labels)), every[: len(labels)], every[IGNORED]
     texts = [f"{label}  {100 * part:.0f} %" for label, part in zip(labels, share, strict=True)]
-    write_picture(with_legend(overlay(picture, found, colours), texts, colours), out)
+    write_picture(add_legend(draw_overlay(picture, found, colours), texts, colours), out)
     rows = sorted(zip(labels, share, strict=True), key=lambda pair: -pair[1])
     if left or arguments.background is not None:
         rows.append(("(background)", left))

@@ -118,7 +118,7 @@ def compare_numbers(
     for pattern, fall in allowed.items():
         if not fall >= 0:
             raise UserError(f"regression.{pattern}: expected 0 or more, found {fall:g}")
-    here, there = dict(numbers(now)), dict(numbers(base))
+    here, there = dict(flatten_numbers(now)), dict(flatten_numbers(base))
     changes: list[Change] = []
     seen: set[Keys] = set()
     for pattern, fall in allowed.items():
@@ -185,19 +185,19 @@ def is_dropped(keys: Keys, params: Mapping[str, Any]) -> bool:
     return False
 
 
-def numbers(values: Mapping[str, Any]) -> Iterator[tuple[Keys, float]]:
+def flatten_numbers(values: Mapping[str, Any]) -> Iterator[tuple[Keys, float]]:
     """Paths of the leaves that are numbers."""
-    for keys, value in leaves(values):
+    for keys, value in flatten(values):
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield keys, float(value)
 
 
-def leaves(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+def flatten(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """Path and value of everything in mappings that is no mapping itself, or an empty one
     inside."""
     if isinstance(values, Mapping) and (values or not keys):
         for key, value in values.items():
-            yield from leaves(value, (*keys, str(key)))
+            yield from flatten(value, (*keys, str(key)))
     else:
         yield keys, values
 
@@ -257,7 +257,7 @@ def list_differences(old: Any, new: Any) -> list[tuple[str, str, str]]:
     """(dotted path, old value, new value) of leaves that are not equal; a dash for an absent
     one.
     """
-    before, after = dict(leaves(old)), dict(leaves(new))
+    before, after = dict(flatten(old)), dict(flatten(new))
     return [
         (".".join(keys), _format(before, keys), _format(after, keys))
         for keys in dict.fromkeys([*before, *after])

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from captionseg.reporting.artifacts import Artifacts, of
-from captionseg.reporting.overlay import IGNORED, fit, hexes, overlay, palette, write_picture
+from captionseg.reporting.overlay import (
+    IGNORED,
+    draw_overlay,
+    fit,
+    format_hexes,
+    make_palette,
+    write_picture,
+)
 from captionseg.reporting.params import ReportParams
 from captionseg.segment_text.measure import build_namer
 from captionseg.segment_text.rle import decode
@@ -35,7 +42,7 @@ def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[s
     return [ordered[i] for i in order]
 
 
-def names_in(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
+def find_names(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
     """Per caption the names that it holds, word for word."""
     matrix = Vocabulary(tuple(names), find_plurals(names, captions)).match_captions(captions)
     return [
@@ -57,7 +64,7 @@ def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
         stream=DATA,
     )
     images = run.images(chosen)
-    named = names_in([run.pairs[uid]["caption"] for uid in chosen], run.classes.names)
+    named = find_names([run.pairs[uid]["caption"] for uid in chosen], run.classes.names)
     views = []
     for number, (uid, said) in enumerate(zip(chosen, named, strict=True), start=1):
         write_picture(fit(images[uid], SHOWN), folder / f"data_{number:02d}.jpg")
@@ -74,12 +81,12 @@ def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
     return {
         "splits": {split: splits.count(split) for split in dict.fromkeys(splits)},
         "pictures": views,
-        "gap": concept_gap(run),
+        "gap": measure_concept_gap(run),
         "failed": len(run.statuses) - len(run.pairs),
     }
 
 
-def concept_gap(run: Artifacts) -> list[View]:
+def measure_concept_gap(run: Artifacts) -> list[View]:
     """How many known concepts the training pictures show and their captions name, of all and of
     each kind.
     """
@@ -90,7 +97,7 @@ def concept_gap(run: Artifacts) -> list[View]:
     ]
     if not uids:
         return []
-    said = names_in([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
+    said = find_names([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
     kind = dict(zip(run.classes.names, run.classes.kinds or itertools.repeat(""), strict=False))
     rows = []
     for name in ["", *sorted(set(run.classes.kinds))]:
@@ -153,7 +160,7 @@ def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
                     for rule, rows in archives.items()
                 ],
                 "shown": None if true is None else sorted(true),
-                "neighbours": list(thumbnails(run, near.get(uid, []), images, folder, stem)),
+                "neighbours": list(make_thumbnails(run, near.get(uid, []), images, folder, stem)),
             }
         )
     return views
@@ -185,7 +192,7 @@ def mark_concepts(
     yield from ((piece, False) for piece in (caption[end:],) if piece)
 
 
-def thumbnails(
+def make_thumbnails(
     run: Artifacts, uids: Sequence[str], images: dict[str, np.ndarray], folder: Path, stem: str
 ) -> Iterator[View]:
     """Pictures, small."""
@@ -214,9 +221,9 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
     for number, uid in enumerate(chosen, start=1):
         found = sorted(rows[uid], key=lambda r: (-r["area"], r["segment_id"]))
         inside = decode([r["rle"] for r in found], found[0]["height"], found[0]["width"])
-        colours = palette(len(found))
+        colours = make_palette(len(found))
         write_picture(fit(images[uid], SHOWN), folder / f"segments_{number}_picture.jpg")
-        drawn = overlay(images[uid], paint_segments(inside, found), colours)
+        drawn = draw_overlay(images[uid], paint_segments(inside, found), colours)
         write_picture(fit(drawn, SHOWN), folder / f"segments_{number}.jpg")
         views.append(
             {
@@ -224,8 +231,8 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
                 "picture": f"segments_{number}_picture.jpg",
                 "caption": run.pairs[uid]["caption"],
                 "segments": [
-                    text_view(row, colour, mask, masks.get(uid), says)
-                    for row, colour, mask in zip(found, hexes(colours), inside, strict=True)
+                    describe_texts(row, colour, mask, masks.get(uid), says)
+                    for row, colour, mask in zip(found, format_hexes(colours), inside, strict=True)
                 ],
             }
         )
@@ -243,7 +250,7 @@ def paint_segments(inside: np.ndarray, rows: Sequence[dict]) -> np.ndarray:
     return labels
 
 
-def text_view(
+def describe_texts(
     row: dict, colour: str, mask: np.ndarray, true: np.ndarray | None, says: dict[str, set[int]]
 ) -> View:
     """A segment's texts; one that names a class is right if most of the segment is of that class.

@@ -19,13 +19,13 @@ from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.baselines import is_control
 from captionseg.reporting.overlay import (
     IGNORED,
+    draw_legend,
+    draw_overlay,
+    draw_sheet,
     fit,
-    hexes,
-    legend,
-    overlay,
-    palette,
-    shares,
-    sheet,
+    format_hexes,
+    make_palette,
+    measure_shares,
     write_picture,
 )
 from captionseg.reporting.params import ReportParams
@@ -63,11 +63,14 @@ def compare(
     )
     maps = {
         "truth": masks,
-        **{name: labels_of(run, name, masks, frozen, protocol, params.device) for name in run.fits},
+        **{
+            name: predict_labels(run, name, masks, frozen, protocol, params.device)
+            for name in run.fits
+        },
     }
-    colours = class_colours(run)
+    colours = assign_colours(run)
     drawn = {
-        name: {uid: fit(overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
+        name: {uid: fit(draw_overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
         for name, labels in maps.items()
     }
     views = []
@@ -83,7 +86,7 @@ def compare(
                     {
                         "name": name,
                         "file": f"scene_{number}_{name}.jpg",
-                        **labels_view(labels[uid], masks[uid], run.classes.names, colours),
+                        **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
                     }
                     for name, labels in maps.items()
                 ],
@@ -102,20 +105,20 @@ def compare(
         ]
         for uid in chosen[:SHEET_ROWS]
     ]
-    write_picture(sheet(["picture", *shown], rows), folder / "overlays.jpg")
+    write_picture(draw_sheet(["picture", *shown], rows), folder / "overlays.jpg")
     return views
 
 
-def class_colours(run: Artifacts) -> np.ndarray:
+def assign_colours(run: Artifacts) -> np.ndarray:
     """[C, 3]: the classes that are in most pictures have the colours that are farthest apart."""
     count = Counter(itertools.chain.from_iterable(run.known_classes.values()))
     rank = {
         name: i for i, name in enumerate(sorted(run.classes.names, key=lambda name: -count[name]))
     }
-    return palette(len(rank))[[rank[name] for name in run.classes.names]]
+    return make_palette(len(rank))[[rank[name] for name in run.classes.names]]
 
 
-def labels_of(
+def predict_labels(
     run: Artifacts,
     name: str,
     masks: Mapping[str, np.ndarray],
@@ -150,7 +153,7 @@ def labels_of(
     }
 
 
-def labels_view(
+def describe_labels(
     labels: np.ndarray, true: np.ndarray, names: Sequence[str], colours: np.ndarray
 ) -> View:
     """The legend of a label map, which of it is not in the picture, and the share of right
@@ -158,16 +161,16 @@ def labels_view(
     there, known = set(np.unique(true).tolist()), true != IGNORED
     return {
         "legend": [
-            {"text": names[c], "colour": hexes(colours[[c]])[0], "right": c in there}
-            for c in largest(labels, len(names))
+            {"text": names[c], "colour": format_hexes(colours[[c]])[0], "right": c in there}
+            for c in list_largest(labels, len(names))
         ],
         "accuracy": 100.0 * float((labels == true)[known].mean()) if known.any() else 0.0,
     }
 
 
-def largest(labels: np.ndarray, count: int) -> list[int]:
+def list_largest(labels: np.ndarray, count: int) -> list[int]:
     """The labels that stand in a legend, largest first."""
-    share = shares(labels, count)
+    share = measure_shares(labels, count)
     return [int(c) for c in np.argsort(-share, kind="stable") if share[c] >= LEGEND_SHARE]
 
 
@@ -181,11 +184,11 @@ def show_labels(
     """A picture with the legend of its labels below; those that are not in the picture are struck
     out.
     """
-    order = largest(labels, len(names))
+    order = list_largest(labels, len(names))
     struck = [not bool((true == c).any()) for c in order]
     return np.concatenate(
         [
             picture,
-            legend([names[c] for c in order], colours[order], picture.shape[1], struck=struck),
+            draw_legend([names[c] for c in order], colours[order], picture.shape[1], struck=struck),
         ]
     )

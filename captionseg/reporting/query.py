@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from captionseg.inference.inputs import Prepared
 from captionseg.inference.segment_index import Hit
-from captionseg.reporting.overlay import FAINT, INK, PAPER, font
+from captionseg.reporting.overlay import FAINT, INK, PAPER, load_font
 from captionseg.segment_text.rle import decode
 
 SIDE, GAP, LINE = 224, 8, 20  # of a picture, between pictures, and of a line of letters, in pixels
@@ -88,7 +88,7 @@ def draw_contact_sheet(title: str, found: Sequence[PicturedHit]) -> np.ndarray:
     columns = min(len(tiles), max(1, round((1.4 * len(tiles) * height / width) ** 0.5)))
     rows, top = -(-len(tiles) // columns), 2 * LINE
     page = Image.new("RGB", (columns * width, top + rows * height), PAPER)
-    face = font(17)
+    face = load_font(17)
     ImageDraw.Draw(page).text(
         (GAP, top / 2), shorten(title, face, page.width - 2 * GAP), INK, face, anchor="lm"
     )
@@ -114,7 +114,7 @@ def draw_tile(one: PicturedHit) -> np.ndarray:
         drawn = Image.fromarray(draw_segment(image, inside, pale))
         left = place * (SIDE + GAP // 2)
         page.paste(drawn, (left + (SIDE - drawn.width) // 2, (SIDE - drawn.height) // 2))
-    draw, face, small = ImageDraw.Draw(page), font(14), font(12)
+    draw, face, small = ImageDraw.Draw(page), load_font(14), load_font(12)
     head, texts = f"{one.hit.rank}   {one.hit.score:.3f}   ", one.texts or [""]
     draw.text((0, SIDE + LINE / 2 + 1), head, FAINT, face, anchor="lm")
     at = face.getlength(head)

@@ -133,9 +133,7 @@ def find_flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> s
 
 @dataclass(frozen=True)
 class Job:
-    """A shard, its images as `list_images` has them, and the captions that were generated for them, if
-    any.
-    """
+    """A shard, its images as `list_images` has them, and captions that were generated for them."""
 
     shard: str
     images: list[dict[str, Any]]

@@ -43,7 +43,7 @@ PACKAGES = (
 )
 
 
-def requirements(packages: tuple[str, ...] = PACKAGES) -> list[str]:
+def list_requirements(packages: tuple[str, ...] = PACKAGES) -> list[str]:
     """`name==version` of those `packages` that are installed here (without a local part, as in
     2.1+cpu).
     """
@@ -84,12 +84,14 @@ class ServedPredictor:
         from mlflow.exceptions import MlflowException
 
         try:
-            return self.predictor.segment(picture(model_input), words((params or {}).get("labels")))
+            return self.predictor.segment(
+                read_picture(model_input), read_words((params or {}).get("labels"))
+            )
         except (ValueError, UserError) as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
 
 
-def words(labels: Any) -> list[str]:
+def read_words(labels: Any) -> list[str]:
     """What to tell apart, as it was asked for.
 
     Raises:
@@ -104,7 +106,7 @@ def words(labels: Any) -> list[str]:
     return [str(label) for label in labels]
 
 
-def picture(values: Any) -> np.ndarray:
+def read_picture(values: Any) -> np.ndarray:
     """uint8 [H, W, 3] of numbers from 0 to 255; others would turn into other colours.
 
     Raises:

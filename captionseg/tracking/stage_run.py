@@ -164,7 +164,7 @@ def open_stage_run(
     """
     process = psutil.Process()
     found = reproduction.find(os.environ, process.parents())
-    tags = {**reproduction.tags(store.root), OWNER: reproduction.identity(process)}
+    tags = {**reproduction.collect_tags(store.root), OWNER: reproduction.identify_process(process)}
     with store.lock:
         store.reap()
         parent = None

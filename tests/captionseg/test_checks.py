@@ -189,7 +189,7 @@ def test_numbers_of_a_run_are_those_that_it_has():
     known = list_numbers(Params(ROOT / "params.yaml"))
     had = {
         keys
-        for keys, _ in regression.numbers(
+        for keys, _ in regression.flatten_numbers(
             json.loads((ROOT / "reports" / "metrics.json").read_text())
         )
     }

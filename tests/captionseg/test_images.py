@@ -280,7 +280,7 @@ def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_left_out_or_almost_black_is_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "SAID", set())
+    monkeypatch.setattr(images, "WARNED", set())
     blue, dark = Image.new("RGB", SIZE, "blue"), Image.fromarray(np.full((20, 24), 4000, np.uint16))
     with caplog.at_level(logging.WARNING):
         for name in ("a.gif", "b.gif"):

@@ -126,7 +126,7 @@ class Document:
 # HTML
 
 
-def html(document: Document) -> str:
+def render_html(document: Document) -> str:
     """The page for a browser: light and dark, without scripts; all that others wrote is escaped."""
     kinds = {kind.__name__.lower(): _make_test(kind) for kind in (Text, Table, Figure, Code, Link)}
     return render("comparison.html", {"document": document}, kinds)
@@ -140,7 +140,7 @@ def _make_test(kind: type) -> Callable[[object], bool]:
 # Markdown
 
 
-def markdown(document: Document) -> str:
+def render_markdown(document: Document) -> str:
     """The page for a terminal and for hosts of repositories; rows and columns of papers are in
     italics.
     """

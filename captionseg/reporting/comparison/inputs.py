@@ -14,7 +14,7 @@ from typing import Any
 from captionseg.gate.data import RunData
 from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
-from captionseg.reporting.baselines import baseline_of, control_of
+from captionseg.reporting.baselines import find_baseline, find_control
 from captionseg.reporting.charts import format_signed
 from captionseg.reporting.rendering import format_number
 from captionseg.sources.sources import SOURCES
@@ -163,7 +163,7 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
         said = read_json(file)
         own = {
             name: build(Recipe, value, f"{file}: recipes.{name}")
-            for name, value in mapping(said.get("recipes"), file, "recipes").items()
+            for name, value in read_mapping(said.get("recipes"), file, "recipes").items()
         }
         about = one_line(said.get("about", ""), 400)
         runs.append(
@@ -186,7 +186,7 @@ def read_json(file: Path) -> dict[str, Any]:
         UserError: for a file that is missing, no JSON, or JSON of another kind.
     """
     try:
-        return mapping(json.loads(file.read_text(encoding="utf-8")), file, "the file")
+        return read_mapping(json.loads(file.read_text(encoding="utf-8")), file, "the file")
     except FileNotFoundError:
         raise UserError(
             f"{file}: no such file; run what writes it again, or delete {file.parent}"
@@ -197,7 +197,7 @@ def read_json(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def mapping(value: Any, file: Path, what: str) -> dict[str, Any]:
+def read_mapping(value: Any, file: Path, what: str) -> dict[str, Any]:
     """A value of a JSON file that must be an object."""
     if not isinstance(value, dict):
         raise UserError(
@@ -226,7 +226,7 @@ def _run(
 ) -> Run:
     """One run out of its metrics.json, the JSON of its recipes, and its curves."""
     numbers = read_json(metrics)
-    of_recipes = mapping(numbers.get("recipes", {}), metrics, "recipes")
+    of_recipes = read_mapping(numbers.get("recipes", {}), metrics, "recipes")
     results = []
     for recipe in [
         *(r for r in recipes if r in of_recipes),
@@ -234,19 +234,21 @@ def _run(
     ]:
         file = scores / f"{recipe}.json"
         more = read_json(file) if file.exists() else {}
-        also = mapping(more.get("also", {}), file, "also")
-        for key, values in mapping(of_recipes[recipe], metrics, f"recipes.{recipe}").items():
+        also = read_mapping(more.get("also", {}), file, "also")
+        for key, values in read_mapping(of_recipes[recipe], metrics, f"recipes.{recipe}").items():
             if key != "train":
                 benchmark, _, protocol = key.partition("@")
-                written = mapping(values, metrics, f"recipes.{recipe}.{key}")
+                written = read_mapping(values, metrics, f"recipes.{recipe}.{key}")
                 said = (
-                    mapping(also.get(protocol, {}), file, f"also.{protocol}") if protocol else more
+                    read_mapping(also.get(protocol, {}), file, f"also.{protocol}")
+                    if protocol
+                    else more
                 )
                 results.append(
                     _result((name, recipe, benchmark, protocol or OWN), written, said, file)
                 )
     results = [_add_differences(result, results, recipes, of_recipes) for result in results]
-    pairs = mapping(numbers.get("data", {}), metrics, "data").get("pairs")
+    pairs = read_mapping(numbers.get("data", {}), metrics, "data").get("pairs")
     home = next((result.benchmark for result in results), "")
     data = RunData.of(numbers, home if home in SOURCES else "")
     return Run(
@@ -268,7 +270,7 @@ def _result(
     """A result out of its scores and of what its evaluation wrote beside them in `file`."""
     pictures = said.get("pictures")
     per_class, seeds, protocol = (
-        mapping(said.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol")
+        read_mapping(said.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol")
     )
     return Result(
         *key,
@@ -296,7 +298,7 @@ def _add_differences(
     }
     key = result.benchmark if result.protocol == OWN else f"{result.benchmark}@{result.protocol}"
     found: list[Difference | None] = []
-    for name, relation in (("baseline", baseline_of), ("control", control_of)):
+    for name, relation in (("baseline", find_baseline), ("control", find_control)):
         other = relation(recipes, result.recipe)
         paired = written[result.recipe][key].get(f"over_{name}")
         paired = _numbers(paired) if isinstance(paired, dict) else {}
@@ -319,7 +321,7 @@ def _read_benchmarks(folder: Path) -> Iterator[tuple[Result, RunData]]:
     """
     for file in sorted(folder.glob("*/*.json")):
         said = read_json(file)
-        scores = mapping(said.get("scores"), file, "scores")
+        scores = read_mapping(said.get("scores"), file, "scores")
         benchmark, _, protocol = file.stem.partition("@")
         yield (
             _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file),

@@ -20,7 +20,7 @@ from captionseg.reporting.comparison.papers import (
     Column,
     PaperTable,
 )
-from captionseg.reporting.comparison.sections import gain
+from captionseg.reporting.comparison.sections import format_gain
 from captionseg.reporting.rendering import DASH, format_number
 
 NOT_RUN = "not run"
@@ -171,7 +171,7 @@ def make_cell(
         missing.append(Missing(recipe, column.benchmark))
         return Cell(NOT_RUN, kind="absent")
     if column.score == "gain":
-        return gain(result.baseline)
+        return format_gain(result.baseline)
     if column.score.startswith(OF_CLASS):
         return Cell(format_number(result.per_class.get(column.score.removeprefix(OF_CLASS))))
     return Cell(format_number(result.scores.get(column.score)), result.interval(column.score))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from captionseg.inference.segment_index import Hit
-from captionseg.reporting.overlay import INK, PAPER, font
+from captionseg.reporting.overlay import INK, PAPER, load_font
 from captionseg.reporting.query import (
     GAP,
     LINE,
@@ -111,7 +111,7 @@ def test_a_sheet_has_all_tiles_and_is_not_too_long(found):
 
 
 def test_long_texts_are_cut():
-    face = font(14)
+    face = load_font(14)
     assert shorten("short", face, 200) == "short"
     cut = shorten("a very long text " * 10, face, 200)
     assert cut.endswith("...")

@@ -86,10 +86,10 @@ def test_requirements_cover_what_the_predictor_imports():
 
 
 def test_requirements_are_exact_and_installed():
-    found = dict(line.split("==") for line in serving.requirements())
+    found = dict(line.split("==") for line in serving.list_requirements())
     assert found["numpy"] == metadata.version("numpy")
     assert all("+" not in version for version in found.values())
-    assert serving.requirements(("numpy", "no-such-package")) == [
+    assert serving.list_requirements(("numpy", "no-such-package")) == [
         f"numpy=={metadata.version('numpy')}"
     ]
 
@@ -157,7 +157,7 @@ def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_
     )
     artifacts = Path(logged.artifact_location.removeprefix("file://"))
     assert not [p for p in artifacts.rglob("*") if p.suffix in (".pkl", ".pickle", ".pyc")]
-    assert (artifacts / "requirements.txt").read_text().split() == serving.requirements()
+    assert (artifacts / "requirements.txt").read_text().split() == serving.list_requirements()
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -20,7 +20,7 @@ PLACE = Path(".dvc", "tmp", "reports")
 
 
 @contextlib.contextmanager
-def kept(root: Path, stage: Stage) -> Iterator[None]:
+def preserve_reports(root: Path, stage: Stage) -> Iterator[None]:
     """Around an attempt at a stage: what is missing after one that failed is put back as it was.
 
     It is not taken for new: DVC compares it with dvc.lock, as before.
