@@ -89,9 +89,9 @@ def launch(
     ).create_time()  # its environment is not to be read in the midst of an exec
     daemon = Daemon(name, process.pid, begun, url, str(_log(folder, name)), str(folder))
     path = _file(folder, name)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(asdict(daemon)))
-    beside.replace(path)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asdict(daemon)))
+    part.replace(path)
     return daemon
 
 

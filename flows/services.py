@@ -311,7 +311,7 @@ def begin(given: argparse.Namespace) -> int:
         "mlflow_port": given.mlflow_port,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
-    places = Places(**asked).beside(found)
+    places = Places(**asked).follow_daemons(found)
     for name, value in asked.items():
         if (stays := getattr(places, name)) != value:
             say(

@@ -95,11 +95,11 @@ class CallTimer:
         if name != self.name:
             return found
 
-        def timed(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             with clock(self.seconds, self.step):
                 return found(*args, **kwargs)
 
-        return timed
+        return call
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class Repository:
         names = (f"{path}.py", f"{path}/__init__.py")
         return next((f for f in names if (self.root / f).is_file()), None)
 
-    def beside(self, package: str) -> list[str]:
+    def list_modules(self, package: str) -> list[str]:
         """The modules of a package."""
         return [f for f in self.files if f.endswith(".py") and f.rpartition("/")[0] == package]
 
@@ -211,12 +211,14 @@ def list_data_files(repository: Repository, modules: set[str]) -> set[str]:
     found = set()
     for file in repository.files:
         package = repository.package_of(file)
-        beside = {f for f in modules if f.rpartition("/")[0] == package}
-        if file.endswith(".py") or package in CODE or not beside:
+        modules_beside = {f for f in modules if f.rpartition("/")[0] == package}
+        if file.endswith(".py") or package in CODE or not modules_beside:
             continue
         name = file.rpartition("/")[2]
-        naming = {f for f in repository.beside(package) if name in repository.text(f)}
-        if naming & beside or (not naming and not all(map(repository.is_docstring, beside))):
+        naming = {f for f in repository.list_modules(package) if name in repository.text(f)}
+        if naming & modules_beside or (
+            not naming and not all(map(repository.is_docstring, modules_beside))
+        ):
             found.add(file)
     return found
 

@@ -134,7 +134,7 @@ def join(parts: Sequence[Supervision]) -> Supervision:
     width = max(part.concept.shape[1] for part in parts)
     pads = {"concept": -1} | {name: pad for name, (_, pad) in COLUMNS.items()}
 
-    def joined(name: str) -> np.ndarray:
+    def concatenate(name: str) -> np.ndarray:
         arrays = [getattr(part, name) for part in parts]
         if name in pads:
             arrays = [
@@ -143,7 +143,7 @@ def join(parts: Sequence[Supervision]) -> Supervision:
             ]
         return np.concatenate(arrays)
 
-    return replace(parts[0], **{name: joined(name) for name in ROWS})
+    return replace(parts[0], **{name: concatenate(name) for name in ROWS})
 
 
 def trim(supervision: Supervision) -> Supervision:
