@@ -30,10 +30,12 @@ def test_servers_that_run_stay_where_they_are():
         "prefect": daemons.Daemon("prefect", 1, 0.0, "http://127.0.0.1:4201", ""),
         "worker-cpu": daemons.Daemon("worker-cpu", 2, 0.0, "", ""),
     }
-    assert module.Places(mlflow_port=5001).beside(running) == module.Places("127.0.0.1", 4201, 5001)
-    assert module.Places().beside({}) == module.Places()
+    assert module.Places(mlflow_port=5001).follow_daemons(running) == module.Places(
+        "127.0.0.1", 4201, 5001
+    )
+    assert module.Places().follow_daemons({}) == module.Places()
     team = {"mlflow": daemons.Daemon("mlflow", 1, 0.0, "http://10.0.0.5:5001", "")}
-    assert module.Places().beside(team) == module.Places("10.0.0.5", 4200, 5001), (
+    assert module.Places().follow_daemons(team) == module.Places("10.0.0.5", 4200, 5001), (
         "Prefect's has died: the same host"
     )
 
