@@ -68,18 +68,18 @@ def check(params: Params, *, done: Collection[str] = ()) -> None:
 def check_rules(params: Params) -> Iterator[str]:
     """Rules that something reads are among those that are run."""
     run = params.curate.rules
-    asked = {"segment_text.curation": params.segment_text.curation}
+    readers = {"segment_text.curation": params.segment_text.curation}
     if "nouns" not in run:
         yield (
             f"curate.rules: 'nouns' is missing (there: {', '.join(run)}), which all training "
             "reads; add it"
         )
     for name, recipe in params.recipes.items():
-        asked |= {
+        readers |= {
             f"recipes.{name}.curation": recipe.curation,
             f"recipes.{name}.archive": recipe.archive,
         }
-    for where, rule in asked.items():
+    for where, rule in readers.items():
         if rule not in run:
             yield (
                 f"{where}: reads rule {rule!r}, which curate.rules does not run (there: "

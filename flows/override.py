@@ -91,10 +91,10 @@ def main(argv: list[str]) -> int:
         with Repo() as repo:
             repo.checkout(force=True, allow_missing=True)
     except (DvcException, HydraException) as error:
-        said = " ".join(f"{error}: {error.__cause__ or ''}".split()).partition(
+        reason = " ".join(f"{error}: {error.__cause__ or ''}".split()).partition(
             " See https://hydra.cc"
         )[0]
-        print(said + advise_quotes(overrides), file=sys.stderr)
+        print(reason + advise_quotes(overrides), file=sys.stderr)
         return 1
     return 0
 

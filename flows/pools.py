@@ -25,9 +25,9 @@ def main() -> int:
     limits = {"cpu": max(2, (os.cpu_count() or 2) // 2), "gpu": max(1, count_gpus())}
     template = ProcessWorker.get_default_base_job_template()
     with get_client(sync_client=True) as client:
-        there = {pool.name for pool in client.read_work_pools()}
+        existing = {pool.name for pool in client.read_work_pools()}
         for name in POOLS:
-            if name not in there:
+            if name not in existing:
                 pool = WorkPoolCreate(
                     name=name,
                     type=ProcessWorker.type,

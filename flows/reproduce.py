@@ -124,12 +124,12 @@ def run_stage(
 
 def find_reason(lines: list[str]) -> str:
     """What a stage that failed said last, before DVC's own words about it."""
-    said = [
+    lines = [
         line.strip()
         for line in lines
         if line.strip() and not line.startswith("ERROR: failed to reproduce")
     ]
-    return said[-1][:300] if said else "it said nothing"
+    return lines[-1][:300] if lines else "it said nothing"
 
 
 @flow(name="reproduce")

@@ -129,10 +129,10 @@ def heal(api: Api, folder: Path, workers: Workers) -> list[str]:
     Raises:
         httpx.HTTPError: the server does not answer.
     """
-    said = []
+    notes = []
     for run in api.active():  # asked first: a run that starts now is not among these
         if run["id"] not in list_processes(folder) and workers.lost(run):
             state = run["state"]["name"]
             api.crash(run["id"], f"It was {state}, and its process or its worker was gone.")
-            said.append(f"run {run['name']} was {state} and has no process any more: Crashed")
-    return said
+            notes.append(f"run {run['name']} was {state} and has no process any more: Crashed")
+    return notes

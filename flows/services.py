@@ -224,8 +224,8 @@ def deploy(env: Mapping[str, str]) -> None:
     ):
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
         if done.returncode:
-            said = (done.stdout + done.stderr).strip().splitlines()[-10:]
-            raise ServiceError("\n".join([f"`{' '.join(command[2:])}` failed:", *said]))
+            output = (done.stdout + done.stderr).strip().splitlines()[-10:]
+            raise ServiceError("\n".join([f"`{' '.join(command[2:])}` failed:", *output]))
     say("deployments of prefect.yaml are up to date")
 
 
@@ -305,14 +305,14 @@ def begin(given: argparse.Namespace) -> int:
     if "?" in str(ROOT):  # the rest would be taken for options, and the database be another file
         raise ServiceError(f"{ROOT}: addresses of databases cannot have a `?`; rename the folder")
     found = list_working()
-    asked = {
+    options = {
         "host": given.host,
         "prefect_port": given.prefect_port,
         "mlflow_port": given.mlflow_port,
     }
-    asked = {name: value for name, value in asked.items() if value is not None}
-    places = Places(**asked).follow_daemons(found)
-    for name, value in asked.items():
+    options = {name: value for name, value in options.items() if value is not None}
+    places = Places(**options).follow_daemons(found)
+    for name, value in options.items():
         if (stays := getattr(places, name)) != value:
             say(
                 f"--{name.replace('_', '-')} {value}: it is {stays} while services run; make "

@@ -161,16 +161,16 @@ def hold_lock(
         what: that is locked; by default the repository.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock, note, told = FileLock(path), path.with_suffix(".holder"), ""
+    lock, note, announced = FileLock(path), path.with_suffix(".holder"), ""
     while True:
         try:
-            lock.acquire(timeout=patience if told else 0, poll_interval=0.2)
+            lock.acquire(timeout=patience if announced else 0, poll_interval=0.2)
             break
         except Timeout:
             holder = _read(note)
-            if holder != told:
+            if holder != announced:
                 say(f"waiting: {what or path.parents[2]} is in use by {holder}")
-                told = holder
+                announced = holder
     try:
         note.write_text(
             json.dumps(f"{who} (pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})")
@@ -266,10 +266,10 @@ def discard(copy: Path) -> list[str]:
         lines = done.stderr.strip().splitlines() or ["DVC failed"]
         raise WorkspaceError(f"reports in {copy}: {lines[-1]}")
     found = [copy / path for path in json.loads(done.stdout.splitlines()[-1])]
-    gone = [path for path in found if path.exists()]
-    for path in gone:
+    stale = [path for path in found if path.exists()]
+    for path in stale:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return [path.relative_to(copy).as_posix() for path in gone]
+    return [path.relative_to(copy).as_posix() for path in stale]
 
 
 def run_program(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

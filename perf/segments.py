@@ -134,19 +134,19 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
     captions = [row["captions"] for row in rows]
     find_phrases(rows[:1], captions[:1], params)  # whatever is loaded with the first call
     with clock(seconds, "phrases"):
-        asked = dict(
+        phrases = dict(
             zip((row["uid"] for row in rows), find_phrases(rows, captions, params), strict=True)
         )
     with clock(seconds, "prepare"):
         maker.grounder.prepare(
-            sorted({p.text for row in asked.values() for said in row for p in said.phrases})
+            sorted({p.text for row in phrases.values() for caption in row for p in caption.phrases})
         )
     shards = dict.fromkeys(shard for shard, _ in todo)
     every = (view for shard in shards for view in read_views(inputs, shard))
     with threadpool_limits(1):
-        for view in islice((view for view in every if view.uid in asked), images):
+        for view in islice((view for view in every if view.uid in phrases), images):
             with clock(seconds, "all of an image"):
-                maker.segments(view, asked[view.uid])
+                maker.segments(view, phrases[view.uid])
     seconds["merge, RLE"] = seconds.pop("all of an image") - seconds["boxes"] - seconds["masks"]
     return seconds
 

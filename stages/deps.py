@@ -187,7 +187,7 @@ def find_needed(repository: Repository, stage: str) -> set[str]:
     """Files of the library that the stage imports, however indirectly, and the data files beside
     them.
     """
-    asked = list_sections(repository, stage)
+    sections = list_sections(repository, stage)
     seen: set[str] = set()
     todo = [f"stages/{stage}.py"]
     while todo:
@@ -198,7 +198,7 @@ def find_needed(repository: Repository, stage: str) -> set[str]:
         todo += [
             f
             for f, function in repository.imports(file)
-            if file != PARAMS or not function or function in asked
+            if file != PARAMS or not function or function in sections
         ]
     seen |= list_data_files(repository, seen)
     return {f for f in seen if not is_covered(f, UNHASHED) and not repository.is_docstring(f)}

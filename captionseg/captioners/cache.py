@@ -175,10 +175,10 @@ def _shard(
         )
     if parts.exists():
         # out of sight at once: half a deletion would leave the older rows
-        gone = run.folder / f".{shard}.parts"
-        shutil.rmtree(gone, ignore_errors=True)
-        parts.rename(gone)
-        shutil.rmtree(gone)
+        parts_folder = run.folder / f".{shard}.parts"
+        shutil.rmtree(parts_folder, ignore_errors=True)
+        parts.rename(parts_folder)
+        shutil.rmtree(parts_folder)
 
 
 def batches(images: Iterator[tuple[str, np.ndarray]], size: int) -> Iterator[dict[str, np.ndarray]]:

@@ -102,11 +102,11 @@ def fill_prompt(prompt: str, given: str) -> str:
     return prompt.replace("{caption}", " ".join(given.split()))
 
 
-def derive_seed(seed: int, image: np.ndarray, asked: str) -> int:
+def derive_seed(seed: int, image: np.ndarray, question: str) -> int:
     """63 bits of picture and question: what is drawn for a picture does not depend on those beside
     it.
     """
-    digest = hashlib.sha256(f"{seed} {image.shape} {asked}\0".encode(errors="replace"))
+    digest = hashlib.sha256(f"{seed} {image.shape} {question}\0".encode(errors="replace"))
     digest.update(np.ascontiguousarray(image).data)
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 

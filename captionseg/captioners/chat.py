@@ -161,15 +161,15 @@ class ChatCaptioner:
         import torch
 
         decoding = self.params.decoding
-        asked = [fill_prompt(decoding.prompt, text) for text in given]
+        questions = [fill_prompt(decoding.prompt, text) for text in given]
         seeds = [
             derive_seed(decoding.seed, image, text)
-            for image, text in zip(images, asked, strict=True)
+            for image, text in zip(images, questions, strict=True)
         ]
-        if not asked:
+        if not questions:
             return []
         try:
-            inputs = self._inputs(images, asked)
+            inputs = self._inputs(images, questions)
             with torch.inference_mode():
                 tokens = self.model.generate(
                     **inputs,
@@ -186,7 +186,7 @@ class ChatCaptioner:
         ) as error:  # of one picture; out of memory too
             raise CaptionError(one_line(f"{type(error).__name__}: {error}", 300)) from error
 
-    def _inputs(self, images: Sequence[np.ndarray], asked: Sequence[str]) -> Any:
+    def _inputs(self, images: Sequence[np.ndarray], questions: Sequence[str]) -> Any:
         """What the model reads: left-padded tokens, and pixels in the precision of its weights."""
         talks = [
             [
@@ -198,7 +198,7 @@ class ChatCaptioner:
                     ],
                 }
             ]
-            for image, text in zip(images, asked, strict=True)
+            for image, text in zip(images, questions, strict=True)
         ]
         inputs = self.processor.apply_chat_template(
             talks,

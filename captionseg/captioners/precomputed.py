@@ -48,10 +48,10 @@ class PrecomputedCaptioner:
         Raises:
             NoCaption: naming the first that the file does not have.
         """
-        asked = list(uids if self.by == "uid" else urls)
-        if len(asked) != len(images):
-            raise ValueError(f"{len(images)} pictures, {len(asked)} of {self.by}s")
-        return [self._find(name) for name in asked]
+        keys = list(uids if self.by == "uid" else urls)
+        if len(keys) != len(images):
+            raise ValueError(f"{len(images)} pictures, {len(keys)} of {self.by}s")
+        return [self._find(name) for name in keys]
 
     def _find(self, name: str) -> str:
         row = bisect_left(self.names, name, key=lambda found: found.as_py())

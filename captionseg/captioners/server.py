@@ -105,9 +105,9 @@ class ServerCaptioner:
 
     def __init__(self, params: ServerParams) -> None:
         self.params, self.batch = params, params.batch
-        here = is_here(urlsplit(params.url).hostname or "")
+        is_local = is_here(urlsplit(params.url).hostname or "")
         self.opener = urllib.request.build_opener(
-            _NoRedirects, *([urllib.request.ProxyHandler({})] if here else [])
+            _NoRedirects, *([urllib.request.ProxyHandler({})] if is_local else [])
         )
         self.key = hash_fields(
             "server", model=params.model, side=params.side, **asdict(params.decoding)
@@ -249,8 +249,8 @@ def read_message(error: urllib.error.HTTPError) -> str:
 
 def read_pause(error: urllib.error.HTTPError) -> float:
     """Seconds that the server asks to wait, within reason."""
-    asked = str(error.headers.get("Retry-After") or "")
-    return min(float(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else 0.0
+    header = str(error.headers.get("Retry-After") or "")
+    return min(float(header), LONGEST_PAUSE) if header.isascii() and header.isdigit() else 0.0
 
 
 def read_start(text: bytes) -> str:

@@ -94,10 +94,10 @@ def curate(
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
     rules, threads = list(params.chosen().items()), count_threads()
-    here = is_here(runtime, len(rules), threads=threads)
+    stays = is_here(runtime, len(rules), threads=threads)
     with (
         contextlib.nullcontext(PerProcess(lambda: corpus))
-        if here
+        if stays
         else share_corpus(corpus, supervision) as given
     ):
         task = Task(

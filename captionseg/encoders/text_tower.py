@@ -130,8 +130,8 @@ class BertTower(nn.Module):
 
     def pool(self, states: Tensor, tokens: Tensor) -> Tensor:
         """See TextTower."""
-        there = (tokens != 0)[..., None].to(states.dtype)
-        return (states * there).sum(1) / there.sum(1)
+        is_token = (tokens != 0)[..., None].to(states.dtype)
+        return (states * is_token).sum(1) / is_token.sum(1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[T, n] -> [T, D], not normalised."""

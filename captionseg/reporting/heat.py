@@ -117,8 +117,10 @@ def find_unnamed_concepts(run: Artifacts, split: str) -> dict[str, set[str]]:
     uids = [
         uid for uid, row in run.pairs.items() if row["split"] == split and uid in run.known_classes
     ]
-    said = find_names([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
-    return {uid: set(run.known_classes[uid]) - names for uid, names in zip(uids, said, strict=True)}
+    named = find_names([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
+    return {
+        uid: set(run.known_classes[uid]) - names for uid, names in zip(uids, named, strict=True)
+    }
 
 
 def select_concepts(
@@ -132,10 +134,10 @@ def select_concepts(
     shown: dict[str, tuple[int, np.ndarray]] = {}
     for uid, mask in masks.items():
         area = np.bincount(mask[mask != IGNORED].ravel(), minlength=len(names))
-        there = [c for c, name in enumerate(names) if name in left_out[uid] and area[c]]
+        candidates = [c for c, name in enumerate(names) if name in left_out[uid] and area[c]]
         before = {concept for concept, _ in shown.values()}
-        if there:
-            best = max(there, key=lambda c: (c not in before, area[c], -c))
+        if candidates:
+            best = max(candidates, key=lambda c: (c not in before, area[c], -c))
             shown[uid] = (best, mask == best)
     return shown
 

@@ -218,10 +218,10 @@ def check_writable(path: Path) -> str:
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in ("PNG", "JPEG", "WEBP"):
         raise UserError(f"{path}: not a name for a picture; end it with .png, .jpg or .webp")
-    there = next(p for p in path.absolute().parents if p.exists())
-    if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK):
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
         reason = (
-            "it is a folder" if path.is_dir() else f"{there} is no folder that can be written to"
+            "it is a folder" if path.is_dir() else f"{parent} is no folder that can be written to"
         )
         raise UserError(f"{path}: cannot be written ({reason}); name another file")
     return kind

@@ -66,10 +66,11 @@ def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
     images = run.images(chosen)
     named = find_names([run.pairs[uid]["caption"] for uid in chosen], run.classes.names)
     views = []
-    for number, (uid, said) in enumerate(zip(chosen, named, strict=True), start=1):
+    for number, (uid, words) in enumerate(zip(chosen, named, strict=True), start=1):
         write_picture(fit(images[uid], SHOWN), folder / f"data_{number:02d}.jpg")
         shown = [
-            {"text": text, "named": text in said} for text in sorted(run.known_classes.get(uid, ()))
+            {"text": text, "named": text in words}
+            for text in sorted(run.known_classes.get(uid, ()))
         ]
         views.append(
             {
@@ -97,7 +98,7 @@ def measure_concept_gap(run: Artifacts) -> list[View]:
     ]
     if not uids:
         return []
-    said = find_names([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
+    captioned = find_names([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
     kind = dict(zip(run.classes.names, run.classes.kinds or itertools.repeat(""), strict=False))
     rows = []
     for name in ["", *sorted(set(run.classes.kinds))]:
@@ -106,7 +107,7 @@ def measure_concept_gap(run: Artifacts) -> list[View]:
         ]
         total, named = (
             sum(map(len, shown)),
-            sum(len(a & b) for a, b in zip(shown, said, strict=True)),
+            sum(len(a & b) for a, b in zip(shown, captioned, strict=True)),
         )
         classes = sum(1 for k in kind.values() if not name or k == name)
         rows.append(

@@ -158,10 +158,10 @@ def describe_labels(
 ) -> View:
     """The legend of a label map, which of it is not in the picture, and the share of right
     pixels."""
-    there, known = set(np.unique(true).tolist()), true != IGNORED
+    present, known = set(np.unique(true).tolist()), true != IGNORED
     return {
         "legend": [
-            {"text": names[c], "colour": format_hexes(colours[[c]])[0], "right": c in there}
+            {"text": names[c], "colour": format_hexes(colours[[c]])[0], "right": c in present}
             for c in list_largest(labels, len(names))
         ],
         "accuracy": 100.0 * float((labels == true)[known].mean()) if known.any() else 0.0,

@@ -74,10 +74,10 @@ def write_metrics(
     of_captions: dict[str, dict[str, float]] = {}
     if run.known_classes:
         kinds = {"all": ("phrase", "concept"), "captions": ("phrase",)}
-        said = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
-        found |= said["all"]
+        quality = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
+        found |= quality["all"]
         of_captions["captions"] = {
-            name: x for name, x in said["captions"].items() if name in SEGMENT_MEASURES
+            name: x for name, x in quality["captions"].items() if name in SEGMENT_MEASURES
         }
     out = round_numbers(
         {

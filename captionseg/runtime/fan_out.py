@@ -130,19 +130,19 @@ def _spread_over_workers(
     """`spread` by workers; results that are early wait for their turn."""
     workers = _start_workers(work, jobs, runtime, where, called)
     early: dict[int, R] = {}
-    sent, told = 0, 0
+    sent, yielded = 0, 0
     try:
-        while told < len(jobs):
-            while sent < len(jobs) and workers.room(sent - told - len(early)):
+        while yielded < len(jobs):
+            while sent < len(jobs) and workers.room(sent - yielded - len(early)):
                 workers.send(sent, jobs[sent])
                 sent += 1
             answer = workers.receive()
             if not answer.well:
                 raise answer.value
             early[answer.number] = answer.value
-            while told in early:
-                yield early.pop(told)
-                told += 1
+            while yielded in early:
+                yield early.pop(yielded)
+                yielded += 1
     finally:
         workers.close()
 

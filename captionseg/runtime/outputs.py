@@ -90,15 +90,19 @@ def _identity(file: Path) -> tuple[int, int] | None:
 def _lock_file(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
     """A lock; False where the file system has none."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock, note, told = FileLock(file, fallback_to_soft=False), file.with_suffix(".holder"), None
+    lock, note, announced = (
+        FileLock(file, fallback_to_soft=False),
+        file.with_suffix(".holder"),
+        None,
+    )
     while True:
         try:
-            lock.acquire(timeout=PATIENCE if told else 0, poll_interval=0.1)
+            lock.acquire(timeout=PATIENCE if announced else 0, poll_interval=0.1)
             break
         except Timeout:
-            if (holder := _read_holder(note)) != told:
+            if (holder := _read_holder(note)) != announced:
                 say(f"waiting for {holder}, which writes the same outputs; Ctrl-C ends the wait")
-                told = holder
+                announced = holder
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:
                 raise

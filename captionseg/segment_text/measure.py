@@ -94,9 +94,9 @@ def compare_masks(
     major class.
     """
     classes = np.setdiff1d(np.unique(true), [IGNORED])
-    masks, there = decode(rles, *true.shape), true == classes[:, None, None]
-    counts = (masks[:, None] & there).sum(axis=(2, 3))
-    return classes, mask_iou(masks, there), classes[counts.argmax(axis=1)]
+    masks, truth = decode(rles, *true.shape), true == classes[:, None, None]
+    counts = (masks[:, None] & truth).sum(axis=(2, 3))
+    return classes, mask_iou(masks, truth), classes[counts.argmax(axis=1)]
 
 
 def _score(
@@ -108,13 +108,13 @@ def _score(
     `texts` are the classes that each text of each segment names; a segment without texts does not
     count.
     """
-    counts = np.array([bool(said) for said in texts], bool)
-    called = [set().union(*said) for said in texts]
+    counts = np.array([bool(named) for named in texts], bool)
+    called = [set().union(*named) for named in texts]
     is_called = np.array(
         [[c in names for c in classes.tolist()] for names in called], bool
     ).reshape(iou.shape)
     right = [
-        int(m) in names for said, m in zip(texts, major, strict=True) for names in said if names
+        int(m) in names for named, m in zip(texts, major, strict=True) for names in named if names
     ]
     return (
         iou[counts].max(axis=0, initial=0),

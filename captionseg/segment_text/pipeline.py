@@ -177,7 +177,7 @@ def segment_shard(
     # products are small: more threads than one only wait for one another (5 to 45 ms an image on
     # busy cores); and whoever makes a shard rounds the same
     with threadpool_limits(1):
-        asked = dict(
+        phrases = dict(
             zip(
                 (row["uid"] for row in job.images),
                 find_phrases(job.images, captions, params),
@@ -185,12 +185,12 @@ def segment_shard(
             )
         )
         maker().grounder.prepare(
-            sorted({p.text for row in asked.values() for said in row for p in said.phrases})
+            sorted({p.text for row in phrases.values() for caption in row for p in caption.phrases})
         )
         rows = []
         for view in read_views(inputs, job.shard):
-            if view.uid in asked:
-                more, lost = maker().segments(view, asked[view.uid])
+            if view.uid in phrases:
+                more, lost = maker().segments(view, phrases[view.uid])
                 rows += more
                 count.update(lost)
     count.update(segments=len(rows), texts=sum(len(row["texts"]) for row in rows))

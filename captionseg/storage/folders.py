@@ -40,15 +40,15 @@ def list_shard_files(folder: Path | str, suffix: str, names: Collection[str]) ->
     Raises:
         UserError: for a file that is missing, and for one that is of none of the shards.
     """
-    there = [path.name for path in list_files(folder, suffix)]
+    present = [path.name for path in list_files(folder, suffix)]
     wanted = [f"{name}{suffix}" for name in names]
-    if missing := [name for name in wanted if name not in set(there)]:
+    if missing := [name for name in wanted if name not in set(present)]:
         more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
         raise UserError(
             f"{Path(folder) / missing[0]}: no such file{more}, so that rows are lost; run `dvc "
             "repro`, which makes it anew"
         )
-    if odd := sorted(set(there) - set(wanted)):
+    if odd := sorted(set(present) - set(wanted)):
         raise UserError(f"{Path(folder) / odd[0]}: of no shard of these data; {AGAIN}")
     return [Path(folder) / name for name in wanted]
 

@@ -103,13 +103,13 @@ class Supervision:
             columns: [N, M] any of COLUMNS; of a column that is not given, scores and weights are 1
                 and all others those of padding.
         """
-        there, found = concept >= 0, {}
+        valid, found = concept >= 0, {}
         for name, (dtype, pad) in COLUMNS.items():
             found[name] = np.full(concept.shape, pad, dtype)
             given = columns.pop(name, DEFAULTS.get(name, pad))
-            np.copyto(found[name], given, casting="unsafe", where=there)
+            np.copyto(found[name], given, casting="unsafe", where=valid)
         assert not columns, f"no columns of a supervision: {', '.join(columns)}"
-        dropped = self.kept & ~there.any(1)
+        dropped = self.kept & ~valid.any(1)
         return trim(
             replace(
                 self,

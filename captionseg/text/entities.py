@@ -75,8 +75,8 @@ class Masker:
         found: list[str] = []
         parts, end = [], 0
         for match in matches:
-            said = self.vocabulary.concepts[match.number]
-            name = next((n for n in (said, merge_synonym(said)) if n in chosen), None)
+            concept = self.vocabulary.concepts[match.number]
+            name = next((n for n in (concept, merge_synonym(concept)) if n in chosen), None)
             if name is None or (most is not None and len(found) >= most):
                 continue
             found.append(name)

@@ -139,7 +139,7 @@ class Vocabulary:
             if last > start and not adjoin(caption, words[last - 1], words[last]):
                 return
             forms.append(self.forms(words[last].key)[0])
-            numbers = (self.column.get(said, -1) for said in itertools.product(*forms))
+            numbers = (self.column.get(form, -1) for form in itertools.product(*forms))
             if (number := next((n for n in numbers if n >= 0), -1)) >= 0:
                 yield Match(start, last, number)
 
@@ -178,14 +178,14 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
         read_words(params.stop, "curate.vocabulary.stop") if params.stop else read_default_stop()
     )
     forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    said: list[set[str]] = []
+    words: list[set[str]] = []
     for row in extract_nouns(captions, params.spacy_model):
-        said.append({word for word, _ in row})
+        words.append({word for word, _ in row})
         for word, lemma in row:
             forms[word][lemma] += 1
     # one lemma a word, so that every caption that counts for a concept names it
     lemma = {word: lemmas.most_common(1)[0][0] for word, lemmas in forms.items()}
-    rows = ({lemma[word] for word in words} for words in said)
+    rows = ({lemma[word] for word in caption_words} for caption_words in words)
     count = Counter(itertools.chain.from_iterable(rows))
     frequent = [
         c

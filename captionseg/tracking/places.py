@@ -38,11 +38,11 @@ def follow(database: Path) -> str:
     """
     now = (database.parent / ARTIFACTS).as_uri()
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        there = {
+        tables = {
             name
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
-        if not {table for table, _ in COLUMNS} <= there:
+        if not {table for table, _ in COLUMNS} <= tables:
             return ""
         found = connection.execute(
             "SELECT artifact_location FROM experiments WHERE name = 'captionseg'"

@@ -88,8 +88,8 @@ def record(
     """
     names = [name for name in report.labels if name in report.numbers.get("recipes", {})]
     tags = {key: value for key, value in tags.items() if key != PARENT}
-    there = {run.data.tags.get("recipe", ""): run for run in store.recipes(tags[KEY])}
-    store.client.set_tag(parent, "recipes", ", ".join(dict.fromkeys([*names, *there])))
+    existing = {run.data.tags.get("recipe", ""): run for run in store.recipes(tags[KEY])}
+    store.client.set_tag(parent, "recipes", ", ".join(dict.fromkeys([*names, *existing])))
     where = f"tags.{KEY} = '{tags[KEY]}' and tags.role = 'recipe'"
     store.client.set_tag(parent, "mlflow.note.content", f"Its recipes: `{where}`")
     entries, inputs = [], store.client.get_run(parent).inputs
@@ -103,7 +103,7 @@ def record(
             "mlflow.note.content": about,
         }
         chosen = list_settings(params, name, report.labels[name]["model"])
-        old = there.get(name)
+        old = existing.get(name)
         run = old.info.run_id if old and store.agrees(old, chosen) else store.create(mine, name)
         entry = _entry(store, run, report, name)
         store.client.log_inputs(run, inputs.dataset_inputs if inputs else [])

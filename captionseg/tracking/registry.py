@@ -102,9 +102,9 @@ def promote(
     client.set_registered_model_alias(NAME, CHAMPION if wins else CHALLENGER, number)
     if wins and aliases.get(CHALLENGER) == number:
         client.delete_registered_model_alias(NAME, CHALLENGER)
-    said = f"version {number}, {best.recipe}, is {CHAMPION if wins else CHALLENGER}: {why}"
-    client.update_model_version(NAME, number, said)
-    return said
+    message = f"version {number}, {best.recipe}, is {CHAMPION if wins else CHALLENGER}: {why}"
+    client.update_model_version(NAME, number, message)
+    return message
 
 
 def beats(entry: Entry, champion: ModelVersion | None) -> tuple[bool, str]:

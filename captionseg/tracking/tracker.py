@@ -219,10 +219,10 @@ class WriterTracker:
 
     def _repeat(self) -> None:
         """What the writer says, between the progress bars of the stage."""
-        said = self._process.stderr
-        assert said is not None
-        with said, contextlib.suppress(ValueError):  # our own standard error was closed
-            for line in said:
+        stderr = self._process.stderr
+        assert stderr is not None
+        with stderr, contextlib.suppress(ValueError):  # our own standard error was closed
+            for line in stderr:
                 write(line.rstrip("\n"))
 
     def _send(self, call: str, **values: Any) -> None:

@@ -60,18 +60,18 @@ def read_calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def serve(said: Iterator[dict[str, Any]]) -> bool:
+def serve(calls: Iterator[dict[str, Any]]) -> bool:
     """Open the run that the first call asks for, do the others, end it; returns whether all was
     recorded.
     """
-    first = next((call for call in said if call["call"] == "start"), None)
+    first = next((call for call in calls if call["call"] == "start"), None)
     if first is None:
         return True
     machine = Machine(Path(first["root"]))
     store = Store(Path(first["root"]), first["patience"])
     run = open_stage_run(store, first["stage"], first["recipe"], first["params"])
     status, error, problem = "KILLED", "", ""
-    for call in said:
+    for call in calls:
         name = call.pop("call")
         if name == "end":
             status, error = call["status"], call["error"]

@@ -81,7 +81,7 @@ class Result:
         scores: numbers by name.
         per_class: IoU by class.
         seeds: mIoU by seed.
-        said: how it was labelled, as its evaluation wrote it.
+        labelling: how it was labelled, as its evaluation wrote it.
         pictures: how many were scored, where that is known.
         title: of the benchmark.
         baseline, control: what it gains over them.
@@ -94,7 +94,7 @@ class Result:
     scores: Mapping[str, float]
     per_class: Mapping[str, float] = field(default_factory=dict)
     seeds: Mapping[str, float] = field(default_factory=dict)
-    said: Mapping[str, Any] = field(default_factory=dict)
+    labelling: Mapping[str, Any] = field(default_factory=dict)
     pictures: int | None = None
     title: str = ""
     baseline: Difference | None = None
@@ -160,12 +160,12 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
     runs = [found]
     for folder in sorted(path for path in folders.experiments.glob("[!.]*/")):
         file = folder / "experiment.json"
-        said = read_json(file)
+        report = read_json(file)
         own = {
             name: build(Recipe, value, f"{file}: recipes.{name}")
-            for name, value in read_mapping(said.get("recipes"), file, "recipes").items()
+            for name, value in read_mapping(report.get("recipes"), file, "recipes").items()
         }
-        about = one_line(said.get("about", ""), 400)
+        about = one_line(report.get("about", ""), 400)
         runs.append(
             _run(
                 folder.name,
@@ -239,13 +239,13 @@ def _run(
             if key != "train":
                 benchmark, _, protocol = key.partition("@")
                 written = read_mapping(values, metrics, f"recipes.{recipe}.{key}")
-                said = (
+                details = (
                     read_mapping(also.get(protocol, {}), file, f"also.{protocol}")
                     if protocol
                     else more
                 )
                 results.append(
-                    _result((name, recipe, benchmark, protocol or OWN), written, said, file)
+                    _result((name, recipe, benchmark, protocol or OWN), written, details, file)
                 )
     results = [_add_differences(result, results, recipes, of_recipes) for result in results]
     pairs = read_mapping(numbers.get("data", {}), metrics, "data").get("pairs")
@@ -265,12 +265,15 @@ def _run(
 
 
 def _result(
-    key: tuple[str, str, str, str], scores: Mapping[str, Any], said: Mapping[str, Any], file: Path
+    key: tuple[str, str, str, str],
+    scores: Mapping[str, Any],
+    details: Mapping[str, Any],
+    file: Path,
 ) -> Result:
     """A result out of its scores and of what its evaluation wrote beside them in `file`."""
-    pictures = said.get("pictures")
+    pictures = details.get("pictures")
     per_class, seeds, protocol = (
-        read_mapping(said.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol")
+        read_mapping(details.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol")
     )
     return Result(
         *key,
@@ -279,7 +282,7 @@ def _result(
         _numbers(seeds),
         protocol,
         pictures.get("scored") if isinstance(pictures, dict) else pictures,
-        one_line(said.get("title") or key[2].replace("_", " ")),
+        one_line(details.get("title") or key[2].replace("_", " ")),
     )
 
 
@@ -320,12 +323,12 @@ def _read_benchmarks(folder: Path) -> Iterator[tuple[Result, RunData]]:
     learnt from.
     """
     for file in sorted(folder.glob("*/*.json")):
-        said = read_json(file)
-        scores = read_mapping(said.get("scores"), file, "scores")
+        details = read_json(file)
+        scores = read_mapping(details.get("scores"), file, "scores")
         benchmark, _, protocol = file.stem.partition("@")
         yield (
-            _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file),
-            RunData.of(said),
+            _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, details, file),
+            RunData.of(details),
         )
 
 

@@ -160,7 +160,7 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
     seeds = f"{len(result.seeds)} seed{'s' * (len(result.seeds) != 1)}" if result.seeds else ""
     protocol = Cell(
         "its own" if result.protocol == OWN else result.protocol,
-        describe_protocol(result.said),
+        describe_protocol(result.labelling),
         "text",
     )
     spread = s.get("miou_std") if len(result.seeds) != 1 else None
