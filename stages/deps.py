@@ -228,7 +228,7 @@ def is_covered(file: str, deps: Iterable[str]) -> bool:
     return any(file == dep or file.startswith(f"{dep}/") for dep in deps)
 
 
-def as_deps(repository: Repository, files: set[str]) -> list[str]:
+def list_deps(repository: Repository, files: set[str]) -> list[str]:
     """The list for dvc.yaml: packages, and files of a family whose members the stage does not
     read.
     """
@@ -246,7 +246,7 @@ def as_deps(repository: Repository, files: set[str]) -> list[str]:
 
 def list_code_deps(repository: Repository) -> dict[str, list[str]]:
     """Stage -> its deps of code."""
-    return {name: as_deps(repository, find_needed(repository, name)) for name in STAGES}
+    return {name: list_deps(repository, find_needed(repository, name)) for name in STAGES}
 
 
 def rewrite(text: str, deps: Mapping[str, Iterable[str]]) -> str:

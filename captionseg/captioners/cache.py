@@ -161,7 +161,7 @@ def _shard(
     number = 1 + max((int(file.stem) for file in parts.glob("[0-9]*.parquet")), default=-1)
     new: dict[str, dict] = {}
     images = read_images(pairs, shard, todo) if (todo := asked.keys() - done) else iter(())
-    for batch in batches(images, max(1, run.captioner.batch)):
+    for batch in read_batches(images, max(1, run.captioner.batch)):
         batch = {uid: image for uid, image in batch.items() if uid not in new}
         found = _ask(run, [asked[uid] for uid in batch], list(batch.values()))
         write_table(pa.Table.from_pylist(found, schema=CAPTIONS), parts / f"{number:06d}.parquet")
@@ -181,7 +181,9 @@ def _shard(
         shutil.rmtree(parts_folder)
 
 
-def batches(images: Iterator[tuple[str, np.ndarray]], size: int) -> Iterator[dict[str, np.ndarray]]:
+def read_batches(
+    images: Iterator[tuple[str, np.ndarray]], size: int
+) -> Iterator[dict[str, np.ndarray]]:
     """uid -> picture, of so many at a time."""
     batch: dict[str, np.ndarray] = {}
     for uid, image in images:

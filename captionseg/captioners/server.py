@@ -75,7 +75,7 @@ class ServerParams:
             raise UserError(
                 f"server.url: {self.url!r} is no address; give one such as {ServerParams.url}"
             )
-        if not self.remote and not is_here(parts.hostname):
+        if not self.remote and not is_this_machine(parts.hostname):
             raise UserError(
                 f"server.url: {parts.hostname} is another machine, and pictures would be sent "
                 "there; set server.remote: true to allow it"
@@ -85,7 +85,7 @@ class ServerParams:
         return ServerCaptioner(self)
 
 
-def is_here(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
     """Is it this machine, by name or number? Nothing is looked up."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -105,7 +105,7 @@ class ServerCaptioner:
 
     def __init__(self, params: ServerParams) -> None:
         self.params, self.batch = params, params.batch
-        is_local = is_here(urlsplit(params.url).hostname or "")
+        is_local = is_this_machine(urlsplit(params.url).hostname or "")
         self.opener = urllib.request.build_opener(
             _NoRedirects, *([urllib.request.ProxyHandler({})] if is_local else [])
         )
@@ -135,7 +135,10 @@ class ServerCaptioner:
     def _body(self, image: np.ndarray, given: str) -> bytes:
         """The request for one picture."""
         p, text = self.params.decoding, fill_prompt(self.params.decoding.prompt, given)
-        picture = {"type": "image_url", "image_url": {"url": data_url(image, self.params.side)}}
+        picture = {
+            "type": "image_url",
+            "image_url": {"url": encode_data_url(image, self.params.side)},
+        }
         content = [picture, {"type": "text", "text": text}]
         return json.dumps(
             {
@@ -208,7 +211,7 @@ class ServerCaptioner:
         return kind(f"{self.params.url}: HTTP {error.code}: {read_message(error)}")
 
 
-def data_url(image: np.ndarray, side: int) -> str:
+def encode_data_url(image: np.ndarray, side: int) -> str:
     """uint8 [H, W, 3] as a JPEG in a data URL, no side longer than `side`."""
     picture = Image.fromarray(image)
     picture.thumbnail((side, side), Image.Resampling.BICUBIC)

@@ -63,7 +63,7 @@ def load(
     local = np.full(len(ids) + 1, -1, np.int32)  # the last entry answers for -1
     local[rows] = np.arange(len(rows))
     near, near_captions = (
-        local[neighbour_rows(index / f"{name}.parquet", len(ids))[rows]]
+        local[read_neighbours(index / f"{name}.parquet", len(ids))[rows]]
         for name in ("neighbours", "caption_neighbours")
     )
     corpus = Corpus(
@@ -80,7 +80,7 @@ def load(
     return corpus, words
 
 
-def neighbour_rows(path: Path, count: int) -> np.ndarray:
+def read_neighbours(path: Path, count: int) -> np.ndarray:
     """[N, K] int32 rows of a neighbours table of `count` rows.
 
     Raises:
@@ -100,7 +100,7 @@ def neighbour_rows(path: Path, count: int) -> np.ndarray:
     return values.reshape(len(column), -1).astype(np.int32)
 
 
-def shards_of(index: Path) -> list[tuple[str, np.ndarray]]:
+def list_shards(index: Path) -> list[tuple[str, np.ndarray]]:
     """Per shard of the training split its name and its rows in the corpus of `load`."""
     ids = read_ids(index)
     train = np.array(ids["split"].to_pylist()) == "train"

@@ -79,7 +79,7 @@ class Entities:
             chosen = [i for text, i in number.items() if text in known]
         else:
             seen = (
-                visibility(corpus, self.strength, self.sample)
+                measure_visibility(corpus, self.strength, self.sample)
                 if self.visible
                 else np.ones(len(number))
             )
@@ -92,7 +92,7 @@ class Entities:
         return target
 
 
-def visibility(corpus: Corpus, strength: float, sample: int) -> np.ndarray:
+def measure_visibility(corpus: Corpus, strength: float, sample: int) -> np.ndarray:
     """[C] area under the ROC curve: how well pictures tell whether their captions name a concept,
     leave-one-out.
 

@@ -22,7 +22,7 @@ from captionseg.curation.measure import measure
 from captionseg.curation.rule import Rule
 from captionseg.curation.rules import CurateParams
 from captionseg.records import Corpus, UserError
-from captionseg.runtime.fan_out import PerProcess, count_threads, is_here, spread
+from captionseg.runtime.fan_out import PerProcess, count_threads, spread, stays_here
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import find_incomplete
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
@@ -94,7 +94,7 @@ def curate(
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
     rules, threads = list(params.chosen().items()), count_threads()
-    stays = is_here(runtime, len(rules), threads=threads)
+    stays = stays_here(runtime, len(rules), threads=threads)
     with (
         contextlib.nullcontext(PerProcess(lambda: corpus))
         if stays
@@ -117,13 +117,13 @@ def curate(
             log.info("%s: %s", name, kept)
     remove_parts(supervision)
     if reason := find_incomplete(
-        rows_of_all(index, supervision, [name for name, _ in rules], len(corpus.vocabulary))
+        count_rows_of_all(index, supervision, [name for name, _ in rules], len(corpus.vocabulary))
     ):
         raise UserError(f"curate: {reason}; nothing is put in place, run it again")
     return measures
 
 
-def rows_of_all(
+def count_rows_of_all(
     index: Path, supervision: Path, rules: Sequence[str], concepts: int
 ) -> dict[Path, int]:
     """Every table and array of the stage, with the rows that it is to have."""
@@ -134,7 +134,7 @@ def rows_of_all(
     return words | {
         supervision / rule / f"{shard}.parquet": len(rows)
         for rule in rules
-        for shard, rows in corpora.shards_of(index)
+        for shard, rows in corpora.list_shards(index)
     }
 
 
@@ -163,7 +163,7 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, dict[str, float]
     kept = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(
         f", {n} {why}" for why, n in sorted(dropped.items())
     )
-    for shard, rows in corpora.shards_of(task.index):
+    for shard, rows in corpora.list_shards(task.index):
         files.write(result.take(rows), task.supervision / name / f"{shard}.parquet")
     named = [
         {corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}

@@ -36,7 +36,7 @@ from captionseg.datasets.tables import (
     read_shard,
     read_truth,
 )
-from captionseg.records import PAIRS, TRUTH, UserError, one_line, uid_of
+from captionseg.records import PAIRS, TRUTH, UserError, make_uid, one_line
 from captionseg.runtime.fan_out import spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.writing import atomic_path, remove_parts, write_json, write_table
@@ -187,7 +187,7 @@ def write_shard(
     name = f"{number:05d}"
     samples = source.samples(split, rows, seed=seed)
     keys = [f"{name}{i:04d}" for i in range(len(samples))]
-    uids = [uid_of(s.url, s.caption) for s in samples]
+    uids = [make_uid(s.url, s.caption) for s in samples]
     with (
         atomic_path(pairs / f"{name}.tar") as part,
         tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar,
@@ -205,8 +205,8 @@ def write_shard(
                 add(tar, f"{key}.jpg", sample.jpeg)
                 add(tar, f"{key}.txt", sample.caption.encode())
                 add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
-    write_table(pairs_table(samples, keys, uids), pairs / f"{name}.parquet")
-    known = truth_table(samples, uids)
+    write_table(tabulate_pairs(samples, keys, uids), pairs / f"{name}.parquet")
+    known = tabulate_truth(samples, uids)
     write_table(known, truth / f"{name}.parquet")
     count = Counter(s.status for s in samples)
     write_json(
@@ -231,7 +231,7 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def pairs_table(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[str]) -> pa.Table:
+def tabulate_pairs(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[str]) -> pa.Table:
     """Schema PAIRS."""
     rows = [
         {
@@ -251,7 +251,7 @@ def pairs_table(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[s
     return pa.Table.from_pylist(rows, schema=PAIRS)
 
 
-def truth_table(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
+def tabulate_truth(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
     """Schema TRUTH, rows with a known mask only."""
     rows = [
         {"uid": uid, "concepts": list(s.concepts), "mask": encode_mask(s.mask)}

@@ -105,8 +105,8 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
     if sum(name in tensors for name in OPENAI) > 1:
         evidence.append(ActivationEvidence(True, "it is a file of OpenAI's"))
         pixels = Pixels(*OPENAI_PIXELS)
-    evidence += by_metadata(path)
-    for read in (by_open_clip, by_transformers, by_timm):
+    evidence += read_header(path)
+    for read in (read_open_clip_config, read_transformers_config, read_timm_config):
         found = read(path.parent)
         if found is not None:
             evidence.append(found[0])
@@ -114,11 +114,11 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
     if tag is not None:
         evidence.append(ActivationEvidence(bool(tag.get("quick_gelu")), BY_TAG))
         pixels = pixels or Pixels(tuple(tag["mean"]), tuple(tag["std"]))
-    evidence += by_name(path)
+    evidence += read_name(path)
     return ClipFile(path, rename_tensors(tensors), tuple(evidence), pixels, config)
 
 
-def by_metadata(path: Path) -> list[ActivationEvidence]:
+def read_header(path: Path) -> list[ActivationEvidence]:
     """What the header of a safetensors file says."""
     given = {key.lower(): value.lower() for key, value in read_metadata(path).items()}
     out = [
@@ -133,7 +133,7 @@ def by_metadata(path: Path) -> list[ActivationEvidence]:
     return out
 
 
-def by_name(path: Path) -> list[ActivationEvidence]:
+def read_name(path: Path) -> list[ActivationEvidence]:
     """What the name of a file, or of its folder, says: OpenAI's and those of -quickgelu have
     QuickGELU.
     """
@@ -143,7 +143,9 @@ def by_name(path: Path) -> list[ActivationEvidence]:
     return []
 
 
-def by_open_clip(folder: Path) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
+def read_open_clip_config(
+    folder: Path,
+) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
     """What an open_clip_config.json says.
 
     Raises:
@@ -153,7 +155,7 @@ def by_open_clip(folder: Path) -> tuple[ActivationEvidence, Pixels | None, dict[
     config = read_config(path)
     if not isinstance(config.get("model_cfg"), dict):
         return None
-    pixels = pixels_in(path, config.get("preprocess_cfg") or {}, "mean", "std")
+    pixels = read_pixels(path, config.get("preprocess_cfg") or {}, "mean", "std")
     return (
         ActivationEvidence(bool(config["model_cfg"].get("quick_gelu", False)), path.name),
         pixels,
@@ -161,7 +163,7 @@ def by_open_clip(folder: Path) -> tuple[ActivationEvidence, Pixels | None, dict[
     )
 
 
-def by_transformers(
+def read_transformers_config(
     folder: Path,
 ) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
     """What the config.json of a CLIP of transformers says, with the preprocessor_config.json beside
@@ -183,11 +185,13 @@ def by_transformers(
             "or both gelu"
         )
     other = folder / "preprocessor_config.json"
-    pixels = pixels_in(other, read_config(other), "image_mean", "image_std")
+    pixels = read_pixels(other, read_config(other), "image_mean", "image_std")
     return ActivationEvidence(NAMES[acts.pop()], f"{path.name}, hidden_act"), pixels, config
 
 
-def by_timm(folder: Path) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
+def read_timm_config(
+    folder: Path,
+) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
     """What the config.json of an image tower of timm says.
 
     Raises:
@@ -200,12 +204,12 @@ def by_timm(folder: Path) -> tuple[ActivationEvidence, Pixels | None, dict[str, 
         return None
     return (
         ActivationEvidence("quickgelu" in name.lower(), f"{path.name}, architecture"),
-        pixels_in(path, given, "mean", "std"),
+        read_pixels(path, given, "mean", "std"),
         {},
     )
 
 
-def pixels_in(path: Path, config: Mapping[str, Any], mean: str, std: str) -> Pixels | None:
+def read_pixels(path: Path, config: Mapping[str, Any], mean: str, std: str) -> Pixels | None:
     """The mean and the deviation in a config; None where it has none.
 
     Raises:

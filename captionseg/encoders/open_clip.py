@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.encoders.dense_head import of_joint, of_vit
+from captionseg.encoders.dense_head import build_joint_head, build_vit_head
 from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
@@ -60,9 +60,13 @@ class OpenClip:
             torch.tensor(visual.image_std or (0.26862954, 0.26130258, 0.27577711))
         )
         # A copy: what is trained from it, and moved, is not the tower's.
-        self.head = of_vit(visual) if dense == "tokens" else of_joint(int(visual.output_dim))
+        self.head = (
+            build_vit_head(visual)
+            if dense == "tokens"
+            else build_joint_head(int(visual.output_dim))
+        )
         joint = dense == "joint" and dense_form(visual) == "vit"
-        self.last = runtime.prepare(of_vit(visual)) if joint else torch.nn.Identity()
+        self.last = runtime.prepare(build_vit_head(visual)) if joint else torch.nn.Identity()
 
     @functools.cached_property
     def text_tower(self) -> ClipTower:
@@ -144,7 +148,7 @@ def resize_tower(visual: Any, size: Sequence[int]) -> Any:
 
 def embed_and_map(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Image embeddings [B, D], and maps [B, h, w, F]: what goes into the last block of a ViT, for
-    `of_vit`.
+    `build_vit_head`.
 
     Of a ResNet, its last maps by the values of its attention pooling, which lie in the joint space.
     """

@@ -110,7 +110,9 @@ def load(params: ModelChoice) -> Any:
     file = open_weights(path, tag, params.model)
     if downloaded:  # what lies beside it in a cache is no better known
         evidence = tuple(one for one in file.evidence if one.by == BY_TAG)
-        file = dataclasses.replace(file, evidence=evidence, pixels=pixels_of(tag or {}), config={})
+        file = dataclasses.replace(
+            file, evidence=evidence, pixels=read_model_pixels(tag or {}), config={}
+        )
     quick = choose_activation(file, request)
     pixels = normalisation(params, file, config, quick)
     model = build_empty(params, quick, pixels)
@@ -201,12 +203,12 @@ def normalisation(
         return file.pixels
     own = config.get("preprocess_cfg") or {}
     if "mean" in own and "std" in own:
-        return pixels_of(own)
+        return read_model_pixels(own)
     tags = [
         get_pretrained_cfg(params.model, tag)
         for tag in open_clip.list_pretrained_tags_by_model(params.model)
     ]
-    found = {pixels_of(tag) for tag in tags if bool(tag.get("quick_gelu")) == quick}
+    found = {read_model_pixels(tag) for tag in tags if bool(tag.get("quick_gelu")) == quick}
     if len(found) > 1:
         raise UserError(
             f"{file.path}: nothing says by which mean and deviation its pictures were normalised, "
@@ -216,7 +218,7 @@ def normalisation(
     return found.pop() if found else PIXELS["openai"]
 
 
-def pixels_of(config: Mapping[str, Any]) -> Pixels:
+def read_model_pixels(config: Mapping[str, Any]) -> Pixels:
     """Those of a config of open_clip's own."""
     return Pixels(tuple(config["mean"]), tuple(config["std"]))
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from captionseg.encoders.alignment import Alignment
-from captionseg.encoders.dense_head import DenseHead, of_alignment
+from captionseg.encoders.dense_head import DenseHead, build_alignment_head
 from captionseg.encoders.encoder import Encoder, normalise
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.grids import MEAN, STD
@@ -90,7 +90,7 @@ class TextSpace:
     def head(self) -> DenseHead:
         """What `project_dense` does before it normalises, as a module."""
         if self.dense:
-            return of_alignment(
+            return build_alignment_head(
                 *(
                     torch.from_numpy(a)
                     for a in (self.dense.mean, self.dense.scale, self.dense.weight)
@@ -103,7 +103,7 @@ class TextSpace:
 
     def build_picture_encoder(self) -> PictureEncoder:
         """The encoder's picture side in torch, as models that read pixels take it."""
-        image = self.image and of_alignment(
+        image = self.image and build_alignment_head(
             *(torch.from_numpy(a) for a in dataclasses.astuple(self.image))
         )
         return PictureEncoder(self.encoder.towers, image)

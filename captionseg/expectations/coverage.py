@@ -123,7 +123,7 @@ def count_rows(table: pa.Table) -> dict[str, int]:
     )
 
 
-def rows_in(file: Path) -> int:
+def count_file_rows(file: Path) -> int:
     """Rows of a parquet file by its footer, or of an array by its header; -1 where it cannot be
     read.
     """
@@ -139,14 +139,14 @@ def check_file(folder: Path, name: str, expected: int) -> Part:
     """A file of a folder, named with the folder that it lies in."""
     file = folder / name
     exists = file.is_file()
-    return Part(f"{folder.name}/{name}", rows_in(file) if exists else 0, expected, exists)
+    return Part(f"{folder.name}/{name}", count_file_rows(file) if exists else 0, expected, exists)
 
 
 def list_strays(folder: Path, suffix: str, wanted: Sequence[str]) -> Iterator[Part]:
     """Files that belong to no shard; whatever suffix, in whatever letters."""
     for file in sorted(folder.glob("[!.]*")):
         if file.name.lower().endswith(suffix) and file.name not in wanted:
-            yield Part(f"{folder.name}/{file.name}, of no shard", max(1, rows_in(file)), 0)
+            yield Part(f"{folder.name}/{file.name}, of no shard", max(1, count_file_rows(file)), 0)
 
 
 def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Part]:
@@ -212,7 +212,7 @@ def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> It
             yield Part(f"supervision/{file.name}", file.rows, rows, file.exists)
         yield from list_strays(folders.supervision / rule, ".parquet", list(wanted))
     vocabulary = folders.supervision / "vocabulary"
-    yield check_file(vocabulary, "embedding.npy", rows_in(vocabulary / "concepts.parquet"))
+    yield check_file(vocabulary, "embedding.npy", count_file_rows(vocabulary / "concepts.parquet"))
 
 
 def check_segments(folders: Folders, kept: set[str], pairs: pa.Table) -> Iterator[Part]:

@@ -70,12 +70,12 @@ def spread(
     Raises:
         UserError: as `work` raised it, or if a job's worker dies every time.
     """
-    if is_here(runtime, len(jobs), device=device, threads=threads):
+    if stays_here(runtime, len(jobs), device=device, threads=threads):
         return map(work, jobs)
     return _spread_over_workers(work, jobs, runtime, (device, threads), called)
 
 
-def is_here(runtime: RuntimeParams, jobs: int, *, device: str = "cpu", threads: int = 1) -> bool:
+def stays_here(runtime: RuntimeParams, jobs: int, *, device: str = "cpu", threads: int = 1) -> bool:
     """Will `spread` stay in this process?"""
     if not jobs or device.startswith("cuda:"):
         return True

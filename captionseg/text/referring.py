@@ -133,6 +133,6 @@ def list_chunks(doc: Doc) -> list[Span]:
 def parse_references(
     captions: Sequence[str], model: str | None = None, *, skip: Collection[str] = ()
 ) -> Iterator[list[Reference]]:
-    """Per caption its `references`, by the pipeline of `captionseg.text.nouns.load`."""
+    """Per caption its `find_references`, by the pipeline of `captionseg.text.nouns.load`."""
     for doc in load(model).pipe(cut_captions(captions), batch_size=512):
         yield find_references(doc, skip=skip)

@@ -93,7 +93,7 @@ def promote(
     aliases = _aliases(client)
     refresh(client, able)
     best = max(able, key=lambda entry: entry.tune or 0.0)
-    version = version_of(client, best.md5) or register(client, best, tags)
+    version = find_version(client, best.md5) or register(client, best, tags)
     number = str(version.version)
     if number == aliases.get(CHAMPION):
         return f"version {number}, {best.recipe}: the model is champion already"
@@ -129,13 +129,13 @@ def refresh(client: MlflowClient, entries: list[Entry]) -> None:
     stays comparable.
     """
     for entry in entries:
-        if version := version_of(client, entry.md5):
+        if version := find_version(client, entry.md5):
             for key, value in entry.scores().items():
                 if version.tags.get(key) != value:
                     client.set_model_version_tag(NAME, str(version.version), key, value)
 
 
-def version_of(client: MlflowClient, md5: str) -> ModelVersion | None:
+def find_version(client: MlflowClient, md5: str) -> ModelVersion | None:
     """The version that was made of files with this digest, if any."""
     found = client.search_model_versions(f"name = '{NAME}' and tags.`{DIGEST}` = '{md5}'")
     return max(found, key=lambda version: int(version.version), default=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.deps import Repository, as_deps, find_needed, list_sections, rewrite
+from stages.deps import Repository, find_needed, list_deps, list_sections, rewrite
 
 TEXT = """# head
 vars:
@@ -115,7 +115,7 @@ def test_a_section_is_an_input_of_stages_that_build_it(small):
     found = find_needed(small, "whole")
     assert {"captionseg/curation/rules.py", "captionseg/curation/a.py"} <= found
     assert "captionseg/curation/a.txt" in found
-    assert as_deps(small, found) == ["captionseg/curation", "stages/whole.py"]
+    assert list_deps(small, found) == ["captionseg/curation", "stages/whole.py"]
 
 
 def test_what_is_no_input(small):
@@ -127,7 +127,7 @@ def test_what_is_no_input(small):
         "captionseg/text/nouns.txt",
         "stages/light.py",
     }
-    assert as_deps(small, found) == [
+    assert list_deps(small, found) == [
         "captionseg/curation/sampling.py",
         "captionseg/text",
         "stages/light.py",

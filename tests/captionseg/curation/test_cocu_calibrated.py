@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from captionseg.curation.cocu_calibrated import CalibratedCoCu, positive_mean
+from captionseg.curation.cocu_calibrated import CalibratedCoCu, average_positives
 from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.relevance import relevance
 from captionseg.records import Corpus
@@ -22,7 +22,7 @@ def curate(rule: CalibratedCoCu, corpus: Corpus) -> list[dict[str, Concept]]:
 
 
 def f_mean(corpus: Corpus) -> np.ndarray:
-    return positive_mean(lambda rows: relevance(corpus, rows, "shifted"), corpus, 4)
+    return average_positives(lambda rows: relevance(corpus, rows, "shifted"), corpus, 4)
 
 
 def test_mu_is_the_mean_over_the_captions_that_name_the_concept(by_hand):

@@ -111,7 +111,7 @@ def test_neighbours_outside_the_training_split_become_padding(world, tmp_path, l
 
 
 def test_shards_cover_the_corpus_in_order(world):
-    shards = corpora.shards_of(world.index)
+    shards = corpora.list_shards(world.index)
     assert [(name, len(rows)) for name, rows in shards] == [("00000", 19), ("00001", 16)]
     np.testing.assert_array_equal(np.concatenate([rows for _, rows in shards]), np.arange(35))
 

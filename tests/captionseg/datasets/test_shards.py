@@ -25,7 +25,7 @@ from captionseg.datasets.shards import (
     read_truth,
     write_shards,
 )
-from captionseg.records import PAIRS, UserError, uid_of
+from captionseg.records import PAIRS, UserError, make_uid
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources import scene_assets
 from captionseg.sources.photo_scenes import PhotoScenes
@@ -89,7 +89,7 @@ def test_layout(given, picture, tmp_path: Path) -> None:
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}
         assert tar.extractfile("000000000.jpg").read() == source.given[0].jpeg
         assert tar.extractfile("000000002.txt").read() == b"caption 2"
-        assert json.load(tar.extractfile("000000002.json"))["uid"] == uid_of("u/2", "caption 2")
+        assert json.load(tar.extractfile("000000002.json"))["uid"] == make_uid("u/2", "caption 2")
     rows = pq.read_table(pairs / "00000.parquet").to_pylist()
     assert [r["key"] for r in rows] == ["000000000", "000000001", "000000002"]
     assert rows[0]["sha256"] == hashlib.sha256(source.given[0].jpeg).hexdigest()

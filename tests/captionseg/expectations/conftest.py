@@ -14,7 +14,7 @@ import pytest
 
 from captionseg.expectations.coverage import ARRAYS, NEAR
 from captionseg.expectations.coverage_tables import CoverageParams, Folders
-from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, uid_of
+from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, make_uid
 from captionseg.segment_text.rle import encode
 from captionseg.storage.writing import write_array, write_json, write_table
 
@@ -142,7 +142,7 @@ def write_tar(path: Path, row: dict) -> None:
 def pair(number: int) -> dict:
     caption = f"a dog number {number}"
     return {
-        "uid": uid_of(f"x:{number}", caption),
+        "uid": make_uid(f"x:{number}", caption),
         "key": f"{number:09d}",
         "url": f"x:{number}",
         "caption": caption,

@@ -17,7 +17,7 @@ from captionseg.datasets.shards import (
     read_truth,
     write_shards,
 )
-from captionseg.records import PAIRS, TRUTH, UserError, uid_of
+from captionseg.records import PAIRS, TRUTH, UserError, make_uid
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources import debian, scene_assets
 from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS
@@ -101,7 +101,7 @@ def test_shards_follow_the_schemas(name, make_source, tmp_path: Path) -> None:
     assert all(pq.read_schema(p).equals(TRUTH) for p in (tmp_path / "truth").glob("*.parquet"))
     assert len(rows) == sum(source.splits().values())
     assert len({row["uid"] for row in rows}) == len({row["key"] for row in rows}) == len(rows)
-    assert all(row["uid"] == uid_of(row["url"], row["caption"]) for row in rows)
+    assert all(row["uid"] == make_uid(row["url"], row["caption"]) for row in rows)
     good = [row for row in rows if row["status"] == "success"]
     assert metrics == {"pairs": len(good), "download_success": len(good) / len(rows)}
     for table in tables:
