@@ -78,20 +78,7 @@ def compare(
         write_picture(small[uid], folder / f"scene_{number}.jpg")
         for name, pictures in drawn.items():
             write_picture(pictures[uid], folder / f"scene_{number}_{name}.jpg")
-        views.append(
-            {
-                "file": f"scene_{number}.jpg",
-                "caption": run.pairs[uid]["caption"],
-                "maps": [
-                    {
-                        "name": name,
-                        "file": f"scene_{number}_{name}.jpg",
-                        **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
-                    }
-                    for name, labels in maps.items()
-                ],
-            }
-        )
+        views.append(describe_scene(run, number, uid, maps, masks, colours))
     shown = ["truth", *(name for name in run.fits if not is_control(run.recipes[name]))]
     rows = [
         [
@@ -107,6 +94,38 @@ def compare(
     ]
     write_picture(draw_sheet(["picture", *shown], rows), folder / "overlays.jpg")
     return views
+
+
+def describe_scene(
+    run: Artifacts,
+    number: int,
+    uid: str,
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+    masks: Mapping[str, np.ndarray],
+    colours: np.ndarray,
+) -> View:
+    """The files of one picture, its caption, and the legend of each label map.
+
+    Args:
+        run: the artifacts.
+        number: of the scene, from 1.
+        uid: of the picture.
+        maps: truth or recipe -> uid -> labels [H, W].
+        masks: uid -> true labels [H, W].
+        colours: [C, 3].
+    """
+    return {
+        "file": f"scene_{number}.jpg",
+        "caption": run.pairs[uid]["caption"],
+        "maps": [
+            {
+                "name": name,
+                "file": f"scene_{number}_{name}.jpg",
+                **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
+            }
+            for name, labels in maps.items()
+        ],
+    }
 
 
 def assign_colours(run: Artifacts) -> np.ndarray:
