@@ -23,7 +23,7 @@ from captionseg.records import UserError
 from captionseg.reporting.tables import SCORES, SEGMENT_MEASURES
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.training.params import model_config, protocol_fields
-from captionseg.typed import build, check_keys, replaced
+from captionseg.typed import build, check_keys, replace_fields
 
 log = logging.getLogger(__name__)
 
@@ -54,41 +54,41 @@ def check(params: Params, *, done: Collection[str] = ()) -> None:
     """
     params.check()
     faults = [
-        *rules(params),
-        *counts(params),
-        *recipes(params),
-        *gate(params),
-        *regression(params),
-        *files(params, done),
+        *check_rules(params),
+        *check_counts(params),
+        *check_recipes(params),
+        *check_gate(params),
+        *check_regression(params),
+        *check_files(params, done),
     ]
     if faults:
         raise UserError("\n".join(dict.fromkeys(faults)))
 
 
-def rules(params: Params) -> Iterator[str]:
+def check_rules(params: Params) -> Iterator[str]:
     """Rules that something reads are among those that are run."""
     run = params.curate.rules
-    asked = {"segment_text.curation": params.segment_text.curation}
+    readers = {"segment_text.curation": params.segment_text.curation}
     if "nouns" not in run:
         yield (
             f"curate.rules: 'nouns' is missing (there: {', '.join(run)}), which all training "
             "reads; add it"
         )
     for name, recipe in params.recipes.items():
-        asked |= {
+        readers |= {
             f"recipes.{name}.curation": recipe.curation,
             f"recipes.{name}.archive": recipe.archive,
         }
-    for where, rule in asked.items():
+    for where, rule in readers.items():
         if rule not in run:
             yield (
                 f"{where}: reads rule {rule!r}, which curate.rules does not run (there: "
                 f"{', '.join(run)}); add it"
             )
-    yield from said(check_keys, params.evaluate.also, params.recipes, "evaluate.also")
+    yield from catch_lines(check_keys, params.evaluate.also, params.recipes, "evaluate.also")
 
 
-def counts(params: Params) -> Iterator[str]:
+def check_counts(params: Params) -> Iterator[str]:
     """Numbers of one section that another one bounds."""
     index, curate, most = params.index, params.curate, params.validate.max_clusters
     for name, rule in curate.chosen().items():
@@ -132,15 +132,15 @@ def counts(params: Params) -> Iterator[str]:
         )
 
 
-def recipes(params: Params) -> Iterator[str]:
+def check_recipes(params: Params) -> Iterator[str]:
     """What recipes change of a model and of training is there to be changed, and fits together."""
     world = params.runtime.devices * params.runtime.nodes
     for name, recipe in params.recipes.items():
-        yield from said(model_config, recipe, params.pretrain, where=f"recipes.{name}")
+        yield from catch_lines(model_config, recipe, params.pretrain, where=f"recipes.{name}")
         if recipe.model in MODELS:
-            yield from said(protocol_fields, recipe, where=f"recipes.{name}")
+            yield from catch_lines(protocol_fields, recipe, where=f"recipes.{name}")
         try:
-            trained = replaced(params.pretrain, recipe.training, f"recipes.{name}.training")
+            trained = replace_fields(params.pretrain, recipe.training, f"recipes.{name}.training")
         except UserError as error:
             yield str(error)
             continue
@@ -164,7 +164,7 @@ def recipes(params: Params) -> Iterator[str]:
 # numbers of a run
 
 
-def numbers(params: Params) -> set[Keys]:
+def list_numbers(params: Params) -> set[Keys]:
     """Paths of the numbers that metrics.json may hold."""
     name, found = (
         params.evaluate.name,
@@ -197,9 +197,9 @@ def numbers(params: Params) -> set[Keys]:
     return found
 
 
-def gate(params: Params) -> Iterator[str]:
+def check_gate(params: Params) -> Iterator[str]:
     """Rules can be read, and name numbers that there will be."""
-    known = numbers(params)
+    known = list_numbers(params)
     for name, text in params.gate.items():
         try:
             rule = parse(name, text)
@@ -211,17 +211,21 @@ def gate(params: Params) -> Iterator[str]:
                 if not math.isfinite(float(word)):
                     yield f"gate.{name}: {word!r} is no finite number, so the rule decides nothing"
             except ValueError:
-                yield from unknown(f"gate.{name}: metrics.json will have no {word}", word, known)
+                yield from check_pattern(
+                    f"gate.{name}: metrics.json will have no {word}", word, known
+                )
 
 
-def regression(params: Params) -> Iterator[str]:
+def check_regression(params: Params) -> Iterator[str]:
     """Patterns fit some number that there will be."""
-    known = numbers(params)
+    known = list_numbers(params)
     for pattern in params.regression:
-        yield from unknown(f"regression.{pattern}: fits no number of metrics.json", pattern, known)
+        yield from check_pattern(
+            f"regression.{pattern}: fits no number of metrics.json", pattern, known
+        )
 
 
-def unknown(fault: str, pattern: str, known: Iterable[Keys]) -> Iterator[str]:
+def check_pattern(fault: str, pattern: str, known: Iterable[Keys]) -> Iterator[str]:
     """The fault, if a pattern fits nothing that is known.
 
     Where only the name of a recipe, rule or benchmark is another, and no slip of one that there is,
@@ -238,7 +242,7 @@ def unknown(fault: str, pattern: str, known: Iterable[Keys]) -> Iterator[str]:
         for keys in alike
         if fnmatchcase(keys[0], words[0]) and fnmatchcase(keys[-1], words[-1])
     ]
-    slips = [".".join(keys) for keys in ends if all(map(slip, keys, words))]
+    slips = [".".join(keys) for keys in ends if all(map(is_slip, keys, words))]
     if ends and not slips:
         log.warning("%s", fault)
         return
@@ -250,7 +254,7 @@ def unknown(fault: str, pattern: str, known: Iterable[Keys]) -> Iterator[str]:
     )
 
 
-def slip(name: str, word: str) -> bool:
+def is_slip(name: str, word: str) -> bool:
     """Is the word a pattern of the name, or the name but for a letter or so?"""
     return fnmatchcase(name, word) or difflib.SequenceMatcher(None, name, word).ratio() >= NEAR
 
@@ -259,16 +263,16 @@ def slip(name: str, word: str) -> bool:
 # files and folders
 
 
-def files(params: Params, done: Collection[str]) -> Iterator[str]:
+def check_files(params: Params, done: Collection[str]) -> Iterator[str]:
     """Files and folders that chosen members name are there."""
-    for section, where, path in (*named(params), *weighed(params)):
+    for section, where, path in (*list_paths(params), *list_weights(params)):
         if section not in done and not path:
             yield f"{where}: give the path of what is to be read"
         elif section not in done and not Path(path).expanduser().exists():
             yield f"{where}: no such file or folder: {path!r}"
 
 
-def named(params: Params) -> Iterator[tuple[str, str, str]]:
+def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
     """Section, dotted path and value of what is a path, of members that are chosen before
     training."""
     download, caption, curate, segments = (
@@ -296,7 +300,7 @@ def named(params: Params) -> Iterator[tuple[str, str, str]]:
             yield "segment_text", f"segment_text.{member}.checkpoint", chosen.checkpoint
 
 
-def weighed(params: Params) -> Iterator[tuple[str, str, str]]:
+def list_weights(params: Params) -> Iterator[tuple[str, str, str]]:
     """The same of models and of what makes masks for them."""
     masks = {"evaluate": params.evaluate.masks}
     for name, recipe in params.recipes.items():
@@ -313,11 +317,11 @@ def weighed(params: Params) -> Iterator[tuple[str, str, str]]:
             continue  # said already
         yield from (
             ("pretrain", f"recipes.{name}: {path}", value)
-            for path, value in weights(config, recipe.model)
+            for path, value in find_weights(config, recipe.model)
         )
 
 
-def weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
+def find_weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
     """Path and value of every field `weights` that names a file, of a config and those inside
     it."""
     for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
@@ -325,10 +329,10 @@ def weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
         if field.name == "weights" and value not in ("", "packaged"):
             yield path, value
         for inner in value if isinstance(value, tuple | list) else [value]:
-            yield from weights(inner, path)
+            yield from find_weights(inner, path)
 
 
-def said(call: Callable[..., object], *given: Any, **more: Any) -> Iterator[str]:
+def catch_lines(call: Callable[..., object], *given: Any, **more: Any) -> Iterator[str]:
     """The lines of a UserError, if a call raises one."""
     try:
         call(*given, **more)

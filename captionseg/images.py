@@ -50,7 +50,7 @@ MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
 # 16-bit grey that stays below it is more likely 12 bits in 16 than a picture taken at night
 DARK = 2**12
 STRETCH = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of few bits by
-SAID: set[str] = set()  # kinds of warnings that were given
+WARNED: set[str] = set()  # kinds of warnings that were given
 # tags of TIFF and EXIF
 ORIENTATION, BITS, WHITE_IS_ZERO, EXTRA_SAMPLES, SAMPLE_FORMAT = (0x0112, 258, 262, 338, 339)
 
@@ -59,7 +59,7 @@ class Unreadable(Exception):
     """Why a file gives no picture: one line, the same whenever it is tried."""
 
 
-def contents(path: Path | str, *, largest: int | None = None) -> bytes:
+def read_contents(path: Path | str, *, largest: int | None = None) -> bytes:
     """The bytes of a regular file.
 
     Args:
@@ -88,7 +88,7 @@ def contents(path: Path | str, *, largest: int | None = None) -> bytes:
     return found
 
 
-def opened(data: bytes, *, longest: int | None = None, name: str = "") -> Image.Image:
+def open_image(data: bytes, *, longest: int | None = None, name: str = "") -> Image.Image:
     """A picture out of the bytes of a file, upright, in mode RGB.
 
     Args:
@@ -102,15 +102,15 @@ def opened(data: bytes, *, longest: int | None = None, name: str = "") -> Image.
         Unreadable: for what is no picture, is damaged, has too many pixels, or pixels of unknown
             range.
     """
-    return _guarded(lambda: _picture(data, longest, name))
+    return _decode_safely(lambda: _decode_picture(data, longest, name))
 
 
-def pixels(data: bytes, *, name: str = "") -> np.ndarray:
-    """uint8 [H, W, 3]; see `opened`."""
-    return np.array(opened(data, name=name))
+def read_pixels(data: bytes, *, name: str = "") -> np.ndarray:
+    """uint8 [H, W, 3]; see `open_image`."""
+    return np.array(open_image(data, name=name))
 
 
-def mask(data: bytes) -> tuple[str, np.ndarray]:
+def read_mask(data: bytes) -> tuple[str, np.ndarray]:
     """The mode of a mask file, as Pillow has it, and its numbers as they were written, [H, W] or
     [H, W, channels].
 
@@ -118,10 +118,10 @@ def mask(data: bytes) -> tuple[str, np.ndarray]:
         Unreadable: for anything but PNG and TIFF, for what is damaged or too large, and for several
             pages.
     """
-    return _guarded(lambda: _mask(data))
+    return _decode_safely(lambda: _decode_mask(data))
 
 
-def _guarded(make: Callable[[], T]) -> T:
+def _decode_safely(make: Callable[[], T]) -> T:
     """Whatever goes wrong in a decoder, as Unreadable."""
     with warnings.catch_warnings():
         # on odd metadata, and on many pixels, which are counted here
@@ -131,35 +131,35 @@ def _guarded(make: Callable[[], T]) -> T:
         except Unreadable:
             raise
         except Image.DecompressionBombError as error:  # of twice as many, while the file is opened
-            raise too_large(re.sub(r"\D*(\d+).*", r"\1", str(error))) from None
+            raise make_size_error(re.sub(r"\D*(\d+).*", r"\1", str(error))) from None
         except Image.UnidentifiedImageError:  # its text holds a memory address
             raise Unreadable("no known format") from None
         except Exception as error:  # on hostile bytes Pillow's decoders raise anything
             raise Unreadable(one_line(error) or type(error).__name__) from None
 
 
-def _picture(data: bytes, longest: int | None, name: str) -> Image.Image:
+def _decode_picture(data: bytes, longest: int | None, name: str) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         check_size(image)
-        raw, tags = raw_mode(image), getattr(image, "tag_v2", {})
+        raw, tags = read_raw_mode(image), getattr(image, "tag_v2", {})
         if longest is not None:
-            width, height = shrunk(image.size, longest)
+            width, height = shrink_size(image.size, longest)
             image.draft(None, (2 * width, 2 * height))
         image.load()
         # a camera's second picture is a preview
         if image.format != "MPO" and _is_one_of_several(image):
-            once("frames", f"{name}: has several frames or pages; the first is taken")
-        return rgb(upright(image), raw, tags=tags, name=name)
+            warn_once("frames", f"{name}: has several frames or pages; the first is taken")
+        return to_rgb(turn_upright(image), raw, tags=tags, name=name)
 
 
-def _mask(data: bytes) -> tuple[str, np.ndarray]:
+def _decode_mask(data: bytes) -> tuple[str, np.ndarray]:
     with Image.open(io.BytesIO(data), formats=MASK_FORMATS) as image:
         check_size(image)
-        raw, tags = raw_mode(image), getattr(image, "tag_v2", {})
+        raw, tags = read_raw_mode(image), getattr(image, "tag_v2", {})
         found = np.array(image)
         if _is_one_of_several(image):
             raise Unreadable("has several frames or pages; save the one that is meant")
-        if image.mode != "P" and _first(tags, WHITE_IS_ZERO) == 0:
+        if image.mode != "P" and _read_first(tags, WHITE_IS_ZERO) == 0:
             raise Unreadable(
                 "its numbers are stored the other way round (WhiteIsZero); save it as PNG"
             )
@@ -173,10 +173,10 @@ def check_size(image: Image.Image) -> None:
         Unreadable: with the limit.
     """
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-        raise too_large(image.width * image.height)
+        raise make_size_error(image.width * image.height)
 
 
-def too_large(count: int | str) -> Unreadable:
+def make_size_error(count: int | str) -> Unreadable:
     """The refusal of so many pixels, with the limit."""
     most = Image.MAX_IMAGE_PIXELS
     return Unreadable(
@@ -185,13 +185,13 @@ def too_large(count: int | str) -> Unreadable:
     )
 
 
-def shrunk(size: tuple[int, int], longest: int) -> tuple[int, int]:
+def shrink_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """A size of the same ratio whose longer side is at most `longest`."""
     scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def raw_mode(image: Image.Image) -> str:
+def read_raw_mode(image: Image.Image) -> str:
     """How pixels lie in a file that was not decoded yet, such as `L;2`; empty where Pillow does not
     say.
     """
@@ -206,13 +206,13 @@ def _is_one_of_several(image: Image.Image) -> bool:
         return False
 
 
-def _first(tags: Mapping[int, Any], tag: int) -> Any:
+def _read_first(tags: Mapping[int, Any], tag: int) -> Any:
     """The value of a tag, or the first of several."""
     value = tags.get(tag)
     return value[0] if isinstance(value, tuple) and value else value
 
 
-def upright(image: Image.Image) -> Image.Image:
+def turn_upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; as it is where that cannot be read."""
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
@@ -221,12 +221,12 @@ def upright(image: Image.Image) -> Image.Image:
     return image.transpose(Image.Transpose[turn]) if turn else image
 
 
-def rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) -> Image.Image:
+def to_rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) -> Image.Image:
     """8-bit RGB of a decoded picture of any mode, as the head of this file says.
 
     Args:
         image: decoded.
-        raw: its `raw_mode` before it was.
+        raw: its mode by `read_raw_mode` before it was.
         tags: of TIFF.
         name: of the file, for the log.
 
@@ -236,12 +236,12 @@ def rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) -> 
     if image.mode == "F":
         raise Unreadable("floating-point pixels have no known range; save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return grey(image, tags, name)
+        return grey_to_rgb(image, tags, name)
     if image.mode not in MODES:
         raise Unreadable(f"pixels of mode {image.mode}, which are not read; save it as RGB")
-    if _first(tags, SAMPLE_FORMAT) == 2:
+    if _read_first(tags, SAMPLE_FORMAT) == 2:
         raise Unreadable("signed pixels have no known range; save it without a sign")
-    if image.mode == "RGBA" and tags and _first(tags, EXTRA_SAMPLES) not in (1, 2):
+    if image.mode == "RGBA" and tags and _read_first(tags, EXTRA_SAMPLES) not in (1, 2):
         return image.convert("RGB")  # a fourth channel that is no alpha, such as infrared
     clear = image.info.get("transparency")
     if raw in STRETCH and isinstance(clear, int):  # Pillow stretches pixels alone
@@ -254,7 +254,7 @@ def rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) -> 
     return image.convert("RGB")
 
 
-def grey(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image.Image:
+def grey_to_rgb(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image.Image:
     """RGB of a picture of 16-bit grey (modes `I` and `I;16..`); Pillow would cut off all above 255.
 
     Raises:
@@ -267,12 +267,12 @@ def grey(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image.Image:
         raise Unreadable(
             f"32-bit pixels from {least} to {most} have no known range; save it with 8 or 16 bits"
         )
-    if _first(tags, BITS) == 12:
+    if _read_first(tags, BITS) == 12:
         values = values << 4
-    if image.mode != "I" and _first(tags, WHITE_IS_ZERO) == 0:
+    if image.mode != "I" and _read_first(tags, WHITE_IS_ZERO) == 0:
         values = 65535 - values
     if 0 < (most := int(values.max())) < DARK:
-        once(
+        warn_once(
             "dark",
             f"{name}: 16-bit grey whose brightest pixel is {most} of 65535, almost black; "
             "stretch such pictures first",
@@ -282,8 +282,8 @@ def grey(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image.Image:
     return Image.fromarray(values).convert("RGB")
 
 
-def once(kind: str, text: str) -> None:
+def warn_once(kind: str, text: str) -> None:
     """A warning, the first of a kind alone: a whole folder may be alike."""
-    if kind not in SAID:
-        SAID.add(kind)
+    if kind not in WARNED:
+        WARNED.add(kind)
         log.warning("%s (others like it are not named)", one_line(text, 400))

@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from captionseg.datasets.ids import pictures_of
+from captionseg.datasets.ids import number_pictures
 from captionseg.datasets.shards import read_images
-from captionseg.encoders.alignment import cross_fit, fit, folds_of
-from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.encoders.alignment import assign_folds, cross_fit, fit
+from captionseg.encoders.encoder import Encoder, normalise
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
 from captionseg.index_params import IndexParams
@@ -29,9 +29,9 @@ from captionseg.records import IDS, NEIGHBOURS, RECALL, UserError, one_line
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import Effort, Index, neighbours, recall
 from captionseg.retrieval.indexes import INDEXES
-from captionseg.runtime.fan_out import PerProcess, cores, spread
+from captionseg.runtime.fan_out import PerProcess, count_cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.storage.folders import lacking, map_arrays, read_arrays
+from captionseg.storage.folders import find_incomplete, map_arrays, read_arrays
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,12 @@ def extract(
     """
     images = Counter(pairs["shard"].to_pylist())
     missing = [
-        shard for shard, count in images.items() if lacking(files_of(features, shard, count))
+        shard
+        for shard, count in images.items()
+        if find_incomplete(files_of(features, shard, count))
     ]
     work = functools.partial(shard_features, folder, features, encoder)
-    threads = max(1, cores() // runtime.workers) if runtime.workers else THREADS
+    threads = max(1, count_cores() // runtime.workers) if runtime.workers else THREADS
     with tqdm(total=sum(images[shard] for shard in missing), desc="features", unit="img") as bar:
         for count in spread(
             work,
@@ -159,8 +161,8 @@ def align(
     dense = fit(cells[train], text[train], params.alignment, seed=seed)
     space = TextSpace(encoder, image, dense)
     embedding = image(pooled)
-    shown, picture = np.unique(pictures_of(pairs)[train], return_inverse=True)
-    fold[train] = folds_of(len(shown), params.alignment.folds, seed=seed)[picture]
+    shown, picture = np.unique(number_pictures(pairs)[train], return_inverse=True)
+    fold[train] = assign_folds(len(shown), params.alignment.folds, seed=seed)[picture]
     if params.alignment.folds > 1:
         embedding[train] = cross_fit(
             pooled[train], text[train], fold[train], params.alignment, seed=seed
@@ -178,11 +180,11 @@ def write_index(
     for number, name in enumerate(dict.fromkeys(shard)):
         rows = shard == name
         write_array(
-            normalised(embedding[rows]).astype(np.float16),
+            normalise(embedding[rows]).astype(np.float16),
             index / "img_emb" / f"img_emb_{number:05d}.npy",
         )
         write_array(
-            normalised(text[rows]).astype(np.float16),
+            normalise(text[rows]).astype(np.float16),
             index / "text_emb" / f"text_emb_{number:05d}.npy",
         )
         part = pairs.filter(pa.array(rows))
@@ -248,7 +250,7 @@ def write_neighbours(
     search = INDEXES[params.backend](
         vectors[train], params.faiss_key, Effort(params.ef_search, params.nprobe)
     )
-    picture = pictures_of(pairs)
+    picture = number_pictures(pairs)
     most = int(np.bincount(picture[train]).max())  # pairs of one picture
     if k > len(train) - most:
         log.warning(
@@ -287,7 +289,7 @@ def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]
 
 def warn_of_shared_pictures(pairs_folder: Path, pairs: pa.Table) -> None:
     """Warn of pictures that are trained on and tuned or tested with as well."""
-    train, picture = np.array(pairs["split"].to_pylist()) == "train", pictures_of(pairs)
+    train, picture = np.array(pairs["split"].to_pylist()) == "train", number_pictures(pairs)
     repeated = np.flatnonzero(np.isin(picture, picture[train]) & ~train)
     if len(repeated):
         first = pairs.slice(int(repeated[0]), 1).to_pylist()[0]
@@ -351,7 +353,7 @@ def build(
     )
     write_index(pairs, embedding, text, fold, index)
     measures: dict[str, float] = {}
-    for name, vectors in (("image", normalised(embedding)), ("text", normalised(text))):
+    for name, vectors in (("image", normalise(embedding)), ("text", normalise(text))):
         search = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
         measures |= check_recall(name, search, vectors, vectors, params.neighbours, params)
         search.save(index / f"{name}.index")
@@ -366,7 +368,7 @@ def build(
     )
     if measures:
         write_json(measures, index / RECALL)
-    if reason := lacking(rows_of_all(pairs, features, index)):
+    if reason := find_incomplete(rows_of_all(pairs, features, index)):
         raise UserError(f"index: {reason}; nothing is put in place, run it again")
     return {
         "pairs": float(len(pairs)),

@@ -14,7 +14,7 @@ OPENING = re.compile(r"^([-+])(?=\s+\S)|^(\d+)([.)])(?=\s+\S)")
 """What makes a list of the start of a paragraph."""
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Text that Markdown shows as it stands, on one line, also in a table: no link, picture or HTML
     is made of it.
     """
@@ -22,13 +22,13 @@ def escaped(text: str) -> str:
     return OPENING.sub(r"\2\\\1\3", LIVE.sub(r"\\\g<0>", line))
 
 
-def fenced(text: str) -> str:
+def fence(text: str) -> str:
     """Text as a block of code, which it cannot end."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}\n{text.rstrip()}\n{fence}"
+    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{ticks}\n{text.rstrip()}\n{ticks}"
 
 
-def table(
+def format_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)
 ) -> list[str]:
     """The lines of a table whose cells are Markdown already.

@@ -17,7 +17,7 @@ import yaml
 from annotated_types import Ge
 
 from captionseg.records import UserError, one_line
-from captionseg.typed import NAME, Seed, build, check_keys, gathered
+from captionseg.typed import NAME, Seed, build, build_all, check_keys
 
 if TYPE_CHECKING:
     from captionseg.benchmarks.params import EvaluateParams
@@ -194,7 +194,7 @@ class Params:
         return found
 
     @cached_property
-    def described(self) -> dict[str, Recipe]:
+    def recipes_with_about(self) -> dict[str, Recipe]:
         """`recipes`, each with what it stands for, for stages that show them."""
         return {
             name: replace(recipe, about=self.about.get(name, ""))
@@ -239,7 +239,7 @@ class Params:
             UserError: a line for each mistake.
         """
         names = [name for name in self.SECTIONS if whole or name in self.raw]
-        gathered({name: partial(getattr, self, name) for name in names})
+        build_all({name: partial(getattr, self, name) for name in names})
 
 
 def check_names(raw: Mapping[str, Any]) -> None:

@@ -331,6 +331,6 @@ class ClassTable:
     kinds: tuple[str, ...] = field(default=())
 
 
-def uid_of(location: str, caption: str) -> str:
+def make_uid(location: str, caption: str) -> str:
     """First 128 bits of sha256 over location and caption (separated by NUL), as 32 hex digits."""
     return hashlib.sha256(f"{location}\0{caption}".encode()).hexdigest()[:32]

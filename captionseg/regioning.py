@@ -20,7 +20,7 @@ from captionseg.runtime.fan_out import spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
 from captionseg.segmenters.segmenter import RegionMaker
-from captionseg.storage.folders import lacking
+from captionseg.storage.folders import find_incomplete
 from captionseg.storage.reading import read_array
 from captionseg.storage.writing import remove_parts, write_array
 
@@ -48,13 +48,13 @@ def write_regions(
         s: {out / name / f"{name}_{s}.npy": count for name in ("labels", "pooled", "count")}
         for s, count in images.items()
     }
-    missing = [s for s, files in wanted.items() if lacking(files)]
+    missing = [s for s, files in wanted.items() if find_incomplete(files)]
     work = functools.partial(shard_regions, pairs, features, out, maker)
     with tqdm(total=len(missing), desc="regions", unit="shard") as bar:
         for _ in spread(work, missing, runtime, called=lambda shard: f"regions: shard {shard}"):
             bar.update()
     remove_parts(out)
-    if reason := next(filter(None, map(lacking, wanted.values())), ""):
+    if reason := next(filter(None, map(find_incomplete, wanted.values())), ""):
         raise UserError(f"regions: {reason}; nothing is put in place, run it again")
     counts = np.concatenate([read_array(out / "count" / f"count_{s}.npy") for s in wanted])
     return {"images": float(len(counts)), "per_image": float(counts.mean()) if len(counts) else 0.0}

@@ -10,37 +10,40 @@ from typing import Any
 log = logging.getLogger(__name__)
 SHOWN = 3  # examples that a line names
 
-_told: set[str] = set()
+_warned: set[str] = set()
 _gathered: list[tuple[str, int]] | None = None
 
 
-def quoted(text: str, longest: int = 40) -> str:
+def quote(text: str, longest: int = 40) -> str:
     """A text in quotes for a line of a message: cut, and nothing in it that is not printed."""
     return repr(text if len(text) <= longest else f"{text[: longest - 3]}...")
 
 
-def examples(texts: Sequence[str]) -> str:
+def quote_first(texts: Sequence[str]) -> str:
     """The first few, quoted, in one line."""
     more = ", ..." if len(texts) > SHOWN else ""
-    return ", ".join(quoted(text) for text in texts[:SHOWN]) + more
+    return ", ".join(quote(text) for text in texts[:SHOWN]) + more
 
 
-def once(message: str) -> None:
+def warn_once(message: str) -> None:
     """Say something that is the same for every picture or batch the first time."""
-    if message not in _told:
-        _told.add(message)
+    if message not in _warned:
+        _warned.add(message)
         log.warning(message)
 
 
 def forget() -> None:
     """As if nothing had been said."""
-    _told.clear()
+    _warned.clear()
 
 
-def too_long(texts: Iterable[str], context: int) -> None:
-    """Say which texts are cut, since a text encoder reads `context` tokens; see `together`."""
-    new = [text for text in dict.fromkeys(texts) if text not in _told]
-    _told.update(new)
+def warn_too_long(texts: Iterable[str], context: int) -> None:
+    """Say which texts are cut, since a text encoder reads `context` tokens.
+
+    See `group_warnings`.
+    """
+    new = [text for text in dict.fromkeys(texts) if text not in _warned]
+    _warned.update(new)
     if _gathered is not None:
         _gathered.extend((text, context) for text in new)
     elif new:
@@ -49,12 +52,12 @@ def too_long(texts: Iterable[str], context: int) -> None:
             "%s longer than the %d tokens that the text encoder reads, the rest is left out: %s",
             count,
             context,
-            examples(new),
+            quote_first(new),
         )
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def group_warnings() -> Iterator[None]:
     """What is too long in here is said in one line."""
     global _gathered
     if _gathered is not None:
@@ -65,9 +68,9 @@ def together() -> Iterator[None]:
         yield
     finally:
         found, _gathered = _gathered, None
-        _told.difference_update(text for text, _ in found)
+        _warned.difference_update(text for text, _ in found)
         for context in dict.fromkeys(context for _, context in found):
-            too_long((text for text, of in found if of == context), context)
+            warn_too_long((text for text, of in found if of == context), context)
 
 
 def may_be_cut(text: str, context: int) -> bool:
@@ -75,7 +78,7 @@ def may_be_cut(text: str, context: int) -> bool:
     return len(text.encode(errors="replace")) > context - 2
 
 
-def clip_cut(encode: Any, texts: Sequence[str], tokens: Any) -> list[str]:
+def find_cut_texts(encode: Any, texts: Sequence[str], tokens: Any) -> list[str]:
     """Those of the texts that a tokenizer of open_clip has cut.
 
     Args:

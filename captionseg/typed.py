@@ -86,7 +86,7 @@ _RANGES: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
 }
 
 
-def gathered(makers: Mapping[Any, Callable[[], Any]]) -> dict[Any, Any]:
+def build_all(makers: Mapping[Any, Callable[[], Any]]) -> dict[Any, Any]:
     """What each of some functions makes, by name.
 
     Raises:
@@ -103,7 +103,7 @@ def gathered(makers: Mapping[Any, Callable[[], Any]]) -> dict[Any, Any]:
     return made
 
 
-def meant(value: Any, valid: Iterable[str]) -> str:
+def suggest(value: Any, valid: Iterable[str]) -> str:
     """`; did you mean 'NAME'?` where a valid name is near, else nothing."""
     near = difflib.get_close_matches(str(value), list(valid), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
@@ -115,7 +115,8 @@ def check_keys(values: Any, valid: Iterable[str], where: str) -> None:
     if not isinstance(values, Mapping):
         raise UserError(f"{where}: expected keys ({', '.join(names)}), found {values!r}")
     faults = [
-        f"{where}.{one_line(key)}: unknown parameter{meant(key, names)} (valid: {', '.join(names)})"
+        f"{where}.{one_line(key)}: unknown parameter{suggest(key, names)} "
+        f"(valid: {', '.join(names)})"
         for key in values
         if key not in names
     ]
@@ -129,7 +130,7 @@ def check_member(value: Any, valid: Iterable[Any], where: str) -> None:
     if value not in names:
         raise UserError(
             f"{where}: {value!r} is not valid (valid: {', '.join(map(str, names))})"
-            f"{meant(value, names)}"
+            f"{suggest(value, names)}"
         )
 
 
@@ -165,7 +166,7 @@ def build(kind: Any, value: Any, where: str, default: Any = dataclasses.MISSING)
     return _build_scalar(kind, value, where)
 
 
-def replaced(value: Any, changes: Mapping[str, Any], where: str) -> Any:
+def replace_fields(value: Any, changes: Mapping[str, Any], where: str) -> Any:
     """A dataclass with some of its fields changed, those of dataclasses inside it too; `changes`
     are plain values.
 
@@ -180,24 +181,24 @@ def replaced(value: Any, changes: Mapping[str, Any], where: str) -> Any:
         deeper = dataclasses.is_dataclass(old) and isinstance(change, Mapping)
         path = f"{where}.{key}"
         makers[key] = (
-            functools.partial(replaced, old, change, path)
+            functools.partial(replace_fields, old, change, path)
             if deeper
             else functools.partial(build, hints[key], change, path, old)
         )
-    return _made(functools.partial(dataclasses.replace, value), gathered(makers), where)
+    return _construct(functools.partial(dataclasses.replace, value), build_all(makers), where)
 
 
 def _build_container(origin: Any, args: tuple[Any, ...], value: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: expected a mapping, found {value!r}")
-        return gathered(
+        return build_all(
             {k: functools.partial(_build_entry, args[1], k, v, where) for k, v in value.items()}
         )
     if not isinstance(value, list):
         raise UserError(f"{where}: expected a list, found {value!r}")
     makers = {i: functools.partial(build, args[0], v, f"{where}.{i}") for i, v in enumerate(value)}
-    return origin(gathered(makers).values())
+    return origin(build_all(makers).values())
 
 
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
@@ -220,22 +221,22 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
         )
         # a dataclass whose fields are not all given keeps the rest
         makers[name] = (
-            functools.partial(replaced, default, value[name] or {}, path)
+            functools.partial(replace_fields, default, value[name] or {}, path)
             if dataclasses.is_dataclass(default)
             and not isinstance(default, type)
             and field.default_factory is not dataclasses.MISSING
             else functools.partial(build, hints[name], value[name], path, default)
         )
-    built = gathered(makers)
+    built = build_all(makers)
     del built[""]
-    return _made(kind, built, where)
+    return _construct(kind, built, where)
 
 
 def _missing(where: str) -> None:
     raise UserError(f"{where}: missing; give it a value")
 
 
-def _made(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> Any:
+def _construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> Any:
     """What `make` makes of the fields; what a __post_init__ refuses is a mistake of the user's."""
     try:
         return make(**fields)

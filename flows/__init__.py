@@ -20,14 +20,14 @@ def without_proxy(environ: Mapping[str, str], *hosts: str) -> dict[str, str]:
     """The variables by which no proxy stands between this machine and itself, or `hosts`; what they
     said stays.
     """
-    said = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    names = [name.strip() for name in said.split(",") if name.strip()]
+    excluded = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    names = [name.strip() for name in excluded.split(",") if name.strip()]
     names += [
         name
         for name in dict.fromkeys(("127.0.0.1", "localhost", "::1", *hosts))
         if name not in names
     ]
-    return dict.fromkeys(("no_proxy", "NO_PROXY"), said if "*" in names else ",".join(names))
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), excluded if "*" in names else ",".join(names))
 
 
 os.environ.update(without_proxy(os.environ))

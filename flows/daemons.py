@@ -72,7 +72,7 @@ def launch(
     """Start `command` in a session of its own, its output at the end of folder/logs/NAME.log."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     (folder / "run").mkdir(exist_ok=True)
-    ours = {MARK: f"{place(folder)}:{name}:{folder}", URL: url}
+    ours = {MARK: f"{describe_place(folder)}:{name}:{folder}", URL: url}
     with _log(folder, name).open("ab") as log:
         process = subprocess.Popen(
             ["/bin/sh", "-c", f'export {FIRST}=$$; exec "$@"', "sh", *command],
@@ -89,24 +89,24 @@ def launch(
     ).create_time()  # its environment is not to be read in the midst of an exec
     daemon = Daemon(name, process.pid, begun, url, str(_log(folder, name)), str(folder))
     path = _file(folder, name)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(asdict(daemon)))
-    beside.replace(path)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asdict(daemon)))
+    part.replace(path)
     return daemon
 
 
-def place(folder: Path) -> str:
+def describe_place(folder: Path) -> str:
     """What `folder` is called in MARK."""
     found = folder.absolute().parent.stat()
     return f"{found.st_dev:x}-{found.st_ino:x}-{folder.name}"
 
 
-def running(folder: Path) -> dict[str, Daemon]:
+def list_running(folder: Path) -> dict[str, Daemon]:
     """The daemons of `folder` that run, by name; also those whose file is gone."""
-    ours: dict[int, str] = {process.pid: name for name, process in marked(folder)}
+    ours: dict[int, str] = {process.pid: name for name, process in list_marked(folder)}
     found = {
         name: daemon
-        for name, daemon in known(folder).items()
+        for name, daemon in list_known(folder).items()
         if ours.get(daemon.pid) == name or (_hidden(daemon.pid) and daemon.alive)
     }
     for pid, name in ours.items():
@@ -125,7 +125,7 @@ def running(folder: Path) -> dict[str, Daemon]:
     return found
 
 
-def known(folder: Path) -> dict[str, Daemon]:
+def list_known(folder: Path) -> dict[str, Daemon]:
     """The daemons that `folder` has files of, by name, though they may have ended."""
     found = {}
     for path in sorted((folder / "run").glob("*.json")):
@@ -158,9 +158,9 @@ def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:
     Returns:
         How many there were.
     """
-    count = end(lambda: [p for name, p in marked(folder) if not last(name)], grace)
-    count += end(lambda: [p for _, p in marked(folder)], grace)
-    left = running(folder)
+    count = end(lambda: [p for name, p in list_marked(folder) if not last(name)], grace)
+    count += end(lambda: [p for _, p in list_marked(folder)], grace)
+    left = list_running(folder)
     for path in (folder / "run").glob("*.json"):
         if path.stem not in left:
             path.unlink(missing_ok=True)
@@ -187,11 +187,11 @@ def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
     return count
 
 
-def marked(folder: Path) -> list[tuple[str, psutil.Process]]:
+def list_marked(folder: Path) -> list[tuple[str, psutil.Process]]:
     """Daemon by name, process: all that a daemon of `folder` started, or somebody that it started.
     Not this one.
     """
-    found, here = [], place(folder)
+    found, here = [], describe_place(folder)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             of, _, rest = process.environ().get(MARK, "").partition(":")
@@ -204,7 +204,7 @@ def marked(folder: Path) -> list[tuple[str, psutil.Process]]:
     return found
 
 
-def tail(daemon: Daemon, lines: int = 10) -> str:
+def read_tail(daemon: Daemon, lines: int = 10) -> str:
     """The last lines of its log."""
     return "\n".join(Path(daemon.log).read_text(errors="replace").splitlines()[-lines:])
 

@@ -10,14 +10,14 @@ SPECIAL = re.compile(
 )
 
 
-def plain(text: object) -> str:
+def escape(text: object) -> str:
     """`text` on one line, where what Markdown, HTML or a table gives a meaning to is a character
     reference.
     """
     return SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(str(text).split()))
 
 
-def code(text: object) -> str:
+def format_code(text: object) -> str:
     """`text` on one line as a code span; not for tables, where a bar ends the cell."""
     line = " ".join(str(text).split())
     fence = "`" * (_longest(line) + 1)
@@ -25,14 +25,14 @@ def code(text: object) -> str:
     return f"{fence}{pad}{line}{pad}{fence}" if line else ""
 
 
-def block(lines: Sequence[str]) -> list[str]:
+def format_block(lines: Sequence[str]) -> list[str]:
     """Lines of Markdown that show `lines` as they are."""
     text = [part for line in lines for part in (re.split(r"[\r\n]", line) or [""])]
     fence = "`" * max(3, _longest("\n".join(text)) + 1)
     return [fence, *text, fence]
 
 
-def inert(text: str) -> str:
+def defuse(text: str) -> str:
     """A text of Markdown, its headings, lists and tables as before, without what leads or loads
     from elsewhere.
     """

@@ -20,7 +20,7 @@ from pathlib import Path
 NOT_TEXT = re.compile(r"\s*(?!\[[^\[\],]*\]/)(?:[\[{'\"]|\w+\()")
 
 
-def literal(override: str) -> str:
+def quote_literal(override: str) -> str:
     """An override whose value is text that Hydra's grammar has no word for, in quotes.
 
     Paths and words may have brackets, commas, `=`, other scripts and the like; a comma in a path
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
     from hydra.errors import HydraException
 
-    root, overrides = Path(argv[0]), [literal(override) for override in argv[1:]]
+    root, overrides = Path(argv[0]), [quote_literal(override) for override in argv[1:]]
     try:
         with Repo(str(root)) as repo:
             cache = repo.cache.local_cache_dir
@@ -78,27 +78,28 @@ def main(argv: list[str]) -> int:
         paths = to_path_overrides(overrides)
         if len(get_hydra_sweeps(paths)) != 1:
             print(
-                f"several values are several runs: start one run for each{quoted(overrides)}",
+                "several values are several runs: start one run for each"
+                f"{advise_quotes(overrides)}",
                 file=sys.stderr,
             )
             return 1
         for path, values in paths.items():
             apply_overrides(path, values)
-        if faults := checked():
+        if faults := check_params():
             print(faults, file=sys.stderr)
             return 1
         with Repo() as repo:
             repo.checkout(force=True, allow_missing=True)
     except (DvcException, HydraException) as error:
-        said = " ".join(f"{error}: {error.__cause__ or ''}".split()).partition(
+        reason = " ".join(f"{error}: {error.__cause__ or ''}".split()).partition(
             " See https://hydra.cc"
         )[0]
-        print(said + quoted(overrides), file=sys.stderr)
+        print(reason + advise_quotes(overrides), file=sys.stderr)
         return 1
     return 0
 
 
-def quoted(overrides: list[str]) -> str:
+def advise_quotes(overrides: list[str]) -> str:
     """Advice, where a value has punctuation that means something to Hydra, such as a path with a
     comma.
     """
@@ -108,7 +109,7 @@ def quoted(overrides: list[str]) -> str:
     return ""
 
 
-def checked() -> str:
+def check_params() -> str:
     """What is wrong with params.yaml in one line, or nothing: before DVC makes stages and folders
     of its names.
     """

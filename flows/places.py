@@ -54,7 +54,7 @@ class Places:
     prefect_port: int = 4200
     mlflow_port: int = 5000
 
-    def beside(self, found: Mapping[str, Daemon]) -> Places:
+    def follow_daemons(self, found: Mapping[str, Daemon]) -> Places:
         """These places, but those of servers that run where they are."""
         urls = {name: httpx.URL(daemon.url) for name, daemon in found.items() if daemon.url}
         ports = {f"{name}_port": url.port for name, url in urls.items()}
@@ -70,7 +70,7 @@ class Places:
         return f"http://{self.host}:{self.mlflow_port}"
 
 
-def environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def build_environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What services and the runs of workers find in their environment.
 
     Not the user's own settings of a client of Prefect or MLflow: a profile, another server and its
@@ -86,7 +86,7 @@ def environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict
     return {**QUIET, **environ, **ours, **without_proxy(environ, places.host)}
 
 
-def identity(folder: Path) -> str:
+def read_identity(folder: Path) -> str:
     """What the workers of this checkout have in their names, on whatever host; kept beside
     Prefect's database.
     """

@@ -61,7 +61,7 @@ def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
             `meta.prefect`.
     """
     # not above: this file is a program, too, which finds no package
-    from flows.workspace import environment
+    from flows.workspace import clean_environment
 
     # -P: this folder stays off the path, where plan.py and reproduce.py would be modules of their
     # own.
@@ -72,7 +72,7 @@ def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env=environment(),
+        env=clean_environment(),
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

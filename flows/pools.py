@@ -12,7 +12,7 @@ import os
 import sys
 
 import flows  # noqa: F401  telemetry off, before Prefect is imported
-from flows.services import POOLS, gpus
+from flows.services import POOLS, count_gpus
 
 
 def main() -> int:
@@ -22,12 +22,12 @@ def main() -> int:
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.process import ProcessWorker
 
-    limits = {"cpu": max(2, (os.cpu_count() or 2) // 2), "gpu": max(1, gpus())}
+    limits = {"cpu": max(2, (os.cpu_count() or 2) // 2), "gpu": max(1, count_gpus())}
     template = ProcessWorker.get_default_base_job_template()
     with get_client(sync_client=True) as client:
-        there = {pool.name for pool in client.read_work_pools()}
+        existing = {pool.name for pool in client.read_work_pools()}
         for name in POOLS:
-            if name not in there:
+            if name not in existing:
                 pool = WorkPoolCreate(
                     name=name,
                     type=ProcessWorker.type,

@@ -13,7 +13,7 @@ from flows import daemons
 LOOPBACK = ("127.0.0.1", "localhost", "::1")  # no proxy stands between
 
 
-def free(host: str, port: int) -> bool:
+def is_free(host: str, port: int) -> bool:
     """Whether a server could listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -24,10 +24,10 @@ def free(host: str, port: int) -> bool:
     return True
 
 
-def listening(folder: Path) -> set[int]:
+def list_listening(folder: Path) -> set[int]:
     """Ports that processes of the daemons of `folder` listen on."""
     found = set()
-    for _, process in daemons.marked(folder):
+    for _, process in daemons.list_marked(folder):
         with contextlib.suppress(psutil.Error, OSError):
             found |= {
                 one.laddr.port
@@ -37,7 +37,7 @@ def listening(folder: Path) -> set[int]:
     return found
 
 
-def holder(port: int) -> str:
+def describe_holder(port: int) -> str:
     """Who listens on a port, in words; another user's process may hide."""
     with contextlib.suppress(psutil.Error, OSError):
         for one in psutil.net_connections("tcp"):

@@ -132,13 +132,13 @@ def end_group(process: subprocess.Popen) -> None:
             os.killpg(process.pid, number)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if not members(process.pid):
+            if not list_members(process.pid):
                 process.wait()  # it is dead; this is its burial
                 return
             time.sleep(0.02)
 
 
-def members(group: int) -> list[int]:
+def list_members(group: int) -> list[int]:
     """Pids of a process group that still run. Dead ones that nobody has waited for are in the
     group, but not here.
     """

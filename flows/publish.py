@@ -21,7 +21,7 @@ import httpx
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 
-from flows.markdown import block, code, inert, plain
+from flows.markdown import defuse, escape, format_block, format_code
 from flows.plan import Stage
 from flows.ports import LOOPBACK
 
@@ -75,38 +75,45 @@ def show(root: Path, stages: Sequence[Stage], run_id: str) -> None:
     """The artifacts of `publish`."""
     outs = {out for stage in stages for out in stage.outs}
     makers = {
-        "metrics": ("reports/metrics.json", metrics),
-        "validation": ("reports/validation.json", validation),
-        "comparison": ("reports/comparison.md", comparison),
-        "overlays": ("reports/pictures", overlays),
+        "metrics": ("reports/metrics.json", publish_metrics),
+        "validation": ("reports/validation.json", publish_validation),
+        "comparison": ("reports/comparison.md", publish_comparison),
+        "overlays": ("reports/pictures", publish_overlays),
     }
     for key, (report, make) in makers.items():
         if report in outs and (text := make(root)):
             create_markdown_artifact(markdown=text, key=key, description=report)
-    if link := mlflow_run(run_id):
+    if link := find_mlflow_run(run_id):
         create_link_artifact(
             link=link, link_text="this run in MLflow", key="mlflow", description="curves, files"
         )
 
 
-def failure(stage: str, message: str, lines: Sequence[str]) -> None:
+def publish_failure(stage: str, message: str, lines: Sequence[str]) -> None:
     """Artifact `failure`: the stage, why, and the last lines of its log."""
-    head = [f"## Stage {code(stage)} failed", "", plain(message), "", "Last lines of its log:", ""]
-    text = "\n".join([*head, *block(lines)])
-    create_markdown_artifact(markdown=text, key="failure", description=f"stage {plain(stage)}")
+    head = [
+        f"## Stage {format_code(stage)} failed",
+        "",
+        escape(message),
+        "",
+        "Last lines of its log:",
+        "",
+    ]
+    text = "\n".join([*head, *format_block(lines)])
+    create_markdown_artifact(markdown=text, key="failure", description=f"stage {escape(stage)}")
 
 
-def metrics(root: Path) -> str:
+def publish_metrics(root: Path) -> str:
     """reports/metrics.json as a table, and where the page is."""
     path, page = root / "reports" / "metrics.json", root / "reports" / "index.html"
     if not path.exists():
         return ""
-    return table(json.loads(path.read_text())) + (
-        f"\n\nPage: {code(page)}\n" if page.exists() else "\n"
+    return format_table(json.loads(path.read_text())) + (
+        f"\n\nPage: {format_code(page)}\n" if page.exists() else "\n"
     )
 
 
-def validation(root: Path) -> str:
+def publish_validation(root: Path) -> str:
     """reports/validation.json: the verdict, a row per table, and what failed."""
     path = root / "reports" / "validation.json"
     if not path.exists():
@@ -115,28 +122,28 @@ def validation(root: Path) -> str:
     rows, failed = ["| table | expectations | failed |", "|---|---:|---:|"], []
     for name, of in found["tables"].items():
         bad = [one for one in of["expectations"] if not one["success"]]
-        rows.append(f"| {plain(name)} | {len(of['expectations'])} | {len(bad)} |")
+        rows.append(f"| {escape(name)} | {len(of['expectations'])} | {len(bad)} |")
         failed += [
-            f"- {plain(name)}: {plain(one['expectation'])} of {code(one.get('column'))}: "
-            f"{code(one['observed'])}"
+            f"- {escape(name)}: {escape(one['expectation'])} of {format_code(one.get('column'))}: "
+            f"{format_code(one['observed'])}"
             for one in bad
         ]
     verdict = "passed" if found["success"] else "FAILED"
-    pages = f"Pages: {code(root / 'reports' / 'validation' / 'index.html')}"
+    pages = f"Pages: {format_code(root / 'reports' / 'validation' / 'index.html')}"
     return "\n".join([f"**{verdict}**", "", *rows, "", *failed, "", pages])
 
 
-def comparison(root: Path) -> str:
+def publish_comparison(root: Path) -> str:
     """reports/comparison.md, less its pictures, which are files beside it, and where its page
     is."""
     path = root / "reports" / "comparison.md"
     if not path.exists():
         return ""
     text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("!["))
-    return f"Page: {code(path.with_suffix('.html'))}\n\n{inert(text)}\n"
+    return f"Page: {format_code(path.with_suffix('.html'))}\n\n{defuse(text)}\n"
 
 
-def overlays(root: Path) -> str:
+def publish_overlays(root: Path) -> str:
     """reports/pictures/overlays.jpg, smaller, within the text: a server on another machine has no
     such file.
     """
@@ -149,10 +156,10 @@ def overlays(root: Path) -> str:
         image.thumbnail((PICTURE, 20 * PICTURE))
         image.convert("RGB").save(made := io.BytesIO(), "JPEG", quality=80)
     data = base64.b64encode(made.getvalue()).decode()
-    return f"![segmented test pictures](data:image/jpeg;base64,{data})\n\n{code(path)}\n"
+    return f"![segmented test pictures](data:image/jpeg;base64,{data})\n\n{format_code(path)}\n"
 
 
-def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
+def find_mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
     """Address of the page of a flow run's stages in MLflow; empty without a server
     (MLFLOW_TRACKING_URI).
     """
@@ -190,18 +197,18 @@ def mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
     return f"{server}/#/experiments/{experiment}/runs/{runs[0]['info']['run_id']}" if runs else ""
 
 
-def table(values: Mapping[str, Any]) -> str:
+def format_table(values: Mapping[str, Any]) -> str:
     """A markdown table of the leaves of `values` by dotted name."""
-    rows = [f"| {plain(name)} | {value:.6g} |" for name, value in leaves(values)]
+    rows = [f"| {escape(name)} | {value:.6g} |" for name, value in flatten(values)]
     return "\n".join(["| metric | value |", "|---|---:|", *rows])
 
 
-def leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
     """(dotted name, number) of each number."""
     found = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += leaves(value, f"{prefix}{key}.")
+            found += flatten(value, f"{prefix}{key}.")
         elif isinstance(value, int | float):
             found.append((f"{prefix}{key}", value))
     return found

@@ -30,12 +30,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
-from flows.kept import kept, recover
 from flows.plan import PlanError, Stage, read
 from flows.process import TooLate, run
-from flows.publish import failure, publish
+from flows.publish import publish, publish_failure
+from flows.report_backup import preserve_reports, recover
 from flows.runs import RUN
-from flows.workspace import Job, WorkspaceError, environment, workspace
+from flows.workspace import Job, WorkspaceError, clean_environment, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 20  # lines of a stage's log that its failure carries
@@ -91,7 +91,7 @@ def run_stage(
     # of the log. SHELL, by which DVC runs commands, may be one that knows no sh, or forbids to log
     # in.
     environ = {
-        **environment(),
+        **clean_environment(),
         "SHELL": "/bin/sh",
         "PYTHONUTF8": "1",
         "PATH": os.pathsep.join(
@@ -110,7 +110,7 @@ def run_stage(
     if code:
         own = re.search(r"exited with (-?\d+)\s*$", "\n".join(lines))
         raise StageError(
-            name, f" failed with exit code {own[1] if own else code}: {reason(lines)}", lines
+            name, f" failed with exit code {own[1] if own else code}: {find_reason(lines)}", lines
         )
     return next(
         (
@@ -122,14 +122,14 @@ def run_stage(
     )
 
 
-def reason(lines: list[str]) -> str:
+def find_reason(lines: list[str]) -> str:
     """What a stage that failed said last, before DVC's own words about it."""
-    said = [
+    lines = [
         line.strip()
         for line in lines
         if line.strip() and not line.startswith("ERROR: failed to reproduce")
     ]
-    return said[-1][:300] if said else "it said nothing"
+    return lines[-1][:300] if lines else "it said nothing"
 
 
 @flow(name="reproduce")
@@ -164,7 +164,7 @@ def reproduce(
     key = str(flow_run.id)
     job = Job(key, flow_run.name or "flow", overrides or ())
     with (
-        with_worker(),
+        follow_worker(),
         workspace(Path(root or ROOT).absolute(), job, get_run_logger().info) as folder,
     ):
         recover(folder, get_run_logger().warning)
@@ -183,7 +183,7 @@ def reproduce(
 
 
 @contextlib.contextmanager
-def with_worker(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
+def follow_worker(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
     """While a run of a worker is in here it ends when that worker is gone, as if it had been told
     to.
 
@@ -221,8 +221,8 @@ def run_all(
         for stage, row in zip(stages, rows, strict=True):
             started, row["outcome"] = time.perf_counter(), "failed"
             try:
-                with kept(root, stage):
-                    row["outcome"] = with_options(stage)(
+                with preserve_reports(root, stage):
+                    row["outcome"] = add_options(stage)(
                         stage.name,
                         root=str(root),
                         timeout=stage.timeout,
@@ -232,7 +232,7 @@ def run_all(
             finally:
                 row["seconds"] = round(time.perf_counter() - started, 1)
     except StageError as error:
-        failure(error.stage, error.what, error.lines)
+        publish_failure(error.stage, error.what, error.lines)
         raise
     finally:
         create_table_artifact(
@@ -241,7 +241,7 @@ def run_all(
     return rows
 
 
-def with_options(stage: Stage) -> Any:
+def add_options(stage: Stage) -> Any:
     """`run_stage` with the stage's name, retries and tags."""
     return run_stage.with_options(
         name=stage.name,

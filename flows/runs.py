@@ -106,10 +106,10 @@ class Api:
         self.ask(f"flow_runs/{run}/set_state", {"state": state, "force": True})
 
 
-def processes(folder: Path) -> dict[str, list[psutil.Process]]:
+def list_processes(folder: Path) -> dict[str, list[psutil.Process]]:
     """Processes of each run that workers of `folder` started, by the run's id."""
     found: dict[str, list[psutil.Process]] = {}
-    for _, process in daemons.marked(folder):
+    for _, process in daemons.list_marked(folder):
         with contextlib.suppress(psutil.Error, OSError):
             if run := process.environ().get(RUN):
                 found.setdefault(run, []).append(process)
@@ -119,7 +119,7 @@ def processes(folder: Path) -> dict[str, list[psutil.Process]]:
 def end(folder: Path, grace: float = GRACE) -> int:
     """End the processes of all runs; how many there were. Prefect's server still hears why."""
     return daemons.end(
-        lambda: [one for those in processes(folder).values() for one in those], grace
+        lambda: [one for those in list_processes(folder).values() for one in those], grace
     )
 
 
@@ -129,10 +129,10 @@ def heal(api: Api, folder: Path, workers: Workers) -> list[str]:
     Raises:
         httpx.HTTPError: the server does not answer.
     """
-    said = []
+    notes = []
     for run in api.active():  # asked first: a run that starts now is not among these
-        if run["id"] not in processes(folder) and workers.lost(run):
+        if run["id"] not in list_processes(folder) and workers.lost(run):
             state = run["state"]["name"]
             api.crash(run["id"], f"It was {state}, and its process or its worker was gone.")
-            said.append(f"run {run['name']} was {state} and has no process any more: Crashed")
-    return said
+            notes.append(f"run {run['name']} was {state} and has no process any more: Crashed")
+    return notes

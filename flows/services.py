@@ -29,9 +29,9 @@ import httpx
 
 from flows import daemons, runs
 from flows.daemons import Daemon
-from flows.places import FOLDER, ROOT, Places, environment, identity
-from flows.ports import LOOPBACK, free, holder, listening
-from flows.workspace import held
+from flows.places import FOLDER, ROOT, Places, build_environment, read_identity
+from flows.ports import LOOPBACK, describe_holder, is_free, list_listening
+from flows.workspace import hold_lock
 
 POOLS = ("cpu", "gpu")
 PATIENCE = 180.0  # seconds that a service may take to answer
@@ -41,7 +41,7 @@ class ServiceError(Exception):
     """A service does not start. One line, or the last ones of its log."""
 
 
-def gpus() -> int:
+def count_gpus() -> int:
     """How many GPUs this machine has, by nvidia-smi."""
     if not shutil.which("nvidia-smi"):
         return 0
@@ -53,7 +53,7 @@ def gpus() -> int:
     )
 
 
-def mlflow_command(places: Places, environ: Mapping[str, str] = os.environ) -> list[str]:
+def build_mlflow_command(places: Places, environ: Mapping[str, str] = os.environ) -> list[str]:
     """The MLflow server. Files of runs are files of this machine, unless it is told where to send
     them.
 
@@ -89,15 +89,15 @@ def start(places: Places, pools: Sequence[str] = POOLS) -> None:
         ServiceError: a port is taken, or something does not start; then all is stopped, unless
             something ran before.
     """
-    found = working()
-    for name in dict(daemons.marked(FOLDER)).keys() - found.keys():
+    found = list_working()
+    for name in dict(daemons.list_marked(FOLDER)).keys() - found.keys():
         say(
             f"{name:<14} {clear(name)} processes of one that has ended, or is of no use, were ended"
         )
     for name, port in (("prefect", places.prefect_port), ("mlflow", places.mlflow_port)):
-        if name not in found and not free(places.host, port):
+        if name not in found and not is_free(places.host, port):
             raise ServiceError(
-                f"port {port} is in use by {holder(port)}: choose one by --{name}-port"
+                f"port {port} is in use by {describe_holder(port)}: choose one by --{name}-port"
             )
     try:
         start_servers(places, found)
@@ -109,11 +109,11 @@ def start(places: Places, pools: Sequence[str] = POOLS) -> None:
         raise
 
 
-def working() -> dict[str, Daemon]:
+def list_working() -> dict[str, Daemon]:
     """The daemons that run and are of use: servers that listen, and none that was started before
     the checkout was moved: its database is elsewhere now.
     """
-    found, ports = daemons.running(FOLDER), listening(FOLDER)
+    found, ports = daemons.list_running(FOLDER), list_listening(FOLDER)
     return {
         name: daemon
         for name, daemon in found.items()
@@ -126,7 +126,7 @@ def clear(name: str) -> int:
     many there were.
     """
     return daemons.end(
-        lambda: [process for of, process in daemons.marked(FOLDER) if of == name], 10.0
+        lambda: [process for of, process in daemons.list_marked(FOLDER) if of == name], 10.0
     )
 
 
@@ -134,7 +134,9 @@ def heal(server: str) -> None:
     """Set runs that this checkout has lost to Crashed, so that their places in the pools are
     free."""
     host = httpx.URL(server).host
-    ours = runs.Workers(identity(FOLDER), [*daemons.running(FOLDER)], alone=host in LOOPBACK)
+    ours = runs.Workers(
+        read_identity(FOLDER), [*daemons.list_running(FOLDER)], alone=host in LOOPBACK
+    )
     try:
         for line in runs.heal(runs.Api(f"{server}/api"), FOLDER, ours):
             say(line)
@@ -147,11 +149,11 @@ def heal(server: str) -> None:
 
 def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
     """Both servers, at once, until both answer."""
-    env = environment(places)
+    env = build_environment(places)
     prefect = [sys.executable, "-m", "prefect", "server", "start", "--host", places.host, "--port"]
     servers = {
         "prefect": ([*prefect, str(places.prefect_port)], places.prefect, "/api/health"),
-        "mlflow": (mlflow_command(places), places.mlflow, "/health"),
+        "mlflow": (build_mlflow_command(places), places.mlflow, "/health"),
     }
     made = {
         name: found.get(name)
@@ -164,24 +166,24 @@ def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
 
 def start_workers(places: Places, pools: Sequence[str], found: Mapping[str, Daemon]) -> None:
     """Work pools, deployments, and the workers that are not there."""
-    env = environment(places)
+    env = build_environment(places)
     deploy(env)
     for pool in pools:
-        for name, (command, more) in workers(pool).items():
+        for name, (command, more) in list_workers(pool).items():
             if name not in found:
                 daemon = daemons.launch(name, command, folder=FOLDER, cwd=ROOT, env={**env, **more})
                 say(f"{name:<14} log {daemon.log}")
 
 
-def workers(pool: str) -> dict[str, tuple[list[str], dict[str, str]]]:
+def list_workers(pool: str) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Name -> command and environment of the workers of a pool here: for `gpu` one a GPU, which
     sees no other one.
 
     Without any GPU one worker serves `gpu` all the same: its stages run on the CPU instead of
     waiting for ever.
     """
-    host, count = socket.gethostname(), gpus() if pool == "gpu" else 0
-    suffix = identity(FOLDER)
+    host, count = socket.gethostname(), count_gpus() if pool == "gpu" else 0
+    suffix = read_identity(FOLDER)
 
     def command(name: str, *options: str) -> list[str]:
         return [
@@ -222,8 +224,8 @@ def deploy(env: Mapping[str, str]) -> None:
     ):
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
         if done.returncode:
-            said = (done.stdout + done.stderr).strip().splitlines()[-10:]
-            raise ServiceError("\n".join([f"`{' '.join(command[2:])}` failed:", *said]))
+            output = (done.stdout + done.stderr).strip().splitlines()[-10:]
+            raise ServiceError("\n".join([f"`{' '.join(command[2:])}` failed:", *output]))
     say("deployments of prefect.yaml are up to date")
 
 
@@ -240,7 +242,9 @@ def wait(daemon: Daemon, health: str) -> None:
                 say(f"{daemon.name:<14} {daemon.url}   log {daemon.log}")
                 return
         if not daemon.alive:
-            raise ServiceError(f"{daemon.name} ended, see {daemon.log}\n{daemons.tail(daemon)}")
+            raise ServiceError(
+                f"{daemon.name} ended, see {daemon.log}\n{daemons.read_tail(daemon)}"
+            )
         if sys.stderr.isatty():
             print(f"{daemon.name:<14} {time.monotonic() - begun:.0f} s", end="\r", file=sys.stderr)
         time.sleep(0.2)
@@ -253,14 +257,14 @@ def end() -> int:
     First the runs, while workers are held so that none takes another one, and the server is told
     what became of them.
     """
-    found = daemons.running(FOLDER)
+    found = daemons.list_running(FOLDER)
     for name, daemon in found.items():
         if name.startswith("worker-"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(daemon.pid, signal.SIGSTOP)
     count = runs.end(FOLDER)
     count += daemons.end(
-        lambda: [p for name, p in daemons.marked(FOLDER) if name.startswith("worker-")], 5.0
+        lambda: [p for name, p in daemons.list_marked(FOLDER) if name.startswith("worker-")], 5.0
     )
     if "prefect" in found:
         heal(found["prefect"].url)
@@ -268,9 +272,9 @@ def end() -> int:
 
 
 @contextlib.contextmanager
-def alone(what: str) -> Iterator[None]:
+def lock_services(what: str) -> Iterator[None]:
     """Only one start or stop of this checkout at a time; the others wait, and say for whom."""
-    with held(FOLDER / "services.lock", what, say, what=str(FOLDER)):
+    with hold_lock(FOLDER / "services.lock", what, say, what=str(FOLDER)):
         yield
 
 
@@ -281,8 +285,8 @@ def say(line: str) -> None:
 
 def status() -> int:
     """Say what runs; 0 if anything does, else 1."""
-    found, use = daemons.running(FOLDER), working()
-    for name, daemon in {**daemons.known(FOLDER), **found}.items():
+    found, use = daemons.list_running(FOLDER), list_working()
+    for name, daemon in {**daemons.list_known(FOLDER), **found}.items():
         state = (
             f"pid {daemon.pid:<8} {daemon.url}"
             if name in found
@@ -300,21 +304,21 @@ def begin(given: argparse.Namespace) -> int:
     """`start`, or `status` where all that is asked for works."""
     if "?" in str(ROOT):  # the rest would be taken for options, and the database be another file
         raise ServiceError(f"{ROOT}: addresses of databases cannot have a `?`; rename the folder")
-    found = working()
-    asked = {
+    found = list_working()
+    options = {
         "host": given.host,
         "prefect_port": given.prefect_port,
         "mlflow_port": given.mlflow_port,
     }
-    asked = {name: value for name, value in asked.items() if value is not None}
-    places = Places(**asked).beside(found)
-    for name, value in asked.items():
+    options = {name: value for name, value in options.items() if value is not None}
+    places = Places(**options).follow_daemons(found)
+    for name, value in options.items():
         if (stays := getattr(places, name)) != value:
             say(
                 f"--{name.replace('_', '-')} {value}: it is {stays} while services run; make "
                 "services-stop first"
             )
-    if found.keys() >= {"prefect", "mlflow", *names(given.pools)}:
+    if found.keys() >= {"prefect", "mlflow", *name_workers(given.pools)}:
         return status()
     start(places, given.pools)
     say(
@@ -324,9 +328,9 @@ def begin(given: argparse.Namespace) -> int:
     return 0
 
 
-def variables() -> int:
+def print_variables() -> int:
     """Print what a shell needs for runs by hand; 1 where no server runs."""
-    found = working()
+    found = list_working()
     if not found.keys() >= {"prefect", "mlflow"}:
         print("error: no services run here: make services", file=sys.stderr)
         return 1
@@ -352,13 +356,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     given = parser.parse_args(argv)
     if given.command in ("status", "env"):
-        return status() if given.command == "status" else variables()
+        return status() if given.command == "status" else print_variables()
     try:
-        with alone(given.command):
+        with lock_services(given.command):
             if given.command == "start":
                 return begin(given)
             say(f"{end()} processes ended")
-            if left := daemons.running(FOLDER):
+            if left := daemons.list_running(FOLDER):
                 names = ", ".join(f"{one.name} (pid {one.pid})" for one in left.values())
                 raise ServiceError(f"not ended, since another user started them: {names}")
             return 0
@@ -367,9 +371,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def names(pools: Sequence[str]) -> list[str]:
+def name_workers(pools: Sequence[str]) -> list[str]:
     """Of the workers of these pools."""
-    return [name for pool in pools for name in workers(pool)]
+    return [name for pool in pools for name in list_workers(pool)]
 
 
 if __name__ == "__main__":

@@ -119,13 +119,13 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
     if not root.is_dir():
         raise WorkspaceError(f"{root}: no such folder")
     if not job.overrides:
-        with held(root / LOCK, job.name, say):
+        with hold_lock(root / LOCK, job.name, say):
             yield root
         return
     sweep(root)
     copy = root / COPIES / f"flow-{job.key}"
-    inside = copy / prefix(root)
-    with held(copy.with_suffix(".lock"), job.name, say):
+    inside = copy / find_prefix(root)
+    with hold_lock(copy.with_suffix(".lock"), job.name, say):
         if (mark := copy / ".git" / "prepared").exists():
             mark.touch()
             say(f"going on in {copy}")
@@ -148,7 +148,7 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
 
 
 @contextlib.contextmanager
-def held(
+def hold_lock(
     path: Path, who: str, say: Callable[[str], None], patience: float = 1.0, *, what: str = ""
 ) -> Iterator[None]:
     """A lock that at most one process has, and no dead one; waits for it, and says who has it.
@@ -161,16 +161,16 @@ def held(
         what: that is locked; by default the repository.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock, note, told = FileLock(path), path.with_suffix(".holder"), ""
+    lock, note, announced = FileLock(path), path.with_suffix(".holder"), ""
     while True:
         try:
-            lock.acquire(timeout=patience if told else 0, poll_interval=0.2)
+            lock.acquire(timeout=patience if announced else 0, poll_interval=0.2)
             break
         except Timeout:
             holder = _read(note)
-            if holder != told:
+            if holder != announced:
                 say(f"waiting: {what or path.parents[2]} is in use by {holder}")
-                told = holder
+                announced = holder
     try:
         note.write_text(
             json.dumps(f"{who} (pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})")
@@ -196,19 +196,23 @@ def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
         WorkspaceError: no commit, or an override that is wrong.
     """
     shutil.rmtree(copy, ignore_errors=True)
-    inside = copy / prefix(root)
-    commit = git(root, "rev-parse", "--verify", "HEAD").decode().strip()
-    top = git(root, "rev-parse", "--show-toplevel").decode(errors="surrogateescape").rstrip("\n")
-    git(root, "clone", "--quiet", "--local", "--no-reject-shallow", "--no-checkout", top, str(copy))
-    git(copy, "checkout", "--quiet", "--detach", commit)
-    if changes := git(root, *DIFF, "HEAD"):
-        git(copy, "apply", "--index", "--whitespace=nowarn", "-", stdin=changes)
+    inside = copy / find_prefix(root)
+    commit = run_git(root, "rev-parse", "--verify", "HEAD").decode().strip()
+    top = (
+        run_git(root, "rev-parse", "--show-toplevel").decode(errors="surrogateescape").rstrip("\n")
+    )
+    run_git(
+        root, "clone", "--quiet", "--local", "--no-reject-shallow", "--no-checkout", top, str(copy)
+    )
+    run_git(copy, "checkout", "--quiet", "--detach", commit)
+    if changes := run_git(root, *DIFF, "HEAD"):
+        run_git(copy, "apply", "--index", "--whitespace=nowarn", "-", stdin=changes)
     if not (inside / ".dvc").is_dir():
         shutil.rmtree(copy, ignore_errors=True)
         raise WorkspaceError(
             f"{root} is no part of the repository {top}: commit it, then start the run again"
         )
-    done = program("override.py", str(root), *overrides, cwd=inside)
+    done = run_program("override.py", str(root), *overrides, cwd=inside)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         shutil.rmtree(copy, ignore_errors=True)
@@ -227,10 +231,10 @@ def keep(root: Path, copy: Path, name: str) -> None:
     Raises:
         WorkspaceError: git would not.
     """
-    commit = git(copy, "rev-parse", "HEAD").decode().strip()
+    commit = run_git(copy, "rev-parse", "HEAD").decode().strip()
     ref = f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
-    git(copy, "add", "--all")
-    git(
+    run_git(copy, "add", "--all")
+    run_git(
         copy,
         "-c",
         "user.name=captionseg",
@@ -244,7 +248,9 @@ def keep(root: Path, copy: Path, name: str) -> None:
         "--message",
         f"experiment {name}",
     )
-    git(root, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", str(copy), f"+HEAD:{ref}")
+    run_git(
+        root, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", str(copy), f"+HEAD:{ref}"
+    )
 
 
 def discard(copy: Path) -> list[str]:
@@ -255,22 +261,22 @@ def discard(copy: Path) -> list[str]:
     Raises:
         WorkspaceError: DVC cannot tell which.
     """
-    done = program("stale.py", cwd=copy)
+    done = run_program("stale.py", cwd=copy)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["DVC failed"]
         raise WorkspaceError(f"reports in {copy}: {lines[-1]}")
     found = [copy / path for path in json.loads(done.stdout.splitlines()[-1])]
-    gone = [path for path in found if path.exists()]
-    for path in gone:
+    stale = [path for path in found if path.exists()]
+    for path in stale:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return [path.relative_to(copy).as_posix() for path in gone]
+    return [path.relative_to(copy).as_posix() for path in stale]
 
 
-def program(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_program(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a file of this folder as a program of its own: DVC warns, locks and changes folders."""
     # -P: this folder stays off the path, where modules would have the names of others.
     command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).with_name(name)), *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment())
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=clean_environment())
 
 
 def sweep(root: Path, days: float = KEEP_DAYS) -> None:
@@ -284,7 +290,7 @@ def sweep(root: Path, days: float = KEEP_DAYS) -> None:
                 Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
+def run_git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
     """What a git command prints.
 
     Raises:
@@ -292,7 +298,11 @@ def git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
     """
     try:
         done = subprocess.run(
-            ["git", *PLAIN, *words], cwd=folder, capture_output=True, input=stdin, env=environment()
+            ["git", *PLAIN, *words],
+            cwd=folder,
+            capture_output=True,
+            input=stdin,
+            env=clean_environment(),
         )
     except OSError as error:
         raise WorkspaceError(f"git {words[0]} in {folder}: {error.strerror}") from None
@@ -305,7 +315,7 @@ def git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
     return done.stdout
 
 
-def prefix(root: Path) -> Path:
+def find_prefix(root: Path) -> Path:
     """Where `root` is within its git repository, which may hold more than this project.
 
     Raises:
@@ -313,7 +323,9 @@ def prefix(root: Path) -> Path:
     """
     try:
         return Path(
-            git(root, "rev-parse", "--show-prefix").decode(errors="surrogateescape").rstrip("\n")
+            run_git(root, "rev-parse", "--show-prefix")
+            .decode(errors="surrogateescape")
+            .rstrip("\n")
         )
     except WorkspaceError as error:
         raise WorkspaceError(
@@ -322,6 +334,6 @@ def prefix(root: Path) -> Path:
         ) from None
 
 
-def environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Ours, less what would lead git elsewhere."""
     return {**{k: v for k, v in os.environ.items() if k not in LEADS}, "DVC_NO_ANALYTICS": "1"}

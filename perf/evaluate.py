@@ -30,7 +30,7 @@ from captionseg.prepared import pixel_inputs
 from captionseg.runtime.device import Runtime, detect
 
 
-def model(device: str) -> GroupViT:
+def build_model(device: str) -> GroupViT:
     """groupvit_tiny with random weights, so large that pixels and groups differ, and a
     background."""
     torch.manual_seed(0)
@@ -45,13 +45,13 @@ def model(device: str) -> GroupViT:
     return net.to(device)
 
 
-def pictures(count: int, side: int, device: str) -> list[Tensor]:
+def draw_pictures(count: int, side: int, device: str) -> list[Tensor]:
     """Random pictures [1, 3, side, 4/3 side] with smooth parts."""
     shapes = torch.rand(count, 3, 9, 12)
     return list(F.interpolate(shapes, (side, side * 4 // 3), mode="bicubic").to(device).split(1))
 
 
-def timed(
+def time_picture(
     net: GroupViT, image: Tensor, classes: Tensor, protocol: ResolvedProtocol, runtime: Runtime
 ) -> tuple[float, Tensor]:
     """Seconds of one picture, and its labels."""
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     runtime = detect(arguments.device)
-    net = model(runtime.device)
+    net = build_model(runtime.device)
     crop, side = net.config.reads.picture, arguments.side
     classes = F.normalize(torch.randn(arguments.classes, net.config.towers.embedding), dim=1).to(
         runtime.device
@@ -87,9 +87,9 @@ def main() -> None:
     different, seen = 0, set()
     with torch.inference_mode():
         for number in range(arguments.rounds + 1):
-            for image in pictures(arguments.pictures, side, runtime.device):
+            for image in draw_pictures(arguments.pictures, side, runtime.device):
                 both = {
-                    name: timed(net, image, classes, ResolvedProtocol(w), runtime)
+                    name: time_picture(net, image, classes, ResolvedProtocol(w), runtime)
                     for name, w in windows.items()
                 }
                 different += int((both["batched"][1] != both["one by one"][1]).sum())

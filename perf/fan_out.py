@@ -47,7 +47,7 @@ def segment_text(data: Path, shards: set[str], out: Path, runtime: RuntimeParams
     )
     out.mkdir(exist_ok=True)
     for shard in (
-        pipeline.to_do(inputs.pairs, params.segment_text, inputs.supervision).keys() - shards
+        pipeline.list_images(inputs.pairs, params.segment_text, inputs.supervision).keys() - shards
     ):
         (out / f"{shard}_stats.json").write_text("{}")
     space = functools.partial(TextSpace.load, data / "features" / "encoder")
@@ -59,7 +59,7 @@ def segment_text(data: Path, shards: set[str], out: Path, runtime: RuntimeParams
 STAGES = {"index": index, "segment_text": segment_text}
 
 
-def seconds(
+def time_stage(
     stage: Callable[..., None], data: Path, shards: set[str], runtime: RuntimeParams
 ) -> tuple[tuple[float, float], dict]:
     """How long a stage takes, by the clock and of all its processes' cores, and the bytes that it
@@ -90,7 +90,7 @@ def main() -> None:
         times: dict[int, list[tuple[float, float]]] = {1: [], arguments.workers: []}
         for _ in range(arguments.rounds):
             (one, first), (several, second) = (
-                seconds(stage, arguments.data, shards, runtime)
+                time_stage(stage, arguments.data, shards, runtime)
                 for runtime in (HERE, replace(HERE, workers=arguments.workers))
             )
             if first != second:

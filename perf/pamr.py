@@ -27,16 +27,16 @@ from perf.clock import compare
 
 def dense(image: Tensor, masks: Tensor) -> Tensor:
     """The reference: [C, H, W] of picture [3, H, W] and masks [C, H, W]."""
-    around = taken(image[:, None])  # [3, 48, H, W]
+    around = take_neighbours(image[:, None])  # [3, 48, H, W]
     everything = torch.cat([around, image[:, None].expand(-1, len(DILATIONS), -1, -1)], 1)
     scale = 1e-8 + 0.1 * everything.std(1, keepdim=True)
     weights = (-(around - image[:, None]).abs() / scale).mean(0).softmax(0)
     for _ in range(10):
-        masks = (taken(masks[:, None]) * weights).sum(1)
+        masks = (take_neighbours(masks[:, None]) * weights).sum(1)
     return masks
 
 
-def taken(maps: Tensor) -> Tensor:
+def take_neighbours(maps: Tensor) -> Tensor:
     """[C, 48, H, W] neighbours of maps [C, 1, H, W]."""
     kernel = torch.zeros(8, 1, 3, 3, device=maps.device)
     for number, (dy, dx) in enumerate(STEPS):
@@ -50,7 +50,7 @@ def taken(maps: Tensor) -> Tensor:
 FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"captionseg": pamr, "dense": dense}
 
 
-def inputs(classes: int, side: int, device: str) -> tuple[Tensor, Tensor]:
+def draw_inputs(classes: int, side: int, device: str) -> tuple[Tensor, Tensor]:
     """A random picture with smooth parts, and masks."""
     torch.manual_seed(0)
     image = F.interpolate(torch.rand(1, 3, 14, 14), (side, side), mode="bicubic")[0]
@@ -58,28 +58,28 @@ def inputs(classes: int, side: int, device: str) -> tuple[Tensor, Tensor]:
     return image.to(device), masks.to(device)
 
 
-def grown(name: str, classes: int, side: int, answer: multiprocessing.Queue) -> None:
+def measure_growth(name: str, classes: int, side: int, answer: multiprocessing.Queue) -> None:
     """MiB that this process grows by at most while it runs a form on the CPU; Linux knows it."""
-    image, masks = inputs(classes, side, "cpu")
+    image, masks = draw_inputs(classes, side, "cpu")
     # whatever is loaded with the first call
     pamr(image[:, :32, :32].contiguous(), masks[:2, :32, :32].contiguous())
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = status("VmRSS")
+    before = read_status("VmRSS")
     FORMS[name](image, masks)
-    answer.put((status("VmHWM") - before) / 1024)
+    answer.put((read_status("VmHWM") - before) / 1024)
 
 
-def status(key: str) -> int:
+def read_status(key: str) -> int:
     """A number of /proc/self/status, in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
-def memory(name: str, classes: int, side: int) -> float:
-    """`grown`, in a process of its own."""
+def measure_memory(name: str, classes: int, side: int) -> float:
+    """`measure_growth`, in a process of its own."""
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
-    process = context.Process(target=grown, args=(name, classes, side, answer))
+    process = context.Process(target=measure_growth, args=(name, classes, side, answer))
     process.start()
     found = answer.get()
     process.join()
@@ -96,10 +96,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     runtime = detect(arguments.device)
-    image, masks = inputs(arguments.classes, arguments.side, runtime.device)
+    image, masks = draw_inputs(arguments.classes, arguments.side, runtime.device)
     forms = {name: functools.partial(form, image, masks) for name, form in FORMS.items()}
     median, results = compare(forms, arguments.rounds, runtime)
-    used = {name: memory(name, arguments.classes, arguments.side) for name in FORMS}
+    used = {name: measure_memory(name, arguments.classes, arguments.side) for name in FORMS}
     print(
         f"{arguments.classes} masks of {arguments.side} x {arguments.side}, {arguments.device}, "
         f"{torch.get_num_threads()} threads; largest difference "

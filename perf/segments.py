@@ -31,7 +31,13 @@ from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
 from captionseg.runtime.device import detect
-from captionseg.segment_text.pipeline import Inputs, read_views, sample_cells, spoken, to_do
+from captionseg.segment_text.pipeline import (
+    Inputs,
+    find_phrases,
+    list_images,
+    read_views,
+    sample_cells,
+)
 from perf.clock import compare
 
 BLOCKS, WIDTH, GRID, SEGMENTS, OUT = (24, 6), 1024, 40, 11, 768
@@ -79,7 +85,7 @@ def embedding(rounds: int, device: str) -> float:
     return median["naive"] / median["captionseg"]
 
 
-class Clocked:
+class CallTimer:
     """An object of which the calls of one method are timed."""
 
     def __init__(self, inner: Any, name: str, seconds: dict[str, float], step: str) -> None:
@@ -90,11 +96,11 @@ class Clocked:
         if name != self.name:
             return found
 
-        def timed(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             with clock(self.seconds, self.step):
                 return found(*args, **kwargs)
 
-        return timed
+        return call
 
 
 @contextmanager
@@ -105,7 +111,7 @@ def clock(seconds: dict[str, float], step: str) -> Iterator[None]:
     seconds[step] += time.perf_counter() - start
 
 
-def steps(data: Path, images: int) -> dict[str, float]:
+def time_steps(data: Path, images: int) -> dict[str, float]:
     """Seconds of each step of segment_text over so many images."""
     params, features = Params(Path("params.yaml")).segment_text, data / "features"
     inputs = Inputs(
@@ -114,7 +120,7 @@ def steps(data: Path, images: int) -> dict[str, float]:
     rows = Counter(read_pairs(data / "pairs")["shard"].to_pylist())
     todo = [
         (shard, row)
-        for shard, rows in to_do(inputs.pairs, params, inputs.supervision).items()
+        for shard, rows in list_images(inputs.pairs, params, inputs.supervision).items()
         for row in rows
     ]
     seconds: dict[str, float] = defaultdict(float)
@@ -123,24 +129,26 @@ def steps(data: Path, images: int) -> dict[str, float]:
     )
     maker = replace(
         maker,
-        grounder=Clocked(maker.grounder, "boxes", seconds, "boxes"),
-        segmenter=Clocked(maker.segmenter, "masks", seconds, "masks"),
+        grounder=CallTimer(maker.grounder, "boxes", seconds, "boxes"),
+        segmenter=CallTimer(maker.segmenter, "masks", seconds, "masks"),
     )
     rows = [row for _, row in todo[:images]]
     captions = [row["captions"] for row in rows]
-    spoken(rows[:1], captions[:1], params)  # whatever is loaded with the first call
+    find_phrases(rows[:1], captions[:1], params)  # whatever is loaded with the first call
     with clock(seconds, "phrases"):
-        asked = dict(zip((row["uid"] for row in rows), spoken(rows, captions, params), strict=True))
+        phrases = dict(
+            zip((row["uid"] for row in rows), find_phrases(rows, captions, params), strict=True)
+        )
     with clock(seconds, "prepare"):
         maker.grounder.prepare(
-            sorted({p.text for row in asked.values() for said in row for p in said.phrases})
+            sorted({p.text for row in phrases.values() for caption in row for p in caption.phrases})
         )
     shards = dict.fromkeys(shard for shard, _ in todo)
     every = (view for shard in shards for view in read_views(inputs, shard))
     with threadpool_limits(1):
-        for view in islice((view for view in every if view.uid in asked), images):
+        for view in islice((view for view in every if view.uid in phrases), images):
             with clock(seconds, "all of an image"):
-                maker.segments(view, asked[view.uid])
+                maker.segments(view, phrases[view.uid])
     seconds["merge, RLE"] = seconds.pop("all of an image") - seconds["boxes"] - seconds["masks"]
     return seconds
 
@@ -155,7 +163,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     if (arguments.data / "supervision").is_dir():
-        once, twice = (steps(arguments.data, n * arguments.images) for n in (1, 2))
+        once, twice = (time_steps(arguments.data, n * arguments.images) for n in (1, 2))
         for step, seconds in twice.items():
             print(
                 f"{step:12} {2 * arguments.images / seconds:9.0f} images/s, "

@@ -59,7 +59,7 @@ def their_loss(model: Any, image: Tensor, tokens: Tensor) -> Tensor:
     )
 
 
-def timed(loss: Callable[[], Tensor], model: nn.Module, runtime: Runtime) -> float:
+def time_step(loss: Callable[[], Tensor], model: nn.Module, runtime: Runtime) -> float:
     """Seconds of one step without its update."""
     runtime.synchronize()
     start = time.perf_counter()
@@ -102,7 +102,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for step in tqdm(range(arguments.steps + 1), desc="rounds"):
         for name, model in models.items():
-            spent = timed(losses[name], model, runtime)
+            spent = time_step(losses[name], model, runtime)
             if step:  # the first round warms up
                 seconds[name].append(spent)
     print(

@@ -30,6 +30,6 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
 ) -> dict[str, float]:
     """Write the comparison; its numbers and files are those of the whole reproduction."""
     folders = Folders(metrics, recipes, plots, pictures, experiments, benchmarks)
-    numbers = write(folders, Outputs(markdown, page, charts), recipes=params.described)
+    numbers = write(folders, Outputs(markdown, page, charts), recipes=params.recipes_with_about)
     tracker.summary({"comparison": numbers}, [markdown, page, charts])
     return {name: float(value) for name, value in numbers.items() if isinstance(value, int)}

@@ -100,7 +100,7 @@ class Repository:
         names = (f"{path}.py", f"{path}/__init__.py")
         return next((f for f in names if (self.root / f).is_file()), None)
 
-    def beside(self, package: str) -> list[str]:
+    def list_modules(self, package: str) -> list[str]:
         """The modules of a package."""
         return [f for f in self.files if f.endswith(".py") and f.rpartition("/")[0] == package]
 
@@ -157,7 +157,7 @@ def runtime_imports(
             yield from runtime_imports(child, name)
 
 
-def attributes(node: ast.AST, name: str) -> set[str]:
+def list_attributes(node: ast.AST, name: str) -> set[str]:
     """Attributes of a variable that some code reads."""
     return {
         n.attr
@@ -166,28 +166,28 @@ def attributes(node: ast.AST, name: str) -> set[str]:
     }
 
 
-def sections(repository: Repository, stage: str) -> set[str]:
+def list_sections(repository: Repository, stage: str) -> set[str]:
     """Methods of Params that a stage calls, however indirectly: each imports what its section is
     made of.
     """
     methods = {
-        node.name: attributes(node, "self")
+        node.name: list_attributes(node, "self")
         for node in ast.walk(repository.tree(PARAMS))
         if isinstance(node, ast.FunctionDef)
     }
     found: set[str] = set()
-    todo = attributes(repository.tree(f"stages/{stage}.py"), "params")
+    todo = list_attributes(repository.tree(f"stages/{stage}.py"), "params")
     while todo:
         found |= todo
         todo = {other for name in todo for other in methods.get(name, ())} - found
     return found
 
 
-def needed(repository: Repository, stage: str) -> set[str]:
+def find_needed(repository: Repository, stage: str) -> set[str]:
     """Files of the library that the stage imports, however indirectly, and the data files beside
     them.
     """
-    asked = sections(repository, stage)
+    sections = list_sections(repository, stage)
     seen: set[str] = set()
     todo = [f"stages/{stage}.py"]
     while todo:
@@ -198,35 +198,37 @@ def needed(repository: Repository, stage: str) -> set[str]:
         todo += [
             f
             for f, function in repository.imports(file)
-            if file != PARAMS or not function or function in asked
+            if file != PARAMS or not function or function in sections
         ]
-    seen |= data_files(repository, seen)
-    return {f for f in seen if not covered(f, UNHASHED) and not repository.is_docstring(f)}
+    seen |= list_data_files(repository, seen)
+    return {f for f in seen if not is_covered(f, UNHASHED) and not repository.is_docstring(f)}
 
 
-def data_files(repository: Repository, modules: set[str]) -> set[str]:
+def list_data_files(repository: Repository, modules: set[str]) -> set[str]:
     """Files of packages that these modules read: those that one of them names, and those that no
     module of the package names, which are read by a name that is made up when the code runs.
     """
     found = set()
     for file in repository.files:
         package = repository.package_of(file)
-        beside = {f for f in modules if f.rpartition("/")[0] == package}
-        if file.endswith(".py") or package in CODE or not beside:
+        modules_beside = {f for f in modules if f.rpartition("/")[0] == package}
+        if file.endswith(".py") or package in CODE or not modules_beside:
             continue
         name = file.rpartition("/")[2]
-        naming = {f for f in repository.beside(package) if name in repository.text(f)}
-        if naming & beside or (not naming and not all(map(repository.is_docstring, beside))):
+        naming = {f for f in repository.list_modules(package) if name in repository.text(f)}
+        if naming & modules_beside or (
+            not naming and not all(map(repository.is_docstring, modules_beside))
+        ):
             found.add(file)
     return found
 
 
-def covered(file: str, deps: Iterable[str]) -> bool:
+def is_covered(file: str, deps: Iterable[str]) -> bool:
     """Is a file one of the deps, or in one of them?"""
     return any(file == dep or file.startswith(f"{dep}/") for dep in deps)
 
 
-def as_deps(repository: Repository, files: set[str]) -> list[str]:
+def list_deps(repository: Repository, files: set[str]) -> list[str]:
     """The list for dvc.yaml: packages, and files of a family whose members the stage does not
     read.
     """
@@ -242,12 +244,12 @@ def as_deps(repository: Repository, files: set[str]) -> list[str]:
     return sorted(out)
 
 
-def code_deps(repository: Repository) -> dict[str, list[str]]:
+def list_code_deps(repository: Repository) -> dict[str, list[str]]:
     """Stage -> its deps of code."""
-    return {name: as_deps(repository, needed(repository, name)) for name in STAGES}
+    return {name: list_deps(repository, find_needed(repository, name)) for name in STAGES}
 
 
-def rewritten(text: str, deps: Mapping[str, Iterable[str]]) -> str:
+def rewrite(text: str, deps: Mapping[str, Iterable[str]]) -> str:
     """dvc.yaml with other deps of code; deps of data, comments and all else stay as they are.
 
     Args:
@@ -276,7 +278,7 @@ def main() -> None:
     repository = Repository()
     path = repository.root / "dvc.yaml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(rewritten(text, code_deps(repository)), encoding="utf-8")
+    path.write_text(rewrite(text, list_code_deps(repository)), encoding="utf-8")
 
 
 if __name__ == "__main__":

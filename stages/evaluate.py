@@ -13,7 +13,7 @@ from captionseg.benchmarks.recipe import evaluate
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
-from captionseg.tracking.labels import labels
+from captionseg.tracking.labels import list_labels
 from captionseg.tracking.tracker import Tracker
 from stages.kinds import In, Out
 
@@ -47,7 +47,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     tracker.summary({"recipes": mine})
     tracker.recipes(
         {"recipes": mine},
-        {recipe: labels(params, recipe)},
+        {recipe: list_labels(params, recipe)},
         benchmark=name,
         folders={"models": model.parent, "areas": areas, "pairs": pairs},
     )

@@ -10,8 +10,8 @@ from captionseg.inference.inputs import PreparedFolders
 from captionseg.params import Params
 from captionseg.reporting.artifacts import Folders
 from captionseg.reporting.report import Outputs
-from captionseg.reporting.report import report as write
-from captionseg.tracking.labels import labels
+from captionseg.reporting.report import write_report as write
+from captionseg.tracking.labels import list_labels
 from captionseg.tracking.tracker import Tracker
 from stages.kinds import In, Out
 
@@ -56,7 +56,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         folders,
         out,
         params.report,
-        recipes=params.described,
+        recipes=params.recipes_with_about,
         gate=params.gate,
         scored=params.evaluate,
         seed=params.seed,
@@ -65,7 +65,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     tracker.summary(numbers, [metrics, plots, pictures, page])
     tracker.recipes(
         numbers,
-        {name: labels(params, name) for name in params.recipes},
+        {name: list_labels(params, name) for name in params.recipes},
         benchmark=params.evaluate.name,
         folders={"models": models, "areas": areas, "pairs": pairs, "pictures": pictures},
     )

@@ -43,12 +43,12 @@ import numpy as np
 import captionseg
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.runtime.launch import place
+from captionseg.runtime.launch import read_place
 from captionseg.runtime.lifeline import follow_dvc
-from captionseg.runtime.outputs import held, move_all
-from captionseg.storage.writing import remove_parts, trouble
+from captionseg.runtime.outputs import lock_outputs, move_all
+from captionseg.storage.writing import describe_trouble, remove_parts
 from captionseg.tracking.deferred_tracker import DeferredTracker
-from captionseg.tracking.labels import labels
+from captionseg.tracking.labels import list_labels
 from captionseg.tracking.lines import Handler
 from captionseg.tracking.tracker import NullTracker, Tracker
 from captionseg.tracking.tracker import start as start_tracker
@@ -83,16 +83,16 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     params = Params(root / "params.yaml")
     random.seed(params.seed)
     np.random.seed(params.seed)
-    if name in SEVERAL and not place(params.runtime).main:
-        _, outputs = places(name, params, stage, arguments, kinds, root=root)
+    if name in SEVERAL and not read_place(params.runtime).main:
+        _, outputs = plan_places(name, params, stage, arguments, kinds, root=root)
         return call(stage.main, params, {**arguments, **outputs}, NullTracker())
     written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Persistent)]
-    with held(
+    with lock_outputs(
         written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
     ) as sure:
         # another run may have changed them while this one waited
         check_inputs(name, arguments, kinds)
-        work, outputs = places(name, params, stage, arguments, kinds, root=root)
+        work, outputs = plan_places(name, params, stage, arguments, kinds, root=root)
         if name in AFRESH:
             shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     return metrics
 
 
-def places(
+def plan_places(
     name: str, params: Params, stage: typing.Any, arguments: dict, kinds: dict, *, root: Path
 ) -> tuple[Path, dict[str, Path]]:
     """The work folder of a run, and in it the places of its outputs, by argument.
@@ -119,7 +119,7 @@ def places(
     Raises:
         UserError: if two outputs would have the same.
     """
-    work = root / ".work" / name / work_key(params, stage.PARAMS, arguments, kinds)
+    work = root / ".work" / name / hash_work(params, stage.PARAMS, arguments, kinds)
     found = {key: work / arguments[key].name for key, kind in kinds.items() if kind is Out}
     if len(set(found.values())) < len(found):
         raise UserError(
@@ -153,7 +153,7 @@ def announce(
     recipe = words.get("recipe")
     tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
     tracker.tags(
-        labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {}
+        list_labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {}
     )
     tracker.params(select_params(params, stage.PARAMS, words))
 
@@ -250,7 +250,7 @@ def select_params(params: Params, names: tuple[str, ...], words: dict) -> dict[s
     return found
 
 
-def work_key(params: Params, names: tuple[str, ...], arguments: dict, kinds: dict) -> str:
+def hash_work(params: Params, names: tuple[str, ...], arguments: dict, kinds: dict) -> str:
     """Hash of everything that decides a stage's outputs: its params, its inputs' state and the
     code.
     """
@@ -290,7 +290,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if not (line := trouble(error)):
+        if not (line := describe_trouble(error)):
             raise
         print(f"error: {argv[0]}: {line}", file=sys.stderr)
         return 1

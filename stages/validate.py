@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from captionseg.expectations.validate import Asked, Folders, validate
+from captionseg.expectations.validate import CoverageParams, Folders, validate
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
@@ -40,13 +40,18 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     them moved.
     """
     folders = Folders(pairs, truth, index, features, regions, supervision, segments, curation)
-    asked = Asked(
+    coverage_params = CoverageParams(
         params.value("curate.rules"),
         params.value("segment_text.split"),
         params.value("segment_text.curation"),
     )
     counts = validate(
-        folders, params.validate, asked=asked, docs=docs, report=summary, failed=FAILED
+        folders,
+        params.validate,
+        coverage_params=coverage_params,
+        docs=docs,
+        report=summary,
+        failed=FAILED,
     )
     write_json({"success": True}, verdict)
     return counts

@@ -297,7 +297,7 @@ def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
 
 def _png(path: Path, *, rgb: bool) -> np.ndarray:
     try:
-        mode, values = images.mask(images.contents(path))
+        mode, values = images.read_mask(images.read_contents(path))
     except images.Unreadable as error:
         raise UserError(f"{path}: not an image that can be read: {error}") from None
     wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")

@@ -27,12 +27,12 @@ from tqdm import tqdm
 
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.held_out import HeldOut
-from captionseg.datasets.ids import pictures_of
+from captionseg.datasets.ids import number_pictures
 from captionseg.datasets.shards import decode_mask, read_pairs
 from captionseg.inference.segment_index import SegmentModel
-from captionseg.segment_text.measure import namer
-from captionseg.segment_text.phrases import normalised
-from captionseg.text.referring import Reference, referring
+from captionseg.segment_text.measure import build_namer
+from captionseg.segment_text.phrases import normalise_text
+from captionseg.text.referring import Reference, parse_references
 
 AT = (1, 5, 10)
 
@@ -70,7 +70,7 @@ class Retrieval:
         pictures = self.benchmark.pictures
         captions = captions_of(read_pairs(self.folders.prepared.pairs), pictures.uid)
         picture, label = gallery(pictures.masks, ignore=self.benchmark.ignore)
-        every = iter(referring([caption for row in captions for caption in row]))
+        every = iter(parse_references([caption for row in captions for caption in row]))
         references = [[one for _ in row for one in next(every)] for row in captions]
         return queries_of(references, self.benchmark.names, picture, label), picture, label
 
@@ -100,7 +100,7 @@ def captions_of(pairs: pa.Table, uids: Sequence[str]) -> list[list[str]]:
     """Of the picture of each uid all captions that pairs of its split have of it, its own first."""
     rows, picture = (
         pairs.select(["uid", "caption", "split"]).to_pydict(),
-        pictures_of(pairs).tolist(),
+        number_pictures(pairs).tolist(),
     )
     captions: dict[tuple[int, str], list[str]] = {}
     place = {uid: row for row, uid in enumerate(rows["uid"])}
@@ -135,14 +135,14 @@ def queries_of(
         picture: [G] of each segment of the gallery.
         label: [G] its class.
     """
-    says = namer(sorted({reference.phrase for row in references for reference in row}), names)
+    says = build_namer(sorted({reference.phrase for row in references for reference in row}), names)
     place = {pair: g for g, pair in enumerate(zip(picture.tolist(), label.tolist(), strict=True))}
     relevant: dict[str, set[int]] = {}
     for number, row in enumerate(references):
         for reference in row:
             named = {place[number, c] for c in says[reference.phrase] if (number, c) in place}
             if named:
-                relevant.setdefault(normalised(reference.expression), set()).update(named)
+                relevant.setdefault(normalise_text(reference.expression), set()).update(named)
     shape = (len(relevant), len(picture))
     relevant_rows, alike = np.zeros(shape, bool), np.zeros(shape, bool)
     for q, segments in enumerate(relevant.values()):

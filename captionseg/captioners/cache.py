@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from captionseg.captioners.captioner import Captioner, CaptionError, NoCaption, tidied
-from captionseg.datasets.shards import read_images, read_shard, shard_names
+from captionseg.captioners.captioner import Captioner, CaptionError, NoCaption, tidy_answer
+from captionseg.datasets.shards import list_shards, read_images, read_shard
 from captionseg.records import CAPTIONS, UserError
 from captionseg.storage.reading import read_table
 from captionseg.storage.writing import write_table
@@ -74,21 +74,23 @@ def caption(
         for shard in sorted(
             {file.name.partition(".")[0] for file in run.folder.glob("[0-9]*.par*")}
         ):
-            run.home.update((row["uid"], shard) for row in kept_rows(run.folder, shard, spare=True))
-        for shard in shard_names(pairs):
+            run.home.update(
+                (row["uid"], shard) for row in read_earlier_rows(run.folder, shard, spare=True)
+            )
+        for shard in list_shards(pairs):
             _shard(run, pairs, shard, wanted=uids, retry=retry_failed)
-    return summary(run)
+    return summarize(run)
 
 
 def total(pairs: Path, uids: Collection[str] | None) -> int:
     """How many pictures there are to be done."""
     if uids is not None:
         return len(set(uids))
-    tables = (read_shard(pairs, shard) for shard in shard_names(pairs))
+    tables = (read_shard(pairs, shard) for shard in list_shards(pairs))
     return sum(table["status"].to_pylist().count("success") for table in tables)
 
 
-def kept_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
+def read_earlier_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
     """Rows of a shard that earlier runs left, one a picture: the newest.
 
     Args:
@@ -122,13 +124,13 @@ def kept_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
     return list(rows.values())
 
 
-def _moved(run: _Run, uids: Collection[str]) -> dict[str, dict]:
+def _find_moved_rows(run: _Run, uids: Collection[str]) -> dict[str, dict]:
     """Rows of pictures that were in other shards when they were captioned."""
     homes = sorted({run.home[uid] for uid in uids if uid in run.home})
     return {
         row["uid"]: row
         for home in homes
-        for row in kept_rows(run.folder, home, spare=True)
+        for row in read_earlier_rows(run.folder, home, spare=True)
         if row["uid"] in uids
     }
 
@@ -143,8 +145,8 @@ def _shard(
         for row in rows.to_pylist()
         if row["status"] == "success" and (wanted is None or row["uid"] in wanted)
     }
-    known = {row["uid"]: row for row in kept_rows(run.folder, shard, spare=True)}
-    moved = _moved(run, asked.keys() - known.keys())
+    known = {row["uid"]: row for row in read_earlier_rows(run.folder, shard, spare=True)}
+    moved = _find_moved_rows(run, asked.keys() - known.keys())
     known |= moved
     done = {
         uid
@@ -159,7 +161,7 @@ def _shard(
     number = 1 + max((int(file.stem) for file in parts.glob("[0-9]*.parquet")), default=-1)
     new: dict[str, dict] = {}
     images = read_images(pairs, shard, todo) if (todo := asked.keys() - done) else iter(())
-    for batch in batches(images, max(1, run.captioner.batch)):
+    for batch in read_batches(images, max(1, run.captioner.batch)):
         batch = {uid: image for uid, image in batch.items() if uid not in new}
         found = _ask(run, [asked[uid] for uid in batch], list(batch.values()))
         write_table(pa.Table.from_pylist(found, schema=CAPTIONS), parts / f"{number:06d}.parquet")
@@ -173,13 +175,15 @@ def _shard(
         )
     if parts.exists():
         # out of sight at once: half a deletion would leave the older rows
-        gone = run.folder / f".{shard}.parts"
-        shutil.rmtree(gone, ignore_errors=True)
-        parts.rename(gone)
-        shutil.rmtree(gone)
+        parts_folder = run.folder / f".{shard}.parts"
+        shutil.rmtree(parts_folder, ignore_errors=True)
+        parts.rename(parts_folder)
+        shutil.rmtree(parts_folder)
 
 
-def batches(images: Iterator[tuple[str, np.ndarray]], size: int) -> Iterator[dict[str, np.ndarray]]:
+def read_batches(
+    images: Iterator[tuple[str, np.ndarray]], size: int
+) -> Iterator[dict[str, np.ndarray]]:
     """uid -> picture, of so many at a time."""
     batch: dict[str, np.ndarray] = {}
     for uid, image in images:
@@ -202,7 +206,7 @@ def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
             uids=[row["uid"] for row in rows],
             urls=[row["url"] for row in rows],
         )
-        found = [_row(run, row, tidied(text)) for row, text in zip(rows, answers, strict=True)]
+        found = [_row(run, row, tidy_answer(text)) for row, text in zip(rows, answers, strict=True)]
     except CaptionError as error:
         if len(rows) > 1:
             return [_ask(run, [row], [image])[0] for row, image in zip(rows, images, strict=True)]
@@ -244,19 +248,19 @@ def _note(run: _Run, row: dict) -> None:
     run.bar.update()
 
 
-def listing(reasons: Counter[str]) -> str:
+def list_reasons(reasons: Counter[str]) -> str:
     """The commonest reasons, in one line."""
     return "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
 
 
-def summary(run: _Run) -> dict[str, float]:
+def summarize(run: _Run) -> dict[str, float]:
     """See `caption`."""
     count = run.count
     images = count["success"] + count["failed"] + count["missing"]
     if not count["success"]:
         raise UserError(
             f"captions: none of {images} pictures got one: "
-            f"{listing(run.reasons) or 'no such pictures'}"
+            f"{list_reasons(run.reasons) or 'no such pictures'}"
         )
     return {
         "images": float(images),

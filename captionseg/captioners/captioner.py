@@ -97,21 +97,21 @@ class Captioner(Protocol):
         ...
 
 
-def question(prompt: str, given: str) -> str:
+def fill_prompt(prompt: str, given: str) -> str:
     """The prompt, with the original caption where it says {caption}."""
     return prompt.replace("{caption}", " ".join(given.split()))
 
 
-def seed_of(seed: int, image: np.ndarray, asked: str) -> int:
+def derive_seed(seed: int, image: np.ndarray, question: str) -> int:
     """63 bits of picture and question: what is drawn for a picture does not depend on those beside
     it.
     """
-    digest = hashlib.sha256(f"{seed} {image.shape} {asked}\0".encode(errors="replace"))
+    digest = hashlib.sha256(f"{seed} {image.shape} {question}\0".encode(errors="replace"))
     digest.update(np.ascontiguousarray(image).data)
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
-def key_of(kind: str, **fields: Any) -> str:
+def hash_fields(kind: str, **fields: Any) -> str:
     """64 bits of a configuration, as 16 hex digits."""
     return hashlib.sha256(json.dumps([kind, fields], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -121,7 +121,7 @@ _BLOCK = re.compile(rf"\n[ \t]*(?=\n|{_BULLET})")
 _MARK = re.compile(rf"^{_BULLET}+")
 
 
-def tidied(text: str) -> str:
+def tidy_answer(text: str) -> str:
     """An answer as running text: no markdown, single spaces, every paragraph and list item a
     sentence with an end.
 

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from captionseg.captioners.captioner import CaptionError, Decoding, key_of, question, seed_of
+from captionseg.captioners.captioner import (
+    CaptionError,
+    Decoding,
+    derive_seed,
+    fill_prompt,
+    hash_fields,
+)
 from captionseg.records import UserError, one_line
 from captionseg.runtime.params import Precision
 from captionseg.typed import Count, Device
@@ -56,8 +62,10 @@ class ChatParams:
 
         runtime = detect(self.device, self.precision)
         model, processor = load(Path(self.folder), runtime)
-        content = content_of(Path(self.folder))
-        key = key_of("chat", content=content, precision=self.precision, **asdict(self.decoding))
+        content = hash_checkpoint(Path(self.folder))
+        key = hash_fields(
+            "chat", content=content, precision=self.precision, **asdict(self.decoding)
+        )
         return ChatCaptioner(model, processor, self, runtime=runtime, key=key)
 
 
@@ -109,7 +117,7 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
     return model.to(runtime.device).eval().requires_grad_(False), processor
 
 
-def content_of(folder: Path) -> str:
+def hash_checkpoint(folder: Path) -> str:
     """sha256 over the checkpoint's files, weights too."""
     digest = hashlib.sha256()
     read = {".json", ".jinja", ".safetensors", ".txt", ".model"}
@@ -137,7 +145,9 @@ class ChatCaptioner:
     ) -> None:
         self.model, self.processor, self.params, self.runtime = model, processor, params, runtime
         self.key, self.batch = key, params.batch
-        self.options = generation(model, processor.tokenizer, params.decoding.max_new_tokens)
+        self.options = configure_generation(
+            model, processor.tokenizer, params.decoding.max_new_tokens
+        )
 
     def captions(
         self,
@@ -151,19 +161,20 @@ class ChatCaptioner:
         import torch
 
         decoding = self.params.decoding
-        asked = [question(decoding.prompt, text) for text in given]
+        questions = [fill_prompt(decoding.prompt, text) for text in given]
         seeds = [
-            seed_of(decoding.seed, image, text) for image, text in zip(images, asked, strict=True)
+            derive_seed(decoding.seed, image, text)
+            for image, text in zip(images, questions, strict=True)
         ]
-        if not asked:
+        if not questions:
             return []
         try:
-            inputs = self._inputs(images, asked)
+            inputs = self._inputs(images, questions)
             with torch.inference_mode():
                 tokens = self.model.generate(
                     **inputs,
                     generation_config=self.options,
-                    logits_processor=[Draw(seeds, decoding)],
+                    logits_processor=[TokenSampler(seeds, decoding)],
                 )
             new = tokens[:, inputs["input_ids"].shape[1] :]
             return self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
@@ -175,7 +186,7 @@ class ChatCaptioner:
         ) as error:  # of one picture; out of memory too
             raise CaptionError(one_line(f"{type(error).__name__}: {error}", 300)) from error
 
-    def _inputs(self, images: Sequence[np.ndarray], asked: Sequence[str]) -> Any:
+    def _inputs(self, images: Sequence[np.ndarray], questions: Sequence[str]) -> Any:
         """What the model reads: left-padded tokens, and pixels in the precision of its weights."""
         talks = [
             [
@@ -187,7 +198,7 @@ class ChatCaptioner:
                     ],
                 }
             ]
-            for image, text in zip(images, asked, strict=True)
+            for image, text in zip(images, questions, strict=True)
         ]
         inputs = self.processor.apply_chat_template(
             talks,
@@ -201,7 +212,7 @@ class ChatCaptioner:
         return inputs.to(self.runtime.device, dtype=self.model.dtype)
 
 
-def generation(model: Any, tokenizer: Any, most: int) -> Any:
+def configure_generation(model: Any, tokenizer: Any, most: int) -> Any:
     """How tokens are generated: the checkpoint's ends of an answer, and nothing else of its own
     habits.
     """
@@ -223,7 +234,7 @@ def generation(model: Any, tokenizer: Any, most: int) -> Any:
     )
 
 
-class Draw:
+class TokenSampler:
     """Sampling as a processor of logits: all but the drawn token get -inf, and the likeliest is
     taken.
 
@@ -242,11 +253,13 @@ class Draw:
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """[B, T] tokens so far and [B, V] logits -> [B, V]."""
         p, uniform = self.decoding, scores.new_tensor([row.random() for row in self.rows])
-        chosen = drawn(scores, uniform, temperature=p.temperature, top_p=p.top_p, top_k=p.top_k)
+        chosen = sample_tokens(
+            scores, uniform, temperature=p.temperature, top_p=p.top_p, top_k=p.top_k
+        )
         return scores.new_full(scores.shape, -float("inf")).scatter(1, chosen[:, None], 0.0)
 
 
-def drawn(
+def sample_tokens(
     scores: Tensor, uniform: Tensor, *, temperature: float, top_p: float, top_k: int
 ) -> Tensor:
     """Tokens by inverse transform sampling: temperature, then the k likeliest, then the nucleus of

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captionseg.captioners.cache import caption, kept_rows
+from captionseg.captioners.cache import caption, read_earlier_rows
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.datasets.shards import read_pairs
 from captionseg.records import UserError
@@ -81,5 +81,5 @@ class Captions:
         return (
             None
             if self.folder is None
-            else {row["uid"]: row for row in kept_rows(self.folder, shard)}
+            else {row["uid"]: row for row in read_earlier_rows(self.folder, shard)}
         )

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from captionseg.captioners.captioner import NoCaption, key_of
+from captionseg.captioners.captioner import NoCaption, hash_fields
 from captionseg.records import UserError, one_line
 
 
@@ -48,10 +48,10 @@ class PrecomputedCaptioner:
         Raises:
             NoCaption: naming the first that the file does not have.
         """
-        asked = list(uids if self.by == "uid" else urls)
-        if len(asked) != len(images):
-            raise ValueError(f"{len(images)} pictures, {len(asked)} of {self.by}s")
-        return [self._find(name) for name in asked]
+        keys = list(uids if self.by == "uid" else urls)
+        if len(keys) != len(images):
+            raise ValueError(f"{len(images)} pictures, {len(keys)} of {self.by}s")
+        return [self._find(name) for name in keys]
 
     def _find(self, name: str) -> str:
         row = bisect_left(self.names, name, key=lambda found: found.as_py())
@@ -92,7 +92,7 @@ class PrecomputedParams:
             )
         with Path(self.file).open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
-        key = key_of("precomputed", content=content, column=self.column)
+        key = hash_fields("precomputed", content=content, column=self.column)
         return PrecomputedCaptioner(names, texts, by=by, key=key, where=self.file)
 
     def _read(self) -> tuple[str, pa.Table]:

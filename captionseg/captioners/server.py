@@ -21,7 +21,13 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from captionseg.captioners.captioner import CaptionError, Decoding, key_of, question, seed_of
+from captionseg.captioners.captioner import (
+    CaptionError,
+    Decoding,
+    derive_seed,
+    fill_prompt,
+    hash_fields,
+)
 from captionseg.records import UserError, one_line
 from captionseg.typed import AboveZero, Count, Natural, ZeroOrMore
 
@@ -69,7 +75,7 @@ class ServerParams:
             raise UserError(
                 f"server.url: {self.url!r} is no address; give one such as {ServerParams.url}"
             )
-        if not self.remote and not is_here(parts.hostname):
+        if not self.remote and not is_this_machine(parts.hostname):
             raise UserError(
                 f"server.url: {parts.hostname} is another machine, and pictures would be sent "
                 "there; set server.remote: true to allow it"
@@ -79,7 +85,7 @@ class ServerParams:
         return ServerCaptioner(self)
 
 
-def is_here(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
     """Is it this machine, by name or number? Nothing is looked up."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -87,7 +93,7 @@ def is_here(host: str) -> bool:
         return False
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect is an answer: whoever was allowed to see the pictures has not said who else is."""
 
     def redirect_request(self, *_: Any) -> None:
@@ -99,11 +105,13 @@ class ServerCaptioner:
 
     def __init__(self, params: ServerParams) -> None:
         self.params, self.batch = params, params.batch
-        here = is_here(urlsplit(params.url).hostname or "")
+        is_local = is_this_machine(urlsplit(params.url).hostname or "")
         self.opener = urllib.request.build_opener(
-            _Stay, *([urllib.request.ProxyHandler({})] if here else [])
+            _NoRedirects, *([urllib.request.ProxyHandler({})] if is_local else [])
         )
-        self.key = key_of("server", model=params.model, side=params.side, **asdict(params.decoding))
+        self.key = hash_fields(
+            "server", model=params.model, side=params.side, **asdict(params.decoding)
+        )
 
     def captions(
         self,
@@ -126,8 +134,11 @@ class ServerCaptioner:
 
     def _body(self, image: np.ndarray, given: str) -> bytes:
         """The request for one picture."""
-        p, text = self.params.decoding, question(self.params.decoding.prompt, given)
-        picture = {"type": "image_url", "image_url": {"url": data_url(image, self.params.side)}}
+        p, text = self.params.decoding, fill_prompt(self.params.decoding.prompt, given)
+        picture = {
+            "type": "image_url",
+            "image_url": {"url": encode_data_url(image, self.params.side)},
+        }
         content = [picture, {"type": "text", "text": text}]
         return json.dumps(
             {
@@ -137,7 +148,8 @@ class ServerCaptioner:
                 "temperature": p.temperature,
                 "top_p": p.top_p,
                 "max_tokens": p.max_new_tokens,
-                "seed": seed_of(p.seed, image, text) >> 32,  # 31 bits: some servers read no more
+                "seed": derive_seed(p.seed, image, text)
+                >> 32,  # 31 bits: some servers read no more
                 **({"top_k": p.top_k} if p.top_k else {}),
             }
         ).encode()
@@ -148,15 +160,15 @@ class ServerCaptioner:
             last = attempt == self.params.retries
             pause = min(self.params.backoff * 2**attempt, LONGEST_PAUSE)
             try:
-                return content_of(self._post(body))
+                return read_content(self._post(body))
             except urllib.error.HTTPError as error:
                 with error:
                     if error.code not in BUSY or last:
-                        raise self._refused(error) from None
-                    pause = max(pause, wanted_pause(error))
+                        raise self._explain_refused(error) from None
+                    pause = max(pause, read_pause(error))
             except urllib.error.URLError as error:
                 if last:
-                    raise self._lost(error) from None
+                    raise self._explain_lost(error) from None
             except (OSError, http.client.HTTPException) as error:
                 if last:
                     reason = str(error) or type(error).__name__
@@ -184,7 +196,7 @@ class ServerCaptioner:
                     raise TimeoutError("timed out")
         return bytes(found)
 
-    def _lost(self, error: urllib.error.URLError) -> UserError:
+    def _explain_lost(self, error: urllib.error.URLError) -> UserError:
         """Nobody is there, or whoever is there hung up while a picture was sent."""
         if isinstance(error.reason, BrokenPipeError | ConnectionResetError):
             return CaptionError(f"{self.params.url}: the picture was not accepted ({error.reason})")
@@ -193,13 +205,13 @@ class ServerCaptioner:
             "server.url"
         )
 
-    def _refused(self, error: urllib.error.HTTPError) -> UserError:
+    def _explain_refused(self, error: urllib.error.HTTPError) -> UserError:
         """The server's own words in one line."""
         kind = CaptionError if error.code in THIS_PICTURE | {500} else UserError
-        return kind(f"{self.params.url}: HTTP {error.code}: {message_of(error)}")
+        return kind(f"{self.params.url}: HTTP {error.code}: {read_message(error)}")
 
 
-def data_url(image: np.ndarray, side: int) -> str:
+def encode_data_url(image: np.ndarray, side: int) -> str:
     """uint8 [H, W, 3] as a JPEG in a data URL, no side longer than `side`."""
     picture = Image.fromarray(image)
     picture.thumbnail((side, side), Image.Resampling.BICUBIC)
@@ -208,7 +220,7 @@ def data_url(image: np.ndarray, side: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def content_of(answer: bytes) -> str:
+def read_content(answer: bytes) -> str:
     """The text of an answer; a model that says nothing says "".
 
     Raises:
@@ -220,10 +232,10 @@ def content_of(answer: bytes) -> str:
         found = answer
     if found is None or isinstance(found, str):
         return found or ""
-    raise CaptionError(f"malformed answer of the server: {one_line(start(answer))}")
+    raise CaptionError(f"malformed answer of the server: {one_line(read_start(answer))}")
 
 
-def message_of(error: urllib.error.HTTPError) -> str:
+def read_message(error: urllib.error.HTTPError) -> str:
     """What a refusal says, in one line: error.message or message of its JSON, or its first
     words."""
     try:
@@ -235,15 +247,15 @@ def message_of(error: urllib.error.HTTPError) -> str:
         found = found.get("error", found)
         return one_line(found["message"] if isinstance(found, dict) else found)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return one_line(start(body)) or str(error.reason)
+        return one_line(read_start(body)) or str(error.reason)
 
 
-def wanted_pause(error: urllib.error.HTTPError) -> float:
+def read_pause(error: urllib.error.HTTPError) -> float:
     """Seconds that the server asks to wait, within reason."""
-    asked = str(error.headers.get("Retry-After") or "")
-    return min(float(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else 0.0
+    header = str(error.headers.get("Retry-After") or "")
+    return min(float(header), LONGEST_PAUSE) if header.isascii() and header.isdigit() else 0.0
 
 
-def start(text: bytes) -> str:
+def read_start(text: bytes) -> str:
     """The first words of what may be anything."""
     return text[:400].decode(errors="replace")

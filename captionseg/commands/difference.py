@@ -30,11 +30,11 @@ def run(arguments: argparse.Namespace) -> None:
     """mIoU of a recipe less that of another on the run's own test pictures, with the 95 % interval
     of a paired bootstrap over pictures."""
     from captionseg.records import UserError
-    from captionseg.reporting.differences import difference
+    from captionseg.reporting.differences import compute_difference
 
     if arguments.bootstrap < 1:
         raise UserError("--bootstrap must not be below 1")
-    found = difference(
+    found = compute_difference(
         arguments.areas, arguments.recipe, arguments.other, samples=arguments.bootstrap, seed=0
     )
     print(

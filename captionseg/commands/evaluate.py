@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.storage.writing import write_json
 
     out = result_path(arguments, RESULTS)
-    spec = find_benchmark(arguments.benchmark, own_name(arguments.root))
+    spec = find_benchmark(arguments.benchmark, read_own_name(arguments.root))
     options = scoring_options(arguments, spec)
     benchmark, total = open_benchmark(
         spec, arguments.root, limit=arguments.limit, ignore=arguments.ignore
@@ -148,7 +148,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(out)
 
 
-def own_name(root: Path) -> str:
+def read_own_name(root: Path) -> str:
     """What the params.yaml of a checkout calls its own data; empty where there is none."""
     if not (root / "params.yaml").is_file():
         return ""

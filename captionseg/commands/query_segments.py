@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.inference.segment_index import SegmentModel, open_index
     from captionseg.records import UserError
     from captionseg.reporting.overlay import check_writable, write_picture
-    from captionseg.reporting.query import contact_sheet, table, with_pictures
+    from captionseg.reporting.query import add_pictures, draw_contact_sheet, format_table
 
     text, root = " ".join(arguments.text.split()), arguments.segments.parent
     if not text:
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"{best:.3f}"
         )
         return
-    found = with_pictures(hits, prepared)
+    found = add_pictures(hits, prepared)
     title = f'"{text}"   in {len(index)} segments, by {arguments.model.name}'
-    write_picture(contact_sheet(title, found), arguments.out)
-    print(*table(found), arguments.out, sep="\n")
+    write_picture(draw_contact_sheet(title, found), arguments.out)
+    print(*format_table(found), arguments.out, sep="\n")

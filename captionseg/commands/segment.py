@@ -74,10 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.records import UserError
     from captionseg.reporting.overlay import (
         IGNORED,
+        add_legend,
         check_writable,
-        overlay,
-        palette,
-        with_legend,
+        draw_overlay,
+        make_palette,
         write_picture,
     )
     from captionseg.segmenters.mask_makers import MasksParams
@@ -88,9 +88,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.picture}: a folder; name an image file")
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
     check_writable(out)
-    if arguments.mask and same(arguments.mask, out):
+    if arguments.mask and is_same_file(arguments.mask, out):
         raise UserError(f"{out}: --mask and --out name one file; the mask needs its own")
-    if same(out, arguments.picture) or (arguments.mask and same(arguments.mask, arguments.picture)):
+    if is_same_file(out, arguments.picture) or (
+        arguments.mask and is_same_file(arguments.mask, arguments.picture)
+    ):
         raise UserError(
             f"{arguments.picture}: is the picture itself, which is never written over; name "
             "another file"
@@ -110,9 +112,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.mask:
         write_picture(found, arguments.mask)
     every = np.bincount(found.ravel(), minlength=IGNORED + 1) / found.size
-    colours, share, left = palette(len(labels)), every[: len(labels)], every[IGNORED]
+    colours, share, left = make_palette(len(labels)), every[: len(labels)], every[IGNORED]
     texts = [f"{label}  {100 * part:.0f} %" for label, part in zip(labels, share, strict=True)]
-    write_picture(with_legend(overlay(picture, found, colours), texts, colours), out)
+    write_picture(add_legend(draw_overlay(picture, found, colours), texts, colours), out)
     rows = sorted(zip(labels, share, strict=True), key=lambda pair: -pair[1])
     if left or arguments.background is not None:
         rows.append(("(background)", left))
@@ -122,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(out)
 
 
-def same(one: Path, other: Path) -> bool:
+def is_same_file(one: Path, other: Path) -> bool:
     """Whether two names are of one file, whatever links lead to it."""
     return one.resolve() == other.resolve() or (
         one.exists() and other.exists() and one.samefile(other)

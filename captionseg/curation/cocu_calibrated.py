@@ -31,7 +31,7 @@ from captionseg.typed import AboveZero, Count, Finite, Natural, ZeroOrMore
 
 
 @dataclass(frozen=True)
-class CoCuCalibrated:
+class CalibratedCoCu:
     """Vision-driven expansion, positive-unlabelled ranking.
 
     Attributes:
@@ -76,10 +76,10 @@ class CoCuCalibrated:
             def f(rows: np.ndarray) -> np.ndarray:
                 return relevance(corpus, rows, "shifted")
 
-            mu = positive_mean(f, corpus, self.chunk)
+            mu = average_positives(f, corpus, self.chunk)
             return lambda rows: np.exp(np.minimum(f(rows) - mu, 0.0) / self.temperature)
         g = LeaveOneOut.fit(corpus.image_feature, corpus.named, self.strength).predict
-        e = np.maximum(positive_mean(g, corpus, self.chunk), 1e-3)
+        e = np.maximum(average_positives(g, corpus, self.chunk), 1e-3)
         return lambda rows: np.clip(g(rows) / e, 1e-4, 1.0)
 
     def curate(self, corpus: Corpus, rows: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
@@ -99,7 +99,7 @@ class CoCuCalibrated:
         }
 
 
-def positive_mean(
+def average_positives(
     score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, chunk: int
 ) -> np.ndarray:
     """[C]: mean score over the images whose captions name a concept; NaN where none does.

@@ -13,12 +13,12 @@ import pyarrow as pa
 from pyarrow import compute
 from scipy.sparse import csr_array
 
-from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
+from captionseg.datasets.ids import count_shard_rows, number_shards, read_ids, read_metadata
 from captionseg.records import NEIGHBOURS, Corpus, UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json, read_table
 from captionseg.storage.writing import write_array, write_json
-from captionseg.text.prompts import class_embeddings, templates
+from captionseg.text.prompts import embed_classes, read_templates
 from captionseg.text.vocabulary import Vocabulary
 
 pc: Any = compute  # its functions are made when it is imported
@@ -54,7 +54,7 @@ def load(
         UserError: if there is no training pair.
     """
     ids = read_ids(index)
-    of_shards = rows_of_shards(ids)
+    of_shards = count_shard_rows(ids)
     rows = np.flatnonzero(np.array(ids["split"].to_pylist()) == "train")
     if not len(rows):
         raise UserError(f"{index}: no pair of the training split; nothing to curate")
@@ -63,24 +63,24 @@ def load(
     local = np.full(len(ids) + 1, -1, np.int32)  # the last entry answers for -1
     local[rows] = np.arange(len(rows))
     near, near_captions = (
-        local[neighbour_rows(index / f"{name}.parquet", len(ids))[rows]]
+        local[read_neighbours(index / f"{name}.parquet", len(ids))[rows]]
         for name in ("neighbours", "caption_neighbours")
     )
     corpus = Corpus(
         np.array(ids["uid"].to_pylist(), object)[rows],
         list(captions),
-        read_arrays(index / "img_emb", numbered(of_shards))[rows].astype(np.float32),
+        read_arrays(index / "img_emb", number_shards(of_shards))[rows].astype(np.float32),
         read_arrays(features / "pooled", of_shards)[rows],
         near,
         near_captions,
         words.concepts,
-        class_embeddings(words.concepts, encode, templates(prompts)),
-        words.named(list(captions)),
+        embed_classes(words.concepts, encode, read_templates(prompts)),
+        words.match_captions(list(captions)),
     )
     return corpus, words
 
 
-def neighbour_rows(path: Path, count: int) -> np.ndarray:
+def read_neighbours(path: Path, count: int) -> np.ndarray:
     """[N, K] int32 rows of a neighbours table of `count` rows.
 
     Raises:
@@ -100,7 +100,7 @@ def neighbour_rows(path: Path, count: int) -> np.ndarray:
     return values.reshape(len(column), -1).astype(np.int32)
 
 
-def shards_of(index: Path) -> list[tuple[str, np.ndarray]]:
+def list_shards(index: Path) -> list[tuple[str, np.ndarray]]:
     """Per shard of the training split its name and its rows in the corpus of `load`."""
     ids = read_ids(index)
     train = np.array(ids["split"].to_pylist()) == "train"
@@ -109,7 +109,7 @@ def shards_of(index: Path) -> list[tuple[str, np.ndarray]]:
 
 
 def save(corpus: Corpus, folder: Path) -> None:
-    """Leave a corpus in files, for `opened` in other processes."""
+    """Leave a corpus in files, for `open_saved` in other processes."""
     for name in ARRAYS:
         write_array(getattr(corpus, name), folder / f"{name}.npy")
     for name in SPARSE:
@@ -122,7 +122,7 @@ def save(corpus: Corpus, folder: Path) -> None:
     write_json(texts, folder / "texts.json")
 
 
-def opened(folder: Path) -> Corpus:
+def open_saved(folder: Path) -> Corpus:
     """The corpus that `save` left in a folder, its arrays memory-mapped."""
     arrays = {
         name: read_array(folder / f"{name}.npy")

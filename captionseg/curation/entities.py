@@ -20,7 +20,7 @@ from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.selection import curate_chunks, select_named
 from captionseg.records import Corpus, UserError
 from captionseg.supervision.columns import Supervision
-from captionseg.text.entities import PUBLISHED, merged
+from captionseg.text.entities import PUBLISHED, merge_synonym
 from captionseg.typed import AboveZero, Count, Share
 
 
@@ -79,7 +79,7 @@ class Entities:
             chosen = [i for text, i in number.items() if text in known]
         else:
             seen = (
-                visibility(corpus, self.strength, self.sample)
+                measure_visibility(corpus, self.strength, self.sample)
                 if self.visible
                 else np.ones(len(number))
             )
@@ -88,11 +88,11 @@ class Entities:
             ].tolist()  # the vocabulary is by frequency
         target = np.full(len(number), -1)
         for i in chosen:
-            target[i] = number.get(merged(corpus.vocabulary[int(i)]), i) if self.merge else i
+            target[i] = number.get(merge_synonym(corpus.vocabulary[int(i)]), i) if self.merge else i
         return target
 
 
-def visibility(corpus: Corpus, strength: float, sample: int) -> np.ndarray:
+def measure_visibility(corpus: Corpus, strength: float, sample: int) -> np.ndarray:
     """[C] area under the ROC curve: how well pictures tell whether their captions name a concept,
     leave-one-out.
 

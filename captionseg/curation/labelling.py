@@ -54,7 +54,7 @@ class LeaveOneOut:
         width = features.shape[1] + 1
         gram, moment = np.zeros((width, width)), np.zeros(())
         for part in parts:
-            x = standardised(features[part], mean, scale)
+            x = standardise(features[part], mean, scale)
             gram += x.T @ x
             moment = moment + x.T @ labels[part].toarray().astype(np.float32)
         gram[np.diag_indices(width - 1)] += strength  # the constant is not shrunk
@@ -62,7 +62,7 @@ class LeaveOneOut:
         leverage = np.concatenate(
             [
                 np.einsum("np,pn->n", x, cho_solve(factor, x.T))
-                for x in (standardised(features[part], mean, scale) for part in parts)
+                for x in (standardise(features[part], mean, scale) for part in parts)
             ]
         )
         return LeaveOneOut(
@@ -72,13 +72,13 @@ class LeaveOneOut:
     def predict(self, rows: np.ndarray | slice) -> np.ndarray:
         """[n, C] float32: g of some rows of the training set, each without itself."""
         y = self.labels[rows].toarray().astype(np.float32)
-        residual = y - standardised(self.features[rows], self.mean, self.scale) @ self.weights
+        residual = y - standardise(self.features[rows], self.mean, self.scale) @ self.weights
         return y - residual / np.maximum(1.0 - self.leverage[rows], 1e-3)[:, None].astype(
             np.float32
         )
 
 
-def standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def standardise(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """[n, P + 1] float32, a column of ones last."""
     x = ((features - mean) / scale).astype(np.float32)
     return np.concatenate([x, np.ones((len(x), 1), np.float32)], axis=1)

@@ -50,10 +50,10 @@ def measure(
     rows = [i for i, uid in enumerate(supervision.uid) if uid in true]
     if not rows:
         return out
-    here, truth = [archive[i] for i in rows], [true[supervision.uid[i]] for i in rows]
-    out["recall"], out["precision"] = recall_precision(here, truth)
+    archives, truth = [archive[i] for i in rows], [true[supervision.uid[i]] for i in rows]
+    out["recall"], out["precision"] = recall_precision(archives, truth)
     missing = [t - named[i] for i, t in zip(rows, truth, strict=True)]
-    out["recall_unnamed"], _ = recall_precision(here, missing)
+    out["recall_unnamed"], _ = recall_precision(archives, missing)
     picks = [
         sample_texts(supervision, sampled, np.random.default_rng([seed, step]))
         for step in range(draws)

@@ -22,9 +22,9 @@ from captionseg.curation.measure import measure
 from captionseg.curation.rule import Rule
 from captionseg.curation.rules import CurateParams
 from captionseg.records import Corpus, UserError
-from captionseg.runtime.fan_out import PerProcess, is_here, spread, threads_here
+from captionseg.runtime.fan_out import PerProcess, count_threads, spread, stays_here
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.storage.folders import lacking
+from captionseg.storage.folders import find_incomplete
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 from captionseg.supervision import files
 from captionseg.supervision.columns import Supervision
@@ -93,12 +93,12 @@ def curate(
     )
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
-    rules, threads = list(params.chosen().items()), threads_here()
-    here = is_here(runtime, len(rules), threads=threads)
+    rules, threads = list(params.chosen().items()), count_threads()
+    stays = stays_here(runtime, len(rules), threads=threads)
     with (
         contextlib.nullcontext(PerProcess(lambda: corpus))
-        if here
-        else lent(corpus, supervision) as given
+        if stays
+        else share_corpus(corpus, supervision) as given
     ):
         task = Task(
             given, index, true=true, sampled=params.sampled, supervision=supervision, seed=seed
@@ -116,14 +116,14 @@ def curate(
         ):
             log.info("%s: %s", name, kept)
     remove_parts(supervision)
-    if reason := lacking(
-        rows_of_all(index, supervision, [name for name, _ in rules], len(corpus.vocabulary))
+    if reason := find_incomplete(
+        count_rows_of_all(index, supervision, [name for name, _ in rules], len(corpus.vocabulary))
     ):
         raise UserError(f"curate: {reason}; nothing is put in place, run it again")
     return measures
 
 
-def rows_of_all(
+def count_rows_of_all(
     index: Path, supervision: Path, rules: Sequence[str], concepts: int
 ) -> dict[Path, int]:
     """Every table and array of the stage, with the rows that it is to have."""
@@ -134,19 +134,19 @@ def rows_of_all(
     return words | {
         supervision / rule / f"{shard}.parquet": len(rows)
         for rule in rules
-        for shard, rows in corpora.shards_of(index)
+        for shard, rows in corpora.list_shards(index)
     }
 
 
 @contextlib.contextmanager
-def lent(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpus]]:
+def share_corpus(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpus]]:
     """The corpus in files beside the supervision, memory-mapped: all workers of a machine share one
     copy.
     """
     folder = supervision.with_name(f".{supervision.name}.corpus")
     corpora.save(corpus, folder)
     try:
-        yield PerProcess(functools.partial(corpora.opened, folder))
+        yield PerProcess(functools.partial(corpora.open_saved, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -163,7 +163,7 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, dict[str, float]
     kept = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(
         f", {n} {why}" for why, n in sorted(dropped.items())
     )
-    for shard, rows in corpora.shards_of(task.index):
+    for shard, rows in corpora.list_shards(task.index):
         files.write(result.take(rows), task.supervision / name / f"{shard}.parquet")
     named = [
         {corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}

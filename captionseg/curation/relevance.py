@@ -66,7 +66,7 @@ def adjacency(neighbours: np.ndarray, k: int, count: int) -> csr_array:
     return csr_array((np.ones(len(rows)), (rows, near[rows, columns])), shape=(len(near), count))
 
 
-def summed(near: csr_array, values: csr_array) -> np.ndarray:
+def sum_neighbours(near: csr_array, values: csr_array) -> np.ndarray:
     """[n, C]: sums of [N, C] values over the neighbours of `adjacency`."""
     return csr_array(near @ values).toarray().astype(float)
 
@@ -87,7 +87,7 @@ def expand(neighbours: np.ndarray, k: int, *values: csr_array) -> list[np.ndarra
     shape = values[0].shape
     assert shape is not None
     near = adjacency(neighbours, k, shape[0])
-    return [summed(near, v) for v in values]
+    return [sum_neighbours(near, v) for v in values]
 
 
 def score_b(f: np.ndarray, support: np.ndarray, reference_sum: np.ndarray) -> np.ndarray:

@@ -12,13 +12,13 @@ from annotated_types import MinLen
 from captionseg.curation.caption_retrieval import CaptionRetrieval
 from captionseg.curation.captions import Captions
 from captionseg.curation.cocu import CoCu
-from captionseg.curation.cocu_calibrated import CoCuCalibrated
+from captionseg.curation.cocu_calibrated import CalibratedCoCu
 from captionseg.curation.entities import Entities
 from captionseg.curation.nouns import Nouns
 from captionseg.curation.rule import Rule
 from captionseg.text.prompts import PromptSet
 from captionseg.text.vocabulary import VocabularyParams
-from captionseg.typed import NAME, Count, Distinct, Name, replaced
+from captionseg.typed import NAME, Count, Distinct, Name, replace_fields
 
 RULES = {
     "captions": Captions,
@@ -26,7 +26,7 @@ RULES = {
     "entities": Entities,
     "caption_retrieval": CaptionRetrieval,
     "cocu": CoCu,
-    "cocu_calibrated": CoCuCalibrated,
+    "cocu_calibrated": CalibratedCoCu,
 }
 
 
@@ -53,7 +53,7 @@ class CurateParams:
     entities: Entities = field(default_factory=Entities)
     caption_retrieval: CaptionRetrieval = field(default_factory=CaptionRetrieval)
     cocu: CoCu = field(default_factory=CoCu)
-    cocu_calibrated: CoCuCalibrated = field(default_factory=CoCuCalibrated)
+    cocu_calibrated: CalibratedCoCu = field(default_factory=CalibratedCoCu)
 
     def __post_init__(self) -> None:
         valid = self._all()
@@ -64,10 +64,10 @@ class CurateParams:
     def _all(self) -> dict[str, Rule]:
         """Every rule and every variant, by name."""
         return {name: getattr(self, name) for name in RULES} | {
-            name: self._varied(name, given) for name, given in self.variants.items()
+            name: self._build_variant(name, given) for name, given in self.variants.items()
         }
 
-    def _varied(self, name: str, given: Mapping[str, Any]) -> Rule:
+    def _build_variant(self, name: str, given: Mapping[str, Any]) -> Rule:
         """The rule of one variant; its name is a folder beside those of the rules and of the
         vocabulary.
         """
@@ -82,7 +82,7 @@ class CurateParams:
         changes = {key: value for key, value in given.items() if key != "rule"}
         if not changes:
             raise ValueError(f"{where}: changes no field of {base}")
-        return replaced(getattr(self, base), changes, f"curate.{where}")
+        return replace_fields(getattr(self, base), changes, f"curate.{where}")
 
     def chosen(self) -> dict[str, Rule]:
         """The rules to run, by name."""

@@ -23,7 +23,7 @@ class _Broken(Exception):
     """What is wrong with a file, in words."""
 
 
-def flaw(pairs: Path, truth: Path, name: str, *, rows: int, stamp: str) -> str:
+def find_flaw(pairs: Path, truth: Path, name: str, *, rows: int, stamp: str) -> str:
     """What is wrong with a shard, in words; empty where it is whole.
 
     Args:

@@ -43,7 +43,7 @@ def read_ids(index: Path) -> pa.Table:
     return table
 
 
-def pictures_of(pairs: pa.Table) -> np.ndarray:
+def number_pictures(pairs: pa.Table) -> np.ndarray:
     """[N] int64: which picture each pair shows, numbered by their first pairs; equal `sha256`,
     equal number.
     """
@@ -51,14 +51,14 @@ def pictures_of(pairs: pa.Table) -> np.ndarray:
     return shown.dictionary_encode().indices.to_numpy().astype(np.int64)
 
 
-def rows_of_shards(ids: pa.Table) -> dict[str, int]:
+def count_shard_rows(ids: pa.Table) -> dict[str, int]:
     """Shard -> how many rows of an index it has, in their order."""
     names, counts = np.unique(ids["shard"].to_numpy(), return_counts=True)
     count = dict(zip(names.tolist(), counts.tolist(), strict=True))
     return {name: count[name] for name in ids["shard"].unique().to_pylist()}
 
 
-def digest(ids: pa.Table) -> str:
+def hash_ids(ids: pa.Table) -> str:
     """16 hex digits over the uids and splits of an index: the same for the same pairs in the same
     order.
     """
@@ -68,7 +68,7 @@ def digest(ids: pa.Table) -> str:
     return total.hexdigest()[:16]
 
 
-def numbered(rows: Mapping[str, int]) -> dict[str, int]:
+def number_shards(rows: Mapping[str, int]) -> dict[str, int]:
     """The same by number in place of name: 00000, 00001 and so on, as clip-retrieval names
     embeddings and metadata.
     """
@@ -82,7 +82,7 @@ def read_metadata(index: Path, ids: pa.Table) -> pa.Table:
         UserError: if they are of other pairs than the ids.
     """
     folder = index / "metadata"
-    names = [f"metadata_{number}" for number in numbered(rows_of_shards(ids))]
+    names = [f"metadata_{number}" for number in number_shards(count_shard_rows(ids))]
     table = read_tables(folder, columns=["uid", "caption"], shards=names)
     if not table["uid"].combine_chunks().equals(ids["uid"].combine_chunks()):
         raise UserError(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from captionseg.datasets.ids import read_ids
-from captionseg.datasets.shards import check_digest, decode, opened, read_shard
+from captionseg.datasets.shards import check_digest, decode, open_shard, read_shard
 from captionseg.records import UserError
 
 
@@ -84,7 +84,7 @@ class Pictures:
         path = self.path(int(rows[0]))
         table = read_shard(self.pairs, path.stem).select(["key", "uid", "sha256"]).to_pydict()
         known = {key: place for place, key in enumerate(table["key"])}
-        with opened(path) as (_, member):
+        with open_shard(path) as (_, member):
             for row in rows:
                 found, place = member(self.keys[row]), known.get(self.keys[row])
                 if place is None or (

@@ -27,16 +27,16 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg import images
-from captionseg.datasets.complete import flaw
+from captionseg.datasets.complete import find_flaw
 from captionseg.datasets.tables import (
-    again,
+    advise_download,
+    list_shards,
     read_classes,
     read_pairs,
     read_shard,
     read_truth,
-    shard_names,
 )
-from captionseg.records import PAIRS, TRUTH, UserError, one_line, uid_of
+from captionseg.records import PAIRS, TRUTH, UserError, make_uid, one_line
 from captionseg.runtime.fan_out import spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.writing import atomic_path, remove_parts, write_json, write_table
@@ -48,14 +48,14 @@ __all__ = [
     "decode",
     "decode_mask",
     "encode_mask",
-    "opened",
+    "list_shards",
+    "open_shard",
     "plan",
     "read_classes",
     "read_images",
     "read_pairs",
     "read_shard",
     "read_truth",
-    "shard_names",
     "write_shards",
 ]
 
@@ -119,7 +119,7 @@ def write_shards(
     for folder in (pairs, truth):
         remove_parts(folder)
     for number, _, rows in jobs:
-        if reason := flaw(pairs, truth, f"{number:05d}", rows=len(rows), stamp=stamp):
+        if reason := find_flaw(pairs, truth, f"{number:05d}", rows=len(rows), stamp=stamp):
             raise UserError(
                 f"download: shard {number:05d} of {pairs} is not whole ({reason}), so nothing is "
                 "put in place; run it again, this shard is then made anew"
@@ -129,7 +129,7 @@ def write_shards(
     if text := source.licences():
         with atomic_path(pairs / "licences.csv") as part:
             part.write_text(text)
-    return summary(pairs, min_success)
+    return summarize(pairs, min_success)
 
 
 def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> set[str]:
@@ -144,7 +144,7 @@ def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> 
         with contextlib.suppress(OSError, ValueError, AttributeError):
             name = f"{number:05d}"
             if json.loads((pairs / f"{name}_stats.json").read_text()).get("source") == stamp:
-                if reason := flaw(pairs, truth, name, rows=len(rows), stamp=stamp):
+                if reason := find_flaw(pairs, truth, name, rows=len(rows), stamp=stamp):
                     log.warning(
                         "shard %s of %s is not whole (%s): it is made again", name, pairs, reason
                     )
@@ -157,7 +157,7 @@ def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> 
     return done
 
 
-def summary(pairs: Path, min_success: float) -> dict[str, float]:
+def summarize(pairs: Path, min_success: float) -> dict[str, float]:
     """Counts over all committed shards; too few successes are an error."""
     table = pa.concat_tables(
         [pq.read_table(file, schema=PAIRS) for file in sorted(pairs.glob("*.parquet"))]
@@ -187,7 +187,7 @@ def write_shard(
     name = f"{number:05d}"
     samples = source.samples(split, rows, seed=seed)
     keys = [f"{name}{i:04d}" for i in range(len(samples))]
-    uids = [uid_of(s.url, s.caption) for s in samples]
+    uids = [make_uid(s.url, s.caption) for s in samples]
     with (
         atomic_path(pairs / f"{name}.tar") as part,
         tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar,
@@ -205,8 +205,8 @@ def write_shard(
                 add(tar, f"{key}.jpg", sample.jpeg)
                 add(tar, f"{key}.txt", sample.caption.encode())
                 add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
-    write_table(pairs_table(samples, keys, uids), pairs / f"{name}.parquet")
-    known = truth_table(samples, uids)
+    write_table(tabulate_pairs(samples, keys, uids), pairs / f"{name}.parquet")
+    known = tabulate_truth(samples, uids)
     write_table(known, truth / f"{name}.parquet")
     count = Counter(s.status for s in samples)
     write_json(
@@ -231,7 +231,7 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def pairs_table(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[str]) -> pa.Table:
+def tabulate_pairs(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[str]) -> pa.Table:
     """Schema PAIRS."""
     rows = [
         {
@@ -251,7 +251,7 @@ def pairs_table(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[s
     return pa.Table.from_pylist(rows, schema=PAIRS)
 
 
-def truth_table(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
+def tabulate_truth(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
     """Schema TRUTH, rows with a known mask only."""
     rows = [
         {"uid": uid, "concepts": list(s.concepts), "mask": encode_mask(s.mask)}
@@ -280,7 +280,7 @@ def read_images(
         pairs / f"{shard}.tar",
         table.select(["uid", "key", "status", "sha256"]).to_pylist(),
     )
-    with opened(path) as (tar, member):
+    with open_shard(path) as (tar, member):
         for row in rows:
             if row["status"] != "success" or (uids is not None and row["uid"] not in uids):
                 continue
@@ -298,12 +298,12 @@ def check_digest(data: bytes, sha256: str | None, path: Path, key: str) -> None:
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(
             f"{path}: {key}.jpg is not the image that was downloaded (sha256 differs); "
-            f"{again(path.stem)}"
+            f"{advise_download(path.stem)}"
         )
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfile.TarInfo]]]:
+def open_shard(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfile.TarInfo]]]:
     """The tar of a shard, and key of a sample -> its picture there.
 
     Raises:
@@ -313,20 +313,22 @@ def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfil
     def member(key: str) -> tarfile.TarInfo:
         if found := members.get(f"{key}.jpg"):
             return found
-        raise UserError(f"{path}: {key}.jpg is missing; {again(path.stem)}")
+        raise UserError(f"{path}: {key}.jpg is missing; {advise_download(path.stem)}")
 
     try:
         with tarfile.open(path) as tar:
             members = {m.name: m for m in tar.getmembers() if m.isfile()}
             yield tar, member
     except (tarfile.TarError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({one_line(error)}); {again(path.stem)}") from None
+        raise UserError(
+            f"{path}: cannot be read ({one_line(error)}); {advise_download(path.stem)}"
+        ) from None
 
 
 def decode(data: bytes, path: Path, key: str) -> np.ndarray:
     """The pixels of a picture out of the tar at `path`."""
     try:
-        return images.pixels(data, name=f"{path}: {key}.jpg")
+        return images.read_pixels(data, name=f"{path}: {key}.jpg")
     except images.Unreadable as error:
         raise UserError(f"{path}: {key}.jpg does not decode: {error}") from None
 
@@ -347,7 +349,7 @@ def decode_mask(data: bytes) -> np.ndarray:
         UserError: for anything else.
     """
     try:
-        mode, labels = images.mask(data)
+        mode, labels = images.read_mask(data)
     except images.Unreadable as error:
         raise UserError(
             f"truth: a mask does not decode: {error}; run `dvc repro --force download`"

@@ -13,7 +13,7 @@ from pyarrow import compute
 
 from captionseg.records import PAIRS, TRUTH, ClassTable, UserError
 from captionseg.storage.folders import read_tables
-from captionseg.storage.reading import read_json, read_table, readable
+from captionseg.storage.reading import explain_read_errors, read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
 
@@ -21,12 +21,12 @@ SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)", re.IGNORECASE
 ENDS = (".tar", ".parquet", "_stats.json")
 
 
-def again(shard: str) -> str:
+def advise_download(shard: str) -> str:
     """What to do about a shard that is damaged."""
     return f"delete {shard}_stats.json and download again"
 
 
-def shard_names(pairs: Path) -> list[str]:
+def list_shards(pairs: Path) -> list[str]:
     """Names of the committed shards, in order.
 
     Raises:
@@ -65,17 +65,18 @@ def read_shard(pairs: Path, shard: str) -> pa.Table:
             shard's stats say.
     """
     path = pairs / f"{shard}.parquet"
-    table = read_table(path, schema=PAIRS, todo=again(shard))
-    stats = read_json(pairs / f"{shard}_stats.json", todo=again(shard))
+    table = read_table(path, schema=PAIRS, todo=advise_download(shard))
+    stats = read_json(pairs / f"{shard}_stats.json", todo=advise_download(shard))
     there = len(table), pc.sum(pc.equal(table["status"], "success")).as_py() or 0
     if there != (stats.get("count"), stats.get("successes")):
         raise UserError(
             f"{path}: {there[0]} rows with {there[1]} successes, but {shard}_stats.json has "
-            f"{stats.get('count')} with {stats.get('successes')}; {again(shard)}"
+            f"{stats.get('count')} with {stats.get('successes')}; {advise_download(shard)}"
         )
     if empty := [name for name in ("uid", "key", "split", "status") if table[name].null_count]:
         raise UserError(
-            f"{path}: {table[empty[0]].null_count} rows without {empty[0]}; {again(shard)}"
+            f"{path}: {table[empty[0]].null_count} rows without {empty[0]}; "
+            f"{advise_download(shard)}"
         )
     return table
 
@@ -87,7 +88,7 @@ def read_pairs(pairs: Path) -> pa.Table:
         UserError: if a shard is damaged, see `read_shard`, or a pair is there twice.
     """
     tables = []
-    for name in shard_names(pairs):
+    for name in list_shards(pairs):
         table = read_shard(pairs, name)
         table = table.filter(pc.equal(table["status"], "success"))
         tables.append(table.append_column("shard", pa.array([name] * len(table), pa.string())))
@@ -118,7 +119,7 @@ def read_classes(truth: Path) -> ClassTable:
     """
     path, todo = Path(truth) / "classes.json", "run `dvc repro download`"
     found = read_json(path, todo=todo)
-    with readable(path, todo):
+    with explain_read_errors(path, todo):
         lists = [found["names"], found["kinds"]]
         if not all(
             isinstance(part, list) and all(isinstance(one, str) for one in part) for part in lists

@@ -17,13 +17,13 @@ from jaxtyping import Float, Float32, Int, Int32
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from captionseg.encoders.encoder import normalised
+from captionseg.encoders.encoder import normalise
 from captionseg.typed import AboveZero, Count, ShareBelowOne, ZeroOrMore
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """x -> normalised(((x - mean) / scale) @ weight)."""
+    """x -> normalise(((x - mean) / scale) @ weight)."""
 
     mean: Float32[np.ndarray, " feature"]
     scale: Float32[np.ndarray, " feature"]
@@ -33,7 +33,7 @@ class Alignment:
         self, features: Float[np.ndarray, "*batch feature"]
     ) -> Float32[np.ndarray, "*batch embedding"]:
         """Features in the joint space, L2-normalised."""
-        return normalised(((features.astype(np.float32) - self.mean) / self.scale) @ self.weight)
+        return normalise(((features.astype(np.float32) - self.mean) / self.scale) @ self.weight)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def soft_contrastive(
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
 
 
-def folds_of(count: int, folds: int, *, seed: int) -> Int32[np.ndarray, " {count}"]:
+def assign_folds(count: int, folds: int, *, seed: int) -> Int32[np.ndarray, " {count}"]:
     """Fold numbers, equal in size up to one, in random order."""
     return np.random.default_rng([seed, 5]).permutation(np.arange(count) % folds).astype(np.int32)
 
@@ -131,7 +131,7 @@ def cross_fit(
     Args:
         features: as for `fit`.
         text: as for `fit`.
-        fold: as `folds_of` gives them.
+        fold: as `assign_folds` gives them.
         params: optimisation of each.
         seed: of each.
     """

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from captionseg.records import UserError, one_line
-from captionseg.runtime.weights import metadata, read_weights
+from captionseg.runtime.weights import read_metadata, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ FROM_TRANSFORMERS = (
 )
 
 
-class Said(NamedTuple):
+class ActivationEvidence(NamedTuple):
     """That the weights were trained with QuickGELU, or with GELU, and what says so."""
 
     quick: bool
@@ -74,7 +74,7 @@ class ClipFile:
     Attributes:
         path: of the file.
         tensors: under open_clip's names.
-        said: of its activation, by whatever says it; empty where nothing does.
+        evidence: of its activation, by whatever says it; empty where nothing does.
         pixels: by which pictures are normalised; None where nothing says it.
         config: {"model_cfg": ..} of open_clip or {"vision_config": .., "text_config": ..} of
             transformers that lies beside it; empty where none does.
@@ -82,7 +82,7 @@ class ClipFile:
 
     path: Path
     tensors: dict[str, Tensor]
-    said: tuple[Said, ...]
+    evidence: tuple[ActivationEvidence, ...]
     pixels: Pixels | None
     config: Mapping[str, Any]
 
@@ -101,47 +101,51 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
     """
     path = Path(path)
     tensors = read_weights(path)
-    said, pixels, config = [], None, {}
+    evidence, pixels, config = [], None, {}
     if sum(name in tensors for name in OPENAI) > 1:
-        said.append(Said(True, "it is a file of OpenAI's"))
+        evidence.append(ActivationEvidence(True, "it is a file of OpenAI's"))
         pixels = Pixels(*OPENAI_PIXELS)
-    said += by_metadata(path)
-    for read in (by_open_clip, by_transformers, by_timm):
+    evidence += read_header(path)
+    for read in (read_open_clip_config, read_transformers_config, read_timm_config):
         found = read(path.parent)
         if found is not None:
-            said.append(found[0])
+            evidence.append(found[0])
             pixels, config = pixels or found[1], config or found[2]
     if tag is not None:
-        said.append(Said(bool(tag.get("quick_gelu")), BY_TAG))
+        evidence.append(ActivationEvidence(bool(tag.get("quick_gelu")), BY_TAG))
         pixels = pixels or Pixels(tuple(tag["mean"]), tuple(tag["std"]))
-    said += by_name(path)
-    return ClipFile(path, renamed(tensors), tuple(said), pixels, config)
+    evidence += read_name(path)
+    return ClipFile(path, rename_tensors(tensors), tuple(evidence), pixels, config)
 
 
-def by_metadata(path: Path) -> list[Said]:
+def read_header(path: Path) -> list[ActivationEvidence]:
     """What the header of a safetensors file says."""
-    given = {key.lower(): value.lower() for key, value in metadata(path).items()}
+    given = {key.lower(): value.lower() for key, value in read_metadata(path).items()}
     out = [
-        Said(NAMES[given[key]], f"its metadata, {key}")
+        ActivationEvidence(NAMES[given[key]], f"its metadata, {key}")
         for key in ("hidden_act", "activation", "act_layer")
         if given.get(key) in NAMES
     ]
     if given.get("quick_gelu") in ("true", "false", "1", "0"):
-        out.append(Said(given["quick_gelu"] in ("true", "1"), "its metadata, quick_gelu"))
+        out.append(
+            ActivationEvidence(given["quick_gelu"] in ("true", "1"), "its metadata, quick_gelu")
+        )
     return out
 
 
-def by_name(path: Path) -> list[Said]:
+def read_name(path: Path) -> list[ActivationEvidence]:
     """What the name of a file, or of its folder, says: OpenAI's and those of -quickgelu have
     QuickGELU.
     """
     for name in (path.name, path.absolute().parent.name):
         if re.search(r"quick[-_]?gelu|(^|[^a-z])openai([^a-z]|$)", name.lower()):
-            return [Said(True, f"the name {name}")]
+            return [ActivationEvidence(True, f"the name {name}")]
     return []
 
 
-def by_open_clip(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
+def read_open_clip_config(
+    folder: Path,
+) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
     """What an open_clip_config.json says.
 
     Raises:
@@ -151,11 +155,17 @@ def by_open_clip(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | N
     config = read_config(path)
     if not isinstance(config.get("model_cfg"), dict):
         return None
-    pixels = pixels_in(path, config.get("preprocess_cfg") or {}, "mean", "std")
-    return Said(bool(config["model_cfg"].get("quick_gelu", False)), path.name), pixels, config
+    pixels = read_pixels(path, config.get("preprocess_cfg") or {}, "mean", "std")
+    return (
+        ActivationEvidence(bool(config["model_cfg"].get("quick_gelu", False)), path.name),
+        pixels,
+        config,
+    )
 
 
-def by_transformers(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
+def read_transformers_config(
+    folder: Path,
+) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
     """What the config.json of a CLIP of transformers says, with the preprocessor_config.json beside
     it.
 
@@ -175,11 +185,13 @@ def by_transformers(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] 
             "or both gelu"
         )
     other = folder / "preprocessor_config.json"
-    pixels = pixels_in(other, read_config(other), "image_mean", "image_std")
-    return Said(NAMES[acts.pop()], f"{path.name}, hidden_act"), pixels, config
+    pixels = read_pixels(other, read_config(other), "image_mean", "image_std")
+    return ActivationEvidence(NAMES[acts.pop()], f"{path.name}, hidden_act"), pixels, config
 
 
-def by_timm(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
+def read_timm_config(
+    folder: Path,
+) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
     """What the config.json of an image tower of timm says.
 
     Raises:
@@ -191,13 +203,13 @@ def by_timm(folder: Path) -> tuple[Said, Pixels | None, dict[str, Any]] | None:
     if not isinstance(name, str) or "clip" not in name.lower() or not isinstance(given, dict):
         return None
     return (
-        Said("quickgelu" in name.lower(), f"{path.name}, architecture"),
-        pixels_in(path, given, "mean", "std"),
+        ActivationEvidence("quickgelu" in name.lower(), f"{path.name}, architecture"),
+        read_pixels(path, given, "mean", "std"),
         {},
     )
 
 
-def pixels_in(path: Path, config: Mapping[str, Any], mean: str, std: str) -> Pixels | None:
+def read_pixels(path: Path, config: Mapping[str, Any], mean: str, std: str) -> Pixels | None:
     """The mean and the deviation in a config; None where it has none.
 
     Raises:
@@ -231,7 +243,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of OpenAI or of transformers under open_clip's names; numbers that are no weights are
     left out.
     """
@@ -260,18 +272,18 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def kind(quick: bool) -> str:
+def name_activation(quick: bool) -> str:
     """QuickGELU or GELU."""
     return QUICK if quick else PLAIN
 
 
-def agreed(file: ClipFile) -> bool | None:
+def find_activation(file: ClipFile) -> bool | None:
     """The activation that all say; None where nobody says any.
 
     Raises:
         UserError: where one says this and one that.
     """
-    found = {said.quick: said.by for said in file.said}
+    found = {one.quick: one.by for one in file.evidence}
     if len(found) == 2:
         raise UserError(
             f"{file.path}: {found[True]} says {QUICK}, {found[False]} says {PLAIN}; one of them is "
@@ -280,7 +292,7 @@ def agreed(file: ClipFile) -> bool | None:
     return next(iter(found), None)
 
 
-class Asked(NamedTuple):
+class ActivationRequest(NamedTuple):
     """What the user says of an activation.
 
     Attributes:
@@ -299,34 +311,34 @@ class Asked(NamedTuple):
     where: str
 
 
-def activation(file: ClipFile, asked: Asked) -> bool:
+def choose_activation(file: ClipFile, request: ActivationRequest) -> bool:
     """Whether the MLPs of a checkpoint have QuickGELU.
 
     Raises:
         UserError: where the file and the name contradict each other, or nothing says it.
     """
-    if asked.choice != "auto":
-        chosen = NAMES[asked.choice]
-        if against := next((said.by for said in file.said if said.quick != chosen), None):
+    if request.choice != "auto":
+        chosen = NAMES[request.choice]
+        if against := next((one.by for one in file.evidence if one.quick != chosen), None):
             log.warning(
                 "%s: taken with %s, as %s asks, though %s says %s",
                 file.path,
-                kind(chosen),
-                asked.where,
+                name_activation(chosen),
+                request.where,
                 against,
-                kind(not chosen),
+                name_activation(not chosen),
             )
         return chosen
-    found = agreed(file)
-    if asked.quick and found is False:
+    found = find_activation(file)
+    if request.quick and found is False:
         raise UserError(
-            f"{file.path}: {file.said[0].by} says {PLAIN}, but {asked.model} has {QUICK}; take the "
-            f"model without -quickgelu, or {asked.where}: quick_gelu"
+            f"{file.path}: {file.evidence[0].by} says {PLAIN}, but {request.model} has {QUICK}; "
+            f"take the model without -quickgelu, or {request.where}: quick_gelu"
         )
-    if found is None and asked.twin and not asked.quick:
+    if found is None and request.twin and not request.quick:
         raise UserError(
             f"{file.path}: nothing says whether these weights were trained with {QUICK} (OpenAI, "
-            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); take {asked.twin}, or {asked.model} "
-            f"with {asked.where}: gelu"
+            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); take {request.twin}, or {request.model} "
+            f"with {request.where}: gelu"
         )
-    return asked.quick if found is None else found
+    return request.quick if found is None else found

@@ -90,7 +90,7 @@ class DenseHead(nn.Module):
         return self.project(self.block(dense))
 
 
-def of_alignment(
+def build_alignment_head(
     mean: Float[Tensor, " feature"],
     scale: Float[Tensor, " feature"],
     weight: Float[Tensor, "feature embedding"],
@@ -101,13 +101,13 @@ def of_alignment(
     return head.requires_grad_(False)
 
 
-def of_joint(width: int) -> DenseHead:
+def build_joint_head(width: int) -> DenseHead:
     """The head of dense features that lie in the joint space: themselves."""
     return DenseHead(HeadConfig(width, width)).requires_grad_(False)
 
 
 @torch.no_grad()
-def of_vit(visual: Any) -> DenseHead:
+def build_vit_head(visual: Any) -> DenseHead:
     """The last block, norm and projection of a ViT of open_clip, for the tokens before that block.
 
     Raises:

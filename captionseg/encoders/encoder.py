@@ -72,7 +72,7 @@ class Encoder(Protocol):
         ...
 
 
-def normalised(array: np.ndarray) -> np.ndarray:
+def normalise(array: np.ndarray) -> np.ndarray:
     """Rows at length one along the last axis, in float32; a zero row stays zero."""
     array = array.astype(np.float32)
     return array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)

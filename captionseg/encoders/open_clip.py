@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.encoders.dense_head import of_joint, of_vit
-from captionseg.encoders.encoder import Features, normalised
+from captionseg.encoders.dense_head import build_joint_head, build_vit_head
+from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
 from captionseg.records import UserError
-from captionseg.remarks import clip_cut, together, too_long
+from captionseg.remarks import find_cut_texts, group_warnings, warn_too_long
 from captionseg.runtime.device import Runtime
 from captionseg.typed import Count
 
@@ -60,9 +60,13 @@ class OpenClip:
             torch.tensor(visual.image_std or (0.26862954, 0.26130258, 0.27577711))
         )
         # A copy: what is trained from it, and moved, is not the tower's.
-        self.head = of_vit(visual) if dense == "tokens" else of_joint(int(visual.output_dim))
+        self.head = (
+            build_vit_head(visual)
+            if dense == "tokens"
+            else build_joint_head(int(visual.output_dim))
+        )
         joint = dense == "joint" and dense_form(visual) == "vit"
-        self.last = runtime.prepare(of_vit(visual)) if joint else torch.nn.Identity()
+        self.last = runtime.prepare(build_vit_head(visual)) if joint else torch.nn.Identity()
 
     @functools.cached_property
     def text_tower(self) -> ClipTower:
@@ -78,27 +82,27 @@ class OpenClip:
         )
         with torch.inference_mode(), self.runtime.autocast():
             pooled, dense = self.towers(pixels.permute(0, 3, 1, 2))
-        image = normalised(pooled.float().cpu().numpy())
+        image = normalise(pooled.float().cpu().numpy())
         return Features(image, image, dense.float().cpu().numpy())
 
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder; pictures of other sizes are seen with resized positions."""
         pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
-        pooled, found = both(sized(self.model.visual, pixels.shape[2:]), pixels)
+        pooled, found = embed_and_map(resize_tower(self.model.visual, pixels.shape[2:]), pixels)
         return pooled, self.last(found)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
         rows = []
-        with together():
+        with group_warnings():
             for start in range(0, len(texts), 256):
                 part = list(texts[start : start + 256])
                 tokens = self.tokenizer(part)
-                too_long(clip_cut(self.tokenizer, part, tokens), tokens.shape[1])
+                warn_too_long(find_cut_texts(self.tokenizer, part, tokens), tokens.shape[1])
                 tokens = self.runtime.to(tokens)
                 with torch.inference_mode(), self.runtime.autocast():
                     rows.append(self.model.encode_text(tokens).float().cpu().numpy())
-        return normalised(np.concatenate(rows)) if rows else np.zeros((0, 1), np.float32)
+        return normalise(np.concatenate(rows)) if rows else np.zeros((0, 1), np.float32)
 
 
 def dense_form(visual: Any) -> str:
@@ -111,7 +115,7 @@ def dense_form(visual: Any) -> str:
     return "resnet" if hasattr(getattr(visual, "attnpool", None), "v_proj") else ""
 
 
-def sized(visual: Any, size: Sequence[int]) -> Any:
+def resize_tower(visual: Any, size: Sequence[int]) -> Any:
     """The tower for pictures of another size: its positions bicubically resized, every other weight
     the same.
 
@@ -142,9 +146,9 @@ def sized(visual: Any, size: Sequence[int]) -> Any:
     return other
 
 
-def both(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def embed_and_map(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Image embeddings [B, D], and maps [B, h, w, F]: what goes into the last block of a ViT, for
-    `rename_vit`.
+    `build_vit_head`.
 
     Of a ResNet, its last maps by the values of its attention pooling, which lie in the joint space.
     """

@@ -17,10 +17,10 @@ from captionseg.encoders.clip_file import (
     ATTENTION_HEADS,
     BY_TAG,
     OPENAI_PIXELS,
-    Asked,
+    ActivationRequest,
     ClipFile,
     Pixels,
-    activation,
+    choose_activation,
     read_clip,
 )
 from captionseg.records import UserError, one_line
@@ -96,34 +96,36 @@ def load(params: ModelChoice) -> Any:
             f"{WHERE}: model {params.model} and activation: gelu contradict each other; leave one "
             "out"
         )
-    asked = Asked(
+    request = ActivationRequest(
         params.activation,
         named,
         twin if twin in open_clip.list_models() else "",
         params.model,
         f"{WHERE}.activation",
     )
-    path, tag, downloaded = source(params)
-    if tag is not None and not asked.twin:
+    path, tag, downloaded = find_weights(params)
+    if tag is not None and not request.twin:
         # there is one model of this name, and it is what its tags are of
         tag = {**tag, "quick_gelu": named}
-    file = opened(path, tag, params.model)
+    file = open_weights(path, tag, params.model)
     if downloaded:  # what lies beside it in a cache is no better known
-        said = tuple(said for said in file.said if said.by == BY_TAG)
-        file = dataclasses.replace(file, said=said, pixels=pixels_of(tag or {}), config={})
-    quick = activation(file, asked)
+        evidence = tuple(one for one in file.evidence if one.by == BY_TAG)
+        file = dataclasses.replace(
+            file, evidence=evidence, pixels=read_model_pixels(tag or {}), config={}
+        )
+    quick = choose_activation(file, request)
     pixels = normalisation(params, file, config, quick)
-    model = empty(params, quick, pixels)
+    model = build_empty(params, quick, pixels)
     check_config(file, config, model)
     try:
-        load_into(model, fitted(file, model, params), path, params.model)
+        load_into(model, fit_tensors(file, model, params), path, params.model)
     except UserError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise UserError(f"{WHERE}: {path} does not load into {params.model}: {reason}") from None
     return model
 
 
-def opened(path: Path, tag: Mapping[str, Any] | None, model: str) -> ClipFile:
+def open_weights(path: Path, tag: Mapping[str, Any] | None, model: str) -> ClipFile:
     """See `read_clip`, for a model."""
     try:
         return read_clip(path, tag)
@@ -132,7 +134,7 @@ def opened(path: Path, tag: Mapping[str, Any] | None, model: str) -> ClipFile:
         raise UserError(f"{WHERE}: {path} does not load into {model}: {reason}") from None
 
 
-def source(params: ModelChoice) -> tuple[Path, Mapping[str, Any] | None, bool]:
+def find_weights(params: ModelChoice) -> tuple[Path, Mapping[str, Any] | None, bool]:
     """The file of the weights; what open_clip knows of it; and whether it was downloaded, for a
     tag.
 
@@ -161,10 +163,10 @@ def source(params: ModelChoice) -> tuple[Path, Mapping[str, Any] | None, bool]:
             ) from None
     if not Path(given).is_file():
         raise UserError(f"{WHERE}.pretrained: no such file: {given}")
-    return Path(given), known(Path(given), params.model), False
+    return Path(given), find_release(Path(given), params.model), False
 
 
-def known(path: Path, model: str) -> Mapping[str, Any] | None:
+def find_release(path: Path, model: str) -> Mapping[str, Any] | None:
     """What open_clip knows of a file by the name under which it is released, or its place in the
     hub's cache.
 
@@ -201,12 +203,12 @@ def normalisation(
         return file.pixels
     own = config.get("preprocess_cfg") or {}
     if "mean" in own and "std" in own:
-        return pixels_of(own)
+        return read_model_pixels(own)
     tags = [
         get_pretrained_cfg(params.model, tag)
         for tag in open_clip.list_pretrained_tags_by_model(params.model)
     ]
-    found = {pixels_of(tag) for tag in tags if bool(tag.get("quick_gelu")) == quick}
+    found = {read_model_pixels(tag) for tag in tags if bool(tag.get("quick_gelu")) == quick}
     if len(found) > 1:
         raise UserError(
             f"{file.path}: nothing says by which mean and deviation its pictures were normalised, "
@@ -216,17 +218,17 @@ def normalisation(
     return found.pop() if found else PIXELS["openai"]
 
 
-def pixels_of(config: Mapping[str, Any]) -> Pixels:
+def read_model_pixels(config: Mapping[str, Any]) -> Pixels:
     """Those of a config of open_clip's own."""
     return Pixels(tuple(config["mean"]), tuple(config["std"]))
 
 
-def empty(params: ModelChoice, quick: bool, pixels: Pixels) -> Any:
+def build_empty(params: ModelChoice, quick: bool, pixels: Pixels) -> Any:
     """The model with random weights; nothing is downloaded for it."""
     import open_clip
 
     try:
-        with quiet():
+        with silence_warning():
             model: Any = open_clip.create_model(
                 params.model,
                 pretrained_text=False,
@@ -248,18 +250,18 @@ def empty(params: ModelChoice, quick: bool, pixels: Pixels) -> Any:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_warning() -> Iterator[None]:
     """Without open_clip's warning that no weights were loaded: they are loaded here."""
 
-    def wanted(record: logging.LogRecord) -> bool:
+    def is_wanted(record: logging.LogRecord) -> bool:
         return "No pretrained weights loaded" not in record.getMessage()
 
     top = logging.getLogger()
-    top.addFilter(wanted)
+    top.addFilter(is_wanted)
     try:
         yield
     finally:
-        top.removeFilter(wanted)
+        top.removeFilter(is_wanted)
 
 
 def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
@@ -270,9 +272,9 @@ def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
         UserError: that says what differs.
     """
     theirs = (
-        described(file, model)
+        compare_heads(file, model)
         if "model_cfg" not in file.config
-        else compared(file.config["model_cfg"], own)
+        else compare_configs(file.config["model_cfg"], own)
     )
     if wrong := next(((name, a, b) for name, a, b in theirs if a != b), None):
         raise UserError(
@@ -281,7 +283,9 @@ def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
         )
 
 
-def compared(theirs: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def compare_configs(
+    theirs: Mapping[str, Any], own: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
     """(field, theirs, ours) of two configs of open_clip, with the defaults of what they leave
     out."""
     from open_clip.model import CLIPTextCfg, CLIPVisionCfg
@@ -296,7 +300,7 @@ def compared(theirs: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tupl
             yield f"{part}.{name}", given[0].get(name), given[1].get(name)
 
 
-def described(file: ClipFile, model: Any) -> Iterator[tuple[str, Any, Any]]:
+def compare_heads(file: ClipFile, model: Any) -> Iterator[tuple[str, Any, Any]]:
     """(field, theirs, ours) of a config of transformers and a model of open_clip."""
     text = getattr(model, "text", model)
     towers = {
@@ -316,7 +320,7 @@ def described(file: ClipFile, model: Any) -> Iterator[tuple[str, Any, Any]]:
         yield f"{part}.layer_norm_eps", given.get("layer_norm_eps", 1e-5), blocks[0].ln_1.eps
 
 
-def fitted(file: ClipFile, model: Any, params: ModelChoice) -> dict[str, Tensor]:
+def fit_tensors(file: ClipFile, model: Any, params: ModelChoice) -> dict[str, Tensor]:
     """Tensors as the model has them; learnt positions are resized only where `size` asks for it.
 
     Raises:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from captionseg.encoders.encoder import Features
 from captionseg.runtime.weights import check_finite
-from captionseg.storage.reading import readable
+from captionseg.storage.reading import explain_read_errors
 from captionseg.storage.writing import write_tensors
 
 if TYPE_CHECKING:  # protocols, which the checks of tests cannot ask an object for
@@ -47,9 +47,11 @@ class Reduction:
         """Reduce dense features."""
         # By torch, which the encoder runs on: BLAS threads of numpy's beside those of torch would
         # fight for the cores.
-        return self.reduced(torch.from_numpy(np.asarray(dense, np.float32))).numpy()
+        return self.reduce_tensor(torch.from_numpy(np.asarray(dense, np.float32))).numpy()
 
-    def reduced(self, dense: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch reduced"]:
+    def reduce_tensor(
+        self, dense: Float[Tensor, "*batch feature"]
+    ) -> Float[Tensor, "*batch reduced"]:
         """The same of a tensor, through which gradients flow."""
         wide, basis = len(self.mean), torch.from_numpy(self.basis).to(dense)
         offset = torch.from_numpy(self.mean @ self.basis).to(dense)
@@ -80,7 +82,7 @@ class Reduction:
         path = folder / FILE
         if not path.exists():
             return None
-        with readable(path):
+        with explain_read_errors(path):
             found = load_file(path)
             check_finite({name: torch.from_numpy(array) for name, array in found.items()}, path)
             return Reduction(**found)
@@ -117,7 +119,7 @@ class ReducedEncoder:
     ) -> tuple[Float[Tensor, "batch feature"], Float[Tensor, "batch rows columns reduced"]]:
         """See Encoder."""
         pooled, dense = self.encoder.towers(pixels)
-        return pooled, self.reduction.reduced(dense)
+        return pooled, self.reduction.reduce_tensor(dense)
 
 
 def fit_reduction(

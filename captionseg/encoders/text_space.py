@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from captionseg.encoders.alignment import Alignment
-from captionseg.encoders.dense_head import DenseHead, of_alignment
-from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.encoders.dense_head import DenseHead, build_alignment_head
+from captionseg.encoders.encoder import Encoder, normalise
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.grids import MEAN, STD
 from captionseg.records import UserError, one_line
@@ -27,7 +27,7 @@ from captionseg.storage.writing import write_json, write_tensors
 from captionseg.typed import build
 
 
-class Live:
+class PictureEncoder:
     """Pictures -> what a frozen encoder makes of them, while a model trains or runs windows.
 
     Args:
@@ -43,15 +43,15 @@ class Live:
     def dense(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] normalised pictures (see Inputs) -> [B, h, w, F]."""
         with torch.no_grad():
-            return self.towers(raw(image))[1].float()
+            return self.towers(denormalise(image))[1].float()
 
     def embed(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, D], not normalised; gradients reach the picture."""
-        pooled = self.towers(raw(image))[0]
+        pooled = self.towers(denormalise(image))[0]
         return pooled if self.image is None else self.image.to(pooled.device)(pooled)
 
 
-def raw(image: Tensor) -> Tensor:
+def denormalise(image: Tensor) -> Tensor:
     """Pixels in 0..255 of pictures normalised by ImageNet's mean and deviation."""
     mean, std = (torch.tensor(v, device=image.device)[:, None, None] for v in (MEAN, STD))
     return 255.0 * (image * std + mean)
@@ -77,7 +77,7 @@ class TextSpace:
 
     def project_pooled(self, pooled: np.ndarray) -> np.ndarray:
         """[.., P] -> [.., D] float32, L2-normalised."""
-        return self.image(pooled) if self.image else normalised(pooled)
+        return self.image(pooled) if self.image else normalise(pooled)
 
     def project_dense(self, dense: np.ndarray) -> np.ndarray:
         """[.., F] -> [.., D] float32, L2-normalised."""
@@ -85,12 +85,12 @@ class TextSpace:
             return self.dense(dense)
         with torch.inference_mode():
             head, given = self.head(), torch.from_numpy(np.asarray(dense, np.float32))
-            return normalised(head(given.to(head.weight.device)).cpu().numpy())
+            return normalise(head(given.to(head.weight.device)).cpu().numpy())
 
     def head(self) -> DenseHead:
         """What `project_dense` does before it normalises, as a module."""
         if self.dense:
-            return of_alignment(
+            return build_alignment_head(
                 *(
                     torch.from_numpy(a)
                     for a in (self.dense.mean, self.dense.scale, self.dense.weight)
@@ -101,12 +101,12 @@ class TextSpace:
         )
         return self.encoder.head
 
-    def live(self) -> Live:
+    def build_picture_encoder(self) -> PictureEncoder:
         """The encoder's picture side in torch, as models that read pixels take it."""
-        image = self.image and of_alignment(
+        image = self.image and build_alignment_head(
             *(torch.from_numpy(a) for a in dataclasses.astuple(self.image))
         )
-        return Live(self.encoder.towers, image)
+        return PictureEncoder(self.encoder.towers, image)
 
     def save(self, folder: Path, *, encoder: str, params: dict, precision: str) -> None:
         """encoder.json and alignment.safetensors: with the reduction, all that `load` needs to
@@ -150,10 +150,10 @@ class TextSpace:
             }
             image, dense = (Alignment(**heads[h]) if heads[h] else None for h in ("image", "dense"))
         except OSError:
-            raise UserError(f"{folder}: no encoder saved there; {advice(folder)}") from None
+            raise UserError(f"{folder}: no encoder saved there; {advise(folder)}") from None
         except (ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
             raise UserError(
-                f"{folder}: not an encoder of this version ({one_line(error)}); {advice(folder)}"
+                f"{folder}: not an encoder of this version ({one_line(error)}); {advise(folder)}"
             ) from None
         return TextSpace(encoder, image, dense)
 
@@ -172,19 +172,19 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
         params = build(ENCODERS[config["encoder"]], config["params"], "params")
         precision = build(Precision, config["precision"], "precision")
     except OSError:
-        raise UserError(f"{folder}: no encoder saved there; {advice(folder)}") from None
+        raise UserError(f"{folder}: no encoder saved there; {advise(folder)}") from None
     except (ValueError, KeyError, TypeError, UserError) as error:
-        raise UserError(f"{wrong} ({one_line(error)}); {advice(folder)}") from None
+        raise UserError(f"{wrong} ({one_line(error)}); {advise(folder)}") from None
     try:
         reduction = Reduction.load(folder)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise UserError(f"{wrong} ({one_line(error)}); {advice(folder)}") from None
+        raise UserError(f"{wrong} ({one_line(error)}); {advise(folder)}") from None
     runtime = detect(device, precision)
     encoder = params.build(runtime)
     return ReducedEncoder(encoder, reduction) if reduction else encoder
 
 
-def advice(folder: Path) -> str:
+def advise(folder: Path) -> str:
     """What to do where an encoder is missing: the index makes that of the features, training copies
     it to a model.
     """

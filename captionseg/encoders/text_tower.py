@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.records import UserError
-from captionseg.remarks import clip_cut, too_long
+from captionseg.remarks import find_cut_texts, warn_too_long
 from captionseg.runtime.weights import check_finite
 
 
@@ -94,7 +94,7 @@ class BertTower(nn.Module):
             for _ in range(config["num_hidden_layers"])
         )
         try:
-            given = renamed(weights, config["num_hidden_layers"])
+            given = rename_tensors(weights, config["num_hidden_layers"])
             self.load_state_dict(given)
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[-1].strip()
@@ -106,7 +106,9 @@ class BertTower(nn.Module):
         context = min(longest or self.context, self.context)
         self.encode.enable_truncation(context)
         rows = self.encode.encode_batch(list(texts))
-        too_long((text for text, row in zip(texts, rows, strict=True) if row.overflowing), context)
+        warn_too_long(
+            (text for text, row in zip(texts, rows, strict=True) if row.overflowing), context
+        )
         return torch.tensor([found.ids for found in rows], dtype=torch.int64)
 
     def special(self, tokens: Tensor) -> Tensor:
@@ -128,8 +130,8 @@ class BertTower(nn.Module):
 
     def pool(self, states: Tensor, tokens: Tensor) -> Tensor:
         """See TextTower."""
-        there = (tokens != 0)[..., None].to(states.dtype)
-        return (states * there).sum(1) / there.sum(1)
+        is_token = (tokens != 0)[..., None].to(states.dtype)
+        return (states * is_token).sum(1) / is_token.sum(1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[T, n] -> [T, D], not normalised."""
@@ -173,7 +175,7 @@ _BERT = {
 }
 
 
-def renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+def rename_tensors(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     """transformers' names of BERT's tensors -> those of BertTower."""
     given = {name.removeprefix("bert."): value for name, value in weights.items()}
     if any(name.startswith(f"encoder.layer.{layers}.") for name in given):
@@ -237,7 +239,7 @@ class ClipTower(nn.Module):
         """See TextTower."""
         context = min(longest or self.context, self.context)
         found = self.encode(list(texts), context_length=context)
-        too_long(clip_cut(self.encode, texts, found), context)
+        warn_too_long(find_cut_texts(self.encode, texts, found), context)
         # 0 is "!" inside a text
         return found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]
 

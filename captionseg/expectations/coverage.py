@@ -16,20 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import compute
 
-from captionseg.datasets.ids import numbered
+from captionseg.datasets.ids import number_shards
 from captionseg.expectations.coverage_tables import (
-    Asked,
+    CoverageParams,
     Folders,
-    kept_of,
-    of_pairs,
-    of_pictures,
-    of_rules,
-    splits,
+    read_kept,
+    tabulate_pairs,
+    tabulate_pictures,
+    tabulate_rules,
+    tabulate_splits,
 )
 from captionseg.expectations.quiet import expect
-from captionseg.expectations.suite import Suite, always
+from captionseg.expectations.suite import Suite, expect_true
 from captionseg.records import UserError
-from captionseg.segment_text.counts import counts_of
+from captionseg.segment_text.counts import read_shard_counts
 from captionseg.storage.reading import read_array, read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
@@ -52,47 +52,52 @@ class Part:
     name: str
     rows: int
     expected: int
-    there: bool = True
+    exists: bool = True
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """In words, with the numbers where they differ."""
         return self.name + (
             f" ({self.rows} rows of {self.expected})" if self.rows != self.expected else ""
         )
 
 
-def suites(folders: Folders, asked: Asked, there: pa.Table, ids: pa.Table) -> list[Suite]:
+def build_suites(
+    folders: Folders, params: CoverageParams, pairs: pa.Table, ids: pa.Table
+) -> list[Suite]:
     """Of a whole run.
 
     Args:
         folders: where everything lies.
-        asked: what must be there.
-        there: the successful rows of the pairs, with a column `shard`.
+        params: what must be there.
+        pairs: the successful rows of the pairs, with a column `shard`.
         ids: of the index.
     """
-    kept = kept_of(folders.supervision / asked.curation)
+    kept = read_kept(folders.supervision / params.curation)
     found = [
-        *shared(folders, there, len(ids)),
-        *supervised(folders, asked, there),
-        *segmented(folders, kept, there),
+        *check_pairs(folders, pairs, len(ids)),
+        *check_rules(folders, params, pairs),
+        *check_segments(folders, kept, pairs),
     ]
     parts = pd.DataFrame(
-        [{"part": p.said, "there": p.there, "rows": p.rows, "expected": p.expected} for p in found]
+        [
+            {"part": p.description, "there": p.exists, "rows": p.rows, "expected": p.expected}
+            for p in found
+        ]
     )
     equal = expect.ExpectColumnPairValuesToBeEqual
-    rules = of_rules(folders, asked)
-    every, columns = of_pairs(folders, asked, there, ids)
+    rules = tabulate_rules(folders, params)
+    every, columns = tabulate_pairs(folders, params, pairs, ids)
     return [
         Suite(
             "rows by shard",
             parts,
-            [*always("there"), equal(column_A="rows", column_B="expected")],
+            [*expect_true("there"), equal(column_A="rows", column_B="expected")],
             key="part",
         ),
         Suite(
             "splits by shard",
-            splits(folders.pairs, there, ids),
+            tabulate_splits(folders.pairs, pairs, ids),
             [equal(column_A="pairs", column_B="tar"), equal(column_A="pairs", column_B="index")],
             key="shard",
         ),
@@ -100,17 +105,17 @@ def suites(folders: Folders, asked: Asked, there: pa.Table, ids: pa.Table) -> li
             "rules of curation",
             rules,
             [
-                *always("there"),
+                *expect_true("there"),
                 equal(column_A="kept", column_B="kept_measured"),
                 equal(column_A="concepts", column_B="concepts_measured"),
             ],
             key="rule",
         ),
-        Suite("pairs in all tables", every, always(*columns)),
+        Suite("pairs in all tables", every, expect_true(*columns)),
     ]
 
 
-def count(table: pa.Table) -> dict[str, int]:
+def count_rows(table: pa.Table) -> dict[str, int]:
     """Shard -> rows of a table that has a column `shard`, in their order."""
     found = table["shard"].value_counts()
     return dict(
@@ -118,7 +123,7 @@ def count(table: pa.Table) -> dict[str, int]:
     )
 
 
-def rows_in(file: Path) -> int:
+def count_file_rows(file: Path) -> int:
     """Rows of a parquet file by its footer, or of an array by its header; -1 where it cannot be
     read.
     """
@@ -130,25 +135,25 @@ def rows_in(file: Path) -> int:
         return -1
 
 
-def part(folder: Path, name: str, expected: int) -> Part:
+def check_file(folder: Path, name: str, expected: int) -> Part:
     """A file of a folder, named with the folder that it lies in."""
     file = folder / name
-    there = file.is_file()
-    return Part(f"{folder.name}/{name}", rows_in(file) if there else 0, expected, there)
+    exists = file.is_file()
+    return Part(f"{folder.name}/{name}", count_file_rows(file) if exists else 0, expected, exists)
 
 
-def beside(folder: Path, suffix: str, wanted: Sequence[str]) -> Iterator[Part]:
+def list_strays(folder: Path, suffix: str, wanted: Sequence[str]) -> Iterator[Part]:
     """Files that belong to no shard; whatever suffix, in whatever letters."""
     for file in sorted(folder.glob("[!.]*")):
         if file.name.lower().endswith(suffix) and file.name not in wanted:
-            yield Part(f"{folder.name}/{file.name}, of no shard", max(1, rows_in(file)), 0)
+            yield Part(f"{folder.name}/{file.name}, of no shard", max(1, count_file_rows(file)), 0)
 
 
-def shared(folders: Folders, there: pa.Table, indexed: int) -> Iterator[Part]:
+def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Part]:
     """What has a row for each successful pair: pairs, index, features, regions; and the truth's
     shards.
     """
-    shards = count(there)
+    shards = count_rows(pairs)
     stats = {
         path.name.removesuffix("_stats.json"): path
         for path in folders.pairs.glob("[0-9]*_stats.json")
@@ -165,11 +170,11 @@ def shared(folders: Folders, there: pa.Table, indexed: int) -> Iterator[Part]:
         }
     )
     for shard in names:
-        said = read_json(stats[shard]) if shard in stats else {}
-        yield part(folders.pairs, f"{shard}.parquet", int(said.get("count", -1)))
+        stats_of_shard = read_json(stats[shard]) if shard in stats else {}
+        yield check_file(folders.pairs, f"{shard}.parquet", int(stats_of_shard.get("count", -1)))
         yield Part(
             f"pairs/{shard}_stats.json, successes",
-            int(said.get("successes", -1)),
+            int(stats_of_shard.get("successes", -1)),
             shards.get(shard, 0),
             shard in stats,
         )
@@ -181,47 +186,49 @@ def shared(folders: Folders, there: pa.Table, indexed: int) -> Iterator[Part]:
     ):
         for kind in kinds:
             wanted = {f"{kind}_{shard}.npy": rows for shard, rows in shards.items() if rows}
-            yield from (part(folder / kind, name, rows) for name, rows in wanted.items())
-            yield from beside(folder / kind, ".npy", list(wanted))
+            yield from (check_file(folder / kind, name, rows) for name, rows in wanted.items())
+            yield from list_strays(folder / kind, ".npy", list(wanted))
     for kind, suffix in BY_NUMBER.items():
-        wanted = {f"{kind}_{number}{suffix}": rows for number, rows in numbered(shards).items()}
-        yield from (part(folders.index / kind, name, rows) for name, rows in wanted.items())
-        yield from beside(folders.index / kind, suffix, list(wanted))
-    yield Part("index/ids.parquet", indexed, len(there))
-    yield from (part(folders.index, f"{name}.parquet", len(there)) for name in NEAR)
+        wanted = {
+            f"{kind}_{number}{suffix}": rows for number, rows in number_shards(shards).items()
+        }
+        yield from (check_file(folders.index / kind, name, rows) for name, rows in wanted.items())
+        yield from list_strays(folders.index / kind, suffix, list(wanted))
+    yield Part("index/ids.parquet", indexed, len(pairs))
+    yield from (check_file(folders.index, f"{name}.parquet", len(pairs)) for name in NEAR)
     yield from (
         Part(f"index/{name}.index", 0, 0, (folders.index / f"{name}.index").is_file())
         for name in ("image", "text")
     )
 
 
-def supervised(folders: Folders, asked: Asked, there: pa.Table) -> Iterator[Part]:
+def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> Iterator[Part]:
     """Every rule has a row for each training pair."""
-    shards = count(there.filter(pc.equal(there["split"], "train")))
-    for rule in asked.rules:
+    shards = count_rows(pairs.filter(pc.equal(pairs["split"], "train")))
+    for rule in params.rules:
         wanted = {f"{shard}.parquet": rows for shard, rows in shards.items()}
         for name, rows in wanted.items():
-            found = part(folders.supervision / rule, name, rows)
-            yield Part(f"supervision/{found.name}", found.rows, rows, found.there)
-        yield from beside(folders.supervision / rule, ".parquet", list(wanted))
+            file = check_file(folders.supervision / rule, name, rows)
+            yield Part(f"supervision/{file.name}", file.rows, rows, file.exists)
+        yield from list_strays(folders.supervision / rule, ".parquet", list(wanted))
     vocabulary = folders.supervision / "vocabulary"
-    yield part(vocabulary, "embedding.npy", rows_in(vocabulary / "concepts.parquet"))
+    yield check_file(vocabulary, "embedding.npy", count_file_rows(vocabulary / "concepts.parquet"))
 
 
-def segmented(folders: Folders, kept: set[str], there: pa.Table) -> Iterator[Part]:
+def check_segments(folders: Folders, kept: set[str], pairs: pa.Table) -> Iterator[Part]:
     """Every kept pair of the split was asked about, with its picture, and what was found is in the
     tables still.
     """
-    pairs = there.filter(pc.is_in(there["uid"], pa.array(sorted(kept), pa.string())))
-    wanted, pictures = count(pairs), count(of_pictures(pairs))
+    kept_pairs = pairs.filter(pc.is_in(pairs["uid"], pa.array(sorted(kept), pa.string())))
+    wanted, pictures = count_rows(kept_pairs), count_rows(tabulate_pictures(kept_pairs))
     for shard, rows in wanted.items():
         file, notes = (
             folders.segments / f"{shard}.parquet",
             folders.segments / f"{shard}_stats.json",
         )
-        said = counts_of(notes) if notes.is_file() else {}
+        counts = read_shard_counts(notes) if notes.is_file() else {}
         number = {
-            name: said.get(name, 0)
+            name: counts.get(name, 0)
             for name in ("images", "pairs_joined", "images_without_segments")
         }
         yield Part(
@@ -231,7 +238,7 @@ def segmented(folders: Folders, kept: set[str], there: pa.Table) -> Iterator[Par
             notes.is_file(),
         )
         yield Part(f"segments/{notes.name}, pictures", number["images"], pictures[shard])
-        yield part(folders.segments, file.name, said.get("segments", -1))
+        yield check_file(folders.segments, file.name, counts.get("segments", -1))
         if file.is_file():
             table = read_table(file, columns=["uid", "texts"])
             with_some = number["images"] - number["images_without_segments"]
@@ -241,5 +248,5 @@ def segmented(folders: Folders, kept: set[str], there: pa.Table) -> Iterator[Par
                 pc.count_distinct(table["uid"]).as_py(),
                 with_some,
             )
-            yield Part(f"segments/{file.name}, texts", texts, said.get("texts", -1))
-    yield from beside(folders.segments, ".parquet", [f"{shard}.parquet" for shard in wanted])
+            yield Part(f"segments/{file.name}, texts", texts, counts.get("texts", -1))
+    yield from list_strays(folders.segments, ".parquet", [f"{shard}.parquet" for shard in wanted])

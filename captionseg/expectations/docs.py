@@ -56,12 +56,12 @@ def tidy(folder: Path, tables: dict[str, Any]) -> None:
     shutil.rmtree(folder / "static", ignore_errors=True)
     for page in sorted(folder.rglob("*.html")):
         with atomic_path(page) as part:
-            part.write_text(stripped(page.read_text(encoding="utf-8")), encoding="utf-8")
+            part.write_text(strip_page(page.read_text(encoding="utf-8")), encoding="utf-8")
     with atomic_path(folder / "index.html") as part:
-        part.write_text(index(folder, tables), encoding="utf-8")
+        part.write_text(render_index(folder, tables), encoding="utf-8")
 
 
-def stripped(html: str) -> str:
+def strip_page(html: str) -> str:
     """One page without anything remote, random or timed; ids that were random are numbered in
     order.
     """
@@ -76,7 +76,7 @@ def stripped(html: str) -> str:
     )
 
 
-def index(folder: Path, tables: dict[str, Any]) -> str:
+def render_index(folder: Path, tables: dict[str, Any]) -> str:
     """A page with a row for each suite: how it went, and where its page lies."""
     rows = []
     for name, table in tables.items():

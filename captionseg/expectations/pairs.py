@@ -7,20 +7,20 @@ import pyarrow as pa
 
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import Column, expect
-from captionseg.expectations.suite import Suite, always, not_null
+from captionseg.expectations.suite import Suite, expect_not_null, expect_true
 
 STATUSES = ["success", "failed_to_download", "failed_to_resize"]
 
 
-def suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
+def build_suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
     """Of a table of schema PAIRS."""
     return [
         Suite(
             "pairs",
-            frame(table),
+            to_frame(table),
             [
                 expect.ExpectTableRowCountToBeBetween(min_value=params.min_pairs),
-                *not_null("uid", "key", "url", "caption", "split", "status"),
+                *expect_not_null("uid", "key", "url", "caption", "split", "status"),
                 expect.ExpectColumnValuesToBeUnique(column="uid"),
                 expect.ExpectColumnValuesToMatchRegex(column="uid", regex="^[0-9a-f]{32}$"),
                 expect.ExpectColumnValuesToBeUnique(column="key"),
@@ -45,13 +45,13 @@ def suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
                     column="height", min_value=params.min_side, max_value=params.max_side
                 ),
                 expect.ExpectColumnValuesToMatchRegex(column="sha256", regex="^[0-9a-f]{64}$"),
-                *always("complete", "reason_given"),
+                *expect_true("complete", "reason_given"),
             ],
         )
     ]
 
 
-def frame(table: pa.Table) -> pd.DataFrame:
+def to_frame(table: pa.Table) -> pd.DataFrame:
     """The table with two columns more.
 
     complete: a success has sha256, width and height. reason_given: a failure has an error message,

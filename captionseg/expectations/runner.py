@@ -90,12 +90,16 @@ def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, A
     entries, exceptions = [], []
     for outcome in validation.results:
         config = outcome.expectation_config
-        entry = {"expectation": config.type, "column": column_of(config.kwargs)}
-        if message := exception_of(outcome.exception_info):
+        entry = {"expectation": config.type, "column": read_column(config.kwargs)}
+        if message := read_exception(outcome.exception_info):
             exceptions.append({**entry, "message": message})
         else:
             entries.append(
-                {**entry, "success": bool(outcome.success), **seen(outcome, suite.key, examples)}
+                {
+                    **entry,
+                    "success": bool(outcome.success),
+                    **read_observed(outcome, suite.key, examples),
+                }
             )
     success = not exceptions and all(e["success"] for e in entries)
     return {
@@ -106,28 +110,28 @@ def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, A
     }
 
 
-def column_of(kwargs: dict[str, Any]) -> str:
+def read_column(kwargs: dict[str, Any]) -> str:
     """The column, or columns, of an expectation; empty for one of the whole table."""
     names = kwargs.get("column_list") or [kwargs.get(k) for k in ("column", "column_A", "column_B")]
     return ", ".join(str(name) for name in names if name)
 
 
-def seen(outcome: Any, key: str, examples: int) -> dict[str, Any]:
+def read_observed(outcome: Any, key: str, examples: int) -> dict[str, Any]:
     """What was observed (a value of the table, or how many of its rows do not fit), and which rows
     failed.
     """
     result = outcome.result
     if "observed_value" in result:
-        return {"observed": plain(result["observed_value"]), "examples": []}
+        return {"observed": to_json(result["observed_value"]), "examples": []}
     observed = {"rows": int(result["element_count"]), "unexpected": int(result["unexpected_count"])}
     rows = [] if outcome.success else result.get("unexpected_index_list") or []
     return {
         "observed": observed,
-        "examples": list(dict.fromkeys(plain(row[key]) for row in rows))[:examples],
+        "examples": list(dict.fromkeys(to_json(row[key]) for row in rows))[:examples],
     }
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """A value as JSON has it; what JSON has not, as text."""
     value = value.item() if hasattr(value, "item") else value
     return (
@@ -138,7 +142,7 @@ def plain(value: Any) -> Any:
     )
 
 
-def exception_of(info: Any) -> str:
+def read_exception(info: Any) -> str:
     """The first message in an exception_info, which is one dictionary or one for each metric; empty
     without any.
     """

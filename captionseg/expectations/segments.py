@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from captionseg.datasets.ids import pictures_of
+from captionseg.datasets.ids import number_pictures
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import expect
-from captionseg.expectations.suite import Suite, always, exploded, not_null
-from captionseg.segment_text.phrases import normalised
-from captionseg.segment_text.rle import areas
+from captionseg.expectations.suite import Suite, expect_not_null, expect_true, explode
+from captionseg.segment_text.phrases import normalise_text
+from captionseg.segment_text.rle import measure_areas
 
 KINDS = ["phrase", "expression", "concept", "vg"]
 OF_NO_CAPTION = ["concept", "vg"]
 
 
-def suites(
+def build_suites(
     table: pa.Table,
     pairs: pa.Table,
     counts: Mapping[str, int],
@@ -41,21 +41,21 @@ def suites(
         kept: uids that curation keeps.
     """
     out = [
-        Suite("making of segments", making(counts), of_making(params), key="table"),
-        Suite("segments per image", per_image(table, pairs), of_images(params)),
+        Suite("making of segments", tabulate_making(counts), expect_making(params), key="table"),
+        Suite("segments per image", tabulate_images(table, pairs), expect_images(params)),
     ]
     if len(table):
-        texts = exploded(table, "texts", keep=["uid", "segment_id"])
-        texts["normalised"] = [normalised(text or "") for text in texts["text"]]
+        texts = explode(table, "texts", keep=["uid", "segment_id"])
+        texts["normalised"] = [normalise_text(text or "") for text in texts["text"]]
         texts["of_caption"] = (texts["caption"] == -1) == texts["kind"].isin(OF_NO_CAPTION)
         out += [
-            Suite("segments", frame(table, pairs, kept), of_segments(params)),
-            Suite("texts of segments", texts, of_texts(params)),
+            Suite("segments", to_frame(table, pairs, kept), expect_segments(params)),
+            Suite("texts of segments", texts, expect_texts(params)),
         ]
     return out
 
 
-def making(counts: Mapping[str, int]) -> pd.DataFrame:
+def tabulate_making(counts: Mapping[str, int]) -> pd.DataFrame:
     """One row of how segments were made.
 
     images: that segments were made of. unassigned: of all boxes, the share that was of no phrase.
@@ -79,7 +79,7 @@ def making(counts: Mapping[str, int]) -> pd.DataFrame:
     return pd.DataFrame([{"table": "segments", "images": counts.get("images", 0), **shares}])
 
 
-def frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.DataFrame:
+def to_frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.DataFrame:
     """The segments without their texts, and with these columns more.
 
     texts: how many. rle_area: pixels inside the RLE. bbox_inside: the box lies in the picture and
@@ -89,7 +89,7 @@ def frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.DataFra
     """
     rows = table.select([n for n in table.schema.names if n not in ("texts", "bbox")]).to_pandas()
     rows["texts"] = [len(row or []) for row in table["texts"].to_pylist()]
-    rows["rle_area"] = areas(
+    rows["rle_area"] = measure_areas(
         rows["rle"].fillna("").tolist(), rows["height"].tolist(), rows["width"].tolist()
     )
     x, y, w, h = np.array([box or [np.nan] * 4 for box in table["bbox"].to_pylist()], float).T
@@ -115,7 +115,7 @@ def frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.DataFra
     return rows
 
 
-def per_image(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
+def tabulate_images(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
     """A row for each picture of the split that has segments: uid of its first successful pair, and
     how many segments.
 
@@ -124,13 +124,13 @@ def per_image(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
     counts = table["uid"].to_pandas().value_counts()
     rows = pairs.select(["uid", "split", "shard"]).to_pandas()
     rows["segments"] = rows["uid"].map(counts).fillna(0).astype(int)
-    rows["picture"] = pictures_of(pairs)
+    rows["picture"] = number_pictures(pairs)
     of = rows.groupby(["shard", "picture"], sort=False)
     return of.agg({"uid": "first", "split": "first", "segments": "sum"}).reset_index(drop=True)
 
 
-def of_images(params: ValidateParams) -> list[Any]:
-    """Expectations of `per_image`."""
+def expect_images(params: ValidateParams) -> list[Any]:
+    """Expectations of `tabulate_images`."""
     return [
         expect.ExpectColumnValuesToBeBetween(
             column="segments", min_value=1, mostly=params.min_with_segments
@@ -144,8 +144,8 @@ def of_images(params: ValidateParams) -> list[Any]:
     ]
 
 
-def of_making(params: ValidateParams) -> list[Any]:
-    """Expectations of `making`."""
+def expect_making(params: ValidateParams) -> list[Any]:
+    """Expectations of `tabulate_making`."""
     return [
         expect.ExpectColumnValuesToBeBetween(column="images", min_value=1),
         expect.ExpectColumnValuesToBeBetween(column="unassigned", max_value=params.max_unassigned),
@@ -156,14 +156,16 @@ def of_making(params: ValidateParams) -> list[Any]:
     ]
 
 
-def of_segments(params: ValidateParams) -> list[Any]:
-    """Expectations of `frame`."""
+def expect_segments(params: ValidateParams) -> list[Any]:
+    """Expectations of `to_frame`."""
     return [
-        *not_null("uid", "segment_id", "rle", "source", "full_image", "area", "stability", "score"),
+        *expect_not_null(
+            "uid", "segment_id", "rle", "source", "full_image", "area", "stability", "score"
+        ),
         expect.ExpectColumnValuesToBeUnique(column="segment_id"),
         expect.ExpectColumnValuesToBeBetween(column="area", min_value=1),
         expect.ExpectColumnPairValuesToBeEqual(column_A="area", column_B="rle_area"),
-        *always("bbox_inside", "size_of_pair", "full_is_full", "of_kept"),
+        *expect_true("bbox_inside", "size_of_pair", "full_is_full", "of_kept"),
         expect.ExpectColumnValuesToBeBetween(column="stability", min_value=0, max_value=1),
         expect.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
         expect.ExpectColumnValuesToBeBetween(column="texts", min_value=1),
@@ -172,16 +174,16 @@ def of_segments(params: ValidateParams) -> list[Any]:
     ]
 
 
-def of_texts(params: ValidateParams) -> list[Any]:
+def expect_texts(params: ValidateParams) -> list[Any]:
     """Expectations of the texts of segments, one row each; of_caption: it is of a caption if its
     kind says so.
     """
     return [
-        *not_null("text", "kind", "score", "caption", "count"),
+        *expect_not_null("text", "kind", "score", "caption", "count"),
         expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),
         expect.ExpectColumnValuesToBeInSet(column="kind", value_set=KINDS),
         expect.ExpectColumnValuesToBeBetween(column="caption", min_value=-1),
-        *always("of_caption"),
+        *expect_true("of_caption"),
         expect.ExpectColumnValuesToBeBetween(column="count", min_value=1),
         expect.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
         expect.ExpectCompoundColumnsToBeUnique(column_list=["segment_id", "normalised"]),

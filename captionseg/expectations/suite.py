@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionseg.expectations.quiet import expect
-from captionseg.storage.folders import listed
-from captionseg.storage.reading import readable
+from captionseg.storage.folders import list_files
+from captionseg.storage.reading import explain_read_errors
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Suite:
     key: str = "uid"
 
 
-def schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
+def build_schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
     """A row for each column of each table: the type that records.py says, and the one in the files.
 
     Args:
@@ -45,10 +45,10 @@ def schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
     rows = []
     for name, (folder, schema) in tables.items():
         found = []
-        for file in listed(folder, ".parquet"):
-            with readable(file):
+        for file in list_files(folder, ".parquet"):
+            with explain_read_errors(file):
                 found.append(pq.read_schema(file))
-        rows += schema_rows(name, found, schema)
+        rows += list_columns(name, found, schema)
     return Suite(
         "schemas",
         pd.DataFrame(rows, columns=["table", "column", "expected", "found"]),
@@ -57,7 +57,7 @@ def schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
     )
 
 
-def schema_rows(
+def list_columns(
     name: str, found: Sequence[pa.Schema], schema: pa.Schema
 ) -> list[tuple[str, str, str, str]]:
     """(table, table.column, expected type, found type) of every column of either; of files the
@@ -66,13 +66,13 @@ def schema_rows(
     columns = list(dict.fromkeys([*schema.names, *(n for s in found for n in s.names)]))
     rows = []
     for column in columns:
-        want = type_in(schema, column)
-        types = [type_in(s, column) for s in found]
+        want = describe_type(schema, column)
+        types = [describe_type(s, column) for s in found]
         rows.append((name, f"{name}.{column}", want, next((t for t in types if t != want), want)))
     return rows
 
 
-def type_in(schema: pa.Schema, column: str) -> str:
+def describe_type(schema: pa.Schema, column: str) -> str:
     """A column's type in words, or "absent"."""
     if column not in schema.names:
         return "absent"
@@ -80,7 +80,7 @@ def type_in(schema: pa.Schema, column: str) -> str:
     return str(schema.field(column).type).replace("<element: ", "<item: ")
 
 
-def exploded(table: pa.Table, column: str, *, keep: Sequence[str]) -> pd.DataFrame:
+def explode(table: pa.Table, column: str, *, keep: Sequence[str]) -> pd.DataFrame:
     """A row for each struct in a list column, with columns `keep` of the row that it stands in."""
     lists = table[column].combine_chunks()
     structs, parent = lists.flatten(), lists.value_parent_indices()
@@ -90,12 +90,12 @@ def exploded(table: pa.Table, column: str, *, keep: Sequence[str]) -> pd.DataFra
     return pa.table(columns).to_pandas()
 
 
-def not_null(*columns: str) -> list[Any]:
+def expect_not_null(*columns: str) -> list[Any]:
     """An expectation for each column: neither null nor NaN."""
     return [expect.ExpectColumnValuesToNotBeNull(column=column) for column in columns]
 
 
-def always(*columns: str) -> list[Any]:
+def expect_true(*columns: str) -> list[Any]:
     """An expectation for each boolean column: True in every row."""
     return [
         expect.ExpectColumnValuesToBeInSet(column=column, value_set=[True]) for column in columns

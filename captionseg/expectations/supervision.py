@@ -11,7 +11,7 @@ from pyarrow import compute
 
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import expect
-from captionseg.expectations.suite import Suite, always, exploded, not_null
+from captionseg.expectations.suite import Suite, expect_not_null, expect_true, explode
 
 pc: Any = compute  # its functions are made when it is imported
 
@@ -34,7 +34,7 @@ FINITE = {"score": (-1e6, 1e6)}
 """For rules that are not in RANGES."""
 
 
-def suites(
+def build_suites(
     rule: str,
     table: pa.Table,
     home: Mapping[str, str],
@@ -50,15 +50,15 @@ def suites(
         vocabulary: all concepts that there are.
         params: section `validate`.
     """
-    rows, concepts = frame(table, home), exploded(table, "concepts", keep=["uid"])
+    rows, concepts = to_frame(table, home), explode(table, "concepts", keep=["uid"])
     concepts["in_vocabulary"] = concepts["text"].isin(list(vocabulary))
-    out = [Suite(f"supervision {rule}", rows, of_rows(rule, params))]
+    out = [Suite(f"supervision {rule}", rows, expect_rows(rule, params))]
     if len(concepts):
-        out.append(Suite(f"concepts {rule}", concepts, of_concepts(rule, params)))
+        out.append(Suite(f"concepts {rule}", concepts, expect_concepts(rule, params)))
     return out
 
 
-def frame(table: pa.Table, home: Mapping[str, str]) -> pd.DataFrame:
+def to_frame(table: pa.Table, home: Mapping[str, str]) -> pd.DataFrame:
     """A row for each pair.
 
     concepts: how many. concepts_if_kept: the same, null where the row is not kept. concepts_given:
@@ -81,13 +81,13 @@ def frame(table: pa.Table, home: Mapping[str, str]) -> pd.DataFrame:
     return rows
 
 
-def of_rows(rule: str, params: ValidateParams) -> list[Any]:
-    """Expectations of `frame`."""
+def expect_rows(rule: str, params: ValidateParams) -> list[Any]:
+    """Expectations of `to_frame`."""
     low, high = (None, 0) if rule in EMPTY else (1, None)
     return [
-        *not_null("uid", "kept"),
+        *expect_not_null("uid", "kept"),
         expect.ExpectColumnValuesToBeUnique(column="uid"),
-        *always("in_pairs", "in_its_shard", "reason_given", "concepts_given", "texts_unique"),
+        *expect_true("in_pairs", "in_its_shard", "reason_given", "concepts_given", "texts_unique"),
         expect.ExpectColumnValuesToBeInSet(column="kept", value_set=[True], mostly=params.min_kept),
         expect.ExpectColumnValuesToBeBetween(
             column="concepts_if_kept",
@@ -98,13 +98,13 @@ def of_rows(rule: str, params: ValidateParams) -> list[Any]:
     ]
 
 
-def of_concepts(rule: str, params: ValidateParams) -> list[Any]:
+def expect_concepts(rule: str, params: ValidateParams) -> list[Any]:
     """Expectations of the concepts of a rule, one row each."""
     ranges = RANGES.get(rule, FINITE)
     return [
-        *not_null("text", "weight", "support", "cluster", "rule", *ranges),
+        *expect_not_null("text", "weight", "support", "cluster", "rule", *ranges),
         expect.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1),
-        *always("in_vocabulary"),
+        *expect_true("in_vocabulary"),
         *(
             expect.ExpectColumnValuesToBeBetween(column=score, min_value=low, max_value=high)
             for score, (low, high) in ranges.items()

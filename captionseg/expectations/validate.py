@@ -10,13 +10,13 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.expectations import coverage, pairs, segments, supervision
-from captionseg.expectations.coverage_tables import Asked, Folders
+from captionseg.expectations.coverage_tables import CoverageParams, Folders
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.runner import run
-from captionseg.expectations.suite import Suite, schemas
+from captionseg.expectations.suite import Suite, build_schemas
 from captionseg.records import IDS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, UserError
 from captionseg.segment_text.counts import read_counts
-from captionseg.storage.folders import listed, read_tables
+from captionseg.storage.folders import list_files, read_tables
 from captionseg.storage.reading import read_table
 from captionseg.storage.writing import write_json
 
@@ -27,7 +27,7 @@ def validate(
     folders: Folders,
     params: ValidateParams,
     *,
-    asked: Asked,
+    coverage_params: CoverageParams,
     docs: Path,
     report: Path,
     failed: Path,
@@ -38,7 +38,7 @@ def validate(
     Args:
         folders: what the stages left.
         params: section `validate`.
-        asked: what other sections say that there must be.
+        coverage_params: what other sections say that there must be.
         docs: out; Data Docs.
         report: out; what `runner.run` returns.
         failed: where docs and report are copied if something fails, since outputs then do not reach
@@ -51,7 +51,7 @@ def validate(
         UserError: for failed expectations, with the first one's table, name, column and examples;
             and for a file that cannot be read.
     """
-    suites = all_suites(folders, params, asked)
+    suites = build_all_suites(folders, params, coverage_params)
     result = run(suites, docs, examples=params.examples)
     write_json(result, report)
     if not result["success"]:
@@ -59,63 +59,69 @@ def validate(
         shutil.copytree(docs, failed / docs.name)
         shutil.copy(report, failed / report.name)
         raise UserError(
-            f"validate: {complaint(result)}; see {failed / docs.name}/index.html and "
+            f"validate: {describe_failure(result)}; see {failed / docs.name}/index.html and "
             f"{failed / report.name}"
         )
     return {"expectations": float(result["statistics"]["expectations"])}
 
 
-def all_suites(folders: Folders, params: ValidateParams, asked: Asked) -> list[Suite]:
+def build_all_suites(
+    folders: Folders, params: ValidateParams, coverage_params: CoverageParams
+) -> list[Suite]:
     """The schemas first; the other suites only of tables whose schema holds, since they read its
     columns.
     """
-    rules = [rule for rule in asked.rules if any((folders.supervision / rule).glob("*.parquet"))]
+    rules = [
+        rule
+        for rule in coverage_params.rules
+        if any((folders.supervision / rule).glob("*.parquet"))
+    ]
     tables = {
         "pairs": (folders.pairs, PAIRS),
         "truth": (folders.truth, TRUTH),
         "segments": (folders.segments, SEGMENTS),
     }
     tables |= {f"supervision {rule}": (folders.supervision / rule, SUPERVISION) for rule in rules}
-    first = schemas(tables)
+    first = build_schemas(tables)
     wrong = set(first.frame.loc[first.frame["found"] != first.frame["expected"], "table"])
     out = [first]
     if "pairs" in wrong:
         return out
-    rows = with_shards(folders.pairs)
-    there = rows.filter(pc.equal(rows["status"], "success"))
+    rows = read_with_shards(folders.pairs)
+    successful = rows.filter(pc.equal(rows["status"], "success"))
     ids = read_table(folders.index / "ids.parquet", schema=IDS)
     if not wrong:
-        out += coverage.suites(folders, asked, there, ids)
-    out += pairs.suites(rows, params)
-    train = there.filter(pc.equal(there["split"], "train"))
+        out += coverage.build_suites(folders, coverage_params, successful, ids)
+    out += pairs.build_suites(rows, params)
+    train = successful.filter(pc.equal(successful["split"], "train"))
     home = dict(zip(train["uid"].to_pylist(), train["shard"].to_pylist(), strict=True))
     words = read_table(folders.supervision / "vocabulary" / "concepts.parquet", columns=["text"])[
         "text"
     ].to_pylist()
     for rule in rules:
         if f"supervision {rule}" not in wrong:
-            out += supervision.suites(
-                rule, with_shards(folders.supervision / rule), home, set(words), params
+            out += supervision.build_suites(
+                rule, read_with_shards(folders.supervision / rule), home, set(words), params
             )
-    if "segments" not in wrong and f"supervision {asked.curation}" not in wrong:
-        kept = coverage.kept_of(folders.supervision / asked.curation)
-        known = there.filter(pc.equal(there["split"], asked.split))
-        out += segments.suites(
+    if "segments" not in wrong and f"supervision {coverage_params.curation}" not in wrong:
+        kept = coverage.read_kept(folders.supervision / coverage_params.curation)
+        known = successful.filter(pc.equal(successful["split"], coverage_params.split))
+        out += segments.build_suites(
             read_tables(folders.segments), known, read_counts(folders.segments), params, kept=kept
         )
     return out
 
 
-def with_shards(folder: Path) -> pa.Table:
+def read_with_shards(folder: Path) -> pa.Table:
     """All rows of a folder of parquet files, with a column `shard`."""
-    tables = {file.stem: read_table(file) for file in listed(folder, ".parquet")}
+    tables = {file.stem: read_table(file) for file in list_files(folder, ".parquet")}
     return pa.concat_tables(
         table.append_column("shard", pa.array([name] * len(table), pa.string()))
         for name, table in tables.items()
     )
 
 
-def complaint(result: dict[str, Any]) -> str:
+def describe_failure(result: dict[str, Any]) -> str:
     """The first failure in words, and how many more there are."""
     found = [
         (name, e)

@@ -33,7 +33,7 @@ class EscapedView(DefaultJinjaPageView):
             "render_styling",
             "attributes_dict_to_html_string",
         ):
-            self.env.filters[name] = marked(self.env.filters[name])
+            self.env.filters[name] = mark_safe(self.env.filters[name])
 
     @pass_context
     def render_content_block(
@@ -76,6 +76,6 @@ def is_block(part: Any) -> bool:
     )
 
 
-def marked(make: Callable[..., Any]) -> Callable[..., Any]:
+def mark_safe(make: Callable[..., Any]) -> Callable[..., Any]:
     """A filter whose HTML is inserted as it stands, since what came in was escaped there."""
     return lambda *args, **kwargs: Markup(make(*args, **kwargs))

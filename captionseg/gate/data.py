@@ -42,14 +42,14 @@ class RunData:
         """The section `data`; `source` is that of params.yaml, for files of versions that did not
         write it down.
         """
-        said = metrics.get("data")
-        said = said if isinstance(said, Mapping) else {}
-        masks = said.get("masks")
+        section = metrics.get("data")
+        section = section if isinstance(section, Mapping) else {}
+        masks = section.get("masks")
         return RunData(
-            str(said.get("source") or source),
-            str(said.get("digest") or ""),
+            str(section.get("source") or source),
+            str(section.get("digest") or ""),
             masks if isinstance(masks, Mapping) else None,
-            str(said.get("scored") or "test"),
+            str(section.get("scored") or "test"),
         )
 
     @property
@@ -67,7 +67,7 @@ class RunData:
         """Is it known that no picture of a split has a mask?"""
         return self.masks is not None and not self.masks.get(split)
 
-    def unmeasured(self, keys: Sequence[str], metrics: Mapping[str, Any]) -> str:
+    def explain_missing(self, keys: Sequence[str], metrics: Mapping[str, Any]) -> str:
         """Why a number cannot be there, in a few words; empty where it should be.
 
         Args:

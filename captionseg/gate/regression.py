@@ -118,15 +118,15 @@ def compare_numbers(
     for pattern, fall in allowed.items():
         if not fall >= 0:
             raise UserError(f"regression.{pattern}: expected 0 or more, found {fall:g}")
-    here, there = dict(numbers(now)), dict(numbers(base))
+    current, earlier = dict(flatten_numbers(now)), dict(flatten_numbers(base))
     changes: list[Change] = []
     seen: set[Keys] = set()
     for pattern, fall in allowed.items():
-        fitting = sorted(keys for keys in here.keys() | there.keys() if fits(keys, pattern))
+        fitting = sorted(keys for keys in current.keys() | earlier.keys() if fits(keys, pattern))
         if not fitting:
             changes.append(Change((pattern,), "NOTE", remark="fits no number"))
         changes += [
-            _compare(keys, fall, here, there, params) for keys in fitting if keys not in seen
+            _compare(keys, fall, current, earlier, params) for keys in fitting if keys not in seen
         ]
         seen |= set(fitting)
     return changes
@@ -141,11 +141,11 @@ def fits(keys: Keys, pattern: str) -> bool:
 def _compare(
     keys: Keys,
     fall: float,
-    here: Mapping[Keys, float],
-    there: Mapping[Keys, float],
+    current: Mapping[Keys, float],
+    earlier: Mapping[Keys, float],
     params: Mapping[str, Any],
 ) -> Change:
-    now, base = here.get(keys), there.get(keys)
+    now, base = current.get(keys), earlier.get(keys)
     if now is None:
         if is_dropped(keys, params):
             return Change(keys, "NOTE", now, base, remark="gone from params.yaml too")
@@ -158,11 +158,11 @@ def _compare(
         return Change(keys, "NOTE", now, base, remark="the base is not a finite number")
     margin = round(now - base + fall, PRECISION) + 0.0
     outcome = "PASS" if margin >= 0 else "MISS"
-    return Change(keys, outcome, now, base, margin, _describe_interval(keys, now, there))
+    return Change(keys, outcome, now, base, margin, _describe_interval(keys, now, earlier))
 
 
-def _describe_interval(keys: Keys, now: float, there: Mapping[Keys, float]) -> str:
-    low, high = (there.get((*keys[:-1], f"{keys[-1]}_{end}")) for end in ("low", "high"))
+def _describe_interval(keys: Keys, now: float, earlier: Mapping[Keys, float]) -> str:
+    low, high = (earlier.get((*keys[:-1], f"{keys[-1]}_{end}")) for end in ("low", "high"))
     if low is None or high is None:
         return ""
     side = "below " if now < low else "above " if now > high else ""
@@ -185,19 +185,19 @@ def is_dropped(keys: Keys, params: Mapping[str, Any]) -> bool:
     return False
 
 
-def numbers(values: Mapping[str, Any]) -> Iterator[tuple[Keys, float]]:
+def flatten_numbers(values: Mapping[str, Any]) -> Iterator[tuple[Keys, float]]:
     """Paths of the leaves that are numbers."""
-    for keys, value in leaves(values):
+    for keys, value in flatten(values):
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield keys, float(value)
 
 
-def leaves(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+def flatten(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """Path and value of everything in mappings that is no mapping itself, or an empty one
     inside."""
     if isinstance(values, Mapping) and (values or not keys):
         for key, value in values.items():
-            yield from leaves(value, (*keys, str(key)))
+            yield from flatten(value, (*keys, str(key)))
     else:
         yield keys, values
 
@@ -257,7 +257,7 @@ def list_differences(old: Any, new: Any) -> list[tuple[str, str, str]]:
     """(dotted path, old value, new value) of leaves that are not equal; a dash for an absent
     one.
     """
-    before, after = dict(leaves(old)), dict(leaves(new))
+    before, after = dict(flatten(old)), dict(flatten(new))
     return [
         (".".join(keys), _format(before, keys), _format(after, keys))
         for keys in dict.fromkeys([*before, *after])

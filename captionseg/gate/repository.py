@@ -26,12 +26,12 @@ class Base:
     about: str
 
 
-def find_base(root: Path, asked: str | None, files: Sequence[str] = ()) -> Base | None:
+def find_base(root: Path, name: str | None, files: Sequence[str] = ()) -> Base | None:
     """The commit that this work is compared with.
 
     Args:
         root: the repository.
-        asked: a branch, tag or commit; None: where this branch left main; on main the last commit
+        name: a branch, tag or commit; None: where this branch left main; on main the last commit
             if any of `files` is not committed, else the commit before. Zeros, as hosts say of a
             branch that is new, are no commit.
         files: paths from the root.
@@ -42,19 +42,19 @@ def find_base(root: Path, asked: str | None, files: Sequence[str] = ()) -> Base 
     Raises:
         UserError: no git, no repository, no such commit, or a shallow clone that ends before it.
     """
-    if asked is not None and not asked.strip("0"):
+    if name is not None and not name.strip("0"):
         return None
     code, _, message = run_git(root, "rev-parse", "--git-dir")
     if code:
         raise UserError(
             f"{root.resolve()}: {message or 'not a git repository'}; `--only thresholds` needs none"
         )
-    if asked is None:
+    if name is None:
         return _find_default(root, files)
-    commit = resolve_commit(root, asked)
+    commit = resolve_commit(root, name)
     if commit is None:
-        raise UserError(f"--base {asked}: {_no_such_commit(root)}")
-    return Base(commit, asked)
+        raise UserError(f"--base {name}: {_no_such_commit(root)}")
+    return Base(commit, name)
 
 
 def _find_default(root: Path, files: Sequence[str]) -> Base | None:

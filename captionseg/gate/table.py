@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from captionseg.markdown import escaped, table
+from captionseg.markdown import escape, format_table
 
 Outcome = Literal["PASS", "MISS", "SKIP", "NOTE"]
 
@@ -113,24 +113,24 @@ def render_comment(
     blocks = [MARK, f"## {title[0].upper()}{title[1:]}"]
     for section in sections:
         if rows := section.rows("MISS", "SKIP"):
-            blocks += [f"### {escaped(section.title)}", _render_table(section, rows)]
+            blocks += [f"### {escape(section.title)}", _render_table(section, rows)]
     for section in extra:
         if section.findings:
             blocks += [
-                f"### {escaped(section.title)}",
-                escaped(section.about),
+                f"### {escape(section.title)}",
+                escape(section.about),
                 _render_table(section, section.rows(), outcome=False),
             ]
     for section in sections:
         blocks += _fold(section)
     if links:
-        blocks.append(" | ".join(f"[{escaped(name)}]({target})" for name, target in links.items()))
+        blocks.append(" | ".join(f"[{escape(name)}]({target})" for name, target in links.items()))
     return "\n\n".join(blocks) + "\n"
 
 
 def render_failure(error: object) -> str:
     """The comment where there is no verdict, so that none of an earlier run is left standing."""
-    return f"{MARK}\n\n## Gate could not be judged\n\n{escaped(str(error))}\n"
+    return f"{MARK}\n\n## Gate could not be judged\n\n{escape(str(error))}\n"
 
 
 def _fold(section: Section) -> list[str]:
@@ -144,6 +144,8 @@ def _fold(section: Section) -> list[str]:
 
 def _render_table(section: Section, rows: Sequence[Sequence[str]], *, outcome: bool = True) -> str:
     first = 0 if outcome else 1
-    head = ["", *map(escaped, section.head)][first:]
+    head = ["", *map(escape, section.head)][first:]
     words = {0, len(head) - 1} | ({1} if outcome else set())
-    return "\n".join(table(head, [[escaped(cell) for cell in row[first:]] for row in rows], words))
+    return "\n".join(
+        format_table(head, [[escape(cell) for cell in row[first:]] for row in rows], words)
+    )

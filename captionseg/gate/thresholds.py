@@ -151,7 +151,7 @@ def _judge(rule: Rule, metrics: Mapping[str, Any]) -> Verdict:
             absent[path] = error.args[0]
     if absent:
         data = RunData.of(metrics)
-        excuses = [data.unmeasured(path.split("."), metrics) for path in absent]
+        excuses = [data.explain_missing(path.split("."), metrics) for path in absent]
         # one path that should be there and is not is a miss, whatever the others are
         if all(excuses):
             return Verdict(rule, False, reason=f"not measured: {excuses[0]}", skipped=True)
@@ -175,10 +175,10 @@ def lookup(metrics: Mapping[str, Any], word: str) -> float:
         return float(word)
     except ValueError:
         pass
-    here: Any = metrics
+    value: Any = metrics
     for depth, key in enumerate(keys := word.split(".")):
-        if not isinstance(here, Mapping) or key not in here:
-            names = list(here) if isinstance(here, Mapping) else []
+        if not isinstance(value, Mapping) or key not in value:
+            names = list(value) if isinstance(value, Mapping) else []
             near = difflib.get_close_matches(key, names, 1)
             hint = (
                 f"; did you mean {near[0]!r}?"
@@ -186,7 +186,7 @@ def lookup(metrics: Mapping[str, Any], word: str) -> float:
                 else f" (there: {', '.join(names) or 'nothing'})"
             )
             raise LookupError(f"metrics.json has no {'.'.join(keys[: depth + 1])}{hint}")
-        here = here[key]
-    if isinstance(here, bool) or not isinstance(here, int | float):
+        value = value[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise LookupError(f"metrics.json: {word} is not a number")
-    return float(here)
+    return float(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from captionseg.datasets.ids import read_ids, rows_of_shards
+from captionseg.datasets.ids import count_shard_rows, read_ids
 from captionseg.datasets.pictures import Pictures
 from captionseg.inference.preparation import looks_at_pixels, looks_at_regions
 from captionseg.modeling.segmenter import InputSpec
@@ -35,7 +35,7 @@ class PreparedFolders:
         """Shard -> how many rows of the index it has, in their order: what every array of rows is
         read against.
         """
-        return rows_of_shards(read_ids(self.index))
+        return count_shard_rows(read_ids(self.index))
 
     def pictures(self) -> Pictures:
         """Of the rows of the index."""

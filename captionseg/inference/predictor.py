@@ -17,7 +17,7 @@ from captionseg.inference.windows import Protocol, ResolvedProtocol
 from captionseg.inference.words import text_encoder
 from captionseg.modeling.capabilities import HasZeroShotChoices
 from captionseg.records import Inputs, UserError
-from captionseg.remarks import once, quoted
+from captionseg.remarks import quote, warn_once
 
 LENGTHY = 32
 """Windows are scaled to 2048 pixels along the long side at most: the short one needs some patches
@@ -90,8 +90,8 @@ class Predictor:
         """
         pixels = self._with_classes(labels, image).label(self.prepare(image)).astype(np.int16)
         if len(labels) == 1 and self.protocol.background.score is None:
-            once(
-                f"labels: with {quoted(labels[0])} alone and no background every pixel is that; "
+            warn_once(
+                f"labels: with {quote(labels[0])} alone and no background every pixel is that; "
                 "name what else there is"
             )
         return pixels
@@ -146,7 +146,7 @@ def read_image(path: Path | str) -> np.ndarray:
             nobody knows.
     """
     try:
-        return images.pixels(images.contents(path), name=str(path))
+        return images.read_pixels(images.read_contents(path), name=str(path))
     except images.Unreadable as error:
         missing = str(error) == "no such file"
         raise UserError(

@@ -15,7 +15,7 @@ from captionseg.modeling.capabilities import HasZeroShotChoices, ScoresMasks
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def resolve(
     background = choose_background(choices, background_class, score)
     if choices is not None:
         limit = background.score if background.policy == "threshold" else None
-        choices = replaced(choices, {"background": limit}, "config.zero_shot")
+        choices = replace_fields(choices, {"background": limit}, "config.zero_shot")
     return replace(saved, background=background, zero_shot=choices)
 
 
@@ -200,7 +200,7 @@ def apply_preset(
         skipped.append("masks: it reads no segments")
     if preset.groups:
         if isinstance(choices, ZeroShot):
-            choices = replaced(choices, dict(preset.groups), "config.zero_shot")
+            choices = replace_fields(choices, dict(preset.groups), "config.zero_shot")
         else:
             skipped.append("product of softmaxes over the likeliest classes: it has no groups")
     if preset.background is not None and not background:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
-from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.encoders.encoder import Encoder, normalise
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.inference.loaded import LoadedModel
 from captionseg.inference.model_encoder import check_encoder
@@ -35,8 +35,8 @@ from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import Index
 from captionseg.segment_text.rle import decode
-from captionseg.storage.folders import digest, rows_in
-from captionseg.storage.reading import read_array, read_table, readable
+from captionseg.storage.folders import count_rows, hash_files
+from captionseg.storage.reading import explain_read_errors, read_array, read_table
 from captionseg.storage.writing import write_array, write_json, write_table
 
 log = logging.getLogger(__name__)
@@ -194,14 +194,16 @@ def open_index(
     home = model.loaded.folder
     check_encoder(home, prepared.encoder)
     source = {
-        "model": digest([home / "model.safetensors", home / "config.json"]),
-        "features": digest([prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))]),
+        "model": hash_files([home / "model.safetensors", home / "config.json"]),
+        "features": hash_files(
+            [prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))]
+        ),
     }
-    made_of = {shard: {**source, "segments": digest([file])} for shard, file in shards.items()}
+    made_of = {shard: {**source, "segments": hash_files([file])} for shard, file in shards.items()}
     state = {
         **source,
         "segments": {shard: made["segments"] for shard, made in made_of.items()},
-        "count": sum(map(count_rows, shards.values())),
+        "count": sum(map(count_segments, shards.values())),
         "dims": model.dims,
     }
     if holds_value(folder / "index.json", state):
@@ -242,13 +244,15 @@ def embed_shards(
 ) -> None:
     """Embeddings of all shards that are not finished; one shard is in memory at a time."""
     row_of, inputs = prepared.row_of(), model.inputs(prepared)
-    with tqdm(total=sum(map(count_rows, shards.values())), desc="segment index", unit="seg") as bar:
+    with tqdm(
+        total=sum(map(count_segments, shards.values())), desc="segment index", unit="seg"
+    ) as bar:
         for shard, file in shards.items():
             mark = folder / f"embeddings_{shard}.json"
-            if holds_value(mark, made_of[shard]) and rows_in(
+            if holds_value(mark, made_of[shard]) and count_rows(
                 mark.with_suffix(".npy")
-            ) == count_rows(file):
-                bar.update(count_rows(file))
+            ) == count_segments(file):
+                bar.update(count_segments(file))
                 continue
             mark.unlink(missing_ok=True)
             write_array(embed_shard(file, model, inputs, row_of, bar), mark.with_suffix(".npy"))
@@ -329,7 +333,7 @@ def assemble(folder: Path, shards: dict[str, Path], state: dict[str, Any]) -> No
         )
         for shard, table in zip(shards, tables, strict=True)
     ]
-    FaissIndex(normalised(np.concatenate(parts))).save(folder / "index.faiss")
+    FaissIndex(normalise(np.concatenate(parts))).save(folder / "index.faiss")
     write_json(state, folder / "index.json")
 
 
@@ -340,20 +344,20 @@ def list_shards(segments: Path) -> dict[str, Path]:
         UserError: if there are no segments, or files of another kind.
     """
     shards = {file.stem: file for file in sorted(segments.glob("*.parquet"))}
-    if not shards or not any(map(count_rows, shards.values())):
+    if not shards or not any(map(count_segments, shards.values())):
         raise UserError(
             f"{segments}: no segments; run `dvc repro segment_text`, or name the folder that it "
             "wrote"
         )
     for file in shards.values():
-        with readable(file):
+        with explain_read_errors(file):
             columns = pq.read_schema(file).names
         if missing := set(COLUMNS) - set(columns):
             raise UserError(f"{file}: not a shard of segments (no {', '.join(sorted(missing))})")
     return shards
 
 
-def count_rows(file: Path) -> int:
+def count_segments(file: Path) -> int:
     """Rows of a parquet file, by its footer."""
     try:
         return pq.read_metadata(file).num_rows

@@ -14,8 +14,8 @@ import torch
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_tower import TextTower
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.remarks import together
-from captionseg.text.prompts import TCL, class_embeddings, templates
+from captionseg.remarks import group_warnings
+from captionseg.text.prompts import TCL, embed_classes, read_templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -48,9 +48,7 @@ def class_vectors(
         names: [C].
         prompts: template set that they are put into.
     """
-    vectors = class_embeddings(
-        names, text_encoder(model, folder, frozen), prompts_of(model, prompts)
-    )
+    vectors = embed_classes(names, text_encoder(model, folder, frozen), prompts_of(model, prompts))
     return torch.from_numpy(vectors).to(
         next(itertools.chain(model.parameters(), model.buffers())).device
     )
@@ -62,7 +60,7 @@ def prompts_of(model: Any, name: str) -> tuple[str, ...]:
     """
     if prompt_name(model, name) == LEARNT:
         return ("{}",)
-    return SETS[name] if name in SETS else templates(name)
+    return SETS[name] if name in SETS else read_templates(name)
 
 
 def prompt_name(model: Any, name: str) -> str:
@@ -95,7 +93,7 @@ def text_encoder(
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         device = next(model.parameters()).device
-        with torch.inference_mode(), together():
+        with torch.inference_mode(), group_warnings():
             rows = [
                 model.encode_text(torch.from_numpy(tokens(texts[i : i + batch])).to(device))
                 .float()

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead
 from captionseg.encoders.encoder import Encoder
-from captionseg.encoders.text_space import Live
+from captionseg.encoders.text_space import PictureEncoder
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.losses.masks import area_prior, hard, total_variation
 from captionseg.modeling.layers.grounder import GatedResidual, Grounder, GrounderConfig
@@ -162,7 +162,7 @@ class Tcl(nn.Module):
         self.config, out = config, config.grounder.head.out
         self.grounder = Grounder(config.grounder)
         self.frozen = DenseHead(config.grounder.head).requires_grad_(False)
-        self.live: Live | None = None
+        self.live: PictureEncoder | None = None
         self.scale, self.bias = (nn.Parameter(torch.tensor(v)) for v in (config.scale, config.bias))
         start = math.log(1.0 / config.temperature)
         self.image_scale, self.feature_scale = (nn.Parameter(torch.tensor(start)) for _ in range(2))
@@ -182,11 +182,11 @@ class Tcl(nn.Module):
         head = given.space.head()
         self.frozen.load_state_dict(head.state_dict())
         self.grounder.start(head)
-        self.live = given.space.live()
+        self.live = given.space.build_picture_encoder()
 
     def attach(self, encoder: Encoder) -> None:
         """See HoldsEncoder; for pictures that go through the encoder."""
-        self.live = self.live or Live(encoder.towers, None)
+        self.live = self.live or PictureEncoder(encoder.towers, None)
 
     @property
     def late_from(self) -> float:

@@ -15,12 +15,12 @@ from captionseg.benchmarks.areas import read as read_areas
 from captionseg.curation.rules import RULES
 from captionseg.datasets.shards import (
     decode_mask,
+    list_shards,
     read_classes,
     read_images,
     read_pairs,
     read_shard,
     read_truth,
-    shard_names,
 )
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.recipes import Recipe
@@ -71,7 +71,7 @@ class Artifacts:
         pairs = self.folders.prepared.pairs
         return [
             status
-            for shard in shard_names(pairs)
+            for shard in list_shards(pairs)
             for status in read_shard(pairs, shard)["status"].to_pylist()
         ]
 
@@ -86,7 +86,7 @@ class Artifacts:
         return read_truth(self.folders.truth)
 
     @cached_property
-    def known(self) -> dict[str, frozenset[str]]:
+    def known_classes(self) -> dict[str, frozenset[str]]:
         """uid -> names of all classes in the picture, where they are known."""
         columns = self.truth["uid"].to_pylist(), self.truth["concepts"].to_pylist()
         return {uid: frozenset(names) for uid, names in zip(*columns, strict=True)}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from captionseg.recipes import Recipe
 
 
-def baseline_of(recipes: Mapping[str, Recipe], name: str) -> str | None:
+def find_baseline(recipes: Mapping[str, Recipe], name: str) -> str | None:
     """The recipe of the same model that learns from caption nouns alone; None for itself, or
     without one.
     """
@@ -20,7 +20,7 @@ def baseline_of(recipes: Mapping[str, Recipe], name: str) -> str | None:
     return first if first != name else None
 
 
-def control_of(recipes: Mapping[str, Recipe], name: str) -> str | None:
+def find_control(recipes: Mapping[str, Recipe], name: str) -> str | None:
     """The recipe that shares everything with this one but its texts, which are the caption's nouns.
 
     What is gained over it is the gain of better texts; the rest of the gain is that of a better

@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from captionseg.recipes import Recipe
-from captionseg.reporting.baselines import baseline_of, control_of, is_control
+from captionseg.reporting.baselines import find_baseline, find_control, is_control
 from captionseg.storage.writing import atomic_path
 
 HUES = ("#2f6fde", "#d9542b", "#159a72", "#a347c9", "#c98a00", "#0e96b0", "#d13b7c", "#6d8a12")
@@ -51,7 +51,7 @@ class Style:
     alpha: float
 
 
-def styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
+def choose_styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
     """Grey for baselines, told apart by their dashes; a colour for each other recipe, the same one
     for its control.
     """
@@ -59,11 +59,11 @@ def styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
     own = [
         name
         for name, recipe in recipes.items()
-        if baseline_of(recipes, name) and not is_control(recipe)
+        if find_baseline(recipes, name) and not is_control(recipe)
     ]
     for number, name in enumerate(own):
         out[name] = Style(HUES[number % len(HUES)], "-", 1.0)
-        if control := control_of(recipes, name):
+        if control := find_control(recipes, name):
             out[control] = Style(HUES[number % len(HUES)], (0, (4, 2)), 0.55)  # type: ignore[arg-type]
     for number, name in enumerate(name for name in recipes if name not in out):
         out[name] = Style(GREY, GREYS[number % len(GREYS)], 1.0)

@@ -12,7 +12,9 @@ from captionseg.records import UserError
 from captionseg.storage.reading import read_table
 
 
-def difference(folder: Path, one: str, other: str, *, samples: int, seed: int) -> Difference:
+def compute_difference(
+    folder: Path, one: str, other: str, *, samples: int, seed: int
+) -> Difference:
     """mIoU of a recipe less that of another, 0 to 100, each the mean over its seeds; see
     `metrics.paired_difference`.
 

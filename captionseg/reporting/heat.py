@@ -22,15 +22,15 @@ from captionseg.reporting.overlay import (
     IGNORED,
     INK,
     PAPER,
-    boundaries,
+    draw_sheet,
+    find_boundaries,
     fit,
-    font,
-    hexes,
-    sheet,
+    format_hexes,
+    load_font,
     write_picture,
 )
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.pictures import HEAT, SHOWN, View, draw, names_in
+from captionseg.reporting.pictures import HEAT, SHOWN, View, draw, find_names
 
 COLOURS = "viridis"  # even in lightness, and the same to the colour-blind
 TOP = 5.0
@@ -69,19 +69,22 @@ def compare(
     chosen = draw(left_out, params.heat, seed=seed, stream=HEAT)
     if pair is None or not chosen:
         return {}
-    shown = concepts(run.masks(chosen), {uid: left_out[uid] for uid in chosen}, run.classes.names)
+    shown = select_concepts(
+        run.masks(chosen), {uid: left_out[uid] for uid in chosen}, run.classes.names
+    )
     recipes, images = (pair[1], pair[0]), run.images(shown)
     frozen = functools.cache(
         lambda: load_encoder(run.folders.prepared.encoder, device=params.device)
     )
     found = {
-        name: activations(run, name, shown, frozen, protocol, params.device) for name in recipes
+        name: compute_activations(run, name, shown, frozen, protocol, params.device)
+        for name in recipes
     }
-    top, views, rows = scale_end(len(run.classes.names)), [], []
+    top, views, rows = find_scale_end(len(run.classes.names)), [], []
     for number, (uid, (concept, true)) in enumerate(shown.items(), start=1):
         text, title = run.classes.names[concept], f"heat_{number}"
         drawn = {
-            "": outline(images[uid], true),
+            "": draw_outline(images[uid], true),
             **{name: tint(images[uid], found[name][uid] / top, true) for name in recipes},
         }
         files = {name: f"{title}_{name}.jpg" if name else f"{title}.jpg" for name in drawn}
@@ -89,19 +92,20 @@ def compare(
         for name, picture in small.items():
             write_picture(picture, folder / files[name])
         maps = [
-            {"name": name, "file": files[name], **means(found[name][uid], true)} for name in recipes
+            {"name": name, "file": files[name], **compute_means(found[name][uid], true)}
+            for name in recipes
         ]
         views.append(
             {"file": files[""], "caption": run.pairs[uid]["caption"], "concept": text, "maps": maps}
         )
         says = [text, *(f"inside {m['inside']:.1f}, outside {m['outside']:.1f}" for m in maps)]
         rows.append([add_caption(picture, says[i]) for i, picture in enumerate(small.values())])
-    bar = [scale_bar(rows[0][1].shape[1], top) for _ in recipes]
+    bar = [draw_scale_bar(rows[0][1].shape[1], top) for _ in recipes]
     write_picture(
-        sheet(["unnamed concept", *recipes], [*rows, [np.full_like(bar[0], 255), *bar]]),
+        draw_sheet(["unnamed concept", *recipes], [*rows, [np.full_like(bar[0], 255), *bar]]),
         folder / "heat.jpg",
     )
-    return {"rows": views, "stops": hexes(colours(np.linspace(0.0, 1.0, 9))), "top": top}
+    return {"rows": views, "stops": format_hexes(map_colours(np.linspace(0.0, 1.0, 9))), "top": top}
 
 
 # ------------------------------------------------------------------------------------------------
@@ -110,12 +114,16 @@ def compare(
 
 def find_unnamed_concepts(run: Artifacts, split: str) -> dict[str, set[str]]:
     """uid -> known concepts that the caption does not name, of the pictures of a split."""
-    uids = [uid for uid, row in run.pairs.items() if row["split"] == split and uid in run.known]
-    said = names_in([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
-    return {uid: set(run.known[uid]) - names for uid, names in zip(uids, said, strict=True)}
+    uids = [
+        uid for uid, row in run.pairs.items() if row["split"] == split and uid in run.known_classes
+    ]
+    named = find_names([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
+    return {
+        uid: set(run.known_classes[uid]) - names for uid, names in zip(uids, named, strict=True)
+    }
 
 
-def concepts(
+def select_concepts(
     masks: Mapping[str, np.ndarray], left_out: Mapping[str, set[str]], names: Sequence[str]
 ) -> dict[str, tuple[int, np.ndarray]]:
     """uid -> the concept that is left out of most pixels, and where it is.
@@ -126,15 +134,15 @@ def concepts(
     shown: dict[str, tuple[int, np.ndarray]] = {}
     for uid, mask in masks.items():
         area = np.bincount(mask[mask != IGNORED].ravel(), minlength=len(names))
-        there = [c for c, name in enumerate(names) if name in left_out[uid] and area[c]]
+        candidates = [c for c, name in enumerate(names) if name in left_out[uid] and area[c]]
         before = {concept for concept, _ in shown.values()}
-        if there:
-            best = max(there, key=lambda c: (c not in before, area[c], -c))
+        if candidates:
+            best = max(candidates, key=lambda c: (c not in before, area[c], -c))
             shown[uid] = (best, mask == best)
     return shown
 
 
-def activations(
+def compute_activations(
     run: Artifacts,
     name: str,
     shown: Mapping[str, tuple[int, np.ndarray]],
@@ -182,13 +190,13 @@ def standardise(logits: np.ndarray, concept: int) -> np.ndarray:
     )
 
 
-def means(values: np.ndarray, true: np.ndarray) -> View:
+def compute_means(values: np.ndarray, true: np.ndarray) -> View:
     """Mean value inside the concept's true mask and outside of it."""
     outside = float(values[~true].mean()) if not true.all() else 0.0
     return {"inside": float(values[true].mean()), "outside": outside}
 
 
-def scale_end(classes: int) -> float:
+def find_scale_end(classes: int) -> float:
     """Where the scale of colours ends: TOP, or what is the most that a class can stand out from so
     few others.
     """
@@ -199,7 +207,7 @@ def scale_end(classes: int) -> float:
 # how it is drawn
 
 
-def colours(values: np.ndarray) -> np.ndarray:
+def map_colours(values: np.ndarray) -> np.ndarray:
     """[..., 3] uint8 of values, 0 to 1; what lies outside takes the nearer end."""
     found = mpl.colormaps[COLOURS](np.clip(values, 0.0, 1.0))[..., :3]
     return np.round(255 * found).astype(np.uint8)
@@ -210,26 +218,26 @@ def tint(
 ) -> np.ndarray:
     """A grey picture under the colours of values [H, W], with the outline of a mask."""
     grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    mixed = opacity * colours(values) + (1 - opacity) * grey[..., None]
-    return outline(np.round(mixed).astype(np.uint8), true)
+    mixed = opacity * map_colours(values) + (1 - opacity) * grey[..., None]
+    return draw_outline(np.round(mixed).astype(np.uint8), true)
 
 
-def outline(picture: np.ndarray, true: np.ndarray) -> np.ndarray:
+def draw_outline(picture: np.ndarray, true: np.ndarray) -> np.ndarray:
     """A picture with the outline of a mask: white, with a dark edge to be seen on white too."""
     width, out = max(1, round(min(true.shape) / 220)), picture.copy()
-    out[boundaries(true, width=3 * width)] = (20, 20, 20)
-    out[boundaries(true, width=width)] = (255, 255, 255)
+    out[find_boundaries(true, width=3 * width)] = (20, 20, 20)
+    out[find_boundaries(true, width=width)] = (255, 255, 255)
     return out
 
 
 def add_caption(picture: np.ndarray, text: str, *, size: int = 13) -> np.ndarray:
     """A picture with a line of text below."""
     strip = Image.new("RGB", (picture.shape[1], 2 * size), PAPER)
-    ImageDraw.Draw(strip).text((0, size), text, fill=INK, font=font(size), anchor="lm")
+    ImageDraw.Draw(strip).text((0, size), text, fill=INK, font=load_font(size), anchor="lm")
     return np.concatenate([picture, np.asarray(strip)])
 
 
-def scale_bar(width: int, top: float) -> np.ndarray:
+def draw_scale_bar(width: int, top: float) -> np.ndarray:
     """The scale of colours as a strip, with its ends in words."""
-    strip = np.broadcast_to(colours(np.linspace(0.0, 1.0, width)), (12, width, 3))
+    strip = np.broadcast_to(map_colours(np.linspace(0.0, 1.0, width)), (12, width, 3))
     return add_caption(strip, f"0 to {top:.1f}")

@@ -34,7 +34,7 @@ _TO_RGB = np.array(
 )
 
 
-def palette(count: int) -> np.ndarray:
+def make_palette(count: int) -> np.ndarray:
     """[count, 3] uint8: colour i is the same for every count.
 
     Each colour is the one that is farthest from all before it, in OKLab (Ottosson 2020), where
@@ -72,12 +72,12 @@ def _candidates() -> tuple[np.ndarray, np.ndarray]:
     return lab, np.round(255 * srgb).astype(np.uint8)
 
 
-def hexes(colours: np.ndarray) -> list[str]:
+def format_hexes(colours: np.ndarray) -> list[str]:
     """[n, 3] uint8 as #rrggbb."""
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()]
 
 
-def overlay(
+def draw_overlay(
     image: np.ndarray, labels: np.ndarray, colours: np.ndarray, *, opacity: float = 0.55
 ) -> np.ndarray:
     """A picture tinted by its labels, with a thin light line between them.
@@ -94,12 +94,12 @@ def overlay(
     known = labels != IGNORED
     tint = colours[np.where(known, labels, 0)].astype(np.float32)
     blend = np.where(known[..., None], opacity, 0.0) * (tint - image) + image
-    line = boundaries(labels, width=max(1, round(min(labels.shape) / 400)))
+    line = find_boundaries(labels, width=max(1, round(min(labels.shape) / 400)))
     blend[line] += 0.75 * (255 - blend[line])
     return np.round(blend).astype(np.uint8)
 
 
-def boundaries(labels: np.ndarray, *, width: int = 1) -> np.ndarray:
+def find_boundaries(labels: np.ndarray, *, width: int = 1) -> np.ndarray:
     """[H, W] bool: pixels whose neighbour `width` to the right or below has another label."""
     line = np.zeros(labels.shape, bool)
     line[:, :-width] |= labels[:, width:] != labels[:, :-width]
@@ -107,18 +107,18 @@ def boundaries(labels: np.ndarray, *, width: int = 1) -> np.ndarray:
     return line
 
 
-def shares(labels: np.ndarray, count: int) -> np.ndarray:
+def measure_shares(labels: np.ndarray, count: int) -> np.ndarray:
     """[count] share of the pixels of each label, IGNORED ones left out of all."""
     known = labels[labels != IGNORED]
     return np.bincount(known.ravel(), minlength=count) / max(1, known.size)
 
 
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font."""
     return ImageFont.load_default(size)
 
 
-def legend(
+def draw_legend(
     names: Sequence[str],
     colours: np.ndarray,
     width: int,
@@ -138,7 +138,7 @@ def legend(
     Returns:
         uint8 [h, width, 3]; h is 0 for no names.
     """
-    face, gap, line = font(size), size // 2, round(size * 1.6)
+    face, gap, line = load_font(size), size // 2, round(size * 1.6)
     places, x, y = [], gap, gap
     for name in names:
         length = size + gap + round(face.getlength(name))
@@ -163,13 +163,13 @@ def legend(
     return np.asarray(strip)
 
 
-def with_legend(picture: np.ndarray, names: Sequence[str], colours: np.ndarray) -> np.ndarray:
+def add_legend(picture: np.ndarray, names: Sequence[str], colours: np.ndarray) -> np.ndarray:
     """A picture with its legend below."""
     size = max(13, round(min(picture.shape[:2]) / 30))
-    return np.concatenate([picture, legend(names, colours, picture.shape[1], size=size)])
+    return np.concatenate([picture, draw_legend(names, colours, picture.shape[1], size=size)])
 
 
-def sheet(
+def draw_sheet(
     titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], *, gap: int = 8
 ) -> np.ndarray:
     """Pictures in a grid with a title over each column.
@@ -191,7 +191,7 @@ def sheet(
         (len(titles) * (width + gap) - gap, top + sum(heights) + gap * (len(rows) - 1)),
         PAPER,
     )
-    draw, face = ImageDraw.Draw(page), font(15)
+    draw, face = ImageDraw.Draw(page), load_font(15)
     for column, title in enumerate(titles):
         draw.text((column * (width + gap), top / 2), title, fill=INK, font=face, anchor="lm")
     y = top
@@ -218,10 +218,10 @@ def check_writable(path: Path) -> str:
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in ("PNG", "JPEG", "WEBP"):
         raise UserError(f"{path}: not a name for a picture; end it with .png, .jpg or .webp")
-    there = next(p for p in path.absolute().parents if p.exists())
-    if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK):
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
         reason = (
-            "it is a folder" if path.is_dir() else f"{there} is no folder that can be written to"
+            "it is a folder" if path.is_dir() else f"{parent} is no folder that can be written to"
         )
         raise UserError(f"{path}: cannot be written ({reason}); name another file")
     return kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from captionseg.reporting.baselines import baseline_of, control_of, is_control
+from captionseg.reporting.baselines import find_baseline, find_control, is_control
 from captionseg.reporting.charts import Style
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ REFINED = {
 """What is said of a recipe whose masks are not scored as they are."""
 
 
-def results(run: Artifacts, looks: Mapping[str, Style], metrics: Mapping[str, Any]) -> list[View]:
+def list_results(
+    run: Artifacts, looks: Mapping[str, Style], metrics: Mapping[str, Any]
+) -> list[View]:
     """A row of the results table for every recipe that was trained or scored."""
     rows = []
     for name, recipe in run.recipes.items():
@@ -37,24 +39,26 @@ def results(run: Artifacts, looks: Mapping[str, Style], metrics: Mapping[str, An
                 "about": recipe.about,
                 "control": is_control(recipe),
                 "colour": looks[name].colour,
-                "remarks": list(remarks(scored)),
+                "remarks": list(list_remarks(scored)),
                 "scores": scored.get("scores"),
                 "seeds": len(scored.get("seeds", run.fits.get(name, ()))),
-                "over_baseline": versus(
-                    gained.get("over_baseline"), baseline_of(run.recipes, name)
+                "over_baseline": read_difference(
+                    gained.get("over_baseline"), find_baseline(run.recipes, name)
                 ),
-                "over_control": versus(gained.get("over_control"), control_of(run.recipes, name)),
+                "over_control": read_difference(
+                    gained.get("over_control"), find_control(run.recipes, name)
+                ),
             }
         )
     return rows
 
 
-def versus(found: Mapping[str, float] | None, other: str | None) -> View | None:
+def read_difference(found: Mapping[str, float] | None, other: str | None) -> View | None:
     """A difference of metrics.json, and from which recipe; None where there is none."""
     return {**found, "to": other} if found else None
 
 
-def remarks(scored: Mapping[str, Any]) -> Iterator[str]:
+def list_remarks(scored: Mapping[str, Any]) -> Iterator[str]:
     """Sentences on how a recipe was scored where that is not as usual, and on scores that only some
     models have.
     """
@@ -78,19 +82,19 @@ def remarks(scored: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def champion(run: Artifacts) -> tuple[str, str] | None:
+def find_champion(run: Artifacts) -> tuple[str, str] | None:
     """The recipe of highest mIoU that has a baseline and is no control, and that baseline."""
     pairs = [
         (name, other)
         for name in run.scores
         if not is_control(run.recipes[name])
-        if (other := baseline_of(run.recipes, name)) in run.scores
+        if (other := find_baseline(run.recipes, name)) in run.scores
     ]
     found = max(pairs, key=lambda pair: run.scores[pair[0]]["scores"]["miou"], default=None)
     return (found[0], str(found[1])) if found else None
 
 
-def class_changes(
+def list_class_changes(
     run: Artifacts, pair: tuple[str, str], most: int
 ) -> list[tuple[str, str, float, float]]:
     """(class, kind, IoU by the baseline, IoU by the other) of the largest gains and of losses that
@@ -109,7 +113,7 @@ def class_changes(
     )
 
 
-def per_class(run: Artifacts) -> list[View]:
+def list_class_scores(run: Artifacts) -> list[View]:
     """IoU of every class by every recipe, classes in their own order."""
     kind = dict(zip(run.classes.names, run.classes.kinds, strict=False))
     names = dict.fromkeys(name for scored in run.scores.values() for name in scored["per_class"])
@@ -127,7 +131,7 @@ def per_class(run: Artifacts) -> list[View]:
     ]
 
 
-def extremes(run: Artifacts, most: int = EXTREMES) -> list[View]:
+def find_extremes(run: Artifacts, most: int = EXTREMES) -> list[View]:
     """The classes of highest and of lowest IoU by each recipe, none of them twice."""
     rows = []
     for name, scored in run.scores.items():
@@ -137,7 +141,7 @@ def extremes(run: Artifacts, most: int = EXTREMES) -> list[View]:
     return rows
 
 
-def validation(run: Artifacts) -> list[View]:
+def list_validation(run: Artifacts) -> list[View]:
     """A row for every table that was validated."""
     return [
         {
@@ -151,7 +155,7 @@ def validation(run: Artifacts) -> list[View]:
     ]
 
 
-def context(
+def build_context(
     run: Artifacts,
     params: ReportParams,
     *,
@@ -173,22 +177,22 @@ def context(
             written.
         seed: of the run.
     """
-    best = champion(run)
+    best = find_champion(run)
     benchmark = next((scored["benchmark"] for scored in run.scores.values()), "")
     return {
         **shown,
         "metrics": metrics,
         "verdicts": verdicts,
-        "results": results(run, looks, metrics),
+        "results": list_results(run, looks, metrics),
         "best": best,
         "seed": seed,
         "curation": [
             (rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation
         ],
-        "per_class": per_class(run),
-        "extremes": extremes(run),
+        "per_class": list_class_scores(run),
+        "extremes": find_extremes(run),
         "scored": list(run.scores),
-        "validation": validation(run),
+        "validation": list_validation(run),
         "valid": bool(run.validation.get("success")),
         "split": params.split,
         "benchmark": benchmark,

@@ -12,12 +12,19 @@ from typing import Any
 import numpy as np
 
 from captionseg.reporting.artifacts import Artifacts, of
-from captionseg.reporting.overlay import IGNORED, fit, hexes, overlay, palette, write_picture
+from captionseg.reporting.overlay import (
+    IGNORED,
+    draw_overlay,
+    fit,
+    format_hexes,
+    make_palette,
+    write_picture,
+)
 from captionseg.reporting.params import ReportParams
-from captionseg.segment_text.measure import namer
+from captionseg.segment_text.measure import build_namer
 from captionseg.segment_text.rle import decode
 from captionseg.storage.reading import read_json
-from captionseg.text.vocabulary import Vocabulary, plurals
+from captionseg.text.vocabulary import Vocabulary, find_plurals
 
 View = dict[str, Any]
 """What the template shows of something; file names are of the folder of pictures."""
@@ -35,9 +42,9 @@ def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[s
     return [ordered[i] for i in order]
 
 
-def names_in(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
+def find_names(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
     """Per caption the names that it holds, word for word."""
-    matrix = Vocabulary(tuple(names), plurals(names, captions)).named(captions)
+    matrix = Vocabulary(tuple(names), find_plurals(names, captions)).match_captions(captions)
     return [
         {str(names[c]) for c in matrix.indices[a:b]} for a, b in itertools.pairwise(matrix.indptr)
     ]
@@ -57,11 +64,14 @@ def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
         stream=DATA,
     )
     images = run.images(chosen)
-    named = names_in([run.pairs[uid]["caption"] for uid in chosen], run.classes.names)
+    named = find_names([run.pairs[uid]["caption"] for uid in chosen], run.classes.names)
     views = []
-    for number, (uid, said) in enumerate(zip(chosen, named, strict=True), start=1):
+    for number, (uid, words) in enumerate(zip(chosen, named, strict=True), start=1):
         write_picture(fit(images[uid], SHOWN), folder / f"data_{number:02d}.jpg")
-        shown = [{"text": text, "named": text in said} for text in sorted(run.known.get(uid, ()))]
+        shown = [
+            {"text": text, "named": text in words}
+            for text in sorted(run.known_classes.get(uid, ()))
+        ]
         views.append(
             {
                 "file": f"data_{number:02d}.jpg",
@@ -72,26 +82,32 @@ def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
     return {
         "splits": {split: splits.count(split) for split in dict.fromkeys(splits)},
         "pictures": views,
-        "gap": concept_gap(run),
+        "gap": measure_concept_gap(run),
         "failed": len(run.statuses) - len(run.pairs),
     }
 
 
-def concept_gap(run: Artifacts) -> list[View]:
+def measure_concept_gap(run: Artifacts) -> list[View]:
     """How many known concepts the training pictures show and their captions name, of all and of
     each kind.
     """
-    uids = [uid for uid, row in run.pairs.items() if row["split"] == "train" and uid in run.known]
+    uids = [
+        uid
+        for uid, row in run.pairs.items()
+        if row["split"] == "train" and uid in run.known_classes
+    ]
     if not uids:
         return []
-    said = names_in([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
+    captioned = find_names([run.pairs[uid]["caption"] for uid in uids], run.classes.names)
     kind = dict(zip(run.classes.names, run.classes.kinds or itertools.repeat(""), strict=False))
     rows = []
     for name in ["", *sorted(set(run.classes.kinds))]:
-        shown = [{c for c in run.known[uid] if not name or kind.get(c) == name} for uid in uids]
+        shown = [
+            {c for c in run.known_classes[uid] if not name or kind.get(c) == name} for uid in uids
+        ]
         total, named = (
             sum(map(len, shown)),
-            sum(len(a & b) for a, b in zip(shown, said, strict=True)),
+            sum(len(a & b) for a, b in zip(shown, captioned, strict=True)),
         )
         classes = sum(1 for k in kind.values() if not name or k == name)
         rows.append(
@@ -126,7 +142,11 @@ def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
     lemma = read_json(file) if file.exists() else {}
     views = []
     for number, uid in enumerate(chosen, start=1):
-        stem, caption, true = f"example_{number}", run.pairs[uid]["caption"], run.known.get(uid)
+        stem, caption, true = (
+            f"example_{number}",
+            run.pairs[uid]["caption"],
+            run.known_classes.get(uid),
+        )
         write_picture(fit(images[uid], SHOWN), folder / f"{stem}.jpg")
         own = {text for text, _ in archives.get("nouns", {}).get(uid, ())}
         views.append(
@@ -141,7 +161,7 @@ def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
                     for rule, rows in archives.items()
                 ],
                 "shown": None if true is None else sorted(true),
-                "neighbours": list(thumbnails(run, near.get(uid, []), images, folder, stem)),
+                "neighbours": list(make_thumbnails(run, near.get(uid, []), images, folder, stem)),
             }
         )
     return views
@@ -173,7 +193,7 @@ def mark_concepts(
     yield from ((piece, False) for piece in (caption[end:],) if piece)
 
 
-def thumbnails(
+def make_thumbnails(
     run: Artifacts, uids: Sequence[str], images: dict[str, np.ndarray], folder: Path, stem: str
 ) -> Iterator[View]:
     """Pictures, small."""
@@ -194,7 +214,7 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
     rows: dict[str, list[dict]] = {uid: [] for uid in chosen}
     for row in of(run.segments, chosen).to_pylist():
         rows[row["uid"]].append(row)
-    says = namer(
+    says = build_namer(
         sorted({t["text"] for found in rows.values() for s in found for t in s["texts"]}),
         run.classes.names,
     )
@@ -202,9 +222,9 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
     for number, uid in enumerate(chosen, start=1):
         found = sorted(rows[uid], key=lambda r: (-r["area"], r["segment_id"]))
         inside = decode([r["rle"] for r in found], found[0]["height"], found[0]["width"])
-        colours = palette(len(found))
+        colours = make_palette(len(found))
         write_picture(fit(images[uid], SHOWN), folder / f"segments_{number}_picture.jpg")
-        drawn = overlay(images[uid], paint_segments(inside, found), colours)
+        drawn = draw_overlay(images[uid], paint_segments(inside, found), colours)
         write_picture(fit(drawn, SHOWN), folder / f"segments_{number}.jpg")
         views.append(
             {
@@ -212,8 +232,8 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
                 "picture": f"segments_{number}_picture.jpg",
                 "caption": run.pairs[uid]["caption"],
                 "segments": [
-                    text_view(row, colour, mask, masks.get(uid), says)
-                    for row, colour, mask in zip(found, hexes(colours), inside, strict=True)
+                    describe_texts(row, colour, mask, masks.get(uid), says)
+                    for row, colour, mask in zip(found, format_hexes(colours), inside, strict=True)
                 ],
             }
         )
@@ -231,7 +251,7 @@ def paint_segments(inside: np.ndarray, rows: Sequence[dict]) -> np.ndarray:
     return labels
 
 
-def text_view(
+def describe_texts(
     row: dict, colour: str, mask: np.ndarray, true: np.ndarray | None, says: dict[str, set[int]]
 ) -> View:
     """A segment's texts; one that names a class is right if most of the segment is of that class.

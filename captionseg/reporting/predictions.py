@@ -19,13 +19,13 @@ from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.baselines import is_control
 from captionseg.reporting.overlay import (
     IGNORED,
+    draw_legend,
+    draw_overlay,
+    draw_sheet,
     fit,
-    hexes,
-    legend,
-    overlay,
-    palette,
-    shares,
-    sheet,
+    format_hexes,
+    make_palette,
+    measure_shares,
     write_picture,
 )
 from captionseg.reporting.params import ReportParams
@@ -49,7 +49,9 @@ def compare(
         seed: of the draw.
     """
     uids = [
-        uid for uid, row in run.pairs.items() if row["split"] == params.split and uid in run.known
+        uid
+        for uid, row in run.pairs.items()
+        if row["split"] == params.split and uid in run.known_classes
     ]
     chosen = draw(uids, params.scenes, seed=seed, stream=SCENES)
     if not chosen or not run.fits:
@@ -61,11 +63,14 @@ def compare(
     )
     maps = {
         "truth": masks,
-        **{name: labels_of(run, name, masks, frozen, protocol, params.device) for name in run.fits},
+        **{
+            name: predict_labels(run, name, masks, frozen, protocol, params.device)
+            for name in run.fits
+        },
     }
-    colours = class_colours(run)
+    colours = assign_colours(run)
     drawn = {
-        name: {uid: fit(overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
+        name: {uid: fit(draw_overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
         for name, labels in maps.items()
     }
     views = []
@@ -73,20 +78,7 @@ def compare(
         write_picture(small[uid], folder / f"scene_{number}.jpg")
         for name, pictures in drawn.items():
             write_picture(pictures[uid], folder / f"scene_{number}_{name}.jpg")
-        views.append(
-            {
-                "file": f"scene_{number}.jpg",
-                "caption": run.pairs[uid]["caption"],
-                "maps": [
-                    {
-                        "name": name,
-                        "file": f"scene_{number}_{name}.jpg",
-                        **labels_view(labels[uid], masks[uid], run.classes.names, colours),
-                    }
-                    for name, labels in maps.items()
-                ],
-            }
-        )
+        views.append(describe_scene(run, number, uid, maps, masks, colours))
     shown = ["truth", *(name for name in run.fits if not is_control(run.recipes[name]))]
     rows = [
         [
@@ -100,20 +92,52 @@ def compare(
         ]
         for uid in chosen[:SHEET_ROWS]
     ]
-    write_picture(sheet(["picture", *shown], rows), folder / "overlays.jpg")
+    write_picture(draw_sheet(["picture", *shown], rows), folder / "overlays.jpg")
     return views
 
 
-def class_colours(run: Artifacts) -> np.ndarray:
+def describe_scene(
+    run: Artifacts,
+    number: int,
+    uid: str,
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+    masks: Mapping[str, np.ndarray],
+    colours: np.ndarray,
+) -> View:
+    """The files of one picture, its caption, and the legend of each label map.
+
+    Args:
+        run: the artifacts.
+        number: of the scene, from 1.
+        uid: of the picture.
+        maps: truth or recipe -> uid -> labels [H, W].
+        masks: uid -> true labels [H, W].
+        colours: [C, 3].
+    """
+    return {
+        "file": f"scene_{number}.jpg",
+        "caption": run.pairs[uid]["caption"],
+        "maps": [
+            {
+                "name": name,
+                "file": f"scene_{number}_{name}.jpg",
+                **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
+            }
+            for name, labels in maps.items()
+        ],
+    }
+
+
+def assign_colours(run: Artifacts) -> np.ndarray:
     """[C, 3]: the classes that are in most pictures have the colours that are farthest apart."""
-    count = Counter(itertools.chain.from_iterable(run.known.values()))
+    count = Counter(itertools.chain.from_iterable(run.known_classes.values()))
     rank = {
         name: i for i, name in enumerate(sorted(run.classes.names, key=lambda name: -count[name]))
     }
-    return palette(len(rank))[[rank[name] for name in run.classes.names]]
+    return make_palette(len(rank))[[rank[name] for name in run.classes.names]]
 
 
-def labels_of(
+def predict_labels(
     run: Artifacts,
     name: str,
     masks: Mapping[str, np.ndarray],
@@ -148,24 +172,24 @@ def labels_of(
     }
 
 
-def labels_view(
+def describe_labels(
     labels: np.ndarray, true: np.ndarray, names: Sequence[str], colours: np.ndarray
 ) -> View:
     """The legend of a label map, which of it is not in the picture, and the share of right
     pixels."""
-    there, known = set(np.unique(true).tolist()), true != IGNORED
+    present, known = set(np.unique(true).tolist()), true != IGNORED
     return {
         "legend": [
-            {"text": names[c], "colour": hexes(colours[[c]])[0], "right": c in there}
-            for c in largest(labels, len(names))
+            {"text": names[c], "colour": format_hexes(colours[[c]])[0], "right": c in present}
+            for c in list_largest(labels, len(names))
         ],
         "accuracy": 100.0 * float((labels == true)[known].mean()) if known.any() else 0.0,
     }
 
 
-def largest(labels: np.ndarray, count: int) -> list[int]:
+def list_largest(labels: np.ndarray, count: int) -> list[int]:
     """The labels that stand in a legend, largest first."""
-    share = shares(labels, count)
+    share = measure_shares(labels, count)
     return [int(c) for c in np.argsort(-share, kind="stable") if share[c] >= LEGEND_SHARE]
 
 
@@ -179,11 +203,11 @@ def show_labels(
     """A picture with the legend of its labels below; those that are not in the picture are struck
     out.
     """
-    order = largest(labels, len(names))
+    order = list_largest(labels, len(names))
     struck = [not bool((true == c).any()) for c in order]
     return np.concatenate(
         [
             picture,
-            legend([names[c] for c in order], colours[order], picture.shape[1], struck=struck),
+            draw_legend([names[c] for c in order], colours[order], picture.shape[1], struck=struck),
         ]
     )

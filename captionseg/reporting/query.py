@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.inference.segment_index import Hit
-from captionseg.reporting.overlay import FAINT, INK, PAPER, font
+from captionseg.reporting.overlay import FAINT, INK, PAPER, load_font
 from captionseg.segment_text.rle import decode
 
 SIDE, GAP, LINE = 224, 8, 20  # of a picture, between pictures, and of a line of letters, in pixels
@@ -20,7 +20,7 @@ SMALLEST = 32  # side of the smallest part of a picture that is shown by itself,
 
 
 @dataclass(frozen=True)
-class Found:
+class PicturedHit:
     """A hit and its picture.
 
     Attributes:
@@ -45,17 +45,17 @@ class Found:
         return decode([self.hit.segment["rle"]], *self.image.shape[:2])[0]
 
 
-def with_pictures(hits: Sequence[Hit], prepared: PreparedFolders) -> list[Found]:
+def add_pictures(hits: Sequence[Hit], prepared: PreparedFolders) -> list[PicturedHit]:
     """The hits, each with its picture."""
     row_of, pictures = prepared.row_of(), prepared.pictures()
     rows = [row_of[hit.segment["uid"]] for hit in hits]
     return [
-        Found(hit, pictures[row], f"{pictures.path(row)}:{pictures.keys[row]}.jpg")
+        PicturedHit(hit, pictures[row], f"{pictures.path(row)}:{pictures.keys[row]}.jpg")
         for hit, row in zip(hits, rows, strict=True)
     ]
 
 
-def table(found: Sequence[Found]) -> Iterator[str]:
+def format_table(found: Sequence[PicturedHit]) -> Iterator[str]:
     """Lines: rank, score, picture, uid, box (x, y, width, height in pixels) and texts."""
     rows = [("rank", "score", "picture", "uid", "x,y,w,h", "texts")]
     for one in found:
@@ -79,16 +79,16 @@ def table(found: Sequence[Found]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def contact_sheet(title: str, found: Sequence[Found]) -> np.ndarray:
+def draw_contact_sheet(title: str, found: Sequence[PicturedHit]) -> np.ndarray:
     """uint8 [H, W, 3]: a tile for each hit, best first, row by row; a page somewhat wider than
     high.
     """
-    tiles = [tile(one) for one in found]
+    tiles = [draw_tile(one) for one in found]
     height, width = tiles[0].shape[0] + GAP, tiles[0].shape[1] + 2 * GAP
     columns = min(len(tiles), max(1, round((1.4 * len(tiles) * height / width) ** 0.5)))
     rows, top = -(-len(tiles) // columns), 2 * LINE
     page = Image.new("RGB", (columns * width, top + rows * height), PAPER)
-    face = font(17)
+    face = load_font(17)
     ImageDraw.Draw(page).text(
         (GAP, top / 2), shorten(title, face, page.width - 2 * GAP), INK, face, anchor="lm"
     )
@@ -99,7 +99,7 @@ def contact_sheet(title: str, found: Sequence[Found]) -> np.ndarray:
     return np.asarray(page)
 
 
-def tile(one: Found) -> np.ndarray:
+def draw_tile(one: PicturedHit) -> np.ndarray:
     """The picture, pale outside of the segment, and beside it the part around the segment; below,
     what it is.
     """
@@ -114,7 +114,7 @@ def tile(one: Found) -> np.ndarray:
         drawn = Image.fromarray(draw_segment(image, inside, pale))
         left = place * (SIDE + GAP // 2)
         page.paste(drawn, (left + (SIDE - drawn.width) // 2, (SIDE - drawn.height) // 2))
-    draw, face, small = ImageDraw.Draw(page), font(14), font(12)
+    draw, face, small = ImageDraw.Draw(page), load_font(14), load_font(12)
     head, texts = f"{one.hit.rank}   {one.hit.score:.3f}   ", one.texts or [""]
     draw.text((0, SIDE + LINE / 2 + 1), head, FAINT, face, anchor="lm")
     at = face.getlength(head)

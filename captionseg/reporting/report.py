@@ -11,10 +11,16 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.recipes import Recipe
 from captionseg.reporting import heat, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
-from captionseg.reporting.charts import Style, draw_classes, draw_curves, draw_recipes, styles
+from captionseg.reporting.charts import (
+    Style,
+    choose_styles,
+    draw_classes,
+    draw_curves,
+    draw_recipes,
+)
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.rendering import render
-from captionseg.reporting.tables import metrics, write_plots
+from captionseg.reporting.tables import write_metrics, write_plots
 from captionseg.storage.writing import atomic_path, write_json
 
 
@@ -28,7 +34,7 @@ class Outputs:
     page: Path
 
 
-def report(
+def write_report(
     folders: Folders,
     out: Outputs,
     params: ReportParams,
@@ -55,7 +61,7 @@ def report(
         what metrics.json holds.
     """
     run = Artifacts(folders, recipes)
-    numbers, verdicts = metrics(
+    numbers, verdicts = write_metrics(
         run,
         gate,
         measured=params.measured,
@@ -66,18 +72,18 @@ def report(
     )
     write_json(numbers, out.metrics)
     write_plots(run, out.plots)
-    looks = styles(recipes)
+    looks = choose_styles(recipes)
     shown = {
-        "charts": charts(run, params, out.pictures, looks),
+        "charts": draw_charts(run, params, out.pictures, looks),
         "data": pictures.show_data(run, params, out.pictures, seed=seed),
         "examples": pictures.show_curation(run, params, out.pictures, seed=seed),
         "segments": pictures.show_segments(run, params, out.pictures, seed=seed),
         "scenes": predictions.compare(run, params, scored.main_protocol, out.pictures, seed=seed),
         "heat": heat.compare(
-            run, page.champion(run), params, scored.main_protocol, out.pictures, seed=seed
+            run, page.find_champion(run), params, scored.main_protocol, out.pictures, seed=seed
         ),
     }
-    context = page.context(
+    context = page.build_context(
         run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed
     )
     with atomic_path(out.page) as part:
@@ -85,7 +91,7 @@ def report(
     return numbers
 
 
-def charts(
+def draw_charts(
     run: Artifacts, params: ReportParams, folder: Path, looks: Mapping[str, Style]
 ) -> list[str]:
     """Draw what there are numbers for; the names of the charts."""
@@ -96,7 +102,9 @@ def charts(
     if run.scores:
         draw_recipes(folder / "recipes", run.scores, looks)
         drawn.append("recipes")
-    if (pair := page.champion(run)) and (rows := page.class_changes(run, pair, params.classes)):
+    if (pair := page.find_champion(run)) and (
+        rows := page.list_class_changes(run, pair, params.classes)
+    ):
         draw_classes(folder / "classes", rows, (pair[1], pair[0]), (looks[pair[1]], looks[pair[0]]))
         drawn.append("classes")
     return drawn

@@ -15,8 +15,8 @@ from captionseg.gate.data import DECIMALS
 from captionseg.gate.thresholds import Verdict, judge
 from captionseg.metrics import paired_difference
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.baselines import baseline_of, control_of
-from captionseg.segment_text.counts import summary
+from captionseg.reporting.baselines import find_baseline, find_control
+from captionseg.segment_text.counts import summarize
 from captionseg.segment_text.measure import measures
 from captionseg.sources.source import SPLITS
 from captionseg.storage.writing import write_csv
@@ -48,7 +48,7 @@ SEGMENT_MEASURES = (
 )
 
 
-def metrics(
+def write_metrics(
     run: Artifacts,
     gate: Mapping[str, str],
     *,
@@ -70,14 +70,14 @@ def metrics(
         bootstrap: data sets drawn for intervals of differences.
         seed: of the draws.
     """
-    found = summary(run.folders.segments)
+    found = summarize(run.folders.segments)
     of_captions: dict[str, dict[str, float]] = {}
-    if run.known:
+    if run.known_classes:
         kinds = {"all": ("phrase", "concept"), "captions": ("phrase",)}
-        said = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
-        found |= said["all"]
+        quality = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
+        found |= quality["all"]
         of_captions["captions"] = {
-            name: x for name, x in said["captions"].items() if name in SEGMENT_MEASURES
+            name: x for name, x in quality["captions"].items() if name in SEGMENT_MEASURES
         }
     out = round_numbers(
         {
@@ -102,13 +102,13 @@ def describe_data(run: Artifacts, source: str, split: str) -> dict[str, Any]:
     known masks.
     """
     statuses = run.statuses
-    rows = (run.pairs[uid] for uid in run.known if uid in run.pairs)
+    rows = (run.pairs[uid] for uid in run.known_classes if uid in run.pairs)
     known = Counter(
         split for split, _ in {(row["split"], row["sha256"] or row["uid"]) for row in rows}
     )
     return {
         "source": source,
-        "digest": digest(run),
+        "digest": hash_pairs(run),
         "pairs": len(run.pairs),
         "download_success": statuses.count("success") / max(1, len(statuses)),
         "masks": {name: known[name] for name in SPLITS},
@@ -116,13 +116,13 @@ def describe_data(run: Artifacts, source: str, split: str) -> dict[str, Any]:
     }
 
 
-def digest(run: Artifacts) -> str:
+def hash_pairs(run: Artifacts) -> str:
     """16 hex digits over every pair (uid, which has its caption; split; sha256 of the picture) and
     what is known of it: the names of its classes and, of the pictures that were scored, the true
     area of each class."""
     total = hashlib.sha256()
     for uid, row in sorted(run.pairs.items()):
-        known = ",".join(sorted(run.known.get(uid, ())))
+        known = ",".join(sorted(run.known_classes.get(uid, ())))
         total.update(f"{uid} {row['split']} {row['sha256']} {known}\n".encode())
     for areas in [*run.areas.values()][:1]:  # all recipes were scored on the same pictures
         total.update(areas[:, 0, -1].tobytes())
@@ -133,7 +133,7 @@ def _recipe(run: Artifacts, name: str, bootstrap: int, seed: int) -> dict[str, d
     out: dict[str, dict[str, Any]] = {}
     if name in run.scores:
         scored = run.scores[name]
-        out[scored["benchmark"]] = _scores(scored) | gains(
+        out[scored["benchmark"]] = _scores(scored) | compute_gains(
             run, name, bootstrap=bootstrap, seed=seed
         )
         out |= {
@@ -149,14 +149,16 @@ def _scores(scored: Mapping[str, Any]) -> dict[str, Any]:
     return {key: scored["scores"][key] for key in SCORES if key in scored["scores"]}
 
 
-def gains(run: Artifacts, name: str, *, bootstrap: int, seed: int) -> dict[str, dict[str, float]]:
+def compute_gains(
+    run: Artifacts, name: str, *, bootstrap: int, seed: int
+) -> dict[str, dict[str, float]]:
     """over_baseline and over_control: mIoU of a recipe less that of another, 0 to 100, by a paired
     bootstrap over the pictures of the test split: miou, its 95 % interval low to high, and better,
     the share of data sets in which it is above the other."""
     out = {}
     for key, other in {
-        "over_baseline": baseline_of(run.recipes, name),
-        "over_control": control_of(run.recipes, name),
+        "over_baseline": find_baseline(run.recipes, name),
+        "over_control": find_control(run.recipes, name),
     }.items():
         if other in run.scores:
             found = paired_difference(

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int, Int32, Int64
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from captionseg.runtime.fan_out import cores
+from captionseg.runtime.fan_out import count_cores
 
 SAMPLE = 200  # queries that the recall of an index is measured on
 TIE = 1e-5  # of cosines: as near as the last neighbour, but for rounding
@@ -109,7 +109,9 @@ def search_in_chunks(
             np.ascontiguousarray(queries[start : start + starts.step], np.float32), k
         )
 
-    threads = 1 if getattr(index, "on_gpu", False) else cores()  # a GPU takes one call at a time
+    threads = (
+        1 if getattr(index, "on_gpu", False) else count_cores()
+    )  # a GPU takes one call at a time
     with (
         threadpool_limits(1),
         ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1,)) as pool,

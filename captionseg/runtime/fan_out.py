@@ -70,33 +70,35 @@ def spread(
     Raises:
         UserError: as `work` raised it, or if a job's worker dies every time.
     """
-    if is_here(runtime, len(jobs), device=device, threads=threads):
+    if stays_here(runtime, len(jobs), device=device, threads=threads):
         return map(work, jobs)
-    return _answered(work, jobs, runtime, (device, threads), called)
+    return _spread_over_workers(work, jobs, runtime, (device, threads), called)
 
 
-def is_here(runtime: RuntimeParams, jobs: int, *, device: str = "cpu", threads: int = 1) -> bool:
+def stays_here(runtime: RuntimeParams, jobs: int, *, device: str = "cpu", threads: int = 1) -> bool:
     """Will `spread` stay in this process?"""
     if not jobs or device.startswith("cuda:"):
         return True
     return (
         runtime.fan_out == "processes"
-        and len(places(runtime, jobs, device=device, threads=threads)) == 1
+        and len(list_places(runtime, jobs, device=device, threads=threads)) == 1
     )
 
 
-def places(runtime: RuntimeParams, jobs: int, *, device: str, threads: int) -> list[str | None]:
+def list_places(
+    runtime: RuntimeParams, jobs: int, *, device: str, threads: int
+) -> list[str | None]:
     """A place for each of this machine's workers: the name of its GPU, None for whatever there
     is."""
     found: list[str | None]
-    if device in ("auto", "cuda") and (gpus := visible_gpus()):
+    if device in ("auto", "cuda") and (gpus := list_visible_gpus()):
         found = [*gpus] * int(1 / runtime.gpu_share + 1e-6)
     else:
-        found = [None] * (runtime.workers or max(1, cores() // threads))
+        found = [None] * (runtime.workers or max(1, count_cores() // threads))
     return found[: min(runtime.workers or len(found), max(1, jobs))]
 
 
-def visible_gpus() -> list[str]:
+def list_visible_gpus() -> list[str]:
     """Names for CUDA_VISIBLE_DEVICES of the GPUs that this process may use; none of them is
     touched.
     """
@@ -106,19 +108,19 @@ def visible_gpus() -> list[str]:
     return given.split(",")[:count] if given else [str(number) for number in range(count)]
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_here() -> int:
+def count_threads() -> int:
     """Threads of this process's numerical libraries, so that workers round as it does."""
     from threadpoolctl import threadpool_info
 
     return max((library["num_threads"] for library in threadpool_info()), default=1)
 
 
-def _answered(
+def _spread_over_workers(
     work: Callable[[J], R],
     jobs: Sequence[J],
     runtime: RuntimeParams,
@@ -126,26 +128,26 @@ def _answered(
     called: Callable[[J], str],
 ) -> Iterator[R]:
     """`spread` by workers; results that are early wait for their turn."""
-    workers = _workers(work, jobs, runtime, where, called)
+    workers = _start_workers(work, jobs, runtime, where, called)
     early: dict[int, R] = {}
-    sent, told = 0, 0
+    sent, yielded = 0, 0
     try:
-        while told < len(jobs):
-            while sent < len(jobs) and workers.room(sent - told - len(early)):
+        while yielded < len(jobs):
+            while sent < len(jobs) and workers.room(sent - yielded - len(early)):
                 workers.send(sent, jobs[sent])
                 sent += 1
             answer = workers.receive()
             if not answer.well:
                 raise answer.value
             early[answer.number] = answer.value
-            while told in early:
-                yield early.pop(told)
-                told += 1
+            while yielded in early:
+                yield early.pop(yielded)
+                yielded += 1
     finally:
         workers.close()
 
 
-def _workers(
+def _start_workers(
     work: Callable[[J], R],
     jobs: Sequence[J],
     runtime: RuntimeParams,
@@ -161,7 +163,7 @@ def _workers(
 
     return Processes(
         work,
-        places(runtime, len(jobs), device=device, threads=threads),
+        list_places(runtime, len(jobs), device=device, threads=threads),
         threads=threads,
         called=called,
     )

@@ -30,7 +30,7 @@ GRACE = 20.0  # seconds in which a process that lost another has to notice by it
 FAREWELL = 60.0  # seconds that those beside the first one have to end after it
 
 
-class Lost(UserError):
+class LostProcess(UserError):
     """Another process does not answer any more."""
 
 
@@ -48,7 +48,7 @@ class Place:
         return self.rank == 0
 
 
-def place(params: RuntimeParams, environ: Mapping[str, str] = os.environ) -> Place:
+def read_place(params: RuntimeParams, environ: Mapping[str, str] = os.environ) -> Place:
     """The place of this process, by the environment.
 
     Raises:
@@ -97,7 +97,7 @@ def _number(environ: Mapping[str, str], name: str) -> int | None:
 
 
 @contextlib.contextmanager
-def started(params: RuntimeParams) -> Iterator[Place]:
+def start_processes(params: RuntimeParams) -> Iterator[Place]:
     """This process among the others, which run for the length of the block; os.environ says what
     torchrun would.
 
@@ -108,13 +108,13 @@ def started(params: RuntimeParams) -> Iterator[Place]:
     Raises:
         UserError: when another process of this machine failed.
     """
-    here = place(params)
+    here = read_place(params)
     before = dict(os.environ)
     own = "RANK" in before  # somebody else starts processes, and looks after them
     address = (
         {}
         if own or params.nodes > 1
-        else {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        else {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_port())}
     )
     os.environ.update(
         address,
@@ -136,7 +136,7 @@ def started(params: RuntimeParams) -> Iterator[Place]:
         watch.over.set()
         watch.wait()
     except Exception as error:
-        own_mistake = isinstance(error, UserError) and not isinstance(error, Lost)
+        own_mistake = isinstance(error, UserError) and not isinstance(error, LostProcess)
         if not own_mistake and (lost := watch.lost(seconds=1.0)):
             raise UserError(lost) from error
         raise
@@ -153,7 +153,7 @@ def _start(rank: int, local: int) -> subprocess.Popen[bytes]:
     )
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """A port of this machine that nobody listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -107,11 +107,11 @@ def _lives(process: tuple[int, float]) -> bool:
         return True
 
 
-def _watch(gone: Callable[[], bool], end: Callable[[], None]) -> None:
+def _watch(is_gone: Callable[[], bool], end: Callable[[], None]) -> None:
     """Look at once, then for ever; `end` is called at most once."""
 
     def look() -> None:
-        while not gone():
+        while not is_gone():
             time.sleep(EVERY)
         end()
 

@@ -28,7 +28,7 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
-def held(
+def lock_outputs(
     paths: Sequence[Path], *, root: Path, say: Callable[[str], None]
 ) -> Iterator[Callable[[], None]]:
     """These outputs for this process alone, whatever params another run of their stage has; waits
@@ -50,12 +50,12 @@ def held(
     Raises:
         UserError: from what is yielded, if somebody deleted them.
     """
-    names = sorted({lock_name(path, root) for path in paths})
+    names = sorted({name_lock(path, root) for path in paths})
     with contextlib.ExitStack() as stack:
         files = []
         for name in names:
             file = root / LOCKS / f"{name}.lock"
-            if stack.enter_context(_one(file, say)):
+            if stack.enter_context(_lock_file(file, say)):
                 files.append((file, _identity(file)))
 
         def sure() -> None:
@@ -68,7 +68,7 @@ def held(
         yield sure
 
 
-def lock_name(path: Path, root: Path) -> str:
+def name_lock(path: Path, root: Path) -> str:
     """Of an output, however it is spelt and wherever the checkout is moved to."""
     # Not what the output itself may be a link to: that is replaced, and DVC links to a place of
     # each content.
@@ -87,18 +87,22 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 
 @contextlib.contextmanager
-def _one(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
+def _lock_file(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
     """A lock; False where the file system has none."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock, note, told = FileLock(file, fallback_to_soft=False), file.with_suffix(".holder"), None
+    lock, note, announced = (
+        FileLock(file, fallback_to_soft=False),
+        file.with_suffix(".holder"),
+        None,
+    )
     while True:
         try:
-            lock.acquire(timeout=PATIENCE if told else 0, poll_interval=0.1)
+            lock.acquire(timeout=PATIENCE if announced else 0, poll_interval=0.1)
             break
         except Timeout:
-            if (holder := _holder(note)) != told:
+            if (holder := _read_holder(note)) != announced:
                 say(f"waiting for {holder}, which writes the same outputs; Ctrl-C ends the wait")
-                told = holder
+                announced = holder
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:
                 raise
@@ -110,21 +114,21 @@ def _one(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
             return
     try:
         with contextlib.suppress(OSError):  # a full disk: it says who waits for whom, no more
-            note.write_text(json.dumps(_here()), encoding="utf-8")
+            note.write_text(json.dumps(_describe_process()), encoding="utf-8")
         yield True
     finally:
         note.unlink(missing_ok=True)
         lock.release()
 
 
-def _here() -> str:
+def _describe_process() -> str:
     """This process, in words."""
     words = [Path(word).name if n == 0 else word for n, word in enumerate(sys.argv[:2])]
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     return f"{shlex.join(words)} (pid {os.getpid()} on {socket.gethostname()}, since {since})"
 
 
-def _holder(note: Path) -> str:
+def _read_holder(note: Path) -> str:
     try:
         return str(json.loads(note.read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -157,10 +161,10 @@ def move_all(outputs: Mapping[Path, Path]) -> None:
     copies: list[Path] = []
     renamed: list[tuple[Path, Path]] = []
     try:
-        near = [_near(source, target, copies) for source, target in outputs.items()]
+        near = [_copy_near(source, target, copies) for source, target in outputs.items()]
         for part, target in zip(near, outputs.values(), strict=True):
             if os.path.lexists(target):
-                _rename(target, _beside(target, "old"), renamed)
+                _rename(target, _name_part(target, "old"), renamed)
             _rename(part, target, renamed)
     except BaseException:
         for before, now in reversed(renamed):
@@ -169,15 +173,15 @@ def move_all(outputs: Mapping[Path, Path]) -> None:
             _remove(part)
         raise
     for source, target in outputs.items():
-        _remove(_beside(target, "old"))
+        _remove(_name_part(target, "old"))
         _remove(source)  # where it was copied; after a rename there is none
 
 
-def _near(source: Path, target: Path, copies: list[Path]) -> Path:
+def _copy_near(source: Path, target: Path, copies: list[Path]) -> Path:
     """The output, or its copy, on the disk that it goes to."""
     if source.stat().st_dev == target.parent.stat().st_dev:
         return source
-    part = _beside(target, "new")
+    part = _name_part(target, "new")
     copies.append(part)
     if source.is_dir():
         shutil.copytree(source, part, symlinks=True)
@@ -191,7 +195,7 @@ def _rename(before: Path, now: Path, renamed: list[tuple[Path, Path]]) -> None:
     renamed.append((before, now))
 
 
-def _beside(target: Path, what: str) -> Path:
+def _name_part(target: Path, what: str) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}.{what}.part")
 
 

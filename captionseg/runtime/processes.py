@@ -106,7 +106,7 @@ class Processes:
         assert worker.job is not None
         number, job = worker.job
         worker.process.join()
-        how, name = reason(worker.process.exitcode), self.called(job)
+        how, name = describe_exit(worker.process.exitcode), self.called(job)
         self.deaths[number] += 1
         if self.deaths[number] >= ATTEMPTS:
             raise make_death_error(name, how)
@@ -130,7 +130,7 @@ class Processes:
             worker.process.close()
 
 
-def reason(code: int | None) -> str:
+def describe_exit(code: int | None) -> str:
     """How a process ended, in words."""
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
@@ -156,7 +156,7 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
         ) as error:  # not importable here: told with the first job
             work = _Fails(error)
         while True:
-            pipe.send(sendable(answer_job(work, *pipe.recv())))  # type: ignore[arg-type]
+            pipe.send(make_sendable(answer_job(work, *pipe.recv())))  # type: ignore[arg-type]
     except (EOFError, OSError):
         return
 
@@ -171,7 +171,7 @@ class _Fails:
         raise self.error
 
 
-def sendable(answer: Answer) -> Answer:
+def make_sendable(answer: Answer) -> Answer:
     """The same, or a RuntimeError that says what cannot be sent."""
     try:
         ForkingPickler.loads(ForkingPickler.dumps(answer))  # type: ignore[attr-defined]  # pickle's own

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from captionseg.records import UserError
 from captionseg.runtime.device import detect
-from captionseg.runtime.launch import Lost, Place, place, started
+from captionseg.runtime.launch import LostProcess, Place, read_place, start_processes
 from captionseg.runtime.params import RuntimeParams
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def joined(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
+def join_ranks(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
     """This process among all ranks, which can talk to each other within the block; inside another
     such block, that one.
 
@@ -71,10 +71,10 @@ def joined(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
         UserError: if the environment does not fit, there are too few GPUs, or another rank is gone.
     """
     if params.devices * params.nodes == 1 or dist.is_initialized():
-        yield place(params)
+        yield read_place(params)
         return
     cuda = check_devices(params, device)
-    with started(params) as here:
+    with start_processes(params) as here:
         try:
             if cuda:
                 torch.cuda.set_device(here.local)
@@ -83,7 +83,7 @@ def joined(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
             share(None)  # nobody leaves while others still talk to it
         except RuntimeError as error:
             if any(sign in str(error) for sign in _GONE):
-                raise Lost(
+                raise LostProcess(
                     f"rank {here.rank} has lost another ({str(error).splitlines()[0]}); run it "
                     "again: training goes on from the last checkpoint"
                 ) from error
@@ -120,7 +120,7 @@ def share(value: T) -> T:
     return box[0]
 
 
-def total(tensor: Tensor) -> Tensor:
+def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum over all ranks of a tensor, without gradient; every rank has to call it."""
     if not dist.is_initialized():
         return tensor.detach()
@@ -129,20 +129,20 @@ def total(tensor: Tensor) -> Tensor:
     return summed
 
 
-def size() -> int:
+def count_ranks() -> int:
     """W, how many ranks there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def here(params: RuntimeParams) -> Place:
+def get_place(params: RuntimeParams) -> Place:
     """The place of this process.
 
     Raises:
-        RuntimeError: if there are several and they cannot talk to each other, see `joined`.
+        RuntimeError: if there are several and they cannot talk to each other, see `join_ranks`.
     """
-    found = place(params)
+    found = read_place(params)
     if found.world > 1 and not dist.is_initialized():
         raise RuntimeError(
-            f"{found.world} processes have to be joined first: `with ranks.joined(runtime):`"
+            f"{found.world} processes have to be joined first: `with ranks.join_ranks(runtime):`"
         )
     return found

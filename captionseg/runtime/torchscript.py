@@ -114,10 +114,10 @@ class Reader:
         elif code in ("BINGET", "LONG_BINGET"):
             stack.append(self.memo[argument])
         elif code == "BINPERSID":
-            stack.append(numbers(stack.pop(), self.archive, self.prefix))
+            stack.append(read_numbers(stack.pop(), self.archive, self.prefix))
         elif code in ("NEWOBJ", "REDUCE", "BUILD"):
             second, first = stack.pop(), stack.pop()
-            stack.append(made(code, first, second))
+            stack.append(rebuild(code, first, second))
         elif code not in ("PROTO", "FRAME", "STOP"):
             self.gather(code)
 
@@ -131,7 +131,7 @@ class Reader:
         start = len(self.stack) - int(code[5]) if code[5:] in ("1", "2", "3") else self.marks.pop()
         found = self.stack[start:]
         del self.stack[start:]
-        filled(code, self.stack, found)
+        fill_container(code, self.stack, found)
 
 
 PLAIN: dict[str, Any] = {
@@ -150,7 +150,7 @@ PLAIN: dict[str, Any] = {
 """Opcodes that put a value on the stack."""
 
 
-def filled(code: str, stack: list[Any], found: list[Any]) -> None:
+def fill_container(code: str, stack: list[Any], found: list[Any]) -> None:
     """A tuple of what was found, or the list or dict below it with these."""
     if code.startswith("TUPLE"):
         stack.append(tuple(found))
@@ -160,7 +160,7 @@ def filled(code: str, stack: list[Any], found: list[Any]) -> None:
         stack[-1].update(zip(found[::2], found[1::2], strict=True))
 
 
-def made(code: str, first: Any, second: Any) -> Any:
+def rebuild(code: str, first: Any, second: Any) -> Any:
     """A module, a tensor, or a typed list or dict as a plain one.
 
     Raises:
@@ -181,7 +181,7 @@ def made(code: str, first: Any, second: Any) -> Any:
     raise UnpicklingError(str(first))
 
 
-def numbers(pid: Any, archive: zipfile.ZipFile, prefix: str) -> Tensor:
+def read_numbers(pid: Any, archive: zipfile.ZipFile, prefix: str) -> Tensor:
     """The numbers of a tensor, ("storage", its kind, a file, a device, their count), in one row."""
     _, kind, key, _, count = pid
     if not isinstance(kind, Name) or kind.module != "torch" or kind.name not in DTYPES:

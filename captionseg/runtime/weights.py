@@ -64,7 +64,7 @@ def _load(path: Path) -> Any:
     return torch.load(path, weights_only=True, map_location="cpu")
 
 
-def metadata(path: Path | str) -> dict[str, str]:
+def read_metadata(path: Path | str) -> dict[str, str]:
     """What a safetensors file says of itself beside its tensors; nothing for files of other
     kinds."""
     try:
@@ -149,11 +149,11 @@ def check_like(name: str, given: Tensor, own: Tensor, source: Path | str, what: 
         )
     if own.is_floating_point() != given.is_floating_point():
         raise UserError(
-            f"{source}: does not fit {what}: {name} holds {dtype(given)}, expected {dtype(own)}; a "
-            "quantised checkpoint cannot be read"
+            f"{source}: does not fit {what}: {name} holds {name_dtype(given)}, "
+            f"expected {name_dtype(own)}; a quantised checkpoint cannot be read"
         )
 
 
-def dtype(tensor: Tensor) -> str:
+def name_dtype(tensor: Tensor) -> str:
     """Its type of numbers, such as float16."""
     return str(tensor.dtype).removeprefix("torch.")

@@ -19,27 +19,27 @@ from pathlib import Path
 
 from captionseg.records import SEGMENTS
 from captionseg.storage.folders import read_tables
-from captionseg.storage.reading import read_json, readable
+from captionseg.storage.reading import explain_read_errors, read_json
 
 
 def read_counts(segments: Path) -> Counter[str]:
     """The counts of all finished shards of a folder; empty if there is none."""
     count: Counter[str] = Counter()
     for file in sorted(segments.glob("*_stats.json")):
-        count.update(counts_of(file))
+        count.update(read_shard_counts(file))
     return count
 
 
-def counts_of(file: Path) -> dict[str, int]:
+def read_shard_counts(file: Path) -> dict[str, int]:
     """The counts of one shard."""
     found = read_json(file)
-    with readable(file):
+    with explain_read_errors(file):
         if odd := [name for name, value in found.items() if type(value) is not int]:
             raise TypeError(f"{odd[0]} is no whole number")
     return found
 
 
-def summary(segments: Path) -> dict[str, float]:
+def summarize(segments: Path) -> dict[str, float]:
     """Segments per image, texts per segment and share of whole-image segments; and the counts of
     all shards.
     """

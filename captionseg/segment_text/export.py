@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from captionseg.records import PAIRS, SEGMENTS, UserError, one_line
-from captionseg.storage.reading import batches_of, read_table
+from captionseg.storage.reading import read_batches, read_table
 from captionseg.storage.writing import write_json
 
 ROWS = 512  # of segments in memory at once, beside those of one image
@@ -42,16 +42,16 @@ def export_sa1b(segments: Path, pairs: Path, out: Path) -> int:
     files = sorted(segments.glob("[0-9]*.parquet"))
     if not files:
         raise UserError(f"{segments}: no segments; make them first: `dvc repro segment_text`")
-    with usable(out):
+    with explain_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
             raise UserError(
                 f"{out} is not empty, and nothing is mixed into what is there; give another folder"
             )
     written = 0
-    with tqdm(total=sum(rows_of(file) for file in files), desc="export", unit="segment") as bar:
+    with tqdm(total=sum(count_rows(file) for file in files), desc="export", unit="segment") as bar:
         for file in files:
-            keys = keys_of(pairs / file.name)
+            keys = read_keys(pairs / file.name)
             for uid, group in groupby(read_rows(file), key=lambda row: row["uid"]):
                 if uid not in keys:
                     raise UserError(
@@ -59,21 +59,21 @@ def export_sa1b(segments: Path, pairs: Path, out: Path) -> int:
                         "these segments were made of"
                     )
                 rows = list(group)
-                write_json(annotated(keys[uid], rows, number=written), out / f"{keys[uid]}.json")
+                write_json(annotate(keys[uid], rows, number=written), out / f"{keys[uid]}.json")
                 written += 1
                 bar.update(len(rows))
     return written
 
 
-def keys_of(shard: Path) -> dict[str, str]:
+def read_keys(shard: Path) -> dict[str, str]:
     """uid -> key of a shard of pairs."""
     table = read_table(shard, schema=PAIRS, columns=["uid", "key"])
     return dict(zip(table["uid"].to_pylist(), table["key"].to_pylist(), strict=True))
 
 
-def rows_of(file: Path) -> int:
+def count_rows(file: Path) -> int:
     """How many segments a file holds."""
-    with usable(file), pq.ParquetFile(file) as found:
+    with explain_errors(file), pq.ParquetFile(file) as found:
         if not found.schema_arrow.equals(SEGMENTS):
             raise UserError(
                 f"{file}: not segments of this version; make them anew: `dvc repro segment_text`"
@@ -83,12 +83,12 @@ def rows_of(file: Path) -> int:
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     """The segments of a file."""
-    for batch in batches_of(file, SEGMENTS.names, ROWS, schema=SEGMENTS):
+    for batch in read_batches(file, SEGMENTS.names, ROWS, schema=SEGMENTS):
         yield from batch.to_pylist()
 
 
 @contextlib.contextmanager
-def usable(path: Path) -> Iterator[None]:
+def explain_errors(path: Path) -> Iterator[None]:
     """What is wrong with a path in one line: it is missing, no parquet, no folder, not for us to
     write to.
     """
@@ -98,7 +98,7 @@ def usable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be used: {one_line(error)}") from None
 
 
-def annotated(key: str, rows: list[dict[str, Any]], *, number: int) -> dict[str, Any]:
+def annotate(key: str, rows: list[dict[str, Any]], *, number: int) -> dict[str, Any]:
     """One image's rows as SA-1B has them."""
     size = {"width": rows[0]["width"], "height": rows[0]["height"]}
     return {

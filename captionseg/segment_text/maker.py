@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from captionseg.grounding.grounder import Boxes, Grounder, Query, join_boxes
-from captionseg.segment_text.merge import merged_texts
-from captionseg.segment_text.phrases import Spoken
+from captionseg.segment_text.merge import merge_texts
+from captionseg.segment_text.phrases import CaptionPhrases
 from captionseg.segment_text.rle import encode
 from captionseg.segmenters.overlap import suppress
 from captionseg.segmenters.segmenter import BoxSegmenter
@@ -63,7 +63,7 @@ class Maker:
     max_boxes: int = 1000
 
     def segments(
-        self, view: View, captions: Sequence[Spoken]
+        self, view: View, captions: Sequence[CaptionPhrases]
     ) -> tuple[list[dict[str, Any]], Counter[str]]:
         """The segments of one image as rows of schema SEGMENTS, and
         `captionseg.segment_text.counts` of it.
@@ -75,8 +75,8 @@ class Maker:
         """
         phrases = [phrase for caption in captions for phrase in caption.phrases]
         every = self.boxes(view, captions)
-        found = best(every, self.max_boxes)
-        full = area_share(found.boxes, view.image) > self.full_image_share
+        found = select_best(every, self.max_boxes)
+        full = measure_area(found.boxes, view.image) > self.full_image_share
         masks, stability = self.masks(view, found.boxes, full)
         area = masks.sum(axis=(1, 2))
         large, stable = area >= max(1, self.min_area), stability >= self.min_stability
@@ -88,14 +88,14 @@ class Maker:
             for n, score in zip(found.phrase, found.score, strict=True)
         ]
         texts = [
-            merged_texts(text for i in good[owner == s] for text in called[i]) for s in survivors
+            merge_texts(text for i in good[owner == s] for text in called[i]) for s in survivors
         ]
         numbers = {
             "stability": stability[survivors],
             "score": found.score[survivors],
             "full_image": full[survivors],
         }
-        count = asked(captions, every)
+        count = count_requests(captions, every)
         count.update(
             boxes_beyond_limit=len(every) - len(found),
             masks_empty=int((area == 0).sum()),
@@ -106,7 +106,7 @@ class Maker:
         )
         return self.rows(view, masks[survivors], texts, numbers), count
 
-    def boxes(self, view: View, captions: Sequence[Spoken]) -> Boxes:
+    def boxes(self, view: View, captions: Sequence[CaptionPhrases]) -> Boxes:
         """The boxes of all captions; their phrases are numbered on from one caption to the next."""
         found, number = [], 0
         for caption in captions:
@@ -149,7 +149,7 @@ class Maker:
         return [
             {
                 "uid": view.uid,
-                "segment_id": segment_id(view.uid, rle),
+                "segment_id": hash_segment(view.uid, rle),
                 "width": width,
                 "height": height,
                 "rle": rle,
@@ -163,7 +163,7 @@ class Maker:
         ]
 
 
-def asked(captions: Sequence[Spoken], found: Boxes) -> Counter[str]:
+def count_requests(captions: Sequence[CaptionPhrases], found: Boxes) -> Counter[str]:
     """What one image was asked for, and what its grounder answered."""
     phrases = [phrase for caption in captions for phrase in caption.phrases]
     return Counter(
@@ -186,7 +186,7 @@ def is_said(caption: str) -> bool:
     return any(character.isalnum() for character in caption)
 
 
-def best(found: Boxes, most: int) -> Boxes:
+def select_best(found: Boxes, most: int) -> Boxes:
     """At most so many boxes, those of highest score, in their order."""
     rows = np.sort(np.argsort(-found.score, kind="stable")[:most])
     return replace(
@@ -194,12 +194,12 @@ def best(found: Boxes, most: int) -> Boxes:
     )
 
 
-def segment_id(uid: str, rle: str) -> str:
+def hash_segment(uid: str, rle: str) -> str:
     """sha1 of uid and RLE, 40 hex digits: the same segment has the same name in every run."""
     return hashlib.sha1(f"{uid}\0{rle}".encode(), usedforsecurity=False).hexdigest()
 
 
-def area_share(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
+def measure_area(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
     """[n] how much of the picture each box x0 y0 x1 y1 covers, 0..1."""
     size = image.shape[1::-1]
     sides = np.clip(boxes[:, 2:], 0, size) - np.clip(boxes[:, :2], 0, size)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from captionseg.datasets.shards import decode_mask
 from captionseg.segment_text.rle import decode
 from captionseg.segmenters.overlap import mask_iou
-from captionseg.text.vocabulary import Vocabulary, plurals
+from captionseg.text.vocabulary import Vocabulary, find_plurals
 
 IGNORED = 255
 
@@ -58,12 +58,14 @@ def measures(
     for row in segments.select(["uid", "rle", "texts"]).to_pylist():
         if row["uid"] in rows:
             rows[row["uid"]].append(row)
-    says = namer(
+    says = build_namer(
         sorted({t["text"] for row in rows.values() for s in row for t in s["texts"]}), names
     )
     found: dict[str, list[tuple[np.ndarray, ...]]] = {key: [] for key in kinds}
     for uid in uids:
-        classes, iou, major = compared([row["rle"] for row in rows[uid]], class_map(masks[uid]))
+        classes, iou, major = compare_masks(
+            [row["rle"] for row in rows[uid]], decode_classes(masks[uid])
+        )
         for key, counting in kinds.items():
             texts = [
                 [says[t["text"]] for t in row["texts"] if t["kind"] in counting]
@@ -73,26 +75,28 @@ def measures(
     return {key: _means(*map(np.concatenate, zip(*of, strict=True))) for key, of in found.items()}
 
 
-def namer(texts: Sequence[str], names: Sequence[str]) -> dict[str, set[int]]:
+def build_namer(texts: Sequence[str], names: Sequence[str]) -> dict[str, set[int]]:
     """text -> the classes that it names, word for word."""
-    matrix = Vocabulary(tuple(names), plurals(names, texts)).named(texts)
+    matrix = Vocabulary(tuple(names), find_plurals(names, texts)).match_captions(texts)
     ends = zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)
     return {t: set(matrix.indices[a:b].tolist()) for t, (a, b) in zip(texts, ends, strict=True)}
 
 
-def class_map(png: bytes) -> np.ndarray:
+def decode_classes(png: bytes) -> np.ndarray:
     """[H, W] class indices of an encoded mask."""
     return decode_mask(png)
 
 
-def compared(rles: Sequence[str], true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def compare_masks(
+    rles: Sequence[str], true: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The classes of a true mask, IoU [segments, classes] of segments with them, and each segment's
     major class.
     """
     classes = np.setdiff1d(np.unique(true), [IGNORED])
-    masks, there = decode(rles, *true.shape), true == classes[:, None, None]
-    counts = (masks[:, None] & there).sum(axis=(2, 3))
-    return classes, mask_iou(masks, there), classes[counts.argmax(axis=1)]
+    masks, truth = decode(rles, *true.shape), true == classes[:, None, None]
+    counts = (masks[:, None] & truth).sum(axis=(2, 3))
+    return classes, mask_iou(masks, truth), classes[counts.argmax(axis=1)]
 
 
 def _score(
@@ -104,13 +108,13 @@ def _score(
     `texts` are the classes that each text of each segment names; a segment without texts does not
     count.
     """
-    counts = np.array([bool(said) for said in texts], bool)
-    called = [set().union(*said) for said in texts]
+    counts = np.array([bool(named) for named in texts], bool)
+    called = [set().union(*named) for named in texts]
     is_called = np.array(
         [[c in names for c in classes.tolist()] for names in called], bool
     ).reshape(iou.shape)
     right = [
-        int(m) in names for said, m in zip(texts, major, strict=True) for names in said if names
+        int(m) in names for named, m in zip(texts, major, strict=True) for names in named if names
     ]
     return (
         iou[counts].max(axis=0, initial=0),

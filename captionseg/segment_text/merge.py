@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from captionseg.segment_text.phrases import normalised
+from captionseg.segment_text.phrases import normalise_text
 
 
-def merged_texts(texts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def merge_texts(texts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Texts of one segment, as SEGMENT_TEXT has them: each normalised text once, as in its best
     box, best first.
 
@@ -21,7 +21,7 @@ def merged_texts(texts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     best: dict[str, dict[str, Any]] = {}
     count: Counter[str] = Counter()
     for text in texts:
-        key = normalised(text["text"])
+        key = normalise_text(text["text"])
         count[key] += text["count"]
         if key not in best or text["score"] > best[key]["score"]:
             best[key] = text

@@ -43,7 +43,7 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class CaptionPhrases:
     """A caption of an image, and what to look for there.
 
     Attributes:
@@ -55,26 +55,26 @@ class Spoken:
     phrases: tuple[Phrase, ...]
 
 
-def normalised(text: str) -> str:
+def normalise_text(text: str) -> str:
     """Lower case, one space between words, no full stop at the end: equal texts compare equal."""
     return " ".join(text.lower().split()).rstrip(". ")
 
 
-def phrases_of(
+def collect_phrases(
     captions: Sequence[Sequence[str]],
     concepts: Sequence[Sequence[str]],
     *,
     references: Callable[[Sequence[str]], Iterable[Sequence[Reference]]],
     expressions: bool = True,
     stop: Collection[str] = (),
-) -> list[list[Spoken]]:
+) -> list[list[CaptionPhrases]]:
     """Per image its captions with their phrases; a concept that is a phrase of any is not asked for
     again.
 
     Args:
         captions: [N] captions of each image, at least one, the original ones first.
         concepts: [N] curated concepts of each image.
-        references: captions -> what each speaks of (`captionseg.text.referring.referring`).
+        references: captions -> what each speaks of (`captionseg.text.referring.parse_references`).
         expressions: of phrases of equal text, those with different expressions are different;
             otherwise phrases have none.
         stop: a phrase whose last word is one of these names nothing of its own ("a picture") and is
@@ -83,20 +83,22 @@ def phrases_of(
     out, found = [], iter(references([text for row in captions for text in row]))
     for texts, curated in zip(captions, concepts, strict=True):
         rows = [
-            of_caption(next(found), number, expressions=expressions, stop=stop)
+            list_caption_phrases(next(found), number, expressions=expressions, stop=stop)
             for number in range(len(texts))
         ]
-        known = {normalised(phrase.text) for row in rows for phrase in row} | {""}
+        known = {normalise_text(phrase.text) for row in rows for phrase in row} | {""}
         unique: dict[str, Phrase] = {}
         for text in curated:
-            if (key := normalised(text)) not in known:
+            if (key := normalise_text(text)) not in known:
                 unique.setdefault(key, Phrase(text, "concept", caption=-1))
         rows[0] += unique.values()
-        out.append([Spoken(text, tuple(row)) for text, row in zip(texts, rows, strict=True)])
+        out.append(
+            [CaptionPhrases(text, tuple(row)) for text, row in zip(texts, rows, strict=True)]
+        )
     return out
 
 
-def of_caption(
+def list_caption_phrases(
     spoken: Sequence[Reference], number: int, *, expressions: bool, stop: Collection[str]
 ) -> list[Phrase]:
     """The phrases of caption `number`, each pair of normalised phrase and expression once, with all
@@ -105,12 +107,13 @@ def of_caption(
     written: dict[tuple[str, str], tuple[str, str]] = {}
     places: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for reference in spoken:
-        phrase, whole = normalised(reference.phrase), normalised(reference.expression)
+        phrase, whole = normalise_text(reference.phrase), normalise_text(reference.expression)
         if not phrase or phrase.split()[-1] in stop:
             continue
         key = phrase, whole if expressions and whole != phrase else ""
         written.setdefault(
-            key, (_spaced(reference.phrase), _spaced(reference.expression) if key[1] else "")
+            key,
+            (_join_words(reference.phrase), _join_words(reference.expression) if key[1] else ""),
         )
         places.setdefault(key, []).extend(mention.phrase for mention in reference.mentions)
     return [
@@ -119,5 +122,5 @@ def of_caption(
     ]
 
 
-def _spaced(text: str) -> str:
+def _join_words(text: str) -> str:
     return " ".join(text.split())

@@ -30,14 +30,14 @@ from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.runtime.fan_out import PerProcess, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text.concepts import read_concepts
-from captionseg.segment_text.counts import summary
+from captionseg.segment_text.counts import summarize
 from captionseg.segment_text.maker import Maker, View
 from captionseg.segment_text.params import SegmentTextParams
-from captionseg.segment_text.phrases import Spoken, phrases_of
+from captionseg.segment_text.phrases import CaptionPhrases, collect_phrases
 from captionseg.storage.reading import read_array
 from captionseg.storage.writing import remove_parts, write_json, write_table
-from captionseg.text.referring import referring
-from captionseg.text.vocabulary import default_stop
+from captionseg.text.referring import parse_references
+from captionseg.text.vocabulary import read_default_stop
 
 CELLS_AN_IMAGE = 16
 LOST = ("boxes_beyond_limit", "masks_empty", "masks_too_small", "masks_unstable", "masks_merged")
@@ -83,23 +83,23 @@ def segment(
         runtime: what shards are spread over.
 
     Returns:
-        see `captionseg.segment_text.counts.summary`.
+        see `captionseg.segment_text.counts.summarize`.
 
     Raises:
         UserError: if there is nothing to make segments of.
     """
-    shards = to_do(inputs.pairs, params, inputs.supervision)
+    shards = list_images(inputs.pairs, params, inputs.supervision)
     generated = Captions.load(inputs.captions)
-    missing = [shard for shard, images in shards.items() if flaw(segments, shard, images)]
+    missing = [shard for shard, images in shards.items() if find_flaw(segments, shard, images)]
     jobs = [Job(shard, shards[shard], generated.rows(shard)) for shard in missing]
     check_captions(jobs, generated)
     rows = Counter(read_pairs(inputs.pairs)["shard"].to_pylist())
     cells = sample_cells(inputs.features, params.cells, rows, seed=seed)
     work = functools.partial(
-        shard_segments,
+        segment_shard,
         inputs,
         params,
-        PerProcess(functools.partial(maker_of, params, space, cells)),
+        PerProcess(functools.partial(build_maker, params, space, cells)),
         segments,
     )
     with tqdm(total=sum(len(job.images) for job in jobs), desc="segment_text", unit="img") as bar:
@@ -107,14 +107,14 @@ def segment(
             bar.update(count)
     remove_parts(segments)
     for shard, images in shards.items():
-        if reason := flaw(segments, shard, images):
+        if reason := find_flaw(segments, shard, images):
             raise UserError(
                 f"segment_text: shard {shard}: {reason}; nothing is put in place, run it again"
             )
-    return summary(segments)
+    return summarize(segments)
 
 
-def flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> str:
+def find_flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> str:
     """What is wrong with a shard of segments of these images, in words; empty where it is whole."""
     try:
         count = Counter(json.loads((segments / f"{shard}_stats.json").read_text()))
@@ -133,9 +133,7 @@ def flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A shard, its images as `to_do` has them, and the captions that were generated for them, if
-    any.
-    """
+    """A shard, its images as `list_images` has them, and captions that were generated for them."""
 
     shard: str
     images: list[dict[str, Any]]
@@ -164,35 +162,35 @@ def check_captions(jobs: Sequence[Job], generated: Captions) -> None:
         )
 
 
-def maker_of(
+def build_maker(
     params: SegmentTextParams, space: Callable[[], JointSpace], cells: np.ndarray
 ) -> Maker:
     """What makes the segments, in this process."""
     return params.build(space(), cells)
 
 
-def shard_segments(
+def segment_shard(
     inputs: Inputs, params: SegmentTextParams, maker: Callable[[], Maker], segments: Path, job: Job
 ) -> int:
     """One shard, its stats last. Returns its number of images."""
-    captions, count = captions_of(job.images, job.generated)
+    captions, count = read_captions(job.images, job.generated)
     # products are small: more threads than one only wait for one another (5 to 45 ms an image on
     # busy cores); and whoever makes a shard rounds the same
     with threadpool_limits(1):
-        asked = dict(
+        phrases = dict(
             zip(
                 (row["uid"] for row in job.images),
-                spoken(job.images, captions, params),
+                find_phrases(job.images, captions, params),
                 strict=True,
             )
         )
         maker().grounder.prepare(
-            sorted({p.text for row in asked.values() for said in row for p in said.phrases})
+            sorted({p.text for row in phrases.values() for caption in row for p in caption.phrases})
         )
         rows = []
         for view in read_views(inputs, job.shard):
-            if view.uid in asked:
-                more, lost = maker().segments(view, asked[view.uid])
+            if view.uid in phrases:
+                more, lost = maker().segments(view, phrases[view.uid])
                 rows += more
                 count.update(lost)
     count.update(segments=len(rows), texts=sum(len(row["texts"]) for row in rows))
@@ -201,7 +199,7 @@ def shard_segments(
     return len(job.images)
 
 
-def to_do(
+def list_images(
     pairs: Path, params: SegmentTextParams, supervision: Path
 ) -> dict[str, list[dict[str, Any]]]:
     """shard -> {uid, captions, concepts} of every image that is to have segments, in the order of
@@ -239,14 +237,14 @@ def to_do(
     return out
 
 
-def captions_of(
+def read_captions(
     images: Sequence[dict[str, Any]], generated: Mapping[str, dict[str, Any]] | None
 ) -> tuple[list[list[str]], Counter[str]]:
     """The captions of each image, the original ones first, and what is to be counted of the
     generated ones.
 
     Args:
-        images: of a shard, as `to_do` has them.
+        images: of a shard, as `list_images` has them.
         generated: uid -> row of CAPTIONS; None where nobody generated any.
     """
     captions = [list(row["captions"]) for row in images]
@@ -266,17 +264,17 @@ def captions_of(
     return captions, count
 
 
-def spoken(
+def find_phrases(
     images: Sequence[dict[str, Any]], captions: Sequence[Sequence[str]], params: SegmentTextParams
-) -> list[list[Spoken]]:
+) -> list[list[CaptionPhrases]]:
     """The captions of each image with what to look for."""
-    parse = functools.partial(referring, model=params.spacy_model)
-    return phrases_of(
+    parse = functools.partial(parse_references, model=params.spacy_model)
+    return collect_phrases(
         captions,
         [row["concepts"] for row in images],
         references=parse,
         expressions=params.referring,
-        stop=default_stop() if params.drop_stop_nouns else (),
+        stop=read_default_stop() if params.drop_stop_nouns else (),
     )
 
 

@@ -31,7 +31,7 @@ def decode(rles: Sequence[str], height: int, width: int) -> np.ndarray:
     return _coco().decode(coded).transpose(2, 0, 1).astype(bool)
 
 
-def areas(rles: Sequence[str], heights: Sequence[int], widths: Sequence[int]) -> np.ndarray:
+def measure_areas(rles: Sequence[str], heights: Sequence[int], widths: Sequence[int]) -> np.ndarray:
     """[n] pixels inside each RLE, without decoding it."""
     sizes = zip(rles, heights, widths, strict=True)
     coded = [{"size": [h, w], "counts": rle.encode("ascii")} for rle, h, w in sizes]

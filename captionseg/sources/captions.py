@@ -43,7 +43,7 @@ class NoCaption(Exception):
     """Why a file gives no caption."""
 
 
-def captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]:
+def read_captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]:
     """The captions of a file, a line each, and what is to be said of those that are refused.
 
     Args:
@@ -63,7 +63,7 @@ def captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]:
     # each ASCII letter of UTF-16 is a valid one of UTF-8 and a NUL
     if 4 * data.count(0) > len(data):
         raise NoCaption("caption is not UTF-8 (is it UTF-16?)")
-    lines = [text] if joined else LINES.split(without_html(text))  # a tag may go over lines
+    lines = [text] if joined else LINES.split(strip_html(text))  # a tag may go over lines
     every = list(dict.fromkeys(filter(None, map(clean, lines))))
     if not every:
         raise NoCaption("caption is empty")
@@ -80,27 +80,27 @@ def captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]:
 def clean(text: str) -> str:
     """Text on one line: HTML is what it shows, white space and control characters are single
     spaces, letters with marks are composed (NFC)."""
-    text = without_html(text)
+    text = strip_html(text)
     for _ in range(ROUNDS):
         if (shown := ENTITY.sub(lambda found: html.unescape(found[0]), text)) == text:
             break
         text = shown
-    text = INVISIBLE.sub("", unicodedata.normalize("NFC", without_html(text)))
+    text = INVISIBLE.sub("", unicodedata.normalize("NFC", strip_html(text)))
     return re.sub(r"[\s\x00-\x1f\x7f-\x9f\u200b]+", " ", text).strip()
 
 
-def without_html(text: str) -> str:
+def strip_html(text: str) -> str:
     """Text without comments, scripts, styles and tags."""
     if "<" not in text:
         return text
     for start, end in DROPPED:
-        text = without(text, start, end)
+        text = strip_between(text, start, end)
     for tag, instead in TAGS:
         text = tag.sub(instead, text)
     return text
 
 
-def without(text: str, start: str, end: str) -> str:
+def strip_between(text: str, start: str, end: str) -> str:
     """Text without what stands between two patterns; in time linear in its length, whatever is not
     closed.
     """

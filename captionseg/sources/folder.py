@@ -25,9 +25,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg import images
-from captionseg.images import shrunk
+from captionseg.images import shrink_size
 from captionseg.records import ClassTable, UserError, one_line
-from captionseg.sources.captions import NoCaption, captions
+from captionseg.sources.captions import NoCaption, read_captions
 from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
 from captionseg.typed import Count, Share
 
@@ -58,7 +58,7 @@ LARGEST_PICTURE = 256 * 2**20  # bytes
 LARGEST_CAPTION = 2**20  # bytes
 
 
-class Refused(Exception):
+class RefusedFile(Exception):
     """Why a file is not taken."""
 
 
@@ -116,7 +116,7 @@ class Folder:
         """All rows by split, in the order of their paths; read once, then pickled with the
         source."""
         rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
-        for row in listing(self.root, self.caption_suffix, joined=self.caption_lines == "joined"):
+        for row in list_rows(self.root, self.caption_suffix, joined=self.caption_lines == "joined"):
             rows[self.split_of(row)].append(row)
         return rows
 
@@ -169,18 +169,18 @@ class Folder:
         status, error = FAILED_TO_DOWNLOAD, row.error
         try:
             if row.error is None:
-                data = contents(Path(self.root).expanduser(), row.path, LARGEST_PICTURE)
+                data = read_contents(Path(self.root).expanduser(), row.path, LARGEST_PICTURE)
                 if hashlib.sha256(data).hexdigest() != row.sha256:
-                    raise Refused("changed while the folder was being read")
+                    raise RefusedFile("changed while the folder was being read")
                 status = FAILED_TO_RESIZE
-                jpeg, (width, height) = encode(data, self.max_side, name=url)
+                jpeg, (width, height) = encode_picture(data, self.max_side, name=url)
                 return Sample(url, row.caption, split, jpeg, width, height)
-        except Refused as reason:
+        except RefusedFile as reason:
             error = str(reason)
         return Sample(url, row.caption, split, status=status, error=error)
 
 
-def listing(root: str, caption_suffix: str, *, joined: bool = False) -> list[Row]:
+def list_rows(root: str, caption_suffix: str, *, joined: bool = False) -> list[Row]:
     """Every picture below root with each of its captions, and every caption without one, ordered by
     path.
 
@@ -194,9 +194,9 @@ def listing(root: str, caption_suffix: str, *, joined: bool = False) -> list[Row
             "captions"
         )
     for path, caption, error in tqdm(
-        sorted(files(top, caption_suffix)), desc="listing", unit="file"
+        sorted(walk_files(top, caption_suffix)), desc="listing", unit="file"
     ):
-        found = [Row(path, error=error)] if error else look(top, path, caption, joined=joined)
+        found = [Row(path, error=error)] if error else read_rows(top, path, caption, joined=joined)
         several += sum(row.error is None for row in found) > 1
         for row in found:
             if row.error is None and (first := taken.setdefault(row.sha256, path)) != path:
@@ -215,7 +215,7 @@ def listing(root: str, caption_suffix: str, *, joined: bool = False) -> list[Row
     )
 
 
-def files(top: Path, caption_suffix: str) -> Iterator[tuple[str, str, str]]:
+def walk_files(top: Path, caption_suffix: str) -> Iterator[tuple[str, str, str]]:
     """(path, path of its caption or "", error or "") of pictures, captions without one, and folders
     not entered.
     """
@@ -232,7 +232,7 @@ def files(top: Path, caption_suffix: str) -> Iterator[tuple[str, str, str]]:
             for name in sorted(visible - set(captions))
             if is_picture(os.path.join(folder, name))
         ]
-        for name, caption, error in paired(pictures, captions, caption_suffix):
+        for name, caption, error in pair_files(pictures, captions, caption_suffix):
             yield base + name, base + caption if caption else "", error
         inner[:] = [name for name in inner if not name.startswith(".")]
         for name in inner:
@@ -246,7 +246,7 @@ def files(top: Path, caption_suffix: str) -> Iterator[tuple[str, str, str]]:
         )
 
 
-def paired(
+def pair_files(
     pictures: Sequence[str], captions: Sequence[str], suffix: str
 ) -> Iterator[tuple[str, str, str]]:
     """(picture or caption, its caption or "", error or "") of the names in one folder.
@@ -261,9 +261,9 @@ def paired(
         files.setdefault(stem, []).append(name)
         files.setdefault("/" + stem.casefold(), []).append(name)
     owner: dict[str, str] = {}
-    claims = {name: claimed(name, files, "") for name in pictures}
+    claims = {name: claim_captions(name, files, "") for name in pictures}
     for name in [*filter(claims.get, pictures), *(name for name in pictures if not claims[name])]:
-        found = claims[name] or claimed(name, files, "/")
+        found = claims[name] or claim_captions(name, files, "/")
         if len(found) > 1:
             owner.update(dict.fromkeys(found, name))
             yield name, "", one_line(f"several captions, {' and '.join(found)}; leave one")
@@ -283,7 +283,7 @@ def paired(
             yield name, "", "a caption without a picture beside it"
 
 
-def claimed(picture: str, files: Mapping[str, list[str]], kind: str) -> list[str]:
+def claim_captions(picture: str, files: Mapping[str, list[str]], kind: str) -> list[str]:
     """The captions that are a picture's by its name: `files` by stem; with `kind` / capital letters
     do not matter.
     """
@@ -307,29 +307,29 @@ def is_picture(path: str) -> bool:
         return False
 
 
-def look(top: Path, path: str, caption: str, *, joined: bool = False) -> list[Row]:
+def read_rows(top: Path, path: str, caption: str, *, joined: bool = False) -> list[Row]:
     """Rows from a picture and its captions' path: one for each caption, and one for those that are
     refused.
     """
     digest = ""
     try:
-        data = contents(top, path, LARGEST_PICTURE)
+        data = read_contents(top, path, LARGEST_PICTURE)
         digest = hashlib.sha256(data).hexdigest()
         if not caption:
-            raise Refused("caption missing: no text file of the same name beside it")
-        texts, refused = captions(
-            contents(top, caption, LARGEST_CAPTION, what="caption "), joined=joined
+            raise RefusedFile("caption missing: no text file of the same name beside it")
+        texts, refused = read_captions(
+            read_contents(top, caption, LARGEST_CAPTION, what="caption "), joined=joined
         )
         rows = [
             Row(path, text, digest, None if data else "empty file")
             for text in texts[: None if data else 1]
         ]
         return [*rows, Row(path, "", digest, refused)] if refused and data else rows
-    except (Refused, NoCaption) as reason:
+    except (RefusedFile, NoCaption) as reason:
         return [Row(path, "", digest, str(reason))]
 
 
-def contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
+def read_contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
     """The bytes of a regular file inside root.
 
     Raises:
@@ -341,32 +341,32 @@ def contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
         if os.path.islink(file) and not Path(os.path.realpath(file)).is_relative_to(
             os.path.realpath(top)
         ):
-            raise Refused(f"{what}symbolic link leads out of the folder")
+            raise RefusedFile(f"{what}symbolic link leads out of the folder")
         info = os.stat(file)
         if not stat.S_ISREG(info.st_mode):
-            raise Refused(f"{what}not a regular file")
+            raise RefusedFile(f"{what}not a regular file")
         if info.st_size > largest:
-            raise Refused(f"{what}file larger than {largest // 2**20} MiB")
+            raise RefusedFile(f"{what}file larger than {largest // 2**20} MiB")
         with open(file, "rb") as stream:
             return stream.read()
     except OSError as error:
-        raise Refused(one_line(f"{what}cannot be read: {error.strerror or error}")) from None
+        raise RefusedFile(one_line(f"{what}cannot be read: {error.strerror or error}")) from None
 
 
-def encode(data: bytes, longest: int, *, name: str = "") -> tuple[bytes, tuple[int, int]]:
-    """JPEG bytes and (width, height) of any picture that `images.opened` reads, shrunk to
+def encode_picture(data: bytes, longest: int, *, name: str = "") -> tuple[bytes, tuple[int, int]]:
+    """JPEG bytes and (width, height) of any picture that `images.open_image` reads, shrunk to
     `longest`.
 
     Raises:
         Refused: where it cannot be decoded, or would be too small.
     """
     try:
-        image = images.opened(data, longest=longest, name=name)
+        image = images.open_image(data, longest=longest, name=name)
     except images.Unreadable as error:
-        raise Refused(f"cannot be decoded: {error}") from None
-    image = image.resize(shrunk(image.size, longest), Image.Resampling.LANCZOS)
+        raise RefusedFile(f"cannot be decoded: {error}") from None
+    image = image.resize(shrink_size(image.size, longest), Image.Resampling.LANCZOS)
     if min(image.size) < SMALLEST_SIDE:
-        raise Refused(
+        raise RefusedFile(
             f"too small: {image.width} x {image.height} pixels, at least {SMALLEST_SIDE} are needed"
         )
     image.info = {}  # comments would be written too

@@ -85,7 +85,7 @@ class PhotoScenes:
 
     def licences(self) -> str:
         """See Source: the asset table itself."""
-        return scene_assets.table_text()
+        return scene_assets.read_table_text()
 
     def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
         """See Source."""
@@ -95,7 +95,7 @@ class PhotoScenes:
         """One scene with its caption and its exact mask; depends on seed, split and number
         alone."""
         rng = np.random.default_rng([seed, SPLITS.index(split), number])
-        canvas, mask = background(assets, split, self.size, rng, third=self.third_stuff)
+        canvas, mask = draw_background(assets, split, self.size, rng, third=self.third_stuff)
         count = 1 + int(rng.choice(len(self.objects), p=np.array(self.objects) / sum(self.objects)))
         names = [n for n, kind in zip(assets.names, assets.kinds, strict=True) if kind == "object"]
         shown: list[tuple[Asset, int]] = []
@@ -157,7 +157,7 @@ def _assets() -> Assets:
     return scene_assets.fetch()
 
 
-def background(
+def draw_background(
     assets: Assets, split: str, size: int, rng: np.random.Generator, *, third: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two or three textured bands with wavy borders: float32 [size, size, 3] and their labels,
@@ -177,12 +177,12 @@ def background(
     canvas, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.uint8)
     for number, name in enumerate(bands):
         inside = level == number
-        canvas[inside] = texture(assets.of(name, split), size, rng)[inside]
+        canvas[inside] = cut_texture(assets.of(name, split), size, rng)[inside]
         mask[inside] = assets.names.index(name)
     return canvas, mask
 
 
-def texture(instances: list[Asset], size: int, rng: np.random.Generator) -> np.ndarray:
+def cut_texture(instances: list[Asset], size: int, rng: np.random.Generator) -> np.ndarray:
     """float32 [size, size, 3]: a random cut of a random instance, mirrored into tiles where it is
     too small.
     """
@@ -200,7 +200,7 @@ def texture(instances: list[Asset], size: int, rng: np.random.Generator) -> np.n
     tile = np.tile(tile, (*repeat, 1))
     y, x = rng.integers(tile.shape[0] - size + 1), rng.integers(tile.shape[1] - size + 1)
     cut = tile[y : y + size, x : x + size]
-    return scene_assets.brightened(
+    return scene_assets.brighten(
         cut, rng.uniform(0.75, 1.2), rng.uniform(0.94, 1.06, 3).astype(np.float32)
     )
 
@@ -219,7 +219,7 @@ def paste(
     pixels = np.asarray(image)
     alpha = pixels[..., 3:].astype(np.float32) / 255.0
     gain, tint = rng.uniform(0.8, 1.15), rng.uniform(0.95, 1.05, 3).astype(np.float32)
-    colour = scene_assets.brightened(pixels[..., :3], gain, tint)
+    colour = scene_assets.brighten(pixels[..., :3], gain, tint)
     height, width = alpha.shape[:2]
     top = int(rng.integers(0, max(1, size - height + 1)))
     left = int(rng.integers(0, max(1, size - width + 1)))

@@ -57,14 +57,14 @@ class Assets:
         return [a for a in self.items if a.name == name and split in a.splits]
 
 
-def table_text() -> str:
+def read_table_text() -> str:
     """scene_assets.csv: package, path, class, kind, phrase, splits, licence, author, sha256."""
     return (resources.files("captionseg.sources") / TABLE).read_text()
 
 
-def packages() -> list[str]:
+def list_packages() -> list[str]:
     """The Debian packages that the table names."""
-    return sorted({row["package"] for row in csv.DictReader(io.StringIO(table_text()))})
+    return sorted({row["package"] for row in csv.DictReader(io.StringIO(read_table_text()))})
 
 
 def load(folders: Mapping[str, Path]) -> Assets:
@@ -74,7 +74,7 @@ def load(folders: Mapping[str, Path]) -> Assets:
         UserError: for a file that is missing or is not the one that the table was made from.
     """
     items, archives = [], {}
-    for row in csv.DictReader(io.StringIO(table_text())):
+    for row in csv.DictReader(io.StringIO(read_table_text())):
         inside, _, member = row["path"].partition("!")
         path = folders[row["package"]] / inside
         try:
@@ -111,7 +111,7 @@ def load(folders: Mapping[str, Path]) -> Assets:
 
 def fetch() -> Assets:
     """The assets, from the packages in the user's cache; fetched by apt-get the first time."""
-    return load(debian.fetch(packages()))
+    return load(debian.fetch(list_packages()))
 
 
 def shrink(image: Image.Image, longest: int) -> Image.Image:
@@ -123,6 +123,6 @@ def shrink(image: Image.Image, longest: int) -> Image.Image:
     )
 
 
-def brightened(pixels: np.ndarray, gain: float, tint: np.ndarray) -> np.ndarray:
+def brighten(pixels: np.ndarray, gain: float, tint: np.ndarray) -> np.ndarray:
     """float32 RGB times a gain and a tint per channel, kept in 0..255."""
     return np.clip(pixels.astype(np.float32) * (gain * tint), 0.0, 255.0)

@@ -19,7 +19,7 @@ from captionseg.sources.source import SPLITS, Sample
 from captionseg.typed import Count, Natural, Share
 
 
-def polygon(corners: int, radii: tuple[float, ...] = (1.0,)) -> np.ndarray:
+def draw_polygon(corners: int, radii: tuple[float, ...] = (1.0,)) -> np.ndarray:
     """Corners at equal angles around 0, first one upward, as complex numbers; radii are taken in
     turn.
     """
@@ -43,12 +43,12 @@ PLUS = np.array(
     ]
 )
 OUTLINES = {  # filled in turn: a second outline is a hole
-    "circle": (polygon(48),),
+    "circle": (draw_polygon(48),),
     "cross": (PLUS / abs(PLUS).max(),),
-    "ring": (polygon(48), 0.55 * polygon(48)),
-    "square": (polygon(4) * np.exp(0.25j * np.pi),),
-    "star": (polygon(10, (1.0, 0.42)),),
-    "triangle": (polygon(3),),
+    "ring": (draw_polygon(48), 0.55 * draw_polygon(48)),
+    "square": (draw_polygon(4) * np.exp(0.25j * np.pi),),
+    "star": (draw_polygon(10, (1.0, 0.42)),),
+    "triangle": (draw_polygon(3),),
 }
 GROUNDS = {
     "brick": (172, 92, 70),
@@ -124,7 +124,7 @@ class Shapes:
         """One picture with its caption and its exact mask; depends on seed, split and number
         alone."""
         rng = np.random.default_rng([seed, SPLITS.index(split), number])
-        canvas, mask = background(self.size, rng)
+        canvas, mask = draw_background(self.size, rng)
         shown: list[tuple[str, str]] = []
         count = int(rng.integers(1, 4))
         picked = (
@@ -132,7 +132,7 @@ class Shapes:
             for names in (OUTLINES, COLOURS)
         )
         for name, colour in zip(*picked, strict=True):
-            inside = silhouette(name, self.size, rng)
+            inside = draw_silhouette(name, self.size, rng)
             shade = np.array(COLOURS[colour]) + rng.normal(0, 8, 3)
             canvas[inside] = shade + rng.normal(0, 4, (int(inside.sum()), 1))
             mask[inside] = NAMES.index(name)
@@ -169,7 +169,7 @@ class Shapes:
         )
 
 
-def background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Two grounds, one above the other: float [size, size, 3] and their labels, uint8 [size,
     size]."""
     above, below = (str(name) for name in rng.choice(list(GROUNDS), size=2, replace=False))
@@ -177,11 +177,13 @@ def background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
         2 * np.pi * (np.arange(size) / size + rng.random())
     )
     lower = np.arange(size)[:, None] >= edge[None]
-    canvas = np.where(lower[..., None], texture(below, size, rng), texture(above, size, rng))
+    canvas = np.where(
+        lower[..., None], draw_texture(below, size, rng), draw_texture(above, size, rng)
+    )
     return canvas, np.where(lower, NAMES.index(below), NAMES.index(above)).astype(np.uint8)
 
 
-def texture(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
+def draw_texture(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """float [size, size, 3] of a ground: blades of grass, grains of sand, waves of water, courses
     of brick.
     """
@@ -204,7 +206,7 @@ def texture(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def silhouette(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
+def draw_silhouette(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """Bool [size, size]: a shape of random size, tilt and place, wholly inside the picture."""
     radius = size * rng.uniform(0.17, 0.3)
     centre = complex(*rng.uniform(radius, size - radius, 2))

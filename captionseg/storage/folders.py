@@ -16,7 +16,7 @@ from captionseg.records import UserError
 from captionseg.storage.reading import AGAIN, read_array, read_table
 
 
-def listed(folder: Path | str, suffix: str) -> list[Path]:
+def list_files(folder: Path | str, suffix: str) -> list[Path]:
     """The files of a folder with a suffix, in name order; hidden ones are nobody's.
 
     Raises:
@@ -34,21 +34,21 @@ def listed(folder: Path | str, suffix: str) -> list[Path]:
     return files
 
 
-def of_shards(folder: Path | str, suffix: str, names: Collection[str]) -> list[Path]:
+def list_shard_files(folder: Path | str, suffix: str, names: Collection[str]) -> list[Path]:
     """The files of a folder, which must be exactly those of `names`, in that order: a shard each.
 
     Raises:
         UserError: for a file that is missing, and for one that is of none of the shards.
     """
-    there = [path.name for path in listed(folder, suffix)]
+    present = [path.name for path in list_files(folder, suffix)]
     wanted = [f"{name}{suffix}" for name in names]
-    if missing := [name for name in wanted if name not in set(there)]:
+    if missing := [name for name in wanted if name not in set(present)]:
         more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
         raise UserError(
             f"{Path(folder) / missing[0]}: no such file{more}, so that rows are lost; run `dvc "
             "repro`, which makes it anew"
         )
-    if odd := sorted(set(there) - set(wanted)):
+    if odd := sorted(set(present) - set(wanted)):
         raise UserError(f"{Path(folder) / odd[0]}: of no shard of these data; {AGAIN}")
     return [Path(folder) / name for name in wanted]
 
@@ -71,7 +71,11 @@ def read_tables(
     Raises:
         UserError: if there is none, one is missing or damaged, or they have different columns.
     """
-    files = listed(folder, ".parquet") if shards is None else of_shards(folder, ".parquet", shards)
+    files = (
+        list_files(folder, ".parquet")
+        if shards is None
+        else list_shard_files(folder, ".parquet", shards)
+    )
     tables = [read_table(file, schema=schema, columns=columns) for file in files]
     for file, table in zip(files, tables, strict=True):
         if not table.schema.equals(tables[0].schema):
@@ -93,10 +97,10 @@ def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> lis
             than it should.
     """
     if rows is None:
-        files = listed(folder, ".npy")
+        files = list_files(folder, ".npy")
         arrays = [read_array(file) for file in files]
     else:
-        files = of_shards(folder, ".npy", [f"{Path(folder).name}_{shard}" for shard in rows])
+        files = list_shard_files(folder, ".npy", [f"{Path(folder).name}_{shard}" for shard in rows])
         arrays = [
             read_array(file, rows=count) for file, count in zip(files, rows.values(), strict=True)
         ]
@@ -114,7 +118,7 @@ def read_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> np
     return np.concatenate(map_arrays(folder, rows))
 
 
-def rows_in(path: Path | str) -> int | None:
+def count_rows(path: Path | str) -> int | None:
     """Rows of an `.npy` or a parquet file, by its header; None where there is no such file, or part
     of one.
     """
@@ -128,19 +132,19 @@ def rows_in(path: Path | str) -> int | None:
         return None
 
 
-def lacking(wanted: Mapping[Path, int]) -> str:
+def find_incomplete(wanted: Mapping[Path, int]) -> str:
     """The first of some files that has not the rows that it should have, in words; empty where all
     have.
     """
     for path, count in wanted.items():
-        if (found := rows_in(path)) != count:
+        if (found := count_rows(path)) != count:
             return f"{path}: " + (
                 "missing, or torn" if found is None else f"{found} rows, expected {count}"
             )
     return ""
 
 
-def digest(files: Sequence[Path]) -> str:
+def hash_files(files: Sequence[Path]) -> str:
     """sha256, as hex digits, over names and contents of files.
 
     Raises:
@@ -160,7 +164,7 @@ def digest(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def package_path(package: str, inside: str) -> Path:
+def find_package_file(package: str, inside: str) -> Path:
     """Where a data package of PyPI keeps a file, without importing it.
 
     Raises:

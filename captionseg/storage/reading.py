@@ -21,7 +21,7 @@ AGAIN = "delete it and run `dvc repro`, which makes it anew"
 
 
 @contextlib.contextmanager
-def readable(path: Path | str, todo: str = AGAIN) -> Iterator[None]:
+def explain_read_errors(path: Path | str, todo: str = AGAIN) -> Iterator[None]:
     """Around whatever reads a file: that it is missing, cut off or no such file is one line that
     names it.
 
@@ -61,7 +61,7 @@ def read_json(path: Path | str, *, todo: str = AGAIN) -> dict[str, Any]:
     Raises:
         UserError: for a file that is missing, no JSON, or JSON of another kind.
     """
-    with readable(path, todo):
+    with explain_read_errors(path, todo):
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise TypeError(f"expected an object, found {one_line(repr(found), 60)}")
@@ -87,7 +87,10 @@ def read_table(
     Raises:
         UserError: naming the file, and the column that is missing or of another type.
     """
-    with readable(path, todo), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with (
+        explain_read_errors(path, todo),
+        pq.ParquetFile(path, page_checksum_verification=True) as file,
+    ):
         found = file.schema_arrow
         names = list(
             columns if columns is not None else (found if schema is None else schema).names
@@ -96,18 +99,18 @@ def read_table(
         return file.read(columns=names).select(names)
 
 
-def batches_of(
+def read_batches(
     path: Path | str, columns: Sequence[str], size: int, *, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a parquet file, at most `size` at a time; columns and errors as in
     `read_table`."""
-    with readable(path):
+    with explain_read_errors(path):
         file = pq.ParquetFile(path, page_checksum_verification=True)
     with file:
         check_columns(file.schema_arrow, path, columns, schema)
         batches = file.iter_batches(size, columns=list(columns))
         while True:
-            with readable(path):
+            with explain_read_errors(path):
                 batch = next(batches, None)
             if batch is None:
                 return
@@ -144,7 +147,7 @@ def read_array(path: Path | str, *, rows: int | None = None, todo: str = AGAIN) 
     Raises:
         UserError: if it is damaged, longer or shorter than it says, or of other rows.
     """
-    with readable(path, todo):
+    with explain_read_errors(path, todo):
         # np.load would look for archives and pickles, too
         found = np.lib.format.open_memmap(path, mode="r")
         if found.size and found.offset + found.nbytes != os.path.getsize(path):

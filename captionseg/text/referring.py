@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from captionseg.records import UserError
-from captionseg.text.nouns import load, parsed
+from captionseg.text.nouns import cut_captions, load
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
@@ -57,7 +57,7 @@ class Reference:
         return tuple(dict.fromkeys((self.phrase, self.expression)))
 
 
-def references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
+def find_references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
     """What a parsed caption speaks of, in order; pronouns are left out, and equal pairs (in lower
     case) are one.
 
@@ -71,10 +71,10 @@ def references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
     """
     written: dict[tuple[str, str], tuple[str, str]] = {}
     places: dict[tuple[str, str], list[Mention]] = {}
-    for chunk in chunks(doc):
+    for chunk in list_chunks(doc):
         if chunk.root.pos_ == "PRON" or chunk.root.lower_ in skip:
             continue
-        whole = expression(chunk)
+        whole = expand_chunk(chunk)
         key = chunk.text.lower(), whole.text.lower()
         written.setdefault(key, (chunk.text, whole.text))
         mention = Mention((chunk.start_char, chunk.end_char), (whole.start_char, whole.end_char))
@@ -82,7 +82,7 @@ def references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
     return [Reference(*written[key], tuple(mentions)) for key, mentions in places.items()]
 
 
-def expression(chunk: Span) -> Span:
+def expand_chunk(chunk: Span) -> Span:
     """The chunk with the subtrees of its root's children, as far as they adjoin it without a gap.
 
     Subtrees of children in APART stay out ("two ears and a face" is not said of the ears);
@@ -109,7 +109,7 @@ def is_loose(token: Token) -> bool:
     return token.is_punct or token.is_space or token.dep_ == "cc"
 
 
-def chunks(doc: Doc) -> list[Span]:
+def list_chunks(doc: Doc) -> list[Span]:
     """The noun chunks of a doc. Without parts of speech spaCy finds none and says nothing; here it
     is an error.
 
@@ -130,9 +130,9 @@ def chunks(doc: Doc) -> list[Span]:
         ) from None
 
 
-def referring(
+def parse_references(
     captions: Sequence[str], model: str | None = None, *, skip: Collection[str] = ()
 ) -> Iterator[list[Reference]]:
-    """Per caption its `references`, by the pipeline of `captionseg.text.nouns.load`."""
-    for doc in load(model).pipe(parsed(captions), batch_size=512):
-        yield references(doc, skip=skip)
+    """Per caption its `find_references`, by the pipeline of `captionseg.text.nouns.load`."""
+    for doc in load(model).pipe(cut_captions(captions), batch_size=512):
+        yield find_references(doc, skip=skip)

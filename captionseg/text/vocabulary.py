@@ -18,9 +18,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from captionseg.records import UserError
-from captionseg.remarks import examples
-from captionseg.text.lemmas import packaged, singulars
-from captionseg.text.nouns import nouns
+from captionseg.remarks import quote_first
+from captionseg.text.lemmas import find_singulars, read_packaged
+from captionseg.text.nouns import extract_nouns
 from captionseg.text.words import Word, adjoin, split, tokens
 from captionseg.typed import Count
 
@@ -29,9 +29,9 @@ __all__ = [
     "Vocabulary",
     "VocabularyParams",
     "build",
-    "default_stop",
-    "packaged",
-    "plurals",
+    "find_plurals",
+    "read_default_stop",
+    "read_packaged",
     "tokens",
 ]
 
@@ -98,15 +98,15 @@ class Vocabulary:
         return longest
 
     @functools.cached_property
-    def _seen(self) -> dict[str, tuple[tuple[str, ...], int]]:
+    def _form_cache(self) -> dict[str, tuple[tuple[str, ...], int]]:
         return {}  # words so far -> see `forms`
 
     def forms(self, word: str) -> tuple[tuple[str, ...], int]:
         """What a word may stand for, itself or its singular; and the longest concept so begun."""
-        if (known := self._seen.get(word)) is None:
-            more = singulars(word) if self.lemma is None else (self.lemma.get(word, word),)
+        if (known := self._form_cache.get(word)) is None:
+            more = find_singulars(word) if self.lemma is None else (self.lemma.get(word, word),)
             forms = tuple(dict.fromkeys((word, *more)))
-            known = self._seen[word] = forms, max(self.longest.get(form, 0) for form in forms)
+            known = self._form_cache[word] = forms, max(self.longest.get(form, 0) for form in forms)
         return known
 
     def read(self, caption: str) -> tuple[list[Word], list[Match]]:
@@ -139,11 +139,11 @@ class Vocabulary:
             if last > start and not adjoin(caption, words[last - 1], words[last]):
                 return
             forms.append(self.forms(words[last].key)[0])
-            numbers = (self.column.get(said, -1) for said in itertools.product(*forms))
+            numbers = (self.column.get(form, -1) for form in itertools.product(*forms))
             if (number := next((n for n in numbers if n >= 0), -1)) >= 0:
                 yield Match(start, last, number)
 
-    def named(self, captions: Sequence[str]) -> csr_array:
+    def match_captions(self, captions: Sequence[str]) -> csr_array:
         """[N, C] bool: which captions name which concepts, see `read`."""
         rows, columns = [], []
         for row, caption in enumerate(captions):
@@ -173,17 +173,19 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
         UserError: if nothing is left, or the file cannot be read.
     """
     if params.file is not None:
-        return listed(params.file, captions)
-    stop = set(read_words(params.stop, "curate.vocabulary.stop") if params.stop else default_stop())
+        return read_vocabulary(params.file, captions)
+    stop = set(
+        read_words(params.stop, "curate.vocabulary.stop") if params.stop else read_default_stop()
+    )
     forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    said: list[set[str]] = []
-    for row in nouns(captions, params.spacy_model):
-        said.append({word for word, _ in row})
+    words: list[set[str]] = []
+    for row in extract_nouns(captions, params.spacy_model):
+        words.append({word for word, _ in row})
         for word, lemma in row:
             forms[word][lemma] += 1
     # one lemma a word, so that every caption that counts for a concept names it
     lemma = {word: lemmas.most_common(1)[0][0] for word, lemmas in forms.items()}
-    rows = ({lemma[word] for word in words} for words in said)
+    rows = ({lemma[word] for word in caption_words} for caption_words in words)
     count = Counter(itertools.chain.from_iterable(rows))
     frequent = [
         c
@@ -198,7 +200,7 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
     return Vocabulary(tuple(frequent), lemma)
 
 
-def listed(path: str, captions: Sequence[str]) -> Vocabulary:
+def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:
     """The concepts of a file; what of it can name nothing is said.
 
     Raises:
@@ -215,8 +217,8 @@ def listed(path: str, captions: Sequence[str]) -> Vocabulary:
             again.append(line)
     if not concepts:
         raise UserError(f"{where}: {path} holds no concept; write one a line")
-    found = Vocabulary(tuple(concepts.values()), plurals(concepts.values(), captions))
-    never = np.flatnonzero(np.asarray(found.named(captions).sum(0)).ravel() == 0)
+    found = Vocabulary(tuple(concepts.values()), find_plurals(concepts.values(), captions))
+    never = np.flatnonzero(np.asarray(found.match_captions(captions).sum(0)).ravel() == 0)
     for wrong, why in (
         (signs, "have no letter and are left out"),
         (again, "have the words of another one and are left out"),
@@ -224,16 +226,21 @@ def listed(path: str, captions: Sequence[str]) -> Vocabulary:
     ):
         if wrong:
             log.warning(
-                "%s: of %d concepts %d %s: %s", where, len(lines), len(wrong), why, examples(wrong)
+                "%s: of %d concepts %d %s: %s",
+                where,
+                len(lines),
+                len(wrong),
+                why,
+                quote_first(wrong),
             )
     return found
 
 
-def plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
+def find_plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
     """Words of the captions that are a plural of a word of the concepts -> that word."""
     single = {word for concept in concepts for word in tokens(concept)}
     seen = {word for caption in captions for word in tokens(caption)}
-    guess = ((word, next((s for s in singulars(word) if s in single), word)) for word in seen)
+    guess = ((word, next((s for s in find_singulars(word) if s in single), word)) for word in seen)
     return {word: one for word, one in guess if one != word}
 
 
@@ -247,6 +254,6 @@ def read_words(path: str, where: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def default_stop() -> list[str]:
+def read_default_stop() -> list[str]:
     """The packaged list of nouns that name no visible thing of their own."""
-    return packaged("stop_nouns.txt")
+    return read_packaged("stop_nouns.txt")

@@ -34,14 +34,14 @@ def compare(arguments: argparse.Namespace) -> None:
     are two.
     """
     from captionseg.records import UserError
-    from captionseg.tracking.compare import FORMATS, connect, resolve, table
+    from captionseg.tracking.compare import FORMATS, connect, resolve, tabulate
 
     if len(arguments.runs) < 2:
         raise UserError(
             "compare: name at least two runs, for example: captionseg compare latest~1 latest"
         )
     client, experiment = connect(Path())
-    found = table(
+    found = tabulate(
         [resolve(client, experiment, word) for word in arguments.runs], every=arguments.all
     )
     print(FORMATS[arguments.format](found))

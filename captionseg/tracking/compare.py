@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captionseg.markdown import escaped
+from captionseg.markdown import escape
 from captionseg.records import UserError, one_line
 from captionseg.tracking import reproduction
 from captionseg.tracking.environment import EXPERIMENT, adopt
@@ -56,7 +56,7 @@ def connect(root: Path) -> tuple[MlflowClient, str]:
         uri = reproduction.store_uri(root)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if (database := reproduction.database(uri)) and not database.exists():
+    if (database := reproduction.find_database(uri)) and not database.exists():
         raise UserError(f"{database}: no runs yet; `dvc repro` makes some")
     adopt()
     from mlflow.exceptions import MlflowException
@@ -79,9 +79,9 @@ def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
         UserError: none, or more than one.
     """
     if match := LATEST.fullmatch(word):
-        return _latest(client, experiment, int(match[1] or 0), match[2])
+        return _find_latest(client, experiment, int(match[1] or 0), match[2])
     if word in ALIASES:
-        return _of_alias(client, word)
+        return _find_alias(client, word)
     found = _search(client, experiment, f"attributes.run_name = '{_quote(word)}'", limit=10)
     if re.fullmatch(r"[0-9a-f]{4,32}", word):
         found += _search(client, experiment, f"attributes.run_id LIKE '{word}%'", limit=10)
@@ -98,7 +98,7 @@ def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
     return found[0]
 
 
-def table(runs: Sequence[Run], *, every: bool = False) -> Table:
+def tabulate(runs: Sequence[Run], *, every: bool = False) -> Table:
     """What is to be said of runs: params and metrics that are not the same in all, or `every`
     metric; no series.
     """
@@ -123,10 +123,10 @@ def table(runs: Sequence[Run], *, every: bool = False) -> Table:
     return Table(heads, about, params, shown, len(metrics) - len(shown))
 
 
-def text(found: Table) -> str:
+def to_text(found: Table) -> str:
     """For a terminal."""
     lines: list[tuple[str, ...]] = [("", *list_heads(found))]
-    for title, rows in sections(found):
+    for title, rows in list_sections(found):
         lines += [(title,), *((f"  {name}", *cells) for name, *cells in rows)]
     widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(len(lines[0]))]
     return "\n".join(
@@ -135,20 +135,20 @@ def text(found: Table) -> str:
     )
 
 
-def markdown(found: Table) -> str:
+def to_markdown(found: Table) -> str:
     """For a page or a comment."""
-    top = [escaped(head) for head in list_heads(found)]
+    top = [escape(head) for head in list_heads(found)]
     out = ["| | " + " | ".join(top) + " |", "|---|" + "---:|" * len(top)]
-    for title, rows in sections(found):
-        out.append(f"| **{escaped(title)}** |" + " |" * len(top))
+    for title, rows in list_sections(found):
+        out.append(f"| **{escape(title)}** |" + " |" * len(top))
         out += [
-            "| " + " | ".join((*map(escaped, row), *[""] * (1 + len(top) - len(row)))) + " |"
+            "| " + " | ".join((*map(escape, row), *[""] * (1 + len(top) - len(row)))) + " |"
             for row in rows
         ]
     return "\n".join(out)
 
 
-def as_json(found: Table) -> str:
+def to_json(found: Table) -> str:
     """For programs."""
     return json.dumps(
         {
@@ -161,7 +161,11 @@ def as_json(found: Table) -> str:
     )
 
 
-FORMATS: dict[str, Callable[[Table], str]] = {"text": text, "json": as_json, "markdown": markdown}
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "text": to_text,
+    "json": to_json,
+    "markdown": to_markdown,
+}
 
 
 def list_heads(found: Table) -> list[str]:
@@ -169,7 +173,7 @@ def list_heads(found: Table) -> list[str]:
     return [*found.heads, "difference"] if len(found.heads) == 2 else found.heads
 
 
-def sections(found: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
+def list_sections(found: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
     """(title, rows of cells), those with rows."""
     metrics = {
         name: [*map(_number, values), *_difference(values)]
@@ -189,7 +193,7 @@ def sections(found: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
     return [(title, rows) for title, rows in found_rows.items() if rows]
 
 
-def _latest(client: MlflowClient, experiment: str, back: int, child: str | None) -> Run:
+def _find_latest(client: MlflowClient, experiment: str, back: int, child: str | None) -> Run:
     found = _search(client, experiment, "tags.role = 'reproduction'", limit=back + 1)
     if len(found) <= back:
         raise UserError(
@@ -207,7 +211,7 @@ def _latest(client: MlflowClient, experiment: str, back: int, child: str | None)
     raise UserError(f"{child}: not a run of {found[back].info.run_name} (there: {names or 'none'})")
 
 
-def _of_alias(client: MlflowClient, alias: str) -> Run:
+def _find_alias(client: MlflowClient, alias: str) -> Run:
     from mlflow.exceptions import MlflowException
 
     from captionseg.tracking.registry import NAME

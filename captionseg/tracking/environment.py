@@ -35,14 +35,14 @@ OTHERS = (
 OFF = ("off", "0", "false", "no")  # CAPTIONSEG_TRACKING
 
 
-def environment(environ: Mapping[str, str]) -> dict[str, str]:
+def build_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a process that talks to MLflow finds in its environment."""
     return {**ENVIRONMENT, **{k: v for k, v in environ.items() if k not in OTHERS}, **FORCED}
 
 
 def adopt() -> None:
     """Make this process such a one, before it imports MLflow."""
-    found = environment(os.environ)
+    found = build_environment(os.environ)
     os.environ.clear()
     os.environ.update(found)
 

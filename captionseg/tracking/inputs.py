@@ -46,7 +46,7 @@ class Input:
 
     def profile(self, root: Path) -> str:
         """How much it is, as JSON: bytes, files, and of pairs the pictures of each split."""
-        found = splits(root / self.path)
+        found = count_pictures(root / self.path)
         rows = {"num_rows": sum(found.values()), "splits": found} if found else {}
         return json.dumps({**rows, "files": self.files, "bytes": self.size})
 
@@ -92,7 +92,7 @@ def _join(path: str, outs: list[dict[str, Any]]) -> Input:
     )
 
 
-def splits(folder: Path) -> dict[str, int]:
+def count_pictures(folder: Path) -> dict[str, int]:
     """split -> pictures of a folder of pairs; nothing where it is none."""
     found: Counter[str] = Counter()
     for file in sorted(folder.glob("*.parquet")):

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def labels(params: Any, recipe: str) -> dict[str, str]:
+def list_labels(params: Any, recipe: str) -> dict[str, str]:
     """What the runs of a recipe of captionseg.params.Params are filtered and grouped by."""
     return read_labels(params.raw, recipe)
 
 
 def read_labels(params: Mapping[str, Any], recipe: str) -> dict[str, str]:
-    """`labels` out of what params.yaml holds; the defaults are those of the dataclasses."""
+    """`list_labels` out of what params.yaml holds; the defaults are those of the dataclasses."""
     row = params["recipes"][recipe]
     pretrain, evaluate = params.get("pretrain") or {}, params.get("evaluate") or {}
     source = (params.get("download") or {}).get(

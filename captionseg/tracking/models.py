@@ -21,7 +21,7 @@ DIGEST = "model.md5"
 LIBRARY = Path(__file__).parents[1]  # what a model needs to run, and is logged with
 
 
-def digest(folder: Path) -> str:
+def hash_folder(folder: Path) -> str:
     """md5 of a folder as DVC has it: what dvc.lock says of `models/RECIPE`, without its `.dir`."""
     rows = []
     for name in sorted(
@@ -64,7 +64,7 @@ def log_model(
         experiment,
         re.sub(r"[/:.%\"']", "_", name),
         source_run_id=run,
-        tags={DIGEST: digest(folder), "recipe": name},
+        tags={DIGEST: hash_folder(folder), "recipe": name},
     )
     with tempfile.TemporaryDirectory() as work:
         target = f"{work}/model"
@@ -75,7 +75,7 @@ def log_model(
             signature=signature,
             input_example=example,
             code_paths=[str(LIBRARY)],
-            pip_requirements=serving.requirements(),
+            pip_requirements=serving.list_requirements(),
             mlflow_model=Model(
                 artifact_path=logged.artifact_location,
                 run_id=run,

@@ -38,11 +38,11 @@ def follow(database: Path) -> str:
     """
     now = (database.parent / ARTIFACTS).as_uri()
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        there = {
+        tables = {
             name
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
-        if not {table for table, _ in COLUMNS} <= there:
+        if not {table for table, _ in COLUMNS} <= tables:
             return ""
         found = connection.execute(
             "SELECT artifact_location FROM experiments WHERE name = 'captionseg'"
@@ -61,7 +61,7 @@ def follow(database: Path) -> str:
 
 def main(root: str = ".") -> int:
     """Do it, for a server that is about to start; 0 also where there is nothing to do."""
-    database = reproduction.home(Path(root)) / reproduction.DATABASE
+    database = reproduction.find_home(Path(root)) / reproduction.DATABASE
     if database.exists() and (before := follow(database)):
         sys.stderr.write(
             f"mlflow.db: this checkout was at {before}; its runs find their files here now\n"

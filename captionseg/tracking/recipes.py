@@ -55,12 +55,12 @@ class RecipeReport:
     pictures: str = ""
 
     @property
-    def passed(self) -> bool:
+    def passes_gate(self) -> bool:
         """Whether the gate holds."""
         return bool(self.numbers.get("gate", {}).get("passed"))
 
     @property
-    def whole(self) -> bool:
+    def is_whole(self) -> bool:
         """Whether this is the whole reproduction, with a gate."""
         return "gate" in self.numbers
 
@@ -88,8 +88,8 @@ def record(
     """
     names = [name for name in report.labels if name in report.numbers.get("recipes", {})]
     tags = {key: value for key, value in tags.items() if key != PARENT}
-    there = {run.data.tags.get("recipe", ""): run for run in store.recipes(tags[KEY])}
-    store.client.set_tag(parent, "recipes", ", ".join(dict.fromkeys([*names, *there])))
+    existing = {run.data.tags.get("recipe", ""): run for run in store.recipes(tags[KEY])}
+    store.client.set_tag(parent, "recipes", ", ".join(dict.fromkeys([*names, *existing])))
     where = f"tags.{KEY} = '{tags[KEY]}' and tags.role = 'recipe'"
     store.client.set_tag(parent, "mlflow.note.content", f"Its recipes: `{where}`")
     entries, inputs = [], store.client.get_run(parent).inputs
@@ -102,8 +102,8 @@ def record(
             WITHIN: parent,
             "mlflow.note.content": about,
         }
-        chosen = settings(params, name, report.labels[name]["model"])
-        old = there.get(name)
+        chosen = list_settings(params, name, report.labels[name]["model"])
+        old = existing.get(name)
         run = old.info.run_id if old and store.agrees(old, chosen) else store.create(mine, name)
         entry = _entry(store, run, report, name)
         store.client.log_inputs(run, inputs.dataset_inputs if inputs else [])
@@ -116,7 +116,7 @@ def record(
     return entries
 
 
-def state(report: RecipeReport, params: Mapping[str, Any], models: Mapping[str, str]) -> str:
+def hash_state(report: RecipeReport, params: Mapping[str, Any], models: Mapping[str, str]) -> str:
     """md5 of what `record` and the registry make of a reproduction: equal ones show the same.
 
     Args:
@@ -127,7 +127,7 @@ def state(report: RecipeReport, params: Mapping[str, Any], models: Mapping[str, 
     rows = {
         name: [
             labels,
-            settings(params, name, labels["model"]),
+            list_settings(params, name, labels["model"]),
             params.get(f"about.{name}", ""),
             models.get(name, ""),
         ]
@@ -137,7 +137,7 @@ def state(report: RecipeReport, params: Mapping[str, Any], models: Mapping[str, 
     return hashlib.md5(text.encode()).hexdigest()
 
 
-def settings(params: Mapping[str, Any], name: str, model: str) -> dict[str, Any]:
+def list_settings(params: Mapping[str, Any], name: str, model: str) -> dict[str, Any]:
     """What a recipe was trained with: its row of params.yaml over what `pretrain` says of all and
     of its model.
     """
@@ -161,7 +161,7 @@ def settings(params: Mapping[str, Any], name: str, model: str) -> dict[str, Any]
     return {**training, **({} if own.get("preset") else fields), **own}
 
 
-def scores(numbers: Mapping[str, Any], name: str, benchmark: str) -> dict[str, float]:
+def select_scores(numbers: Mapping[str, Any], name: str, benchmark: str) -> dict[str, float]:
     """The numbers of a recipe: of training and of the benchmark that counts plain, of others under
     their names.
     """
@@ -183,7 +183,7 @@ def average_fits(report: RecipeReport, name: str) -> dict[str, float]:
     }
 
 
-def data_digest(areas: Path, pairs: Path) -> str:
+def hash_data(areas: Path, pairs: Path) -> str:
     """md5 of what a recipe was scored on: the pictures, and the true area of each class in each of
     them.
 
@@ -207,7 +207,7 @@ def data_digest(areas: Path, pairs: Path) -> str:
     return hashlib.md5("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def curves(model: Path) -> dict[str, list[tuple[int, float]]]:
+def read_curves(model: Path) -> dict[str, list[tuple[int, float]]]:
     """name -> (step, mean over the seeds) of the curves in models/RECIPE/seeds, thinned to what can
     be seen.
     """
@@ -230,14 +230,14 @@ def _entry(store: Store, run: str, report: RecipeReport, name: str) -> Entry | N
     areas = areas / f"{name}.parquet" if areas.is_dir() else areas
     if not folder.is_dir():
         return None
-    md5 = models.digest(folder)
+    md5 = models.hash_folder(folder)
     model = models.find(store.client, store.experiment, md5)
     if model:
         models.link(store.client, run, model)
     else:
         model = models.log_model(store.client, store.experiment, run=run, folder=folder, name=name)
-    found = scores(report.numbers, name, report.benchmark)
-    data = data_digest(areas, Path(report.pairs)) if areas.exists() else ""
+    found = select_scores(report.numbers, name, report.benchmark)
+    data = hash_data(areas, Path(report.pairs)) if areas.exists() else ""
     return Entry(
         name,
         run,
@@ -257,10 +257,10 @@ def _metrics(store: Store, run: str, report: RecipeReport, name: str, entry: Ent
     of_model = set(known)
     if entry:
         of_model = {m.key for m in store.client.get_logged_model(entry.model).metrics or ()}
-    for curve, rows in curves(Path(report.models) / name).items():
+    for curve, rows in read_curves(Path(report.models) / name).items():
         if known.get(clean(f"curve.{curve}")) != rows[-1][1]:
             store.write_metrics(run, [(f"curve.{curve}", value, now, step) for step, value in rows])
-    found = scores(report.numbers, name, report.benchmark) | average_fits(report, name)
+    found = select_scores(report.numbers, name, report.benchmark) | average_fits(report, name)
     store.write_metrics(
         run,
         [

@@ -57,7 +57,7 @@ class Entry:
     tune: float | None = None
 
     @property
-    def scored(self) -> bool:
+    def has_scores(self) -> bool:
         """Whether both mIoUs are numbers: one that is not finite would never be beaten."""
         return all(value is not None and math.isfinite(value) for value in (self.miou, self.tune))
 
@@ -87,13 +87,13 @@ def promote(
     """
     if not passed:
         return "nothing registered: the gate does not hold"
-    able = [entry for entry in entries if entry.scored and entry.data]
+    able = [entry for entry in entries if entry.has_scores and entry.data]
     if not able:
         return "nothing registered: no recipe has a mIoU on the tune and on the test split"
     aliases = _aliases(client)
     refresh(client, able)
     best = max(able, key=lambda entry: entry.tune or 0.0)
-    version = version_of(client, best.md5) or register(client, best, tags)
+    version = find_version(client, best.md5) or register(client, best, tags)
     number = str(version.version)
     if number == aliases.get(CHAMPION):
         return f"version {number}, {best.recipe}: the model is champion already"
@@ -102,9 +102,9 @@ def promote(
     client.set_registered_model_alias(NAME, CHAMPION if wins else CHALLENGER, number)
     if wins and aliases.get(CHALLENGER) == number:
         client.delete_registered_model_alias(NAME, CHALLENGER)
-    said = f"version {number}, {best.recipe}, is {CHAMPION if wins else CHALLENGER}: {why}"
-    client.update_model_version(NAME, number, said)
-    return said
+    message = f"version {number}, {best.recipe}, is {CHAMPION if wins else CHALLENGER}: {why}"
+    client.update_model_version(NAME, number, message)
+    return message
 
 
 def beats(entry: Entry, champion: ModelVersion | None) -> tuple[bool, str]:
@@ -129,13 +129,13 @@ def refresh(client: MlflowClient, entries: list[Entry]) -> None:
     stays comparable.
     """
     for entry in entries:
-        if version := version_of(client, entry.md5):
+        if version := find_version(client, entry.md5):
             for key, value in entry.scores().items():
                 if version.tags.get(key) != value:
                     client.set_model_version_tag(NAME, str(version.version), key, value)
 
 
-def version_of(client: MlflowClient, md5: str) -> ModelVersion | None:
+def find_version(client: MlflowClient, md5: str) -> ModelVersion | None:
     """The version that was made of files with this digest, if any."""
     found = client.search_model_versions(f"name = '{NAME}' and tags.`{DIGEST}` = '{md5}'")
     return max(found, key=lambda version: int(version.version), default=None)

@@ -47,9 +47,13 @@ def find(environ: Mapping[str, str], ancestors: Iterable[psutil.Process]) -> Rep
     dvc = next((process for process in ancestors if _is_dvc(process)), None)
     if experiment := environ.get("DVC_EXP_NAME"):
         # `dvc exp run --force` gives another run the same name
-        again = f"-{identity(dvc)}" if dvc else ""
+        again = f"-{identify_process(dvc)}" if dvc else ""
         return Reproduction(f"exp-{experiment}{again}", f"exp {experiment}")
-    return Reproduction(f"dvc-{identity(dvc)}", f"dvc repro {_format_start(dvc)}") if dvc else None
+    return (
+        Reproduction(f"dvc-{identify_process(dvc)}", f"dvc repro {_format_start(dvc)}")
+        if dvc
+        else None
+    )
 
 
 def _format_start(process: psutil.Process) -> str:
@@ -64,7 +68,7 @@ def _is_dvc(process: psutil.Process) -> bool:
     return any(Path(word).name in ("dvc", "dvc.exe") for word in words)
 
 
-def identity(process: psutil.Process) -> str:
+def identify_process(process: psutil.Process) -> str:
     """host:pid:start. A pid alone comes back after a while, and a shared store has pids of several
     hosts.
     """
@@ -92,7 +96,7 @@ def is_foreign(owner: str) -> bool:
     return len(rest) == 2 and host != socket.gethostname()
 
 
-def home(root: Path) -> Path:
+def find_home(root: Path) -> Path:
     """The repository whose store is used: `root`, or what it is a temporary copy of.
 
     `dvc exp run --queue` and `--temp` work in copies at .dvc/tmp/exps/, which they delete.
@@ -112,7 +116,7 @@ def store_uri(root: Path, environ: Mapping[str, str] = os.environ) -> str:
     Raises:
         ValueError: a path that a URI cannot name.
     """
-    folder, uri = home(root), environ.get("MLFLOW_TRACKING_URI", "").strip()
+    folder, uri = find_home(root), environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri and "?" in str(folder):
         raise ValueError(
             f"{folder}: MLflow's URI of a database ends at a question mark; "
@@ -123,12 +127,12 @@ def store_uri(root: Path, environ: Mapping[str, str] = os.environ) -> str:
     return f"{SQLITE}{folder / (uri.removeprefix(SQLITE) or DATABASE)}"
 
 
-def database(uri: str) -> Path | None:
+def find_database(uri: str) -> Path | None:
     """The file of a sqlite store."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
 
 
-def tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def collect_tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Where the code, the data and the order to run came from, as tags; what is not known is left
     out.
 

@@ -25,7 +25,7 @@ import yaml
 
 from captionseg.tracking.inputs import LOADER
 from captionseg.tracking.labels import read_labels
-from captionseg.tracking.recipes import RecipeReport, state
+from captionseg.tracking.recipes import RecipeReport, hash_state
 from captionseg.tracking.values import flatten
 
 REPORT, COMPARE = "report", "compare"  # the stages that speak for the whole reproduction
@@ -52,7 +52,7 @@ class ReproductionFiles:
     @property
     def state(self) -> str:
         """Equal for equal things to show."""
-        return state(self.report, self.params, self.models)
+        return hash_state(self.report, self.params, self.models)
 
 
 def read(root: Path) -> ReproductionFiles | None:

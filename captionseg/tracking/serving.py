@@ -44,7 +44,7 @@ PACKAGES = (
 )
 
 
-def requirements(packages: tuple[str, ...] = PACKAGES) -> list[str]:
+def list_requirements(packages: tuple[str, ...] = PACKAGES) -> list[str]:
     """`name==version` of those `packages` that are installed here (without a local part, as in
     2.1+cpu).
     """
@@ -57,7 +57,7 @@ def requirements(packages: tuple[str, ...] = PACKAGES) -> list[str]:
     return found
 
 
-class Served:
+class ServedPredictor:
     """What MLflow calls instead of the predictor.
 
     Args:
@@ -85,12 +85,14 @@ class Served:
         from mlflow.exceptions import MlflowException
 
         try:
-            return self.predictor.segment(picture(model_input), words((params or {}).get("labels")))
+            return self.predictor.segment(
+                read_picture(model_input), read_words((params or {}).get("labels"))
+            )
         except (ValueError, UserError) as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
 
 
-def words(labels: Any) -> list[str]:
+def read_words(labels: Any) -> list[str]:
     """What to tell apart, as it was asked for.
 
     Raises:
@@ -105,7 +107,7 @@ def words(labels: Any) -> list[str]:
     return [str(label) for label in labels]
 
 
-def picture(values: Any) -> np.ndarray:
+def read_picture(values: Any) -> np.ndarray:
     """uint8 [H, W, 3] of numbers from 0 to 255; others would turn into other colours.
 
     Raises:
@@ -122,5 +124,5 @@ def picture(values: Any) -> np.ndarray:
     return found.astype(np.uint8)
 
 
-def _load_pyfunc(data_path: str) -> Served:
-    return Served(Path(data_path))
+def _load_pyfunc(data_path: str) -> ServedPredictor:
+    return ServedPredictor(Path(data_path))

@@ -138,7 +138,7 @@ class StageRun:
                     params=self.about.params,
                     tags=self.about.tags,
                 )
-        if not (self._recipes and self._recipes.whole) and "DVC_STAGE" in os.environ:
+        if not (self._recipes and self._recipes.is_whole) and "DVC_STAGE" in os.environ:
             catch_up(self.store, self.parent, self.about.tags)
 
     def close(self, status: str, error: str) -> None:
@@ -164,7 +164,7 @@ def open_stage_run(
     """
     process = psutil.Process()
     found = reproduction.find(os.environ, process.parents())
-    tags = {**reproduction.tags(store.root), OWNER: reproduction.identity(process)}
+    tags = {**reproduction.collect_tags(store.root), OWNER: reproduction.identify_process(process)}
     with store.lock:
         store.reap()
         parent = None

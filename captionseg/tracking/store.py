@@ -44,12 +44,12 @@ class Store:
     """
 
     def __init__(self, root: Path, patience: float) -> None:
-        home, uri = reproduction.home(root), reproduction.store_uri(root)
+        home, uri = reproduction.find_home(root), reproduction.store_uri(root)
         self.root = root
         # Whoever has it is one of us, busy for a while (the schema takes seconds, on a machine that
         # is busy a minute), not stuck; of one that died it is free.
         self.lock = FileLock(home / "mlflow.db.lock", timeout=12 * patience)
-        database, artifacts = reproduction.database(uri), None
+        database, artifacts = reproduction.find_database(uri), None
         if database:
             artifacts = (database.parent / places.ARTIFACTS).as_uri()
             with self.lock:
@@ -158,7 +158,7 @@ class Store:
         from mlflow.entities import Param
 
         params = [Param(clean(k), _text(v)) for k, v in values.items()]
-        for batch in batches(params, BATCH["params"]):
+        for batch in split_batches(params, BATCH["params"]):
             self.client.log_batch(run, params=batch)
 
     def write_metrics(
@@ -171,7 +171,7 @@ class Store:
             Metric(clean(key), value, timestamp, step, model_id=model)
             for key, value, timestamp, step in points
         ]
-        for batch in batches(metrics, BATCH["metrics"]):
+        for batch in split_batches(metrics, BATCH["metrics"]):
             self.client.log_batch(run, metrics=batch)
 
     def write_summary(self, run: str, values: Mapping[str, float], paths: Iterable[Path]) -> None:
@@ -204,7 +204,7 @@ def probe(path: Path, patience: float) -> None:
         connection.execute("ROLLBACK")
 
 
-def batches(values: list[Any], size: int) -> Iterator[list[Any]]:
+def split_batches(values: list[Any], size: int) -> Iterator[list[Any]]:
     """Slices of at most `size`."""
     for i in range(0, len(values), size):
         yield values[i : i + size]

@@ -22,7 +22,7 @@ from captionseg.records import UserError, one_line
 from captionseg.tracking import recipes, registry, reproduction, reproduction_files
 from captionseg.tracking.environment import EXPERIMENT, PATIENCE, adopt
 from captionseg.tracking.reproduction import KEY, PARENT
-from captionseg.tracking.values import numbers
+from captionseg.tracking.values import flatten_numbers
 
 if TYPE_CHECKING:
     from captionseg.tracking.store import Store
@@ -48,12 +48,12 @@ def show(
         tags: of its runs.
     """
     found = recipes.record(store, parent, report, params=params, tags=tags)
-    if report.whole:
+    if report.is_whole:
         decided = registry.promote(
-            store.client, found, {**tags, PARENT: parent}, passed=report.passed
+            store.client, found, {**tags, PARENT: parent}, passed=report.passes_gate
         )
         store.client.set_tag(parent, "registry", decided)
-        state = recipes.state(report, params, {one.recipe: one.md5 for one in found})
+        state = recipes.hash_state(report, params, {one.recipe: one.md5 for one in found})
         store.client.set_tag(parent, STATE, state)
         with contextlib.suppress(OSError):  # a stage that is gone repeats nothing
             sys.stderr.write(f"registry: {registry.NAME}: {decided}\n")
@@ -63,7 +63,7 @@ def show_all(
     store: Store, parent: str, found: reproduction_files.ReproductionFiles, tags: Mapping[str, str]
 ) -> None:
     """What files hold of a reproduction, as if its last stages had just run."""
-    store.write_summary(parent, numbers(found.report.numbers), found.files)
+    store.write_summary(parent, flatten_numbers(found.report.numbers), found.files)
     show(store, parent, found.report, params=found.params, tags=tags)
 
 
@@ -90,7 +90,7 @@ def synchronise(root: Path) -> str:
         found = reproduction_files.read(root)
         if found is None:
             raise UserError("there are no reports that dvc.lock knows; run `dvc repro` first")
-        database = reproduction.database(reproduction.store_uri(root))
+        database = reproduction.find_database(reproduction.store_uri(root))
         flow = "CAPTIONSEG_FLOW_RUN" in os.environ
         if database and not flow and is_shown(database, found.state):
             return "MLflow shows it already"
@@ -112,14 +112,14 @@ def _write(root: Path, found: reproduction_files.ReproductionFiles) -> str:
     name = time.strftime("up to date %Y-%m-%d %H:%M:%S")
     mine = reproduction.find(os.environ, me.parents())
     mine = mine or reproduction.Reproduction(
-        f"files-{found.state}-{reproduction.identity(me)}", name
+        f"files-{found.state}-{reproduction.identify_process(me)}", name
     )
     with store.lock:
         known = store.runs(f"tags.{STATE} = '{found.state}' and tags.role = 'reproduction'")
         parents = store.runs(f"tags.{KEY} = '{mine.key}' and tags.role = 'reproduction'")
         if known and (not parents or parents[0].info.run_id in [run.info.run_id for run in known]):
             return "MLflow shows it already"
-        tags = {**reproduction.tags(root), KEY: mine.key}
+        tags = {**reproduction.collect_tags(root), KEY: mine.key}
         parent = store.parent(mine, tags, found.params)
         show_all(store, parent, found, tags)
         store.client.set_terminated(parent, "FINISHED")

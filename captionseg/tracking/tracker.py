@@ -25,9 +25,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from captionseg.tracking.environment import PATIENCE, environment, is_off
+from captionseg.tracking.environment import PATIENCE, build_environment, is_off
 from captionseg.tracking.lines import write
-from captionseg.tracking.values import flatten, numbers
+from captionseg.tracking.values import flatten, flatten_numbers
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class WriterTracker:
     ) -> None:
         library = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
-        environ = {**environment(os.environ), "PYTHONPATH": path}
+        environ = {**build_environment(os.environ), "PYTHONPATH": path}
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "captionseg.tracking.writer"],
@@ -160,7 +160,10 @@ class WriterTracker:
 
     def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
         self._send(
-            "metrics", values=numbers(values), step=step or 0, timestamp=time.time_ns() // 1_000_000
+            "metrics",
+            values=flatten_numbers(values),
+            step=step or 0,
+            timestamp=time.time_ns() // 1_000_000,
         )
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -177,7 +180,9 @@ class WriterTracker:
 
     def summary(self, values: Mapping[str, Any], paths: Sequence[Path] = ()) -> None:
         self._send(
-            "summary", values=numbers(values), paths=[str(Path(p).absolute()) for p in paths]
+            "summary",
+            values=flatten_numbers(values),
+            paths=[str(Path(p).absolute()) for p in paths],
         )
 
     def recipes(
@@ -214,10 +219,10 @@ class WriterTracker:
 
     def _repeat(self) -> None:
         """What the writer says, between the progress bars of the stage."""
-        said = self._process.stderr
-        assert said is not None
-        with said, contextlib.suppress(ValueError):  # our own standard error was closed
-            for line in said:
+        stderr = self._process.stderr
+        assert stderr is not None
+        with stderr, contextlib.suppress(ValueError):  # our own standard error was closed
+            for line in stderr:
                 write(line.rstrip("\n"))
 
     def _send(self, call: str, **values: Any) -> None:

@@ -20,7 +20,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+def flatten_numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """The leaves of `values` that are numbers, as floats under dotted names."""
     return {
         key: float(value)

@@ -31,7 +31,7 @@ POLL = 1.0  # seconds between looks at whether the stage still lives
 CALLS = ("params", "metrics", "tags", "inputs", "artifact", "model", "summary", "recipes", "flush")
 
 
-def calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
+def read_calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
     """What the stage says, call by call, and `flush` while it is silent. Ends with its input or its
     death.
 
@@ -60,26 +60,26 @@ def calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def serve(said: Iterator[dict[str, Any]]) -> bool:
+def serve(calls: Iterator[dict[str, Any]]) -> bool:
     """Open the run that the first call asks for, do the others, end it; returns whether all was
     recorded.
     """
-    first = next((call for call in said if call["call"] == "start"), None)
+    first = next((call for call in calls if call["call"] == "start"), None)
     if first is None:
         return True
     machine = Machine(Path(first["root"]))
     store = Store(Path(first["root"]), first["patience"])
     run = open_stage_run(store, first["stage"], first["recipe"], first["params"])
     status, error, problem = "KILLED", "", ""
-    for call in said:
+    for call in calls:
         name = call.pop("call")
         if name == "end":
             status, error = call["status"], call["error"]
             break
         problem = problem or attempt(name, functools.partial(obey, run, name, call))
         if machine.due():
-            problem = problem or attempt("machine", functools.partial(look, machine, run))
-    problem = problem or attempt("machine", functools.partial(look, machine, run))
+            problem = problem or attempt("machine", functools.partial(sample_machine, machine, run))
+    problem = problem or attempt("machine", functools.partial(sample_machine, machine, run))
     problem = problem or attempt("end", run.finish if status == "FINISHED" else run.flush)
     return close(run, status, error=error, problem=problem)
 
@@ -91,7 +91,7 @@ def obey(run: StageRun, name: str, values: dict[str, Any]) -> None:
     getattr(run, name)(**values)
 
 
-def look(machine: Machine, run: StageRun) -> None:
+def sample_machine(machine: Machine, run: StageRun) -> None:
     """A sample of what the machine does, among the metrics of the stage."""
     run.metrics(machine.sample(), machine.step, time.time_ns() // 1_000_000)
 
@@ -135,7 +135,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
-        return 0 if serve(calls()) else 1
+        return 0 if serve(read_calls()) else 1
     except Exception as error:
         warn(one_line(error))
         return 1

@@ -16,10 +16,10 @@ from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import Batch, MaskedCaptions, Tokens, UserError
-from captionseg.remarks import may_be_cut, together
+from captionseg.remarks import group_warnings, may_be_cut
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.supervision.sampling import draw
-from captionseg.text.prompts import templates
+from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.loader import TrainingSet
@@ -41,7 +41,7 @@ class Words:
         self.sentences, self.concepts, self.templates = (
             data.sentences,
             data.concepts,
-            templates(prompts),
+            read_templates(prompts),
         )
         self.tower = (
             data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
@@ -52,7 +52,7 @@ class Words:
     def warn_of_long_texts(self, context: int) -> None:
         """Say once, before the first batch, which texts are cut."""
         texts = [*self.sentences.captions, *(self.sentences.masked or ()), *self.concepts]
-        with together():
+        with group_warnings():
             self.tokens([text for text in texts if may_be_cut(text, context)])
 
     def __call__(

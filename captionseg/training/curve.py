@@ -11,7 +11,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from captionseg.storage.reading import readable
+from captionseg.storage.reading import explain_read_errors
 from captionseg.storage.writing import atomic_path
 
 Tell = Callable[[dict[str, float], int], None]
@@ -89,7 +89,7 @@ def read(path: Path | None) -> list[tuple[int, str, float]]:
     """
     if path is None or not path.exists():
         return []
-    with readable(path):
+    with explain_read_errors(path):
         lines = path.read_text().splitlines(keepends=True)
         rows = [
             row

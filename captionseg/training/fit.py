@@ -91,7 +91,7 @@ class Module(L.LightningModule):
         gather = ranks.gather if world > 1 else gather_single
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
         total = torch.stack(list(losses.values())).sum()
-        sums = ranks.total(torch.stack([total, *losses.values()])) / world
+        sums = ranks.sum_over_ranks(torch.stack([total, *losses.values()])) / world
         values: dict[str, float] = dict(zip(("loss", *losses), sums.tolist(), strict=True))
         if not torch.isfinite(sums[0]):
             raise UserError(
@@ -151,7 +151,9 @@ class Module(L.LightningModule):
         """
         counts = self.model.take_counts() if isinstance(self.model, CountsInTraining) else {}
         if counts:
-            every = ranks.total(torch.tensor(list(counts.values()), dtype=torch.float64)).tolist()
+            every = ranks.sum_over_ranks(
+                torch.tensor(list(counts.values()), dtype=torch.float64)
+            ).tolist()
             self.counts = {
                 name: self.counts.get(name, 0.0) + n for name, n in zip(counts, every, strict=True)
             }
@@ -210,8 +212,8 @@ def fit(
 ) -> FitResult:
     """Train one model; goes on from `work` where a killed run left a checkpoint.
 
-    With several ranks each calls it alike, within `ranks.joined`; the first scores and writes, and
-    its checkpoint is what all go on from.
+    With several ranks each calls it alike, within `ranks.join_ranks`; the first scores and
+    writes, and its checkpoint is what all go on from.
 
     Args:
         model: with `forward(batch)` and `losses(outputs, gather)`.
@@ -232,7 +234,7 @@ def fit(
         "ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view"
     )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    on, place = check_runtime(params, runtime), ranks.here(runtime)
+    on, place = check_runtime(params, runtime), ranks.get_place(runtime)
     L.seed_everything(seed, verbose=False)
     batches = make_batches(model, data, params, seed=seed, place=place)
     split = runtime.strategy == "fsdp" and place.world > 1

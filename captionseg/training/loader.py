@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.arrays import ShardedArray
-from captionseg.datasets.ids import numbered, read_ids, read_metadata, rows_of_shards
+from captionseg.datasets.ids import count_shard_rows, number_shards, read_ids, read_metadata
 from captionseg.datasets.pictures import Pictures
 from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.inputs import PreparedFolders
@@ -23,7 +23,7 @@ from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json, read_table
 from captionseg.supervision import files
 from captionseg.supervision.columns import Supervision
-from captionseg.text.prompts import templates
+from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.masked import masked_captions
 from captionseg.training.segments import SegmentSet
@@ -132,7 +132,7 @@ def load(
     reads, prepared, supervision = reads or InputSpec(), folders.prepared, folders.supervision
     index = prepared.index
     ids = read_ids(index)
-    shards = rows_of_shards(ids)
+    shards = count_shard_rows(ids)
     concepts, embedding = read_vocabulary(supervision / "vocabulary")
     rules = {
         rule: read_supervision(supervision, rule, concepts)
@@ -150,7 +150,7 @@ def load(
         np.array([row_of[uid] for uid in drawn.uid[kept]]),
         ShardedArray.of_folder(prepared.regions / "pooled", shards),
         read_arrays(prepared.regions / "count", shards),
-        read_arrays(index / "text_emb", numbered(shards)),
+        read_arrays(index / "text_emb", number_shards(shards)),
         concepts,
         embedding,
         drawn.concept[kept].astype(np.int64),
@@ -197,7 +197,7 @@ def with_texts(
         grid=grid,
         encode=data.space.encode,
         kinds=reads.kinds,
-        templates=templates(reads.prompts),
+        templates=read_templates(reads.prompts),
         coded=data.dense is None,
     )
 

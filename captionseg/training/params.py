@@ -32,8 +32,8 @@ from captionseg.typed import (
     ZeroOrMore,
     build,
     check_member,
-    meant,
-    replaced,
+    replace_fields,
+    suggest,
 )
 
 
@@ -112,12 +112,12 @@ def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "recipe
         if recipe.preset not in PRESETS:
             raise UserError(
                 f"{where}: preset {recipe.preset!r} is not valid (valid: {', '.join(PRESETS)})"
-                f"{meant(recipe.preset, PRESETS)}"
+                f"{suggest(recipe.preset, PRESETS)}"
             )
         base = PRESETS[recipe.preset]()
         if not isinstance(base, MODELS[recipe.model][0]):
             raise UserError(f"{where}: preset {recipe.preset!r} is none of model {recipe.model}")
-    return replaced(base, recipe.settings, f"{where}.settings")
+    return replace_fields(base, recipe.settings, f"{where}.settings")
 
 
 def protocol_fields(recipe: Recipe, *, where: str = "recipe") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
-from captionseg.markdown import escaped
+from captionseg.markdown import escape
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import InputSpec, Sizes, Start
 from captionseg.modeling.weights import saved
@@ -28,19 +28,19 @@ from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
 from captionseg.runtime import ranks
 from captionseg.runtime.device import detect
-from captionseg.runtime.launch import place
+from captionseg.runtime.launch import read_place
 from captionseg.runtime.params import RuntimeParams
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import atomic_path, write_json
-from captionseg.text.prompts import templates
-from captionseg.text.vocabulary import Vocabulary, plurals
+from captionseg.text.prompts import read_templates
+from captionseg.text.vocabulary import Vocabulary, find_plurals
 from captionseg.training import loader, tuning
 from captionseg.training.checkpoint import Score
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import ALONE, FitResult, check_runtime, fit
 from captionseg.training.loader import Folders, TrainingSet
 from captionseg.training.params import PretrainParams, model_config, protocol_fields
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,11 @@ def pretrain(
         loss and tune mIoU as means over seeds; images per second and seconds over the seeds that
         were trained now. Nothing on ranks after the first.
     """
-    params = replaced(params, recipe.training, f"recipes.{name}.training")
+    params = replace_fields(params, recipe.training, f"recipes.{name}.training")
     config = model_config(recipe, params, where=f"recipes.{name}")
     check_runtime(params, runtime)
     context = {**context, **protocol_fields(recipe, where=f"recipes.{name}")}
-    with ranks.joined(runtime, params.device) as here:
+    with ranks.join_ranks(runtime, params.device) as here:
         speeds = train(
             recipe,
             config,
@@ -124,7 +124,7 @@ def train(
     runtime: RuntimeParams,
 ) -> list[tuple[float, float]]:
     """The seeds that the first rank has no fit.json of; images per second and seconds of each."""
-    asks, main = config.reads, place(runtime).main
+    asks, main = config.reads, read_place(runtime).main
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     data = loader.load(
         folders,
@@ -194,7 +194,7 @@ def train_seed(
 
     On the first rank it has its best weights afterwards.
     """
-    main = place(runtime).main
+    main = read_place(runtime).main
     if not any(p.requires_grad for p in model.parameters()):
         score_untrained = (
             score(model.eval().to(detect(params.device).device)) if score else float("nan")
@@ -250,7 +250,7 @@ def make_tune_score(
     if tune is None:
         return None
     device, classes = detect(params.device).device, None
-    templates(params.prompts)  # refuses a set that nobody knows now, not after an epoch
+    read_templates(params.prompts)  # refuses a set that nobody knows now, not after an epoch
 
     def score(model: Any) -> float:
         nonlocal classes
@@ -270,7 +270,9 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
     else:
         phrases = data.segments.phrases
         named = (
-            Vocabulary(tuple(data.concepts), plurals(data.concepts, phrases)).named(phrases).indices
+            Vocabulary(tuple(data.concepts), find_plurals(data.concepts, phrases))
+            .match_captions(phrases)
+            .indices
         )
     with atomic_path(folder / CONCEPTS) as part:
         part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
@@ -309,7 +311,7 @@ def write_card(
         "chosen by its score"
     )
     path.write_text(
-        f"# {escaped(name)}\n\n"
+        f"# {escape(name)}\n\n"
         f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, "
         f"negatives masked by the "
         f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "

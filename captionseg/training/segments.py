@@ -15,10 +15,10 @@ import torch
 
 from captionseg.grids import Window, shares
 from captionseg.records import SEGMENTS, NamedSegments, UserError
-from captionseg.segment_text.phrases import normalised
+from captionseg.segment_text.phrases import normalise_text
 from captionseg.segment_text.rle import decode
-from captionseg.storage.folders import listed
-from captionseg.storage.reading import batches_of
+from captionseg.storage.folders import list_files
+from captionseg.storage.reading import read_batches
 
 ROWS, MASKS, TEXTS = 1024, 32, 1024
 """How many are read, decoded and embedded at a time."""
@@ -206,7 +206,7 @@ def read(
         for shape, some in segments_of(folder, rows, kinds):
             file.write(store.bytes_of([segment["rle"] for segment in some], shape))
             for segment in some:
-                unique = dict.fromkeys(normalised(text) for text in segment["texts"])
+                unique = dict.fromkeys(normalise_text(text) for text in segment["texts"])
                 owner.append(rows[segment["uid"]])
                 texts.append([number.setdefault(text, len(number)) for text in unique])
         if not owner:
@@ -234,8 +234,8 @@ def segments_of(
 ) -> Iterator[tuple[tuple[int, int], list[dict]]]:
     """Segments of some pairs that have texts of some kinds, a few of one picture size at a time:
     height and width, and rows."""
-    for path in listed(folder, ".parquet"):
-        for part in batches_of(
+    for path in list_files(folder, ".parquet"):
+        for part in read_batches(
             path, ["uid", "height", "width", "rle", "texts"], ROWS, schema=SEGMENTS
         ):
             rows_of_pairs = (row for row in part.to_pylist() if row["uid"] in rows)

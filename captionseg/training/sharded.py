@@ -161,7 +161,7 @@ def average(model: nn.Module) -> None:
     """
     for parameter in model.parameters():
         if parameter.grad is not None and not isinstance(parameter, DTensor):
-            parameter.grad.copy_(ranks.total(parameter.grad) / ranks.size())
+            parameter.grad.copy_(ranks.sum_over_ranks(parameter.grad) / ranks.count_ranks())
 
 
 def clip(model: nn.Module, most: float) -> None:

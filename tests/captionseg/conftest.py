@@ -80,7 +80,7 @@ class ToyEncoder:
         self.aligned, self.batch, self.fine = aligned, batch, 0
 
     def features(self, images: Sequence[np.ndarray]):
-        from captionseg.encoders.encoder import Features, normalised
+        from captionseg.encoders.encoder import Features, normalise
 
         small = [Image.fromarray(image).resize((4, 4), Image.Resampling.BOX) for image in images]
         dense = np.stack([np.asarray(s, np.float32) for s in small]) / 255.0
@@ -88,15 +88,15 @@ class ToyEncoder:
         if self.aligned:
             rng = np.random.default_rng(0)
             return Features(
-                *(normalised(pooled @ rng.normal(size=(48, 16))),) * 2,
+                *(normalise(pooled @ rng.normal(size=(48, 16))),) * 2,
                 dense @ rng.normal(size=(3, 16)),
             )
-        return Features(pooled, normalised(pooled), dense)
+        return Features(pooled, normalise(pooled), dense)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
-        from captionseg.encoders.encoder import normalised
+        from captionseg.encoders.encoder import normalise
 
-        return normalised(
+        return normalise(
             np.stack([sum(map(word_vector, t.lower().replace(".", "").split())) for t in texts])
         )
 
@@ -285,7 +285,7 @@ def save_colour_model(folder: Path, encoder: Path) -> None:
     from captionseg.encoders.text_space import load_encoder
     from captionseg.modeling.use import Use, UseConfig
     from captionseg.modeling.weights import saved
-    from captionseg.text.prompts import SEGMENT, class_embeddings
+    from captionseg.text.prompts import SEGMENT, embed_classes
 
     torch.manual_seed(0)
     model = Use(UseConfig(towers=((3,),), text_width=16, cls=False))
@@ -294,7 +294,7 @@ def save_colour_model(folder: Path, encoder: Path) -> None:
         [np.full((4, 4, 3), colour, np.uint8) for colour in COLOURS.values()]
     ).dense[:, 0, 0]
     colours = F.layer_norm(torch.from_numpy(plain), (3,))
-    words = torch.from_numpy(class_embeddings(list(COLOURS), frozen.text, SEGMENT))
+    words = torch.from_numpy(embed_classes(list(COLOURS), frozen.text, SEGMENT))
     with torch.no_grad():
         model.encoder.towers[0].linears[0].weight.copy_(torch.eye(3))  # type: ignore[index,union-attr]
         model.encoder.towers[0].linears[0].bias.zero_()  # type: ignore[index,union-attr]
@@ -323,7 +323,7 @@ def grounding_dino():
         SwinConfig,
     )
 
-    from captionseg.storage.folders import package_path
+    from captionseg.storage.folders import find_package_file
     from captionseg.text.tokenizers import DEFAULT_BERT
 
     torch.manual_seed(0)
@@ -351,6 +351,6 @@ def grounding_dino():
         decoder_attention_heads=2,
     )
     tokenizer = AutoTokenizer.from_pretrained(
-        str(package_path(*DEFAULT_BERT)), local_files_only=True
+        str(find_package_file(*DEFAULT_BERT)), local_files_only=True
     )
     return GroundingDinoForObjectDetection(config).eval(), tokenizer

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from captionseg.checks import check, numbers
+from captionseg.checks import check, list_numbers
 from captionseg.gate import regression
 from captionseg.params import Params
 from captionseg.records import UserError
@@ -186,10 +186,10 @@ def test_rules_over_retrieval_are_taken(tmp_path):
 
 
 def test_numbers_of_a_run_are_those_that_it_has():
-    known = numbers(Params(ROOT / "params.yaml"))
+    known = list_numbers(Params(ROOT / "params.yaml"))
     had = {
         keys
-        for keys, _ in regression.numbers(
+        for keys, _ in regression.flatten_numbers(
             json.loads((ROOT / "reports" / "metrics.json").read_text())
         )
     }

@@ -235,7 +235,7 @@ def test_it_runs_as_a_module():
 def test_convert_both_ways(tmp_path, capsys):
     from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
     from captionseg.modeling.weights import saved
-    from captionseg.typed import replaced
+    from captionseg.typed import replace_fields
 
     encoder = {
         "tokens": "pixels",
@@ -248,7 +248,7 @@ def test_convert_both_ways(tmp_path, capsys):
         "binding": "groupvit",
         "assign": "gumbel",
     }
-    config = replaced(
+    config = replace_fields(
         GroupViTConfig(),
         {
             "pool": "mean",

@@ -22,7 +22,7 @@ from captionseg import images
 from captionseg.benchmarks.layout import read_mask
 from captionseg.inference.predictor import read_image
 from captionseg.records import UserError
-from captionseg.sources.folder import Refused, encode
+from captionseg.sources.folder import RefusedFile, encode_picture
 
 ROOT = Path(__file__).parents[2]
 SIZE = (24, 20)
@@ -171,7 +171,7 @@ def test_every_mode_is_the_same_in_training_and_in_segment(name: str, tmp_path: 
     seen = read_image(tmp_path / "x.jpg")
     assert (seen.shape, seen.dtype) == ((20, 24, 3), np.uint8)
     assert np.abs(seen.astype(int) - colour).max() <= (2 if "Adobe" in name else 0)
-    trained = np.asarray(Image.open(io.BytesIO(encode(data, 512)[0]))).astype(int)
+    trained = np.asarray(Image.open(io.BytesIO(encode_picture(data, 512)[0]))).astype(int)
     assert np.abs(trained - seen).max() <= 6, "but for the loss of JPEG"
 
 
@@ -183,8 +183,8 @@ def test_what_has_no_known_range_or_is_no_picture_is_refused_everywhere(
     (tmp_path / "x.jpg").write_bytes(data)
     with pytest.raises(UserError, match=f"x.jpg: not an image that can be read: {reason}"):
         read_image(tmp_path / "x.jpg")
-    with pytest.raises(Refused, match=f"cannot be decoded: {reason}"):
-        encode(data, 512)
+    with pytest.raises(RefusedFile, match=f"cannot be decoded: {reason}"):
+        encode_picture(data, 512)
 
 
 @pytest.mark.parametrize(("pixels", "kind"), [(110, "warns"), (900, "refuses")])
@@ -203,9 +203,9 @@ def test_one_limit_of_pixels(
     for call in (
         lambda: read_image(tmp_path / "x.png"),
         lambda: read_mask(tmp_path / "x.png"),
-        lambda: encode(data, 512),
+        lambda: encode_picture(data, 512),
     ):
-        with pytest.raises((UserError, Refused), match=line):
+        with pytest.raises((UserError, RefusedFile), match=line):
             call()
 
 
@@ -221,7 +221,7 @@ def test_no_program_is_started_for_a_picture(tmp_path: Path) -> None:
         "import sys; from captionseg.benchmarks.layout import read_mask; from captionseg import "
         "images\nfrom captionseg.datasets.shards import decode, decode_mask\nfrom "
         "captionseg.records import UserError; from pathlib import Path\ndata = "
-        "Path('x.jpg').read_bytes()\nfor call in (lambda: images.pixels(data), lambda: "
+        "Path('x.jpg').read_bytes()\nfor call in (lambda: images.read_pixels(data), lambda: "
         "decode(data, Path('t.tar'), '1'),\n             lambda: decode_mask(data), lambda: "
         "read_mask(Path('x.png'))):\n    try: call()\n    except (images.Unreadable, UserError): "
         "print('refused')\n"
@@ -280,16 +280,16 @@ def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_left_out_or_almost_black_is_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "SAID", set())
+    monkeypatch.setattr(images, "WARNED", set())
     blue, dark = Image.new("RGB", SIZE, "blue"), Image.fromarray(np.full((20, 24), 4000, np.uint16))
     with caplog.at_level(logging.WARNING):
         for name in ("a.gif", "b.gif"):
-            images.opened(
+            images.open_image(
                 encoded(Image.new("RGB", SIZE, "red"), "GIF", save_all=True, append_images=[blue]),
                 name=name,
             )
-            images.opened(encoded(dark), name=name)
-        images.opened(encoded(Image.fromarray(HALF)), name="c.png")
+            images.open_image(encoded(dark), name=name)
+        images.open_image(encoded(Image.fromarray(HALF)), name="c.png")
     assert [text.split(" (others")[0] for text in caplog.messages] == [
         "a.gif: has several frames or pages; the first is taken",
         "a.gif: 16-bit grey whose brightest pixel is 4000 of 65535, almost black; stretch such "

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from captionseg import indexing
 from captionseg.datasets.shards import read_images
-from captionseg.encoders.alignment import folds_of
+from captionseg.encoders.alignment import assign_folds
 from captionseg.encoders.reduction import Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
 from captionseg.records import IDS, NEIGHBOURS, UserError
@@ -129,7 +129,7 @@ def test_pairs_of_a_picture_are_in_one_fold(world, toy):
     *_, alone = indexing.align(
         world.table, world.features, toy.params().build(None), toy.index_params(), seed=0
     )
-    np.testing.assert_array_equal(alone[train], folds_of(TRAIN, 5, seed=0))
+    np.testing.assert_array_equal(alone[train], assign_folds(TRAIN, 5, seed=0))
 
 
 @pytest.mark.parametrize("name", ["neighbours", "caption_neighbours"])

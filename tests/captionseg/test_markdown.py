@@ -3,7 +3,7 @@
 import mistune
 import pytest
 
-from captionseg.markdown import escaped, fenced, table
+from captionseg.markdown import escape, fence, format_table
 
 READER = mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough"])
 
@@ -33,7 +33,7 @@ READER = mistune.create_markdown(escape=False, plugins=["table", "url", "striket
 )
 def test_nothing_is_made_of_it(text):
     shown = " ".join(text.split())
-    page = READER(escaped(text))
+    page = READER(escape(text))
     assert page.startswith("<p>")
     assert page.count("<") == 2
     for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
@@ -42,7 +42,7 @@ def test_nothing_is_made_of_it(text):
 
 
 def test_numbers_and_names_stay_readable():
-    assert [escaped(text) for text in ("-3.2", "+11.5", "-", "3.5", "cocu-mil", "a:b")] == [
+    assert [escape(text) for text in ("-3.2", "+11.5", "-", "3.5", "cocu-mil", "a:b")] == [
         "-3.2",
         "+11.5",
         "-",
@@ -50,20 +50,20 @@ def test_numbers_and_names_stay_readable():
         "cocu-mil",
         "a:b",
     ]
-    assert escaped("$x$") == r"\$x\$"
+    assert escape("$x$") == r"\$x\$"
 
 
 def test_a_block_of_code_ends_where_it_is_ended():
-    assert fenced("a\n") == "```\na\n```"
-    assert READER(fenced("a\n````\n# b")) == "<pre><code>a\n````\n# b\n</code></pre>\n"
+    assert fence("a\n") == "```\na\n```"
+    assert READER(fence("a\n````\n# b")) == "<pre><code>a\n````\n# b\n</code></pre>\n"
 
 
 def test_a_name_stays_a_name_on_one_line():
-    assert escaped("a|b\n*c* <d> e_f") == r"a\|b \*c\* \<d\> e\_f"
+    assert escape("a|b\n*c* <d> e_f") == r"a\|b \*c\* \<d\> e\_f"
 
 
 def test_words_start_at_the_left_and_no_cell_is_empty():
-    assert table(["name", "n"], [["a", "1"], ["b", ""]]) == [
+    assert format_table(["name", "n"], [["a", "1"], ["b", ""]]) == [
         "| name | n |",
         "| --- | ---: |",
         "| a | 1 |",

@@ -3,12 +3,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from captionseg.records import Batch, Inputs, Tokens, one_line, uid_of
+from captionseg.records import Batch, Inputs, Tokens, make_uid, one_line
 
 
 def test_uid_is_128_bits_of_location_and_caption():
-    assert bytes.fromhex(uid_of("x", "a dog")) == hashlib.sha256(b"x\0a dog").digest()[: 128 // 8]
-    assert uid_of("xa", " dog") != uid_of("x", "a dog") != uid_of("x", "a cat")
+    assert bytes.fromhex(make_uid("x", "a dog")) == hashlib.sha256(b"x\0a dog").digest()[: 128 // 8]
+    assert make_uid("xa", " dog") != make_uid("x", "a dog") != make_uid("x", "a cat")
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from captionseg.remarks import (
-    clip_cut,
-    examples,
+    find_cut_texts,
     forget,
+    group_warnings,
     may_be_cut,
-    once,
-    quoted,
-    together,
-    too_long,
+    quote,
+    quote_first,
+    warn_once,
+    warn_too_long,
 )
 
 
@@ -23,27 +23,27 @@ def afresh():
 
 
 def test_a_text_is_quoted_in_one_line_that_is_not_long():
-    assert quoted("a\n\x1b[31m\u202e\udcff") == r"'a\n\x1b[31m\u202e\udcff'"
-    assert quoted("狗🦓é") == "'狗🦓é'"
-    assert quoted("x" * 41) == repr("x" * 37 + "...")
-    assert examples(["a", "b"]) == "'a', 'b'"
-    assert examples(list("abcd")) == "'a', 'b', 'c', ..."
+    assert quote("a\n\x1b[31m\u202e\udcff") == r"'a\n\x1b[31m\u202e\udcff'"
+    assert quote("狗🦓é") == "'狗🦓é'"
+    assert quote("x" * 41) == repr("x" * 37 + "...")
+    assert quote_first(["a", "b"]) == "'a', 'b'"
+    assert quote_first(list("abcd")) == "'a', 'b', 'c', ..."
 
 
 def test_the_same_is_said_once(caplog):
     for message in ("100 % of it", "100 % of it", "more"):
-        once(message)
+        warn_once(message)
     assert caplog.messages == ["100 % of it", "more"]
 
 
 def test_what_is_gathered_is_one_line_a_context_and_an_error_loses_none(caplog):
-    too_long(["known"], 5)
+    warn_too_long(["known"], 5)
 
     def fails():
-        with together(), together():
-            too_long(["known", "a"], 5)
-            too_long(["b", "b", "a"], 5)
-            too_long(["c"], 9)
+        with group_warnings(), group_warnings():
+            warn_too_long(["known", "a"], 5)
+            warn_too_long(["b", "b", "a"], 5)
+            warn_too_long(["c"], 9)
             assert len(caplog.messages) == 1
             raise ZeroDivisionError
 
@@ -54,7 +54,7 @@ def test_what_is_gathered_is_one_line_a_context_and_an_error_loses_none(caplog):
         "2 texts are",
         "1 text is",
     ]
-    too_long(["a", "b", "c"], 5)
+    warn_too_long(["a", "b", "c"], 5)
     assert len(caplog.messages) == 3
 
 
@@ -65,7 +65,7 @@ def test_texts_that_cannot_be_too_long_are_not_read_twice():
     asked = []
     simple = SimpleNamespace(encode=lambda text: asked.append(text) or text.split())
     tokens = np.zeros((3, 5), int)
-    assert clip_cut(simple, ["a b", "a b c d e", "a bcdefg"], tokens) == ["a b c d e"]
+    assert find_cut_texts(simple, ["a b", "a b c d e", "a bcdefg"], tokens) == ["a b c d e"]
     assert asked == ["a b c d e", "a bcdefg"]
     other = SimpleNamespace(tokenizer=lambda text: {"input_ids": [0, *text.split(), 1]})
-    assert clip_cut(other, ["a b", "a b c d", "a b cdef"], tokens) == ["a b c d"]
+    assert find_cut_texts(other, ["a b", "a b c d", "a b cdef"], tokens) == ["a b c d"]

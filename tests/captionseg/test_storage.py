@@ -11,10 +11,16 @@ from safetensors.numpy import load_file, save_file
 
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays, read_tables
-from captionseg.storage.reading import batches_of, read_array, read_json, read_table, readable
+from captionseg.storage.reading import (
+    explain_read_errors,
+    read_array,
+    read_batches,
+    read_json,
+    read_table,
+)
 from captionseg.storage.writing import (
     atomic_path,
-    trouble,
+    describe_trouble,
     write_array,
     write_json,
     write_table,
@@ -96,7 +102,7 @@ def test_a_column_that_is_missing_or_of_another_type_is_not_made_up(tmp_path):
         write_table(table, path)
         for read in (
             read_table,
-            lambda path, schema: list(batches_of(path, schema.names, 1, schema=schema)),
+            lambda path, schema: list(read_batches(path, schema.names, 1, schema=schema)),
         ):
             with pytest.raises(
                 UserError, match=rf"00000.parquet: {reason}; delete it and run `dvc repro`"
@@ -132,7 +138,7 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     save_file({"x": np.zeros(50)}, folder / "a.safetensors")
 
     def tensors(path: Path) -> object:
-        with readable(path):
+        with explain_read_errors(path):
             return load_file(path)
 
     return {
@@ -236,9 +242,11 @@ def test_tensors_are_for_whom_the_umask_says(tmp_path):
 
 def test_what_is_wrong_with_a_disk_is_said_in_one_line():
     full = OSError(errno.ENOSPC, "x", "data/pairs/\n0.tar")
-    assert trouble(full) == (
+    assert describe_trouble(full) == (
         "data/pairs/ 0.tar: No space left on device; make room, then run it again: what is "
         "finished is kept"
     )
-    assert trouble(OSError("neither a number nor a file")) == ""
-    assert trouble(FileNotFoundError(errno.ENOENT, "x", "ours")) == "", "rather a mistake of ours"
+    assert describe_trouble(OSError("neither a number nor a file")) == ""
+    assert describe_trouble(FileNotFoundError(errno.ENOENT, "x", "ours")) == "", (
+        "rather a mistake of ours"
+    )

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from captionseg.records import UserError
-from captionseg.typed import build, replaced
+from captionseg.typed import build, replace_fields
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ def test_a_wrong_value_is_named_with_its_path(value, message):
 
 def test_replaced_goes_as_deep_as_the_changes_and_checks_them():
     base = Outer(3, inner=Inner(0.5, "a"))
-    assert replaced(base, {"inner": {"rate": 1}, "deep": True}, "outer") == Outer(
+    assert replace_fields(base, {"inner": {"rate": 1}, "deep": True}, "outer") == Outer(
         3, True, inner=Inner(1.0, "a")
     )
-    assert replaced(base, {}, "outer") == base
+    assert replace_fields(base, {}, "outer") == base
     for changes, message in {
         "{inner: {rte: 1}}": "outer.inner.rte: unknown parameter; did you mean 'rate'",
         "{inner: 3}": "outer.inner: expected keys (rate, key), found 3",
@@ -107,4 +107,4 @@ def test_replaced_goes_as_deep_as_the_changes_and_checks_them():
         "{deep: 1}": "outer.deep: expected bool, found 1",
     }.items():
         with pytest.raises(UserError, match=re.escape(message)):
-            replaced(base, yaml.safe_load(changes), "outer")
+            replace_fields(base, yaml.safe_load(changes), "outer")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.deps import Repository, code_deps, covered
+from stages.deps import Repository, is_covered, list_code_deps
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,8 +92,8 @@ def add_model(root: Path) -> list[str]:
 
 def stale(root: Path, files: list[str]) -> set[str]:
     """Stages that depend on one of some files."""
-    deps = code_deps(Repository(root))
-    return {stage for stage, paths in deps.items() if any(covered(f, paths) for f in files)}
+    deps = list_code_deps(Repository(root))
+    return {stage for stage, paths in deps.items() if any(is_covered(f, paths) for f in files)}
 
 
 def test_a_rule_makes_no_stage_stale_but_those_that_read_rules(copied):
@@ -106,9 +106,9 @@ def test_a_model_makes_no_stage_stale_but_those_that_use_models(copied):
 
 
 def test_dvc_yaml_needs_no_change_for_a_new_rule(copied):
-    before = code_deps(Repository(copied))
+    before = list_code_deps(Repository(copied))
     add_rule(copied)
-    assert code_deps(Repository(copied)) == before
+    assert list_code_deps(Repository(copied)) == before
 
 
 def run(root: Path, *arguments: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from captionseg.params import Params
-from stages.deps import code_deps, covered, needed, rewritten, sections
+from stages.deps import find_needed, is_covered, list_code_deps, list_sections, rewrite
 from stages.run import STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -55,12 +55,14 @@ def test_the_dag_has_every_stage_and_no_other():
 def test_deps_of_code_are_what_stages_import(repository):
     """Without a dep old outputs stay; one that nothing imports runs a stage for nothing."""
     text = (ROOT / "dvc.yaml").read_text()
-    assert rewritten(text, code_deps(repository)) == text, "dvc.yaml: run `make deps`"
+    assert rewrite(text, list_code_deps(repository)) == text, "dvc.yaml: run `make deps`"
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_cover_every_file_that_a_stage_imports(repository, stage):
-    missing = {f for f in needed(repository, stage) if not covered(f, listed(stage, "deps"))}
+    missing = {
+        f for f in find_needed(repository, stage) if not is_covered(f, listed(stage, "deps"))
+    }
     assert not missing
 
 
@@ -72,7 +74,7 @@ def test_sections_of_which_a_stage_reads_one_value_are_not_built(repository):
         for name in stage_of(stage)[0]:
             section, _, key = name.partition(".")
             if key and section not in ("recipes", "runtime"):
-                assert section not in sections(repository, stage), f"{stage}: {name}"
+                assert section not in list_sections(repository, stage), f"{stage}: {name}"
                 assert key in written[section], f"params.yaml: {name} is read by {stage}"
 
 
@@ -118,7 +120,7 @@ def test_the_command_gives_what_main_asks_for(stage):
         elif kinds[name] == "In":
             # parts of a folder are more exact
             inside = [dep for dep in deps if dep.startswith(f"{path}/")]
-            assert covered(path, deps) or inside, (
+            assert is_covered(path, deps) or inside, (
                 f"--{name} {path} is not among the deps of {stage}"
             )
     assert set(outs) == {
@@ -128,7 +130,7 @@ def test_the_command_gives_what_main_asks_for(stage):
         path.replace("${key}", "a-mil") for name, path in paths.items() if kinds[name] == "Note"
     ]
     for path in notes:  # what differs from run to run: in nobody's lock, in nobody's commit
-        assert not covered(path, deps)
+        assert not is_covered(path, deps)
         assert (
             subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode
             == 0

@@ -17,7 +17,7 @@ import pytest
 from captionseg.modeling.models import MODELS, PRESETS
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.typed import Match, Member, replaced
+from captionseg.typed import Match, Member, replace_fields
 
 PARAMS = Params(Path(__file__).parents[2] / "params.yaml")
 
@@ -119,7 +119,7 @@ def test_no_number_takes_what_is_no_finite_number(value):
     """Of all fields of all sections, whichever model or rule is chosen."""
     for kind, name, _ in NUMBERS:
         with pytest.raises(UserError, match=rf"^here\.{name}: [^\n]+$"):
-            replaced(made(kind), {name: value}, "here")
+            replace_fields(made(kind), {name: value}, "here")
 
 
 def made(kind: Any) -> Any:
@@ -134,4 +134,4 @@ def made(kind: Any) -> Any:
 def test_defaults_lie_within_their_ranges():
     for kind, name, _ in NUMBERS:
         default = getattr(made(kind), name)
-        replaced(made(kind), {name: default}, "here")
+        replace_fields(made(kind), {name: default}, "here")

@@ -27,10 +27,10 @@ def launch(folder, name, *command):
 
 def test_a_daemon_is_found_by_its_file_until_it_ends(tmp_path):
     daemon = launch(tmp_path, "one", "sh", "-c", "echo up; sleep 60")
-    assert daemons.running(tmp_path) == {"one": daemon}
-    until(lambda: daemons.tail(daemon) == "up")
+    assert daemons.list_running(tmp_path) == {"one": daemon}
+    until(lambda: daemons.read_tail(daemon) == "up")
     assert daemons.stop(tmp_path, last=lambda name: False) == 2
-    assert daemons.running(tmp_path) == {}
+    assert daemons.list_running(tmp_path) == {}
     assert not daemon.alive
 
 
@@ -45,10 +45,10 @@ def test_orphans_are_ended_though_no_file_names_them_and_others_are_not(tmp_path
     (tmp_path / "b").mkdir()
     launch(tmp_path / "a", "one", sys.executable, "-c", ORPHANS)
     other = launch(tmp_path / "b", "one", "sleep", "60")
-    until(lambda: [p.name() for _, p in daemons.marked(tmp_path / "a")] == ["sleep"])
-    assert daemons.running(tmp_path / "a") == {}
+    until(lambda: [p.name() for _, p in daemons.list_marked(tmp_path / "a")] == ["sleep"])
+    assert daemons.list_running(tmp_path / "a") == {}
     assert daemons.stop(tmp_path / "a", last=lambda name: False) == 1
-    assert daemons.marked(tmp_path / "a") == []
+    assert daemons.list_marked(tmp_path / "a") == []
     assert other.alive
     daemons.stop(tmp_path / "b", last=lambda name: False)
 
@@ -65,7 +65,7 @@ def test_the_last_outlive_the_others_and_who_ignores_sigterm_is_killed(tmp_path)
     until((tmp_path / "ready").exists)
     begun = time.time()
     daemons.stop(tmp_path, last=lambda name: name == "server", grace=1.0)
-    assert daemons.marked(tmp_path) == []
+    assert daemons.list_marked(tmp_path) == []
     assert float((tmp_path / "server").read_text()) > begun + 0.9
 
 
@@ -75,11 +75,11 @@ def test_a_daemon_is_found_though_its_file_is_gone_or_half_written(tmp_path):
         tmp_path, "one", sys.executable, "-c", f"{ORPHANS}; import time; time.sleep(60)"
     )
     # the child leads a session as the daemon does
-    until(lambda: len(daemons.marked(tmp_path)) == 2)
+    until(lambda: len(daemons.list_marked(tmp_path)) == 2)
     (tmp_path / "run" / "one.json").write_text('{"name": "one", ')
-    assert daemons.running(tmp_path) == {"one": daemon}
+    assert daemons.list_running(tmp_path) == {"one": daemon}
     (tmp_path / "run" / "one.json").unlink()
-    assert daemons.running(tmp_path) == {"one": daemon}
+    assert daemons.list_running(tmp_path) == {"one": daemon}
     assert daemons.stop(tmp_path, last=lambda name: False) == 2
 
 
@@ -89,8 +89,8 @@ def test_a_daemon_stays_ours_where_the_checkout_is_renamed_and_a_copy_has_none(t
     daemon = launch(old, "one", "sleep", "60")
     shutil.copytree(old.parent, copy.parent)
     old.parent.rename(new.parent)
-    assert daemons.running(copy) == {}, "its file was copied, it was not"
-    found = daemons.running(new)["one"]
+    assert daemons.list_running(copy) == {}, "its file was copied, it was not"
+    found = daemons.list_running(new)["one"]
     assert (found.pid, found.folder, found.log) == (
         daemon.pid,
         str(old),
@@ -105,5 +105,5 @@ def test_a_clock_that_is_set_ends_nothing(tmp_path):
     daemon = launch(tmp_path, "one", "sleep", "60")
     path = tmp_path / "run" / "one.json"
     path.write_text(path.read_text().replace(str(daemon.started), str(daemon.started - 3600)))
-    assert daemons.running(tmp_path).keys() == {"one"}
+    assert daemons.list_running(tmp_path).keys() == {"one"}
     daemons.stop(tmp_path, last=lambda name: False)

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from flows.override import literal
+from flows.override import quote_literal
 from flows.workspace import COPIES, Job, WorkspaceError, workspace
 from tests.flows.conftest import sh
 
@@ -42,7 +42,7 @@ def test_a_value_is_the_text_that_was_typed(text):
     """
     from dvc.utils.hydra import to_hydra_overrides
 
-    (found,) = to_hydra_overrides([literal(f"params.yaml:a.b={text}").partition(":")[2]])
+    (found,) = to_hydra_overrides([quote_literal(f"params.yaml:a.b={text}").partition(":")[2]])
     assert not found.is_sweep_override()
     assert found.value() == text
 
@@ -66,7 +66,7 @@ def test_a_value_is_the_text_that_was_typed(text):
     ],
 )
 def test_what_the_grammar_reads_and_mistakes_in_it_stay(override):
-    assert literal(override) == override
+    assert quote_literal(override) == override
 
 
 def test_a_path_reaches_params_yaml_as_it_was_typed(root):

@@ -11,13 +11,21 @@ from PIL import Image
 
 from flows import publish as module
 from flows.plan import Stage
-from flows.publish import comparison, leaves, metrics, mlflow_run, overlays, table, validation
+from flows.publish import (
+    find_mlflow_run,
+    flatten,
+    format_table,
+    publish_comparison,
+    publish_metrics,
+    publish_overlays,
+    publish_validation,
+)
 
 
 def test_a_table_has_the_numbers_by_dotted_name():
     values = {"recipes": {"a": {"miou": 1 / 3}}, "name": "x", "gate": {"passed": 1}}
-    assert leaves(values) == [("recipes.a.miou", 1 / 3), ("gate.passed", 1)]
-    assert table(values).splitlines()[2:] == [
+    assert flatten(values) == [("recipes.a.miou", 1 / 3), ("gate.passed", 1)]
+    assert format_table(values).splitlines()[2:] == [
         "| recipes.a.miou | 0.333333 |",
         "| gate.passed | 1 |",
     ]
@@ -77,12 +85,10 @@ def test_mlflow_is_told_of_what_no_stage_could_say(tmp_path, monkeypatch):
 
 
 def test_what_is_not_there_is_not_shown(tmp_path):
-    assert [make(tmp_path) for make in (metrics, validation, comparison, overlays)] == [
-        "",
-        "",
-        "",
-        "",
-    ]
+    assert [
+        make(tmp_path)
+        for make in (publish_metrics, publish_validation, publish_comparison, publish_overlays)
+    ] == ["", "", "", ""]
 
 
 def test_a_verdict_names_what_failed(tmp_path):
@@ -99,7 +105,7 @@ def test_a_verdict_names_what_failed(tmp_path):
         "tables": {"pairs": {"expectations": [good, bad]}, "segments": {"expectations": [good]}},
     }
     (tmp_path / "reports" / "validation.json").write_text(json.dumps(found))
-    text = validation(tmp_path)
+    text = publish_validation(tmp_path)
     assert text.startswith("**FAILED**\n")
     assert "| pairs | 2 | 1 |\n| segments | 1 | 0 |" in text
     assert "- pairs: expect_unique of `uid`: `{'unexpected': 2}`" in text
@@ -110,7 +116,7 @@ def test_the_comparison_has_no_links_to_files_that_a_server_has_not(tmp_path):
     (tmp_path / "reports" / "comparison.md").write_text(
         "# Recipes\n\n![chart](comparison/a.png)\n\n| a |\n"
     )
-    text = comparison(tmp_path)
+    text = publish_comparison(tmp_path)
     assert "![" not in text
     assert "# Recipes" in text
     assert f"`{tmp_path / 'reports' / 'comparison.html'}`" in text
@@ -119,7 +125,7 @@ def test_the_comparison_has_no_links_to_files_that_a_server_has_not(tmp_path):
 def test_overlays_are_a_small_picture_in_the_text(tmp_path):
     (tmp_path / "reports" / "pictures").mkdir(parents=True)
     Image.new("RGB", (1800, 1000), "red").save(tmp_path / "reports" / "pictures" / "overlays.jpg")
-    data = overlays(tmp_path).split("base64,")[1].split(")")[0]
+    data = publish_overlays(tmp_path).split("base64,")[1].split(")")[0]
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (900, 500)
 
 
@@ -142,8 +148,12 @@ def test_the_link_is_of_the_parent_run_and_missing_where_nobody_answers(monkeypa
         transport = httpx.MockTransport(handler)
         fake = functools.partial(client, transport=transport)
         monkeypatch.setattr(module.httpx, "Client", fake)
-        assert mlflow_run("k", {"MLFLOW_TRACKING_URI": "http://x:5/"}) == found
-    assert mlflow_run("k", {}) == mlflow_run("k", {"MLFLOW_TRACKING_URI": "sqlite:///x.db"}) == ""
+        assert find_mlflow_run("k", {"MLFLOW_TRACKING_URI": "http://x:5/"}) == found
+    assert (
+        find_mlflow_run("k", {})
+        == find_mlflow_run("k", {"MLFLOW_TRACKING_URI": "sqlite:///x.db"})
+        == ""
+    )
 
 
 def test_a_password_is_sent_and_not_shown(monkeypatch):
@@ -164,7 +174,7 @@ def test_a_password_is_sent_and_not_shown(monkeypatch):
         {"MLFLOW_TRACKING_URI": "https://me:secret@x"},
         {"MLFLOW_TRACKING_URI": "https://x", **named},
     ):
-        assert mlflow_run("k", environ) == "https://x/#/experiments/7/runs/abc"
+        assert find_mlflow_run("k", environ) == "https://x/#/experiments/7/runs/abc"
 
 
 EVIL = [
@@ -216,7 +226,7 @@ def test_what_stages_say_is_shown_as_it_is_and_links_to_nothing(tmp_path, monkey
             {key: markdown, "description": description}
         ),
     )
-    module.failure(evil, evil, ["before", evil, "after"])
+    module.publish_failure(evil, evil, ["before", evil, "after"])
     (tmp_path / "reports").mkdir()
     bad = {
         "expectation": "expect_x",
@@ -231,9 +241,9 @@ def test_what_stages_say_is_shown_as_it_is_and_links_to_nothing(tmp_path, monkey
     texts = [
         shown["failure"],
         shown["description"],
-        validation(tmp_path),
-        table({evil: 1.5}),
-        comparison(tmp_path),
+        publish_validation(tmp_path),
+        format_table({evil: 1.5}),
+        publish_comparison(tmp_path),
     ]
     pages = [rendered(text) for text in texts]
     for page in pages:

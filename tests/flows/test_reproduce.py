@@ -14,7 +14,7 @@ import pytest
 
 from flows import reproduce as module
 from flows.process import TooLate
-from flows.reproduce import StageError, main, reason, reproduce
+from flows.reproduce import StageError, find_reason, main, reproduce
 
 # Stages that tell of their runs in files beside the repository, where DVC does not look.
 CHAIN = """
@@ -176,7 +176,7 @@ def test_recipes_are_targets_and_each_delay_is_twice_the_last(monkeypatch, tmp_p
     monkeypatch.setattr(module, "read", lambda root, targets: asked.append(targets) or [])
     reproduce(["curate"], ["cocu-mil"], root=str(tmp_path))
     assert asked == [["curate", "evaluate@cocu-mil"]]
-    delays = module.with_options(
+    delays = module.add_options(
         module.Stage("index", retries=3, retry_delay_seconds=10)
     ).retry_delay_seconds
     assert delays == [10, 20, 40]
@@ -207,10 +207,10 @@ def test_the_reason_is_what_the_stage_said_last():
         "",
         "ERROR: failed to reproduce 'b': exited with 1",
     ]
-    assert reason(lines) == "error: no pairs"
-    assert reason([]) == "it said nothing"
+    assert find_reason(lines) == "error: no pairs"
+    assert find_reason([]) == "it said nothing"
 
 
 def test_a_gpu_stage_has_the_tag_that_a_limit_can_hold():
-    assert module.with_options(module.Stage("index", gpu=True)).tags == {"gpu"}
-    assert module.with_options(module.Stage("curate")).tags == set()
+    assert module.add_options(module.Stage("index", gpu=True)).tags == {"gpu"}
+    assert module.add_options(module.Stage("curate")).tags == set()

@@ -99,10 +99,10 @@ def test_one_command_starts_everything_and_says_where(services, whole):
     assert httpx.get(f"http://127.0.0.1:{services.mlflow_port}/health").status_code == 200
     assert f"http://127.0.0.1:{services.prefect_port} " in services.said
     assert str(services.folder / "logs" / "mlflow.log") in services.said
-    running = daemons.running(services.folder)
+    running = daemons.list_running(services.folder)
     assert running.keys() > {"prefect", "mlflow", "worker-cpu"}
     again = services("start")
-    assert daemons.running(services.folder) == running
+    assert daemons.list_running(services.folder) == running
     assert all(f"pid {daemon.pid}" in again for daemon in running.values())
     assert {pool.name for pool in services.client.read_work_pools()} == {"cpu", "gpu"}
 
@@ -275,7 +275,7 @@ def test_a_run_ends_with_its_worker_and_its_reports_are_as_before(services, whol
     run = services.submit("curate", targets=[], root=str(root), force=True)
     stage = stage_of(root)
     assert not (root / "a.txt").exists(), "DVC deletes what a stage writes"
-    psutil.Process(daemons.running(services.folder)["worker-cpu"].pid).kill()
+    psutil.Process(daemons.list_running(services.folder)["worker-cpu"].pid).kill()
     assert services.ended(run).state.type.value == "CRASHED"
     until(lambda: gone(stage), "the stage ends", 30)
     until(lambda: sh("git status --short -- a.txt", root) == "", "its report is there again", 30)
@@ -290,19 +290,19 @@ def test_another_start_heals_what_was_killed_and_two_starts_are_one(services, wh
     services.ended(whole)
     services.client.update_work_pool("cpu", WorkPoolUpdate(concurrency_limit=1))
     services("start")  # the worker that the last test has killed
-    root, before = toy(WAITS), daemons.running(services.folder)
+    root, before = toy(WAITS), daemons.list_running(services.folder)
     run = services.submit("curate", targets=[], root=str(root))
     stage = stage_of(root)
     late = services.submit("curate", targets=["nope"], root=str(root))
-    for name, process in daemons.marked(services.folder):
+    for name, process in daemons.list_marked(services.folder):
         if name == "worker-cpu" or process.pid in (before["prefect"].pid, before["mlflow"].pid):
             process.kill()
     until(
-        lambda: daemons.running(services.folder).keys() == {"worker-gpu"} and gone(stage),
+        lambda: daemons.list_running(services.folder).keys() == {"worker-gpu"} and gone(stage),
         "they are gone",
         20,
     )
-    assert not module.free("127.0.0.1", services.mlflow_port), (
+    assert not module.is_free("127.0.0.1", services.mlflow_port), (
         "a child of MLflow's server holds its port"
     )
     assert services("status").count("ended: make services starts it again") == 3
@@ -311,11 +311,13 @@ def test_another_start_heals_what_was_killed_and_two_starts_are_one(services, wh
         one.start()
     for one in starts:
         one.join()
-    after = daemons.running(services.folder)
+    after = daemons.list_running(services.folder)
     assert after.keys() == before.keys()
     assert [name for name in before if after[name].pid == before[name].pid] == ["worker-gpu"]
     workers = [
-        p for _, p in daemons.marked(services.folder) if "worker start" in " ".join(p.cmdline())
+        p
+        for _, p in daemons.list_marked(services.folder)
+        if "worker start" in " ".join(p.cmdline())
     ]
     assert {p.pid for p in workers} == {
         daemon.pid for name, daemon in after.items() if name.startswith("worker")
@@ -333,13 +335,13 @@ def test_stop_leaves_nothing_and_no_run_keeps_its_place(services, whole, toy):
     stage = stage_of(root)
     late = services.submit("curate", targets=[], root=str(root))
     shutil.rmtree(services.folder / "run")  # as if the starter had died before it could write them
-    assert daemons.marked(services.folder)
+    assert daemons.list_marked(services.folder)
     said = services("stop")
     assert said.endswith("processes ended\n")
-    assert daemons.marked(services.folder) == []
+    assert daemons.list_marked(services.folder) == []
     assert gone(stage)
     assert all(
-        module.free("127.0.0.1", port) for port in (services.prefect_port, services.mlflow_port)
+        module.is_free("127.0.0.1", port) for port in (services.prefect_port, services.mlflow_port)
     )
     with contextlib.closing(
         sqlite3.connect(services.folder / "prefect" / "prefect.db")

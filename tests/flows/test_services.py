@@ -30,18 +30,20 @@ def test_servers_that_run_stay_where_they_are():
         "prefect": daemons.Daemon("prefect", 1, 0.0, "http://127.0.0.1:4201", ""),
         "worker-cpu": daemons.Daemon("worker-cpu", 2, 0.0, "", ""),
     }
-    assert module.Places(mlflow_port=5001).beside(running) == module.Places("127.0.0.1", 4201, 5001)
-    assert module.Places().beside({}) == module.Places()
+    assert module.Places(mlflow_port=5001).follow_daemons(running) == module.Places(
+        "127.0.0.1", 4201, 5001
+    )
+    assert module.Places().follow_daemons({}) == module.Places()
     team = {"mlflow": daemons.Daemon("mlflow", 1, 0.0, "http://10.0.0.5:5001", "")}
-    assert module.Places().beside(team) == module.Places("10.0.0.5", 4200, 5001), (
+    assert module.Places().follow_daemons(team) == module.Places("10.0.0.5", 4200, 5001), (
         "Prefect's has died: the same host"
     )
 
 
 def test_files_of_runs_go_where_the_server_is_told(monkeypatch):
     here, team = (
-        module.mlflow_command(module.Places(), {}),
-        module.mlflow_command(module.Places("10.0.0.5"), {}),
+        module.build_mlflow_command(module.Places(), {}),
+        module.build_mlflow_command(module.Places("10.0.0.5"), {}),
     )
     assert here[-4:] == [
         "--backend-store-uri",
@@ -55,7 +57,7 @@ def test_files_of_runs_go_where_the_server_is_told(monkeypatch):
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket",
     }
     assert not {"--backend-store-uri", "--default-artifact-root"} & {
-        *module.mlflow_command(module.Places(), elsewhere)
+        *module.build_mlflow_command(module.Places(), elsewhere)
     }
 
 
@@ -63,12 +65,12 @@ def test_files_of_runs_go_where_the_server_is_told(monkeypatch):
     ("count", "names"), [(0, ["worker-gpu"]), (2, ["worker-gpu-0", "worker-gpu-1"])]
 )
 def test_each_gpu_has_a_worker_that_sees_no_other(monkeypatch, count, names):
-    monkeypatch.setattr(module, "gpus", lambda: count)
-    found = module.workers("gpu")
+    monkeypatch.setattr(module, "count_gpus", lambda: count)
+    found = module.list_workers("gpu")
     assert [*found] == names
     seen = [environ.get("CUDA_VISIBLE_DEVICES") for _, environ in found.values()]
     assert seen == ([None] if not count else ["0", "1"])
-    assert [*module.workers("cpu")] == ["worker-cpu"]
+    assert [*module.list_workers("cpu")] == ["worker-cpu"]
 
 
 def test_a_users_own_settings_lead_nowhere_else_and_those_of_servers_stay():
@@ -84,7 +86,7 @@ def test_a_users_own_settings_lead_nowhere_else_and_those_of_servers_stay():
         "HTTP_PROXY": "http://proxy:3128",
         "PREFECT_HOME": "/home/me/.prefect",
     }
-    found = module.environment(module.Places("10.0.0.5", 4201), theirs)
+    found = module.build_environment(module.Places("10.0.0.5", 4201), theirs)
     assert found["PREFECT_API_URL"] == "http://10.0.0.5:4201/api"
     assert found["MLFLOW_TRACKING_URI"] == "http://10.0.0.5:5000"
     assert (
@@ -122,7 +124,7 @@ def test_the_port_of_a_service_of_another_checkout_is_told_by_its_place(tmp_path
         "print(s.getsockname()[1], flush=True)\ninput()"
     )
     folder = tmp_path / "other" / ".services"
-    environ = {**os.environ, daemons.MARK: f"{daemons.place(folder)}:mlflow:{folder}"}
+    environ = {**os.environ, daemons.MARK: f"{daemons.describe_place(folder)}:mlflow:{folder}"}
     with subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
@@ -131,11 +133,13 @@ def test_the_port_of_a_service_of_another_checkout_is_told_by_its_place(tmp_path
         env=environ,
     ) as other:
         port = int(other.stdout.readline())
-        assert ports.holder(port).endswith(f"a service that was started in {tmp_path / 'other'})")
-        assert ports.listening(folder) == {port}
-        assert ports.listening(tmp_path / ".services") == set()
+        assert ports.describe_holder(port).endswith(
+            f"a service that was started in {tmp_path / 'other'})"
+        )
+        assert ports.list_listening(folder) == {port}
+        assert ports.list_listening(tmp_path / ".services") == set()
         other.kill()
-    assert ports.free("127.0.0.1", port)
+    assert ports.is_free("127.0.0.1", port)
 
 
 def test_a_name_of_a_folder_that_databases_cannot_have_is_one_line(monkeypatch, tmp_path, capsys):
@@ -152,8 +156,8 @@ def test_options_that_have_no_effect_are_said(monkeypatch, tmp_path, capsys):
         "prefect": daemons.Daemon("prefect", 1, 0.0, "http://127.0.0.1:4201", ""),
         "mlflow": daemons.Daemon("mlflow", 1, 0.0, "http://127.0.0.1:5000", ""),
     }
-    monkeypatch.setattr(module, "working", lambda: runs)
-    monkeypatch.setattr(module.daemons, "running", lambda folder: runs)
+    monkeypatch.setattr(module, "list_working", lambda: runs)
+    monkeypatch.setattr(module.daemons, "list_running", lambda folder: runs)
     assert module.main(["start", "--pools", "--prefect-port", "4300", "--mlflow-port", "5000"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "--prefect-port 4300: it is 4201 while services run; make services-stop first"

@@ -10,14 +10,14 @@ import time
 
 from filelock import FileLock
 
-from flows.workspace import COPIES, LOCK, Job, held, sweep, workspace
+from flows.workspace import COPIES, LOCK, Job, hold_lock, sweep, workspace
 from tests.flows.conftest import sh
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from flows.workspace import held
-with held(Path(sys.argv[1]), "nightly", print):
+from flows.workspace import hold_lock
+with hold_lock(Path(sys.argv[1]), "nightly", print):
     print("mine", flush=True)
     time.sleep(60)
 """
@@ -30,7 +30,7 @@ def test_who_waits_is_told_who_works_and_the_dead_hold_nothing(tmp_path):
     )
     assert holder.stdout.readline() == "mine\n"
     threading.Timer(0.5, holder.kill).start()  # no chance to clean up
-    with held(path, "by hand", said.append, patience=0.1):
+    with hold_lock(path, "by hand", said.append, patience=0.1):
         assert holder.wait(10) != 0
     holder.stdout.close()
     assert len(said) == 1
@@ -105,7 +105,7 @@ def test_old_copies_are_deleted_unless_somebody_works_there(tmp_path):
         mark.touch()
         if name != "flow-new":
             os.utime(mark, (time.time() - 4 * 86400,) * 2)
-    with held(tmp_path / COPIES / "flow-busy.lock", "x", print):
+    with hold_lock(tmp_path / COPIES / "flow-busy.lock", "x", print):
         busy = (
             "from pathlib import Path; from flows.workspace import sweep; "
             f"sweep(Path({str(tmp_path)!r}))"

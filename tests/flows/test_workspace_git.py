@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from flows.plan import PlanError, read
-from flows.workspace import COPIES, Job, WorkspaceError, git, workspace
+from flows.workspace import COPIES, Job, WorkspaceError, run_git, workspace
 from tests.flows.conftest import DAG, sh
 
 SETTINGS = """
@@ -70,11 +70,11 @@ def test_what_git_is_told_elsewhere_does_not_matter(root, tmp_path, monkeypatch)
         monkeypatch.setenv(name, value)
     (root / "params.yaml").write_text("n: 2\nm: {k: 2}\n")
     (root / "zażółć gęślą.txt").write_text("trailing  \n")
-    git(root, "add", "--", "zażółć gęślą.txt")
+    run_git(root, "add", "--", "zażółć gęślą.txt")
     with workspace(root, Job("k", "x", ["m.k=3"]), print) as copy:
         assert "n: 2" in (copy / "params.yaml").read_text()
         assert (copy / "zażółć gęślą.txt").read_text() == "trailing  \n"
-    assert len(git(root, "for-each-ref", "refs/exps").splitlines()) == 1
+    assert len(run_git(root, "for-each-ref", "refs/exps").splitlines()) == 1
 
 
 def test_a_project_in_a_folder_of_a_larger_repository(repository, tmp_path):

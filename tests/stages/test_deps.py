@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.deps import Repository, as_deps, needed, rewritten, sections
+from stages.deps import Repository, find_needed, list_deps, list_sections, rewrite
 
 TEXT = """# head
 vars:
@@ -98,36 +98,36 @@ def small(tmp_path) -> Repository:
 
 def test_only_deps_of_code_change():
     deps = {"one": ["captionseg/new", "stages/one.py"], "two": ["stages/two.py"]}
-    assert rewritten(TEXT, deps) == WRITTEN == rewritten(WRITTEN, deps)
+    assert rewrite(TEXT, deps) == WRITTEN == rewrite(WRITTEN, deps)
 
 
 def test_the_dvc_yaml_that_there_is_keeps_every_other_line():
     text = (Path(__file__).parents[2] / "dvc.yaml").read_text()
     left = [line for line in text.splitlines() if not line.lstrip().startswith("- captionseg/")]
-    found = rewritten(text, {"download": [], "pretrain": []}).splitlines()
+    found = rewrite(text, {"download": [], "pretrain": []}).splitlines()
     theirs = {"    - stages/download.py", "      - stages/pretrain.py"}
     stages = [line for line in left if line not in theirs]
     assert [line for line in found if not line.lstrip().startswith("- captionseg/")] == stages
 
 
 def test_a_section_is_an_input_of_stages_that_build_it(small):
-    assert sections(small, "whole") == {"second", "first"}
-    found = needed(small, "whole")
+    assert list_sections(small, "whole") == {"second", "first"}
+    found = find_needed(small, "whole")
     assert {"captionseg/curation/rules.py", "captionseg/curation/a.py"} <= found
     assert "captionseg/curation/a.txt" in found
-    assert as_deps(small, found) == ["captionseg/curation", "stages/whole.py"]
+    assert list_deps(small, found) == ["captionseg/curation", "stages/whole.py"]
 
 
 def test_what_is_no_input(small):
     """Imports for types alone, members of a family that is not read, docstrings."""
-    found = needed(small, "light")
+    found = find_needed(small, "light")
     assert found == {
         "captionseg/curation/sampling.py",
         "captionseg/text/lemmas.py",
         "captionseg/text/nouns.txt",
         "stages/light.py",
     }
-    assert as_deps(small, found) == [
+    assert list_deps(small, found) == [
         "captionseg/curation/sampling.py",
         "captionseg/text",
         "stages/light.py",

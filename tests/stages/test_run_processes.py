@@ -109,12 +109,12 @@ def test_a_stage_that_is_killed_goes_on(repository):
 
 
 TOGETHER = '''
-from captionseg.runtime.launch import started
+from captionseg.runtime.launch import start_processes
 PARAMS = ("seed", "runtime.precision")
 
 def main(params, *, out, tracker) -> dict[str, float]:
     """Two seeds; rank 1 does its share, and would be found out if it wrote."""
-    with started(params.runtime) as here:
+    with start_processes(params.runtime) as here:
         with open(f"rank{here.rank}", "a") as stream:
             stream.write(f"{type(tracker).__name__} {out.exists()} ")
         if not here.main:

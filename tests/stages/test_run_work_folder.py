@@ -88,16 +88,16 @@ def test_what_is_kept_is_written_in_place_and_never_emptied(root, stage):
 
 def test_what_is_kept_is_no_part_of_the_work_folders_name(root):
     kinds, values = {"kept": Persistent}, {"kept": Path("kept")}
-    before = module.work_key(Params(root / "params.yaml"), ("seed",), values, kinds)
+    before = module.hash_work(Params(root / "params.yaml"), ("seed",), values, kinds)
     (root / "kept").mkdir()
     (root / "kept" / "0").touch()
-    assert module.work_key(Params(root / "params.yaml"), ("seed",), values, kinds) == before
+    assert module.hash_work(Params(root / "params.yaml"), ("seed",), values, kinds) == before
 
 
 def key(root: Path, **arguments) -> str:
     kinds = {"pairs": In, "word": str, "out": Out}
     values = {"pairs": Path("pairs"), "word": "x", "out": Path("out")} | arguments
-    return module.work_key(Params(root / "params.yaml"), ("seed", "index"), values, kinds)
+    return module.hash_work(Params(root / "params.yaml"), ("seed", "index"), values, kinds)
 
 
 def test_the_work_folder_is_of_params_inputs_and_words(root):
@@ -122,7 +122,7 @@ def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
 
     def key(text: str, recipe: str = "a") -> str:
         (root / "params.yaml").write_text("seed: 0\n" + text)
-        return module.work_key(
+        return module.hash_work(
             Params(root / "params.yaml"),
             ("recipes.{recipe}", "runtime.precision"),
             {"recipe": recipe},

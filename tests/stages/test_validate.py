@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from captionseg.expectations.coverage_tables import Asked
+from captionseg.expectations.coverage_tables import CoverageParams
 from captionseg.params import Params
 from captionseg.records import UserError
 from stages import run, validate
@@ -43,7 +43,7 @@ def test_thresholds_and_folders(tmp_path: Path, monkeypatch) -> None:
     assert params.min_success == 0.75
     assert list(vars(folders).values()) == [paths[name] for name in NAMES[:8]]
     assert (seen["docs"], seen["report"]) == (paths["docs"], paths["summary"])
-    assert seen["asked"] == Asked(["nouns", "few"], "train", "few")
+    assert seen["asked"] == CoverageParams(["nouns", "few"], "train", "few")
     assert paths["verdict"].read_text() == '{\n  "success": true\n}\n'
     assert seen["failed"] == Path(".work/validate-failed")
 

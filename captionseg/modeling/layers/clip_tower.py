@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from captionseg.encoders.open_clip import dense_form, sized
+from captionseg.encoders.open_clip import dense_form, resize_tower
 
 PREFIX = "open_clip:"
 """Before the names of open_clip's models, among those of timm's."""
@@ -63,7 +63,7 @@ class ClipTower(nn.Module):
         output_fmt: str = "NCHW",
     ) -> tuple[Float[Tensor, "batch 1 channel"], list[Float[Tensor, "batch channel rows columns"]]]:
         """The last [CLS] after the final norm, and maps of the last blocks."""
-        visual = sized(self.visual, image.shape[2:])
+        visual = resize_tower(self.visual, image.shape[2:])
         outputs = visual.forward_intermediates(
             image, indices=indices, output_fmt=output_fmt, output_extra_tokens=True
         )

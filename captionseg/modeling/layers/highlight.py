@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.encoders.text_space import Live
+from captionseg.encoders.text_space import PictureEncoder
 from captionseg.runtime.device import full_precision
 
 
@@ -57,7 +57,7 @@ class Highlight(nn.Module):
         self,
         masks: Float[Tensor, "batch mask _rows _columns"],
         image: Float[Tensor, "batch 3 height width"],
-        live: Live,
+        live: PictureEncoder,
     ) -> Float[Tensor, "batch mask embedding"]:
         """L2-normalised, of pictures of which masks show a part."""
         size = (image.shape[2], image.shape[3])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from captionseg.modeling.layers.text import TextTransformer
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import load_into
-from captionseg.storage.folders import package_path
+from captionseg.storage.folders import find_package_file
 from captionseg.text.tokenizers import DEFAULT_BERT
 from captionseg.typed import Count, Natural, ShareBelowOne
 
@@ -70,7 +70,7 @@ FORM = {
 def folder_of(config: TextConfig) -> Path | None:
     """Where the weights are that training starts from."""
     if config.weights == "packaged":
-        return package_path(*DEFAULT_BERT)
+        return find_package_file(*DEFAULT_BERT)
     return Path(config.weights) if config.weights else None
 
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captionseg.encoders.clip_file import pixels_in
 from captionseg.encoders.clip_file import read_config as read_json
+from captionseg.encoders.clip_file import read_pixels
 from captionseg.grids import MEAN, STD
 from captionseg.modeling.groupvit import GroupViT, groupvit_small
 from captionseg.modeling.weights import saved
@@ -174,7 +174,7 @@ def check_pixels(folder: Path) -> None:
         UserError: that says so.
     """
     path = folder / "preprocessor_config.json"
-    statistics = pixels_in(path, read_json(path), "image_mean", "image_std")
+    statistics = read_pixels(path, read_json(path), "image_mean", "image_std")
     if statistics is not None and not np.allclose(statistics, (MEAN, STD), atol=1e-3):
         raise UserError(f"{path}: image_mean and image_std cannot be expressed, only ImageNet's")
 

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.encoders.clip_file import Asked, ClipFile, activation, kind, read_clip
+from captionseg.encoders.clip_file import (
+    ActivationRequest,
+    ClipFile,
+    choose_activation,
+    name_activation,
+    read_clip,
+)
 from captionseg.encoders.lite0_minilm import image_weights
 from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneMaps, Network, statistics
 from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
@@ -105,14 +111,20 @@ def check_activation(file: ClipFile, network: Network, net: nn.Module) -> None:
         return
     listed = clip_twin(name) if name.startswith(PREFIX) else timm_twin(name)
     has = any(type(module).__name__ == "QuickGELU" for module in net.modules())
-    asked = Asked(network.activation, has, "" if has else listed, name, "networks: activation")
-    quick = activation(file, asked)
+    request = ActivationRequest(
+        network.activation, has, "" if has else listed, name, "networks: activation"
+    )
+    quick = choose_activation(file, request)
     if quick != has:
-        says = f"{file.said[0].by} says" if file.said else f"activation: {network.activation} says"
+        says = (
+            f"{file.evidence[0].by} says"
+            if file.evidence
+            else f"activation: {network.activation} says"
+        )
         other = listed if quick else name.replace("_quickgelu", "").removesuffix("-quickgelu")
         raise UserError(
-            f"{file.path}: {says} {kind(quick)}, but {name} has {kind(has)}; name "
-            f"{other or 'a network of the other kind'}"
+            f"{file.path}: {says} {name_activation(quick)}, but {name} has "
+            f"{name_activation(has)}; name {other or 'a network of the other kind'}"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from captionseg.gate.data import DECIMALS
 from captionseg.recipes import Recipe
-from captionseg.reporting.charts import draw_curves, draw_recipes, styles
+from captionseg.reporting.charts import choose_styles, draw_curves, draw_recipes
 from captionseg.reporting.comparison import paper_tables, sections
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import (
@@ -25,8 +25,8 @@ from captionseg.reporting.comparison.document import (
     Section,
     Text,
 )
-from captionseg.reporting.comparison.document import html as as_html
-from captionseg.reporting.comparison.document import markdown as as_markdown
+from captionseg.reporting.comparison.document import render_html as as_html
+from captionseg.reporting.comparison.document import render_markdown as as_markdown
 from captionseg.reporting.comparison.inputs import OWN, Folders, Result, read
 from captionseg.reporting.comparison.papers import TABLES
 from captionseg.storage.writing import atomic_path, write_csv
@@ -75,12 +75,12 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
     data = Comparison.of_same_data(read(folders, recipes))
     out.charts.mkdir(parents=True, exist_ok=True)
     tables, gaps = paper_tables.build_blocks(data)
-    page = document(
+    page = build_document(
         data,
         tables,
         show_convergence(data, out.charts),
-        pictures(folders.pictures, out),
-        overview(data, out.charts),
+        build_pictures(folders.pictures, out),
+        build_overview(data, out.charts),
     )
     for path, text in ((out.markdown, as_markdown(page)), (out.page, as_html(page))):
         with atomic_path(path) as part:
@@ -90,7 +90,7 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
         for r in data.results
         if (r.benchmark, r.protocol) == (data.home, OWN) and "miou" in r.scores
     ]
-    steps = ablation(data)
+    steps = build_ablation(data)
     write_plots(data, out.charts, home, steps)
     return {
         "results": len(data.results),
@@ -102,7 +102,7 @@ def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) ->
     }
 
 
-def document(
+def build_document(
     data: Comparison,
     tables: Iterable[Block],
     curves: Iterable[Block],
@@ -130,9 +130,9 @@ def document(
         "Recipes, benchmarks and the tables of the papers",
         lede,
         (
-            Section("scores", "Our recipes", [how, *chart, *sections.scores(data), more]),
+            Section("scores", "Our recipes", [how, *chart, *sections.build_scores(data), more]),
             Section("papers", "Beside the papers", [Text((warning,)), *tables]),
-            Section("classes", "Best and worst classes", sections.classes(data)),
+            Section("classes", "Best and worst classes", sections.build_classes(data)),
             Section("convergence", "Convergence", list(curves)),
             Section("pictures", "Side by side", list(seen)),
             Section("again", "Run it again", [Listing(AGAIN)]),
@@ -144,7 +144,7 @@ def document(
 # charts and pictures
 
 
-def overview(data: Comparison, folder: Path) -> list[Block]:
+def build_overview(data: Comparison, folder: Path) -> list[Block]:
     """A bar for every recipe on the runs' own pictures, by its own protocol."""
     found = [
         r
@@ -153,7 +153,7 @@ def overview(data: Comparison, folder: Path) -> list[Block]:
     ]
     if not found:
         return []
-    looks = styles({name: r for run in data.runs for name, r in run.recipes.items()})
+    looks = choose_styles({name: r for run in data.runs for name, r in run.recipes.items()})
     rows = {data.name(r): {"scores": r.scores, "seeds": r.seeds} for r in found}
     draw_recipes(folder / "recipes", rows, {data.name(r): looks[r.recipe] for r in found})
     return [_figure(folder, "recipes", "mIoU of every recipe with its 95 % interval")]
@@ -179,10 +179,12 @@ def show_convergence(data: Comparison, folder: Path) -> list[Block]:
         if curves:
             name = f"curves_{re.sub(r'[^A-Za-z0-9_-]', '_', run.name)}" if run.name else "curves"
             draw_curves(
-                folder / name, curves, styles({recipe: run.recipes[recipe] for recipe in curves})
+                folder / name,
+                curves,
+                choose_styles({recipe: run.recipes[recipe] for recipe in curves}),
             )
             title = f"loss and tune mIoU over steps, {run.name or 'default run'}"
-            out += [sections.convergence(run, curves), _figure(folder, name, title)]
+            out += [sections.build_convergence(run, curves), _figure(folder, name, title)]
     return out if len(out) > 1 else [Text(("No curves were kept.",))]
 
 
@@ -190,7 +192,7 @@ def _figure(folder: Path, name: str, alt: str) -> Figure:
     return Figure(f"{folder.name}/{name}.png", alt, f"{folder.name}/{name}_dark.png")
 
 
-def pictures(folder: Path, out: Outputs) -> list[Block]:
+def build_pictures(folder: Path, out: Outputs) -> list[Block]:
     """Overlays and heat maps that the report left, as far as they are there."""
     blocks: list[Block] = []
     for file, text in (
@@ -219,7 +221,7 @@ def pictures(folder: Path, out: Outputs) -> list[Block]:
 # dvc plots
 
 
-def ablation(data: Comparison) -> list[tuple[Mapping[str, str], Result]]:
+def build_ablation(data: Comparison) -> list[tuple[Mapping[str, str], Result]]:
     """Rows of CoCu's Table 3 with our result for each, where there is one."""
     table = next(table for table in TABLES if table.run)
     found = (

@@ -28,7 +28,7 @@ class Comparison:
         return Comparison(same, [run for run in runs if runs[0].data.differs(run.data)])
 
     @property
-    def unmeasured(self) -> bool:
+    def has_no_masks(self) -> bool:
         """Is it known that the runs' own pictures have no masks to score by?"""
         return self.runs[0].data.lacks(self.runs[0].data.scored)
 

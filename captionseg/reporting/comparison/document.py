@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from captionseg.markdown import escaped, fenced
-from captionseg.markdown import table as lines
+from captionseg.markdown import escape, fence
+from captionseg.markdown import format_table as lines
 from captionseg.reporting.rendering import render
 
 Kind = Literal["", "text", "best", "up", "down", "absent"]
@@ -126,7 +126,7 @@ class Document:
 # HTML
 
 
-def html(document: Document) -> str:
+def render_html(document: Document) -> str:
     """The page for a browser: light and dark, without scripts; all that others wrote is escaped."""
     kinds = {kind.__name__.lower(): _make_test(kind) for kind in (Text, Table, Figure, Code, Link)}
     return render("comparison.html", {"document": document}, kinds)
@@ -140,13 +140,13 @@ def _make_test(kind: type) -> Callable[[object], bool]:
 # Markdown
 
 
-def markdown(document: Document) -> str:
+def render_markdown(document: Document) -> str:
     """The page for a terminal and for hosts of repositories; rows and columns of papers are in
     italics.
     """
-    parts = [f"# {escaped(document.title)}", _block(document.lede)]
+    parts = [f"# {escape(document.title)}", _block(document.lede)]
     for section in document.sections:
-        parts += [f"## {escaped(section.title)}", *(_block(block) for block in section.blocks)]
+        parts += [f"## {escape(section.title)}", *(_block(block) for block in section.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -154,17 +154,17 @@ def _block(block: Block) -> str:
     if isinstance(block, Text):
         return "".join(_inline(part) for part in block.parts)
     if isinstance(block, Table):
-        return "\n".join([f"### {escaped(block.caption)}", "", *_table(block)])
+        return "\n".join([f"### {escape(block.caption)}", "", *_table(block)])
     if isinstance(block, Figure):
-        return f"![{escaped(block.alt)}]({quote(block.path)})"
-    return fenced(block.text)
+        return f"![{escape(block.alt)}]({quote(block.path)})"
+    return fence(block.text)
 
 
 def _inline(part: str | Code | Link) -> str:
     if isinstance(part, Code):
         return f"`{' '.join(part.text.replace('`', '').split())}`"
     return (
-        f"[{escaped(part.text)}]({quote(part.target)})" if isinstance(part, Link) else escaped(part)
+        f"[{escape(part.text)}]({quote(part.target)})" if isinstance(part, Link) else escape(part)
     )
 
 
@@ -173,11 +173,11 @@ def _table(table: Table) -> list[str]:
         [_cell(cell, row.theirs or i in table.theirs) for i, cell in enumerate(row.cells)]
         for row in table.rows
     ]
-    return lines([escaped(name) for name in table.head], rows, table.words)
+    return lines([escape(name) for name in table.head], rows, table.words)
 
 
 def _cell(cell: Cell, theirs: bool) -> str:
-    text = escaped(f"{cell.text} ({cell.more})" if cell.more else cell.text)
+    text = escape(f"{cell.text} ({cell.more})" if cell.more else cell.text)
     if not text:
         return ""
     if theirs:

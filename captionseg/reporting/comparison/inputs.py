@@ -14,7 +14,7 @@ from typing import Any
 from captionseg.gate.data import RunData
 from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
-from captionseg.reporting.baselines import baseline_of, control_of
+from captionseg.reporting.baselines import find_baseline, find_control
 from captionseg.reporting.charts import format_signed
 from captionseg.reporting.rendering import format_number
 from captionseg.sources.sources import SOURCES
@@ -81,7 +81,7 @@ class Result:
         scores: numbers by name.
         per_class: IoU by class.
         seeds: mIoU by seed.
-        said: how it was labelled, as its evaluation wrote it.
+        labelling: how it was labelled, as its evaluation wrote it.
         pictures: how many were scored, where that is known.
         title: of the benchmark.
         baseline, control: what it gains over them.
@@ -94,7 +94,7 @@ class Result:
     scores: Mapping[str, float]
     per_class: Mapping[str, float] = field(default_factory=dict)
     seeds: Mapping[str, float] = field(default_factory=dict)
-    said: Mapping[str, Any] = field(default_factory=dict)
+    labelling: Mapping[str, Any] = field(default_factory=dict)
     pictures: int | None = None
     title: str = ""
     baseline: Difference | None = None
@@ -160,12 +160,12 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
     runs = [found]
     for folder in sorted(path for path in folders.experiments.glob("[!.]*/")):
         file = folder / "experiment.json"
-        said = read_json(file)
+        report = read_json(file)
         own = {
             name: build(Recipe, value, f"{file}: recipes.{name}")
-            for name, value in mapping(said.get("recipes"), file, "recipes").items()
+            for name, value in read_mapping(report.get("recipes"), file, "recipes").items()
         }
-        about = one_line(said.get("about", ""), 400)
+        about = one_line(report.get("about", ""), 400)
         runs.append(
             _run(
                 folder.name,
@@ -186,7 +186,7 @@ def read_json(file: Path) -> dict[str, Any]:
         UserError: for a file that is missing, no JSON, or JSON of another kind.
     """
     try:
-        return mapping(json.loads(file.read_text(encoding="utf-8")), file, "the file")
+        return read_mapping(json.loads(file.read_text(encoding="utf-8")), file, "the file")
     except FileNotFoundError:
         raise UserError(
             f"{file}: no such file; run what writes it again, or delete {file.parent}"
@@ -197,7 +197,7 @@ def read_json(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def mapping(value: Any, file: Path, what: str) -> dict[str, Any]:
+def read_mapping(value: Any, file: Path, what: str) -> dict[str, Any]:
     """A value of a JSON file that must be an object."""
     if not isinstance(value, dict):
         raise UserError(
@@ -226,7 +226,7 @@ def _run(
 ) -> Run:
     """One run out of its metrics.json, the JSON of its recipes, and its curves."""
     numbers = read_json(metrics)
-    of_recipes = mapping(numbers.get("recipes", {}), metrics, "recipes")
+    of_recipes = read_mapping(numbers.get("recipes", {}), metrics, "recipes")
     results = []
     for recipe in [
         *(r for r in recipes if r in of_recipes),
@@ -234,19 +234,21 @@ def _run(
     ]:
         file = scores / f"{recipe}.json"
         more = read_json(file) if file.exists() else {}
-        also = mapping(more.get("also", {}), file, "also")
-        for key, values in mapping(of_recipes[recipe], metrics, f"recipes.{recipe}").items():
+        also = read_mapping(more.get("also", {}), file, "also")
+        for key, values in read_mapping(of_recipes[recipe], metrics, f"recipes.{recipe}").items():
             if key != "train":
                 benchmark, _, protocol = key.partition("@")
-                written = mapping(values, metrics, f"recipes.{recipe}.{key}")
-                said = (
-                    mapping(also.get(protocol, {}), file, f"also.{protocol}") if protocol else more
+                written = read_mapping(values, metrics, f"recipes.{recipe}.{key}")
+                details = (
+                    read_mapping(also.get(protocol, {}), file, f"also.{protocol}")
+                    if protocol
+                    else more
                 )
                 results.append(
-                    _result((name, recipe, benchmark, protocol or OWN), written, said, file)
+                    _result((name, recipe, benchmark, protocol or OWN), written, details, file)
                 )
     results = [_add_differences(result, results, recipes, of_recipes) for result in results]
-    pairs = mapping(numbers.get("data", {}), metrics, "data").get("pairs")
+    pairs = read_mapping(numbers.get("data", {}), metrics, "data").get("pairs")
     home = next((result.benchmark for result in results), "")
     data = RunData.of(numbers, home if home in SOURCES else "")
     return Run(
@@ -263,12 +265,15 @@ def _run(
 
 
 def _result(
-    key: tuple[str, str, str, str], scores: Mapping[str, Any], said: Mapping[str, Any], file: Path
+    key: tuple[str, str, str, str],
+    scores: Mapping[str, Any],
+    details: Mapping[str, Any],
+    file: Path,
 ) -> Result:
     """A result out of its scores and of what its evaluation wrote beside them in `file`."""
-    pictures = said.get("pictures")
+    pictures = details.get("pictures")
     per_class, seeds, protocol = (
-        mapping(said.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol")
+        read_mapping(details.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol")
     )
     return Result(
         *key,
@@ -277,7 +282,7 @@ def _result(
         _numbers(seeds),
         protocol,
         pictures.get("scored") if isinstance(pictures, dict) else pictures,
-        one_line(said.get("title") or key[2].replace("_", " ")),
+        one_line(details.get("title") or key[2].replace("_", " ")),
     )
 
 
@@ -296,7 +301,7 @@ def _add_differences(
     }
     key = result.benchmark if result.protocol == OWN else f"{result.benchmark}@{result.protocol}"
     found: list[Difference | None] = []
-    for name, relation in (("baseline", baseline_of), ("control", control_of)):
+    for name, relation in (("baseline", find_baseline), ("control", find_control)):
         other = relation(recipes, result.recipe)
         paired = written[result.recipe][key].get(f"over_{name}")
         paired = _numbers(paired) if isinstance(paired, dict) else {}
@@ -318,12 +323,12 @@ def _read_benchmarks(folder: Path) -> Iterator[tuple[Result, RunData]]:
     learnt from.
     """
     for file in sorted(folder.glob("*/*.json")):
-        said = read_json(file)
-        scores = mapping(said.get("scores"), file, "scores")
+        details = read_json(file)
+        scores = read_mapping(details.get("scores"), file, "scores")
         benchmark, _, protocol = file.stem.partition("@")
         yield (
-            _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, said, file),
-            RunData.of(said),
+            _result((DEFAULT, file.parent.name, benchmark, protocol or OWN), scores, details, file),
+            RunData.of(details),
         )
 
 

@@ -20,7 +20,7 @@ from captionseg.reporting.comparison.papers import (
     Column,
     PaperTable,
 )
-from captionseg.reporting.comparison.sections import gain
+from captionseg.reporting.comparison.sections import format_gain
 from captionseg.reporting.rendering import DASH, format_number
 
 NOT_RUN = "not run"
@@ -164,14 +164,14 @@ def make_cell(
         recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run
     )
     if result is None:
-        if column.benchmark == HOME and data.unmeasured:
+        if column.benchmark == HOME and data.has_no_masks:
             return Cell("no masks", kind="absent")  # no command would fill it
         if protocol != OWN or (column.benchmark and column.score.startswith("miou_")):
             return Cell(DASH)  # no command that is shown here would fill it
         missing.append(Missing(recipe, column.benchmark))
         return Cell(NOT_RUN, kind="absent")
     if column.score == "gain":
-        return gain(result.baseline)
+        return format_gain(result.baseline)
     if column.score.startswith(OF_CLASS):
         return Cell(format_number(result.per_class.get(column.score.removeprefix(OF_CLASS))))
     return Cell(format_number(result.scores.get(column.score)), result.interval(column.score))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from captionseg.reporting.baselines import baseline_of, is_control
+from captionseg.reporting.baselines import find_baseline, is_control
 from captionseg.reporting.charts import format_signed
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Code, Row, Table, Text
@@ -50,7 +50,7 @@ def describe_comparison(data: Comparison) -> tuple[Text, Text]:
         f"{len(names)} recipe{'s' * (len(names) != 1)}, trained on {count} "
         f"({home}{_digest(data)}) and never on a mask",
         f", each with {_span(seeds)} seeds" if seeds else "",
-        ", not scored: no picture of the test split has a mask" if data.unmeasured else scored_on,
+        ", not scored: no picture of the test split has a mask" if data.has_no_masks else scored_on,
         f" and on {', '.join(benchmarks)}" if benchmarks else "",
         "; with the papers' tables beside them.",
     ]
@@ -90,7 +90,7 @@ def _span(values: Sequence[int]) -> str:
 # scores
 
 
-def scores(data: Comparison) -> list[Block]:
+def build_scores(data: Comparison) -> list[Block]:
     """A table for each run, and one of scores other than mIoU."""
     out: list[Block] = []
     trained = ", ".join(data.runs[0].trained) or "none"
@@ -113,7 +113,7 @@ def scores(data: Comparison) -> list[Block]:
             out.append(Table(title, HEAD, rows))
         elif run.name:
             out.append(Text((f"{title} Nothing but what the default run has.",)))
-        elif data.unmeasured:
+        elif data.has_no_masks:
             out.append(
                 Text(
                     (
@@ -160,7 +160,7 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
     seeds = f"{len(result.seeds)} seed{'s' * (len(result.seeds) != 1)}" if result.seeds else ""
     protocol = Cell(
         "its own" if result.protocol == OWN else result.protocol,
-        describe_protocol(result.said),
+        describe_protocol(result.labelling),
         "text",
     )
     spread = s.get("miou_std") if len(result.seeds) != 1 else None
@@ -174,13 +174,13 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
             Cell(format_number(spread, 2), seeds),
             Cell(format_number(s.get("pixel_accuracy"))),
             Cell(format_number(s.get("boundary_f"))),
-            gain(result.baseline),
-            gain(result.control),
+            format_gain(result.baseline),
+            format_gain(result.control),
         ]
     )
 
 
-def gain(found: Difference | None) -> Cell:
+def format_gain(found: Difference | None) -> Cell:
     """A difference with its sign and interval."""
     if found is None:
         return Cell(DASH)
@@ -232,7 +232,7 @@ def _others(data: Comparison) -> Iterator[Block]:
 # classes
 
 
-def classes(data: Comparison) -> list[Block]:
+def build_classes(data: Comparison) -> list[Block]:
     """The best and the worst classes of every recipe, by its own protocol, in whatever a benchmark
     measures.
     """
@@ -284,14 +284,14 @@ def select_curves(data: Comparison, run: Run) -> Curves:
     }
 
 
-def convergence(run: Run, curves: Curves) -> Table:
+def build_convergence(run: Run, curves: Curves) -> Table:
     """Losses, tune mIoU, and how soon a recipe is where its baseline ends."""
     rows = []
     for name, seeds in curves.items():
         steps, tuned = _mean(seeds, "loss"), _mean(seeds, "tune_miou")
         tail = max(1, round(LAST * len(steps))) if steps else 1
         last = float(np.mean([value for _, value in steps[-tail:]])) if steps else None
-        base = baseline_of(run.recipes, name) if name in run.recipes else None
+        base = find_baseline(run.recipes, name) if name in run.recipes else None
         aim = _mean(run.curves[base], "tune_miou") if base in run.curves else []
         reached = next((step for step, value in tuned if aim and value >= aim[-1][1]), None)
         soon = Cell(DASH)

@@ -12,7 +12,7 @@ from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.weights import saved
 from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 
 GROUPS = {
     "towers": {
@@ -70,7 +70,7 @@ def groups(tmp_path) -> Path:
     saved.save(
         tmp_path / "g",
         "groupvit",
-        GroupViT(replaced(GroupViTConfig(), GROUPS, "small")),
+        GroupViT(replace_fields(GroupViTConfig(), GROUPS, "small")),
         {"prompts": "simple"},
     )
     return tmp_path / "g"

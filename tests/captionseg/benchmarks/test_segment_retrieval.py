@@ -144,7 +144,9 @@ def test_no_query_or_no_model_no_scores(folders, monkeypatch):
     from captionseg.benchmarks import segment_retrieval as module
 
     assert found(folders, None, 1) == {}
-    monkeypatch.setattr(module, "referring", lambda captions, model=None: ([] for _ in captions))
+    monkeypatch.setattr(
+        module, "parse_references", lambda captions, model=None: ([] for _ in captions)
+    )
     assert found(folders, object(), 1) == {}  # type: ignore[arg-type]
 
 

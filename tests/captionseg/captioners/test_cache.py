@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from captionseg.captioners.cache import HOPELESS, caption, kept_rows
+from captionseg.captioners.cache import HOPELESS, caption, read_earlier_rows
 from captionseg.captioners.captioner import CaptionError, Decoding, NoCaption
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.chat import ChatParams
@@ -86,7 +86,11 @@ def pairs(tmp_path_factory):
 
 def read_captions(out, captioner, uids=None) -> list[tuple[str, str]]:
     """(uid, generated caption) of every success on disk."""
-    rows = [row for number in range(3) for row in kept_rows(out / captioner.key, f"0000{number}")]
+    rows = [
+        row
+        for number in range(3)
+        for row in read_earlier_rows(out / captioner.key, f"0000{number}")
+    ]
     return [
         (r["uid"], r["generated"])
         for r in rows
@@ -268,7 +272,7 @@ def test_a_broken_file_is_named_and_its_captions_are_made_again(pairs, tmp_path,
     before = file.read_bytes()
     file.write_bytes(before[:-20])
     with pytest.raises(UserError, match=r"00001.parquet: cannot be read .*; delete it"):
-        kept_rows(tmp_path / "k", "00001")
+        read_earlier_rows(tmp_path / "k", "00001")
     again = Counting()
     caption(pairs, again, tmp_path)
     assert len(again.asked) == pq.read_metadata(file).num_rows

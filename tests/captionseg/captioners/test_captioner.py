@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from captionseg.captioners.captioner import key_of, question, seed_of, tidied
+from captionseg.captioners.captioner import derive_seed, fill_prompt, hash_fields, tidy_answer
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ from captionseg.captioners.captioner import key_of, question, seed_of, tidied
     ],
 )
 def test_an_answer_becomes_running_text(answer, text):
-    assert tidied(answer) == text
-    assert tidied(tidied(answer)) == tidied(answer)
+    assert tidy_answer(answer) == text
+    assert tidy_answer(tidy_answer(answer)) == tidy_answer(answer)
 
 
 def test_a_long_answer_stays_whole():
-    assert len(tidied("word " * 3000).split()) == 3000
+    assert len(tidy_answer("word " * 3000).split()) == 3000
 
 
 def test_nothing_takes_quadratic_time():
@@ -41,33 +41,41 @@ def test_nothing_takes_quadratic_time():
         "**" * 100_000,
         "\n- " * 100_000,
     ):
-        tidied(hostile)
+        tidy_answer(hostile)
 
 
 def test_the_original_caption_stands_where_the_prompt_wants_it():
-    assert question("Describe.", "a dog") == "Describe."
+    assert fill_prompt("Describe.", "a dog") == "Describe."
     assert (
-        question("More than {caption}, {x}", "a\n{caption} dog") == "More than a {caption} dog, {x}"
+        fill_prompt("More than {caption}, {x}", "a\n{caption} dog")
+        == "More than a {caption} dog, {x}"
     )
 
 
 def test_seeds_differ_by_picture_question_and_seed():
     image, other = np.zeros((4, 6, 3), np.uint8), np.zeros((6, 4, 3), np.uint8)
     seeds = [
-        seed_of(0, image, "a"),
-        seed_of(0, other, "a"),
-        seed_of(0, image, "b"),
-        seed_of(1, image, "a"),
+        derive_seed(0, image, "a"),
+        derive_seed(0, other, "a"),
+        derive_seed(0, image, "b"),
+        derive_seed(1, image, "a"),
     ]
     assert len(set(seeds)) == 4
-    assert seed_of(0, image.copy(), "a") == seeds[0]
+    assert derive_seed(0, image.copy(), "a") == seeds[0]
     assert 0 <= min(seeds) <= max(seeds) < 2**63
-    assert seed_of(0, image.transpose(1, 0, 2), "a") == seeds[1]  # not contiguous
+    assert derive_seed(0, image.transpose(1, 0, 2), "a") == seeds[1]  # not contiguous
 
 
 def test_keys_are_of_names_and_values():
-    assert key_of("chat", a=1, b=2) == key_of("chat", b=2, a=1)
+    assert hash_fields("chat", a=1, b=2) == hash_fields("chat", b=2, a=1)
     assert (
-        len({key_of("chat", a=1), key_of("chat", a=2), key_of("server", a=1), key_of("chat", b=1)})
+        len(
+            {
+                hash_fields("chat", a=1),
+                hash_fields("chat", a=2),
+                hash_fields("server", a=1),
+                hash_fields("chat", b=1),
+            }
+        )
         == 4
     )

@@ -13,7 +13,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 
 from captionseg.captioners.captioner import PROMPT, CaptionError, Decoding
 from captionseg.captioners.captioners import CaptionParams
-from captionseg.captioners.chat import ChatParams, drawn
+from captionseg.captioners.chat import ChatParams, sample_tokens
 from captionseg.records import UserError
 
 RNG = np.random.default_rng(0)
@@ -216,7 +216,7 @@ def test_draws_are_those_of_transformers_warpers():
         warped = TopKLogitsWarper(top_k)(None, warped) if top_k else warped
         warped = TopPLogitsWarper(top_p)(None, warped) if top_p < 1 else warped
         uniform = (torch.arange(20_000) + 0.5) / 20_000
-        tokens = drawn(
+        tokens = sample_tokens(
             scores.expand(20_000, -1), uniform, temperature=temperature, top_p=top_p, top_k=top_k
         )
         seen = tokens.bincount(minlength=12) / 20_000
@@ -227,6 +227,6 @@ def test_draws_are_those_of_transformers_warpers():
 def test_the_ends_of_a_draw():
     scores = torch.tensor([[0.0, 3.0, 1.0]]).expand(3, -1)
     uniform = torch.tensor([0.0, 0.999999, 1.0])
-    assert drawn(scores, uniform, temperature=1.0, top_p=1.0, top_k=2).tolist() == [1, 2, 2]
-    assert drawn(scores, uniform, temperature=0.0, top_p=1.0, top_k=0).tolist() == [1, 1, 1]
-    assert drawn(scores, uniform, temperature=1.0, top_p=0.0, top_k=0)[0] == 1
+    assert sample_tokens(scores, uniform, temperature=1.0, top_p=1.0, top_k=2).tolist() == [1, 2, 2]
+    assert sample_tokens(scores, uniform, temperature=0.0, top_p=1.0, top_k=0).tolist() == [1, 1, 1]
+    assert sample_tokens(scores, uniform, temperature=1.0, top_p=0.0, top_k=0)[0] == 1

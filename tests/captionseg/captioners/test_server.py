@@ -15,7 +15,7 @@ from PIL import Image
 from captionseg.captioners import server as module
 from captionseg.captioners.captioner import PROMPT, CaptionError, Decoding
 from captionseg.captioners.captioners import CaptionParams
-from captionseg.captioners.server import ServerParams, data_url
+from captionseg.captioners.server import ServerParams, encode_data_url
 from captionseg.records import UserError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -100,7 +100,7 @@ def test_answers_come_in_order_and_seeds_belong_to_pictures(server):
 
 def test_sides_of_pictures():
     def sent(height, width, side):
-        data = data_url(np.zeros((height, width, 3), np.uint8), side).split(",")[1]
+        data = encode_data_url(np.zeros((height, width, 3), np.uint8), side).split(",")[1]
         return Image.open(io.BytesIO(base64.b64decode(data))).size
 
     assert sent(10, 10, 100) == (10, 10)

@@ -122,7 +122,9 @@ def test_clusters_are_numbered_when_asked_for(by_hand):
 def test_car_is_not_found_in_carpet(by_hand):
     captions = ["a dog", "a dog on a carpet", "grass", "a scarf", "", ""]
     corpus = replace(
-        by_hand, caption=captions, named=Vocabulary(("dog", "grass", "car"), {}).named(captions)
+        by_hand,
+        caption=captions,
+        named=Vocabulary(("dog", "grass", "car"), {}).match_captions(captions),
     )
     assert set(curate(LITERAL, corpus)[0]) == {"dog", "grass"}
 

@@ -5,24 +5,24 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from captionseg.curation.cocu_calibrated import CoCuCalibrated, positive_mean
+from captionseg.curation.cocu_calibrated import CalibratedCoCu, average_positives
 from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.relevance import relevance
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
 from tests.captionseg.supervision.rows import Concept, concepts_of
 
-RULE = CoCuCalibrated(estimator="cosine", neighbours=3, minimum_support=1, temperature=0.1)
+RULE = CalibratedCoCu(estimator="cosine", neighbours=3, minimum_support=1, temperature=0.1)
 
 
-def curate(rule: CoCuCalibrated, corpus: Corpus) -> list[dict[str, Concept]]:
+def curate(rule: CalibratedCoCu, corpus: Corpus) -> list[dict[str, Concept]]:
     return [
         {c.text: c for c in row} for row in concepts_of(rule(corpus, Supervision.blank(corpus.uid)))
     ]
 
 
 def f_mean(corpus: Corpus) -> np.ndarray:
-    return positive_mean(lambda rows: relevance(corpus, rows, "shifted"), corpus, 4)
+    return average_positives(lambda rows: relevance(corpus, rows, "shifted"), corpus, 4)
 
 
 def test_mu_is_the_mean_over_the_captions_that_name_the_concept(by_hand):
@@ -61,7 +61,7 @@ def test_minimum_support_and_minimum_score(by_hand):
 
 def test_labels_estimate_is_g_over_its_mean_at_the_named(make_corpus):
     corpus = make_corpus(images=60, concepts=4)
-    rule = CoCuCalibrated(
+    rule = CalibratedCoCu(
         estimator="labels", strength=2.0, neighbours=9, minimum_support=0, limit=4
     )
     g = LeaveOneOut.fit(corpus.image_feature, corpus.named, 2.0).predict(np.arange(60))

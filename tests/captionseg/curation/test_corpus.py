@@ -7,7 +7,7 @@ from captionseg.curation import corpus as corpora
 from captionseg.encoders.text_space import TextSpace
 from captionseg.records import NEIGHBOURS, UserError
 from captionseg.storage.folders import read_arrays
-from captionseg.text.prompts import class_embeddings
+from captionseg.text.prompts import embed_classes
 from captionseg.text.vocabulary import VocabularyParams, build
 
 
@@ -39,7 +39,7 @@ def test_the_training_split_alone(world, loaded):
 
 def test_concepts_are_embedded_as_prompts(world, loaded):
     corpus, vocabulary = loaded
-    expected = class_embeddings(vocabulary.concepts, TextSpace.load(world.encoder).encode)
+    expected = embed_classes(vocabulary.concepts, TextSpace.load(world.encoder).encode)
     np.testing.assert_array_equal(corpus.concept_embedding, expected)
 
 
@@ -111,7 +111,7 @@ def test_neighbours_outside_the_training_split_become_padding(world, tmp_path, l
 
 
 def test_shards_cover_the_corpus_in_order(world):
-    shards = corpora.shards_of(world.index)
+    shards = corpora.list_shards(world.index)
     assert [(name, len(rows)) for name, rows in shards] == [("00000", 19), ("00001", 16)]
     np.testing.assert_array_equal(np.concatenate([rows for _, rows in shards]), np.arange(35))
 

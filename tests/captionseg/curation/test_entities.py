@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
-from captionseg.curation.entities import Entities, visibility
+from captionseg.curation.entities import Entities, measure_visibility
 from captionseg.curation.labelling import LeaveOneOut
 from captionseg.records import UserError
 from captionseg.supervision.columns import NO_CONCEPT, Supervision
@@ -32,7 +32,7 @@ def corpus(make_corpus):
 def test_visibility_is_the_area_under_the_roc_curve(corpus):
     score = LeaveOneOut.fit(corpus.image_feature, corpus.named, 30.0).predict(slice(None))
     expected = [roc_auc_score(corpus.named.toarray()[:, c], score[:, c]) for c in range(3)]
-    found = visibility(corpus, 30.0, 1000)
+    found = measure_visibility(corpus, 30.0, 1000)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert found[0] > 0.9
     assert found[1] < 0.65

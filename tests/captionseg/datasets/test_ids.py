@@ -6,17 +6,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets.ids import digest, numbered, read_ids, read_metadata, rows_of_shards
+from captionseg.datasets.ids import (
+    count_shard_rows,
+    hash_ids,
+    number_shards,
+    read_ids,
+    read_metadata,
+)
 from captionseg.records import UserError
 
 
 def test_rows_of_shards_in_their_order(world):
     ids = read_ids(world.index)
-    assert rows_of_shards(ids) == {"00000": 19, "00001": 16, "00002": 8, "00003": 8}
-    assert numbered({"x": 3, "a": 2}) == {"00000": 3, "00001": 2}
-    assert digest(ids) == digest(read_ids(world.index))
+    assert count_shard_rows(ids) == {"00000": 19, "00001": 16, "00002": 8, "00003": 8}
+    assert number_shards({"x": 3, "a": 2}) == {"00000": 3, "00001": 2}
+    assert hash_ids(ids) == hash_ids(read_ids(world.index))
     split = pa.array(["test", *ids["split"].to_pylist()[1:]])
-    assert digest(ids.set_column(4, "split", split)) != digest(ids)
+    assert hash_ids(ids.set_column(4, "split", split)) != hash_ids(ids)
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,15 @@ import pytest
 from captionseg.datasets.shards import (
     decode_mask,
     encode_mask,
+    list_shards,
     plan,
     read_classes,
     read_images,
     read_pairs,
     read_truth,
-    shard_names,
     write_shards,
 )
-from captionseg.records import PAIRS, UserError, uid_of
+from captionseg.records import PAIRS, UserError, make_uid
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources import scene_assets
 from captionseg.sources.photo_scenes import PhotoScenes
@@ -89,7 +89,7 @@ def test_layout(given, picture, tmp_path: Path) -> None:
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}
         assert tar.extractfile("000000000.jpg").read() == source.given[0].jpeg
         assert tar.extractfile("000000002.txt").read() == b"caption 2"
-        assert json.load(tar.extractfile("000000002.json"))["uid"] == uid_of("u/2", "caption 2")
+        assert json.load(tar.extractfile("000000002.json"))["uid"] == make_uid("u/2", "caption 2")
     rows = pq.read_table(pairs / "00000.parquet").to_pylist()
     assert [r["key"] for r in rows] == ["000000000", "000000001", "000000002"]
     assert rows[0]["sha256"] == hashlib.sha256(source.given[0].jpeg).hexdigest()
@@ -180,7 +180,7 @@ def test_a_source_without_rows(given, tmp_path: Path) -> None:
 
 def test_no_shards(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished shard"):
-        shard_names(tmp_path)
+        list_shards(tmp_path)
     assert len(read_truth(tmp_path)) == 0
     with pytest.raises(UserError, match=r"classes\.json"):
         read_classes(tmp_path)
@@ -195,10 +195,10 @@ def test_a_shard_that_lacks_a_file_or_has_it_in_other_letters_is_not_left_out(
 ) -> None:
     write(given(*(picture(i) for i in range(9))), tmp_path)
     pairs = tmp_path / "pairs"
-    assert shard_names(pairs) == ["00000", "00001", "00002"]
+    assert list_shards(pairs) == ["00000", "00001", "00002"]
     path, odd = pairs / f"00001{end}", pairs / f"00001{end.upper()}"
     path.rename(odd)
-    for read in (shard_names, read_pairs):
+    for read in (list_shards, read_pairs):
         with pytest.raises(
             UserError, match=rf"00001{end.upper()}: its name should end in {end}, in small letters"
         ):
@@ -249,7 +249,7 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     pairs = tmp_path / "pairs"
-    assert shard_names(pairs) == ["00000", "00001"]
+    assert list_shards(pairs) == ["00000", "00001"]
     assert list(pairs.glob(".*.part")), "it was killed while it wrote"
     kept = {p.name: p.stat().st_ino for p in pairs.glob("0000[01]*")}
     write(SMALL, tmp_path)

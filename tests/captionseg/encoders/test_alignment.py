@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from captionseg.encoders.alignment import AlignmentParams, cross_fit, fit, folds_of
-from captionseg.encoders.encoder import normalised
+from captionseg.encoders.alignment import AlignmentParams, assign_folds, cross_fit, fit
+from captionseg.encoders.encoder import normalise
 
 PARAMS = AlignmentParams(epochs=30, batch=32, learning_rate=1e-2, dropout=0.1)
 
@@ -13,7 +13,7 @@ def pairs() -> tuple[np.ndarray, np.ndarray]:
     dimension.
     """
     rng = np.random.default_rng(0)
-    text = normalised(rng.normal(size=(300, 8)))
+    text = normalise(rng.normal(size=(300, 8)))
     features = text @ rng.normal(size=(8, 20)) + 0.3 * rng.normal(size=(300, 20))
     return (features * np.geomspace(0.01, 100, 20) + 5.0).astype(np.float32), text
 
@@ -64,16 +64,16 @@ def test_a_feature_that_never_changes_does_no_harm(pairs):
 
 
 def test_folds_are_equal_in_size_and_in_random_order():
-    fold = folds_of(103, 5, seed=0)
+    fold = assign_folds(103, 5, seed=0)
     assert sorted(np.bincount(fold)) == [20, 20, 21, 21, 21]
     assert not np.array_equal(fold, np.arange(103) % 5)
-    np.testing.assert_array_equal(fold, folds_of(103, 5, seed=0))
-    assert not np.array_equal(fold, folds_of(103, 5, seed=1))
+    np.testing.assert_array_equal(fold, assign_folds(103, 5, seed=0))
+    assert not np.array_equal(fold, assign_folds(103, 5, seed=1))
 
 
 def test_no_embedding_depends_on_the_texts_of_its_own_fold(pairs):
     features, text = pairs
-    fold = folds_of(300, 4, seed=0)
+    fold = assign_folds(300, 4, seed=0)
     before = cross_fit(features, text, fold, PARAMS, seed=0)
     for k in (0, 3):
         inside = fold == k
@@ -87,10 +87,10 @@ def test_no_embedding_depends_on_the_texts_of_its_own_fold(pairs):
 def test_cross_fitted_similarities_are_honest(pairs):
     rng = np.random.default_rng(1)
     # nothing to learn, but more dimensions than needed to memorise
-    noise = normalised(rng.normal(size=(60, 30)))
-    text = normalised(rng.normal(size=(60, 8)))
+    noise = normalise(rng.normal(size=(60, 30)))
+    text = normalise(rng.normal(size=(60, 8)))
     seen = fit(noise, text, PARAMS, seed=0)(noise)
-    honest = cross_fit(noise, text, folds_of(60, 5, seed=0), PARAMS, seed=0)
+    honest = cross_fit(noise, text, assign_folds(60, 5, seed=0), PARAMS, seed=0)
     assert found(seen, text) > 5 * found(honest, text)
 
 

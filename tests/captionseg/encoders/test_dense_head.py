@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.encoders.dense_head import HeadConfig, of_alignment, of_joint, of_vit
+from captionseg.encoders.dense_head import (
+    HeadConfig,
+    build_alignment_head,
+    build_joint_head,
+    build_vit_head,
+)
 from captionseg.encoders.open_clip import OpenClip, OpenClipParams
 from captionseg.runtime.device import Runtime
 
@@ -15,7 +20,7 @@ VIT = {"image_size": 32, "layers": 3, "width": 32, "head_width": 16, "patch_size
 
 def test_an_alignment_by_hand():
     weight = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
-    head = of_alignment(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 0.5]), weight)
+    head = build_alignment_head(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 0.5]), weight)
     assert head.config == HeadConfig(2, 3)
     # standardised 0 0, 2 0, 0 -2, 1 2
     cells = torch.tensor([[[[1.0, 2.0], [5.0, 2.0]], [[1.0, 1.0], [3.0, 3.0]]]])
@@ -25,7 +30,7 @@ def test_an_alignment_by_hand():
 
 def test_a_head_of_the_joint_space_is_the_identity():
     x = torch.randn(2, 3, 4, 8)
-    assert torch.equal(of_joint(8)(x), x)
+    assert torch.equal(build_joint_head(8)(x), x)
 
 
 def encoders(made: tuple[str, str]) -> list[OpenClip]:
@@ -59,7 +64,11 @@ def test_a_head_is_frozen_and_changing_it_leaves_the_tower_alone(other_clip):
     _, tokens = encoders(other_clip("tiny-copied", vision_cfg=VIT | {"ls_init_value": 0.5}))
     before = {name: value.clone() for name, value in tokens.model.state_dict().items()}
     mean, scale, weight = torch.zeros(4), torch.ones(4), torch.eye(4)
-    for head in (tokens.head, of_vit(tokens.model.visual), of_alignment(mean, scale, weight)):
+    for head in (
+        tokens.head,
+        build_vit_head(tokens.model.visual),
+        build_alignment_head(mean, scale, weight),
+    ):
         for value in head.state_dict().values():
             value += 1.0
         assert not any(p.requires_grad for p in head.parameters())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.encoders.encoder import normalised
+from captionseg.encoders.encoder import normalise
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.index_params import IndexParams
 
@@ -81,7 +81,7 @@ def test_towers_see_what_features_see(build, name):
     images = squares(encoder.size)
     expected = encoder.features(images)
     pooled, dense = encoder.towers(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
-    np.testing.assert_allclose(normalised(pooled.numpy()), normalised(expected.pooled), atol=1e-5)
+    np.testing.assert_allclose(normalise(pooled.numpy()), normalise(expected.pooled), atol=1e-5)
     np.testing.assert_allclose(dense.numpy(), expected.dense, rtol=1e-4, atol=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_the_text_tower_step_by_step_is_the_text_encoder(build, name):
     )
     found = tower.pool(states, tokens)
     assert found.shape == (2, tower.out)
-    np.testing.assert_allclose(normalised(found.numpy()), encoder.text(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(normalise(found.numpy()), encoder.text(TEXTS), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

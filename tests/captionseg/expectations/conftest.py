@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from captionseg.expectations.coverage import ARRAYS, NEAR
-from captionseg.expectations.coverage_tables import Asked, Folders
-from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, uid_of
+from captionseg.expectations.coverage_tables import CoverageParams, Folders
+from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, make_uid
 from captionseg.segment_text.rle import encode
 from captionseg.storage.writing import write_array, write_json, write_table
 
@@ -48,8 +48,8 @@ class Run:
         return Folders(*(self.folder / name for name in names))
 
     @property
-    def asked(self) -> Asked:
-        return Asked(list(self.supervision), "train", "nouns")
+    def asked(self) -> CoverageParams:
+        return CoverageParams(list(self.supervision), "train", "nouns")
 
     def write(self) -> Run:
         """All tables, and what earlier stages leave beside them: of the rows as they are now,
@@ -142,7 +142,7 @@ def write_tar(path: Path, row: dict) -> None:
 def pair(number: int) -> dict:
     caption = f"a dog number {number}"
     return {
-        "uid": uid_of(f"x:{number}", caption),
+        "uid": make_uid(f"x:{number}", caption),
         "key": f"{number:09d}",
         "url": f"x:{number}",
         "caption": caption,

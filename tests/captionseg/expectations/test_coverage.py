@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg.expectations.params import ValidateParams
-from captionseg.expectations.validate import all_suites, validate
+from captionseg.expectations.validate import build_all_suites, validate
 from captionseg.records import UserError
 
 Run = Any  # of conftest.py
@@ -39,7 +39,7 @@ def whole(module_run: Run) -> Run:
 
 
 def test_what_is_whole_passes(whole: Run) -> None:
-    for suite in all_suites(whole.folders, ValidateParams(), whole.asked):
+    for suite in build_all_suites(whole.folders, ValidateParams(), whole.asked):
         frame = suite.frame
         truths = [
             name
@@ -225,7 +225,7 @@ def found(whole: Run) -> dict[tuple[str, str, str], list[str]]:
         validate(
             whole.folders,
             ValidateParams(examples=50),
-            asked=whole.asked,
+            coverage_params=whole.asked,
             docs=out / "docs",
             report=out / "report.json",
             failed=out / "failed",

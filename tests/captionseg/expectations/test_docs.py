@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from captionseg.expectations.docs import STYLE, stripped, tidy
+from captionseg.expectations.docs import STYLE, strip_page, tidy
 
 PAGE = """<head><link rel="x" href="https://a.b/c.css"><script src='https://a.b/c.js'></script>
 <style>a { background: url('https://a.b/back.png') 0 0; color: red }</style></head>
@@ -15,7 +15,7 @@ PAGE = """<head><link rel="x" href="https://a.b/c.css"><script src='https://a.b/
 
 
 def test_what_is_remote_random_or_timed_goes_and_the_rest_stays() -> None:
-    page = stripped(PAGE)
+    page = strip_page(PAGE)
     for gone in ("logo", "c.css", "c.js", "back.png", "<script", "news", "2026"):
         assert gone not in page
     assert '<a href="https://a.b/">a</a>' in page  # followed only on a click

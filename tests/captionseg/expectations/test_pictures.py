@@ -16,9 +16,9 @@ import pytest
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
 from captionseg.encoders.text_space import TextSpace
-from captionseg.expectations.coverage_tables import Asked, Folders
+from captionseg.expectations.coverage_tables import CoverageParams, Folders
 from captionseg.expectations.params import ValidateParams
-from captionseg.expectations.validate import all_suites, validate
+from captionseg.expectations.validate import build_all_suites, validate
 from captionseg.grounding.relevance import Relevance
 from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
@@ -30,7 +30,7 @@ from captionseg.storage.writing import write_json, write_table
 from tests.captionseg.conftest import make_world
 
 PICTURES = 14
-ASKED = Asked(["nouns", "cocu"], "train", "cocu")
+ASKED = CoverageParams(["nouns", "cocu"], "train", "cocu")
 PARAMS = ValidateParams(min_with_segments=0.9, max_full_image=1.0)
 
 
@@ -79,7 +79,7 @@ def test_a_run_over_pictures_of_three_captions_is_valid(folders: Folders, tmp_pa
     validate(
         folders,
         PARAMS,
-        asked=ASKED,
+        coverage_params=ASKED,
         docs=tmp_path / "docs",
         report=tmp_path / "report.json",
         failed=tmp_path / "failed",
@@ -90,7 +90,7 @@ def test_a_run_over_pictures_of_three_captions_is_valid(folders: Folders, tmp_pa
 def test_a_row_of_segments_per_image_is_a_picture(folders: Folders) -> None:
     frame = next(
         suite.frame
-        for suite in all_suites(folders, PARAMS, ASKED)
+        for suite in build_all_suites(folders, PARAMS, ASKED)
         if suite.name == "segments per image"
     )
     shards = {path.stem: pq.read_table(path) for path in sorted(folders.pairs.glob("*.parquet"))}
@@ -153,7 +153,7 @@ def test_what_is_lost_of_shared_pictures_is_noticed(
 ) -> None:
     segments = Path(shutil.copytree(folders.segments, tmp_path / "segments"))
     lose(segments)
-    found = all_suites(replace(folders, segments=segments), PARAMS, ASKED)
+    found = build_all_suites(replace(folders, segments=segments), PARAMS, ASKED)
     parts = next(suite.frame for suite in found if suite.name == "rows by shard")
     wrong = parts.loc[parts["rows"] != parts["expected"], "part"].tolist()
     assert set(noticed) <= set(wrong)

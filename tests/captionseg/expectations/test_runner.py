@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from captionseg.expectations.quiet import expect
-from captionseg.expectations.runner import plain, run
+from captionseg.expectations.runner import run, to_json
 from captionseg.expectations.suite import Suite
 
 
@@ -38,6 +38,6 @@ def test_a_report_by_hand(tmp_path: Path) -> None:
 
 
 def test_plain_values() -> None:
-    assert plain(float("nan")) == "nan"
-    assert plain(None) is None
-    assert plain(pd.Series([3])[0]) == 3
+    assert to_json(float("nan")) == "nan"
+    assert to_json(None) is None
+    assert to_json(pd.Series([3])[0]) == 3

@@ -25,7 +25,7 @@ def check(run: Run, **params: float) -> dict[str, float]:
     return validate(
         run.folders,
         ValidateParams(**params),
-        asked=run.asked,
+        coverage_params=run.asked,
         docs=out / "validation",
         report=out / "validation.json",
         failed=out / "failed",

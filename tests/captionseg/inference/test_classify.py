@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from captionseg.inference.classify import classify, embed_picture
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import REGION, TEXT, make_inputs, networks  # noqa: F401
 from tests.captionseg.modeling.test_models import LIVE, MODELS, small_model
 
@@ -69,7 +69,7 @@ def test_groups_as_captions_saw_them(name, pool, networks, make_inputs, classes)
     pictures.
     """
     model, inputs = small_model(name, networks).eval(), make_inputs()
-    model.config = replaced(
+    model.config = replace_fields(
         replace(model.config, pool=pool), {"zero_shot": {"background": 0.9, "top_k": 1}}, "x"
     )
     assert isinstance(model.config.zero_shot, ZeroShot)

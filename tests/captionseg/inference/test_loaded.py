@@ -27,7 +27,7 @@ from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
-from captionseg.text.prompts import class_embeddings
+from captionseg.text.prompts import embed_classes
 
 NAMES = ("background", "cat", "grass")
 
@@ -52,7 +52,7 @@ def test_seven_templates(regions):
     found = load(regions, ScoringOptions(device="cpu"), default="subset")
     assert found.description["prompts"] == "subset"
     assert len(SETS["subset"]) == 7
-    want = class_embeddings(NAMES, found.loaded.frozen().text, SETS["subset"])
+    want = embed_classes(NAMES, found.loaded.frozen().text, SETS["subset"])
     np.testing.assert_allclose(found.classes.numpy(), want, atol=1e-6)
     other = load(regions, ScoringOptions(device="cpu", prompts="segment"), default="subset")
     assert other.description["prompts"] == "segment"

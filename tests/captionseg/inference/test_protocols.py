@@ -23,7 +23,7 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.tcl import GroundingChoices
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
-from captionseg.text.prompts import templates
+from captionseg.text.prompts import read_templates
 from captionseg.typed import build
 
 
@@ -39,7 +39,7 @@ def test_the_numbers_of_the_papers():
     ]
     assert tcl.protocol.refine == RefineParams("pamr", 112, 10, [1, 2, 4, 8, 12, 24])
     assert use.protocol.masks == MasksParams("hierarchy", "sum")
-    assert [len(templates(p.prompts)) for p in (groupvit, tcl, use)] == [1, 9, 80]
+    assert [len(read_templates(p.prompts)) for p in (groupvit, tcl, use)] == [1, 9, 80]
     for name, preset in PROTOCOLS.items():
         assert preset.protocol.name == name
         assert "et al." in preset.source

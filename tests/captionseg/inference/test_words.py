@@ -13,7 +13,7 @@ from captionseg.encoders.text_tower import BertTower
 from captionseg.inference import words
 from captionseg.inference.words import class_vectors, prompts_of, text_encoder, tokenizer_of
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.text.prompts import templates
+from captionseg.text.prompts import read_templates
 from captionseg.text.tokenizers import tokenizer
 
 
@@ -116,7 +116,7 @@ def test_own_tokens_need_no_tower():
 def test_a_model_that_has_learnt_its_prompt_takes_names_alone():
     assert prompts_of(Own(InputSpec(tokens="frozen")), "simple") == ("{}",)
     for reads in (InputSpec(), InputSpec(tokens="clip"), InputSpec(live=True)):
-        assert prompts_of(Own(reads), "simple") == templates("simple") != ("{}",)
+        assert prompts_of(Own(reads), "simple") == read_templates("simple") != ("{}",)
 
 
 class Learnt(Own):

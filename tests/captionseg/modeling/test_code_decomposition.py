@@ -13,7 +13,7 @@ from captionseg.encoders.dense_head import HeadConfig
 from captionseg.modeling.code_decomposition import Code, CodeConfig
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.tcl import TclConfig
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT, tiny_tower
 
 
@@ -22,7 +22,7 @@ def fresh(**changes) -> Code:
         "tcl": {"noise": 0.0, "bias": 0.0, "grounder": {"dropout": 0.0}},
         "words": {"heads": 2},
     }
-    config = replaced(replaced(CodeConfig(), given, "code"), changes, "code")
+    config = replace_fields(replace_fields(CodeConfig(), given, "code"), changes, "code")
     torch.manual_seed(0)
     net = Code(
         config.with_sizes(
@@ -90,7 +90,7 @@ def test_the_context_starts_where_knowledge_is_zero(make_batch):
     net = fresh()
     space = SimpleNamespace(
         encoder=SimpleNamespace(text_tower=tiny_tower()),
-        live=lambda: None,
+        build_picture_encoder=lambda: None,
         head=lambda: net.tcl.frozen,
     )
     net.start(Start(torch.zeros(1, 1), space))

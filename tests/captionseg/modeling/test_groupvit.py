@@ -12,7 +12,7 @@ import torch
 
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
 from captionseg.records import Inputs, Tokens, UserError
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import REGION, TEXT
 
 SMALL = {
@@ -23,12 +23,12 @@ SMALL = {
         "embedding": 6,
     }
 }
-BASE = replaced(GroupViTConfig(), SMALL, "small")
+BASE = replace_fields(GroupViTConfig(), SMALL, "small")
 
 
 def model(**changes) -> GroupViT:
     torch.manual_seed(0)
-    return GroupViT(replaced(BASE, changes, "groupvit"))
+    return GroupViT(replace_fields(BASE, changes, "groupvit"))
 
 
 PUBLISHED = {"binding": "groupvit", "assign": "gumbel", "assign_eps": 1.0}
@@ -190,4 +190,4 @@ def test_an_equal_concept_with_two_prompts_is_two_texts(make_batch):
 )
 def test_what_does_not_fit_together(change, message):
     with pytest.raises(UserError, match=message):
-        replaced(BASE, change, "groupvit")
+        replace_fields(BASE, change, "groupvit")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from captionseg.encoders.dense_head import HeadConfig, of_alignment
+from captionseg.encoders.dense_head import HeadConfig, build_alignment_head
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig, smooth_unsure
 from captionseg.modeling.segmenter import Start
 from captionseg.prepared import without_regions
@@ -32,7 +32,10 @@ def test_the_alignment_of_an_encoder_that_is_not_in_the_space_of_texts():
     mean, scale = torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0, 1.0, 1.0])
     weight = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
     net.start(
-        Start(torch.zeros(1, 1), SimpleNamespace(head=lambda: of_alignment(mean, scale, weight)))
+        Start(
+            torch.zeros(1, 1),
+            SimpleNamespace(head=lambda: build_alignment_head(mean, scale, weight)),
+        )
     )
     found = net.similarity(inputs([[[7.0, 5.0, 9.0]]]), torch.eye(2))  # (3, 4, 8) -> (4, 3)
     torch.testing.assert_close(found[0, :, 0, 0], torch.tensor([0.8, 0.6]))

@@ -17,7 +17,7 @@ from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.modeling.weights import saved
 from captionseg.records import UserError
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, REGION, TEXT, tiny_tower
 
 LIVE = "use, live"
@@ -78,8 +78,8 @@ def small_model(variant: str, networks):
         small = {"networks": [vars(network) for network in networks], "crop": 64, "cell": 16}
     torch.manual_seed(0)
     sizes = Sizes(REGION, TEXT, CONCEPTS, TEXT, HeadConfig(DENSE, TEXT))
-    config = replaced(config_class(), small, "small")
-    config = replaced(config, without_dropout(config), "small")
+    config = replace_fields(config_class(), small, "small")
+    config = replace_fields(config, without_dropout(config), "small")
     model = module_class(config.with_sizes(sizes))
     if name == "code":
         model.attach(SimpleNamespace(text_tower=tiny_tower()))
@@ -105,7 +105,7 @@ def of_other_shape(model, name: str):
         old = functools.reduce(getattr, [*above, key], model.config)
         change = functools.reduce(lambda inner, outer: {outer: inner}, above[::-1], {key: old + 1})
         with contextlib.suppress(Exception):  # a size that cannot be changed alone
-            config = replaced(model.config, change, "config")
+            config = replace_fields(model.config, change, "config")
             changed = MODELS[name][1](config).state_dict()
             if any(changed[k].shape != shapes[k] for k in shapes.keys() & changed.keys()):
                 return config

@@ -13,7 +13,7 @@ from captionseg.modeling.models import PRESETS
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, nearest, partners
 from captionseg.modeling.segmenter import InputSpec, Sizes
 from captionseg.records import UserError
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, REGION, TEXT
 
 SMALL = {
@@ -32,12 +32,12 @@ SMALL = {
     },
     "entities": CONCEPTS,
 }
-BASE = replaced(OVSegmentorConfig(), SMALL, "small")
+BASE = replace_fields(OVSegmentorConfig(), SMALL, "small")
 
 
 def model(**changes) -> OVSegmentor:
     torch.manual_seed(0)
-    return OVSegmentor(replaced(BASE, changes, "ovsegmentor"))
+    return OVSegmentor(replace_fields(BASE, changes, "ovsegmentor"))
 
 
 def test_partners_are_the_next_of_the_same_concept():

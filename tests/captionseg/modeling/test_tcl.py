@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
-from captionseg.encoders.text_space import Live
+from captionseg.encoders.text_space import PictureEncoder
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.models import PRESETS
@@ -29,7 +29,9 @@ def start() -> Start:
     torch.manual_seed(5)
     head = DenseHead(HEAD)
     head.weight.data.normal_()
-    return Start(torch.zeros(1, 1), SimpleNamespace(head=lambda: head, live=lambda: None))
+    return Start(
+        torch.zeros(1, 1), SimpleNamespace(head=lambda: head, build_picture_encoder=lambda: None)
+    )
 
 
 def fresh(**changes) -> Tcl:
@@ -183,7 +185,7 @@ def test_pictures_through_the_frozen_encoder(make_batch, make_inputs, changes):
 def test_a_masked_picture_is_the_mean_colour_outside(monkeypatch):
     net = Tcl(TclConfig(GrounderConfig(HEAD), picture=8, noise=0.0))
     seen = []
-    net.live = Live(lambda pixels: (pixels, pixels), None)
+    net.live = PictureEncoder(lambda pixels: (pixels, pixels), None)
     monkeypatch.setattr(
         net.live, "embed", lambda image: seen.append(image) or image.flatten(1)[:, :TEXT]
     )

@@ -29,7 +29,7 @@ def test_rows_of_pictures_by_uid(recipes, folders):
     assert run.neighbours(train[:1], 5) == {train[0]: [run.rows[1], run.rows[2]]}
     assert run.neighbours(train[:1], 1) == {train[0]: [run.rows[1]]}
     assert set(run.masks(train[:2])) == set(train[:2])
-    assert run.known[train[0]] == {"square", "grass", "sky"}
+    assert run.known_classes[train[0]] == {"square", "grass", "sky"}
 
 
 def test_variants_of_rules_stand_after_the_rules(recipes, folders, tmp_path):
@@ -60,6 +60,6 @@ def test_a_recipe_that_learnt_nothing_has_no_curve(recipes, folders, tmp_path):
 
 def test_without_a_truth_nothing_is_known(recipes, unknown):
     run = Artifacts(unknown, recipes)
-    assert run.known == {}
+    assert run.known_classes == {}
     assert run.masks(run.pairs) == {}
     assert run.classes.names == ()

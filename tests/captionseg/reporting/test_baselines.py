@@ -1,7 +1,7 @@
 """Which recipe is compared with which."""
 
 from captionseg.recipes import Recipe
-from captionseg.reporting.baselines import baseline_of, control_of, is_control
+from captionseg.reporting.baselines import find_baseline, find_control, is_control
 
 
 def test_baselines_and_controls(recipes):
@@ -9,8 +9,8 @@ def test_baselines_and_controls(recipes):
         "other-mil": Recipe("other", "other"),
         "cocu_wide-mil": Recipe("cocu", "cocu", settings={"width": 9}),
     }
-    assert [baseline_of(recipes, name) for name in recipes] == [None, *["nouns-mil"] * 4]
-    assert [control_of(recipes, name) for name in recipes] == [
+    assert [find_baseline(recipes, name) for name in recipes] == [None, *["nouns-mil"] * 4]
+    assert [find_control(recipes, name) for name in recipes] == [
         None,
         None,
         "cocu_control-mil",
@@ -18,4 +18,4 @@ def test_baselines_and_controls(recipes):
         None,
     ]
     assert [name for name in recipes if is_control(recipes[name])] == ["cocu_control-mil"]
-    assert baseline_of({"other-mil": recipes["other-mil"]}, "other-mil") is None
+    assert find_baseline({"other-mil": recipes["other-mil"]}, "other-mil") is None

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 
 from captionseg.recipes import Recipe
-from captionseg.reporting.charts import GREY, _smooth, draw, format_signed, mix_colours, styles
+from captionseg.reporting.charts import (
+    GREY,
+    _smooth,
+    choose_styles,
+    draw,
+    format_signed,
+    mix_colours,
+)
 
 
 def test_a_control_has_its_recipes_colour_and_is_dashed(recipes):
-    looks = styles({**recipes, "other-mil": Recipe("other", "other")})
+    looks = choose_styles({**recipes, "other-mil": Recipe("other", "other")})
     assert looks["nouns-mil"].colour == GREY
     assert looks["cocu_control-mil"].colour == looks["cocu-mil"].colour
     assert looks["cocu_control-mil"].dashes != looks["cocu-mil"].dashes

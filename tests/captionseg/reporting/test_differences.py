@@ -9,7 +9,7 @@ from captionseg.benchmarks.areas import write
 from captionseg.cli import main
 from captionseg.metrics import paired_difference
 from captionseg.records import UserError
-from captionseg.reporting.differences import difference
+from captionseg.reporting.differences import compute_difference
 
 
 def areas(right: int) -> np.ndarray:
@@ -28,10 +28,10 @@ def folder(tmp_path):
 
 
 def test_a_difference_by_hand(folder):
-    assert difference(folder, "a", "b", samples=20, seed=0) == pytest.approx(
+    assert compute_difference(folder, "a", "b", samples=20, seed=0) == pytest.approx(
         (15.0, 15.0, 15.0, 1.0)
     )
-    assert difference(folder, "b", "a", samples=20, seed=0) == pytest.approx(
+    assert compute_difference(folder, "b", "a", samples=20, seed=0) == pytest.approx(
         (-15.0, -15.0, -15.0, 0.0)
     )
 
@@ -44,20 +44,20 @@ def test_it_is_the_paired_bootstrap_of_the_areas(folder):
     for name, found in (("a", one), ("b", other)):
         write(found, ["x", "y", "z"], [0, 1], folder / f"{name}.parquet")
     want = paired_difference(one, other, samples=50, seed=3)
-    assert difference(folder, "a", "b", samples=50, seed=3)[:3] == pytest.approx(
+    assert compute_difference(folder, "a", "b", samples=50, seed=3)[:3] == pytest.approx(
         [100 * v for v in want[:3]]
     )
 
 
 def test_what_is_refused(folder):
     with pytest.raises(UserError, match=r"c.parquet: no areas of that recipe \(there: a, b\)"):
-        difference(folder, "a", "c", samples=2, seed=0)
+        compute_difference(folder, "a", "c", samples=2, seed=0)
     write(areas(45)[:2], ["x", "other"], [0, 1], folder / "b.parquet")
     with pytest.raises(UserError, match="a and b were not scored on the same pictures"):
-        difference(folder, "a", "b", samples=2, seed=0)
+        compute_difference(folder, "a", "b", samples=2, seed=0)
     (folder / "b.parquet").write_bytes(b"torn")
     with pytest.raises(UserError, match=r"b\.parquet: cannot be read"):
-        difference(folder, "a", "b", samples=2, seed=0)
+        compute_difference(folder, "a", "b", samples=2, seed=0)
 
 
 def test_the_command(folder, capsys):

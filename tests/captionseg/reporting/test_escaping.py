@@ -31,13 +31,13 @@ from captionseg.reporting.comparison.document import (
     Section,
     Table,
     Text,
-    html,
-    markdown,
+    render_html,
+    render_markdown,
 )
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.report import Outputs, report
+from captionseg.reporting.report import Outputs, write_report
 from captionseg.tracking.compare import Table as Runs
-from captionseg.tracking.compare import markdown as runs_markdown
+from captionseg.tracking.compare import to_markdown as runs_markdown
 
 EVIL = (
     "<evil-tag>\"'></textarea></style></title></script><script>document.title='ran'</script>"
@@ -140,7 +140,7 @@ def pages(folders, recipes, fake_encoder, tmp_path_factory, monkeypatch) -> dict
             lambda name, context: rendering.render(name, everywhere(dict(context))),
         )
         out = Outputs(root / "metrics.json", root / "plots", root / "pictures", root / "index.html")
-        report(
+        write_report(
             folders,
             out,
             ReportParams(),
@@ -149,7 +149,7 @@ def pages(folders, recipes, fake_encoder, tmp_path_factory, monkeypatch) -> dict
             scored=EvaluateParams(bootstrap=5),
             seed=0,
         )
-        (root / "comparison.html").write_text(html(document()))
+        (root / "comparison.html").write_text(render_html(document()))
         MADE.update({"report": root / "index.html", "comparison": root / "comparison.html"})
         MADE.update({f"docs {path.parent.name}": path for path in data_docs(root)})
     return MADE
@@ -223,7 +223,7 @@ def test_markdown_makes_nothing_of_names():
         Table(evil, [evil, "n"], [Row([Cell(evil), Cell("1")])]),
     ]
     found = [
-        markdown(Document(evil, Text((evil,)), [Section("s", evil, block)])),
+        render_markdown(Document(evil, Text((evil,)), [Section("s", evil, block)])),
         runs_markdown(Runs([evil], {"id": [evil]}, {evil: [evil]}, {}, 0)),
         gate.render_comment(
             [gate.Section(evil, evil, ("rule", "value"), [gate.Finding("MISS", (evil, "1"))])]

@@ -13,7 +13,7 @@ from captionseg.reporting import heat
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.predictions import labels_of
+from captionseg.reporting.predictions import predict_labels
 
 PAIR = ("cocu-mil", "nouns-mil")
 
@@ -36,11 +36,11 @@ def test_the_largest_area_is_shown_and_no_concept_twice_where_there_is_another()
     c = np.full((2, 4), 1, np.uint8)
     masks = {"a": a, "b": b, "c": c, "d": c}
     left = {"a": {"x", "y"}, "b": {"x", "y", "z"}, "c": {"y"}, "d": {"x", "z"}}
-    found = heat.concepts(masks, left, ("x", "y", "z"))
+    found = heat.select_concepts(masks, left, ("x", "y", "z"))
     # d shows none of its own
     assert {uid: concept for uid, (concept, _) in found.items()} == {"a": 0, "b": 1, "c": 1}
     assert np.array_equal(found["b"][1], b == 1)
-    tie = heat.concepts({"a": np.array([[0, 1]], np.uint8)}, {"a": {"x", "y"}}, ("x", "y"))
+    tie = heat.select_concepts({"a": np.array([[0, 1]], np.uint8)}, {"a": {"x", "y"}}, ("x", "y"))
     assert tie["a"][0] == 0
 
 
@@ -55,15 +55,15 @@ def test_how_far_a_class_stands_out():
     alone[4] = 1.0
     # sqrt(C - 1), the most there is
     assert heat.standardise(alone, 4) == pytest.approx(np.array([[3.0]]))
-    assert heat.scale_end(10) == 3.0
-    assert heat.scale_end(1000) == heat.TOP
-    assert heat.scale_end(1) == 1.0
+    assert heat.find_scale_end(10) == 3.0
+    assert heat.find_scale_end(1000) == heat.TOP
+    assert heat.find_scale_end(1) == 1.0
 
 
 def test_means_inside_and_outside():
     values, true = np.array([[1.0, 3.0, 5.0]]), np.array([[True, True, False]])
-    assert heat.means(values, true) == {"inside": 2.0, "outside": 5.0}
-    assert heat.means(values, np.ones((1, 3), bool)) == {"inside": 3.0, "outside": 0.0}
+    assert heat.compute_means(values, true) == {"inside": 2.0, "outside": 5.0}
+    assert heat.compute_means(values, np.ones((1, 3), bool)) == {"inside": 3.0, "outside": 0.0}
 
 
 @pytest.mark.usefixtures("fake_encoder")
@@ -74,9 +74,9 @@ def test_the_class_that_stands_out_most_is_the_label(run, name):
     protocol = merge_with_preset(name, Protocol()) if name else Protocol()
     masks = run.masks(heat.find_unnamed_concepts(run, "test"))
     frozen = functools.cache(lambda: heat.load_encoder(run.folders.prepared.encoder))
-    labels = labels_of(run, "cocu-mil", masks, frozen, protocol, "cpu")
+    labels = predict_labels(run, "cocu-mil", masks, frozen, protocol, "cpu")
     maps = [
-        heat.activations(
+        heat.compute_activations(
             run,
             "cocu-mil",
             {uid: (c, mask == c) for uid, mask in masks.items()},

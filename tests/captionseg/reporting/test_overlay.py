@@ -7,39 +7,41 @@ from PIL import Image
 from captionseg.records import UserError
 from captionseg.reporting.overlay import (
     IGNORED,
-    boundaries,
+    add_legend,
     check_writable,
+    draw_legend,
+    draw_overlay,
+    draw_sheet,
+    find_boundaries,
     fit,
-    hexes,
-    legend,
-    overlay,
-    palette,
-    shares,
-    sheet,
-    with_legend,
+    format_hexes,
+    make_palette,
+    measure_shares,
     write_picture,
 )
 
 
 def test_palette_is_fixed_and_its_colours_differ():
-    many = palette(100)
+    many = make_palette(100)
     assert many.dtype == np.uint8
-    assert np.array_equal(palette(7), many[:7])
+    assert np.array_equal(make_palette(7), many[:7])
     distance = np.linalg.norm(many[:, None].astype(float) - many[None], axis=2)
     near = [distance[:n, :n][~np.eye(n, dtype=bool)].min() for n in (4, 12, 100)]
     # the first are the farthest apart, and no two of a hundred are alike
     assert near[0] > near[1] > near[2] > 10
-    assert len(palette(0)) == 0
+    assert len(make_palette(0)) == 0
 
 
 def test_hexes():
-    assert hexes(np.array([[255, 0, 16]], np.uint8)) == ["#ff0010"]
+    assert format_hexes(np.array([[255, 0, 16]], np.uint8)) == ["#ff0010"]
 
 
 def test_overlay_tints_by_label_and_leaves_ignored_pixels():
     image, labels = np.full((6, 8, 3), 100, np.uint8), np.zeros((6, 8), np.uint8)
     labels[:, 4:], labels[5] = 1, IGNORED
-    out = overlay(image, labels, np.array([[200, 0, 100], [0, 100, 200]], np.uint8), opacity=0.5)
+    out = draw_overlay(
+        image, labels, np.array([[200, 0, 100], [0, 100, 200]], np.uint8), opacity=0.5
+    )
     assert out[0, 0].tolist() == [150, 50, 100]
     assert out[0, 6].tolist() == [50, 100, 150]
     assert out[5, 0].tolist() == [100, 100, 100]
@@ -48,34 +50,36 @@ def test_overlay_tints_by_label_and_leaves_ignored_pixels():
 
 def test_boundaries_lie_left_and_above_of_a_change():
     labels = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]])
-    assert boundaries(labels).tolist() == [
+    assert find_boundaries(labels).tolist() == [
         [False, True, False],
         [True, True, True],
         [False, False, False],
     ]
-    assert not boundaries(np.zeros((4, 4))).any()
+    assert not find_boundaries(np.zeros((4, 4))).any()
 
 
 def test_shares_leave_ignored_pixels_out_of_the_whole():
-    assert shares(np.array([[0, 0, 2, IGNORED]]), 4).tolist() == pytest.approx([2 / 3, 0, 1 / 3, 0])
-    assert shares(np.full((2, 2), IGNORED), 2).tolist() == [0, 0]
+    assert measure_shares(np.array([[0, 0, 2, IGNORED]]), 4).tolist() == pytest.approx(
+        [2 / 3, 0, 1 / 3, 0]
+    )
+    assert measure_shares(np.full((2, 2), IGNORED), 2).tolist() == [0, 0]
 
 
 def test_legend_grows_by_lines_and_holds_its_colours():
-    colours = palette(12)
-    one, many = legend(["zebra"], colours[:1], 200), legend(["zebra"] * 12, colours, 200)
+    colours = make_palette(12)
+    one, many = draw_legend(["zebra"], colours[:1], 200), draw_legend(["zebra"] * 12, colours, 200)
     assert one.shape[1] == many.shape[1] == 200
     assert one.shape[0] < many.shape[0]
     seen = {tuple(c) for c in many.reshape(-1, 3).tolist()}
     assert {tuple(c) for c in colours.tolist()} <= seen
-    assert legend([], colours[:0], 50).shape == (0, 50, 3)
-    assert not np.array_equal(one, legend(["zebra"], colours[:1], 200, struck=[True]))
+    assert draw_legend([], colours[:0], 50).shape == (0, 50, 3)
+    assert not np.array_equal(one, draw_legend(["zebra"], colours[:1], 200, struck=[True]))
 
 
 def test_pictures_with_legend_and_sheets_keep_the_pictures():
     picture = np.full((30, 60, 3), 7, np.uint8)
-    assert np.array_equal(with_legend(picture, ["a"], palette(1))[:30], picture)
-    page = sheet(["one", "two"], [[picture, picture[:20]], [picture, picture]], gap=4)
+    assert np.array_equal(add_legend(picture, ["a"], make_palette(1))[:30], picture)
+    page = draw_sheet(["one", "two"], [[picture, picture[:20]], [picture, picture]], gap=4)
     assert page.shape == (28 + 30 + 4 + 30, 60 + 4 + 60, 3)
     assert (page == 7).all(2).sum() == 3 * 30 * 60 + 20 * 60
 

@@ -7,15 +7,15 @@ from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.overlay import IGNORED
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.pictures import (
-    concept_gap,
+    describe_texts,
     draw,
     judge_concept,
     mark_concepts,
+    measure_concept_gap,
     paint_segments,
     show_curation,
     show_data,
     show_segments,
-    text_view,
 )
 
 
@@ -53,7 +53,7 @@ def test_own_nouns_are_marked_by_their_singular_and_nothing_is_lost():
 
 
 def test_gap_counts_what_is_shown_and_what_is_named(recipes, folders):
-    rows = {row["kind"]: row for row in concept_gap(Artifacts(folders, recipes))}
+    rows = {row["kind"]: row for row in measure_concept_gap(Artifacts(folders, recipes))}
     assert rows["all"] == {
         "kind": "all",
         "classes": 4,
@@ -107,7 +107,7 @@ def test_texts_are_right_if_they_name_most_of_their_segment(recipes, folders, tm
 
 def test_without_a_truth_nothing_is_called_right_or_wrong(recipes, unknown, tmp_path):
     run = Artifacts(unknown, recipes)
-    assert concept_gap(run) == []
+    assert measure_concept_gap(run) == []
     examples = show_curation(run, ReportParams(), tmp_path, seed=0)
     assert {c["right"] for e in examples for r in e["rules"] for c in r["concepts"]} == {None}
     assert {e["shown"] for e in examples} == {None}
@@ -123,7 +123,7 @@ def test_without_a_truth_nothing_is_called_right_or_wrong(recipes, unknown, tmp_
 def test_expressions_are_not_judged() -> None:
     texts = [{"text": "a cat", "kind": "phrase"}, {"text": "a cat on a mat", "kind": "expression"}]
     row, true = {"texts": texts, "full_image": False}, np.full((2, 2), 1, np.uint8)
-    view = text_view(
+    view = describe_texts(
         row, "red", np.ones((2, 2), bool), true, {"a cat": {0}, "a cat on a mat": {0, 1}}
     )
     assert [text["right"] for text in view["texts"]] == [False, None]

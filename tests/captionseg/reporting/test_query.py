@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from captionseg.inference.segment_index import Hit
-from captionseg.reporting.overlay import INK, PAPER, font
+from captionseg.reporting.overlay import INK, PAPER, load_font
 from captionseg.reporting.query import (
     GAP,
     LINE,
     SIDE,
-    Found,
-    contact_sheet,
+    PicturedHit,
+    add_pictures,
     crop_around,
+    draw_contact_sheet,
     draw_segment,
+    draw_tile,
+    format_table,
     shorten,
-    table,
-    tile,
-    with_pictures,
 )
 from captionseg.segment_text.rle import encode
 
@@ -35,11 +35,11 @@ def found():
         {"text": "thing", "score": 0.1},
     ]
     hit = Hit(1, 0.5, {"uid": "u" * 32, "rle": rles[0], "bbox": boxes[0].tolist(), "texts": texts})
-    return Found(hit, np.full((40, 80, 3), GREY, np.uint8), "pairs/00000.tar:7.jpg")
+    return PicturedHit(hit, np.full((40, 80, 3), GREY, np.uint8), "pairs/00000.tar:7.jpg")
 
 
 def test_the_table_names_each_hit(found):
-    head, line = table([found])
+    head, line = format_table([found])
     assert head.split() == ["rank", "score", "picture", "uid", "x,y,w,h", "texts"]
     assert line.split(maxsplit=5) == [
         "1",
@@ -88,7 +88,7 @@ def test_a_square_around_the_box_inside_the_picture(box, expected):
 
 
 def test_the_crop_shows_the_segment_large(found):
-    page = tile(found)
+    page = draw_tile(found)
     assert page.shape == (SIDE + 2 * LINE, 2 * SIDE + GAP // 2, 3)
     left, right = page[:SIDE, :SIDE], page[:SIDE, -SIDE:]
     assert (right[SIDE // 2, SIDE // 2] == GREY).all()
@@ -99,19 +99,19 @@ def test_the_crop_shows_the_segment_large(found):
 
 
 def test_a_sheet_has_all_tiles_and_is_not_too_long(found):
-    one, many = contact_sheet("words", [found]), contact_sheet("words", [found] * 20)
-    height, width = tile(found).shape[:2]
+    one, many = draw_contact_sheet("words", [found]), draw_contact_sheet("words", [found] * 20)
+    height, width = draw_tile(found).shape[:2]
     assert one.shape[1] == width + 2 * GAP
     assert 1 < many.shape[1] / many.shape[0] < 2
     places = [(r, c) for r in range(many.shape[0] // height) for c in range(many.shape[1] // width)]
     assert len(places) >= 20
     first, last = (2 * LINE, GAP), (many.shape[0] - GAP - height, many.shape[1] - GAP - width)
     for y, x in (first, last):
-        np.testing.assert_array_equal(many[y : y + height, x : x + width], tile(found))
+        np.testing.assert_array_equal(many[y : y + height, x : x + width], draw_tile(found))
 
 
 def test_long_texts_are_cut():
-    face = font(14)
+    face = load_font(14)
     assert shorten("short", face, 200) == "short"
     cut = shorten("a very long text " * 10, face, 200)
     assert cut.endswith("...")
@@ -122,7 +122,7 @@ def test_long_texts_are_cut():
 def test_hits_come_with_their_pictures(world):
     rows = world.table.to_pylist()
     hits = [Hit(n, 0.1, {"uid": rows[row]["uid"]}) for n, row in ((1, 40), (2, 3))]
-    found = with_pictures(hits, world.prepared)
+    found = add_pictures(hits, world.prepared)
     assert [one.hit for one in found] == hits
     assert [one.place for one in found] == [
         f"{world.pairs}/{rows[row]['shard']}.tar:{rows[row]['key']}.jpg" for row in (40, 3)

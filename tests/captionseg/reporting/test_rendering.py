@@ -3,13 +3,13 @@
 import jinja2
 import pytest
 
-from captionseg.reporting.comparison.document import Document, Section, Text, html
+from captionseg.reporting.comparison.document import Document, Section, Text, render_html
 from captionseg.reporting.rendering import DASH, POLICY, allow_breaks, format_number, render
 
 
 @pytest.fixture
 def page():
-    return html(Document("a < b", Text(("x",)), [Section("s", "S", [])]))
+    return render_html(Document("a < b", Text(("x",)), [Section("s", "S", [])]))
 
 
 def test_a_page_has_the_policy_its_title_and_the_one_style_sheet(page):

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from captionseg.benchmarks.params import EvaluateParams
-from captionseg.reporting.page import extremes, remarks
+from captionseg.reporting.page import find_extremes, list_remarks
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.report import Outputs, report
+from captionseg.reporting.report import Outputs, write_report
 
 VOID = {"meta", "img", "br", "wbr", "source", "link", "hr", "input"}
 GATE = {"cocu beats nouns": "recipes.cocu-mil.drawn.miou - recipes.nouns-mil.drawn.miou >= 3"}
@@ -46,7 +46,7 @@ def outputs(root: Path) -> Outputs:
 
 
 def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):
-    report(
+    write_report(
         folders,
         outputs(root),
         params or ReportParams(),
@@ -145,27 +145,27 @@ def test_best_and_worst_classes():
         "a": {"per_class": {"x": 5.0, "y": 70.0, "z": 5.0, "w": 30.0, "v": 0.0}},
         "b": {"per_class": {"x": 1.0}},
     }
-    assert extremes(SimpleNamespace(scores=scores), 2) == [
+    assert find_extremes(SimpleNamespace(scores=scores), 2) == [
         {"name": "a", "best": [("y", 70.0), ("w", 30.0)], "worst": [("v", 0.0), ("z", 5.0)]},
         {"name": "b", "best": [], "worst": []},
     ]
     # none of them twice
-    assert [len(row["best"]) for row in extremes(SimpleNamespace(scores=scores))] == [2, 0]
+    assert [len(row["best"]) for row in find_extremes(SimpleNamespace(scores=scores))] == [2, 0]
 
 
 def test_what_is_said_of_a_recipe_beside_its_row():
     assert (
-        list(remarks({}))
-        == list(remarks({"protocol": {"refine": "none", "masks": "regions"}, "scores": {}}))
+        list(list_remarks({}))
+        == list(list_remarks({"protocol": {"refine": "none", "masks": "regions"}, "scores": {}}))
         == []
     )
-    assert list(remarks({"also": {"tcl": {"scores": {"miou": 25.36}}}})) == [
+    assert list(list_remarks({"also": {"tcl": {"scores": {"miou": 25.36}}}})) == [
         "By the protocol of tcl: mIoU 25.4."
     ]
     found = {"queries": 1510.0, "gallery": 1312.0, "r1": 27.59, "r10": 70.0}
     scores = {"mask_map": 5.01, "mask_map_50": 11.0, "retrieval": found}
     assert list(
-        remarks({"protocol": {"refine": "pamr", "masks": "hierarchy"}, "scores": scores})
+        list_remarks({"protocol": {"refine": "pamr", "masks": "hierarchy"}, "scores": scores})
     ) == [
         "Masks refined along the edges of the picture (PAMR).",
         "Masks may overlap (made by hierarchy).",

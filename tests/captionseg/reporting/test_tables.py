@@ -4,7 +4,7 @@ import csv
 import json
 
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.tables import metrics, round_numbers, write_plots
+from captionseg.reporting.tables import round_numbers, write_metrics, write_plots
 
 GATE = {"enough": "recipes.cocu-mil.drawn.miou - recipes.nouns-mil.drawn.miou >= 3"}
 
@@ -16,7 +16,7 @@ def leaves(value):
 
 
 def test_metrics_have_the_keys_of_the_contract_and_numbers_at_the_leaves(recipes, folders):
-    found, verdicts = metrics(Artifacts(folders, recipes), GATE, measured=None)
+    found, verdicts = write_metrics(Artifacts(folders, recipes), GATE, measured=None)
     assert list(found) == ["data", "curation", "segments", "recipes", "gate"]
     whose = {name: found["data"].pop(name) for name in ("source", "digest", "masks", "scored")}
     assert whose["masks"] == {"train": 9, "tune": 0, "test": 3}
@@ -62,7 +62,7 @@ def test_what_an_index_missed_is_among_the_numbers(recipes, folders):
     """Where it may have missed anything: see the keys of the contract above."""
     (folders.prepared.index / "recall.json").write_text('{"neighbours_recall": 0.97}')
     try:
-        found, _ = metrics(Artifacts(folders, recipes), GATE, measured=None)
+        found, _ = write_metrics(Artifacts(folders, recipes), GATE, measured=None)
     finally:
         (folders.prepared.index / "recall.json").unlink()
     assert found["index"] == {"neighbours_recall": 0.97}
@@ -71,7 +71,7 @@ def test_what_an_index_missed_is_among_the_numbers(recipes, folders):
 def test_retrieval_of_models_of_segments_is_among_the_scores(recipes, folders):
     run = Artifacts(folders, recipes)
     run.scores["cocu-mil"]["scores"]["retrieval"] = {"r1": 20.53, "queries": 151.0}
-    found, verdicts = metrics(
+    found, verdicts = write_metrics(
         run, {"found": "recipes.cocu-mil.drawn.retrieval.r1 >= 20"}, measured=2
     )
     assert found["recipes"]["cocu-mil"]["drawn"]["retrieval"] == {"r1": 20.53, "queries": 151.0}
@@ -86,7 +86,7 @@ def test_precision_of_masks_is_there_for_models_that_read_segments(recipes, fold
         "mask_map_50": 12.0,
         "mask_coverage": 100.0,
     }
-    found, _ = metrics(run, {}, measured=None)
+    found, _ = write_metrics(run, {}, measured=None)
     assert {
         k: v for k, v in found["recipes"]["cocu-mil"]["drawn"].items() if k.startswith("mask")
     } == {"mask_map": 7.5, "mask_map_50": 12.0, "mask_coverage": 100.0}
@@ -94,7 +94,7 @@ def test_precision_of_masks_is_there_for_models_that_read_segments(recipes, fold
 
 
 def test_gate_is_missed_when_one_rule_is(recipes, folders):
-    found, _ = metrics(
+    found, _ = write_metrics(
         Artifacts(folders, recipes), {**GATE, "more": "segments.per_image > 99"}, measured=2
     )
     assert found["gate"] == {"passed": 0}
@@ -103,16 +103,18 @@ def test_gate_is_missed_when_one_rule_is(recipes, folders):
 def test_whose_data_the_numbers_are_of(folders, recipes, unknown):
     run = Artifacts(folders, recipes)
     mine, theirs = (
-        metrics(r, {}, measured=None, source="folder", split="test")[0]["data"]
+        write_metrics(r, {}, measured=None, source="folder", split="test")[0]["data"]
         for r in (run, Artifacts(unknown, recipes))
     )
     assert mine["source"] == theirs["source"] == "folder"
     assert theirs["masks"] == {"train": 0, "tune": 0, "test": 0}
-    splits = [run.pairs[uid]["split"] for uid in run.known]
+    splits = [run.pairs[uid]["split"] for uid in run.known_classes]
     assert mine["masks"] == {name: splits.count(name) for name in ("train", "tune", "test")}
     assert len(mine["digest"]) == 16
     assert mine["digest"] != theirs["digest"]
-    again = metrics(Artifacts(run.folders, recipes), {}, measured=None, source="folder")[0]["data"]
+    again = write_metrics(Artifacts(run.folders, recipes), {}, measured=None, source="folder")[0][
+        "data"
+    ]
     assert again == mine
 
 
@@ -122,15 +124,17 @@ def test_a_gate_of_other_data_holds_on_a_run_without_masks_and_says_so(recipes, 
         Artifacts(unknown, recipes),
         {on: f"recipes.{name}.{on}.miou > 3" for on in ("photo_scenes", "folder")},
     )
-    found, verdicts = metrics(run, gate, measured=None, source="folder")
+    found, verdicts = write_metrics(run, gate, measured=None, source="folder")
     assert [v.skipped for v in verdicts] == [True, True]
     assert found["gate"] == {"passed": 1}
-    found, _ = metrics(run, {"a": "recipes.nobody.folder.miou > 3"}, measured=None, source="folder")
+    found, _ = write_metrics(
+        run, {"a": "recipes.nobody.folder.miou > 3"}, measured=None, source="folder"
+    )
     assert found["gate"] == {"passed": 0}
 
 
 def test_without_a_truth_what_needs_one_is_left_out(recipes, unknown):
-    found, _ = metrics(Artifacts(unknown, recipes), {}, measured=None)
+    found, _ = write_metrics(Artifacts(unknown, recipes), {}, measured=None)
     assert set(found["segments"]) == {"per_image", "texts_per_segment", "full_image_share"}
     assert found["recipes"]["cocu-mil"] == {"train": {"loss": 4.0}}
     assert found["gate"] == {"passed": 1}  # a gate without rules holds

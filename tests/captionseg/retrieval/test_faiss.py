@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
-from captionseg.encoders.encoder import normalised
+from captionseg.encoders.encoder import normalise
 from captionseg.records import UserError
 from captionseg.retrieval import faiss as module
 from captionseg.retrieval.faiss import FaissIndex
@@ -58,7 +58,7 @@ def test_a_saved_index_is_loaded_again_and_a_damaged_one_is_one_line(tmp_path):
 
 def test_a_graph_finds_many_neighbours_too():
     """faiss itself looks at 16 candidates, whatever it is asked for: 0.64 of these."""
-    vectors = normalised(np.random.default_rng(0).normal(size=(3000, 48)))
+    vectors = normalise(np.random.default_rng(0).normal(size=(3000, 48)))
     index = FaissIndex(vectors, "HNSW32")
     assert not index.exact
     assert recall(index, vectors, vectors, 257) > 0.95

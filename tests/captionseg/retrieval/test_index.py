@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from captionseg.encoders.encoder import normalised
+from captionseg.encoders.encoder import normalise
 from captionseg.retrieval.exact import ExactIndex
 from captionseg.retrieval.index import neighbours, recall
 from captionseg.retrieval.indexes import INDEXES
@@ -11,12 +11,12 @@ from captionseg.retrieval.indexes import INDEXES
 
 @pytest.fixture(scope="module")
 def vectors() -> np.ndarray:
-    return normalised(np.random.default_rng(0).normal(size=(120, 6)))
+    return normalise(np.random.default_rng(0).normal(size=(120, 6)))
 
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_against_sorting_all_products(name, vectors):
-    queries = normalised(np.random.default_rng(1).normal(size=(9, 6)))
+    queries = normalise(np.random.default_rng(1).normal(size=(9, 6)))
     score, rows = INDEXES[name](vectors).search(queries, 10)
     products = queries.astype(np.float64) @ vectors.T.astype(np.float64)
     np.testing.assert_array_equal(rows, np.argsort(-products, axis=1)[:, :10])

@@ -12,7 +12,7 @@ import pytest
 
 from captionseg.records import UserError
 from captionseg.runtime import fan_out
-from captionseg.runtime.fan_out import PerProcess, places, spread
+from captionseg.runtime.fan_out import PerProcess, list_places, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.runtime.workers import ATTEMPTS, Answer
 
@@ -80,19 +80,24 @@ def test_each_worker_has_the_threads_that_were_asked_for(several: RuntimeParams)
 
 
 def test_processes_share_the_gpus_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_out, "visible_gpus", lambda: ["3", "5"])
-    monkeypatch.setattr(fan_out, "cores", lambda: 8)
-    assert places(RuntimeParams(), 9, device="auto", threads=1) == ["3", "5"]
-    assert places(RuntimeParams(gpu_share=0.5), 9, device="cuda", threads=1) == ["3", "5", "3", "5"]
-    assert places(RuntimeParams(gpu_share=0.1, workers=3), 9, device="auto", threads=1) == [
+    monkeypatch.setattr(fan_out, "list_visible_gpus", lambda: ["3", "5"])
+    monkeypatch.setattr(fan_out, "count_cores", lambda: 8)
+    assert list_places(RuntimeParams(), 9, device="auto", threads=1) == ["3", "5"]
+    assert list_places(RuntimeParams(gpu_share=0.5), 9, device="cuda", threads=1) == [
+        "3",
+        "5",
+        "3",
+        "5",
+    ]
+    assert list_places(RuntimeParams(gpu_share=0.1, workers=3), 9, device="auto", threads=1) == [
         "3",
         "5",
         "3",
     ]
-    assert places(RuntimeParams(), 9, device="cpu", threads=3) == [None] * 2
-    assert places(RuntimeParams(workers=5), 4, device="cpu", threads=8) == [None] * 4
-    monkeypatch.setattr(fan_out, "visible_gpus", list)
-    assert places(RuntimeParams(), 9, device="auto", threads=1) == [None] * 8
+    assert list_places(RuntimeParams(), 9, device="cpu", threads=3) == [None] * 2
+    assert list_places(RuntimeParams(workers=5), 4, device="cpu", threads=8) == [None] * 4
+    monkeypatch.setattr(fan_out, "list_visible_gpus", list)
+    assert list_places(RuntimeParams(), 9, device="auto", threads=1) == [None] * 8
     found = list(spread(functools.partial(jobs.place, 0.0), range(2), TWO, device="auto"))
     assert [gpu for _, _, gpu, _ in found] == ["", ""]
 
@@ -122,7 +127,7 @@ class Reversed:
 
 def test_no_more_jobs_are_out_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Reversed()
-    monkeypatch.setattr(fan_out, "_workers", lambda *_: workers)
+    monkeypatch.setattr(fan_out, "_start_workers", lambda *_: workers)
     assert list(spread(str, list("abcdefg"), TWO)) == list(range(7))
     assert (workers.most, workers.closed) == (2, True)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from captionseg.records import UserError
-from captionseg.runtime.launch import Place, place
+from captionseg.runtime.launch import Place, read_place
 from captionseg.runtime.params import RuntimeParams
 
 SCRIPT = """
@@ -27,7 +27,7 @@ launch.GRACE = 1.0
 what, out = sys.argv[1], Path(sys.argv[2])
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 try:
-    with launch.started(RuntimeParams(devices=3)) as here:
+    with launch.start_processes(RuntimeParams(devices=3)) as here:
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
         place = [os.getpid(), *(os.environ[name] for name in names)]
         (out / f"{here.rank}.json").write_text(json.dumps(place))
@@ -114,13 +114,13 @@ def test_the_others_end_with_the_first(tmp_path):
 
 def test_the_place_of_a_process_is_torchruns():
     two, nodes = RuntimeParams(devices=2), RuntimeParams(devices=2, nodes=2)
-    assert place(RuntimeParams(), {"NODE_RANK": "7", "RANK": "0"}) == Place(0, 0, 1)
-    assert place(two, {}) == Place(0, 0, 2)
-    assert place(two, {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}) == Place(1, 1, 2)
+    assert read_place(RuntimeParams(), {"NODE_RANK": "7", "RANK": "0"}) == Place(0, 0, 1)
+    assert read_place(two, {}) == Place(0, 0, 2)
+    assert read_place(two, {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}) == Place(1, 1, 2)
     address = {"MASTER_ADDR": "a", "MASTER_PORT": "1"}
-    assert place(nodes, address | {"NODE_RANK": "1"}) == Place(2, 0, 4)
-    assert place(nodes, {"RANK": "3"}) == Place(3, 1, 4)
-    assert [place(nodes, address | {"NODE_RANK": n}).main for n in "01"] == [True, False]
+    assert read_place(nodes, address | {"NODE_RANK": "1"}) == Place(2, 0, 4)
+    assert read_place(nodes, {"RANK": "3"}) == Place(3, 1, 4)
+    assert [read_place(nodes, address | {"NODE_RANK": n}).main for n in "01"] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -157,4 +157,4 @@ def test_the_place_of_a_process_is_torchruns():
 )
 def test_a_place_that_does_not_fit_is_one_line(params, environ, message):
     with pytest.raises(UserError, match=message):
-        place(RuntimeParams(**params), environ)
+        read_place(RuntimeParams(**params), environ)

@@ -18,26 +18,28 @@ def test_a_lock_is_of_the_place_however_it_is_spelt(tmp_path, monkeypatch):
     root = tmp_path / "checkout"
     (root / "data").mkdir(parents=True)
     monkeypatch.chdir(root)
-    name = outputs.lock_name(Path("data/pairs"), Path())
+    name = outputs.name_lock(Path("data/pairs"), Path())
     spelt = ("data/../data/pairs", "./data/pairs", str(root / "data" / "pairs"))
-    assert {outputs.lock_name(Path(path), root) for path in spelt} == {name}
+    assert {outputs.name_lock(Path(path), root) for path in spelt} == {name}
     (root / "elsewhere").mkdir()
     (root / "data" / "pairs").symlink_to(root / "elsewhere")  # as DVC links what is in its cache
-    assert outputs.lock_name(Path("data/pairs"), Path()) == name
+    assert outputs.name_lock(Path("data/pairs"), Path()) == name
     (root / "link").symlink_to(root / "data")
-    assert outputs.lock_name(Path("link/pairs"), Path()) == name
-    assert outputs.lock_name(Path("data/truth"), Path()) != name
-    assert outputs.lock_name(Path("other/pairs"), Path()) != name
+    assert outputs.name_lock(Path("link/pairs"), Path()) == name
+    assert outputs.name_lock(Path("data/truth"), Path()) != name
+    assert outputs.name_lock(Path("other/pairs"), Path()) != name
     monkeypatch.chdir(tmp_path)
     root.rename(tmp_path / "moved")
     monkeypatch.chdir(tmp_path / "moved")
-    assert outputs.lock_name(Path("data/pairs"), Path()) == name
+    assert outputs.name_lock(Path("data/pairs"), Path()) == name
 
 
 def test_locks_are_free_again_and_name_nobody(tmp_path):
     said: list[str] = []
     for _ in range(2):
-        with outputs.held([tmp_path / "a", tmp_path / "b"], root=tmp_path, say=said.append) as sure:
+        with outputs.lock_outputs(
+            [tmp_path / "a", tmp_path / "b"], root=tmp_path, say=said.append
+        ) as sure:
             assert len(list((tmp_path / ".work" / "locks").glob("*.holder"))) == 2
             sure()
     assert not list((tmp_path / ".work" / "locks").glob("*.holder"))
@@ -45,7 +47,7 @@ def test_locks_are_free_again_and_name_nobody(tmp_path):
 
 
 def test_a_lock_that_somebody_deleted_is_no_lock(tmp_path):
-    with outputs.held([tmp_path / "a"], root=tmp_path, say=print) as sure:
+    with outputs.lock_outputs([tmp_path / "a"], root=tmp_path, say=print) as sure:
         shutil.rmtree(tmp_path / ".work")  # `make clean`
         with pytest.raises(
             UserError, match=r"was deleted while it ran, .* nothing was moved into place"
@@ -61,7 +63,7 @@ def test_without_locks_that_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(outputs.FileLock, "acquire", acquire)
     said: list[str] = []
-    with outputs.held([tmp_path / "a"], root=tmp_path, say=said.append) as sure:
+    with outputs.lock_outputs([tmp_path / "a"], root=tmp_path, say=said.append) as sure:
         sure()
     assert len(said) == 1
     assert "no locks on this file system" in said[0]

@@ -19,7 +19,7 @@ import pytest
 from captionseg.runtime import fan_out
 from captionseg.runtime.fan_out import spread
 from captionseg.runtime.params import RuntimeParams
-from captionseg.runtime.processes import Processes, reason
+from captionseg.runtime.processes import Processes, describe_exit
 
 TWO = RuntimeParams(workers=2)
 
@@ -32,7 +32,7 @@ def test_what_cannot_be_imported_or_sent_is_told() -> None:
 
 
 def test_a_worker_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_out, "visible_gpus", lambda: ["3", "5"])
+    monkeypatch.setattr(fan_out, "list_visible_gpus", lambda: ["3", "5"])
     found = list(
         spread(functools.partial(jobs.place, 0.2), range(2), RuntimeParams(), device="auto")
     )
@@ -91,4 +91,4 @@ def wait_for(true: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def test_how_a_process_ended_in_words() -> None:
-    assert (reason(-9), reason(3)) == ("signal 9", "exit code 3")
+    assert (describe_exit(-9), describe_exit(3)) == ("signal 9", "exit code 3")

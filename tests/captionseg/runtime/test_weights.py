@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from captionseg.records import UserError
-from captionseg.runtime.weights import check_finite, load_into, metadata, read_weights
+from captionseg.runtime.weights import check_finite, load_into, read_metadata, read_weights
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_half_precision_is_fine():
 
 def test_metadata(tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", metadata={"format": "pt", "x": "1"})
-    assert metadata(tmp_path / "a.safetensors") == {"format": "pt", "x": "1"}
+    assert read_metadata(tmp_path / "a.safetensors") == {"format": "pt", "x": "1"}
     (tmp_path / "torn").write_bytes(b"\xff" * 20)
-    assert metadata(tmp_path / "torn") == metadata(tmp_path / "none") == {}
+    assert read_metadata(tmp_path / "torn") == read_metadata(tmp_path / "none") == {}
 
 
 class Evil:

@@ -80,10 +80,10 @@ def features(squares: Path) -> Path:
     """Folder features/ whose dense maps are the pictures' own colours in 0..1, eight by eight
     cells.
     """
-    from captionseg.datasets.shards import read_images, shard_names
+    from captionseg.datasets.shards import list_shards, read_images
     from captionseg.storage.writing import write_array
 
-    for shard in shard_names(squares / "pairs"):
+    for shard in list_shards(squares / "pairs"):
         images = (
             np.stack([image for _, image in read_images(squares / "pairs", shard)]).astype(
                 np.float32

@@ -6,7 +6,7 @@ import numpy as np
 
 from captionseg.grounding.grounder import Boxes
 from captionseg.segment_text import counts
-from captionseg.segment_text.maker import asked
+from captionseg.segment_text.maker import count_requests
 from captionseg.storage.writing import write_json
 
 
@@ -19,4 +19,4 @@ def test_counts_of_shards_are_added_up(tmp_path: Path) -> None:
 
 def test_each_count_of_what_was_asked_is_explained() -> None:
     none = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-    assert [name for name in asked([], none) if name not in (counts.__doc__ or "")] == []
+    assert [name for name in count_requests([], none) if name not in (counts.__doc__ or "")] == []

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from captionseg.grounding.grounder import Boxes, Query
-from captionseg.segment_text.maker import Maker, View, area_share, best, is_said, segment_id
-from captionseg.segment_text.phrases import Phrase, Spoken
+from captionseg.segment_text.maker import (
+    Maker,
+    View,
+    hash_segment,
+    is_said,
+    measure_area,
+    select_best,
+)
+from captionseg.segment_text.phrases import CaptionPhrases, Phrase
 from captionseg.segment_text.rle import decode
 
 ANSWERS = {
@@ -65,10 +72,12 @@ class Filled:
 VIEW = View("u", np.zeros((40, 40, 3), np.uint8))
 
 
-def phrases(*texts: str) -> list[Spoken]:
+def phrases(*texts: str) -> list[CaptionPhrases]:
     """Texts to look for in an image without a caption."""
     return [
-        Spoken("", tuple(Phrase(text, "phrase" if " " in text else "concept") for text in texts))
+        CaptionPhrases(
+            "", tuple(Phrase(text, "phrase" if " " in text else "concept") for text in texts)
+        )
     ]
 
 
@@ -155,7 +164,7 @@ def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_sta
     ]
     grounder = Table(unassigned=3, cut=1)
     rows, count = Maker(grounder, Filled(), "").segments(
-        VIEW, [Spoken("See a dog in the grass.", tuple(asked))]
+        VIEW, [CaptionPhrases("See a dog in the grass.", tuple(asked))]
     )
     assert grounder.query == Query("See a dog in the grass.", (((4, 9), (20, 25)), ()))
     assert rows[0]["bbox"] == [0, 0, 10, 10]
@@ -166,15 +175,15 @@ def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_sta
     ]
     assert [t["text"] for t in rows[1]["texts"]] == ["dog"]
     assert (count["expressions"], count["boxes_unassigned"], count["captions_cut"]) == (1, 3, 1)
-    Maker(grounder, Filled(), "").segments(VIEW, [Spoken("", tuple(asked))])
+    Maker(grounder, Filled(), "").segments(VIEW, [CaptionPhrases("", tuple(asked))])
     assert grounder.query is None
 
 
 def test_each_caption_is_grounded_against_itself_and_what_is_found_is_merged_over_all() -> None:
-    first = Spoken(
+    first = CaptionPhrases(
         "A dog.", (Phrase("a dog", "phrase", spans=((0, 5),)), Phrase("fly", "concept", caption=-1))
     )
-    second = Spoken(
+    second = CaptionPhrases(
         "Grass, and a dog.",
         (
             Phrase("grass", "phrase", spans=((0, 5),), caption=1),
@@ -183,7 +192,9 @@ def test_each_caption_is_grounded_against_itself_and_what_is_found_is_merged_ove
         ),
     )
     grounder = Table(unassigned=2, cut=1)
-    rows, count = Maker(grounder, Filled(), "").segments(VIEW, [first, second, Spoken("?!", ())])
+    rows, count = Maker(grounder, Filled(), "").segments(
+        VIEW, [first, second, CaptionPhrases("?!", ())]
+    )
     assert grounder.queries == [
         (["a dog", "fly"], Query("A dog.", (((0, 5),), ()))),
         (
@@ -262,16 +273,16 @@ def test_of_too_many_boxes_the_best_are_kept_in_their_order_and_the_others_count
         np.ones(3, np.float32),
         5,
     )
-    assert best(even, 2).phrase.tolist() == [0, 1]
-    assert best(even, 2).unassigned == 5
-    assert len(best(even, 3)) == 3
+    assert select_best(even, 2).phrase.tolist() == [0, 1]
+    assert select_best(even, 2).unassigned == 5
+    assert len(select_best(even, 3)) == 3
 
 
 def test_ids_are_of_image_and_mask() -> None:
-    assert segment_id("u", "22") == segment_id("u", "22") != segment_id("v", "22")
-    assert len(segment_id("u", "22")) == 40
+    assert hash_segment("u", "22") == hash_segment("u", "22") != hash_segment("v", "22")
+    assert len(hash_segment("u", "22")) == 40
 
 
 def test_area_share_counts_only_what_lies_in_the_picture() -> None:
     boxes = np.array([[0, 0, 20, 20], [-20, 0, 60, 40]], np.float32)
-    assert area_share(boxes, VIEW.image) == pytest.approx([0.25, 1.0])
+    assert measure_area(boxes, VIEW.image) == pytest.approx([0.25, 1.0])

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from captionseg.records import SEGMENTS, TRUTH
-from captionseg.segment_text.measure import measure, measures, namer
+from captionseg.segment_text.measure import build_namer, measure, measures
 from captionseg.segment_text.rle import encode
 
 NAMES = ("dog", "tall grass", "car")
@@ -107,7 +107,7 @@ def test_images_are_spread_evenly() -> None:
 
 def test_names_are_matched_by_whole_words_in_a_row() -> None:
     texts = ["tall green grass", "some tall grass", "cars", "carpet"]
-    assert namer(texts, NAMES) == {
+    assert build_namer(texts, NAMES) == {
         "tall green grass": set(),
         "some tall grass": {1},
         "cars": {2},

@@ -2,15 +2,15 @@
 
 import pytest
 
-from captionseg.segment_text.phrases import Phrase, Spoken, normalised, phrases_of
-from captionseg.text.referring import Mention, Reference, referring
+from captionseg.segment_text.phrases import CaptionPhrases, Phrase, collect_phrases, normalise_text
+from captionseg.text.referring import Mention, Reference, parse_references
 
 
 @pytest.mark.parametrize(
     ("text", "want"), [("A  Dog.", "a dog"), (" the end. ", "the end"), ("...", "")]
 )
 def test_normalised(text: str, want: str) -> None:
-    assert normalised(text) == want
+    assert normalise_text(text) == want
 
 
 def said(phrase: str, expression: str = "", *starts: int) -> Reference:
@@ -25,7 +25,7 @@ def said(phrase: str, expression: str = "", *starts: int) -> Reference:
 
 def test_caption_phrases_come_first_and_equal_texts_once() -> None:
     spoken = [[said("Dog"), said("a  red ball"), said(".")], [said("a cat")]]
-    found = phrases_of(
+    found = collect_phrases(
         [["x"], ["y"]], [["dog", "Grass", "grass", ""], []], references=lambda _: spoken
     )
     assert [
@@ -44,14 +44,16 @@ def test_each_caption_has_its_phrases_and_the_first_the_concepts_that_none_names
         heard.extend(captions)
         return [[said(f"a {caption}"), said("a dog")] for caption in captions]
 
-    found = phrases_of([["x", "y"], ["z"]], [["a y", "sky"], ["a z"]], references=references)
+    found = collect_phrases([["x", "y"], ["z"]], [["a y", "sky"], ["a z"]], references=references)
     assert heard == ["x", "y", "z"]
     assert found == [
         [
-            Spoken("x", (phrase("a x"), phrase("a dog"), Phrase("sky", "concept", caption=-1))),
-            Spoken("y", (phrase("a y", 1), phrase("a dog", 1))),
+            CaptionPhrases(
+                "x", (phrase("a x"), phrase("a dog"), Phrase("sky", "concept", caption=-1))
+            ),
+            CaptionPhrases("y", (phrase("a y", 1), phrase("a dog", 1))),
         ],
-        [Spoken("z", (phrase("a z"), phrase("a dog")))],
+        [CaptionPhrases("z", (phrase("a z"), phrase("a dog")))],
     ]
 
 
@@ -67,12 +69,14 @@ def test_equal_phrases_with_other_expressions_are_others_unless_expressions_are_
             said("A dog", "", 60),
         ]
     ]
-    ((found,),) = phrases_of([["x"]], [[]], references=lambda _: spoken)
+    ((found,),) = collect_phrases([["x"]], [[]], references=lambda _: spoken)
     assert found.phrases == (
         Phrase("a dog", "phrase", "a dog in the grass", ((0, 5),)),
         Phrase("A Dog", "phrase", "", ((40, 45), (60, 65))),
     )
-    ((plain,),) = phrases_of([["x"]], [["a dog"]], references=lambda _: spoken, expressions=False)
+    ((plain,),) = collect_phrases(
+        [["x"]], [["a dog"]], references=lambda _: spoken, expressions=False
+    )
     assert plain.phrases == (Phrase("a dog", "phrase", "", ((0, 5), (40, 45), (60, 65))),)
 
 
@@ -94,7 +98,9 @@ def test_phrase_and_expression_are_two_texts_of_one_score() -> None:
 
 def test_mentions_are_places_in_the_caption() -> None:
     caption = "A dog lies in the grass. It is red, and a dog sleeps."
-    ((found,),) = phrases_of([[caption]], [["dog", "tree"]], references=referring, stop={"grass"})
+    ((found,),) = collect_phrases(
+        [[caption]], [["dog", "tree"]], references=parse_references, stop={"grass"}
+    )
     assert [p.text for p in found.phrases] == ["A dog", "dog", "tree"]  # "It" is a pronoun
     assert [caption[a:b] for a, b in found.phrases[0].spans] == ["A dog", "a dog"]
 
@@ -107,7 +113,7 @@ def test_a_phrase_whose_head_names_nothing_is_left_out() -> None:
             said("a picture frame", "a picture frame in front"),
         ]
     ]
-    ((found,),) = phrases_of(
+    ((found,),) = collect_phrases(
         [["x"]], [["front"]], references=lambda _: spoken, stop={"picture", "front"}
     )
     assert [p.text for p in found.phrases] == ["a picture frame", "front"]

@@ -23,13 +23,13 @@ from captionseg.segment_text import pipeline as pipelines
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.measure import measure
 from captionseg.segment_text.params import SegmentTextParams
-from captionseg.segment_text.phrases import Phrase, Spoken
+from captionseg.segment_text.phrases import CaptionPhrases, Phrase
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.superpixels import Superpixels
 from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_array, write_table
 from captionseg.supervision import files
-from captionseg.text.referring import Mention, Reference, referring
+from captionseg.text.referring import Mention, Reference, parse_references
 from tests.captionseg.supervision.rows import Concept, supervision_of
 
 COLOURS, GREY = {"red": (220, 30, 30)}, (120, 120, 120)
@@ -69,7 +69,7 @@ def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     its expression.
     """
     monkeypatch.setattr(
-        pipelines, "referring", lambda captions, model=None: [[spoken(c)] for c in captions]
+        pipelines, "parse_references", lambda captions, model=None: [[spoken(c)] for c in captions]
     )
     write_regions(squares / "pairs", features, squares / "regions", maker=PARAMS.superpixels.maker)
     pairs = read_pairs(squares / "pairs").to_pylist()
@@ -266,11 +266,11 @@ def test_without_referring_the_segments_are_the_same_and_have_no_expressions(rea
 
 
 def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipelines, "referring", referring)
+    monkeypatch.setattr(pipelines, "parse_references", parse_references)
     caption = "A red ball lies on the ground. A green cup is beside a blue door. " * 200
     rows = [{"uid": "u", "caption": caption, "concepts": ["red"]}]
     assert len(caption.split()) == 3000
-    ((said,),) = pipelines.spoken(rows, [[caption]], PARAMS)
+    ((said,),) = pipelines.find_phrases(rows, [[caption]], PARAMS)
     phrases = said.phrases
     assert said.text == caption
     assert {"A red ball", "the ground", "A green cup", "a blue door", "red"} <= {
@@ -290,7 +290,7 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
 def test_another_parser_is_asked_for_by_its_path(
     ready: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pipelines, "referring", referring)
+    monkeypatch.setattr(pipelines, "parse_references", parse_references)
     spacy.blank("en").to_disk(tmp_path / "blank")
     with pytest.raises(
         UserError, match=r"blank' lacks attribute_ruler, lemmatizer, parser, tagger"
@@ -301,7 +301,7 @@ def test_another_parser_is_asked_for_by_its_path(
 def test_a_picture_of_ten_pixels_goes_all_the_way() -> None:
     maker = PARAMS.build(Colours(), np.array([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.5, 0.5, 0.5]]))
     image = np.array([[COLOURS["red"]] * 5 + [GREY] * 5], np.uint8)
-    said = Spoken("", (Phrase("a red ball", "phrase"),))
+    said = CaptionPhrases("", (Phrase("a red ball", "phrase"),))
     found, count = maker.segments(View("u", image, dense=image / 255.0), [said])
     assert found == []
     assert (
@@ -357,4 +357,4 @@ def test_pairs_that_curation_lost_are_not_left_out_without_a_word(
     with pytest.raises(
         UserError, match=r"2 pairs of shard 0000\d have no row there; run `dvc repro curate`"
     ):
-        pipelines.to_do(ready / "pairs", PARAMS, tmp_path / "supervision")
+        pipelines.list_images(ready / "pairs", PARAMS, tmp_path / "supervision")

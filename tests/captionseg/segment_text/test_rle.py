@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from captionseg.segment_text.rle import areas, decode, encode
+from captionseg.segment_text.rle import decode, encode, measure_areas
 
 
 def test_there_and_back_with_areas_and_boxes() -> None:
@@ -11,7 +11,7 @@ def test_there_and_back_with_areas_and_boxes() -> None:
     masks[1, 4, 0] = masks[1, 0, 6] = True
     rles, area, boxes = encode(masks)
     assert np.array_equal(decode(rles, 5, 7), masks)
-    assert area.tolist() == areas(rles, [5, 5], [7, 7]).tolist() == [8, 2]
+    assert area.tolist() == measure_areas(rles, [5, 5], [7, 7]).tolist() == [8, 2]
     assert boxes.tolist() == [[2, 1, 4, 2], [0, 0, 7, 5]]
 
 
@@ -27,13 +27,15 @@ def test_none_gives_none() -> None:
     assert area.shape == (0,)
     assert boxes.shape == (0, 4)
     assert decode([], 4, 4).shape == (0, 4, 4)
-    assert areas([], [], []).shape == (0,)
+    assert measure_areas([], [], []).shape == (0,)
 
 
 def test_there_may_be_more_masks_than_a_byte_counts() -> None:
     # mask i has i + 1 pixels
     masks = np.arange(300)[:, None, None] >= np.arange(400).reshape(1, 20, 20)
     rles, area, boxes = encode(masks)
-    assert area.tolist() == areas(rles, [20] * 300, [20] * 300).tolist() == list(range(1, 301))
+    assert (
+        area.tolist() == measure_areas(rles, [20] * 300, [20] * 300).tolist() == list(range(1, 301))
+    )
     assert boxes.shape == (300, 4)
     assert np.array_equal(decode(rles, 20, 20), masks)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from captionseg.datasets.shards import write_shards
 from captionseg.expectations.params import ValidateParams
-from captionseg.sources.captions import LONGEST, NoCaption, captions, clean
+from captionseg.sources.captions import LONGEST, NoCaption, clean, read_captions
 from captionseg.sources.folder import Folder
 
 CLEAN = {
@@ -56,8 +56,8 @@ def test_what_is_shown_is_what_stays(text: str) -> None:
     ],
 )
 def test_every_line_is_a_caption(data: bytes) -> None:
-    assert captions(data) == (["a", "b", "c"], "")
-    assert len(captions(data, joined=True)[0]) == 1
+    assert read_captions(data) == (["a", "b", "c"], "")
+    assert len(read_captions(data, joined=True)[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_every_line_is_a_caption(data: bytes) -> None:
 )
 def test_what_is_no_caption(data: bytes, reason: str) -> None:
     with pytest.raises(NoCaption, match=reason):
-        captions(data)
+        read_captions(data)
 
 
 def test_what_download_takes_validation_and_spacy_take() -> None:

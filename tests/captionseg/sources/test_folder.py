@@ -251,10 +251,10 @@ def test_pictures_that_come_between_two_runs(album: Path, tmp_path: Path) -> Non
 def test_every_file_is_read_twice_at_most(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linear cost: once for the listing, once for its sample."""
     reads: list[str] = []
-    real = folder.contents
+    real = folder.read_contents
     monkeypatch.setattr(
         folder,
-        "contents",
+        "read_contents",
         lambda top, path, *a, **k: (reads.append(path), real(top, path, *a, **k))[1],
     )
     take(album)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.sources.folder import SMALLEST_SIDE, Refused, encode, shrunk
+from captionseg.sources.folder import SMALLEST_SIDE, RefusedFile, encode_picture, shrink_size
 
 
 def noise(number: int, width: int = 40, height: int = 30) -> Image.Image:
@@ -24,8 +24,8 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 def pixels(data: bytes, longest: int = 512) -> np.ndarray:
-    """[H, W, 3] of what `encode` makes of file bytes."""
-    jpeg, size = encode(data, longest)
+    """[H, W, 3] of what `encode_picture` makes of file bytes."""
+    jpeg, size = encode_picture(data, longest)
     image = Image.open(io.BytesIO(jpeg))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", size)
     return np.asarray(image).astype(int)
@@ -99,7 +99,7 @@ def test_turned_as_exif_says(orientation: int) -> None:
     assert seen.shape == (40, 60)
     assert seen[:18, :28].min() > 200
     assert max(seen[22:].max(), seen[:, 32:].max()) < 60
-    assert b"Exif" not in encode(data, 512)[0]
+    assert b"Exif" not in encode_picture(data, 512)[0]
 
 
 # The first tag is one that Pillow cannot write again, as it would to turn picture and metadata
@@ -115,7 +115,7 @@ def test_broken_metadata_does_not_cost_the_picture() -> None:
     assert np.abs(pixels(encoded(picture, exif=b"junk")) - RED).max() <= 6
     data = encoded(picture, "JPEG", exif=UNWRITABLE, comment=b"x" * 99)
     assert pixels(data).shape == (40, 30, 3), "turned all the same"
-    assert b"xxxx" not in encode(data, 512)[0]
+    assert b"xxxx" not in encode_picture(data, 512)[0]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_broken_metadata_does_not_cost_the_picture() -> None:
     ],
 )
 def test_shrunk_keeps_the_ratio_and_enlarges_nothing(size, longest, expected) -> None:
-    assert shrunk(size, longest) == expected
+    assert shrink_size(size, longest) == expected
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -148,16 +148,16 @@ def test_shrinking_is_a_mean_over_what_is_there(kind: str) -> None:
 def test_a_large_jpeg_is_not_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     monkeypatch.setattr(
-        "captionseg.images.upright", lambda image: (sizes.append(image.size), image)[1]
+        "captionseg.images.turn_upright", lambda image: (sizes.append(image.size), image)[1]
     )
-    assert encode(encoded(noise(1, 1600, 1200), "JPEG"), 100)[1] == (100, 75)
+    assert encode_picture(encoded(noise(1, 1600, 1200), "JPEG"), 100)[1] == (100, 75)
     assert sizes == [(200, 150)]
 
 
 def test_the_smallest_side() -> None:
     assert pixels(encoded(noise(1, 99, SMALLEST_SIDE))).shape[:2] == (SMALLEST_SIDE, 99)
-    with pytest.raises(Refused, match=f"too small: 99 x {SMALLEST_SIDE - 1} pixels"):
-        encode(encoded(noise(1, 99, SMALLEST_SIDE - 1)), 512)
+    with pytest.raises(RefusedFile, match=f"too small: 99 x {SMALLEST_SIDE - 1} pixels"):
+        encode_picture(encoded(noise(1, 99, SMALLEST_SIDE - 1)), 512)
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -212,8 +212,8 @@ def test_broken_pictures_say_why(name: str) -> None:
     data, reason = BROKEN[name]
     messages = []
     for _ in range(2):
-        with pytest.raises(Refused) as caught:
-            encode(data, 512)
+        with pytest.raises(RefusedFile) as caught:
+            encode_picture(data, 512)
         messages.append(str(caught.value))
     assert messages[0].startswith(reason)
     assert messages[0] == messages[1], "a message that differs from run to run changes the table"
@@ -243,7 +243,7 @@ def test_any_damage_is_refused_or_decoded() -> None:
                 rng.integers(0, 256)
             )
             try:
-                encode(data[: rng.integers(1, 2 * len(data))].tobytes(), 64)
-            except Refused:
+                encode_picture(data[: rng.integers(1, 2 * len(data))].tobytes(), 64)
+            except RefusedFile:
                 refused += 1
     assert 100 < refused < 420

@@ -19,9 +19,9 @@ from captionseg.sources.photo_scenes import (
     OPENINGS,
     SMALLEST,
     PhotoScenes,
-    background,
+    cut_texture,
+    draw_background,
     paste,
-    texture,
 )
 from captionseg.sources.scene_assets import Asset, Assets
 
@@ -83,7 +83,7 @@ def test_classes_and_licences(toy_assets: Assets) -> None:
     classes = SOURCE.classes()
     assert classes.names[:4] == ("ball", "box", "cone", "brick")
     assert classes.kinds == ("object",) * 3 + ("stuff",) * (len(classes.names) - 3)
-    assert SOURCE.licences() == scene_assets.table_text()
+    assert SOURCE.licences() == scene_assets.read_table_text()
 
 
 def test_held_out_instances_stay_held_out(toy_assets: Assets) -> None:
@@ -165,7 +165,7 @@ def test_what_is_hidden_is_not_told(toy_assets: Assets) -> None:
 
 def test_background_has_an_upper_and_a_lower_ground(toy_assets: Assets) -> None:
     for number in range(30):
-        canvas, mask = background(
+        canvas, mask = draw_background(
             toy_assets, "train", 64, np.random.default_rng(number), third=float(number % 2)
         )
         assert canvas.shape == (64, 64, 3)
@@ -184,7 +184,7 @@ def test_a_small_texture_fills_the_picture(toy_assets: Assets) -> None:
         for size in ((1, 1), (3, 700))
     ]
     for number in range(10):
-        cut = texture(instances, 128, np.random.default_rng(number))
+        cut = cut_texture(instances, 128, np.random.default_rng(number))
         assert cut.shape == (128, 128, 3)
         assert cut.min() > 100 * 0.75 * 0.94 - 1
 

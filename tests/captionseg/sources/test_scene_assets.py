@@ -16,16 +16,16 @@ from captionseg.records import UserError
 from captionseg.sources import debian, photo_scenes, scene_assets
 from captionseg.sources.scene_assets import (
     Assets,
-    brightened,
+    brighten,
     fetch,
+    list_packages,
     load,
-    packages,
+    read_table_text,
     shrink,
-    table_text,
 )
 from captionseg.text.vocabulary import tokens
 
-ROWS = list(csv.DictReader(io.StringIO(table_text())))
+ROWS = list(csv.DictReader(io.StringIO(read_table_text())))
 SPLITS = {"train", "tune", "test"}
 
 
@@ -102,7 +102,7 @@ def test_the_grounds_of_scenes_are_stuff_and_all_of_it() -> None:
 
 
 def test_packages_are_those_of_the_table() -> None:
-    assert packages() == sorted({row["package"] for row in ROWS})
+    assert list_packages() == sorted({row["package"] for row in ROWS})
 
 
 # ------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         digest = hashlib.sha256(files[path.split("!")[-1]]).hexdigest()
         lines.append(f"toys,usr/{path},{name},{kind},a {name},train tune,GPL-2,Somebody,{digest}")
-    monkeypatch.setattr(scene_assets, "table_text", lambda: "\n".join(lines) + "\n")
+    monkeypatch.setattr(scene_assets, "read_table_text", lambda: "\n".join(lines) + "\n")
     return tmp_path
 
 
@@ -211,11 +211,11 @@ def test_shrink_makes_the_longer_side_fit(size, longest: int, expected) -> None:
 
 def test_brightened_stays_in_range() -> None:
     pixels = np.array([[[100, 200, 0]]], np.uint8)
-    assert brightened(pixels, 1.5, np.ones(3, np.float32)).tolist() == [[[150.0, 255.0, 0.0]]]
-    assert brightened(pixels, 0.5, np.array([1, 0.5, 2], np.float32)).tolist() == [
+    assert brighten(pixels, 1.5, np.ones(3, np.float32)).tolist() == [[[150.0, 255.0, 0.0]]]
+    assert brighten(pixels, 0.5, np.array([1, 0.5, 2], np.float32)).tolist() == [
         [[50.0, 50.0, 0.0]]
     ]
-    assert brightened(pixels, 1.0, np.ones(3, np.float32)).dtype == np.float32
+    assert brighten(pixels, 1.0, np.ones(3, np.float32)).dtype == np.float32
 
 
 def test_no_assets() -> None:

@@ -17,10 +17,10 @@ from captionseg.sources.shapes import (
     SMALLEST,
     STANDING,
     Shapes,
-    background,
-    polygon,
-    silhouette,
-    texture,
+    draw_background,
+    draw_polygon,
+    draw_silhouette,
+    draw_texture,
 )
 from captionseg.text.vocabulary import VocabularyParams, build, tokens
 
@@ -109,7 +109,7 @@ def test_the_vocabulary_is_exactly_the_classes(samples) -> None:
     """spaCy finds every class as a noun, and no colour."""
     vocabulary = build([s.caption for s in samples], VocabularyParams(minimum=3))
     assert set(vocabulary.concepts) == set(NAMES)
-    found = vocabulary.named([s.caption for s in samples]).toarray()
+    found = vocabulary.match_captions([s.caption for s in samples]).toarray()
     for row, sample in zip(found, samples, strict=True):
         assert {vocabulary.concepts[i] for i in np.flatnonzero(row)} == set(named(sample.caption))
 
@@ -126,14 +126,14 @@ def test_splits_and_seeds_differ() -> None:
 def test_outlines_are_scaled_by_their_radius() -> None:
     for outlines in OUTLINES.values():
         assert np.abs(outlines[0]).max() == pytest.approx(1.0)
-    assert polygon(4)[0] == pytest.approx(-1j)  # upward: y grows downward in pictures
+    assert draw_polygon(4)[0] == pytest.approx(-1j)  # upward: y grows downward in pictures
 
 
 def test_silhouettes_stay_inside_and_a_ring_has_a_hole() -> None:
     rng = np.random.default_rng(0)
     for name in OUTLINES:
         for _ in range(20):
-            inside = silhouette(name, 64, rng)
+            inside = draw_silhouette(name, 64, rng)
             assert inside.any()
             y, x = np.nonzero(inside)
             assert max(np.ptp(y), np.ptp(x)) <= 2 * 0.3 * 64 + 2
@@ -146,7 +146,7 @@ def test_silhouettes_stay_inside_and_a_ring_has_a_hole() -> None:
 def test_two_different_grounds_one_above_the_other() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        canvas, mask = background(48, rng)
+        canvas, mask = draw_background(48, rng)
         assert canvas.shape == (48, 48, 3)
         assert mask[0].max() == mask[0].min() != mask[-1].max() == mask[-1].min()
         assert set(np.unique(mask)) <= {NAMES.index(n) for n in GROUNDS}
@@ -156,7 +156,7 @@ def test_two_different_grounds_one_above_the_other() -> None:
 def test_textures_have_the_colour_of_their_ground() -> None:
     rng = np.random.default_rng(0)
     for name, colour in GROUNDS.items():
-        mean = texture(name, 96, rng).mean((0, 1))
+        mean = draw_texture(name, 96, rng).mean((0, 1))
         assert np.abs(mean / mean.max() - np.array(colour) / max(colour)).max() < 0.1
         assert set(tokens(STANDING[name])) & set(NAMES) == {name}
 

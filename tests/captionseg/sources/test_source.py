@@ -17,7 +17,7 @@ from captionseg.datasets.shards import (
     read_truth,
     write_shards,
 )
-from captionseg.records import PAIRS, TRUTH, UserError, uid_of
+from captionseg.records import PAIRS, TRUTH, UserError, make_uid
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources import debian, scene_assets
 from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS
@@ -101,7 +101,7 @@ def test_shards_follow_the_schemas(name, make_source, tmp_path: Path) -> None:
     assert all(pq.read_schema(p).equals(TRUTH) for p in (tmp_path / "truth").glob("*.parquet"))
     assert len(rows) == sum(source.splits().values())
     assert len({row["uid"] for row in rows}) == len({row["key"] for row in rows}) == len(rows)
-    assert all(row["uid"] == uid_of(row["url"], row["caption"]) for row in rows)
+    assert all(row["uid"] == make_uid(row["url"], row["caption"]) for row in rows)
     good = [row for row in rows if row["status"] == "success"]
     assert metrics == {"pairs": len(good), "download_success": len(good) / len(rows)}
     for table in tables:
@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on(name, make_source, tmp_path: Path) -> None:
 def test_two_processes_write_what_one_writes(name, make_source, tmp_path: Path) -> None:
     if name == "photo_scenes":  # the painted assets do not reach another process
         if not all(
-            (debian.cache_folder() / "debian" / p).is_dir() for p in scene_assets.packages()
+            (debian.cache_folder() / "debian" / p).is_dir() for p in scene_assets.list_packages()
         ):
             pytest.skip("the Debian packages are not in the user's cache, and tests fetch nothing")
         source = SOURCES[name](train=5, tune=2, test=2, size=64)

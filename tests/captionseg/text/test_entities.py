@@ -2,7 +2,7 @@
 
 import pytest
 
-from captionseg.text.entities import MASK, PERSONS, PUBLISHED, SYNONYMS, Masker, merged
+from captionseg.text.entities import MASK, PERSONS, PUBLISHED, SYNONYMS, Masker, merge_synonym
 from captionseg.text.vocabulary import Vocabulary
 
 MASKER = Masker(PUBLISHED)
@@ -11,7 +11,7 @@ MASKER = Masker(PUBLISHED)
 def test_the_list_and_what_is_left_when_synonyms_are_merged():
     assert len(PUBLISHED) == len(set(PUBLISHED)) == 99  # the paper's 100 hold both tv and TV
     assert len(PERSONS) == 17
-    assert len({merged(e) for e in PUBLISHED}) == 73
+    assert len({merge_synonym(e) for e in PUBLISHED}) == 73
     assert set(SYNONYMS) <= set(PUBLISHED)
     assert set(SYNONYMS.values()) <= set(PUBLISHED)
 
@@ -65,7 +65,7 @@ def test_plurals_are_those_of_the_corpus_where_there_is_one_else_of_the_table():
 def test_what_is_masked_is_what_the_vocabulary_names(caption, masked, found):
     words = ("fire hydrant", "dog", "hot dog", "car", "bear", "pan", "caf\u00e9", "fire")
     assert Masker(words)(caption, words) == (masked, found)
-    named = Vocabulary(words, None).named([caption]).indices
+    named = Vocabulary(words, None).match_captions([caption]).indices
     assert {words[n] for n in named} == set(found)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from captionseg.text.lemmas import lemma, plurals_of, singulars
+from captionseg.text.lemmas import find_plurals, find_singulars, lemmatize
 
 RIGHT = """
 cards:card carts:cart beards:beard busts:bust boats:boat skies:sky skis:ski buses:bus dishes:dish
@@ -25,14 +25,14 @@ lens bus gas  grass dress tennis swiss paris james car card sky specimen pumice 
 
 @pytest.mark.parametrize(("word", "expected"), [pair.split(":") for pair in RIGHT.split()])
 def test_the_singular_of_a_plural(word, expected):
-    assert lemma(word) == expected
-    assert word in plurals_of(expected)
+    assert lemmatize(word) == expected
+    assert word in find_plurals(expected)
 
 
 @pytest.mark.parametrize("word", ALONE.split())
 def test_what_is_no_plural_or_is_only_said_so_stays(word):
-    assert lemma(word) == word
-    assert lemma(word, word[:-1]) == word  # a dictionary that has `pant` does not matter
+    assert lemmatize(word) == word
+    assert lemmatize(word, word[:-1]) == word  # a dictionary that has `pant` does not matter
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_what_is_no_plural_or_is_only_said_so_stays(word):
     ],
 )
 def test_no_ending_is_cut_that_is_none(word, never):
-    assert never not in singulars(word)
+    assert never not in find_singulars(word)
 
 
 def test_where_the_spelling_leaves_it_open_a_list_or_a_dictionary_decides():
-    assert singulars("leaves") == ("leaf", "leave")
-    assert set(singulars("axes")) == {"axe", "axis", "ax"}
-    assert singulars("people") == ("people", "person")
-    assert singulars("glasses") == ("glasses", "glass")
-    assert lemma("galoshes") == "galosh"
-    assert lemma("galoshes", "galoshe") == "galoshe"
-    assert lemma("galoshes", "gal") == "galosh"
+    assert find_singulars("leaves") == ("leaf", "leave")
+    assert set(find_singulars("axes")) == {"axe", "axis", "ax"}
+    assert find_singulars("people") == ("people", "person")
+    assert find_singulars("glasses") == ("glasses", "glass")
+    assert lemmatize("galoshes") == "galosh"
+    assert lemmatize("galoshes", "galoshe") == "galoshe"
+    assert lemmatize("galoshes", "gal") == "galosh"

@@ -4,11 +4,11 @@ import pytest
 import spacy
 
 from captionseg.records import UserError
-from captionseg.text.nouns import load, nouns
+from captionseg.text.nouns import extract_nouns, load
 
 
 def test_nouns_with_their_lemmas_in_order_and_repeated():
-    rows = nouns(["two zebras on the grass beside a zebra", "", "A red car near a carpet"])
+    rows = extract_nouns(["two zebras on the grass beside a zebra", "", "A red car near a carpet"])
     assert list(rows) == [
         [("zebras", "zebra"), ("grass", "grass"), ("zebra", "zebra")],
         [],
@@ -17,14 +17,14 @@ def test_nouns_with_their_lemmas_in_order_and_repeated():
 
 
 def test_a_verb_is_no_noun():
-    assert [word for word, _ in next(nouns(["a fox is drinking water and runs"]))] == [
+    assert [word for word, _ in next(extract_nouns(["a fox is drinking water and runs"]))] == [
         "fox",
         "water",
     ]
 
 
 def test_numbers_and_signs_are_no_nouns():
-    assert list(nouns(["# 12 % !"])) == [[]]
+    assert list(extract_nouns(["# 12 % !"])) == [[]]
 
 
 def test_a_model_without_a_tagger_would_silently_find_nothing(tmp_path):

@@ -3,12 +3,12 @@ import pytest
 
 from captionseg import remarks
 from captionseg.records import UserError
-from captionseg.text.prompts import PROMPTS, SIMPLE, class_embeddings, templates
+from captionseg.text.prompts import PROMPTS, SIMPLE, embed_classes, read_templates
 
 
 def test_mean_over_templates_then_normalised():
     table = {"a dog": [1.0, 0.0], "the dog": [0.0, 1.0], "a cat": [0.6, 0.8], "the cat": [0.6, 0.8]}
-    out = class_embeddings(
+    out = embed_classes(
         ["dog", "cat"], lambda texts: np.array([table[t] for t in texts]), ("a {}", "the {}")
     )
     np.testing.assert_allclose(out, [[0.5**0.5, 0.5**0.5], [0.6, 0.8]], rtol=1e-6)
@@ -16,13 +16,13 @@ def test_mean_over_templates_then_normalised():
 
 
 def test_embeddings_that_cancel_do_not_divide_by_zero():
-    out = class_embeddings(["dog"], lambda texts: np.array([[1.0], [-1.0]]), ("a {}", "b {}"))
+    out = embed_classes(["dog"], lambda texts: np.array([[1.0], [-1.0]]), ("a {}", "b {}"))
     assert out.tolist() == [[0.0]]
 
 
 def test_the_paper_prompt_has_its_full_stop():
     asked = []
-    class_embeddings(["grass"], lambda texts: asked.extend(texts) or np.ones((1, 2)), SIMPLE)
+    embed_classes(["grass"], lambda texts: asked.extend(texts) or np.ones((1, 2)), SIMPLE)
     assert asked == ["a photo of a grass."]
 
 
@@ -31,15 +31,15 @@ def test_the_paper_prompt_has_its_full_stop():
 )
 def test_each_template_has_one_gap(name, count):
     assert name in PROMPTS
-    assert len(set(templates(name))) == count
-    assert all(template.count("{}") == 1 for template in templates(name))
+    assert len(set(read_templates(name))) == count
+    assert all(template.count("{}") == 1 for template in read_templates(name))
 
 
 def test_a_set_that_is_not_there_is_one_line():
     with pytest.raises(
         UserError, match=r"prompts: 'simpel' is not valid \(valid: simple, segment, tcl, imagenet\)"
     ):
-        templates("simpel")
+        read_templates("simpel")
 
 
 def embed(texts):
@@ -52,7 +52,7 @@ def embed(texts):
 def test_names_that_an_encoder_cannot_tell_apart_are_said(caplog):
     remarks.forget()
     for _ in range(2):
-        class_embeddings(["zebra", "dog", "Zebra", "ZEBRA", "dog"], embed)
+        embed_classes(["zebra", "dog", "Zebra", "ZEBRA", "dog"], embed)
     assert caplog.messages == [
         "the text encoder cannot tell 'zebra' from 'Zebra', and 1 more such pairs: "
         "one of them is never found"
@@ -61,8 +61,8 @@ def test_names_that_an_encoder_cannot_tell_apart_are_said(caplog):
 
 def test_a_name_that_an_encoder_does_not_know_is_said(caplog):
     remarks.forget()
-    class_embeddings(["zebra", "\U0001f993"], embed)
-    class_embeddings(["42", "caf\u00e9"], embed)
+    embed_classes(["zebra", "\U0001f993"], embed)
+    embed_classes(["42", "caf\u00e9"], embed)
     assert caplog.messages == [
         "the text encoder knows no character of '\U0001f993': "
         "the scores of such a name mean nothing"

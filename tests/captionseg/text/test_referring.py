@@ -7,7 +7,13 @@ import spacy
 from spacy.tokens import Doc
 
 from captionseg.records import UserError
-from captionseg.text.referring import Mention, Reference, expression, references, referring
+from captionseg.text.referring import (
+    Mention,
+    Reference,
+    expand_chunk,
+    find_references,
+    parse_references,
+)
 
 VOCAB = spacy.blank("en").vocab
 POS = {
@@ -70,7 +76,7 @@ _. . punct 16
 
 
 def pairs(doc: Doc, **how) -> list[tuple[str, str]]:
-    return [(found.phrase, found.expression) for found in references(doc, **how)]
+    return [(found.phrase, found.expression) for found in find_references(doc, **how)]
 
 
 def test_the_papers_apples_and_rabbit():
@@ -89,11 +95,11 @@ def test_the_papers_apples_and_rabbit():
 
 def test_places_are_characters_and_every_mention_is_kept():
     doc = parsed(RABBIT)
-    _, side, rabbit, other = references(doc)
+    _, side, rabbit, other = find_references(doc)
     assert side.mentions == (Mention((32, 46), (32, 60)),)
     assert rabbit.mentions == (Mention((50, 60), (50, 60)), Mention((107, 117), (107, 117)))
     assert other.mentions == (Mention((74, 91), (74, 117)),)
-    for found in references(doc):
+    for found in find_references(doc):
         for mention in found.mentions:
             assert doc.text[slice(*mention.phrase)] == found.phrase
             assert doc.text[slice(*mention.expression)] == found.expression
@@ -144,19 +150,19 @@ def test_it_stops_at_a_gap_and_drops_what_is_loose_at_the_end():
     """
     assert pairs(parsed(photo)) == [("A photo", "A photo of a man"), ("a man", "a man")]
     loose = parsed("Dogs N ROOT 0\nrunning V acl 0\n_, . punct 1\nand C cc 1\n_. . punct 0")
-    assert expression(next(iter(loose.noun_chunks))).text == "Dogs running"
+    assert expand_chunk(next(iter(loose.noun_chunks))).text == "Dogs running"
 
 
 def test_punctuation_of_the_chunk_itself_is_not_cut():
     doc = parsed("Mr N compound 1\nX. N ROOT 1\n_! . punct 1")
     chunk = doc[0:2]
-    assert expression(chunk).text == "Mr X."
-    assert expression(parsed("a D det 1\n_! . ROOT 1")[0:2]).text == "a!"
+    assert expand_chunk(chunk).text == "Mr X."
+    assert expand_chunk(parsed("a D det 1\n_! . ROOT 1")[0:2]).text == "a!"
 
 
 def test_an_expression_may_begin_before_its_chunk():
     doc = parsed("half N dep 2\nhere A advmod 2\nDogs N ROOT 2\nrun V acl 2")
-    assert expression(doc[2:3]).text == "here Dogs run"
+    assert expand_chunk(doc[2:3]).text == "here Dogs run"
 
 
 def test_pronouns_are_left_out_and_so_is_what_one_skips():
@@ -176,7 +182,7 @@ def test_case_does_not_make_a_new_pair_but_another_expression_does():
     dogs N ROOT 4
     outside A advmod 4
     """)
-    first, second = references(doc)
+    first, second = find_references(doc)
     assert (first.phrase, first.mentions) == (
         "Dogs",
         (Mention((0, 4), (0, 4)), Mention((6, 10), (6, 10))),
@@ -191,26 +197,26 @@ def test_a_missing_piece_of_the_pipeline_is_one_line_and_not_silence():
     with pytest.raises(
         UserError, match=r"no parts of speech \(tagger and attribute_ruler\), so no noun chunks"
     ):
-        references(untagged)
+        find_references(untagged)
     with pytest.raises(UserError, match=r"no dependencies \(parser\), so no noun chunks"):
-        references(Doc(VOCAB, words=words, pos=["DET", "NOUN"]))
+        find_references(Doc(VOCAB, words=words, pos=["DET", "NOUN"]))
     with pytest.raises(UserError, match=r"parts of speech .* and no dependencies") as caught:
-        references(spacy.blank("en")("a dog"))
+        find_references(spacy.blank("en")("a dog"))
     assert "\n" not in str(caught.value)
 
 
 def test_a_language_without_noun_chunks_is_one_line():
     doc = Doc(spacy.blank("xx").vocab, words=["dog"], pos=["NOUN"], heads=[0], deps=["ROOT"])
     with pytest.raises(UserError, match="no noun chunks for language 'xx'"):
-        references(doc)
+        find_references(doc)
 
 
 def test_an_empty_caption_speaks_of_nothing():
-    assert references(Doc(VOCAB)) == []
+    assert find_references(Doc(VOCAB)) == []
 
 
 def test_captions_go_through_the_packaged_pipeline():
-    found = list(referring(["A dog in a field of flowers", ""], skip=["field"]))
+    found = list(parse_references(["A dog in a field of flowers", ""], skip=["field"]))
     assert [(r.phrase, r.expression) for r in found[0]] == [
         ("A dog", "A dog in a field of flowers"),
         ("flowers", "flowers"),

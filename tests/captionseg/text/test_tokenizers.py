@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from captionseg.records import UserError
-from captionseg.remarks import forget, together
+from captionseg.remarks import forget, group_warnings
 from captionseg.text.tokenizers import BertTokens, cut, tokenizer
 
 
@@ -62,7 +62,7 @@ def test_what_is_cut_is_said_once_a_text(kind, caplog):
     assert caplog.messages == []
     tokens([short, longer])
     tokens([longer])
-    with together():
+    with group_warnings():
         tokens([just, other])
         tokens(["zebra " * 9])
     said = "longer than the 6 tokens that the text encoder reads, the rest is left out: "

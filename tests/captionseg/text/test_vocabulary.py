@@ -16,7 +16,7 @@ CAPTIONS = [
 
 
 def named(vocabulary: Vocabulary, *captions: str) -> list[set[str]]:
-    matrix = vocabulary.named(captions)
+    matrix = vocabulary.match_captions(captions)
     assert matrix.shape == (len(captions), len(vocabulary.concepts))
     assert matrix.dtype == bool
     return [
@@ -65,7 +65,7 @@ def test_a_concept_of_several_words_stands_in_a_row():
 
 
 def test_a_caption_names_a_concept_once_however_often_it_says_it():
-    assert Vocabulary(("dog",), {}).named(["dog dog dog"]).nnz == 1
+    assert Vocabulary(("dog",), {}).match_captions(["dog dog dog"]).nnz == 1
 
 
 def test_no_caption_no_name():
@@ -244,4 +244,6 @@ def test_words_belong_to_no_concept_that_the_caption_does_not_name():
     vocabulary = build(CAPTIONS, VocabularyParams(minimum=1))
     for row, caption in enumerate(CAPTIONS):
         found = set(concepts_of(vocabulary, caption)) - {-1}
-        assert found == set(vocabulary.named(CAPTIONS).toarray()[row].nonzero()[0].tolist())
+        assert found == set(
+            vocabulary.match_captions(CAPTIONS).toarray()[row].nonzero()[0].tolist()
+        )

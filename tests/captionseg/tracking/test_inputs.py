@@ -59,10 +59,10 @@ def test_pairs_are_counted_by_split(tmp_path):
     status = ["success", "success", "failed_to_download", "success"]
     table = pa.table({"split": ["train", "train", "train", "test"], "status": status})
     pq.write_table(table, tmp_path / "00000.parquet")
-    assert inputs.splits(tmp_path) == {"train": 2, "test": 1}
+    assert inputs.count_pictures(tmp_path) == {"train": 2, "test": 1}
     pq.write_table(pa.table({"uid": ["a"]}), tmp_path / "00000.parquet")
-    assert inputs.splits(tmp_path) == {}
-    assert inputs.splits(tmp_path / "nowhere") == {}
+    assert inputs.count_pictures(tmp_path) == {}
+    assert inputs.count_pictures(tmp_path / "nowhere") == {}
 
 
 def test_a_stage_that_dvc_runs_logs_what_it_reads_and_its_reproduction_the_pairs(

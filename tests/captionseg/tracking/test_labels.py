@@ -3,7 +3,7 @@
 from captionseg.params import Params
 from captionseg.recipes import Recipe
 from captionseg.tracking.environment import is_off
-from captionseg.tracking.labels import labels
+from captionseg.tracking.labels import list_labels
 from captionseg.training.params import PretrainParams
 
 
@@ -12,7 +12,7 @@ def test_labels_have_the_defaults_of_recipes(tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     params = Params(tmp_path / "params.yaml")
     recipe = Recipe("cocu", "nouns")
-    assert labels(params, "a") == {
+    assert list_labels(params, "a") == {
         "recipe": "a",
         "curation": recipe.curation,
         "archive": recipe.archive,
@@ -50,4 +50,4 @@ def test_scores_are_filed_under_the_datas_source_unless_they_are_named(tmp_path)
     ):
         (tmp_path / "params.yaml").write_text(text + rest)
         params = Params(tmp_path / "params.yaml")
-        assert labels(params, "a")["benchmark"] == params.evaluate.name == name
+        assert list_labels(params, "a")["benchmark"] == params.evaluate.name == name

@@ -24,7 +24,7 @@ def test_the_digest_is_the_one_of_dvc(tmp_path):
     subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
     subprocess.run([*dvc, "add", "-q", "models/a"], cwd=tmp_path, check=True)
     (out,) = yaml.safe_load((tmp_path / "models" / "a.dvc").read_text())["outs"]
-    assert models.digest(folder) == out["md5"].removesuffix(".dir")
+    assert models.hash_folder(folder) == out["md5"].removesuffix(".dir")
 
 
 def test_the_newest_model_of_a_digest_is_found(root):

@@ -87,8 +87,8 @@ def test_a_relative_database_is_one_of_the_repository(tmp_path):
     copy.mkdir(parents=True)
     uri = reproduction.store_uri(copy, environ)
     assert uri == f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db?timeout=9"
-    assert reproduction.database(uri) == tmp_path.resolve() / "runs" / "mlflow.db"
-    assert reproduction.database("http://127.0.0.1:5000") is None
+    assert reproduction.find_database(uri) == tmp_path.resolve() / "runs" / "mlflow.db"
+    assert reproduction.find_database("http://127.0.0.1:5000") is None
     assert (
         reproduction.store_uri(tmp_path, {"MLFLOW_TRACKING_URI": " "})
         == f"sqlite:///{tmp_path.resolve()}/mlflow.db"

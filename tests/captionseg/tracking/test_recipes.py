@@ -149,12 +149,12 @@ def test_a_stage_that_stands_alone_makes_no_runs_of_recipes(reproduce, monkeypat
 
 def test_a_preset_is_not_mixed_with_the_section_of_its_model():
     params = PARAMS | {"recipes.a.preset": "small"}
-    assert "settings.hidden" not in recipes.settings(params, "a", "segment_mil")
+    assert "settings.hidden" not in recipes.list_settings(params, "a", "segment_mil")
 
 
 def test_the_digest_is_of_the_test_pictures_and_their_truth_alone(left, root):
     def digest(name="a"):
-        return recipes.data_digest(root / "areas" / f"{name}.parquet", root / "pairs")
+        return recipes.hash_data(root / "areas" / f"{name}.parquet", root / "pairs")
 
     left({"a": (1.0, 1.0), "b": (1.0, 1.0)})
     first = digest()
@@ -179,15 +179,15 @@ def test_long_curves_are_thinned(tmp_path):
     (tmp_path / "seeds" / "0").mkdir(parents=True)
     rows = "".join(f"0,{step},loss,{step}\n" for step in range(5000))
     (tmp_path / "seeds" / "0" / "curve.csv").write_text("seed,step,name,value\n" + rows)
-    found = recipes.curves(tmp_path)["loss"]
+    found = recipes.read_curves(tmp_path)["loss"]
     assert 500 < len(found) <= recipes.POINTS
     assert found[1] == (6, 6.0)
 
 
 def test_what_is_said_goes_over_the_pipe(left):
     said = json.loads(json.dumps(left({"a": (1.0, 2.0)})))
-    assert recipes.RecipeReport(**said).passed
-    assert recipes.scores(said["numbers"], "a", "shapes") == {
+    assert recipes.RecipeReport(**said).passes_gate
+    assert recipes.select_scores(said["numbers"], "a", "shapes") == {
         "tune_miou": 1.0,
         "loss": 1.0,
         "miou": 2.0,

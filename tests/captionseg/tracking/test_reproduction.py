@@ -10,7 +10,14 @@ import psutil
 import pytest
 
 from captionseg.tracking import reproduction
-from captionseg.tracking.reproduction import find, home, identity, is_dead, store_uri, tags
+from captionseg.tracking.reproduction import (
+    collect_tags,
+    find,
+    find_home,
+    identify_process,
+    is_dead,
+    store_uri,
+)
 
 
 def process(*words, pid=7, started=1000.0) -> Any:
@@ -97,10 +104,10 @@ def test_an_ancestor_that_may_not_be_looked_at_is_passed_over():
 
 def test_who_lives_and_who_is_dead():
     me = psutil.Process()
-    host, pid, started = identity(me).rsplit(":", 2)
+    host, pid, started = identify_process(me).rsplit(":", 2)
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    assert not is_dead(identity(me))
+    assert not is_dead(identify_process(me))
     assert is_dead(f"{host}:{pid}:{float(started) - 60}"), "the pid came back to another process"
     assert is_dead(f"{host}:{child.pid}:{started}")
     assert not is_dead(f"elsewhere:{child.pid}:{started}"), "of other hosts we know nothing"
@@ -111,7 +118,7 @@ def test_who_lives_and_who_is_dead():
 def test_temporary_experiments_use_the_store_of_the_repository(tmp_path):
     copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1"
     copy.mkdir(parents=True)
-    assert home(copy) == home(tmp_path) == tmp_path.resolve()
+    assert find_home(copy) == find_home(tmp_path) == tmp_path.resolve()
     assert store_uri(copy, {}) == f"sqlite:///{tmp_path.resolve()}/mlflow.db"
 
 
@@ -126,14 +133,16 @@ def test_tags_name_code_data_and_orders(tmp_path):
     (tmp_path / "code.py").write_text("1")
     environ = {"DVC_EXP_NAME": "wide", "CAPTIONSEG_FLOW_RUN": "abc"}
     git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t"]
-    assert "mlflow.source.git.commit" not in tags(tmp_path, environ), "no repository, no commit"
+    assert "mlflow.source.git.commit" not in collect_tags(tmp_path, environ), (
+        "no repository, no commit"
+    )
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "x"], check=True)
     head = subprocess.run(
         [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
     ).stdout.strip()
-    assert tags(tmp_path, environ) == {
+    assert collect_tags(tmp_path, environ) == {
         "mlflow.source.git.commit": head,
         "git.dirty": "false",
         "dvc.lock": hashlib.md5(b"schema: '2.0'\n").hexdigest(),
@@ -141,11 +150,11 @@ def test_tags_name_code_data_and_orders(tmp_path):
         "flow.run": "abc",
     }
     (tmp_path / "dvc.lock").write_text("other\n")
-    assert tags(tmp_path, {})["git.dirty"] == "false", "a run writes it"
+    assert collect_tags(tmp_path, {})["git.dirty"] == "false", "a run writes it"
     (tmp_path / "code.py").write_text("2")
-    assert tags(tmp_path, {})["git.dirty"] == "true"
+    assert collect_tags(tmp_path, {})["git.dirty"] == "true"
 
 
 def test_without_git_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", os.devnull)
-    assert reproduction.tags(tmp_path, {}) == {}
+    assert reproduction.collect_tags(tmp_path, {}) == {}

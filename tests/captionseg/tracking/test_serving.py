@@ -86,10 +86,10 @@ def test_requirements_cover_what_the_predictor_imports():
 
 
 def test_requirements_are_exact_and_installed():
-    found = dict(line.split("==") for line in serving.requirements())
+    found = dict(line.split("==") for line in serving.list_requirements())
     assert found["numpy"] == metadata.version("numpy")
     assert all("+" not in version for version in found.values())
-    assert serving.requirements(("numpy", "no-such-package")) == [
+    assert serving.list_requirements(("numpy", "no-such-package")) == [
         f"numpy=={metadata.version('numpy')}"
     ]
 
@@ -157,7 +157,7 @@ def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_
     )
     artifacts = Path(logged.artifact_location.removeprefix("file://"))
     assert not [p for p in artifacts.rglob("*") if p.suffix in (".pkl", ".pickle", ".pyc")]
-    assert (artifacts / "requirements.txt").read_text().split() == serving.requirements()
+    assert (artifacts / "requirements.txt").read_text().split() == serving.list_requirements()
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -224,11 +224,11 @@ def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(
     from captionseg.inference.predictor import Predictor
     from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
     from captionseg.modeling.weights import saved
-    from captionseg.typed import replaced
+    from captionseg.typed import replace_fields
 
     torch.manual_seed(7)  # random weights mostly see one class
     folder = root / "models" / "small"
-    model = GroupViT(replaced(GroupViTConfig(), SMALL, "small"))
+    model = GroupViT(replace_fields(GroupViTConfig(), SMALL, "small"))
     saved.save(folder, "groupvit", model, {"prompts": "simple"})
     weights = (folder / "model.safetensors").read_bytes()
     monkeypatch.setattr(models, "LIBRARY", LIBRARY)

@@ -21,7 +21,7 @@ def store(root, monkeypatch):
 def dead():
     """The identity of a process that is no more."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True)
-    owner = reproduction.identity(psutil.Process(child.pid))
+    owner = reproduction.identify_process(psutil.Process(child.pid))
     child.communicate("\n")
     return owner
 

@@ -19,7 +19,7 @@ from captionseg.tracking import tracker as module
 from captionseg.tracking.stage_run import StageRun
 from captionseg.tracking.store import PARENT, Store
 from captionseg.tracking.tracker import WriterTracker, start
-from captionseg.tracking.values import flatten, numbers
+from captionseg.tracking.values import flatten, flatten_numbers
 from captionseg.tracking.writer import CALLS
 
 REPOSITORY = Path(__file__).parents[3]
@@ -75,7 +75,7 @@ def test_numbers_are_what_can_be_drawn():
         "g": np.ones(2),
         "h": np.int64(4),
     }
-    assert numbers(values) == {"a.b": 0.5, "a.c": 2.0, "f": 1.0, "h": 4.0}
+    assert flatten_numbers(values) == {"a.b": 0.5, "a.c": 2.0, "f": 1.0, "h": 4.0}
 
 
 def test_importing_the_tracker_does_not_import_mlflow():

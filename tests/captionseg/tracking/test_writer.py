@@ -27,7 +27,7 @@ def the_run(root):
 
 def hear(monkeypatch, text, **options):
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-    return list(writer.calls(**options))
+    return list(writer.read_calls(**options))
 
 
 def test_calls_are_lines(monkeypatch):
@@ -52,7 +52,7 @@ def test_input_that_stays_open_after_the_stage_died_is_an_end(monkeypatch):
     monkeypatch.setattr(writer.os, "getppid", lambda: next(parents))
     monkeypatch.setattr(sys, "stdin", Open())
     try:
-        assert list(writer.calls(0.01)) == [{"call": "flush"}] * 2, (
+        assert list(writer.read_calls(0.01)) == [{"call": "flush"}] * 2, (
             "what was said, one silence, then the death"
         )
     finally:

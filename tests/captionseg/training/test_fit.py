@@ -130,7 +130,7 @@ def test_what_does_not_fit_together_is_one_line_before_anything_is_started(
 
 def test_processes_that_were_not_joined_are_found_out(run):
     with pytest.raises(
-        RuntimeError, match=r"2 processes have to be joined first: `with ranks.joined"
+        RuntimeError, match=r"2 processes have to be joined first: `with ranks.join_ranks"
     ):
         run("a", runtime=RuntimeParams(devices=2))
 

@@ -20,7 +20,7 @@ from captionseg.inference.windows import Protocol
 from captionseg.modeling.weights import saved
 from captionseg.recipes import Recipe
 from captionseg.records import UserError
-from captionseg.text.prompts import class_embeddings
+from captionseg.text.prompts import embed_classes
 from captionseg.text.tokenizers import tokenizer
 from captionseg.training import pretrain as module
 from captionseg.training import tuning
@@ -321,7 +321,7 @@ def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, t
     net = saved.load(tmp_path).model
     space = TextSpace.load(folders.prepared.encoder)
     tune = tuning.load(folders, side=params.tune_side, reads=net.config.reads)
-    classes = torch.from_numpy(class_embeddings(tune.names, space.encode))
+    classes = torch.from_numpy(embed_classes(tune.names, space.encode))
     assert metrics["tune_miou"] == pytest.approx(tune.mean_iou(net, classes))
     np.testing.assert_array_equal(net.head.weight, space.dense.weight)
     image = np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from captionseg.runtime.launch import free_port
+from captionseg.runtime.launch import find_free_port
 from captionseg.training.curve import read
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
@@ -57,7 +57,7 @@ def two(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     place = {
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
+        "MASTER_PORT": str(find_free_port()),
         "GLOO_SOCKET_IFNAME": "lo",
         "STOP": "mil:8",
     }

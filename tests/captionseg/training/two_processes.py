@@ -29,7 +29,7 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.tcl import Tcl, TclConfig
 from captionseg.records import UserError
 from captionseg.runtime import ranks
-from captionseg.runtime.launch import place
+from captionseg.runtime.launch import read_place
 from captionseg.runtime.params import RuntimeParams
 from captionseg.training.curve import Curve
 from captionseg.training.fit import fit
@@ -145,7 +145,7 @@ def stopping(kind: type, step: int) -> None:
 def run(name: str, out: Path, saved: str) -> None:
     torch.manual_seed(0)
     model, given = MODELS[name](DATA)
-    ends, rank = [], place(RUNTIME).rank
+    ends, rank = [], read_place(RUNTIME).rank
 
     def score(model):
         ends.append({k: v.clone().contiguous() for k, v in model.state_dict().items()})
@@ -182,7 +182,7 @@ def main(out: Path, names: list[str]) -> None:
             stopping(type(MODELS[name](DATA)[0]), int(stop[1]))
             with contextlib.suppress(Stopped):
                 run(name, out, f"{name}_again")
-            if place(RUNTIME).main:
+            if read_place(RUNTIME).main:
                 shutil.copytree(out / f"{name}_again", out / f"{name}_stopped")
                 shutil.copy(out / f"{name}_again.csv", out / f"{name}_stopped.csv")
             run(name, out, f"{name}_again")
@@ -191,7 +191,7 @@ def main(out: Path, names: list[str]) -> None:
 if __name__ == "__main__":
     RUNTIME = build(RuntimeParams, json.loads(sys.argv[2]), "runtime")
     try:
-        with ranks.joined(RUNTIME, "cpu"):
+        with ranks.join_ranks(RUNTIME, "cpu"):
             main(Path(sys.argv[1]), sys.argv[3:] or list(MODELS))
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from captionseg.encoders.text_space import Live
+from captionseg.encoders.text_space import PictureEncoder
 from captionseg.modeling.layers.highlight import Highlight
 
 FROZEN = torch.tensor([[[[3.0, 0.0], [0.0, 5.0]]]])  # [1, 1, 2, 2]: two cells
@@ -41,7 +41,7 @@ def test_pixels_are_hidden_before_the_encoder_sees_them():
     def towers(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return pixels[:, 0].sum(1), pixels.permute(0, 2, 3, 1)
 
-    live, image = Live(towers, None), torch.ones(1, 3, 2, 2)
+    live, image = PictureEncoder(towers, None), torch.ones(1, 3, 2, 2)
     whole = torch.ones(1, 1, 1, 1)
     before = Highlight(3, 2, prompt=False).pixels(
         torch.cat([whole.expand(1, 1, 1, 2), LEFT], 1), image, live

@@ -11,7 +11,7 @@ from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.prepared import pixel_inputs
 from captionseg.records import Tokens, UserError
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, TEXT
 
 ENCODER = {
@@ -41,7 +41,7 @@ def model(name: str, text: str, encoder: dict | None = None, **changes):
     torch.manual_seed(0)
     config_class, module = MODELS[name]
     return module(
-        replaced(config_class(), {"towers": towers, **changes}, name).with_sizes(
+        replace_fields(config_class(), {"towers": towers, **changes}, name).with_sizes(
             Sizes(texts=TEXT, concepts=CONCEPTS)
         )
     )

@@ -25,7 +25,7 @@ from captionseg.modeling.towers.texts import TextConfig
 from captionseg.modeling.weights import saved
 from captionseg.modeling.weights.groupvit_checkpoint import convert, read_theirs
 from captionseg.records import UserError
-from captionseg.typed import replaced
+from captionseg.typed import replace_fields
 
 VISION = {
     "hidden_size": 16,
@@ -216,7 +216,7 @@ def our_config(changes: dict) -> GroupViTConfig:
     )
     text = TextConfig("clip", width=8, depth=1, heads=2, vocabulary=49408)
     base = dataclasses.replace(groupvit_small(), towers=TowersConfig(encoder, text, 12, 6, "batch"))
-    return replaced(base, changes, "config")
+    return replace_fields(base, changes, "config")
 
 
 def nested(path: str, value) -> dict:

@@ -15,9 +15,9 @@ from captionseg.reporting.comparison.document import (
     Section,
     Table,
     Text,
-    escaped,
-    html,
-    markdown,
+    escape,
+    render_html,
+    render_markdown,
 )
 
 HOSTILE = '<img src=x onerror="alert(1)">|`*_[a](b)\n\\ &amp; ~~'
@@ -52,7 +52,7 @@ def table_of(text):
 
 
 def test_the_table_parses_with_as_many_cells_in_every_row():
-    rows = table_of(markdown(page(TABLE)))
+    rows = table_of(render_markdown(page(TABLE)))
     assert [len(row) for row in rows] == [4] * 4
     assert rows[0] == ["name", "word", "value", "theirs"]
     assert rows[1] == ["---", "---", "---:", "---:"]
@@ -61,7 +61,10 @@ def test_the_table_parses_with_as_many_cells_in_every_row():
 
 
 def test_what_others_wrote_is_text():
-    text, found = html(page(TABLE, Text((HOSTILE, Code(HOSTILE))))), markdown(page(TABLE))
+    text, found = (
+        render_html(page(TABLE, Text((HOSTILE, Code(HOSTILE))))),
+        render_markdown(page(TABLE)),
+    )
     assert "<img src=x" not in text
     assert "&lt;img" in text
     assert "A &lt;title&gt;" in text
@@ -70,13 +73,13 @@ def test_what_others_wrote_is_text():
 
 
 def test_escaped_is_one_line_and_can_be_undone():
-    text = escaped(HOSTILE)
+    text = escape(HOSTILE)
     assert "\n" not in text
     assert re.sub(r"\\(.)", r"\1", text) == HOSTILE.replace("\n", " ")
 
 
 def test_theirs_are_marked_in_rows_and_columns():
-    text = html(page(TABLE))
+    text = render_html(page(TABLE))
     assert text.count('<tr class="theirs">') == 1
     assert '<th scope="col" class="theirs">theirs</th>' in text
     assert '<td class="theirs">9.9</td>' in text
@@ -90,7 +93,7 @@ def test_every_kind_of_block_has_both_forms():
         Figure("b.jpg", "a picture"),
         Listing("one\ntwo"),
     )
-    text, found = html(page(*blocks)), markdown(page(*blocks))
+    text, found = render_html(page(*blocks)), render_markdown(page(*blocks))
     assert '<a href="index.html">index.html</a> or <code>make x</code>.' in text
     assert 'srcset="a_dark.png" media="(prefers-color-scheme: dark)"' in text
     assert text.count("<source ") == 1

@@ -48,7 +48,7 @@ def test_the_run_that_is_asked_for_comes_first(reports, recipes):
 def test_each_protocol_has_what_was_written_of_it(reports, recipes):
     data = Comparison(read(reports, recipes))
     own, other = data.of("cocu-mil", "own"), data.of("cocu-mil", "own", "tcl")
-    assert (own.said["refine"], other.said["refine"]) == ("none", "pamr")
+    assert (own.labelling["refine"], other.labelling["refine"]) == ("none", "pamr")
     assert (own.seeds["0"], other.seeds["0"], other.scores["miou"]) == (23.0, 24.0, 26.0)
 
 

@@ -25,7 +25,7 @@ def texts(row):
 
 
 def test_each_run_has_a_table_and_both_protocols_stand_in_it(data):
-    found = tables(sections.scores(data))
+    found = tables(sections.build_scores(data))
     assert list(found) == [
         "The default run",
         "Experiment ablation: About ablation.",
@@ -63,7 +63,7 @@ def test_each_run_has_a_table_and_both_protocols_stand_in_it(data):
 
 
 def test_the_highest_of_a_benchmark_and_protocol_is_marked(data):
-    rows = tables(sections.scores(data))["The default run"].rows
+    rows = tables(sections.build_scores(data))["The default run"].rows
     assert [row.cells[3].text for row in rows if row.cells[3].kind == "best"] == [
         "23.5",
         "26.0",
@@ -72,15 +72,17 @@ def test_the_highest_of_a_benchmark_and_protocol_is_marked(data):
 
 
 def test_signs_of_gains():
-    assert sections.gain(None).text == DASH
+    assert sections.format_gain(None).text == DASH
     assert (
-        sections.gain(Difference("a", -1.26)).text,
-        sections.gain(Difference("a", -1.26)).kind,
+        sections.format_gain(Difference("a", -1.26)).text,
+        sections.format_gain(Difference("a", -1.26)).kind,
     ) == ("\N{MINUS SIGN}1.3", "down")
 
 
 def test_other_scores_have_a_table_of_their_own(data):
-    table = tables(sections.scores(data))["Classification, parts and masks: scores other than mIoU"]
+    table = tables(sections.build_scores(data))[
+        "Classification, parts and masks: scores other than mIoU"
+    ]
     assert list(table.head) == ["recipe", "benchmark", "protocol", "acc@1", "acc@5"]
     assert [texts(row) for row in table.rows] == [
         ["cocu-mil", "ImageNet-1k", "its own", "2.5", "7.2"]
@@ -88,7 +90,7 @@ def test_other_scores_have_a_table_of_their_own(data):
 
 
 def test_best_and_worst_classes(data):
-    (table,) = sections.classes(data)
+    (table,) = sections.build_classes(data)
     row = next(row for row in table.rows if row.cells[0].text == "cocu-mil")
     assert [cell.text.replace("\N{NO-BREAK SPACE}", " ") for cell in row.cells] == [
         "cocu-mil",
@@ -111,7 +113,7 @@ def test_curves_are_of_recipes_that_are_no_controls_and_not_the_same_again(data)
 
 
 def test_convergence_says_when_the_baseline_is_reached(data):
-    table = sections.convergence(data.runs[0], sections.select_curves(data, data.runs[0]))
+    table = sections.build_convergence(data.runs[0], sections.select_curves(data, data.runs[0]))
     # losses 9 - step + seed, mean over seeds 9.5 .. 6.5; tune 20 + step and 30 + step after steps 1
     # and 3
     assert [texts(row) for row in table.rows] == [

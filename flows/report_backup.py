@@ -20,7 +20,7 @@ PLACE = Path(".dvc", "tmp", "reports")
 
 
 @contextlib.contextmanager
-def kept(root: Path, stage: Stage) -> Iterator[None]:
+def preserve_reports(root: Path, stage: Stage) -> Iterator[None]:
     """Around an attempt at a stage: what is missing after one that failed is put back as it was.
 
     It is not taken for new: DVC compares it with dvc.lock, as before.
@@ -37,11 +37,11 @@ def kept(root: Path, stage: Stage) -> Iterator[None]:
 
 def save(root: Path, stage: Stage, folder: Path) -> None:
     """Copy a stage's reports to `folder`: whole, or not at all."""
-    beside = folder.with_name(f"{folder.name}.part")
-    for path in (folder, beside):
+    part = folder.with_name(f"{folder.name}.part")
+    for path in (folder, part):
         shutil.rmtree(path, ignore_errors=True)
     for out in stage.reports:
-        source, target = root / out, beside / out
+        source, target = root / out, part / out
         if ".." in Path(out).parts or not source.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +49,8 @@ def save(root: Path, stage: Stage, folder: Path) -> None:
             shutil.copytree(source, target, symlinks=True)
         else:
             shutil.copy2(source, target, follow_symlinks=False)
-    if beside.exists():
-        beside.rename(folder)
+    if part.exists():
+        part.rename(folder)
 
 
 def put_back(root: Path, folder: Path) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.kept import PLACE, kept, recover
 from flows.plan import Stage, read
+from flows.report_backup import PLACE, preserve_reports, recover
 
 ROOT = Path(__file__).parents[2]
 STAGE = Stage(
@@ -48,7 +48,7 @@ OLD = {"reports/a.json": "old", "reports/pictures/deep/x.jpg": "old"}
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_what_is_missing_after_a_failure_is_put_back(root, error):
-    with pytest.raises(error), kept(root, STAGE):  # noqa: PT012
+    with pytest.raises(error), preserve_reports(root, STAGE):  # noqa: PT012
         empty(root)
         raise error
     assert texts(root) == OLD
@@ -56,11 +56,11 @@ def test_what_is_missing_after_a_failure_is_put_back(root, error):
 
 
 def test_what_the_stage_wrote_stays(root):
-    with kept(root, STAGE):
+    with preserve_reports(root, STAGE):
         empty(root)
         (root / "reports" / "a.json").write_text("new")
     assert texts(root) == {"reports/a.json": "new"}, "it ended well, and wrote no pictures"
-    with pytest.raises(ValueError), kept(root, STAGE):  # noqa: PT011, PT012
+    with pytest.raises(ValueError), preserve_reports(root, STAGE):  # noqa: PT011, PT012
         (root / "reports" / "a.json").write_text("newer")
         raise ValueError
     assert texts(root) == {"reports/a.json": "newer"}
@@ -68,8 +68,9 @@ def test_what_the_stage_wrote_stays(root):
 
 def test_the_next_run_puts_back_what_a_killed_one_could_not_and_says_so(root):
     program = (
-        "import os; from pathlib import Path; from flows.kept import kept; from flows.plan import "
-        f"Stage\nwith kept(Path({str(root)!r}), {STAGE!r}): os.kill(os.getpid(), 9)"
+        "import os; from pathlib import Path; from flows.plan import Stage; from "
+        "flows.report_backup import preserve_reports\n"
+        f"with preserve_reports(Path({str(root)!r}), {STAGE!r}): os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -9
     (root / PLACE / "half.part" / "reports").mkdir(parents=True)
