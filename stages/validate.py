@@ -14,7 +14,7 @@ from captionseg.params import Params
 from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
 
-PARAMS = ("validate", "curate.rules", "segment_text.split", "segment_text.curation")
+PARAMS = ("validate", "curate", "segment_text")
 FAILED = Path(".work") / "validate-failed"
 
 
