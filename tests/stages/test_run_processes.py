@@ -280,8 +280,6 @@ import resource, tarfile
 import numpy as np
 import pyarrow as pa
 from captionseg.storage.writing import *
-from captionseg.storage.reading import *
-from captionseg.storage.writing import atomic_path, trouble
 from stages.kinds import Out
 PARAMS = ()
 
@@ -302,7 +300,7 @@ def main(params, *, out: Out):
             write(out / f"x.{kind}")
         except OSError as error:
             last = error
-            lines.append(trouble(error))
+            lines.append(describe_trouble(error))
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     write_json(lines, "lines.json")
     raise last

@@ -43,7 +43,7 @@ def test_thresholds_and_folders(tmp_path: Path, monkeypatch) -> None:
     assert params.min_success == 0.75
     assert list(vars(folders).values()) == [paths[name] for name in NAMES[:8]]
     assert (seen["docs"], seen["report"]) == (paths["docs"], paths["summary"])
-    assert seen["asked"] == CoverageParams(["nouns", "few"], "train", "few")
+    assert seen["coverage_params"] == CoverageParams(["nouns", "few"], "train", "few")
     assert paths["verdict"].read_text() == '{\n  "success": true\n}\n'
     assert seen["failed"] == Path(".work/validate-failed")
 
