@@ -3,11 +3,17 @@ for each other; and the shapes that signatures name are checked at each call.
 """
 
 import os
+import signal
 
 import jaxtyping
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell has what runs in the background ignore Ctrl-C, as nohup does with SIGHUP, and so would the
+# processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHECKED = (
     "captionseg.arrays",
