@@ -18,7 +18,6 @@ import contextlib
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
+import psutil
 
 from flows import daemons, runs
 from flows.daemons import Daemon
@@ -258,10 +258,11 @@ def end() -> int:
     what became of them.
     """
     found = daemons.list_running(FOLDER)
-    for name, daemon in found.items():
-        if name.startswith("worker-"):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(daemon.pid, signal.SIGSTOP)
+    of_runs = {p.pid for those in runs.list_processes(FOLDER).values() for p in those}
+    for name, process in daemons.list_marked(FOLDER):  # also those that no file speaks of
+        if name.startswith("worker-") and process.pid not in of_runs:
+            with contextlib.suppress(psutil.Error):
+                process.suspend()
     count = runs.end(FOLDER)
     count += daemons.end(
         lambda: [p for name, p in daemons.list_marked(FOLDER) if name.startswith("worker-")], 5.0
