@@ -26,6 +26,27 @@ COLOURS = {
 OBJECTS, STUFF = list(COLOURS)[:3], list(COLOURS)[3:]
 SIZE = 32
 
+TINY_GROUPVIT = {
+    "towers": {
+        "encoder": {
+            "tokens": "pixels",
+            "size": 32,
+            "width": 8,
+            "heads": 2,
+            "depths": [1, 1],
+            "group_tokens": [4, 0],
+            "groups": [4],
+            "binding": "groupvit",
+        },
+        "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
+        "hidden": 8,
+        "embedding": 4,
+        "norm": "batch",
+    },
+    "zero_shot": {"readout": "groups", "score": "product"},
+}
+"""A GroupViT of eight channels on pixels, as changes of its config."""
+
 
 @dataclass(frozen=True)
 class TwoColours:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dvc.repo import Repo
 
+from tests.contracts.test_additions import add_rule
 from tests.soak import checkout
 
 FOLLOWS = {"segment_text", "pretrain", "evaluate"}
@@ -46,10 +47,7 @@ def test_a_new_rule_trains_nothing_again(tmp_path):
     root = checkout.make(tmp_path / "checkout")
     pretend(root)
     assert not stale(root)
-    package = root / "captionseg" / "curation"
-    (package / "words.py").write_text((package / "nouns.py").read_text())
-    with (package / "__init__.py").open("a") as module:
-        module.write('\nRULES["words"] = Nouns\n')
+    add_rule(root)
     found = stale(root)
     assert "curate" in found
     assert not found & FOLLOWS

@@ -33,15 +33,17 @@ def command(root: Path, *arguments: str, **options) -> subprocess.Popen:
     )
 
 
+LAST_STAGE = '"compare",\n)'
+
+
 def start_toy(repository: Path) -> subprocess.Popen:
     """`python -m stages.run toy`, by the real stages/run.py, so with the real handling of
     signals."""
     shutil.copy(ROOT / "stages" / "run.py", repository / "stages" / "run.py")
     text = (repository / "stages" / "run.py").read_text()
+    assert text.count(LAST_STAGE) == 1
     (repository / "stages" / "run.py").write_text(
-        text.replace('"report", "compare")', '"report", "compare", "toy")').replace(
-            '"compare",\n)', '"compare",\n    "toy",\n)'
-        )
+        text.replace(LAST_STAGE, LAST_STAGE.replace(")", '    "toy",\n)'))
     )
     environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
     return subprocess.Popen(
@@ -196,20 +198,7 @@ def main(params, *, out: Out) -> None:
 def test_a_stage_that_is_told_twice_ends_well_all_the_same(repository, first):
     """As when a group of processes is ended: the stage hears of it, and that its DVC is gone."""
     (repository / "stages" / "toy.py").write_text(CLEANS)
-    text = (repository / "stages" / "run.py").read_text()
-    (repository / "stages" / "run.py").write_text(
-        text.replace('"report", "compare")', '"report", "compare", "toy")').replace(
-            '"compare",\n)', '"compare",\n    "toy",\n)'
-        )
-    )
-    environ = os.environ | {"PYTHONPATH": str(repository), "CAPTIONSEG_TRACKING": "off"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stages.run", "toy", "--out", "out"],
-        cwd=repository,
-        env=environ,
-        text=True,
-        stderr=subprocess.PIPE,
-    )
+    process = start_toy(repository)
     until((repository / "begun").exists, process)
     process.send_signal(first)
     until((repository / "told").exists, process)

@@ -13,26 +13,7 @@ from captionseg.modeling.weights import saved
 from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
 from captionseg.typed import replace_fields
-
-GROUPS = {
-    "towers": {
-        "encoder": {
-            "tokens": "pixels",
-            "size": 32,
-            "width": 8,
-            "heads": 2,
-            "depths": [1, 1],
-            "group_tokens": [4, 0],
-            "groups": [4],
-            "binding": "groupvit",
-        },
-        "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
-        "hidden": 8,
-        "embedding": 4,
-        "norm": "batch",
-    },
-    "zero_shot": {"readout": "groups", "score": "product"},
-}
+from tests.captionseg.conftest import TINY_GROUPVIT
 
 
 def save_regions(folder: Path, world, seed: int = 0) -> None:
@@ -70,7 +51,7 @@ def groups(tmp_path) -> Path:
     saved.save(
         tmp_path / "g",
         "groupvit",
-        GroupViT(replace_fields(GroupViTConfig(), GROUPS, "small")),
+        GroupViT(replace_fields(GroupViTConfig(), TINY_GROUPVIT, "small")),
         {"prompts": "simple"},
     )
     return tmp_path / "g"

@@ -13,6 +13,7 @@ import pytest
 
 from captionseg.tracking import models, serving, store
 from captionseg.tracking.stage_run import open_stage_run
+from tests.captionseg.conftest import TINY_GROUPVIT
 
 # A stand-in for captionseg.inference.predictor: labels alternate over the rows, from the folder's
 # one on.
@@ -195,26 +196,6 @@ np.save("found.npy", found)
 print(captionseg.__file__)
 """
 
-SMALL = {
-    "towers": {
-        "encoder": {
-            "tokens": "pixels",
-            "size": 32,
-            "width": 8,
-            "heads": 2,
-            "depths": [1, 1],
-            "group_tokens": [4, 0],
-            "groups": [4],
-            "binding": "groupvit",
-        },
-        "text": {"kind": "clip", "width": 8, "depth": 1, "heads": 2, "vocabulary": 49408},
-        "hidden": 8,
-        "embedding": 4,
-        "norm": "batch",
-    },
-    "zero_shot": {"readout": "groups", "score": "product"},
-}
-
 
 def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(
     reproduce, root, tmp_path, monkeypatch
@@ -228,7 +209,7 @@ def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(
 
     torch.manual_seed(7)  # random weights mostly see one class
     folder = root / "models" / "small"
-    model = GroupViT(replace_fields(GroupViTConfig(), SMALL, "small"))
+    model = GroupViT(replace_fields(GroupViTConfig(), TINY_GROUPVIT, "small"))
     saved.save(folder, "groupvit", model, {"prompts": "simple"})
     weights = (folder / "model.safetensors").read_bytes()
     monkeypatch.setattr(models, "LIBRARY", LIBRARY)
