@@ -2,9 +2,11 @@
 commands.
 """
 
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,19 @@ stages:
     params: [n]
     outs: [a.txt]
 """
+
+
+def forget_services_of_prefect():
+    """Let a process that was forked from one where a flow ran end with exit code 0.
+
+    Prefect has its services drained when the interpreter exits, and at a fork forgets what it needs
+    for that: the exit then fails an assertion, and DataLoader takes its worker for a dead one.
+    """
+    hooks = threading._threading_atexits
+    hooks[:] = [hook for hook in hooks if not hook.func.__module__.startswith("prefect.")]
+
+
+os.register_at_fork(after_in_child=forget_services_of_prefect)
 
 
 def sh(command, cwd):

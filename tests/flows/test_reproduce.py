@@ -1,6 +1,7 @@
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -56,6 +57,13 @@ def artifacts():
         return {artifact.key: artifact.data for artifact in client.read_latest_artifacts()}
 
 
+def exit_code_of_a_fork():
+    child = multiprocessing.get_context("fork").Process(target=int)
+    child.start()
+    child.join()
+    return child.exitcode
+
+
 @pytest.fixture
 def heard(caplog):
     """What the tasks log."""
@@ -92,6 +100,7 @@ def test_stages_run_in_order_once_and_a_failure_is_tried_again(repository, heard
     rows = reproduce(["b"], force=True, root=str(root))
     assert outcomes(rows) == {"a": "unchanged", "b": "ran"}, "what it needs is not forced"
     assert ran(root)[4:] == ["b"]
+    assert exit_code_of_a_fork() == 0, "tests with loaders run in the same process"
 
 
 def test_a_stage_that_keeps_failing_stops_the_flow(repository, capsys):
