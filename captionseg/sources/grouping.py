@@ -94,10 +94,13 @@ def merge_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for same in pictures.values():
         good = [row for row in same if row["error"] is None]
         refused = [row for row in same if row["error"] is not None]
-        if good:
-            texts = dict.fromkeys(text for row in good for text in row["captions"] or ())
-            merged.append(good[0] | {"captions": list(texts)})
+        texts = list(dict.fromkeys(text for row in good or same for text in row["captions"] or ()))
+        if good and (texts or not refused):
+            merged.append(good[0] | {"captions": texts})
         if refused:
-            more = f" ({len(refused)} of {len(same)} rows of the picture)" if len(same) > 1 else ""
-            merged.append(refused[0] | {"error": refused[0]["error"] + more})
+            more = f" ({len(refused)} rows of the picture)" if len(refused) > 1 else ""
+            merged.append(
+                refused[0]
+                | {"error": refused[0]["error"] + more, "captions": [] if good else texts}
+            )
     return merged

@@ -68,6 +68,14 @@ def _list_rows(
             yield make_batch(rows)
 
 
+def peek_names(url: str, columns: Columns) -> Iterator[str]:
+    """Names of pictures of a table, as it has them; rows that name none are passed over."""
+    table = open_table(url, columns.known)
+    for cells in table.read_rows(*columns.choose(table, hide_secrets(url))):
+        with contextlib.suppress(Refusal):
+            yield read_name(cells.picture)
+
+
 def name_tables(tables: Sequence[str]) -> list[str]:
     """Names by which rows are told: of one file its own, of several the path below what they
     share."""
@@ -92,13 +100,14 @@ def read_row(
     try:
         if cells.fault:
             raise Refusal("unreadable_file", cells.fault)
-        name = read_name(cells.picture)
-        row["picture"] = one_line(name, 2000)
-        row["picture"] = tidy(table, name) if tidy else name
+        row["picture"] = read_name(cells.picture)
+        if tidy:
+            row["picture"] = tidy(table, row["picture"])
         captions, refused = read_cell(cells.caption)
         if not captions:
             raise refused or Refusal("no_caption", "caption is missing")
     except Refusal as refusal:
+        row["picture"] = one_line(row["picture"], 2000)
         return [row | {"error": str(refusal), "reason": refusal.reason}]
     rows = [row | {"captions": captions}]
     if refused:

@@ -1,6 +1,6 @@
 """CSV, TSV and TXT as people keep them, split by the csv module.
 
-pyarrow's reader is ten times as fast and not usable here: captions have line breaks in quotes, and
+pyarrow's reader is eight times as fast, but captions have line breaks in quotes, and
 quotes that nobody closes, which would swallow the rows behind them. Such a row ends with its line.
 """
 
