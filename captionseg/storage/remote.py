@@ -252,6 +252,21 @@ def read_files(urls: Sequence[str], largest: int) -> Iterator[bytes | UserError]
             yield data if isinstance(data, bytes) else _explain(url, data)
 
 
+def read_ranges(url: str, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """Parts of a file, from byte `start` to before `end`; those of a store several at once."""
+    if not find_scheme(url):
+        with open_file(url) as stream:
+            for start, end in ranges:
+                stream.seek(start)
+                yield stream.read(end - start)
+        return
+    with explain_errors(url):
+        store, path = open_store(url)
+        for at in range(0, len(ranges), AT_ONCE):
+            starts, ends = zip(*ranges[at : at + AT_ONCE], strict=True)
+            yield from store.cat_ranges([path] * len(starts), list(starts), list(ends))
+
+
 def _explain(url: str, error: BaseException) -> UserError:
     """The one line of what was raised for a file."""
     try:
