@@ -5,13 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from captionseg.sources.coco_captions import CocoCaptions
 from captionseg.sources.folder import Folder
 from captionseg.sources.photo_scenes import PhotoScenes
 from captionseg.sources.shapes import Shapes
+from captionseg.sources.shards import Shards
 from captionseg.sources.source import Source
+from captionseg.sources.table import Table
 from captionseg.typed import Count, Member, Share
 
-SOURCES = {"photo_scenes": PhotoScenes, "shapes": Shapes, "folder": Folder}
+SOURCES = {
+    "photo_scenes": PhotoScenes,
+    "shapes": Shapes,
+    "folder": Folder,
+    "table": Table,
+    "coco_captions": CocoCaptions,
+    "shards": Shards,
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,9 @@ class DownloadParams:
     photo_scenes: PhotoScenes = field(default_factory=PhotoScenes)
     shapes: Shapes = field(default_factory=Shapes)
     folder: Folder = field(default_factory=Folder)
+    table: Table = field(default_factory=Table)
+    coco_captions: CocoCaptions = field(default_factory=CocoCaptions)
+    shards: Shards = field(default_factory=Shards)
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:

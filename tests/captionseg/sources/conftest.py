@@ -20,6 +20,7 @@ from captionseg.sources.photo_scenes import PhotoScenes
 from captionseg.sources.scene_assets import Asset, Assets
 from captionseg.sources.shapes import Shapes
 from captionseg.sources.source import Sample
+from captionseg.sources.sources import SOURCES
 
 STUFF = sorted({*photo_scenes.ABOVE, *photo_scenes.BELOW})
 OBJECTS = ["ball", "box", "cone"]
@@ -110,9 +111,26 @@ def make_source(request: pytest.FixtureRequest) -> Callable[[str], object]:
             return PhotoScenes(train=5, tune=2, test=2, size=64)
         if name == "shapes":
             return Shapes(train=5, tune=2, test=2, size=32)
-        return Folder(str(request.getfixturevalue("album")), tune=0.3, test=0.3, max_side=32)
+        if name == "folder":
+            return Folder(str(request.getfixturevalue("album")), tune=0.3, test=0.3, max_side=32)
+        paths = request.getfixturevalue("written")
+        return SOURCES[name](**paths[name], tune=0.3, test=0.3, max_side=32)
 
     return make
+
+
+@pytest.fixture
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Sources that read files -> the fields that lead to 22 pictures, one of them broken and one
+    gone."""
+    from tests.captionseg.sources import layouts
+
+    root = tmp_path_factory.mktemp("written")
+    return {
+        "table": {"path": str(layouts.write_kaggle(root / "kaggle", 22))},
+        "coco_captions": {"annotations": str(layouts.write_coco(root / "coco", 22))},
+        "shards": {"path": str(layouts.write_img2dataset(root / "shards", 22, "webdataset"))},
+    }
 
 
 class Given:
