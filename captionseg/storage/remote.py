@@ -49,7 +49,8 @@ def hide_secrets(url: object) -> str:
 
 def join(url: str, *names: str) -> str:
     """A URL or path below another."""
-    return "/".join([url.rstrip("/") or url, *names]) if url else posixpath.join(*names)
+    head = url if not url or url.endswith("://") else url.rstrip("/") + "/"
+    return head + "/".join(names)
 
 
 def open_store(url: str) -> tuple[Any, str]:
@@ -228,7 +229,7 @@ def match_files(pattern: str) -> list[str]:
         for place in places:
             files, folders = list_entries(place or ".")
             names = fnmatch.filter(files if last else folders, part)
-            inner += [join(place, name) if place != "/" else place + name for name in names]
+            inner += [join(place, name) for name in names]
         places = inner
     return places
 
