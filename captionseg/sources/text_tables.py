@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from captionseg.records import UserError
@@ -79,9 +79,9 @@ class Lines:
 def split_rows(text: TextIO, delimiter: str, width: int = 0) -> Iterator[tuple[int, list[str]]]:
     """Numbers of lines and cells of a text; empty lines are no rows.
 
-    A row of several lines has a quote too few if the file ends in it, if it has other than `width`
-    cells, too long a one, or, in a TSV, one with both a tab and a line break. It then is its first
-    line, and the quote a letter.
+    A row of several lines has a quote too few if the file ends in it, if one stands in the middle
+    of a word, if it has other than `width` cells, too long a one, or, in a TSV, one with both a tab
+    and a line break. It then is its first line, and the quote a letter.
     """
     lines = Lines(text)
     reader = csv.reader(lines, delimiter=delimiter)
@@ -93,10 +93,8 @@ def split_rows(text: TextIO, delimiter: str, width: int = 0) -> Iterator[tuple[i
             return
         except csv.Error:
             pass
-        number, several = lines.number, len(lines.taken) > 1
-        if cells is not None and several and (lines.ended or _is_torn(cells, delimiter, width)):
-            cells = None
-        if cells is None:
+        number = lines.number
+        if cells is None or (len(lines.taken) > 1 and is_torn(lines, cells, delimiter, width)):
             cells = lines.taken[0].rstrip("\r\n").split(delimiter)
             lines.end_row(1)
             reader = csv.reader(lines, delimiter=delimiter)
@@ -106,10 +104,16 @@ def split_rows(text: TextIO, delimiter: str, width: int = 0) -> Iterator[tuple[i
             yield number, cells
 
 
-def _is_torn(cells: list[str], delimiter: str, width: int) -> bool:
-    return (width > 0 and len(cells) != width) or (
-        delimiter == "\t" and any("\n" in cell and "\t" in cell for cell in cells)
-    )
+def is_torn(lines: Lines, cells: Sequence[str], delimiter: str, width: int) -> bool:
+    """Whether a row of several lines has a quote too few; see `split_rows`."""
+    if lines.ended or (width and len(cells) != width):
+        return True
+    if delimiter == "\t" and any("\n" in cell and "\t" in cell for cell in cells):
+        return True
+    try:
+        return list(csv.reader(lines.taken, delimiter=delimiter, strict=True)) != [cells]
+    except csv.Error:
+        return True
 
 
 class TextTable:
