@@ -149,6 +149,7 @@ def list_image(item: dict[str, Any], file: str, root: str, paths: dict[Any, str]
         path = tidy_path(name, "", root)
         path.encode()
         if paths.setdefault(number, path) != path:
+            row["picture"] = source_row
             raise Refusal("duplicate_key", f"an earlier image has id {number} too")
         row["picture"] = path
     except Refusal as refusal:

@@ -30,7 +30,7 @@ def tidy_path(name: str, base: str, root: str) -> str:
     Raises:
         Refusal: where it leads out of root.
     """
-    path = name.replace("\\", "/")
+    path = re.sub("^file://", "", name.replace("\\", "/"), flags=re.IGNORECASE)
     if numbered := NUMBERED.fullmatch(path):
         path = numbered[1]
     whole = find_scheme(path) or path.startswith("/") or DRIVE.match(path)
