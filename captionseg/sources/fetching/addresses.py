@@ -23,6 +23,20 @@ from captionseg.sources.reasons import Refusal
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address is in the last 32 bits
+SPECIAL = [
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "64:ff9b:1::/48",
+        "2001::/23",
+        "3fff::/20",
+        "5f00::/16",
+    )
+]
+"""Of IANA's special-purpose registries, what Python 3.11's `is_global` does not know, or not all
+of.
+"""
 LONGEST_URL = 8000  # characters; aiohttp's servers and most others take no more
 
 
@@ -61,7 +75,8 @@ def is_public(address: Address) -> bool:
         if inside is not None:
             return is_public(inside)
     return address.is_global and not (
-        address.is_private
+        any(address in network for network in SPECIAL)
+        or address.is_private
         or address.is_loopback
         or address.is_link_local
         or address.is_multicast
@@ -109,13 +124,10 @@ def check_url(text: str, policy: AddressPolicy) -> URL:
         raise Refusal("bad_url", "names no host")
     if url.raw_user is not None or url.raw_password is not None:
         raise Refusal("bad_url", "has a name or password in it")
-    address = read_literal(host)
-    if address is None:
-        return url.with_fragment(None)
-    if not policy.allows(address):
+    url, address = url.with_fragment(None), read_literal(host)
+    if address is not None and not policy.allows(address):
         raise Refusal("refused_address", f"{address} is not of the public internet")
-    plain = f"[{address}]" if address.version == 6 else str(address)
-    return url.with_fragment(None) if host == str(address) else url.with_host(plain.strip("[]"))
+    return url if address is None or host == str(address) else url.with_host(str(address))
 
 
 class CheckedResolver(AbstractResolver):

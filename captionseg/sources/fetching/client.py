@@ -173,7 +173,10 @@ def explain(error: Exception) -> Refusal:
     inner = getattr(error, "os_error", error)
     if isinstance(inner, RefusedAddress):
         reason = "refused_address"
-    elif isinstance(error, ClientConnectorDNSError) and inner.errno != socket.EAI_AGAIN:
+    elif (
+        isinstance(error, ClientConnectorDNSError)
+        and getattr(inner, "errno", 0) != socket.EAI_AGAIN
+    ):
         reason = "unknown_host"
     elif isinstance(error, ClientSSLError | ClientConnectorCertificateError):
         reason = "tls_failed"

@@ -134,7 +134,10 @@ class Hostile:
             ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError
         ):
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                if (first := await reader.readexactly(1)) == b"\x16":  # as TLS begins
+                    writer.write(answer(b"", status="400 Bad Request"))
+                    break
+                head = (first + await reader.readuntil(b"\r\n\r\n")).decode()
                 self.requests.append(head)
                 path = head.split()[1].removeprefix(PROXIED).partition("?")[0]
                 self.asked[path] += 1

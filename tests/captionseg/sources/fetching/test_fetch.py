@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import socket
 import threading
 import time
 
@@ -11,7 +12,7 @@ import pytest
 
 from captionseg.sources.fetching.fetch import fetch, fetch_all
 from captionseg.sources.fetching.params import HttpParams
-from tests.captionseg.sources.fetching.hostile import GOOD, draw_bomb, draw_jpeg, serving
+from tests.captionseg.sources.fetching.hostile import GOOD, HERE, draw_bomb, draw_jpeg, serving
 
 QUICK = HttpParams(
     contact="test@example.org",
@@ -34,12 +35,6 @@ def run(*urls: str, **changes):
     """Outcomes: bytes, or (reason, text)."""
     found = asyncio.run(fetch_all(urls, dataclasses.replace(QUICK, **changes)))
     return [one if isinstance(one, bytes) else (one.reason, str(one)) for one in found]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serving() as hostile:
-        yield hostile
 
 
 TAKEN = [
@@ -189,33 +184,32 @@ def test_private_addresses_by_wish(server) -> None:
     assert run(server.url("/good/1.jpg"), allow=(), allow_private=True) == [draw_jpeg(1)]
 
 
-def test_a_second_answer_of_the_name_server_gains_nothing(server, monkeypatch) -> None:
+def test_a_second_answer_of_the_name_server_gains_nothing(server, resolver) -> None:
     """The address that was checked is the one that is connected to."""
-    from captionseg.sources.fetching import addresses
-
-    answers = []
-
-    class Turning(addresses.ThreadedResolver):
-        async def resolve(self, host, port=0, family=0):
-            address = "127.0.0.1" if not answers else "127.0.0.2"
-            answers.append(address)
-            return [
-                {
-                    "hostname": host,
-                    "host": address,
-                    "port": port,
-                    "family": 2,
-                    "proto": 6,
-                    "flags": 0,
-                }
-            ]
-
-    monkeypatch.setattr(addresses, "ThreadedResolver", Turning)
+    resolver.names["pictures.example"] = ["127.0.0.1", "127.0.0.2"]
     url = f"http://pictures.example:{server.port}/good/2.jpg"
     assert run(url) == [draw_jpeg(2)]
-    assert answers == ["127.0.0.1"]
+    assert resolver.asked == ["pictures.example"]
     ((reason, _),) = run(url)
-    assert (reason, answers) == ("refused_address", ["127.0.0.1", "127.0.0.2"])
+    assert (reason, resolver.asked) == ("refused_address", ["pictures.example"] * 2)
+
+
+def test_of_several_addresses_only_the_allowed_are_connected_to(server, resolver) -> None:
+    resolver.names["pictures.example"] = ["127.0.0.2 10.0.0.1 127.0.0.1"]
+    assert run(f"http://pictures.example:{server.port}/good/2.jpg") == [draw_jpeg(2)]
+
+
+def test_a_name_server_that_fails_may_do_better_the_next_time(server, resolver) -> None:
+    resolver.names["pictures.example"] = [socket.gaierror(socket.EAI_AGAIN, "try again"), HERE]
+    assert run(f"http://pictures.example:{server.port}/good/2.jpg") == [draw_jpeg(2)]
+
+
+def test_connections_that_fail(server) -> None:
+    with socket.socket() as unused:
+        unused.bind((HERE, 0))
+        port = unused.getsockname()[1]
+        found = run(f"http://{HERE}:{port}/", server.url("/good/1.jpg").replace("http:", "https:"))
+    assert [reason for reason, _ in found] == ["connection_failed", "tls_failed"]
 
 
 def test_what_we_say_of_ourselves(server) -> None:
