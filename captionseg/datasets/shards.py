@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import io
 import json
 import logging
 import re
@@ -18,18 +17,21 @@ import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 from tqdm import tqdm
 
 from captionseg import images
 from captionseg.datasets.complete import find_flaw
-from captionseg.datasets.phash import hash_picture
+from captionseg.datasets.earlier import Earlier
+from captionseg.datasets.masks import decode_mask, encode_mask
+from captionseg.datasets.progress import Meter
+from captionseg.datasets.shard_files import Job, write_shard
 from captionseg.datasets.tables import (
     advise_download,
     list_shards,
@@ -38,13 +40,14 @@ from captionseg.datasets.tables import (
     read_shard,
     read_truth,
 )
-from captionseg.records import PAIRS, TRUTH, UserError, make_uid, one_line
-from captionseg.runtime.fan_out import spread
+from captionseg.records import PAIRS, UserError, one_line
+from captionseg.runtime.fan_out import count_workers, spread
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.storage.writing import atomic_path, remove_parts, write_json, write_table
+from captionseg.sources.source import SharedSource
+from captionseg.storage.writing import atomic_path, remove_parts, write_json
 
 if TYPE_CHECKING:
-    from captionseg.sources.source import Sample, Source
+    from captionseg.sources.source import Source
 
 __all__ = [
     "decode",
@@ -62,22 +65,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-Job = tuple[int, str, range]  # number of the shard, its split, its rows
-IN_TAR = [
-    "uid",
-    "key",
-    "url",
-    "caption",
-    "split",
-    "status",
-    "error_message",
-    "sha256",
-    "width",
-    "height",
-    "original_width",
-    "original_height",
-]
-"""Columns that a sample has in its .json too, as img2dataset's have."""
 
 
 def plan(splits: dict[str, int], shard_size: int) -> list[Job]:
@@ -98,6 +85,7 @@ def write_shards(
     min_success: float,
     seed: int,
     runtime: RuntimeParams = HERE,
+    earlier: tuple[Path, Path] | None = None,
 ) -> dict[str, float]:
     """Make all shards of a source that are not committed yet, several at once.
 
@@ -109,6 +97,8 @@ def write_shards(
         min_success: smallest share of rows that may succeed.
         seed: of the samples.
         runtime: what shards are spread over.
+        earlier: pairs and truth of an earlier download. Of its shards of the same rows only those
+            rows are asked for again that failed to download; None makes all anew.
 
     Returns:
         pairs, download_success.
@@ -128,12 +118,24 @@ def write_shards(
     stamp = hashlib.sha256(f"{source!r} {seed} {shard_size}".encode()).hexdigest()[:16]
     done = keep_finished(pairs, truth, jobs, stamp)
     todo = [job for job in jobs if f"{job[0]:05d}" not in done]
-    write = functools.partial(write_shard, source, pairs=pairs, truth=truth, seed=seed, stamp=stamp)
+    source, runtime = share_source(source, runtime, len(todo))
+    write = functools.partial(
+        write_shard,
+        source,
+        pairs=pairs,
+        truth=truth,
+        seed=seed,
+        stamp=stamp,
+        earlier=find_earlier(earlier, jobs, stamp),
+    )
+    meter = Meter()
     with tqdm(total=sum(len(rows) for _, _, rows in todo), desc="download", unit="img") as bar:
-        for count in spread(
+        for progress in spread(
             write, todo, runtime, called=lambda job: f"download: shard {job[0]:05d}"
         ):
-            bar.update(count)
+            meter.add(progress)
+            bar.set_postfix_str(str(meter), refresh=False)
+            bar.update(progress.rows)
     shutil.rmtree(listing, ignore_errors=True)
     for folder in (pairs, truth):
         remove_parts(folder)
@@ -197,87 +199,27 @@ def summarize(pairs: Path, min_success: float) -> dict[str, float]:
     return {"pairs": float(status["success"]), "download_success": share}
 
 
-def write_shard(
-    source: Source, job: Job, *, pairs: Path, truth: Path, seed: int, stamp: str
-) -> int:
-    """One shard, its stats with the stamp of its source last; returns how many source rows it
-    has."""
-    number, split, rows = job
-    name = f"{number:05d}"
-    samples = source.samples(split, rows, seed=seed)
-    keys = [f"{name}{i:04d}" for i in range(len(samples))]
-    uids = [make_uid(s.url, s.caption) for s in samples]
-    with (
-        atomic_path(pairs / f"{name}.tar") as part,
-        tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        table = tabulate_pairs(samples, keys, uids)
-        for row, sample in zip(table.select(IN_TAR).to_pylist(), samples, strict=True):
-            if sample.jpeg is not None:
-                add(tar, f"{row['key']}.jpg", sample.jpeg)
-                add(tar, f"{row['key']}.txt", sample.caption.encode())
-                add(tar, f"{row['key']}.json", json.dumps(row, sort_keys=True).encode())
-    write_table(table, pairs / f"{name}.parquet")
-    known = tabulate_truth(samples, uids)
-    write_table(known, truth / f"{name}.parquet")
-    count = Counter(s.status for s in samples)
-    write_json(
-        {
-            "count": len(samples),
-            "successes": count["success"],
-            "failed_to_download": count["failed_to_download"],
-            "failed_to_resize": count["failed_to_resize"],
-            "status_dict": dict(count),
-            "known": len(known),
-            "source": stamp,
-        },
-        pairs / f"{name}_stats.json",
-    )
-    return len(samples)
+def share_source(source: Source, runtime: RuntimeParams, jobs: int) -> tuple[Source, RuntimeParams]:
+    """The source and the runtime, so that all processes keep to the limits of the source."""
+    if not isinstance(source, SharedSource):
+        return source, runtime
+    count = count_workers(runtime, jobs)
+    most = source.most_workers()
+    workers = min(count, most) if count else most
+    return source.share(workers), replace(runtime, workers=workers)
 
 
-def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """A member without owner and time, so that equal samples make equal files."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
-
-
-def tabulate_pairs(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[str]) -> pa.Table:
-    """Schema PAIRS."""
-    rows = [
-        {
-            "uid": uid,
-            "key": key,
-            "url": s.url,
-            "caption": s.caption,
-            "split": s.split,
-            "status": s.status,
-            "error_message": s.error,
-            "sha256": hashlib.sha256(s.jpeg).hexdigest() if s.jpeg is not None else None,
-            "width": s.width or None,
-            "height": s.height or None,
-            "original_width": s.original_width or s.width or None,
-            "original_height": s.original_height or s.height or None,
-            "original_sha256": s.original_sha256 or None,
-            "phash": hash_picture(s.jpeg) if s.jpeg is not None else None,
-            "reason": s.reason,
-            "held_out_captions": list(s.held_out),
-            "source_row": s.source_row or s.url,
-        }
-        for uid, key, s in zip(uids, keys, samples, strict=True)
-    ]
-    return pa.Table.from_pylist(rows, schema=PAIRS)
-
-
-def tabulate_truth(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
-    """Schema TRUTH, rows with a known mask only."""
-    rows = [
-        {"uid": uid, "concepts": list(s.concepts), "mask": encode_mask(s.mask)}
-        for uid, s in zip(uids, samples, strict=True)
-        if s.mask is not None and s.jpeg is not None
-    ]
-    return pa.Table.from_pylist(rows, schema=TRUTH)
+def find_earlier(
+    folders: tuple[Path, Path] | None, jobs: Sequence[Job], stamp: str
+) -> Earlier | None:
+    """The earlier download, if it is of the same rows; a line says that it is not."""
+    if folders is None:
+        return None
+    found = Earlier(*folders, stamp)
+    if found.fits([f"{number:05d}" for number, _, _ in jobs]):
+        return found
+    log.warning("download.retry: %s has no shard of these rows, so all are asked for", folders[0])
+    return None
 
 
 def read_images(
@@ -350,32 +292,3 @@ def decode(data: bytes, path: Path, key: str) -> np.ndarray:
         return images.read_pixels(data, name=f"{path}: {key}.jpg")
     except images.Unreadable as error:
         raise UserError(f"{path}: {key}.jpg does not decode: {error}") from None
-
-
-def encode_mask(mask: np.ndarray | None) -> bytes:
-    """PNG bytes of [H, W] uint8 labels."""
-    stream = io.BytesIO()
-    Image.fromarray(np.asarray(mask, np.uint8)).save(
-        stream, "PNG", optimize=False, compress_level=6
-    )
-    return stream.getvalue()
-
-
-def decode_mask(data: bytes) -> np.ndarray:
-    """[H, W] uint8 labels of PNG bytes.
-
-    Raises:
-        UserError: for anything else.
-    """
-    try:
-        mode, labels = images.read_mask(data)
-    except images.Unreadable as error:
-        raise UserError(
-            f"truth: a mask does not decode: {error}; run `dvc repro --force download`"
-        ) from None
-    if mode not in ("L", "P", "1"):
-        raise UserError(
-            f"truth: a mask of mode {mode} where 8-bit class numbers are expected; run `dvc repro "
-            "--force download`"
-        )
-    return labels.astype(np.uint8)
