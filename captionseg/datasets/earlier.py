@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ from captionseg.sources.reasons import ASKED_AGAIN
 from captionseg.sources.source import Sample
 from captionseg.storage.writing import atomic_path
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Earlier:
@@ -36,6 +39,23 @@ class Earlier:
     pairs: Path
     truth: Path
     stamp: str
+
+    @classmethod
+    def find(
+        cls, folders: tuple[Path, Path] | None, names: Sequence[str], stamp: str
+    ) -> Earlier | None:
+        """The earlier download in these folders, if it is of the same rows; a line says where it is
+        not.
+        """
+        if folders is None:
+            return None
+        found = cls(*folders, stamp)
+        if found.fits(names):
+            return found
+        log.warning(
+            "download.retry: %s has no shard of these rows, so all are asked for", folders[0]
+        )
+        return None
 
     def fits(self, names: Sequence[str]) -> bool:
         """Is there any shard of these rows?"""
@@ -110,3 +130,20 @@ def make_sample(row: dict[str, Any], jpeg: bytes | None, known: dict[str, Any] |
         concepts=tuple(known["concepts"]) if known else (),
         mask=images.read_mask(known["mask"])[1] if known else None,
     )
+
+
+def set_aside(pairs: Path, truth: Path) -> tuple[Path, Path]:
+    """Move a download that ended, but with too few successes, to where the next one finds it."""
+    folders = find_aside(pairs)
+    shutil.rmtree(folders[0].parent, ignore_errors=True)
+    folders[0].parent.mkdir()
+    for source, target in zip((pairs, truth), folders, strict=True):
+        source.rename(target)
+        source.mkdir()
+    return folders
+
+
+def find_aside(pairs: Path) -> tuple[Path, Path]:
+    """Where `set_aside` moves pairs and truth to."""
+    folder = pairs.with_name("tried")
+    return folder / "pairs", folder / "truth"

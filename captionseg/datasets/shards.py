@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from captionseg import images
 from captionseg.datasets.complete import find_flaw
-from captionseg.datasets.earlier import Earlier
+from captionseg.datasets.earlier import Earlier, find_aside, set_aside
 from captionseg.datasets.masks import decode_mask, encode_mask
 from captionseg.datasets.progress import Meter
 from captionseg.datasets.shard_files import Job, write_shard
@@ -117,6 +117,10 @@ def write_shards(
     truth.mkdir(parents=True, exist_ok=True)
     stamp = hashlib.sha256(f"{source!r} {seed} {shard_size}".encode()).hexdigest()[:16]
     done = keep_finished(pairs, truth, jobs, stamp)
+    if earlier and len(done) == len(jobs):
+        done, earlier = set(), set_aside(pairs, truth)
+    elif earlier and find_aside(pairs)[0].is_dir():
+        earlier = find_aside(pairs)
     todo = [job for job in jobs if f"{job[0]:05d}" not in done]
     source, runtime = share_source(source, runtime, len(todo))
     write = functools.partial(
@@ -126,7 +130,7 @@ def write_shards(
         truth=truth,
         seed=seed,
         stamp=stamp,
-        earlier=find_earlier(earlier, jobs, stamp),
+        earlier=Earlier.find(earlier, [f"{job[0]:05d}" for job in jobs], stamp),
     )
     meter = Meter()
     with tqdm(total=sum(len(rows) for _, _, rows in todo), desc="download", unit="img") as bar:
@@ -186,15 +190,9 @@ def summarize(pairs: Path, min_success: float) -> dict[str, float]:
     status = Counter(table["status"].to_pylist())
     share = status["success"] / max(1, len(table))
     if not status["success"] or share < min_success:
-        reasons = Counter(
-            f"{s}: {e}"
-            for s, e in zip(table["status"].to_pylist(), table["error_message"].to_pylist())
-            if s != "success"
-        )
-        listing = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
         raise UserError(
             f"download: {status['success']} of {len(table)} rows succeeded, below "
-            f"download.min_success = {min_success}: {listing}"
+            f"download.min_success = {min_success}: {describe_failures(table)}"
         )
     return {"pairs": float(status["success"]), "download_success": share}
 
@@ -209,17 +207,20 @@ def share_source(source: Source, runtime: RuntimeParams, jobs: int) -> tuple[Sou
     return source.share(workers), replace(runtime, workers=workers)
 
 
-def find_earlier(
-    folders: tuple[Path, Path] | None, jobs: Sequence[Job], stamp: str
-) -> Earlier | None:
-    """The earlier download, if it is of the same rows; a line says that it is not."""
-    if folders is None:
-        return None
-    found = Earlier(*folders, stamp)
-    if found.fits([f"{number:05d}" for number, _, _ in jobs]):
-        return found
-    log.warning("download.retry: %s has no shard of these rows, so all are asked for", folders[0])
-    return None
+def describe_failures(table: pa.Table) -> str:
+    """How many rows of a table of PAIRS failed for each reason, the most frequent first, each with
+    its most frequent message.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for row in table.select(["status", "reason", "error_message"]).to_pylist():
+        if row["status"] != "success":
+            messages = counts.setdefault(row["reason"] or row["status"], Counter())
+            messages[row["error_message"] or ""] += 1
+    ordered = sorted(counts.items(), key=lambda item: -item[1].total())
+    return "; ".join(
+        f"{messages.total()} x {reason}: {messages.most_common(1)[0][0]}"
+        for reason, messages in ordered
+    )
 
 
 def read_images(
