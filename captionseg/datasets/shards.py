@@ -154,7 +154,9 @@ def write_shards(
     if text := source.licences():
         with atomic_path(pairs / "licences.csv") as part:
             part.write_text(text)
-    return summarize(pairs, min_success)
+    found = summarize(pairs, min_success)
+    shutil.rmtree(find_aside(pairs)[0].parent, ignore_errors=True)
+    return found
 
 
 def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> set[str]:
