@@ -42,7 +42,6 @@ Outcome = bytes | Refusal
 Host = tuple[str, int]  # name and port
 AGAIN = ("connection_failed", "timed_out", "too_slow", "truncated", "rate_limited", "server_error")
 """Reasons of a request that may go better the next time."""
-HELD_BYTES = 256 * 2**20  # of answers that nobody has taken yet
 
 
 class Client:

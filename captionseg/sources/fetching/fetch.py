@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
+from queue import SimpleQueue
 from typing import ClassVar
 
-from captionseg.sources.fetching.client import HELD_BYTES, Client, Outcome
+from captionseg.sources.fetching.client import Client, Outcome
 from captionseg.sources.fetching.params import HttpParams
 
+HELD_BYTES = 256 * 2**20  # of answers that nobody has taken yet
+PATIENCE = 0.02  # seconds between two looks at what was taken
 AHEAD = 8  # URLs for each connection that are begun before the first of them is taken
 
 
@@ -33,60 +36,83 @@ def fetch(urls: Iterable[str], params: HttpParams, *, workers: int = 1) -> Itera
         bytes, or a Refusal.
     """
     kept = KeptClient.get(params, workers)
-    outcomes = stream(kept.client, list(urls))
-    step: Future[Outcome] | None = None
+    stream = Stream(kept.client)
+    everything = list(urls)
+    work = asyncio.run_coroutine_threadsafe(stream.run(everything), kept.loop)
+    work.add_done_callback(stream.end)
     try:
-        while True:
-            step = asyncio.run_coroutine_threadsafe(outcomes.__anext__(), kept.loop)
-            try:
-                yield step.result()
-            except StopAsyncIteration:
-                return
+        for _ in everything:
+            if (outcome := stream.take()) is None:
+                work.result()  # it failed
+            else:
+                yield outcome
     finally:
-        if step is not None and not step.cancel():  # not interrupted while it waited for one
-            asyncio.run_coroutine_threadsafe(outcomes.aclose(), kept.loop).result()
+        work.cancel()
 
 
 async def fetch_all(urls: Sequence[str], params: HttpParams) -> list[Outcome]:
     """What became of each URL, in their order, by a client that is closed afterwards."""
     client = Client(params)
     try:
-        return [outcome async for outcome in stream(client, urls)]
+        return await asyncio.gather(*map(client.fetch, urls))
     finally:
         await client.close()
 
 
-async def stream(client: Client, urls: Sequence[str]) -> AsyncGenerator[Outcome]:
-    """What became of each URL, in their order; not much more than HELD_BYTES wait to be taken."""
-    begun: deque[asyncio.Task[Outcome]] = deque()
-    held = 0
+class Stream:
+    """Outcomes on their way from the loop's thread to another one, which takes them in the order
+    of their URLs. Not much more than HELD_BYTES wait to be taken.
 
-    async def fetch_one(url: str) -> Outcome:
-        nonlocal held
-        # the first must not wait, for all others wait for it
-        while held > HELD_BYTES and asyncio.current_task() is not begun[0]:
-            await asyncio.sleep(0.02)
-        outcome = await client.fetch(url)
-        held += len(outcome) if isinstance(outcome, bytes) else 0
+    Threads that send each other a word for each picture would mostly wait for each other, so what
+    is taken is counted, and looked at by the loop alone.
+
+    Args:
+        client: of the loop.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.ready: SimpleQueue[Outcome | None] = SimpleQueue()
+        self.arrived, self.taken = 0, 0  # bytes
+        self.begun: deque[asyncio.Task[Outcome]] = deque()
+
+    def take(self) -> Outcome | None:
+        """The next outcome; None where `run` has ended too early."""
+        outcome = self.ready.get()
+        self.taken += len(outcome) if isinstance(outcome, bytes) else 0
         return outcome
 
-    coming = iter(urls)
-    try:
-        while True:
-            while (
-                len(begun) < AHEAD * client.connections and (url := next(coming, None)) is not None
-            ):
-                begun.append(asyncio.create_task(fetch_one(url)))
-            if not begun:
-                return
-            outcome = await begun[0]
-            begun.popleft()
-            held -= len(outcome) if isinstance(outcome, bytes) else 0
-            yield outcome
-    finally:
-        for task in begun:
-            task.cancel()
-        await asyncio.gather(*begun, return_exceptions=True)
+    def end(self, _: object) -> None:
+        """Nothing more comes."""
+        self.ready.put(None)
+
+    async def run(self, urls: Sequence[str]) -> None:
+        """Ask for all URLs."""
+        coming = iter(urls)
+        try:
+            while True:
+                for url in itertools.islice(
+                    coming, AHEAD * self.client.connections - len(self.begun)
+                ):
+                    self.begun.append(asyncio.create_task(self._fetch(url)))
+                if not self.begun:
+                    return
+                self.ready.put(await self.begun[0])
+                self.begun.popleft()
+        finally:
+            for task in self.begun:
+                task.cancel()
+            await asyncio.gather(*self.begun, return_exceptions=True)
+
+    async def _fetch(self, url: str) -> Outcome:
+        # the first must not wait, for all others wait for it
+        while (
+            self.arrived - self.taken > HELD_BYTES and asyncio.current_task() is not self.begun[0]
+        ):
+            await asyncio.sleep(PATIENCE)
+        outcome = await self.client.fetch(url)
+        self.arrived += len(outcome) if isinstance(outcome, bytes) else 0
+        return outcome
 
 
 class KeptClient:
