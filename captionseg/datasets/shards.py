@@ -141,6 +141,18 @@ def write_shards(
             bar.set_postfix_str(str(meter), refresh=False)
             bar.update(progress.rows)
     shutil.rmtree(listing, ignore_errors=True)
+    finish(source, pairs, truth, jobs, stamp)
+    found = summarize(pairs, min_success)
+    shutil.rmtree(find_aside(pairs)[0].parent, ignore_errors=True)
+    return found
+
+
+def finish(source: Source, pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> None:
+    """Write what stands beside the shards.
+
+    Raises:
+        UserError: if a shard is not whole.
+    """
     for folder in (pairs, truth):
         remove_parts(folder)
     for number, _, rows in jobs:
@@ -154,9 +166,6 @@ def write_shards(
     if text := source.licences():
         with atomic_path(pairs / "licences.csv") as part:
             part.write_text(text)
-    found = summarize(pairs, min_success)
-    shutil.rmtree(find_aside(pairs)[0].parent, ignore_errors=True)
-    return found
 
 
 def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> set[str]:
