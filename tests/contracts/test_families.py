@@ -42,13 +42,18 @@ FAMILIES = {
     "sources": (
         ["SOURCES"],
         {
+            "addresses",
             "captions",
+            "client",
             "debian",
             "encoding",
+            "fetch",
             "folder_files",
             "listing",
+            "params",
             "reasons",
             "repeats",
+            "replies",
             "scene_assets",
             "source",
         },
@@ -163,6 +168,11 @@ TESTED_ELSEWHERE = {
         f"captionseg/storage/{name}.py": "tests/captionseg/test_storage.py"
         for name in ("folders", "reading", "writing")
     },
+    **{
+        f"captionseg/datasets/{name}.py": "tests/captionseg/datasets/test_shards.py"
+        for name in ("masks", "shard_files")
+    },
+    "captionseg/sources/fetching/client.py": "tests/captionseg/sources/fetching/test_fetch.py",
     "captionseg/expectations/coverage_tables.py": "tests/captionseg/expectations/test_coverage.py",
     "captionseg/encoders/open_clip_weights.py": "tests/captionseg/encoders/test_clip_file.py",
     "captionseg/expectations/pairs.py": "tests/captionseg/expectations/test_validate.py",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import colorsys
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,15 @@ from PIL import Image, ImageDraw
 
 from captionseg.records import ClassTable
 from captionseg.sources import photo_scenes, scene_assets
+from captionseg.sources.fetching.params import HttpParams
 from captionseg.sources.folder import Folder
 from captionseg.sources.photo_scenes import PhotoScenes
 from captionseg.sources.scene_assets import Asset, Assets
 from captionseg.sources.shapes import Shapes
 from captionseg.sources.source import Sample
+from captionseg.sources.sources import SOURCES
+from captionseg.sources.urls import Urls
+from tests.captionseg.sources.fetching.hostile import serving
 
 STUFF = sorted({*photo_scenes.ABOVE, *photo_scenes.BELOW})
 OBJECTS = ["ball", "box", "cone"]
@@ -101,6 +105,18 @@ def album(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def url_list(tmp_path: Path) -> Iterator[Path]:
+    """A list of pictures that a server has, and of some that it has not."""
+    path = tmp_path / "list.tsv"
+    with serving() as server:
+        names = [f"/good/{number}.jpg" for number in range(40)]
+        names += ["/missing.jpg", "/page.jpg", "/damaged.jpg"]
+        rows = [f"{server.url(name)}\tpicture {n}\n" for n, name in enumerate(names)]
+        path.write_text("url\tcaption\n" + "".join(rows))
+        yield path
+
+
+@pytest.fixture
 def make_source(request: pytest.FixtureRequest) -> Callable[[str], object]:
     """A small fresh source by its name in SOURCES."""
 
@@ -110,9 +126,30 @@ def make_source(request: pytest.FixtureRequest) -> Callable[[str], object]:
             return PhotoScenes(train=5, tune=2, test=2, size=64)
         if name == "shapes":
             return Shapes(train=5, tune=2, test=2, size=32)
-        return Folder(str(request.getfixturevalue("album")), tune=0.3, test=0.3, max_side=32)
+        if name == "folder":
+            return Folder(str(request.getfixturevalue("album")), tune=0.3, test=0.3, max_side=32)
+        if name == "urls":
+            path = str(request.getfixturevalue("url_list"))
+            http = HttpParams(allow=("127.0.0.1/32",))
+            return Urls(path=path, http=http, tune=0.3, test=0.3, max_side=32)
+        paths = request.getfixturevalue("written")
+        return SOURCES[name](**paths[name], tune=0.3, test=0.3, max_side=32)
 
     return make
+
+
+@pytest.fixture
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Sources that read files -> the fields that lead to 22 pictures, one of them broken and one
+    gone."""
+    from tests.captionseg.sources import layouts
+
+    root = tmp_path_factory.mktemp("written")
+    return {
+        "table": {"path": str(layouts.write_kaggle(root / "kaggle", 22))},
+        "coco_captions": {"annotations": str(layouts.write_coco(root / "coco", 22))},
+        "shards": {"path": str(layouts.write_img2dataset(root / "shards", 22, "webdataset"))},
+    }
 
 
 class Given:

@@ -3,14 +3,15 @@
 import json
 import pickle
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from captionseg.datasets.shard_files import IN_TAR
 from captionseg.datasets.shards import (
-    IN_TAR,
     decode_mask,
     read_classes,
     read_images,
@@ -21,6 +22,7 @@ from captionseg.datasets.shards import (
 from captionseg.records import PAIRS, TRUTH, UserError, make_uid
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources import debian, scene_assets
+from captionseg.sources.listing import ListedSource
 from captionseg.sources.reasons import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, REASONS, find_status
 from captionseg.sources.source import SPLITS
 from captionseg.sources.sources import SOURCES, DownloadParams
@@ -201,7 +203,41 @@ def test_a_wrong_setting_is_one_line(name, make_source) -> None:
         "photo_scenes": {"size": 0},
         "shapes": {"second_named": 2.0},
         "folder": {"tune": 0.9, "test": 0.2},
+        "table": {"max_side": 3},
+        "coco_captions": {"captions": "all"},
+        "shards": {"caption_lines": "both"},
+        "urls": {"http": {"connections": 0}},
     }
     with pytest.raises(UserError, match=rf"^download\.{name}[.:]") as caught:
         build(DownloadParams, {"source": name, name: wrong[name]}, "download")
     assert "\n" not in str(caught.value)
+
+
+def test_a_listed_source_says_everything_that_its_samples_depend_on(name, make_source) -> None:
+    """A resumed run goes on from a shard only if the repr is the same."""
+    source = make_source(name)
+    if not isinstance(source, ListedSource):
+        pytest.skip("makes its pictures")
+    source.prepare()
+    seen = {repr(source)}
+    for change in ({"tune": 0.1}, {"test": 0.1}, {"max_side": 20}, {"captions": "each"}):
+        other = replace(make_source(name), **change)
+        other.prepare()
+        seen.add(repr(other))
+    assert len(seen) == 5
+
+
+def test_a_listed_source_loses_no_row(name, make_source) -> None:
+    """Of 22 pictures each has a row, and what cannot be used has a reason of the closed list."""
+    source = make_source(name)
+    if not isinstance(source, ListedSource):
+        pytest.skip("makes its pictures")
+    source.prepare()
+    counts = source.splits()
+    rows = [s for split, n in counts.items() for s in source.samples(split, range(n), seed=0)]
+    assert len(rows) == len({row.url for row in rows}) == 22
+    assert all(row.source_row for row in rows)
+    failed = {row.reason for row in rows if row.status != "success"}
+    assert failed <= REASONS.keys()
+    assert len(failed) == 2
+    assert sum(row.status == "success" for row in rows) == 20

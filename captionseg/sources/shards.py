@@ -1,0 +1,150 @@
+"""Shards: what img2dataset writes, in its forms `webdataset`, `files` and `parquet`, and any
+webdataset of pictures (jpg, png, webp) with captions (txt, or caption or text of a json).
+
+They are read in place. A JPEG that needs no change is taken byte for byte. URL, original size,
+sha256 and the outcome of every row are taken from img2dataset's tables where they are; rows that
+failed there stay failed rows, with their reason. A damaged tar keeps the samples before the damage.
+
+Forms, and what `path` is:
+
+- a folder of NNNNN.tar, with NNNNN.parquet beside them or without; a pattern of such files, with
+  `*` or `{00000..00012}`; several of either joined by `::`;
+- a folder of folders NNNNN/ of files, with NNNNN.parquet beside them;
+- a folder, or a pattern, of NNNNN.parquet with the pictures in a column (also Hugging Face's).
+
+Samples of one URL are one picture with several captions. A row is called `00012.tar:000120034`:
+shard and key; where a table has no keys, its rows are counted from 1.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from captionseg.records import UserError
+from captionseg.sources.columns import CAPTIONS
+from captionseg.sources.grouping import merge_pictures
+from captionseg.sources.listing import ListedSource, Row, make_batch
+from captionseg.sources.places import Place, read_places, write_places
+from captionseg.sources.reasons import Refusal
+from captionseg.sources.shard_forms import open_shard
+from captionseg.sources.source import Sample
+from captionseg.sources.tables import name_tables
+from captionseg.storage.remote import hide_secrets, is_folder, join, list_entries, list_files
+
+ENDS = (".tar", ".parquet")
+BATCH = 4096  # rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards(ListedSource):
+    """Fields of `download.shards`.
+
+    Attributes:
+        path: folder or pattern of the shards.
+        caption_column: of captions in tables and in the json of a sample. Empty: the first that is
+            there of captionseg.sources.columns.CAPTIONS.
+        caption_lines: whether the lines of a text are captions of their own (`separate`), or one
+            (`joined`), as img2dataset's are.
+    """
+
+    path: str = ""
+    caption_column: str = ""
+    caption_lines: Literal["joined", "separate"] = "joined"
+
+    KEEPS_JPEG: ClassVar[bool] = True
+
+    @cached_property
+    def shards(self) -> dict[str, str]:
+        """Name -> URL of a tar, a parquet file with pictures, or a folder, in order.
+
+        Raises:
+            UserError: where there is none.
+        """
+        if not self.path:
+            raise UserError("download.shards.path: not set; give the folder of your shards")
+        if is_folder(self.path):
+            found = self._find_in_folder()
+        else:
+            found = [u for u in list_files(self.path, (".tar", ".parquet")) if u.endswith(ENDS)]
+            # the tables of tars are read with them
+            found = [u for u in found if u.endswith(".tar")] or found
+        if not found:
+            raise UserError(
+                f"download.shards.path: {hide_secrets(self.path)} holds no shard (NNNNN.tar, "
+                "NNNNN.parquet with pictures, or folders NNNNN/ with files)"
+            )
+        return dict(zip(name_tables(found), found, strict=True))
+
+    def _find_in_folder(self) -> list[str]:
+        files, folders = list_entries(self.path)
+        tars = [join(self.path, name) for name in files if name.endswith(".tar")]
+        tables = [join(self.path, name) for name in files if name.endswith(".parquet")]
+        if tars or not tables:
+            return tars or [join(self.path, name) for name in folders]
+        named = {name.removesuffix(".parquet") for name in files}
+        return [join(self.path, name) for name in folders if name in named] or tables
+
+    def _write_listing(self, folder: Path) -> None:
+        object.__setattr__(self, "place", str(folder))  # places are written while rows are listed
+        super()._write_listing(folder)
+
+    def list_batches(self) -> Iterator[pa.RecordBatch]:
+        """See ListedSource."""
+        return merge_pictures(self._list_rows())
+
+    def _list_rows(self) -> Iterator[pa.RecordBatch]:
+        names = [self.caption_column] if self.caption_column else CAPTIONS
+        joined = self.caption_lines == "joined"
+        for number, (name, url) in enumerate(tqdm(self.shards.items(), "listing", unit="shard")):
+            rows, places = [], []
+            for row, place in open_shard(url).list_rows(name, names, joined=joined):
+                rows.append(row)
+                places += [place] if place else []
+            write_places(places, self._place_file(number))
+            for start in range(0, len(rows), BATCH):
+                yield make_batch(rows[start : start + BATCH])
+
+    def _place_file(self, number: int) -> str:
+        return str(Path(self.place) / f"{number:05d}.places")
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Name of a shard -> its number in their order."""
+        return {name: number for number, name in enumerate(self.shards)}
+
+    def find_place(self, source_row: str) -> tuple[str, Place]:
+        """Name of the shard of a row, and where in it the row lies."""
+        name, _, key = source_row.partition(":")
+        while name not in self.shards:
+            more, _, key = key.partition(":")
+            name = f"{name}:{more}"
+        return name, read_places(self._place_file(self.numbers[name]), self.listing)[key]
+
+    def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:
+        """See ListedSource."""
+        found = (self.find_place(row.source_row) for row in rows)
+        for name, group in itertools.groupby(found, key=lambda pair: pair[0]):
+            yield from open_shard(self.shards[name]).read([place for _, place in group])
+
+    def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
+        """See Source; size and sha256 of the original are those that img2dataset wrote down."""
+        return [self._add_original(one) for one in super().samples(split, numbers, seed=seed)]
+
+    def _add_original(self, sample: Sample) -> Sample:
+        if sample.jpeg is None:
+            return sample
+        _, place = self.find_place(sample.source_row)
+        return replace(
+            sample,
+            original_width=place.original_width or sample.original_width,
+            original_height=place.original_height or sample.original_height,
+            original_sha256=place.original_sha256 or sample.original_sha256,
+        )
