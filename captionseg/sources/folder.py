@@ -33,23 +33,7 @@ from captionseg.typed import Count, Share
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".png",
-    ".webp",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".avif",
-    ".heic",
-    ".heif",
-)
+SUFFIXES = (*images.SUFFIXES, ".heic", ".heif")  # HEIC is refused, with the reason
 MAGIC = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftypavif", re.DOTALL
 )
