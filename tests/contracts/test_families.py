@@ -141,6 +141,8 @@ TESTED_ELSEWHERE = {
             "segment",
         )
     },
+    "captionseg/commands/compare.py": "tests/captionseg/tracking/test_command.py",
+    "captionseg/commands/sync.py": "tests/captionseg/tracking/test_synchronise.py",
     **{
         f"captionseg/storage/{name}.py": "tests/captionseg/test_storage.py"
         for name in ("folders", "reading", "writing")
