@@ -154,6 +154,10 @@ TESTED_ELSEWHERE = {
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/supervision.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/view.py": "tests/captionseg/reporting/test_escaping.py",
+    **{
+        f"captionseg/inference/{name}.py": "tests/captionseg/inference/test_segment_index.py"
+        for name in ("segment_embedding", "segment_model")
+    },
     "captionseg/modeling/readout/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
