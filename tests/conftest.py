@@ -22,6 +22,7 @@ CHECKED = (
     "captionseg.encoders.reduction",
     "captionseg.grids",
     "captionseg.inference.detections",
+    "captionseg.inference.labelling",
     "captionseg.inference.masks",
     "captionseg.inference.pamr",
     "captionseg.inference.windows",

@@ -21,7 +21,7 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.segment_retrieval import Retrieval
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.loaded import Labeller
+from captionseg.inference.labelling import Labeller
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.segment_model import SegmentModel
 from captionseg.inference.windows import Protocol

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from captionseg.curation.clustering import cluster
-from captionseg.curation.relevance import Positive, expand, named_relevance, relevance, score_b
+from captionseg.curation.relevance import Positive, expand, named_relevance, relevance
 from captionseg.curation.selection import curate_chunks, select, take, weigh
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
@@ -80,3 +80,17 @@ class CoCu:
             "support": take(support, concept, 0),
             "cluster": cluster(concept, corpus.concept_embedding, self.clusters),
         }
+
+
+def score_b(f: np.ndarray, support: np.ndarray, reference_sum: np.ndarray) -> np.ndarray:
+    """Eq. 7: (1 + N') f / (f + sum of f over the N' neighbours whose captions name the concept).
+
+    Args:
+        f: [n, C] relevance to the image, > 0.
+        support: [n, C] N'.
+        reference_sum: [n, C] sum of f over those neighbours.
+
+    Returns:
+        [n, C]; exactly 1 where N' = 0: the image is compared with itself alone.
+    """
+    return (1.0 + support) * f / (f + reference_sum)

@@ -1,5 +1,5 @@
-"""f(x, t): relevance of concepts to images, and its sums over captioned neighbours; CoCu §3.3, Eq.
-6-8.
+"""f(x, t): relevance of concepts to images, Eq. 6 of CoCu (§3.3), and its sums over captioned
+neighbours.
 
 All sums over neighbours are products of sparse matrices, so the cost grows linearly with the number
 of images.
@@ -88,17 +88,3 @@ def expand(neighbours: np.ndarray, k: int, *values: csr_array) -> list[np.ndarra
     assert shape is not None
     near = adjacency(neighbours, k, shape[0])
     return [sum_neighbours(near, v) for v in values]
-
-
-def score_b(f: np.ndarray, support: np.ndarray, reference_sum: np.ndarray) -> np.ndarray:
-    """Eq. 7: (1 + N') f / (f + sum of f over the N' neighbours whose captions name the concept).
-
-    Args:
-        f: [n, C] relevance to the image, > 0.
-        support: [n, C] N'.
-        reference_sum: [n, C] sum of f over those neighbours.
-
-    Returns:
-        [n, C]; exactly 1 where N' = 0: the image is compared with itself alone.
-    """
-    return (1.0 + support) * f / (f + reference_sum)

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 
+@runtime_checkable
 class RegionMaker(Protocol):
     """Splits a picture into class-agnostic regions.
 

@@ -158,6 +158,7 @@ TESTED_ELSEWHERE = {
         f"captionseg/inference/{name}.py": "tests/captionseg/inference/test_segment_index.py"
         for name in ("segment_embedding", "segment_model")
     },
+    "captionseg/inference/loaded.py": "tests/captionseg/inference/test_labelling.py",
     "captionseg/modeling/readout/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
