@@ -17,6 +17,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHECKED = (
     "captionseg.arrays",
+    "captionseg.curation",
     "captionseg.encoders.alignment",
     "captionseg.encoders.dense_head",
     "captionseg.encoders.reduction",
@@ -28,12 +29,13 @@ CHECKED = (
     "captionseg.inference.windows",
     "captionseg.losses",
     "captionseg.metrics",
-    "captionseg.modeling.layers",
+    "captionseg.modeling",
     "captionseg.retrieval",
     "captionseg.segmenters.hierarchy",
     "captionseg.segmenters.islands",
     "captionseg.segmenters.overlap",
     "captionseg.segmenters.pooling",
+    "captionseg.supervision",
 )
 """Modules and packages whose signatures name shapes."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float, Int, Num
 from scipy.sparse import csr_array
 
 from captionseg.curation.clustering import cluster
@@ -61,7 +62,9 @@ class CoCu:
             "cocu", corpus, supervision, self.chunk, lambda rows: self.curate(corpus, rows, f)
         )
 
-    def curate(self, corpus: Corpus, rows: np.ndarray, f: csr_array) -> dict[str, np.ndarray]:
+    def curate(
+        self, corpus: Corpus, rows: Int[np.ndarray, " n"], f: csr_array
+    ) -> dict[str, np.ndarray]:
         """Columns of the supervision of some rows; `f` is `named_relevance` of the corpus."""
         near, own = corpus.neighbours[rows], corpus.named[rows].toarray()
         support, reference = expand(near, self.neighbours, corpus.named, f)  # N', f of the N'
@@ -82,15 +85,19 @@ class CoCu:
         }
 
 
-def score_b(f: np.ndarray, support: np.ndarray, reference_sum: np.ndarray) -> np.ndarray:
+def score_b(
+    f: Float[np.ndarray, "n C"],
+    support: Num[np.ndarray, "n C"],
+    reference_sum: Float[np.ndarray, "n C"],
+) -> Float[np.ndarray, "n C"]:
     """Eq. 7: (1 + N') f / (f + sum of f over the N' neighbours whose captions name the concept).
 
     Args:
-        f: [n, C] relevance to the image, > 0.
-        support: [n, C] N'.
-        reference_sum: [n, C] sum of f over those neighbours.
+        f: relevance of C concepts to n images, > 0.
+        support: N'.
+        reference_sum: sum of f over those neighbours.
 
     Returns:
-        [n, C]; exactly 1 where N' = 0: the image is compared with itself alone.
+        Exactly 1 where N' = 0: the image is compared with itself alone.
     """
     return (1.0 + support) * f / (f + reference_sum)

@@ -46,6 +46,7 @@ class MaskMaker(Protocol):
         ...
 
 
+@runtime_checkable
 class BoxSegmenter(Protocol):
     """One mask for each box of a picture."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +110,7 @@ def labels(groups: GroupScores, inputs: Inputs, choices: ZeroShot) -> Tensor:
     return best if groups.limit is None else best - 1
 
 
+@runtime_checkable
 class GroupConfig(Protocol):
     """What the config of a model with groups says of its inference."""
 

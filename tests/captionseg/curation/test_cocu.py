@@ -157,9 +157,8 @@ def test_against_loops_that_read_like_the_paper(make_corpus):
     found, named = curate(rule, corpus), corpus.named.toarray()
 
     def f(image: int, concept: int) -> float:
-        return float(
-            positive(corpus.image_embedding[image] @ corpus.concept_embedding[concept], "softplus")
-        )
+        cosine = corpus.image_embedding[image] @ corpus.concept_embedding[concept]
+        return float(positive(np.array([cosine]), "softplus")[0])
 
     for image in range(len(corpus)):
         expected = {}
