@@ -19,15 +19,16 @@ from collections.abc import Sequence
 
 from captionseg.commands import (
     check_params,
+    compare,
     convert,
     difference,
     evaluate,
     export_segments,
     query_segments,
     segment,
+    sync,
 )
 from captionseg.terminal import guarded
-from captionseg.tracking.command import add_compare, add_sync
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +54,6 @@ def parser() -> argparse.ArgumentParser:
     query_segments.add(commands)
     evaluate.add(commands)
     difference.add(commands)
-    add_compare(commands)
-    add_sync(commands)
+    compare.add(commands)
+    sync.add(commands)
     return top

@@ -34,6 +34,22 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".avif",
+)
+"""What files of these formats are called, in small letters."""
 MASK_FORMATS = ("PNG", "TIFF")  # JPEG would change class numbers
 LARGEST_FILE = 256 * 2**20  # bytes
 TURNS = {

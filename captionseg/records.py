@@ -36,6 +36,11 @@ def one_line(text: object, most: int = 200) -> str:
     return "".join(c for c in " ".join(whole.split()) if c.isprintable())[:most]
 
 
+LONGEST_CAPTION = 50_000
+"""Characters of a caption: a source refuses a longer one, and of one that comes from elsewhere only
+the beginning is parsed. A parse takes 10 KB a character, spaCy refuses a million, and `max_caption`
+of validation is as much."""
+
 PAIRS = pa.schema(
     [
         ("uid", pa.string()),  # first 128 bits of sha256(url or path, caption), 32 hex digits

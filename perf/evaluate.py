@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.inference.windows import ResolvedProtocol, WindowParams, label, starts
+from captionseg.inference.labelling import label
+from captionseg.inference.windows import ResolvedProtocol, WindowParams, starts
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.prepared import pixel_inputs

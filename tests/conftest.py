@@ -17,22 +17,25 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHECKED = (
     "captionseg.arrays",
+    "captionseg.curation",
     "captionseg.encoders.alignment",
     "captionseg.encoders.dense_head",
     "captionseg.encoders.reduction",
     "captionseg.grids",
     "captionseg.inference.detections",
+    "captionseg.inference.labelling",
     "captionseg.inference.masks",
     "captionseg.inference.pamr",
     "captionseg.inference.windows",
     "captionseg.losses",
     "captionseg.metrics",
-    "captionseg.modeling.layers",
+    "captionseg.modeling",
     "captionseg.retrieval",
     "captionseg.segmenters.hierarchy",
     "captionseg.segmenters.islands",
     "captionseg.segmenters.overlap",
     "captionseg.segmenters.pooling",
+    "captionseg.supervision",
 )
 """Modules and packages whose signatures name shapes."""
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from captionseg import metrics
 from captionseg.inference.classify import classify, embed_picture
-from captionseg.inference.loaded import Labeller
+from captionseg.inference.labelling import Labeller
 from captionseg.inference.predictor import read_image
 from captionseg.inference.preparation import preparation
 from captionseg.inference.protocols import ScoringOptions

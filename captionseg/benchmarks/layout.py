@@ -18,21 +18,6 @@ from captionseg.inference.windows import WindowParams
 from captionseg.records import UserError, one_line
 
 NAMES = Path(__file__).parent / "published" / "names"
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".png",
-    ".webp",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".avif",
-)
 RAW = 2**16  # values of a mask file lie below
 NUMBER = r"^\s*(\d+)\s*:\s*"
 
@@ -53,7 +38,7 @@ class Layout:
         title: what people call it.
         home: where its archives unpack to below the root that a user names; any tail of it may be
             left out.
-        images: where a picture lies; a suffix `.*` takes any of SUFFIXES.
+        images: where a picture lies; a suffix `.*` takes any of images.SUFFIXES.
         masks: where its mask lies: index or palette PNG, or a .mat with `LabelMap`.
         names: of the classes but the background, one a line: a file of published/names,
             or of home where it is not one of those. Leading numbers such as `12: ` are passed over.
@@ -247,7 +232,7 @@ def list_files(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
         if (
             path.name.startswith(".")
             or not name.lower().endswith(end)
-            or (after == ".*" and end not in SUFFIXES)
+            or (after == ".*" and end not in images.SUFFIXES)
         ):
             continue
         if path.is_file():

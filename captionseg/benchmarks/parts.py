@@ -16,7 +16,7 @@ from tqdm import tqdm
 from captionseg.benchmarks.coco_json import Instance, mask_of
 from captionseg.benchmarks.mask_precision import IOU, MaskPrecision
 from captionseg.inference.detections import Detections
-from captionseg.inference.loaded import Labeller
+from captionseg.inference.labelling import Labeller
 from captionseg.inference.predictor import read_image
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.records import Inputs, UserError, one_line

@@ -21,9 +21,9 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.segment_retrieval import Retrieval
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.loaded import Labeller
+from captionseg.inference.labelling import Labeller
 from captionseg.inference.protocols import ScoringOptions
-from captionseg.inference.segment_index import SegmentModel
+from captionseg.inference.segment_model import SegmentModel
 from captionseg.inference.windows import Protocol
 from captionseg.modeling.weights.saved import CONCEPTS
 from captionseg.records import UserError

@@ -23,7 +23,8 @@ from captionseg.benchmarks.layout import BACKGROUND
 from captionseg.benchmarks.parts import Parts
 from captionseg.benchmarks.recipe import use_threads
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.loaded import Labeller, check_segments
+from captionseg.inference.labelling import Labeller
+from captionseg.inference.loaded import check_segments
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.storage.reading import read_json
 

@@ -29,7 +29,7 @@ from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.datasets.ids import number_pictures
 from captionseg.datasets.shards import decode_mask, read_pairs
-from captionseg.inference.segment_index import SegmentModel
+from captionseg.inference.segment_model import SegmentModel
 from captionseg.segment_text.measure import build_namer
 from captionseg.segment_text.phrases import normalise_text
 from captionseg.text.referring import Reference, parse_references

@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
     pictures.
     """
     from captionseg.inference.inputs import PreparedFolders
-    from captionseg.inference.segment_index import SegmentModel, open_index
+    from captionseg.inference.segment_index import open_index
+    from captionseg.inference.segment_model import SegmentModel
     from captionseg.records import UserError
     from captionseg.reporting.overlay import check_writable, write_picture
     from captionseg.reporting.query import add_pictures, draw_contact_sheet, format_table

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from captionseg.curation.relevance import Positive, expand, relevance
 from captionseg.curation.selection import curate_chunks, select, take, weigh
@@ -47,7 +48,7 @@ class CaptionRetrieval:
             lambda rows: self.curate(corpus, rows),
         )
 
-    def curate(self, corpus: Corpus, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def curate(self, corpus: Corpus, rows: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """Columns of the supervision of some rows."""
         (support,) = expand(corpus.caption_neighbours[rows], self.captions, corpus.named)
         own = corpus.named[rows].toarray()

@@ -5,11 +5,16 @@ sampling.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Int32
 
 
 def cluster(
-    concept: np.ndarray, embedding: np.ndarray, count: int, *, iterations: int = 10
-) -> np.ndarray:
+    concept: Int[np.ndarray, "n M"],
+    embedding: Float[np.ndarray, "C D"],
+    count: int,
+    *,
+    iterations: int = 10,
+) -> Int32[np.ndarray, "n M"]:
     """Partition every archive into `count` semantic clusters by the concepts' text embeddings.
 
     Spherical k-means. The first centre is the best-ranked concept, each further one the concept
@@ -17,13 +22,13 @@ def cluster(
     gets a cluster for each.
 
     Args:
-        concept: [n, M] indices into `embedding`, best first, -1 pads (at the end of a row).
-        embedding: [C, D] L2-normalised.
+        concept: indices into `embedding`, best first, -1 pads (at the end of a row).
+        embedding: L2-normalised.
         count: L; 0 does not cluster.
         iterations: at most so many updates of the centres.
 
     Returns:
-        [n, M] int32 cluster numbers below `count`, -1 where concept is -1, and throughout when
+        Cluster numbers below `count`, -1 where concept is -1, and throughout when
         `count` is 0.
     """
     if not count:
@@ -45,8 +50,10 @@ def cluster(
     return np.where(valid, label, -1).astype(np.int32)
 
 
-def farthest_first(points: np.ndarray, valid: np.ndarray, count: int) -> np.ndarray:
-    """[n, L, D] initial centres; see `cluster`."""
+def farthest_first(
+    points: Float[np.ndarray, "n M D"], valid: Bool[np.ndarray, "n M"], count: int
+) -> Float[np.ndarray, "n L D"]:
+    """Initial centres; see `cluster`."""
     rows = np.arange(len(points))
     chosen = [np.zeros(len(points), int)]
     nearest = np.einsum("nmd,nd->nm", points, points[rows, chosen[0]])

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float, Int, Num
 from scipy.sparse import csr_array
 
 from captionseg.curation.clustering import cluster
-from captionseg.curation.relevance import Positive, expand, named_relevance, relevance, score_b
+from captionseg.curation.relevance import Positive, expand, named_relevance, relevance
 from captionseg.curation.selection import curate_chunks, select, take, weigh
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
@@ -61,7 +62,9 @@ class CoCu:
             "cocu", corpus, supervision, self.chunk, lambda rows: self.curate(corpus, rows, f)
         )
 
-    def curate(self, corpus: Corpus, rows: np.ndarray, f: csr_array) -> dict[str, np.ndarray]:
+    def curate(
+        self, corpus: Corpus, rows: Int[np.ndarray, " n"], f: csr_array
+    ) -> dict[str, np.ndarray]:
         """Columns of the supervision of some rows; `f` is `named_relevance` of the corpus."""
         near, own = corpus.neighbours[rows], corpus.named[rows].toarray()
         support, reference = expand(near, self.neighbours, corpus.named, f)  # N', f of the N'
@@ -80,3 +83,21 @@ class CoCu:
             "support": take(support, concept, 0),
             "cluster": cluster(concept, corpus.concept_embedding, self.clusters),
         }
+
+
+def score_b(
+    f: Float[np.ndarray, "n C"],
+    support: Num[np.ndarray, "n C"],
+    reference_sum: Float[np.ndarray, "n C"],
+) -> Float[np.ndarray, "n C"]:
+    """Eq. 7: (1 + N') f / (f + sum of f over the N' neighbours whose captions name the concept).
+
+    Args:
+        f: relevance of C concepts to n images, > 0.
+        support: N'.
+        reference_sum: sum of f over those neighbours.
+
+    Returns:
+        Exactly 1 where N' = 0: the image is compared with itself alone.
+    """
+    return (1.0 + support) * f / (f + reference_sum)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from captionseg.curation.clustering import cluster
 from captionseg.curation.labelling import LeaveOneOut
@@ -73,7 +74,7 @@ class CalibratedCoCu:
         """rows -> [n, C] R, the estimate of P(c shown | x), at most 1."""
         if self.estimator == "cosine":
 
-            def f(rows: np.ndarray) -> np.ndarray:
+            def f(rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n C"]:
                 return relevance(corpus, rows, "shifted")
 
             mu = average_positives(f, corpus, self.chunk)
@@ -82,8 +83,10 @@ class CalibratedCoCu:
         e = np.maximum(average_positives(g, corpus, self.chunk), 1e-3)
         return lambda rows: np.clip(g(rows) / e, 1e-4, 1.0)
 
-    def curate(self, corpus: Corpus, rows: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
-        """Columns of the supervision of some rows; `shown` [n, C] is R of them."""
+    def curate(
+        self, corpus: Corpus, rows: Int[np.ndarray, " n"], shown: Float[np.ndarray, "n C"]
+    ) -> dict[str, np.ndarray]:
+        """Columns of the supervision of some rows; `shown` is R of them."""
         (support,) = expand(corpus.neighbours[rows], self.neighbours, corpus.named)  # N'
         own = corpus.named[rows].toarray()
         score = np.where(own, 1.0, np.where(support >= self.minimum_support, shown, -np.inf))
@@ -101,8 +104,8 @@ class CalibratedCoCu:
 
 def average_positives(
     score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, chunk: int
-) -> np.ndarray:
-    """[C]: mean score over the images whose captions name a concept; NaN where none does.
+) -> Float[np.ndarray, " C"]:
+    """Mean score over the images whose captions name a concept; NaN where none does.
 
     Args:
         score: rows -> [n, C].

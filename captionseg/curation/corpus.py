@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Int, Int32
 from pyarrow import compute
 from scipy.sparse import csr_array
 
@@ -80,8 +81,8 @@ def load(
     return corpus, words
 
 
-def read_neighbours(path: Path, count: int) -> np.ndarray:
-    """[N, K] int32 rows of a neighbours table of `count` rows.
+def read_neighbours(path: Path, count: int) -> Int32[np.ndarray, "N K"]:
+    """Rows of a neighbours table of `count` rows.
 
     Raises:
         UserError: if it is of another index.
@@ -100,7 +101,7 @@ def read_neighbours(path: Path, count: int) -> np.ndarray:
     return values.reshape(len(column), -1).astype(np.int32)
 
 
-def list_shards(index: Path) -> list[tuple[str, np.ndarray]]:
+def list_shards(index: Path) -> list[tuple[str, Int[np.ndarray, " n"]]]:
     """Per shard of the training split its name and its rows in the corpus of `load`."""
     ids = read_ids(index)
     train = np.array(ids["split"].to_pylist()) == "train"

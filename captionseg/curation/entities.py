@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
@@ -71,8 +72,8 @@ class Entities:
 
         return curate_chunks("entities", corpus, supervision, self.chunk, curate)
 
-    def targets(self, corpus: Corpus) -> np.ndarray:
-        """[C] int: for each concept the entity that it counts as, -1 where it is none."""
+    def targets(self, corpus: Corpus) -> Int[np.ndarray, " C"]:
+        """For each concept the entity that it counts as, -1 where it is none."""
         number = {text: i for i, text in enumerate(corpus.vocabulary)}
         if self.source == "published":
             known = set(PUBLISHED)
@@ -92,8 +93,8 @@ class Entities:
         return target
 
 
-def measure_visibility(corpus: Corpus, strength: float, sample: int) -> np.ndarray:
-    """[C] area under the ROC curve: how well pictures tell whether their captions name a concept,
+def measure_visibility(corpus: Corpus, strength: float, sample: int) -> Float[np.ndarray, " C"]:
+    """Area under the ROC curve: how well pictures tell whether their captions name a concept,
     leave-one-out.
 
     The probability that a picture whose caption names it is scored above one whose caption does not

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float32, Int
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
@@ -21,28 +22,28 @@ class LeaveOneOut:
     `strength` means the same for every encoder.
 
     Attributes:
-        features: [N, P] frozen image features.
+        features: frozen image features.
         labels: [N, C] bool, does caption i name concept c?
-        mean, scale: [P] of the standardisation.
-        weights: [P + 1, C], the last row is the constant.
-        leverage: [N] h.
+        mean, scale: of the standardisation.
+        weights: the last row is the constant.
+        leverage: h.
     """
 
-    features: np.ndarray
+    features: Float[np.ndarray, "N P"]
     labels: csr_array
-    mean: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-    leverage: np.ndarray
+    mean: Float[np.ndarray, " P"]
+    scale: Float[np.ndarray, " P"]
+    weights: Float32[np.ndarray, "P+1 C"]
+    leverage: Float[np.ndarray, " N"]
 
     @staticmethod
     def fit(
-        features: np.ndarray, labels: csr_array, strength: float, *, chunk: int = 4096
+        features: Float[np.ndarray, "N P"], labels: csr_array, strength: float, *, chunk: int = 4096
     ) -> LeaveOneOut:
         """Fit in three passes over the rows, `chunk` at a time; the cost is linear in rows.
 
         Args:
-            features: [N, P]; may be memory-mapped.
+            features: may be memory-mapped.
             labels: [N, C].
             strength: of the ridge, above 0.
             chunk: rows at once.
@@ -69,8 +70,8 @@ class LeaveOneOut:
             features, labels, mean, scale, cho_solve(factor, moment).astype(np.float32), leverage
         )
 
-    def predict(self, rows: np.ndarray | slice) -> np.ndarray:
-        """[n, C] float32: g of some rows of the training set, each without itself."""
+    def predict(self, rows: Int[np.ndarray, " n"] | slice) -> Float32[np.ndarray, "n C"]:
+        """g of some rows of the training set, each without itself."""
         y = self.labels[rows].toarray().astype(np.float32)
         residual = y - standardise(self.features[rows], self.mean, self.scale) @ self.weights
         return y - residual / np.maximum(1.0 - self.leverage[rows], 1e-3)[:, None].astype(
@@ -78,7 +79,11 @@ class LeaveOneOut:
         )
 
 
-def standardise(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """[n, P + 1] float32, a column of ones last."""
+def standardise(
+    features: Float[np.ndarray, "n P"],
+    mean: Float[np.ndarray, " P"],
+    scale: Float[np.ndarray, " P"],
+) -> Float32[np.ndarray, "n P+1"]:
+    """At mean 0 and deviation `scale`, with a column of ones last."""
     x = ((features - mean) / scale).astype(np.float32)
     return np.concatenate([x, np.ones((len(x), 1), np.float32)], axis=1)

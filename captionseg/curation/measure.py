@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from captionseg.curation.selection import take
-from captionseg.supervision.columns import Supervision
+from captionseg.supervision.columns import Supervision, spell
 from captionseg.supervision.sampling import draw
 
 
@@ -69,5 +68,5 @@ def measure(
 def sample_texts(supervision: Supervision, count: int, rng: np.random.Generator) -> list[set[str]]:
     """Per row the concepts of one draw."""
     columns = draw(supervision.weight, supervision.cluster, count, rng)
-    drawn = replace(supervision, concept=take(supervision.concept, columns, -1))
-    return [set(texts) for texts in drawn.to_texts()]
+    drawn = take(supervision.concept, columns, -1)
+    return [set(texts) for texts in spell(drawn, supervision.vocabulary)]

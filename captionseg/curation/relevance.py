@@ -1,5 +1,5 @@
-"""f(x, t): relevance of concepts to images, and its sums over captioned neighbours; CoCu §3.3, Eq.
-6-8.
+"""f(x, t): relevance of concepts to images, Eq. 6 of CoCu (§3.3), and its sums over captioned
+neighbours.
 
 All sums over neighbours are products of sparse matrices, so the cost grows linearly with the number
 of images.
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float, Float32, Int
 from scipy.sparse import csr_array
 
 from captionseg.records import Corpus, UserError
@@ -17,7 +18,7 @@ from captionseg.records import Corpus, UserError
 Positive = Literal["shifted", "softplus", "clipped"]
 
 
-def positive(cosine: np.ndarray, how: Positive) -> np.ndarray:
+def positive(cosine: Float[np.ndarray, "*n"], how: Positive) -> Float[np.ndarray, "*n"]:
     """f from the cosine, made > 0 so that the ratio of Eq. 7 is defined (the paper leaves this
     open).
 
@@ -30,8 +31,10 @@ def positive(cosine: np.ndarray, how: Positive) -> np.ndarray:
     return np.maximum(cosine, 1e-3)
 
 
-def relevance(corpus: Corpus, rows: np.ndarray, how: Positive) -> np.ndarray:
-    """[n, C] float32: f of `rows` with every concept of the vocabulary."""
+def relevance(
+    corpus: Corpus, rows: Int[np.ndarray, " n"], how: Positive
+) -> Float32[np.ndarray, "n C"]:
+    """f of `rows` with every concept of the vocabulary."""
     return positive(corpus.image_embedding[rows] @ corpus.concept_embedding.T, how).astype(
         np.float32
     )
@@ -50,7 +53,7 @@ def named_relevance(corpus: Corpus, how: Positive, *, chunk: int = 262_144) -> c
     return csr_array((values, (rows, columns)), shape=corpus.named.shape)
 
 
-def adjacency(neighbours: np.ndarray, k: int, count: int) -> csr_array:
+def adjacency(neighbours: Int[np.ndarray, "n K"], k: int, count: int) -> csr_array:
     """[n, N] CSR of ones: which rows are the first k neighbours of which; -1 entries are skipped.
 
     Raises:
@@ -66,39 +69,27 @@ def adjacency(neighbours: np.ndarray, k: int, count: int) -> csr_array:
     return csr_array((np.ones(len(rows)), (rows, near[rows, columns])), shape=(len(near), count))
 
 
-def sum_neighbours(near: csr_array, values: csr_array) -> np.ndarray:
-    """[n, C]: sums of [N, C] values over the neighbours of `adjacency`."""
+def sum_neighbours(near: csr_array, values: csr_array) -> Float[np.ndarray, "n C"]:
+    """Sums of [N, C] values over the neighbours of `adjacency`."""
     return csr_array(near @ values).toarray().astype(float)
 
 
-def expand(neighbours: np.ndarray, k: int, *values: csr_array) -> list[np.ndarray]:
+def expand(
+    neighbours: Int[np.ndarray, "n K"], k: int, *values: csr_array
+) -> list[Float[np.ndarray, "n C"]]:
     """Vision-driven expansion: what the captions of the nearest images name.
 
     Args:
-        neighbours: [n, K] rows, most similar first, -1 pads.
+        neighbours: rows, most similar first, -1 pads.
         k: N, so many of them are asked.
         values: [N, C] each, nothing where a caption does not name a concept: `corpus.named`, or
             `named_relevance`.
 
     Returns:
-        of each values their sums [n, C] over the neighbours: of `corpus.named` N', how many name a
+        of each values their sums over the neighbours: of `corpus.named` N', how many name a
         concept.
     """
     shape = values[0].shape
     assert shape is not None
     near = adjacency(neighbours, k, shape[0])
     return [sum_neighbours(near, v) for v in values]
-
-
-def score_b(f: np.ndarray, support: np.ndarray, reference_sum: np.ndarray) -> np.ndarray:
-    """Eq. 7: (1 + N') f / (f + sum of f over the N' neighbours whose captions name the concept).
-
-    Args:
-        f: [n, C] relevance to the image, > 0.
-        support: [n, C] N'.
-        reference_sum: [n, C] sum of f over those neighbours.
-
-    Returns:
-        [n, C]; exactly 1 where N' = 0: the image is compared with itself alone.
-    """
-    return (1.0 + support) * f / (f + reference_sum)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
 
 
+@runtime_checkable
 class Rule(Protocol):
     """A frozen dataclass whose fields are its parameters.
 

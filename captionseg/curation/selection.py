@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Int32, Shaped
 
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision, join
@@ -39,17 +40,19 @@ def curate_chunks(
     return join(parts)
 
 
-def select(score: np.ndarray, own: np.ndarray, limit: int, *, own_first: bool) -> np.ndarray:
+def select(
+    score: Float[np.ndarray, "n C"], own: Bool[np.ndarray, "n C"], limit: int, *, own_first: bool
+) -> Int32[np.ndarray, "n M"]:
     """Per row the `limit` best-scored concepts.
 
     Args:
-        score: [n, C] relevance, -inf where the image does not get a concept.
-        own: [n, C] bool, does the row's own caption name it?
+        score: relevance, -inf where the image does not get a concept.
+        own: does the row's own caption name it?
         limit: M.
         own_first: own concepts stand before all others and are never cut off by them.
 
     Returns:
-        [n, M] int32 concept indices, best first, -1 pads. Ties go to the more frequent concept.
+        Concept indices, best first, -1 pads. Ties go to the more frequent concept.
     """
     # in single precision the 1e6 would swallow the scores of own concepts
     score = score.astype(np.float64)
@@ -59,22 +62,26 @@ def select(score: np.ndarray, own: np.ndarray, limit: int, *, own_first: bool) -
     return np.where(np.isfinite(np.take_along_axis(key, order, 1)), order, -1).astype(np.int32)
 
 
-def select_named(named: np.ndarray, limit: int) -> np.ndarray:
-    """[n, M] the concepts that [n, C] names, the most frequent of the corpus first, as `select`."""
+def select_named(named: Bool[np.ndarray, "n C"], limit: int) -> Int32[np.ndarray, "n M"]:
+    """The concepts that are named, the most frequent of the corpus first, as `select`."""
     return select(np.where(named, 1.0, -np.inf), named, limit, own_first=False)
 
 
-def take(matrix: np.ndarray, concept: np.ndarray, fill: float) -> np.ndarray:
-    """[n, M]: values of an [n, C] matrix at selected concepts, `fill` where there is none."""
+def take(
+    matrix: Shaped[np.ndarray, "n C"], concept: Int[np.ndarray, "n M"], fill: float
+) -> Shaped[np.ndarray, "n M"]:
+    """Values of a matrix at selected concepts, `fill` where there is none."""
     return np.where(concept >= 0, np.take_along_axis(matrix, np.maximum(concept, 0), 1), fill)
 
 
-def weigh(score: np.ndarray, certain: np.ndarray, temperature: float) -> np.ndarray:
-    """[n, M] exp(score / temperature), the row's best at 1; 0 where the score is NaN.
+def weigh(
+    score: Float[np.ndarray, "n M"], certain: Bool[np.ndarray, "n M"], temperature: float
+) -> Float[np.ndarray, "n M"]:
+    """exp(score / temperature), the row's best at 1; 0 where the score is NaN.
 
     Args:
-        score: [n, M] of selected concepts, NaN pads.
-        certain: [n, M] bool, drawn like the best.
+        score: of selected concepts, NaN pads.
+        certain: drawn like the best.
         temperature: above 0.
     """
     best = np.max(np.where(np.isnan(score), -np.inf, score), axis=1, keepdims=True)

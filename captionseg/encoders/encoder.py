@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -28,6 +28,7 @@ class Features:
     dense: np.ndarray
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A frozen image-text encoder.
 

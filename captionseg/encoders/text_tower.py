@@ -9,7 +9,7 @@ states.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from captionseg.remarks import find_cut_texts, warn_too_long
 from captionseg.runtime.weights import check_finite
 
 
+@runtime_checkable
 class TextTower(Protocol):
     """A frozen text encoder, as a torch module through which gradients flow.
 

@@ -48,6 +48,25 @@ def pamr(
     return product(out, weights, index, iterations).reshape(masks.shape)
 
 
+def refine_on_grid(
+    image: Float[Tensor, "3 _height _width"],
+    masks: Float[Tensor, "class height width"],
+    *,
+    side: int,
+    iterations: int = 10,
+    dilations: Sequence[int] = DILATIONS,
+) -> Float32[Tensor, "class height width"]:
+    """The same on a grid of `side` cells along the short side, and back at the size of the masks
+    (bilinear).
+    """
+    height, width = masks.shape[1:]
+    scale = side / min(height, width)
+    grid = (max(1, round(height * scale)), max(1, round(width * scale)))
+    coarse = F.interpolate(masks[None].float(), grid, mode="bilinear", align_corners=False)[0]
+    out = pamr(image, coarse, iterations=iterations, dilations=dilations)
+    return F.interpolate(out[None], (height, width), mode="bilinear", align_corners=False)[0]
+
+
 def multiply_sparse(
     out: Float32[Tensor, "class pixel"],
     weights: Float32[Tensor, "neighbour pixel"],

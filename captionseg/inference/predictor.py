@@ -11,7 +11,8 @@ import numpy as np
 
 from captionseg import images
 from captionseg.inference.detections import Detections
-from captionseg.inference.loaded import Labeller, LoadedModel, check_segments
+from captionseg.inference.labelling import Labeller
+from captionseg.inference.loaded import LoadedModel, check_segments
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import Protocol, ResolvedProtocol
 from captionseg.inference.words import text_encoder

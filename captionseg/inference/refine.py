@@ -7,14 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-import torch
 from annotated_types import MinLen
-from torch import Tensor
-from torch.nn import functional as F
 
-from captionseg.inference.pamr import DILATIONS, pamr
-from captionseg.modeling.readout.regions import full_size
-from captionseg.records import Inputs, UserError
+from captionseg.inference.pamr import DILATIONS
 from captionseg.typed import Count, Natural
 
 
@@ -38,37 +33,3 @@ class RefineParams:
     def __post_init__(self) -> None:
         if self.side < 1 or self.iterations < 0 or not self.dilations or min(self.dilations) < 1:
             raise ValueError("refine: side and dilations must be at least 1, iterations at least 0")
-
-
-def refine_logits(logits: Tensor, inputs: Inputs, params: RefineParams) -> Tensor:
-    """[C, H, W] of the logits [C, H, W] of one picture.
-
-    Raises:
-        UserError: if `inputs` lack what the method looks at.
-    """
-    if params.method == "none":
-        return logits
-    if params.method == "segments":
-        return average_regions(logits, inputs)
-    if inputs.image is None:
-        raise UserError(
-            "refine: pamr looks at pixels, and these inputs hold none: a mistake of the caller"
-        )
-    height, width = logits.shape[1:]
-    scale = params.side / min(height, width)
-    grid = (max(1, round(height * scale)), max(1, round(width * scale)))
-    coarse = F.interpolate(logits[None].float(), grid, mode="bilinear", align_corners=False)[0]
-    out = pamr(inputs.image[0], coarse, iterations=params.iterations, dilations=params.dilations)
-    return F.interpolate(out[None], (height, width), mode="bilinear", align_corners=False)[0]
-
-
-def average_regions(logits: Tensor, inputs: Inputs) -> Tensor:
-    """[C, H, W]: each pixel has the mean of its region."""
-    if not inputs.region_mask.shape[1]:
-        raise UserError(
-            "refine: segments looks at regions, and these inputs hold none: a mistake of the caller"
-        )
-    region = full_size(inputs)[0].flatten()
-    flat, count = logits.float().flatten(1), torch.bincount(region).clamp(min=1)
-    total = flat.new_zeros(len(flat), len(count)).index_add_(1, region, flat)
-    return (total / count)[:, region].view_as(logits)

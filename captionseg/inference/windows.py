@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.inference.masks import mask_labels, mask_pixels
-from captionseg.inference.refine import RefineParams, refine_logits
-from captionseg.prepared import pixel_inputs
-from captionseg.records import Inputs
+from captionseg.inference.refine import RefineParams
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.typed import Count, Natural, build
 
@@ -122,71 +119,6 @@ class ResolvedProtocol:
     def choices(self) -> tuple[Any, ...]:
         """The third argument of a model's `segment` and `label`, for a model that takes one."""
         return () if self.zero_shot is None else (self.zero_shot,)
-
-
-def mask_logits(
-    model: Any,
-    inputs: Inputs,
-    classes: Float[Tensor, "class embedding"],
-    protocol: ResolvedProtocol,
-) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
-    """Of the picture of `inputs`, refined; window by window where the model reads pixels. Before
-    the classes comes the background, where the model has one.
-
-    Args:
-        model: a Segmenter.
-        inputs: of one picture.
-        classes: class embeddings.
-        protocol: how; regions and dense features are seen at once.
-    """
-    return refine_logits(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine)
-
-
-def whole_logits(
-    model: Any,
-    inputs: Inputs,
-    classes: Float[Tensor, "class embedding"],
-    protocol: ResolvedProtocol,
-) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
-    """`mask_logits`, not refined."""
-    if inputs.masks is not None:
-        return mask_pixels(model, inputs, classes, protocol.masks)
-    side, windows = model.config.reads.picture, protocol.windows
-    if not model.config.reads.windows or inputs.image is None:
-        return model.segment(inputs, classes, *protocol.choices)[0]
-    image, crop = (
-        resize_short_side(inputs.image[0], windows.short_side or 2 * side),
-        windows.crop or 2 * side,
-    )
-
-    def predict(
-        part: Float[Tensor, "batch 3 height width"],
-    ) -> Float[Tensor, "batch _class height width"]:
-        inputs = pixel_inputs(part, (part.shape[2], part.shape[3]))
-        return model.segment(inputs, classes, *protocol.choices)
-
-    logits = slide(
-        image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch
-    )
-    return F.interpolate(logits[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
-
-
-def label(
-    model: Any,
-    inputs: Inputs,
-    classes: Float[Tensor, "class embedding"],
-    protocol: ResolvedProtocol,
-) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
-    """The best class of each pixel, -1 for background; see `mask_logits`."""
-    if protocol.background.policy == "constant" and protocol.background.score is not None:
-        best, labels = mask_logits(model, inputs, classes, protocol).max(0)
-        return labels.masked_fill(best < protocol.background.score, -1)
-    if not model.config.reads.windows and protocol.refine.method == "none":
-        if inputs.masks is not None:
-            return mask_labels(model, inputs, classes, protocol.masks)
-        return model.label(inputs, classes, *protocol.choices)[0]
-    logits = mask_logits(model, inputs, classes, protocol)
-    return logits.max(0).indices - (len(logits) - len(classes))  # argmax is slower on the CPU
 
 
 def starts(length: int, crop: int, stride: int) -> list[int]:

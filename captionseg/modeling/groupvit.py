@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
+from captionseg.modeling.readout.group_readout import GroupSegmenter
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
+from captionseg.modeling.towers.dual_encoder import Pool, Towers, TowersConfig, bag_of, pool_groups
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
-from captionseg.records import Batch, Inputs
+from captionseg.records import Batch
 from captionseg.typed import AboveZero, ZeroOrMore
 
 
@@ -42,7 +43,7 @@ class GroupViTConfig:
     """
 
     towers: TowersConfig = field(default_factory=TowersConfig)
-    pool: Literal["mean", "max"] = "max"
+    pool: Pool = "max"
     segment_weight: ZeroOrMore = 0.0
     temperature: AboveZero = 0.07
     multi_label: MultiLabel = "log_sum"
@@ -121,8 +122,10 @@ class GroupOutputs(NamedTuple):
     segments: Bags | None
 
 
-class GroupViT(nn.Module):
+class GroupViT(GroupSegmenter):
     """See the module's docstring."""
+
+    config: GroupViTConfig
 
     def __init__(self, config: GroupViTConfig) -> None:
         super().__init__()
@@ -148,16 +151,12 @@ class GroupViT(nn.Module):
         towers = self.towers
         encoded = towers.vision(batch.image, batch.regions, batch.region_mask)
         captions, texts = towers.embed_batch(batch)
-        bag = encoded.groups if self.config.pool == "max" else encoded.groups.mean(1, keepdim=True)
+        bag = pool_groups(encoded.groups, self.config.pool)
         groups = bag_of(towers.embed(bag), captions, texts, batch)
         if not self.config.segment_weight:
             return GroupOutputs(groups, None)
         members = towers.embed(towers.vision.members(encoded))
         return GroupOutputs(groups, bag_of(members, captions, texts, batch, batch.region_mask))
-
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        """See EncodesTokens."""
-        return self.towers.encode_text(tokens)
 
     def losses(
         self, outputs: GroupOutputs, gather: Gather = gather_single, *, rank: int = 0
@@ -176,28 +175,3 @@ class GroupViT(nn.Module):
             k: self.config.caption_weight * v if k.endswith("caption") else v
             for k, v in losses.items()
         }
-
-    @property
-    def zero_shot(self) -> ZeroShot:
-        """See HasZeroShotChoices."""
-        return self.config.zero_shot
-
-    def segment(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
-    ) -> Tensor:
-        """Mask logits [B, C, height, width] of one window; see HasZeroShotChoices."""
-        return self.towers.segment(
-            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
-        )
-
-    def label(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
-    ) -> Tensor:
-        """See HasZeroShotChoices."""
-        return self.towers.label(
-            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
-        )
-
-    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See EmbedsImages."""
-        return self.towers.image_logits(inputs, class_embeddings, self.config.pool)

@@ -26,12 +26,13 @@ from captionseg.modeling.objectives.completion import (
     WordLogits,
     missing_loss,
 )
+from captionseg.modeling.readout.group_readout import GroupSegmenter
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import Gather, InputSpec, Masking, Sizes, Start, gather_single
-from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig, bag_of
+from captionseg.modeling.towers.dual_encoder import Pool, Towers, TowersConfig, bag_of, pool_groups
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
-from captionseg.records import Batch, Inputs
+from captionseg.records import Batch
 from captionseg.typed import AboveZero, Natural, Share, ShareAboveZero, ShareBelowOne, ZeroOrMore
 
 MASKED: dict[Objective, Masking] = {
@@ -75,7 +76,7 @@ class OVSegmentorConfig:
         )
     )
     entities: Natural = 0
-    pool: Literal["mean", "max"] = "max"
+    pool: Pool = "max"
     objective: Objective = "all_entities"
     entity_weight: ZeroOrMore = 1.0
     mask_weight: ZeroOrMore = 0.1
@@ -200,9 +201,10 @@ class OVSegmentorOutputs:
     cross: CrossImage | None
 
 
-class OVSegmentor(nn.Module):
+class OVSegmentor(GroupSegmenter):
     """See the module's docstring."""
 
+    config: OVSegmentorConfig
     steps: Tensor
 
     def __init__(self, config: OVSegmentorConfig) -> None:
@@ -248,7 +250,7 @@ class OVSegmentor(nn.Module):
         # for.
         few = towers.text is not None and config.objective != "multi_label"
         captions, texts = towers.embed_batch(batch, texts=1 if few else None)
-        bag = encoded.groups if config.pool == "max" else encoded.groups.mean(1, keepdim=True)
+        bag = pool_groups(encoded.groups, config.pool)
         completed = (
             self.completion(batch, encoded.groups, towers, texts) if self.completion else None
         )
@@ -294,10 +296,6 @@ class OVSegmentor(nn.Module):
             for slow, fast in pairs:
                 for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
                     a.lerp_(b, 1.0 - self.config.momentum)
-
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        """See EncodesTokens."""
-        return self.towers.encode_text(tokens)
 
     def losses(
         self, outputs: OVSegmentorOutputs, gather: Gather = gather_single, *, rank: int = 0
@@ -350,31 +348,6 @@ class OVSegmentor(nn.Module):
             target, predicted, mask, threshold=self.config.threshold, relative=self.config.relative
         )
         return 0.5 * (each * paired).sum() / count
-
-    @property
-    def zero_shot(self) -> ZeroShot:
-        """See HasZeroShotChoices."""
-        return self.config.zero_shot
-
-    def segment(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
-    ) -> Tensor:
-        """Mask logits [B, C, height, width] of one window; see HasZeroShotChoices."""
-        return self.towers.segment(
-            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
-        )
-
-    def label(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
-    ) -> Tensor:
-        """See HasZeroShotChoices."""
-        return self.towers.label(
-            inputs, class_embeddings, self.caption_scale, choices or self.zero_shot
-        )
-
-    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """See EmbedsImages."""
-        return self.towers.image_logits(inputs, class_embeddings, self.config.pool)
 
 
 def partners(concepts: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.loaded import Labeller
+from captionseg.inference.labelling import Labeller
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import Protocol
 from captionseg.reporting.artifacts import Artifacts

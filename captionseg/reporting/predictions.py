@@ -12,7 +12,7 @@ import numpy as np
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.loaded import Labeller
+from captionseg.inference.labelling import Labeller
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import Protocol
 from captionseg.reporting.artifacts import Artifacts

@@ -49,7 +49,9 @@ def export_sa1b(segments: Path, pairs: Path, out: Path) -> int:
                 f"{out} is not empty, and nothing is mixed into what is there; give another folder"
             )
     written = 0
-    with tqdm(total=sum(count_rows(file) for file in files), desc="export", unit="segment") as bar:
+    with tqdm(
+        total=sum(count_segments(file) for file in files), desc="export", unit="segment"
+    ) as bar:
         for file in files:
             keys = read_keys(pairs / file.name)
             for uid, group in groupby(read_rows(file), key=lambda row: row["uid"]):
@@ -71,7 +73,7 @@ def read_keys(shard: Path) -> dict[str, str]:
     return dict(zip(table["uid"].to_pylist(), table["key"].to_pylist(), strict=True))
 
 
-def count_rows(file: Path) -> int:
+def count_segments(file: Path) -> int:
     """How many segments a file holds."""
     with explain_errors(file), pq.ParquetFile(file) as found:
         if not found.schema_arrow.equals(SEGMENTS):

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 
+@runtime_checkable
 class RegionMaker(Protocol):
     """Splits a picture into class-agnostic regions.
 
@@ -45,6 +46,7 @@ class MaskMaker(Protocol):
         ...
 
 
+@runtime_checkable
 class BoxSegmenter(Protocol):
     """One mask for each box of a picture."""
 

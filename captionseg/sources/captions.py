@@ -8,10 +8,9 @@ import html
 import re
 import unicodedata
 
+from captionseg.records import LONGEST_CAPTION
 from captionseg.sources.reasons import Refusal
 
-# characters; spaCy reads no more than a million, and validation's `max_caption` is as much
-LONGEST = 50_000
 ROUNDS = 4  # of entities within entities, as &amp;amp; is
 INLINE = (
     "a|abbr|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|"
@@ -65,8 +64,8 @@ def read_captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]
     every = list(dict.fromkeys(filter(None, map(clean, lines))))
     if not every:
         raise Refusal("no_caption", "caption is empty")
-    good = [caption for caption in every if len(caption) <= LONGEST]
-    long, limit = len(every) - len(good), f"longer than {LONGEST:,} characters"
+    good = [caption for caption in every if len(caption) <= LONGEST_CAPTION]
+    long, limit = len(every) - len(good), f"longer than {LONGEST_CAPTION:,} characters"
     reason = (
         f"caption is {limit}" if len(every) == 1 else f"{long} of {len(every)} captions are {limit}"
     )

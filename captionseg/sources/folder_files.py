@@ -10,25 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from captionseg import images
 from captionseg.sources.reasons import Refusal
 
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".png",
-    ".webp",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".avif",
-    ".heic",
-    ".heif",
-)
+SUFFIXES = (*images.SUFFIXES, ".heic", ".heif")  # HEIC is refused, with the reason
 MAGIC = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftypavif", re.DOTALL
 )

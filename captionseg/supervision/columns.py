@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float32, Int, Int32, Shaped
 
 NO_CONCEPT = "no_concept"
 """Why a row is dropped that has no concept at all."""
@@ -36,34 +37,34 @@ class Supervision:
     Attributes:
         rule: which curation rule found the concepts; empty before the first.
         vocabulary: [C] all concepts that there are.
-        uid: [N] ids, in corpus order.
-        kept: [N] bool.
-        drop_reason: [N] text, empty where kept.
-        concept: [N, M] int32 numbers of the vocabulary, highest score first; -1 pads, at the end of
+        uid: ids, in corpus order.
+        kept: is the image used?
+        drop_reason: text, empty where kept.
+        concept: numbers of the vocabulary, highest score first; -1 pads, at the end of
             a row. M is the largest number of concepts an image has, and at least 1.
-        score: [N, M] float32 s_c, Eq. 8 of CoCu, or what the rule puts in its place.
-        score_a: [N, M] float32 s^a_c, Eq. 6; NaN where a rule has none.
-        score_b: [N, M] float32 s^b_c, Eq. 7; NaN where a rule has none.
-        weight: [N, M] float32 unnormalised probability of being drawn, 0 pads.
-        support: [N, M] int32 N', how many neighbours' captions name the concept.
-        cluster: [N, M] int32 semantic cluster, -1 without clustering.
+        score: s_c, Eq. 8 of CoCu, or what the rule puts in its place.
+        score_a: s^a_c, Eq. 6; NaN where a rule has none.
+        score_b: s^b_c, Eq. 7; NaN where a rule has none.
+        weight: unnormalised probability of being drawn, 0 pads.
+        support: N', how many neighbours' captions name the concept.
+        cluster: semantic cluster, -1 without clustering.
     """
 
     rule: str
     vocabulary: Sequence[str]
-    uid: np.ndarray
-    kept: np.ndarray
-    drop_reason: np.ndarray
-    concept: np.ndarray
-    score: np.ndarray
-    score_a: np.ndarray
-    score_b: np.ndarray
-    weight: np.ndarray
-    support: np.ndarray
-    cluster: np.ndarray
+    uid: Shaped[np.ndarray, " N"]
+    kept: Bool[np.ndarray, " N"]
+    drop_reason: Shaped[np.ndarray, " N"]
+    concept: Int32[np.ndarray, "N M"]
+    score: Float32[np.ndarray, "N M"]
+    score_a: Float32[np.ndarray, "N M"]
+    score_b: Float32[np.ndarray, "N M"]
+    weight: Float32[np.ndarray, "N M"]
+    support: Int32[np.ndarray, "N M"]
+    cluster: Int32[np.ndarray, "N M"]
 
     @staticmethod
-    def blank(uid: np.ndarray) -> Supervision:
+    def blank(uid: Shaped[np.ndarray, " N"]) -> Supervision:
         """Everything kept, no concept yet: what the first rule of a chain is given."""
         columns = {
             name: np.full((len(uid), 1), pad, dtype) for name, (dtype, pad) in COLUMNS.items()
@@ -82,26 +83,31 @@ class Supervision:
         return len(self.uid)
 
     @property
-    def count(self) -> np.ndarray:
-        """[N] how many concepts each image has."""
+    def count(self) -> Int[np.ndarray, " N"]:
+        """How many concepts each image has."""
         return (self.concept >= 0).sum(1)
 
-    def take(self, rows: np.ndarray | slice) -> Supervision:
+    def take(self, rows: Shaped[np.ndarray, " n"] | slice) -> Supervision:
         """Some of the rows, with the columns that the widest of them needs."""
         return trim(replace(self, **{name: getattr(self, name)[rows] for name in ROWS}))
 
     def with_concepts(
-        self, concept: np.ndarray, *, rule: str, vocabulary: Sequence[str], **columns: np.ndarray
+        self,
+        concept: Int[np.ndarray, "N M"],
+        *,
+        rule: str,
+        vocabulary: Sequence[str],
+        **columns: Shaped[np.ndarray, "N M"],
     ) -> Supervision:
         """The same rows with other concepts; a row without any is dropped as NO_CONCEPT.
 
         A row that was dropped before stays so, for its first reason.
 
         Args:
-            concept: [N, M] numbers of the vocabulary, as above.
+            concept: numbers of the vocabulary, as above.
             rule: who found them.
             vocabulary: [C].
-            columns: [N, M] any of COLUMNS; of a column that is not given, scores and weights are 1
+            columns: any of COLUMNS; of a column that is not given, scores and weights are 1
                 and all others those of padding.
         """
         valid, found = concept >= 0, {}
@@ -125,9 +131,15 @@ class Supervision:
 
     def to_texts(self) -> list[list[str]]:
         """Per row its concepts as text, highest score first."""
-        names = np.asarray(self.vocabulary, object)[self.concept[self.concept >= 0]].tolist()
-        ends = np.concatenate([[0], self.count.cumsum()]).tolist()
-        return [names[start:end] for start, end in itertools.pairwise(ends)]
+        return spell(self.concept, self.vocabulary)
+
+
+def spell(concept: Int[np.ndarray, "N M"], vocabulary: Sequence[str]) -> list[list[str]]:
+    """Per row its concepts as text; -1 pads."""
+    valid = concept >= 0
+    names = np.asarray(vocabulary, object)[concept[valid]].tolist()
+    ends = np.concatenate([[0], valid.sum(1).cumsum()]).tolist()
+    return [names[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def join(parts: Sequence[Supervision]) -> Supervision:

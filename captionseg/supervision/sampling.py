@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from captionseg.records import UserError
 
 
 def draw(
-    weight: np.ndarray, cluster: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
+    weight: Float[np.ndarray, "n M"],
+    cluster: Int[np.ndarray, "n M"],
+    count: int,
+    rng: np.random.Generator,
+) -> Int[np.ndarray, "n L"]:
     """Draw `count` concepts of every archive, with probability proportional to `weight`.
 
     Where an archive is clustered, one concept is drawn from each cluster; elsewhere `count` without
@@ -18,13 +22,13 @@ def draw(
     without replacement).
 
     Args:
-        weight: [n, M] unnormalised probabilities, 0 pads.
-        cluster: [n, M] cluster numbers below `count`, -1 throughout a row that is not clustered.
+        weight: unnormalised probabilities, 0 pads.
+        cluster: numbers of clusters below `count`, -1 throughout a row that is not clustered.
         count: L.
         rng: the source of noise.
 
     Returns:
-        [n, L] int columns of the archive, -1 where there was nothing to draw.
+        Columns of the archive, -1 where there was nothing to draw.
 
     Raises:
         UserError: if there are more clusters than draws, so that the last clusters would never be

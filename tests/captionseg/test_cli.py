@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from captionseg import cli
@@ -262,6 +263,7 @@ def test_convert_both_ways(tmp_path, capsys):
         },
         "small",
     )
+    torch.manual_seed(0)
     saved.save(tmp_path / "ours", "groupvit", GroupViT(config), {})
     assert cli.main(["convert", "groupvit", str(tmp_path / "ours"), str(tmp_path / "theirs")]) == 0
     assert cli.main(["convert", "groupvit", str(tmp_path / "theirs"), str(tmp_path / "again")]) == 0

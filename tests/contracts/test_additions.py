@@ -34,6 +34,65 @@ class Plain(SegmentMil):
     pass
 """
 
+TRAINED = '''
+"""The recipe words-plain of params.yaml on the toy pictures, from curation to labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from captionseg.checks import check
+from captionseg.curation.pipeline import curate
+from captionseg.curation.rules import CurateParams
+from captionseg.encoders.text_space import TextSpace
+from captionseg.inference.predictor import Predictor
+from captionseg.modeling.plain import Plain, PlainConfig
+from captionseg.modeling.weights import saved
+from captionseg.params import Params
+from captionseg.text.vocabulary import VocabularyParams
+from captionseg.training.params import model_config
+from captionseg.training.pretrain import pretrain
+
+
+def test_words_plain(world, folders, params, tmp_path):
+    written = Params("params.yaml")
+    check(written)
+    recipe = written.recipes["words-plain"]
+    config = model_config(recipe, written.pretrain)
+    assert type(config) is PlainConfig
+    assert config.width == 7
+    supervision = tmp_path / "supervision"
+    curate(
+        world.index,
+        world.features,
+        TextSpace.load(world.encoder).encode,
+        CurateParams(["nouns", "words"], vocabulary=VocabularyParams(minimum=2)),
+        true={},
+        supervision=supervision,
+        seed=0,
+    )
+    metrics = pretrain(
+        recipe,
+        replace(params, epochs=2, plain=PlainConfig(hidden=16)),
+        replace(folders, supervision=supervision),
+        name="words-plain",
+        context={"prompts": "simple", "regions": {"maker": "toy", "toy": {"side": 8}}},
+        out=tmp_path / "model",
+        tell=lambda *_: None,
+    )
+    assert np.isfinite(metrics["loss"])
+    model = saved.load(tmp_path / "model").model
+    assert type(model) is Plain
+    assert (model.config.hidden, model.config.width) == (16, 7)
+    image = np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)
+    predictor = Predictor.load(tmp_path / "model", device="cpu")
+    labels = predictor.segment(image, ["dog", "grass"])
+    assert labels.shape == (40, 30)
+    assert set(np.unique(labels)) <= {0, 1}
+'''
+
 
 @pytest.fixture
 def copied(tmp_path) -> Path:
@@ -139,7 +198,22 @@ def test_the_battery_finds_a_new_member_and_it_passes(copied, add, battery, name
     assert "[100%]" in said, "no test of it was found"
 
 
-def test_a_recipe_can_name_a_new_model_and_rule(copied):
+def list_changed(root: Path) -> set[str]:
+    """Files of the library and the stages that the repository does not have, or has otherwise."""
+    files = [p for name in ("captionseg", "stages") for p in (root / name).rglob("*.py")]
+    names = {p.relative_to(root).as_posix() for p in files}
+    same = {
+        name
+        for name in names
+        if (ROOT / name).exists() and (ROOT / name).read_bytes() == (root / name).read_bytes()
+    }
+    return names - same
+
+
+def test_a_recipe_with_a_new_model_and_rule_trains_and_labels_a_picture(copied):
+    """By the steps of CONTRIBUTING and nothing else: two new files, two dicts with the sections of
+    params.yaml that choose from them, and a row of `recipes`.
+    """
     add_rule(copied)
     add_model(copied)
     written = yaml.safe_load((copied / "params.yaml").read_text())
@@ -147,14 +221,15 @@ def test_a_recipe_can_name_a_new_model_and_rule(copied):
     row = {"curation": "words", "archive": "words", "model": "plain", "settings": {"width": 7}}
     written["recipes"]["words-plain"] = row
     (copied / "params.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
-    code = (
-        "from captionseg.checks import check\n"
-        "from captionseg.params import Params\n"
-        "from captionseg.training.params import model_config\n"
-        "params = Params('params.yaml')\n"
-        "check(params)\n"
-        "print(model_config(params.recipes['words-plain'], params.pretrain))\n"
-    )
-    said = run(copied, "-W", "ignore", "-c", code)
-    assert "PlainConfig(" in said
-    assert "width=7" in said
+    assert list_changed(copied) == {
+        "captionseg/curation/words.py",
+        "captionseg/curation/rules.py",  # RULES, and a field of CurateParams
+        "captionseg/modeling/plain.py",
+        "captionseg/modeling/models.py",  # MODELS
+        "captionseg/training/params.py",  # a field of PretrainParams
+    }
+    test = "tests/captionseg/training/test_words_plain.py"
+    (copied / test).write_text(TRAINED)
+    said = run(copied, "-m", "pytest", "-p", "no:cacheprovider", test)
+    assert said.startswith(".")
+    assert "[100%]" in said

@@ -164,6 +164,8 @@ TESTED_ELSEWHERE = {
             "segment",
         )
     },
+    "captionseg/commands/compare.py": "tests/captionseg/tracking/test_command.py",
+    "captionseg/commands/sync.py": "tests/captionseg/tracking/test_synchronise.py",
     **{
         f"captionseg/storage/{name}.py": "tests/captionseg/test_storage.py"
         for name in ("folders", "reading", "writing")
@@ -180,6 +182,11 @@ TESTED_ELSEWHERE = {
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/supervision.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/view.py": "tests/captionseg/reporting/test_escaping.py",
+    **{
+        f"captionseg/inference/{name}.py": "tests/captionseg/inference/test_segment_index.py"
+        for name in ("segment_embedding", "segment_model")
+    },
+    "captionseg/inference/loaded.py": "tests/captionseg/inference/test_labelling.py",
     "captionseg/modeling/readout/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",

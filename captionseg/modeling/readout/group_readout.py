@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captionseg.modeling.layers.grouping import compose, own_group
+from captionseg.modeling.objectives.bags import bag_similarity
 from captionseg.modeling.readout.regions import paint_labels, paint_scores
 from captionseg.modeling.readout.zero_shot import (
     ZeroShot,
@@ -17,6 +18,7 @@ from captionseg.modeling.readout.zero_shot import (
     own_scores,
     with_background,
 )
+from captionseg.modeling.towers.dual_encoder import Pool, Towers, pool_groups
 from captionseg.modeling.towers.group_encoder import GroupEncoder, GroupEncoding
 from captionseg.records import Inputs
 
@@ -106,3 +108,79 @@ def labels(groups: GroupScores, inputs: Inputs, choices: ZeroShot) -> Tensor:
         group = nearest_group(groups.assignment, inputs.size, maps=choices.maps)
         best = scores.argmax(2).gather(1, group.flatten(1)).unflatten(1, inputs.size)
     return best if groups.limit is None else best - 1
+
+
+@runtime_checkable
+class GroupConfig(Protocol):
+    """What the config of a model with groups says of its inference."""
+
+    @property
+    def pool(self) -> Pool:
+        """What a text is compared with in an image."""
+        ...
+
+    @property
+    def zero_shot(self) -> ZeroShot:
+        """The choices of inference."""
+        ...
+
+
+class GroupSegmenter(nn.Module):
+    """A model with groups, as far as it labels pictures; what it learns from is its own.
+
+    Attributes:
+        config: of the model.
+        towers: both encoders and their projectors.
+        caption_scale: the learnt logarithm of 1 / tau of the caption loss.
+    """
+
+    config: GroupConfig
+    towers: Towers
+    caption_scale: nn.Parameter
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """See EncodesTokens."""
+        return self.towers.encode_text(tokens)
+
+    @property
+    def zero_shot(self) -> ZeroShot:
+        """See HasZeroShotChoices."""
+        return self.config.zero_shot
+
+    def segment(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
+    ) -> Tensor:
+        """Mask logits [B, C, height, width] of one window; see HasZeroShotChoices."""
+        choices = choices or self.zero_shot
+        return logits(self.score_groups(inputs, class_embeddings, choices), inputs, choices)
+
+    def label(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
+    ) -> Tensor:
+        """See HasZeroShotChoices."""
+        choices = choices or self.zero_shot
+        return labels(self.score_groups(inputs, class_embeddings, choices), inputs, choices)
+
+    def score_groups(
+        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot
+    ) -> GroupScores:
+        """Scores, not painted yet; arguments as of `segment`."""
+        towers = self.towers
+        return score_groups(
+            towers.vision,
+            towers.vision(inputs.image, inputs.regions, inputs.region_mask),
+            towers.embed,
+            towers.embed_classes(class_embeddings),
+            self.caption_scale.exp().clamp(max=100.0),
+            choices,
+            mask=inputs.region_mask,
+        )
+
+    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """[B, C] cosines of whole pictures and classes [C, D]: with the mean of the groups, or the
+        best of them, as captions were compared with pictures in training."""
+        towers = self.towers
+        groups = towers.vision(inputs.image, inputs.regions, inputs.region_mask).groups
+        bag = towers.embed(pool_groups(groups, self.config.pool))
+        there = torch.ones_like(bag[..., 0], dtype=torch.bool)
+        return bag_similarity(bag, there, towers.embed_classes(class_embeddings), 0.0)

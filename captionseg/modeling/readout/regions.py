@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.records import Inputs
+from captionseg.records import Inputs, UserError
 
 
 def paint_scores(scores: Tensor, inputs: Inputs) -> Tensor:
@@ -20,6 +20,22 @@ def paint_scores(scores: Tensor, inputs: Inputs) -> Tensor:
 def paint_labels(scores: Tensor, inputs: Inputs) -> Tensor:
     """[B, height, width] int64: the argmax of `paint_scores`, taken before anything is painted."""
     return scores.argmax(2).gather(1, full_size(inputs).flatten(1)).unflatten(1, inputs.size)
+
+
+def average_regions(logits: Tensor, inputs: Inputs) -> Tensor:
+    """[C, H, W] of the logits [C, H, W] of one picture: each pixel has the mean of its region.
+
+    Raises:
+        UserError: if the inputs hold no regions.
+    """
+    if not inputs.region_mask.shape[1]:
+        raise UserError(
+            "refine: segments looks at regions, and these inputs hold none: a mistake of the caller"
+        )
+    region = full_size(inputs)[0].flatten()
+    flat, count = logits.float().flatten(1), torch.bincount(region).clamp(min=1)
+    total = flat.new_zeros(len(flat), len(count)).index_add_(1, region, flat)
+    return (total / count)[:, region].view_as(logits)
 
 
 def full_size(inputs: Inputs) -> Tensor:

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.modeling.layers.transformer import Norm, Projector
-from captionseg.modeling.objectives.bags import Bags, bag_similarity
-from captionseg.modeling.readout import group_readout
-from captionseg.modeling.readout.zero_shot import ZeroShot
+from captionseg.modeling.objectives.bags import Bags
 from captionseg.modeling.segmenter import InputSpec, Masking
 from captionseg.modeling.towers.group_encoder import EncoderConfig, GroupEncoder
 from captionseg.modeling.towers.texts import (
@@ -24,8 +22,10 @@ from captionseg.modeling.towers.texts import (
     with_sizes,
 )
 from captionseg.modeling.weights import pretrained
-from captionseg.records import Batch, Inputs
+from captionseg.records import Batch
 from captionseg.typed import Count
+
+Pool = Literal["mean", "max"]
 
 
 @dataclass(frozen=True)
@@ -146,55 +146,12 @@ class Towers(nn.Module):
             self.embed_texts(classes) if self.text is None else F.normalize(classes.float(), dim=-1)
         )
 
-    def segment(
-        self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot
-    ) -> Tensor:
-        """Mask logits of one window for classes [C, D], see `readout.group_readout`.
 
-        Args:
-            inputs: of the window.
-            classes: [C, D], as Segmenter.segment takes them.
-            log_scale: the learnt logarithm of 1 / tau.
-            choices: of inference.
-        """
-        return group_readout.logits(
-            self.score_groups(inputs, classes, log_scale, choices), inputs, choices
-        )
-
-    def label(
-        self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot
-    ) -> Tensor:
-        """Labels of one window; arguments as of `segment`."""
-        return group_readout.labels(
-            self.score_groups(inputs, classes, log_scale, choices), inputs, choices
-        )
-
-    def image_logits(self, inputs: Inputs, classes: Tensor, pool: Literal["mean", "max"]) -> Tensor:
-        """[B, C] cosines of whole pictures and classes [C, D]: with the mean of the groups, or the
-        best of them, as captions were compared with pictures in training."""
-        groups = self.vision(inputs.image, inputs.regions, inputs.region_mask).groups
-        bag = self.embed(groups if pool == "max" else groups.mean(1, keepdim=True))
-        return bag_similarity(
-            bag, torch.ones_like(bag[..., 0], dtype=torch.bool), self.embed_classes(classes), 0.0
-        )
-
-    def score_groups(
-        self, inputs: Inputs, classes: Tensor, log_scale: Tensor, choices: ZeroShot
-    ) -> group_readout.GroupScores:
-        """Scores, not painted yet; arguments as of `segment`."""
-        encoded, scale = (
-            self.vision(inputs.image, inputs.regions, inputs.region_mask),
-            log_scale.exp().clamp(max=100.0),
-        )
-        return group_readout.score_groups(
-            self.vision,
-            encoded,
-            self.embed,
-            self.embed_classes(classes),
-            scale,
-            choices,
-            mask=inputs.region_mask,
-        )
+def pool_groups(groups: Tensor, pool: Pool) -> Tensor:
+    """The bag of an image [B, 1 or G, W]: the mean of its groups [B, G, W], or all of them, of
+    which a text is compared with the best.
+    """
+    return groups if pool == "max" else groups.mean(1, keepdim=True)
 
 
 def bag_of(

@@ -18,7 +18,8 @@ from captionseg.benchmarks.classification import (
     summarise_ranks,
 )
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.loaded import Labeller, LoadedModel
+from captionseg.inference.labelling import Labeller
+from captionseg.inference.loaded import LoadedModel
 from captionseg.inference.predictor import read_image
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.modeling.segmenter import InputSpec

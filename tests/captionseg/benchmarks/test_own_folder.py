@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-from captionseg.benchmarks.layout import SUFFIXES
 from captionseg.benchmarks.own_folder import parse_values
 from captionseg.benchmarks.published.catalogue import PUBLISHED, open_benchmark
 from captionseg.cli import main
+from captionseg.images import SUFFIXES
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import mask, picture, write_tree
 

@@ -20,7 +20,8 @@ from captionseg.benchmarks.parts import (
     summarise_precision,
 )
 from captionseg.inference.detections import Detections
-from captionseg.inference.loaded import Labeller, LoadedModel
+from captionseg.inference.labelling import Labeller
+from captionseg.inference.loaded import LoadedModel
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError

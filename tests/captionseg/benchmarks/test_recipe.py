@@ -69,11 +69,11 @@ def test_scores_of_all_seeds(folders, model):
 
 def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch):
     """Saved with the model; the params' own word comes before it."""
-    from captionseg.inference import loaded
+    from captionseg.inference import labelling
 
-    seen, real = [], loaded.label
+    seen, real = [], labelling.label
     monkeypatch.setattr(
-        loaded, "label", lambda *given: seen.append(given[3].refine) or real(*given)
+        labelling, "label", lambda *given: seen.append(given[3].refine) or real(*given)
     )
     params = EvaluateParams(bootstrap=2, device="cpu")
     evaluate(model, folders, params, seed=0)
@@ -255,7 +255,7 @@ def test_masks_that_name_everything_right_are_all_right(folders, use, monkeypatc
         best = int(overlap.argmax())
         return Detections(masks[[best]].numpy(), truth[:1, 0].astype(int), np.ones(1, np.float32))
 
-    monkeypatch.setattr("captionseg.inference.loaded.detect_masks", oracle)
+    monkeypatch.setattr("captionseg.inference.labelling.detect_masks", oracle)
     result = evaluate(use, folders, params, seed=0).result
     assert result["scores"]["mask_map_75"] == 100.0
     assert result["scores"]["mask_coverage"] == 100.0

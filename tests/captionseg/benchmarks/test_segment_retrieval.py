@@ -23,7 +23,7 @@ from captionseg.benchmarks.segment_retrieval import (
 )
 from captionseg.datasets.shards import encode_mask
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.segment_index import SegmentModel
+from captionseg.inference.segment_model import SegmentModel
 from captionseg.text.referring import Mention, Reference
 
 NAMES = ("dog", "cat", "grass", "sand")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from captionseg.curation.cocu import CoCu
+from captionseg.curation.cocu import CoCu, score_b
 from captionseg.curation.relevance import positive
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
@@ -22,6 +22,20 @@ def curate(rule: CoCu, corpus: Corpus) -> list[dict[str, Concept]]:
     return [
         {c.text: c for c in row} for row in concepts_of(rule(corpus, Supervision.blank(corpus.uid)))
     ]
+
+
+def test_eq_7_of_arrays_by_hand():
+    f = np.array([[0.8, 0.9, 0.2, 0.3]])
+    support = np.array([[1, 2, 1, 0]])
+    total = np.array([[1.0, 1.5, 0.1, 0.0]])
+    expected = [[2 * 0.8 / 1.8, 3 * 0.9 / 2.4, 2 * 0.2 / 0.3, 1.0]]
+    np.testing.assert_allclose(score_b(f, support, total), expected)
+
+
+def test_eq_7_is_exactly_one_without_support_and_for_an_image_like_its_neighbours():
+    f = np.random.default_rng(0).random((4, 5))
+    assert (score_b(f, np.zeros((4, 5)), np.zeros((4, 5))) == 1.0).all()
+    np.testing.assert_allclose(score_b(f, np.full((4, 5), 7.0), 7 * f), 1.0)
 
 
 def test_eq_6_7_8_by_hand(by_hand):
@@ -143,9 +157,8 @@ def test_against_loops_that_read_like_the_paper(make_corpus):
     found, named = curate(rule, corpus), corpus.named.toarray()
 
     def f(image: int, concept: int) -> float:
-        return float(
-            positive(corpus.image_embedding[image] @ corpus.concept_embedding[concept], "softplus")
-        )
+        cosine = corpus.image_embedding[image] @ corpus.concept_embedding[concept]
+        return float(positive(np.array([cosine]), "softplus")[0])
 
     for image in range(len(corpus)):
         expected = {}

@@ -4,14 +4,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from captionseg.curation.relevance import (
-    Positive,
-    adjacency,
-    named_relevance,
-    positive,
-    relevance,
-    score_b,
-)
+from captionseg.curation.relevance import Positive, adjacency, named_relevance, positive, relevance
 from captionseg.records import UserError
 
 
@@ -48,14 +41,6 @@ def test_adjacency_takes_the_first_k_and_skips_padding():
     assert adjacency(near, 9, 4).toarray().tolist() == [[1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
 
 
-def test_eq_7_by_hand():
-    f = np.array([[0.8, 0.9, 0.2, 0.3]])
-    support = np.array([[1, 2, 1, 0]])
-    total = np.array([[1.0, 1.5, 0.1, 0.0]])
-    expected = [[2 * 0.8 / 1.8, 3 * 0.9 / 2.4, 2 * 0.2 / 0.3, 1.0]]
-    np.testing.assert_allclose(score_b(f, support, total), expected)
-
-
 def test_more_neighbours_than_the_index_holds_is_one_line():
     near = np.array([[1, 2], [0, 2], [0, 1], [0, 1]])
     assert adjacency(near[:3], 9, 3).sum() == 6  # of three pictures, each has all the others
@@ -64,9 +49,3 @@ def test_more_neighbours_than_the_index_holds_is_one_line():
         match=r"3 neighbours an image are asked for, but the index holds 2; raise index\.",
     ):
         adjacency(near, 3, 4)
-
-
-def test_eq_7_is_exactly_one_without_support_and_for_an_image_like_its_neighbours():
-    f = np.random.default_rng(0).random((4, 5))
-    assert (score_b(f, np.zeros((4, 5)), np.zeros((4, 5))) == 1.0).all()
-    np.testing.assert_allclose(score_b(f, np.full((4, 5), 7.0), 7 * f), 1.0)

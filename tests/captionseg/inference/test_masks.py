@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from captionseg.inference import masks as module
+from captionseg.inference.labelling import label, mask_logits
 from captionseg.inference.masks import mask_labels, mask_pixels
 from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import ResolvedProtocol, label, mask_logits
+from captionseg.inference.windows import ResolvedProtocol
 from captionseg.modeling.readout.regions import masks_of, region_masks
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.use import Use, UseConfig

@@ -19,8 +19,10 @@ import torch
 
 from captionseg.arrays import ShardedArray
 from captionseg.grids import shares
-from captionseg.inference import segment_index as module
-from captionseg.inference.segment_index import SegmentIndex, SegmentModel, batches, open_index
+from captionseg.inference import segment_embedding as module
+from captionseg.inference.segment_embedding import batches
+from captionseg.inference.segment_index import SegmentIndex, open_index
+from captionseg.inference.segment_model import SegmentModel
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.weights import saved
 from captionseg.records import SEGMENTS, UserError
@@ -172,8 +174,10 @@ def test_a_killed_run_goes_on_from_its_last_finished_shard(searchable, segments,
 import os, signal
 from pathlib import Path
 from captionseg.encoders.encoders import ENCODERS
-from captionseg.inference import segment_index as module
+from captionseg.inference import segment_embedding as module
 from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.segment_index import open_index
+from captionseg.inference.segment_model import SegmentModel
 from tests.captionseg.conftest import ToyParams
 ENCODERS["toy"] = ToyParams
 real = module.write_json
@@ -185,8 +189,8 @@ def write(value, path):
 module.write_json = write
 data = Path({str(searchable.data)!r})
 prepared = PreparedFolders(*(data / n for n in ("pairs", "index", "regions", "features")))
-model = module.SegmentModel.load(Path({str(searchable.model)!r}), device="cpu")
-module.open_index(Path({str(tmp_path / "index")!r}), Path({str(segments)!r}), model, prepared)
+model = SegmentModel.load(Path({str(searchable.model)!r}), device="cpu")
+open_index(Path({str(tmp_path / "index")!r}), Path({str(segments)!r}), model, prepared)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -6,13 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from captionseg.inference.labelling import label, mask_logits
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import (
     Protocol,
     ResolvedProtocol,
     WindowParams,
-    label,
-    mask_logits,
     resize_short_side,
     slide,
     starts,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import HeadConfig
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.code_decomposition import Code, CodeConfig
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.tcl import TclConfig
@@ -29,7 +31,7 @@ def fresh(**changes) -> Code:
             Sizes(texts=TEXT, concepts=CONCEPTS, words=TEXT, head=HeadConfig(DENSE, TEXT))
         )
     )
-    net.attach(SimpleNamespace(text_tower=tiny_tower()))
+    net.attach(Mock(spec=Encoder, text_tower=tiny_tower()))
     return net
 
 
@@ -88,8 +90,9 @@ def test_knowledge_by_hand(make_batch):
 
 def test_the_context_starts_where_knowledge_is_zero(make_batch):
     net = fresh()
-    space = SimpleNamespace(
-        encoder=SimpleNamespace(text_tower=tiny_tower()),
+    space = Mock(
+        spec=TextSpace,
+        encoder=Mock(spec=Encoder, text_tower=tiny_tower()),
         build_picture_encoder=lambda: None,
         head=lambda: net.tcl.frozen,
     )

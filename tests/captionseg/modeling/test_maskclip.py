@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from captionseg.encoders.dense_head import HeadConfig, build_alignment_head
+from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig, smooth_unsure
 from captionseg.modeling.segmenter import Start
 from captionseg.prepared import without_regions
@@ -34,7 +35,7 @@ def test_the_alignment_of_an_encoder_that_is_not_in_the_space_of_texts():
     net.start(
         Start(
             torch.zeros(1, 1),
-            SimpleNamespace(head=lambda: build_alignment_head(mean, scale, weight)),
+            Mock(spec=TextSpace, head=lambda: build_alignment_head(mean, scale, weight)),
         )
     )
     found = net.similarity(inputs([[[7.0, 5.0, 9.0]]]), torch.eye(2))  # (3, 4, 8) -> (4, 3)

@@ -7,12 +7,13 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterator
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from captionseg.encoders.dense_head import HeadConfig
+from captionseg.encoders.encoder import Encoder
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.modeling.weights import saved
@@ -82,7 +83,7 @@ def small_model(variant: str, networks):
     config = replace_fields(config, without_dropout(config), "small")
     model = module_class(config.with_sizes(sizes))
     if name == "code":
-        model.attach(SimpleNamespace(text_tower=tiny_tower()))
+        model.attach(Mock(spec=Encoder, text_tower=tiny_tower()))
     if name in ("tcl", "code"):  # at the start gates hide what is behind them
         for parameter in model.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)

@@ -5,14 +5,15 @@ through an encoder.
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
-from captionseg.encoders.text_space import PictureEncoder
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.text_space import PictureEncoder, TextSpace
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.models import PRESETS
@@ -29,9 +30,8 @@ def start() -> Start:
     torch.manual_seed(5)
     head = DenseHead(HEAD)
     head.weight.data.normal_()
-    return Start(
-        torch.zeros(1, 1), SimpleNamespace(head=lambda: head, build_picture_encoder=lambda: None)
-    )
+    space = Mock(spec=TextSpace, head=lambda: head, build_picture_encoder=lambda: None)
+    return Start(torch.zeros(1, 1), space)
 
 
 def fresh(**changes) -> Tcl:
@@ -167,7 +167,7 @@ class Towers:
 @pytest.mark.parametrize("changes", [{}, {"prompt": True}])
 def test_pictures_through_the_frozen_encoder(make_batch, make_inputs, changes):
     net = fresh(picture=16, **changes)
-    net.attach(Towers())
+    net.attach(Mock(spec=Encoder, towers=Towers().towers))
     batch = dataclasses.replace(make_batch(), image=torch.randn(8, 3, 16, 16), dense=None)
     losses = net.losses(net(batch))
     sum(losses.values()).backward()

@@ -14,7 +14,8 @@ from PIL import Image
 
 from captionseg.datasets.shards import write_shards
 from captionseg.expectations.params import ValidateParams
-from captionseg.sources.captions import LONGEST, clean, read_captions
+from captionseg.records import LONGEST_CAPTION
+from captionseg.sources.captions import clean, read_captions
 from captionseg.sources.folder import Folder
 from captionseg.sources.reasons import Refusal
 
@@ -69,8 +70,11 @@ def test_every_line_is_a_caption(data: bytes) -> None:
         ("une fenêtre".encode("latin-1"), "not UTF-8"),
         (b"<br><img src=x>", "caption is empty"),
         (b"&nbsp;\n\n", "empty"),
-        (b"x" * (LONGEST + 1), "caption is longer than 50,000 characters"),
-        (b"x" * (LONGEST + 1) + b"\n" + b"y" * (LONGEST + 1), "2 of 2 captions are longer"),
+        (b"x" * (LONGEST_CAPTION + 1), "caption is longer than 50,000 characters"),
+        (
+            b"x" * (LONGEST_CAPTION + 1) + b"\n" + b"y" * (LONGEST_CAPTION + 1),
+            "2 of 2 captions are longer",
+        ),
     ],
 )
 def test_what_is_no_caption(data: bytes, reason: str) -> None:
@@ -79,8 +83,8 @@ def test_what_is_no_caption(data: bytes, reason: str) -> None:
 
 
 def test_what_download_takes_validation_and_spacy_take() -> None:
-    assert ValidateParams().max_caption >= LONGEST
-    assert LONGEST < 1_000_000
+    assert ValidateParams().max_caption >= LONGEST_CAPTION
+    assert LONGEST_CAPTION < 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_several_captions_of_a_picture_are_pairs_of_one_split(
     """
     for number in range(8):
         lines = [f"caption {number} {line}" for line in range(5)]
-        lines[2] = "x" * (LONGEST + 1) if number == 3 else lines[2]
+        lines[2] = "x" * (LONGEST_CAPTION + 1) if number == 3 else lines[2]
         put(tmp_path / f"in/{number}.png", number, "\n".join(lines) + "\n")
     rows = rows_of(tmp_path / "in", tmp_path, tune=0.3, test=0.3, captions="each")
     assert len(rows) == len({row["uid"] for row in rows}) == 40

@@ -23,7 +23,8 @@ from captionseg.benchmarks.published.catalogue import (
 )
 from captionseg.benchmarks.score_saved_models import MEASURES
 from captionseg.inference.detections import Detections
-from captionseg.inference.loaded import Labeller, LoadedModel
+from captionseg.inference.labelling import Labeller
+from captionseg.inference.loaded import LoadedModel
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import WindowParams
 from captionseg.modeling.segmenter import InputSpec
@@ -191,7 +192,7 @@ class Oracle:
         elif isinstance(benchmark, Parts):
             self.mask_scores = self.logits
             self.truths = iter([truth[1:] for truth in benchmark.truths()])
-            patch.setattr("captionseg.inference.loaded.detect_masks", self.detected)
+            patch.setattr("captionseg.inference.labelling.detect_masks", self.detected)
         else:
             self.truths = iter([sample.truth for sample in benchmark.samples()])
 

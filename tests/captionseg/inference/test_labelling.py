@@ -17,10 +17,10 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.loaded import Labeller
+from captionseg.inference.labelling import Labeller
 from captionseg.inference.predictor import Predictor
 from captionseg.inference.protocols import PROTOCOLS, ScoringOptions, merge_with_preset
-from captionseg.inference.segment_index import SegmentModel
+from captionseg.inference.segment_model import SegmentModel
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.inference.words import SETS
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig

@@ -1,4 +1,4 @@
-"""The commands `compare` and `sync`, which import what they need when they run."""
+"""`captionseg compare latest~1 latest`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 
-def add_compare(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction) -> None:
     """The arguments of `compare`."""
     one = commands.add_parser(
-        "compare", help="runs of MLflow side by side", description=compare.__doc__
+        "compare", help="runs of MLflow side by side", description=run.__doc__
     )
     one.add_argument(
         "runs",
@@ -26,10 +26,10 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
         default="text",
         help="default: %(default)s",
     )
-    one.set_defaults(run=compare)
+    one.set_defaults(run=run)
 
 
-def compare(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Print what differs in the params of runs, and their metrics, with the difference where there
     are two.
     """
@@ -45,23 +45,3 @@ def compare(arguments: argparse.Namespace) -> None:
         [resolve(client, experiment, word) for word in arguments.runs], every=arguments.all
     )
     print(FORMATS[arguments.format](found))
-
-
-def add_sync(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `sync`."""
-    one = commands.add_parser("sync", help="show in MLflow what is here", description=sync.__doc__)
-    one.set_defaults(run=sync)
-
-
-def sync(arguments: argparse.Namespace) -> None:
-    """Make MLflow show what the files of this checkout hold: a run for each recipe, the numbers,
-    the champion. Nothing is added where it shows them already. `make repro` and the flow end with
-    it; a plain `dvc repro` needs it only where no stage ran, since all came from DVC's cache."""
-    from captionseg.tracking.environment import is_off
-
-    if is_off():
-        print("sync: CAPTIONSEG_TRACKING is off, so nothing is recorded")
-        return
-    from captionseg.tracking.synchronise import synchronise
-
-    print(f"sync: {synchronise(Path())}")

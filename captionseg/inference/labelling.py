@@ -1,0 +1,276 @@
+"""How a loaded model labels a picture: prompts, windows, refinement, masks and background, resolved
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from captionseg.encoders.encoder import Encoder
+from captionseg.inference.detections import Detections, detect_masks
+from captionseg.inference.loaded import LoadedModel
+from captionseg.inference.masks import mask_labels, mask_pixels
+from captionseg.inference.pamr import refine_on_grid
+from captionseg.inference.preparation import Preparation, looks_at_regions, preparation
+from captionseg.inference.protocols import (
+    BACKGROUND,
+    ScoringOptions,
+    describe_protocol,
+    resolve,
+    saved_protocol,
+)
+from captionseg.inference.refine import RefineParams
+from captionseg.inference.windows import ResolvedProtocol, resize_short_side, slide
+from captionseg.inference.words import class_vectors
+from captionseg.modeling.capabilities import ScoresMasks
+from captionseg.modeling.readout.regions import average_regions
+from captionseg.modeling.segmenter import InputSpec
+from captionseg.prepared import pixel_inputs
+from captionseg.records import Inputs, UserError, one_line
+from captionseg.segmenters.mask_makers import MasksParams
+from captionseg.segmenters.region_makers import REGION_MAKERS
+from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """A loaded model, and how it labels pictures.
+
+    Attributes:
+        loaded: the model.
+        protocol: how.
+        maker: of regions; None where nobody makes any.
+        classes: [C, D] embeddings of the classes that are prompted; None until they are named.
+        description: the protocol for results, see `describe_protocol`.
+    """
+
+    loaded: LoadedModel
+    protocol: ResolvedProtocol = field(default_factory=ResolvedProtocol)
+    maker: RegionMaker | None = None
+    classes: Tensor | None = None
+    description: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        loaded: LoadedModel,
+        options: ScoringOptions,
+        *,
+        names: Sequence[str] | None = None,
+        default: str = "",
+        regions: bool = True,
+    ) -> Labeller:
+        """A loaded model that labels as it is asked to.
+
+        Args:
+            loaded: the model.
+            options: what is asked for.
+            names: [C] of the classes; the first may be the background. None names them later.
+            default: template set of a benchmark, where `options` name none; empty takes the
+                protocol's, or the one saved with the model.
+            regions: whether they are to be made of pictures; not where an earlier stage left them.
+
+        Raises:
+            UserError: for a model that was saved without what it takes, and for a background that
+                is asked for where there is none.
+        """
+        model, context = loaded.model, loaded.context
+        try:
+            saved = saved_protocol(model, context, options, default=default)
+            needs_regions = looks_at_regions(
+                loaded.reads, saved.refine.method, saved.masks.maker != "regions"
+            )
+            maker = region_maker(context["regions"]) if needs_regions and regions else None
+        except (KeyError, TypeError, ValueError, UserError) as error:
+            raise UserError(
+                f"{loaded.folder}: not a model of this version of captionseg: config.json, "
+                f"context: {one_line(error)}"
+            ) from None
+        background = None if names is None else bool(names) and names[0] == BACKGROUND
+        protocol = resolve(model, saved, options, default=default, background_class=background)
+        labeller = Labeller(loaded, protocol, maker, None, describe_protocol(protocol, model))
+        if names is None:
+            return labeller
+        return labeller.with_classes(names if protocol.background.is_prompted else names[1:])
+
+    @staticmethod
+    def load(
+        folder: Path,
+        options: ScoringOptions,
+        *,
+        names: Sequence[str] | None = None,
+        frozen: Callable[[], Encoder] | None = None,
+        default: str = "",
+        regions: bool = True,
+    ) -> Labeller:
+        """The model of a folder, see LoadedModel.load, as `of` has it. Raises as both."""
+        loaded = LoadedModel.load(folder, device=options.device, frozen=frozen)
+        return Labeller.of(loaded, options, names=names, default=default, regions=regions)
+
+    @property
+    def reads(self) -> InputSpec:
+        """What the model reads."""
+        return self.loaded.reads
+
+    @property
+    def refine(self) -> str:
+        """How mask logits are refined."""
+        return self.protocol.refine.method
+
+    @property
+    def segments(self) -> MasksParams | None:
+        """What is given classes; None for a model that reads no segments."""
+        return self.protocol.masks if isinstance(self.loaded.model, ScoresMasks) else None
+
+    @property
+    def masks(self) -> MaskMaker | None:
+        """Makes the segments, where they are not the regions."""
+        return self.segments.build() if self.segments else None
+
+    def preparation(self) -> Preparation:
+        """Picture -> what the model and the refinement of its masks read of it."""
+        return preparation(
+            self.reads, self.refine, self.masks, encoder=self.loaded.frozen, maker=self.maker
+        )
+
+    def with_classes(self, names: Sequence[str]) -> Labeller:
+        """The same for these classes [C], all of which are prompted."""
+        loaded = self.loaded
+        vectors = class_vectors(
+            loaded.model, loaded.folder, loaded.frozen, names, self.protocol.prompts
+        )
+        return replace(self, classes=vectors)
+
+    def label(self, inputs: Inputs) -> np.ndarray:
+        """[H, W] int64 of one picture: which of the prompted classes, -1 for the background."""
+        with torch.inference_mode():
+            return label(*self._model_arguments(inputs), self.protocol).cpu().numpy()
+
+    def predict(self, inputs: Inputs) -> np.ndarray:
+        """Labels [H, W] of one picture among all classes: where the background is not prompted its
+        label is 0, and the prompted classes count from 1.
+        """
+        return self.label(inputs) + (0 if self.protocol.background.is_prompted else 1)
+
+    def logits(self, inputs: Inputs) -> np.ndarray:
+        """Mask logits [C or more, H, W] float32 of one picture; the prompted classes are the last
+        C.
+        """
+        with torch.inference_mode():
+            return mask_logits(*self._model_arguments(inputs), self.protocol).float().cpu().numpy()
+
+    def detect(self, inputs: Inputs, wanted: np.ndarray) -> Detections:
+        """What is found of the wanted classes, bool [C], in one picture, by a model that reads
+        segments.
+        """
+        with torch.inference_mode():
+            return detect_masks(
+                *self._model_arguments(inputs), torch.from_numpy(wanted).to(self.loaded.device)
+            )
+
+    def _model_arguments(self, inputs: Inputs) -> tuple[Any, Inputs, Tensor]:
+        assert self.classes is not None, "no classes are named"
+        return self.loaded.model, self.loaded.on_device(inputs), self.classes
+
+
+def mask_logits(
+    model: Any,
+    inputs: Inputs,
+    classes: Float[Tensor, "class embedding"],
+    protocol: ResolvedProtocol,
+) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
+    """Of the picture of `inputs`, refined; window by window where the model reads pixels. Before
+    the classes comes the background, where the model has one.
+
+    Args:
+        model: a Segmenter.
+        inputs: of one picture.
+        classes: class embeddings.
+        protocol: how; regions and dense features are seen at once.
+    """
+    return refine_logits(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine)
+
+
+def whole_logits(
+    model: Any,
+    inputs: Inputs,
+    classes: Float[Tensor, "class embedding"],
+    protocol: ResolvedProtocol,
+) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
+    """`mask_logits`, not refined."""
+    if inputs.masks is not None:
+        return mask_pixels(model, inputs, classes, protocol.masks)
+    side, windows = model.config.reads.picture, protocol.windows
+    if not model.config.reads.windows or inputs.image is None:
+        return model.segment(inputs, classes, *protocol.choices)[0]
+    image, crop = (
+        resize_short_side(inputs.image[0], windows.short_side or 2 * side),
+        windows.crop or 2 * side,
+    )
+
+    def predict(
+        part: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch _class height width"]:
+        inputs = pixel_inputs(part, (part.shape[2], part.shape[3]))
+        return model.segment(inputs, classes, *protocol.choices)
+
+    logits = slide(
+        image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch
+    )
+    return F.interpolate(logits[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
+
+
+def refine_logits(
+    logits: Float[Tensor, "class height width"], inputs: Inputs, params: RefineParams
+) -> Float[Tensor, "class height width"]:
+    """Those of one picture, refined as the params say.
+
+    Raises:
+        UserError: if `inputs` lack what the method looks at.
+    """
+    if params.method == "none":
+        return logits
+    if params.method == "segments":
+        return average_regions(logits, inputs)
+    if inputs.image is None:
+        raise UserError(
+            "refine: pamr looks at pixels, and these inputs hold none: a mistake of the caller"
+        )
+    return refine_on_grid(
+        inputs.image[0],
+        logits,
+        side=params.side,
+        iterations=params.iterations,
+        dilations=params.dilations,
+    )
+
+
+def label(
+    model: Any,
+    inputs: Inputs,
+    classes: Float[Tensor, "class embedding"],
+    protocol: ResolvedProtocol,
+) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
+    """The best class of each pixel, -1 for background; see `mask_logits`."""
+    if protocol.background.policy == "constant" and protocol.background.score is not None:
+        best, labels = mask_logits(model, inputs, classes, protocol).max(0)
+        return labels.masked_fill(best < protocol.background.score, -1)
+    if not model.config.reads.windows and protocol.refine.method == "none":
+        if inputs.masks is not None:
+            return mask_labels(model, inputs, classes, protocol.masks)
+        return model.label(inputs, classes, *protocol.choices)[0]
+    logits = mask_logits(model, inputs, classes, protocol)
+    return logits.max(0).indices - (len(logits) - len(classes))  # argmax is slower on the CPU
+
+
+def region_maker(section: dict[str, Any]) -> RegionMaker:
+    """Of the section `regions` of the params."""
+    return REGION_MAKERS[section["maker"]](**(section.get(section["maker"]) or {}))
