@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from captionseg.records import one_line
-from captionseg.sources.captions import LONGEST, clean
+from captionseg.records import LONGEST_CAPTION, one_line
+from captionseg.sources.captions import clean
 from captionseg.sources.columns import Columns
 from captionseg.sources.grouping import merge_pictures
 from captionseg.sources.listing import make_batch
@@ -178,6 +178,6 @@ def read_caption(value: Any) -> str:
     text = clean(value)
     if not text:
         raise Refusal("no_caption", "caption is empty")
-    if len(text) > LONGEST:
-        raise Refusal("bad_caption", f"caption is longer than {LONGEST:,} characters")
+    if len(text) > LONGEST_CAPTION:
+        raise Refusal("bad_caption", f"caption is longer than {LONGEST_CAPTION:,} characters")
     return text
