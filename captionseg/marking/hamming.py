@@ -81,7 +81,7 @@ def list_masks(distance: int, parts: int) -> list[np.uint64]:
 
 
 def find_near_codes(code: np.ndarray, distance: int, *, forced: int = 0) -> np.ndarray:
-    """The leaders of codes, see `find_leaders`.
+    """The leaders of codes, see `find_leaders`; a leader of the same code comes before all others.
 
     Args:
         code: [n] uint64, best first; equal ones are common, and cost nothing.

@@ -12,6 +12,8 @@ def test_by_hand():
     assert find_near_codes(code, 2).tolist() == [0, 1, 0, 0, 4]  # the first counts, not the nearest
     assert find_near_codes(code, 3).tolist() == [0, 0, 0, 0, 4]
     assert find_near_codes(code, 3, forced=2).tolist() == [0, 1, 0, 0, 4]
+    again = np.array([0, 1, 1], np.uint64)
+    assert find_near_codes(again, 3, forced=2).tolist() == [0, 1, 1]  # of the same code
 
 
 def draw(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -28,8 +30,10 @@ def compare_all(code: np.ndarray, distance: int, forced: int) -> list[int]:
     kept: list[int] = []
     leader = []
     for number, one in enumerate(code):
-        within = 0 if number < forced else distance
-        near = np.flatnonzero(np.bitwise_count(code[kept] ^ one) <= within) if kept else []
+        differing = np.bitwise_count(code[kept] ^ one) if kept else np.zeros(0)
+        near = np.flatnonzero(differing == 0)
+        if not len(near) and number >= forced:
+            near = np.flatnonzero(differing <= distance)
         leader.append(kept[near[0]] if len(near) else number)
         kept += [] if len(near) else [number]
     return leader
