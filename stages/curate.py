@@ -1,11 +1,12 @@
 """curate: which concepts each training image shows, by every rule of the params.
 
-Reads data/index, data/features and, for measuring alone, data/truth; writes data/supervision and
-reports/curation.json.
+Reads data/pairs, data/index, data/features and, for measuring alone, data/truth; writes
+data/supervision and reports/curation.json.
 """
 
 from __future__ import annotations
 
+from captionseg.curation.marked import Inputs
 from captionseg.curation.pipeline import curate
 from captionseg.datasets.shards import read_truth
 from captionseg.encoders.text_space import TextSpace
@@ -17,7 +18,14 @@ PARAMS = ("seed", "curate")
 
 
 def main(
-    params: Params, *, index: In, features: In, truth: In, supervision: Out, measures: Out
+    params: Params,
+    *,
+    pairs: In,
+    index: In,
+    features: In,
+    truth: In,
+    supervision: Out,
+    measures: Out,
 ) -> dict[str, float]:
     """Curate, and measure against what is known to be there."""
     known = read_truth(truth)
@@ -27,8 +35,7 @@ def main(
     }
     encode = TextSpace.load(features / "encoder").encode
     result = curate(
-        index,
-        features,
+        Inputs(pairs, index, features),
         encode,
         params.curate,
         true=true,

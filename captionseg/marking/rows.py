@@ -49,10 +49,11 @@ def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
     """
     text = {
         name: pc.fill_null(table[name], "").combine_chunks()
-        for name in ("uid", "url", "split", "caption", "original_sha256", "phash")
+        for name in ("uid", "url", "split", "caption", "sha256", "original_sha256", "phash")
     }
     where = pc.if_else(pc.equal(text["url"], ""), text["uid"], text["url"])
-    digest = number(text["original_sha256"])
+    came = text["original_sha256"]
+    came = pc.if_else(pc.equal(came, ""), text["sha256"], came)
     width, height = (
         pc.coalesce(table[f"original_{side}"], table[side], pa.scalar(0, pa.int32())).to_numpy()
         for side in ("width", "height")
@@ -63,7 +64,7 @@ def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
         caption=text["caption"],
         split=text["split"].to_numpy(zero_copy_only=False),
         picture=number(pc.binary_join_element_wise(text["split"], where, " ")),
-        digest=np.where(pc.equal(text["original_sha256"], "").to_numpy(False), -1, digest),
+        digest=np.where(pc.equal(came, "").to_numpy(zero_copy_only=False), -1, number(came)),
         phash=phash,
         hashed=hashed,
         width=width,

@@ -8,6 +8,7 @@ import pytest
 
 from captionseg.curation import pipeline
 from captionseg.curation.cocu import CoCu
+from captionseg.curation.marked import Inputs
 from captionseg.curation.measure import measure
 from captionseg.curation.rules import CurateParams
 from captionseg.encoders.text_space import TextSpace
@@ -23,6 +24,10 @@ PARAMS = CurateParams(
     vocabulary=VocabularyParams(minimum=2),
     cocu=CoCu(neighbours=8, minimum_support=2),
 )
+
+
+def inputs_of(world) -> Inputs:
+    return Inputs(world.pairs, world.index, world.features)
 
 
 def test_each_rule_has_a_table_a_shard(world):
@@ -82,7 +87,7 @@ def test_the_second_time_gives_the_same_bytes(world, tmp_path, caplog):
     encode = TextSpace.load(world.encoder).encode
     with caplog.at_level(logging.INFO, "captionseg.curation.pipeline"):
         measures = pipeline.curate(
-            world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0
+            inputs_of(world), encode, PARAMS, true={}, supervision=tmp_path, seed=0
         )
     assert measures["nouns"].keys() == {"concepts_per_image", "kept"}
     assert "nouns: kept 35 of 35" in caplog.text
@@ -102,16 +107,14 @@ def test_a_table_that_is_lost_on_the_way_stops_the_stage(world, tmp_path, monkey
     with pytest.raises(
         UserError, match=r"curate: .*cocu/00001.parquet: missing, or torn; nothing is put in place"
     ):
-        pipeline.curate(
-            world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0
-        )
+        pipeline.curate(inputs_of(world), encode, PARAMS, true={}, supervision=tmp_path, seed=0)
 
 
 def test_a_variant_is_written_under_its_own_name(world, tmp_path):
     params = replace(PARAMS, rules=["flat"], variants={"flat": {"rule": "cocu", "clusters": 0}})
     encode = TextSpace.load(world.encoder).encode
     measures = pipeline.curate(
-        world.index, world.features, encode, params, true={}, supervision=tmp_path, seed=0
+        inputs_of(world), encode, params, true={}, supervision=tmp_path, seed=0
     )
     folders = tmp_path / "flat", world.supervision / "cocu"
     flat, full = (concepts_of(read(folder)) for folder in folders)
@@ -125,7 +128,7 @@ def test_a_variant_is_written_under_its_own_name(world, tmp_path):
 
 def test_a_rule_that_loses_rows_is_found_out(by_hand):
     blank = Supervision.blank(by_hand.uid)
-    pipeline.check_rows("x", by_hand, blank)
+    pipeline.check_rows("x", blank, blank)
     for wrong in (Supervision.blank(by_hand.uid[:-1]), Supervision.blank(by_hand.uid[::-1])):
         with pytest.raises(RuntimeError, match="rule x returned other rows"):
-            pipeline.check_rows("x", by_hand, wrong)
+            pipeline.check_rows("x", blank, wrong)

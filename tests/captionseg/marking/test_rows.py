@@ -18,7 +18,8 @@ TABLE = pa.table(
         "height": pa.array([200, 200, 200, 20, None], pa.int32()),
         "original_width": pa.array([2240, 2240, 2240, None, None], pa.int32()),
         "original_height": pa.array([2000, 2000, 2000, None, None], pa.int32()),
-        "original_sha256": ["s", "s", "s", None, "t"],
+        "sha256": ["o", "p", "q", None, "t"],
+        "original_sha256": ["s", "s", "s", None, None],
         "phash": ["00000000000000ff", "ff00000000000000", None, "", "nonsense"],
     }
 )
