@@ -143,6 +143,9 @@ MARKS = pa.schema(
 )
 """The training pairs that no rule keeps, whatever their concepts."""
 
+DROPPED = "dropped"
+"""In curation.json, beside the names of rules: how many pairs are marked, by kind."""
+
 SEGMENT_TEXT = pa.struct(
     [
         ("text", pa.string()),

@@ -21,9 +21,9 @@ from captionseg.curation import corpus as corpora
 from captionseg.curation.marked import Inputs, load_marked
 from captionseg.curation.measure import measure
 from captionseg.curation.rule import Rule
-from captionseg.curation.rules import DROPPED, CurateParams
+from captionseg.curation.rules import CurateParams
 from captionseg.marking.mark import Marks, write_marks
-from captionseg.records import Corpus, UserError
+from captionseg.records import DROPPED, Corpus, UserError
 from captionseg.runtime.fan_out import PerProcess, count_threads, spread, stays_here
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import find_incomplete

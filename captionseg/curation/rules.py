@@ -17,6 +17,7 @@ from captionseg.curation.entities import Entities
 from captionseg.curation.nouns import Nouns
 from captionseg.curation.rule import Rule
 from captionseg.marking.markers import MarksParams
+from captionseg.records import DROPPED
 from captionseg.text.prompts import PromptSet
 from captionseg.text.vocabulary import VocabularyParams
 from captionseg.typed import NAME, Count, Distinct, Name, replace_fields
@@ -29,9 +30,6 @@ RULES = {
     "cocu": CoCu,
     "cocu_calibrated": CalibratedCoCu,
 }
-
-DROPPED = "dropped"
-"""In curation.json, beside the rules: how many pairs are marked, by kind."""
 
 TAKEN = ("vocabulary", "marks", DROPPED)
 """Names that no variant may have."""
