@@ -105,7 +105,10 @@ def build_all_suites(
             out += supervision.build_suites(rule, table, home, set(words), params, marked=marked)
     if "segments" not in wrong and f"supervision {coverage_params.curation}" not in wrong:
         kept = coverage.read_kept(folders.supervision / coverage_params.curation)
-        known = successful.filter(pc.equal(successful["split"], coverage_params.split))
+        of_split = successful.filter(pc.equal(successful["split"], coverage_params.split))
+        known = of_split.filter(
+            pc.invert(pc.is_in(of_split["uid"], pa.array(sorted(marked), pa.string())))
+        )
         out += segments.build_suites(
             read_tables(folders.segments), known, read_counts(folders.segments), params, kept=kept
         )
