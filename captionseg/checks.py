@@ -19,7 +19,7 @@ from typing import Any
 from captionseg.gate.thresholds import parse
 from captionseg.modeling.models import MODELS
 from captionseg.params import Params
-from captionseg.records import UserError
+from captionseg.records import DROPPED, UserError
 from captionseg.reporting.tables import SCORES, SEGMENT_MEASURES
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.training.params import model_config, protocol_fields
@@ -190,6 +190,7 @@ def list_numbers(params: Params) -> set[Keys]:
     found |= {
         ("curation", rule, measure) for rule in params.curate.rules for measure in CURATION_MEASURES
     }
+    found |= {("curation", DROPPED, kind) for kind in params.curate.marks.kinds()}
     found |= {
         ("curation", rule, "held_out", measure)
         for rule in params.curate.rules
@@ -312,6 +313,8 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
     for field in ("stop", "file"):
         if (path := getattr(curate.vocabulary, field)) is not None:
             yield "curate", f"curate.vocabulary.{field}", path
+    if (boilerplate := curate.marks.boilerplate) and boilerplate.file is not None:
+        yield "curate", "curate.marks.boilerplate.file", boilerplate.file
     for member in (segments.grounder, segments.segmenter):
         if hasattr(chosen := getattr(segments, member), "checkpoint"):
             yield "segment_text", f"segment_text.{member}.checkpoint", chosen.checkpoint

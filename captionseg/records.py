@@ -138,6 +138,19 @@ SUPERVISION = pa.schema(
 )
 """What models learn from. Rows are marked, never deleted."""
 
+MARKS = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("kind", pa.string()),  # of captionseg.marking.marker.KINDS
+        ("reason", pa.string()),  # a line for people: near duplicate of UID (distance 3)
+        ("twin", pa.string()),  # uid of the pair that stays in its place; null where there is none
+    ]
+)
+"""The training pairs that no rule keeps, whatever their concepts."""
+
+DROPPED = "dropped"
+"""In curation.json, beside the names of rules: how many pairs are marked, by kind."""
+
 SEGMENT_TEXT = pa.struct(
     [
         ("text", pa.string()),

@@ -1,8 +1,7 @@
 """curate: which concepts each training image shows, by every rule of the params.
 
-Reads data/index, data/features and, for measuring alone, data/truth and the held-out captions of
-data/pairs; writes data/supervision and
-reports/curation.json.
+Reads data/index, data/features, the columns of data/pairs that markers look at and, for measuring
+alone, its held-out captions and data/truth; writes data/supervision and reports/curation.json.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from captionseg.curation.marked import Inputs
 from captionseg.curation.pipeline import Known, curate
 from captionseg.datasets.tables import read_held_out, read_truth
 from captionseg.encoders.text_space import TextSpace
@@ -38,8 +38,7 @@ def main(
     }
     encode = TextSpace.load(features / "encoder").encode
     result = curate(
-        index,
-        features,
+        Inputs(pairs, index, features),
         encode,
         params.curate,
         known=Known(true, read_held_out(pairs)),

@@ -41,6 +41,7 @@ def load(
     encode: Callable[[Sequence[str]], np.ndarray],
     *,
     prompts: str = "simple",
+    unread: np.ndarray | None = None,
 ) -> tuple[Corpus, Vocabulary]:
     """The training pairs of an index.
 
@@ -50,6 +51,8 @@ def load(
         vocabulary: makes the vocabulary from the captions.
         encode: texts -> embeddings in the space of the image embeddings.
         prompts: which template set turns a concept into t_m.
+        unread: [T] bool: captions of training pairs that name nothing, whatever they say; None
+            for no such caption.
 
     Raises:
         UserError: if there is no training pair.
@@ -60,7 +63,8 @@ def load(
     if not len(rows):
         raise UserError(f"{index}: no pair of the training split; nothing to curate")
     captions = np.array(read_metadata(index, ids)["caption"].to_pylist(), object)[rows]
-    words = vocabulary(list(captions))
+    read = captions if unread is None else np.where(unread, "", captions)
+    words = vocabulary(list(read))
     local = np.full(len(ids) + 1, -1, np.int32)  # the last entry answers for -1
     local[rows] = np.arange(len(rows))
     near, near_captions = (
@@ -76,7 +80,7 @@ def load(
         near_captions,
         words.concepts,
         embed_classes(words.concepts, encode, read_templates(prompts)),
-        words.match_captions(list(captions)),
+        words.match_captions(list(read)),
     )
     return corpus, words
 

@@ -21,17 +21,18 @@ from tqdm import tqdm
 
 from captionseg.curation import corpus as corpora
 from captionseg.curation.held_out import match_held_out, measure_held_out, number_alike
+from captionseg.curation.marked import Inputs, load_marked
 from captionseg.curation.measure import measure
 from captionseg.curation.rule import Rule
 from captionseg.curation.rules import CurateParams
-from captionseg.records import Corpus, UserError
+from captionseg.marking.mark import Marks, write_marks
+from captionseg.records import DROPPED, Corpus, UserError
 from captionseg.runtime.fan_out import PerProcess, count_threads, spread, stays_here
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import find_incomplete
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 from captionseg.supervision import files
 from captionseg.supervision.columns import Supervision
-from captionseg.text.vocabulary import build
 
 log = logging.getLogger(__name__)
 Measures = dict[str, Any]  # name -> value; `held_out` -> those by captions that no rule saw
@@ -56,6 +57,7 @@ class Task:
 
     Attributes:
         corpus: what they read, in this process.
+        marks: of its pairs, the same for every rule.
         index: folder of the index stage.
         true: uid -> known concepts, for the measures alone; may be empty.
         held_out: [N, C] what held-out captions name and [N] whether there are any, for the measures
@@ -66,6 +68,7 @@ class Task:
     """
 
     corpus: Callable[[], Corpus]
+    marks: Marks
     index: Path
     true: Mapping[str, set[str]]
     held_out: tuple[csr_array, np.ndarray]
@@ -75,8 +78,7 @@ class Task:
 
 
 def curate(
-    index: Path,
-    features: Path,
+    inputs: Inputs,
     encode: Callable[[Sequence[str]], np.ndarray],
     params: CurateParams,
     *,
@@ -85,32 +87,27 @@ def curate(
     seed: int,
     runtime: RuntimeParams = HERE,
 ) -> dict[str, Measures]:
-    """All rules of the params over the same corpus, several at once where asked.
+    """All rules of the params over the same corpus and the same marks, several at once where asked.
 
     A rule reads neighbours all over the corpus, so what is spread are whole rules. One of them uses
     all cores of a machine already, and its sums depend on how many: workers have as many threads as
     this process, and of themselves there are no more workers than threads leave cores for.
 
     Args:
-        index: folder of the index stage.
-        features: the other folder of the index stage.
+        inputs: folders.
         encode: texts -> embeddings in the index's space.
         params: section `curate`.
         known: of the pictures, for the measures alone.
-        supervision: out; a folder RULE/NNNNN.parquet each, and `vocabulary/`.
-        seed: of the rules and of the measured draws.
+        supervision: out; a folder RULE/NNNNN.parquet each, `vocabulary/` and `marks/`.
+        seed: of the markers, the rules and the measured draws.
         runtime: what rules are spread over.
 
     Returns:
-        measures by rule.
+        measures by rule; and where there are markers, under DROPPED, how many pairs are marked, by
+        kind.
     """
-    corpus, vocabulary = corpora.load(
-        index,
-        features,
-        lambda captions: build(captions, params.vocabulary),
-        encode,
-        prompts=params.prompts,
-    )
+    corpus, vocabulary, pairs, marks = load_marked(inputs, encode, params, seed=seed)
+    write_marks(pairs, marks, supervision / "marks" / "marks.parquet")
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
     rules, threads = list(params.chosen().items()), count_threads()
@@ -122,7 +119,8 @@ def curate(
     ):
         task = Task(
             given,
-            index,
+            marks.take(np.flatnonzero(~pairs.held_out)),
+            inputs.index,
             true=known.concepts,
             held_out=match_held_out(vocabulary, corpus.uid, known.held_out),
             sampled=params.sampled,
@@ -142,11 +140,13 @@ def curate(
         ):
             log.info("%s: %s", name, kept)
     remove_parts(supervision)
-    if reason := find_incomplete(
-        count_rows_of_all(index, supervision, [name for name, _ in rules], len(corpus.vocabulary))
-    ):
+    names, marked = [name for name, _ in rules], int((marks.kind != "").sum())
+    wanted = count_rows_of_all(inputs.index, supervision, names, len(corpus.vocabulary))
+    wanted[supervision / "marks" / "marks.parquet"] = marked
+    if reason := find_incomplete(wanted):
         raise UserError(f"curate: {reason}; nothing is put in place, run it again")
-    return measures
+    dropped = {kind: float(n) for kind, n in marks.count(params.marks.kinds()).items()}
+    return measures | ({DROPPED: dropped} if dropped else {})
 
 
 def count_rows_of_all(
@@ -182,10 +182,14 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
     measures.
     """
     (name, of), corpus = rule, task.corpus()
+    marks = task.marks
+    before = replace(
+        Supervision.blank(corpus.uid), kept=marks.kind == "", drop_reason=marks.reason.copy()
+    )
     # a rule does not know that it runs as a variant
-    result = replace(of(corpus, Supervision.blank(corpus.uid), seed=task.seed), rule=name)
-    check_rows(name, corpus, result)
-    dropped = Counter(r for r in result.drop_reason if r)
+    result = replace(of(corpus, before, seed=task.seed), rule=name)
+    check_rows(name, before, result)
+    dropped = Counter(r for r in np.where(before.kept, result.drop_reason, marks.kind) if r)
     kept = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(
         f", {n} {why}" for why, n in sorted(dropped.items())
     )
@@ -208,12 +212,16 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
     return kept, measures | ({"held_out": by_captions} if by_captions else {})
 
 
-def check_rows(name: str, corpus: Corpus, result: Supervision) -> None:
-    """A rule that loses or reorders rows is a mistake of its author's."""
-    if len(result) != len(corpus) or not np.array_equal(result.uid, corpus.uid):
+def check_rows(name: str, before: Supervision, result: Supervision) -> None:
+    """A rule that loses or reorders rows, or keeps what was dropped before it, is a mistake of its
+    author's.
+    """
+    if len(result) != len(before) or not np.array_equal(result.uid, before.uid):
         raise RuntimeError(
             f"rule {name} returned other rows than it was given; mark rows, never delete them"
         )
+    if (result.kept & ~before.kept).any():
+        raise RuntimeError(f"rule {name} keeps rows that were dropped before it")
 
 
 def write_vocabulary(corpus: Corpus, lemma: Mapping[str, str], folder: Path) -> None:

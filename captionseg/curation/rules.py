@@ -16,6 +16,8 @@ from captionseg.curation.cocu_calibrated import CalibratedCoCu
 from captionseg.curation.entities import Entities
 from captionseg.curation.nouns import Nouns
 from captionseg.curation.rule import Rule
+from captionseg.marking.markers import MarksParams
+from captionseg.records import DROPPED
 from captionseg.text.prompts import PromptSet
 from captionseg.text.vocabulary import VocabularyParams
 from captionseg.typed import NAME, Count, Distinct, Name, replace_fields
@@ -29,6 +31,9 @@ RULES = {
     "cocu_calibrated": CalibratedCoCu,
 }
 
+TAKEN = ("vocabulary", "marks", DROPPED)
+"""Names that no variant may have."""
+
 
 @dataclass(frozen=True)
 class CurateParams:
@@ -41,6 +46,7 @@ class CurateParams:
         prompts: template set of captionseg.text.prompts that makes t_m of a concept.
         sampled: L, concepts drawn an image when measuring what is sampled.
         vocabulary: which concepts there are.
+        marks: which pairs no rule keeps, whatever their concepts.
     """
 
     rules: Annotated[list[Name], MinLen(1), Distinct()]
@@ -48,6 +54,7 @@ class CurateParams:
     prompts: PromptSet = "simple"
     sampled: Count = 3
     vocabulary: VocabularyParams = field(default_factory=VocabularyParams)
+    marks: MarksParams = field(default_factory=MarksParams)
     captions: Captions = field(default_factory=Captions)
     nouns: Nouns = field(default_factory=Nouns)
     entities: Entities = field(default_factory=Entities)
@@ -68,14 +75,14 @@ class CurateParams:
         }
 
     def _build_variant(self, name: str, given: Mapping[str, Any]) -> Rule:
-        """The rule of one variant; its name is a folder beside those of the rules and of the
-        vocabulary.
+        """The rule of one variant; its name is a folder beside those of the rules, of the
+        vocabulary and of the marks, and stands in curation.json beside the key DROPPED.
         """
         where = f"variants.{name}"
-        if name.casefold() in {*RULES, "vocabulary"} or not re.fullmatch(NAME.pattern, name):
+        if name.casefold() in {*RULES, *TAKEN} or not re.fullmatch(NAME.pattern, name):
             raise ValueError(
                 f"{where}: not a name for a variant (valid: {NAME.words}); no rule's and not "
-                "'vocabulary'"
+                f"{', '.join(map(repr, TAKEN))}"
             )
         if (base := given.get("rule")) not in RULES:
             raise ValueError(f"{where}.rule: unknown rule {base!r} (valid: {', '.join(RULES)})")

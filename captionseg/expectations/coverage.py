@@ -28,7 +28,7 @@ from captionseg.expectations.coverage_tables import (
 )
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, expect_true
-from captionseg.records import UserError
+from captionseg.records import DROPPED, UserError
 from captionseg.segment_text.counts import read_shard_counts
 from captionseg.storage.reading import read_array, read_json, read_table
 
@@ -203,7 +203,7 @@ def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Par
 
 
 def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> Iterator[Part]:
-    """Every rule has a row for each training pair."""
+    """Every rule has a row for each training pair, and the marks one for each that was counted."""
     shards = count_rows(pairs.filter(pc.equal(pairs["split"], "train")))
     for rule in params.rules:
         wanted = {f"{shard}.parquet": rows for shard, rows in shards.items()}
@@ -211,6 +211,8 @@ def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> It
             file = check_file(folders.supervision / rule, name, rows)
             yield Part(f"supervision/{file.name}", file.rows, rows, file.exists)
         yield from list_strays(folders.supervision / rule, ".parquet", list(wanted))
+    if marked := read_json(folders.curation).get(DROPPED):
+        yield check_file(folders.supervision / "marks", "marks.parquet", int(sum(marked.values())))
     vocabulary = folders.supervision / "vocabulary"
     yield check_file(vocabulary, "embedding.npy", count_file_rows(vocabulary / "concepts.parquet"))
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.datasets.ids import number_pictures
-from captionseg.records import SUPERVISION
+from captionseg.records import MARKS, SUPERVISION
 from captionseg.storage.reading import read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
@@ -63,6 +63,12 @@ def read_kept(folder: Path) -> set[str]:
     files = sorted(folder.glob("*.parquet"))
     tables = (read_table(file, schema=SUPERVISION, columns=["uid", "kept"]) for file in files)
     return {uid for table in tables for uid in table.filter(table["kept"])["uid"].to_pylist()}
+
+
+def read_marked(supervision: Path) -> set[str]:
+    """uids of the pairs that are marked, so that no rule keeps them."""
+    file = supervision / "marks" / "marks.parquet"
+    return set(read_table(file, schema=MARKS, columns=["uid"])["uid"].to_pylist())
 
 
 def tabulate_splits(folder: Path, pairs: pa.Table, ids: pa.Table) -> pd.DataFrame:

@@ -16,7 +16,7 @@ class ValidateParams:
         min_success: share of source rows that became a sample.
         min_side, max_side: of an image, in pixels.
         max_caption: characters of a caption.
-        min_kept: share of a supervision's rows that are kept.
+        min_kept: share of a supervision's rows that are kept, of those that no marker marks.
         min_with_concepts: share of kept rows that have a concept.
         max_clusters: cluster numbers lie below it.
         min_with_segments: share of a split's images that have a segment.

@@ -34,8 +34,8 @@ def build_suites(
 
     Args:
         table: all segments.
-        pairs: the successful rows of the pairs of the split that has segments, with a column
-            `shard`.
+        pairs: the successful rows of the pairs of the split that has segments and that no marker
+            marks, with a column `shard`.
         counts: `captionseg.segment_text.counts` of all shards.
         params: section `validate`.
         kept: uids that curation keeps.

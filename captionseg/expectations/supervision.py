@@ -40,6 +40,8 @@ def build_suites(
     home: Mapping[str, str],
     vocabulary: Collection[str],
     params: ValidateParams,
+    *,
+    marked: Collection[str] = (),
 ) -> list[Suite]:
     """Of a rule's table.
 
@@ -49,22 +51,27 @@ def build_suites(
         home: uid -> shard of the successful pairs of the training split.
         vocabulary: all concepts that there are.
         params: section `validate`.
+        marked: uids that no rule keeps.
     """
-    rows, concepts = to_frame(table, home), explode(table, "concepts", keep=["uid"])
+    rows, concepts = to_frame(table, home, marked), explode(table, "concepts", keep=["uid"])
     concepts["in_vocabulary"] = concepts["text"].isin(list(vocabulary))
-    out = [Suite(f"supervision {rule}", rows, expect_rows(rule, params))]
+    expected = expect_rows(rule, params, marks=bool(marked))
+    out = [Suite(f"supervision {rule}", rows, expected)]
     if len(concepts):
         out.append(Suite(f"concepts {rule}", concepts, expect_concepts(rule, params)))
     return out
 
 
-def to_frame(table: pa.Table, home: Mapping[str, str]) -> pd.DataFrame:
+def to_frame(
+    table: pa.Table, home: Mapping[str, str], marked: Collection[str] = ()
+) -> pd.DataFrame:
     """A row for each pair.
 
     concepts: how many. concepts_if_kept: the same, null where the row is not kept. concepts_given:
     there is a list, be it empty. texts_unique: no concept twice. reason_given: exactly the rows
     that are not kept have a reason. in_pairs: the uid is a successful training pair's.
-    in_its_shard: of the same shard.
+    in_its_shard: of the same shard. Where any row is marked, kept_unless_marked: null where the row
+    is, else kept; and marked_dropped: a marked row is not kept.
     """
     lists = table["concepts"].combine_chunks()
     texts = pd.DataFrame(
@@ -78,17 +85,23 @@ def to_frame(table: pa.Table, home: Mapping[str, str]) -> pd.DataFrame:
     rows["concepts_given"] = pc.is_valid(table["concepts"]).to_numpy()
     rows["in_pairs"] = rows["uid"].isin(list(home))
     rows["in_its_shard"] = ~rows["in_pairs"] | (rows["uid"].map(home) == table["shard"].to_pandas())
+    if marked:
+        is_marked = rows["uid"].isin(list(marked))
+        rows["kept_unless_marked"] = rows["kept"].where(~is_marked)
+        rows["marked_dropped"] = ~(is_marked & rows["kept"].fillna(False).astype(bool))
     return rows
 
 
-def expect_rows(rule: str, params: ValidateParams) -> list[Any]:
-    """Expectations of `to_frame`."""
+def expect_rows(rule: str, params: ValidateParams, *, marks: bool = False) -> list[Any]:
+    """Expectations of `to_frame`; `marks`: whether any row is marked."""
+    kept = "kept_unless_marked" if marks else "kept"
     low, high = (None, 0) if rule in EMPTY else (1, None)
     return [
         *expect_not_null("uid", "kept"),
         expect.ExpectColumnValuesToBeUnique(column="uid"),
         *expect_true("in_pairs", "in_its_shard", "reason_given", "concepts_given", "texts_unique"),
-        expect.ExpectColumnValuesToBeInSet(column="kept", value_set=[True], mostly=params.min_kept),
+        *(expect_true("marked_dropped") if marks else ()),
+        expect.ExpectColumnValuesToBeInSet(column=kept, value_set=[True], mostly=params.min_kept),
         expect.ExpectColumnValuesToBeBetween(
             column="concepts_if_kept",
             min_value=low,

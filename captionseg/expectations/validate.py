@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.expectations import coverage, pairs, segments, supervision
-from captionseg.expectations.coverage_tables import CoverageParams, Folders
+from captionseg.expectations.coverage_tables import CoverageParams, Folders, read_marked
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.runner import run
 from captionseg.expectations.suite import Suite, build_schemas
@@ -98,14 +98,17 @@ def build_all_suites(
     words = read_table(folders.supervision / "vocabulary" / "concepts.parquet", columns=["text"])[
         "text"
     ].to_pylist()
+    marked = read_marked(folders.supervision)
     for rule in rules:
         if f"supervision {rule}" not in wrong:
-            out += supervision.build_suites(
-                rule, read_with_shards(folders.supervision / rule), home, set(words), params
-            )
+            table = read_with_shards(folders.supervision / rule)
+            out += supervision.build_suites(rule, table, home, set(words), params, marked=marked)
     if "segments" not in wrong and f"supervision {coverage_params.curation}" not in wrong:
         kept = coverage.read_kept(folders.supervision / coverage_params.curation)
-        known = successful.filter(pc.equal(successful["split"], coverage_params.split))
+        of_split = successful.filter(pc.equal(successful["split"], coverage_params.split))
+        known = of_split.filter(
+            pc.invert(pc.is_in(of_split["uid"], pa.array(sorted(marked), pa.string())))
+        )
         out += segments.build_suites(
             read_tables(folders.segments), known, read_counts(folders.segments), params, kept=kept
         )

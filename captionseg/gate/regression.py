@@ -17,7 +17,7 @@ from typing import Any
 from captionseg.gate.data import RunData
 from captionseg.gate.table import Finding, Outcome, Section, format_number
 from captionseg.gate.thresholds import PRECISION
-from captionseg.records import UserError
+from captionseg.records import DROPPED, UserError
 
 SHOWN = 5  # largest gains and losses
 CHANGED = 30  # parameters
@@ -180,6 +180,8 @@ def is_dropped(keys: Keys, params: Mapping[str, Any]) -> bool:
             name = evaluate["name"]
             name = (params.get("download") or {}).get("source", name) if name == "auto" else name
             return benchmark not in {name, *(f"{name}@{paper}" for paper in papers)}
+        case ("curation", name, *_) if name == DROPPED:
+            return not curate.get("marks")
         case ("curation", rule, *_) if "rules" in curate:
             return rule not in curate["rules"]
     return False

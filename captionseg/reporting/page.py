@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from captionseg.marking.marker import KINDS
+from captionseg.records import DROPPED
 from captionseg.reporting.baselines import find_baseline, find_control, is_control
 from captionseg.reporting.charts import Style
 
@@ -155,6 +157,22 @@ def list_validation(run: Artifacts) -> list[View]:
     ]
 
 
+def list_dropped(run: Artifacts) -> list[View]:
+    """A row for each kind of mark that was looked for: what it means, and how many training pairs
+    are left out for it; the last one for those that stay.
+    """
+    counts = run.curation.get(DROPPED, {})
+    if not counts:
+        return []
+    pairs = sum(row["split"] == "train" for row in run.pairs.values())
+    rows = [(kind, KINDS[kind], int(n)) for kind, n in counts.items()]
+    rows.append(("kept", "no marker marks them", pairs - sum(n for _, _, n in rows)))
+    return [
+        {"kind": kind, "means": means, "count": n, "share": 100 * n / max(1, pairs)}
+        for kind, means, n in rows
+    ]
+
+
 def build_context(
     run: Artifacts,
     params: ReportParams,
@@ -194,6 +212,7 @@ def build_context(
             for rule in run.rules
             if "held_out" in metrics["curation"].get(rule, {})
         ],
+        "dropped": list_dropped(run),
         "per_class": list_class_scores(run),
         "extremes": find_extremes(run),
         "scored": list(run.scores),

@@ -65,6 +65,18 @@ TOGETHER = [
         "curate.rules: 'nouns' is missing (there: cocu, cocu_calibrated)",
     ),
     (
+        {"curate.marks": {"boilerplate": {"file": "/no/such.txt"}}},
+        "curate.marks.boilerplate.file: no such file or folder: '/no/such.txt'",
+    ),
+    (
+        {"curate.marks": {"near": {"distance": 40}}},
+        "curate.marks.near.distance: 40 is out of range (valid: 0 to 10; default: 4)",
+    ),
+    (
+        {"gate": {"few leaks": "curation.dropped.leak <= 10"}},
+        "gate.few leaks: metrics.json will have no curation.dropped.leak",
+    ),
+    (
         {"curate.sampled": 7},
         "curate.sampled: 7 cannot be drawn of the 6 concepts that curate.nouns.limit keeps",
     ),
@@ -195,3 +207,8 @@ def test_numbers_of_a_run_are_those_that_it_has():
     }
     assert had
     assert had <= known
+
+
+def test_a_gate_may_ask_how_many_pairs_are_marked(tmp_path):
+    gate = {"few leaks": "curation.dropped.leak <= 10"}
+    check(changed(tmp_path, {"gate": gate, "curate.marks": {"exact": {}}}))

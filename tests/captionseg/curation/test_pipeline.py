@@ -1,5 +1,6 @@
 import json
 import logging
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -8,14 +9,17 @@ import pytest
 
 from captionseg.curation import pipeline
 from captionseg.curation.cocu import CoCu
+from captionseg.curation.marked import Inputs
 from captionseg.curation.measure import measure
 from captionseg.curation.rules import CurateParams
 from captionseg.encoders.text_space import TextSpace
-from captionseg.records import SUPERVISION, UserError
+from captionseg.marking.markers import MarksParams
+from captionseg.records import MARKS, SUPERVISION, UserError
 from captionseg.storage.folders import read_tables
 from captionseg.supervision.columns import Supervision
 from captionseg.supervision.files import read
 from captionseg.text.vocabulary import VocabularyParams
+from captionseg.typed import build
 from tests.captionseg.supervision.rows import concepts_of
 
 PARAMS = CurateParams(
@@ -23,6 +27,10 @@ PARAMS = CurateParams(
     vocabulary=VocabularyParams(minimum=2),
     cocu=CoCu(neighbours=8, minimum_support=2),
 )
+
+
+def inputs_of(world) -> Inputs:
+    return Inputs(world.pairs, world.index, world.features)
 
 
 def test_each_rule_has_a_table_a_shard(world):
@@ -82,13 +90,7 @@ def test_the_second_time_gives_the_same_bytes(world, tmp_path, caplog):
     encode = TextSpace.load(world.encoder).encode
     with caplog.at_level(logging.INFO, "captionseg.curation.pipeline"):
         measures = pipeline.curate(
-            world.index,
-            world.features,
-            encode,
-            PARAMS,
-            known=pipeline.Known(),
-            supervision=tmp_path,
-            seed=0,
+            inputs_of(world), encode, PARAMS, known=pipeline.Known(), supervision=tmp_path, seed=0
         )
     assert measures["nouns"].keys() == {"concepts_per_image", "kept"}
     assert "nouns: kept 35 of 35" in caplog.text
@@ -109,13 +111,7 @@ def test_a_table_that_is_lost_on_the_way_stops_the_stage(world, tmp_path, monkey
         UserError, match=r"curate: .*cocu/00001.parquet: missing, or torn; nothing is put in place"
     ):
         pipeline.curate(
-            world.index,
-            world.features,
-            encode,
-            PARAMS,
-            known=pipeline.Known(),
-            supervision=tmp_path,
-            seed=0,
+            inputs_of(world), encode, PARAMS, known=pipeline.Known(), supervision=tmp_path, seed=0
         )
 
 
@@ -123,13 +119,7 @@ def test_a_variant_is_written_under_its_own_name(world, tmp_path):
     params = replace(PARAMS, rules=["flat"], variants={"flat": {"rule": "cocu", "clusters": 0}})
     encode = TextSpace.load(world.encoder).encode
     measures = pipeline.curate(
-        world.index,
-        world.features,
-        encode,
-        params,
-        known=pipeline.Known(),
-        supervision=tmp_path,
-        seed=0,
+        inputs_of(world), encode, params, known=pipeline.Known(), supervision=tmp_path, seed=0
     )
     folders = tmp_path / "flat", world.supervision / "cocu"
     flat, full = (concepts_of(read(folder)) for folder in folders)
@@ -143,7 +133,65 @@ def test_a_variant_is_written_under_its_own_name(world, tmp_path):
 
 def test_a_rule_that_loses_rows_is_found_out(by_hand):
     blank = Supervision.blank(by_hand.uid)
-    pipeline.check_rows("x", by_hand, blank)
+    pipeline.check_rows("x", blank, blank)
     for wrong in (Supervision.blank(by_hand.uid[:-1]), Supervision.blank(by_hand.uid[::-1])):
         with pytest.raises(RuntimeError, match="rule x returned other rows"):
-            pipeline.check_rows("x", by_hand, wrong)
+            pipeline.check_rows("x", blank, wrong)
+    kept = replace(blank, kept=np.arange(len(by_hand)) > 0)
+    with pytest.raises(RuntimeError, match="rule x keeps rows that were dropped before it"):
+        pipeline.check_rows("x", kept, blank)
+
+
+def curate(world, folder, **marks) -> dict[str, dict[str, float]]:
+    params = replace(PARAMS, marks=build(MarksParams, marks, "curate.marks"))
+    encode = TextSpace.load(world.encoder).encode
+    return pipeline.curate(inputs_of(world), encode, params, true={}, supervision=folder, seed=0)
+
+
+def test_marks_are_the_same_for_every_rule_and_counted(world, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "captionseg.curation.pipeline"):
+        measures = curate(world, tmp_path, length={"min_words": 4}, near={"distance": 0})
+    table = pq.read_table(tmp_path / "marks" / "marks.parquet")
+    assert table.schema == MARKS
+    marked = dict(zip(table["uid"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    kinds = Counter(table["kind"].to_pylist())
+    names = ("caption_short", "caption_long", "near_duplicate", "leak")
+    assert measures["dropped"] == {kind: kinds[kind] for kind in names}
+    assert kinds["caption_short"] == sum(why == "caption of 2 words" for why in marked.values()) > 0
+    for rule in ("nouns", "cocu"):
+        found = read(tmp_path / rule)
+        reasons = dict(zip(found.uid, found.drop_reason, strict=True))
+        assert {uid: why for uid, why in reasons.items() if why} == marked
+        assert found.kept.tolist() == [uid not in marked for uid in found.uid]
+        assert measures[rule]["kept"] == pytest.approx(1 - len(marked) / len(found))
+    assert f"nouns: kept {35 - len(marked)} of 35, {kinds['caption_short']} capt" in caplog.text
+
+
+def test_a_caption_that_is_marked_names_nothing(world, tmp_path):
+    curate(world, tmp_path, length={"min_words": 4})
+    nouns = read(tmp_path / "nouns")
+    assert [bool(row) for row in nouns.to_texts()] == nouns.kept.tolist()
+    before, after = (
+        pq.read_table(folder / "vocabulary" / "concepts.parquet").to_pylist()
+        for folder in (world.supervision, tmp_path)
+    )
+    assert sum(row["captions"] for row in after) < sum(row["captions"] for row in before)
+    # pictures are still recognised by their neighbours' captions
+    cocu = read(tmp_path / "cocu")
+    assert any(texts for texts, kept in zip(cocu.to_texts(), cocu.kept, strict=True) if not kept)
+
+
+def test_copies_of_test_pictures_are_no_training_data(world, tmp_path):
+    measures = curate(world, tmp_path, semantic={"similarity": 0.9})
+    table = pq.read_table(tmp_path / "marks" / "marks.parquet").to_pylist()
+    split = dict(zip(world.table["uid"].to_pylist(), world.table["split"].to_pylist(), strict=True))
+    assert measures["dropped"]["leak"] == sum(row["kind"] == "leak" for row in table) > 0
+    for row in table:
+        assert split[row["uid"]] == "train"
+        assert (row["kind"] == "leak") == (split[row["twin"]] != "train")
+
+
+def test_without_markers_nothing_is_marked(world):
+    assert "dropped" not in world.measures
+    table = pq.read_table(world.supervision / "marks" / "marks.parquet")
+    assert table.equals(MARKS.empty_table())

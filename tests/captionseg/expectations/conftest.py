@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,17 @@ import pytest
 
 from captionseg.expectations.coverage import ARRAYS, NEAR
 from captionseg.expectations.coverage_tables import CoverageParams, Folders
-from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, make_uid
+from captionseg.records import (
+    DROPPED,
+    IDS,
+    MARKS,
+    NEIGHBOURS,
+    PAIRS,
+    SEGMENTS,
+    SUPERVISION,
+    TRUTH,
+    make_uid,
+)
 from captionseg.segment_text.rle import encode
 from captionseg.storage.writing import write_array, write_json, write_table
 
@@ -32,6 +43,7 @@ class Run:
     segments: list[dict]
     counts: dict[str, int]
     shard: int = 2 * COUNT  # pairs a shard
+    marks: list[dict] = field(default_factory=list)
 
     @property
     def folders(self) -> Folders:
@@ -108,8 +120,11 @@ class Run:
         vocabulary = self.folder / "supervision" / "vocabulary"
         write_table(pa.table({"text": ["dog", "cat"]}), vocabulary / "concepts.parquet")
         write_array(np.zeros((2, 3)), vocabulary / "embedding.npy")
+        self.save(self.marks, MARKS, "supervision", "marks", "marks")
+        dropped = Counter(row["kind"] for row in self.marks)
         write_json(
-            {
+            ({DROPPED: dropped} if dropped else {})
+            | {
                 rule: {
                     "kept": float(np.mean([bool(row["kept"]) for row in rows])),
                     "concepts_per_image": float(

@@ -359,3 +359,36 @@ def test_a_stage_that_left_nothing_is_named(run: Run) -> None:
     (run.write().folder / "segments" / "00000.parquet").unlink()
     with pytest.raises(UserError, match=r"no parquet files in .*segments"):
         check(run)
+
+
+def mark(run: Run, count: int) -> None:
+    """The first pairs are marked, and no rule keeps them."""
+    for number, uid in enumerate(run.uids[:count]):
+        run.marks.append({"uid": uid, "kind": "leak", "reason": "leak", "twin": run.uids[-1]})
+        for rows in run.supervision.values():
+            rows[number] |= {"kept": False, "drop_reason": "leak"}
+    run.segments = [row for row in run.segments if row["uid"] not in run.uids[:count]]
+
+
+def test_what_is_marked_does_not_count_as_lost_by_a_rule(run: Run) -> None:
+    mark(run, 30)  # of 39, where min_kept is one half
+    path = run.write().folder / "segments" / "00000_stats.json"
+    counts = json.loads(path.read_text())
+    path.write_text(json.dumps({**counts, "images": 9, "images_without_segments": 0}))
+    check(run)
+
+
+def test_a_marked_row_that_a_rule_keeps_is_noticed(run: Run) -> None:
+    mark(run, 3)
+    run.supervision["cocu"][1] |= {"kept": True, "drop_reason": None}
+    with pytest.raises(UserError):
+        check(run.write())
+    assert ("supervision cocu", IN_SET, "marked_dropped") in failures(run)
+
+
+def test_a_mark_that_is_lost_is_noticed(run: Run) -> None:
+    mark(run, 3)
+    path = run.write().folder / "supervision" / "marks" / "marks.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(UserError, match=r"marks/marks.parquet \(2 rows of 3\)"):
+        check(run)

@@ -95,11 +95,17 @@ def test_a_recipe_that_is_gone_is_a_miss_unless_the_params_dropped_it():
         ("recipes.cocu-mil.train.loss", False),
         ("curation.cocu.recall", False),
         ("curation.nouns.recall", True),
+        ("curation.dropped.leak", True),
         ("segments.recall", False),
     ],
 )
 def test_what_the_params_no_longer_ask_for(path, gone):
     assert is_dropped(tuple(path.split(".")), PARAMS) == gone
+
+
+def test_marks_are_asked_for_where_there_are_markers():
+    marked = {**PARAMS, "curate": {**PARAMS["curate"], "marks": {"near": {}}}}
+    assert not is_dropped(("curation", "dropped", "leak"), marked)
 
 
 def test_new_numbers_and_idle_patterns_are_notes():

@@ -12,6 +12,7 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.reporting.page import find_extremes, list_remarks
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.report import Outputs, write_report
+from captionseg.storage.writing import write_json
 
 VOID = {"meta", "img", "br", "wbr", "source", "link", "hr", "input"}
 GATE = {"cocu beats nouns": "recipes.cocu-mil.drawn.miou - recipes.nouns-mil.drawn.miou >= 3"}
@@ -173,3 +174,15 @@ def test_what_is_said_of_a_recipe_beside_its_row():
         "Of 1,510 expressions of captions, 27.6 % find their segment first among 1,312, 70.0 % "
         "among the first ten.",
     ]
+
+
+@pytest.mark.usefixtures("fake_encoder")
+def test_what_is_marked_is_counted_on_the_page_and_in_the_metrics(recipes, folders, tmp_path):
+    assert "exact_duplicate" not in " ".join(write(folders, tmp_path / "one", recipes).text)
+    found = json.loads(folders.curation.read_text())
+    write_json({**found, "dropped": {"exact_duplicate": 2.0, "leak": 0.0}}, folders.curation)
+    text = " ".join(write(folders, tmp_path / "two", recipes).text)
+    assert "exact_duplicate" in text
+    assert "picture of the same bytes as another one" in text
+    metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert metrics["curation"]["dropped"] == {"exact_duplicate": 2.0, "leak": 0.0}

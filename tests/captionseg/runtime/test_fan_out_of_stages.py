@@ -17,6 +17,7 @@ from captionseg import indexing
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
 from captionseg.curation.cocu import CoCu
+from captionseg.curation.marked import Inputs as Curated
 from captionseg.curation.pipeline import Known, curate
 from captionseg.curation.rules import CurateParams
 from captionseg.datasets.shards import read_pairs, write_shards
@@ -71,8 +72,7 @@ def curated(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
     rules = replace(RULES, cocu_calibrated=replace(RULES.cocu_calibrated, neighbours=8))
     true = {uid: {"dog", "grass"} for uid in data.table["uid"].to_pylist()}
     return curate(
-        data.index,
-        data.features,
+        Curated(data.pairs, data.index, data.features),
         data.words,
         rules,
         known=Known(true),

@@ -1,0 +1,71 @@
+"""The corpus that rules read, and which of its pairs are marked before any rule runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from captionseg.curation import corpus as corpora
+from captionseg.curation.rules import CurateParams
+from captionseg.marking.mark import Marks, mark
+from captionseg.marking.marker import Rows
+from captionseg.marking.rows import load_rows, with_concepts
+from captionseg.records import Corpus
+from captionseg.text.vocabulary import Vocabulary, build
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What earlier stages left.
+
+    Attributes:
+        pairs: shards of pairs.
+        index: folder of the index stage.
+        features: the other folder of the index stage.
+    """
+
+    pairs: Path
+    index: Path
+    features: Path
+
+
+def load_marked(
+    inputs: Inputs,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    params: CurateParams,
+    *,
+    seed: int,
+) -> tuple[Corpus, Vocabulary, Rows, Marks]:
+    """The corpus of the training pairs and its vocabulary; all pairs, and their marks.
+
+    A caption that a marker of captions marks names nothing: neither the vocabulary nor any rule
+    reads it, also as a neighbour's. Every other marked pair is read like the rest, since what its
+    caption says is true of its picture.
+
+    Args:
+        inputs: folders.
+        encode: texts -> embeddings in the index's space.
+        params: section `curate`.
+        seed: of the markers.
+
+    Raises:
+        UserError: if there is no training pair, or none is left.
+    """
+    chosen = params.marks.chosen()
+    late = {name: marker for name, marker in chosen.items() if marker.reads == "concepts"}
+    early = {name: marker for name, marker in chosen.items() if name not in late}
+    rows = load_rows(inputs.pairs, inputs.index, inputs.features)
+    marks = mark(rows, early, Marks.blank(len(rows)), seed=seed)
+    corpus, vocabulary = corpora.load(
+        inputs.index,
+        inputs.features,
+        lambda captions: build(captions, params.vocabulary),
+        encode,
+        prompts=params.prompts,
+        unread=marks.unread[~rows.held_out],
+    )
+    rows = with_concepts(rows, corpus.named, corpus.vocabulary)
+    return corpus, vocabulary, rows, mark(rows, late, marks, seed=seed)

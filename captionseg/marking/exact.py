@@ -1,0 +1,27 @@
+"""Pictures of equal bytes, by the sha256 of the bytes as they came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from captionseg.marking.marker import Found, Rows
+from captionseg.marking.twins import Pictures, mark_followers
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Of pictures of equal bytes one stays."""
+
+    kinds: ClassVar = ("exact_duplicate", "leak")
+    reads: ClassVar = "picture"
+
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+        """See Marker."""
+        pictures = Pictures.list(rows, kept).where(rows.digest >= 0)
+        _, first, which = np.unique(
+            rows.digest[pictures.row], return_index=True, return_inverse=True
+        )
+        return mark_followers(rows, kept, pictures, first[which], "exact")

@@ -1,0 +1,80 @@
+"""Captions that do not look like English, by two heuristics. No model of languages is asked:
+Spanish without accents passes the first, and a list of English names fails the second.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import compute
+
+from captionseg.marking.lists import read_packaged
+from captionseg.marking.marker import Found, Rows
+from captionseg.typed import Share
+
+pc: Any = compute  # its functions are made when it is imported
+
+
+@dataclass(frozen=True)
+class Language:
+    """English by its letters and by its function words.
+
+    Attributes:
+        min_ascii: share of a caption's letters that are a to z. 0 asks nothing; else a caption
+            without any letter is marked too.
+        min_function_words: share of its words that are of function_words.txt (the, of, with ...). 0
+            asks nothing. Alt texts often have none: "red barn, winter".
+    """
+
+    min_ascii: Share = 0.8
+    min_function_words: Share = 0.0
+
+    kinds: ClassVar = ("caption_language",)
+    reads: ClassVar = "caption"
+
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+        """See Marker."""
+        return self._mark(
+            rows, kept, self.min_ascii, "{:.0%} of the caption's letters are a to z", share_ascii
+        ) + self._mark(
+            rows,
+            kept,
+            self.min_function_words,
+            "{:.0%} of the caption's words are function words of English",
+            share_function_words,
+        )
+
+    def _mark(self, rows: Rows, kept: np.ndarray, low: float, words: str, measure: Any) -> Found:
+        """The rows whose share is below a limit that is not 0."""
+        share = measure(rows.caption) if low else np.ones(len(rows))
+        row = np.flatnonzero(kept & (share < low))
+        return Found.alone(row, "caption_language", [words.format(x) for x in share[row]])
+
+
+def share_ascii(caption: pa.StringArray) -> np.ndarray:
+    """[N] share of the letters that are a to z, in any case; 0 where there is no letter."""
+    letters = pc.utf8_length(pc.replace_substring_regex(caption, r"[^\pL]+", ""))
+    ascii_letters = pc.utf8_length(pc.replace_substring_regex(caption, "[^A-Za-z]+", ""))
+    return _divide(ascii_letters, letters)
+
+
+def share_function_words(caption: pa.StringArray) -> np.ndarray:
+    """[N] share of the words that are function words of English; 0 where there is no word."""
+    every = pc.count_substring_regex(caption, r"[\pL\pN]+(?:['\x{2019}][\pL]+)*")
+    return _divide(pc.count_substring_regex(caption, _pattern(), ignore_case=True), every)
+
+
+@functools.cache
+def _pattern() -> str:
+    words = "|".join(map(re.escape, read_packaged("function_words.txt")))
+    return rf"\b(?:{words})\b"
+
+
+def _divide(part: Any, whole: Any) -> np.ndarray:
+    part, whole = (x.to_numpy(zero_copy_only=False).astype(np.float64) for x in (part, whole))
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

@@ -1,0 +1,41 @@
+"""Pictures that look alike: perceptual hashes that differ in few of their 64 bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from annotated_types import Interval
+
+from captionseg.marking.hamming import MOST, find_near_codes
+from captionseg.marking.marker import Found, Rows
+from captionseg.marking.twins import Pictures, mark_followers
+
+
+@dataclass(frozen=True)
+class Near:
+    """Of pictures whose hashes are near each other one stays; see `find_leaders`.
+
+    Attributes:
+        distance: bits that hashes may differ in. Resized and recompressed copies differ in 0 to 4,
+            crops in more; above 8 different pictures of simple shapes meet.
+    """
+
+    distance: Annotated[int, Interval(ge=0, le=MOST)] = 4
+
+    kinds: ClassVar = ("near_duplicate", "leak")
+    reads: ClassVar = "picture"
+
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+        """See Marker."""
+        pictures = Pictures.list(rows, kept).where(rows.hashed)
+        leader = find_near_codes(
+            rows.phash[pictures.row], self.distance, forced=int(pictures.held_out.sum())
+        )
+
+        def tell_distance(row: np.ndarray, twin: np.ndarray) -> list[str]:
+            differing = np.bitwise_count(rows.phash[row] ^ rows.phash[twin])
+            return [f" (distance {n})" for n in differing.tolist()]
+
+        return mark_followers(rows, kept, pictures, leader, "near", tell_distance)

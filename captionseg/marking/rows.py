@@ -1,0 +1,99 @@
+"""Pairs and index on disk -> the Rows that markers read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import compute
+from scipy.sparse import csr_array
+
+from captionseg.arrays import ShardedArray
+from captionseg.datasets.ids import count_shard_rows, read_ids
+from captionseg.datasets.tables import read_pairs
+from captionseg.marking.marker import Rows
+from captionseg.records import UserError
+
+pc: Any = compute  # its functions are made when it is imported
+
+
+def load_rows(pairs: Path, index: Path, features: Path) -> Rows:
+    """All pairs of an index, without their concepts.
+
+    Args:
+        pairs: img2dataset shards.
+        index: folder of the index stage.
+        features: the other folder of the index stage.
+
+    Raises:
+        UserError: if the pairs are others than those of the index.
+    """
+    table, ids = read_pairs(pairs), read_ids(index)
+    if not table["uid"].combine_chunks().equals(ids["uid"].combine_chunks()):
+        raise UserError(
+            f"{pairs}: of other pairs than {index / 'ids.parquet'}; run `dvc repro index`"
+        )
+    return make_rows(table, ShardedArray.of_folder(features / "descriptor", count_shard_rows(ids)))
+
+
+def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
+    """Rows of successful pairs of PAIRS.
+
+    Args:
+        table: N of them.
+        descriptor: [N, R].
+    """
+    text = {
+        name: pc.fill_null(table[name], "").combine_chunks()
+        for name in ("uid", "url", "split", "caption", "sha256", "original_sha256", "phash")
+    }
+    where = pc.if_else(pc.equal(text["url"], ""), text["uid"], text["url"])
+    came = text["original_sha256"]
+    came = pc.if_else(pc.equal(came, ""), text["sha256"], came)
+    width, height = (
+        pc.coalesce(table[f"original_{side}"], table[side], pa.scalar(0, pa.int32())).to_numpy()
+        for side in ("width", "height")
+    )
+    phash, hashed = read_hashes(text["phash"])
+    return Rows(
+        uid=text["uid"].to_numpy(zero_copy_only=False),
+        caption=text["caption"],
+        split=text["split"].to_numpy(zero_copy_only=False),
+        picture=number(pc.binary_join_element_wise(text["split"], where, " ")),
+        digest=np.where(pc.equal(came, "").to_numpy(zero_copy_only=False), -1, number(came)),
+        phash=phash,
+        hashed=hashed,
+        width=width,
+        height=height,
+        descriptor=descriptor,
+    )
+
+
+def number(texts: pa.StringArray) -> np.ndarray:
+    """[N] int64: equal numbers for equal texts."""
+    return texts.dictionary_encode().indices.to_numpy().astype(np.int64)
+
+
+def read_hashes(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """[N] uint64 of 16 hex digits each, and [N] bool: whether there are 16."""
+    hashed = pc.match_substring_regex(texts, "^[0-9a-f]{16}$").to_numpy(zero_copy_only=False)
+    whole = "".join(t if ok else "0" * 16 for t, ok in zip(texts.to_pylist(), hashed, strict=True))
+    return np.frombuffer(bytes.fromhex(whole), ">u8").astype(np.uint64), hashed
+
+
+def with_concepts(rows: Rows, named: csr_array, vocabulary: Sequence[str]) -> Rows:
+    """The same rows with what captions of training pairs name.
+
+    Args:
+        rows: N pairs.
+        named: [T, C] bool of the training pairs, in order.
+        vocabulary: [C].
+    """
+    train, given = np.flatnonzero(~rows.held_out), named.tocoo()
+    shape = (len(rows), named.shape[1])
+    wide = csr_array((given.data, (train[given.row], given.col)), shape=shape)
+    return dataclasses.replace(rows, named=wide, vocabulary=vocabulary)
