@@ -6,6 +6,7 @@
     captionseg query-segments "a red apple" -k 20
     captionseg export-segments sa1b
     captionseg evaluate --benchmark voc --root /data --recipe cocu-mil
+    captionseg trace photo.jpg
     captionseg compare latest~1 latest
     captionseg sync
 
@@ -25,6 +26,7 @@ from captionseg.commands import (
     export_segments,
     query_segments,
     segment,
+    trace,
 )
 from captionseg.terminal import guarded
 from captionseg.tracking.command import add_compare, add_sync
@@ -53,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     query_segments.add(commands)
     evaluate.add(commands)
     difference.add(commands)
+    trace.add(commands)
     add_compare(commands)
     add_sync(commands)
     return top
