@@ -59,6 +59,10 @@ class Unreadable(Exception):
     """Why a file gives no picture: one line, the same whenever it is tried."""
 
 
+class TooManyPixels(Unreadable):
+    """A picture that is not decoded, for it would take too much memory."""
+
+
 def read_contents(path: Path | str, *, largest: int | None = None) -> bytes:
     """The bytes of a regular file.
 
@@ -103,6 +107,31 @@ def open_image(data: bytes, *, longest: int | None = None, name: str = "") -> Im
             range.
     """
     return _decode_safely(lambda: _decode_picture(data, longest, name))
+
+
+def read_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of a picture, upright, from its head; its pixels are not decoded.
+
+    Raises:
+        Unreadable: see `open_image`.
+    """
+
+    def read() -> tuple[int, int]:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            return (height, width) if _read_orientation(image) > 4 else (width, height)
+
+    return _decode_safely(read)
+
+
+def is_plain_jpeg(data: bytes) -> bool:
+    """Whether a picture that can be decoded is a JPEG of RGB pixels that stand upright."""
+
+    def look() -> bool:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.format == "JPEG" and image.mode == "RGB" and _read_orientation(image) == 1
+
+    return _decode_safely(look)
 
 
 def read_pixels(data: bytes, *, name: str = "") -> np.ndarray:
@@ -176,10 +205,10 @@ def check_size(image: Image.Image) -> None:
         raise make_size_error(image.width * image.height)
 
 
-def make_size_error(count: int | str) -> Unreadable:
+def make_size_error(count: int | str) -> TooManyPixels:
     """The refusal of so many pixels, with the limit."""
     most = Image.MAX_IMAGE_PIXELS
-    return Unreadable(
+    return TooManyPixels(
         f"Image size ({count} pixels) exceeds limit (a decompression bomb?): more than {most} "
         "pixels; shrink it first"
     )
@@ -214,11 +243,17 @@ def _read_first(tags: Mapping[int, Any], tag: int) -> Any:
 
 def turn_upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; as it is where that cannot be read."""
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # metadata only: the pixels were decoded before
-        turn = None
+    turn = TURNS.get(_read_orientation(image))
     return image.transpose(Image.Transpose[turn]) if turn else image
+
+
+def _read_orientation(image: Image.Image) -> int:
+    """1, upright, to 8, as EXIF has it; 1 where that cannot be read."""
+    try:
+        number = int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # metadata only: the pixels can be decoded all the same
+        return 1
+    return number if number in TURNS else 1
 
 
 def to_rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) -> Image.Image:

@@ -49,10 +49,18 @@ PAIRS = pa.schema(
         ("sha256", pa.string()),  # of the encoded image in the shard, null on failure
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("original_width", pa.int32()),  # of the picture as it came, upright
+        ("original_height", pa.int32()),
+        ("original_sha256", pa.string()),  # of its bytes as they came
+        ("phash", pa.string()),  # perceptual hash of the image in the shard, 16 hex digits
+        ("reason", pa.string()),  # one of captionseg.sources.reasons, null on success
+        # further captions of the picture, which no rule, vocabulary or alignment may see
+        ("held_out_captions", pa.list_(pa.string())),
+        ("source_row", pa.string()),  # where the row came from: captions.csv:17
     ]
 )
-"""One row per source row of a shard, failures too (`NNNNN.parquet`, img2dataset's layout and three
-columns more).
+"""One row per source row of a shard, failures too (`NNNNN.parquet`, img2dataset's layout and more
+columns).
 """
 
 TRUTH = pa.schema(

@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import re
+import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -28,6 +29,7 @@ from tqdm import tqdm
 
 from captionseg import images
 from captionseg.datasets.complete import find_flaw
+from captionseg.datasets.phash import hash_picture
 from captionseg.datasets.tables import (
     advise_download,
     list_shards,
@@ -61,6 +63,21 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 Job = tuple[int, str, range]  # number of the shard, its split, its rows
+IN_TAR = [
+    "uid",
+    "key",
+    "url",
+    "caption",
+    "split",
+    "status",
+    "error_message",
+    "sha256",
+    "width",
+    "height",
+    "original_width",
+    "original_height",
+]
+"""Columns that a sample has in its .json too, as img2dataset's have."""
 
 
 def plan(splits: dict[str, int], shard_size: int) -> list[Job]:
@@ -99,7 +116,8 @@ def write_shards(
     Raises:
         UserError: when there is no row, or too few succeed; with the counts per reason.
     """
-    source.prepare()
+    listing = pairs.with_name("listing")
+    source.prepare(listing)
     jobs = plan(source.splits(), shard_size)
     if not jobs:
         raise UserError(
@@ -116,6 +134,7 @@ def write_shards(
             write, todo, runtime, called=lambda job: f"download: shard {job[0]:05d}"
         ):
             bar.update(count)
+    shutil.rmtree(listing, ignore_errors=True)
     for folder in (pairs, truth):
         remove_parts(folder)
     for number, _, rows in jobs:
@@ -192,20 +211,13 @@ def write_shard(
         atomic_path(pairs / f"{name}.tar") as part,
         tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        for key, uid, sample in zip(keys, uids, samples, strict=True):
+        table = tabulate_pairs(samples, keys, uids)
+        for row, sample in zip(table.select(IN_TAR).to_pylist(), samples, strict=True):
             if sample.jpeg is not None:
-                meta = {
-                    "uid": uid,
-                    "url": sample.url,
-                    "caption": sample.caption,
-                    "split": split,
-                    "width": sample.width,
-                    "height": sample.height,
-                }
-                add(tar, f"{key}.jpg", sample.jpeg)
-                add(tar, f"{key}.txt", sample.caption.encode())
-                add(tar, f"{key}.json", json.dumps(meta, sort_keys=True).encode())
-    write_table(tabulate_pairs(samples, keys, uids), pairs / f"{name}.parquet")
+                add(tar, f"{row['key']}.jpg", sample.jpeg)
+                add(tar, f"{row['key']}.txt", sample.caption.encode())
+                add(tar, f"{row['key']}.json", json.dumps(row, sort_keys=True).encode())
+    write_table(table, pairs / f"{name}.parquet")
     known = tabulate_truth(samples, uids)
     write_table(known, truth / f"{name}.parquet")
     count = Counter(s.status for s in samples)
@@ -245,6 +257,13 @@ def tabulate_pairs(samples: Sequence[Sample], keys: Sequence[str], uids: Sequenc
             "sha256": hashlib.sha256(s.jpeg).hexdigest() if s.jpeg is not None else None,
             "width": s.width or None,
             "height": s.height or None,
+            "original_width": s.original_width or s.width or None,
+            "original_height": s.original_height or s.height or None,
+            "original_sha256": s.original_sha256 or None,
+            "phash": hash_picture(s.jpeg) if s.jpeg is not None else None,
+            "reason": s.reason,
+            "held_out_captions": list(s.held_out),
+            "source_row": s.source_row or s.url,
         }
         for uid, key, s in zip(uids, keys, samples, strict=True)
     ]

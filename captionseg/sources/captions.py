@@ -8,6 +8,8 @@ import html
 import re
 import unicodedata
 
+from captionseg.sources.reasons import Refusal
+
 # characters; spaCy reads no more than a million, and validation's `max_caption` is as much
 LONGEST = 50_000
 ROUNDS = 4  # of entities within entities, as &amp;amp; is
@@ -39,10 +41,6 @@ INVISIBLE = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u20
 """Marks of direction, joiners of words and soft hyphens; joiners within emoji and letters stay."""
 
 
-class NoCaption(Exception):
-    """Why a file gives no caption."""
-
-
 def read_captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]:
     """The captions of a file, a line each, and what is to be said of those that are refused.
 
@@ -54,26 +52,26 @@ def read_captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]
         captions, each once, and a reason; it is empty where none was refused.
 
     Raises:
-        NoCaption: where there is none at all.
+        Refusal: where there is none at all.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise NoCaption("caption is not UTF-8") from None
+        raise Refusal("bad_caption", "caption is not UTF-8") from None
     # each ASCII letter of UTF-16 is a valid one of UTF-8 and a NUL
     if 4 * data.count(0) > len(data):
-        raise NoCaption("caption is not UTF-8 (is it UTF-16?)")
+        raise Refusal("bad_caption", "caption is not UTF-8 (is it UTF-16?)")
     lines = [text] if joined else LINES.split(strip_html(text))  # a tag may go over lines
     every = list(dict.fromkeys(filter(None, map(clean, lines))))
     if not every:
-        raise NoCaption("caption is empty")
+        raise Refusal("no_caption", "caption is empty")
     good = [caption for caption in every if len(caption) <= LONGEST]
     long, limit = len(every) - len(good), f"longer than {LONGEST:,} characters"
     reason = (
         f"caption is {limit}" if len(every) == 1 else f"{long} of {len(every)} captions are {limit}"
     )
     if not good:
-        raise NoCaption(reason)
+        raise Refusal("bad_caption", reason)
     return good, reason if long else ""
 
 

@@ -9,366 +9,132 @@ to the stage's deps.
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
 import os
 import re
-import stat
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from PIL import Image
+import pyarrow as pa
 from tqdm import tqdm
 
-from captionseg import images
-from captionseg.images import shrink_size
-from captionseg.records import ClassTable, UserError, one_line
-from captionseg.sources.captions import NoCaption, read_captions
-from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS, Sample
-from captionseg.typed import Count, Share
+from captionseg.records import UserError, one_line
+from captionseg.sources.captions import read_captions
+from captionseg.sources.folder_files import SUFFIXES, Found, read_contents, walk_files
+from captionseg.sources.listing import ListedSource, Row, make_batch
+from captionseg.sources.reasons import Refusal
 
-log = logging.getLogger(__name__)
-
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".png",
-    ".webp",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".avif",
-    ".heic",
-    ".heif",
-)
-MAGIC = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftypavif", re.DOTALL
-)
-SMALLEST_SIDE = 16  # pixels; below it no encoder sees anything
 LARGEST_PICTURE = 256 * 2**20  # bytes
 LARGEST_CAPTION = 2**20  # bytes
-
-
-class RefusedFile(Exception):
-    """Why a file is not taken."""
+BATCH = 1000  # files
 
 
 @dataclass(frozen=True)
-class Row:
-    """A picture as the listing found it: path below the root, the hash of its bytes, or the error
-    instead.
-    """
-
-    path: str
-    caption: str = ""
-    sha256: str = ""
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Fields of `download.folder`.
+class Folder(ListedSource):
+    """Fields of `download.folder`, beside those of ListedSource.
 
     Attributes:
         root: the folder; pictures are searched for in its subfolders too.
-        tune, test: shares of the pictures. The hash of its bytes decides where a picture goes, so
-            it stays there when others come or go.
-        max_side: a picture's longer side is shrunk to so many pixels; smaller ones stay as they
-            are.
         caption_suffix: what a caption's file name has in place of the picture's suffix, or after
             it.
-        caption_lines: whether the lines of a file are captions of their own (`separate`), each of
-            which makes a pair with the picture, or one (`joined`). All pairs of a picture are in
-            the same split.
-        listing: no parameter; hash of what was found, set by `prepare`.
+        caption_lines: whether the lines of a file are captions of their own (`separate`), of which
+            `captions` chooses, or one (`joined`).
     """
 
     root: str = ""
-    tune: Share = 0.1
-    test: Share = 0.1
-    max_side: Count = 512
     caption_suffix: str = ".txt"
     caption_lines: Literal["separate", "joined"] = "separate"
-    listing: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
-        if min(self.tune, self.test) < 0 or self.tune + self.test > 1:
-            raise ValueError("tune and test are shares, 0 to 1 together")
-        if self.max_side < SMALLEST_SIDE:
-            raise ValueError(f"max_side must be at least {SMALLEST_SIDE}, found {self.max_side}")
+        super().__post_init__()
         if not self.caption_suffix.startswith(".") or self.caption_suffix.lower() in SUFFIXES:
             raise ValueError(
                 "caption_suffix needs a dot and must not be a picture's, found "
                 f"{self.caption_suffix!r}"
             )
 
-    @cached_property
-    def rows(self) -> dict[str, list[Row]]:
-        """All rows by split, in the order of their paths; read once, then pickled with the
-        source."""
-        rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
-        for row in list_rows(self.root, self.caption_suffix, joined=self.caption_lines == "joined"):
-            rows[self.split_of(row)].append(row)
-        return rows
+    def list_batches(self) -> Iterator[pa.RecordBatch]:
+        """See ListedSource; ordered by path.
 
-    def split_of(self, row: Row) -> str:
-        """By the hash of a picture's bytes, or of its path where it could not be read."""
-        digest = row.sha256 or hashlib.sha256(os.fsencode(row.path)).hexdigest()
-        share = int(digest[:12], 16) / 16**12
-        return "test" if share < self.test else "tune" if share < self.test + self.tune else "train"
-
-    def prepare(self) -> None:
-        """Read and hash all files once, so that every process has the same listing.
-
-        Raises:
-            UserError: where root is not set, no folder, or has no picture.
+        A picture whose bytes were already taken from another path is refused; one whose earlier
+        copy was refused is not.
         """
-        found = repr(self.rows).encode()
-        object.__setattr__(self, "listing", hashlib.sha256(found).hexdigest()[:16])
-
-    def splits(self) -> dict[str, int]:
-        """See Source."""
-        return {split: len(self.rows[split]) for split in SPLITS}
-
-    def classes(self) -> ClassTable:
-        """See Source: no truth is known."""
-        return ClassTable((), ())
-
-    def licences(self) -> str:
-        """See Source: none is known."""
-        return ""
-
-    def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
-        """See Source; the seed decides nothing."""
-        found: list[Sample] = []
-        before = None
-        for row in (self.rows[split][number] for number in numbers):
-            same = (
-                before is not None and before.path == row.path and before.error is row.error is None
+        top, taken = Path(self.root).expanduser(), {}
+        if not self.root or not top.is_dir():
+            raise UserError(
+                f"download.folder.root: {self.root!r} is no folder; give the one with your "
+                "pictures and captions"
             )
-            found.append(
-                replace(found[-1], caption=row.caption) if same else self.sample(split, row)
+        files = sorted(walk_files(top, self.caption_suffix), key=lambda file: file.path)
+        if not files:
+            raise UserError(
+                f"download.folder.root: {self.root!r} holds no picture; put pictures and captions "
+                "there"
             )
-            before = row
-        return found
+        joined = self.caption_lines == "joined"
+        with tqdm(total=len(files), desc="listing", unit="file") as bar:
+            for start in range(0, len(files), BATCH):
+                some = files[start : start + BATCH]
+                rows = [row for file in some for row in list_file(top, file, joined=joined)]
+                yield make_batch([refuse_duplicate(row, taken) for row in rows])
+                bar.update(len(some))
 
-    def sample(self, split: str, row: Row) -> Sample:
-        """The picture of a row, re-encoded, or why there is none."""
-        url = row.path.encode(
-            "utf-8", "backslashreplace"
-        ).decode()  # a name that is no UTF-8 fits into no table
-        status, error = FAILED_TO_DOWNLOAD, row.error
-        try:
-            if row.error is None:
-                data = read_contents(Path(self.root).expanduser(), row.path, LARGEST_PICTURE)
-                if hashlib.sha256(data).hexdigest() != row.sha256:
-                    raise RefusedFile("changed while the folder was being read")
-                status = FAILED_TO_RESIZE
-                jpeg, (width, height) = encode_picture(data, self.max_side, name=url)
-                return Sample(url, row.caption, split, jpeg, width, height)
-        except RefusedFile as reason:
-            error = str(reason)
-        return Sample(url, row.caption, split, status=status, error=error)
+    def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:
+        """See ListedSource."""
+        top = Path(self.root).expanduser()
+        for row in rows:
+            try:
+                yield read_contents(top, find_path(top, row.picture), LARGEST_PICTURE)
+            except Refusal as refusal:
+                yield refusal
 
 
-def list_rows(root: str, caption_suffix: str, *, joined: bool = False) -> list[Row]:
-    """Every picture below root with each of its captions, and every caption without one, ordered by
-    path.
+def list_file(top: Path, file: Found, *, joined: bool) -> list[dict[str, Any]]:
+    """Rows of LISTING: one for a picture with its captions, and one for what is refused.
 
-    A picture whose bytes were already taken from another path is refused; one whose earlier copy
-    was refused is not.
+    Args:
+        top: the folder.
+        file: of it.
+        joined: the lines of a caption file are one caption.
     """
-    top, rows, taken, several = Path(root).expanduser(), [], {}, 0
-    if not root or not top.is_dir():
-        raise UserError(
-            f"download.folder.root: {root!r} is no folder; give the one with your pictures and "
-            "captions"
-        )
-    for path, caption, error in tqdm(
-        sorted(walk_files(top, caption_suffix)), desc="listing", unit="file"
+    name = escape_name(file.path)
+    row: dict[str, Any] = {"picture": name, "source_row": name, "sha256": ""}
+    try:
+        if file.refusal:
+            raise file.refusal
+        data = read_contents(top, file.path, LARGEST_PICTURE)
+        row["sha256"] = hashlib.sha256(data).hexdigest()
+        if not file.caption:
+            text = "caption missing: no text file of the same name beside it"
+            raise Refusal("no_caption", text)
+        lines = read_contents(top, file.caption, LARGEST_CAPTION, what="caption ")
+        captions, refused = read_captions(lines, joined=joined)
+        if not data:
+            return [row | {"captions": captions[:1], "error": "empty file", "reason": "empty"}]
+    except Refusal as refusal:
+        return [row | {"error": str(refusal), "reason": refusal.reason}]
+    rows = [row | {"captions": captions}]
+    return [*rows, row | {"error": refused, "reason": "bad_caption"}] if refused else rows
+
+
+def refuse_duplicate(row: dict[str, Any], taken: dict[str, str]) -> dict[str, Any]:
+    """A row, refused where its bytes were taken from another path; `taken` is hash -> path."""
+    if (
+        row.get("error")
+        or (first := taken.setdefault(row["sha256"], row["picture"])) == row["picture"]
     ):
-        found = [Row(path, error=error)] if error else read_rows(top, path, caption, joined=joined)
-        several += sum(row.error is None for row in found) > 1
-        for row in found:
-            if row.error is None and (first := taken.setdefault(row.sha256, path)) != path:
-                row = Row(path, row.caption, row.sha256, one_line(f"duplicate of {first}"))
-            rows.append(row)
-    if several:
-        log.warning(
-            "download.folder: of %d pictures the captions have several lines; each line is a "
-            "caption of its own (caption_lines: joined makes one of them)",
-            several,
-        )
-    if rows:
-        return rows
-    raise UserError(
-        f"download.folder.root: {root!r} holds no picture; put pictures and captions there"
-    )
+        return row
+    return row | {"error": one_line(f"duplicate of {first}"), "reason": "duplicate_picture"}
 
 
-def walk_files(top: Path, caption_suffix: str) -> Iterator[tuple[str, str, str]]:
-    """(path, path of its caption or "", error or "") of pictures, captions without one, and folders
-    not entered.
-    """
-    refused: list[OSError] = []
-    for folder, inner, names in os.walk(top, onerror=refused.append):
-        below = os.path.relpath(folder, top)
-        base = "" if below == "." else below + "/"
-        visible = {name for name in names if not name.startswith(".")}
-        captions = [
-            name for name in sorted(visible) if name.lower().endswith(caption_suffix.lower())
-        ]
-        pictures = [
-            name
-            for name in sorted(visible - set(captions))
-            if is_picture(os.path.join(folder, name))
-        ]
-        for name, caption, error in pair_files(pictures, captions, caption_suffix):
-            yield base + name, base + caption if caption else "", error
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        for name in inner:
-            if os.path.islink(os.path.join(folder, name)):
-                yield base + name, "", "a symbolic link to a folder, not followed"
-    for error in refused:
-        yield (
-            os.path.relpath(error.filename, top),
-            "",
-            one_line(f"folder cannot be read: {error.strerror}"),
-        )
+def escape_name(path: str) -> str:
+    """A path as text: a name that is no UTF-8 fits into no table."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
-def pair_files(
-    pictures: Sequence[str], captions: Sequence[str], suffix: str
-) -> Iterator[tuple[str, str, str]]:
-    """(picture or caption, its caption or "", error or "") of the names in one folder.
-
-    The caption of photo.png is photo.png.txt, else photo.txt; letters with marks may be composed or
-    not, and where nothing else fits, capital letters make no difference. A caption is of one
-    picture.
-    """
-    files: dict[str, list[str]] = {}
-    for name in captions:
-        stem = unicodedata.normalize("NFC", name[: -len(suffix)])
-        files.setdefault(stem, []).append(name)
-        files.setdefault("/" + stem.casefold(), []).append(name)
-    owner: dict[str, str] = {}
-    claims = {name: claim_captions(name, files, "") for name in pictures}
-    for name in [*filter(claims.get, pictures), *(name for name in pictures if not claims[name])]:
-        found = claims[name] or claim_captions(name, files, "/")
-        if len(found) > 1:
-            owner.update(dict.fromkeys(found, name))
-            yield name, "", one_line(f"several captions, {' and '.join(found)}; leave one")
-        elif found and (first := owner.setdefault(found[0], name)) != name:
-            yield (
-                name,
-                "",
-                one_line(
-                    f"its caption {found[0]} is of {first} too; give it one of its own, "
-                    f"{name}{suffix}"
-                ),
-            )
-        else:
-            yield name, found[0] if found else "", ""
-    for name in captions:
-        if name not in owner:
-            yield name, "", "a caption without a picture beside it"
-
-
-def claim_captions(picture: str, files: Mapping[str, list[str]], kind: str) -> list[str]:
-    """The captions that are a picture's by its name: `files` by stem; with `kind` / capital letters
-    do not matter.
-    """
-    for stem in (picture, os.path.splitext(picture)[0]):
-        stem = unicodedata.normalize("NFC", stem)
-        if found := files.get(kind + (stem.casefold() if kind else stem)):
-            return found
-    return []
-
-
-def is_picture(path: str) -> bool:
-    """By its suffix, or by its first bytes."""
-    if path.lower().endswith(SUFFIXES):
-        return True
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
-            return False
-        with open(path, "rb") as stream:
-            return MAGIC.match(stream.read(16)) is not None
-    except OSError:
-        return False
-
-
-def read_rows(top: Path, path: str, caption: str, *, joined: bool = False) -> list[Row]:
-    """Rows from a picture and its captions' path: one for each caption, and one for those that are
-    refused.
-    """
-    digest = ""
-    try:
-        data = read_contents(top, path, LARGEST_PICTURE)
-        digest = hashlib.sha256(data).hexdigest()
-        if not caption:
-            raise RefusedFile("caption missing: no text file of the same name beside it")
-        texts, refused = read_captions(
-            read_contents(top, caption, LARGEST_CAPTION, what="caption "), joined=joined
-        )
-        rows = [
-            Row(path, text, digest, None if data else "empty file")
-            for text in texts[: None if data else 1]
-        ]
-        return [*rows, Row(path, "", digest, refused)] if refused and data else rows
-    except (RefusedFile, NoCaption) as reason:
-        return [Row(path, "", digest, str(reason))]
-
-
-def read_contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
-    """The bytes of a regular file inside root.
-
-    Raises:
-        Refused: for a link that leads out of root, a pipe or device, a file that is too large or
-            cannot be read.
-    """
-    file = os.path.join(top, path)
-    try:
-        if os.path.islink(file) and not Path(os.path.realpath(file)).is_relative_to(
-            os.path.realpath(top)
-        ):
-            raise RefusedFile(f"{what}symbolic link leads out of the folder")
-        info = os.stat(file)
-        if not stat.S_ISREG(info.st_mode):
-            raise RefusedFile(f"{what}not a regular file")
-        if info.st_size > largest:
-            raise RefusedFile(f"{what}file larger than {largest // 2**20} MiB")
-        with open(file, "rb") as stream:
-            return stream.read()
-    except OSError as error:
-        raise RefusedFile(one_line(f"{what}cannot be read: {error.strerror or error}")) from None
-
-
-def encode_picture(data: bytes, longest: int, *, name: str = "") -> tuple[bytes, tuple[int, int]]:
-    """JPEG bytes and (width, height) of any picture that `images.open_image` reads, shrunk to
-    `longest`.
-
-    Raises:
-        Refused: where it cannot be decoded, or would be too small.
-    """
-    try:
-        image = images.open_image(data, longest=longest, name=name)
-    except images.Unreadable as error:
-        raise RefusedFile(f"cannot be decoded: {error}") from None
-    image = image.resize(shrink_size(image.size, longest), Image.Resampling.LANCZOS)
-    if min(image.size) < SMALLEST_SIDE:
-        raise RefusedFile(
-            f"too small: {image.width} x {image.height} pixels, at least {SMALLEST_SIDE} are needed"
-        )
-    image.info = {}  # comments would be written too
-    image.save(stream := io.BytesIO(), "JPEG", quality=92)
-    return stream.getvalue(), image.size
+def find_path(top: Path, name: str) -> str:
+    """The path below `top` that `escape_name` made a name of."""
+    if os.path.lexists(top / name):
+        return name
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), name)

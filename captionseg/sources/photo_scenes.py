@@ -13,6 +13,7 @@ import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -70,7 +71,7 @@ class PhotoScenes:
         if not self.objects or min(self.objects) < 0 or sum(self.objects) == 0:
             raise ValueError("objects: give the probabilities of one, two, ... objects")
 
-    def prepare(self) -> None:
+    def prepare(self, folder: Path | None = None) -> None:
         """Fetch and check the packages."""
         scene_assets.fetch()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -101,7 +102,7 @@ class Shapes:
         if not (0 <= self.stuff_named <= 1 and 0 <= self.second_named <= 1):
             raise ValueError("stuff_named and second_named are probabilities, 0 to 1")
 
-    def prepare(self) -> None:
+    def prepare(self, folder: Path | None = None) -> None:
         """Nothing is fetched."""
 
     def splits(self) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +12,6 @@ import numpy as np
 from captionseg.records import ClassTable
 
 SPLITS = ("train", "tune", "test")
-FAILED_TO_DOWNLOAD = "failed_to_download"
-FAILED_TO_RESIZE = "failed_to_resize"
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,11 @@ class Sample:
         split: one of SPLITS.
         jpeg: the encoded image, None on failure; width and height of it.
         status: success, or one of the FAILED_ texts with `error` saying why.
+        reason: one of REASONS, None on success.
+        held_out: further captions of the picture, which no rule, vocabulary or alignment may see.
+        source_row: where the row came from, such as captions.csv:17.
+        original_width, original_height, original_sha256: of the picture as it came; 0 and empty
+            where it was made here.
         concepts, mask: what is really there, where known: names, and [H, W] uint8 class numbers
             (255 ignored).
     """
@@ -37,6 +41,12 @@ class Sample:
     height: int = 0
     status: str = "success"
     error: str | None = None
+    reason: str | None = None
+    held_out: tuple[str, ...] = ()
+    source_row: str = ""
+    original_width: int = 0
+    original_height: int = 0
+    original_sha256: str = ""
     concepts: tuple[str, ...] = ()
     mask: np.ndarray | None = None
 
@@ -49,8 +59,12 @@ class Source(Protocol):
     run goes on from a shard only if that is the same.
     """
 
-    def prepare(self) -> None:
-        """Fetch what is shared by all samples, once, before any process starts."""
+    def prepare(self, folder: Path | None = None) -> None:
+        """Fetch or list what is shared by all samples, once, before any process starts.
+
+        Args:
+            folder: for files that all processes read; None for a temporary one.
+        """
         ...
 
     def splits(self) -> dict[str, int]:

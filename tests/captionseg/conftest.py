@@ -57,7 +57,7 @@ class TwoColours:
     counts: tuple[tuple[str, int], ...] = (("train", 36), ("tune", 8), ("test", 8))
     failing: int = 5  # this row of the training split cannot be had
 
-    def prepare(self) -> None: ...
+    def prepare(self, folder=None) -> None: ...
 
     def splits(self) -> dict[str, int]:
         return dict(self.counts)

@@ -22,7 +22,8 @@ from captionseg import images
 from captionseg.benchmarks.layout import read_mask
 from captionseg.inference.predictor import read_image
 from captionseg.records import UserError
-from captionseg.sources.folder import RefusedFile, encode_picture
+from captionseg.sources.encoding import encode_picture
+from captionseg.sources.reasons import Refusal
 
 ROOT = Path(__file__).parents[2]
 SIZE = (24, 20)
@@ -171,7 +172,7 @@ def test_every_mode_is_the_same_in_training_and_in_segment(name: str, tmp_path: 
     seen = read_image(tmp_path / "x.jpg")
     assert (seen.shape, seen.dtype) == ((20, 24, 3), np.uint8)
     assert np.abs(seen.astype(int) - colour).max() <= (2 if "Adobe" in name else 0)
-    trained = np.asarray(Image.open(io.BytesIO(encode_picture(data, 512)[0]))).astype(int)
+    trained = np.asarray(Image.open(io.BytesIO(encode_picture(data, 512).jpeg))).astype(int)
     assert np.abs(trained - seen).max() <= 6, "but for the loss of JPEG"
 
 
@@ -183,7 +184,7 @@ def test_what_has_no_known_range_or_is_no_picture_is_refused_everywhere(
     (tmp_path / "x.jpg").write_bytes(data)
     with pytest.raises(UserError, match=f"x.jpg: not an image that can be read: {reason}"):
         read_image(tmp_path / "x.jpg")
-    with pytest.raises(RefusedFile, match=f"cannot be decoded: {reason}"):
+    with pytest.raises(Refusal, match=f"cannot be decoded: {reason}"):
         encode_picture(data, 512)
 
 
@@ -205,7 +206,7 @@ def test_one_limit_of_pixels(
         lambda: read_mask(tmp_path / "x.png"),
         lambda: encode_picture(data, 512),
     ):
-        with pytest.raises((UserError, RefusedFile), match=line):
+        with pytest.raises((UserError, Refusal), match=line):
             call()
 
 

@@ -26,7 +26,7 @@ MAKER = Felzenszwalb(side=32, min_size=20, max_regions=8)
 class Noise:
     """Pictures of four by four random colours."""
 
-    def prepare(self) -> None: ...
+    def prepare(self, folder=None) -> None: ...
 
     def splits(self) -> dict[str, int]:
         return {"train": 6, "test": 2}

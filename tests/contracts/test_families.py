@@ -38,7 +38,20 @@ FAMILIES = {
             "selection",
         },
     ),
-    "sources": (["SOURCES"], {"captions", "debian", "scene_assets", "source"}),
+    "sources": (
+        ["SOURCES"],
+        {
+            "captions",
+            "debian",
+            "encoding",
+            "folder_files",
+            "listing",
+            "reasons",
+            "repeats",
+            "scene_assets",
+            "source",
+        },
+    ),
     "encoders": (
         ["ENCODERS"],
         {
@@ -120,6 +133,10 @@ TESTED_ELSEWHERE = {
     "captionseg/benchmarks/params.py": "tests/captionseg/benchmarks/test_recipe.py",
     "captionseg/captioners/captioners.py": "tests/captionseg/captioners/test_captioner.py",
     "captionseg/curation/rules.py": "tests/captionseg/curation/test_rules.py",
+    "captionseg/sources/encoding.py": "tests/captionseg/sources/test_folder_pictures.py",
+    "captionseg/sources/folder_files.py": "tests/captionseg/sources/test_folder_refused.py",
+    "captionseg/sources/reasons.py": "tests/captionseg/sources/test_listing.py",
+    "captionseg/sources/repeats.py": "tests/captionseg/sources/test_listing.py",
     "captionseg/sources/sources.py": "tests/captionseg/sources/test_source.py",
     "captionseg/index_params.py": "tests/captionseg/encoders/test_encoders.py",
     "captionseg/reporting/params.py": "tests/captionseg/test_params.py",

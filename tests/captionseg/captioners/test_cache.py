@@ -31,7 +31,7 @@ class Drawn:
     def __repr__(self) -> str:
         return f"Drawn({self.count})"
 
-    def prepare(self) -> None: ...
+    def prepare(self, folder=None) -> None: ...
 
     def splits(self) -> dict[str, int]:
         return {"train": self.count}

@@ -29,8 +29,9 @@ from captionseg.records import PAIRS, UserError, make_uid
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources import scene_assets
 from captionseg.sources.photo_scenes import PhotoScenes
+from captionseg.sources.reasons import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE
 from captionseg.sources.shapes import Shapes
-from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
+from captionseg.sources.source import Sample
 
 
 def write(

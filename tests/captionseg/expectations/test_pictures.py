@@ -50,7 +50,7 @@ def folders(toy: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> F
             f"a {left} on the {right}\na {left}\nthe {right} by a {left}\n"
         )
     source = SimpleNamespace(
-        source=Folder(str(root / "given"), tune=0.0, test=0.1), maker=toy.maker
+        source=Folder(str(root / "given"), tune=0.0, test=0.1, captions="each"), maker=toy.maker
     )
     world = make_world(root, source, toy.index_params(neighbours=8))
     write_captions(world.pairs, CaptionParams(), root / "captions")

@@ -44,7 +44,7 @@ class Drawn:
 
     known: bool = True
 
-    def prepare(self):
+    def prepare(self, folder=None):
         pass
 
     def licences(self):

@@ -21,8 +21,11 @@ from captionseg.runtime.params import RuntimeParams
 
 def test_a_task_takes_its_share_of_a_gpu(cluster: RuntimeParams) -> None:
     half = RuntimeParams(fan_out="ray", ray=cluster.ray, gpu_share=0.5)
-    found = list(spread(functools.partial(jobs.place, 0.3), range(10), half, device="auto"))
-    together = [sum(a < other < b for _, other, *_ in found) for a, b, *_ in found]
+    for seconds in (0.3, 1.0, 4.0):  # on a busy machine short tasks may miss each other
+        found = list(spread(functools.partial(jobs.place, seconds), range(10), half, device="auto"))
+        together = [sum(a < other < b for _, other, *_ in found) for a, b, *_ in found]
+        if max(together) > 1:
+            break
     assert 1 < max(together) <= 4  # two GPUs by two halves, though there are six cores
     assert {gpu for _, _, gpu, _ in found} == {"0"}  # each sees that of its node alone
 

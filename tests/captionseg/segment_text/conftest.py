@@ -29,7 +29,7 @@ class Squares:
     train: int = 6
     test: int = 2
 
-    def prepare(self) -> None: ...
+    def prepare(self, folder=None) -> None: ...
 
     def splits(self) -> dict[str, int]:
         return {"train": self.train, "test": self.test}

@@ -68,7 +68,7 @@ class Scenes:
     def __repr__(self) -> str:
         return f"Scenes({self.names})"
 
-    def prepare(self) -> None: ...
+    def prepare(self, folder=None) -> None: ...
 
     def splits(self) -> dict[str, int]:
         return {"train": len(self.names)}

@@ -121,7 +121,7 @@ class Given:
     def __init__(self, *samples: Sample) -> None:
         self.given = samples
 
-    def prepare(self) -> None: ...
+    def prepare(self, folder=None) -> None: ...
 
     def splits(self) -> dict[str, int]:
         return {split: len(self.of(split)) for split in ("train", "tune", "test")}

@@ -14,8 +14,9 @@ from PIL import Image
 
 from captionseg.datasets.shards import write_shards
 from captionseg.expectations.params import ValidateParams
-from captionseg.sources.captions import LONGEST, NoCaption, clean, read_captions
+from captionseg.sources.captions import LONGEST, clean, read_captions
 from captionseg.sources.folder import Folder
+from captionseg.sources.reasons import Refusal
 
 CLEAN = {
     "a dog &amp; a cat": "a dog & a cat",
@@ -73,7 +74,7 @@ def test_every_line_is_a_caption(data: bytes) -> None:
     ],
 )
 def test_what_is_no_caption(data: bytes, reason: str) -> None:
-    with pytest.raises(NoCaption, match=reason):
+    with pytest.raises(Refusal, match=reason):
         read_captions(data)
 
 
@@ -124,7 +125,7 @@ def test_several_captions_of_a_picture_are_pairs_of_one_split(
         lines = [f"caption {number} {line}" for line in range(5)]
         lines[2] = "x" * (LONGEST + 1) if number == 3 else lines[2]
         put(tmp_path / f"in/{number}.png", number, "\n".join(lines) + "\n")
-    rows = rows_of(tmp_path / "in", tmp_path, tune=0.3, test=0.3)
+    rows = rows_of(tmp_path / "in", tmp_path, tune=0.3, test=0.3, captions="each")
     assert len(rows) == len({row["uid"] for row in rows}) == 40
     good = [row for row in rows if row["status"] == "success"]
     assert len(good) == 39
@@ -141,8 +142,25 @@ def test_several_captions_of_a_picture_are_pairs_of_one_split(
             f"caption {number} {line}" for line in range(5) if (number, line) != (3, 2)
         ]
     assert len({row["split"] for row in rows}) > 1
-    assert any("of 8 pictures the captions have several lines" in text for text in caplog.messages)
+    assert any("8 pictures have several captions" in text for text in caplog.messages)
     assert len(rows_of(tmp_path / "in", tmp_path / "joined", caption_lines="joined")) == 8
+
+
+@pytest.mark.parametrize("captions", ["first", "random"])
+def test_captions_that_make_no_pair_are_held_out(tmp_path: Path, captions: str) -> None:
+    for number in range(8):
+        lines = [f"caption {number} {line}" for line in range(5)]
+        put(tmp_path / f"in/{number}.png", number, "\n".join([*lines, lines[0]]))
+    rows = rows_of(tmp_path / "in", tmp_path, captions=captions)
+    assert len(rows) == 8
+    chosen = [int(row["caption"].split()[-1]) for row in rows]
+    assert (set(chosen) == {0}) == (captions == "first")
+    for row, line in zip(rows, chosen, strict=True):
+        number = row["url"].removesuffix(".png")
+        assert row["caption"] == f"caption {number} {line}"
+        assert row["held_out_captions"] == [
+            f"caption {number} {other}" for other in range(5) if other != line
+        ]
 
 
 def test_captions_find_their_pictures(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from captionseg.datasets.shards import (
 from captionseg.records import UserError
 from captionseg.sources import folder
 from captionseg.sources.folder import Folder
-from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, Sample
+from captionseg.sources.reasons import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE
+from captionseg.sources.source import Sample
 from tests.captionseg.sources.conftest import encoded, noise
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.sources.folder import SMALLEST_SIDE, RefusedFile, encode_picture, shrink_size
+from captionseg.images import shrink_size
+from captionseg.sources.encoding import SMALLEST_SIDE, encode_picture
+from captionseg.sources.reasons import Refusal
 
 
 def noise(number: int, width: int = 40, height: int = 30) -> Image.Image:
@@ -25,7 +27,8 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 def pixels(data: bytes, longest: int = 512) -> np.ndarray:
     """[H, W, 3] of what `encode_picture` makes of file bytes."""
-    jpeg, size = encode_picture(data, longest)
+    picture = encode_picture(data, longest)
+    jpeg, size = picture.jpeg, picture.size
     image = Image.open(io.BytesIO(jpeg))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", size)
     return np.asarray(image).astype(int)
@@ -99,7 +102,7 @@ def test_turned_as_exif_says(orientation: int) -> None:
     assert seen.shape == (40, 60)
     assert seen[:18, :28].min() > 200
     assert max(seen[22:].max(), seen[:, 32:].max()) < 60
-    assert b"Exif" not in encode_picture(data, 512)[0]
+    assert b"Exif" not in encode_picture(data, 512).jpeg
 
 
 # The first tag is one that Pillow cannot write again, as it would to turn picture and metadata
@@ -115,7 +118,7 @@ def test_broken_metadata_does_not_cost_the_picture() -> None:
     assert np.abs(pixels(encoded(picture, exif=b"junk")) - RED).max() <= 6
     data = encoded(picture, "JPEG", exif=UNWRITABLE, comment=b"x" * 99)
     assert pixels(data).shape == (40, 30, 3), "turned all the same"
-    assert b"xxxx" not in encode_picture(data, 512)[0]
+    assert b"xxxx" not in encode_picture(data, 512).jpeg
 
 
 @pytest.mark.parametrize(
@@ -150,13 +153,13 @@ def test_a_large_jpeg_is_not_decoded_in_full(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         "captionseg.images.turn_upright", lambda image: (sizes.append(image.size), image)[1]
     )
-    assert encode_picture(encoded(noise(1, 1600, 1200), "JPEG"), 100)[1] == (100, 75)
+    assert encode_picture(encoded(noise(1, 1600, 1200), "JPEG"), 100).size == (100, 75)
     assert sizes == [(200, 150)]
 
 
 def test_the_smallest_side() -> None:
     assert pixels(encoded(noise(1, 99, SMALLEST_SIDE))).shape[:2] == (SMALLEST_SIDE, 99)
-    with pytest.raises(RefusedFile, match=f"too small: 99 x {SMALLEST_SIDE - 1} pixels"):
+    with pytest.raises(Refusal, match=f"too small: 99 x {SMALLEST_SIDE - 1} pixels"):
         encode_picture(encoded(noise(1, 99, SMALLEST_SIDE - 1)), 512)
 
 
@@ -212,7 +215,7 @@ def test_broken_pictures_say_why(name: str) -> None:
     data, reason = BROKEN[name]
     messages = []
     for _ in range(2):
-        with pytest.raises(RefusedFile) as caught:
+        with pytest.raises(Refusal) as caught:
             encode_picture(data, 512)
         messages.append(str(caught.value))
     assert messages[0].startswith(reason)
@@ -244,6 +247,6 @@ def test_any_damage_is_refused_or_decoded() -> None:
             )
             try:
                 encode_picture(data[: rng.integers(1, 2 * len(data))].tobytes(), 64)
-            except RefusedFile:
+            except Refusal:
                 refused += 1
     assert 100 < refused < 420

@@ -9,7 +9,7 @@ import pytest
 
 from captionseg.sources import folder
 from captionseg.sources.folder import Folder
-from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE
+from captionseg.sources.reasons import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE
 from tests.captionseg.sources.conftest import encoded, noise
 from tests.captionseg.sources.test_folder import only, put, refused, take
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg.datasets.shards import (
+    IN_TAR,
     decode_mask,
     read_classes,
     read_images,
@@ -20,7 +21,8 @@ from captionseg.datasets.shards import (
 from captionseg.records import PAIRS, TRUTH, UserError, make_uid
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources import debian, scene_assets
-from captionseg.sources.source import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SPLITS
+from captionseg.sources.reasons import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, REASONS, find_status
+from captionseg.sources.source import SPLITS
 from captionseg.sources.sources import SOURCES, DownloadParams
 from captionseg.typed import build
 
@@ -63,6 +65,9 @@ def test_samples(name, make_source) -> None:
                 (sample.status == "success") == (sample.jpeg is not None) == (sample.error is None)
             )
             assert sample.status in ("success", FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE)
+            if sample.status != "success":
+                assert sample.reason in REASONS
+                assert sample.status == find_status(sample.reason)
             assert "\n" not in (sample.error or "") + sample.caption
             assert set(sample.concepts) <= set(classes.names)
             if sample.status == "success":
@@ -154,7 +159,7 @@ def test_truth_is_kept_out_of_the_pairs(name, make_source, tmp_path: Path) -> No
             for member in tar:
                 if member.name.endswith(".json"):
                     meta = json.load(tar.extractfile(member))
-                    assert set(meta) == {"uid", "url", "caption", "split", "width", "height"}
+                    assert set(meta) == set(IN_TAR)
 
 
 def test_twice_the_same_bytes(name, make_source, tmp_path: Path) -> None:

@@ -1,0 +1,284 @@
+"""What the sources share that list rows first and read bytes afterwards.
+
+A listing is one row per picture. It is written by split to Arrow files, which all processes map
+into memory: a source holds no list of its rows.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import itertools
+import logging
+import os
+import shutil
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from captionseg.records import ClassTable
+from captionseg.sources.encoding import SMALLEST_SIDE, EncodedPicture, encode_picture
+from captionseg.sources.reasons import Refusal, find_status
+from captionseg.sources.repeats import hash_pair, refuse_repeats
+from captionseg.sources.source import SPLITS, Sample
+from captionseg.typed import Count, Share
+
+log = logging.getLogger(__name__)
+
+LISTING = pa.schema(
+    [
+        ("picture", pa.string()),  # path below the root, URL, or member of an archive
+        ("captions", pa.list_(pa.string())),  # clean, each once
+        ("source_row", pa.string()),  # "captions.csv:17", "00012.tar:000120034", "a/b.jpg"
+        ("sha256", pa.string()),  # of the picture's bytes; "" where they are not known yet
+        ("error", pa.string()),  # one line; null where the row can be read
+        ("reason", pa.string()),  # one of REASONS; null where the row can be read
+    ]
+)
+"""One row per picture; a caption that is refused has a row of its own, with the reason."""
+
+ROWS = pa.schema(
+    [
+        ("picture", pa.string()),
+        ("caption", pa.string()),
+        ("held_out", pa.list_(pa.string())),
+        ("source_row", pa.string()),
+        ("sha256", pa.string()),
+        ("error", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+"""One row per pair, as `captions` chooses."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of schema ROWS."""
+
+    picture: str
+    caption: str
+    held_out: tuple[str, ...]
+    source_row: str
+    sha256: str
+    error: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedSource:
+    """Base of the sources that list pictures and then read them.
+
+    A member gives `list_batches` and `read`.
+
+    Attributes:
+        tune, test: shares of the pictures. The hash of a picture's bytes (of its path or URL where
+            these are not known) decides where it goes, so it stays there when others come or go.
+        max_side: a picture's longer side is shrunk to so many pixels; smaller ones stay as they
+            are.
+        captions: of a picture with several, which make a pair: the first, each, or one that is
+            drawn by the hash of the picture's name. Those that make none are held out: no rule,
+            vocabulary or alignment sees them.
+        listing: no parameter; hash of what was listed, set by `prepare`.
+    """
+
+    tune: Share = 0.1
+    test: Share = 0.1
+    max_side: Count = 512
+    captions: Literal["first", "each", "random"] = "first"
+    listing: str = field(default="", init=False)
+    place: str = field(default="", init=False, repr=False, compare=False)
+
+    KEEPS_JPEG: ClassVar[bool] = False
+    """Whether a JPEG that needs no change is taken byte for byte, with its metadata."""
+
+    def __post_init__(self) -> None:
+        if min(self.tune, self.test) < 0 or self.tune + self.test > 1:
+            raise ValueError("tune and test are shares, 0 to 1 together")
+        if self.max_side < SMALLEST_SIDE:
+            raise ValueError(f"max_side must be at least {SMALLEST_SIDE}, found {self.max_side}")
+
+    def list_batches(self) -> Iterator[pa.RecordBatch]:
+        """Batches of schema LISTING, in the order of the source.
+
+        Raises:
+            UserError: where the settings lead nowhere.
+        """
+        raise NotImplementedError
+
+    def read(self, rows: Sequence[Row]) -> Iterable[bytes | Refusal]:
+        """The bytes of each row's picture, or why there are none; the rows are those of a shard,
+        none twice in a row.
+        """
+        raise NotImplementedError
+
+    def prepare(self, folder: Path | None = None) -> None:
+        """Write the listing, so that every process reads the same one.
+
+        Args:
+            folder: where; None for a temporary one that goes with the process.
+
+        Raises:
+            UserError: where the settings lead nowhere.
+        """
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="captionseg-listing-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._write_listing(folder)
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            with (folder / f"{split}.arrow").open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        object.__setattr__(self, "place", str(folder))
+        object.__setattr__(self, "listing", digest.hexdigest()[:16])
+
+    def _write_listing(self, folder: Path) -> None:
+        several, uids = 0, {split: array("Q") for split in SPLITS}
+        with ExitStack() as stack:
+            files = {
+                split: stack.enter_context(pa.ipc.new_file(str(folder / f"{split}.arrow"), ROWS))
+                for split in SPLITS
+            }
+            for batch in self.list_batches():
+                rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+                for row in batch.to_pylist():
+                    several += len(row["captions"] or ()) > 1
+                    rows[self.split_of(row)].extend(choose_captions(row, self.captions))
+                for split, chosen in rows.items():
+                    uids[split].extend(map(hash_pair, chosen))
+                    if chosen:
+                        files[split].write_table(pa.Table.from_pylist(chosen, schema=ROWS))
+        refuse_repeats(folder, {split: np.array(hashes) for split, hashes in uids.items()})
+        if several:
+            log.warning("%s", describe_captions(several, self.captions))
+
+    def split_of(self, row: dict[str, Any]) -> str:
+        """Of a row of LISTING."""
+        digest = row["sha256"] or hash_name(row["picture"] or row["source_row"])
+        share = int(digest[:12], 16) / 16**12
+        return "test" if share < self.test else "tune" if share < self.test + self.tune else "train"
+
+    def table(self, split: str) -> pa.Table:
+        """The rows of a split, schema ROWS, mapped into memory."""
+        if not self.place or not Path(self.place).is_dir():  # write_shards removes its own
+            self.prepare()
+        with pa.memory_map(str(Path(self.place) / f"{split}.arrow")) as stream:
+            return pa.ipc.open_file(stream).read_all()
+
+    def splits(self) -> dict[str, int]:
+        """See Source."""
+        return {split: len(self.table(split)) for split in SPLITS}
+
+    def classes(self) -> ClassTable:
+        """See Source: no truth is known."""
+        return ClassTable((), ())
+
+    def licences(self) -> str:
+        """See Source: none is known."""
+        return ""
+
+    def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
+        """See Source; the seed decides nothing."""
+        rows = [
+            Row(**{**row, "held_out": tuple(row["held_out"] or ())})
+            for row in self.table(split).take(pa.array(list(numbers), pa.int64())).to_pylist()
+        ]
+        # pairs of one picture stand together, and it is read once
+        groups = [
+            list(group)
+            for _, group in itertools.groupby(rows, key=lambda row: (row.picture, row.error))
+        ]
+        firsts = [group[0] for group in groups]
+        pictures = iter(self.read([row for row in firsts if row.error is None]))
+        samples: list[Sample] = []
+        for group in groups:
+            picture = self._take(group[0], pictures)
+            samples += [make_sample(row, split, picture) for row in group]
+        return samples
+
+    def _take(self, row: Row, pictures: Iterator[bytes | Refusal]) -> EncodedPicture | Refusal:
+        """The next picture, encoded, or why a row has none."""
+        if row.error is not None:
+            return Refusal(row.reason or "other", row.error)
+        data = next(pictures)
+        if isinstance(data, Refusal):
+            return data
+        if row.sha256 and hashlib.sha256(data).hexdigest() != row.sha256:
+            return Refusal("changed", "changed while it was being read")
+        try:
+            return encode_picture(data, self.max_side, name=row.picture, keep=self.KEEPS_JPEG)
+        except Refusal as refusal:
+            return refusal
+
+
+def make_sample(row: Row, split: str, picture: EncodedPicture | Refusal) -> Sample:
+    """A sample of a row, with its picture or the reason why there is none."""
+    if isinstance(picture, Refusal):
+        return Sample(
+            row.picture,
+            row.caption,
+            split,
+            status=find_status(picture.reason),
+            error=str(picture),
+            reason=picture.reason,
+            held_out=row.held_out,
+            source_row=row.source_row,
+        )
+    return Sample(
+        row.picture,
+        row.caption,
+        split,
+        picture.jpeg,
+        *picture.size,
+        held_out=row.held_out,
+        source_row=row.source_row,
+        original_width=picture.original_size[0],
+        original_height=picture.original_size[1],
+        original_sha256=picture.original_sha256,
+    )
+
+
+def choose_captions(row: dict[str, Any], captions: str) -> list[dict[str, Any]]:
+    """Rows of ROWS from one of LISTING.
+
+    Args:
+        row: its captions may be none; then it keeps its error, or gets one.
+        captions: first, each or random, see ListedSource.
+    """
+    texts = row.pop("captions") or []
+    if not texts and row["error"] is None:
+        row |= {"error": "it has no caption", "reason": "no_caption"}
+    if len(texts) < 2:
+        return [row | {"caption": "".join(texts), "held_out": []}]
+    if captions == "each":
+        return [row | {"caption": text, "held_out": []} for text in texts]
+    chosen = int(hash_name(row["picture"])[-8:], 16) % len(texts) if captions == "random" else 0
+    rest = texts[:chosen] + texts[chosen + 1 :]
+    return [row | {"caption": texts[chosen], "held_out": rest}]
+
+
+def describe_captions(several: int, captions: str) -> str:
+    """What is done with pictures of several captions, as one line."""
+    done = {
+        "first": "the first makes a pair, and the others are held out",
+        "random": "one, drawn by the picture's name, makes a pair, and the others are held out",
+        "each": "each makes a pair of its own, and none is held out",
+    }[captions]
+    return f"download: {several} pictures have several captions; {done} (captions: {captions})"
+
+
+def hash_name(name: str) -> str:
+    """64 hex digits."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()
+
+
+def make_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
+    """A batch of schema LISTING; what a row lacks is null."""
+    return pa.RecordBatch.from_pylist([dict.fromkeys(LISTING.names) | row for row in rows], LISTING)
