@@ -23,8 +23,10 @@ def list_bars(values: np.ndarray, most: int = 16) -> list[View]:
 
     Each has its name, count and `size`, its length in % of the longest.
     """
-    low, high = int(values.min()), max(int(np.percentile(values, 98, method="higher")), int(values.min()) + 1)
-    width = next(w for w in (1, 2, 5, 10, 20, 50, 100, 10**9) if (high - low) // w + 1 <= most)
+    low = int(values.min())
+    high = max(int(np.percentile(values, 98, method="higher")), low + 1)
+    widths = (1, 2, 5, 10, 20, 50, 100, 1000, 10**9)
+    width = next(w for w in widths if high // w - low // w < most)
     start = low // width * width
     number = np.minimum((values - start) // width, (high - start) // width)
     counts = np.bincount(number).tolist()
