@@ -65,7 +65,7 @@ FAMILIES = {
             "text_tower",
         },
     ),
-    "retrieval": (["INDEXES"], {"index"}),
+    "retrieval": (["INDEXES"], {"index", "embedding_folder"}),
     "segmenters": (
         ["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"],
         {"islands", "overlap", "pooling", "segmenter"},
@@ -158,6 +158,7 @@ TESTED_ELSEWHERE = {
             "segment",
         )
     },
+    "captionseg/commands/trace.py": "tests/captionseg/lineage/test_trace.py",
     **{
         f"captionseg/storage/{name}.py": "tests/captionseg/test_storage.py"
         for name in ("folders", "reading", "writing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from captionseg import cli
 from captionseg.datasets.ids import hash_ids, read_ids
 from captionseg.datasets.phash import hash_picture
 from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, make_uid
@@ -132,3 +134,16 @@ def run(tmp_path, monkeypatch) -> SimpleNamespace:
         "  frozen: {curation: nouns}\n"
     )
     return SimpleNamespace(root=tmp_path, train=train, test=test)
+
+
+def trace(capsys, *words: str) -> tuple[int, list[str], str]:
+    """Exit code, lines of stdout, stderr."""
+    code = cli.main(["trace", *words])
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err
+
+
+def history(capsys, *words: str) -> dict:
+    code, lines, _ = trace(capsys, *words, "--json")
+    assert code == 0
+    return json.loads("\n".join(lines))
