@@ -308,6 +308,8 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
             f"caption.{caption.captioner}.{field}",
             getattr(getattr(caption, caption.captioner), field),
         )
+    if params.index.embeddings is not None:
+        yield "index", "index.embeddings", params.index.embeddings
     if params.index.encoder == "open_clip" and "/" in params.index.open_clip.pretrained:
         yield "index", "index.open_clip.pretrained", params.index.open_clip.pretrained
     for field in ("stop", "file"):

@@ -6,6 +6,7 @@
     captionseg query-segments "a red apple" -k 20
     captionseg export-segments sa1b
     captionseg evaluate --benchmark voc --root /data --recipe cocu-mil
+    captionseg trace photo.jpg
     captionseg compare latest~1 latest
     captionseg sync
 
@@ -27,6 +28,7 @@ from captionseg.commands import (
     query_segments,
     segment,
     sync,
+    trace,
 )
 from captionseg.terminal import guarded
 
@@ -56,4 +58,5 @@ def parser() -> argparse.ArgumentParser:
     difference.add(commands)
     compare.add(commands)
     sync.add(commands)
+    trace.add(commands)
     return top

@@ -24,6 +24,9 @@ class IndexParams:
         encoder: which member of ENCODERS.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or fp16 of the image tower.
+        embeddings: folder that clip-retrieval's `inference` wrote with the model of an encoder that
+            is aligned with text by itself: its image embeddings are taken where it has them. DVC
+            does not watch it. null: none.
         backend: how neighbours are searched: exact (one matrix product) or faiss.
         faiss_key: faiss factory string; null chooses by size (Flat under 100,000 rows, else
             HNSW32).
@@ -44,6 +47,7 @@ class IndexParams:
     encoder: Annotated[str, Member(ENCODERS)] = "lite0_minilm"
     device: Device = "auto"
     precision: Precision = "fp32"
+    embeddings: str | None = None
     backend: Annotated[str, Member(INDEXES)] = "faiss"
     faiss_key: str | None = None
     ef_search: Natural = 0

@@ -26,6 +26,11 @@ from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reducti
 from captionseg.encoders.text_space import TextSpace
 from captionseg.index_params import IndexParams
 from captionseg.records import IDS, NEIGHBOURS, RECALL, UserError, one_line
+from captionseg.retrieval.embedding_folder import (
+    EmbeddingFolder,
+    find_embeddings,
+    replace_embeddings,
+)
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import Effort, Index, neighbours, recall
 from captionseg.retrieval.indexes import INDEXES
@@ -170,6 +175,20 @@ def align(
     return space, embedding, text, fold
 
 
+def open_embeddings(
+    params: IndexParams, pairs: pa.Table, encoder: Encoder
+) -> tuple[EmbeddingFolder, np.ndarray] | None:
+    """The folder that `embeddings` names, if it does, and its row of each pair."""
+    if not params.embeddings:
+        return None
+    return find_embeddings(
+        Path(params.embeddings).expanduser(),
+        pairs,
+        aligned=encoder.aligned,
+        width=encoder.text(["a picture"]).shape[1],
+    )
+
+
 def write_index(
     pairs: pa.Table, embedding: np.ndarray, text: np.ndarray, fold: np.ndarray, index: Path
 ) -> None:
@@ -188,7 +207,7 @@ def write_index(
             index / "text_emb" / f"text_emb_{number:05d}.npy",
         )
         part = pairs.filter(pa.array(rows))
-        metadata = {"image_path": part["key"], "caption": part["caption"], "uid": part["uid"]}
+        metadata = {"image_path": part["key"], **{n: part[n] for n in ("caption", "url", "uid")}}
         write_table(pa.table(metadata), index / "metadata" / f"metadata_{number:05d}.parquet")
     ids = [
         pa.array(np.arange(len(pairs))),
@@ -338,12 +357,15 @@ def build(
         )
     warn_of_shared_pictures(pairs_folder, pairs)
     shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
-    encoder = with_reduction(params.build(), pairs_folder, shards[0], params, features / "encoder")
+    frozen = params.build()
+    given = open_embeddings(params, pairs, frozen)
+    encoder = with_reduction(frozen, pairs_folder, shards[0], params, features / "encoder")
     each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
     # numpy's products; those of torch come out the same anyway
     with threadpool_limits(1, user_api="blas"):
         space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
+    embedding = replace_embeddings(*given, embedding) if given else embedding
     chosen = getattr(params, params.encoder)
     space.save(
         features / "encoder",
@@ -373,5 +395,6 @@ def build(
     return {
         "pairs": float(len(pairs)),
         "embedding_dimensions": float(embedding.shape[1]),
+        **({"reused_embeddings": float((given[1] >= 0).sum())} if given else {}),
         **measures,
     }

@@ -37,6 +37,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     plots: Out,
     pictures: Out,
     page: Out,
+    data: Out,
     tracker: Tracker,
 ) -> dict[str, float]:
     """Write the report; its numbers and files are those of the whole reproduction."""
@@ -51,7 +52,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         curation,
         validation,
     )
-    out = Outputs(metrics, plots, pictures, page)
+    out = Outputs(metrics, plots, pictures, page, data)
     numbers = write(
         folders,
         out,
@@ -62,7 +63,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         seed=params.seed,
         source=params.value("download.source"),
     )
-    tracker.summary(numbers, [metrics, plots, pictures, page])
+    tracker.summary(numbers, [metrics, plots, pictures, page, data])
     tracker.recipes(
         numbers,
         {name: list_labels(params, name) for name in params.recipes},

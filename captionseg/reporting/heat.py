@@ -30,7 +30,8 @@ from captionseg.reporting.overlay import (
     write_picture,
 )
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.pictures import HEAT, SHOWN, View, draw, find_names
+from captionseg.reporting.pictures import HEAT, SHOWN, draw, find_names
+from captionseg.reporting.rendering import View
 
 COLOURS = "viridis"  # even in lightness, and the same to the colour-blind
 TOP = 5.0

@@ -13,10 +13,20 @@ from captionseg.reporting.charts import Style
 if TYPE_CHECKING:
     from captionseg.reporting.artifacts import Artifacts
     from captionseg.reporting.params import ReportParams
-    from captionseg.reporting.pictures import View
+    from captionseg.reporting.rendering import View
 
 EXTREMES = 5
 """Classes of a recipe that are named as its best, and as its worst."""
+
+CURATION = {
+    "recall": ("recall",),
+    "precision": ("precision",),
+    "recall_unnamed": ("recall of what", "captions leave out"),
+    "sampled_recall": ("recall,", "as drawn"),
+    "sampled_precision": ("precision,", "as drawn"),
+    "kept": ("pictures", "kept"),
+}
+"""Numbers of a rule that are shown, if they were measured, and the lines of their headings."""
 
 REFINED = {
     "pamr": "Masks refined along the edges of the picture (PAMR).",
@@ -43,6 +53,7 @@ def list_results(
                 "colour": looks[name].colour,
                 "remarks": list(list_remarks(scored)),
                 "scores": scored.get("scores"),
+                "loss": metrics["recipes"][name].get("train", {}).get("loss"),
                 "seeds": len(scored.get("seeds", run.fits.get(name, ()))),
                 "over_baseline": read_difference(
                     gained.get("over_baseline"), find_baseline(run.recipes, name)
@@ -213,6 +224,11 @@ def build_context(
             if "held_out" in metrics["curation"].get(rule, {})
         ],
         "dropped": list_dropped(run),
+        "measures": [
+            (name, title)
+            for name, title in CURATION.items()
+            if any(name in found for found in run.curation.values())
+        ],
         "per_class": list_class_scores(run),
         "extremes": find_extremes(run),
         "scored": list(run.scores),

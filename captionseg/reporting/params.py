@@ -23,6 +23,8 @@ class ReportParams:
         classes: largest gains and losses of IoU by class.
         measured: training pictures whose segments are compared with the truth, evenly spread; null
             takes all.
+        sheet: small pictures of the page of the data.
+        concepts: most frequent concepts of that page.
         device: that the recipes' models run on.
     """
 
@@ -35,6 +37,8 @@ class ReportParams:
     heat: Natural = 3
     classes: Natural = 12
     measured: Count | None = 600
+    sheet: Natural = 36
+    concepts: Natural = 30
     device: Device = "auto"
 
     def __post_init__(self) -> None:

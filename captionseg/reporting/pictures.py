@@ -7,7 +7,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,17 +20,17 @@ from captionseg.reporting.overlay import (
     write_picture,
 )
 from captionseg.reporting.params import ReportParams
+from captionseg.reporting.rendering import View
 from captionseg.segment_text.measure import build_namer
 from captionseg.segment_text.rle import decode
 from captionseg.storage.reading import read_json
 from captionseg.text.vocabulary import Vocabulary, find_plurals
 
-View = dict[str, Any]
-"""What the template shows of something; file names are of the folder of pictures."""
-
 SHOWN, THUMBNAIL = 448, 112  # longest side of a picture on the page, in pixels
 
-DATA, EXAMPLES, SEGMENTS, SCENES, HEAT = range(5)  # each kind of picture has draws of its own
+DATA, EXAMPLES, SEGMENTS, SCENES, HEAT, SHEET = range(
+    6
+)  # each kind of picture has draws of its own
 
 
 def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[str]:

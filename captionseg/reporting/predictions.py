@@ -29,7 +29,8 @@ from captionseg.reporting.overlay import (
     write_picture,
 )
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.pictures import SCENES, SHOWN, View, draw
+from captionseg.reporting.pictures import SCENES, SHOWN, draw
+from captionseg.reporting.rendering import View
 
 LEGEND_SHARE = 0.01  # of the picture, that a label needs to stand in a legend
 SHEET_ROWS = 3  # pictures of overlays.jpg

@@ -13,6 +13,9 @@ from captionseg.reporting.charts import format_signed
 
 DASH = "\N{EN DASH}"
 
+View = dict[str, Any]
+"""What a template shows of something."""
+
 POLICY = Markup("""<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
 style-src 'unsafe-inline'; img-src 'self' file: data:; form-action 'none'; base-uri 'none'">""")
 """Of every page: its own styles and pictures alone. No script runs, and nothing is fetched from

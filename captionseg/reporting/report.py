@@ -18,6 +18,7 @@ from captionseg.reporting.charts import (
     draw_curves,
     draw_recipes,
 )
+from captionseg.reporting.data import page as data_page
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.rendering import render
 from captionseg.reporting.tables import write_metrics, write_plots
@@ -26,12 +27,21 @@ from captionseg.storage.writing import atomic_path, write_json
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the report goes. The page finds its pictures in a folder `pictures` beside it."""
+    """Where the report goes. The pages find their pictures in a folder `pictures` beside them.
+
+    Attributes:
+        metrics: metrics.json.
+        plots: folder for `dvc plots`.
+        pictures: folder of pictures.
+        page: of the run.
+        data: page of its data.
+    """
 
     metrics: Path
     plots: Path
     pictures: Path
     page: Path
+    data: Path
 
 
 def write_report(
@@ -86,8 +96,13 @@ def write_report(
     context = page.build_context(
         run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed
     )
-    with atomic_path(out.page) as part:
-        part.write_text(render("report.html", context), encoding="utf-8")
+    of_data = data_page.build_context(run, params, out.pictures, source=source, seed=seed)
+    for path, template, shows in (
+        (out.page, "report.html", context),
+        (out.data, "data.html", of_data),
+    ):
+        with atomic_path(path) as part:
+            part.write_text(render(template, shows), encoding="utf-8")
     return numbers
 
 

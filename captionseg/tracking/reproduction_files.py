@@ -29,7 +29,10 @@ from captionseg.tracking.recipes import RecipeReport, hash_state
 from captionseg.tracking.values import flatten
 
 REPORT, COMPARE = "report", "compare"  # the stages that speak for the whole reproduction
-FILES = {REPORT: ("metrics", "plots", "pictures", "page"), COMPARE: ("markdown", "page", "charts")}
+FILES = {
+    REPORT: ("metrics", "plots", "pictures", "page", "data"),
+    COMPARE: ("markdown", "page", "charts"),
+}
 PATIENCE = 300.0  # seconds that DVC may take to look at the files
 
 

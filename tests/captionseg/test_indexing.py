@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from captionseg.records import IDS, NEIGHBOURS, UserError
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import neighbours
 from captionseg.storage.folders import read_arrays, read_tables
+from captionseg.storage.writing import write_array, write_table
 
 TRAIN = 35  # 36 rows of which one failed
 
@@ -46,7 +48,8 @@ def test_clip_retrieval_layout(world):
         np.testing.assert_allclose(np.linalg.norm(rows.astype(np.float32), axis=1), 1.0, atol=2e-3)
     assert faiss.read_index(str(world.index / "image.index")).ntotal == count
     metadata = read_tables(world.index / "metadata")
-    assert metadata["caption"].to_pylist() == world.table["caption"].to_pylist()
+    for ours, theirs in (("key", "image_path"), ("caption", "caption"), ("url", "url")):
+        assert metadata[theirs].to_pylist() == world.table[ours].to_pylist()
     ids = pq.read_table(world.index / "ids.parquet")
     assert ids.schema == IDS
     assert ids["uid"].to_pylist() == world.table["uid"].to_pylist()
@@ -347,3 +350,28 @@ def test_an_index_that_is_not_exact_says_what_it_found_or_fails(world, toy, tmp_
     ):
         indexing.build(world.pairs, world.table, few, **where)
     indexing.build(world.pairs, world.table, replace(few, minimum_recall=0.0), **where)
+
+
+def test_embeddings_of_clip_retrieval_are_taken(world, toy, tmp_path):
+    """By URL, into the rows of their pictures; an index with them is that of the encoder here."""
+    params = replace(toy.index_params(neighbours=4), toy=toy.params(aligned=True))
+    build = functools.partial(indexing.build, world.pairs, world.table, seed=0)
+    build(params, features=tmp_path / "features", index=tmp_path / "index")
+    given = tmp_path / "given"
+    own = read_arrays(tmp_path / "index" / "img_emb")
+    turned = own[::-1][:-3] * np.float16(2)
+    write_array(turned, given / "img_emb" / "img_emb_0.npy")
+    urls = world.table["url"].to_pylist()[::-1][:-3]
+    write_table(pa.table({"url": urls}), given / "metadata" / "metadata_0.parquet")
+    measures = build(
+        replace(params, embeddings=str(given)), features=tmp_path / "f", index=tmp_path / "i"
+    )
+    assert measures["reused_embeddings"] == len(own) - 3
+    np.testing.assert_allclose(read_arrays(tmp_path / "i" / "img_emb"), own, atol=1e-3)
+    with pytest.raises(UserError, match=r"set index\.encoder to open_clip"):
+        build(
+            toy.index_params(neighbours=4, embeddings=str(given)),
+            features=tmp_path / "g",
+            index=tmp_path / "j",
+        )
+    assert not (tmp_path / "g").exists()  # refused before anything is embedded

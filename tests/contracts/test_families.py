@@ -71,7 +71,7 @@ FAMILIES = {
             "text_tower",
         },
     ),
-    "retrieval": (["INDEXES"], {"index"}),
+    "retrieval": (["INDEXES"], {"index", "embedding_folder"}),
     "segmenters": (
         ["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"],
         {"islands", "overlap", "pooling", "segmenter"},
@@ -166,6 +166,7 @@ TESTED_ELSEWHERE = {
     },
     "captionseg/commands/compare.py": "tests/captionseg/tracking/test_command.py",
     "captionseg/commands/sync.py": "tests/captionseg/tracking/test_synchronise.py",
+    "captionseg/commands/trace.py": "tests/captionseg/lineage/test_trace.py",
     **{
         f"captionseg/storage/{name}.py": "tests/captionseg/test_storage.py"
         for name in ("folders", "reading", "writing")

@@ -10,7 +10,7 @@ from stages import report, run
 
 DATA = ("pairs", "truth", "index", "regions", "features", "supervision", "segments")
 INPUTS = (*DATA, "models", "recipes", "areas", "curation", "validation")
-OUTPUTS = ("metrics", "plots", "pictures", "page")
+OUTPUTS = ("metrics", "plots", "pictures", "page", "data")
 PARAMS = """
 seed: 7
 download: {source: shapes}
@@ -79,9 +79,7 @@ def test_paths_and_params_are_handed_on(params, monkeypatch):
         ["a-mil"],
         ["more"],
     )
-    assert tracker.told == [
-        (metrics, [Path(name) for name in ("metrics", "plots", "pictures", "page")])
-    ]
+    assert tracker.told == [(metrics, [Path(name) for name in OUTPUTS])]
 
 
 def test_inputs_and_outputs_are_declared(tmp_path):

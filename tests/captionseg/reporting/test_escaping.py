@@ -139,7 +139,13 @@ def pages(folders, recipes, fake_encoder, tmp_path_factory, monkeypatch) -> dict
             "captionseg.reporting.report.render",
             lambda name, context: rendering.render(name, everywhere(dict(context))),
         )
-        out = Outputs(root / "metrics.json", root / "plots", root / "pictures", root / "index.html")
+        out = Outputs(
+            root / "metrics.json",
+            root / "plots",
+            root / "pictures",
+            root / "index.html",
+            root / "data.html",
+        )
         write_report(
             folders,
             out,
@@ -150,13 +156,13 @@ def pages(folders, recipes, fake_encoder, tmp_path_factory, monkeypatch) -> dict
             seed=0,
         )
         (root / "comparison.html").write_text(render_html(document()))
-        MADE.update({"report": root / "index.html", "comparison": root / "comparison.html"})
+        MADE.update({name: root / f"{name}.html" for name in ("index", "data", "comparison")})
         MADE.update({f"docs {path.parent.name}": path for path in data_docs(root)})
     return MADE
 
 
 def test_no_element_comes_from_data(pages):
-    assert len(pages) == 5
+    assert len(pages) == 6
     for name, path in pages.items():
         found = Elements(path.read_text())
         assert not found.names & {"script", "evil-tag", "iframe", "object", "embed", "base"}, name

@@ -43,7 +43,13 @@ class Page(HTMLParser):
 
 
 def outputs(root: Path) -> Outputs:
-    return Outputs(root / "metrics.json", root / "plots", root / "pictures", root / "index.html")
+    return Outputs(
+        root / "metrics.json",
+        root / "plots",
+        root / "pictures",
+        root / "index.html",
+        root / "data.html",
+    )
 
 
 def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):
@@ -56,8 +62,12 @@ def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):
         scored=EvaluateParams(bootstrap=50),
         seed=seed,
     )
-    page = Page(root / "index.html")
-    assert page.open == []
+    page, data = Page(root / "index.html"), Page(root / "data.html")
+    assert page.open == data.open == []
+    assert "data.html" in page.links
+    assert "index.html" in data.links
+    assert [link for link in data.links if link.startswith("#") and link[1:] not in data.ids] == []
+    page.sources += data.sources
     assert page.sources
     assert [source for source in page.sources if not (root / source).is_file()] == []
     assert [link for link in page.links if link.startswith("#") and link[1:] not in page.ids] == []

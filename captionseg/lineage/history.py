@@ -1,0 +1,190 @@
+"""What every stage made of one pair, read from its files: the columns and rows that it takes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import compute
+
+from captionseg.datasets.ids import read_ids
+from captionseg.lineage.lookup import NEAR, Match, find_near, read_columns, read_row, read_shards
+from captionseg.lineage.training import list_recipes
+from captionseg.records import CAPTIONS, NEIGHBOURS, SEGMENTS, SUPERVISION
+from captionseg.storage.reading import read_batches, read_json
+
+pc: Any = compute  # its functions are made when it is imported
+
+History = dict[str, Any]
+"""What is known of a pair, section by section, of types that JSON has; None of a stage that has not
+run."""
+
+BATCH = 4096
+"""Rows of a long table that are in memory at once."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run left its files: the folders `data` and `models`, and params.yaml."""
+
+    data: Path = Path("data")
+    models: Path = Path("models")
+    params: Path = Path("params.yaml")
+
+    @property
+    def pairs(self) -> Path:
+        """Folder of shards."""
+        return self.data / "pairs"
+
+
+def read_history(places: Places, match: Match, *, neighbours: int) -> History:
+    """Everything that is known of a pair.
+
+    Args:
+        places: where the stages left it.
+        match: the pair.
+        neighbours: how many of the most similar pictures.
+
+    Returns:
+        `pair` (schema PAIRS, and shard), `duplicates`, `generated_caption`, `neighbours`, `rules`,
+        `segments`, `recipes`. A section whose stage has not run is None.
+
+    Raises:
+        UserError: for files that are damaged, or made by an older version.
+    """
+    pair = read_row(places.pairs, match)
+    ids = read_ids(places.data / "index") if (places.data / "index").is_dir() else None
+    rules = read_rules(places.data / "supervision", pair)
+    return {
+        "pair": pair,
+        "duplicates": list_duplicates(places.pairs, match, pair),
+        "generated_caption": read_generated(places.data / "captions", pair),
+        "neighbours": None if ids is None else list_neighbours(places, ids, pair, neighbours),
+        "rules": rules,
+        "segments": read_segments(places.data / "segments", pair),
+        "recipes": list_recipes(places.models, places.params, pair, rules, ids),
+    }
+
+
+# ------------------------------------------------------------------------------------------------
+# other pairs
+
+
+def list_duplicates(pairs: Path, match: Match, pair: dict[str, Any]) -> list[dict[str, Any]]:
+    """Other rows of the same picture, by its bytes or by its look; those of the same bytes first.
+
+    Of each its uid, url, caption, status, shard, key; `by`, original bytes, bytes or look, and
+    `distance`, in bits of the perceptual hash.
+    """
+    names, found = ("original_sha256", "sha256", "phash"), {}
+    for shard, table in read_shards(pairs, names):
+        for name, by in (("original_sha256", "original bytes"), ("sha256", "bytes")):
+            if pair[name]:
+                same = pc.fill_null(pc.equal(table[name], pair[name]), False).to_numpy()
+                found |= {(shard, int(row)): (by, 0) for row in same.nonzero()[0]} | found
+        if pair["phash"]:
+            near = find_near(table["phash"], pair["phash"], NEAR)
+            found |= {(shard, row): ("look", distance) for row, distance in near} | found
+    found.pop((match.shard, match.row), None)
+    order = sorted(found.items(), key=lambda item: (item[1][0] == "look", item[1][1], item[0]))
+    columns = ("uid", "url", "caption", "status", "key")
+    rows = read_places(pairs, [place for place, _ in order], columns)
+    return [
+        {**row, "by": by, "distance": distance}
+        for row, (_, (by, distance)) in zip(rows, order, strict=True)
+    ]
+
+
+def read_places(
+    pairs: Path, places: Sequence[tuple[str, int]], columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Some columns, and the shard, of rows (shard, number) of the pairs, in their order."""
+    tables = {
+        shard: read_columns(pairs, shard, columns) for shard in dict.fromkeys(s for s, _ in places)
+    }
+    return [{**tables[shard].slice(row, 1).to_pylist()[0], "shard": shard} for shard, row in places]
+
+
+def list_neighbours(
+    places: Places, ids: pa.Table, pair: dict[str, Any], most: int
+) -> list[dict[str, Any]]:
+    """The pictures most similar to a pair's: uid, similarity, url, caption, shard and key of
+    each."""
+    row = pc.index(ids["uid"], pair["uid"]).as_py()
+    file = places.data / "index" / "neighbours.parquet"
+    if row < 0 or not file.exists():
+        return []
+    batches = read_batches(file, ["neighbours", "similarities"], BATCH, schema=NEIGHBOURS)
+    near = next(itertools.islice(batches, row // BATCH, None)).slice(row % BATCH, 1).to_pylist()[0]
+    found = [
+        (number, similarity)
+        for number, similarity in zip(near["neighbours"], near["similarities"], strict=True)
+        if number >= 0
+    ][:most]
+    numbers = pa.array([number for number, _ in found], pa.int64())
+    rows = ids.select(["uid", "shard", "key"]).take(numbers).to_pylist()
+    for one, (_, similarity) in zip(rows, found, strict=True):
+        table = read_columns(places.pairs, one["shard"], ("uid", "url", "caption"))
+        place = pc.index(table["uid"], one["uid"]).as_py()
+        one |= table.slice(place, 1).to_pylist()[0] if place >= 0 else {"url": "", "caption": ""}
+        one["similarity"] = similarity
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------
+# what was made of the pair
+
+
+def read_generated(captions: Path, pair: dict[str, Any]) -> str | None:
+    """The caption that a model generated for the picture; None where there is none."""
+    sign = captions / "captions.json"
+    key = read_json(sign).get("key") if sign.exists() else ""
+    file = captions / str(key) / f"{pair['shard']}.parquet"
+    if not key or not file.exists():
+        return None
+    rows = [*rows_of(file, pair["uid"], ("uid", "generated"), CAPTIONS)]
+    return rows[0]["generated"] if rows else None
+
+
+def read_rules(supervision: Path, pair: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
+    """Rule -> kept, drop_reason and concepts (schema CONCEPT) of the pair; rules that never saw it
+    are left out.
+    """
+    if not supervision.is_dir():
+        return None
+    found = {}
+    for file in sorted(supervision.glob(f"*/{pair['shard']}.parquet")):
+        for row in rows_of(file, pair["uid"], SUPERVISION.names, SUPERVISION):
+            concepts = [clear_missing(concept) for concept in row["concepts"] or ()]
+            found[file.parent.name] = {**row, "concepts": concepts}
+            del found[file.parent.name]["uid"]
+    return found
+
+
+def clear_missing(values: dict[str, Any]) -> dict[str, Any]:
+    """NaN as None, for JSON has none."""
+    return {name: None if value != value else value for name, value in values.items()}
+
+
+def read_segments(segments: Path, pair: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Segments of the picture, without their masks, the largest first."""
+    if not segments.is_dir():
+        return None
+    file, names = segments / f"{pair['shard']}.parquet", [n for n in SEGMENTS.names if n != "rle"]
+    rows = [*rows_of(file, pair["uid"], names, SEGMENTS)] if file.exists() else []
+    for row in rows:
+        del row["uid"]
+        row["texts"] = [clear_missing(text) for text in row["texts"]]
+    return sorted((clear_missing(row) for row in rows), key=lambda row: -row["area"])
+
+
+def rows_of(
+    file: Path, uid: str, names: Sequence[str], schema: pa.Schema
+) -> Iterator[dict[str, Any]]:
+    """The rows of a pair in a file; no other becomes a Python object."""
+    for batch in read_batches(file, names, BATCH, schema=schema):
+        yield from batch.filter(pc.equal(batch["uid"], uid)).to_pylist()

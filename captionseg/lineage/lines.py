@@ -1,0 +1,157 @@
+"""A history as lines for a terminal: whatever script or control characters names and captions
+have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from captionseg.lineage.history import History
+from captionseg.lineage.lookup import Match
+
+STAGES = {
+    "neighbours": "index",
+    "rules": "curate",
+    "segments": "segment_text",
+    "recipes": "pretrain",
+}
+"""Section of a history -> the stage that makes it."""
+
+SHOWN = 20
+"""Duplicates, concepts of a rule and segments that are listed; --json has all."""
+
+
+def format_matches(rows: Sequence[tuple[Match, dict[str, Any]]]) -> list[str]:
+    """A line for each of several pairs that fit."""
+    return [
+        f"{row['uid']}  {row['status']}  {printable(row['source_row'] or row['url'])}  "
+        f"{quote(row['caption'])}  {describe_match(match)}"
+        for match, row in rows
+    ]
+
+
+def describe_match(match: Match) -> str:
+    """By what a pair was found."""
+    return f"by {match.by}" + (f", {match.distance} of 64 bits differ" if match.distance else "")
+
+
+def format_history(history: History, match: Match) -> Iterator[str]:
+    """All that is known of a pair, a line each; what follows from a heading is indented."""
+    yield from format_pair(history["pair"], match)
+    if history["generated_caption"]:
+        yield f"generated caption: {quote(history['generated_caption'])}"
+    yield from section("duplicates", format_duplicates(history["duplicates"]))
+    for name, write in (
+        ("neighbours", format_neighbours),
+        ("rules", format_rules),
+        ("segments", format_segments),
+        ("recipes", format_recipes),
+    ):
+        if history[name] is None:
+            yield f"{name}: not made yet: `dvc repro {STAGES[name]}`"
+        else:
+            yield from section(name, write(history[name]))
+
+
+def section(name: str, lines: Iterable[str]) -> Iterator[str]:
+    """A heading and its lines, or that there are none."""
+    found = list(lines)
+    yield f"{name}:" if found else f"{name}: none"
+    yield from (f"  {line}" for line in found)
+
+
+def format_pair(pair: dict[str, Any], match: Match) -> Iterator[str]:
+    """The row of the pairs itself."""
+    yield f"uid: {pair['uid']} ({describe_match(match)})"
+    yield f"source row: {printable(pair['source_row'] or '-')}"
+    yield f"url: {printable(pair['url'] or '-')}"
+    yield f"shard: {pair['shard']}, key {printable(pair['key'])}"
+    yield f"split: {pair['split']}"
+    why = "" if pair["status"] == "success" else f": {pair['reason'] or 'no reason kept'}"
+    more = f" ({printable(pair['error_message'])})" if pair["error_message"] else ""
+    yield f"outcome: {pair['status']}{why}{more}"
+    yield f"original: {size(pair, 'original_')}, sha256 {pair['original_sha256'] or '-'}"
+    yield (
+        f"picture: {size(pair)}, sha256 {pair['sha256'] or '-'}, "
+        f"perceptual hash {pair['phash'] or '-'}"
+    )
+    yield f"caption: {quote(pair['caption'] or '')}"
+    held_out = pair["held_out_captions"] or []
+    yield from section("held-out captions", map(quote, held_out))
+
+
+def size(pair: dict[str, Any], prefix: str = "") -> str:
+    """Width and height, or a dash."""
+    width, height = pair[f"{prefix}width"], pair[f"{prefix}height"]
+    return f"{width} x {height} pixels" if width and height else "-"
+
+
+def format_duplicates(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Other rows of the same picture."""
+    for row in rows[:SHOWN]:
+        alike = f", {row['distance']} of 64 bits differ" if row["by"] == "look" else ""
+        yield (
+            f"{row['uid']}  same {row['by']}{alike}  {printable(row['url'])}  "
+            f"{quote(row['caption'])}"
+        )
+    yield from more(len(rows))
+
+
+def format_neighbours(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The most similar pictures."""
+    for row in rows:
+        yield f"{row['similarity']:.3f}  {row['uid']}  {quote(row['caption'])}"
+
+
+def format_rules(rules: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """The concepts of every rule, with all their numbers."""
+    for name, row in rules.items():
+        dropped = (
+            "" if row["kept"] else f": dropped, {printable(row['drop_reason'] or 'no reason')}"
+        )
+        yield f"{printable(name)}{dropped}"
+        for concept in row["concepts"][:SHOWN]:
+            numbers = ", ".join(
+                f"{key} {concept[key]:.3f}"
+                for key in ("score", "score_a", "score_b", "weight")
+                if concept[key] is not None
+            )
+            yield f"  {printable(concept['text'])}: {numbers}, support {concept['support']}"
+        yield from (f"  {line}" for line in more(len(row["concepts"])))
+
+
+def format_segments(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Segments, each with its texts."""
+    for row in rows[:SHOWN]:
+        share = row["area"] / max(1, row["width"] * row["height"])
+        where = "whole picture" if row["full_image"] else f"{100 * share:.0f} % of the picture"
+        texts = ", ".join(f"{quote(text['text'])} ({text['kind']})" for text in row["texts"])
+        yield f"{row['segment_id'][:12]}  {where}: {texts}"
+    yield from more(len(rows))
+
+
+def format_recipes(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Which recipes learnt from the pair."""
+    said = {True: "trained on it", False: "not trained on it", None: "not known"}
+    for row in rows:
+        yield f"{printable(row['recipe'])}: {said[row['trained']]}, {printable(row['why'])}"
+
+
+def more(count: int) -> Iterator[str]:
+    """That there are more than are shown."""
+    if count > SHOWN:
+        yield f"and {count - SHOWN} more (--json has all)"
+
+
+def quote(text: str) -> str:
+    """A caption in quotation marks."""
+    return f'"{printable(text)}"'
+
+
+def printable(text: str) -> str:
+    """Text without a character that would move the cursor, change a colour or turn the direction of
+    writing: those are spelt out, as \\n or \\x1b.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )

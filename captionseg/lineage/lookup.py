@@ -1,0 +1,198 @@
+"""Which pairs are meant: by uid, by where they came from, or by a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import compute
+
+from captionseg import images
+from captionseg.datasets.tables import list_shards
+from captionseg.records import PAIRS, UserError, one_line
+from captionseg.storage.reading import read_table
+
+pc: Any = compute  # its functions are made when it is imported
+
+OUTDATED = "made by an older version: run `dvc repro`"
+PREFIX = re.compile(r"[0-9a-f]{4,32}")
+NEAR = 6
+"""Bits of 64 that perceptual hashes of one picture may differ in: it was resized, or compressed
+anew."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A row of the pairs that was asked for.
+
+    Attributes:
+        shard: that holds it.
+        row: its number there.
+        by: what fits: uid, url, source row, key, bytes of the picture or look of the picture.
+        distance: bits of the perceptual hashes that differ; 0 where they were not compared.
+    """
+
+    shard: str
+    row: int
+    by: str
+    distance: int = 0
+
+
+Shards = Sequence[tuple[str, pa.Table]]
+"""Some columns of all shards: their names and tables."""
+
+Select = Callable[[pa.Table], Any]
+"""The table of a shard -> [rows] bool, which rows fit."""
+
+
+def find_pairs(pairs: Path, wanted: str) -> list[Match]:
+    """The pairs that somebody means, failed rows too; empty where there is none.
+
+    The first of these that fits anything decides: a whole uid, URL, source row, or name of a sample
+    in its shard; the bytes of a picture file of that name; the beginning of a uid (4 digits at
+    least), or the end of a path; the look of the picture.
+
+    Args:
+        pairs: folder of shards.
+        wanted: what was asked for.
+
+    Raises:
+        UserError: if no shard is finished or one is damaged, and for a file that is no picture.
+    """
+    shards = read_shards(pairs, ("uid", "key", "url", "source_row"))
+    if found := select_first(shards, list_names(wanted)):
+        return found
+    data = read_picture(wanted) if os.path.isfile(wanted) else b""
+    return (
+        (find_bytes(pairs, data) if data else [])
+        or select_first(shards, list_parts(wanted))
+        or (find_look(pairs, data, wanted) if data else [])
+    )
+
+
+def list_names(wanted: str) -> Iterator[tuple[str, Select]]:
+    """The columns that may hold a text as it stands."""
+    for name in ("uid", "url", "source_row", "key"):
+        yield name.replace("_", " "), lambda table, name=name: pc.equal(table[name], wanted)
+
+
+def list_parts(wanted: str) -> Iterator[tuple[str, Select]]:
+    """The columns that may hold more than a text."""
+    if PREFIX.fullmatch(wanted.lower()):
+        yield "uid", lambda table: pc.starts_with(table["uid"], wanted.lower())
+    if end := wanted.strip("/"):
+        for name in ("url", "source_row"):
+            yield (
+                name.replace("_", " "),
+                lambda table, name=name: pc.ends_with(table[name], f"/{end}"),
+            )
+
+
+def select_first(shards: Shards, selections: Iterable[tuple[str, Select]]) -> list[Match]:
+    """The rows of the first selection that has any."""
+    found = ([*select_rows(shards, by, select)] for by, select in selections)
+    return next(filter(None, found), [])
+
+
+def select_rows(shards: Shards, by: str, select: Select) -> Iterator[Match]:
+    """The rows of all shards that fit."""
+    for shard, table in shards:
+        fits = pc.fill_null(select(table), False).to_numpy()
+        yield from (Match(shard, int(row), by) for row in np.flatnonzero(fits))
+
+
+def read_picture(path: str) -> bytes:
+    """The bytes of a file that somebody named.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        return images.read_contents(path)
+    except images.Unreadable as error:
+        raise UserError(f"{one_line(path)}: cannot be read: {error}") from None
+
+
+def find_bytes(pairs: Path, data: bytes) -> list[Match]:
+    """The pairs whose picture came as these bytes, or is kept as them."""
+    names, digest = ("original_sha256", "sha256"), hashlib.sha256(data).hexdigest()
+    return [
+        *select_rows(
+            read_shards(pairs, names),
+            "bytes of the picture",
+            lambda table: pc.or_kleene(*(pc.equal(table[name], digest) for name in names)),
+        )
+    ]
+
+
+def find_look(pairs: Path, data: bytes, name: str) -> list[Match]:
+    """The pairs whose pictures look like a picture, the most alike first.
+
+    Raises:
+        UserError: if the bytes are no picture; `name` is that of their file.
+    """
+    try:
+        phash = hash_any(data)
+    except images.Unreadable as error:
+        raise UserError(f"{one_line(name)}: not a picture that can be read: {error}") from None
+    near = [
+        Match(shard, row, "look of the picture", distance)
+        for shard, table in read_shards(pairs, ("phash",))
+        for row, distance in find_near(table["phash"], phash, NEAR)
+    ]
+    return sorted(near, key=lambda match: match.distance)
+
+
+def hash_any(data: bytes) -> str:
+    """The perceptual hash of a picture of any format."""
+    from captionseg.datasets.phash import hash_picture  # scipy's transforms, for pictures alone
+
+    stream = io.BytesIO()
+    images.open_image(data).save(stream, "JPEG", quality=95)
+    return hash_picture(stream.getvalue())
+
+
+def find_near(hashes: pa.ChunkedArray, phash: str, most: int) -> Iterator[tuple[int, int]]:
+    """Rows whose perceptual hashes differ from one in at most so many bits, each with their number.
+
+    Args:
+        hashes: [N] 16 hex digits, null where there is no picture.
+        phash: 16 hex digits.
+        most: bits.
+    """
+    rows = np.flatnonzero(pc.is_valid(hashes).to_numpy())
+    texts = pc.drop_null(hashes).to_numpy(zero_copy_only=False).astype("S16")
+    nibbles = np.array([int(chr(c), 16) if chr(c) in "0123456789abcdef" else 0 for c in range(128)])
+    four = nibbles[texts.view(np.uint8).reshape(-1, 16)] ^ nibbles[[*phash.encode()]]
+    distance = np.bitwise_count(four.astype(np.uint8)).sum(1)
+    for place in np.flatnonzero(distance <= most):
+        yield int(rows[place]), int(distance[place])
+
+
+def read_shards(pairs: Path, names: Sequence[str]) -> list[tuple[str, pa.Table]]:
+    """Some columns of all rows of all shards."""
+    return [(shard, read_columns(pairs, shard, names)) for shard in list_shards(pairs)]
+
+
+def read_columns(pairs: Path, shard: str, names: Sequence[str]) -> pa.Table:
+    """Some columns of a shard, all its rows.
+
+    Raises:
+        UserError: if one is missing, since an older version wrote the shard.
+    """
+    path = pairs / f"{shard}.parquet"
+    return read_table(path, schema=PAIRS, columns=names, todo=OUTDATED)
+
+
+def read_row(pairs: Path, match: Match) -> dict[str, Any]:
+    """The whole row of a match, schema PAIRS, and its `shard`."""
+    table = read_columns(pairs, match.shard, PAIRS.names)
+    return {**table.slice(match.row, 1).to_pylist()[0], "shard": match.shard}
