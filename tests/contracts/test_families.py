@@ -42,14 +42,25 @@ FAMILIES = {
         ["SOURCES"],
         {
             "captions",
+            "columns",
             "debian",
             "encoding",
             "folder_files",
+            "grouping",
             "listing",
+            "picture_files",
+            "places",
             "reasons",
             "repeats",
             "scene_assets",
+            "shard_files",
+            "shard_forms",
+            "shard_samples",
+            "shard_tables",
             "source",
+            "table_files",
+            "tables",
+            "text_tables",
         },
     ),
     "encoders": (
@@ -161,6 +172,14 @@ TESTED_ELSEWHERE = {
     **{
         f"captionseg/storage/{name}.py": "tests/captionseg/test_storage.py"
         for name in ("folders", "reading", "writing")
+    },
+    "captionseg/storage/json_items.py": "tests/captionseg/test_json_items.py",
+    "captionseg/storage/remote.py": "tests/captionseg/test_remote.py",
+    "captionseg/sources/picture_files.py": "tests/captionseg/sources/test_table.py",
+    "captionseg/sources/text_tables.py": "tests/captionseg/sources/test_tables.py",
+    **{
+        f"captionseg/sources/{name}.py": "tests/captionseg/sources/test_shards_damaged.py"
+        for name in ("places", "shard_files", "shard_forms", "shard_samples", "shard_tables")
     },
     "captionseg/expectations/coverage_tables.py": "tests/captionseg/expectations/test_coverage.py",
     "captionseg/encoders/open_clip_weights.py": "tests/captionseg/encoders/test_clip_file.py",
