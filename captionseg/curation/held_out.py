@@ -23,13 +23,13 @@ RESAMPLES, LEVEL, CHUNK = 1000, 0.95, 4096
 
 
 def match_held_out(
-    vocabulary: Vocabulary, uid: Sequence[str], captions: Mapping[str, Sequence[str]]
+    vocabulary: Vocabulary, uid: np.ndarray, captions: Mapping[str, Sequence[str]]
 ) -> tuple[csr_array, np.ndarray]:
     """[N, C] bool, which concepts the held-out captions of each pair name; [N] bool, has it any?
 
     Args:
         vocabulary: of the captions that rules see.
-        uid: of the pairs.
+        uid: [N] of the pairs.
         captions: uid -> held-out captions; pairs without any may be missing.
     """
     texts = [caption for key in uid for caption in captions.get(key, ())]

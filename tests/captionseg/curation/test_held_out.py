@@ -27,14 +27,14 @@ HELD_OUT = {
     # the fifth picture has none
 }
 ADDED = [["dog", "grass", "sand", "water"], ["cat", "dog"], ["boat", "sand"], ["sand"], ["boat"]]
-UIDS = [str(number) for number in range(5)]
+UIDS = np.array([str(number) for number in range(5)], object)
 
 
 def supervise(texts: list[list[str]], words: tuple[str, ...] = WORDS) -> Supervision:
     concept = np.full((len(texts), max(map(len, texts))), -1, np.int32)
     for row, some in enumerate(texts):
         concept[row, : len(some)] = [words.index(text) for text in some]
-    blank = Supervision.blank(np.array(UIDS, object))
+    blank = Supervision.blank(UIDS)
     return blank.with_concepts(concept, rule="test", vocabulary=words)
 
 
