@@ -145,7 +145,9 @@ def test_a_rule_that_loses_rows_is_found_out(by_hand):
 def curate(world, folder, **marks) -> dict[str, dict[str, float]]:
     params = replace(PARAMS, marks=build(MarksParams, marks, "curate.marks"))
     encode = TextSpace.load(world.encoder).encode
-    return pipeline.curate(inputs_of(world), encode, params, true={}, supervision=folder, seed=0)
+    return pipeline.curate(
+        inputs_of(world), encode, params, known=pipeline.Known(), supervision=folder, seed=0
+    )
 
 
 def test_marks_are_the_same_for_every_rule_and_counted(world, tmp_path, caplog):
