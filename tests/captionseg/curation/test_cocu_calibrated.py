@@ -106,7 +106,7 @@ def simulate(make_corpus, concepts: list[Simulated], images: int = 4000):
 
 
 def test_a_concept_that_is_hard_to_predict_is_certain_nowhere(make_corpus):
-    """AUC .855 and one caption in a hundred: g over its mean at the named would be 1 for many of the
+    """AUC .855 and one caption in a hundred: g over its mean at the named would be 1 for many
     images that do not show it.
     """
     corpus, shown = simulate(make_corpus, [Simulated(0.02, 0.5, 1.5), Simulated(0.1, 0.3, 4.0)])
