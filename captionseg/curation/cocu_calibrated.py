@@ -2,9 +2,17 @@
 
 Captions name some of the concepts that an image shows: positive-unlabelled data, a concept at a
 time. Elkan & Noto (2008): if captions name a concept at random among the images that show it, then
+g(x, c) = P(c named | x) is P(c shown | x) times the share e_c of such images whose captions name
+it. Their e_c is the mean of g over the captions that name c, which is too low wherever the features
+predict c badly: then g / e_c is 1 for images that do not show it. So g is read between two levels,
 
-    P(c shown | x) = g(x, c) / e_c,  g(x, c) = P(c named | x),
-    e_c = mean of g(x', c) over captions that name c.
+    R(x, c) = (g(x, c) - low_c) / (high_c - low_c), between 0 and 1,
+    high_c = max(quantile of g(x', c) over captions that name c, `floor`),
+    low_c = `base` times the share of captions that name c.
+
+`high` is the level of images that surely show c. A concept whose g nowhere rises to the `floor`
+cannot be told apart by these features, and gets no R near 1. `low` is the level of images that do
+not: the prior is no evidence.
 
 `estimator: labels` learns g from the captions, by ridge regression on the frozen image features,
 leave-one-out, so that no image is scored by its own caption. `estimator: cosine` keeps CoCu's f and
@@ -28,7 +36,10 @@ from captionseg.curation.relevance import expand, relevance
 from captionseg.curation.selection import curate_chunks, select, take
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
-from captionseg.typed import AboveZero, Count, Finite, Natural, ZeroOrMore
+from captionseg.typed import AboveZero, Count, Finite, Natural, Share, ShareAboveZero, ZeroOrMore
+
+SMALLEST = 0.01  # width between the two levels
+SMALLEST_R = 1e-4  # so that every concept can be drawn
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,9 @@ class CalibratedCoCu:
     Attributes:
         estimator: labels or cosine, see above.
         strength: of the ridge of `labels`.
+        quantile: of g over the captions that name a concept, see above; `labels` only.
+        floor: smallest high level, see above; `labels` only.
+        base: share of the prior that is the low level, see above; `labels` only.
         neighbours: N, images whose captions fill the archive.
         minimum_support: so many of the N captions must name a concept; 0 leaves every concept in.
         limit: M, at most so many concepts an image.
@@ -50,6 +64,9 @@ class CalibratedCoCu:
 
     estimator: Literal["labels", "cosine"] = "labels"
     strength: AboveZero = 10.0
+    quantile: Share = 0.95
+    floor: ShareAboveZero = 0.06
+    base: Share = 0.5
     neighbours: Count = 128
     minimum_support: Natural = 2
     limit: Count = 6
@@ -80,8 +97,11 @@ class CalibratedCoCu:
             mu = average_positives(f, corpus, self.chunk)
             return lambda rows: np.exp(np.minimum(f(rows) - mu, 0.0) / self.temperature)
         g = LeaveOneOut.fit(corpus.image_feature, corpus.named, self.strength).predict
-        e = np.maximum(average_positives(g, corpus, self.chunk), 1e-3)
-        return lambda rows: np.clip(g(rows) / e, 1e-4, 1.0)
+        prior = np.asarray(corpus.named.astype(np.int64).sum(axis=0)).ravel() / len(corpus)
+        low = self.base * prior
+        high = np.fmax(find_quantiles(g, corpus, self.quantile, self.chunk), self.floor)
+        width = np.maximum(high - low, SMALLEST)
+        return lambda rows: np.clip((g(rows) - low) / width, SMALLEST_R, 1.0)
 
     def curate(
         self, corpus: Corpus, rows: Int[np.ndarray, " n"], shown: Float[np.ndarray, "n C"]
@@ -100,6 +120,33 @@ class CalibratedCoCu:
             "support": take(support, concept, 0),
             "cluster": cluster(concept, corpus.concept_embedding, self.clusters),
         }
+
+
+def find_quantiles(
+    score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, quantile: float, chunk: int
+) -> np.ndarray:
+    """[C]: a quantile of the score over the images whose captions name a concept; NaN where none
+    does.
+
+    Args:
+        score: rows -> [n, C].
+        corpus: whose images.
+        quantile: 0 to 1; between two scores the lower one.
+        chunk: images at once.
+    """
+    concepts, values = [], []
+    for start in range(0, len(corpus), chunk):
+        rows = np.arange(start, min(start + chunk, len(corpus)))
+        row, concept = np.nonzero(corpus.named[rows].toarray())
+        concepts.append(concept)
+        values.append(score(rows)[row, concept])
+    concept, value = np.concatenate(concepts), np.concatenate(values)
+    value = value[np.lexsort((value, concept))]  # by concept, then by value
+    count = np.bincount(concept, minlength=len(corpus.vocabulary))
+    first = np.cumsum(count) - count
+    place = first + np.floor(quantile * np.maximum(count - 1, 0)).astype(np.int64)
+    some = count > 0
+    return np.where(some, value[np.where(some, place, 0)] if len(value) else np.nan, np.nan)
 
 
 def average_positives(

@@ -1,11 +1,11 @@
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from captionseg.curation.cocu_calibrated import CalibratedCoCu, average_positives
+from captionseg.curation.cocu_calibrated import CalibratedCoCu, average_positives, find_quantiles
 from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.relevance import relevance
 from captionseg.records import Corpus
@@ -59,21 +59,77 @@ def test_minimum_support_and_minimum_score(by_hand):
     assert set(curate(replace(RULE, minimum_score=0.5), by_hand)[1]) == {"dog", "grass"}
 
 
-def test_labels_estimate_is_g_over_its_mean_at_the_named(make_corpus):
+def test_labels_estimate_is_g_between_two_levels(make_corpus):
+    """low: half of the prior; high: a quantile of g at the named, and no less than the floor."""
     corpus = make_corpus(images=60, concepts=4)
     rule = CalibratedCoCu(
-        estimator="labels", strength=2.0, neighbours=9, minimum_support=0, limit=4
+        strength=2.0, neighbours=9, minimum_support=0, limit=4, quantile=0.9, floor=0.2, base=0.5
     )
     g = LeaveOneOut.fit(corpus.image_feature, corpus.named, 2.0).predict(np.arange(60))
     named = corpus.named.toarray()
     for i, row in enumerate(curate(rule, corpus)):
         for c, text in enumerate(corpus.vocabulary):
-            expected = (
-                1.0
-                if named[i, c]
-                else np.clip(g[i, c] / max(g[named[:, c], c].mean(), 1e-3), 1e-4, 1.0)
-            )
-            assert row[text].score == pytest.approx(expected, rel=1e-4)
+            low = 0.5 * named[:, c].mean()
+            high = max(np.quantile(g[named[:, c], c], 0.9, method="lower"), 0.2)
+            shown = np.clip((g[i, c] - low) / max(high - low, 0.01), 1e-4, 1.0)
+            assert row[text].score == pytest.approx(1.0 if named[i, c] else shown, rel=1e-4)
+
+
+def test_quantiles_of_the_positives_by_hand(by_hand):
+    """dog: images 0 and 1; grass: 1 and 2; car: 3."""
+    score = np.full((len(by_hand), 3), 9.0)
+    score[:4] = [[0.1, 9, 9], [0.4, 0.8, 9], [9, 0.2, 9], [9, 9, 0.3]]
+    for quantile, expected in ((0.0, [0.1, 0.2, 0.3]), (0.99, [0.1, 0.2, 0.3])):
+        found = find_quantiles(lambda rows: score[rows], by_hand, quantile, 3)
+        np.testing.assert_allclose(found, expected)
+    top = find_quantiles(lambda rows: score[rows], by_hand, 1.0, 1)
+    np.testing.assert_allclose(top, [0.4, 0.8, 0.3])
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A concept that captions name at random among the images that show it."""
+
+    shown: float  # share of images
+    named: float  # e_c, share of these whose captions name it
+    signal: float  # distance of the two kinds of images, in deviations of a feature
+
+
+def simulate(make_corpus, concepts: list[Simulated], images: int = 4000):
+    """A corpus with a feature a concept, and which image shows what, [N, C] bool."""
+    rng = np.random.default_rng(0)
+    shown = rng.random((images, len(concepts))) < [c.shown for c in concepts]
+    named = shown & (rng.random(shown.shape) < [c.named for c in concepts])
+    feature = rng.normal(size=shown.shape) + shown * [c.signal for c in concepts]
+    corpus = make_corpus(images=images, concepts=len(concepts))
+    return replace(corpus, image_feature=feature.astype(np.float32), named=csr_array(named)), shown
+
+
+def test_a_concept_that_is_hard_to_predict_is_certain_nowhere(make_corpus):
+    """AUC .855 and one caption in a hundred: g over its mean at the named would be 1 for many
+    images that do not show it.
+    """
+    corpus, shown = simulate(make_corpus, [Simulated(0.02, 0.5, 1.5), Simulated(0.1, 0.3, 4.0)])
+    rule = CalibratedCoCu()
+    hard, easy = rule.estimate(corpus)(np.arange(len(corpus))).T
+    g = LeaveOneOut.fit(corpus.image_feature, corpus.named, rule.strength).predict(slice(None))
+    named = corpus.named.toarray()
+    over_mean = np.minimum(g[:, 0] / g[named[:, 0], 0].mean(), 1.0)
+    assert (over_mean[~shown[:, 0]] == 1.0).mean() > 0.03
+    assert (hard[~shown[:, 0]] == 1.0).mean() < 0.002
+    assert hard[~shown[:, 0]].mean() < 0.2
+    assert easy[shown[:, 1]].mean() > 0.7  # e = .3: captions leave it out twice in three times
+    assert easy[~shown[:, 1]].mean() < 0.1
+
+
+def test_how_rarely_captions_name_a_concept_changes_little(make_corpus):
+    """What R is to undo: named in a tenth or in all of the images that show it."""
+    means = []
+    for share in (0.1, 0.3, 1.0):
+        corpus, shown = simulate(make_corpus, [Simulated(0.2, share, 4.0)])
+        values = CalibratedCoCu().estimate(corpus)(np.arange(len(corpus)))[:, 0]
+        means.append((values[shown[:, 0]].mean(), values[~shown[:, 0]].mean()))
+    assert all(0.65 < positive <= 1.0 and negative < 0.15 for positive, negative in means), means
 
 
 def test_no_image_is_scored_by_its_own_caption(make_corpus):
