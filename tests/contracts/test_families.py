@@ -31,12 +31,17 @@ FAMILIES = {
             "clustering",
             "corpus",
             "labelling",
+            "marked",
             "measure",
             "pipeline",
             "relevance",
             "rule",
             "selection",
         },
+    ),
+    "marking": (
+        ["MARKERS"],
+        {"clusters", "hamming", "leaders", "lists", "mark", "marker", "rows", "twins"},
     ),
     "sources": (
         ["SOURCES"],
