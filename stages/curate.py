@@ -1,14 +1,17 @@
 """curate: which concepts each training image shows, by every rule of the params.
 
-Reads data/pairs, data/index, data/features and, for measuring alone, data/truth; writes
-data/supervision and reports/curation.json.
+Reads data/index, data/features, the columns of data/pairs that markers look at and, for measuring
+alone, its held-out captions and data/truth; writes data/supervision and reports/curation.json.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from captionseg.curation.marked import Inputs
-from captionseg.curation.pipeline import curate
-from captionseg.datasets.shards import read_truth
+from captionseg.curation.pipeline import Known, curate
+from captionseg.datasets.tables import read_held_out, read_truth
 from captionseg.encoders.text_space import TextSpace
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
@@ -27,7 +30,7 @@ def main(
     supervision: Out,
     measures: Out,
 ) -> dict[str, float]:
-    """Curate, and measure against what is known to be there."""
+    """Curate, and measure by masks and by held-out captions."""
     known = read_truth(truth)
     true = {
         uid: set(names)
@@ -38,10 +41,19 @@ def main(
         Inputs(pairs, index, features),
         encode,
         params.curate,
-        true=true,
+        known=Known(true, read_held_out(pairs)),
         supervision=supervision,
         seed=params.seed,
         runtime=params.runtime,
     )
     write_json(result, measures)
-    return {f"{rule}.{name}": value for rule, row in result.items() for name, value in row.items()}
+    return flatten(result)
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of nested mappings, by the names on the way to them, with dots between."""
+    flat: dict[str, float] = {}
+    for name, value in values.items():
+        inner = flatten(value) if isinstance(value, Mapping) else {"": value}
+        flat |= {f"{name}.{key}" if key else name: number for key, number in inner.items()}
+    return flat

@@ -207,6 +207,11 @@ def build_context(
         "curation": [
             (rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation
         ],
+        "held_out": [
+            (rule, metrics["curation"][rule]["held_out"])
+            for rule in run.rules
+            if "held_out" in metrics["curation"].get(rule, {})
+        ],
         "dropped": list_dropped(run),
         "per_class": list_class_scores(run),
         "extremes": find_extremes(run),

@@ -211,7 +211,7 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
     from captionseg import indexing
     from captionseg.curation.cocu import CoCu
     from captionseg.curation.marked import Inputs
-    from captionseg.curation.pipeline import curate
+    from captionseg.curation.pipeline import Known, curate
     from captionseg.curation.rules import CurateParams
     from captionseg.datasets.shards import read_pairs, read_truth, write_shards
     from captionseg.encoders.text_space import TextSpace
@@ -236,7 +236,7 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
     )
     encode = TextSpace.load(features / "encoder").encode
     inputs = Inputs(pairs, index, features)
-    measures = curate(inputs, encode, params, true=true, supervision=supervision, seed=0)
+    measures = curate(inputs, encode, params, known=Known(true), supervision=supervision, seed=0)
     return World(pairs, truth, features, index, regions, supervision, table, measures)
 
 

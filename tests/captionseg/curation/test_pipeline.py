@@ -90,7 +90,7 @@ def test_the_second_time_gives_the_same_bytes(world, tmp_path, caplog):
     encode = TextSpace.load(world.encoder).encode
     with caplog.at_level(logging.INFO, "captionseg.curation.pipeline"):
         measures = pipeline.curate(
-            inputs_of(world), encode, PARAMS, true={}, supervision=tmp_path, seed=0
+            inputs_of(world), encode, PARAMS, known=pipeline.Known(), supervision=tmp_path, seed=0
         )
     assert measures["nouns"].keys() == {"concepts_per_image", "kept"}
     assert "nouns: kept 35 of 35" in caplog.text
@@ -110,14 +110,16 @@ def test_a_table_that_is_lost_on_the_way_stops_the_stage(world, tmp_path, monkey
     with pytest.raises(
         UserError, match=r"curate: .*cocu/00001.parquet: missing, or torn; nothing is put in place"
     ):
-        pipeline.curate(inputs_of(world), encode, PARAMS, true={}, supervision=tmp_path, seed=0)
+        pipeline.curate(
+            inputs_of(world), encode, PARAMS, known=pipeline.Known(), supervision=tmp_path, seed=0
+        )
 
 
 def test_a_variant_is_written_under_its_own_name(world, tmp_path):
     params = replace(PARAMS, rules=["flat"], variants={"flat": {"rule": "cocu", "clusters": 0}})
     encode = TextSpace.load(world.encoder).encode
     measures = pipeline.curate(
-        inputs_of(world), encode, params, true={}, supervision=tmp_path, seed=0
+        inputs_of(world), encode, params, known=pipeline.Known(), supervision=tmp_path, seed=0
     )
     folders = tmp_path / "flat", world.supervision / "cocu"
     flat, full = (concepts_of(read(folder)) for folder in folders)
@@ -143,7 +145,9 @@ def test_a_rule_that_loses_rows_is_found_out(by_hand):
 def curate(world, folder, **marks) -> dict[str, dict[str, float]]:
     params = replace(PARAMS, marks=build(MarksParams, marks, "curate.marks"))
     encode = TextSpace.load(world.encoder).encode
-    return pipeline.curate(inputs_of(world), encode, params, true={}, supervision=folder, seed=0)
+    return pipeline.curate(
+        inputs_of(world), encode, params, known=pipeline.Known(), supervision=folder, seed=0
+    )
 
 
 def test_marks_are_the_same_for_every_rule_and_counted(world, tmp_path, caplog):
