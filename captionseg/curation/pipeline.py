@@ -199,13 +199,15 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
         {corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
         for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)
     ]
-    measures = measure(result, task.true, named, sampled=task.sampled, seed=task.seed)
+    # what is marked is nobody's to recover
+    true = {uid: task.true[uid] for uid in corpus.uid[before.kept] if uid in task.true}
+    measures = measure(result, true, named, sampled=task.sampled, seed=task.seed)
     matrix, measured = task.held_out
     by_captions = measure_held_out(
         number_alike(result, corpus.vocabulary),
         corpus.named,
         matrix,
-        measured,
+        measured & before.kept,
         sampled=task.sampled,
         seed=task.seed,
     )
