@@ -24,8 +24,8 @@ class Near:
 
     distance: Annotated[int, Interval(ge=0, le=MOST)] = 4
 
-    kinds: ClassVar = ("near_duplicate", "leak")
-    reads: ClassVar = "picture"
+    kinds: ClassVar[tuple[str, ...]] = ("near_duplicate", "leak")
+    reads: ClassVar[str] = "picture"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""

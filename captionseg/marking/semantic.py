@@ -70,8 +70,8 @@ class Semantic:
     sample: Count = 50_000
     iterations: Count = 10
 
-    kinds: ClassVar = ("semantic_duplicate", "leak")
-    reads: ClassVar = "picture"
+    kinds: ClassVar[tuple[str, ...]] = ("semantic_duplicate", "leak")
+    reads: ClassVar[str] = "picture"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""
