@@ -35,6 +35,7 @@ FAMILIES = (
     "captionseg/sources/sources.py",
     "captionseg/encoders/encoders.py",
     "captionseg/grounding/grounders.py",
+    "captionseg/marking/markers.py",
     "captionseg/modeling/models.py",
     "captionseg/retrieval/indexes.py",
     "captionseg/segmenters/mask_makers.py",

@@ -110,25 +110,41 @@ def curate(
     write_marks(pairs, marks, supervision / "marks" / "marks.parquet")
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
-    rules, threads = list(params.chosen().items()), count_threads()
+    rules = list(params.chosen().items())
+    task = Task(
+        PerProcess(lambda: corpus),
+        marks.take(np.flatnonzero(~pairs.held_out)),
+        inputs.index,
+        true=known.concepts,
+        held_out=match_held_out(vocabulary, corpus.uid.tolist(), known.held_out),
+        sampled=params.sampled,
+        supervision=supervision,
+        seed=seed,
+    )
+    measures = supervise_all(task, rules, runtime)
+    remove_parts(supervision)
+    names, marked = [name for name, _ in rules], int((marks.kind != "").sum())
+    wanted = count_rows_of_all(inputs.index, supervision, names, len(corpus.vocabulary))
+    wanted[supervision / "marks" / "marks.parquet"] = marked
+    if reason := find_incomplete(wanted):
+        raise UserError(f"curate: {reason}; nothing is put in place, run it again")
+    dropped = {kind: float(n) for kind, n in marks.count(params.marks.kinds()).items()}
+    return measures | ({DROPPED: dropped} if dropped else {})
+
+
+def supervise_all(
+    task: Task, rules: Sequence[tuple[str, Rule]], runtime: RuntimeParams
+) -> dict[str, Measures]:
+    """Write the supervisions of all rules; the measures of each, by name."""
+    threads = count_threads()
     stays = stays_here(runtime, len(rules), threads=threads)
     with (
-        contextlib.nullcontext(PerProcess(lambda: corpus))
+        contextlib.nullcontext(task.corpus)
         if stays
-        else share_corpus(corpus, supervision) as given
+        else share_corpus(task.corpus(), task.supervision) as given
     ):
-        task = Task(
-            given,
-            marks.take(np.flatnonzero(~pairs.held_out)),
-            inputs.index,
-            true=known.concepts,
-            held_out=match_held_out(vocabulary, corpus.uid, known.held_out),
-            sampled=params.sampled,
-            supervision=supervision,
-            seed=seed,
-        )
         found = spread(
-            functools.partial(supervise, task),
+            functools.partial(supervise, replace(task, corpus=given)),
             rules,
             runtime,
             threads=threads,
@@ -139,14 +155,7 @@ def curate(
             rules, tqdm(found, total=len(rules), desc="rules", unit="rule")
         ):
             log.info("%s: %s", name, kept)
-    remove_parts(supervision)
-    names, marked = [name for name, _ in rules], int((marks.kind != "").sum())
-    wanted = count_rows_of_all(inputs.index, supervision, names, len(corpus.vocabulary))
-    wanted[supervision / "marks" / "marks.parquet"] = marked
-    if reason := find_incomplete(wanted):
-        raise UserError(f"curate: {reason}; nothing is put in place, run it again")
-    dropped = {kind: float(n) for kind, n in marks.count(params.marks.kinds()).items()}
-    return measures | ({DROPPED: dropped} if dropped else {})
+    return measures
 
 
 def count_rows_of_all(
@@ -199,13 +208,15 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
         {corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
         for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)
     ]
-    measures = measure(result, task.true, named, sampled=task.sampled, seed=task.seed)
+    # what is marked is nobody's to recover
+    true = {uid: task.true[uid] for uid in corpus.uid[before.kept] if uid in task.true}
+    measures = measure(result, true, named, sampled=task.sampled, seed=task.seed)
     matrix, measured = task.held_out
     by_captions = measure_held_out(
         number_alike(result, corpus.vocabulary),
         corpus.named,
         matrix,
-        measured,
+        measured & before.kept,
         sampled=task.sampled,
         seed=task.seed,
     )

@@ -36,8 +36,8 @@ class Balance:
     t: Count | None = None
     tail: Annotated[float, Interval(gt=0, lt=1)] = 0.06
 
-    kinds: ClassVar = ("balance",)
-    reads: ClassVar = "concepts"
+    kinds: ClassVar[tuple[str, ...]] = ("balance",)
+    reads: ClassVar[str] = "concepts"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""

@@ -34,8 +34,8 @@ class Boilerplate:
     file: str | None = None
     packaged: bool = True
 
-    kinds: ClassVar = ("caption_boilerplate",)
-    reads: ClassVar = "caption"
+    kinds: ClassVar[tuple[str, ...]] = ("caption_boilerplate",)
+    reads: ClassVar[str] = "caption"
 
     def __post_init__(self) -> None:
         if not self.packaged and self.file is None:

@@ -15,8 +15,8 @@ from captionseg.marking.twins import Pictures, mark_followers
 class Exact:
     """Of pictures of equal bytes one stays."""
 
-    kinds: ClassVar = ("exact_duplicate", "leak")
-    reads: ClassVar = "picture"
+    kinds: ClassVar[tuple[str, ...]] = ("exact_duplicate", "leak")
+    reads: ClassVar[str] = "picture"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""

@@ -35,8 +35,8 @@ LONGEST = 15  # characters that a hexadecimal number is to have more than, to be
 class FileNames:
     """A caption that is a name as cameras, phones and sites give it, with or without its suffix."""
 
-    kinds: ClassVar = ("caption_file_name",)
-    reads: ClassVar = "caption"
+    kinds: ClassVar[tuple[str, ...]] = ("caption_file_name",)
+    reads: ClassVar[str] = "caption"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""

@@ -34,8 +34,8 @@ class Language:
     min_ascii: Share = 0.8
     min_function_words: Share = 0.0
 
-    kinds: ClassVar = ("caption_language",)
-    reads: ClassVar = "caption"
+    kinds: ClassVar[tuple[str, ...]] = ("caption_language",)
+    reads: ClassVar[str] = "caption"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""

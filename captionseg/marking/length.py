@@ -30,8 +30,8 @@ class Length:
     min_characters: Count = 1
     max_characters: Count | None = None
 
-    kinds: ClassVar = ("caption_short", "caption_long")
-    reads: ClassVar = "caption"
+    kinds: ClassVar[tuple[str, ...]] = ("caption_short", "caption_long")
+    reads: ClassVar[str] = "caption"
 
     def __post_init__(self) -> None:
         for what in ("words", "characters"):

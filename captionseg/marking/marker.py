@@ -98,7 +98,7 @@ class Found:
 
     def __add__(self, other: Found) -> Found:
         """Both; a row that both have counts as the first says."""
-        new = np.flatnonzero(~np.isin(other.row, self.row))
+        new = np.flatnonzero(~np.isin(other.row, self.row)).tolist()
         return Found(
             np.concatenate([self.row, other.row[new]]),
             [*self.kind, *(other.kind[i] for i in new)],

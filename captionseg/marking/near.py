@@ -18,14 +18,14 @@ class Near:
     """Of pictures whose hashes are near each other one stays; see `find_leaders`.
 
     Attributes:
-        distance: bits that hashes may differ in. Resized and recompressed copies differ in 0 to 4,
-            crops in more; above 8 different pictures of simple shapes meet.
+        distance: bits that hashes may differ in. Copies that were resized or recompressed differ in
+            0 to 4; see docs/methods/marks.md for what else is near.
     """
 
     distance: Annotated[int, Interval(ge=0, le=MOST)] = 4
 
-    kinds: ClassVar = ("near_duplicate", "leak")
-    reads: ClassVar = "picture"
+    kinds: ClassVar[tuple[str, ...]] = ("near_duplicate", "leak")
+    reads: ClassVar[str] = "picture"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""

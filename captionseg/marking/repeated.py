@@ -22,8 +22,8 @@ class Repeated:
 
     most: Count = 10
 
-    kinds: ClassVar = ("caption_repeated",)
-    reads: ClassVar = "caption"
+    kinds: ClassVar[tuple[str, ...]] = ("caption_repeated",)
+    reads: ClassVar[str] = "caption"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""

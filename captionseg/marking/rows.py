@@ -33,7 +33,7 @@ def load_rows(pairs: Path, index: Path, features: Path) -> Rows:
         UserError: if the pairs are others than those of the index.
     """
     table, ids = read_pairs(pairs), read_ids(index)
-    if not table["uid"].combine_chunks().equals(ids["uid"].combine_chunks()):
+    if not table.select(["uid", "split"]).equals(ids.select(["uid", "split"])):
         raise UserError(
             f"{pairs}: of other pairs than {index / 'ids.parquet'}; run `dvc repro index`"
         )
@@ -94,6 +94,6 @@ def with_concepts(rows: Rows, named: csr_array, vocabulary: Sequence[str]) -> Ro
         vocabulary: [C].
     """
     train, given = np.flatnonzero(~rows.held_out), named.tocoo()
-    shape = (len(rows), named.shape[1])
+    shape = (len(rows), len(vocabulary))
     wide = csr_array((given.data, (train[given.row], given.col)), shape=shape)
     return dataclasses.replace(rows, named=wide, vocabulary=vocabulary)

@@ -58,20 +58,20 @@ class Semantic:
     the largest cluster.
 
     Attributes:
-        similarity: cosine from which on two pictures show the same. It depends on the encoder: look
-            at pairs before you trust one.
+        similarity: cosine from which on two pictures show the same. It depends on the encoder; see
+            docs/methods/marks.md.
         cluster: pictures in one, on average.
         sample: pictures that the centres are fitted on, evenly spaced.
         iterations: of k-means.
     """
 
-    similarity: Annotated[float, Interval(gt=0, le=1)] = 0.97
+    similarity: Annotated[float, Interval(gt=0, le=1)] = 0.95
     cluster: Count = 1024
     sample: Count = 50_000
     iterations: Count = 10
 
-    kinds: ClassVar = ("semantic_duplicate", "leak")
-    reads: ClassVar = "picture"
+    kinds: ClassVar[tuple[str, ...]] = ("semantic_duplicate", "leak")
+    reads: ClassVar[str] = "picture"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""

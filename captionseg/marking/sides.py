@@ -26,8 +26,8 @@ class Sides:
     min_side: Count = 1
     max_aspect: Annotated[float, Ge(1)] | None = None
 
-    kinds: ClassVar = ("picture_small", "picture_aspect")
-    reads: ClassVar = "picture"
+    kinds: ClassVar[tuple[str, ...]] = ("picture_small", "picture_aspect")
+    reads: ClassVar[str] = "picture"
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""

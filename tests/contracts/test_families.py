@@ -33,12 +33,17 @@ FAMILIES = {
             "marked",
             "corpus",
             "labelling",
+            "marked",
             "measure",
             "pipeline",
             "relevance",
             "rule",
             "selection",
         },
+    ),
+    "marking": (
+        ["MARKERS"],
+        {"clusters", "hamming", "leaders", "lists", "mark", "marker", "rows", "twins"},
     ),
     "sources": (
         ["SOURCES"],

@@ -12,6 +12,7 @@ from captionseg.curation.cocu import CoCu
 from captionseg.curation.marked import Inputs
 from captionseg.curation.measure import measure
 from captionseg.curation.rules import CurateParams
+from captionseg.datasets.tables import read_truth
 from captionseg.encoders.text_space import TextSpace
 from captionseg.marking.markers import MarksParams
 from captionseg.records import MARKS, SUPERVISION, UserError
@@ -142,11 +143,14 @@ def test_a_rule_that_loses_rows_is_found_out(by_hand):
         pipeline.check_rows("x", kept, blank)
 
 
-def curate(world, folder, **marks) -> dict[str, dict[str, float]]:
+NOTHING = pipeline.Known()
+
+
+def curate(world, folder, known=NOTHING, **marks) -> dict[str, dict[str, float]]:
     params = replace(PARAMS, marks=build(MarksParams, marks, "curate.marks"))
     encode = TextSpace.load(world.encoder).encode
     return pipeline.curate(
-        inputs_of(world), encode, params, known=pipeline.Known(), supervision=folder, seed=0
+        inputs_of(world), encode, params, known=known, supervision=folder, seed=0
     )
 
 
@@ -197,3 +201,16 @@ def test_without_markers_nothing_is_marked(world):
     assert "dropped" not in world.measures
     table = pq.read_table(world.supervision / "marks" / "marks.parquet")
     assert table.equals(MARKS.empty_table())
+
+
+def test_measures_are_over_the_pairs_that_no_marker_marks(world, tmp_path):
+    table = read_truth(world.truth)
+    true = {row["uid"]: set(row["concepts"]) for row in table.to_pylist()}
+    held_out = {uid: ["a dog, a cat and a bird"] for uid in true}
+    known = pipeline.Known(true, held_out)
+    every = curate(world, tmp_path / "every", known)
+    some = curate(world, tmp_path / "some", known, length={"min_words": 4})
+    assert world.measures["nouns"]["recall"] == every["nouns"]["recall"] < 1
+    assert some["nouns"]["recall"] == 1  # the longer captions name both things that are there
+    kept = read(tmp_path / "some" / "nouns").kept.sum()
+    assert some["nouns"]["held_out"]["pictures"] == kept < every["nouns"]["held_out"]["pictures"]
