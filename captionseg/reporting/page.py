@@ -205,6 +205,11 @@ def build_context(
             for name, title in CURATION.items()
             if any(name in found for found in run.curation.values())
         ],
+        "held_out": [
+            (rule, metrics["curation"][rule]["held_out"])
+            for rule in run.rules
+            if "held_out" in metrics["curation"].get(rule, {})
+        ],
         "per_class": list_class_scores(run),
         "extremes": find_extremes(run),
         "scored": list(run.scores),
