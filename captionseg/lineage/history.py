@@ -15,7 +15,7 @@ from captionseg.datasets.ids import read_ids
 from captionseg.lineage.lookup import NEAR, Match, find_near, read_columns, read_row, read_shards
 from captionseg.lineage.training import list_recipes
 from captionseg.records import CAPTIONS, NEIGHBOURS, SEGMENTS, SUPERVISION
-from captionseg.storage.reading import read_batches, read_json
+from captionseg.storage.reading import read_batches, read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
 
@@ -50,8 +50,8 @@ def read_history(places: Places, match: Match, *, neighbours: int) -> History:
         neighbours: how many of the most similar pictures.
 
     Returns:
-        `pair` (schema PAIRS, and shard), `duplicates`, `generated_caption`, `neighbours`, `rules`,
-        `segments`, `recipes`. A section whose stage has not run is None.
+        `pair` (schema PAIRS, and shard), `duplicates`, `marks`, `generated_caption`, `neighbours`,
+        `rules`, `segments`, `recipes`. A section whose stage has not run is None.
 
     Raises:
         UserError: for files that are damaged, or made by an older version.
@@ -62,6 +62,7 @@ def read_history(places: Places, match: Match, *, neighbours: int) -> History:
     return {
         "pair": pair,
         "duplicates": list_duplicates(places.pairs, match, pair),
+        "marks": read_marks(places.data / "supervision", pair),
         "generated_caption": read_generated(places.data / "captions", pair),
         "neighbours": None if ids is None else list_neighbours(places, ids, pair, neighbours),
         "rules": rules,
@@ -77,8 +78,8 @@ def read_history(places: Places, match: Match, *, neighbours: int) -> History:
 def list_duplicates(pairs: Path, match: Match, pair: dict[str, Any]) -> list[dict[str, Any]]:
     """Other rows of the same picture, by its bytes or by its look; those of the same bytes first.
 
-    Of each its uid, url, caption, status, shard, key; `by`, original bytes, bytes or look, and
-    `distance`, in bits of the perceptual hash.
+    Of each its uid, url, caption, status, reason, shard, key; `by`, original bytes, bytes or look,
+    and `distance`, in bits of the perceptual hash.
     """
     names, found = ("original_sha256", "sha256", "phash"), {}
     for shard, table in read_shards(pairs, names):
@@ -91,7 +92,7 @@ def list_duplicates(pairs: Path, match: Match, pair: dict[str, Any]) -> list[dic
             found |= {(shard, row): ("look", distance) for row, distance in near} | found
     found.pop((match.shard, match.row), None)
     order = sorted(found.items(), key=lambda item: (item[1][0] == "look", item[1][1], item[0]))
-    columns = ("uid", "url", "caption", "status", "key")
+    columns = ("uid", "url", "caption", "status", "reason", "key")
     rows = read_places(pairs, [place for place, _ in order], columns)
     return [
         {**row, "by": by, "distance": distance}
@@ -163,6 +164,18 @@ def read_rules(supervision: Path, pair: dict[str, Any]) -> dict[str, dict[str, A
             found[file.parent.name] = {**row, "concepts": concepts}
             del found[file.parent.name]["uid"]
     return found
+
+
+def read_marks(supervision: Path, pair: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Marks of the pair, and of pairs that were left out for its sake: uid, kind, reason, twin."""
+    file = supervision / "marks" / "marks.parquet"
+    if not supervision.is_dir():
+        return None
+    if not file.exists():  # nothing was looked for
+        return []
+    table = read_table(file, columns=["uid", "kind", "reason", "twin"])
+    fits = pc.or_kleene(pc.equal(table["uid"], pair["uid"]), pc.equal(table["twin"], pair["uid"]))
+    return table.filter(fits).to_pylist()
 
 
 def clear_missing(values: dict[str, Any]) -> dict[str, Any]:

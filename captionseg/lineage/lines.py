@@ -11,6 +11,7 @@ from captionseg.lineage.lookup import Match
 
 STAGES = {
     "neighbours": "index",
+    "marks": "curate",
     "rules": "curate",
     "segments": "segment_text",
     "recipes": "pretrain",
@@ -43,6 +44,7 @@ def format_history(history: History, match: Match) -> Iterator[str]:
     yield from section("duplicates", format_duplicates(history["duplicates"]))
     for name, write in (
         ("neighbours", format_neighbours),
+        ("marks", lambda rows: format_marks(rows, history["pair"]["uid"])),
         ("rules", format_rules),
         ("segments", format_segments),
         ("recipes", format_recipes),
@@ -90,10 +92,21 @@ def format_duplicates(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Other rows of the same picture."""
     for row in rows[:SHOWN]:
         alike = f", {row['distance']} of 64 bits differ" if row["by"] == "look" else ""
+        refused = "" if row["status"] == "success" else f", refused: {row['reason']}"
         yield (
-            f"{row['uid']}  same {row['by']}{alike}  {printable(row['url'])}  "
+            f"{row['uid']}  same {row['by']}{alike}{refused}  {printable(row['url'])}  "
             f"{quote(row['caption'])}"
         )
+    yield from more(len(rows))
+
+
+def format_marks(rows: Sequence[dict[str, Any]], uid: str) -> Iterator[str]:
+    """Why no rule keeps the pair, and which pairs it stands for."""
+    for row in rows[:SHOWN]:
+        if row["uid"] == uid:
+            yield f"left out, {row['kind']}: {printable(row['reason'])}"
+        else:
+            yield f"stands for {row['uid']}, {row['kind']}"
     yield from more(len(rows))
 
 

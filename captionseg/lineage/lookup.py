@@ -157,7 +157,9 @@ def hash_any(data: bytes) -> str:
 
     stream = io.BytesIO()
     images.open_image(data).save(stream, "JPEG", quality=95)
-    return hash_picture(stream.getvalue())
+    found = hash_picture(stream.getvalue())
+    assert found is not None, "a JPEG of this moment can be decoded"
+    return found
 
 
 def find_near(hashes: pa.ChunkedArray, phash: str, most: int) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,7 @@ from captionseg.reporting.charts import (
     draw_curves,
     draw_recipes,
 )
-from captionseg.reporting.data import page as data_page
+from captionseg.reporting.data_page import page as data_page
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.rendering import render
 from captionseg.reporting.tables import write_metrics, write_plots

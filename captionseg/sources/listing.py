@@ -230,6 +230,7 @@ def make_sample(row: Row, split: str, picture: EncodedPicture | Refusal) -> Samp
             reason=picture.reason,
             held_out=row.held_out,
             source_row=row.source_row,
+            original_sha256="" if picture.reason == "changed" else row.sha256,
         )
     return Sample(
         row.picture,

@@ -62,19 +62,25 @@ def describe_comparison(data: Comparison) -> tuple[Text, Text]:
         f"{', '.join(f'{r.name} ({r.data.name})' for r in data.others)}."
         if data.others
         else "",
-        f" Protocols beside each recipe's own: {', '.join(protocols)}."
-        if protocols
-        else " Every recipe is scored by its own protocol alone.",
-        " Every mIoU is of the whole data set (one confusion matrix), a mean over seeds; "
-        "intervals are bootstraps over test pictures, models fixed. "
-        + (
-            "No picture of the tune split has a mask: no epoch was chosen by a score."
-            if default.data.lacks("tune")
-            else "Epochs and thresholds are chosen on the tune split; the test split is only "
-            "reported."
-        ),
+        *([] if data.has_no_masks and not scored else [*_describe_scores(protocols)]),
+        " No picture of the tune split has a mask: no epoch was chosen by a score."
+        if default.data.lacks("tune")
+        else " Epochs and thresholds are chosen on the tune split; the test split is only "
+        "reported.",
     ]
     return Text(("".join(first),)), Text(("".join(more),))
+
+
+def _describe_scores(protocols: Sequence[str]) -> Iterator[str]:
+    yield (
+        f" Protocols beside each recipe's own: {', '.join(protocols)}."
+        if protocols
+        else " Every recipe is scored by its own protocol alone."
+    )
+    yield (
+        " Every mIoU is of the whole data set (one confusion matrix), a mean over seeds; "
+        "intervals are bootstraps over test pictures, models fixed."
+    )
 
 
 def _digest(data: Comparison) -> str:

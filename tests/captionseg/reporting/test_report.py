@@ -125,6 +125,23 @@ def test_sections_shrink_where_no_truth_is_known(recipes, unknown, tmp_path):
     assert not any("✗" in t or "✓" in t for t in page.text if "content" not in t)
 
 
+def test_what_was_not_measured_is_not_claimed(recipes, unknown, tmp_path):
+    bare = {rule: {"concepts_per_image": 1.0, "kept": 1.0} for rule in ("nouns", "cocu")}
+    write_json(bare, tmp_path / "curation.json")
+    folders = dataclasses.replace(unknown, curation=tmp_path / "curation.json")
+    page = write(folders, tmp_path, recipes)
+    text = " ".join(" ".join(page.text).split())
+    for words in (
+        "1 not measured",
+        "not measured: no masks of the test split",
+        "nothing was scored. What was trained:",
+        "No picture of the tune split has a mask: the last epoch is kept.",
+    ):
+        assert words in text
+    for words in ("passed", "missed", "mIoU", "recall", "nan", "is known for evaluation only"):
+        assert words not in text
+
+
 @pytest.mark.usefixtures("fake_encoder")
 @pytest.mark.parametrize("names", [["cocu-mil"], ["nouns-mil", "cocu-mil"], []])
 def test_any_set_of_recipes_makes_a_page(recipes, folders, tmp_path, names):

@@ -91,6 +91,7 @@ def test_duplicates_name_the_first_one(tmp_path: Path) -> None:
     assert samples["a/z.jpg"].status == "success"
     for name in ("b.png", "c.png"):
         refused(samples[name], FAILED_TO_DOWNLOAD, "duplicate of a/z.jpg")
+        assert samples[name].original_sha256 == samples["a/z.jpg"].original_sha256 != ""
         assert samples[name].caption == f"caption of {name}"
     assert len({s.split for s in samples.values()}) == 1
 

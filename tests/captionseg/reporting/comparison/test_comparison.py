@@ -44,6 +44,8 @@ def test_experiments_of_other_data_are_left_out_and_named(reports, recipes, tmp_
     )
     assert "left out: ablation (photo_scenes), groups (folder bbbb)" in text
     assert "photo scenes" not in text
+    assert "Every mIoU" not in text
+    assert "scored by its own protocol" not in text
     assert "dvc repro scores" not in text.replace("`", "")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import compute
 
-from captionseg.reporting.data.bars import list_bars, summarize_numbers
+from captionseg.reporting.data_page.bars import list_bars, summarize_numbers
 from captionseg.reporting.rendering import View
 
 pc: Any = compute  # its functions are made when it is imported

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.data.page import build_context
+from captionseg.reporting.data_page.page import build_context
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.rendering import render
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pyarrow import compute
 
 from captionseg.datasets.tables import list_shards, read_shard
 from captionseg.records import one_line
-from captionseg.reporting.data.bars import make_bars, summarize_numbers
+from captionseg.reporting.data_page.bars import make_bars, summarize_numbers
 from captionseg.reporting.rendering import DASH, View
 from captionseg.sources.reasons import REASONS
 from captionseg.sources.source import SPLITS

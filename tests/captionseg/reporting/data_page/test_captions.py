@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from captionseg.reporting.data.captions import count_captions_per_picture, describe_captions
-from captionseg.reporting.data.pictures import select_pictures
+from captionseg.reporting.data_page.captions import count_captions_per_picture, describe_captions
+from captionseg.reporting.data_page.pictures import select_pictures
 from tests.captionseg.lineage.conftest import make_row
-from tests.captionseg.reporting.data.conftest import table
-
+from tests.captionseg.reporting.data_page.conftest import table
 
 
 def test_captions_of_a_picture_are_counted_by_its_url(rows):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from captionseg.reporting.data.pictures import (
+from captionseg.reporting.data_page.pictures import (
     count_duplicates,
     count_outcomes,
     count_splits,
@@ -12,8 +12,7 @@ from captionseg.reporting.data.pictures import (
     select_pictures,
 )
 from tests.captionseg.lineage.conftest import make_row
-from tests.captionseg.reporting.data.conftest import table
-
+from tests.captionseg.reporting.data_page.conftest import table
 
 
 def test_outcomes_are_counted_by_reason(rows):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from captionseg.reporting.data.bars import list_bars, make_bars
-
+from captionseg.reporting.data_page.bars import list_bars, make_bars
 
 
 @pytest.mark.parametrize("values", [[3], [1, 1, 2], [0, 500], list(range(100)), [5] * 99 + [4000]])

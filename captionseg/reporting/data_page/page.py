@@ -11,9 +11,9 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.data.captions import count_captions_per_picture, describe_captions
-from captionseg.reporting.data.concepts import count_concepts, count_drops
-from captionseg.reporting.data.pictures import (
+from captionseg.reporting.data_page.captions import count_captions_per_picture, describe_captions
+from captionseg.reporting.data_page.concepts import count_concepts, count_drops
+from captionseg.reporting.data_page.pictures import (
     count_duplicates,
     count_outcomes,
     count_splits,
@@ -24,6 +24,7 @@ from captionseg.reporting.data.pictures import (
 from captionseg.reporting.overlay import fit, write_picture
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.pictures import SHEET, draw
+from captionseg.reporting.rendering import View
 
 pc: Any = compute  # its functions are made when it is imported
 

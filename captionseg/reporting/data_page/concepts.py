@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.records import SUPERVISION
-from captionseg.reporting.data.bars import make_bars
+from captionseg.reporting.data_page.bars import make_bars
 from captionseg.reporting.rendering import DASH, View
 from captionseg.storage.folders import list_files
 from captionseg.storage.reading import read_table
@@ -65,8 +65,8 @@ def count_rule(folder: Path) -> dict[str, int]:
 
 
 def count_drops(supervision: Path, rules: Sequence[str]) -> list[View]:
-    """Of every rule: rows, kept ones, and how many it dropped for which reason. Uids in reasons are
-    left out, so that duplicates of different pictures count as one reason.
+    """Of every rule: rows, kept ones, and how many it dropped for which reason. Uids and
+    numbers in reasons are left out, so that duplicates of different pictures count as one reason.
     """
     views = []
     for rule in rules:
@@ -76,7 +76,7 @@ def count_drops(supervision: Path, rules: Sequence[str]) -> list[View]:
         )
         dropped = table.filter(pc.invert(pc.fill_null(table["kept"], False)))["drop_reason"]
         reasons = pc.replace_substring_regex(
-            pc.fill_null(dropped, "no reason"), r"\b[0-9a-f]{32}\b", "…"
+            pc.fill_null(dropped, "no reason"), r"\b[0-9a-f]{32}\b|\d+(\.\d+)?", "…"
         )
         counts = [(row["values"], row["counts"]) for row in pc.value_counts(reasons).to_pylist()]
         views.append(
