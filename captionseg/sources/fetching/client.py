@@ -8,6 +8,7 @@ import asyncio
 import random
 import socket
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from weakref import WeakValueDictionary
 
@@ -57,6 +58,9 @@ class Client:
         self.connections = max(1, params.connections // workers)
         self.per_host = max(1, params.connections_per_host // workers)
         self.slots = asyncio.Semaphore(self.connections)
+        # it asks for addresses of names; by default it has a few threads only
+        threads = ThreadPoolExecutor(min(64, self.connections), "names")
+        asyncio.get_running_loop().set_default_executor(threads)
         # of hosts that somebody asks just now; there may be millions
         self.host_slots: WeakValueDictionary[Host, asyncio.Semaphore] = WeakValueDictionary()
         self.ready_at: dict[Host, float] = {}  # when those want to be asked that said so
@@ -86,12 +90,9 @@ class Client:
 
     async def fetch(self, url: str) -> Outcome:
         """The bytes of the picture at a URL, or why there are none, after retries."""
-        # seeded, so that a run can be repeated; by the URL, so that not all wait for as long
-        draw = random.Random(url)
         for attempt in range(self.params.retries + 1):
             if attempt:
-                shortened = self.params.backoff * 2 ** (attempt - 1) * (1 - draw.random() / 2)
-                await asyncio.sleep(min(shortened, self.params.max_wait))
+                await asyncio.sleep(draw_wait(url, attempt, self.params))
             try:
                 return await self._follow(url.strip())
             except Refusal as refusal:
@@ -157,6 +158,15 @@ class Client:
         if self.proxies and not urllib.request.proxy_bypass(f"{url.host}:{url.port}"):
             return self.proxies.get(url.scheme)
         return None
+
+
+def draw_wait(url: str, attempt: int, params: HttpParams) -> float:
+    """Seconds before a further attempt, the first of which is 1.
+
+    The draw is seeded, so that a run can be repeated; by the URL, so that not all wait for as long.
+    """
+    shortened = 1 - random.Random(f"{attempt} {url}").random() / 2
+    return min(params.backoff * 2 ** (attempt - 1) * shortened, params.max_wait)
 
 
 class _Wait(Refusal):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from captionseg.sources.fetching.client import draw_wait
 from captionseg.sources.fetching.fetch import fetch, fetch_all
 from captionseg.sources.fetching.params import HttpParams
 from tests.captionseg.sources.fetching.hostile import GOOD, HERE, draw_bomb, draw_jpeg, serving
@@ -284,3 +285,14 @@ def test_who_stops_early_is_not_waited_for() -> None:
         assert next(outcomes) == draw_jpeg(1)
         outcomes.close()
         assert time.perf_counter() - start < 5
+
+
+def test_waits_grow_and_are_the_same_the_next_time() -> None:
+    params = HttpParams(backoff=1.0, max_wait=5.0)
+    waits = [draw_wait("http://example.org/a.jpg", attempt, params) for attempt in range(1, 6)]
+    for attempt, wait in enumerate(waits):
+        assert min(2**attempt / 2, 5) <= wait <= min(2**attempt, 5)
+    assert waits[-1] == 5.0
+    again = [draw_wait("http://example.org/a.jpg", attempt, params) for attempt in range(1, 6)]
+    assert again == waits
+    assert draw_wait("http://example.org/b.jpg", 1, params) != waits[0]
