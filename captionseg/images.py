@@ -176,7 +176,7 @@ def _decode_picture(
         upright = turn_upright(image)
         size = upright.size
         if image.size != whole:  # a JPEG that was decoded at less than its size
-            size = whole[::-1] if _read_orientation(image) > 4 else whole
+            size = (whole[1], whole[0]) if _read_orientation(image) > 4 else whole
         return to_rgb(upright, raw, tags=tags, name=name), size
 
 

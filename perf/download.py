@@ -32,9 +32,9 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 from PIL import Image
+from pyarrow import csv
 
 from captionseg.datasets.shards import write_shards
 from captionseg.runtime.params import RuntimeParams
@@ -146,7 +146,7 @@ def run_img2dataset(listing: Path, folder: Path, options: argparse.Namespace) ->
 def run_bare(listing: Path, folder: Path, options: argparse.Namespace) -> int:
     """Pictures that a loop of aiohttp and Pillow has written."""
     folder.mkdir()
-    table = pa.csv.read_csv(listing).to_pylist()
+    table = csv.read_csv(listing).to_pylist()
     shards = [
         (folder / f"{start:08d}", table[start : start + options.shard_size])
         for start in range(0, len(table), options.shard_size)
