@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from captionseg.sources.fetching import fetch as module
 from captionseg.sources.fetching.client import draw_wait
 from captionseg.sources.fetching.fetch import fetch, fetch_all
 from captionseg.sources.fetching.params import HttpParams
@@ -296,3 +302,40 @@ def test_waits_grow_and_are_the_same_the_next_time() -> None:
     again = [draw_wait("http://example.org/a.jpg", attempt, params) for attempt in range(1, 6)]
     assert again == waits
     assert draw_wait("http://example.org/b.jpg", 1, params) != waits[0]
+
+
+def test_what_nobody_takes_does_not_pile_up(monkeypatch) -> None:
+    monkeypatch.setattr(module, "HELD_BYTES", 3 * len(GOOD))
+    with serving() as server:
+        params = dataclasses.replace(QUICK, connections=2)
+        urls = [server.url(f"/good/{number}.jpg") for number in range(40)]
+        outcomes = fetch(urls, params)
+        assert next(outcomes) == draw_jpeg(0)
+        time.sleep(0.3)
+        assert len(server.asked) <= 3 + 1 + 2 * params.connections
+        assert list(outcomes) == [draw_jpeg(number) for number in range(1, 40)]
+
+
+def test_a_process_that_has_fetched_ends_at_once() -> None:
+    """Without a word, though its client is still there; also where it stops early."""
+    script = textwrap.dedent("""
+        import sys
+        from captionseg.sources.fetching.fetch import fetch
+        from captionseg.sources.fetching.params import HttpParams
+        outcomes = fetch(sys.argv[1:], HttpParams(allow=("127.0.0.1/32",)))
+        print(len(next(outcomes)))
+    """)
+    with serving() as server:
+        words = [sys.executable, "-W", "error", "-c", script]
+        start = time.perf_counter()
+        done = subprocess.run(
+            [*words, server.url("/good/0.jpg"), server.url("/silent.jpg")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) == len(GOOD)
+    assert time.perf_counter() - start < 14, "it does not wait for what it will not read"
