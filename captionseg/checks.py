@@ -36,6 +36,18 @@ CURATION_MEASURES = (
     "sampled_recall",
     "sampled_precision",
 )
+HELD_OUT_MEASURES = tuple(
+    f"{name}{end}"
+    for name in (
+        "precision_at_1",
+        "precision_at_4",
+        "recall_at_4",
+        "average_precision",
+        "sampled_precision",
+        "sampled_recall",
+    )
+    for end in ("", "_low", "_high")
+)
 DIFFERENCE = ("miou", "low", "high", "better")
 NEAR = 0.9  # names that are so alike differ by a slip
 
@@ -177,6 +189,11 @@ def list_numbers(params: Params) -> set[Keys]:
     }
     found |= {
         ("curation", rule, measure) for rule in params.curate.rules for measure in CURATION_MEASURES
+    }
+    found |= {
+        ("curation", rule, "held_out", measure)
+        for rule in params.curate.rules
+        for measure in HELD_OUT_MEASURES
     }
     found |= {
         ("segments", *more, measure) for more in ((), ("captions",)) for measure in SEGMENT_MEASURES

@@ -1,13 +1,17 @@
 """curate: which concepts each training image shows, by every rule of the params.
 
-Reads data/index, data/features and, for measuring alone, data/truth; writes data/supervision and
+Reads data/index, data/features and, for measuring alone, data/truth and the held-out captions of
+data/pairs; writes data/supervision and
 reports/curation.json.
 """
 
 from __future__ import annotations
 
-from captionseg.curation.pipeline import curate
-from captionseg.datasets.shards import read_truth
+from collections.abc import Mapping
+from typing import Any
+
+from captionseg.curation.pipeline import Known, curate
+from captionseg.datasets.tables import read_held_out, read_truth
 from captionseg.encoders.text_space import TextSpace
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
@@ -17,9 +21,16 @@ PARAMS = ("seed", "curate")
 
 
 def main(
-    params: Params, *, index: In, features: In, truth: In, supervision: Out, measures: Out
+    params: Params,
+    *,
+    pairs: In,
+    index: In,
+    features: In,
+    truth: In,
+    supervision: Out,
+    measures: Out,
 ) -> dict[str, float]:
-    """Curate, and measure against what is known to be there."""
+    """Curate, and measure by masks and by held-out captions."""
     known = read_truth(truth)
     true = {
         uid: set(names)
@@ -31,10 +42,19 @@ def main(
         features,
         encode,
         params.curate,
-        true=true,
+        known=Known(true, read_held_out(pairs)),
         supervision=supervision,
         seed=params.seed,
         runtime=params.runtime,
     )
     write_json(result, measures)
-    return {f"{rule}.{name}": value for rule, row in result.items() for name, value in row.items()}
+    return flatten(result)
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of nested mappings, by the names on the way to them, with dots between."""
+    flat: dict[str, float] = {}
+    for name, value in values.items():
+        inner = flatten(value) if isinstance(value, Mapping) else {"": value}
+        flat |= {f"{name}.{key}" if key else name: number for key, number in inner.items()}
+    return flat

@@ -10,14 +10,17 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from captionseg.curation import corpus as corpora
+from captionseg.curation.held_out import match_held_out, measure_held_out, number_alike
 from captionseg.curation.measure import measure
 from captionseg.curation.rule import Rule
 from captionseg.curation.rules import CurateParams
@@ -31,6 +34,20 @@ from captionseg.supervision.columns import Supervision
 from captionseg.text.vocabulary import build
 
 log = logging.getLogger(__name__)
+Measures = dict[str, Any]  # name -> value; `held_out` -> those by captions that no rule saw
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of pictures beside their captions. Rules do not see it.
+
+    Attributes:
+        concepts: uid -> all classes in the picture, of those with a mask.
+        held_out: uid -> further captions of the picture.
+    """
+
+    concepts: Mapping[str, set[str]] = field(default_factory=dict)
+    held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,8 @@ class Task:
         corpus: what they read, in this process.
         index: folder of the index stage.
         true: uid -> known concepts, for the measures alone; may be empty.
+        held_out: [N, C] what held-out captions name and [N] whether there are any, for the measures
+            alone.
         sampled: concepts drawn an image when measuring.
         supervision: out.
         seed: of the rules and of the measured draws.
@@ -49,6 +68,7 @@ class Task:
     corpus: Callable[[], Corpus]
     index: Path
     true: Mapping[str, set[str]]
+    held_out: tuple[csr_array, np.ndarray]
     sampled: int
     supervision: Path
     seed: int
@@ -60,11 +80,11 @@ def curate(
     encode: Callable[[Sequence[str]], np.ndarray],
     params: CurateParams,
     *,
-    true: Mapping[str, set[str]],
+    known: Known,
     supervision: Path,
     seed: int,
     runtime: RuntimeParams = HERE,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Measures]:
     """All rules of the params over the same corpus, several at once where asked.
 
     A rule reads neighbours all over the corpus, so what is spread are whole rules. One of them uses
@@ -76,7 +96,7 @@ def curate(
         features: the other folder of the index stage.
         encode: texts -> embeddings in the index's space.
         params: section `curate`.
-        true: uid -> known concepts, for the measures alone; may be empty.
+        known: of the pictures, for the measures alone.
         supervision: out; a folder RULE/NNNNN.parquet each, and `vocabulary/`.
         seed: of the rules and of the measured draws.
         runtime: what rules are spread over.
@@ -101,7 +121,13 @@ def curate(
         else share_corpus(corpus, supervision) as given
     ):
         task = Task(
-            given, index, true=true, sampled=params.sampled, supervision=supervision, seed=seed
+            given,
+            index,
+            true=known.concepts,
+            held_out=match_held_out(vocabulary, corpus.uid, known.held_out),
+            sampled=params.sampled,
+            supervision=supervision,
+            seed=seed,
         )
         found = spread(
             functools.partial(supervise, task),
@@ -151,7 +177,7 @@ def share_corpus(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpu
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, dict[str, float]]:
+def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
     """Write the supervision of one rule, by name; returns how many rows it keeps, in words, and its
     measures.
     """
@@ -169,7 +195,17 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, dict[str, float]
         {corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
         for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)
     ]
-    return kept, measure(result, task.true, named, sampled=task.sampled, seed=task.seed)
+    measures = measure(result, task.true, named, sampled=task.sampled, seed=task.seed)
+    matrix, measured = task.held_out
+    by_captions = measure_held_out(
+        number_alike(result, corpus.vocabulary),
+        corpus.named,
+        matrix,
+        measured,
+        sampled=task.sampled,
+        seed=task.seed,
+    )
+    return kept, measures | ({"held_out": by_captions} if by_captions else {})
 
 
 def check_rows(name: str, corpus: Corpus, result: Supervision) -> None:

@@ -104,6 +104,13 @@ def read_pairs(pairs: Path) -> pa.Table:
     return whole
 
 
+def read_held_out(pairs: Path) -> dict[str, list[str]]:
+    """uid -> captions of the picture that no rule may see; pairs without any are left out."""
+    table = read_pairs(pairs).select(["uid", "held_out_captions"])
+    table = table.filter(pc.greater(pc.list_value_length(table["held_out_captions"]), 0))
+    return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
 def read_truth(truth: Path) -> pa.Table:
     """All rows of a truth folder, schema TRUTH; empty where nothing is known."""
     if not any(Path(truth).glob("*.[Pp]*")):

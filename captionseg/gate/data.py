@@ -89,6 +89,10 @@ class RunData:
                 rule in metrics.get("curation", {}) and name in OF_TRUTH["curation"]
             ):
                 return "no masks of the train split" if self.lacks("train") else ""
+            case ["curation", rule, "held_out", _] if "held_out" not in metrics.get(
+                "curation", {}
+            ).get(rule, {"held_out": {}}):
+                return "no picture of the train split has a held-out caption"
             case ["segments", *_, name] if metrics.get("segments") and name in OF_TRUTH["segments"]:
                 return "no masks of the train split" if self.lacks("train") else ""
         return ""

@@ -189,6 +189,11 @@ def build_context(
         "curation": [
             (rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation
         ],
+        "held_out": [
+            (rule, metrics["curation"][rule]["held_out"])
+            for rule in run.rules
+            if "held_out" in metrics["curation"].get(rule, {})
+        ],
         "per_class": list_class_scores(run),
         "extremes": find_extremes(run),
         "scored": list(run.scores),

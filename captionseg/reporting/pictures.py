@@ -5,7 +5,7 @@ seed, never chosen.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,7 @@ def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
         )
         write_picture(fit(images[uid], SHOWN), folder / f"{stem}.jpg")
         own = {text for text, _ in archives.get("nouns", {}).get(uid, ())}
+        held_out = find_named(run.pairs[uid]["held_out_captions"] or (), archives, uid, lemma)
         views.append(
             {
                 "file": f"{stem}.jpg",
@@ -156,22 +157,48 @@ def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
                 "rules": [
                     {
                         "rule": rule,
-                        "concepts": [judge_concept(*c, true, own) for c in rows.get(uid, ())],
+                        "concepts": [
+                            judge_concept(*c, true, own, held_out) for c in rows.get(uid, ())
+                        ],
                     }
                     for rule, rows in archives.items()
                 ],
                 "shown": None if true is None else sorted(true),
+                "held_out": run.pairs[uid]["held_out_captions"] or [],
                 "neighbours": list(make_thumbnails(run, near.get(uid, []), images, folder, stem)),
             }
         )
     return views
 
 
-def judge_concept(
-    text: str, score: float, true: Collection[str] | None, own: Collection[str]
-) -> View:
-    """A concept with its score, is it right (None: not known), and does the caption name it?"""
+def find_named(
+    captions: Sequence[str],
+    archives: Mapping[str, Mapping[str, Sequence[tuple[str, float]]]],
+    uid: str,
+    lemma: dict[str, str],
+) -> set[str]:
+    """The concepts that some rule gave a picture and some caption names."""
+    words = {text for rows in archives.values() for text, _ in rows.get(uid, ())}
+    vocabulary = Vocabulary(tuple(sorted(words)), lemma)
     return {
+        vocabulary.concepts[match.number]
+        for caption in captions
+        for match in vocabulary.read(caption)[1]
+    }
+
+
+def judge_concept(
+    text: str,
+    score: float,
+    true: Collection[str] | None,
+    own: Collection[str],
+    held_out: Collection[str] = (),
+) -> View:
+    """A concept with its score, is it right (None: not known), does the caption name it, and does a
+    held-out one?
+    """
+    return {
+        "confirmed": text in held_out and text not in own,
         "text": text,
         "score": score if np.isfinite(score) else None,
         "right": None if true is None else text in true,

@@ -36,6 +36,7 @@ OPENINGS = (
 )
 LONGEST = (0.38, 0.75)  # longer side of an object, share of the picture's side
 IGNORE = 255
+HELD_OUT = 2  # captions beside the first one, for measuring curation
 SMALLEST = 0.004  # share of the picture that must be visible of an object for it to count as shown
 
 
@@ -95,7 +96,8 @@ class PhotoScenes:
     def compose(self, assets: Assets, split: str, number: int, *, seed: int) -> Sample:
         """One scene with its caption and its exact mask; depends on seed, split and number
         alone."""
-        rng = np.random.default_rng([seed, SPLITS.index(split), number])
+        place = [seed, SPLITS.index(split), number]
+        rng = np.random.default_rng(place)
         canvas, mask = draw_background(assets, split, self.size, rng, third=self.third_stuff)
         count = 1 + int(rng.choice(len(self.objects), p=np.array(self.objects) / sum(self.objects)))
         names = [n for n, kind in zip(assets.names, assets.kinds, strict=True) if kind == "object"]
@@ -114,6 +116,10 @@ class PhotoScenes:
             if visible[label] >= SMALLEST
         ]
         caption = self.caption(assets, present, visible, rng)
+        others = (
+            self.caption(assets, present, visible, np.random.default_rng([*place, further]))
+            for further in range(1, 1 + HELD_OUT)
+        )
         stream = io.BytesIO()
         Image.fromarray(canvas.astype(np.uint8)).save(stream, "JPEG", quality=92)
         concepts = tuple(assets.names[i] for i in np.flatnonzero(visible >= SMALLEST))
@@ -124,6 +130,7 @@ class PhotoScenes:
             stream.getvalue(),
             self.size,
             self.size,
+            held_out=tuple(dict.fromkeys(other for other in others if other != caption)),
             concepts=concepts,
             mask=mask,
         )

@@ -73,6 +73,7 @@ COLOURS = {
 }
 OPENINGS = ("a photo of {}", "{}", "a picture of {}", "here is {}")
 NAMES = (*OUTLINES, *GROUNDS)  # both in alphabetical order; index = label
+HELD_OUT = 2  # captions beside the first one, for measuring curation
 SMALLEST = 0.004  # share of the picture that must be visible of a class for it to count as shown
 
 
@@ -124,7 +125,8 @@ class Shapes:
     def draw(self, split: str, number: int, *, seed: int) -> Sample:
         """One picture with its caption and its exact mask; depends on seed, split and number
         alone."""
-        rng = np.random.default_rng([seed, SPLITS.index(split), number])
+        place = [seed, SPLITS.index(split), number]
+        rng = np.random.default_rng(place)
         canvas, mask = draw_background(self.size, rng)
         shown: list[tuple[str, str]] = []
         count = int(rng.integers(1, 4))
@@ -142,7 +144,12 @@ class Shapes:
         stream = io.BytesIO()
         Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).save(stream, "JPEG", quality=92)
         concepts = tuple(NAMES[i] for i in np.flatnonzero(visible >= SMALLEST))
-        caption = self.caption(shown, dict(zip(NAMES, visible, strict=True)), rng)
+        shares = dict(zip(NAMES, visible, strict=True))
+        caption = self.caption(shown, shares, rng)
+        others = (
+            self.caption(shown, shares, np.random.default_rng([*place, further]))
+            for further in range(1, 1 + HELD_OUT)
+        )
         return Sample(
             f"shapes:{seed}/{split}/{number}",
             caption,
@@ -150,6 +157,7 @@ class Shapes:
             stream.getvalue(),
             self.size,
             self.size,
+            held_out=tuple(dict.fromkeys(other for other in others if other != caption)),
             concepts=concepts,
             mask=mask,
         )

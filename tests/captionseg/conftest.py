@@ -210,7 +210,7 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
     """Download, index, regions and curate over TwoColours, with an encoder of one's choice."""
     from captionseg import indexing
     from captionseg.curation.cocu import CoCu
-    from captionseg.curation.pipeline import curate
+    from captionseg.curation.pipeline import Known, curate
     from captionseg.curation.rules import CurateParams
     from captionseg.datasets.shards import read_pairs, read_truth, write_shards
     from captionseg.encoders.text_space import TextSpace
@@ -234,7 +234,9 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
         cocu=CoCu(neighbours=8, minimum_support=2),
     )
     encode = TextSpace.load(features / "encoder").encode
-    measures = curate(index, features, encode, params, true=true, supervision=supervision, seed=0)
+    measures = curate(
+        index, features, encode, params, known=Known(true), supervision=supervision, seed=0
+    )
     return World(pairs, truth, features, index, regions, supervision, table, measures)
 
 

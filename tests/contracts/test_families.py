@@ -29,6 +29,7 @@ FAMILIES = {
         ["RULES"],
         {
             "clustering",
+            "held_out",
             "corpus",
             "labelling",
             "measure",

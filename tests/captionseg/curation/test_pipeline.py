@@ -82,7 +82,13 @@ def test_the_second_time_gives_the_same_bytes(world, tmp_path, caplog):
     encode = TextSpace.load(world.encoder).encode
     with caplog.at_level(logging.INFO, "captionseg.curation.pipeline"):
         measures = pipeline.curate(
-            world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0
+            world.index,
+            world.features,
+            encode,
+            PARAMS,
+            known=pipeline.Known(),
+            supervision=tmp_path,
+            seed=0,
         )
     assert measures["nouns"].keys() == {"concepts_per_image", "kept"}
     assert "nouns: kept 35 of 35" in caplog.text
@@ -103,7 +109,13 @@ def test_a_table_that_is_lost_on_the_way_stops_the_stage(world, tmp_path, monkey
         UserError, match=r"curate: .*cocu/00001.parquet: missing, or torn; nothing is put in place"
     ):
         pipeline.curate(
-            world.index, world.features, encode, PARAMS, true={}, supervision=tmp_path, seed=0
+            world.index,
+            world.features,
+            encode,
+            PARAMS,
+            known=pipeline.Known(),
+            supervision=tmp_path,
+            seed=0,
         )
 
 
@@ -111,7 +123,13 @@ def test_a_variant_is_written_under_its_own_name(world, tmp_path):
     params = replace(PARAMS, rules=["flat"], variants={"flat": {"rule": "cocu", "clusters": 0}})
     encode = TextSpace.load(world.encoder).encode
     measures = pipeline.curate(
-        world.index, world.features, encode, params, true={}, supervision=tmp_path, seed=0
+        world.index,
+        world.features,
+        encode,
+        params,
+        known=pipeline.Known(),
+        supervision=tmp_path,
+        seed=0,
     )
     folders = tmp_path / "flat", world.supervision / "cocu"
     flat, full = (concepts_of(read(folder)) for folder in folders)

@@ -35,7 +35,10 @@ def test_a_concept_is_right_wrong_or_unknown():
         "score": 0.5,
         "right": True,
         "own": True,
+        "confirmed": False,
     }
+    assert judge_concept("car", 0.5, None, {"dog"}, {"car"})["confirmed"] is True
+    assert judge_concept("car", 0.5, None, {"car"}, {"car"})["confirmed"] is False
     assert judge_concept("car", 0.5, {"carpet"}, set())["right"] is False
     assert judge_concept("car", 0.5, None, set())["right"] is None
     assert judge_concept("car", float("nan"), None, set())["score"] is None

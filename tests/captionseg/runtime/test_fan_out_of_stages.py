@@ -17,7 +17,7 @@ from captionseg import indexing
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
 from captionseg.curation.cocu import CoCu
-from captionseg.curation.pipeline import curate
+from captionseg.curation.pipeline import Known, curate
 from captionseg.curation.rules import CurateParams
 from captionseg.datasets.shards import read_pairs, write_shards
 from captionseg.records import UserError
@@ -75,7 +75,7 @@ def curated(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
         data.features,
         data.words,
         rules,
-        true=true,
+        known=Known(true),
         supervision=out / "rules",
         seed=0,
         runtime=runtime,
