@@ -98,7 +98,7 @@ class SampleReader:
             return {}
         try:
             about = json.loads(self.read(found["json"]))
-        except (ValueError, RecursionError):
+        except (Refusal, ValueError, RecursionError):
             return {}
         return about if isinstance(about, dict) else {}
 
@@ -128,11 +128,11 @@ class SampleReader:
 
     def read_text(self, member: Member) -> tuple[list[str], Refusal | None]:
         """The captions of a text, and what is to be said of those that are refused."""
-        data = b"" if member.size > LARGEST_TEXT else self.read(member)
-        if max(member.size, len(data)) > LARGEST_TEXT:
-            text = f"caption of more than {LARGEST_TEXT // 2**20} MiB"
-            return [], Refusal("bad_caption", text)
         try:
+            data = b"" if member.size > LARGEST_TEXT else self.read(member)
+            if max(member.size, len(data)) > LARGEST_TEXT:
+                text = f"caption of more than {LARGEST_TEXT // 2**20} MiB"
+                raise Refusal("bad_caption", text)
             captions, said = read_captions(data, joined=self.joined)
         except Refusal as refusal:
             return [], refusal
