@@ -164,7 +164,7 @@ def list_annotation(item: dict[str, Any], file: str, paths: dict[Any, str]) -> d
     number = item.get("image_id")
     path = paths.get(number) if isinstance(number, int | str) else None
     source_row = one_line(f"{file}:{number}" if path else f"{file}:annotation {item.get('id')}")
-    row = {"picture": path or source_row, "source_row": source_row, "sha256": ""}
+    row: dict[str, Any] = {"picture": path or source_row, "source_row": source_row, "sha256": ""}
     try:
         if path is None:
             raise Refusal("no_picture", f"no image of the file has its image_id, {number}")

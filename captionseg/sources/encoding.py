@@ -49,10 +49,7 @@ def encode_picture(
         Refusal: where it cannot be decoded, or would be too small.
     """
     try:
-        image, original = (
-            images.open_image(data, longest=longest, name=name),
-            images.read_size(data),
-        )
+        image, original = images.open_with_size(data, longest=longest, name=name)
     except images.TooManyPixels as error:
         raise Refusal("too_many_pixels", f"cannot be decoded: {error}") from None
     except images.Unreadable as error:

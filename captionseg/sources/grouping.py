@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+from pandas.util import hash_array
 
 from captionseg.sources.listing import LISTING, make_batch
 
@@ -59,7 +59,7 @@ def _write(batches: Iterable[pa.RecordBatch], path: Path) -> np.ndarray:
     with pa.ipc.new_file(str(path), LISTING) as writer:
         for batch in batches:
             pictures = batch["picture"].to_numpy(zero_copy_only=False)
-            hashes.append(pd.util.hash_array(pictures.astype(object), categorize=False))
+            hashes.append(hash_array(pictures.astype(object), categorize=False))
             waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
             whole = len(waiting) // CHUNK * CHUNK
             if whole:

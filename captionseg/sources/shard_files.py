@@ -11,11 +11,13 @@ import posixpath
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from captionseg.records import one_line
+from captionseg.sources.folder_files import read_contents
 from captionseg.sources.reasons import Refusal
-from captionseg.storage.remote import join, list_entries, open_file
+from captionseg.storage.remote import find_scheme, join, list_entries, open_file
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 TEXTS = ("txt", "caption", "text")
@@ -125,9 +127,11 @@ def read_from(stream: BinaryIO) -> Callable[[Member], bytes]:
 
 
 def read_below(url: str) -> Callable[[Member], bytes]:
-    """A function that reads the first LARGEST_TEXT + 1 bytes of a file of a folder."""
+    """A function that reads a text of a folder, and raises Refusal where it cannot be read."""
 
     def read(member: Member) -> bytes:
+        if not find_scheme(url):
+            return read_contents(Path(url).expanduser(), member.name, LARGEST_TEXT)
         with open_file(join(url, member.name)) as stream:
             return stream.read(LARGEST_TEXT + 1)
 

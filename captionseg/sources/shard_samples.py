@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from captionseg.sources.shard_files import LARGEST_TEXT, PICTURES, TEXTS, Files,
 from captionseg.sources.shard_tables import explain_failure
 from captionseg.sources.tables import read_cell, read_name
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
 Read = Callable[[Member], bytes]
 Listed = tuple[dict[str, Any], Place | None]
 """A row of LISTING, and where its picture lies."""
@@ -47,10 +49,10 @@ class SampleReader:
                 yield self.refuse(key, Refusal("duplicate_key", "a second row of this key")), None
                 continue
             seen.add(key)
-            yield self.list_sample(key, files.samples.get(key, {}), record)
+            yield from self.list_sample(key, files.samples.get(key, {}), record)
         for key, found in files.samples.items():
             if key not in seen and not found.keys().isdisjoint({*PICTURES, *TEXTS, "json"}):
-                yield self.list_sample(key, found, None)
+                yield from self.list_sample(key, found, None)
         for member in files.refused:
             assert member.refusal is not None
             yield self.refuse(member.name, member.refusal), None
@@ -63,8 +65,8 @@ class SampleReader:
 
     def list_sample(
         self, key: str, found: Mapping[str, Member], record: dict[str, Any] | None
-    ) -> Listed:
-        """The row of a sample.
+    ) -> Iterator[Listed]:
+        """The row of a sample, and another one where some of its captions are refused.
 
         Args:
             key: of it.
@@ -77,20 +79,18 @@ class SampleReader:
         with contextlib.suppress(Refusal):
             row["picture"] = read_name(about.get("url"))
         picture = next((found[suffix] for suffix in PICTURES if suffix in found), None)
-        try:
-            captions, refused = self.read_captions(found, record, about)
-            row["captions"] = captions
-            if failure := explain_failure(about):
-                raise failure
-            if picture is None and record is not None:
-                raise Refusal("damaged_archive", "in the table, but not in the shard")
-            if picture is None:
-                raise Refusal("no_picture", "it has no picture")
-            if not captions:
-                raise refused
-        except Refusal as refusal:
-            return row | {"error": str(refusal), "reason": refusal.reason}, None
-        return row, make_place(key, picture, about)
+        row["captions"], refused = self.read_captions(found, record, about)
+        if failure := explain_failure(about):
+            refused = failure
+        elif picture is None and record is not None:
+            refused = Refusal("damaged_archive", "in the table, but not in the shard")
+        elif picture is None:
+            refused = Refusal("no_picture", "it has no picture")
+        elif row["captions"]:
+            yield row, make_place(key, picture, about)
+            row = row | {"captions": []}
+        if refused:
+            yield row | {"error": str(refused), "reason": refused.reason}, None
 
     def read_json(self, found: Mapping[str, Member]) -> dict[str, Any]:
         """What the json of a sample says; nothing where it has none, or one that is none."""
@@ -98,53 +98,53 @@ class SampleReader:
             return {}
         try:
             about = json.loads(self.read(found["json"]))
-        except (ValueError, RecursionError):
+        except (Refusal, ValueError, RecursionError):
             return {}
         return about if isinstance(about, dict) else {}
 
     def read_captions(
         self, found: Mapping[str, Member], record: dict[str, Any] | None, about: dict[str, Any]
-    ) -> tuple[list[str], Refusal]:
-        """The captions of the table, else of the text, else of the json; and why there are none."""
-        refusals = [Refusal("no_caption", "it has no caption")]
+    ) -> tuple[list[str], Refusal | None]:
+        """The captions of the table, else of the text, else of the json; and what is to be said of
+        those that are refused, or of there being none.
+        """
+        refused: Refusal | None = None
         if record is not None and record.get("captions") is not None:
             captions, refused = read_cell(record["captions"])
             if captions:
-                return captions, refusals[0]
-            refusals.append(refused or refusals[0])
+                return captions, refused
         for suffix in TEXTS:
-            if suffix not in found:
-                continue
-            try:
-                return self.read_text(found[suffix]), refusals[0]
-            except Refusal as refusal:
-                refusals.append(refusal)
+            if suffix in found:
+                captions, refused = self.read_text(found[suffix])
+                if captions:
+                    return captions, refused
         about = about if record is None else self.read_json(found)
         for name in self.caption_names:
             if about.get(name) is not None:
                 captions, refused = read_cell(about[name])
                 if captions:
-                    return captions, refusals[0]
-                refusals.append(refused or refusals[0])
-        return [], refusals[-1]
+                    return captions, refused
+        return [], refused or Refusal("no_caption", "it has no caption")
 
-    def read_text(self, member: Member) -> list[str]:
-        """The captions of a text.
-
-        Raises:
-            Refusal: where there is none.
-        """
-        data = b"" if member.size > LARGEST_TEXT else self.read(member)
-        if max(member.size, len(data)) > LARGEST_TEXT:
-            raise Refusal("bad_caption", f"caption of more than {LARGEST_TEXT // 2**20} MiB")
-        return read_captions(data, joined=self.joined)[0]
+    def read_text(self, member: Member) -> tuple[list[str], Refusal | None]:
+        """The captions of a text, and what is to be said of those that are refused."""
+        try:
+            data = b"" if member.size > LARGEST_TEXT else self.read(member)
+            if max(member.size, len(data)) > LARGEST_TEXT:
+                text = f"caption of more than {LARGEST_TEXT // 2**20} MiB"
+                raise Refusal("bad_caption", text)
+            captions, said = read_captions(data, joined=self.joined)
+        except Refusal as refusal:
+            return [], refusal
+        return captions, Refusal("bad_caption", said) if said else None
 
 
 def make_place(key: str, picture: Member, about: Mapping[str, Any]) -> Place:
     """Where a picture lies, with what is known of it as it came."""
     width, height = (about.get(f"original_{side}") for side in ("width", "height"))
-    whole = isinstance(width, int) and isinstance(height, int)
-    sizes = (width, height) if whole and all(0 < n < 2**31 for n in (width, height)) else ()
+    if not all(isinstance(size, int) and 0 < size < 2**31 for size in (width, height)):
+        width = height = None
     digest = about.get("sha256")
-    digest = digest if isinstance(digest, str) and len(digest) == 64 and digest.isalnum() else None
-    return Place(key, picture.start, picture.size, picture.name, *(sizes or (None, None)), digest)
+    known = isinstance(digest, str) and SHA256.fullmatch(digest)
+    name, start, size = picture.name, picture.start, picture.size
+    return Place(key, start, size, name, width, height, digest if known else None)

@@ -28,7 +28,10 @@ BATCH = 8192  # rows of a parquet file that are read together
 class TableFile(Protocol):
     """A table that was opened far enough to know its columns."""
 
-    columns: Sequence[str]
+    @property
+    def columns(self) -> Sequence[str]:
+        """Their names."""
+        ...
 
     def read_rows(self, picture: str, caption: str) -> Iterator[Cells]:
         """The cells of two columns, row by row; those of a column named "" are None."""

@@ -158,9 +158,8 @@ class TextTable:
                     fault = f"{len(cells)} cells where the first row has {width}: a quote too few?"
                     yield Cells(number, fault=fault)
                 else:
-                    yield Cells(
-                        number, *(cells[i] if i < min(len(cells), width) else None for i in at)
-                    )
+                    found = [*cells[:width], *[None] * (width + 1 - len(cells[:width]))]
+                    yield Cells(number, found[at[0]], found[at[1]])
 
 
 def find_delimiter(head: str, url: str, known: Collection[str]) -> tuple[str, bool]:

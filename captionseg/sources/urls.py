@@ -20,7 +20,6 @@ from captionseg.sources.fetching.fetch import fetch
 from captionseg.sources.fetching.params import HttpParams
 from captionseg.sources.listing import ListedSource, Row
 from captionseg.sources.reasons import Refusal
-from captionseg.sources.tables import read_listing
 from captionseg.storage.remote import list_files
 
 
@@ -49,6 +48,9 @@ class Urls(ListedSource):
             raise UserError(
                 "download.urls.path: not set; give the file with your URLs and captions"
             )
+        # it brings pandas, which the processes that fetch have no use for
+        from captionseg.sources.tables import read_listing
+
         columns = Columns("download.urls", self.picture_column, self.caption_column, URLS)
         return read_listing(list_files(self.path), columns)
 

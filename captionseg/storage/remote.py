@@ -158,7 +158,7 @@ def is_file(url: str) -> bool:
         return bool(store.isfile(path))
 
 
-def list_files(url: str, suffixes: Sequence[str] = ("",)) -> list[str]:
+def list_files(url: str, suffixes: tuple[str, ...] = ("",)) -> list[str]:
     """The files that a pattern names, in the order of their names.
 
     Args:

@@ -8,6 +8,8 @@ import asyncio
 import random
 import socket
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from weakref import WeakValueDictionary
 
@@ -40,6 +42,7 @@ from captionseg.sources.reasons import Refusal
 
 Outcome = bytes | Refusal
 Host = tuple[str, int]  # name and port
+PATIENCE = 0.02  # seconds between two looks at whether there is room
 AGAIN = ("connection_failed", "timed_out", "too_slow", "truncated", "rate_limited", "server_error")
 """Reasons of a request that may go better the next time."""
 
@@ -57,6 +60,9 @@ class Client:
         self.connections = max(1, params.connections // workers)
         self.per_host = max(1, params.connections_per_host // workers)
         self.slots = asyncio.Semaphore(self.connections)
+        # it asks for addresses of names; by default it has a few threads only
+        threads = ThreadPoolExecutor(min(64, self.connections), "names")
+        asyncio.get_running_loop().set_default_executor(threads)
         # of hosts that somebody asks just now; there may be millions
         self.host_slots: WeakValueDictionary[Host, asyncio.Semaphore] = WeakValueDictionary()
         self.ready_at: dict[Host, float] = {}  # when those want to be asked that said so
@@ -84,27 +90,30 @@ class Client:
         """Close all connections."""
         await self.session.close()
 
-    async def fetch(self, url: str) -> Outcome:
-        """The bytes of the picture at a URL, or why there are none, after retries."""
-        # seeded, so that a run can be repeated; by the URL, so that not all wait for as long
-        draw = random.Random(url)
+    async def fetch(self, url: str, room: Callable[[], bool] = lambda: True) -> Outcome:
+        """The bytes of the picture at a URL, or why there are none, after retries.
+
+        Args:
+            url: any text.
+            room: whether there is room for one more picture; asked before each request.
+        """
         for attempt in range(self.params.retries + 1):
             if attempt:
-                shortened = self.params.backoff * 2 ** (attempt - 1) * (1 - draw.random() / 2)
-                await asyncio.sleep(min(shortened, self.params.max_wait))
+                await asyncio.sleep(draw_wait(url, attempt, self.params))
             try:
-                return await self._follow(url.strip())
+                return await self._follow(url.strip(), room)
             except Refusal as refusal:
                 refused = refusal.with_traceback(None)
                 if refusal.reason not in AGAIN or isinstance(refusal, _Wait):
                     break
         return Refusal(refused.reason, str(refused))
 
-    async def _follow(self, url: str) -> bytes:
+    async def _follow(self, url: str, room: Callable[[], bool]) -> bytes:
         """The picture, wherever it has moved; every step is checked as the first one."""
         for _ in range(self.params.redirects + 1):
             target = check_url(url, self.policy)
-            found = await self._ask_in_turn(target)
+            while (found := await self._ask_in_turn(target, room)) is None:
+                await asyncio.sleep(PATIENCE)
             if isinstance(found, bytes):
                 return found
             try:
@@ -113,8 +122,10 @@ class Client:
                 raise Refusal("bad_url", f"moved to no URL: {error}") from None
         raise Refusal("too_many_redirects", f"more than {self.params.redirects}")
 
-    async def _ask_in_turn(self, url: URL) -> bytes | str:
-        """`_ask` when its host and all of us have a connection to spare."""
+    async def _ask_in_turn(self, url: URL, room: Callable[[], bool]) -> bytes | str | None:
+        """`_ask` when its host and all of us have a connection to spare; None without room."""
+        if not room():
+            return None
         host = (str(url.host), int(url.port or 0))
         clock = asyncio.get_running_loop().time
         if (mine := self.host_slots.get(host)) is None:
@@ -128,7 +139,7 @@ class Client:
                     )
                 await asyncio.sleep(wait)
             await slots.enter_async_context(self.slots)
-            return await self._ask(url, host)
+            return await self._ask(url, host) if room() else None
 
     async def _ask(self, url: URL, host: Host) -> bytes | str:
         """The bytes of a picture, or where it has moved."""
@@ -157,6 +168,15 @@ class Client:
         if self.proxies and not urllib.request.proxy_bypass(f"{url.host}:{url.port}"):
             return self.proxies.get(url.scheme)
         return None
+
+
+def draw_wait(url: str, attempt: int, params: HttpParams) -> float:
+    """Seconds before a further attempt, the first of which is 1.
+
+    The draw is seeded, so that a run can be repeated; by the URL, so that not all wait for as long.
+    """
+    shortened = 1 - random.Random(f"{attempt} {url}").random() / 2
+    return min(params.backoff * 2 ** (attempt - 1) * shortened, params.max_wait)
 
 
 class _Wait(Refusal):

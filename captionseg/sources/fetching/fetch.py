@@ -20,7 +20,6 @@ from captionseg.sources.fetching.client import Client, Outcome
 from captionseg.sources.fetching.params import HttpParams
 
 HELD_BYTES = 256 * 2**20  # of answers that nobody has taken yet
-PATIENCE = 0.02  # seconds between two looks at what was taken
 AHEAD = 8  # URLs for each connection that are begun before the first of them is taken
 
 
@@ -105,14 +104,14 @@ class Stream:
             await asyncio.gather(*self.begun, return_exceptions=True)
 
     async def _fetch(self, url: str) -> Outcome:
-        # the first must not wait, for all others wait for it
-        while (
-            self.arrived - self.taken > HELD_BYTES and asyncio.current_task() is not self.begun[0]
-        ):
-            await asyncio.sleep(PATIENCE)
-        outcome = await self.client.fetch(url)
+        outcome = await self.client.fetch(url, self.has_room)
         self.arrived += len(outcome) if isinstance(outcome, bytes) else 0
         return outcome
+
+    def has_room(self) -> bool:
+        """For one more. The one that is waited for must not wait itself."""
+        waited_for = self.ready.empty() and asyncio.current_task() is self.begun[0]
+        return waited_for or self.arrived - self.taken <= HELD_BYTES
 
 
 class KeptClient:
@@ -138,6 +137,14 @@ class KeptClient:
         _, params, workers = self.key
         return Client(params, workers)
 
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self.client.close()
+        await asyncio.sleep(0.01)  # transports close in the next rounds of the loop
+
     @classmethod
     def get(cls, params: HttpParams, workers: int) -> KeptClient:
         """The one of these params. A process that was forked has its own."""
@@ -152,7 +159,7 @@ class KeptClient:
         kept, cls.kept = cls.kept, None
         if kept is None or kept.key[0] != os.getpid():
             return
-        asyncio.run_coroutine_threadsafe(kept.client.close(), kept.loop).result()
+        asyncio.run_coroutine_threadsafe(kept._end(), kept.loop).result()
         kept.loop.call_soon_threadsafe(kept.loop.stop)
         kept.thread.join()
         kept.loop.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import colorsys
 import io
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from captionseg.sources.folder import Folder
 from captionseg.sources.photo_scenes import PhotoScenes
 from captionseg.sources.scene_assets import Asset, Assets
 from captionseg.sources.shapes import Shapes
-from captionseg.sources.source import Sample
+from captionseg.sources.source import SPLITS, Sample
 from captionseg.sources.sources import SOURCES
 from captionseg.sources.urls import Urls
 from tests.captionseg.sources.fetching.hostile import serving
@@ -106,12 +107,18 @@ def album(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def url_list(tmp_path: Path) -> Iterator[Path]:
-    """A list of pictures that a server has, and of some that it has not."""
-    path = tmp_path / "list.tsv"
+    """A list of 20 pictures that a server has, and of two that it has not; whatever its port is,
+    every third is in the same split.
+    """
+    path, split_of = tmp_path / "list.tsv", Urls(tune=0.3, test=0.3).split_of
     with serving() as server:
-        names = [f"/good/{number}.jpg" for number in range(40)]
-        names += ["/missing.jpg", "/page.jpg", "/damaged.jpg"]
-        rows = [f"{server.url(name)}\tpicture {n}\n" for n, name in enumerate(names)]
+        names = [f"/good/{number}.jpg" for number in range(20)] + ["/missing.jpg", "/page.jpg"]
+        rows = []
+        for number, name in enumerate(names):
+            several = (f"{server.url(name)}?{query}" for query in itertools.count())
+            split = SPLITS[number % 3]
+            url = next(u for u in several if split_of({"picture": u, "sha256": ""}) == split)
+            rows.append(f"{url}\tpicture {number}\n")
         path.write_text("url\tcaption\n" + "".join(rows))
         yield path
 

@@ -33,8 +33,8 @@ def test_rows_of_a_picture_stand_anywhere(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_hashes_that_fall_together_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    hash_array = grouping.pd.util.hash_array
-    monkeypatch.setattr(grouping.pd.util, "hash_array", lambda *a, **k: hash_array(*a, **k) % 2)
+    hash_array = grouping.hash_array
+    monkeypatch.setattr(grouping, "hash_array", lambda *a, **k: hash_array(*a, **k) % 2)
     batch = make_batch([{"picture": str(n % 9), "captions": [str(n)]} for n in range(18)])
     (merged,) = grouping.merge_pictures([batch])
     assert {row["picture"]: row["captions"] for row in merged.to_pylist()} == {

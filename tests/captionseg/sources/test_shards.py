@@ -155,6 +155,15 @@ def test_any_webdataset(tmp_path: Path) -> None:
     assert (lines.caption, lines.held_out) == ("a caption", ("of two lines",))
 
 
+def test_captions_of_a_list_that_are_refused(tmp_path: Path) -> None:
+    data = json.dumps({"captions": ["good", 3, None]}).encode()
+    write_webdataset(tmp_path / "a.tar", {"x": {"jpg": draw(1), "json": data}})
+    good, refused = take(alone(tmp_path))
+    assert (good.caption, good.reason) == ("good", None)
+    assert (refused.caption, refused.reason) == ("", "bad_caption")
+    assert refused.error == "caption is no text but int (2 of 3 captions)"
+
+
 def test_captions_under_another_name(tmp_path: Path) -> None:
     data = json.dumps({"alt": "what is meant", "caption": "another"}).encode()
     write_webdataset(tmp_path / "a.tar", {"x": {"jpg": draw(1), "json": data}})

@@ -1,5 +1,6 @@
 """Source shards: a damaged shard costs what is damaged, and nothing else changes."""
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -94,6 +95,24 @@ def test_samples_that_cannot_be_used(tmp_path: Path) -> None:
         "a.tar:link.jpg": "unreadable_file",
     }
     assert take(alone(tmp_path))[0].caption == "two lines x"
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    """Pipes are not waited for, and links do not lead out."""
+    root = write_img2dataset(tmp_path / "out", 4, "files")
+    (root / "00000.parquet").rename(tmp_path / "moved.parquet")
+    (tmp_path / "secret.txt").write_text("a secret")
+    for number, put in enumerate((os.mkfifo, lambda path: path.symlink_to("../../secret.txt"))):
+        for end in ("txt", "json"):
+            path = root / "00000" / f"00000000{number}.{end}"
+            path.unlink()
+            put(path)
+    assert outcomes(alone(root)) == {
+        "00000:000000000": "unreadable_file",
+        "00000:000000001": "unsafe_path",
+        "00000:000000002": None,
+        "00000:000000003": "not_decodable",
+    }
 
 
 def test_rows_of_one_key(tmp_path: Path) -> None:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from captionseg.sources.fetching import fetch as module
+from captionseg.sources.fetching.client import draw_wait
 from captionseg.sources.fetching.fetch import fetch, fetch_all
 from captionseg.sources.fetching.params import HttpParams
 from tests.captionseg.sources.fetching.hostile import GOOD, HERE, draw_bomb, draw_jpeg, serving
 
 QUICK = HttpParams(
     contact="test@example.org",
-    connect_timeout=2.0,
-    read_timeout=0.4,
-    total_timeout=3.0,
-    min_speed=2000.0,
-    patience=0.3,
+    connect_timeout=5.0,
+    read_timeout=1.0,
+    total_timeout=10.0,
+    min_speed=500.0,
+    patience=0.5,
     retries=1,
     backoff=0.05,
     max_wait=3.0,
@@ -284,3 +291,51 @@ def test_who_stops_early_is_not_waited_for() -> None:
         assert next(outcomes) == draw_jpeg(1)
         outcomes.close()
         assert time.perf_counter() - start < 5
+
+
+def test_waits_grow_and_are_the_same_the_next_time() -> None:
+    params = HttpParams(backoff=1.0, max_wait=5.0)
+    waits = [draw_wait("http://example.org/a.jpg", attempt, params) for attempt in range(1, 6)]
+    for attempt, wait in enumerate(waits):
+        assert min(2**attempt / 2, 5) <= wait <= min(2**attempt, 5)
+    assert waits[-1] == 5.0
+    again = [draw_wait("http://example.org/a.jpg", attempt, params) for attempt in range(1, 6)]
+    assert again == waits
+    assert draw_wait("http://example.org/b.jpg", 1, params) != waits[0]
+
+
+def test_what_nobody_takes_does_not_pile_up(monkeypatch) -> None:
+    monkeypatch.setattr(module, "HELD_BYTES", 3 * len(GOOD))
+    with serving() as server:
+        params = dataclasses.replace(QUICK, connections=2)
+        urls = [server.url(f"/good/{number}.jpg") for number in range(40)]
+        outcomes = fetch(urls, params)
+        assert next(outcomes) == draw_jpeg(0)
+        time.sleep(0.3)
+        assert len(server.asked) <= 3 + 1 + 2 * params.connections
+        assert list(outcomes) == [draw_jpeg(number) for number in range(1, 40)]
+
+
+def test_a_process_that_has_fetched_ends_at_once() -> None:
+    """Without a word, though its client is still there; also where it stops early."""
+    script = textwrap.dedent("""
+        import sys
+        from captionseg.sources.fetching.fetch import fetch
+        from captionseg.sources.fetching.params import HttpParams
+        outcomes = fetch(sys.argv[1:], HttpParams(read_timeout=100.0, allow=("127.0.0.1/32",)))
+        print(len(next(outcomes)))
+    """)
+    with serving() as server:
+        words = [sys.executable, "-W", "error", "-c", script]
+        start = time.perf_counter()
+        done = subprocess.run(
+            [*words, server.url("/good/0.jpg"), server.url("/silent.jpg")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) == len(GOOD)
+    assert time.perf_counter() - start < 25, "it does not wait for what it will not read"
