@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -174,20 +175,20 @@ class CrossImage:
     """What Eq. 10-12 need; G groups, N tokens, all L2-normalised in the joint space.
 
     Attributes:
-        tokens: [B, N, W] of the online encoder, the only ones with a gradient.
-        target_tokens: [B, N, W] of the momentum encoder, and its groups [B, G, W].
-        target_groups: see target_tokens.
-        mask: [B, N] bool.
-        concept: [B] int64, the entity that a partner is sought for; -1 has none.
-        entity: [B, W] its embedding.
+        tokens: of the online encoder, the only ones with a gradient.
+        target_tokens: of the momentum encoder.
+        target_groups: likewise.
+        mask: which tokens are there.
+        concept: the entity that a partner is sought for; -1 has none.
+        entity: its embedding.
     """
 
-    tokens: Tensor
-    target_tokens: Tensor
-    target_groups: Tensor
-    mask: Tensor
-    concept: Tensor
-    entity: Tensor
+    tokens: Float[Tensor, "B N W"]
+    target_tokens: Float[Tensor, "B N W"]
+    target_groups: Float[Tensor, "B G W"]
+    mask: Bool[Tensor, "B N"]
+    concept: Int[Tensor, " B"]
+    entity: Float[Tensor, "B W"]
 
 
 @dataclass(frozen=True)
@@ -350,12 +351,12 @@ class OVSegmentor(GroupSegmenter):
         return 0.5 * (each * paired).sum() / count
 
 
-def partners(concepts: Tensor) -> Tensor:
-    """[n] int64: for each picture the next one, cyclically, whose concept is the same; -1 where
+def partners(concepts: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    """For each picture the next one, cyclically, whose concept is the same; -1 where
     there is none.
 
     Args:
-        concepts: [n] int64, -1 for a picture without one.
+        concepts: -1 for a picture without one.
     """
     order = torch.argsort(concepts, stable=True)
     ordered = concepts[order]
@@ -367,7 +368,9 @@ def partners(concepts: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, following)
 
 
-def nearest(groups: Tensor, entity: Tensor, count: int) -> Tensor:
-    """[B, count, W]: the groups [B, G, W] that are nearest to an entity [B, W]."""
+def nearest(
+    groups: Float[Tensor, "B G W"], entity: Float[Tensor, "B W"], count: int
+) -> Float[Tensor, "B {count} W"]:
+    """The groups that are nearest to an entity."""
     best = torch.einsum("bgw,bw->bg", groups, entity).topk(count, 1).indices
     return groups.gather(1, best[..., None].expand(-1, -1, groups.shape[2]))
