@@ -291,6 +291,46 @@ def write_neighbours(
     return measures
 
 
+def write_searches(
+    pairs: pa.Table,
+    embedding: np.ndarray,
+    text: np.ndarray,
+    *,
+    params: IndexParams,
+    features: Path,
+    index: Path,
+) -> dict[str, float]:
+    """Indexes of images and texts, and the neighbours of every pair by picture and by caption.
+
+    Args:
+        pairs: successful rows.
+        embedding: [N, D] of their images.
+        text: [N, D] of their captions.
+        params: section `index`.
+        features: with the descriptors of all pictures.
+        index: out.
+
+    Returns:
+        what each search recalls, see `check_recall`; also in a file where one is not exact.
+    """
+    measures: dict[str, float] = {}
+    for name, vectors in (("image", normalise(embedding)), ("text", normalise(text))):
+        search = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
+        measures |= check_recall(name, search, vectors, vectors, params.neighbours, params)
+        search.save(index / f"{name}.index")
+    shards = Counter(pairs["shard"].to_pylist())
+    descriptor = read_arrays(features / "descriptor", shards).astype(np.float32)
+    measures |= write_neighbours(
+        "neighbours", pairs, descriptor, descriptor, params.neighbours, params, index
+    )
+    measures |= write_neighbours(
+        "caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index
+    )
+    if measures:
+        write_json(measures, index / RECALL)
+    return measures
+
+
 def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
     """Every table and array of the stage, with the rows that it is to have."""
     wanted = {
@@ -374,22 +414,7 @@ def build(
         precision=params.precision,
     )
     write_index(pairs, embedding, text, fold, index)
-    measures: dict[str, float] = {}
-    for name, vectors in (("image", normalise(embedding)), ("text", normalise(text))):
-        search = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
-        measures |= check_recall(name, search, vectors, vectors, params.neighbours, params)
-        search.save(index / f"{name}.index")
-    descriptor = read_arrays(features / "descriptor", Counter(pairs["shard"].to_pylist())).astype(
-        np.float32
-    )
-    measures |= write_neighbours(
-        "neighbours", pairs, descriptor, descriptor, params.neighbours, params, index
-    )
-    measures |= write_neighbours(
-        "caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index
-    )
-    if measures:
-        write_json(measures, index / RECALL)
+    measures = write_searches(pairs, embedding, text, params=params, features=features, index=index)
     if reason := find_incomplete(rows_of_all(pairs, features, index)):
         raise UserError(f"index: {reason}; nothing is put in place, run it again")
     return {

@@ -13,14 +13,18 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, Integer, Shaped
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from torch import Tensor
+else:
+    # most stages read records and none of these, which take long to import
+    csr_array = Tensor = Any
 
 
 class UserError(Exception):
@@ -185,40 +189,40 @@ class Corpus:
     """Captioned images as rules see them: read-only and columnar, row i of each array is pair i.
 
     Attributes:
-        uid: [N] 32 hex digits.
+        uid: 32 hex digits.
         caption: [N] strings.
-        image_embedding: [N, D] float32, L2-normalised, in the space of `concept_embedding`. Rows of
-            the training split are cross-fitted: embedded by an alignment that never saw their
-            caption.
-        image_feature: [N, P] frozen image features before any alignment with text (memory-mapped
-            where large).
-        neighbours: [N, K] int32 rows of this corpus, most similar images first, never the row
-            itself; -1 pads.
-        caption_neighbours: [N, K'] int32 rows whose captions are most similar to image i, never its
-            own; -1 pads.
+        image_embedding: L2-normalised, in the space of `concept_embedding`. Rows of the training
+            split are cross-fitted: embedded by an alignment that never saw their caption.
+        image_feature: frozen image features before any alignment with text (memory-mapped where
+            large).
+        neighbours: rows of this corpus, most similar images first, never the row itself; -1 pads.
+        caption_neighbours: rows whose captions are most similar to image i, never its own; -1 pads.
         vocabulary: [C] concepts, most frequent first.
-        concept_embedding: [C, D] float32, L2-normalised embeddings of the prompted concepts t_m.
+        concept_embedding: L2-normalised embeddings of the prompted concepts t_m.
         named: [N, C] scipy CSR bool: does caption i name concept c?
     """
 
-    uid: np.ndarray
+    uid: Shaped[np.ndarray, " N"]
     caption: Sequence[str]
-    image_embedding: np.ndarray
-    image_feature: np.ndarray
-    neighbours: np.ndarray
-    caption_neighbours: np.ndarray
+    image_embedding: Float32[np.ndarray, "N D"]
+    image_feature: Float[np.ndarray, "N P"]
+    neighbours: Int32[np.ndarray, "N K"]
+    caption_neighbours: Int32[np.ndarray, "N L"]
     vocabulary: Sequence[str]
-    concept_embedding: np.ndarray
+    concept_embedding: Float32[np.ndarray, "C D"]
     named: csr_array
 
     def __len__(self) -> int:
         return len(self.uid)
 
 
+Record = TypeVar("Record", bound="TensorRecord")
+
+
 class TensorRecord:
     """A dataclass of tensors and of such records; what is None, or a tuple, is no tensor."""
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def map(self: Record, change: Callable[[Tensor], Tensor]) -> Record:
         """Every tensor changed alike: moved to a device, its rows chosen."""
         record: Any = self
         changed = {
@@ -234,26 +238,24 @@ class Inputs(TensorRecord):
     """What a model segments. B images; S regions, F features a region.
 
     Attributes:
-        regions: [B, S, F] frozen features pooled over class-agnostic regions; S is 0 where a model
-            reads pixels.
-        region_mask: [B, S] bool, False pads.
-        labels: [B, h, w] integer, which region each cell of a grid over the image belongs to.
+        regions: frozen features pooled over class-agnostic regions; S is 0 where a model reads
+            pixels.
+        region_mask: False pads.
+        labels: which region each cell of a grid over the image belongs to.
         size: (height, width) of the mask logits wanted, in pixels.
-        image: [B, 3, H, W] float32 pixels, normalised by ImageNet's mean and deviation; None where
-            nobody needs them.
-        dense: [B, gh, gw, F] frozen features of a grid over the image; None where no model needs
-            them.
-        masks: [B, M, h, w] bool class-agnostic masks on a grid over the image, which may overlap;
-            empty ones pad. None where regions take their part.
+        image: pixels, normalised by ImageNet's mean and deviation; None where nobody needs them.
+        dense: frozen features of a grid over the image; None where no model needs them.
+        masks: class-agnostic masks on a grid over the image, which may overlap; empty ones pad.
+            None where regions take their part.
     """
 
-    regions: Tensor
-    region_mask: Tensor
-    labels: Tensor
+    regions: Float[Tensor, "B S F"]
+    region_mask: Bool[Tensor, "B S"]
+    labels: Integer[Tensor, "B h w"]
     size: tuple[int, int]
-    image: Tensor | None = None
-    dense: Tensor | None = None
-    masks: Tensor | None = None
+    image: Float[Tensor, "B 3 H W"] | None = None
+    dense: Float[Tensor, "B gh gw E"] | None = None
+    masks: Bool[Tensor, "B M mh mw"] | None = None
 
 
 @dataclass(frozen=True)
@@ -261,17 +263,17 @@ class Tokens(TensorRecord):
     """Texts of a batch as token numbers: int64, 0 pads.
 
     Attributes:
-        captions: [B, T].
-        concepts: [B, L, T'] the drawn concepts, each in a prompt.
-        names: [B, L, T''] their names alone, for models that learn their prompt; else None.
-        caption_words: [B, T] the concept that each token of `captions` belongs to, -1 for none;
-            None where the model does not ask.
+        captions: of the images.
+        concepts: the drawn concepts, each in a prompt.
+        names: their names alone, for models that learn their prompt; else None.
+        caption_words: the concept that each token of `captions` belongs to, -1 for none; None where
+            the model does not ask.
     """
 
-    captions: Tensor
-    concepts: Tensor
-    names: Tensor | None = None
-    caption_words: Tensor | None = None
+    captions: Int64[Tensor, "B T"]
+    concepts: Int64[Tensor, "B L T1"]
+    names: Int64[Tensor, "B L T2"] | None = None
+    caption_words: Int64[Tensor, "B T"] | None = None
 
 
 @dataclass(frozen=True)
@@ -279,18 +281,17 @@ class MaskedCaptions(TensorRecord):
     """Captions whose entities are masked, as embeddings or as tokens.
 
     Attributes:
-        target: int64 the concepts behind the masks: of tokens [B, T] that of each masked token, -1
+        target: the concepts behind the masks: of tokens [B, T] that of each masked token, -1
             elsewhere; of embeddings [B, K] those of a caption in order, -1 pads.
-        embedding: [B, D] frozen embeddings of the masked captions; None where the model reads
-            tokens.
-        tokens: [B, T] int64 of the masked captions, 0 pads; None where it reads embeddings.
-        answers: [B, T'] int64 tokens of a sentence with the drawn concepts; None likewise.
+        embedding: frozen embeddings of the masked captions; None where the model reads tokens.
+        tokens: of the masked captions, 0 pads; None where it reads embeddings.
+        answers: tokens of a sentence with the drawn concepts; None likewise.
     """
 
-    target: Tensor
-    embedding: Tensor | None = None
-    tokens: Tensor | None = None
-    answers: Tensor | None = None
+    target: Int64[Tensor, "B K"]
+    embedding: Float[Tensor, "B D"] | None = None
+    tokens: Int64[Tensor, "B T"] | None = None
+    answers: Int64[Tensor, "B T1"] | None = None
 
 
 @dataclass(frozen=True)
@@ -298,16 +299,16 @@ class NamedSegments(TensorRecord):
     """Segments of a batch, each with a text that was drawn for it in this step.
 
     Attributes:
-        masks: [B, S', gh, gw] how much of each cell of a grid over the image lies in a segment.
-        embedding: [B, S', D] frozen embeddings of the texts.
-        number: [B, S'] int64 which text that is, equal numbers for equal texts; -1 pads.
-        known: [B, S', K'] int64 all texts that name the segment, -1 pads.
+        masks: how much of each cell of a grid over the image lies in a segment.
+        embedding: frozen embeddings of the texts.
+        number: which text that is, equal numbers for equal texts; -1 pads.
+        known: all texts that name the segment, -1 pads.
     """
 
-    masks: Tensor
-    embedding: Tensor
-    number: Tensor
-    known: Tensor
+    masks: Float[Tensor, "B S gh gw"]
+    embedding: Float[Tensor, "B S D"]
+    number: Int64[Tensor, "B S"]
+    known: Int64[Tensor, "B S K"]
 
 
 @dataclass(frozen=True)
@@ -319,31 +320,30 @@ class Batch(TensorRecord):
     all ranks' batches were gathered.
 
     Attributes:
-        regions: [B, S, F] frozen features pooled over class-agnostic regions; S is 0 where the
-            model reads pixels.
-        region_mask: [B, S] bool, False pads.
-        caption_embedding: [B, D] frozen text embeddings of the captions.
-        caption_concepts: [B, K] int64, concepts that the caption names, -1 pads.
-        text_embedding: [B, L, D] frozen text embeddings of the concepts drawn in this step.
-        text_concept: [B, L] int64, those concepts, -1 where fewer than L could be drawn.
-        archive: [B, M] int64, concepts that image i may show: they are no negatives of it; -1 pads.
-        image: [B, 3, H, W] float32 pixels, augmented and normalised; None where the model needs
-            none.
-        dense: [B, gh, gw, F] frozen features of a grid over the image; None likewise.
+        regions: frozen features pooled over class-agnostic regions; S is 0 where the model reads
+            pixels.
+        region_mask: False pads.
+        caption_embedding: frozen text embeddings of the captions.
+        caption_concepts: concepts that the caption names, -1 pads.
+        text_embedding: frozen text embeddings of the concepts drawn in this step.
+        text_concept: those concepts, -1 where fewer than L could be drawn.
+        archive: concepts that image i may show: they are no negatives of it; -1 pads.
+        image: pixels, augmented and normalised; None where the model needs none.
+        dense: frozen features of a grid over the image; None likewise.
         tokens: the texts as tokens; None where the model reads embeddings.
         masked: captions with their entities masked; None where the model asks for none.
         segments: with texts; None likewise.
     """
 
-    regions: Tensor
-    region_mask: Tensor
-    caption_embedding: Tensor
-    caption_concepts: Tensor
-    text_embedding: Tensor
-    text_concept: Tensor
-    archive: Tensor
-    image: Tensor | None = None
-    dense: Tensor | None = None
+    regions: Float[Tensor, "B S F"]
+    region_mask: Bool[Tensor, "B S"]
+    caption_embedding: Float[Tensor, "B D"]
+    caption_concepts: Int[Tensor, "B K"]
+    text_embedding: Float[Tensor, "B L D"]
+    text_concept: Int[Tensor, "B L"]
+    archive: Int[Tensor, "B M"]
+    image: Float[Tensor, "B 3 H W"] | None = None
+    dense: Float[Tensor, "B gh gw E"] | None = None
     tokens: Tokens | None = None
     masked: MaskedCaptions | None = None
     segments: NamedSegments | None = None

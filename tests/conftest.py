@@ -30,6 +30,7 @@ CHECKED = (
     "captionseg.losses",
     "captionseg.metrics",
     "captionseg.modeling",
+    "captionseg.records",
     "captionseg.retrieval",
     "captionseg.segmenters.hierarchy",
     "captionseg.segmenters.islands",

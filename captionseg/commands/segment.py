@@ -75,7 +75,6 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.reporting.overlay import (
         IGNORED,
         add_legend,
-        check_writable,
         draw_overlay,
         make_palette,
         write_picture,
@@ -87,18 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.picture.is_dir():
         raise UserError(f"{arguments.picture}: a folder; name an image file")
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
-    check_writable(out)
-    if arguments.mask and is_same_file(arguments.mask, out):
-        raise UserError(f"{out}: --mask and --out name one file; the mask needs its own")
-    if is_same_file(out, arguments.picture) or (
-        arguments.mask and is_same_file(arguments.mask, arguments.picture)
-    ):
-        raise UserError(
-            f"{arguments.picture}: is the picture itself, which is never written over; name "
-            "another file"
-        )
-    if arguments.mask and check_writable(arguments.mask) != "PNG":
-        raise UserError(f"{arguments.mask}: labels are written as PNG; end the name with .png")
+    check_outputs(arguments.picture, out, arguments.mask)
     picture = read_image(arguments.picture)
     protocol = Protocol(
         refine=RefineParams(arguments.refine) if arguments.refine else None,
@@ -122,6 +110,31 @@ def run(arguments: argparse.Namespace) -> None:
     for label, part in rows:
         print(f"{label:{width}}  {100 * part:5.1f} %")
     print(out)
+
+
+def check_outputs(picture: Path, out: Path, mask: Path | None) -> None:
+    """Refuse files that cannot be written, or in whose place there is something.
+
+    Args:
+        picture: that is read.
+        out: of the tinted picture.
+        mask: of the labels; None writes none.
+
+    Raises:
+        UserError: naming the file.
+    """
+    from captionseg.records import UserError
+    from captionseg.reporting.overlay import check_writable
+
+    check_writable(out)
+    if mask and is_same_file(mask, out):
+        raise UserError(f"{out}: --mask and --out name one file; the mask needs its own")
+    if is_same_file(out, picture) or (mask and is_same_file(mask, picture)):
+        raise UserError(
+            f"{picture}: is the picture itself, which is never written over; name another file"
+        )
+    if mask and check_writable(mask) != "PNG":
+        raise UserError(f"{mask}: labels are written as PNG; end the name with .png")
 
 
 def is_same_file(one: Path, other: Path) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,8 +72,10 @@ class MaskClip(nn.Module):
         """None."""
         return {}
 
-    def similarity(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """[B, C, gh, gw] cosines of cells and classes, after whichever options are on."""
+    def similarity(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch class gh gw"]:
+        """Cosines of cells and classes, after whichever options are on."""
         assert inputs.dense is not None
         dense = F.normalize(self.head(inputs.dense), dim=-1)
         cosine = torch.einsum("bhwd,cd->bchw", dense, F.normalize(class_embeddings.float(), dim=-1))
@@ -88,24 +91,32 @@ class MaskClip(nn.Module):
             return cosine
         return smooth_unsure(probability, dense, self.config.key_smoothing)
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width]: cosines, bilinearly upsampled; probabilities with key
+    def segment(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch class {inputs.size[0]} {inputs.size[1]}"]:
+        """Mask logits: cosines, bilinearly upsampled; probabilities with key
         smoothing.
         """
         similarity = self.similarity(inputs, class_embeddings)
         return F.interpolate(similarity, inputs.size, mode="bilinear", align_corners=False)
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+    def label(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
         """See Segmenter."""
         return self.segment(inputs, class_embeddings).argmax(1)
 
 
-def smooth_unsure(probability: Tensor, dense: Tensor, threshold: float) -> Tensor:
-    """[B, C, h, w]: probabilities, where the best is below the threshold a mean over all positions.
+def smooth_unsure(
+    probability: Float[Tensor, "batch class h w"],
+    dense: Float[Tensor, "batch h w feature"],
+    threshold: float,
+) -> Float[Tensor, "batch class h w"]:
+    """Probabilities, where the best is below the threshold a mean over all positions.
 
     Args:
-        probability: [B, C, h, w].
-        dense: [B, h, w, D], L2-normalised; the weights are cosines, negative ones at 0, rows
+        probability: of classes.
+        dense: L2-normalised; the weights are cosines, negative ones at 0, rows
             summing to one.
         threshold: see MaskClipConfig.
     """

@@ -17,15 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.losses.consistency import mask_consistency
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, mean_over_ranks
+from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
 from captionseg.modeling.objectives.completion import (
+    MASKED,
     Completion,
     Objective,
     WordLogits,
     missing_loss,
 )
+from captionseg.modeling.objectives.cross_image import CrossImage, MaskAgreement
 from captionseg.modeling.readout.group_readout import GroupSegmenter
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import Gather, InputSpec, Masking, Sizes, Start, gather_single
@@ -34,14 +35,6 @@ from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
 from captionseg.records import Batch
 from captionseg.typed import AboveZero, Natural, Share, ShareAboveZero, ShareBelowOne, ZeroOrMore
-
-MASKED: dict[Objective, Masking] = {
-    "all_entities": "all",
-    "single_entity": "one",
-    "all_nouns": "nouns",
-    "mlm_groups": "all",
-    "mlm": "all",
-}
 
 
 @dataclass(frozen=True)
@@ -170,27 +163,6 @@ def ovsegmentor_released() -> OVSegmentorConfig:
 
 
 @dataclass(frozen=True)
-class CrossImage:
-    """What Eq. 10-12 need; G groups, N tokens, all L2-normalised in the joint space.
-
-    Attributes:
-        tokens: [B, N, W] of the online encoder, the only ones with a gradient.
-        target_tokens: [B, N, W] of the momentum encoder, and its groups [B, G, W].
-        target_groups: see target_tokens.
-        mask: [B, N] bool.
-        concept: [B] int64, the entity that a partner is sought for; -1 has none.
-        entity: [B, W] its embedding.
-    """
-
-    tokens: Tensor
-    target_tokens: Tensor
-    target_groups: Tensor
-    mask: Tensor
-    concept: Tensor
-    entity: Tensor
-
-
-@dataclass(frozen=True)
 class OVSegmentorOutputs:
     """The bags of groups; the completed captions as bags of one with the prompted entities as
     captions, or what masked words are taken for, or None; and what mask consistency needs, or None.
@@ -220,6 +192,13 @@ class OVSegmentor(GroupSegmenter):
             config.multi_label,
             config.mask_negatives,
             equal_texts=config.towers.text.kind == "frozen",
+        )
+        self.agreement = MaskAgreement(
+            config.ratio,
+            config.threshold,
+            config.relative,
+            scale=config.mask_scale,
+            reduction=config.mask_reduction,
         )
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         if config.mask_weight:
@@ -318,56 +297,6 @@ class OVSegmentor(GroupSegmenter):
         elif outputs.completed is not None:
             losses["entity"] = config.entity_weight * missing_loss(outputs.completed, gather)
         if outputs.cross is not None:
-            loss = self.consistency(outputs.cross, gather, rank=rank)
+            loss = self.agreement(outputs.cross, gather, rank=rank)
             losses["mask"] = config.mask_weight * float(self.has_mask_loss) * loss
         return losses
-
-    def consistency(self, cross: CrossImage, gather: Gather, *, rank: int) -> Tensor:
-        """Eq. 12: each picture with one that shares its entity, the next such in the batch of all
-        ranks.
-
-        Both directions of a pair are counted where two pictures share an entity, each in its own
-        turn.
-        """
-        concepts, groups = gather(cross.concept), gather(cross.target_groups)
-        partner = partners(concepts)[rank * len(cross.concept) :][: len(cross.concept)]
-        paired = partner >= 0
-        ranks = len(concepts) / len(paired)
-        count = (
-            mean_over_ranks(paired, gather) if self.config.mask_reduction == "mean" else 1.0 / ranks
-        )
-        most = max(1, int(self.config.ratio * groups.shape[1]))
-        own, other = (
-            nearest(g, cross.entity, most)
-            for g in (cross.target_groups, groups[partner.clamp(min=0)])
-        )
-        scale, mask = self.config.mask_scale, cross.mask & paired[:, None]
-        target = torch.sigmoid(scale * own @ cross.target_tokens.transpose(1, 2))
-        predicted = torch.sigmoid(scale * other @ cross.tokens.transpose(1, 2))
-        each = mask_consistency(
-            target, predicted, mask, threshold=self.config.threshold, relative=self.config.relative
-        )
-        return 0.5 * (each * paired).sum() / count
-
-
-def partners(concepts: Tensor) -> Tensor:
-    """[n] int64: for each picture the next one, cyclically, whose concept is the same; -1 where
-    there is none.
-
-    Args:
-        concepts: [n] int64, -1 for a picture without one.
-    """
-    order = torch.argsort(concepts, stable=True)
-    ordered = concepts[order]
-    _, group, count = ordered.unique_consecutive(return_inverse=True, return_counts=True)
-    first = count.cumsum(0) - count
-    place = torch.arange(len(order), device=order.device) - first[group]
-    following = order[first[group] + (place + 1) % count[group]]
-    following = torch.where((ordered < 0) | (count[group] < 2), -1, following)
-    return torch.empty_like(order).scatter_(0, order, following)
-
-
-def nearest(groups: Tensor, entity: Tensor, count: int) -> Tensor:
-    """[B, count, W]: the groups [B, G, W] that are nearest to an entity [B, W]."""
-    best = torch.einsum("bgw,bw->bg", groups, entity).topk(count, 1).indices
-    return groups.gather(1, best[..., None].expand(-1, -1, groups.shape[2]))

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -103,11 +104,13 @@ class SegmentMil(nn.Module):
             batch.archive,
         )
 
-    def embed_regions(self, regions: Tensor) -> Tensor:
-        """[B, S, F] -> [B, S, W], L2-normalised."""
+    def embed_regions(
+        self, regions: Float[Tensor, "batch region feature"]
+    ) -> Float[Tensor, "batch region width"]:
+        """L2-normalised."""
         return F.normalize(self.region_head(self.region_norm(regions)).float(), dim=-1)
 
-    def embed_texts(self, texts: Tensor) -> Tensor:
+    def embed_texts(self, texts: Float[Tensor, "*some embedding"]) -> Float[Tensor, "*some width"]:
         """[.., D] -> [.., W], L2-normalised."""
         return F.normalize(self.text_head(texts).float(), dim=-1)
 
@@ -122,20 +125,28 @@ class SegmentMil(nn.Module):
             "concept": losses["concept"],
         }
 
-    def region_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """[B, S, C] cosines of regions and classes."""
+    def region_logits(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch region class"]:
+        """Cosines of regions and classes."""
         return self.embed_regions(inputs.regions) @ self.embed_texts(class_embeddings).T
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width]: each pixel has the cosines of its region."""
+    def segment(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch class {inputs.size[0]} {inputs.size[1]}"]:
+        """Mask logits: each pixel has the cosines of its region."""
         return paint_scores(self.region_logits(inputs, class_embeddings), inputs)
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+    def label(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
         """See Segmenter: the best class of each region, painted; logits of pixels are never
         made."""
         return paint_labels(self.region_logits(inputs, class_embeddings), inputs)
 
-    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+    def image_logits(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch class"]:
         """See EmbedsImages: as a text is compared with a bag of regions in training."""
         return bag_similarity(
             self.embed_regions(inputs.regions),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -259,8 +260,10 @@ class Tcl(nn.Module):
             return number, number
         return first_of_each(every.concepts.flatten())
 
-    def logits(self, grounded: Tensor, texts: Tensor) -> Tensor:
-        """[B, U, h, w]: w cos + b of features [B, D, h, w] and texts [U, D]."""
+    def logits(
+        self, grounded: Float[Tensor, "B D h w"], texts: Float[Tensor, "U D"]
+    ) -> Float[Tensor, "B U h w"]:
+        """w cos + b of features and texts."""
         with full_precision(grounded):
             return (
                 self.scale * torch.einsum("bdhw,td->bthw", F.normalize(grounded, dim=1), texts)
@@ -344,8 +347,12 @@ class Tcl(nn.Module):
             return logits
         return torch.cat([torch.full_like(logits[:, :1], choices.background), logits], 1)
 
-    def frozen_masks(self, dense: Tensor, class_embeddings: Tensor) -> Tensor:
-        """[B, C, gh, gw] in 0..1: masks of the frozen features, as released."""
+    def frozen_masks(
+        self,
+        dense: Float[Tensor, "batch gh gw feature"],
+        class_embeddings: Float[Tensor, "class embedding"],
+    ) -> Float[Tensor, "batch class gh gw"]:
+        """In 0..1: masks of the frozen features, as released."""
         frozen, classes = (
             F.normalize(x.float(), dim=-1) for x in (self.frozen(dense), class_embeddings)
         )
@@ -364,7 +371,9 @@ def inverse(log_scale: Tensor) -> Tensor:
     return log_scale.exp().clamp(max=100.0)
 
 
-def pooled_similarity(masks: Tensor, features: Tensor, texts: Tensor) -> Tensor:
+def pooled_similarity(
+    masks: Float[Tensor, "B U h w"], features: Float[Tensor, "B D h w"], texts: Float[Tensor, "U D"]
+) -> Float[Tensor, "B U"]:
     """[B, U]: cosine of each text [U, D] with the mean of features [B, D, h, w] under its mask [B,
     U, h, w].
     """

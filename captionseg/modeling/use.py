@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -141,10 +142,10 @@ class UseOutputs(NamedTuple):
     """What the loss needs: segments and texts [B, S, D], both L2-normalised, which text each is [B,
     S] and all that name the segment [B, S, K]; -1 is none."""
 
-    segments: Tensor
-    texts: Tensor
-    number: Tensor
-    known: Tensor
+    segments: Float[Tensor, "B S D"]
+    texts: Float[Tensor, "B S D"]
+    number: Int[Tensor, "B S"]
+    known: Int[Tensor, "B S K"]
 
 
 class Use(nn.Module):
@@ -271,8 +272,10 @@ class Use(nn.Module):
             )
         }
 
-    def region_scores(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """[B, S, C] of class-agnostic regions and classes: cosines, or probabilities."""
+    def region_scores(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch region class"]:
+        """Of class-agnostic regions and classes: cosines, or probabilities."""
         masks = region_masks(inputs.labels, inputs.region_mask.shape[1])
         cosine = self.embed_inputs(inputs, masks) @ F.normalize(class_embeddings.float(), dim=-1).T
         return (
@@ -281,7 +284,9 @@ class Use(nn.Module):
             else (self.config.logit_scale * cosine).softmax(2)
         )
 
-    def mask_scores(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+    def mask_scores(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch mask class"]:
         """See ScoresMasks: softmax over all classes of cosines times `logit_scale`."""
         cosine = (
             self.embed_inputs(inputs, masks_of(inputs))
@@ -289,15 +294,21 @@ class Use(nn.Module):
         )
         return (self.config.logit_scale * cosine).softmax(2)
 
-    def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width]: each pixel has the scores of its region."""
+    def segment(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch class {inputs.size[0]} {inputs.size[1]}"]:
+        """Mask logits: each pixel has the scores of its region."""
         return paint_scores(self.region_scores(inputs, class_embeddings), inputs)
 
-    def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+    def label(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
         """See Segmenter: the best class of each region, painted."""
         return paint_labels(self.region_scores(inputs, class_embeddings), inputs)
 
-    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+    def image_logits(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch class"]:
         """See EmbedsImages: cosines of the picture as one segment."""
         everything = class_embeddings.new_ones(len(inputs.region_mask), 1, 1, 1)
         return (

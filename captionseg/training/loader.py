@@ -134,12 +134,7 @@ def load(
     ids = read_ids(index)
     shards = count_shard_rows(ids)
     concepts, embedding = read_vocabulary(supervision / "vocabulary")
-    rules = {
-        rule: read_supervision(supervision, rule, concepts)
-        for rule in dict.fromkeys((curation, archive, "nouns"))
-    }
-    check_rows(supervision, ids, rules)
-    drawn, masks, nouns = rules[curation], rules[archive], rules["nouns"]
+    drawn, masks, nouns = read_rules(supervision, ids, concepts, (curation, archive, "nouns"))
     kept = np.flatnonzero(drawn.kept)
     if not len(kept):
         raise UserError(
@@ -242,6 +237,19 @@ def read_captions(index: Path) -> dict[str, str]:
     """uid -> caption."""
     rows = read_metadata(index, read_ids(index)).to_pydict()
     return dict(zip(rows["uid"], rows["caption"], strict=True))
+
+
+def read_rules(
+    folder: Path, ids: pa.Table, vocabulary: list[str], rules: Sequence[str]
+) -> list[Supervision]:
+    """The supervision of each of some rules, all of the training rows of `ids`; each is read once.
+
+    Raises:
+        UserError: if one has not been run, or is of other rows.
+    """
+    read = {rule: read_supervision(folder, rule, vocabulary) for rule in dict.fromkeys(rules)}
+    check_rows(folder, ids, read)
+    return [read[rule] for rule in rules]
 
 
 def read_supervision(folder: Path, rule: str, vocabulary: list[str]) -> Supervision:

@@ -17,6 +17,7 @@ from captionseg import metrics
 from captionseg.encoders.alignment import Alignment
 from captionseg.losses.contrastive import contrastive
 from captionseg.modeling.layers.transformer import SelfAttention
+from captionseg.records import Inputs
 from tests.conftest import CHECKED
 
 ARRAY = re.compile(r"\w+\[(np\.ndarray|(torch\.)?Tensor), ")
@@ -70,6 +71,16 @@ def test_a_dataclass_is_checked_too():
     vector = np.zeros(3, np.float32)
     with pytest.raises(jaxtyping.TypeCheckError, match="weight"):
         Alignment(vector, vector, np.zeros((2, 4), np.float32))
+
+
+def test_records_are_of_one_batch():
+    regions, mask = torch.zeros(2, 5, 3), torch.ones(2, 5, dtype=torch.bool)
+    labels = torch.zeros(2, 4, 4, dtype=torch.uint8)
+    assert Inputs(regions, mask, labels, (4, 4)).region_mask is mask
+    with pytest.raises(jaxtyping.TypeCheckError, match="region_mask"):
+        Inputs(regions, mask[:, :4], labels, (4, 4))
+    with pytest.raises(jaxtyping.TypeCheckError, match="labels"):
+        Inputs(regions, mask, labels[:1], (4, 4))
 
 
 def test_a_result_of_another_shape_fails(monkeypatch):

@@ -103,6 +103,7 @@ FAMILIES = {
             "capabilities",
             "clip_tower",
             "completion",
+            "cross_image",
             "dual_encoder",
             "frozen_towers",
             "group_encoder",

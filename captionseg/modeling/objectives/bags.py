@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
@@ -26,25 +27,27 @@ class Bags:
     """A batch, embedded; all vectors L2-normalised.
 
     Attributes:
-        vectors: [B, S, W]; mask: [B, S] bool, False pads.
-        captions: [B, W]; texts: [B, L, W], the concepts drawn.
+        vectors: S an image.
+        mask: False pads.
+        captions: one an image.
+        texts: the concepts drawn, L an image.
         caption_concepts, text_concept, archive: as in Batch.
     """
 
-    vectors: Tensor
-    mask: Tensor
-    captions: Tensor
-    texts: Tensor
-    caption_concepts: Tensor
-    text_concept: Tensor
-    archive: Tensor
+    vectors: Float[Tensor, "B S W"]
+    mask: Bool[Tensor, "B S"]
+    captions: Float[Tensor, "B W"]
+    texts: Float[Tensor, "B L W"]
+    caption_concepts: Int[Tensor, "B K"]
+    text_concept: Int[Tensor, "B L"]
+    archive: Int[Tensor, "B M"]
 
 
 class Scales(NamedTuple):
     """1 / tau of the two losses, not below 0."""
 
-    caption: Tensor
-    concept: Tensor
+    caption: Float[Tensor, ""]
+    concept: Float[Tensor, ""]
 
 
 Part = Literal["caption", "concept"]
@@ -188,21 +191,28 @@ class BagContrast:
         cosine = bag_similarity(images.vectors, images.mask, queries, self.pool_temperature)
         return scales.caption * cosine[:, :count], scales.concept * cosine[:, count:][:, inverse]
 
-    def _candidates(self, archive: Tensor, concepts: Tensor) -> Tensor:
-        """[Q, K] bool, which texts may stand in the denominators of which images."""
+    def _candidates(
+        self, archive: Int[Tensor, "image held"], concepts: Int[Tensor, "text named"]
+    ) -> Bool[Tensor, "image text"]:
+        """Which texts may stand in the denominators of which images."""
         if not self.mask_negatives:
             return torch.ones(len(archive), len(concepts), dtype=torch.bool, device=archive.device)
         return may_be_negative(archive, concepts)
 
 
-def bag_similarity(vectors: Tensor, mask: Tensor, texts: Tensor, temperature: float) -> Tensor:
-    """[B, T]: how well each text fits each image, its cosines with a bag's vectors pooled towards
+def bag_similarity(
+    vectors: Float[Tensor, "image item embedding"],
+    mask: Bool[Tensor, "image item"],
+    texts: Float[Tensor, "text embedding"],
+    temperature: float,
+) -> Float[Tensor, "image text"]:
+    """How well each text fits each image, its cosines with a bag's vectors pooled towards
     their maximum.
 
     Args:
-        vectors: [B, S, W], L2-normalised.
-        mask: [B, S] bool.
-        texts: [T, W], L2-normalised.
+        vectors: L2-normalised.
+        mask: which of them are there.
+        texts: L2-normalised.
         temperature: of the pooling softmax; 0 is the maximum.
     """
     with full_precision(vectors):
@@ -215,7 +225,7 @@ def bag_similarity(vectors: Tensor, mask: Tensor, texts: Tensor, temperature: fl
     return ((hidden / temperature).softmax(2) * cosine).sum(2)
 
 
-def mean_over_ranks(counted: Tensor, gather: Gather) -> Tensor:
-    """How many of [n] are True on a rank, as the mean over all ranks; at least one in all."""
+def mean_over_ranks(counted: Shaped[Tensor, " n"], gather: Gather) -> Float[Tensor, ""]:
+    """How many are True on a rank, as the mean over all ranks; at least one in all."""
     everything = gather(counted)
     return everything.sum().clamp(min=1) * (len(counted) / len(everything))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from captionseg.modeling.layers.transformer import Block, CrossBlock, Projector
 from captionseg.modeling.objectives.bags import Bags, mean_over_ranks
-from captionseg.modeling.segmenter import Gather
+from captionseg.modeling.segmenter import Gather, Masking
 from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig
 from captionseg.modeling.towers.texts import BertText
 from captionseg.records import Batch, MaskedCaptions, UserError
@@ -20,6 +20,15 @@ from captionseg.records import Batch, MaskedCaptions, UserError
 Objective = Literal[
     "all_entities", "single_entity", "all_nouns", "multi_label", "mlm_groups", "mlm", "none"
 ]
+
+MASKED: dict[Objective, Masking] = {
+    "all_entities": "all",
+    "single_entity": "one",
+    "all_nouns": "nouns",
+    "mlm_groups": "all",
+    "mlm": "all",
+}
+"""Which words of captions are masked for an objective."""
 
 
 NO_MASKED = "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"

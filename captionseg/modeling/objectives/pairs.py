@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
@@ -21,32 +22,34 @@ class Texts(NamedTuple):
     """The texts of a batch, L an image; fields [B, L, ..] of this rank, [W*B, L, ..] of all.
 
     Attributes:
-        vectors: [B, L, D], L2-normalised.
-        concepts: [B, L, K] int64, what they name, -1 pads.
-        valid: [B, L] bool, which of them are texts.
+        vectors: L2-normalised.
+        concepts: what they name, -1 pads.
+        valid: which of them are texts.
     """
 
-    vectors: Tensor
-    concepts: Tensor
-    valid: Tensor
+    vectors: Float[Tensor, "B L D"]
+    concepts: Int[Tensor, "B L K"]
+    valid: Bool[Tensor, "B L"]
 
 
 class Relations(NamedTuple):
     """Who belongs to whom: B images of this rank, T = W*B*L texts of all ranks.
 
     Attributes:
-        own: [B, T] bool, is the text one of the image's?
-        negative: [B, T] bool, may it be a negative of the image? Own texts are none.
-        valid: [T] bool, which of them are texts.
+        own: is the text one of the image's?
+        negative: may it be a negative of the image? Own texts are none.
+        valid: which of them are texts.
     """
 
-    own: Tensor
-    negative: Tensor
-    valid: Tensor
+    own: Bool[Tensor, "B T"]
+    negative: Bool[Tensor, "B T"]
+    valid: Bool[Tensor, " T"]
 
 
-def relations(every: Texts, archive: Tensor, rank: int, *, mask_negatives: bool) -> Relations:
-    """The relations of images with archives [B, M] to the texts of all ranks."""
+def relations(
+    every: Texts, archive: Int[Tensor, "B M"], rank: int, *, mask_negatives: bool
+) -> Relations:
+    """The relations of images with such archives to the texts of all ranks."""
     images, per = len(archive), every.valid.shape[1]
     valid = every.valid.flatten()
     owner = torch.arange(len(valid), device=valid.device) // per
@@ -60,9 +63,13 @@ def relations(every: Texts, archive: Tensor, rank: int, *, mask_negatives: bool)
 
 
 def image_contrast(
-    cosine: Tensor, related: Relations, scale: Tensor, gather: Gather, form: MultiLabel = "log_sum"
-) -> Tensor:
-    """InfoNCE both ways of cosines [B, T] of this rank's images with the texts of all; the same on
+    cosine: Float[Tensor, "B T"],
+    related: Relations,
+    scale: Float[Tensor, ""],
+    gather: Gather,
+    form: MultiLabel = "log_sum",
+) -> Float[Tensor, ""]:
+    """InfoNCE both ways of cosines of this rank's images with the texts of all; the same on
     every rank.
 
     An image's positives are its own texts, a text's the image that it belongs to.
@@ -74,15 +81,21 @@ def image_contrast(
 
 
 def pair_contrast(
-    regions: Tensor, texts: Tensor, related: Relations, scale: Tensor, gather: Gather, *, rank: int
-) -> Tensor:
+    regions: Float[Tensor, "B L D"],
+    texts: Float[Tensor, "B L D"],
+    related: Relations,
+    scale: Float[Tensor, ""],
+    gather: Gather,
+    *,
+    rank: int,
+) -> Float[Tensor, ""]:
     """InfoNCE both ways of regions and texts, pair by pair; the same on every rank.
 
     The other texts of an image are negatives of a region too: it is the region of one of them.
 
     Args:
-        regions: [B, L, D], L2-normalised.
-        texts: [B, L, D], L2-normalised, of this rank.
+        regions: L2-normalised.
+        texts: L2-normalised, of this rank.
         related: of the images.
         scale: 1 / tau.
         gather: of all ranks.
@@ -151,8 +164,8 @@ def segment_contrast(
     )
 
 
-def first_of_each(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions [U] of the first of each different number of [T], and [T] which of them each is."""
+def first_of_each(numbers: Int[Tensor, " T"]) -> tuple[Int[Tensor, " U"], Int[Tensor, " T"]]:
+    """Positions of the first of each different number, and which of them each is."""
     values, which = numbers.unique(return_inverse=True)
     order = torch.arange(len(which), device=which.device)
     return torch.full_like(values, len(which)).scatter_reduce(0, which, order, "amin"), which

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from captionseg.modeling.layers.grouping import compose, own_group
@@ -27,26 +28,26 @@ class GroupScores(NamedTuple):
     """Scores of classes, before anything is painted.
 
     Attributes:
-        scores: [B, G, C] of groups, or of regions where `assignment` is None.
-        assignment: [B, G, h, w], how much each cell of a grid belongs to each group.
-        limit: [B], the score that a class needs to stand before the background; None where there is
+        scores: of groups, or of regions where `assignment` is None.
+        assignment: how much each cell of a grid belongs to each group.
+        limit: the score that a class needs to stand before the background; None where there is
             none.
     """
 
-    scores: Tensor
-    assignment: Tensor | None
-    limit: Tensor | None
+    scores: Float[Tensor, "batch group class"]
+    assignment: Float[Tensor, "batch group h w"] | None
+    limit: Float[Tensor, " batch"] | None
 
 
 def score_groups(
     vision: GroupEncoder,
     encoded: GroupEncoding,
     embed: Callable[[Tensor], Tensor],
-    classes: Tensor,
-    scale: Tensor,
+    classes: Float[Tensor, "class embedding"],
+    scale: Float[Tensor, ""],
     choices: ZeroShot,
     *,
-    mask: Tensor,
+    mask: Bool[Tensor, "batch region"],
 ) -> GroupScores:
     """Which class fits each group or region of one window, see `readout.zero_shot`.
 
@@ -54,10 +55,10 @@ def score_groups(
         vision: what `encoded` comes from.
         encoded: one window a row.
         embed: vectors of the encoder -> the joint space, L2-normalised.
-        classes: [C, W], L2-normalised.
+        classes: L2-normalised.
         scale: 1 / tau of the caption loss.
         choices: of the inference.
-        mask: [B, S] bool, which regions are there.
+        mask: which regions are there.
     """
     whole = embed(encoded.groups.mean(1))
 
@@ -82,23 +83,27 @@ def score_groups(
     return GroupScores(values, place, visible.flatten(1).amax(1).clamp(max=choices.background))
 
 
-def logits(groups: GroupScores, inputs: Inputs, choices: ZeroShot) -> Tensor:
-    """[B, C, height, width]; with a limit, a first channel more: the background."""
+def logits(
+    groups: GroupScores, inputs: Inputs, choices: ZeroShot
+) -> Float[Tensor, "batch _class {inputs.size[0]} {inputs.size[1]}"]:
+    """Of each pixel; with a limit, a first channel more: the background."""
     scores = before_background(groups)
     if groups.assignment is None:
         return paint_scores(scores, inputs)
     return own_scores(scores, nearest_group(groups.assignment, inputs.size, maps=choices.maps))
 
 
-def before_background(groups: GroupScores) -> Tensor:
-    """[B, G, C] scores; with a limit [B, G, 1 + C], see `with_background`: pixels have what their
+def before_background(groups: GroupScores) -> Float[Tensor, "batch group _class"]:
+    """Scores; with a limit of a class more, see `with_background`: pixels have what their
     group has.
     """
     return groups.scores if groups.limit is None else with_background(groups.scores, groups.limit)
 
 
-def labels(groups: GroupScores, inputs: Inputs, choices: ZeroShot) -> Tensor:
-    """[B, height, width] int64: the class of the largest logit, -1 for background; logits of pixels
+def labels(
+    groups: GroupScores, inputs: Inputs, choices: ZeroShot
+) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
+    """The class of the largest logit, -1 for background; logits of pixels
     are never made.
     """
     scores = before_background(groups)  # products of softmaxes do not exceed 1
@@ -138,7 +143,7 @@ class GroupSegmenter(nn.Module):
     towers: Towers
     caption_scale: nn.Parameter
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
+    def encode_text(self, tokens: Int64[Tensor, "text token"]) -> Float[Tensor, "text embedding"]:
         """See EncodesTokens."""
         return self.towers.encode_text(tokens)
 
@@ -148,21 +153,27 @@ class GroupSegmenter(nn.Module):
         return self.config.zero_shot
 
     def segment(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
-    ) -> Tensor:
-        """Mask logits [B, C, height, width] of one window; see HasZeroShotChoices."""
+        self,
+        inputs: Inputs,
+        class_embeddings: Float[Tensor, "class embedding"],
+        choices: ZeroShot | None = None,
+    ) -> Float[Tensor, "batch _class {inputs.size[0]} {inputs.size[1]}"]:
+        """Mask logits of one window; see HasZeroShotChoices."""
         choices = choices or self.zero_shot
         return logits(self.score_groups(inputs, class_embeddings, choices), inputs, choices)
 
     def label(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot | None = None
-    ) -> Tensor:
+        self,
+        inputs: Inputs,
+        class_embeddings: Float[Tensor, "class embedding"],
+        choices: ZeroShot | None = None,
+    ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
         """See HasZeroShotChoices."""
         choices = choices or self.zero_shot
         return labels(self.score_groups(inputs, class_embeddings, choices), inputs, choices)
 
     def score_groups(
-        self, inputs: Inputs, class_embeddings: Tensor, choices: ZeroShot
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"], choices: ZeroShot
     ) -> GroupScores:
         """Scores, not painted yet; arguments as of `segment`."""
         towers = self.towers
@@ -176,8 +187,10 @@ class GroupSegmenter(nn.Module):
             mask=inputs.region_mask,
         )
 
-    def image_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """[B, C] cosines of whole pictures and classes [C, D]: with the mean of the groups, or the
+    def image_logits(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch class"]:
+        """Cosines of whole pictures and classes: with the mean of the groups, or the
         best of them, as captions were compared with pictures in training."""
         towers = self.towers
         groups = towers.vision(inputs.image, inputs.regions, inputs.region_mask).groups

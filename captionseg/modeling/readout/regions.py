@@ -5,25 +5,32 @@ form.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.records import Inputs, UserError
 
 
-def paint_scores(scores: Tensor, inputs: Inputs) -> Tensor:
-    """[B, C, height, width] of the scores [B, S, C] of regions."""
+def paint_scores(
+    scores: Float[Tensor, "batch region class"], inputs: Inputs
+) -> Float[Tensor, "batch class {inputs.size[0]} {inputs.size[1]}"]:
+    """Each pixel has the scores of its region."""
     index = full_size(inputs).flatten(1)[:, None].expand(-1, scores.shape[2], -1)
     return scores.transpose(1, 2).gather(2, index).unflatten(2, inputs.size)
 
 
-def paint_labels(scores: Tensor, inputs: Inputs) -> Tensor:
-    """[B, height, width] int64: the argmax of `paint_scores`, taken before anything is painted."""
+def paint_labels(
+    scores: Float[Tensor, "batch region class"], inputs: Inputs
+) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
+    """The argmax of `paint_scores`, taken before anything is painted."""
     return scores.argmax(2).gather(1, full_size(inputs).flatten(1)).unflatten(1, inputs.size)
 
 
-def average_regions(logits: Tensor, inputs: Inputs) -> Tensor:
-    """[C, H, W] of the logits [C, H, W] of one picture: each pixel has the mean of its region.
+def average_regions(
+    logits: Float[Tensor, "class height width"], inputs: Inputs
+) -> Float[Tensor, "class height width"]:
+    """Logits of one picture of which each pixel has the mean of its region.
 
     Raises:
         UserError: if the inputs hold no regions.
@@ -38,15 +45,15 @@ def average_regions(logits: Tensor, inputs: Inputs) -> Tensor:
     return (total / count)[:, region].view_as(logits)
 
 
-def full_size(inputs: Inputs) -> Tensor:
-    """[B, height, width] int64 region numbers of the pixels."""
+def full_size(inputs: Inputs) -> Int64[Tensor, "_ {inputs.size[0]} {inputs.size[1]}"]:
+    """Region numbers of the pixels."""
     return F.interpolate(inputs.labels[:, None].float(), size=inputs.size, mode="nearest-exact")[
         :, 0
     ].long()
 
 
-def masks_of(inputs: Inputs) -> Tensor:
-    """[B, M, h, w] bool: the masks of pictures, or their regions where they have none."""
+def masks_of(inputs: Inputs) -> Bool[Tensor, "batch mask h w"]:
+    """The masks of pictures, or their regions where they have none."""
     return (
         region_masks(inputs.labels, inputs.region_mask.shape[1])
         if inputs.masks is None
@@ -54,6 +61,8 @@ def masks_of(inputs: Inputs) -> Tensor:
     )
 
 
-def region_masks(labels: Tensor, count: int) -> Tensor:
-    """[B, count, h, w] bool: where labels [B, h, w] are 0, 1, .."""
+def region_masks(
+    labels: Integer[Tensor, "batch h w"], count: int
+) -> Bool[Tensor, "batch {count} h w"]:
+    """Where labels are 0, 1, .."""
     return labels[:, None] == torch.arange(count, device=labels.device)[:, None, None]

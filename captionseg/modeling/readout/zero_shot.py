@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,23 +38,23 @@ class ZeroShot:
 
 
 def class_scores(
-    groups: Tensor,
-    image: Tensor,
-    classes: Tensor,
-    scale: Tensor,
+    groups: Float[Tensor, "batch group embedding"],
+    image: Float[Tensor, "batch embedding"],
+    classes: Float[Tensor, "class embedding"],
+    scale: Float[Tensor, ""],
     *,
     top_k: int = 5,
     score: Score = "product",
-) -> Tensor:
-    """[B, G, C]: how well each class fits each group.
+) -> Float[Tensor, "batch group class"]:
+    """How well each class fits each group.
 
     P is the softmax over all classes. The image as a whole keeps its `top_k` classes; Q is the
     softmax over those. The score is P Q, 0 for every other class.
 
     Args:
-        groups: [B, G, W], L2-normalised.
-        image: [B, W], L2-normalised, the whole window.
-        classes: [C, W], L2-normalised.
+        groups: L2-normalised.
+        image: L2-normalised, the whole window.
+        classes: L2-normalised.
         scale: 1 / tau of the caption loss.
         top_k: 0 keeps all classes.
         score: product is P Q, softmax Q alone; cosine is that alone, and no class knows of the
@@ -74,11 +75,13 @@ def class_scores(
     return logits.softmax(2) * restricted if score == "product" else restricted
 
 
-def nearest_group(assignment: Tensor, size: tuple[int, int], *, maps: Maps = "soft") -> Tensor:
-    """[B, H, W] int64: the group that each pixel belongs to most.
+def nearest_group(
+    assignment: Float[Tensor, "batch group h w"], size: tuple[int, int], *, maps: Maps = "soft"
+) -> Int64[Tensor, "batch {size[0]} {size[1]}"]:
+    """The group that each pixel belongs to most.
 
     Args:
-        assignment: [B, G, h, w], how much each cell belongs to each group; composed of all stages.
+        assignment: how much each cell belongs to each group; composed of all stages.
         size: (H, W); the assignment is interpolated to it before each pixel takes its largest
             group.
         maps: hard makes each cell one-hot before it is interpolated.
@@ -91,18 +94,22 @@ def nearest_group(assignment: Tensor, size: tuple[int, int], *, maps: Maps = "so
     return full.max(1).indices  # the same as argmax, which on the CPU takes eight times as long
 
 
-def own_scores(scores: Tensor, group: Tensor) -> Tensor:
-    """[B, C, H, W]: each pixel has the scores [B, G, C] of its group [B, H, W]."""
+def own_scores(
+    scores: Float[Tensor, "batch group class"], group: Int64[Tensor, "batch height width"]
+) -> Float[Tensor, "batch class height width"]:
+    """Each pixel has the scores of its group."""
     index = group.flatten(1)[:, None].expand(-1, scores.shape[2], -1)
     return scores.transpose(1, 2).gather(2, index).unflatten(2, group.shape[1:])
 
 
-def with_background(scores: Tensor, limit: Tensor) -> Tensor:
-    """[B, G, 1 + C]: a first class that is 1 where no other reaches the limit.
+def with_background(
+    scores: Float[Tensor, "batch group C"], limit: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch group C+1"]:
+    """A first class that is 1 where no other reaches the limit.
 
     Args:
-        scores: [B, G, C].
-        limit: [B], the threshold, but never above the best score of any group of the window, so
+        scores: of groups and C classes.
+        limit: the threshold, but never above the best score of any group of the window, so
             that the surest group stays in the foreground.
     """
     background = (scores.amax(2) < limit[:, None]).to(scores.dtype)

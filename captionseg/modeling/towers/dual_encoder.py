@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -88,8 +89,8 @@ class Towers(nn.Module):
             config.text.width, config.hidden, config.embedding, norm=config.norm
         )
 
-    def start(self, regions: Tensor) -> None:
-        """Before training: statistics of the region features [n, F], and the weights that the
+    def start(self, regions: Float[Tensor, "sample feature"]) -> None:
+        """Before training: statistics of the region features, and the weights that the
         config names.
         """
         self.vision.standardise(regions)
@@ -98,18 +99,18 @@ class Towers(nn.Module):
         if folder and isinstance(self.text, BertText):
             self.text.start_from(folder)
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Image side: [.., width] -> [.., embedding], L2-normalised."""
+    def embed(self, x: Float[Tensor, "*some width"]) -> Float[Tensor, "*some embedding"]:
+        """Image side, L2-normalised."""
         return F.normalize(self.image_projector(x).float(), dim=-1)
 
-    def embed_texts(self, texts: Tensor) -> Tensor:
-        """Text side: what comes from the encoder or from outside [.., D] -> [.., embedding],
-        L2-normalised.
-        """
+    def embed_texts(self, texts: Float[Tensor, "*some width"]) -> Float[Tensor, "*some embedding"]:
+        """Text side, of what comes from the encoder or from outside; L2-normalised."""
         return F.normalize(self.text_projector(texts).float(), dim=-1)
 
-    def embed_batch(self, batch: Batch, texts: int | None = None) -> tuple[Tensor, Tensor]:
-        """Captions [B, W] and drawn concepts [B, L, W], through the projector together: its norm
+    def embed_batch(
+        self, batch: Batch, texts: int | None = None
+    ) -> tuple[Float[Tensor, "batch embedding"], Float[Tensor, "batch drawn embedding"]]:
+        """Captions and drawn concepts, through the projector together: its norm
         sees both.
 
         Args:
@@ -130,16 +131,18 @@ class Towers(nn.Module):
         out = self.embed_texts(given)
         return out[:, 0], out[:, 1:]
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        """[T, W] of token numbers [T, n], projected and not normalised: prompts of a class are
+    def encode_text(self, tokens: Int64[Tensor, "text token"]) -> Float[Tensor, "text embedding"]:
+        """Vectors of token numbers, projected and not normalised: prompts of a class are
         averaged so.
         """
         if self.text is None:
             raise ValueError("this model has no text encoder of its own (text: frozen)")
         return self.text_projector(self.text(tokens))
 
-    def embed_classes(self, classes: Tensor) -> Tensor:
-        """[C, W], L2-normalised, of frozen embeddings [C, D], or of what `encode_text` gave for the
+    def embed_classes(
+        self, classes: Float[Tensor, "class width"]
+    ) -> Float[Tensor, "class embedding"]:
+        """L2-normalised, of frozen embeddings, or of what `encode_text` gave for the
         model's own.
         """
         return (
@@ -147,17 +150,23 @@ class Towers(nn.Module):
         )
 
 
-def pool_groups(groups: Tensor, pool: Pool) -> Tensor:
-    """The bag of an image [B, 1 or G, W]: the mean of its groups [B, G, W], or all of them, of
+def pool_groups(
+    groups: Float[Tensor, "batch group width"], pool: Pool
+) -> Float[Tensor, "batch _pooled width"]:
+    """The bag of an image: the mean of its groups, or all of them, of
     which a text is compared with the best.
     """
     return groups if pool == "max" else groups.mean(1, keepdim=True)
 
 
 def bag_of(
-    vectors: Tensor, captions: Tensor, texts: Tensor, batch: Batch, mask: Tensor | None = None
+    vectors: Float[Tensor, "batch item embedding"],
+    captions: Float[Tensor, "batch embedding"],
+    texts: Float[Tensor, "batch drawn embedding"],
+    batch: Batch,
+    mask: Bool[Tensor, "batch item"] | None = None,
 ) -> Bags:
-    """The bags of a batch: vectors [B, S, W] of which `mask` [B, S] are there, all without one."""
+    """The bags of a batch, of whose vectors `mask` are there, all without one."""
     valid = torch.ones_like(vectors[..., 0], dtype=torch.bool) if mask is None else mask
     return Bags(
         vectors,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -105,14 +106,19 @@ class WordSegments(nn.Module):
             0, sentences.shape[:2]
         )
 
-    def probabilities(self, features: Tensor, nouns: Tensor, valid: Tensor) -> Tensor:
-        """[B, J, 1 + J, T]: whether each word belongs to none of the nouns, or to which (Eq.
+    def probabilities(
+        self,
+        features: Float[Tensor, "B J T D"],
+        nouns: Float[Tensor, "B J D"],
+        valid: Bool[Tensor, "B J"],
+    ) -> Float[Tensor, "B J J+1 T"]:
+        """Whether each word belongs to none of the nouns, or to which (Eq.
         3.2-3.3).
 
         Args:
-            features: [B, J, T, D], L2-normalised.
-            nouns: [B, J, D], L2-normalised.
-            valid: [B, J] bool, which are nouns.
+            features: L2-normalised.
+            nouns: L2-normalised.
+            valid: which are nouns.
         """
         logits = self.scale * torch.einsum("bjtd,bkd->bjkt", features, nouns) + self.bias
         logits = logits.masked_fill(~valid[:, None, :, None], -torch.inf)
@@ -131,30 +137,34 @@ class WordSegments(nn.Module):
         return F.normalize(pooled.float(), dim=-1).unflatten(0, sentences.shape[:2])
 
 
-def own_masks(probabilities: Tensor) -> Tensor:
-    """[B, J, T]: of each sentence the mask of its own noun."""
+def own_masks(probabilities: Float[Tensor, "B J J+1 T"]) -> Float[Tensor, "B J T"]:
+    """Of each sentence the mask of its own noun."""
     return probabilities[:, :, 1:].diagonal(dim1=1, dim2=2).movedim(-1, 1)
 
 
-def word_targets(words: Tensor, concepts: Tensor) -> Tensor:
-    """[B, J, T] int64 by string matching: 1 + j for a word of the j-th noun, 0 for one of another
+def word_targets(
+    words: Int[Tensor, "B J T"], concepts: Int[Tensor, "B J"]
+) -> Int64[Tensor, "B J T"]:
+    """By string matching: 1 + j for a word of the j-th noun, 0 for one of another
     noun, -1 for neither.
 
     Args:
-        words: [B, J, T] int64 the concept that each word belongs to, -1 for none.
-        concepts: [B, J] int64 of the nouns.
+        words: the concept that each word belongs to, -1 for none.
+        concepts: of the nouns.
     """
     same = words[:, :, None] == concepts[:, None, :, None]  # [B, J, J, T]
     number = torch.where(same.any(2), 1 + same.int().argmax(2), 0)
     return torch.where(words >= 0, number, -1)
 
 
-def word_loss(probabilities: Tensor, target: Tensor, none_weight: float) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy [B, J] of the words that have a target, and their summed weights.
+def word_loss(
+    probabilities: Float[Tensor, "B J choice T"], target: Int64[Tensor, "B J T"], none_weight: float
+) -> tuple[Float[Tensor, "B J"], Float[Tensor, "B J"]]:
+    """Summed cross-entropy of the words that have a target, and their summed weights.
 
     Args:
-        probabilities: [B, J, 1 + J, T].
-        target: [B, J, T] int64, -1 for words that do not count.
+        probabilities: see WordSegments.
+        target: -1 for words that do not count.
         none_weight: of words whose target is none.
     """
     chosen = probabilities.gather(2, target.clamp(min=0)[:, :, None])[:, :, 0]

@@ -60,7 +60,10 @@ def test_none_is_none() -> None:
 def test_regions_where_there_are_no_masks() -> None:
     labels = torch.tensor([[[0, 1, 1], [2, 2, 3]]], dtype=torch.uint8)
     inputs = replace(
-        without_regions(1, (2, 3)), labels=labels, region_mask=torch.ones(1, 4, dtype=torch.bool)
+        without_regions(1, (2, 3)),
+        regions=torch.zeros(1, 4, 0),
+        labels=labels,
+        region_mask=torch.ones(1, 4, dtype=torch.bool),
     )
     found = detect_masks(NET, inputs, torch.zeros(4, 2), WANTED)
     assert found.masks.astype(int).tolist() == [

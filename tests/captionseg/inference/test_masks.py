@@ -99,6 +99,7 @@ def regions() -> Inputs:
     blank = without_regions(1, (9, 13))
     return replace(
         blank,
+        regions=torch.zeros(1, 4, 0),
         labels=labels,
         region_mask=torch.ones(1, 4, dtype=torch.bool),
         dense=torch.randn(1, 3, 4, 5),

@@ -17,6 +17,7 @@ LOGITS = torch.tensor([[[1.0, 3.0, 5.0, 7.0]], [[0.0, 0.0, 8.0, 0.0]]])
 def regions(*labels: int):
     return replace(
         without_regions(1, (1, 4)),
+        regions=torch.zeros(1, max(labels) + 1, 0),
         region_mask=torch.ones(1, max(labels) + 1, dtype=torch.bool),
         labels=torch.tensor([[labels]], dtype=torch.uint8),
     )

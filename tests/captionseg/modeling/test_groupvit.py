@@ -139,7 +139,7 @@ def test_pixels_and_tokens_of_texts(make_batch):
     inputs = Inputs(
         torch.zeros(1, 0, REGION),
         torch.zeros(1, 0, dtype=torch.bool),
-        torch.zeros(1, 2, 2),
+        torch.zeros(1, 2, 2, dtype=torch.uint8),
         (40, 50),
         torch.randn(1, 3, 48, 32),
     )

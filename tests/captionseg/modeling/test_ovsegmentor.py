@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from captionseg.losses.consistency import mask_consistency
 from captionseg.modeling.models import PRESETS
-from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig, nearest, partners
+from captionseg.modeling.objectives.cross_image import nearest
+from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig
 from captionseg.modeling.segmenter import InputSpec, Sizes
 from captionseg.records import UserError
 from captionseg.typed import replace_fields
@@ -38,19 +39,6 @@ BASE = replace_fields(OVSegmentorConfig(), SMALL, "small")
 def model(**changes) -> OVSegmentor:
     torch.manual_seed(0)
     return OVSegmentor(replace_fields(BASE, changes, "ovsegmentor"))
-
-
-def test_partners_are_the_next_of_the_same_concept():
-    concepts = torch.tensor([5, 2, 5, -1, 2, 5, 7, -1])
-    assert partners(concepts).tolist() == [2, 4, 5, -1, 1, 0, -1, -1]
-    assert partners(torch.tensor([-1, -1])).tolist() == [-1, -1]
-    assert partners(torch.tensor([3])).tolist() == [-1]
-
-
-def test_groups_nearest_to_an_entity():
-    groups = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]])
-    found = nearest(groups, torch.tensor([[0.0, 1.0]]), 2)
-    assert found.tolist() == [[[0.0, 1.0], [pytest.approx(0.6), pytest.approx(0.8)]]]
 
 
 @pytest.mark.parametrize(
