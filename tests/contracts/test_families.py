@@ -33,7 +33,6 @@ FAMILIES = {
             "marked",
             "corpus",
             "labelling",
-            "marked",
             "measure",
             "pipeline",
             "relevance",
