@@ -91,7 +91,8 @@ def overlap_within(
     fine: int, coarse: int, start: float, end: float
 ) -> Float32[np.ndarray, "{fine} {coarse}"]:
     """`overlap` of pixels that divide what lies from `start` to `end` of the length of the
-    cells."""
+    cells.
+    """
     pixels, cells = (
         start + (end - start) * (np.arange(fine + 1) / fine),
         np.arange(coarse + 1) / coarse,

@@ -78,14 +78,14 @@ def read_contents(path: Path | str, *, largest: int | None = None) -> bytes:
         if info.st_size > largest:
             raise Unreadable(f"file larger than {largest // 2**20} MiB")
         with open(path, "rb") as stream:
-            found = stream.read()
+            content = stream.read()
     except FileNotFoundError:
         raise Unreadable("no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise Unreadable(one_line(getattr(error, "strerror", None) or error)) from None
-    if not found:
+    if not content:
         raise Unreadable("empty file")
-    return found
+    return content
 
 
 def open_image(data: bytes, *, longest: int | None = None, name: str = "") -> Image.Image:
@@ -156,14 +156,14 @@ def _decode_mask(data: bytes) -> tuple[str, np.ndarray]:
     with Image.open(io.BytesIO(data), formats=MASK_FORMATS) as image:
         check_size(image)
         raw, tags = read_raw_mode(image), getattr(image, "tag_v2", {})
-        found = np.array(image)
+        content = np.array(image)
         if _is_one_of_several(image):
             raise Unreadable("has several frames or pages; save the one that is meant")
         if image.mode != "P" and _read_first(tags, WHITE_IS_ZERO) == 0:
             raise Unreadable(
                 "its numbers are stored the other way round (WhiteIsZero); save it as PNG"
             )
-        return image.mode, found // STRETCH[raw] if raw in STRETCH else found
+        return image.mode, content // STRETCH[raw] if raw in STRETCH else content
 
 
 def check_size(image: Image.Image) -> None:

@@ -274,17 +274,17 @@ def write_neighbours(
 
 def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
     """Every table and array of the stage, with the rows that it is to have."""
-    wanted = {
+    expected = {
         index / f"{name}.parquet": len(pairs)
         for name in ("ids", "neighbours", "caption_neighbours")
     }
     for number, (shard, count) in enumerate(Counter(pairs["shard"].to_pylist()).items()):
-        wanted |= files_of(features, shard, count)
-        wanted |= {
+        expected |= files_of(features, shard, count)
+        expected |= {
             index / name / f"{name}_{number:05d}.{kind}": count
             for name, kind in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet"))
         }
-    return wanted
+    return expected
 
 
 def warn_of_shared_pictures(pairs_folder: Path, pairs: pa.Table) -> None:

@@ -49,7 +49,8 @@ def areas(
 
 def iou(total: Num[np.ndarray, "*batch count class"]) -> Float[np.ndarray, "*batch class"]:
     """Intersection over union from summed `areas`, which other counts may follow; NaN for a class
-    that is nowhere."""
+    that is nowhere.
+    """
     union = total[..., 1, :] + total[..., 2, :] - total[..., 0, :]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(union > 0, total[..., 0, :] / union, np.nan)
@@ -157,12 +158,13 @@ has .008.
 
 def boundary(labels: Shaped[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     """Pixels with a neighbour of another label above, below, left or right; what lies beyond the
-    picture is no other label."""
+    picture is no other label.
+    """
     out = np.zeros(labels.shape, bool)
-    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
-        differ = labels[here] != labels[there]
-        out[here] |= differ
-        out[there] |= differ
+    for first, second in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        differ = labels[first] != labels[second]
+        out[first] |= differ
+        out[second] |= differ
     return out
 
 
@@ -246,7 +248,8 @@ def has_near_edge(
 def boundary_f(total: Num[np.ndarray, "*batch 4 class"]) -> Float[np.ndarray, "*batch class"]:
     """Harmonic mean of precision and recall of boundaries, from summed `boundary_matches`; NaN for
     a class without any. Summed over images first, as areas are (Csurka et al. 2013 average over
-    images)."""
+    images).
+    """
     predicted, right, true, matched = np.moveaxis(total.astype(np.float64), -2, 0)
     precision, recall = right / np.maximum(predicted, 1), matched / np.maximum(true, 1)
     f = 2 * precision * recall / np.maximum(precision + recall, 1e-12)

@@ -110,9 +110,9 @@ class Params:
         input of theirs. Where the file does not say it, it is the section's default.
         """
         section, key = name.split(".")
-        given = self.raw.get(section)
-        if isinstance(given, Mapping) and key in given:
-            return given[key]
+        values = self.raw.get(section)
+        if isinstance(values, Mapping) and key in values:
+            return values[key]
         return getattr(getattr(self, section), key)
 
     @cached_property
@@ -188,10 +188,10 @@ class Params:
 
     @cached_property
     def about(self) -> dict[str, str]:
-        found = build(dict[str, str], self.raw.get("about") or {}, "about")
+        texts = build(dict[str, str], self.raw.get("about") or {}, "about")
         if isinstance(self.raw.get("recipes"), dict):
-            check_keys(found, self.raw["recipes"], "about")
-        return found
+            check_keys(texts, self.raw["recipes"], "about")
+        return texts
 
     @cached_property
     def recipes_with_about(self) -> dict[str, Recipe]:
@@ -205,10 +205,12 @@ class Params:
     def evaluate(self) -> EvaluateParams:
         from captionseg.benchmarks.params import EvaluateParams
 
-        found = self._section("evaluate", EvaluateParams)
+        params = self._section("evaluate", EvaluateParams)
         try:
             return (
-                found.of_source(self.value("download.source")) if "download" in self.raw else found
+                params.of_source(self.value("download.source"))
+                if "download" in self.raw
+                else params
             )
         except ValueError as error:
             raise UserError(f"evaluate.{error}") from None
@@ -229,16 +231,16 @@ class Params:
             dict[str, Annotated[float, Ge(0)]], self.raw.get("regression", {}), "regression"
         )
 
-    def check(self, *, whole: bool = True) -> None:
+    def check(self, *, all_sections: bool = True) -> None:
         """Build every section, so that a mistake anywhere is found before any work starts.
 
         Args:
-            whole: a section that is missing is a mistake too; else it is one where it is read.
+            all_sections: report missing sections too; otherwise they fail when they are read.
 
         Raises:
             UserError: a line for each mistake.
         """
-        names = [name for name in self.SECTIONS if whole or name in self.raw]
+        names = [name for name in self.SECTIONS if all_sections or name in self.raw]
         build_all({name: partial(getattr, self, name) for name in names})
 
 
@@ -275,8 +277,8 @@ def check_names(raw: Mapping[str, Any]) -> None:
 
 
 def _mapping(values: Mapping[Any, Any], key: Any) -> Mapping[Any, Any]:
-    found = values.get(key)
-    return found if isinstance(found, Mapping) else {}
+    value = values.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _faults(where: str, names: Iterable[Any]) -> Iterator[str]:

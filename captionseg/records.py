@@ -32,8 +32,8 @@ def one_line(text: object, most: int = 200) -> str:
     characters.
     """
     # names of files may be no valid text
-    whole = str(text).encode("utf-8", "backslashreplace").decode()
-    return "".join(c for c in " ".join(whole.split()) if c.isprintable())[:most]
+    readable = str(text).encode("utf-8", "backslashreplace").decode()
+    return "".join(c for c in " ".join(readable.split()) if c.isprintable())[:most]
 
 
 PAIRS = pa.schema(
@@ -87,7 +87,8 @@ NEIGHBOURS = pa.schema(
 )
 
 RECALL = "recall.json"
-"""Beside them, where a search was not exact: the share of the nearest rows that each index found.
+"""Beside them, where a search was not exact: the share of the nearest rows that each index
+found.
 """
 
 CAPTIONS = pa.schema(

@@ -44,19 +44,19 @@ def write_regions(
         UserError: if the features do not belong to the pairs.
     """
     images = Counter(read_pairs(pairs)["shard"].to_pylist())
-    wanted = {
+    expected = {
         s: {out / name / f"{name}_{s}.npy": count for name in ("labels", "pooled", "count")}
         for s, count in images.items()
     }
-    missing = [s for s, files in wanted.items() if find_incomplete(files)]
+    missing = [s for s, files in expected.items() if find_incomplete(files)]
     work = functools.partial(shard_regions, pairs, features, out, maker)
     with tqdm(total=len(missing), desc="regions", unit="shard") as bar:
         for _ in spread(work, missing, runtime, called=lambda shard: f"regions: shard {shard}"):
             bar.update()
     remove_parts(out)
-    if reason := next(filter(None, map(find_incomplete, wanted.values())), ""):
+    if reason := next(filter(None, map(find_incomplete, expected.values())), ""):
         raise UserError(f"regions: {reason}; nothing is put in place, run it again")
-    counts = np.concatenate([read_array(out / "count" / f"count_{s}.npy") for s in wanted])
+    counts = np.concatenate([read_array(out / "count" / f"count_{s}.npy") for s in expected])
     return {"images": float(len(counts)), "per_image": float(counts.mean()) if len(counts) else 0.0}
 
 

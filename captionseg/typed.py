@@ -322,5 +322,7 @@ def _words(ranges: Iterable[Any]) -> str:
 
 
 def _default(value: Any) -> str:
-    given = value is not dataclasses.MISSING and value is not None and value not in ("", [], ())
-    return f"; default: {value!r}" if given else ""
+    has_default = (
+        value is not dataclasses.MISSING and value is not None and value not in ("", [], ())
+    )
+    return f"; default: {value!r}" if has_default else ""

@@ -97,14 +97,14 @@ def launch(
 
 def describe_place(folder: Path) -> str:
     """What `folder` is called in MARK."""
-    found = folder.absolute().parent.stat()
-    return f"{found.st_dev:x}-{found.st_ino:x}-{folder.name}"
+    status = folder.absolute().parent.stat()
+    return f"{status.st_dev:x}-{status.st_ino:x}-{folder.name}"
 
 
 def list_running(folder: Path) -> dict[str, Daemon]:
     """The daemons of `folder` that run, by name; also those whose file is gone."""
     ours: dict[int, str] = {process.pid: name for name, process in list_marked(folder)}
-    found = {
+    daemons = {
         name: daemon
         for name, daemon in list_known(folder).items()
         if ours.get(daemon.pid) == name or (_hidden(daemon.pid) and daemon.alive)
@@ -113,8 +113,8 @@ def list_running(folder: Path) -> dict[str, Daemon]:
         with contextlib.suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
             environ = process.environ()
-            if name not in found and environ.get(FIRST) == str(pid):
-                found[name] = Daemon(
+            if name not in daemons and environ.get(FIRST) == str(pid):
+                daemons[name] = Daemon(
                     name,
                     pid,
                     process.create_time(),
@@ -122,17 +122,17 @@ def list_running(folder: Path) -> dict[str, Daemon]:
                     str(_log(folder, name)),
                     environ[MARK].split(":", 2)[2],
                 )
-    return found
+    return daemons
 
 
 def list_known(folder: Path) -> dict[str, Daemon]:
     """The daemons that `folder` has files of, by name, though they may have ended."""
-    found = {}
+    daemons = {}
     for path in sorted((folder / "run").glob("*.json")):
         with contextlib.suppress(ValueError, TypeError, OSError):  # no file of ours
             daemon = Daemon(**json.loads(path.read_text()))
-            found[daemon.name] = dataclasses.replace(daemon, log=str(_log(folder, daemon.name)))
-    return found
+            daemons[daemon.name] = dataclasses.replace(daemon, log=str(_log(folder, daemon.name)))
+    return daemons
 
 
 def _hidden(pid: int) -> bool:
@@ -171,18 +171,18 @@ def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
     """End processes, also such as they start meanwhile; how many there were at first."""
     count = 0
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
-        found = those()
-        count = count or len(found)
-        for process in found:
+        processes = those()
+        count = count or len(processes)
+        for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
                 # one that is held hears the other signal only then
                 process.send_signal(signal.SIGCONT)
         until = time.monotonic() + seconds
-        while found and time.monotonic() < until:
+        while processes and time.monotonic() < until:
             time.sleep(0.1)
-            found = those()
-        if not found:
+            processes = those()
+        if not processes:
             break
     return count
 
@@ -191,7 +191,7 @@ def list_marked(folder: Path) -> list[tuple[str, psutil.Process]]:
     """Daemon by name, process: all that a daemon of `folder` started, or somebody that it started.
     Not this one.
     """
-    found, here = [], describe_place(folder)
+    marked, here = [], describe_place(folder)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             of, _, rest = process.environ().get(MARK, "").partition(":")
@@ -200,8 +200,8 @@ def list_marked(folder: Path) -> list[tuple[str, psutil.Process]]:
                 and process.pid != os.getpid()
                 and process.status() != psutil.STATUS_ZOMBIE
             ):
-                found.append((rest.partition(":")[0], process))
-    return found
+                marked.append((rest.partition(":")[0], process))
+    return marked
 
 
 def read_tail(daemon: Daemon, lines: int = 10) -> str:

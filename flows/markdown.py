@@ -14,7 +14,7 @@ def escape(text: object) -> str:
     """`text` on one line, where what Markdown, HTML or a table gives a meaning to is a character
     reference.
     """
-    return SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(str(text).split()))
+    return SPECIAL.sub(lambda match: f"&#{ord(match[0])};", " ".join(str(text).split()))
 
 
 def format_code(text: object) -> str:

@@ -40,7 +40,7 @@ def quote_literal(override: str) -> str:
     except HydraException:
         pass
     # In quotes a backslash means itself, but before a quote.
-    text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    text = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
     return f"{name}='{text}'"
 
 

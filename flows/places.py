@@ -54,9 +54,9 @@ class Places:
     prefect_port: int = 4200
     mlflow_port: int = 5000
 
-    def follow_daemons(self, found: Mapping[str, Daemon]) -> Places:
+    def follow_daemons(self, daemons: Mapping[str, Daemon]) -> Places:
         """These places, but those of servers that run where they are."""
-        urls = {name: httpx.URL(daemon.url) for name, daemon in found.items() if daemon.url}
+        urls = {name: httpx.URL(daemon.url) for name, daemon in daemons.items() if daemon.url}
         ports = {f"{name}_port": url.port for name, url in urls.items()}
         host = next((url.host for url in urls.values()), self.host)  # one for both
         return dataclasses.replace(self, **ports, host=host)

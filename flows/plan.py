@@ -130,7 +130,7 @@ def main(targets: list[str]) -> int:
         with Repo() as repo:
             graph = repo.index.graph  # from a stage to what it needs
             place = {stage: i for i, stage in enumerate(repo.index.stages)}
-            wanted = {
+            chosen = {
                 s for target in targets for s in repo.stage.collect(target, with_deps=True)
             } or set(graph)
             order = networkx.lexicographical_topological_sort(
@@ -143,7 +143,7 @@ def main(targets: list[str]) -> int:
                     {out.def_path: out.use_cache or out.persist for out in s.outs},
                 ]
                 for s in order
-                if s in wanted and isinstance(s, PipelineStage)
+                if s in chosen and isinstance(s, PipelineStage)
             ]
     except DvcException as error:
         print(" ".join(str(error).split()), file=sys.stderr)

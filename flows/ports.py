@@ -26,15 +26,15 @@ def is_free(host: str, port: int) -> bool:
 
 def list_listening(folder: Path) -> set[int]:
     """Ports that processes of the daemons of `folder` listen on."""
-    found = set()
+    listening = set()
     for _, process in daemons.list_marked(folder):
         with contextlib.suppress(psutil.Error, OSError):
-            found |= {
+            listening |= {
                 one.laddr.port
                 for one in process.net_connections("tcp")
                 if one.status == psutil.CONN_LISTEN
             }
-    return found
+    return listening
 
 
 def describe_holder(port: int) -> str:

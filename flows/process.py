@@ -142,9 +142,9 @@ def list_members(group: int) -> list[int]:
     """Pids of a process group that still run. Dead ones that nobody has waited for are in the
     group, but not here.
     """
-    found = []
+    pids = []
     for process in psutil.process_iter(["status"]):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
+                pids.append(process.pid)
+    return pids

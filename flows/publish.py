@@ -118,9 +118,9 @@ def publish_validation(root: Path) -> str:
     path = root / "reports" / "validation.json"
     if not path.exists():
         return ""
-    found = json.loads(path.read_text())
+    validation = json.loads(path.read_text())
     rows, failed = ["| table | expectations | failed |", "|---|---:|---:|"], []
-    for name, of in found["tables"].items():
+    for name, of in validation["tables"].items():
         bad = [one for one in of["expectations"] if not one["success"]]
         rows.append(f"| {escape(name)} | {len(of['expectations'])} | {len(bad)} |")
         failed += [
@@ -128,14 +128,15 @@ def publish_validation(root: Path) -> str:
             f"{format_code(one['observed'])}"
             for one in bad
         ]
-    verdict = "passed" if found["success"] else "FAILED"
+    verdict = "passed" if validation["success"] else "FAILED"
     pages = f"Pages: {format_code(root / 'reports' / 'validation' / 'index.html')}"
     return "\n".join([f"**{verdict}**", "", *rows, "", *failed, "", pages])
 
 
 def publish_comparison(root: Path) -> str:
-    """reports/comparison.md, less its pictures, which are files beside it, and where its page
-    is."""
+    """reports/comparison.md, less its pictures, which are files beside it, and where its
+    page is.
+    """
     path = root / "reports" / "comparison.md"
     if not path.exists():
         return ""
@@ -180,13 +181,13 @@ def find_mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str
                 return ""
             experiment = name.raise_for_status().json()["experiment"]["experiment_id"]
             where = f"tags.reproduction = 'flow-{run_id}' and tags.role = 'reproduction'"
-            asked = {
+            query = {
                 "experiment_ids": [experiment],
                 "filter": where,
                 "order_by": ["attributes.start_time ASC"],
             }
             runs = (
-                client.post(f"{api}/runs/search", json=asked)
+                client.post(f"{api}/runs/search", json=query)
                 .raise_for_status()
                 .json()
                 .get("runs", [])
@@ -205,10 +206,10 @@ def format_table(values: Mapping[str, Any]) -> str:
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
     """(dotted name, number) of each number."""
-    found = []
+    leaves = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += flatten(value, f"{prefix}{key}.")
+            leaves += flatten(value, f"{prefix}{key}.")
         elif isinstance(value, int | float):
-            found.append((f"{prefix}{key}", value))
-    return found
+            leaves.append((f"{prefix}{key}", value))
+    return leaves

@@ -281,10 +281,16 @@ def main(argv: list[str] | None = None) -> int:
         "--force", action="store_true", help="run the targets though nothing changed"
     )
     parser.add_argument("--root", default=str(ROOT), help="the repository (default: %(default)s)")
-    given = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, stop)
     try:
-        reproduce(given.targets, given.recipes, given.overrides, given.force, given.root)
+        reproduce(
+            arguments.targets,
+            arguments.recipes,
+            arguments.overrides,
+            arguments.force,
+            arguments.root,
+        )
     except (StageError, PlanError, WorkspaceError) as error:
         print(f"error: {error.what if isinstance(error, StageError) else error}", file=sys.stderr)
         return 1

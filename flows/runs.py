@@ -91,14 +91,14 @@ class Api:
 
     def active(self) -> list[dict[str, Any]]:
         """All runs that hold a place in a pool."""
-        found: list[dict[str, Any]] = []
+        active: list[dict[str, Any]] = []
         where = {"state": {"type": {"any_": list(ACTIVE)}}}
         while page := self.ask(
             "flow_runs/filter",
-            {"flow_runs": where, "sort": "ID_DESC", "limit": 200, "offset": len(found)},
+            {"flow_runs": where, "sort": "ID_DESC", "limit": 200, "offset": len(active)},
         ):
-            found += page
-        return found
+            active += page
+        return active
 
     def crash(self, run: str, why: str) -> None:
         """Set a run to Crashed, whatever it was."""
@@ -108,12 +108,12 @@ class Api:
 
 def list_processes(folder: Path) -> dict[str, list[psutil.Process]]:
     """Processes of each run that workers of `folder` started, by the run's id."""
-    found: dict[str, list[psutil.Process]] = {}
+    processes: dict[str, list[psutil.Process]] = {}
     for _, process in daemons.list_marked(folder):
         with contextlib.suppress(psutil.Error, OSError):
             if run := process.environ().get(RUN):
-                found.setdefault(run, []).append(process)
-    return found
+                processes.setdefault(run, []).append(process)
+    return processes
 
 
 def end(folder: Path, grace: float = GRACE) -> int:

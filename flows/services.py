@@ -89,22 +89,22 @@ def start(places: Places, pools: Sequence[str] = POOLS) -> None:
         ServiceError: a port is taken, or something does not start; then all is stopped, unless
             something ran before.
     """
-    found = list_working()
-    for name in dict(daemons.list_marked(FOLDER)).keys() - found.keys():
+    running = list_working()
+    for name in dict(daemons.list_marked(FOLDER)).keys() - running.keys():
         say(
             f"{name:<14} {clear(name)} processes of one that has ended, or is of no use, were ended"
         )
     for name, port in (("prefect", places.prefect_port), ("mlflow", places.mlflow_port)):
-        if name not in found and not is_free(places.host, port):
+        if name not in running and not is_free(places.host, port):
             raise ServiceError(
                 f"port {port} is in use by {describe_holder(port)}: choose one by --{name}-port"
             )
     try:
-        start_servers(places, found)
+        start_servers(places, running)
         heal(places.prefect)
-        start_workers(places, pools, found)
+        start_workers(places, pools, running)
     except BaseException:
-        if not found:
+        if not running:
             end()
         raise
 
@@ -113,10 +113,10 @@ def list_working() -> dict[str, Daemon]:
     """The daemons that run and are of use: servers that listen, and none that was started before
     the checkout was moved: its database is elsewhere now.
     """
-    found, ports = daemons.list_running(FOLDER), list_listening(FOLDER)
+    running, ports = daemons.list_running(FOLDER), list_listening(FOLDER)
     return {
         name: daemon
-        for name, daemon in found.items()
+        for name, daemon in running.items()
         if daemon.folder == str(FOLDER) and (not daemon.url or httpx.URL(daemon.url).port in ports)
     }
 
@@ -131,8 +131,9 @@ def clear(name: str) -> int:
 
 
 def heal(server: str) -> None:
-    """Set runs that this checkout has lost to Crashed, so that their places in the pools are
-    free."""
+    """Set runs that this checkout has lost to Crashed, so that their places in the pools
+    are free.
+    """
     host = httpx.URL(server).host
     ours = runs.Workers(
         read_identity(FOLDER), [*daemons.list_running(FOLDER)], alone=host in LOOPBACK
@@ -147,7 +148,7 @@ def heal(server: str) -> None:
         )
 
 
-def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
+def start_servers(places: Places, running: Mapping[str, Daemon]) -> None:
     """Both servers, at once, until both answer."""
     env = build_environment(places)
     prefect = [sys.executable, "-m", "prefect", "server", "start", "--host", places.host, "--port"]
@@ -156,7 +157,7 @@ def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
         "mlflow": (build_mlflow_command(places), places.mlflow, "/health"),
     }
     made = {
-        name: found.get(name)
+        name: running.get(name)
         or daemons.launch(name, command, folder=FOLDER, cwd=ROOT, env=env, url=url)
         for name, (command, url, _) in servers.items()
     }
@@ -164,13 +165,13 @@ def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
         wait(daemon, daemon.url + servers[name][2])
 
 
-def start_workers(places: Places, pools: Sequence[str], found: Mapping[str, Daemon]) -> None:
+def start_workers(places: Places, pools: Sequence[str], running: Mapping[str, Daemon]) -> None:
     """Work pools, deployments, and the workers that are not there."""
     env = build_environment(places)
     deploy(env)
     for pool in pools:
         for name, (command, more) in list_workers(pool).items():
-            if name not in found:
+            if name not in running:
                 daemon = daemons.launch(name, command, folder=FOLDER, cwd=ROOT, env={**env, **more})
                 say(f"{name:<14} log {daemon.log}")
 
@@ -257,7 +258,7 @@ def end() -> int:
     First the runs, while workers are held so that none takes another one, and the server is told
     what became of them.
     """
-    found = daemons.list_running(FOLDER)
+    running = daemons.list_running(FOLDER)
     of_runs = {p.pid for those in runs.list_processes(FOLDER).values() for p in those}
     for name, process in daemons.list_marked(FOLDER):  # also those that no file speaks of
         if name.startswith("worker-") and process.pid not in of_runs:
@@ -267,8 +268,8 @@ def end() -> int:
     count += daemons.end(
         lambda: [p for name, p in daemons.list_marked(FOLDER) if name.startswith("worker-")], 5.0
     )
-    if "prefect" in found:
-        heal(found["prefect"].url)
+    if "prefect" in running:
+        heal(running["prefect"].url)
     return count + daemons.stop(FOLDER, last=lambda name: not name.startswith("worker-"))
 
 
@@ -286,42 +287,42 @@ def say(line: str) -> None:
 
 def status() -> int:
     """Say what runs; 0 if anything does, else 1."""
-    found, use = daemons.list_running(FOLDER), list_working()
-    for name, daemon in {**daemons.list_known(FOLDER), **found}.items():
+    running, use = daemons.list_running(FOLDER), list_working()
+    for name, daemon in {**daemons.list_known(FOLDER), **running}.items():
         state = (
             f"pid {daemon.pid:<8} {daemon.url}"
-            if name in found
+            if name in running
             else "ended: make services starts it again"
         )
-        if name in found and name not in use:
+        if name in running and name not in use:
             state += " does not listen: make services starts it again"
         say(f"{name:<14} {state}   log {daemon.log}")
-    if not found:
+    if not running:
         say("no services run here: make services")
-    return 0 if found else 1
+    return 0 if running else 1
 
 
-def begin(given: argparse.Namespace) -> int:
+def begin(arguments: argparse.Namespace) -> int:
     """`start`, or `status` where all that is asked for works."""
     if "?" in str(ROOT):  # the rest would be taken for options, and the database be another file
         raise ServiceError(f"{ROOT}: addresses of databases cannot have a `?`; rename the folder")
-    found = list_working()
+    running = list_working()
     options = {
-        "host": given.host,
-        "prefect_port": given.prefect_port,
-        "mlflow_port": given.mlflow_port,
+        "host": arguments.host,
+        "prefect_port": arguments.prefect_port,
+        "mlflow_port": arguments.mlflow_port,
     }
     options = {name: value for name, value in options.items() if value is not None}
-    places = Places(**options).follow_daemons(found)
+    places = Places(**options).follow_daemons(running)
     for name, value in options.items():
         if (stays := getattr(places, name)) != value:
             say(
                 f"--{name.replace('_', '-')} {value}: it is {stays} while services run; make "
                 "services-stop first"
             )
-    if found.keys() >= {"prefect", "mlflow", *name_workers(given.pools)}:
+    if running.keys() >= {"prefect", "mlflow", *name_workers(arguments.pools)}:
         return status()
-    start(places, given.pools)
+    start(places, arguments.pools)
     say(
         f"for runs by hand: export PREFECT_API_URL={places.prefect}/api "
         f"MLFLOW_TRACKING_URI={places.mlflow}"
@@ -331,13 +332,13 @@ def begin(given: argparse.Namespace) -> int:
 
 def print_variables() -> int:
     """Print what a shell needs for runs by hand; 1 where no server runs."""
-    found = list_working()
-    if not found.keys() >= {"prefect", "mlflow"}:
+    running = list_working()
+    if not running.keys() >= {"prefect", "mlflow"}:
         print("error: no services run here: make services", file=sys.stderr)
         return 1
     for name, value in (
-        ("PREFECT_API_URL", f"{found['prefect'].url}/api"),
-        ("MLFLOW_TRACKING_URI", found["mlflow"].url),
+        ("PREFECT_API_URL", f"{running['prefect'].url}/api"),
+        ("MLFLOW_TRACKING_URI", running["mlflow"].url),
     ):
         say(f"export {name}={shlex.quote(value)}")
     return 0
@@ -355,13 +356,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--pools", nargs="*", default=list(POOLS), choices=POOLS, help="pools served here, or none"
     )
-    given = parser.parse_args(argv)
-    if given.command in ("status", "env"):
-        return status() if given.command == "status" else print_variables()
+    arguments = parser.parse_args(argv)
+    if arguments.command in ("status", "env"):
+        return status() if arguments.command == "status" else print_variables()
     try:
-        with lock_services(given.command):
-            if given.command == "start":
-                return begin(given)
+        with lock_services(arguments.command):
+            if arguments.command == "start":
+                return begin(arguments)
             say(f"{end()} processes ended")
             if left := daemons.list_running(FOLDER):
                 names = ", ".join(f"{one.name} (pid {one.pid})" for one in left.values())

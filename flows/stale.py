@@ -27,11 +27,11 @@ def main() -> int:
             changed = [
                 s for s in repo.index.stages if isinstance(s, PipelineStage) and is_changed(s)
             ]
-            found = {
+            stale = {
                 other for stage in changed for other in (stage, *networkx.ancestors(graph, stage))
             }
             paths = sorted(
-                out.def_path for stage in found for out in stage.outs if not out.use_cache
+                out.def_path for stage in stale for out in stage.outs if not out.use_cache
             )
     except DvcException as error:
         print(" ".join(str(error).split()), file=sys.stderr)
@@ -45,8 +45,10 @@ def is_changed(stage: Any) -> bool:
 
     Files that are not here at all (data that nobody fetched) say nothing of it.
     """
-    found = [how for item in (*stage.deps, *stage.outs) for how in item.workspace_status().values()]
-    return stage.changed_stage() or any(how != "deleted" for how in found)
+    changes = [
+        how for item in (*stage.deps, *stage.outs) for how in item.workspace_status().values()
+    ]
+    return stage.changed_stage() or any(how != "deleted" for how in changes)
 
 
 if __name__ == "__main__":

@@ -71,8 +71,9 @@ LEADS = (
 
 
 class WorkspaceError(Exception):
-    """There is no place to work in: no commit, an override that DVC does not understand. One
-    line."""
+    """There is no place to work in: no commit, an override that DVC does not understand.
+    One line.
+    """
 
 
 @dataclass(frozen=True)
@@ -265,8 +266,8 @@ def discard(copy: Path) -> list[str]:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["DVC failed"]
         raise WorkspaceError(f"reports in {copy}: {lines[-1]}")
-    found = [copy / path for path in json.loads(done.stdout.splitlines()[-1])]
-    stale = [path for path in found if path.exists()]
+    paths = [copy / path for path in json.loads(done.stdout.splitlines()[-1])]
+    stale = [path for path in paths if path.exists()]
     for path in stale:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return [path.relative_to(copy).as_posix() for path in stale]
@@ -307,11 +308,11 @@ def run_git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
     except OSError as error:
         raise WorkspaceError(f"git {words[0]} in {folder}: {error.strerror}") from None
     if done.returncode:
-        said = (
+        reason = (
             " ".join(done.stderr.decode(errors="replace").split())[-400:]
             or f"exit code {done.returncode}"
         )
-        raise WorkspaceError(f"git {words[0]} in {folder}: {said}")
+        raise WorkspaceError(f"git {words[0]} in {folder}: {reason}")
     return done.stdout
 
 

@@ -42,7 +42,8 @@ FAMILIES = (
     "captionseg/segmenters/segmenters.py",
 )
 """Modules that list the members of a family. A stage that imports none of a package's own depends
-on single files of that package, so that a new member is nothing to it."""
+on single files of that package, so that a new member is nothing to it.
+"""
 
 
 class Repository:
@@ -119,7 +120,7 @@ class Repository:
         """(file of ours, name of the function around the import or "") for each import of a file
         that runs.
         """
-        found = []
+        files = []
         for function, node in runtime_imports(self.tree(file), ""):
             names = [a.name for a in node.names]
             if isinstance(node, ast.ImportFrom):
@@ -131,8 +132,8 @@ class Repository:
                     chain = (
                         self.module_file(".".join(parts[:n])) for n in range(1, len(parts) + 1)
                     )
-                    found += [(f, function) for f in chain if f]
-        return tuple(dict.fromkeys(found))
+                    files += [(f, function) for f in chain if f]
+        return tuple(dict.fromkeys(files))
 
     def is_docstring(self, file: str) -> bool:
         """Is a module nothing but its docstring? No output depends on that."""
@@ -175,12 +176,12 @@ def list_sections(repository: Repository, stage: str) -> set[str]:
         for node in ast.walk(repository.tree(PARAMS))
         if isinstance(node, ast.FunctionDef)
     }
-    found: set[str] = set()
+    sections: set[str] = set()
     todo = list_attributes(repository.tree(f"stages/{stage}.py"), "params")
     while todo:
-        found |= todo
-        todo = {other for name in todo for other in methods.get(name, ())} - found
-    return found
+        sections |= todo
+        todo = {other for name in todo for other in methods.get(name, ())} - sections
+    return sections
 
 
 def find_needed(repository: Repository, stage: str) -> set[str]:
@@ -208,7 +209,7 @@ def list_data_files(repository: Repository, modules: set[str]) -> set[str]:
     """Files of packages that these modules read: those that one of them names, and those that no
     module of the package names, which are read by a name that is made up when the code runs.
     """
-    found = set()
+    data_files = set()
     for file in repository.files:
         package = repository.package_of(file)
         modules_beside = {f for f in modules if f.rpartition("/")[0] == package}
@@ -219,8 +220,8 @@ def list_data_files(repository: Repository, modules: set[str]) -> set[str]:
         if naming & modules_beside or (
             not naming and not all(map(repository.is_docstring, modules_beside))
         ):
-            found.add(file)
-    return found
+            data_files.add(file)
+    return data_files
 
 
 def is_covered(file: str, deps: Iterable[str]) -> bool:
@@ -229,8 +230,8 @@ def is_covered(file: str, deps: Iterable[str]) -> bool:
 
 
 def list_deps(repository: Repository, files: set[str]) -> list[str]:
-    """The list for dvc.yaml: packages, and files of a family whose members the stage does not
-    read.
+    """The list for dvc.yaml: packages, and files of a family whose members the stage does
+    not read.
     """
     families = {f.rpartition("/")[0]: False for f in FAMILIES}
     for file in FAMILIES:
@@ -239,8 +240,8 @@ def list_deps(repository: Repository, files: set[str]) -> list[str]:
     for file in files:
         parts = file.split("/")
         package = "/".join(parts[:2])
-        whole = len(parts) > 2 and families.get(package, True)
-        out.add(package if whole else file)
+        is_package = len(parts) > 2 and families.get(package, True)
+        out.add(package if is_package else file)
     return sorted(out)
 
 

@@ -53,7 +53,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     folders = Folders(
         PreparedFolders(pairs, index, regions, features), supervision, truth, segments
     )
-    found = pretrain(
+    measures = pretrain(
         params.recipes[recipe],
         params.pretrain,
         folders,
@@ -63,7 +63,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         tell=tracker.metrics,
         runtime=params.runtime,
     )
-    if found:
-        write_json({key: found[key] for key in ("images_per_second", "seconds")}, timing)
+    if measures:
+        write_json({key: measures[key] for key in ("images_per_second", "seconds")}, timing)
         tracker.model(model, recipe)
-    return found
+    return measures

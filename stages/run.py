@@ -120,13 +120,13 @@ def plan_places(
         UserError: if two outputs would have the same.
     """
     work = root / ".work" / name / hash_work(params, stage.PARAMS, arguments, kinds)
-    found = {key: work / arguments[key].name for key, kind in kinds.items() if kind is Out}
-    if len(set(found.values())) < len(found):
+    parts = {key: work / arguments[key].name for key, kind in kinds.items() if kind is Out}
+    if len(set(parts.values())) < len(parts):
         raise UserError(
             f"{name}: outputs need different names, found "
-            f"{', '.join(p.name for p in found.values())}"
+            f"{', '.join(p.name for p in parts.values())}"
         )
-    return work, found
+    return work, parts
 
 
 def call(
@@ -148,7 +148,8 @@ def announce(
     kinds: Mapping[str, object],
 ) -> None:
     """What is known of a run before it begins: what it reads, whose recipe it is, what was
-    chosen."""
+    chosen.
+    """
     words = {k: str(v) for k, v in arguments.items() if kinds[k] is str}
     recipe = words.get("recipe")
     tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
@@ -169,7 +170,7 @@ def check_once(name: str, *, root: Path = Path()) -> None:
     """
     params, mark = Params(root / "params.yaml"), root / ".work" / "checked"
     if "DVC_STAGE" not in os.environ and not params.raw.keys() >= set(Params.SECTIONS):
-        return params.check(whole=False)
+        return params.check(all_sections=False)
     code = [
         f"{file}:{file.stat().st_mtime_ns}"
         for file in sorted(Path(captionseg.__file__).parent.rglob("*.py"))
@@ -195,8 +196,8 @@ def insert_recipe(argv: list[str], environ: typing.Mapping[str, str] = os.enviro
     """
     if not any("@recipe" in word for word in argv):
         return argv
-    given = argv[argv.index("--recipe") + 1] if "--recipe" in argv[:-1] else "@recipe"
-    name = environ.get("DVC_STAGE", "").partition("@")[2] if given == "@recipe" else given
+    recipe = argv[argv.index("--recipe") + 1] if "--recipe" in argv[:-1] else "@recipe"
+    name = environ.get("DVC_STAGE", "").partition("@")[2] if recipe == "@recipe" else recipe
     if not name:
         raise UserError(
             "--recipe @recipe is the recipe that DVC_STAGE names, and it names none; give "
@@ -241,13 +242,13 @@ def select_params(params: Params, names: tuple[str, ...], words: dict) -> dict[s
     """The values of a stage's PARAMS: sections, or dotted names inside them, where {word} stands
     for an argument.
     """
-    found = {}
+    values = {}
     for name in names:
         parts, value = [part.format(**words) for part in name.split(".")], params.raw
         for part in parts:
             value = value.get(part) if isinstance(value, dict) else None
-        found[".".join(parts)] = value
-    return found
+        values[".".join(parts)] = value
+    return values
 
 
 def hash_work(params: Params, names: tuple[str, ...], arguments: dict, kinds: dict) -> str:
@@ -265,8 +266,8 @@ def hash_work(params: Params, names: tuple[str, ...], arguments: dict, kinds: di
             else sorted(p for p in top.rglob("*") if p.is_file() and p.suffix != ".pyc")
         )
         # wherever the checkout is moved to
-        for found, path in ((p.stat(), p.relative_to(top)) for p in files):
-            state.append(f"{top.name}/{path}:{found.st_size}:{found.st_mtime_ns}")
+        for status, path in ((p.stat(), p.relative_to(top)) for p in files):
+            state.append(f"{top.name}/{path}:{status.st_size}:{status.st_mtime_ns}")
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
 
 

@@ -105,7 +105,8 @@ def mask_of(segmentation: Any, size: Size) -> np.ndarray:
 
 def decompress_counts(text: str) -> list[int]:
     """Run lengths of COCO's string: six bits a character from 48 on, the last of them says whether
-    more follow; from the third run on differences to the run before the last."""
+    more follow; from the third run on differences to the run before the last.
+    """
     counts: list[int] = []
     value = shift = 0
     for byte in text.encode("ascii"):

@@ -168,10 +168,10 @@ class Layout:
         last = max((number for number, line in enumerate(lines) if line.strip()), default=-1)
         start = None
         for number, line in enumerate(lines[: last + 1]):
-            given = re.match(NUMBER, line)
-            start = int(given[1]) - number if given and start is None else start
+            match = re.match(NUMBER, line)
+            start = int(match[1]) - number if match and start is None else start
             if not line.strip() or (
-                given and (int(given[1]) - number != start or (not self.ids and start))
+                match and (int(match[1]) - number != start or (not self.ids and start))
             ):
                 order = "" if self.ids else ", from 0"
                 raise UserError(
@@ -239,7 +239,8 @@ def parent(pattern: str) -> str:
 
 def list_files(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
     """(name, file) of every file that a pattern fits, by name; capital letters of suffixes make no
-    difference, hidden files are passed over."""
+    difference, hidden files are passed over.
+    """
     folder, after = home / parent(pattern), pattern.split("{}")[1].lower()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -300,8 +301,8 @@ def _png(path: Path, *, rgb: bool) -> np.ndarray:
         mode, values = images.read_mask(images.read_contents(path))
     except images.Unreadable as error:
         raise UserError(f"{path}: not an image that can be read: {error}") from None
-    wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")
-    if mode not in wanted:
+    modes = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")
+    if mode not in modes:
         raise UserError(
             f"{path}: colours ({mode}) where class numbers are expected; save it as "
             + ("RGB with the number in R + 256 G" if rgb else "index or palette PNG")

@@ -1,5 +1,6 @@
 """What a folder of one's own means: its list of classes as people write such lists, and all that
-makes a score mean something else than its reader may think, in a line each."""
+makes a score mean something else than its reader may think, in a line each.
+"""
 
 from __future__ import annotations
 
@@ -183,6 +184,7 @@ def join_names(names: Sequence[str], most: int = 10) -> str:
 
 
 def normalise_name(name: str) -> str:
-    """A name of a file as it is compared: composed, for some systems take letters with marks
-    apart."""
+    """A name of a file as it is compared: composed, for some systems take letters with
+    marks apart.
+    """
     return unicodedata.normalize("NFC", name)

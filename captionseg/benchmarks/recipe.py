@@ -148,7 +148,8 @@ def score_by_protocol(
 @contextlib.contextmanager
 def use_threads(number: int) -> Iterator[None]:
     """So many threads of torch on the CPU. Products of a few regions are too small for more than
-    one: they only wait for one another, and where something else runs on the cores, long."""
+    one: they only wait for one another, and where something else runs on the cores, long.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -144,7 +144,8 @@ MEASURES: dict[
     Parts: (parts.measure_precision, parts.summarise_precision, ""),
 }
 """Kind of benchmark -> what measures one model, what sums up all seeds (the first score is the main
-one), and the template set of its own, if it has one."""
+one), and the template set of its own, if it has one.
+"""
 
 
 def format_scores(rows: Sequence[tuple[str, float]]) -> str:

@@ -78,7 +78,7 @@ def caption(
                 (row["uid"], shard) for row in read_earlier_rows(run.folder, shard, spare=True)
             )
         for shard in list_shards(pairs):
-            _shard(run, pairs, shard, wanted=uids, retry=retry_failed)
+            _shard(run, pairs, shard, uids=uids, retry=retry_failed)
     return summarize(run)
 
 
@@ -104,10 +104,13 @@ def read_earlier_rows(folder: Path, shard: str, *, spare: bool = False) -> list[
     """
     parts = sorted((folder / f"{shard}.parts").glob("[0-9]*.parquet"))
     rows = {}
-    for file in [*([whole] if (whole := folder / f"{shard}.parquet").exists() else []), *parts]:
+    for file in [
+        *([finished] if (finished := folder / f"{shard}.parquet").exists() else []),
+        *parts,
+    ]:
         todo = "delete it, its captions are made again"
         try:
-            found = read_table(file, schema=CAPTIONS, todo=todo)
+            table = read_table(file, schema=CAPTIONS, todo=todo)
         except UserError as error:
             cause = error.__context__
             # of the file, not of the disk
@@ -120,7 +123,7 @@ def read_earlier_rows(folder: Path, shard: str, *, spare: bool = False) -> list[
                 )
                 continue
             raise
-        rows.update((row["uid"], row) for row in found.to_pylist())
+        rows.update((row["uid"], row) for row in table.to_pylist())
     return list(rows.values())
 
 
@@ -136,23 +139,23 @@ def _find_moved_rows(run: _Run, uids: Collection[str]) -> dict[str, dict]:
 
 
 def _shard(
-    run: _Run, pairs: Path, shard: str, *, wanted: Collection[str] | None, retry: bool
+    run: _Run, pairs: Path, shard: str, *, uids: Collection[str] | None, retry: bool
 ) -> None:
     """One shard: ask about what is not known, batch by batch, then make one file of all."""
     rows = read_shard(pairs, shard).select(["uid", "caption", "url", "status"])
-    asked = {
+    pairs_to_caption = {
         row["uid"]: row
         for row in rows.to_pylist()
-        if row["status"] == "success" and (wanted is None or row["uid"] in wanted)
+        if row["status"] == "success" and (uids is None or row["uid"] in uids)
     }
     known = {row["uid"]: row for row in read_earlier_rows(run.folder, shard, spare=True)}
-    moved = _find_moved_rows(run, asked.keys() - known.keys())
+    moved = _find_moved_rows(run, pairs_to_caption.keys() - known.keys())
     known |= moved
     done = {
         uid
         for uid, row in known.items()
-        if uid in asked
-        and row["caption"] == asked[uid]["caption"]
+        if uid in pairs_to_caption
+        and row["caption"] == pairs_to_caption[uid]["caption"]
         and (row["status"] == "success" or not retry)
     }
     for uid in done:
@@ -160,17 +163,21 @@ def _shard(
     parts = run.folder / f"{shard}.parts"
     number = 1 + max((int(file.stem) for file in parts.glob("[0-9]*.parquet")), default=-1)
     new: dict[str, dict] = {}
-    images = read_images(pairs, shard, todo) if (todo := asked.keys() - done) else iter(())
+    images = (
+        read_images(pairs, shard, todo) if (todo := pairs_to_caption.keys() - done) else iter(())
+    )
     for batch in read_batches(images, max(1, run.captioner.batch)):
         batch = {uid: image for uid, image in batch.items() if uid not in new}
-        found = _ask(run, [asked[uid] for uid in batch], list(batch.values()))
-        write_table(pa.Table.from_pylist(found, schema=CAPTIONS), parts / f"{number:06d}.parquet")
-        number += 1
-        new.update((row["uid"], row) for row in found)
-    if moved or parts.exists():
-        every = {**known, **new}
+        captioned = _ask(run, [pairs_to_caption[uid] for uid in batch], list(batch.values()))
         write_table(
-            pa.Table.from_pylist(list(every.values()), schema=CAPTIONS),
+            pa.Table.from_pylist(captioned, schema=CAPTIONS), parts / f"{number:06d}.parquet"
+        )
+        number += 1
+        new.update((row["uid"], row) for row in captioned)
+    if moved or parts.exists():
+        merged = {**known, **new}
+        write_table(
+            pa.Table.from_pylist(list(merged.values()), schema=CAPTIONS),
             run.folder / f"{shard}.parquet",
         )
     if parts.exists():
@@ -206,12 +213,16 @@ def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
             uids=[row["uid"] for row in rows],
             urls=[row["url"] for row in rows],
         )
-        found = [_row(run, row, tidy_answer(text)) for row, text in zip(rows, answers, strict=True)]
+        captioned = [
+            _row(run, row, tidy_answer(text)) for row, text in zip(rows, answers, strict=True)
+        ]
     except CaptionError as error:
         if len(rows) > 1:
             return [_ask(run, [row], [image])[0] for row, image in zip(rows, images, strict=True)]
-        found = [{**_row(run, rows[0], ""), "status": error.status, "error_message": str(error)}]
-    for row in found:
+        captioned = [
+            {**_row(run, rows[0], ""), "status": error.status, "error_message": str(error)}
+        ]
+    for row in captioned:
         run.count["asked"] += 1
         run.in_a_row = (
             0 if row["status"] == "success" else run.in_a_row + (row["status"] == "failed")
@@ -219,10 +230,11 @@ def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
         _note(run, row)
     if run.in_a_row >= HOPELESS:
         raise UserError(
-            f"captions: {run.in_a_row} pictures in a row failed, the last of them so: "
-            f"{found[-1]['error_message']}; mend the captioner, then what has failed is asked again"
+            f"captions: {run.in_a_row} pictures in a row failed, the last with: "
+            f"{captioned[-1]['error_message']}; fix the captioner and run again, which retries "
+            "the failed pictures"
         )
-    return found
+    return captioned
 
 
 def _row(run: _Run, row: dict, text: str) -> dict:

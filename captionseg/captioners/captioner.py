@@ -76,7 +76,7 @@ class Captioner(Protocol):
     def captions(
         self,
         images: Sequence[np.ndarray],
-        given: Sequence[str],
+        originals: Sequence[str],
         *,
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
@@ -85,7 +85,7 @@ class Captioner(Protocol):
 
         Args:
             images: B uint8 [H, W, 3] of any size.
-            given: B original captions.
+            originals: B original captions.
             uids: B ids of their pairs, for who looks captions up.
             urls: B places where they came from, likewise.
 
@@ -97,9 +97,9 @@ class Captioner(Protocol):
         ...
 
 
-def fill_prompt(prompt: str, given: str) -> str:
+def fill_prompt(prompt: str, caption: str) -> str:
     """The prompt, with the original caption where it says {caption}."""
-    return prompt.replace("{caption}", " ".join(given.split()))
+    return prompt.replace("{caption}", " ".join(caption.split()))
 
 
 def derive_seed(seed: int, image: np.ndarray, question: str) -> int:

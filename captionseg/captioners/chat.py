@@ -152,7 +152,7 @@ class ChatCaptioner:
     def captions(
         self,
         images: Sequence[np.ndarray],
-        given: Sequence[str],
+        originals: Sequence[str],
         *,
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
@@ -161,7 +161,7 @@ class ChatCaptioner:
         import torch
 
         decoding = self.params.decoding
-        questions = [fill_prompt(decoding.prompt, text) for text in given]
+        questions = [fill_prompt(decoding.prompt, text) for text in originals]
         seeds = [
             derive_seed(decoding.seed, image, text)
             for image, text in zip(images, questions, strict=True)

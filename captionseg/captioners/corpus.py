@@ -38,17 +38,17 @@ def write_captions(pairs: Path, params: CaptionParams, captions: Path) -> dict[s
         UserError: see `captionseg.captioners.caption`.
     """
     (captions / SIGN).unlink(missing_ok=True)
-    key, found = "", {}
+    key, measures = "", {}
     if params.captioner != "none":
         captioner = params.build()
         rows = read_pairs(pairs).select(["uid", "split"]).to_pylist()
-        wanted = {row["uid"] for row in rows if row["split"] == params.split}
-        found = caption(pairs, captioner, captions, uids=wanted, retry_failed=params.retry_failed)
+        uids = {row["uid"] for row in rows if row["split"] == params.split}
+        measures = caption(pairs, captioner, captions, uids=uids, retry_failed=params.retry_failed)
         key = captioner.key
     # which depends on earlier runs
-    lasting = {name: value for name, value in found.items() if name != "asked"}
+    lasting = {name: value for name, value in measures.items() if name != "asked"}
     write_json({"captioner": params.captioner, "key": key, **lasting}, captions / SIGN)
-    return found
+    return measures
 
 
 @dataclass(frozen=True)

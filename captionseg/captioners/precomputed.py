@@ -38,7 +38,7 @@ class PrecomputedCaptioner:
     def captions(
         self,
         images: Sequence[np.ndarray],
-        given: Sequence[str],
+        originals: Sequence[str],
         *,
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
@@ -54,7 +54,7 @@ class PrecomputedCaptioner:
         return [self._find(name) for name in keys]
 
     def _find(self, name: str) -> str:
-        row = bisect_left(self.names, name, key=lambda found: found.as_py())
+        row = bisect_left(self.names, name, key=lambda scalar: scalar.as_py())
         if row == len(self.names) or self.names[row].as_py() != name:
             raise NoCaption(f"no caption for {self.by} {name} in {self.where}")
         return self.texts[row].as_py() or ""

@@ -116,7 +116,7 @@ class ServerCaptioner:
     def captions(
         self,
         images: Sequence[np.ndarray],
-        given: Sequence[str],
+        originals: Sequence[str],
         *,
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
@@ -129,12 +129,14 @@ class ServerCaptioner:
         """
         with ThreadPoolExecutor(max(1, self.batch)) as pool:
             return list(
-                pool.map(lambda pair: self._ask(self._body(*pair)), zip(images, given, strict=True))
+                pool.map(
+                    lambda pair: self._ask(self._body(*pair)), zip(images, originals, strict=True)
+                )
             )
 
-    def _body(self, image: np.ndarray, given: str) -> bytes:
+    def _body(self, image: np.ndarray, caption: str) -> bytes:
         """The request for one picture."""
-        p, text = self.params.decoding, fill_prompt(self.params.decoding.prompt, given)
+        p, text = self.params.decoding, fill_prompt(self.params.decoding.prompt, caption)
         picture = {
             "type": "image_url",
             "image_url": {"url": encode_data_url(image, self.params.side)},
@@ -184,17 +186,17 @@ class ServerCaptioner:
             {"Content-Type": "application/json", "Accept": "application/json"},
         )
         until = time.monotonic() + self.params.timeout
-        found = bytearray()
+        answer = bytearray()
         with self.opener.open(request, timeout=self.params.timeout) as response:
             while chunk := response.read1(1 << 16):
-                found += chunk
-                if len(found) > LARGEST_ANSWER:
+                answer += chunk
+                if len(answer) > LARGEST_ANSWER:
                     raise CaptionError(
                         f"{self.params.url}: malformed answer, more than {LARGEST_ANSWER} bytes"
                     )
                 if time.monotonic() > until:
                     raise TimeoutError("timed out")
-        return bytes(found)
+        return bytes(answer)
 
     def _explain_lost(self, error: urllib.error.URLError) -> UserError:
         """Nobody is there, or whoever is there hung up while a picture was sent."""
@@ -227,25 +229,26 @@ def read_content(answer: bytes) -> str:
         CaptionError: if it is no chat completion.
     """
     try:
-        found = json.loads(answer)["choices"][0]["message"]["content"]
+        content = json.loads(answer)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError, RecursionError):
-        found = answer
-    if found is None or isinstance(found, str):
-        return found or ""
+        content = answer
+    if content is None or isinstance(content, str):
+        return content or ""
     raise CaptionError(f"malformed answer of the server: {one_line(read_start(answer))}")
 
 
 def read_message(error: urllib.error.HTTPError) -> str:
     """What a refusal says, in one line: error.message or message of its JSON, or its first
-    words."""
+    words.
+    """
     try:
         body = error.read1(1 << 16)
     except (OSError, AttributeError, http.client.HTTPException):
         body = b""
     try:
-        found = json.loads(body)
-        found = found.get("error", found)
-        return one_line(found["message"] if isinstance(found, dict) else found)
+        refusal = json.loads(body)
+        refusal = refusal.get("error", refusal)
+        return one_line(refusal["message"] if isinstance(refusal, dict) else refusal)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return one_line(read_start(body)) or str(error.reason)
 

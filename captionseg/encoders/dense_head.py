@@ -133,12 +133,12 @@ def build_vit_head(visual: Any) -> DenseHead:
     block.value.weight.copy_(last.attn.in_proj_weight[2 * width :])
     block.value.bias.copy_(last.attn.in_proj_bias[2 * width :])
     block.fc1.load_state_dict(linear[0].state_dict())
-    for own, given, scale in (
+    for own, layer, scale in (
         (block.proj, last.attn.out_proj, last.ls_1),
         (block.fc2, linear[1], last.ls_2),
     ):
         # a scale of the branch, where the model has one
-        gamma = getattr(scale, "gamma", torch.ones_like(given.bias))
-        own.weight.copy_(gamma[:, None] * given.weight)
-        own.bias.copy_(gamma * given.bias)
+        gamma = getattr(scale, "gamma", torch.ones_like(layer.bias))
+        own.weight.copy_(gamma[:, None] * layer.weight)
+        own.bias.copy_(gamma * layer.bias)
     return head.requires_grad_(False)

@@ -88,8 +88,10 @@ class OpenClip:
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder; pictures of other sizes are seen with resized positions."""
         pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
-        pooled, found = embed_and_map(resize_tower(self.model.visual, pixels.shape[2:]), pixels)
-        return pooled, self.last(found)
+        pooled, feature_map = embed_and_map(
+            resize_tower(self.model.visual, pixels.shape[2:]), pixels
+        )
+        return pooled, self.last(feature_map)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""

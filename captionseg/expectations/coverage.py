@@ -74,7 +74,7 @@ def build_suites(
         ids: of the index.
     """
     kept = read_kept(folders.supervision / params.curation)
-    found = [
+    parts_expected = [
         *check_pairs(folders, pairs, len(ids)),
         *check_rules(folders, params, pairs),
         *check_segments(folders, kept, pairs),
@@ -82,12 +82,12 @@ def build_suites(
     parts = pd.DataFrame(
         [
             {"part": p.description, "there": p.exists, "rows": p.rows, "expected": p.expected}
-            for p in found
+            for p in parts_expected
         ]
     )
     equal = expect.ExpectColumnPairValuesToBeEqual
     rules = tabulate_rules(folders, params)
-    every, columns = tabulate_pairs(folders, params, pairs, ids)
+    uid_rows, columns = tabulate_pairs(folders, params, pairs, ids)
     return [
         Suite(
             "rows by shard",
@@ -111,15 +111,19 @@ def build_suites(
             ],
             key="rule",
         ),
-        Suite("pairs in all tables", every, expect_true(*columns)),
+        Suite("pairs in all tables", uid_rows, expect_true(*columns)),
     ]
 
 
 def count_rows(table: pa.Table) -> dict[str, int]:
     """Shard -> rows of a table that has a column `shard`, in their order."""
-    found = table["shard"].value_counts()
+    parts_expected = table["shard"].value_counts()
     return dict(
-        zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
+        zip(
+            parts_expected.field("values").to_pylist(),
+            parts_expected.field("counts").to_pylist(),
+            strict=True,
+        )
     )
 
 
@@ -142,10 +146,10 @@ def check_file(folder: Path, name: str, expected: int) -> Part:
     return Part(f"{folder.name}/{name}", count_file_rows(file) if exists else 0, expected, exists)
 
 
-def list_strays(folder: Path, suffix: str, wanted: Sequence[str]) -> Iterator[Part]:
+def list_strays(folder: Path, suffix: str, names: Sequence[str]) -> Iterator[Part]:
     """Files that belong to no shard; whatever suffix, in whatever letters."""
     for file in sorted(folder.glob("[!.]*")):
-        if file.name.lower().endswith(suffix) and file.name not in wanted:
+        if file.name.lower().endswith(suffix) and file.name not in names:
             yield Part(f"{folder.name}/{file.name}, of no shard", max(1, count_file_rows(file)), 0)
 
 
@@ -185,15 +189,15 @@ def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Par
         (folders.regions, ARRAYS["regions"]),
     ):
         for kind in kinds:
-            wanted = {f"{kind}_{shard}.npy": rows for shard, rows in shards.items() if rows}
-            yield from (check_file(folder / kind, name, rows) for name, rows in wanted.items())
-            yield from list_strays(folder / kind, ".npy", list(wanted))
+            expected = {f"{kind}_{shard}.npy": rows for shard, rows in shards.items() if rows}
+            yield from (check_file(folder / kind, name, rows) for name, rows in expected.items())
+            yield from list_strays(folder / kind, ".npy", list(expected))
     for kind, suffix in BY_NUMBER.items():
-        wanted = {
+        expected = {
             f"{kind}_{number}{suffix}": rows for number, rows in number_shards(shards).items()
         }
-        yield from (check_file(folders.index / kind, name, rows) for name, rows in wanted.items())
-        yield from list_strays(folders.index / kind, suffix, list(wanted))
+        yield from (check_file(folders.index / kind, name, rows) for name, rows in expected.items())
+        yield from list_strays(folders.index / kind, suffix, list(expected))
     yield Part("index/ids.parquet", indexed, len(pairs))
     yield from (check_file(folders.index, f"{name}.parquet", len(pairs)) for name in NEAR)
     yield from (
@@ -206,11 +210,11 @@ def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> It
     """Every rule has a row for each training pair."""
     shards = count_rows(pairs.filter(pc.equal(pairs["split"], "train")))
     for rule in params.rules:
-        wanted = {f"{shard}.parquet": rows for shard, rows in shards.items()}
-        for name, rows in wanted.items():
+        expected = {f"{shard}.parquet": rows for shard, rows in shards.items()}
+        for name, rows in expected.items():
             file = check_file(folders.supervision / rule, name, rows)
             yield Part(f"supervision/{file.name}", file.rows, rows, file.exists)
-        yield from list_strays(folders.supervision / rule, ".parquet", list(wanted))
+        yield from list_strays(folders.supervision / rule, ".parquet", list(expected))
     vocabulary = folders.supervision / "vocabulary"
     yield check_file(vocabulary, "embedding.npy", count_file_rows(vocabulary / "concepts.parquet"))
 
@@ -220,8 +224,8 @@ def check_segments(folders: Folders, kept: set[str], pairs: pa.Table) -> Iterato
     tables still.
     """
     kept_pairs = pairs.filter(pc.is_in(pairs["uid"], pa.array(sorted(kept), pa.string())))
-    wanted, pictures = count_rows(kept_pairs), count_rows(tabulate_pictures(kept_pairs))
-    for shard, rows in wanted.items():
+    expected, pictures = count_rows(kept_pairs), count_rows(tabulate_pictures(kept_pairs))
+    for shard, rows in expected.items():
         file, notes = (
             folders.segments / f"{shard}.parquet",
             folders.segments / f"{shard}_stats.json",
@@ -249,4 +253,4 @@ def check_segments(folders: Folders, kept: set[str], pairs: pa.Table) -> Iterato
                 with_some,
             )
             yield Part(f"segments/{file.name}, texts", texts, counts.get("texts", -1))
-    yield from list_strays(folders.segments, ".parquet", [f"{shard}.parquet" for shard in wanted])
+    yield from list_strays(folders.segments, ".parquet", [f"{shard}.parquet" for shard in expected])

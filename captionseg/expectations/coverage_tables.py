@@ -86,10 +86,10 @@ def read_splits(table: pa.Table) -> dict[str, str]:
         .aggregate([])
         .sort_by([("shard", "ascending"), ("split", "ascending")])
     )
-    found: dict[str, list[str]] = {}
+    splits: dict[str, list[str]] = {}
     for shard, split in zip(rows["shard"].to_pylist(), rows["split"].to_pylist(), strict=True):
-        found.setdefault(shard, []).append(str(split))
-    return {shard: ",".join(names) for shard, names in found.items()}
+        splits.setdefault(shard, []).append(str(split))
+    return {shard: ",".join(names) for shard, names in splits.items()}
 
 
 def read_tar_split(path: Path) -> str:
@@ -154,7 +154,7 @@ def tabulate_pairs(
         .drop_duplicates("uid")
         .set_index("uid")
     )
-    given = (
+    in_index = (
         ids.select(["uid", "shard", "key", "split"])
         .to_pandas()
         .drop_duplicates("uid")
@@ -163,11 +163,11 @@ def tabulate_pairs(
     times = {"index": count_uids([ids]), "truth": count_uids(read_uids(folders.truth))}
     times |= {rule: count_uids(read_uids(folders.supervision / rule)) for rule in params.rules}
     uids = successful.index
-    for found in times.values():
-        uids = uids.append(found.index[~found.index.isin(uids)])
-    paired, indexed = successful.reindex(uids), given.reindex(uids)
+    for counts in times.values():
+        uids = uids.append(counts.index[~counts.index.isin(uids)])
+    paired, indexed = successful.reindex(uids), in_index.reindex(uids)
     number: Mapping[str, pd.Series] = {
-        name: found.reindex(uids, fill_value=0) for name, found in times.items()
+        name: counts.reindex(uids, fill_value=0) for name, counts in times.items()
     }
     rows = pd.DataFrame({"uid": uids, "pair": uids.isin(successful.index)})
     rows["indexed"] = ((number["index"] == 1) & (paired == indexed).all(axis=1)).to_numpy()

@@ -102,16 +102,16 @@ def to_frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.Data
         & (y + h <= rows["height"])
         & (w * h >= rows["area"])
     )
-    given = (
+    size_by_uid = (
         pairs.select(["uid", "width", "height"]).to_pandas().drop_duplicates("uid").set_index("uid")
     )
-    size = given.reindex(rows["uid"])
+    size = size_by_uid.reindex(rows["uid"])
     rows["size_of_pair"] = np.all(size.to_numpy() == rows[["width", "height"]].to_numpy(), axis=1)
     rows["full_is_full"] = ~rows["full_image"].astype(bool) | (
         rows["area"] == rows["width"] * rows["height"]
     )
     rows["full"] = rows["full_image"].astype(float)
-    rows["of_kept"] = rows["uid"].isin(list(kept)) & rows["uid"].isin(given.index)
+    rows["of_kept"] = rows["uid"].isin(list(kept)) & rows["uid"].isin(size_by_uid.index)
     return rows
 
 

@@ -44,11 +44,11 @@ def build_schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
     """
     rows = []
     for name, (folder, schema) in tables.items():
-        found = []
+        schemas = []
         for file in list_files(folder, ".parquet"):
             with explain_read_errors(file):
-                found.append(pq.read_schema(file))
-        rows += list_columns(name, found, schema)
+                schemas.append(pq.read_schema(file))
+        rows += list_columns(name, schemas, schema)
     return Suite(
         "schemas",
         pd.DataFrame(rows, columns=["table", "column", "expected", "found"]),
@@ -58,16 +58,16 @@ def build_schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
 
 
 def list_columns(
-    name: str, found: Sequence[pa.Schema], schema: pa.Schema
+    name: str, schemas: Sequence[pa.Schema], schema: pa.Schema
 ) -> list[tuple[str, str, str, str]]:
     """(table, table.column, expected type, found type) of every column of either; of files the
     first that differs.
     """
-    columns = list(dict.fromkeys([*schema.names, *(n for s in found for n in s.names)]))
+    columns = list(dict.fromkeys([*schema.names, *(n for s in schemas for n in s.names)]))
     rows = []
     for column in columns:
         want = describe_type(schema, column)
-        types = [describe_type(s, column) for s in found]
+        types = [describe_type(s, column) for s in schemas]
         rows.append((name, f"{name}.{column}", want, next((t for t in types if t != want), want)))
     return rows
 

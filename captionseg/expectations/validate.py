@@ -123,12 +123,12 @@ def read_with_shards(folder: Path) -> pa.Table:
 
 def describe_failure(result: dict[str, Any]) -> str:
     """The first failure in words, and how many more there are."""
-    found = [
+    failures = [
         (name, e)
         for name, table in result["tables"].items()
         for e in [*(e for e in table["expectations"] if not e["success"]), *table["exceptions"]]
     ]
-    name, first = found[0]
+    name, first = failures[0]
     what = f"{name}: {first['expectation']} of {first['column'] or 'the table'} failed"
     if "message" in first:
         what += f" to run ({first['message']})"
@@ -138,4 +138,4 @@ def describe_failure(result: dict[str, Any]) -> str:
         what += f" (observed {first['observed']})"
     if first.get("examples"):
         what += f", such as {', '.join(map(str, first['examples']))}"
-    return what + (f"; and {len(found) - 1} more" if len(found) > 1 else "")
+    return what + (f"; and {len(failures) - 1} more" if len(failures) > 1 else "")

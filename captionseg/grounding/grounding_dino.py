@@ -298,13 +298,13 @@ def match_mentions(
     """Per place [k, 2] the phrase and the mention (counted over all) with the shortest span that
     covers it, else -1.
     """
-    every = [
+    labelled_spans = [
         (end - start, start, end, phrase) for phrase, row in enumerate(spans) for start, end in row
     ]
     phrase, mention = np.full(len(places), -1, np.int32), np.full(len(places), -1)
     # the shortest last: it overwrites
-    for number in sorted(range(len(every)), key=lambda n: -every[n][0]):
-        _, start, end, owner = every[number]
+    for number in sorted(range(len(labelled_spans)), key=lambda n: -labelled_spans[n][0]):
+        _, start, end, owner = labelled_spans[number]
         inside = (places[:, 0] >= start) & (places[:, 1] <= end)
         phrase[inside], mention[inside] = owner, number
     return phrase, mention

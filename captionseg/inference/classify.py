@@ -14,7 +14,7 @@ from captionseg.modeling.capabilities import EmbedsImages, EmbedsTexts
 from captionseg.records import Inputs
 
 
-def classify(model: Any, inputs: Inputs, classes: Tensor, whole: Tensor | None = None) -> Tensor:
+def classify(model: Any, inputs: Inputs, classes: Tensor, picture: Tensor | None = None) -> Tensor:
     """[B, C]: how well each class fits each picture; only the order within a picture means
     anything.
 
@@ -28,14 +28,14 @@ def classify(model: Any, inputs: Inputs, classes: Tensor, whole: Tensor | None =
         model: a Segmenter.
         inputs: of the pictures.
         classes: [C, D] class embeddings.
-        whole: [B, D] embeddings of the pictures by the frozen encoder, see `embed_picture`.
+        picture: [B, D] embeddings of the pictures by the frozen encoder, see `embed_picture`.
     """
     if isinstance(model, EmbedsImages):
         return model.image_logits(inputs, classes)
-    if whole is None:
+    if picture is None:
         return model.segment(inputs, classes)[:, -len(classes) :].float().mean((2, 3))
     texts = model.embed_texts(classes) if isinstance(model, EmbedsTexts) else unit(classes)
-    return unit(whole) @ texts.T
+    return unit(picture) @ texts.T
 
 
 def embed_picture(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | None:

@@ -40,7 +40,7 @@ def detect_masks(
     model: Any,
     inputs: Inputs,
     classes: Float[Tensor, "class embedding"],
-    wanted: Bool[Tensor, " class"],
+    reported: Bool[Tensor, " class"],
 ) -> Detections:
     """The masks of one picture whose best class, of all, is wanted; the score is its probability.
 
@@ -48,11 +48,11 @@ def detect_masks(
         model: a Segmenter that reads segments.
         inputs: of one picture; its masks, or its regions where it has none.
         classes: class embeddings, of the background's classes too.
-        wanted: the classes that are looked for.
+        reported: [C], whether detections of a class are reported.
     """
     masks = masks_of(inputs)[0]
     score, best = model.mask_scores(inputs, classes)[0].float().max(1)
-    selected = (wanted[best] & masks.flatten(1).any(1)).nonzero()[:, 0]
+    selected = (reported[best] & masks.flatten(1).any(1)).nonzero()[:, 0]
     large = (
         full_size(masks[selected].to(torch.uint8), inputs.size)
         if len(selected)

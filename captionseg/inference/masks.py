@@ -30,8 +30,8 @@ def mask_pixels(
         params: how scores are aggregated. Pixels in no mask have those of the picture as one
             segment.
     """
-    masks, scores, whole = score_masks(model, inputs, classes)
-    pixels = aggregate_scores(masks.flatten(1), scores, whole, params.aggregate)
+    masks, scores, picture_scores = score_masks(model, inputs, classes)
+    pixels = aggregate_scores(masks.flatten(1), scores, picture_scores, params.aggregate)
     return full_size(pixels.unflatten(1, masks.shape[1:]), inputs.size)
 
 
@@ -39,9 +39,9 @@ def mask_labels(
     model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"], params: MasksParams
 ) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
     """The argmax of `mask_pixels`, without holding all scores."""
-    masks, scores, whole = score_masks(model, inputs, classes)
+    masks, scores, picture_scores = score_masks(model, inputs, classes)
     best = [
-        aggregate_scores(part, scores, whole, params.aggregate).argmax(0)
+        aggregate_scores(part, scores, picture_scores, params.aggregate).argmax(0)
         for part in masks.flatten(1).split(BLOCK, 1)
     ]
     return full_size(torch.cat(best).view(1, *masks.shape[1:]).float(), inputs.size)[0].long()
@@ -62,7 +62,7 @@ def score_masks(
 def aggregate_scores(
     masks: Bool[Tensor, "mask pixel"],
     scores: Float[Tensor, "mask class"],
-    whole: Float[Tensor, " class"],
+    picture_scores: Float[Tensor, " class"],
     how: str,
 ) -> Float[Tensor, "class pixel"]:
     """Scores of pixels.
@@ -70,7 +70,7 @@ def aggregate_scores(
     Args:
         masks: of the pixels.
         scores: of the masks, 0 or more.
-        whole: of the picture, for a pixel that is in no mask.
+        picture_scores: of the picture, for a pixel that is in no mask.
         how: see MasksParams.
     """
     if how == "sum":
@@ -79,7 +79,7 @@ def aggregate_scores(
         pixels = scores.new_zeros(scores.shape[1], masks.shape[1])
         for mask, score in zip(masks, scores, strict=True):
             pixels[:, mask] = torch.maximum(pixels[:, mask], score[:, None])
-    return torch.where(masks.any(0), pixels, whole[:, None])
+    return torch.where(masks.any(0), pixels, picture_scores[:, None])
 
 
 def full_size(

@@ -116,9 +116,9 @@ class Predictor:
             UserError: as `segment`, and for a model that reads no segments.
         """
         check_segments(self.model, "this model")
-        wanted = np.arange(len(labels) + len(background)) < len(labels)
+        reported = np.arange(len(labels) + len(background)) < len(labels)
         named = self._with_classes([*labels, *background] if labels else [], image)
-        return named.detect(self.prepare(image), wanted)
+        return named.detect(self.prepare(image), reported)
 
     def _with_classes(self, labels: Sequence[str], image: np.ndarray) -> Labeller:
         """For these labels, and an image that is one."""

@@ -73,7 +73,8 @@ PROTOCOLS = {
 
 def merge_with_preset(name: str, requested: Protocol) -> Protocol:
     """The protocol of that name, but for what is asked for explicitly: windows other than the
-    default, a refinement, masks. Windows at once are always as asked."""
+    default, a refinement, masks. Windows at once are always as asked.
+    """
     preset, windows = PROTOCOLS[name].protocol, requested.windows
     if windows == WindowParams(batch=windows.batch):
         windows = replace(preset.windows, batch=windows.batch)

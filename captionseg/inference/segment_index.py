@@ -92,7 +92,8 @@ class SegmentModel:
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """[T, D] float32: L2-normalised means over the templates that the model was trained
-        with."""
+        with.
+        """
         loaded = self.loaded
         vectors = class_vectors(
             loaded.model, loaded.folder, loaded.frozen, texts, loaded.reads.prompts

@@ -91,5 +91,7 @@ def has_bf16(device: str) -> bool:
     """Does the device multiply bfloat16 in hardware? Emulated, it is slower than float32."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = torch.cpu.get_capabilities()
-    return device == "cpu" and any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    supported = torch.cpu.get_capabilities()
+    return device == "cpu" and any(
+        supported.get(name, False) for name in ("avx512_bf16", "amx_bf16")
+    )

@@ -88,14 +88,15 @@ def stays_here(runtime: RuntimeParams, jobs: int, *, device: str = "cpu", thread
 def list_places(
     runtime: RuntimeParams, jobs: int, *, device: str, threads: int
 ) -> list[str | None]:
-    """A place for each of this machine's workers: the name of its GPU, None for whatever there
-    is."""
-    found: list[str | None]
+    """A place for each of this machine's workers: the name of its GPU, None for whatever
+    there is.
+    """
+    places: list[str | None]
     if device in ("auto", "cuda") and (gpus := list_visible_gpus()):
-        found = [*gpus] * int(1 / runtime.gpu_share + 1e-6)
+        places = [*gpus] * int(1 / runtime.gpu_share + 1e-6)
     else:
-        found = [None] * (runtime.workers or max(1, count_cores() // threads))
-    return found[: min(runtime.workers or len(found), max(1, jobs))]
+        places = [None] * (runtime.workers or max(1, count_cores() // threads))
+    return places[: min(runtime.workers or len(places), max(1, jobs))]
 
 
 def list_visible_gpus() -> list[str]:
@@ -104,8 +105,8 @@ def list_visible_gpus() -> list[str]:
     """
     import torch
 
-    count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    return given.split(",")[:count] if given else [str(number) for number in range(count)]
+    count, visible = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 
 
 def count_cores() -> int:

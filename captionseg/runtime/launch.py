@@ -55,38 +55,40 @@ def read_place(params: RuntimeParams, environ: Mapping[str, str] = os.environ) -
         UserError: where it does not fit `runtime.devices` and `runtime.nodes`.
     """
     world = params.devices * params.nodes
-    given = {
+    variables = {
         name: _number(environ, name) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")
     }
-    if given["WORLD_SIZE"] not in (None, world):
+    if variables["WORLD_SIZE"] not in (None, world):
         raise UserError(
-            f"WORLD_SIZE is {given['WORLD_SIZE']}, and runtime.devices x runtime.nodes {world}: "
+            f"WORLD_SIZE is {variables['WORLD_SIZE']}, and runtime.devices x runtime.nodes {world}: "
             "make them equal, or unset WORLD_SIZE"
         )
     if world == 1:
         return Place()
-    if given["RANK"] is not None:
-        rank, local = given["RANK"], given["LOCAL_RANK"]
+    if variables["RANK"] is not None:
+        rank, local = variables["RANK"], variables["LOCAL_RANK"]
         return _inside(
             Place(rank, rank % params.devices if local is None else local, world), params
         )
     if params.nodes > 1 and not (
-        environ.get("MASTER_ADDR") and environ.get("MASTER_PORT") and given["NODE_RANK"] is not None
+        environ.get("MASTER_ADDR")
+        and environ.get("MASTER_PORT")
+        and variables["NODE_RANK"] is not None
     ):
         raise UserError(
             f"runtime.nodes is {params.nodes}: set MASTER_ADDR, MASTER_PORT and NODE_RANK (0 on "
             "the first) on every machine; see docs/operations.md"
         )
-    return _inside(Place((given["NODE_RANK"] or 0) * params.devices, 0, world), params)
+    return _inside(Place((variables["NODE_RANK"] or 0) * params.devices, 0, world), params)
 
 
-def _inside(found: Place, params: RuntimeParams) -> Place:
-    if not 0 <= found.rank < found.world or not 0 <= found.local < params.devices:
+def _inside(place: Place, params: RuntimeParams) -> Place:
+    if not 0 <= place.rank < place.world or not 0 <= place.local < params.devices:
         raise UserError(
-            f"rank {found.rank}, {found.local} of its machine, is not one of {params.nodes} "
+            f"rank {place.rank}, {place.local} of its machine, is not one of {params.nodes} "
             f"machines with {params.devices} processes; look at RANK, LOCAL_RANK and NODE_RANK"
         )
-    return found
+    return place
 
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:

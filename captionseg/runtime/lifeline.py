@@ -62,13 +62,15 @@ def _dvc(pid: int, stage: str) -> tuple[int, float] | None:
     import psutil
 
     try:
-        found = psutil.Process(pid)
-        while _variable(found, "DVC_STAGE") == stage and (above := found.parent()) is not None:
-            found = above
+        ancestor = psutil.Process(pid)
+        while (
+            _variable(ancestor, "DVC_STAGE") == stage and (above := ancestor.parent()) is not None
+        ):
+            ancestor = above
         return (
             None
-            if is_reaper(found.pid, found.name(), found.cmdline())
-            else (found.pid, found.create_time())
+            if is_reaper(ancestor.pid, ancestor.name(), ancestor.cmdline())
+            else (ancestor.pid, ancestor.create_time())
         )
     except psutil.AccessDenied:
         return pid, 0.0
@@ -97,10 +99,10 @@ def _lives(process: tuple[int, float]) -> bool:
 
     pid, created = process
     try:
-        found = psutil.Process(pid)
+        running = psutil.Process(pid)
         return (
-            not created or found.create_time() == created
-        ) and found.status() != psutil.STATUS_ZOMBIE
+            not created or running.create_time() == created
+        ) and running.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

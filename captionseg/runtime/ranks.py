@@ -140,9 +140,9 @@ def get_place(params: RuntimeParams) -> Place:
     Raises:
         RuntimeError: if there are several and they cannot talk to each other, see `join_ranks`.
     """
-    found = read_place(params)
-    if found.world > 1 and not dist.is_initialized():
+    place = read_place(params)
+    if place.world > 1 and not dist.is_initialized():
         raise RuntimeError(
-            f"{found.world} processes have to be joined first: `with ranks.join_ranks(runtime):`"
+            f"{place.world} processes have to be joined first: `with ranks.join_ranks(runtime):`"
         )
-    return found
+    return place

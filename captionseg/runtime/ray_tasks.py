@@ -49,7 +49,7 @@ class RayTasks:
         self.limit, self.called = runtime.workers, called
         name = uuid.uuid4().hex
         # in a list: a worker fetches it once, not a task
-        self.given = ([self.ray.put(work)], name, os.getcwd(), threads)
+        self.shared = ([self.ray.put(work)], name, os.getcwd(), threads)
         share = runtime.gpu_share if gpu and self.ray.cluster_resources().get("GPU") else 0
         # max_calls: of itself Ray ends a worker after each task with a GPU, and what it has loaded
         # would be gone
@@ -63,7 +63,7 @@ class RayTasks:
 
     def send(self, number: int, job: Any) -> None:
         """See Workers."""
-        self.out[self.task.remote(self.given, number, job)] = (number, job)
+        self.out[self.task.remote(self.shared, number, job)] = (number, job)
 
     def receive(self) -> Answer:
         """See Workers."""
@@ -147,9 +147,9 @@ def loopback(ray: Any) -> Iterator[None]:
             os.environ[name] = before[0]
 
 
-def _run(given: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple[int, bool, Any]:
+def _run(shared: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple[int, bool, Any]:
     """A task."""
-    references, name, folder, threads = given
+    references, name, folder, threads = shared
     if name not in _held:
         import ray
 

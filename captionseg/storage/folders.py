@@ -41,16 +41,16 @@ def list_shard_files(folder: Path | str, suffix: str, names: Collection[str]) ->
         UserError: for a file that is missing, and for one that is of none of the shards.
     """
     present = [path.name for path in list_files(folder, suffix)]
-    wanted = [f"{name}{suffix}" for name in names]
-    if missing := [name for name in wanted if name not in set(present)]:
+    expected = [f"{name}{suffix}" for name in names]
+    if missing := [name for name in expected if name not in set(present)]:
         more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
         raise UserError(
             f"{Path(folder) / missing[0]}: no such file{more}, so that rows are lost; run `dvc "
             "repro`, which makes it anew"
         )
-    if odd := sorted(set(present) - set(wanted)):
+    if odd := sorted(set(present) - set(expected)):
         raise UserError(f"{Path(folder) / odd[0]}: of no shard of these data; {AGAIN}")
-    return [Path(folder) / name for name in wanted]
+    return [Path(folder) / name for name in expected]
 
 
 def read_tables(
@@ -132,14 +132,14 @@ def count_rows(path: Path | str) -> int | None:
         return None
 
 
-def find_incomplete(wanted: Mapping[Path, int]) -> str:
+def find_incomplete(expected: Mapping[Path, int]) -> str:
     """The first of some files that has not the rows that it should have, in words; empty where all
     have.
     """
-    for path, count in wanted.items():
-        if (found := count_rows(path)) != count:
+    for path, count in expected.items():
+        if (rows := count_rows(path)) != count:
             return f"{path}: " + (
-                "missing, or torn" if found is None else f"{found} rows, expected {count}"
+                "missing, or torn" if rows is None else f"{rows} rows, expected {count}"
             )
     return ""
 

@@ -62,10 +62,10 @@ def read_json(path: Path | str, *, todo: str = AGAIN) -> dict[str, Any]:
         UserError: for a file that is missing, no JSON, or JSON of another kind.
     """
     with explain_read_errors(path, todo):
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise TypeError(f"expected an object, found {one_line(repr(found), 60)}")
-    return found
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError(f"expected an object, found {one_line(repr(content), 60)}")
+    return content
 
 
 def read_table(
@@ -91,11 +91,11 @@ def read_table(
         explain_read_errors(path, todo),
         pq.ParquetFile(path, page_checksum_verification=True) as file,
     ):
-        found = file.schema_arrow
+        stored = file.schema_arrow
         names = list(
-            columns if columns is not None else (found if schema is None else schema).names
+            columns if columns is not None else (stored if schema is None else schema).names
         )
-        check_columns(found, path, names, schema, todo)
+        check_columns(stored, path, names, schema, todo)
         return file.read(columns=names).select(names)
 
 
@@ -103,7 +103,8 @@ def read_batches(
     path: Path | str, columns: Sequence[str], size: int, *, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a parquet file, at most `size` at a time; columns and errors as in
-    `read_table`."""
+    `read_table`.
+    """
     with explain_read_errors(path):
         file = pq.ParquetFile(path, page_checksum_verification=True)
     with file:
@@ -118,20 +119,20 @@ def read_batches(
 
 
 def check_columns(
-    found: pa.Schema,
+    stored: pa.Schema,
     path: Path | str,
     names: Sequence[str],
     schema: pa.Schema | None,
     todo: str = AGAIN,
 ) -> None:
     """Raises UserError for a column that is missing, or of another type than in `schema`."""
-    if missing := [name for name in names if name not in found.names]:
+    if missing := [name for name in names if name not in stored.names]:
         raise UserError(f"{path}: it has no column {', '.join(missing)}; {todo}")
     for name in names if schema is not None else ():
         assert schema is not None
-        if not found.field(name).type.equals(schema.field(name).type):
+        if not stored.field(name).type.equals(schema.field(name).type):
             raise UserError(
-                f"{path}: column {name} is {found.field(name).type}, not "
+                f"{path}: column {name} is {stored.field(name).type}, not "
                 f"{schema.field(name).type}; {todo}"
             )
 
@@ -149,9 +150,9 @@ def read_array(path: Path | str, *, rows: int | None = None, todo: str = AGAIN) 
     """
     with explain_read_errors(path, todo):
         # np.load would look for archives and pickles, too
-        found = np.lib.format.open_memmap(path, mode="r")
-        if found.size and found.offset + found.nbytes != os.path.getsize(path):
+        array = np.lib.format.open_memmap(path, mode="r")
+        if array.size and array.offset + array.nbytes != os.path.getsize(path):
             raise ValueError("it is longer than its header says")
-        if rows is not None and (found.ndim == 0 or len(found) != rows):
-            raise ValueError(f"{found.shape[0] if found.ndim else 'no'} rows, where {rows} belong")
-    return found
+        if rows is not None and (array.ndim == 0 or len(array) != rows):
+            raise ValueError(f"{array.shape[0] if array.ndim else 'no'} rows, where {rows} belong")
+    return array

@@ -35,27 +35,27 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
     if any("\ud800" <= c <= "\udfff" for c in text):
         raise UserError(f"{where}: {quote(text)} is no valid text; type it in UTF-8")
     parts = [clean(part) for part in _COMMA.split(text)]
-    given = [part for part in parts if part]
+    written = [part for part in parts if part]
     labels: dict[str, str] = {}
     again = []
-    for label in given:
+    for label in written:
         same = unicodedata.normalize("NFKC", label).casefold()
         if same in labels:
             again.append(label)
         else:
             labels[same] = label
-    empty = len(parts) - len(given)
+    empty = len(parts) - len(written)
     empty -= len(parts) > 1 and not parts[-1]  # a comma at the end is a habit
-    found = list(labels.values())
-    if not found:
+    names = list(labels.values())
+    if not names:
         raise UserError(f'{where}: give at least one, for example --labels "zebra, grass"')
-    if signs := [label for label in found if is_sign(label)]:
+    if signs := [label for label in names if is_sign(label)]:
         raise UserError(
             f"{where}: {quote_first(signs)} holds no word; leave it out, or say what to look for"
         )
-    if len(found) > MOST:
+    if len(names) > MOST:
         raise UserError(
-            f"{where}: {len(found)} labels; a picture can be segmented with at most {MOST} at once"
+            f"{where}: {len(names)} labels; a picture can be segmented with at most {MOST} at once"
         )
     reasons = [f"{empty} with nothing between commas"] if empty else []
     if again:
@@ -63,7 +63,7 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
         reasons.append(f"{len(again)} that {are} there already ({quote_first(again)})")
     if reasons:
         log.warning("%s: left out %s", where, " and ".join(reasons))
-    return found
+    return names
 
 
 def is_sign(label: str) -> bool:

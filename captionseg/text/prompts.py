@@ -69,18 +69,18 @@ def embed_classes(
         encode: texts -> [T, D] embeddings.
         templates: each with one {}.
     """
-    found = average_prompts(names, encode, templates)
-    say_alike(names, found)
+    classes = average_prompts(names, encode, templates)
+    say_alike(names, classes)
     strange = [i for i, name in enumerate(names) if name and not re.search("[A-Za-z0-9]", name)]
     if strange:
         nothing = average_prompts(UNKNOWN, encode, templates)
-        lost = [names[i] for i in strange if (np.abs(nothing - found[i]).max(1) < ALIKE).any()]
+        lost = [names[i] for i in strange if (np.abs(nothing - classes[i]).max(1) < ALIKE).any()]
         if lost:
             warn_once(
                 f"the text encoder knows no character of {quote_first(lost)}: the scores of such "
                 "a name mean nothing"
             )
-    return found
+    return classes
 
 
 ALIKE = 1e-5  # of L2-normalised embeddings: the same tokens in batches of other widths

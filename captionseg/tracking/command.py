@@ -41,10 +41,10 @@ def compare(arguments: argparse.Namespace) -> None:
             "compare: name at least two runs, for example: captionseg compare latest~1 latest"
         )
     client, experiment = connect(Path())
-    found = tabulate(
-        [resolve(client, experiment, word) for word in arguments.runs], every=arguments.all
+    table = tabulate(
+        [resolve(client, experiment, word) for word in arguments.runs], all_metrics=arguments.all
     )
-    print(FORMATS[arguments.format](found))
+    print(FORMATS[arguments.format](table))
 
 
 def add_sync(commands: argparse._SubParsersAction) -> None:
@@ -56,7 +56,8 @@ def add_sync(commands: argparse._SubParsersAction) -> None:
 def sync(arguments: argparse.Namespace) -> None:
     """Make MLflow show what the files of this checkout hold: a run for each recipe, the numbers,
     the champion. Nothing is added where it shows them already. `make repro` and the flow end with
-    it; a plain `dvc repro` needs it only where no stage ran, since all came from DVC's cache."""
+    it; a plain `dvc repro` needs it only where no stage ran, since all came from DVC's cache.
+    """
     from captionseg.tracking.environment import is_off
 
     if is_off():

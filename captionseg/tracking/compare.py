@@ -64,12 +64,12 @@ def connect(root: Path) -> tuple[MlflowClient, str]:
 
     try:
         client = MlflowClient(uri, uri)
-        found = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
     except (MlflowException, OSError) as error:
         raise UserError(f"{uri}: does not answer: {one_line(error, 160)}") from None
-    if found is None:
+    if experiment is None:
         raise UserError(f"{uri}: has no experiment {EXPERIMENT!r}; `dvc repro` makes it")
-    return client, found.experiment_id
+    return client, experiment.experiment_id
 
 
 def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
@@ -82,23 +82,21 @@ def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
         return _find_latest(client, experiment, int(match[1] or 0), match[2])
     if word in ALIASES:
         return _find_alias(client, word)
-    found = _search(client, experiment, f"attributes.run_name = '{_quote(word)}'", limit=10)
+    runs = _search(client, experiment, f"attributes.run_name = '{_quote(word)}'", limit=10)
     if re.fullmatch(r"[0-9a-f]{4,32}", word):
-        found += _search(client, experiment, f"attributes.run_id LIKE '{word}%'", limit=10)
-    if len(found) > 1:
-        some = ", ".join(f"{run.info.run_id[:8]} of {_format_start(run)}" for run in found[:3])
-        raise UserError(
-            f"{word}: {len(found)} runs are called so; say which by its id: {some}, ..."
-        )
-    if not found:
+        runs += _search(client, experiment, f"attributes.run_id LIKE '{word}%'", limit=10)
+    if len(runs) > 1:
+        some = ", ".join(f"{run.info.run_id[:8]} of {_format_start(run)}" for run in runs[:3])
+        raise UserError(f"{word}: {len(runs)} runs are called so; say which by its id: {some}, ...")
+    if not runs:
         raise UserError(
             f"{word}: no such run; give an id, a name, latest, latest~1, latest/RECIPE or champion "
             "(`make mlflow` lists them)"
         )
-    return found[0]
+    return runs[0]
 
 
-def tabulate(runs: Sequence[Run], *, every: bool = False) -> Table:
+def tabulate(runs: Sequence[Run], *, all_metrics: bool = False) -> Table:
     """What is to be said of runs: params and metrics that are not the same in all, or `every`
     metric; no series.
     """
@@ -118,15 +116,17 @@ def tabulate(runs: Sequence[Run], *, every: bool = False) -> Table:
     params = {name: values for name, values in params.items() if len(set(values)) > 1}
     metrics = _rows([run.data.metrics for run in runs])
     metrics = {name: values for name, values in metrics.items() if not name.startswith(SERIES)}
-    shown = {name: values for name, values in metrics.items() if every or len(set(values)) > 1}
+    shown = {
+        name: values for name, values in metrics.items() if all_metrics or len(set(values)) > 1
+    }
     heads = [run.info.run_name or run.info.run_id[:8] for run in runs]
     return Table(heads, about, params, shown, len(metrics) - len(shown))
 
 
-def to_text(found: Table) -> str:
+def to_text(table: Table) -> str:
     """For a terminal."""
-    lines: list[tuple[str, ...]] = [("", *list_heads(found))]
-    for title, rows in list_sections(found):
+    lines: list[tuple[str, ...]] = [("", *list_heads(table))]
+    for title, rows in list_sections(table):
         lines += [(title,), *((f"  {name}", *cells) for name, *cells in rows)]
     widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(len(lines[0]))]
     return "\n".join(
@@ -135,11 +135,11 @@ def to_text(found: Table) -> str:
     )
 
 
-def to_markdown(found: Table) -> str:
+def to_markdown(table: Table) -> str:
     """For a page or a comment."""
-    top = [escape(head) for head in list_heads(found)]
+    top = [escape(head) for head in list_heads(table)]
     out = ["| | " + " | ".join(top) + " |", "|---|" + "---:|" * len(top)]
-    for title, rows in list_sections(found):
+    for title, rows in list_sections(table):
         out.append(f"| **{escape(title)}** |" + " |" * len(top))
         out += [
             "| " + " | ".join((*map(escape, row), *[""] * (1 + len(top) - len(row)))) + " |"
@@ -148,14 +148,14 @@ def to_markdown(found: Table) -> str:
     return "\n".join(out)
 
 
-def to_json(found: Table) -> str:
+def to_json(table: Table) -> str:
     """For programs."""
     return json.dumps(
         {
-            "runs": found.heads,
-            "about": found.about,
-            "params": found.params,
-            "metrics": found.metrics,
+            "runs": table.heads,
+            "about": table.about,
+            "params": table.params,
+            "metrics": table.metrics,
         },
         indent=2,
     )
@@ -168,47 +168,47 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def list_heads(found: Table) -> list[str]:
+def list_heads(table: Table) -> list[str]:
     """Of the columns after the first."""
-    return [*found.heads, "difference"] if len(found.heads) == 2 else found.heads
+    return [*table.heads, "difference"] if len(table.heads) == 2 else table.heads
 
 
-def list_sections(found: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
+def list_sections(table: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
     """(title, rows of cells), those with rows."""
     metrics = {
         name: [*map(_number, values), *_difference(values)]
-        for name, values in found.metrics.items()
+        for name, values in table.metrics.items()
     }
     parts: dict[str, Mapping[str, Sequence[str | None]]] = {
-        "run": found.about,
-        "params that differ": found.params,
+        "run": table.about,
+        "params that differ": table.params,
         "metrics": metrics,
     }
     found_rows = {
         title: [(name, *(value or "-" for value in values)) for name, values in rows.items()]
         for title, rows in parts.items()
     }
-    if found.equal:
-        found_rows["metrics"].append((f"({found.equal} equal ones left out: --all)",))
+    if table.equal:
+        found_rows["metrics"].append((f"({table.equal} equal ones left out: --all)",))
     return [(title, rows) for title, rows in found_rows.items() if rows]
 
 
 def _find_latest(client: MlflowClient, experiment: str, back: int, child: str | None) -> Run:
-    found = _search(client, experiment, "tags.role = 'reproduction'", limit=back + 1)
-    if len(found) <= back:
+    runs = _search(client, experiment, "tags.role = 'reproduction'", limit=back + 1)
+    if len(runs) <= back:
         raise UserError(
-            f"latest~{back}: there are {len(found)} reproductions; `dvc repro` makes one more"
+            f"latest~{back}: there are {len(runs)} reproductions; `dvc repro` makes one more"
         )
     if child is None:
-        return found[back]
-    key = _quote(found[back].data.tags.get(reproduction.KEY, ""))
+        return runs[back]
+    key = _quote(runs[back].data.tags.get(reproduction.KEY, ""))
     same = _search(client, experiment, f"tags.{reproduction.KEY} = '{key}'", limit=1000)
     below = [run for run in same if run.data.tags.get("role") != "reproduction"]
     for run in below:  # newest first: of a stage that was tried again, the last try
         if run.info.run_name == child:
             return run
     names = ", ".join(dict.fromkeys(str(run.info.run_name) for run in below))
-    raise UserError(f"{child}: not a run of {found[back].info.run_name} (there: {names or 'none'})")
+    raise UserError(f"{child}: not a run of {runs[back].info.run_name} (there: {names or 'none'})")
 
 
 def _find_alias(client: MlflowClient, alias: str) -> Run:

@@ -42,9 +42,9 @@ def build_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def adopt() -> None:
     """Make this process such a one, before it imports MLflow."""
-    found = build_environment(os.environ)
+    variables = build_environment(os.environ)
     os.environ.clear()
-    os.environ.update(found)
+    os.environ.update(variables)
 
 
 def is_off(environ: Mapping[str, str] = os.environ) -> bool:

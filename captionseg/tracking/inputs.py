@@ -46,8 +46,8 @@ class Input:
 
     def profile(self, root: Path) -> str:
         """How much it is, as JSON: bytes, files, and of pairs the pictures of each split."""
-        found = count_pictures(root / self.path)
-        rows = {"num_rows": sum(found.values()), "splits": found} if found else {}
+        pictures = count_pictures(root / self.path)
+        rows = {"num_rows": sum(pictures.values()), "splits": pictures} if pictures else {}
         return json.dumps({**rows, "files": self.files, "bytes": self.size})
 
 
@@ -67,7 +67,7 @@ def read_lock(lock: Path) -> dict[str, dict[str, Any]]:
 def find_inputs(root: Path, paths: Iterable[str]) -> list[Input]:
     """Those of `paths` whose contents the lock knows: an out, or a folder whose files are outs."""
     outs = read_lock(root / "dvc.lock")
-    found = []
+    inputs = []
     for path in paths:
         at = PurePosixPath(path)
         parts = [
@@ -76,8 +76,8 @@ def find_inputs(root: Path, paths: Iterable[str]) -> list[Input]:
             if name == path or (at in PurePosixPath(name).parents and (root / name).exists())
         ]
         if parts:
-            found.append(_join(path, sorted(parts, key=lambda out: out["path"])))
-    return found
+            inputs.append(_join(path, sorted(parts, key=lambda out: out["path"])))
+    return inputs
 
 
 def _join(path: str, outs: list[dict[str, Any]]) -> Input:
@@ -94,23 +94,25 @@ def _join(path: str, outs: list[dict[str, Any]]) -> Input:
 
 def count_pictures(folder: Path) -> dict[str, int]:
     """split -> pictures of a folder of pairs; nothing where it is none."""
-    found: Counter[str] = Counter()
+    pictures: Counter[str] = Counter()
     for file in sorted(folder.glob("*.parquet")):
         if not {"split", "status"} <= set(pq.read_schema(file).names):
             return {}
         table = pq.read_table(file, columns=["split", "status"])
         pairs = zip(table["split"].to_pylist(), table["status"].to_pylist(), strict=True)
-        found.update(split for split, status in pairs if status == "success")
-    return dict(found)
+        pictures.update(split for split, status in pairs if status == "success")
+    return dict(pictures)
 
 
-def write(client: MlflowClient, run: str, found: Iterable[Input], root: Path, context: str) -> None:
+def write(
+    client: MlflowClient, run: str, inputs: Iterable[Input], root: Path, context: str
+) -> None:
     """Log what a run reads as MLflow's data sets; the same again is once.
 
     Args:
         client: of the store.
         run: id of the run.
-        found: what it reads.
+        inputs: what it reads.
         root: of the repository, to count pairs.
         context: what it reads them for.
     """
@@ -118,7 +120,7 @@ def write(client: MlflowClient, run: str, found: Iterable[Input], root: Path, co
 
     data = [
         Dataset(one.path, one.digest, "dvc", one.source(), profile=one.profile(root))
-        for one in found
+        for one in inputs
     ]
     if data:
         client.log_inputs(

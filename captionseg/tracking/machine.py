@@ -22,11 +22,11 @@ class Machine:
 
     Args:
         disk: any path on the disk that is looked at.
-        every: seconds between samples.
+        interval: seconds between samples.
     """
 
-    def __init__(self, disk: Path, every: float = EVERY) -> None:
-        self.disk, self.every, self.step = str(disk), every, 0
+    def __init__(self, disk: Path, interval: float = EVERY) -> None:
+        self.disk, self.interval, self.step = str(disk), interval, 0
         self._gpus: Any = None
         # the share since the call before: of this one, nobody knows since when
         psutil.cpu_percent()
@@ -35,7 +35,7 @@ class Machine:
 
     def due(self) -> bool:
         """Whether it is time for a sample."""
-        return time.monotonic() - self._last >= self.every
+        return time.monotonic() - self._last >= self.interval
 
     def sample(self) -> dict[str, float]:
         """Load since the last sample, memory and disk of now, traffic since the start; in percent
@@ -47,7 +47,7 @@ class Machine:
             psutil.disk_usage(self.disk),
             psutil.net_io_counters(),
         )
-        found = {
+        values = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
             "system_memory_usage_megabytes": memory.used / 1e6,
             "system_memory_usage_percentage": 100 * memory.used / memory.total,
@@ -56,14 +56,14 @@ class Machine:
             "disk_available_megabytes": disk.free / 1e6,
         }
         if network and self._network:  # None where there is no network at all
-            found["network_receive_megabytes"] = (
+            values["network_receive_megabytes"] = (
                 network.bytes_recv - self._network.bytes_recv
             ) / 1e6
-            found["network_transmit_megabytes"] = (
+            values["network_transmit_megabytes"] = (
                 network.bytes_sent - self._network.bytes_sent
             ) / 1e6
         return {
-            f"system/{name}": round(value, 1) for name, value in {**found, **self.gpus()}.items()
+            f"system/{name}": round(value, 1) for name, value in {**values, **self.gpus()}.items()
         }
 
     def gpus(self) -> dict[str, float]:

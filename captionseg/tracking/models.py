@@ -35,8 +35,10 @@ def hash_folder(folder: Path) -> str:
 def find(client: MlflowClient, experiment: str, md5: str) -> LoggedModel | None:
     """The newest model that was logged of files with this digest."""
     newest = [{"field_name": "creation_timestamp", "ascending": False}]
-    found = client.search_logged_models([experiment], f"tags.`{DIGEST}` = '{md5}'", order_by=newest)
-    return next((model for model in found if model.status.value == "READY"), None)
+    models = client.search_logged_models(
+        [experiment], f"tags.`{DIGEST}` = '{md5}'", order_by=newest
+    )
+    return next((model for model in models if model.status.value == "READY"), None)
 
 
 def log_model(
@@ -90,8 +92,9 @@ def log_model(
 
 
 def link(client: MlflowClient, run: str, model: LoggedModel) -> None:
-    """Show a model as what a run made; a second time is refused by the store, so it is asked
-    first."""
+    """Show a model as what a run made; a second time is refused by the store, so it is
+    asked first.
+    """
     from mlflow.entities import LoggedModelOutput
 
     outputs = client.get_run(run).outputs

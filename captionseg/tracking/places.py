@@ -44,10 +44,10 @@ def follow(database: Path) -> str:
         }
         if not {table for table, _ in COLUMNS} <= tables:
             return ""
-        found = connection.execute(
+        row = connection.execute(
             "SELECT artifact_location FROM experiments WHERE name = 'captionseg'"
         ).fetchone()
-        match = EXPERIMENT.fullmatch(found[0] or "") if found else None
+        match = EXPERIMENT.fullmatch(row[0] or "") if row else None
         if not match or (before := match[1]) == now:
             return ""
         for table, column in COLUMNS:

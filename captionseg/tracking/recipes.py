@@ -165,9 +165,9 @@ def select_scores(numbers: Mapping[str, Any], name: str, benchmark: str) -> dict
     """The numbers of a recipe: of training and of the benchmark that counts plain, of others under
     their names.
     """
-    found = dict(numbers["recipes"][name])
-    plain = {**found.pop("train", {}), **found.pop(benchmark, {})}
-    return {key: float(value) for key, value in flatten({**plain, **found}).items()}
+    scores = dict(numbers["recipes"][name])
+    plain = {**scores.pop("train", {}), **scores.pop(benchmark, {})}
+    return {key: float(value) for key, value in flatten({**plain, **scores}).items()}
 
 
 def average_fits(report: RecipeReport, name: str) -> dict[str, float]:
@@ -224,8 +224,9 @@ def read_curves(model: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def _entry(store: Store, run: str, report: RecipeReport, name: str) -> Entry | None:
-    """Its model, logged unless the very files were logged before, and what the registry asks of
-    it."""
+    """Its model, logged unless the very files were logged before, and what the registry
+    asks of it.
+    """
     folder, areas = Path(report.models) / name, Path(report.areas)
     areas = areas / f"{name}.parquet" if areas.is_dir() else areas
     if not folder.is_dir():
@@ -236,7 +237,7 @@ def _entry(store: Store, run: str, report: RecipeReport, name: str) -> Entry | N
         models.link(store.client, run, model)
     else:
         model = models.log_model(store.client, store.experiment, run=run, folder=folder, name=name)
-    found = select_scores(report.numbers, name, report.benchmark)
+    scores = select_scores(report.numbers, name, report.benchmark)
     data = hash_data(areas, Path(report.pairs)) if areas.exists() else ""
     return Entry(
         name,
@@ -246,8 +247,8 @@ def _entry(store: Store, run: str, report: RecipeReport, name: str) -> Entry | N
         md5,
         report.benchmark,
         data,
-        found.get("miou"),
-        found.get("tune_miou"),
+        scores.get("miou"),
+        scores.get("tune_miou"),
     )
 
 
@@ -260,12 +261,12 @@ def _metrics(store: Store, run: str, report: RecipeReport, name: str, entry: Ent
     for curve, rows in read_curves(Path(report.models) / name).items():
         if known.get(clean(f"curve.{curve}")) != rows[-1][1]:
             store.write_metrics(run, [(f"curve.{curve}", value, now, step) for step, value in rows])
-    found = select_scores(report.numbers, name, report.benchmark) | average_fits(report, name)
+    scores = select_scores(report.numbers, name, report.benchmark) | average_fits(report, name)
     store.write_metrics(
         run,
         [
             (key, value, now, 0)
-            for key, value in found.items()
+            for key, value in scores.items()
             if known.get(clean(key)) != value or clean(key) not in of_model
         ],
         model=entry.model if entry else None,
@@ -275,9 +276,9 @@ def _metrics(store: Store, run: str, report: RecipeReport, name: str, entry: Ent
 def _pictures(store: Store, run: str, folder: Path, name: str) -> None:
     """scene_1_RECIPE.jpg as pictures/scene_1.jpg: the UI compares artifacts of equal names."""
     pattern = re.compile(rf"([a-z]+_\d+)_{re.escape(name)}(\.\w+)")
-    found = {path: match for path in folder.glob("*") if (match := pattern.fullmatch(path.name))}
+    matches = {path: match for path in folder.glob("*") if (match := pattern.fullmatch(path.name))}
     with tempfile.TemporaryDirectory() as work:
-        for path, match in found.items():
+        for path, match in matches.items():
             shutil.copyfile(path, Path(work) / "".join(match.groups()))
-        if found:
+        if matches:
             store.client.log_artifacts(run, work, "pictures")

@@ -137,8 +137,8 @@ def refresh(client: MlflowClient, entries: list[Entry]) -> None:
 
 def find_version(client: MlflowClient, md5: str) -> ModelVersion | None:
     """The version that was made of files with this digest, if any."""
-    found = client.search_model_versions(f"name = '{NAME}' and tags.`{DIGEST}` = '{md5}'")
-    return max(found, key=lambda version: int(version.version), default=None)
+    candidates = client.search_model_versions(f"name = '{NAME}' and tags.`{DIGEST}` = '{md5}'")
+    return max(candidates, key=lambda version: int(version.version), default=None)
 
 
 def register(client: MlflowClient, entry: Entry, tags: dict[str, str]) -> ModelVersion:

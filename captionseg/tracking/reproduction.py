@@ -144,14 +144,14 @@ def collect_tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[st
     dirty = _git(
         root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports"
     )
-    found = {
+    tags = {
         "mlflow.source.git.commit": commit,
         "git.dirty": commit and ("true" if dirty else "false"),
         "dvc.lock": hashlib.md5(lock.read_bytes()).hexdigest() if lock.exists() else "",
         "dvc.exp": environ.get("DVC_EXP_NAME", ""),
         "flow.run": environ.get("CAPTIONSEG_FLOW_RUN", ""),
     }
-    return {k: v for k, v in found.items() if v}
+    return {k: v for k, v in tags.items() if v}
 
 
 def _git(root: Path, *words: str) -> str:

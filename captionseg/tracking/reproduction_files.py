@@ -57,7 +57,8 @@ class ReproductionFiles:
 
 def read(root: Path) -> ReproductionFiles | None:
     """What the files of a repository show; None without reports or what they were made of, or with
-    others than those that dvc.lock records."""
+    others than those that dvc.lock records.
+    """
     lock = _yaml(root / "dvc.lock").get("stages", {})
     if REPORT not in lock or not all(
         (root / dep["path"]).exists() for dep in lock[REPORT].get("deps", ())
@@ -136,11 +137,11 @@ def main(root: str, *names: str) -> int:
     from dvc.stage import PipelineStage
 
     with Repo(root) as repo:
-        found = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
-        wanted = [stage for stage in found if not names or stage.addressing in names]
+        stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+        chosen = [stage for stage in stages if not names or stage.addressing in names]
         changed = [
             stage.addressing
-            for stage in wanted
+            for stage in chosen
             if stage.changed_stage()
             or any(item.workspace_status() for item in (*stage.deps, *stage.outs))
         ]

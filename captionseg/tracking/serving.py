@@ -48,13 +48,13 @@ def list_requirements(packages: tuple[str, ...] = PACKAGES) -> list[str]:
     """`name==version` of those `packages` that are installed here (without a local part, as in
     2.1+cpu).
     """
-    found = []
+    requirements = []
     for name in packages:
         try:
-            found.append(f"{name}=={metadata.version(name).split('+')[0]}")
+            requirements.append(f"{name}=={metadata.version(name).split('+')[0]}")
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return requirements
 
 
 class ServedPredictor:
@@ -113,15 +113,15 @@ def read_picture(values: Any) -> np.ndarray:
     Raises:
         ValueError: other numbers, or another shape.
     """
-    found = np.asarray(values)
-    if found.ndim != 3 or found.shape[2] != 3 or not found.size:
-        raise ValueError(f"the picture: expected [height, width, 3], found {list(found.shape)}")
-    if found.dtype.kind not in "iuf" or (
-        found.dtype != np.uint8
-        and (found.min() < 0 or found.max() > 255 or (found != np.round(found)).any())
+    picture = np.asarray(values)
+    if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(f"the picture: expected [height, width, 3], found {list(picture.shape)}")
+    if picture.dtype.kind not in "iuf" or (
+        picture.dtype != np.uint8
+        and (picture.min() < 0 or picture.max() > 255 or (picture != np.round(picture)).any())
     ):
         raise ValueError("the picture: expected whole numbers from 0 to 255 (RGB)")
-    return found.astype(np.uint8)
+    return picture.astype(np.uint8)
 
 
 def _load_pyfunc(data_path: str) -> ServedPredictor:

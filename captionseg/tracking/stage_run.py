@@ -40,8 +40,8 @@ class StageDescription:
 
 
 class StageRun:
-    """The run of one stage. What `Tracker` offers to a stage is done here, on the other side of
-    the pipe.
+    """The run of one stage. What `Tracker` offers to a stage is done here, on the other side of the
+    pipe.
 
     Args:
         store: where it is written.
@@ -73,16 +73,16 @@ class StageRun:
         dvc.lock says.
         """
         if "DVC_STAGE" in os.environ:
-            found = inputs.find_inputs(self.store.root, paths.values())
+            read = inputs.find_inputs(self.store.root, paths.values())
             inputs.write(
                 self.store.client,
                 self.run,
-                found,
+                read,
                 self.store.root,
                 CONTEXTS.get(self.about.stage, "input"),
             )
             if self.parent:
-                shared = [one for one in found if one.path in {paths.get(name) for name in SHARED}]
+                shared = [one for one in read if one.path in {paths.get(name) for name in SHARED}]
                 inputs.write(
                     self.store.client, self.parent, shared, self.store.root, "reproduction"
                 )
@@ -163,14 +163,14 @@ def open_stage_run(
         params: the whole of params.yaml, dotted.
     """
     process = psutil.Process()
-    found = reproduction.find(os.environ, process.parents())
+    owner = reproduction.find(os.environ, process.parents())
     tags = {**reproduction.collect_tags(store.root), OWNER: reproduction.identify_process(process)}
     with store.lock:
         store.reap()
         parent = None
-        if found:
-            parent = store.parent(found, tags, params)
-            tags |= {PARENT: parent, KEY: found.key}
+        if owner:
+            parent = store.parent(owner, tags, params)
+            tags |= {PARENT: parent, KEY: owner.key}
         own = {**tags, "role": "stage", "stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
         own |= {"recipe": recipe} if recipe else {}
         run = store.create(own, f"{stage}/{recipe}" if recipe else stage)

@@ -63,11 +63,11 @@ class Store:
             # The registry is the same store, wherever the user keeps that of other projects: its
             # versions name logged models of this one.
             self.client: MlflowClient = MlflowClient(uri, uri)
-            found = self.client.get_experiment_by_name(EXPERIMENT)
+            experiment = self.client.get_experiment_by_name(EXPERIMENT)
             # The kind decides which pages of the UI come first: those of training, not of chat.
             self.experiment = (
-                found.experiment_id
-                if found
+                experiment.experiment_id
+                if experiment
                 else self.client.create_experiment(
                     EXPERIMENT,
                     artifact_location=artifacts,
@@ -100,17 +100,17 @@ class Store:
         return all(run.data.params.get(clean(k), _text(v)) == _text(v) for k, v in values.items())
 
     def parent(
-        self, found: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]
+        self, owner: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]
     ) -> str:
         """The run of a reproduction, made if it is not there; its id."""
-        runs = self.runs(f"tags.{KEY} = '{found.key}' and tags.role = 'reproduction'")
+        runs = self.runs(f"tags.{KEY} = '{owner.key}' and tags.role = 'reproduction'")
         if runs:
             self.client.update_run(runs[0].info.run_id, "RUNNING")
             if "dvc.lock" in tags:
                 self.client.set_tag(runs[0].info.run_id, "dvc.lock", tags["dvc.lock"])
             return runs[0].info.run_id
-        tags = {**tags, KEY: found.key, "role": "reproduction", "mlflow.source.name": "dvc.yaml"}
-        parent = self.create(tags, found.name)
+        tags = {**tags, KEY: owner.key, "role": "reproduction", "mlflow.source.name": "dvc.yaml"}
+        parent = self.create(tags, owner.name)
         self.write_params(parent, params)
         return parent
 

@@ -99,7 +99,8 @@ class Cropper:
 
     def __call__(self, image: np.ndarray, seed: Sequence[int]) -> tuple[Tensor, Window]:
         """[3, size, size] float32 of uint8 [H, W, 3], and its window; the same for the same
-        seed."""
+        seed.
+        """
         rng, sides = np.random.default_rng(list(seed)), np.array(image.shape[:2])
         scale = rng.uniform(self.scales[0], self.scales[1]) * self.size / sides.min()
         large = np.maximum(1, np.round(sides * scale).astype(int))

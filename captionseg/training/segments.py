@@ -106,8 +106,8 @@ class SegmentSet:
             self.draw(int(row), np.random.default_rng([seed, epoch, int(row), 5]), most)
             for row in rows
         ]
-        every = np.asarray(rows if among is None else among)
-        wide = max(1, min(most, int((self.start[every + 1] - self.start[every]).max())))
+        batch_index = np.asarray(rows if among is None else among)
+        wide = max(1, min(most, int((self.start[batch_index + 1] - self.start[batch_index]).max())))
         which = np.random.default_rng([seed, epoch, 6]).integers(
             self.embedding.shape[1], size=len(self.embedding)
         )
@@ -233,7 +233,8 @@ def segments_of(
     folder: Path, rows: Mapping[str, int], kinds: Collection[str]
 ) -> Iterator[tuple[tuple[int, int], list[dict]]]:
     """Segments of some pairs that have texts of some kinds, a few of one picture size at a time:
-    height and width, and rows."""
+    height and width, and rows.
+    """
     for path in list_files(folder, ".parquet"):
         for part in read_batches(
             path, ["uid", "height", "width", "rle", "texts"], ROWS, schema=SEGMENTS
@@ -243,9 +244,9 @@ def segments_of(
                 {**row, "texts": [t["text"] for t in row["texts"] if t["kind"] in kinds]}
                 for row in rows_of_pairs
             )
-            wanted = (row for row in named if row["texts"])
+            labelled = (row for row in named if row["texts"])
             for shape, group in itertools.groupby(
-                wanted, key=lambda row: (row["height"], row["width"])
+                labelled, key=lambda row: (row["height"], row["width"])
             ):
                 while some := list(itertools.islice(group, MASKS)):
                     yield shape, some

@@ -113,12 +113,12 @@ class ShardedStrategy(ModelParallelStrategy):
         optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _part(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def _part(full: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """What a rank has of a tensor that is shared out as another is."""
-    whole = whole.to(like.device)
+    full = full.to(like.device)
     if not isinstance(like, DTensor):
-        return whole
-    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+        return full
+    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def copy_parameters(model: nn.Module) -> nn.Module:
@@ -136,13 +136,14 @@ def copy_parameters(model: nn.Module) -> nn.Module:
 
 def split(model: nn.Module, mesh: DeviceMesh) -> None:
     """Share out the parameters of a model over Lightning's mesh."""
-    whole = {p for p in model.parameters() if p.ndim == 0 or not p.requires_grad}
-    fully_shard(model, mesh=mesh["data_parallel"], ignored_params=whole)
+    replicated = {p for p in model.parameters() if p.ndim == 0 or not p.requires_grad}
+    fully_shard(model, mesh=mesh["data_parallel"], ignored_params=replicated)
 
 
 def separate_sharded(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Groups of an optimiser with shared out and whole parameters each in their own, as it takes no
-    mixed ones; `of` says which group they were of."""
+    mixed ones; `of` says which group they were of.
+    """
     parts = [
         {
             **group,

@@ -126,15 +126,15 @@ def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
         (["PICTURE", "--labels", "a", "--out", "over.doc"], "over.doc: not a name for a picture"),
         (
             ["PICTURE", "--labels", "a", "--mask", "labels.jpg"],
-            "labels.jpg: labels are written as PNG",
+            "labels.jpg: masks are written as PNG",
         ),
         (
             ["PICTURE", "--labels", "a", "--out", "PICTURE"],
-            "zebra.jpg: is the picture itself, which is never written",
+            "zebra.jpg: is the input picture, which is never overwritten",
         ),
         (
             ["PICTURE", "--labels", "a", "--out", "a.png", "--mask", "a.png"],
-            "a.png: --mask and --out name one file",
+            "a.png: --mask and --out name the same file",
         ),
         (
             ["PICTURE", "--labels", "a", "--background", "nan"],
@@ -144,7 +144,7 @@ def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
             ["PICTURE", "--labels", "a", "--background", "2"],
             "--background: '2' is not a number from -1 to 1",
         ),
-        ([".", "--labels", "a"], ".: a folder; name an image file"),
+        ([".", "--labels", "a"], ".: is a folder; give an image file"),
         (["PICTURE", "--labels", "a", "--out", f"{'x' * 300}.png"], "File name too long"),
     ],
 )
@@ -167,7 +167,7 @@ def test_the_picture_is_never_written_over(picture, capsys, option, link):
     before, other = source.read_bytes(), picture.with_name("other.png")
     getattr(other, link)(source)
     assert cli.main(["segment", str(source), "--labels", "a", option, str(other)]) == 1
-    assert "is the picture itself" in said(capsys)[1][0]
+    assert "is the input picture" in said(capsys)[1][0]
     assert source.read_bytes() == before
 
 
@@ -190,7 +190,7 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path, capsys):
 
 def test_params_of_the_repository_are_fine(capsys):
     assert cli.main(["check-params", str(ROOT / "params.yaml")]) == 0
-    assert "fine" in said(capsys)[0][0]
+    assert "valid" in said(capsys)[0][0]
 
 
 @pytest.mark.parametrize(

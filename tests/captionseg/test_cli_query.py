@@ -35,7 +35,7 @@ def test_query_segments(searchable, tmp_path, capsys):
     out, err = said(capsys)
     assert (len(out), err) == (1, [])  # nothing is embedded again
     assert out[0].startswith(
-        f"no segment of {len(searchable.classes)} has a score of 1.1; the best has 0."
+        f"none of {len(searchable.classes)} segments scores 1.1 or more; the best score is 0."
     )
     assert not (tmp_path / "found.png").exists()
     assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == before
@@ -62,8 +62,8 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([" "], "text: nothing to look for"),
-        (["dog", "-k", "0"], "-k: 0 segments are none"),
+        ([" "], "text: empty"),
+        (["dog", "-k", "0"], "-k: expected at least 1, found 0"),
         (["dog", "--out", "found.txt"], "found.txt: not a name for a picture"),
         (["dog", "--out", "FILE/found.png"], "no folder that can be written to"),
         (

@@ -101,8 +101,8 @@ class ImageNet:
                 raise UserError(self.advice(root, f"no file {kit / name}"))
         try:
             table = loadmat(kit / META, squeeze_me=True, variable_names=["synsets"])["synsets"]
-            every = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
-            wnid = {number: word for number, word in every.items() if number <= CLASSES}
+            words = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
+            wnid = {number: word for number, word in words.items() if number <= CLASSES}
             order = {word: number for number, word in enumerate(sorted(wnid.values()))}
             labels = [order[wnid[int(line)]] for line in (kit / TRUTH).read_text().split()]
         except Exception as error:  # on damaged bytes scipy's reader raises anything

@@ -146,16 +146,16 @@ def build_document(
 
 def build_overview(data: Comparison, folder: Path) -> list[Block]:
     """A bar for every recipe on the runs' own pictures, by its own protocol."""
-    found = [
+    results = [
         r
         for r in data.results
         if (r.benchmark, r.protocol) == (data.home, OWN) and "miou_low" in r.scores
     ]
-    if not found:
+    if not results:
         return []
     looks = choose_styles({name: r for run in data.runs for name, r in run.recipes.items()})
-    rows = {data.name(r): {"scores": r.scores, "seeds": r.seeds} for r in found}
-    draw_recipes(folder / "recipes", rows, {data.name(r): looks[r.recipe] for r in found})
+    rows = {data.name(r): {"scores": r.scores, "seeds": r.seeds} for r in results}
+    draw_recipes(folder / "recipes", rows, {data.name(r): looks[r.recipe] for r in results})
     return [_figure(folder, "recipes", "mIoU of every recipe with its 95 % interval")]
 
 
@@ -224,11 +224,11 @@ def build_pictures(folder: Path, out: Outputs) -> list[Block]:
 def build_ablation(data: Comparison) -> list[tuple[Mapping[str, str], Result]]:
     """Rows of CoCu's Table 3 with our result for each, where there is one."""
     table = next(table for table in TABLES if table.run)
-    found = (
+    rows = (
         (row, data.of(recipe, data.home, first=table.run))
         for recipe, row in zip(table.recipes, table.rows, strict=True)
     )
-    return [(row, result) for row, result in found if result and "miou" in result.scores]
+    return [(row, result) for row, result in rows if result and "miou" in result.scores]
 
 
 def write_plots(

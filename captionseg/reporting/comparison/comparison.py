@@ -60,7 +60,7 @@ class Comparison:
         self, recipe: str, benchmark: str, protocol: str = OWN, *, first: str = DEFAULT
     ) -> Result | None:
         """The result of a recipe, of the run named `first` before any other."""
-        found = [r for r in self.results if self.key(r) == (recipe, benchmark, protocol)]
+        results = [r for r in self.results if self.key(r) == (recipe, benchmark, protocol)]
         own = [
             r
             for run in self.runs
@@ -68,7 +68,7 @@ class Comparison:
             for r in run.results
             if self.key(r) == (recipe, benchmark, protocol)
         ]
-        return next(iter([*own, *found]), None)
+        return next(iter([*own, *results]), None)
 
     def protocols(self, recipe: str) -> list[str]:
         """Those by which a recipe was scored on anything, its own first."""
@@ -85,7 +85,8 @@ class Comparison:
         )
 
     def name(self, result: Result) -> str:
-        """A recipe's name, with its experiment's where another run has a recipe of that name
-        too."""
+        """A recipe's name, with its experiment's where another run has a recipe of that
+        name too.
+        """
         twin = any(r.run != result.run for r in self.results if self.key(r) == self.key(result))
         return f"{result.recipe} ({result.run})" if twin and result.run else result.recipe

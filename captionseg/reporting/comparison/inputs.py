@@ -144,7 +144,7 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
     Raises:
         UserError: naming the file that is broken, half-written or missing.
     """
-    found = _run(
+    default = _run(
         DEFAULT,
         "",
         recipes,
@@ -152,12 +152,12 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
         scores=folders.recipes,
         curves=folders.plots / "curves.csv",
     )
-    found.results.extend(
+    default.results.extend(
         result
         for result, data in _read_benchmarks(folders.benchmarks)
-        if not found.data.differs(data)
+        if not default.data.differs(data)
     )
-    runs = [found]
+    runs = [default]
     for folder in sorted(path for path in folders.experiments.glob("[!.]*/")):
         file = folder / "experiment.json"
         report = read_json(file)
@@ -300,22 +300,22 @@ def _add_differences(
         if (r.benchmark, r.protocol) == (result.benchmark, result.protocol) and "miou" in r.scores
     }
     key = result.benchmark if result.protocol == OWN else f"{result.benchmark}@{result.protocol}"
-    found: list[Difference | None] = []
+    differences: list[Difference | None] = []
     for name, relation in (("baseline", find_baseline), ("control", find_control)):
         other = relation(recipes, result.recipe)
         paired = written[result.recipe][key].get(f"over_{name}")
         paired = _numbers(paired) if isinstance(paired, dict) else {}
         if other and "miou" in paired:
-            found.append(
+            differences.append(
                 Difference(
                     other, paired["miou"], *(paired.get(k) for k in ("low", "high", "better"))
                 )
             )
         elif other in beside and result.recipe in beside:
-            found.append(Difference(other, beside[result.recipe] - beside[other]))
+            differences.append(Difference(other, beside[result.recipe] - beside[other]))
         else:
-            found.append(None)
-    return Result(**{**vars(result), "baseline": found[0], "control": found[1]})
+            differences.append(None)
+    return Result(**{**vars(result), "baseline": differences[0], "control": differences[1]})
 
 
 def _read_benchmarks(folder: Path) -> Iterator[tuple[Result, RunData]]:

@@ -191,7 +191,8 @@ def average_score(data: Comparison, recipe: str, protocol: str, columns: Iterabl
 
 def list_commands(missing: Iterable[Missing]) -> str:
     """Lines for a terminal, each once: first what trains, then what scores on published
-    benchmarks."""
+    benchmarks.
+    """
     missing = list(dict.fromkeys(missing))
     trained: dict[str, list[str]] = {}
     scored: dict[str, list[str]] = {}

@@ -78,8 +78,8 @@ def describe_comparison(data: Comparison) -> tuple[Text, Text]:
 
 
 def _digest(data: Comparison) -> str:
-    found = data.runs[0].data.digest
-    return f", digest {found}" if found else ""
+    digest = data.runs[0].data.digest
+    return f", digest {digest}" if digest else ""
 
 
 def _span(values: Sequence[int]) -> str:
@@ -180,11 +180,11 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
     )
 
 
-def format_gain(found: Difference | None) -> Cell:
+def format_gain(gain: Difference | None) -> Cell:
     """A difference with its sign and interval."""
-    if found is None:
+    if gain is None:
         return Cell(DASH)
-    return Cell(format_signed(found.value), found.more, "up" if found.value >= 0 else "down")
+    return Cell(format_signed(gain.value), gain.more, "up" if gain.value >= 0 else "down")
 
 
 def describe_protocol(protocol: Mapping[str, Any]) -> str:
@@ -207,9 +207,9 @@ def describe_protocol(protocol: Mapping[str, Any]) -> str:
 
 def _others(data: Comparison) -> Iterator[Block]:
     """Accuracy of classification and precision of masks, where there are any."""
-    found = [r for r in data.results if set(EXTRA) & set(r.scores)]
-    names = [name for name in EXTRA if any(name in r.scores for r in found)]
-    if found:
+    results = [r for r in data.results if set(EXTRA) & set(r.scores)]
+    names = [name for name in EXTRA if any(name in r.scores for r in results)]
+    if results:
         head = ("recipe", "benchmark", "protocol", *(EXTRA[n] for n in names))
         yield Table(
             "Classification, parts and masks: scores other than mIoU",
@@ -223,7 +223,7 @@ def _others(data: Comparison) -> Iterator[Block]:
                         *(Cell(format_number(r.scores.get(n)), r.interval(n)) for n in names),
                     ]
                 )
-                for r in found
+                for r in results
             ],
         )
 
@@ -236,11 +236,11 @@ def build_classes(data: Comparison) -> list[Block]:
     """The best and the worst classes of every recipe, by its own protocol, in whatever a benchmark
     measures.
     """
-    found = [r for r in data.results if r.per_class and r.protocol == OWN]
-    if not found:
+    results = [r for r in data.results if r.per_class and r.protocol == OWN]
+    if not results:
         return [Text(("No IoU by class was kept.",))]
     rows = []
-    for result in found:
+    for result in results:
         order = sorted(result.per_class.items(), key=lambda pair: (-pair[1], pair[0]))
         zero = sum(value < 1 for _, value in order)
         rows.append(

@@ -66,4 +66,4 @@ def test_the_command(folder, capsys):
         "a less b: +15.00 mIoU  (95 % +15.00 to +15.00), ahead in 100.0 % of 5 data sets\n"
     )
     assert main(["difference", "a", "b", "--areas", str(folder), "--bootstrap", "0"]) == 1
-    assert "--bootstrap must not be below 1" in capsys.readouterr().err
+    assert "--bootstrap must be at least 1" in capsys.readouterr().err
