@@ -74,7 +74,7 @@ def build_suites(
         ids: of the index.
     """
     kept = read_kept(folders.supervision / params.curation)
-    parts_expected = [
+    checked = [
         *check_pairs(folders, pairs, len(ids)),
         *check_rules(folders, params, pairs),
         *check_segments(folders, kept, pairs),
@@ -82,7 +82,7 @@ def build_suites(
     parts = pd.DataFrame(
         [
             {"part": p.description, "there": p.exists, "rows": p.rows, "expected": p.expected}
-            for p in parts_expected
+            for p in checked
         ]
     )
     equal = expect.ExpectColumnPairValuesToBeEqual
@@ -117,13 +117,9 @@ def build_suites(
 
 def count_rows(table: pa.Table) -> dict[str, int]:
     """Shard -> rows of a table that has a column `shard`, in their order."""
-    parts_expected = table["shard"].value_counts()
+    counts = table["shard"].value_counts()
     return dict(
-        zip(
-            parts_expected.field("values").to_pylist(),
-            parts_expected.field("counts").to_pylist(),
-            strict=True,
-        )
+        zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
     )
 
 

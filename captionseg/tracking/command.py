@@ -1,4 +1,4 @@
-"""The commands `compare` and `sync`, which import what they need when they run."""
+"""The commands `compare` and `sync`; they import what they need when they run."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ from pathlib import Path
 
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `compare`."""
+    """Add `compare` and its arguments."""
     one = commands.add_parser(
-        "compare", help="runs of MLflow side by side", description=compare.__doc__
+        "compare", help="compare MLflow runs side by side", description=compare.__doc__
     )
     one.add_argument(
         "runs",
         nargs="+",
         metavar="RUN",
-        help="a run's id, or the start of it; its name; `latest`, "
-        "`latest~1` (reproductions); `latest/cocu-mil` (a recipe or stage of one); `champion`, "
+        help="id of a run or its first characters; name of a run; `latest`, `latest~1` "
+        "(reproductions); `latest/cocu-mil` (a recipe or stage of one); `champion`, "
         "`challenger`",
     )
-    one.add_argument("--all", action="store_true", help="metrics that are equal in all runs, too")
+    one.add_argument(
+        "--all", action="store_true", help="also show metrics that are equal in all runs"
+    )
     one.add_argument(
         "--format",
         choices=["text", "json", "markdown"],
         default="text",
-        help="default: %(default)s",
+        help="output format (default: %(default)s)",
     )
     one.set_defaults(run=compare)
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Print what differs in the params of runs, and their metrics, with the difference where there
-    are two.
+    """Print the params that differ between runs, and their metrics; for two runs also the
+    differences.
     """
     from captionseg.records import UserError
     from captionseg.tracking.compare import FORMATS, connect, resolve, tabulate
 
     if len(arguments.runs) < 2:
         raise UserError(
-            "compare: name at least two runs, for example: captionseg compare latest~1 latest"
+            "compare: give at least two runs, for example: captionseg compare latest~1 latest"
         )
     client, experiment = connect(Path())
     table = tabulate(
@@ -48,20 +50,22 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def add_sync(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `sync`."""
-    one = commands.add_parser("sync", help="show in MLflow what is here", description=sync.__doc__)
+    """Add `sync` and its arguments."""
+    one = commands.add_parser(
+        "sync", help="record the results of this checkout in MLflow", description=sync.__doc__
+    )
     one.set_defaults(run=sync)
 
 
 def sync(arguments: argparse.Namespace) -> None:
-    """Make MLflow show what the files of this checkout hold: a run for each recipe, the numbers,
-    the champion. Nothing is added where it shows them already. `make repro` and the flow end with
-    it; a plain `dvc repro` needs it only where no stage ran, since all came from DVC's cache.
+    """Record the results of this checkout in MLflow: a run per recipe, the numbers and the
+    champion. Does nothing if MLflow has them already. `make repro` and the flow end with it; after
+    a plain `dvc repro` it is needed only if no stage ran because everything came from DVC's cache.
     """
     from captionseg.tracking.environment import is_off
 
     if is_off():
-        print("sync: CAPTIONSEG_TRACKING is off, so nothing is recorded")
+        print("sync: nothing recorded, CAPTIONSEG_TRACKING is off")
         return
     from captionseg.tracking.synchronise import synchronise
 

@@ -1,8 +1,7 @@
-"""Make MLflow show what a reproduction came to, whichever of its stages ran, and once.
+"""Records the results of a reproduction in MLflow exactly once, whichever of its stages ran.
 
-Three of us ask for it: the stage `report`, or `evaluate` for its own recipe; any stage after which
-DVC passes over `report`, since nothing changed for it; and `captionseg sync`, where no stage ran
-that could have reported anything.
+There are three callers: stage `report`, or `evaluate` for its recipe; any stage after which DVC
+skips `report` because nothing changed for it; and `captionseg sync`, if no stage ran at all.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from captionseg.tracking.values import flatten_numbers
 if TYPE_CHECKING:
     from captionseg.tracking.store import Store
 
-STATE = "state"  # of a reproduction that is shown as a whole: of what
+STATE = "state"  # tag of a completely recorded reproduction: the hash of its results
 
 
 def show(
@@ -38,14 +37,15 @@ def show(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> None:
-    """The recipes of a reproduction as runs; if it is whole, its champion, and that it is shown.
+    """Record the recipes of a reproduction; if it is complete, also update the champion and mark it
+    as recorded.
 
     Args:
-        store: locked by us.
-        parent: run of the reproduction.
-        report: of its recipes.
-        params: the whole of params.yaml, dotted.
-        tags: of its runs.
+        store: the store; the caller holds its lock.
+        parent: id of the reproduction's run.
+        report: results of its recipes.
+        params: the whole of params.yaml, with dotted names.
+        tags: tags of its runs.
     """
     entries = recipes.record(store, parent, report, params=params, tags=tags)
     if report.is_whole:
@@ -55,20 +55,20 @@ def show(
         store.client.set_tag(parent, "registry", decided)
         state = recipes.hash_state(report, params, {one.recipe: one.md5 for one in entries})
         store.client.set_tag(parent, STATE, state)
-        with contextlib.suppress(OSError):  # a stage that is gone repeats nothing
+        with contextlib.suppress(OSError):  # the stage that would print it is gone
             sys.stderr.write(f"registry: {registry.NAME}: {decided}\n")
 
 
 def show_all(
     store: Store, parent: str, files: reproduction_files.ReproductionFiles, tags: Mapping[str, str]
 ) -> None:
-    """What files hold of a reproduction, as if its last stages had just run."""
+    """Record a reproduction from its files, as if its last stages had just run."""
     store.write_summary(parent, flatten_numbers(files.report.numbers), files.files)
     show(store, parent, files.report, params=files.params, tags=tags)
 
 
 def catch_up(store: Store, parent: str, tags: Mapping[str, str]) -> None:
-    """At the end of a stage: show what `report` left, if DVC is going to pass over it now."""
+    """Record the results of `report` at the end of a stage, if DVC will skip `report`."""
     files = reproduction_files.read(store.root)
     if not files or store.client.get_run(parent).data.tags.get(STATE) == files.state:
         return
@@ -78,10 +78,9 @@ def catch_up(store: Store, parent: str, tags: Mapping[str, str]) -> None:
 
 
 def synchronise(root: Path) -> str:
-    """Show what the files of a checkout hold, where no stage is there to do it; what was done, in
-    words.
+    """Record the results of a checkout without running a stage; return what was done, as text.
 
-    Within a flow it belongs to the flow's run, else to one of its own.
+    Within a flow they belong to the flow's run, otherwise to a new one.
 
     Raises:
         UserError: stages are not up to date, or the store cannot be used.
@@ -89,7 +88,7 @@ def synchronise(root: Path) -> str:
     try:
         files = reproduction_files.read(root)
         if files is None:
-            raise UserError("there are no reports that dvc.lock knows; run `dvc repro` first")
+            raise UserError("no reports that match dvc.lock; run `dvc repro` first")
         database = reproduction.find_database(reproduction.store_uri(root))
         flow = "CAPTIONSEG_FLOW_RUN" in os.environ
         if database and not flow and is_shown(database, files.state):
@@ -100,7 +99,7 @@ def synchronise(root: Path) -> str:
         return _write(root, files)
     except UserError:
         raise
-    except Exception as error:  # of MLflow, sqlite, the lock, DVC, files that are broken
+    except Exception as error:  # from MLflow, sqlite, the lock, DVC, or damaged files
         raise UserError(f"tracking: {type(error).__name__}: {one_line(error, 300)}") from None
 
 
@@ -127,7 +126,9 @@ def _write(root: Path, files: reproduction_files.ReproductionFiles) -> str:
 
 
 def is_shown(database: Path, state: str) -> bool:
-    """Whether a store in a file shows this; without MLflow, which takes seconds to import."""
+    """Return whether a sqlite store has this state; without MLflow, which takes seconds to
+    import.
+    """
     query = (
         "SELECT 1 FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND tags.value = ? "
         "AND lifecycle_stage = 'active'"
@@ -136,5 +137,5 @@ def is_shown(database: Path, state: str) -> bool:
         uri = f"{database.resolve().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
             return connection.execute(query, (STATE, state)).fetchone() is not None
-    except sqlite3.Error:  # none there, or one without tables yet
+    except sqlite3.Error:  # no database, or no tables yet
         return False

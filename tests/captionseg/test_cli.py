@@ -123,7 +123,7 @@ def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
         (["none.jpg", "--labels", "a"], "none.jpg: no such file"),
         (["PICTURE", "--labels", " , "], "--labels: give at least one"),
         (["PICTURE", "--labels", ",".join(map(str, range(256)))], "at most 255"),
-        (["PICTURE", "--labels", "a", "--out", "over.doc"], "over.doc: not a name for a picture"),
+        (["PICTURE", "--labels", "a", "--out", "over.doc"], "over.doc: unsupported image format"),
         (
             ["PICTURE", "--labels", "a", "--mask", "labels.jpg"],
             "labels.jpg: masks are written as PNG",

@@ -64,8 +64,8 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
     [
         ([" "], "text: empty"),
         (["dog", "-k", "0"], "-k: expected at least 1, found 0"),
-        (["dog", "--out", "found.txt"], "found.txt: not a name for a picture"),
-        (["dog", "--out", "FILE/found.png"], "no folder that can be written to"),
+        (["dog", "--out", "found.txt"], "found.txt: unsupported image format"),
+        (["dog", "--out", "FILE/found.png"], "is not a writable folder"),
         (
             ["dog", "--model", "nowhere"],
             "no such file; train a model first (`make experiment NAME=segments`)",

@@ -62,7 +62,7 @@ def test_differences_are_paired_where_metrics_say_so_and_plain_elsewhere(reports
         "+4.5",
         "over",
         "nouns-mil,",
-        "ahead",
+        "better",
         "in",
         "100",
         "%",
@@ -86,19 +86,19 @@ def test_nothing_but_metrics_need_be_there(least, recipes):
     ("name", "text", "said"),
     [
         ("metrics.json", '{"recipes": {"nouns-mil"', "not JSON"),
-        ("metrics.json", "[]", "should be an object"),
+        ("metrics.json", "[]", "must be an object"),
         (
             "metrics.json",
             '{"recipes": {"nouns-mil": {"own": 3}}}',
-            "recipes.nouns-mil.own should be an object",
+            "recipes.nouns-mil.own must be an object",
         ),
         ("recipes/cocu-mil.json", "{", "not JSON"),
-        ("recipes/cocu-mil.json", '{"per_class": [1]}', "per_class should be an object"),
-        ("recipes/cocu-mil.json", '{"also": {"tcl": 1}}', "also.tcl should be an object"),
-        ("benchmarks/cocu-mil/voc.json", '{"miou": 3}', "scores should be an object"),
+        ("recipes/cocu-mil.json", '{"per_class": [1]}', "per_class must be an object"),
+        ("recipes/cocu-mil.json", '{"also": {"tcl": 1}}', "also.tcl must be an object"),
+        ("benchmarks/cocu-mil/voc.json", '{"miou": 3}', "scores must be an object"),
         ("benchmarks/cocu-mil/voc.json", "\udcff", "not JSON"),
         ("experiments/groups/experiment.json", "", "not JSON"),
-        ("experiments/groups/experiment.json", '{"name": "groups"}', "recipes should be an object"),
+        ("experiments/groups/experiment.json", '{"name": "groups"}', "recipes must be an object"),
         (
             "experiments/groups/experiment.json",
             '{"recipes": {"a-b": {"curation": "a"}}}',
@@ -108,7 +108,7 @@ def test_nothing_but_metrics_need_be_there(least, recipes):
         (
             "experiments/groups/curves.csv",
             "recipe,seed,step,loss,tune_miou\na,0,",
-            "not a row of curves",
+            "invalid row",
         ),
     ],
 )
