@@ -1,4 +1,4 @@
-# `make` alone lists the targets. Every target makes .venv first when it is not there.
+# `make` alone lists the targets. Every target creates .venv first if it does not exist.
 SHELL := /bin/bash
 export SHELL # DVC runs commands by it, and a user's own may be fish or forbid to log in
 PYTHON ?= python3

@@ -1,10 +1,9 @@
-"""Processes that outlive the command that starts them, and how they and all that came of them are
-found and ended.
+"""Starts daemons, and finds and ends them with all their descendants.
 
-Two traces of each: a file with its pid and when that began, since pids come back; and a word in its
-environment, which all its descendants inherit, also those whose parents have died and who changed
-their process group. The word names the folder by its number in the file system: it stays the same
-where the checkout is renamed, and a copy has another.
+Each leaves two traces: a file with its pid and start time, because pids are reused; and a variable
+in its environment, which all its descendants inherit, even if their parents died or they changed
+their process group. The variable identifies the folder by its inode, which stays the same when the
+checkout is renamed, and differs for a copy.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from pathlib import Path
 
 import psutil
 
-MARK = "CAPTIONSEG_SERVICES"  # place(folder):name:folder of the daemon that a process comes of
-URL = "CAPTIONSEG_SERVICES_URL"  # where that daemon answers
-FIRST = "CAPTIONSEG_SERVICES_PID"  # of that daemon
+MARK = "CAPTIONSEG_SERVICES"  # describe_place(folder):name:folder of a process's daemon
+URL = "CAPTIONSEG_SERVICES_URL"  # address of that daemon
+FIRST = "CAPTIONSEG_SERVICES_PID"  # pid of that daemon
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A process that runs on its own.
+    """A daemon process.
 
     Args:
-        name: also of its log and of its file.
-        pid: its process, whose process group is its own.
-        started: when that began, in seconds since 1970.
-        url: where it answers; empty if it does not.
-        log: its output.
-        folder: where it was started; another one after the checkout was renamed.
+        name: its name, also that of its log and its file.
+        pid: its pid; it leads its own process group.
+        started: its start time, in seconds since 1970.
+        url: its address; empty if it is not a server.
+        log: path of its output.
+        folder: folder where it was started; differs from the current one after a rename.
     """
 
     name: str
@@ -49,7 +48,7 @@ class Daemon:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs: this process, not another one with its number."""
+        """Whether it runs, as this process and not another one with its pid."""
         try:
             process = psutil.Process(self.pid)
             return (
@@ -69,7 +68,7 @@ def launch(
     env: Mapping[str, str],
     url: str = "",
 ) -> Daemon:
-    """Start `command` in a session of its own, its output at the end of folder/logs/NAME.log."""
+    """Start `command` in a new session, with its output appended to folder/logs/NAME.log."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     (folder / "run").mkdir(exist_ok=True)
     ours = {MARK: f"{describe_place(folder)}:{name}:{folder}", URL: url}
@@ -83,7 +82,7 @@ def launch(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    process.returncode = 0  # nobody waits for it: no warning that it still runs
+    process.returncode = 0  # it is not waited for, so no warning that it still runs
     begun = psutil.Process(
         process.pid
     ).create_time()  # its environment is not to be read in the midst of an exec
@@ -96,13 +95,13 @@ def launch(
 
 
 def describe_place(folder: Path) -> str:
-    """What `folder` is called in MARK."""
+    """Return the identifier of `folder` in MARK."""
     status = folder.absolute().parent.stat()
     return f"{status.st_dev:x}-{status.st_ino:x}-{folder.name}"
 
 
 def list_running(folder: Path) -> dict[str, Daemon]:
-    """The daemons of `folder` that run, by name; also those whose file is gone."""
+    """Return the running daemons of `folder` by name, including those without a file."""
     ours: dict[int, str] = {process.pid: name for name, process in list_marked(folder)}
     daemons = {
         name: daemon
@@ -126,17 +125,17 @@ def list_running(folder: Path) -> dict[str, Daemon]:
 
 
 def list_known(folder: Path) -> dict[str, Daemon]:
-    """The daemons that `folder` has files of, by name, though they may have ended."""
+    """Return the daemons with a file in `folder` by name; they may have ended."""
     daemons = {}
     for path in sorted((folder / "run").glob("*.json")):
-        with contextlib.suppress(ValueError, TypeError, OSError):  # no file of ours
+        with contextlib.suppress(ValueError, TypeError, OSError):  # not our file
             daemon = Daemon(**json.loads(path.read_text()))
             daemons[daemon.name] = dataclasses.replace(daemon, log=str(_log(folder, daemon.name)))
     return daemons
 
 
 def _hidden(pid: int) -> bool:
-    """Whether a process is another user's, who does not show its environment."""
+    """Return whether a process belongs to another user, so that its environment is unreadable."""
     try:
         psutil.Process(pid).environ()
     except psutil.NoSuchProcess:
@@ -147,16 +146,16 @@ def _hidden(pid: int) -> bool:
 
 
 def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:
-    """End all processes of `folder`: SIGTERM, and SIGKILL to those that are still there `grace`
-    seconds later.
+    """End all processes of `folder`: SIGTERM, then SIGKILL for those that still run after `grace`
+    seconds.
 
     Args:
-        folder: as given to launch.
-        last: whether a daemon, by its name, has to outlive the others: they report their end to it.
+        folder: the folder given to `launch`.
+        last: whether a daemon, by name, must outlive the others, which report their end to it.
         grace: seconds.
 
     Returns:
-        How many there were.
+        the number of processes.
     """
     count = end(lambda: [p for name, p in list_marked(folder) if not last(name)], grace)
     count += end(lambda: [p for _, p in list_marked(folder)], grace)
@@ -168,7 +167,7 @@ def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:
 
 
 def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
-    """End processes, also such as they start meanwhile; how many there were at first."""
+    """End processes and those that they start meanwhile; return their initial number."""
     count = 0
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
         processes = those()
@@ -176,7 +175,7 @@ def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
-                # one that is held hears the other signal only then
+                # a suspended process handles the other signal only after this
                 process.send_signal(signal.SIGCONT)
         until = time.monotonic() + seconds
         while processes and time.monotonic() < until:
@@ -188,8 +187,8 @@ def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
 
 
 def list_marked(folder: Path) -> list[tuple[str, psutil.Process]]:
-    """Daemon by name, process: all that a daemon of `folder` started, or somebody that it started.
-    Not this one.
+    """Return (name of the daemon, process) for all descendants of daemons of `folder`, except the
+    current process.
     """
     marked, here = [], describe_place(folder)
     for process in psutil.process_iter():
@@ -205,7 +204,7 @@ def list_marked(folder: Path) -> list[tuple[str, psutil.Process]]:
 
 
 def read_tail(daemon: Daemon, lines: int = 10) -> str:
-    """The last lines of its log."""
+    """Return the last lines of a daemon's log."""
     return "\n".join(Path(daemon.log).read_text(errors="replace").splitlines()[-lines:])
 
 

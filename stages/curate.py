@@ -1,6 +1,6 @@
-"""curate: which concepts each training image shows, by every rule of the params.
+"""curate: the concepts of each training picture, by every rule of the params.
 
-Reads data/index, data/features and, for measuring alone, data/truth; writes data/supervision and
+Reads data/index, data/features and, only for measuring, data/truth; writes data/supervision and
 reports/curation.json.
 """
 
@@ -19,7 +19,7 @@ PARAMS = ("seed", "curate")
 def main(
     params: Params, *, index: In, features: In, truth: In, supervision: Out, measures: Out
 ) -> dict[str, float]:
-    """Curate, and measure against what is known to be there."""
+    """Curate, and measure the result against the truth."""
     known = read_truth(truth)
     true = {
         uid: set(names)

@@ -1,4 +1,4 @@
-"""download: captioned images as img2dataset shards; what is really in them, where known, apart.
+"""download: captioned pictures as img2dataset shards, and their truth, if known, in another folder.
 
 Writes data/pairs and data/truth.
 """
@@ -13,7 +13,7 @@ PARAMS = ("seed", "download")
 
 
 def main(params: Params, *, pairs: Out, truth: Out) -> dict[str, float]:
-    """Make or fetch the pairs."""
+    """Generate or download the pairs."""
     p = params.download
     return write_shards(
         p.chosen(),

@@ -1,8 +1,8 @@
 """evaluate: zero-shot scores of one recipe on the test split.
 
 Reads models/RECIPE, data/index, data/regions, data/truth and the encoder; writes
-reports/recipes/RECIPE.json, the scores in it once more as DVC's metrics of this recipe, and the
-areas of every picture, which recipes are compared by.
+reports/recipes/RECIPE.json, its scores again as DVC metrics of this recipe, and the areas of every
+picture, which are needed to compare recipes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     areas: Out,
     tracker: Tracker,
 ) -> dict[str, float]:
-    """Score one recipe; its numbers are true whatever becomes of the rest of the reproduction."""
+    """Score one recipe; its numbers are recorded even if the rest of the reproduction fails."""
     folders = Folders(PreparedFolders(pairs, index, regions, features), truth)
     evaluation = evaluate(model, folders, params.evaluate, seed=params.seed, recipe=recipe)
     result = evaluation.result

@@ -1,12 +1,9 @@
-"""What the keyword arguments of a stage's main are annotated with, beside str: paths that it reads
-or writes.
+"""Annotations for the path arguments of a stage's main; other arguments are str.
 
-Out is written in the work folder and moved into place at the end. Persistent is written in place
-and never emptied (`persist` in dvc.yaml): for what is too dear to make twice, by stages that say
-there themselves what is finished.
-
-Note is written in place too, and neither DVC nor git knows it: what differs from run to run, such
-as seconds. No stage reads it.
+In is read. Out is written in the work folder and moved into place at the end. Persistent is written
+in place and never emptied (`persist` in dvc.yaml): for results that are too expensive to make
+twice, in stages that record what is finished. Note is also written in place, but tracked by neither
+DVC nor git: for what differs between runs, such as seconds. No stage reads it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What is expected of all tables together: nothing was lost, doubled or moved between one stage and
-the next.
+"""Expectations across tables: no row was lost, duplicated or moved between stages.
 
-Counts come from the footers of parquet files and the headers of arrays, rows are compared by
-column, so that it stays cheap for millions of pairs."""
+Counts are read from parquet footers and array headers, and rows are compared column by column, so
+that this is cheap for millions of pairs.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pc: Any = compute  # its functions are made when it is imported
 ARRAYS = {"features": ("pooled", "descriptor", "dense"), "regions": ("labels", "pooled", "count")}
 
 
-BY_NUMBER = {"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet"}  # of the index
+BY_NUMBER = {"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet"}  # files of the index
 
 
 NEAR = ("neighbours", "caption_neighbours")
@@ -45,9 +45,7 @@ NEAR = ("neighbours", "caption_neighbours")
 
 @dataclass(frozen=True)
 class Part:
-    """A file, or a number in it: how many rows it has, and how many it should have; -1 where it
-    cannot be read.
-    """
+    """A file, or a count in it, with its actual and expected number of rows; -1 if unreadable."""
 
     name: str
     rows: int
@@ -56,7 +54,7 @@ class Part:
 
     @property
     def description(self) -> str:
-        """In words, with the numbers where they differ."""
+        """The name, with both numbers if they differ."""
         return self.name + (
             f" ({self.rows} rows of {self.expected})" if self.rows != self.expected else ""
         )
@@ -65,13 +63,13 @@ class Part:
 def build_suites(
     folders: Folders, params: CoverageParams, pairs: pa.Table, ids: pa.Table
 ) -> list[Suite]:
-    """Of a whole run.
+    """Build the suites across the tables of a run.
 
     Args:
-        folders: where everything lies.
-        params: what must be there.
-        pairs: the successful rows of the pairs, with a column `shard`.
-        ids: of the index.
+        folders: paths of all tables.
+        params: what must exist.
+        pairs: successful rows of the pairs, with a column `shard`.
+        ids: ids of the index.
     """
     kept = read_kept(folders.supervision / params.curation)
     checked = [
@@ -116,7 +114,7 @@ def build_suites(
 
 
 def count_rows(table: pa.Table) -> dict[str, int]:
-    """Shard -> rows of a table that has a column `shard`, in their order."""
+    """Count the rows of each shard in a table with a column `shard`, in order."""
     counts = table["shard"].value_counts()
     return dict(
         zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
@@ -124,9 +122,7 @@ def count_rows(table: pa.Table) -> dict[str, int]:
 
 
 def count_file_rows(file: Path) -> int:
-    """Rows of a parquet file by its footer, or of an array by its header; -1 where it cannot be
-    read.
-    """
+    """Read the number of rows from a parquet footer or an array header; -1 if unreadable."""
     try:
         return (
             pq.read_metadata(file).num_rows if file.suffix == ".parquet" else len(read_array(file))
@@ -136,22 +132,22 @@ def count_file_rows(file: Path) -> int:
 
 
 def check_file(folder: Path, name: str, expected: int) -> Part:
-    """A file of a folder, named with the folder that it lies in."""
+    """Check the number of rows of a file; its name includes the folder's."""
     file = folder / name
     exists = file.is_file()
     return Part(f"{folder.name}/{name}", count_file_rows(file) if exists else 0, expected, exists)
 
 
 def list_strays(folder: Path, suffix: str, names: Sequence[str]) -> Iterator[Part]:
-    """Files that belong to no shard; whatever suffix, in whatever letters."""
+    """Yield files that belong to no shard; the case of the suffix is ignored."""
     for file in sorted(folder.glob("[!.]*")):
         if file.name.lower().endswith(suffix) and file.name not in names:
             yield Part(f"{folder.name}/{file.name}, of no shard", max(1, count_file_rows(file)), 0)
 
 
 def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Part]:
-    """What has a row for each successful pair: pairs, index, features, regions; and the truth's
-    shards.
+    """Check that pairs, index, features and regions have a row per successful pair, and that the
+    truth has all shards.
     """
     shards = count_rows(pairs)
     stats = {
@@ -203,7 +199,7 @@ def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Par
 
 
 def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> Iterator[Part]:
-    """Every rule has a row for each training pair."""
+    """Check that every rule has a row per training pair."""
     shards = count_rows(pairs.filter(pc.equal(pairs["split"], "train")))
     for rule in params.rules:
         expected = {f"{shard}.parquet": rows for shard, rows in shards.items()}
@@ -216,8 +212,8 @@ def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> It
 
 
 def check_segments(folders: Folders, kept: set[str], pairs: pa.Table) -> Iterator[Part]:
-    """Every kept pair of the split was asked about, with its picture, and what was found is in the
-    tables still.
+    """Check that every kept pair of the split was processed, and that its segments are in the
+    tables.
     """
     kept_pairs = pairs.filter(pc.is_in(pairs["uid"], pa.array(sorted(kept), pa.string())))
     expected, pictures = count_rows(kept_pairs), count_rows(tabulate_pictures(kept_pairs))

@@ -1,8 +1,8 @@
 """Reads the results of a reproduction from its files, whichever of its stages ran.
 
-DVC skips `report` if its inputs and reports match dvc.lock, as in a fresh clone, and restores stages
-from its run-cache. So the results are read from dvc.lock, which names the files and the commands
-that wrote them, and from the files themselves.
+DVC skips `report` if its inputs and reports match dvc.lock, as in a fresh clone, and restores
+stages from its run-cache. So the results are read from dvc.lock, which names the files and the
+commands that wrote them, and from the files themselves.
 
     python -m captionseg.tracking.reproduction_files ROOT [STAGE ...]   # list stale stages
 """

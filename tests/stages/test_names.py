@@ -158,6 +158,6 @@ def test_the_recipe_is_that_of_the_command_or_of_dvc():
     assert insert_recipe(["--pairs", "data/pairs"], {}) == ["--pairs", "data/pairs"]
     for environ in ({}, {"DVC_STAGE": "pretrain"}):
         with pytest.raises(
-            UserError, match=r"DVC_STAGE names, and it names none; give --recipe NAME"
+            UserError, match=r"a recipe in DVC_STAGE; outside of DVC use --recipe NAME"
         ):
             insert_recipe(words, environ)

@@ -25,7 +25,7 @@ def test_no_store_and_a_server_that_is_down_are_one_line(tmp_path, monkeypatch, 
     )
     assert not list(tmp_path.iterdir())
     shutil.copy(schema, tmp_path / "mlflow.db")
-    assert "has no experiment 'captionseg'" in said(capsys, "latest", "latest~1")[2]
+    assert "no experiment 'captionseg'" in said(capsys, "latest", "latest~1")[2]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     code, _, err = said(capsys, "latest", "latest~1")
     assert code == 1

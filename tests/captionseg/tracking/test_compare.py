@@ -68,7 +68,7 @@ def test_a_wrong_name_is_one_line(two, capsys):
         "latest/c": "c: not a run of flow r2 (found: ",
         "b": "b: 2 runs have this name; give an id: ",
         "nobody's": "nobody's: no such run; give an id, a name, latest",
-        "challenger": "challenger: no version of the model 'captionseg' has this alias",
+        "challenger": "challenger: no version of model 'captionseg' has this alias",
     }
     for word, mistake in mistakes.items():
         code, out, err = said(capsys, "latest", word)
