@@ -71,9 +71,7 @@ LEADS = (
 
 
 class WorkspaceError(Exception):
-    """There is no place to work in: no commit, an override that DVC does not understand.
-    One line.
-    """
+    """The workspace cannot be made, for example without a commit; one line."""
 
 
 @dataclass(frozen=True)

@@ -229,8 +229,8 @@ def is_covered(file: str, deps: Iterable[str]) -> bool:
 
 
 def list_deps(repository: Repository, files: set[str]) -> list[str]:
-    """The list for dvc.yaml: packages, and files of a family whose members the stage does
-    not read.
+    """Return the list for dvc.yaml: packages, or single files of a family whose list of members the
+    stage does not import.
     """
     families = {f.rpartition("/")[0]: False for f in FAMILIES}
     for file in FAMILIES:

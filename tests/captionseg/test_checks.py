@@ -59,7 +59,10 @@ TOGETHER = [
         {"recipes.nouns-mil.archive": "nuons"},
         "recipes.nouns-mil.archive: rule 'nuons' is not in curate.rules",
     ),
-    ({"segment_text.curation": "entities"}, "segment_text.curation: rule 'entities' is not in curate.rules"),
+    (
+        {"segment_text.curation": "entities"},
+        "segment_text.curation: rule 'entities' is not in curate.rules",
+    ),
     (
         {"curate.rules": ["cocu", "cocu_calibrated"]},
         "curate.rules: 'nouns' is missing (found: cocu, cocu_calibrated)",
@@ -179,7 +182,9 @@ def test_files_of_stages_that_are_done_may_be_gone(tmp_path):
 
 def test_a_rule_of_a_recipe_that_an_experiment_leaves_out_is_said_and_not_refused(tmp_path, caplog):
     check(changed(tmp_path, {"gate": {"x": "recipes.elsewhere.photo_scenes.miou >= 3"}}))
-    assert "gate.x: metrics.json will not contain recipes.elsewhere.photo_scenes.miou" in caplog.text
+    assert (
+        "gate.x: metrics.json will not contain recipes.elsewhere.photo_scenes.miou" in caplog.text
+    )
 
 
 def test_rules_over_retrieval_are_taken(tmp_path):

@@ -101,7 +101,10 @@ def test_values_arrive_as_they_are(tmp_path, value):
         (LEAST | {"params": {"a.b": 1}}, "params.a.b: keys may contain only letters"),
         (LEAST | {"params": {"a": {"b=1": 1}}}, "params.a.b=1: keys may contain only letters"),
         (LEAST | {"params": {"a": [{"b:c": 1}]}}, "params.a.b:c: keys may contain only letters"),
-        (LEAST | {"params": {"a": "${oc.env:HOME}"}}, "params.a: '${oc.env:HOME}' is not supported"),
+        (
+            LEAST | {"params": {"a": "${oc.env:HOME}"}},
+            "params.a: '${oc.env:HOME}' is not supported",
+        ),
         ("about: [", "cannot be read"),
         ("- 1", "the file"),
         ("", "the file"),

@@ -84,7 +84,9 @@ def test_there_may_be_none(tmp_path):
 def test_what_is_asked_for_is_taken_as_it_is(root):
     git(root, "tag", "v1", "HEAD~1")
     assert find_base(root, "v1") == repository.Base(git(root, "rev-parse", "HEAD~1"), "v1")
-    with pytest.raises(UserError, match=r"^--base nobody: no such commit here; run `git fetch origin`"):
+    with pytest.raises(
+        UserError, match=r"^--base nobody: no such commit here; run `git fetch origin`"
+    ):
         find_base(root, "nobody")
     with pytest.raises(UserError, match=r"^--base --all: no such commit"):
         find_base(root, "--all")
@@ -94,7 +96,9 @@ def test_a_shallow_clone_says_how_to_get_the_rest(root, tmp_path):
     old = git(root, "rev-parse", "HEAD~1")
     git(tmp_path, "clone", "-q", "--depth", "1", root.as_uri(), "shallow")
     for asked in (old, None):
-        with pytest.raises(UserError, match=r"not in this shallow clone; run `git fetch --unshallow`"):
+        with pytest.raises(
+            UserError, match=r"not in this shallow clone; run `git fetch --unshallow`"
+        ):
             find_base(tmp_path / "shallow", asked)
 
 

@@ -87,10 +87,7 @@ def test_an_unchanged_model_is_registered_once_and_logged_once(reproduce):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        (
-            {"scores": {"b": (30.0, 99.0)}, "passed": 0},
-            "nothing registered: the gate failed",
-        ),
+        ({"scores": {"b": (30.0, 99.0)}, "passed": 0}, "nothing registered: the gate failed"),
         ({"scores": {"b": (30.0, 99.0)}, "end": "KILLED"}, ""),
         ({"scores": {"b": (30.0, 99.0)}, "end": "FAILED"}, ""),
     ],

@@ -121,7 +121,11 @@ def test_predict_hands_image_and_labels_to_the_predictor(monkeypatch, tmp_path):
         ([[[1, 2, 3]]], {"labels": ["zebra", " "]}, "labels: ' ' is not a word"),
         ([[[0.5, 0.25, 1.0]]], {"labels": ["zebra"]}, "expected whole numbers from 0 to 255"),
         ([[[1, 2, 300]]], {"labels": ["zebra"]}, "expected whole numbers from 0 to 255"),
-        ([[1, 2, 3]], {"labels": ["zebra"]}, r"expected shape \[height, width, 3\], found \[1, 3\]"),
+        (
+            [[1, 2, 3]],
+            {"labels": ["zebra"]},
+            r"expected shape \[height, width, 3\], found \[1, 3\]",
+        ),
     ],
 )
 def test_what_was_not_asked_for_is_not_answered(monkeypatch, tmp_path, image, params, said):

@@ -114,11 +114,7 @@ def test_what_is_not_up_to_date_is_not_shown(checkout, capsys):
     (checkout / "params.yaml").write_text(yaml.safe_dump(changed))
     assert sync(capsys) == (1, "", "error: report: not up to date; run `dvc repro` first\n")
     (checkout / "reports" / "metrics.json").write_text("{}")
-    assert sync(capsys) == (
-        1,
-        "",
-        "error: no reports that match dvc.lock; run `dvc repro` first\n",
-    )
+    assert sync(capsys) == (1, "", "error: no reports that match dvc.lock; run `dvc repro` first\n")
     assert shown(checkout) == (0, {}, [])
     (checkout / "dvc.lock").write_text("<<<<<<< HEAD\nstages: {")
     code, out, err = sync(capsys)

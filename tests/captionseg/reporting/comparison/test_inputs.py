@@ -105,11 +105,7 @@ def test_nothing_but_metrics_need_be_there(least, recipes):
             "recipes.a-b.archive: missing",
         ),
         ("experiments/groups/metrics.json", None, "no such file"),
-        (
-            "experiments/groups/curves.csv",
-            "recipe,seed,step,loss,tune_miou\na,0,",
-            "invalid row",
-        ),
+        ("experiments/groups/curves.csv", "recipe,seed,step,loss,tune_miou\na,0,", "invalid row"),
     ],
 )
 def test_a_broken_file_is_named_in_one_line(reports, recipes, name, text, said):
