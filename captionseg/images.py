@@ -148,7 +148,7 @@ def _decode_picture(data: bytes, longest: int | None, name: str) -> Image.Image:
         image.load()
         # a camera's second picture is a preview
         if image.format != "MPO" and _is_one_of_several(image):
-            warn_once("frames", f"{name}: has several frames or pages; the first is taken")
+            warn_once("frames", f"{name}: has several frames or pages; only the first is used")
         return to_rgb(turn_upright(image), raw, tags=tags, name=name)
 
 
@@ -158,11 +158,9 @@ def _decode_mask(data: bytes) -> tuple[str, np.ndarray]:
         raw, tags = read_raw_mode(image), getattr(image, "tag_v2", {})
         content = np.array(image)
         if _is_one_of_several(image):
-            raise Unreadable("has several frames or pages; save the one that is meant")
+            raise Unreadable("has several frames or pages; save only one")
         if image.mode != "P" and _read_first(tags, WHITE_IS_ZERO) == 0:
-            raise Unreadable(
-                "its numbers are stored the other way round (WhiteIsZero); save it as PNG"
-            )
+            raise Unreadable("its values are stored inverted (WhiteIsZero); save it as PNG")
         return image.mode, content // STRETCH[raw] if raw in STRETCH else content
 
 
@@ -238,7 +236,7 @@ def to_rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) 
     if image.mode == "I" or image.mode.startswith("I;16"):
         return grey_to_rgb(image, tags, name)
     if image.mode not in MODES:
-        raise Unreadable(f"pixels of mode {image.mode}, which are not read; save it as RGB")
+        raise Unreadable(f"pixels of mode {image.mode} are not supported; save it as RGB")
     if _read_first(tags, SAMPLE_FORMAT) == 2:
         raise Unreadable("signed pixels have no known range; save it without a sign")
     if image.mode == "RGBA" and tags and _read_first(tags, EXTRA_SAMPLES) not in (1, 2):
@@ -274,8 +272,8 @@ def grey_to_rgb(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image
     if 0 < (most := int(values.max())) < DARK:
         warn_once(
             "dark",
-            f"{name}: 16-bit grey whose brightest pixel is {most} of 65535, almost black; "
-            "stretch such pictures first",
+            f"{name}: 16-bit grey and almost black, the brightest pixel is {most} of 65535; "
+            "stretch the contrast of such pictures first",
         )
     values = (values >> 8).astype(np.uint8)
     values[clear] = 255
@@ -286,4 +284,4 @@ def warn_once(kind: str, text: str) -> None:
     """A warning, the first of a kind alone: a whole folder may be alike."""
     if kind not in WARNED:
         WARNED.add(kind)
-        log.warning("%s (others like it are not named)", one_line(text, 400))
+        log.warning("%s (further pictures like this are not reported)", one_line(text, 400))

@@ -116,7 +116,7 @@ def with_reduction(
         reduction = Reduction.load(folder)
     except SafetensorError as error:
         log.warning(
-            "%s: no reduction that can be read (%s), so it is fitted again", folder, one_line(error)
+            "%s: the reduction cannot be read (%s) and is fitted again", folder, one_line(error)
         )
         reduction = None
     if reduction is None:
@@ -225,8 +225,8 @@ def check_recall(
         raise UserError(
             f"{name}: the index finds {share:.3f} of the {min(k, len(vectors))} nearest of "
             f"{len(vectors)} rows, less than index.minimum_recall ({params.minimum_recall:g}); "
-            f"raise index.ef_search (HNSW, {max(64, 2 * k)} by itself) or index.nprobe (IVF), or "
-            "take index.faiss_key: Flat, which is exact"
+            f"raise index.ef_search (HNSW; default {max(64, 2 * k)}) or index.nprobe (IVF), or use "
+            "index.faiss_key: Flat, which is exact"
         )
     return {f"{name}_recall": share}
 
@@ -254,7 +254,7 @@ def write_neighbours(
     most = int(np.bincount(picture[train]).max())  # pairs of one picture
     if k > len(train) - most:
         log.warning(
-            "index.%s: %d are asked for, and there are %d training pairs of other pictures",
+            "index.%s: %d is more than the %d training pairs of other pictures",
             name,
             k,
             len(train) - most,
@@ -294,9 +294,8 @@ def warn_of_shared_pictures(pairs_folder: Path, pairs: pa.Table) -> None:
     if len(repeated):
         first = pairs.slice(int(repeated[0]), 1).to_pylist()[0]
         log.warning(
-            "%s: %d of %d pairs of other splits show a picture that is in the training split "
-            "too, such as %s of %s; scores on them are too good: take the copies out where the "
-            "pairs come from",
+            "%s: %d of %d pairs of other splits show a picture that is also in the training split, "
+            "such as %s of %s; scores on them are too good, so remove the copies from the source",
             pairs_folder,
             len(repeated),
             int((~train).sum()),
@@ -334,7 +333,7 @@ def build(
     """
     if "train" not in pairs["split"].to_pylist():
         raise UserError(
-            f"{pairs_folder}: no pair of the training split; nothing to align, search or curate"
+            f"{pairs_folder}: no pairs in the training split; nothing to align, search or curate"
         )
     warn_of_shared_pictures(pairs_folder, pairs)
     shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
@@ -369,7 +368,7 @@ def build(
     if measures:
         write_json(measures, index / RECALL)
     if reason := find_incomplete(rows_of_all(pairs, features, index)):
-        raise UserError(f"index: {reason}; nothing is put in place, run it again")
+        raise UserError(f"index: {reason}; no output was written, run it again")
     return {
         "pairs": float(len(pairs)),
         "embedding_dimensions": float(embedding.shape[1]),

@@ -22,7 +22,7 @@ def areas(
 
     Args:
         predicted: labels below `classes`, same shape as `true`.
-        true: labels; `ignore` pixels count nowhere.
+        true: labels; `ignore` pixels do not count.
         classes: how many there are.
         ignore: label that is left out.
 

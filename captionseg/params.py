@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
             if name in seen:
                 line = key.start_mark.line + 1
                 raise yaml.YAMLError(
-                    f"line {line}: {one_line(key.value)!r} stands twice; leave one out"
+                    f"line {line}: {one_line(key.value)!r} occurs twice; remove one"
                 )
             seen.add(name)
         return super().construct_mapping(node, deep)
@@ -181,8 +181,8 @@ class Params:
         for name, row in rows.items() if isinstance(rows, dict) else ():
             if isinstance(row, dict) and "about" in row:  # it would be an input of the training
                 raise UserError(
-                    f"recipes.{name}.about: what a recipe stands for is no part of it; "
-                    f"write it in section about, as about: {{{name}: ...}}"
+                    f"recipes.{name}.about: descriptions belong in section about; write about: "
+                    f"{{{name}: ...}}"
                 )
         return self._section("recipes", dict[str, Recipe])
 
@@ -285,16 +285,16 @@ def _faults(where: str, names: Iterable[Any]) -> Iterator[str]:
     seen: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str):
-            yield f"{where}: {name!r} is no name, for it is no text to YAML; put it in quotes"
+            yield f"{where}: {name!r} is not text in YAML, so it is not a name; put it in quotes"
         elif not re.fullmatch(NAME.pattern, name):
             plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
             plain = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")[:100]
             yield (
-                f"{where}: {one_line(ascii(name), 80)} is no name (valid: {NAME.words})"
+                f"{where}: {one_line(ascii(name), 80)} is not a valid name (valid: {NAME.words})"
                 + (f"; try {plain!r}" if plain else "")
             )
         elif (other := seen.setdefault(name.casefold(), name)) != name:
             yield (
-                f"{where}: {name!r} and {other!r} are one folder on disks that ignore case; "
+                f"{where}: {name!r} and {other!r} are the same folder on disks that ignore case; "
                 "rename one"
             )

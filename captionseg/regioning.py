@@ -55,7 +55,7 @@ def write_regions(
             bar.update()
     remove_parts(out)
     if reason := next(filter(None, map(find_incomplete, expected.values())), ""):
-        raise UserError(f"regions: {reason}; nothing is put in place, run it again")
+        raise UserError(f"regions: {reason}; no output was written, run it again")
     counts = np.concatenate([read_array(out / "count" / f"count_{s}.npy") for s in expected])
     return {"images": float(len(counts)), "per_image": float(counts.mean()) if len(counts) else 0.0}
 
@@ -81,7 +81,7 @@ def shard_regions(pairs: Path, features: Path, out: Path, maker: RegionMaker, sh
         pooled[row - 1, :count] = pool_regions(maps[row - 1], regions, count)
     if row != len(maps):
         raise UserError(
-            f"{dense}: {len(maps)} rows, but shard {shard} of {pairs} has other images; run the "
+            f"{dense}: has {len(maps)} rows, which do not match shard {shard} of {pairs}; run the "
             "stage index on these pairs again"
         )
     write_array(labels, out / "labels" / f"labels_{shard}.npy")

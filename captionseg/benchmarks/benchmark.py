@@ -39,7 +39,7 @@ class Benchmark(Protocol):
 
     @property
     def ignore(self) -> int:
-        """Label that counts nowhere."""
+        """Label of ignored pixels."""
         ...
 
     def __len__(self) -> int: ...

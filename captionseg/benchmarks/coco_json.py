@@ -73,10 +73,10 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[AnnotatedPicture,
         OverflowError,
     ) as error:
         raise UserError(
-            f"{path}: not COCO's JSON of images, annotations and categories: {one_line(error)}"
+            f"{path}: not COCO JSON with images, annotations and categories: {one_line(error)}"
         ) from None
     if not names or not pictures:
-        raise UserError(f"{path}: names no {'categories' if not names else 'images'}")
+        raise UserError(f"{path}: has no {'categories' if not names else 'images'}")
     return tuple(names.values()), pictures
 
 

@@ -26,10 +26,10 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
         UserError: for arguments that mean nothing, and a file that cannot be.
     """
     if arguments.limit < 0 or arguments.bootstrap < 1:
-        raise UserError("--limit must not be below 0, and --bootstrap not below 1")
+        raise UserError("--limit must not be negative, and --bootstrap must be at least 1")
     out = arguments.out
     if out and (out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK)):
-        raise UserError(f"{out}: no file can be written there; name one in a folder that exists")
+        raise UserError(f"{out}: cannot be written; give a file in an existing folder")
     own = any(
         getattr(arguments, name) is not None
         for name in ("prompts", "background", "windows", "refine", "masks")

@@ -62,7 +62,7 @@ def evaluate(
     """
     benchmark, seeds = HeldOut.load(folders, params.split), seeds_of(model)
     if not len(benchmark):
-        log.warning("%s holds no masks of split %r: nothing is scored", folders.truth, params.split)
+        log.warning("%s: no masks for split %r, so nothing is scored", folders.truth, params.split)
         return RecipeResult(
             {"scores": {}, "per_class": {}, "seeds": {}},
             np.zeros((0, len(seeds), 3, 0), np.int64),

@@ -108,7 +108,7 @@ def read_earlier_rows(folder: Path, shard: str, *, spare: bool = False) -> list[
         *([finished] if (finished := folder / f"{shard}.parquet").exists() else []),
         *parts,
     ]:
-        todo = "delete it, its captions are made again"
+        todo = "delete it to generate its captions again"
         try:
             table = read_table(file, schema=CAPTIONS, todo=todo)
         except UserError as error:
@@ -117,7 +117,7 @@ def read_earlier_rows(folder: Path, shard: str, *, spare: bool = False) -> list[
             if spare and not (isinstance(cause, OSError) and cause.errno):
                 aside = file.rename(file.with_name(f"{file.name}.unreadable"))
                 log.warning(
-                    "%s, so its captions are made again; it is now %s",
+                    "%s, so its captions are generated again; the file was renamed to %s",
                     str(error).removesuffix(f"; {todo}"),
                     aside.name,
                 )
@@ -271,8 +271,8 @@ def summarize(run: _Run) -> dict[str, float]:
     images = count["success"] + count["failed"] + count["missing"]
     if not count["success"]:
         raise UserError(
-            f"captions: none of {images} pictures got one: "
-            f"{list_reasons(run.reasons) or 'no such pictures'}"
+            f"captions: no caption for any of {images} pictures: "
+            f"{list_reasons(run.reasons) or 'there are no such pictures'}"
         )
     return {
         "images": float(images),

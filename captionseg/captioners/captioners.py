@@ -41,6 +41,6 @@ class CaptionParams:
         """
         if self.captioner == "none":
             raise UserError(
-                f"caption.captioner: none is chosen; take one of {', '.join(CAPTIONERS)}"
+                f"caption.captioner: none is chosen; choose one of {', '.join(CAPTIONERS)}"
             )
         return getattr(self, self.captioner).build()

@@ -99,20 +99,22 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
         )
     except Exception as error:  # whatever a reader of foreign files may raise
         reason = one_line(next(iter(str(error).split("\n")), ""), 300) or type(error).__name__
-        raise UserError(f"{where}: no chat model that transformers can load: {reason}") from error
+        raise UserError(
+            f"{where}: not a chat model that transformers can load: {reason}"
+        ) from error
     finally:
         if shown:
             logging.enable_progress_bar()
     if lost := sorted([*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]):
         raise UserError(
-            f"{where}: {len(lost)} tensors are missing or have another shape, {lost[0]} among "
-            "them; take a whole checkpoint"
+            f"{where}: {len(lost)} tensors are missing or have a wrong shape, such as {lost[0]}; "
+            "use a complete checkpoint"
         )
     check_finite(model.state_dict(), where)
     if not getattr(processor, "tokenizer", None) or not getattr(processor, "chat_template", None):
         raise UserError(
-            f"{where}: it has no chat template with pictures, so it is no chat model; look for "
-            "chat_template.jinja beside its config.json"
+            f"{where}: no chat template for pictures, so it is not a chat model; its "
+            "chat_template.jinja must be next to config.json"
         )
     return model.to(runtime.device).eval().requires_grad_(False), processor
 

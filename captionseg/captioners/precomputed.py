@@ -103,8 +103,8 @@ class PrecomputedParams:
             by = next((name for name in ("uid", "url") if name in columns), None)
             if by is None or self.column not in columns:
                 raise UserError(
-                    f"{option}: {self.file} has columns {', '.join(columns)}; wanted are uid or "
-                    f"url, and {self.column!r} (precomputed.column)"
+                    f"{option}: {self.file} has columns {', '.join(columns)}; expected uid or url, "
+                    f"and {self.column!r} (precomputed.column)"
                 )
             table = pq.read_table(self.file, columns=[by, self.column])
             strings = [table[name].cast(pa.large_string()) for name in (by, self.column)]
@@ -115,6 +115,6 @@ class PrecomputedParams:
         except (OSError, pa.ArrowException) as error:
             reason = one_line(error) or type(error).__name__
             raise UserError(
-                f"{option}: {self.file} is no parquet file of captions: {reason}"
+                f"{option}: {self.file} is not a parquet file of captions: {reason}"
             ) from None
         return by, pa.table({by: strings[0], "text": strings[1]})

@@ -73,15 +73,15 @@ class ServerParams:
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UserError(
-                f"server.url: {self.url!r} is no address; give one such as {ServerParams.url}"
+                f"server.url: {self.url!r} is not a URL; use one such as {ServerParams.url}"
             )
         if not self.remote and not is_this_machine(parts.hostname):
             raise UserError(
-                f"server.url: {parts.hostname} is another machine, and pictures would be sent "
-                "there; set server.remote: true to allow it"
+                f"server.url: pictures would be sent to another machine, {parts.hostname}; set "
+                "server.remote: true to allow it"
             )
         if not self.model:
-            raise UserError("server.model: give the name of the model as the server knows it")
+            raise UserError("server.model: empty; give the name of the model on the server")
         return ServerCaptioner(self)
 
 
@@ -234,7 +234,7 @@ def read_content(answer: bytes) -> str:
         content = answer
     if content is None or isinstance(content, str):
         return content or ""
-    raise CaptionError(f"malformed answer of the server: {one_line(read_start(answer))}")
+    raise CaptionError(f"malformed answer from the server: {one_line(read_start(answer))}")
 
 
 def read_message(error: urllib.error.HTTPError) -> str:

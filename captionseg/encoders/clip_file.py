@@ -103,7 +103,7 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
     tensors = read_weights(path)
     evidence, pixels, config = [], None, {}
     if sum(name in tensors for name in OPENAI) > 1:
-        evidence.append(ActivationEvidence(True, "it is a file of OpenAI's"))
+        evidence.append(ActivationEvidence(True, "the format of OpenAI's files"))
         pixels = Pixels(*OPENAI_PIXELS)
     evidence += read_header(path)
     for read in (read_open_clip_config, read_transformers_config, read_timm_config):
@@ -181,8 +181,8 @@ def read_transformers_config(
     acts = {str(part.get("hidden_act", "quick_gelu")) for part in parts}
     if len(acts) > 1 or not acts <= NAMES.keys():
         raise UserError(
-            f"{path}: hidden_act {' and '.join(sorted(acts))}: both towers must have quick_gelu, "
-            "or both gelu"
+            f"{path}: hidden_act is {' and '.join(sorted(acts))}; both towers must have "
+            "quick_gelu, or both gelu"
         )
     other = folder / "preprocessor_config.json"
     pixels = read_pixels(other, read_config(other), "image_mean", "image_std")
@@ -242,7 +242,7 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: cannot be read ({one_line(error)}); it says what the weights beside it are"
+            f"{path}: cannot be read ({one_line(error)}); it describes the weights next to it"
         ) from None
     return config if isinstance(config, dict) else {}
 
@@ -290,8 +290,8 @@ def find_activation(file: ClipFile) -> bool | None:
     sources = {one.quick: one.by for one in file.evidence}
     if len(sources) == 2:
         raise UserError(
-            f"{file.path}: {sources[True]} says {QUICK}, {sources[False]} says {PLAIN}; one of them is "
-            "wrong"
+            f"{file.path}: {sources[True]} says {QUICK}, but {sources[False]} says {PLAIN}; one of "
+            "them is wrong"
         )
     return next(iter(sources), None)
 
@@ -325,7 +325,7 @@ def choose_activation(file: ClipFile, request: ActivationRequest) -> bool:
         chosen = NAMES[request.choice]
         if against := next((one.by for one in file.evidence if one.quick != chosen), None):
             log.warning(
-                "%s: taken with %s, as %s asks, though %s says %s",
+                "%s: using %s because of %s, although %s says %s",
                 file.path,
                 name_activation(chosen),
                 request.where,
@@ -337,12 +337,12 @@ def choose_activation(file: ClipFile, request: ActivationRequest) -> bool:
     if request.quick and quick is False:
         raise UserError(
             f"{file.path}: {file.evidence[0].by} says {PLAIN}, but {request.model} has {QUICK}; "
-            f"take the model without -quickgelu, or {request.where}: quick_gelu"
+            f"use the model without -quickgelu, or {request.where}: quick_gelu"
         )
     if quick is None and request.twin and not request.quick:
         raise UserError(
-            f"{file.path}: nothing says whether these weights were trained with {QUICK} (OpenAI, "
-            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); take {request.twin}, or {request.model} "
+            f"{file.path}: unknown whether these weights were trained with {QUICK} (OpenAI, "
+            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); use {request.twin}, or {request.model} "
             f"with {request.where}: gelu"
         )
     return request.quick if quick is None else quick

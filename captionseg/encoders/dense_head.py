@@ -119,8 +119,8 @@ def build_vit_head(visual: Any) -> DenseHead:
     quick = type(act).__name__ == "QuickGELU"
     if not quick and not isinstance(act, nn.GELU):
         raise UserError(
-            f"index.open_clip.model: its MLPs have {type(act).__name__}, of which there is no "
-            "copy; take a ViT with GELU or QuickGELU"
+            f"index.open_clip.model: MLPs with {type(act).__name__} are not supported; use a ViT "
+            "with GELU or QuickGELU"
         )
     width = linear[0].in_features
     weight = torch.eye(width) if visual.proj is None else visual.proj

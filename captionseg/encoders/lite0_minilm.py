@@ -173,8 +173,7 @@ def image_weights(net: nn.Module) -> dict[str, Tensor]:
     values = [v for k, v in state.items() if not k.endswith("num_batches_tracked")][: len(own)]
     if [v.shape for v in own.values()] != [v.shape for v in values]:
         raise UserError(
-            f"{path}: not the EfficientNet-Lite0 weights that are expected; reinstall "
-            "requirements.lock"
+            f"{path}: not the expected EfficientNet-Lite0 weights; reinstall requirements.lock"
         )
     renamed = dict(zip(own, values, strict=True))
     check_finite(renamed, path)
@@ -210,7 +209,7 @@ def load_text_tower() -> BertTower:
         return BertTower(load_file(folder / "model.safetensors"), config, encode)
     except Exception as error:  # tokenizers raises nothing narrower
         raise UserError(
-            f"{folder}: not the MiniLM weights that are expected ({one_line(error)}); reinstall "
+            f"{folder}: not the expected MiniLM weights ({one_line(error)}); reinstall "
             "requirements.lock"
         ) from None
 

@@ -88,13 +88,12 @@ def load(params: ModelChoice) -> Any:
     if config is None:
         raise UserError(
             f"{WHERE}.model: open_clip has no {params.model!r}; "
-            "`python -c 'import open_clip; print(open_clip.list_models())'` lists what it has"
+            "`python -c 'import open_clip; print(open_clip.list_models())'` lists its models"
         )
     twin, named = f"{params.model}-quickgelu", bool(config.get("quick_gelu", False))
     if params.activation == "gelu" and params.model.endswith("-quickgelu"):
         raise UserError(
-            f"{WHERE}: model {params.model} and activation: gelu contradict each other; leave one "
-            "out"
+            f"{WHERE}: model {params.model} and activation: gelu contradict each other; remove one"
         )
     request = ActivationRequest(
         params.activation,
@@ -158,7 +157,7 @@ def find_weights(params: ModelChoice) -> tuple[Path, Mapping[str, Any] | None, b
             return Path(open_clip.download_pretrained(tag)), tag, True
         except Exception as error:  # whatever a client of the network may raise
             raise UserError(
-                f"{WHERE}: the weights of {params.model}, {choice}, cannot be downloaded: "
+                f"{WHERE}: cannot download the weights of {params.model}, {choice}: "
                 f"{one_line(error)}; give the path of a file"
             ) from None
     if not Path(choice).is_file():
@@ -211,8 +210,8 @@ def normalisation(
     released = {read_model_pixels(tag) for tag in tags if bool(tag.get("quick_gelu")) == quick}
     if len(released) > 1:
         raise UserError(
-            f"{file.path}: nothing says by which mean and deviation its pictures were normalised, "
-            f"and released weights of {params.model} differ; set {WHERE}.normalise: "
+            f"{file.path}: unknown mean and deviation for normalising pictures, and released "
+            f"weights of {params.model} differ in them; set {WHERE}.normalise: "
             f"{' or '.join(PIXELS)}"
         )
     return released.pop() if released else PIXELS["openai"]
@@ -243,7 +242,7 @@ def build_empty(params: ModelChoice, quick: bool, pixels: Pixels) -> Any:
     patch = getattr(model.visual, "patch_size", None)
     if params.size and patch and any(params.size % side for side in patch):
         raise UserError(
-            f"{WHERE}.size: {params.size} is no multiple of {patch[0]} pixels, a patch of "
+            f"{WHERE}.size: {params.size} is not a multiple of {patch[0]}, the patch size of "
             f"{params.model}"
         )
     return model
@@ -278,8 +277,8 @@ def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
     )
     if wrong := next(((name, a, b) for name, a, b in theirs if a != b), None):
         raise UserError(
-            f"{file.path}: the config beside it says {wrong[0]}: {wrong[1]}, but the model that is "
-            f"named has {wrong[2]}; name the model that this file is of"
+            f"{file.path}: its config has {wrong[0]}: {wrong[1]}, but the chosen model has "
+            f"{wrong[2]}; choose the model that matches the file"
         )
 
 
@@ -344,9 +343,9 @@ def fit_tensors(file: ClipFile, model: Any, params: ModelChoice) -> dict[str, Te
     if params.size is None:
         patch = model.visual.patch_size[0]
         raise UserError(
-            f"{file.path}: of pictures of {side * patch} pixels, but {params.model} is of "
-            f"{model.visual.image_size[0]}; name the model of that size, or set {WHERE}.size: "
-            f"{side * patch} (or another, for which positions are resized)"
+            f"{file.path}: for pictures of {side * patch} pixels, but {params.model} takes "
+            f"{model.visual.image_size[0]}; choose the model of that size, or set {WHERE}.size: "
+            f"{side * patch} (for any other size, positions are resized)"
         )
     if side**2 + 1 != len(positions) or positions.shape[1] != own.shape[1]:
         raise UserError(

@@ -224,8 +224,8 @@ class ClipTower(nn.Module):
         projection = getattr(self.net, "text_projection", None)
         if mask is None or getattr(self.net, "cls_emb", None) is not None or projection is None:
             raise UserError(
-                "index.open_clip.model: its text encoder is none of CLIP's form (causal, one "
-                "vector at the end of the text), which this model needs; take one such as ViT-B-16"
+                "index.open_clip.model: this model needs a text encoder like CLIP's (causal, one "
+                "vector at the end of the text); use one such as ViT-B-16"
             )
         self.encode = encode
         self.width, self.context = (

@@ -98,13 +98,13 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
         )
     if lost := sorted(report["missing_keys"]):
         raise UserError(
-            f"{WHERE}: {folder} lacks {len(lost)} tensors, {lost[0]} among them; take a whole "
+            f"{WHERE}: {folder} lacks {len(lost)} tensors, such as {lost[0]}; use a complete "
             "checkpoint"
         )
     if odd := sorted(map(str, report.get("mismatched_keys") or ())):
         raise UserError(
-            f"{WHERE}: {folder}: {odd[0]} has another shape than its config.json says; take a "
-            "whole checkpoint"
+            f"{WHERE}: {folder}: the shape of {odd[0]} does not match config.json; use a complete "
+            "checkpoint"
         )
     check_finite(model.state_dict(), f"{WHERE}: {folder}")
     if wrong := reason_against(tokenizer):

@@ -41,8 +41,8 @@ def check_encoder(model: Path, features: Path) -> None:
     own = encoder_of(model)
     if own.is_dir() and features.is_dir() and made_by(own) != made_by(features):
         raise UserError(
-            f"{model}: its encoder ({own}) is another than that of the features ({features}); take "
-            "a model that was trained on them"
+            f"{model}: its encoder ({own}) differs from that of the features ({features}); use a "
+            "model that was trained on them"
         )
 
 

@@ -59,7 +59,7 @@ class Predictor:
         loaded, requested = LoadedModel.load(Path(folder), device=device), protocol or Protocol()
         if background is not None and not isinstance(loaded.model, HasZeroShotChoices):
             raise UserError(
-                f"{folder}: a {loaded.name} knows no background threshold; leave --background out"
+                f"{folder}: model {loaded.name} has no background threshold; omit --background"
             )
         options = ScoringOptions(requested, background=background, device=device)
         labeller = Labeller.of(loaded, options)
@@ -91,8 +91,8 @@ class Predictor:
         pixels = self._with_classes(labels, image).label(self.prepare(image)).astype(np.int16)
         if len(labels) == 1 and self.protocol.background.score is None:
             warn_once(
-                f"labels: with {quote(labels[0])} alone and no background every pixel is that; "
-                "name what else there is"
+                f"labels: with only {quote(labels[0])} and no background, every pixel gets this "
+                "label; add labels for the rest of the picture"
             )
         return pixels
 
@@ -132,7 +132,7 @@ class Predictor:
         if self.labeller.reads.windows and max(height, width) > LENGTHY * min(height, width):
             raise UserError(
                 f"image: {width} x {height} pixels: one side is more than {LENGTHY} times the "
-                "other, which this model sees nothing of; cut it into parts"
+                "other, which this model cannot segment; cut it into parts"
             )
         return self.labeller.with_classes(labels)
 
@@ -149,6 +149,4 @@ def read_image(path: Path | str) -> np.ndarray:
         return images.read_pixels(images.read_contents(path), name=str(path))
     except images.Unreadable as error:
         missing = str(error) == "no such file"
-        raise UserError(
-            f"{path}: {'' if missing else 'not an image that can be read: '}{error}"
-        ) from None
+        raise UserError(f"{path}: {'' if missing else 'not a readable image: '}{error}") from None

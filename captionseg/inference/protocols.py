@@ -242,7 +242,7 @@ def choose_background(
     """
     if background_class is False:
         if score is not None:
-            raise UserError("--background: this benchmark has no background class; leave it out")
+            raise UserError("--background: this benchmark has no background class; omit the option")
         return Background()
     without = Background("word") if background_class else Background()
     if choices is None:

@@ -52,7 +52,7 @@ def refine_logits(logits: Tensor, inputs: Inputs, params: RefineParams) -> Tenso
         return average_regions(logits, inputs)
     if inputs.image is None:
         raise UserError(
-            "refine: pamr looks at pixels, and these inputs hold none: a mistake of the caller"
+            "refine: pamr needs pixels, but these inputs have none; a bug of the caller"
         )
     height, width = logits.shape[1:]
     scale = params.side / min(height, width)
@@ -66,7 +66,7 @@ def average_regions(logits: Tensor, inputs: Inputs) -> Tensor:
     """[C, H, W]: each pixel has the mean of its region."""
     if not inputs.region_mask.shape[1]:
         raise UserError(
-            "refine: segments looks at regions, and these inputs hold none: a mistake of the caller"
+            "refine: segments needs regions, but these inputs have none; a bug of the caller"
         )
     region = full_size(inputs)[0].flatten()
     flat, count = logits.float().flatten(1), torch.bincount(region).clamp(min=1)

@@ -73,7 +73,7 @@ class SegmentModel:
         model = SegmentModel.of(loaded)
         if model is None:
             raise UserError(
-                f"{folder}: a {loaded.name} embeds no segments; name a model of a recipe with "
+                f"{folder}: model {loaded.name} cannot embed segments; use a recipe with "
                 "`model: use`"
             )
         if loaded.reads.holds_encoder:
@@ -211,7 +211,7 @@ def open_index(
         try:
             return load_index(folder, segments, count=state["count"])
         except UserError as error:
-            log.warning("%s; it is put together again", error)
+            log.warning("%s; it is built again", error)
     remove_leftovers(folder, set(shards))
     embed_shards(folder, shards, made_of, model, prepared)
     assemble(folder, shards, state)
@@ -230,8 +230,8 @@ def load_index(folder: Path, segments: Path, *, count: int) -> SegmentIndex:
     )
     if not len(ids) == index.index.ntotal == count:
         raise UserError(
-            f"{folder}: {index.index.ntotal} embeddings and {len(ids)} ids of {count} segments; "
-            "delete it, it is made again"
+            f"{folder}: {index.index.ntotal} embeddings and {len(ids)} ids for {count} segments; "
+            "delete it to build it again"
         )
     return SegmentIndex(index, ids, segments)
 
@@ -277,8 +277,7 @@ def embed_shard(
         uids = [table["uid"][start] for start, _ in batch]
         if strange := next((uid for uid in uids if uid not in row_of), None):
             raise UserError(
-                f"{file}: picture {strange} is not among those of the index; run `dvc repro "
-                "segment_text`"
+                f"{file}: picture {strange} is not in the index; run `dvc repro segment_text`"
             )
         vectors = model.segments(inputs, np.array([row_of[uid] for uid in uids]), masks)
         for row, (start, stop) in zip(vectors, batch, strict=True):
@@ -347,7 +346,7 @@ def list_shards(segments: Path) -> dict[str, Path]:
     shards = {file.stem: file for file in sorted(segments.glob("*.parquet"))}
     if not shards or not any(map(count_segments, shards.values())):
         raise UserError(
-            f"{segments}: no segments; run `dvc repro segment_text`, or name the folder that it "
+            f"{segments}: no segments; run `dvc repro segment_text`, or give the folder that it "
             "wrote"
         )
     for file in shards.values():
@@ -363,7 +362,7 @@ def count_segments(file: Path) -> int:
     try:
         return pq.read_metadata(file).num_rows
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{file}: cannot be read ({one_line(error)}); make it anew") from None
+        raise UserError(f"{file}: cannot be read ({one_line(error)}); create it again") from None
 
 
 def holds_value(file: Path, value: dict[str, Any]) -> bool:

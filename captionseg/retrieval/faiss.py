@@ -70,7 +70,7 @@ class FaissIndex:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(
-                f"{path}: faiss cannot read it; delete it, it is made again: {reason}"
+                f"{path}: faiss cannot read it: {reason}; delete it to build it again"
             ) from None
         loaded_index.effort = ALL_EFFORT
         loaded_index._gpu = on_gpus(loaded_index.index)

@@ -71,7 +71,9 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
         and kind.index is not None
         and 0 < torch.cuda.device_count() <= kind.index
     ):
-        raise UserError(f"device {device!r}: the last GPU is cuda:{torch.cuda.device_count() - 1}")
+        raise UserError(
+            f"device {device!r}: no such GPU; the last is cuda:{torch.cuda.device_count() - 1}"
+        )
     chosen = ("cuda" if available else "cpu") if device == "auto" else device
     return Runtime(
         chosen, ("bf16" if has_bf16(chosen) else "fp32") if precision == "auto" else precision

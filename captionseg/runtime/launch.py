@@ -60,8 +60,8 @@ def read_place(params: RuntimeParams, environ: Mapping[str, str] = os.environ) -
     }
     if variables["WORLD_SIZE"] not in (None, world):
         raise UserError(
-            f"WORLD_SIZE is {variables['WORLD_SIZE']}, and runtime.devices x runtime.nodes {world}: "
-            "make them equal, or unset WORLD_SIZE"
+            f"WORLD_SIZE is {variables['WORLD_SIZE']}, but runtime.devices x runtime.nodes is "
+            f"{world}; make them equal, or unset WORLD_SIZE"
         )
     if world == 1:
         return Place()
@@ -85,8 +85,8 @@ def read_place(params: RuntimeParams, environ: Mapping[str, str] = os.environ) -
 def _inside(place: Place, params: RuntimeParams) -> Place:
     if not 0 <= place.rank < place.world or not 0 <= place.local < params.devices:
         raise UserError(
-            f"rank {place.rank}, {place.local} of its machine, is not one of {params.nodes} "
-            f"machines with {params.devices} processes; look at RANK, LOCAL_RANK and NODE_RANK"
+            f"rank {place.rank}, local rank {place.local}, does not exist with {params.nodes} "
+            f"machines and {params.devices} processes each; check RANK, LOCAL_RANK and NODE_RANK"
         )
     return place
 
@@ -94,7 +94,7 @@ def _inside(place: Place, params: RuntimeParams) -> Place:
 def _number(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "")
     if text and not text.isdecimal():
-        raise UserError(f"{name} is {text!r}, which is no number")
+        raise UserError(f"{name} is {text!r}, which is not a number")
     return int(text) if text else None
 
 
@@ -210,11 +210,13 @@ class _Watch(threading.Thread):
                 code = process.wait(max(0.0, deadline - time.monotonic()))
                 if code:
                     log.warning(
-                        "all is done, but the process of rank %d ended with code %d", rank, code
+                        "training is done, but the process of rank %d exited with code %d",
+                        rank,
+                        code,
                     )
             except subprocess.TimeoutExpired:
                 log.warning(
-                    "all is done, but the process of rank %d does not end; it is told to", rank
+                    "training is done, but the process of rank %d does not exit; stopping it", rank
                 )
 
     def end(self) -> None:

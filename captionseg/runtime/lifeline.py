@@ -123,8 +123,8 @@ def _watch(is_gone: Callable[[], bool], end: Callable[[], None]) -> None:
 def _end_well() -> None:
     """What a signal would do; and where the main thread does not hear it, the end all the same."""
     log.warning(
-        "what started this stage is gone, so the stage ends; the next run goes on from what is "
-        "finished"
+        "the process that started this stage has ended, so the stage ends too; the next run "
+        "resumes from the finished parts"
     )
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)

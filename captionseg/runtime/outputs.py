@@ -62,7 +62,7 @@ def lock_outputs(
             if lost := [file for file, known in files if _identity(file) != known]:
                 raise UserError(
                     f"{lost[0]}: the lock of this run was deleted while it ran, so another run may "
-                    "have begun; nothing was moved into place, run it again"
+                    "have started; no output was written, run it again"
                 )
 
         yield sure
@@ -101,15 +101,12 @@ def _lock_file(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
             break
         except Timeout:
             if (holder := _read_holder(note)) != announced:
-                say(f"waiting for {holder}, which writes the same outputs; Ctrl-C ends the wait")
+                say(f"waiting for {holder}, which writes the same outputs; Ctrl-C stops waiting")
                 announced = holder
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:
                 raise
-            say(
-                f"{file.parent}: no locks on this file system, so see to it that no stage runs "
-                "twice"
-            )
+            say(f"{file.parent}: this file system has no locks; make sure that no stage runs twice")
             yield False
             return
     try:

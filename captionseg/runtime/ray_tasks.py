@@ -96,7 +96,7 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
         import ray
     except ImportError:
         raise UserError(
-            "runtime.fan_out: ray is not installed; pip install -e .[ray], or take processes"
+            "runtime.fan_out: ray is not installed; run `pip install -e .[ray]`, or use processes"
         ) from None
     if ray.is_initialized():
         return ray, False
@@ -115,13 +115,13 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
             f"runtime.ray: no cluster at {runtime.ray or 'this machine'} ({one_line(error)}); "
-            "start one by `ray start --head`, see docs/operations.md"
+            "start one with `ray start --head`, see docs/operations.md"
         ) from None
     if not runtime.ray and (address := ray.util.get_node_ip_address()) != LOOPBACK:
         ray.shutdown()
         raise UserError(
-            f"runtime.fan_out: ray {ray.__version__} listens on {address}, not on this "
-            "machine alone; take processes, or a cluster of your own by runtime.ray"
+            f"runtime.fan_out: ray {ray.__version__} listens on {address}, which other machines "
+            "can reach; use processes, or your own cluster with runtime.ray"
         )
     return ray, True
 
@@ -157,8 +157,8 @@ def _run(shared: tuple[list[Any], str, str, int], number: int, job: Any) -> tupl
             os.chdir(folder)  # paths of stages are relative
         except OSError:
             lost = UserError(
-                f"{folder}: a machine of the Ray cluster ({os.uname().nodename}) has no such "
-                "folder; all of them need the same files under the same paths"
+                f"{folder}: does not exist on a machine of the Ray cluster "
+                f"({os.uname().nodename}); all machines need the same files under the same paths"
             )
             return number, False, lost
         work: Any = ray.get(references[0])

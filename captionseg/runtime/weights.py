@@ -35,7 +35,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         raise UserError(f"{path}: no such file of weights") from None
     except UnpicklingError:
         raise UserError(
-            f"{path}: holds more than tensors, and such a file can run code; take safetensors"
+            f"{path}: contains more than tensors, so it could run code; use safetensors"
         ) from None
     except Exception as error:  # whatever a reader of foreign files may raise
         raise UserError(
@@ -43,7 +43,8 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         ) from None
     if not isinstance(content, Mapping):
         raise UserError(
-            f"{path}: not a file of weights: it holds a {type(content).__name__}, not tensors by name"
+            f"{path}: not a file of weights: it contains a {type(content).__name__}, not tensors "
+            "by name"
         )
     while (
         inner := next((content[w] for w in WRAPPERS if isinstance(content.get(w), Mapping)), None)
@@ -51,7 +52,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         content = inner
     tensors = {PREFIXES.sub("", str(k)): v for k, v in content.items() if isinstance(v, Tensor)}
     if not tensors:
-        raise UserError(f"{path}: not a file of weights: there is no tensor in it")
+        raise UserError(f"{path}: not a file of weights: it contains no tensors")
     check_finite(tensors, path)
     return tensors
 
@@ -106,8 +107,8 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
         if not torch.isfinite(torch.stack((low, high))).all():
             kind = "NaN" if low.isnan() or high.isnan() else "infinite numbers"
             raise UserError(
-                f"{source}: tensor {name} holds {kind}; such weights are of no use, take another "
-                "file or train again"
+                f"{source}: tensor {name} contains {kind}, so the weights are unusable; use "
+                "another file or train again"
             )
 
 
@@ -136,7 +137,7 @@ def load_into(
             raise UserError(f"{source}: does not fit {what}: it has no tensor {name}")
     if rest := [name for name in weights if name not in own]:
         more = f" (and {len(rest) - 1} more)" if len(rest) > 1 else ""
-        raise UserError(f"{source}: does not fit {what}: nothing takes its tensor {rest[0]}{more}")
+        raise UserError(f"{source}: does not fit {what}: unexpected tensor {rest[0]}{more}")
     check_finite(weights, source)
     module.load_state_dict(dict(weights), strict=False)
 
@@ -154,8 +155,8 @@ def check_like(name: str, tensor: Tensor, own: Tensor, source: Path | str, what:
         )
     if own.is_floating_point() != tensor.is_floating_point():
         raise UserError(
-            f"{source}: does not fit {what}: {name} holds {name_dtype(tensor)}, "
-            f"expected {name_dtype(own)}; a quantised checkpoint cannot be read"
+            f"{source}: does not fit {what}: {name} is {name_dtype(tensor)}, "
+            f"expected {name_dtype(own)}; quantised checkpoints are not supported"
         )
 
 

@@ -43,9 +43,9 @@ class Felzenszwalb:
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_regions <= 255:
-            raise ValueError(f"max_regions must lie in 1..255, not {self.max_regions}")
+            raise ValueError(f"max_regions must be in 1..255, found {self.max_regions}")
         if self.median < 1 or self.median % 2 == 0:
-            raise ValueError(f"median must be an odd number, not {self.median}")
+            raise ValueError(f"median must be odd, found {self.median}")
 
     def regions(self, image: np.ndarray) -> np.ndarray:
         """See RegionMaker."""

@@ -26,10 +26,10 @@ def list_files(folder: Path | str, suffix: str) -> list[Path]:
         path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(suffix)
     )
     if odd := [path for path in files if not path.name.endswith(suffix)]:
-        raise UserError(f"{odd[0]}: its name should end in {suffix}, in small letters; rename it")
+        raise UserError(f"{odd[0]}: the name must end in {suffix}, in lower case; rename it")
     if not files:
         raise UserError(
-            f"no {suffix[1:]} files in {folder}: run the stage that writes it first (`dvc repro`)"
+            f"{folder}: no {suffix[1:]} files; run the stage that writes them (`dvc repro`)"
         )
     return files
 
@@ -45,11 +45,11 @@ def list_shard_files(folder: Path | str, suffix: str, names: Collection[str]) ->
     if missing := [name for name in expected if name not in set(present)]:
         more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
         raise UserError(
-            f"{Path(folder) / missing[0]}: no such file{more}, so that rows are lost; run `dvc "
-            "repro`, which makes it anew"
+            f"{Path(folder) / missing[0]}: no such file{more}, so rows are missing; run `dvc "
+            "repro` to write it again"
         )
     if odd := sorted(set(present) - set(expected)):
-        raise UserError(f"{Path(folder) / odd[0]}: of no shard of these data; {AGAIN}")
+        raise UserError(f"{Path(folder) / odd[0]}: belongs to no shard of these data; {AGAIN}")
     return [Path(folder) / name for name in expected]
 
 
@@ -79,7 +79,7 @@ def read_tables(
     tables = [read_table(file, schema=schema, columns=columns) for file in files]
     for file, table in zip(files, tables, strict=True):
         if not table.schema.equals(tables[0].schema):
-            raise UserError(f"{file}: other columns or types than in {files[0].name}; {AGAIN}")
+            raise UserError(f"{file}: columns or types differ from {files[0].name}; {AGAIN}")
     return pa.concat_tables(tables)
 
 
@@ -107,8 +107,8 @@ def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> lis
     for file, array in zip(files, arrays, strict=True):
         if (array.shape[1:], array.dtype) != (arrays[0].shape[1:], arrays[0].dtype):
             raise UserError(
-                f"{file}: {array.dtype}{list(array.shape[1:])} a row, where {files[0].name} has "
-                f"{arrays[0].dtype}{list(arrays[0].shape[1:])}; {AGAIN}"
+                f"{file}: rows are {array.dtype}{list(array.shape[1:])}, but in {files[0].name} "
+                f"they are {arrays[0].dtype}{list(arrays[0].shape[1:])}; {AGAIN}"
             )
     return arrays
 
@@ -159,7 +159,7 @@ def hash_files(files: Sequence[Path]) -> str:
                 )
         except OSError:
             raise UserError(
-                f"{file}: no such file; run the stage that writes it first (`dvc repro`)"
+                f"{file}: no such file; run the stage that writes it (`dvc repro`)"
             ) from None
     return total.hexdigest()
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from captionseg.records import UserError, one_line
 
-AGAIN = "delete it and run `dvc repro`, which makes it anew"
+AGAIN = "delete it and run `dvc repro` to write it again"
 
 
 @contextlib.contextmanager
@@ -132,7 +132,7 @@ def check_columns(
         assert schema is not None
         if not stored.field(name).type.equals(schema.field(name).type):
             raise UserError(
-                f"{path}: column {name} is {stored.field(name).type}, not "
+                f"{path}: column {name} is {stored.field(name).type}, expected "
                 f"{schema.field(name).type}; {todo}"
             )
 
@@ -154,5 +154,5 @@ def read_array(path: Path | str, *, rows: int | None = None, todo: str = AGAIN) 
         if array.size and array.offset + array.nbytes != os.path.getsize(path):
             raise ValueError("it is longer than its header says")
         if rows is not None and (array.ndim == 0 or len(array) != rows):
-            raise ValueError(f"{array.shape[0] if array.ndim else 'no'} rows, where {rows} belong")
+            raise ValueError(f"expected {rows} rows, found {array.shape[0] if array.ndim else 0}")
     return array

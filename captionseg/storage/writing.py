@@ -67,16 +67,16 @@ def describe_trouble(error: OSError) -> str:
         return ""
     name = error.filename if isinstance(error.filename, str) else os.fsdecode(error.filename or "")
     advice = {
-        errno.ENOSPC: "make room",
-        errno.EDQUOT: "make room",
-        errno.EACCES: "see who may read and write there",
-        errno.EPERM: "see who may read and write there",
-        errno.EROFS: "work where you may write",
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.EACCES: "check the permissions",
+        errno.EPERM: "check the permissions",
+        errno.EROFS: "use a writable folder",
     }
     where = f"{name}: " if name else ""
     return one_line(
-        f"{where}{os.strerror(error.errno)}; {advice.get(error.errno, 'mend that')}, then run it "
-        "again: what is finished is kept"
+        f"{where}{os.strerror(error.errno)}; {advice.get(error.errno, 'fix this')}, then run it "
+        "again; finished parts are kept"
     )
 
 

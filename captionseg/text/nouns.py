@@ -81,8 +81,8 @@ def cut_captions(captions: Iterable[str]) -> Iterator[str]:
         yield caption[:LONGEST]
     if cut:
         log.warning(
-            "%d of the captions are longer than %d characters (the longest has %d): only "
-            "their beginnings are read for nouns",
+            "%d captions are longer than %d characters (the longest has %d); nouns are only taken "
+            "from their beginnings",
             cut,
             LONGEST,
             longest,

@@ -194,7 +194,7 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
     ][: params.size]
     if not frequent:
         raise UserError(
-            f"curate.vocabulary: no noun stands in {params.minimum} of {len(captions)} captions; "
+            f"curate.vocabulary: no noun occurs in {params.minimum} of {len(captions)} captions; "
             "lower curate.vocabulary.minimum or give a file"
         )
     return Vocabulary(tuple(frequent), lemma)
@@ -216,13 +216,13 @@ def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:
         elif concepts.setdefault(words, line) != line:
             again.append(line)
     if not concepts:
-        raise UserError(f"{where}: {path} holds no concept; write one a line")
+        raise UserError(f"{where}: {path} contains no concepts; write one per line")
     vocabulary = Vocabulary(tuple(concepts.values()), find_plurals(concepts.values(), captions))
     never = np.flatnonzero(np.asarray(vocabulary.match_captions(captions).sum(0)).ravel() == 0)
     for wrong, why in (
-        (signs, "have no letter and are left out"),
-        (again, "have the words of another one and are left out"),
-        ([vocabulary.concepts[n] for n in never], "stand in no caption"),
+        (signs, "have no letter and are ignored"),
+        (again, "have the same words as another one and are ignored"),
+        ([vocabulary.concepts[n] for n in never], "occur in no caption"),
     ):
         if wrong:
             log.warning(

@@ -192,8 +192,8 @@ class Batches(IterableDataset):
         self.batch = min(batch, len(data) - len(data) % world)
         if self.batch < 2:
             raise UserError(
-                "pretrain.batch: a batch of one image has no negatives, so nothing is learnt; "
-                f"raise it (it is {batch}) or keep more rows (curation kept {len(data)})"
+                "pretrain.batch: a batch of one picture has no negatives, so nothing can be "
+                f"learnt; raise it (now {batch}) or keep more rows (curation kept {len(data)})"
             )
         self.words, self.augment, self.epoch, self.first = words, augment, 0, 0
 
@@ -344,6 +344,6 @@ def check_split(batch: int, world: int) -> None:
     """
     if batch % world:
         raise UserError(
-            f"pretrain.batch: {batch} images are no equal parts for the {world} processes of "
-            f"runtime.devices x runtime.nodes; take a multiple of {world}"
+            f"pretrain.batch: {batch} cannot be split evenly over the {world} processes of "
+            f"runtime.devices x runtime.nodes; use a multiple of {world}"
         )

@@ -61,12 +61,12 @@ def read_step(path: Path, curve: Curve) -> int | None:
         ):
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
         if (known := curve.reach()) < step:
-            raise ValueError(f"it is of step {step}, and {curve.path} ends at {known}")
+            raise ValueError(f"it is from step {step}, but {curve.path} ends at {known}")
     except Exception as error:  # whatever a file that is no checkpoint makes of it
         if isinstance(error, OSError) and error.errno:
             raise
         log.warning(
-            "%s: not a checkpoint to go on from (%s), so this seed is trained from its start",
+            "%s: cannot resume from this checkpoint (%s), so this seed is trained from the start",
             path,
             one_line(error) or type(error).__name__,
         )

@@ -172,8 +172,8 @@ def make_scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, ste
         )
     if params.warmup > steps:
         raise UserError(
-            f"pretrain.warmup: {params.warmup} steps are more than the {steps} of the training; "
-            "lower it, or raise pretrain.epochs"
+            f"pretrain.warmup: {params.warmup} is more than the {steps} training steps; lower it, "
+            "or raise pretrain.epochs"
         )
     return torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda t: poly_factor(t, steps, params.power, params.warmup)
@@ -196,7 +196,7 @@ def check_runtime(params: PretrainParams, runtime: RuntimeParams) -> Runtime:
     check_split(params.batch, runtime.devices * runtime.nodes)
     detected = detect(params.device, params.precision or runtime.precision)
     if runtime.strategy == "fsdp" and detected.precision == "fp16":
-        raise UserError("runtime.strategy fsdp trains at fp32 or bf16, not at fp16")
+        raise UserError("runtime.strategy: fsdp does not support fp16; use fp32 or bf16")
     return detected
 
 

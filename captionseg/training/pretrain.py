@@ -171,9 +171,7 @@ def is_finished(folder: Path) -> bool:
             return len(file.keys()) > 0
     except (FileNotFoundError, ValueError, SafetensorError) as error:
         log.warning(
-            "%s: cannot be read as it was left (%s), so this seed is trained again",
-            folder,
-            one_line(error),
+            "%s: cannot be read (%s), so this seed is trained again", folder, one_line(error)
         )
         return False
 

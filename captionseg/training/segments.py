@@ -211,7 +211,7 @@ def read(
                 texts.append([number.setdefault(text, len(number)) for text in unique])
         if not owner:
             raise UserError(
-                f"{folder}: no segment of any row that is trained on; check segment_text.split, "
+                f"{folder}: no segments for any training row; check segment_text.split, "
                 "segment_text.curation and the kinds of texts that the model learns from"
             )
         file.flush()

@@ -39,7 +39,7 @@ TOGETHER = [
     ),
     (
         {"recipes.nouns-mil.masks": {"maker": "hierarchy"}},
-        "recipes.nouns-mil: masks: model segment_mil reads no segments; leave masks out",
+        "recipes.nouns-mil: masks: model segment_mil does not read segments; remove masks",
     ),
     (
         {"recipes.nouns-mil.masks": {"maker": "hierarchies"}},

@@ -291,6 +291,6 @@ def test_convert_both_ways(tmp_path, capsys):
     assert cli.main(["segment", str(thin), *command[2:]]) == 1
     assert "600 x 2 pixels: one side is more than 32 times the other" in capsys.readouterr().err
     assert cli.main([*command, "--masks", "hierarchy"]) == 1
-    assert "a groupvit reads no segments; leave masks out" in capsys.readouterr().err
+    assert "a groupvit does not read segments; remove masks" in capsys.readouterr().err
     assert cli.main(["convert", "groupvit", str(tmp_path / "nowhere"), str(tmp_path / "x")]) == 1
     assert "cannot be read" in capsys.readouterr().err

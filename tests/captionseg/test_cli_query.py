@@ -72,7 +72,7 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
         ),
         (["dog", "--min-score", "nan"], "--min-score: 'nan' is not a number"),
         (["dog", "--segments", "nowhere/segments"], "nowhere/segments: no segments; run"),
-        (["dog", "--model", "MIL"], "a segment_mil embeds no segments"),
+        (["dog", "--model", "MIL"], "model segment_mil cannot embed segments"),
     ],
 )
 def test_mistakes_of_a_query_are_one_line(

@@ -158,9 +158,9 @@ def test_options_that_have_no_effect_are_said(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(module.daemons, "list_running", lambda folder: runs)
     assert module.main(["start", "--pools", "--prefect-port", "4300", "--mlflow-port", "5000"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert (
-        said[0]
-        == "--prefect-port 4300 is ignored: it stays 4201 while services run; run `make services-stop` first"
+    assert said[0] == (
+        "--prefect-port 4300 is ignored: it stays 4201 while services run; run `make "
+        "services-stop` first"
     )
     assert not [line for line in said if line.startswith("--mlflow-port")], "it is that already"
     assert module.main(["env"]) == 0

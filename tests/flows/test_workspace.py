@@ -174,4 +174,6 @@ def test_an_experiment_of_some_stages_does_not_show_the_numbers_of_the_others(re
     with workspace(root, Job("1123456789", "other", ["m=2"]), said.append) as copy:
         pass
     assert (root / "metrics.yaml").exists()
-    assert not [line for line in said[3:] if line.startswith("not in the experiment")], "nothing depends on m"
+    assert not [line for line in said[3:] if line.startswith("not in the experiment")], (
+        "nothing depends on m"
+    )

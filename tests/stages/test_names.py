@@ -127,7 +127,10 @@ def test_no_name_is_run(project, command):
     done = dvc(project, *command)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr + done.stdout
-    assert "recipes: 'x$(touch ran)' is no name (valid: letters a to z" in done.stdout + done.stderr
+    assert (
+        "recipes: 'x$(touch ran)' is not a valid name (valid: letters a to z"
+        in done.stdout + done.stderr
+    )
     assert not (project / "ran").exists()
     assert (project / "models" / "a-mil").read_text() == "made"
 

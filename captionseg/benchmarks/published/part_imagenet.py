@@ -73,8 +73,8 @@ class PartImageNet:
             raise UserError(
                 self.advice(
                     root,
-                    f"{len(pictures)} pictures where the split has {self.count}, which "
-                    "--limit may be given for",
+                    f"expected {self.count} pictures, found {len(pictures)}; use --limit to score "
+                    "fewer",
                 )
             )
         home = next(home for home in (root / "PartImageNet", root) if home in file.parents)
