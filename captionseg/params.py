@@ -1,6 +1,6 @@
-"""params.yaml -> frozen dataclasses. The only module that has heard of YAML.
+"""Reads params.yaml into frozen dataclasses.
 
-Sections are built when they are first asked for, so that a stage imports only what it reads.
+Sections are built on first use, so that a stage imports only the code of the sections it reads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice: of two the last would count, without a word."""
+    """YAML without duplicate keys, of which YAML would silently use the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -51,13 +51,13 @@ class _Loader(yaml.SafeLoader):
 
 
 class Params:
-    """The knobs of one run, section by section.
+    """The settings of a run, section by section.
 
     Args:
         path: the params.yaml to read.
 
     Raises:
-        UserError: naming the file and the path of the key, for anything that does not fit.
+        UserError: for anything invalid, with the file and the path of the key.
     """
 
     SECTIONS = (
@@ -104,10 +104,10 @@ class Params:
         return build(kind, self.raw[name], name)
 
     def value(self, name: str) -> Any:
-        """One value of a section, by its dotted name, such as download.source.
+        """Return a single value by its dotted name, such as download.source, or its default.
 
-        For stages that need no more of it: the section is not built, so that what it imports is no
-        input of theirs. Where the file does not say it, it is the section's default.
+        For stages that need nothing else of the section: it is not built, so that they do not
+        depend on the code that it imports.
         """
         section, key = name.split(".")
         values = self.raw.get(section)
@@ -179,7 +179,7 @@ class Params:
 
         rows = self.raw.get("recipes")
         for name, row in rows.items() if isinstance(rows, dict) else ():
-            if isinstance(row, dict) and "about" in row:  # it would be an input of the training
+            if isinstance(row, dict) and "about" in row:  # a change of it would retrain the recipe
                 raise UserError(
                     f"recipes.{name}.about: descriptions belong in section about; write about: "
                     f"{{{name}: ...}}"
@@ -195,7 +195,7 @@ class Params:
 
     @cached_property
     def recipes_with_about(self) -> dict[str, Recipe]:
-        """`recipes`, each with what it stands for, for stages that show them."""
+        """The recipes with their descriptions, for stages that show them."""
         return {
             name: replace(recipe, about=self.about.get(name, ""))
             for name, recipe in self.recipes.items()
@@ -232,28 +232,26 @@ class Params:
         )
 
     def check(self, *, all_sections: bool = True) -> None:
-        """Build every section, so that a mistake anywhere is found before any work starts.
+        """Build every section, so that mistakes are found before any work starts.
 
         Args:
             all_sections: report missing sections too; otherwise they fail when they are read.
 
         Raises:
-            UserError: a line for each mistake.
+            UserError: one line per mistake.
         """
         names = [name for name in self.SECTIONS if all_sections or name in self.raw]
         build_all({name: partial(getattr, self, name) for name in names})
 
 
 def check_names(raw: Mapping[str, Any]) -> None:
-    """Names of recipes, rules and variants are names of folders, and of stages of DVC: nothing else
-    may be in them.
+    """Check the names of recipes, rules and variants, which become names of folders and DVC stages.
 
     Args:
-        raw: params.yaml as it was read; what is no mapping or list is left for whoever builds the
-            section.
+        raw: parsed params.yaml; values of a wrong type are reported when the section is built.
 
     Raises:
-        UserError: a line for each that is none, or that is another but for its case.
+        UserError: one line per invalid name, or name that differs from another only in case.
     """
     recipes, curate, segments = (
         _mapping(raw, name) for name in ("recipes", "curate", "segment_text")

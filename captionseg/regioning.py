@@ -2,7 +2,8 @@
 
 For shard NNNNN: labels/labels_NNNNN.npy (uint8 [n, side, side]), pooled/pooled_NNNNN.npy (float16
 [n, max_regions, F + 7], zeros after the last region) and count/count_NNNNN.npy (uint8 [n]), rows in
-the order of the shard's successful pairs. A shard that has all three, of as many rows, is finished.
+the order of the shard's successful pairs. A shard is finished if all three have the right number of
+rows.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from captionseg.storage.writing import remove_parts, write_array
 def write_regions(
     pairs: Path, features: Path, out: Path, *, maker: RegionMaker, runtime: RuntimeParams = HERE
 ) -> dict[str, float]:
-    """Make what is missing of the regions of a corpus.
+    """Make the missing regions of a corpus.
 
     Args:
         pairs: shards of pairs.
         features: folder with dense/dense_NNNNN.npy, [n, gh, gw, F], for each shard.
-        out: folder for the files named above; finished shards in it are kept.
+        out: folder for the files named above; finished shards are kept.
         maker: makes the regions.
-        runtime: what shards are spread over.
+        runtime: how shards are distributed.
 
     Returns:
         images, and regions per image.
 
     Raises:
-        UserError: if the features do not belong to the pairs.
+        UserError: if the features do not match the pairs.
     """
     images = Counter(read_pairs(pairs)["shard"].to_pylist())
     expected = {
@@ -61,7 +62,7 @@ def write_regions(
 
 
 def shard_regions(pairs: Path, features: Path, out: Path, maker: RegionMaker, shard: str) -> None:
-    """Regions of one shard. See `write_regions`."""
+    """Write the regions of one shard; see `write_regions`."""
     dense = features / "dense" / f"dense_{shard}.npy"
     if not dense.exists():
         raise UserError(

@@ -88,8 +88,8 @@ def test_when_one_fails_all_end_and_the_first_says_which(tmp_path, what, how):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert error == (
-        f"error: the process {how}, so all have ended; its own lines are above. Run it again: "
-        "training goes on from the last checkpoint\n"
+        f"error: the process {how}, so all were ended; see its messages above. Run it "
+        "again to resume from the last checkpoint\n"
     )
     assert gone(tmp_path)
 
