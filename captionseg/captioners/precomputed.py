@@ -1,6 +1,4 @@
-"""Captions that somebody has generated already: a parquet file with a column `uid` or `url`, and
-one with captions.
-"""
+"""Precomputed captions from a parquet file with a column `uid` or `url`, and one with captions."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from captionseg.records import UserError, one_line
 
 
 class PrecomputedCaptioner:
-    """Looks captions up.
+    """A captioner that looks up precomputed captions.
 
     Args:
         names: [N] uids or urls, each once, sorted.
@@ -43,10 +41,10 @@ class PrecomputedCaptioner:
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
     ) -> list[str]:
-        """See Captioner; pictures are not looked at.
+        """See Captioner; the pictures are not used.
 
         Raises:
-            NoCaption: naming the first that the file does not have.
+            NoCaption: naming the first picture without a caption.
         """
         keys = list(uids if self.by == "uid" else urls)
         if len(keys) != len(images):
@@ -65,18 +63,18 @@ class PrecomputedParams:
     """Fields of `precomputed`.
 
     Attributes:
-        file: parquet with a row per picture; uid counts where it has uid and url.
-        column: which of its columns holds the captions.
+        file: parquet file with a row per picture; uid is used if it has both uid and url.
+        column: name of the column with captions.
     """
 
     file: str = ""
     column: str = "caption"
 
     def build(self) -> PrecomputedCaptioner:
-        """The file's captions, in memory.
+        """Load the captions.
 
         Raises:
-            UserError: if it is no such file, or has two captions for one name.
+            UserError: if the file is invalid, or has two captions for one picture.
         """
         by, table = self._read()
         names, texts = (table.sort_by(by)[name].combine_chunks() for name in (by, "text"))
@@ -96,7 +94,7 @@ class PrecomputedParams:
         return PrecomputedCaptioner(names, texts, by=by, key=key, where=self.file)
 
     def _read(self) -> tuple[str, pa.Table]:
-        """uid or url, and a table of that and `text`, both strings."""
+        """Return `uid` or `url`, and a table of this column and `text`, both strings."""
         option = "precomputed.file"
         try:
             columns = pq.read_schema(self.file).names

@@ -42,16 +42,16 @@ class ServerParams:
     """Fields of `server`.
 
     Attributes:
-        url: of the API, up to and with /v1.
-        model: name that the server knows it by; `GET URL/models` lists them.
-        decoding: what is asked, and how the answer is drawn; top_k 0 is not sent, for servers that
-            do not know it.
-        side: larger pictures are shrunk to it, in pixels.
-        batch: requests at once.
-        timeout: seconds that one answer may take.
-        retries: how often an overloaded or silent server is asked again.
-        backoff: seconds before the first of them; doubled each time.
-        remote: allow a server that is not on this machine. Pictures are sent there.
+        url: URL of the API, including /v1.
+        model: name of the model on the server; `GET URL/models` lists them.
+        decoding: prompt and sampling parameters; top_k 0 is not sent, because some servers do not
+            support it.
+        side: larger pictures are shrunk to this side, in pixels.
+        batch: number of concurrent requests.
+        timeout: seconds to wait for an answer.
+        retries: number of retries if the server is overloaded or silent.
+        backoff: seconds before the first retry; doubled each time.
+        remote: allow a server on another machine, to which pictures are sent.
     """
 
     url: str = "http://127.0.0.1:8000/v1"
@@ -65,10 +65,10 @@ class ServerParams:
     remote: bool = False
 
     def build(self) -> ServerCaptioner:
-        """The captioner; the server is not asked yet.
+        """Build the captioner without contacting the server.
 
         Raises:
-            UserError: for an address that is none, or is elsewhere.
+            UserError: for an invalid address, or one on another machine.
         """
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -86,7 +86,7 @@ class ServerParams:
 
 
 def is_this_machine(host: str) -> bool:
-    """Is it this machine, by name or number? Nothing is looked up."""
+    """Return whether a host name or address is this machine; without a DNS query."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -94,14 +94,14 @@ def is_this_machine(host: str) -> bool:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer: whoever was allowed to see the pictures has not said who else is."""
+    """Does not follow redirects: pictures may only be sent to the configured server."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 class ServerCaptioner:
-    """Asks a server, several pictures at once."""
+    """A captioner that sends concurrent requests to a server."""
 
     def __init__(self, params: ServerParams) -> None:
         self.params, self.batch = params, params.batch
@@ -124,8 +124,8 @@ class ServerCaptioner:
         """See Captioner.
 
         Raises:
-            CaptionError: for an answer that is none, or a picture that the server refuses.
-            UserError: if the server cannot be reached, or refuses to work.
+            CaptionError: for a malformed answer, or a picture that the server rejects.
+            UserError: if the server cannot be reached, or rejects all requests.
         """
         with ThreadPoolExecutor(max(1, self.batch)) as pool:
             return list(
@@ -135,7 +135,7 @@ class ServerCaptioner:
             )
 
     def _body(self, image: np.ndarray, caption: str) -> bytes:
-        """The request for one picture."""
+        """Build the request for one picture."""
         p, text = self.params.decoding, fill_prompt(self.params.decoding.prompt, caption)
         picture = {
             "type": "image_url",
@@ -157,7 +157,7 @@ class ServerCaptioner:
         ).encode()
 
     def _ask(self, body: bytes) -> str:
-        """The answer to one request, which may take several."""
+        """Send a request, with retries, and return the answer."""
         for attempt in range(self.params.retries + 1):
             last = attempt == self.params.retries
             pause = min(self.params.backoff * 2**attempt, LONGEST_PAUSE)
@@ -179,7 +179,7 @@ class ServerCaptioner:
         raise AssertionError("unreachable")
 
     def _post(self, body: bytes) -> bytes:
-        """One request, one answer; no longer than `timeout` and LARGEST_ANSWER."""
+        """Send one request; the answer is limited by `timeout` and LARGEST_ANSWER."""
         request = urllib.request.Request(
             f"{self.params.url.rstrip('/')}/chat/completions",
             body,
@@ -199,7 +199,7 @@ class ServerCaptioner:
         return bytes(answer)
 
     def _explain_lost(self, error: urllib.error.URLError) -> UserError:
-        """Nobody is there, or whoever is there hung up while a picture was sent."""
+        """Return the error for a server that is unreachable, or hung up during a request."""
         if isinstance(error.reason, BrokenPipeError | ConnectionResetError):
             return CaptionError(f"{self.params.url}: the picture was not accepted ({error.reason})")
         return UserError(
@@ -208,13 +208,13 @@ class ServerCaptioner:
         )
 
     def _explain_refused(self, error: urllib.error.HTTPError) -> UserError:
-        """The server's own words in one line."""
+        """Return the server's error message in one line."""
         kind = CaptionError if error.code in THIS_PICTURE | {500} else UserError
         return kind(f"{self.params.url}: HTTP {error.code}: {read_message(error)}")
 
 
 def encode_data_url(image: np.ndarray, side: int) -> str:
-    """uint8 [H, W, 3] as a JPEG in a data URL, no side longer than `side`."""
+    """Encode uint8 [H, W, 3] as a JPEG data URL, with no side longer than `side`."""
     picture = Image.fromarray(image)
     picture.thumbnail((side, side), Image.Resampling.BICUBIC)
     stream = io.BytesIO()
@@ -223,10 +223,10 @@ def encode_data_url(image: np.ndarray, side: int) -> str:
 
 
 def read_content(answer: bytes) -> str:
-    """The text of an answer; a model that says nothing says "".
+    """Return the text of an answer; empty if the model returned none.
 
     Raises:
-        CaptionError: if it is no chat completion.
+        CaptionError: if it is not a chat completion.
     """
     try:
         content = json.loads(answer)["choices"][0]["message"]["content"]
@@ -254,11 +254,11 @@ def read_message(error: urllib.error.HTTPError) -> str:
 
 
 def read_pause(error: urllib.error.HTTPError) -> float:
-    """Seconds that the server asks to wait, within reason."""
+    """Return the seconds in Retry-After, up to LONGEST_PAUSE."""
     header = str(error.headers.get("Retry-After") or "")
     return min(float(header), LONGEST_PAUSE) if header.isascii() and header.isdigit() else 0.0
 
 
 def read_start(text: bytes) -> str:
-    """The first words of what may be anything."""
+    """Decode the first bytes of an arbitrary answer."""
     return text[:400].decode(errors="replace")
