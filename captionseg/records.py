@@ -1,10 +1,9 @@
-"""The nouns of captionseg: what one stage hands to the next, with the Arrow schemas of the files
-that hold it.
+"""The data that stages pass to each other, with the Arrow schemas of their files.
 
     pairs --index--> Corpus --rule--> Supervision --loader--> Batch --model--> mask logits
       `--regions / segment_text--> Segments --------'
 
-Everything here is data. Nothing here knows a stage, a model or a device.
+This module contains only data; it does not depend on stages, models or devices.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. Its text is one line: what, where, and what to do."""
+    """An error that the user can fix; its one-line message says what, where, and what to do."""
 
 
 def one_line(text: object, most: int = 200) -> str:
-    """What others wrote (an exception, a name of a file, an answer) as one line of printable
+    """Convert foreign text (an exception, a file name, an answer) to one line of printable
     characters.
     """
     # names of files may be no valid text
@@ -51,8 +50,8 @@ PAIRS = pa.schema(
         ("height", pa.int32()),
     ]
 )
-"""One row per source row of a shard, failures too (`NNNNN.parquet`, img2dataset's layout and three
-columns more).
+"""One row per source row of a shard, including failures (`NNNNN.parquet`, img2dataset's layout with
+three more columns).
 """
 
 TRUTH = pa.schema(
@@ -62,7 +61,7 @@ TRUTH = pa.schema(
         ("mask", pa.binary()),  # PNG, 8 bit, class index; 255 is ignored
     ]
 )
-"""What is really there. For evaluation only: no rule and no model may read it."""
+"""The truth. Only for evaluation: no rule and no model may read it."""
 
 IDS = pa.schema(
     [
@@ -74,7 +73,7 @@ IDS = pa.schema(
         ("fold", pa.int32()),
     ]
 )
-"""Row number of every `.npy` of the index -> pair. `fold` is the cross-fitting fold, -1 outside
+"""Row number in every `.npy` of the index -> pair. `fold` is the cross-fitting fold, -1 outside
 train.
 """
 
@@ -101,7 +100,7 @@ CAPTIONS = pa.schema(
         ("error_message", pa.string()),  # null on success
     ]
 )
-"""Generated captions: one row per picture that was asked about, failures too."""
+"""Generated captions: one row per captioned picture, including failures."""
 
 CONCEPT = pa.struct(
     [
@@ -191,10 +190,10 @@ class Corpus:
 
 
 class TensorRecord:
-    """A dataclass of tensors and of such records; what is None, or a tuple, is no tensor."""
+    """A dataclass of tensors and nested records; None and tuples are not tensors."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Every tensor changed alike: moved to a device, its rows chosen."""
+        """Apply a function to every tensor, for example to move it to a device."""
         record: Any = self
         changed = {
             name: value.map(change) if isinstance(value, TensorRecord) else change(value)

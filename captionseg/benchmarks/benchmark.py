@@ -1,4 +1,4 @@
-"""What a benchmark is: pictures with exact masks, and the names of their classes."""
+"""The interface of benchmarks: pictures with exact masks, and the names of their classes."""
 
 from __future__ import annotations
 

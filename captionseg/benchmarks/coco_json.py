@@ -1,5 +1,5 @@
-"""Masks of things as COCO's JSON has them: run lengths, compressed or not, and polygons. Nothing in
-it is trusted.
+"""Masks of things in COCO's JSON: run lengths, compressed or not, and polygons. All input is
+validated.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Benchmarks over folders: pictures and masks as they come, inputs made from pixels for whichever
-model.
-"""
+"""Benchmarks on folders of pictures and masks; inputs are made from pixels for any model."""
 
 from __future__ import annotations
 
@@ -158,10 +156,10 @@ class FolderBenchmark:
         return raw, truth
 
     def about_masks(self) -> list[str]:
-        """What is to be said of the masks, all of which are read for it.
+        """Read all masks and return remarks about them.
 
         Raises:
-            UserError: for a value that is no class, and where no pixel counts.
+            UserError: for a value that is not a class, or if all pixels are ignored.
         """
         labels, ignore = self.layout.labels(len(self.names)), self.layout.ignore
         raws, counts, blank = np.zeros(RAW, np.int64), np.zeros(RAW, np.int64), []

@@ -87,7 +87,7 @@ def clean_class_lines(path: Path, lines: Sequence[str]) -> list[str]:
 
 
 def strip_quotes(name: str) -> str:
-    """A name without quotes around it; of a background whatever its spelling, `background`."""
+    """Remove quotes around a name, and normalise the spelling of `background`."""
     name = name.strip()
     if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
         name = name[1:-1].strip()
@@ -181,7 +181,7 @@ def about_files(
 
 
 def join_names(names: Sequence[str], most: int = 10) -> str:
-    """Names on one line, the first ones of many."""
+    """Join names on one line; of many only the first."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

@@ -1,4 +1,4 @@
-"""Score a recipe: all its seeds on a benchmark."""
+"""Scores all seeds of a recipe on a benchmark."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class RecipeResult(NamedTuple):
-    """What became of a recipe.
+    """The result of scoring a recipe.
 
     Attributes:
         result: {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}, with
@@ -57,8 +57,7 @@ def evaluate(
 ) -> RecipeResult:
     """Score every seed of models/RECIPE; `recipe` is its name in params.yaml.
 
-    Nothing is scored, and all is empty, where no mask of the split is known: data of one's own
-    rarely have any.
+    The result is empty if the split has no true masks, as is common for a user's own data.
     """
     benchmark, seeds = HeldOut.load(folders, params.split), seeds_of(model)
     if not len(benchmark):

@@ -101,7 +101,7 @@ def evaluate(
 
 
 def training_data(folders: Mapping[Any, Path]) -> dict[str, Any]:
-    """ "data", the data that the models learnt from, where they say it."""
+    """Return {"data": ...}, the data that the models were trained on, if recorded."""
     context = read_json(next(iter(folders.values())) / "config.json").get("context")
     data = context.get("data") if isinstance(context, dict) else None
     return {"data": data} if data else {}

@@ -1,4 +1,6 @@
-"""A file that is read: a torn, empty or foreign one is one line that says what to do."""
+"""Reading of files; a damaged, empty or foreign file gives a one-line error that says what
+to do.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,14 @@ AGAIN = "delete it and run `dvc repro` to write it again"
 
 @contextlib.contextmanager
 def explain_read_errors(path: Path | str, todo: str = AGAIN) -> Iterator[None]:
-    """Around whatever reads a file: that it is missing, cut off or no such file is one line that
-    names it.
+    """Convert errors from reading a missing, truncated or invalid file to one line that names it.
 
     Args:
-        path: of the file.
+        path: the file.
         todo: what the user can do about it.
 
     Raises:
-        UserError: in place of what the readers of JSON, parquet, npy and safetensors raise.
+        UserError: instead of the errors of the readers of JSON, parquet, npy and safetensors.
     """
     try:
         yield
@@ -56,10 +57,10 @@ def explain_read_errors(path: Path | str, todo: str = AGAIN) -> Iterator[None]:
 
 
 def read_json(path: Path | str, *, todo: str = AGAIN) -> dict[str, Any]:
-    """The object of a JSON file.
+    """Read a JSON object.
 
     Raises:
-        UserError: for a file that is missing, no JSON, or JSON of another kind.
+        UserError: for a file that is missing, or is not a JSON object.
     """
     with explain_read_errors(path, todo):
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -75,17 +76,16 @@ def read_table(
     columns: Sequence[str] | None = None,
     todo: str = AGAIN,
 ) -> pa.Table:
-    """A parquet file. Nothing is made up: a column that is asked for is there, with the type it
-    should have.
+    """Read a parquet file and check its columns and their types.
 
     Args:
-        path: of the file.
-        schema: names and types of the columns that must be there; others are not read.
-        columns: only these of them, or of the file.
-        todo: what the user can do about a file that is damaged.
+        path: the file.
+        schema: required columns and types; others are not read.
+        columns: read only these columns of the schema, or of the file.
+        todo: what the user can do about a damaged file.
 
     Raises:
-        UserError: naming the file, and the column that is missing or of another type.
+        UserError: naming the file, and the column that is missing or has a wrong type.
     """
     with (
         explain_read_errors(path, todo),
@@ -125,7 +125,7 @@ def check_columns(
     schema: pa.Schema | None,
     todo: str = AGAIN,
 ) -> None:
-    """Raises UserError for a column that is missing, or of another type than in `schema`."""
+    """Raise UserError for a column that is missing, or has a type other than in `schema`."""
     if missing := [name for name in names if name not in stored.names]:
         raise UserError(f"{path}: it has no column {', '.join(missing)}; {todo}")
     for name in names if schema is not None else ():
@@ -138,18 +138,19 @@ def check_columns(
 
 
 def read_array(path: Path | str, *, rows: int | None = None, todo: str = AGAIN) -> np.ndarray:
-    """An `.npy` file, memory-mapped.
+    """Memory-map an `.npy` file.
 
     Args:
-        path: of the file.
-        rows: that it must have.
-        todo: what the user can do about a file that is damaged.
+        path: the file.
+        rows: required number of rows.
+        todo: what the user can do about a damaged file.
 
     Raises:
-        UserError: if it is damaged, longer or shorter than it says, or of other rows.
+        UserError: if it is damaged, its size does not match its header, or it has a wrong number of
+            rows.
     """
     with explain_read_errors(path, todo):
-        # np.load would look for archives and pickles, too
+        # np.load would also accept archives and pickles
         array = np.lib.format.open_memmap(path, mode="r")
         if array.size and array.offset + array.nbytes != os.path.getsize(path):
             raise ValueError("it is longer than its header says")

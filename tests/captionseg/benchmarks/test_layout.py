@@ -52,7 +52,7 @@ def test_files_that_are_no_masks_are_one_line(tmp_path):
         read_mask(tmp_path / "other.mat")
     for odd in (RAW - 1, RAW + 0.5, RAW[None].repeat(2, 0), RAW + 70_000):
         savemat(tmp_path / "odd.mat", {"LabelMap": odd})
-        with pytest.raises(UserError, match="one whole number from 0 to 65535 a pixel"):
+        with pytest.raises(UserError, match="one whole number from 0 to 65535 per pixel"):
             read_mask(tmp_path / "odd.mat")
 
 

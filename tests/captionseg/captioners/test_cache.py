@@ -253,7 +253,7 @@ def test_a_captioner_that_never_works_is_not_asked_for_ever(tmp_path):
         raise CaptionError("HTTP 400: no")
 
     with pytest.raises(
-        UserError, match=f"{HOPELESS} pictures in a row failed, .* so: HTTP 400: no; mend"
+        UserError, match=f"{HOPELESS} pictures in a row failed, .* with: HTTP 400: no; fix"
     ):
         caption(tmp_path / "pairs", Counting(answer, batch=1), tmp_path / "out")
     assert len(asked) == HOPELESS

@@ -139,9 +139,9 @@ def test_what_looks_like_background_is_not_detected(use):
 
 
 def test_masks_of_a_model_that_reads_none_are_one_line(folder, predictor):
-    with pytest.raises(UserError, match="a segment_mil reads no segments; leave masks out"):
+    with pytest.raises(UserError, match="a segment_mil does not read segments; remove masks"):
         Predictor.load(folder, device="cpu", protocol=Protocol(masks=HIERARCHY))
-    with pytest.raises(UserError, match="this model reads no segments"):
+    with pytest.raises(UserError, match="this model does not read segments"):
         predictor.detect(SQUARE, ["dog"])
 
 

@@ -194,7 +194,7 @@ def ones(texts) -> np.ndarray:
 
 def test_nothing_to_learn_from_is_one_line(named, tmp_path):
     load = lambda folders: loader.load(folders, curation="cocu", archive="cocu", reads=READS)  # noqa: E731
-    with pytest.raises(UserError, match="no parquet files in"):
+    with pytest.raises(UserError, match="no parquet files; run"):
         load(replace(named, segments=tmp_path))
     write_table(SEGMENTS.empty_table(), tmp_path / "00000.parquet")
     with pytest.raises(
