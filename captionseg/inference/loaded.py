@@ -1,6 +1,6 @@
-"""Saved models in use: a loaded model, and the same with how it labels pictures.
+"""Loaded models, and labellers: loaded models with a protocol for labelling pictures.
 
-One way for the command line, benchmarks, reports, serving, queries of segments and the Python API.
+Used by the command line, benchmarks, reports, serving, segment queries and the Python API.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class LoadedModel:
     """A saved model with the frozen encoder that it was trained on.
 
     Attributes:
-        model: a Segmenter, on `device`, in evaluation mode. Nobody changes its config.
-        folder: that it was loaded from.
-        frozen: gives the frozen encoder, loaded when it is first asked for.
-        device: that the model runs on.
+        model: a Segmenter, on `device`, in evaluation mode; its config is not changed.
+        folder: folder that it was loaded from.
+        frozen: returns the frozen encoder, loaded on first use.
+        device: device of the model.
         name: key of MODELS.
-        context: regions, prompts, refine, masks: what was saved with it.
+        context: saved with the model: regions, prompts, refine, masks.
     """
 
     model: Any
@@ -67,19 +67,18 @@ class LoadedModel:
         frozen: Callable[[], Encoder] | None = None,
         train: str = "dvc repro",
     ) -> LoadedModel:
-        """The model of a folder.
+        """Load a model from a folder.
 
         Args:
-            folder: that holds it, such as models/cocu-mil.
+            folder: its folder, such as models/cocu-mil.
             device: auto, cpu, cuda or cuda:N.
-            frozen: gives the frozen encoder; None takes the one beside the model. Not called where
-                nobody needs it.
-            train: what trains a model of the kind that is needed, for the line that says that there
-                is none.
+            frozen: returns the frozen encoder; only called if needed. None loads the one next to
+                the model.
+            train: command that trains such a model, for the error message.
 
         Raises:
-            UserError: for a folder without a model, or one whose encoder is another than that of
-                its training.
+            UserError: for a folder without a model, or an encoder that differs from that of the
+                training.
         """
         where, stored = detect(device).device, saved.load(folder, train=train)
         encoder = functools.cache(
@@ -95,7 +94,7 @@ class LoadedModel:
         return self.model.config.reads
 
     def on_device(self, inputs: Inputs) -> Inputs:
-        """Inputs where the model is."""
+        """Move inputs to the model's device."""
         return inputs.map(lambda tensor: tensor.to(self.device))
 
 
@@ -105,9 +104,9 @@ class Labeller:
 
     Attributes:
         loaded: the model.
-        protocol: how.
-        maker: of regions; None where nobody makes any.
-        classes: [C, D] embeddings of the classes that are prompted; None until they are named.
+        protocol: how it labels.
+        maker: makes regions; None if none are needed.
+        classes: [C, D] embeddings of the prompted classes; None until they are set.
         description: the protocol for results, see `describe_protocol`.
     """
 
@@ -126,19 +125,19 @@ class Labeller:
         default: str = "",
         regions: bool = True,
     ) -> Labeller:
-        """A loaded model that labels as it is asked to.
+        """Create a labeller for a loaded model.
 
         Args:
             loaded: the model.
-            options: what is asked for.
-            names: [C] of the classes; the first may be the background. None names them later.
-            default: template set of a benchmark, where `options` name none; empty takes the
-                protocol's, or the one saved with the model.
-            regions: whether they are to be made of pictures; not where an earlier stage left them.
+            options: requested options.
+            names: [C] class names; the first may be the background. None sets them later.
+            default: template set of a benchmark if `options` has none; empty means the protocol's,
+                or the one saved with the model.
+            regions: whether to make regions from pictures; not needed if a stage made them.
 
         Raises:
-            UserError: for a model that was saved without what it takes, and for a background that
-                is asked for where there is none.
+            UserError: for a model saved without its context, or a background score without a
+                background.
         """
         model, context = loaded.model, loaded.context
         try:
@@ -169,7 +168,7 @@ class Labeller:
         default: str = "",
         regions: bool = True,
     ) -> Labeller:
-        """The model of a folder, see LoadedModel.load, as `of` has it. Raises as both."""
+        """Load a labeller from a folder; see LoadedModel.load and `of`."""
         loaded = LoadedModel.load(folder, device=options.device, frozen=frozen)
         return Labeller.of(loaded, options, names=names, default=default, regions=regions)
 
@@ -185,22 +184,22 @@ class Labeller:
 
     @property
     def segments(self) -> MasksParams | None:
-        """What is given classes; None for a model that reads no segments."""
+        """The segments that are classified; None for a model that does not read segments."""
         return self.protocol.masks if isinstance(self.loaded.model, ScoresMasks) else None
 
     @property
     def masks(self) -> MaskMaker | None:
-        """Makes the segments, where they are not the regions."""
+        """The maker of the segments, unless they are the regions."""
         return self.segments.build() if self.segments else None
 
     def preparation(self) -> Preparation:
-        """Picture -> what the model and the refinement of its masks read of it."""
+        """Return the function that converts a picture to the inputs of model and refinement."""
         return preparation(
             self.reads, self.refine, self.masks, encoder=self.loaded.frozen, maker=self.maker
         )
 
     def with_classes(self, names: Sequence[str]) -> Labeller:
-        """The same for these classes [C], all of which are prompted."""
+        """Return a labeller for these classes [C], all of which are prompted."""
         loaded = self.loaded
         vectors = class_vectors(
             loaded.model, loaded.folder, loaded.frozen, names, self.protocol.prompts
@@ -208,25 +207,25 @@ class Labeller:
         return replace(self, classes=vectors)
 
     def label(self, inputs: Inputs) -> np.ndarray:
-        """[H, W] int64 of one picture: which of the prompted classes, -1 for the background."""
+        """Label one picture: numbers of prompted classes, int64 [H, W], -1 for the background."""
         with torch.inference_mode():
             return label(*self._model_arguments(inputs), self.protocol).cpu().numpy()
 
     def predict(self, inputs: Inputs) -> np.ndarray:
-        """Labels [H, W] of one picture among all classes: where the background is not prompted its
-        label is 0, and the prompted classes count from 1.
+        """Label one picture among all classes, [H, W]: an unprompted background is 0, and the
+        prompted classes start at 1.
         """
         return self.label(inputs) + (0 if self.protocol.background.is_prompted else 1)
 
     def logits(self, inputs: Inputs) -> np.ndarray:
-        """Mask logits [C or more, H, W] float32 of one picture; the prompted classes are the last
-        C.
+        """Return mask logits float32 [C or more, H, W] of one picture; the prompted classes come
+        last.
         """
         with torch.inference_mode():
             return mask_logits(*self._model_arguments(inputs), self.protocol).float().cpu().numpy()
 
     def detect(self, inputs: Inputs, reported: np.ndarray) -> Detections:
-        """What is found of the wanted classes, bool [C], in one picture, by a model that reads
+        """Detect the reported classes, bool [C], in one picture, with a model that reads
         segments.
         """
         with torch.inference_mode():
@@ -240,15 +239,15 @@ class Labeller:
 
 
 def check_segments(model: Any, what: str) -> None:
-    """Refuses masks for a model that can do nothing with them.
+    """Refuse masks for a model that does not read segments.
 
     Raises:
-        UserError: that begins with `what`.
+        UserError: starting with `what`.
     """
     if not isinstance(model, ScoresMasks):
         raise UserError(f"{what} does not read segments; remove masks, or use a model such as use")
 
 
 def region_maker(section: dict[str, Any]) -> RegionMaker:
-    """Of the section `regions` of the params."""
+    """Build the region maker of section `regions` of the params."""
     return REGION_MAKERS[section["maker"]](**(section.get(section["maker"]) or {}))

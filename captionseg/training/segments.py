@@ -1,6 +1,4 @@
-"""Segments with texts -> what a step trains on: masks on the grid of the features, a text drawn for
-each.
-"""
+"""Segments with texts for training: masks on the grid of the features, with a sampled text each."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Training with parameters shared out over ranks: FSDP2, by torch's fully_shard.
+"""Training with parameters sharded over ranks: FSDP2, with torch's fully_shard.
 
-Each rank keeps a part of every parameter, of its gradient and of the optimiser's state. The whole
-model is one unit: it is put together for a step, since models use weights outside of forward, in
-losses and in means of weights. What is a scalar, which cannot be parted, or is not trained lies
-whole on every rank.
+Each rank stores a shard of every parameter, its gradient and the optimiser's state. The model is
+one unit that is gathered for each step, because models use weights outside of forward, in losses
+and in means of weights. Scalars, which cannot be sharded, and frozen parameters are replicated.
 """
 
 from __future__ import annotations
