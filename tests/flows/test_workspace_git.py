@@ -135,7 +135,7 @@ def test_a_folder_without_git_is_one_line_that_says_what_to_do(repository):
         pass
     assert "\n" not in str(caught.value)
     with pytest.raises(
-        PlanError, match=r"is not a git repository; `git init`, or .* core.no_scm true`$"
+        PlanError, match=r"is not a git repository; run `git init`, or .* core.no_scm true`$"
     ):
         read(root)
     sh(f"{sys.executable} -m dvc config --local core.no_scm true", root)
