@@ -200,7 +200,7 @@ def test_a_shard_that_lacks_a_file_or_has_it_in_other_letters_is_not_left_out(
     path.rename(odd)
     for read in (list_shards, read_pairs):
         with pytest.raises(
-            UserError, match=rf"00001{end.upper()}: the name must end in {end}, in lower case"
+            UserError, match=rf"00001{end.upper()}: its name should end in {end}, in small letters"
         ):
             read(pairs)
     odd.unlink()

@@ -286,7 +286,8 @@ def test_a_tower_of_clip_has_the_activation_of_its_file(tmp_path, monkeypatch):
     save_file(clip().state_dict(), tmp_path / "clip.safetensors")
     silent = str(tmp_path / "clip.safetensors")
     with pytest.raises(
-        UserError, match=r"nothing says .*open_clip:two-quickgelu, or open_clip:two with networks"
+        UserError,
+        match=r"unknown whether these weights .*open_clip:two-quickgelu, or open_clip:two with networks",
     ):
         frozen_blocks(Network("open_clip:two", silent))
     assert frozen_blocks(Network("open_clip:two", silent, activation="gelu"))
