@@ -287,7 +287,7 @@ def test_a_tower_of_clip_has_the_activation_of_its_file(tmp_path, monkeypatch):
     silent = str(tmp_path / "clip.safetensors")
     with pytest.raises(
         UserError,
-        match=r"unknown whether these weights .*open_clip:two-quickgelu, or open_clip:two with networks",
+        match=r"unknown whether .*open_clip:two-quickgelu, or open_clip:two with networks",
     ):
         frozen_blocks(Network("open_clip:two", silent))
     assert frozen_blocks(Network("open_clip:two", silent, activation="gelu"))
